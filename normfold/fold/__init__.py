@@ -1,0 +1,1 @@
+"""Carry every constant affine, backward or forward, until an operator absorbs it."""

@@ -1,0 +1,214 @@
+"""Why something stayed, was refused or was undone: a closed set of reasons, and the refusal that carries one.
+
+A refusal is data: any helper may raise ``Refusal`` and whoever asked for the decision catches it and keeps it.
+The codes are public. Never renumber one, never reuse one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Reason(Enum):
+    """A stable code, what is in the way, and what the user can do about it."""
+
+    code: str
+    obstacle: str
+    remedy: str
+
+    def __new__(cls, code: str, obstacle: str, remedy: str) -> Reason:
+        reason = object.__new__(cls)
+        reason._value_ = code
+        reason.code, reason.obstacle, reason.remedy = code, obstacle, remedy
+        return reason
+
+    # -- NF1xx: a constant affine that could not be folded ------------------------------------------------------
+    TRAINING_MODE = (
+        "NF101",
+        "it normalizes with the statistics of the batch",
+        "export after model.eval(), or pass --assume-eval",
+    )
+    DYNAMIC_PARAMETERS = (
+        "NF102",
+        "its parameters are computed at run time",
+        "export the parameters as constants",
+    )
+    SEVERAL_READERS = (
+        "NF103",
+        "the value is also read by an operator that needs it unchanged",
+        "nothing to do if the other reader is wanted; otherwise remove it from the model",
+    )
+    GRAPH_OUTPUT = (
+        "NF104",
+        "the value is an output of the graph, so it must stay as it is",
+        "remove the output from the export if nobody uses it",
+    )
+    CAPTURED = (
+        "NF105",
+        "the value crosses the border of a subgraph or function",
+        "move the operator to the same graph as its neighbours",
+    )
+    OVERRIDABLE_INITIALIZER = (
+        "NF106",
+        "a parameter is an initializer that the caller may override, because it is also a graph input",
+        "remove the initializer from the graph inputs (IR version 4 or later)",
+    )
+    ZERO_PADDING = (
+        "NF107",
+        "a shift meets zero padding, where the padded border would need the same shift",
+        "move the normalization behind the operator, or use no padding",
+    )
+    SHIFT_STOPS = (
+        "NF108",
+        "a shift cannot pass this operator",
+        "put the normalization directly behind a linear operator",
+    )
+    SIGN_STOPS = (
+        "NF109",
+        "a negative scale cannot pass this operator",
+        "put the normalization directly behind a linear operator",
+    )
+    OPERATOR_STOPS = (
+        "NF110",
+        "the operator is not linear, so no affine can pass it",
+        "put the normalization directly beside a linear operator",
+    )
+    AXIS_STOPS = (
+        "NF111",
+        "the affine varies along an axis that this operator mixes or cannot scale",
+        "normalize along the channel axis of the linear operator",
+    )
+    UNKNOWN_SHAPE = (
+        "NF112",
+        "the rank or the channel count is unknown here",
+        "export with shapes, or run shape inference first",
+    )
+    DYNAMIC_WEIGHT = (
+        "NF113",
+        "the linear operator beside it has no constant weight",
+        "export the weight as a constant",
+    )
+    BAD_VARIANCE = (
+        "NF114",
+        "variance + epsilon is not positive, so the operator's own result is not finite",
+        "repair the running statistics",
+    )
+    OUT_OF_RANGE = (
+        "NF115",
+        "the folded weight would leave the range of its type",
+        "keep the model in float32, or rescale the weights before export",
+    )
+    CANCELLATION = (
+        "NF116",
+        "the shift is so large against the spread of the value that cancellation would cost accuracy",
+        "keep the norm here, or retrain with centred inputs",
+    )
+    SUM_NEEDS_ALL = (
+        "NF117",
+        "it follows a sum, and not every addend can take the scale",
+        "normalize the addends before the sum",
+    )
+    GRAPH_INPUT = (
+        "NF118",
+        "it is applied to an input of the graph, and no operator comes before it",
+        "nothing to do, or apply it where the data is prepared",
+    )
+    BROADCASTS_UP = (
+        "NF119",
+        "the constant makes the value larger by broadcasting",
+        "expand the value explicitly",
+    )
+    QUANTIZED = (
+        "NF120",
+        "a quantization operator stands between, and its scale would change",
+        "fold before quantizing",
+    )
+    BIAS = (
+        "NF121",
+        "it is the bias of the MatMul before it, which has no bias input of its own",
+        "nothing to do: runtimes execute both as one operator",
+    )
+    PART_OF_ACTIVATION = (
+        "NF122",
+        "it is part of an activation that runtimes execute as one operator",
+        "nothing to do",
+    )
+    SKIPPED = (
+        "NF123",
+        "the user asked to leave it",
+        "remove the --skip or --only option",
+    )
+    ROLLED_BACK = (
+        "NF124",
+        "its fold was undone because the verification measured a difference",
+        "report the model; the written model does not contain this fold",
+    )
+    COSTS_MORE = (
+        "NF125",
+        "folding it would cost more operators or multiply-adds than it saves",
+        "nothing to do",
+    )
+    SEARCH_LIMIT = (
+        "NF126",
+        "the search for an absorbing operator reached its limit",
+        "report the model, so that the limit can be reconsidered",
+    )
+    NO_CONSUMER = (
+        "NF127",
+        "no operator reads its result inside the graph",
+        "nothing to do",
+    )
+    NOT_FLOATING = (
+        "NF128",
+        "it computes in a type that cannot hold a folded parameter",
+        "use a floating point type",
+    )
+    OWN_STATISTICS = (
+        "NF129",
+        "it computes mean or variance from its input, so only its own gamma and beta are constant",
+        "nothing to do: it is already one operator",
+    )
+    READERS_DISAGREE = (
+        "NF130",
+        "the readers of the value would need different affines",
+        "nothing to do, or duplicate the operator before it",
+    )
+
+    @property
+    def title(self) -> str:
+        """The name in words, for headings: ``training mode``."""
+        return self.name.replace("_", " ").lower()
+
+    @classmethod
+    def of_code(cls, code: str) -> Reason:
+        """The reason of ``code`` (in any case); KeyError when there is none."""
+        for reason in cls:
+            if reason.code == code.upper():
+                return reason
+        raise KeyError(code)
+
+
+@dataclass(frozen=True)
+class Obstacle:
+    """One way that was tried and what stopped it: the reason, the operator and value in the way, and the figures."""
+
+    reason: Reason
+    node: str = ""
+    value: str = ""
+    detail: str = ""
+    direction: str = ""
+
+    def __str__(self) -> str:
+        where = f" at {self.node}" if self.node else ""
+        way = f"{self.direction}: " if self.direction else ""
+        detail = f" ({self.detail})" if self.detail else ""
+        return f"{way}{self.reason.code} {self.reason.obstacle}{where}{detail}"
+
+
+class Refusal(Exception):
+    """A no with its reason. Raised by rules at any depth, caught once by the planner, never shown as a traceback."""
+
+    def __init__(self, reason: Reason, node: str = "", value: str = "", detail: str = "") -> None:
+        super().__init__(f"{reason.code} {reason.obstacle} {node} {detail}")
+        self.obstacle = Obstacle(reason, node, value, detail)

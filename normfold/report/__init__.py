@@ -1,0 +1,1 @@
+"""One Report, several voices: text, JSON, SARIF, JUnit, GitHub, Markdown, HTML."""

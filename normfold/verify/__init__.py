@@ -1,0 +1,1 @@
+"""Prove with ONNX Runtime that two models are equal, fold by fold."""
