@@ -1,0 +1,120 @@
+"""Operators on constants, evaluated in float64: the short chains that exporters put before a weight.
+
+Shape arithmetic is the simplifier's; this is for Identity, Cast, layout, and weight standardization, so that a weight
+behind them can still be folded into. Each entry takes the node and its operands (None for an absent one).
+Source: https://onnx.ai/onnx/operators/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+Operand = npt.NDArray[Any] | None
+Evaluator = Callable[[ir.Node, Sequence[Any]], npt.NDArray[Any]]
+_FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
+
+
+def _attribute(node: ir.Node, name: str, default: Any = None) -> Any:
+    found = node.attributes.get(name)
+    return default if found is None else found.value
+
+
+def _cast(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
+    """To a floating type nothing is rounded: the one rounding comes when the weight is written."""
+    target = ir.DataType(_attribute(node, "to"))
+    array = np.asarray(operands[0])
+    return array.astype(np.float64) if target in _FLOATS else array.astype(target.numpy())
+
+
+def _cast_like(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
+    return np.asarray(operands[0]).astype(np.asarray(operands[1]).dtype)
+
+
+def _reshape(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
+    array, target = np.asarray(operands[0]), [int(size) for size in operands[1]]
+    if not _attribute(node, "allowzero", 0):
+        target = [array.shape[index] if size == 0 else size for index, size in enumerate(target)]
+    return array.reshape(target)
+
+
+def _axes(node: ir.Node, operands: Sequence[Any]) -> tuple[int, ...] | None:
+    """Axes as an attribute (older opsets) or as the second input."""
+    axes = operands[1] if len(operands) > 1 and operands[1] is not None else _attribute(node, "axes")
+    return None if axes is None else tuple(int(axis) for axis in axes)
+
+
+def _unsqueeze(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
+    return np.expand_dims(np.asarray(operands[0]), _axes(node, operands) or ())
+
+
+def _squeeze(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
+    return np.asarray(np.squeeze(operands[0], _axes(node, operands)))
+
+
+def _flatten(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
+    array = np.asarray(operands[0])
+    axis = int(_attribute(node, "axis", 1))
+    axis += array.ndim if axis < 0 else 0
+    return array.reshape((int(np.prod(array.shape[:axis])), -1))
+
+
+def _constant_of_shape(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
+    fill = _attribute(node, "value")
+    array = np.zeros(1, np.float64) if fill is None else fill.numpy()
+    if fill is None or fill.dtype in _FLOATS:
+        array = array.astype(np.float64)
+    return np.full([int(size) for size in operands[0]], array.reshape(-1)[0])
+
+
+def _reduce(reduction: Callable[..., Any]) -> Evaluator:
+    def evaluate(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
+        axes = _axes(node, operands)
+        if axes is None and _attribute(node, "noop_with_empty_axes", 0):
+            return np.asarray(operands[0])
+        return np.asarray(reduction(operands[0], axis=axes, keepdims=bool(_attribute(node, "keepdims", 1))))
+
+    return evaluate
+
+
+def _divide(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """ONNX divides integers toward zero, numpy does not."""
+    if np.issubdtype(left.dtype, np.integer):
+        return np.asarray(np.trunc(left / right)).astype(left.dtype)
+    return np.asarray(left / right)
+
+
+def _elementwise(function: Callable[..., Any]) -> Evaluator:
+    return lambda node, operands: np.asarray(function(*operands))
+
+
+EVALUATORS: dict[str, Evaluator] = {
+    "Identity": _elementwise(np.asarray),
+    "Cast": _cast,
+    "CastLike": _cast_like,
+    "Reshape": _reshape,
+    "Transpose": lambda node, operands: np.transpose(operands[0], _attribute(node, "perm")),
+    "Unsqueeze": _unsqueeze,
+    "Squeeze": _squeeze,
+    "Flatten": _flatten,
+    "Expand": lambda node, operands: operands[0] * np.ones([int(n) for n in operands[1]], operands[0].dtype),
+    "ConstantOfShape": _constant_of_shape,
+    "Concat": lambda node, operands: np.concatenate(operands, axis=_attribute(node, "axis")),
+    "Add": _elementwise(np.add),
+    "Sub": _elementwise(np.subtract),
+    "Mul": _elementwise(np.multiply),
+    "Div": _elementwise(_divide),
+    "Neg": _elementwise(np.negative),
+    "Sqrt": _elementwise(np.sqrt),
+    "Reciprocal": _elementwise(lambda x: 1.0 / x),
+    "Exp": _elementwise(np.exp),
+    "Pow": _elementwise(lambda x, y: np.power(x, y)),
+    "ReduceMean": _reduce(np.mean),
+    "ReduceSum": _reduce(np.sum),
+    "ReduceL2": _reduce(lambda x, **how: np.sqrt(np.sum(np.square(x), **how))),
+    "ReduceSumSquare": _reduce(lambda x, **how: np.sum(np.square(x), **how)),
+}

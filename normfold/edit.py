@@ -1,0 +1,256 @@
+"""The Editor: the only thing that changes a graph, and only by whole plans.
+
+It copies weights on write, keeps the exact float64 value of every constant it wrote so that later folds start from
+the unrounded one, gives each new value a name that nobody has, and stamps provenance on every node it touches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+
+from normfold.affine import Array
+from normfold.graph import EXACT, GraphReader, name_of
+from normfold.reason import Reason, Refusal
+
+RULE, FROM = "normfold.rule", "normfold.from"
+
+
+@dataclass(frozen=True, eq=False)
+class Rewrite:
+    """What one operator becomes: new constants by input index, attributes, another operator name, an Add behind it."""
+
+    node: ir.Node
+    inputs: Mapping[int, Array] = field(default_factory=dict)
+    attributes: Mapping[str, int | float] = field(default_factory=dict)
+    operator: str = ""
+    shift_after: Array | None = None
+
+    @property
+    def weights_changed(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def operators_added(self) -> int:
+        return int(self.shift_after is not None)
+
+
+def require_fits(array: Array, dtype: ir.DataType | None, node: ir.Node, row_axes: Sequence[int] = ()) -> Array:
+    """``array`` unchanged, or a Refusal when rounding it to ``dtype`` would overflow or lose a whole row.
+
+    A row (one index of ``row_axes``) is lost when its largest weight is not 0 but becomes subnormal.
+    """
+    if not np.isfinite(array).all():
+        raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail="a folded weight is not finite")
+    limits = ir_limits(dtype)
+    largest = float(np.abs(array).max(initial=0.0))
+    if largest > limits.largest:
+        raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail=f"|{largest:.3g}| is above {limits.largest:.3g}")
+    others = tuple(axis for axis in range(array.ndim) if axis not in row_axes)
+    rows = np.abs(array).max(axis=others, initial=0.0) if row_axes else np.zeros(0)
+    lost = (rows > 0) & (rows < limits.smallest)
+    if lost.any():
+        raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail=f"row {int(np.argmax(lost))} would become subnormal")
+    return array
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest finite and the smallest normal number of a type."""
+
+    largest: float
+    smallest: float
+
+
+_LIMITS = {
+    ir.DataType.FLOAT16: Limits(65504.0, 2.0**-14),
+    ir.DataType.BFLOAT16: Limits(3.3895313892515355e38, 2.0**-126),
+    ir.DataType.FLOAT: Limits(float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)),
+    ir.DataType.DOUBLE: Limits(float(np.finfo(np.float64).max), float(np.finfo(np.float64).tiny)),
+}
+
+
+def ir_limits(dtype: ir.DataType | None) -> Limits:
+    """The limits of a floating type; Refusal for every other type."""
+    limits = _LIMITS.get(dtype) if dtype is not None else None
+    if limits is None:
+        raise Refusal(Reason.NOT_FLOATING, detail=f"the type is {dtype}")
+    return limits
+
+
+class Names:
+    """Every name of a model, so that a new one never collides, in any graph or subgraph."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self._taken: set[str] = set()
+        bodies: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
+        for graph in bodies:
+            self._taken.update(value.name or "" for value in graph.inputs)
+            if isinstance(graph, ir.Graph):
+                self._taken.update(graph.initializers)
+            for node in ir.traversal.RecursiveGraphIterator(graph):
+                self._taken.update((node.name or "", *(value.name or "" for value in node.outputs)))
+                for attribute in node.attributes.values():
+                    if attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
+                        self._taken.update(attribute.value.initializers)
+
+    def new(self, hint: str) -> str:
+        """``hint`` itself where it is free, else with the first free number behind it."""
+        name, number = hint, 1
+        while name in self._taken:
+            number += 1
+            name = f"{hint}_{number}"
+        self._taken.add(name)
+        return name
+
+
+class Editor:
+    """Applies decisions to one graph."""
+
+    def __init__(self, reader: GraphReader, names: Names) -> None:
+        self.reader = reader
+        self.names = names
+
+    # -- constants -----------------------------------------------------------------------------------------------
+    def constant(self, array: Array, dtype: ir.DataType, hint: str) -> ir.Value:
+        """A new constant: rounded once to ``dtype``, its float64 value remembered."""
+        name = self.names.new(hint)
+        rounded = np.ascontiguousarray(array).astype(dtype.numpy())
+        tensor = ir.Tensor(rounded, dtype=dtype, name=name)
+        graph = self.reader.graph
+        if isinstance(graph, ir.Graph):
+            value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(dtype), const_value=tensor)
+            graph.register_initializer(value)
+        else:
+            value = self._constant_node(graph, tensor, name)
+        value.meta[EXACT] = np.asarray(array, dtype=np.float64)
+        return value
+
+    def _constant_node(self, function: ir.Function, tensor: ir.Tensor[Any], name: str) -> ir.Value:
+        """Functions have no initializers, so their constants are nodes."""
+        node = ir.node("Constant", [], {"value": tensor})
+        value = node.outputs[0]
+        value.name, value.shape, value.dtype, value.const_value = (
+            name,
+            ir.Shape(tensor.numpy().shape),
+            tensor.dtype,
+            tensor,
+        )
+        first = next(iter(function), None)
+        if first is None:
+            function.append(node)
+        else:
+            function.insert_before(first, node)
+            self.reader.place_first(node)
+        return value
+
+    # -- nodes ---------------------------------------------------------------------------------------------------
+    def rewrite(self, change: Rewrite, rule: str, source: str) -> ir.Value:
+        """Carry out one ``Rewrite``; returns the value that now stands where the node's first output stood."""
+        node = change.node
+        dtype = self._float_type(node)
+        for index, array in sorted(change.inputs.items()):
+            previous = node.inputs[index] if index < len(node.inputs) else None
+            hint = previous.name if previous is not None and previous.name else f"{name_of(node)}.input{index}"
+            value = self.constant(
+                array, (previous is not None and self.reader.dtype(previous)) or dtype, f"{hint}_folded"
+            )
+            if index >= len(node.inputs):
+                node.resize_inputs(index + 1)
+            node.replace_input_with(index, value)
+        for name, setting in change.attributes.items():
+            is_float = isinstance(setting, float)
+            node.attributes[name] = ir.AttrFloat32(name, setting) if is_float else ir.AttrInt64(name, int(setting))
+        if change.operator:
+            node.op_type = change.operator
+        stamp(node, rule, source)
+        if change.shift_after is None:
+            return node.outputs[0]
+        return self._add_after(node, change.shift_after, dtype, rule, source)
+
+    def _float_type(self, node: ir.Node) -> ir.DataType:
+        for value in (*node.inputs[1:], *node.inputs[:1], *node.outputs):
+            dtype = None if value is None else self.reader.dtype(value)
+            if dtype in _LIMITS:
+                return dtype
+        return ir.DataType.FLOAT
+
+    def _add_after(self, node: ir.Node, shift: Array, dtype: ir.DataType, rule: str, source: str) -> ir.Value:
+        """The shift of a MatMul: an Add directly behind it that takes over its output's readers."""
+        out = node.outputs[0]
+        constant = self.constant(trimmed(shift), dtype, f"{out.name}_shift")
+        add = ir.node("Add", [out, constant], name=self.names.new(f"{name_of(node)}_shift"))
+        self.insert_after(node, add)
+        self.take_over(out, add.outputs[0], add)
+        stamp(add, rule, source)
+        return add.outputs[0]
+
+    def insert_after(self, anchor: ir.Node, node: ir.Node) -> None:
+        """Put ``node`` directly behind ``anchor`` in the graph."""
+        for output in node.outputs:
+            output.name = output.name or self.names.new(f"{name_of(node)}_out")
+        self.reader.graph.insert_after(anchor, node)
+        self.reader.place_after(anchor, node)
+
+    def take_over(self, old: ir.Value, new: ir.Value, keep: ir.Node | None = None) -> None:
+        """Let every reader of ``old`` (but ``keep``) read ``new``; ``new`` takes the name, ``old`` gets another one."""
+        new.shape, new.type = old.shape, old.type
+        for node, index in list(old.uses()):
+            if node is not keep:
+                node.replace_input_with(index, new)
+        outputs = self.reader.graph.outputs
+        for index, output in enumerate(outputs):
+            if output is old:
+                outputs[index] = new
+        name, old.name = old.name, self.names.new(f"{old.name}_folded")
+        new.name = name
+
+    def bypass(self, nodes: Sequence[ir.Node], entry: ir.Value, site: ir.Value, *, entry_takes_name: bool) -> None:
+        """Remove ``nodes``, which lead from ``entry`` to ``site``: the readers of ``site`` read ``entry``."""
+        for node, index in list(site.uses()):
+            node.replace_input_with(index, entry)
+        outputs = self.reader.graph.outputs
+        is_output = any(output is site for output in outputs)
+        for index, output in enumerate(outputs):
+            if output is site:
+                outputs[index] = entry
+        if is_output or entry_takes_name:
+            name, site.name = site.name, self.names.new(f"{site.name}_gone")
+            entry.name = name
+            entry.shape = entry.shape if entry.shape is not None else site.shape
+        self.remove(nodes)
+
+    def remove(self, nodes: Sequence[ir.Node]) -> None:
+        """Take dead nodes out of the graph, last first."""
+        for node in sorted(nodes, key=self.reader.order, reverse=True):
+            self.reader.graph.remove(node, safe=True)
+
+    def rename(self, value: ir.Value) -> None:
+        """A value whose content a fold changed must not keep its old name."""
+        value.name = self.names.new(f"{value.name}_folded")
+
+    def insert_before(self, anchor: ir.Node, nodes: Sequence[ir.Node]) -> None:
+        """Put ``nodes``, in their order, directly before ``anchor``."""
+        for node in nodes:
+            for output in node.outputs:
+                output.name = output.name or self.names.new(f"{name_of(node)}_out")
+            self.reader.graph.insert_before(anchor, node)
+        self.reader.place_before(anchor, nodes)
+
+
+def stamp(node: ir.Node, rule: str, source: str) -> None:
+    """Provenance: which rule made or changed the node, and on whose behalf."""
+    node.metadata_props[RULE] = rule
+    earlier = node.metadata_props.get(FROM)
+    node.metadata_props[FROM] = f"{earlier}, {source}" if earlier else source
+
+
+def trimmed(array: Array) -> Array:
+    """Without leading dimensions of 1: what broadcasting adds anyway."""
+    while array.ndim > 1 and array.shape[0] == 1:
+        array = array[0]
+    return array

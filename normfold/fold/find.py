@@ -1,0 +1,276 @@
+"""Which nodes are constant affines, and which of them stand in a row.
+
+A node is a constant affine when, at inference, its first output is ``scale * x + shift`` with constant arrays:
+BatchNormalization with frozen statistics, and Mul, Add, Sub, Div by a constant on either side, Neg.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from normfold.affine import Affine, Array
+from normfold.graph import FLOATS, GraphReader, attribute, name_of
+from normfold.reason import Reason, Refusal
+
+_DEFAULT_EPSILON = 1e-5
+# |mean| / std above which subtracting the mean would eat the digits of the type
+_CANCELLATION = {ir.DataType.FLOAT16: 2.0**3, ir.DataType.BFLOAT16: 2.0**3, ir.DataType.FLOAT: 2.0**10}
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A constant affine node: it reads ``entry`` at input ``index`` and makes ``affine(entry)``."""
+
+    node: ir.Node
+    index: int
+    affine: Affine
+
+    @property
+    def entry(self) -> ir.Value:
+        entry = self.node.inputs[self.index]
+        assert entry is not None, "an affine's variable operand is always present"
+        return entry
+
+    @property
+    def site(self) -> ir.Value:
+        return self.node.outputs[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Constant affines in a row, each the only reader of the one before; together they are one affine."""
+
+    sources: tuple[Source, ...]
+
+    @property
+    def entry(self) -> ir.Value:
+        return self.sources[0].entry
+
+    @property
+    def site(self) -> ir.Value:
+        return self.sources[-1].site
+
+    @property
+    def nodes(self) -> tuple[ir.Node, ...]:
+        return tuple(source.node for source in self.sources)
+
+    @property
+    def affine(self) -> Affine:
+        total = self.sources[0].affine
+        for source in self.sources[1:]:
+            total = total.then(source.affine)
+        return total
+
+    @property
+    def has_batchnorm(self) -> bool:
+        return any(node.op_type == "BatchNormalization" for node in self.nodes)
+
+
+# -- BatchNormalization ------------------------------------------------------------------------------------------
+def is_training(node: ir.Node) -> bool:
+    """Whether a BatchNormalization normalizes with the statistics of the batch.
+
+    From opset 14 on ``training_mode`` says so; before that, more than one output does.
+    """
+    return bool(attribute(node, "training_mode", 0)) or any(output.name for output in node.outputs[1:])
+
+
+def _batchnorm(reader: GraphReader, node: ir.Node) -> Source:
+    """``y = gamma * (x - mean) / sqrt(var + eps) + beta`` along axis 1.
+
+    Source: https://onnx.ai/onnx/operators/onnx__BatchNormalization.html
+    """
+    if is_training(node):
+        raise Refusal(Reason.TRAINING_MODE, name_of(node))
+    if not attribute(node, "spatial", 1):
+        raise Refusal(Reason.AXIS_STOPS, name_of(node), detail="spatial=0 normalizes every position by itself")
+    gamma, beta, mean, variance = (
+        np.asarray(reader.require_constant(node, index, Reason.DYNAMIC_PARAMETERS)).reshape(-1) for index in range(1, 5)
+    )
+    spread = variance + float(attribute(node, "epsilon", _DEFAULT_EPSILON))
+    if not (spread > 0).all():
+        raise Refusal(Reason.BAD_VARIANCE, name_of(node), detail=f"channel {int(np.argmax(~(spread > 0)))}")
+    _require_digits(reader, node, gamma, mean, variance, spread)
+    scale = gamma / np.sqrt(spread)
+    entry = _operand(node, 0)
+    rank = len(reader.require_shape(entry, node))
+    if rank < 2:
+        raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=f"the value has {rank} dimension and no channel axis")
+    return Source(node, 0, Affine.per_channel(scale, beta - scale * mean, rank))
+
+
+def _require_digits(
+    reader: GraphReader, node: ir.Node, gamma: Array, mean: Array, variance: Array, spread: Array
+) -> None:
+    """The mean may not be so large against the deviation that cancellation eats the digits of the type.
+
+    A channel with gamma 0 or variance 0 says nothing about the spread of its values and is not judged.
+    """
+    dtype = reader.dtype(_operand(node, 0))
+    limit = _CANCELLATION.get(dtype, np.inf) if dtype is not None else np.inf
+    ratio = np.where((gamma != 0) & (variance > 0), np.abs(mean) / np.sqrt(spread), 0.0)
+    if (ratio > limit).any():
+        channel = int(np.argmax(ratio))
+        raise Refusal(
+            Reason.CANCELLATION,
+            name_of(node),
+            detail=f"channel {channel}: |mean|/std is {ratio[channel]:.3g}, above {limit:g}",
+        )
+
+
+def _operand(node: ir.Node, index: int) -> ir.Value:
+    value = node.inputs[index]
+    if value is None:
+        raise Refusal(Reason.DYNAMIC_PARAMETERS, name_of(node), detail=f"input {index} is missing")
+    return value
+
+
+# -- arithmetic with a constant ----------------------------------------------------------------------------------
+def _arithmetic(reader: GraphReader, node: ir.Node) -> Source:
+    """Mul, Add, Sub, Div with one constant operand, on either side where that is affine."""
+    constants = [reader.constant(value) for value in node.inputs]
+    index = 0 if constants[1] is not None else 1
+    array = constants[1 - index]
+    if array is None:
+        raise Refusal(_why_not_constant(reader, node), name_of(node))
+    entry = _operand(node, index)
+    shape = reader.shape(entry)
+    if shape is None:
+        raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), entry.name or "", "its rank is not known")
+    _require_no_broadcast(node, array, shape)
+    scale, shift = _AS_AFFINE[node.op_type](np.asarray(array), index)
+    return Source(node, index, Affine.of(scale, shift, len(shape)))
+
+
+def _why_not_constant(reader: GraphReader, node: ir.Node) -> Reason:
+    if any(reader.overridable(value) for value in node.inputs):
+        return Reason.OVERRIDABLE_INITIALIZER
+    return Reason.DYNAMIC_PARAMETERS
+
+
+def _require_no_broadcast(node: ir.Node, array: Array, shape: tuple[object, ...]) -> None:
+    """The constant must fit into the value: no new leading dimension, no size but 1 or the value's own."""
+    lead, own = array.shape[: max(0, array.ndim - len(shape))], array.shape[max(0, array.ndim - len(shape)) :]
+    fits = all(size == 1 for size in lead) and all(
+        size == 1 or size == dim for size, dim in zip(reversed(own), reversed(shape), strict=False)
+    )
+    if lead or not fits:
+        raise Refusal(
+            Reason.BROADCASTS_UP, name_of(node), detail=f"constant {list(array.shape)} on value {list(shape)}"
+        )
+
+
+def _divide(constant: Array, index: int) -> tuple[Array, Array]:
+    if index == 1:
+        raise Refusal(Reason.OPERATOR_STOPS, detail="a constant divided by the value is not affine")
+    with np.errstate(divide="ignore"):
+        return 1.0 / constant, np.zeros(())
+
+
+_AS_AFFINE: dict[str, Callable[[Array, int], tuple[Array, Array]]] = {
+    "Mul": lambda constant, index: (constant, np.zeros(())),
+    "Add": lambda constant, index: (np.ones(()), constant),
+    "Sub": lambda constant, index: (np.ones(()), -constant) if index == 0 else (-np.ones(()), constant),
+    "Div": _divide,
+}
+
+
+def _negate(reader: GraphReader, node: ir.Node) -> Source:
+    entry = _operand(node, 0)
+    return Source(node, 0, Affine.of(-1.0, 0.0, len(reader.require_shape(entry, node))))
+
+
+_SOURCES: dict[str, Callable[[GraphReader, ir.Node], Source]] = {
+    "BatchNormalization": _batchnorm,
+    "Mul": _arithmetic,
+    "Add": _arithmetic,
+    "Sub": _arithmetic,
+    "Div": _arithmetic,
+    "Neg": _negate,
+}
+
+
+# -- the questions others ask ------------------------------------------------------------------------------------
+def is_candidate(reader: GraphReader, node: ir.Node) -> bool:
+    """Whether a node is a norm with constant parameters or an arithmetic operator that meets a constant.
+
+    Candidates are what a report speaks of; ``source_of`` says whether one really is an affine, or why not.
+    """
+    if node.domain not in ("", "ai.onnx") or node.op_type not in _SOURCES:
+        return False
+    if node.op_type == "BatchNormalization":
+        return True
+    dtype = next((found for value in node.outputs if (found := reader.dtype(value)) is not None), None)
+    dtype = dtype or next(
+        (found for value in node.inputs if value is not None and (found := reader.dtype(value))), None
+    )
+    if dtype not in FLOATS or all(reader.is_constant(value) for value in node.inputs):
+        return False
+    return (
+        node.op_type == "Neg"
+        or any(reader.is_constant(value) or reader.overridable(value) for value in node.inputs if value is not None)
+        and not (node.op_type == "Div" and reader.is_constant(node.inputs[0]))
+    )
+
+
+def source_of(reader: GraphReader, node: ir.Node) -> Source:
+    """The affine that a candidate is, or a Refusal."""
+    source = _SOURCES[node.op_type](reader, node)
+    if not source.affine.is_finite:
+        raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail="its scale or shift is not finite")
+    return source
+
+
+class Sources:
+    """The constant affines of one graph, but for the nodes that are ``left`` with a reason. Follows every change."""
+
+    def __init__(self, reader: GraphReader, left: Mapping[ir.Node, Reason] | None = None) -> None:
+        self.reader = reader
+        self.left = left or {}
+
+    def at(self, node: ir.Node | None) -> Source | None:
+        """The affine at ``node``, or None when it is none, is refused, or was asked to be left."""
+        if node is None or node in self.left or not is_candidate(self.reader, node):
+            return None
+        try:
+            return source_of(self.reader, node)
+        except Refusal:
+            return None
+
+    def run_through(self, source: Source) -> Run:
+        """The longest run that contains ``source``."""
+        return Run((*self.run_up_to(source).sources, *self._after(source)))
+
+    def run_up_to(self, source: Source) -> Run:
+        """The longest run that ends in ``source``."""
+        return Run((*reversed(list(self._before(source))), source))
+
+    def run_from(self, source: Source) -> Run:
+        """The longest run that starts with ``source``."""
+        return Run((source, *self._after(source)))
+
+    def _before(self, source: Source) -> Iterator[Source]:
+        while (earlier := self.at(source.entry.producer())) is not None and self._only_reader(source.entry):
+            yield earlier
+            source = earlier
+
+    def _after(self, source: Source) -> Iterator[Source]:
+        while self._only_reader(source.site):
+            later = self.at(next(iter(source.site.uses()))[0])
+            if later is None:
+                return
+            yield later
+            source = later
+
+    def _only_reader(self, value: ir.Value) -> bool:
+        return (
+            len(value.uses()) == 1 and not value.is_graph_output() and next(iter(value.uses()))[0].graph is self._graph
+        )
+
+    @property
+    def _graph(self) -> object:
+        return self.reader.graph

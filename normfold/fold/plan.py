@@ -1,0 +1,291 @@
+"""The search: from a run of constant affines to operators that absorb it, backward or forward. Changes nothing.
+
+Backward, a value's label is the affine that its content shall take on; forward, the affine that its content lacks.
+Nodes are visited against (or along) the order of the graph, so that every reader of a value has spoken before the
+value is judged: branches that part and meet again are one case, not several. A plan is all or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+
+import onnx_ir as ir
+
+from normfold.affine import Affine
+from normfold.edit import Rewrite
+from normfold.fold import absorb, carry
+from normfold.fold.find import Run, Source, Sources
+from normfold.fold.form import operators_for, require_run_fits
+from normfold.graph import GraphReader, name_of
+from normfold.reason import Reason, Refusal
+
+_MOST_NODES = 2_000  # visited by one search; the largest fold in the zoo visits 60
+_QUANTIZERS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What one fold changes.
+
+    ``rewrites`` are the absorbers; ``merged`` other runs and the affine each becomes; ``changed`` the values between,
+    whose content is no longer what their name says; ``residue`` what stays where the run stood.
+    """
+
+    run: Run
+    direction: str
+    residue: Affine
+    rewrites: tuple[Rewrite, ...] = ()
+    merged: tuple[tuple[Run, Affine], ...] = ()
+    changed: tuple[ir.Value, ...] = ()
+
+    def operators_saved(self, reader: GraphReader) -> int:
+        """Operators that are gone after the plan, less those it adds."""
+        saved = len(self.run.nodes) - len(operators_for(reader, self.run, self.residue))
+        saved -= sum(rewrite.operators_added for rewrite in self.rewrites)
+        return saved + sum(len(run.nodes) - len(operators_for(reader, run, affine)) for run, affine in self.merged)
+
+    @property
+    def weights_changed(self) -> int:
+        return sum(rewrite.weights_changed for rewrite in self.rewrites) + len(self.merged)
+
+    @property
+    def into(self) -> tuple[str, ...]:
+        """Names of the operators that take the affine over."""
+        others = (name_of(run.nodes[-1]) for run, _ in self.merged)
+        return tuple(dict.fromkeys((*(name_of(rewrite.node) for rewrite in self.rewrites), *others)))
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Values that carry the same content, under the same name, before and after."""
+        if self.direction != "forward":
+            return (self.run.site.name or "",)
+        absorbers = (rewrite.node.outputs[0] for rewrite in self.rewrites)
+        return tuple(value.name or "" for value in (*absorbers, *(run.site for run, _ in self.merged)))
+
+
+@dataclass
+class _State:
+    """How far a search is. Copied at each alternative, so that a failed one leaves no trace."""
+
+    labels: dict[ir.Value, Affine] = field(default_factory=dict)
+    claimed: dict[ir.Value, set[tuple[ir.Node, int]]] = field(default_factory=dict)
+    waiting: dict[ir.Node, float] = field(default_factory=dict)
+    rewrites: tuple[Rewrite, ...] = ()
+    merged: tuple[tuple[Run, Affine], ...] = ()
+
+    def copy(self) -> _State:
+        claimed = {value: set(uses) for value, uses in self.claimed.items()}
+        return replace(self, labels=dict(self.labels), claimed=claimed, waiting=dict(self.waiting))
+
+
+class _Search:
+    """What both directions share: the graph, the affines in it, and the limit."""
+
+    def __init__(self, reader: GraphReader, sources: Sources, run: Run) -> None:
+        self.reader = reader
+        self.sources = sources
+        self.run = run
+        self._left = _MOST_NODES
+
+    def count(self, node: ir.Node) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise Refusal(Reason.SEARCH_LIMIT, name_of(node), detail=f"{_MOST_NODES} operators visited")
+
+    def merge(self, run: Run, affine: Affine) -> tuple[Run, Affine]:
+        """Another run becomes ``affine``, as long as that takes no more operators than it has."""
+        require_run_fits(self.reader, run, affine)
+        operators = operators_for(self.reader, run, affine)
+        if len(operators) > len(run.nodes):
+            raise Refusal(Reason.COSTS_MORE, name_of(run.nodes[-1]), detail="one operator would become two")
+        return run, affine
+
+    def alternatives(self, table: carry.Tables, node: ir.Node, labels: carry.Labels) -> list[carry.Passage]:
+        """The ways through an operator, or the refusal of one that no affine passes."""
+        if node in self.sources.left:
+            raise Refusal(self.sources.left[node], name_of(node))
+        carrier = table.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if carrier is None:
+            reason = Reason.QUANTIZED if node.op_type in _QUANTIZERS else Reason.OPERATOR_STOPS
+            raise Refusal(reason, name_of(node), detail=f"{node.op_type}")
+        return list(carrier(self.reader, node, labels))
+
+
+# -- backward ----------------------------------------------------------------------------------------------------
+def plan_backward(reader: GraphReader, sources: Sources, run: Run, affine: Affine, residue: Affine) -> Plan:
+    """Let the operators before ``run`` produce ``affine`` of what they produce now; ``residue`` stays at the run."""
+    search = _Backward(reader, sources, run)
+    state = _State()
+    search.demand(state, run.nodes[0], run.sources[0].index, affine)
+    state = search.advance(state)
+    return Plan(run, "backward", residue, state.rewrites, state.merged, tuple(state.labels))
+
+
+class _Backward(_Search):
+    def demand(self, state: _State, node: ir.Node, index: int, affine: Affine) -> None:
+        """``node`` wants the value at its input ``index`` to become ``affine`` of itself."""
+        value = node.inputs[index]
+        assert value is not None, "a carrier demands only of inputs that are there"
+        if self.reader.is_constant(value):
+            array = self.reader.constant(value)
+            assert array is not None, "is_constant() was asked"
+            state.rewrites += (Rewrite(node, inputs={index: affine.apply(array)}),)
+            return
+        known = state.labels.get(value)
+        if known is not None and not known.same_as(affine):
+            raise Refusal(Reason.READERS_DISAGREE, name_of(node), value.name or "")
+        producer = value.producer()
+        if producer is None:
+            reason = Reason.OVERRIDABLE_INITIALIZER if self.reader.overridable(value) else Reason.GRAPH_INPUT
+            raise Refusal(reason, name_of(node), value.name or "", f"{value.name} has no producer")
+        if producer.graph is not node.graph:
+            raise Refusal(Reason.CAPTURED, name_of(node), value.name or "")
+        state.labels[value] = affine
+        state.claimed.setdefault(value, set()).add((node, index))
+        state.waiting[producer] = self.reader.order(producer)
+
+    def advance(self, state: _State) -> _State:
+        """Visit the operators that wait, last first, until every demand has ended in an absorber."""
+        while state.waiting:
+            node = max(state.waiting, key=state.waiting.__getitem__)
+            del state.waiting[node]
+            self.count(node)
+            labels = {i: state.labels[out] for i, out in enumerate(node.outputs) if out in state.labels}
+            for index in labels:
+                self.settle_readers(state, node.outputs[index])
+            if self.absorbed(state, node, labels):
+                continue
+            passages = self.alternatives(carry.BACKWARD, node, labels)
+            if len(passages) == 1:
+                self.pass_on(state, node, passages[0])
+                continue
+            return self.first_that_works(state, node, passages)
+        return state
+
+    def first_that_works(self, state: _State, node: ir.Node, passages: list[carry.Passage]) -> _State:
+        refusals = []
+        for passage in passages:
+            attempt = state.copy()
+            try:
+                self.pass_on(attempt, node, passage)
+                return self.advance(attempt)
+            except Refusal as refusal:
+                refusals.append(refusal)
+        raise refusals[0]
+
+    def pass_on(self, state: _State, node: ir.Node, passage: carry.Passage) -> None:
+        if passage.rewrite is not None:
+            state.rewrites += (passage.rewrite,)
+        for index, affine in passage.labels.items():
+            self.demand(state, node, index, affine)
+
+    def settle_readers(self, state: _State, value: ir.Value) -> None:
+        """Every reader of a value that changes must have asked for it, or be an affine that can undo it."""
+        if value.is_graph_output():
+            raise Refusal(Reason.GRAPH_OUTPUT, name_of(self.run.nodes[0]), value.name or "", f"output {value.name}")
+        self.reader.readers(value)
+        others = [use for use in value.uses() if tuple(use) not in state.claimed[value]]
+        if not others:
+            return
+        if value is not self.run.entry:
+            raise Refusal(Reason.SEVERAL_READERS, name_of(others[0][0]), value.name or "", f"it reads {value.name}")
+        for node, _ in others:
+            self.undo_in(state, node, value)
+
+    def undo_in(self, state: _State, node: ir.Node, value: ir.Value) -> None:
+        """Conv -> {BN1, BN2}: the first is folded, the second becomes the affine that leads from the first to it."""
+        source = self.sources.at(node)
+        label = state.labels[value]
+        if source is None or source.entry is not value or not label.scale.all():
+            raise Refusal(Reason.SEVERAL_READERS, name_of(node), value.name or "", f"it reads {value.name}")
+        run = self.sources.run_from(source)
+        state.merged += (self.merge(run, label.inverse().then(run.affine)),)
+
+    def absorbed(self, state: _State, node: ir.Node, labels: carry.Labels) -> bool:
+        """Whether the operator takes the affine into its constants."""
+        source = self.sources.at(node)
+        if source is not None:
+            run = self.sources.run_up_to(source)
+            state.merged += (self.merge(run, run.affine.then(labels[0])),)
+            return True
+        absorber = absorb.BACKWARD.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if absorber is None:
+            return False
+        state.rewrites += (absorber(self.reader, node, labels),)
+        return True
+
+
+# -- forward -----------------------------------------------------------------------------------------------------
+def plan_forward(reader: GraphReader, sources: Sources, run: Run, affine: Affine, residue: Affine) -> Plan:
+    """Let the operators behind ``run`` read what lacks ``affine``; ``residue`` stays at the run."""
+    search = _Forward(reader, sources, run)
+    state = _State()
+    search.owe(state, run.nodes[-1], run.site, affine)
+    search.advance(state)
+    changed = tuple(value for value in state.labels if value is not run.site)
+    return Plan(run, "forward", residue, state.rewrites, state.merged, changed)
+
+
+class _Forward(_Search):
+    def owe(self, state: _State, node: ir.Node, value: ir.Value, affine: Affine) -> None:
+        """From here on ``value`` lacks ``affine``: all its readers must know."""
+        if value.is_graph_output():
+            raise Refusal(Reason.GRAPH_OUTPUT, name_of(node), value.name or "", f"output {value.name}")
+        readers = self.reader.readers(value)
+        if not readers:
+            raise Refusal(Reason.NO_CONSUMER, name_of(node), value.name or "")
+        state.labels[value] = affine
+        state.waiting.update((reader, self.reader.order(reader)) for reader in readers)
+
+    def advance(self, state: _State) -> None:
+        """Visit the operators that wait, first first, until nothing lacks anything."""
+        while state.waiting:
+            node = min(state.waiting, key=state.waiting.__getitem__)
+            del state.waiting[node]
+            self.count(node)
+            labels = {i: state.labels[v] for i, v in enumerate(node.inputs) if v is not None and v in state.labels}
+            if self.absorbed(state, node, labels):
+                continue
+            passage = self.alternatives(carry.FORWARD, node, labels)[0]
+            if passage.rewrite is not None:
+                state.rewrites += (passage.rewrite,)
+            for index, affine in passage.labels.items():
+                self.owe(state, node, node.outputs[index], affine)
+
+    def absorbed(self, state: _State, node: ir.Node, labels: carry.Labels) -> bool:
+        """Whether the operator takes the affine into its constants."""
+        source = self.sources.at(node)
+        if source is not None:
+            run = self.sources.run_from(source)
+            state.merged += (self.merge(run, labels[source.index].then(run.affine)),)
+            return True
+        absorber = absorb.FORWARD.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if absorber is None:
+            return False
+        state.rewrites += self.without_new_add(state, absorber(self.reader, node, labels))
+        return True
+
+    def without_new_add(self, state: _State, rewrite: Rewrite) -> tuple[Rewrite, ...]:
+        """A MatMul's shift goes into the affine behind it, where there is one: most often the bias."""
+        if rewrite.shift_after is None:
+            return (rewrite,)
+        run = next(self.runs_behind(rewrite.node.outputs[0]), None)
+        if run is None:
+            return (rewrite,)
+        shift = Affine.of(1.0, rewrite.shift_after, rewrite.shift_after.ndim)
+        state.merged += (self.merge(run, shift.then(run.affine)),)
+        return (replace(rewrite, shift_after=None),)
+
+    def runs_behind(self, value: ir.Value) -> Iterator[Run]:
+        """The run that is the only reader of ``value``, if there is one that can take a shift."""
+        source = self.only_affine_reader(value)
+        if source is not None:
+            run = self.sources.run_from(source)
+            if len(operators_for(self.reader, run, Affine(run.affine.scale, run.affine.shift + 1.0))) <= len(run.nodes):
+                yield run
+
+    def only_affine_reader(self, value: ir.Value) -> Source | None:
+        if value.is_graph_output() or len(value.uses()) != 1:
+            return None
+        return self.sources.at(self.reader.readers(value)[0])

@@ -1,0 +1,257 @@
+"""Folds a whole model: every graph, every constant affine, until a pass changes nothing.
+
+Each affine of the model gets exactly one verdict: folded (by which rule, into what) or kept (with its obstacles).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import onnx_ir as ir
+
+from normfold.affine import Affine
+from normfold.edit import Editor, Names
+from normfold.fold.activation import parts_of_activations
+from normfold.fold.find import Run, Sources, is_candidate, source_of
+from normfold.fold.form import operators_for, require_run_fits, rewrite_run
+from normfold.fold.plan import Plan, plan_backward, plan_forward
+from normfold.graph import GraphReader, graphs_of, name_of
+from normfold.reason import Obstacle, Reason, Refusal
+from normfold.record import Finding, Outcome, Verdict
+
+BATCHNORM, AFFINE, MERGE = "batchnorm", "affine", "merge"
+_NEIGHBOUR = "merge"
+
+
+@dataclass(frozen=True)
+class FoldOptions:
+    """Which folds are wanted. Names are those of rules (``batchnorm``), nodes, or findings.
+
+    ``skip`` leaves what it names, ``only`` leaves everything else, ``exclude`` holds findings that were rolled back.
+    """
+
+    skip: frozenset[str] = frozenset()
+    only: frozenset[str] = frozenset()
+    exclude: frozenset[str] = frozenset()
+
+    def reason_to_leave(self, finding: Finding) -> Reason | None:
+        """Why a finding is not to be touched at all, or None."""
+        names = {finding.name, rule_of(finding.operator)}
+        if finding.name in self.exclude:
+            return Reason.ROLLED_BACK
+        if names & self.skip or (self.only and not names & self.only):
+            return Reason.SKIPPED
+        return None
+
+
+def rule_of(operator: str) -> str:
+    """The name of the rule that folds an operator."""
+    return BATCHNORM if operator == "BatchNormalization" else AFFINE
+
+
+def fold_affines(model: ir.Model, options: FoldOptions | None = None) -> tuple[Verdict, ...]:
+    """Fold in place; one verdict for each BatchNormalization and constant affine that the model had."""
+    names = Names(model)
+    verdicts: list[Verdict] = []
+    for path, graph in list(graphs_of(model)):
+        verdicts.extend(_GraphFold(model, graph, path, names, options or FoldOptions()).run())
+    return tuple(verdicts)
+
+
+def find_affines(model: ir.Model) -> tuple[Finding, ...]:
+    """Every BatchNormalization and constant affine of a model, in order. Changes nothing."""
+    return tuple(
+        finding for path, graph in graphs_of(model) for finding in _findings(GraphReader(model, graph, path)).values()
+    )
+
+
+def _findings(reader: GraphReader) -> dict[ir.Node, Finding]:
+    return {
+        node: Finding(
+            name=name_of(node),
+            operator=node.op_type,
+            site=node.outputs[0].name or "",
+            graph=reader.path,
+            is_norm=node.op_type == "BatchNormalization",
+        )
+        for node in reader.graph
+        if is_candidate(reader, node)
+    }
+
+
+class _GraphFold:
+    """The folds of one graph."""
+
+    def __init__(
+        self, model: ir.Model, graph: ir.Graph | ir.Function, path: str, names: Names, options: FoldOptions
+    ) -> None:
+        self.reader = GraphReader(model, graph, path)
+        self.editor = Editor(self.reader, names)
+        self.findings = _findings(self.reader)
+        left = dict.fromkeys(parts_of_activations(self.reader), Reason.PART_OF_ACTIVATION)
+        left |= {node: why for node, finding in self.findings.items() if (why := options.reason_to_leave(finding))}
+        self.sources = Sources(self.reader, left)
+        self.verdicts: dict[Finding, Verdict] = {}
+        self.obstacles: dict[ir.Node, tuple[Obstacle, ...]] = {}
+
+    def run(self) -> list[Verdict]:
+        everything = list(self.findings.values())
+        while self._pass():
+            continue
+        for node, finding in self.findings.items():
+            obstacles = self.obstacles.get(node) or (self._why_no_source(node),)
+            self.verdicts[finding] = Verdict(finding, Outcome.KEPT, obstacles=obstacles)
+        return [self.verdicts[finding] for finding in everything]
+
+    def _pass(self) -> bool:
+        """Try every run once, in order; True when one was folded."""
+        changed = False
+        for node in list(self.findings):
+            if node not in self.findings:
+                continue
+            source = self.sources.at(node)
+            if source is None:
+                continue
+            run = self.sources.run_through(source)
+            if run.nodes[0] is not node:
+                continue
+            plan, obstacles = decide(self.reader, self.sources, run)
+            if plan is None:
+                self.obstacles.update(dict.fromkeys(run.nodes, obstacles))
+            else:
+                self._apply(plan)
+                changed = True
+        return changed
+
+    def _why_no_source(self, node: ir.Node) -> Obstacle:
+        if node in self.sources.left:
+            return Obstacle(self.sources.left[node], name_of(node))
+        try:
+            source_of(self.reader, node)
+        except Refusal as refusal:
+            return refusal.obstacle
+        raise AssertionError(f"{name_of(node)} is an affine, so a pass must have tried it")
+
+    # -- applying a plan -----------------------------------------------------------------------------------------
+    def _apply(self, plan: Plan) -> None:
+        run, into, sites = plan.run, plan.into, plan.sites
+        rule = BATCHNORM if run.has_batchnorm else AFFINE if into else MERGE
+        source_name = name_of(run.nodes[-1])
+        stands_for: dict[ir.Value, ir.Value] = {}
+        for rewrite in plan.rewrites:
+            first = rewrite.node.outputs[0]
+            stands_for[first] = self.editor.rewrite(rewrite, rule, source_name)
+        for other, affine in plan.merged:
+            self._rewrite_run(
+                other, affine, _NEIGHBOUR, into=(), sites=(other.site.name or "",), direction=plan.direction
+            )
+        entry = run.sources[0].entry
+        for value in plan.changed:
+            current = stands_for.get(value, value)
+            if current is not entry or not plan.residue.is_identity:
+                self.editor.rename(current)
+        self._rewrite_run(run, plan.residue, rule, into, sites, plan.direction)
+
+    def _rewrite_run(
+        self, run: Run, affine: Affine, rule: str, into: tuple[str, ...], sites: tuple[str, ...], direction: str
+    ) -> None:
+        """Replace a run, and say what became of each finding in it: as many survive as operators are written."""
+        known = [node for node in run.nodes if node in self.findings]
+        if affine.is_identity:
+            self.editor.bypass(run.nodes, run.sources[0].entry, run.site, entry_takes_name=direction == "backward")
+            written: Sequence[ir.Node] = ()
+        else:
+            written = rewrite_run(self.editor, run, affine, rule)
+        survivors = sorted(known, key=lambda node: (self.findings[node].is_norm, known.index(node)))[
+            len(known) - len(written) :
+        ]
+        for new, old in zip(written, sorted(survivors, key=known.index), strict=False):
+            self.findings[new] = self.findings[old]
+        into = into or tuple(name_of(node) for node in written)
+        for node in known:
+            finding = self.findings.pop(node)
+            self.obstacles.pop(node, None)
+            if node not in survivors:
+                own = rule_of(finding.operator) if rule != MERGE else MERGE
+                self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, own, direction, into, sites)
+
+
+# -- the decision ------------------------------------------------------------------------------------------------
+_Attempt = Callable[[], Plan]
+
+
+def decide(reader: GraphReader, sources: Sources, run: Run) -> tuple[Plan | None, tuple[Obstacle, ...]]:
+    """The best plan for a run, or None and the obstacle met in each direction.
+
+    Best is what leaves the fewest operators, then what changes the fewest weights, then backward.
+    """
+    plans, obstacles = _tried(_whole(reader, sources, run))
+    if not plans and len(run.nodes) > 1:
+        plans, _ = _tried(_partial(reader, sources, run))
+        plans += [Plan(run, "merge", run.affine)]
+    worth = [plan for plan in plans if _is_worth_it(reader, plan)]
+    if not worth:
+        obstacles += tuple(_costs_more(plan) for plan in plans if plan.direction != "merge")
+        return None, obstacles
+    return min(worth, key=lambda plan: (-plan.operators_saved(reader), plan.weights_changed)), ()
+
+
+def _tried(attempts: Iterator[tuple[str, _Attempt]]) -> tuple[list[Plan], tuple[Obstacle, ...]]:
+    plans, obstacles = [], []
+    for direction, attempt in attempts:
+        try:
+            plans.append(attempt())
+        except Refusal as refusal:
+            obstacles.append(replace(refusal.obstacle, direction=direction))
+    return plans, tuple(obstacles)
+
+
+def _whole(reader: GraphReader, sources: Sources, run: Run) -> Iterator[tuple[str, _Attempt]]:
+    """The whole affine, one way or the other."""
+    nothing = Affine.identity(run.affine.rank)
+    if run.affine.is_identity:
+        yield "removal", lambda: _removal(run)
+        return
+    yield "backward", lambda: plan_backward(reader, sources, run, run.affine, nothing)
+    yield "forward", lambda: plan_forward(reader, sources, run, run.affine, nothing)
+
+
+def _removal(run: Run) -> Plan:
+    """An affine that does nothing goes, unless it is what gives an output its own name."""
+    entry = run.entry
+    if run.site.is_graph_output() and (entry.producer() is None or entry.is_graph_output()):
+        raise Refusal(Reason.GRAPH_OUTPUT, name_of(run.nodes[-1]), run.site.name or "")
+    return Plan(run, "removal", run.affine)
+
+
+def _partial(reader: GraphReader, sources: Sources, run: Run) -> Iterator[tuple[str, _Attempt]]:
+    """The scale alone; the shift stays as one Add: s*x + t, or s*(x + t/s) when the scale goes forward."""
+    affine = run.affine
+    if run.has_batchnorm or affine.has_no_scale or affine.has_no_shift:
+        return
+    yield "backward", lambda: plan_backward(reader, sources, run, affine.scale_only, affine.shift_only)
+    if affine.scale.all():
+        rest = Affine.of(1.0, affine.shift / affine.scale, affine.rank)
+        yield "forward", lambda: _fitting(reader, plan_forward(reader, sources, run, affine.scale_only, rest))
+
+
+def _fitting(reader: GraphReader, plan: Plan) -> Plan:
+    require_run_fits(reader, plan.run, plan.residue)
+    return plan
+
+
+def _is_worth_it(reader: GraphReader, plan: Plan) -> bool:
+    """It leaves fewer operators, or as many with an Add where a BatchNormalization was."""
+    saved = plan.operators_saved(reader)
+    left = operators_for(reader, plan.run, plan.residue)
+    return saved > 0 or (saved == 0 and plan.run.has_batchnorm and "BatchNormalization" not in left)
+
+
+def _costs_more(plan: Plan) -> Obstacle:
+    return Obstacle(
+        Reason.COSTS_MORE,
+        ", ".join(plan.into),
+        detail="it would add an operator for each one it removes",
+        direction=plan.direction,
+    )

@@ -1,0 +1,216 @@
+"""Reading a graph: what is constant, who reads a value, what shape it has. Nothing here changes anything.
+
+The Editor in ``normfold.edit`` is the only thing that does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from normfold.constants import EVALUATORS
+from normfold.reason import Reason, Refusal
+
+Dim = int | str | None
+FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
+EXACT = "normfold.float64"
+_MAX_CHAIN = 64  # longest chain of operators on constants that is evaluated to reach a weight
+
+
+def graphs_of(model: ir.Model) -> Iterator[tuple[str, ir.Graph | ir.Function]]:
+    """Every graph of a model with its path: the main graph "", its subgraphs, then functions and theirs."""
+    yield from _with_subgraphs("", model.graph)
+    for identifier, function in model.functions.items():
+        yield from _with_subgraphs(":".join(part for part in identifier if part), function)
+
+
+def _with_subgraphs(path: str, graph: ir.Graph | ir.Function) -> Iterator[tuple[str, ir.Graph | ir.Function]]:
+    yield path, graph
+    for node in graph:
+        for attribute in node.attributes.values():
+            if attribute.is_ref():
+                continue
+            bodies = {ir.AttributeType.GRAPH: [attribute.value], ir.AttributeType.GRAPHS: attribute.value}
+            for body in bodies.get(attribute.type, []):
+                yield from _with_subgraphs(f"{path}/{name_of(node)}.{attribute.name}".lstrip("/"), body)
+
+
+def name_of(node: ir.Node) -> str:
+    """The node's own name, else the name of its first output."""
+    return node.name or next((output.name for output in node.outputs if output.name), None) or node.op_type
+
+
+def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
+    """An attribute as a plain Python value; ``default`` where it is absent.
+
+    Raises Refusal where a function's attribute refers to one of its call's.
+    """
+    found = node.attributes.get(name)
+    if found is None:
+        return default
+    if found.is_ref():
+        raise Refusal(
+            Reason.DYNAMIC_PARAMETERS, name_of(node), detail=f"attribute {name} is a parameter of the function"
+        )
+    return found.value
+
+
+def opset_of(graph: ir.Graph | ir.Function) -> int:
+    """The version of the default operator set that ``graph`` is written in (1 when it declares none)."""
+    imports = graph.opset_imports
+    return imports.get("", imports.get("ai.onnx", 1))
+
+
+class GraphReader:
+    """Questions about one graph of a model. Answers are computed when asked and follow the graph as it changes."""
+
+    def __init__(self, model: ir.Model, graph: ir.Graph | ir.Function, path: str = "") -> None:
+        self.graph = graph
+        self.path = path
+        self.opset = opset_of(graph) if opset_of(graph) > 1 else opset_of(model.graph)
+        self._overridable = _overridable(model)
+        self._order = {node: float(index) for index, node in enumerate(graph)}
+
+    # -- order ---------------------------------------------------------------------------------------------------
+    def order(self, node: ir.Node) -> float:
+        """A number that grows along the graph: producers before readers."""
+        return self._order[node]
+
+    def place_after(self, anchor: ir.Node, node: ir.Node) -> None:
+        """Remember that ``node`` was inserted directly behind ``anchor``."""
+        self._order[node] = float(np.nextafter(self._order[anchor], np.inf))
+
+    def place_before(self, anchor: ir.Node, nodes: Sequence[ir.Node]) -> None:
+        """Remember that ``nodes``, in their order, were inserted directly before ``anchor``."""
+        place = self._order[anchor]
+        for node in reversed(nodes):
+            place = float(np.nextafter(place, -np.inf))
+            self._order[node] = place
+
+    def place_first(self, node: ir.Node) -> None:
+        """Remember that ``node`` was inserted before every other one."""
+        self._order[node] = min(self._order.values(), default=0.0) - 1.0
+
+    # -- constants -----------------------------------------------------------------------------------------------
+    def is_constant(self, value: ir.Value | None) -> bool:
+        """Whether the value is the same in every run and may not be overridden by the caller."""
+        return value is not None and self._is_constant(value, _MAX_CHAIN)
+
+    def _is_constant(self, value: ir.Value, depth: int) -> bool:
+        if value.is_initializer() and value.const_value is not None:
+            return value not in self._overridable
+        node = value.producer()
+        if node is None or depth == 0 or node.domain not in ("", "ai.onnx"):
+            return False
+        if node.op_type == "Constant":
+            return value.const_value is not None or constant_attribute(node) is not None
+        if node.op_type not in EVALUATORS or len(node.outputs) != 1:
+            return False
+        return all(operand is None or self._is_constant(operand, depth - 1) for operand in node.inputs)
+
+    def constant(self, value: ir.Value | None) -> npt.NDArray[Any] | None:
+        """The value of a constant: float64 for every floating type, as it is for the others; None if not constant.
+
+        Chains of operators on constants are evaluated in float64.
+        """
+        if value is None or not self.is_constant(value):
+            return None
+        try:
+            return self._evaluate(value)
+        except (ValueError, IndexError, TypeError, KeyError):  # an operator whose operands do not fit each other
+            return None
+
+    def _evaluate(self, value: ir.Value) -> npt.NDArray[Any]:
+        exact = value.meta.get(EXACT)
+        if exact is not None:
+            return exact  # type: ignore[no-any-return]  # meta is untyped; only the Editor writes this key
+        if value.const_value is not None:
+            return _widened(value.const_value.numpy(), value.const_value.dtype)
+        node = value.producer()
+        assert node is not None, "is_constant() was asked first"
+        if node.op_type == "Constant":
+            return _widened(*constant_attribute(node))  # type: ignore[misc]  # not None: is_constant() was asked first
+        operands = [None if operand is None else self._evaluate(operand) for operand in node.inputs]
+        return EVALUATORS[node.op_type](node, operands)
+
+    def overridable(self, value: ir.Value | None) -> bool:
+        """Whether the value is an initializer that the caller may replace, because it is also a graph input."""
+        return value is not None and value in self._overridable
+
+    def require_constant(self, node: ir.Node, index: int, reason: Reason) -> npt.NDArray[Any]:
+        """The constant at input ``index`` of ``node``, or a Refusal with ``reason``."""
+        value = node.inputs[index] if index < len(node.inputs) else None
+        found = self.constant(value)
+        if found is not None:
+            return found
+        named = value.name or "" if value is not None else ""
+        if self.overridable(value):
+            raise Refusal(Reason.OVERRIDABLE_INITIALIZER, name_of(node), named)
+        raise Refusal(reason, name_of(node), named, f"input {index} is computed at run time")
+
+    # -- readers -------------------------------------------------------------------------------------------------
+    def readers(self, value: ir.Value) -> list[ir.Node]:
+        """The nodes that read ``value``, in order; Refusal when one of them is in another graph."""
+        nodes = list(dict.fromkeys(node for node, _ in value.uses()))
+        for node in nodes:
+            if node not in self._order:
+                raise Refusal(Reason.CAPTURED, name_of(node), value.name or "")
+        return sorted(nodes, key=self.order)
+
+    # -- shapes --------------------------------------------------------------------------------------------------
+    def shape(self, value: ir.Value | None) -> tuple[Dim, ...] | None:
+        """Sizes where known, names of symbolic dimensions, None for unknown ones; None when the rank is unknown."""
+        if value is None:
+            return None
+        if value.shape is not None:
+            return tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
+        if value.const_value is not None:
+            return tuple(int(dim) for dim in value.const_value.shape if isinstance(dim, int))
+        return None
+
+    def require_shape(self, value: ir.Value, node: ir.Node) -> tuple[Dim, ...]:
+        """The shape of ``value``, or a Refusal that names ``node``."""
+        found = self.shape(value)
+        if found is None:
+            raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), value.name or "", "its rank is not known")
+        return found
+
+    def dtype(self, value: ir.Value) -> ir.DataType | None:
+        """The element type, where known."""
+        if value.dtype is not None:
+            return value.dtype
+        return None if value.const_value is None else value.const_value.dtype
+
+
+def constant_attribute(node: ir.Node) -> tuple[npt.NDArray[Any], ir.DataType] | None:
+    """The tensor of a Constant node, whichever attribute holds it; None for strings and sparse tensors."""
+    for name, dtype in (
+        ("value", None),
+        ("value_float", "f"),
+        ("value_floats", "f"),
+        ("value_int", "i"),
+        ("value_ints", "i"),
+    ):
+        found = node.attributes.get(name)
+        if found is None or found.is_ref():
+            continue
+        if dtype is None:
+            return found.value.numpy(), found.value.dtype
+        kinds = {"f": (np.float32, ir.DataType.FLOAT), "i": (np.int64, ir.DataType.INT64)}
+        return np.asarray(found.value, dtype=kinds[dtype][0]), kinds[dtype][1]
+    return None
+
+
+def _widened(array: npt.NDArray[Any], dtype: ir.DataType) -> npt.NDArray[Any]:
+    return array.astype(np.float64) if dtype in FLOATS else array
+
+
+def _overridable(model: ir.Model) -> frozenset[ir.Value]:
+    """Initializers that are also inputs of the main graph: fixed before IR version 4, the caller's to override after."""
+    if model.ir_version < 4:
+        return frozenset()
+    return frozenset(value for value in model.graph.inputs if value.is_initializer())
