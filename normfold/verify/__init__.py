@@ -1,1 +1,90 @@
-"""Prove with ONNX Runtime that two models are equal, fold by fold."""
+"""Prove with ONNX Runtime that two models are equal, fold by fold.
+
+Only light names live here: ONNX Runtime and numpy are imported when a proof starts.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from normfold.verify.result import Comparison, ProofOptions, Site, Verdict, Verification
+from normfold.verify.rollback import Built, Settlement, settle
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = [
+    "Built",
+    "Comparison",
+    "ProofOptions",
+    "Settlement",
+    "Site",
+    "Verdict",
+    "Verification",
+    "prove",
+    "settle",
+    "verify",
+]
+
+
+def prove(
+    original: onnx.ModelProto | bytes | str | Path,
+    candidate: onnx.ModelProto | bytes | str | Path,
+    sites: Sequence[Site] = (),
+    options: ProofOptions | None = None,
+) -> Verification:
+    """Compare ``candidate`` with ``original`` in ONNX Runtime; neither is changed.
+
+    The original runs without optimizations and is the reference. The candidate runs without them, cut at every site, so
+    that each site shows the error that is made there; then whole, without optimizations and as a user runs it.
+
+    Args:
+        original: the reference. Pass the path when there is external data beside it.
+        candidate: the model to prove, with the same inputs and outputs.
+        sites: values with one name in both models, each with the fold that it is evidence for. Sites that either model
+            lacks are skipped, and a note says so.
+        options: seed, number of feeds, tolerances, the user's inputs.
+
+    Raises:
+        ValueError: an option that does not fit the model (an unknown input name, a malformed file).
+    """
+    from normfold.verify.proof import prove as run_proof
+
+    return run_proof(original, candidate, sites, options or ProofOptions())
+
+
+def verify(
+    a: onnx.ModelProto | bytes | str | Path,
+    b: onnx.ModelProto | bytes | str | Path,
+    *,
+    seed: int = 0,
+    feeds: int = 4,
+    rtol: float | None = None,
+    atol: float | None = None,
+    inputs: Sequence[str | Path] = (),
+    input_specs: Sequence[str] = (),
+    threads: int = 1,
+) -> Verification:
+    """Whether model ``b`` computes what ``a`` computes.
+
+    ``assert normfold.verify(a, b)`` in pytest shows the table on failure: it is logged as a warning, because an
+    assertion message has one line. ``inputs`` are the user's own feeds (.npz, .npy, directories of test_data_set .pb),
+    ``input_specs`` are ``NAME=1x3x224x224[:dtype][:low..high]``. Tolerances are calibrated unless ``rtol`` or ``atol``
+    is given.
+    """
+    options = ProofOptions(
+        seed=seed,
+        feeds=feeds,
+        rtol=rtol,
+        atol=atol,
+        inputs=tuple(map(str, inputs)),
+        input_specs=tuple(input_specs),
+        threads=threads,
+    )
+    verification = prove(a, b, (), options)
+    if not verification:
+        logging.getLogger("normfold").warning("%s", verification)
+    return verification

@@ -1,0 +1,89 @@
+"""How much error is only rounding: a floor for each type, and the model's own noise where the floor is not enough.
+
+The noise of a value is measured on the original alone: its weights and inputs are moved by one unit in the last
+place at random and it runs again. That is what a fold does to weights when it rounds them once, so a value that a
+correct fold moves further than the floor (a large mean subtracted, a quantizer at a step) shows the same unrest here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from normfold.verify.compare import ROUNDING, is_floating, pooled
+from normfold.verify.held import Held, Part
+from normfold.verify.run import CannotRun, Level, Runner, Value
+
+# Units of half a last place, relative to the scale of the value.
+MADE_HERE = {"float64": 64, "float32": 64, "float16": 8, "bfloat16": 8}
+"""For a value compared where it is made: one linear operator's worth of rounding."""
+
+AT_THE_END = {"float64": 2048, "float32": 2048, "float16": 32, "bfloat16": 32}
+"""For an output at the end of a whole model, run by other kernels than the reference."""
+
+FACTOR = 8.0
+"""A few draws see less than the worst case; measured over the reference networks, correct folds stay below 2."""
+
+BEYOND = 0.02
+"""Noise above this share of the scale says that nothing can be compared."""
+
+
+def floor_of(dtype: str, units: Mapping[str, int]) -> float:
+    """The tolerance, relative to a value's scale, that any correct model of this type is granted."""
+    return units.get(dtype, 8) * ROUNDING.get(dtype, 2.0**-4)
+
+
+def noise(
+    part: Part, feed: Mapping[str, Value], expected: Mapping[str, Value], threads: int, seconds: float, draws: int = 2
+) -> dict[str, np.ndarray]:
+    """Rounding noise of each floating value of ``expected``: its magnitude, pooled over channels, times ``FACTOR``."""
+    found: dict[str, np.ndarray] = {}
+    wanted = [name for name, value in expected.items() if isinstance(value, np.ndarray) and is_floating(value)]
+    for draw in range(draws):
+        rng = np.random.default_rng([1, draw])
+        moved = {name: _moved(value, rng) for name, value in feed.items()}
+        try:
+            with Runner(moved_weights(part.held, rng), Level.DISABLE_ALL, threads, seconds) as runner:
+                values = runner.run(moved, [part.fetch[name] for name in wanted])
+        except CannotRun:  # no noise is known then, and the floor decides
+            return found
+        for name, value in zip(wanted, values, strict=True):
+            _widen(found, name, expected[name], value)
+    return found
+
+
+def _widen(found: dict[str, np.ndarray], name: str, expected: np.ndarray, obtained: np.ndarray) -> None:
+    if expected.shape != obtained.shape:
+        return
+    with np.errstate(all="ignore"):
+        gap = np.abs(np.asarray(expected, dtype=np.float64) - np.asarray(obtained, dtype=np.float64))
+    gap[~np.isfinite(gap)] = 0
+    level = FACTOR * pooled(gap)
+    found[name] = np.maximum(found[name], level) if name in found else level
+
+
+def _moved(value: Any, rng: np.random.Generator) -> Any:
+    """A floating array with each number moved up or down by a unit in the last place; everything else as it is."""
+    if not isinstance(value, np.ndarray) or not is_floating(value) or str(value.dtype) not in ROUNDING:
+        return value
+    unit = 2 * ROUNDING[str(value.dtype)]
+    wide = value.astype(np.float64 if value.dtype == np.float64 else np.float32)
+    signs = rng.integers(0, 2, value.shape, dtype=np.int8) * 2 - 1
+    return (wide * (1 + unit * signs).astype(wide.dtype)).astype(value.dtype)
+
+
+def moved_weights(held: Held, rng: np.random.Generator) -> Held:
+    """The model with every floating initializer moved likewise; weights in files beside the model stay."""
+    skeleton = onnx.ModelProto()
+    skeleton.CopyFrom(held.skeleton)
+    for tensor in skeleton.graph.initializer:
+        inline = tensor.data_location != TensorProto.EXTERNAL
+        if inline and tensor.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE):
+            tensor.CopyFrom(numpy_helper.from_array(_moved(numpy_helper.to_array(tensor), rng), tensor.name))
+    weights = {name: _moved(array, rng) for name, array in held.weights.items()}
+    return replace(held, skeleton=skeleton, weights=weights)

@@ -1,0 +1,217 @@
+"""The distance between two values, place by place, in units of the value's own scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+# Half a unit in the last place of 1.0.
+ROUNDING = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+
+# A channel much weaker than its tensor is measured on its own scale down to this share of the tensor's.
+WEAKEST = 2.0**-7
+
+
+@dataclass(frozen=True)
+class Distance:
+    """What one pair of arrays shows, at its worst place: ``relative`` is ``|expected - obtained| / scale`` there (see
+    ``pooled``), ``margin`` the error over what is allowed there: up to 1 is right.
+
+    ``mismatch`` says why numbers cannot be compared at all (shape, type, NaN), else "". ``comparable`` counts the
+    places where the expected value is a finite number.
+    """
+
+    dtype: str
+    mismatch: str = ""
+    max_abs: float = 0.0
+    relative: float = 0.0
+    margin: float = 0.0
+    ulps: float = 0.0
+    cosine: float = 1.0
+    top1: float | None = None
+    differing: int = 0
+    elements: int = 0
+    comparable: int = 0
+    at: tuple[int, ...] = ()
+    expected: str = ""
+    obtained: str = ""
+    needed_atol: float = 0.0
+    needed_rtol: float = 0.0
+
+
+def is_floating(array: np.ndarray) -> bool:
+    """Whether the array holds floating point numbers (bfloat16 and the like included)."""
+    return array.dtype.kind == "f" or array.dtype.name in ROUNDING
+
+
+def pooled(magnitude: np.ndarray) -> np.ndarray:
+    """For each place, the largest magnitude of its channel (axis 1) or of its column (last axis), whichever is less.
+
+    Both are taken because the channel axis is 1 in images and last in sequences. With few places per channel one
+    number says little about the scale, so it may not fall far below the whole tensor's: 1/128 of it from 16 places
+    on, 1/4 from 4 on. Shape: broadcastable to ``magnitude``.
+    """
+    whole = magnitude.max(initial=0.0)
+    if magnitude.ndim < 2 or magnitude.size == 0:
+        return np.full((1,) * magnitude.ndim, whole)
+    result: np.ndarray | None = None
+    for axis in {1, magnitude.ndim - 1}:
+        others = tuple(i for i in range(magnitude.ndim) if i != axis)
+        channel = magnitude.max(axis=others, keepdims=True)
+        places = magnitude.size // magnitude.shape[axis]
+        share = WEAKEST if places >= 16 else 0.25 if places >= 4 else 1.0
+        channel = np.maximum(channel, whole * share)
+        result = channel if result is None else np.minimum(result, channel)
+    assert result is not None
+    return result
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """How far a place may be off: ``floor`` times its scale (see ``pooled``) plus ``noise``, the magnitude of the
+    model's own rounding noise there (broadcastable); or, when the user says so, ``atol + rtol*|expected|``."""
+
+    floor: float = 0.0
+    noise: Any = 0.0
+    rtol: float | None = None
+    atol: float | None = None
+
+    @property
+    def is_explicit(self) -> bool:
+        """Whether the user's tolerance decides."""
+        return self.rtol is not None or self.atol is not None
+
+    def of(self, magnitude: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """The allowed error of each place."""
+        if self.is_explicit:
+            return np.asarray((self.atol or 0.0) + (self.rtol or 0.0) * magnitude)
+        return np.asarray(self.floor * scale + self.noise)
+
+
+def distance(expected: Any, obtained: Any, allowance: Allowance) -> Distance:
+    """Compare two arrays. Integers, booleans and strings must be equal; of floats see ``Distance``.
+
+    A place where the expected value is NaN says nothing; an infinity must be the same infinity.
+    """
+    a, b = np.asarray(expected), np.asarray(obtained)
+    if a.dtype != b.dtype and is_floating(a) != is_floating(b):
+        return Distance(str(a.dtype), mismatch=f"expected type {a.dtype}, got {b.dtype}")
+    if a.shape != b.shape:
+        return Distance(str(a.dtype), mismatch=f"expected shape {list(a.shape)}, got {list(b.shape)}")
+    if not is_floating(a):
+        return _exact(a, b)
+    return _floating(a, b, allowance)
+
+
+def _exact(a: np.ndarray, b: np.ndarray) -> Distance:
+    different = a != b
+    count = int(different.sum())
+    if not count:
+        return Distance(str(a.dtype), elements=a.size, comparable=a.size)
+    at = tuple(int(i) for i in np.argwhere(different)[0])
+    gap = float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max()) if a.dtype.kind in "iub" else 1.0
+    return Distance(
+        str(a.dtype),
+        max_abs=gap,
+        relative=float("inf"),
+        margin=float("inf"),
+        differing=count,
+        elements=a.size,
+        comparable=a.size,
+        at=at,
+        expected=str(a[at]),
+        obtained=str(b[at]),
+        needed_atol=gap,
+        needed_rtol=float("inf"),
+    )
+
+
+def _wide(array: np.ndarray) -> np.ndarray:
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+
+
+def _floating(a: np.ndarray, b: np.ndarray, allowance: Allowance) -> Distance:
+    dtype = str(a.dtype)
+    wide_a, wide_b = _wide(a), _wide(b)
+    with np.errstate(all="ignore"):
+        finite = np.isfinite(wide_a)
+        comparable = int(finite.sum())
+        bad = (finite & ~np.isfinite(wide_b)) | (np.isinf(wide_a) & (wide_a != wide_b))
+        if bad.any():
+            at = tuple(int(i) for i in np.argwhere(bad)[0])
+            return Distance(
+                dtype,
+                mismatch="NaN or infinity where the other has another value",
+                max_abs=float("inf"),
+                relative=float("inf"),
+                margin=float("inf"),
+                differing=int(bad.sum()),
+                elements=a.size,
+                comparable=comparable,
+                at=at,
+                expected=_number(a[at]),
+                obtained=_number(b[at]),
+            )
+        if not comparable:
+            return Distance(dtype, elements=a.size)
+        if comparable < a.size:
+            wide_a, wide_b = np.where(finite, wide_a, 0), np.where(finite, wide_b, 0)
+        return _finite(wide_a, wide_b, dtype, comparable, allowance)
+
+
+def _finite(a: np.ndarray, b: np.ndarray, dtype: str, comparable: int, allowance: Allowance) -> Distance:
+    gap, magnitude = np.abs(a - b), np.abs(a)
+    scale = pooled(magnitude)
+    margins = _ratio(gap, allowance.of(magnitude, scale))
+    at = tuple(int(i) for i in np.unravel_index(int(margins.argmax()), margins.shape))
+    scale_there = float(np.broadcast_to(scale, gap.shape)[at])
+    margin = float(margins[at])
+    relative = float(gap[at]) / scale_there if scale_there else (float("inf") if gap[at] else 0.0)
+    atol, rtol = allowance.atol or 0.0, allowance.rtol or 0.0
+    return Distance(
+        dtype,
+        max_abs=float(gap.max()),
+        relative=relative,
+        margin=margin,
+        ulps=relative / (2 * ROUNDING.get(dtype, 2.0**-4)),
+        cosine=_cosine(a, b),
+        top1=_top1(a, b),
+        differing=int((gap > 0).sum()),
+        elements=a.size,
+        comparable=comparable,
+        at=at,
+        expected=_number(a[at]),
+        obtained=_number(b[at]),
+        needed_atol=float((gap - rtol * magnitude).max(initial=0.0)),
+        needed_rtol=float(_ratio(np.maximum(gap - atol, 0), magnitude).max(initial=0.0)),
+    )
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """``part / whole``, where 0/0 is 0 and anything else over 0 is infinite."""
+    whole = np.broadcast_to(whole, part.shape)
+    empty = np.where(part > 0, np.inf, 0.0).astype(part.dtype)
+    return np.asarray(np.divide(part, whole, out=empty, where=whole > 0))
+
+
+def _number(value: Any) -> str:
+    return f"{float(value):.9g}"
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Cosine similarity, 1 for two zeros. Scaled first, so that squares neither overflow nor vanish."""
+    top = max(float(np.abs(a).max(initial=0)), float(np.abs(b).max(initial=0)))
+    if top == 0:
+        return 1.0
+    x, y = (a / top).ravel(), (b / top).ravel()
+    norms = float(np.sqrt(np.dot(x, x) * np.dot(y, y)))
+    return float(np.clip(float(np.dot(x, y)) / norms, -1, 1)) if norms else 0.0
+
+
+def _top1(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Share of rows with the same largest entry; None unless it looks like class scores: [N, classes >= 3]."""
+    if a.ndim != 2 or a.shape[1] < 3 or not a.shape[0]:
+        return None
+    return float((a.argmax(-1) == b.argmax(-1)).mean())

@@ -1,0 +1,261 @@
+"""Inputs made up for a model: legal for its operators, hard on its arithmetic, the same for the same seed."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from normfold.verify.held import Held
+from normfold.verify.inputs import InputSpec
+from normfold.verify.roles import Role, Use, uses
+from normfold.verify.run import Value
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One set of inputs: the values by name, words that describe them, and expected outputs when the user gave some."""
+
+    values: Mapping[str, Value]
+    text: str
+    expected: Mapping[str, Value] | None = None
+
+
+REGIMES = ("normal", "scales", "stress", "positive", "tiny")
+"""Signed normal; signed at a scale of its own per channel; stress blocks; uniform [0, 1); signed and small."""
+
+# Sizes tried for a free dimension, by what it seems to be; the n-th feed prefers the n-th size.
+_SIZES = {
+    "batch": (1, 2, 3, 1),
+    "image": (32, 48, 37, 64),
+    "channel": (3, 4, 1, 2),
+    "past": (4, 1, 0, 7),
+    "length": (6, 1, 9, 16),
+}
+_EVERYWHERE = (1, 2, 8, 16, 32, 64, 128, 224, 3, 4)
+
+
+@dataclass(frozen=True)
+class Feeder:
+    """Makes feeds for one model. Each feed has several proposals, because only running tells which sizes are legal."""
+
+    inputs: tuple[onnx.ValueInfoProto, ...]
+    uses: Mapping[str, Use]
+    specs: Mapping[str, InputSpec]
+    seed: int
+
+    @classmethod
+    def of(cls, held: Held, specs: Sequence[InputSpec] = (), seed: int = 0) -> Feeder:
+        """A feeder for the inputs of ``held``; ValueError when a spec names an input that it lacks."""
+        by_name = {spec.name: spec for spec in specs}
+        known = [value.name for value in held.inputs]
+        for name in by_name:
+            if name not in known:
+                raise ValueError(f"expected the name of an input, got {name!r}; the inputs are {', '.join(known)}")
+        return cls(held.inputs, uses(held), by_name, seed)
+
+    def proposals(self, index: int, working: Mapping[str, int] | None = None) -> Iterator[tuple[Feed, dict[str, int]]]:
+        """Feeds for number ``index``, the most wanted first, each with its sizes; ``working`` sizes ran before."""
+        tried: list[dict[str, int]] = []
+        for sizes in self._sizes(index, working):
+            if sizes in tried:
+                continue
+            tried.append(sizes)
+            regimes = [REGIMES[index % len(REGIMES)], "positive"]
+            for regime in dict.fromkeys(regimes if len(tried) == 1 else regimes[:1]):
+                rng = np.random.default_rng([self.seed, index])
+                values = {v.name: self._value(v, sizes, regime, index, rng) for v in self.inputs}
+                where = ", ".join(f"{name}={size}" for name, size in sizes.items())
+                yield Feed(values, f"{regime}" + (f" ({where})" if where else "")), sizes
+
+    def _sizes(self, index: int, working: Mapping[str, int] | None) -> Iterator[dict[str, int]]:
+        kinds = self._free()
+        preferred = {name: _SIZES[kind][index % 4] for name, kind in kinds.items()}
+        yield preferred
+        if working is not None:
+            yield dict(working)
+        if not kinds:
+            return
+        yield preferred | {name: 1 for name, kind in kinds.items() if kind == "batch"}
+        for size in _EVERYWHERE:
+            yield {name: 1 if kind == "batch" else size for name, kind in kinds.items()}
+        for size in (2, 4, 8):
+            yield {name: size for name in kinds}
+
+    def _free(self) -> dict[str, str]:
+        """Free dimensions by name, and what each seems to be. Expressions over other names are not free."""
+        kinds: dict[str, str] = {}
+        for value in self.inputs:
+            if value.name in self.specs and self.specs[value.name].shape is not None:
+                continue
+            rank = len(_tensor(value).shape.dim)
+            for axis, dim in enumerate(_tensor(value).shape.dim):
+                name = _dim_name(value.name, axis, dim)
+                if name is None or axis in self.uses[value.name].dims or _terms(name):
+                    continue
+                kinds.setdefault(name, _kind(name, axis, rank, self.uses[value.name].role))
+        return kinds
+
+    def _shape(self, value: onnx.ValueInfoProto, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        spec = self.specs.get(value.name)
+        if spec is not None and spec.shape is not None:
+            return spec.shape
+        shape = []
+        for axis, dim in enumerate(_tensor(value).shape.dim):
+            name = _dim_name(value.name, axis, dim)
+            if name is None:
+                shape.append(dim.dim_value)
+            elif axis in self.uses[value.name].dims:
+                shape.append(self.uses[value.name].dims[axis])
+            else:
+                shape.append(_evaluate(name, sizes))
+        return tuple(shape)
+
+    def _value(
+        self, value: onnx.ValueInfoProto, sizes: Mapping[str, int], regime: str, index: int, rng: np.random.Generator
+    ) -> Value:
+        use = self.uses[value.name]
+        shape = self._shape(value, sizes)
+        if value.type.HasField("sequence_type"):
+            count = 1 + index % 3
+            return [_array(_tensor(value).elem_type, shape, use, regime, index, rng) for _ in range(count)]
+        spec = self.specs.get(value.name)
+        if spec is not None and (spec.dtype or spec.bounds):
+            return spec.draw(shape, _dtype(_tensor(value).elem_type), rng)
+        return _array(_tensor(value).elem_type, shape, use, regime, index, rng)
+
+
+def _tensor(value: onnx.ValueInfoProto) -> onnx.TypeProto.Tensor:
+    kind = value.type
+    while True:
+        if kind.HasField("sequence_type"):
+            kind = kind.sequence_type.elem_type
+        elif kind.HasField("optional_type"):
+            kind = kind.optional_type.elem_type
+        else:
+            return kind.tensor_type
+
+
+def _dim_name(owner: str, axis: int, dim: onnx.TensorShapeProto.Dimension) -> str | None:
+    """The name of a free dimension (one is made for a nameless one); None for a fixed one."""
+    if dim.HasField("dim_value") and dim.dim_value > 0:
+        return None
+    return dim.dim_param or f"{owner}:{axis}"
+
+
+def _terms(name: str) -> list[str]:
+    """The parts of a dimension that is a sum or difference of others: ``past + seq``."""
+    return re.split(r"\s*([+-])\s*", name) if re.fullmatch(r"[\w.]+(\s*[+-]\s*[\w.]+)+", name) else []
+
+
+def _evaluate(name: str, sizes: Mapping[str, int]) -> int:
+    terms = _terms(name)
+    if not terms:
+        return sizes.get(name, 1)
+    total, sign = 0, 1
+    for term in terms:
+        if term in "+-":
+            sign = 1 if term == "+" else -1
+        else:
+            total += sign * (int(term) if term.isdigit() else sizes.get(term, 1))
+    return max(total, 0)
+
+
+def _kind(name: str, axis: int, rank: int, role: Role) -> str:
+    low = name.lower()
+    if "batch" in low or (axis == 0 and rank > 1 and "seq" not in low and "len" not in low):
+        return "batch"
+    if "past" in low:
+        return "past"
+    if rank >= 4 and axis >= 2 and role is Role.DATA:
+        return "image"
+    if rank >= 4 and axis == 1:
+        return "channel"
+    return "length"
+
+
+def _dtype(elem_type: int) -> np.dtype:
+    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type or TensorProto.FLOAT))
+
+
+def _array(
+    elem_type: int, shape: tuple[int, ...], use: Use, regime: str, index: int, rng: np.random.Generator
+) -> np.ndarray:
+    if elem_type == TensorProto.STRING:
+        return _strings(shape, use.words, rng)
+    dtype = _dtype(elem_type)
+    if elem_type == TensorProto.BOOL:
+        return _mask(shape, index, rng).astype(bool)
+    if dtype.kind not in "iu":
+        return _floats(shape, use, regime, rng).astype(dtype)
+    return _integers(shape, dtype, use, index, rng).astype(dtype)
+
+
+def _strings(shape: tuple[int, ...], words: Sequence[str], rng: np.random.Generator) -> np.ndarray:
+    pool = [*words, "a", "the quick brown fox", "", "Zürich", "42"]
+    drawn = [pool[i] for i in rng.integers(0, len(pool), int(np.prod(shape)))]
+    return np.array(drawn, dtype=object).reshape(shape)
+
+
+def _mask(shape: tuple[int, ...], index: int, rng: np.random.Generator) -> np.ndarray:
+    """Ones, then zeros from some place on; never a row of zeros. A scalar alternates from feed to feed."""
+    if not shape or shape == (1,):
+        return np.full(shape, (index + 1) % 2)
+    if index == 0:
+        return np.ones(shape, dtype=np.int64)
+    keep = rng.integers(1, max(shape[-1], 1) + 1, (*shape[:-1], 1))
+    return (np.arange(shape[-1]) < keep).astype(np.int64)
+
+
+def _floats(shape: tuple[int, ...], use: Use, regime: str, rng: np.random.Generator) -> np.ndarray:
+    if use.role is Role.ADDITIVE_MASK:
+        return np.where(_mask(shape, 1, rng) > 0, 0.0, -1e4)
+    if use.role is Role.SCALE:
+        return np.ones(shape)
+    drawn = rng.standard_normal(shape)
+    if regime == "normal" or not shape:
+        return drawn
+    if regime == "positive":
+        return rng.random(shape)
+    if regime == "tiny":
+        return np.asarray(drawn * 1e-2)
+    axis = 1 if len(shape) > 2 else len(shape) - 1
+    channels = np.arange(shape[axis]).reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    if regime == "scales":
+        return np.asarray(drawn * 10 ** rng.uniform(-1, 1, channels.shape))
+    # Stress: a large mean, a tiny variance, a constant, zeros and plain noise take turns over the channels.
+    turn = (channels + rng.integers(0, 5)) % 5
+    mean = np.select([turn == 0, turn == 1, turn == 2], [8.0, 1.0, -1.5], 0.0)
+    spread = np.select([turn == 0, turn == 1, turn == 4], [1.0, 1e-3, 2.0], 0.0)
+    return np.asarray(mean + spread * drawn)
+
+
+def _integers(shape: tuple[int, ...], dtype: np.dtype, use: Use, index: int, rng: np.random.Generator) -> np.ndarray:
+    count = int(np.prod(shape))
+    if use.role is Role.POSITION:
+        top = use.limit or 2**31
+        return np.broadcast_to(np.arange(shape[-1] if shape else 1) % top, shape).copy() if shape else np.array(0)
+    if use.role is Role.MASK:
+        return _mask(shape, index, rng)
+    if use.role is Role.INDEX:
+        return rng.integers(0, use.limit or 2, shape)
+    if use.role is Role.SHAPE:
+        return np.array([0] * (count - 1) + [-1]).reshape(shape) if count else np.zeros(shape)
+    if use.role is Role.LENGTH:
+        return np.full(shape, 1)
+    if use.role is Role.ZERO:
+        return np.zeros(shape)
+    if use.role in (Role.COUNT, Role.SCALE):
+        return np.ones(shape)
+    if use.role is Role.SIZE:
+        return np.full(shape, 4)
+    if use.role is Role.DEPTH:
+        return np.full(shape, 8)
+    bounds = np.iinfo(dtype)
+    if dtype.itemsize == 1:
+        return rng.integers(bounds.min, int(bounds.max) + 1, shape)
+    return rng.integers(max(bounds.min, -4) if index % 2 else 0, 8, shape)

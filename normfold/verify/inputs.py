@@ -1,0 +1,131 @@
+"""Inputs of the user: .npz, .npy, directories of test_data_set .pb, and ``NAME=1x3x224x224:dtype:low..high``."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from normfold.verify.held import Held
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """Shape, type and inclusive bounds of an input; what is None or empty comes from the graph."""
+
+    name: str
+    shape: tuple[int, ...] | None = None
+    dtype: str = ""
+    bounds: tuple[float, float] | None = None
+
+    def draw(self, shape: tuple[int, ...], dtype: np.dtype, rng: np.random.Generator) -> np.ndarray:
+        """Values within the bounds; of a float without bounds, signed normal ones."""
+        kind = np.dtype(self.dtype) if self.dtype else dtype
+        if self.bounds is None:
+            drawn = rng.standard_normal(shape) if kind.kind == "f" else rng.integers(0, 2, shape)
+        elif kind.kind == "f":
+            drawn = rng.uniform(*self.bounds, shape)
+        else:
+            drawn = rng.integers(int(self.bounds[0]), int(self.bounds[1]) + 1, shape)
+        return np.asarray(drawn).astype(kind)
+
+
+_NUMBER = r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
+_SPEC = re.compile(
+    rf"(?P<shape>scalar|\d+(?:x\d+)*)?(?::(?P<dtype>[a-z]+\d*))?(?::(?P<low>{_NUMBER})\.\.(?P<high>{_NUMBER}))?"
+)
+_FORM = "NAME=1x3x224x224[:dtype][:low..high]"
+
+
+def parse_spec(text: str) -> InputSpec:
+    """``NAME=1x3x224x224[:dtype][:low..high]``; the shape may be left out, ``scalar`` is rank 0. Else ValueError."""
+    name, equals, rest = text.rpartition("=")
+    match = _SPEC.fullmatch(rest)
+    if not equals or not name or match is None or not rest:
+        raise ValueError(f"expected {_FORM}, got {text!r}; for example x=1x3x224x224:float32:-1..1")
+    dtype = match["dtype"] or ""
+    try:
+        np.dtype(dtype or "float32")
+    except TypeError as error:
+        raise ValueError(f"expected a type like float32 or int64 in {_FORM}, got {dtype!r}") from error
+    shape = None
+    if match["shape"]:
+        shape = () if match["shape"] == "scalar" else tuple(int(n) for n in match["shape"].split("x"))
+    bounds = (float(match["low"]), float(match["high"])) if match["low"] is not None else None
+    if bounds is not None and bounds[0] > bounds[1]:
+        raise ValueError(f"expected low <= high in {_FORM}, got {text!r}")
+    return InputSpec(name, shape, dtype, bounds)
+
+
+@dataclass(frozen=True)
+class Given:
+    """One feed of the user: inputs by name, and the stored outputs beside them, if any."""
+
+    text: str
+    values: dict[str, Any]
+    expected: dict[str, Any] | None = None
+
+
+def load_inputs(path: str | Path, held: Held) -> Given:
+    """Read one feed for the model: ``.npz`` (arrays by input name), ``.npy`` (the only input), or a directory with
+    ``input_0.pb`` ... and perhaps ``output_0.pb`` ... ValueError says what was expected."""
+    source = Path(path)
+    names = [value.name for value in held.inputs]
+    expected = None
+    if source.is_dir():
+        values = _protos(source, "input", names)
+        outputs = _protos(source, "output", list(held.output_names))
+        expected = outputs or None
+    elif source.suffix == ".npz":
+        with np.load(source, allow_pickle=False) as archive:
+            values = {name: archive[name] for name in archive.files}
+    elif source.suffix == ".npy":
+        if len(names) != 1:
+            raise ValueError(
+                f"expected a model with one input for {source.name}, got inputs {', '.join(names)}; use .npz"
+            )
+        values = {names[0]: np.load(source, allow_pickle=False)}
+    else:
+        raise ValueError(f"expected an .npz file, an .npy file or a directory of .pb files, got {source}")
+    missing = [name for name in names if name not in values]
+    unknown = [name for name in values if name not in names]
+    if missing or unknown:
+        raise ValueError(
+            f"expected the inputs {', '.join(names)} in {source}, got {', '.join(values) or 'none'}; "
+            "name the arrays like the inputs"
+        )
+    return Given(source.name, values, expected)
+
+
+def _protos(folder: Path, stem: str, names: Sequence[str]) -> dict[str, Any]:
+    values = {}
+    files = sorted(folder.glob(f"{stem}_*.pb"), key=lambda p: int(p.stem.rpartition("_")[2]))
+    if len(files) > len(names):
+        raise ValueError(f"expected at most {len(names)} {stem}_*.pb in {folder}, got {len(files)}")
+    for name, file in zip(names, files, strict=False):
+        values[name] = _load_proto(file)
+    return values
+
+
+def _load_proto(file: Path) -> Any:
+    """A tensor or a sequence of tensors; the file does not say which, so the tensor is tried first."""
+    data = file.read_bytes()
+    try:
+        tensor = onnx.load_tensor_from_string(data)
+        if tensor.data_type:
+            return numpy_helper.to_array(tensor)
+    except Exception:  # protobuf has an error class of its own for each backend
+        pass
+    try:
+        sequence = onnx.SequenceProto.FromString(data)
+        return numpy_helper.to_list(sequence)
+    except Exception as error:  # the same
+        raise ValueError(
+            f"expected a serialized TensorProto or SequenceProto in {file}, got {len(data)} bytes"
+        ) from error

@@ -1,0 +1,181 @@
+"""What a proof says: the verdict, the evidence for each output and each fold, and what to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Verdict(Enum):
+    """Equivalent, different, or not decidable here."""
+
+    EQUIVALENT = "equivalent"
+    DIFFERENT = "different"
+    INCONCLUSIVE = "inconclusive"
+
+
+@dataclass(frozen=True)
+class Site:
+    """A value name that exists in both models, and the finding (fold) that it is evidence for."""
+
+    value: str
+    owner: str
+
+
+@dataclass(frozen=True)
+class ProofOptions:
+    """How to compare.
+
+    ``rtol``/``atol`` switch the calibrated tolerance off: then ``|expected - obtained| <= atol + rtol*|expected|``
+    decides, element by element. ``feeds`` is how many inputs are made when ``inputs`` (files of the user: .npz, .npy,
+    a directory of test_data_set .pb) are not given. ``input_specs`` are ``NAME=1x3x224x224[:dtype][:low..high]``.
+    ``threads`` is ONNX Runtime's number of intra-op threads. ``seconds`` bounds one run of one model; ``piece_bytes``
+    bounds the values that are held at once for comparison.
+    """
+
+    seed: int = 0
+    feeds: int = 4
+    rtol: float | None = None
+    atol: float | None = None
+    inputs: tuple[str, ...] = ()
+    input_specs: tuple[str, ...] = ()
+    threads: int = 1
+    seconds: float = 300.0
+    piece_bytes: int = 256 * 2**20
+
+    @property
+    def is_explicit(self) -> bool:
+        """Whether the user gave a tolerance."""
+        return self.rtol is not None or self.atol is not None
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One value of the original against the same value of the candidate, over all feeds.
+
+    ``relative`` is the largest error over the scale of the value at that place (the largest magnitude of its channel
+    or its column, but no less than 1/128 of the whole tensor's); it passes up to ``tolerance``, and ``margin`` is error
+    over allowed error. ``ulps`` is the same in units of the last place of that scale. ``cosine`` is the cosine
+    similarity, ``top1`` the share of rows whose largest entry is the same one (class-like outputs only). ``at`` is the
+    worst index, ``expected`` and ``obtained`` the values there. ``comparable`` counts the places where the expected
+    value is a number. ``would_pass`` is the tolerance that would have passed, in the terms of the options.
+    """
+
+    value: str
+    witness: str
+    passed: bool
+    dtype: str = ""
+    max_abs: float = 0.0
+    relative: float = 0.0
+    margin: float = 0.0
+    ulps: float = 0.0
+    cosine: float = 1.0
+    top1: float | None = None
+    differing: int = 0
+    elements: int = 0
+    comparable: int = 0
+    at: tuple[int, ...] = ()
+    expected: str = ""
+    obtained: str = ""
+    tolerance: float = 0.0
+    would_pass: str = ""
+    feed: str = ""
+    note: str = ""
+    owners: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The outcome of a proof. True when equivalent, and prints as the table.
+
+    ``outputs`` compares each graph output by each witness, ``sites`` each fold where its value is made. ``guilty``
+    names the owners whose own site is wrong, in the order of the graph: the error is *made* there, not inherited.
+    """
+
+    verdict: Verdict
+    outputs: tuple[Comparison, ...] = ()
+    sites: tuple[Comparison, ...] = ()
+    guilty: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    seed: int = 0
+    feeds: tuple[str, ...] = field(default=())
+
+    def __bool__(self) -> bool:
+        return self.verdict is Verdict.EQUIVALENT
+
+    def __str__(self) -> str:
+        return as_table(self)
+
+    def __repr__(self) -> str:
+        """One line, short enough for an assertion message; ``str`` is the whole table."""
+        return f"<{self.verdict.value}: {_summary(self)}>"
+
+    @property
+    def failures(self) -> tuple[Comparison, ...]:
+        """Every comparison that did not pass, sites first."""
+        return tuple(c for c in (*self.sites, *self.outputs) if not c.passed)
+
+    @property
+    def worst(self) -> Comparison | None:
+        """The comparison with the largest error over its tolerance."""
+        return max((*self.sites, *self.outputs), key=lambda c: c.margin, default=None)
+
+
+def _index(at: tuple[int, ...]) -> str:
+    return "[" + ",".join(map(str, at)) + "]"
+
+
+def _row(c: Comparison) -> tuple[str, ...]:
+    top1 = "" if c.top1 is None else f"{100 * c.top1:.4g} %"
+    worst = f"{_index(c.at)} {c.expected} -> {c.obtained}" if c.expected or c.obtained else ""
+    return (
+        "ok" if c.passed else "DIFFERS",
+        c.value,
+        c.witness,
+        f"{c.max_abs:.3g}",
+        f"{c.relative:.3g}",
+        f"{c.tolerance:.3g}",
+        f"{c.ulps:.3g}",
+        f"{c.cosine:.6f}",
+        top1,
+        f"{c.differing}/{c.elements}",
+        worst,
+    )
+
+
+_HEAD = ("", "value", "witness", "max abs", "relative", "allowed", "ulps", "cosine", "top-1", "differ", "worst place")
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def as_table(verification: Verification, sites: int = 10) -> str:
+    """The verdict, a line for each output and each failing site (else the ``sites`` worst), notes, seed and feeds."""
+    failing = [c for c in verification.sites if not c.passed]
+    shown = failing or sorted(verification.sites, key=lambda c: -c.margin)[:sites]
+    lines = [f"{verification.verdict.value}: {_summary(verification)}"]
+    rows = [_row(c) for c in (*verification.outputs, *shown)]
+    if rows:
+        lines += _aligned([_HEAD, *rows])
+    for c in (*verification.outputs, *shown):
+        if not c.passed:
+            blame = f", made by {', '.join(c.owners)}" if c.owners else ""
+            lines.append(f"{c.value}{blame}: {c.note or 'differs'}; would have passed with {c.would_pass or 'nothing'}")
+    lines += [f"note: {note}" for note in verification.notes]
+    lines.append(f"seed {verification.seed}; " + ("feeds: " + "; ".join(verification.feeds) or "no feeds"))
+    return "\n".join(lines)
+
+
+def _summary(verification: Verification) -> str:
+    sites = verification.sites
+    passed = sum(c.passed for c in sites)
+    outputs = sum(c.passed for c in verification.outputs)
+    text = f"{outputs} of {len(verification.outputs)} output comparisons"
+    if sites:
+        text += f" and {passed} of {len(sites)} sites"
+    text += " pass"
+    if verification.guilty:
+        text += f"; made by {', '.join(verification.guilty)}"
+    return text

@@ -1,0 +1,114 @@
+"""Undo the guilty fold and keep the rest: pure control over ``build`` and ``prove``, which the caller brings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from normfold.verify.result import Site, Verdict, Verification
+
+Candidate = TypeVar("Candidate")
+
+
+@dataclass(frozen=True)
+class Built(Generic[Candidate]):
+    """A candidate, its sites, and the names of all folds in it (those of the sites, when not given)."""
+
+    candidate: Candidate
+    sites: tuple[Site, ...] = ()
+    folds: tuple[str, ...] = ()
+
+    @property
+    def owners(self) -> tuple[str, ...]:
+        """Every fold that could be undone, in the order of the graph."""
+        return tuple(dict.fromkeys((*(site.owner for site in self.sites), *self.folds)))
+
+
+@dataclass(frozen=True)
+class Settlement(Generic[Candidate]):
+    """What is left in the end: the candidate, its proof, the folds that were undone and why."""
+
+    built: Built[Candidate]
+    verification: Verification
+    undone: tuple[str, ...] = ()
+    notes: tuple[str, ...] = field(default=())
+
+
+def settle(
+    build: Callable[[frozenset[str]], Built[Candidate]],
+    prove: Callable[[Built[Candidate]], Verification],
+    *,
+    strict: bool = False,
+) -> Settlement[Candidate]:
+    """Build without the folds that proved guilty until the rest is proved.
+
+    ``build(excluded)`` makes the candidate without those folds. A fold is guilty by the evidence of its own site; where
+    sites do not tell (only an output differs, several folds share a site, only the optimized run differs), the smallest
+    guilty set is searched by bisection. With ``strict`` nothing is undone. The result is DIFFERENT when the candidate
+    still differs with every fold undone, or under ``strict``; then nothing may be written.
+    """
+    built = build(frozenset())
+    verification = prove(built)
+    if strict or verification.verdict is not Verdict.DIFFERENT:
+        return Settlement(built, verification)
+    trial = _Trial(build, prove)
+    undone: tuple[str, ...] = ()
+    notes: list[str] = []
+    while verification.verdict is Verdict.DIFFERENT:
+        suspects = tuple(owner for owner in verification.guilty if owner not in undone)
+        others = tuple(owner for owner in built.owners if owner not in undone)
+        fresh = _proved_guilty(verification, suspects) or trial.smallest(suspects, undone)
+        fresh = fresh or trial.smallest(others, undone)
+        if not fresh:
+            notes.append("the candidate differs from the original even without any fold")
+            break
+        how = "the evidence at its own site" if set(fresh) <= set(suspects) else "bisection over the folds"
+        notes += [f"{owner} was undone by {how}" for owner in fresh]
+        undone += fresh
+        built, verification = trial.outcome(frozenset(undone))
+    return Settlement(built, verification, undone, tuple(notes))
+
+
+def _proved_guilty(verification: Verification, suspects: tuple[str, ...]) -> tuple[str, ...]:
+    """The suspects with a failing site that no other fold shares: nothing is left to search."""
+    alone = {c.owners[0] for c in verification.sites if not c.passed and len(c.owners) == 1}
+    return tuple(owner for owner in suspects if owner in alone)
+
+
+class _Trial(Generic[Candidate]):
+    """Remembers the outcome of each set of excluded folds, because bisection comes back to some."""
+
+    def __init__(
+        self,
+        build: Callable[[frozenset[str]], Built[Candidate]],
+        prove: Callable[[Built[Candidate]], Verification],
+    ) -> None:
+        self._build, self._prove = build, prove
+        self._seen: dict[frozenset[str], tuple[Built[Candidate], Verification]] = {}
+
+    def outcome(self, excluded: frozenset[str]) -> tuple[Built[Candidate], Verification]:
+        if excluded not in self._seen:
+            built = self._build(excluded)
+            self._seen[excluded] = built, self._prove(built)
+        return self._seen[excluded]
+
+    def _differs(self, excluded: tuple[str, ...]) -> bool:
+        return self.outcome(frozenset(excluded))[1].verdict is Verdict.DIFFERENT
+
+    def smallest(self, suspects: tuple[str, ...], undone: tuple[str, ...]) -> tuple[str, ...]:
+        """The fewest suspects whose exclusion ends the difference; none when excluding all of them does not."""
+        if not suspects or self._differs(undone + suspects):
+            return ()
+        return self._narrow(suspects, undone)
+
+    def _narrow(self, suspects: tuple[str, ...], undone: tuple[str, ...]) -> tuple[str, ...]:
+        """QuickXplain: both halves only when neither suffices alone."""
+        if len(suspects) == 1:
+            return suspects
+        left, right = suspects[: len(suspects) // 2], suspects[len(suspects) // 2 :]
+        for half in (left, right):
+            if not self._differs(undone + half):
+                return self._narrow(half, undone)
+        first = self._narrow(left, undone + right)
+        return first + self._narrow(right, undone + first)

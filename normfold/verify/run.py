@@ -1,0 +1,165 @@
+"""Running a model in ONNX Runtime: one session, one level, bounded time, and one kind of failure."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from normfold.verify.held import Held, every_node
+
+Value = Any
+"""A numpy array, or a list of them (sequence), or None (empty optional)."""
+
+
+class Level(Enum):
+    """How much ONNX Runtime may rewrite a model before it runs it."""
+
+    DISABLE_ALL = "disable_all"
+    BASIC = "basic"
+    EXTENDED = "extended"
+    DEFAULT = "default"
+
+
+_LEVELS = {
+    Level.DISABLE_ALL: ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    Level.BASIC: ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    Level.EXTENDED: ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    Level.DEFAULT: ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+
+
+class Trouble(Enum):
+    """Why a model did not run."""
+
+    LOAD = "ONNX Runtime does not load it"
+    KERNEL = "ONNX Runtime has no CPU kernel for it"
+    RUN = "it fails while it runs"
+    TIME = "it takes too long"
+    UNSAFE = "it would crash ONNX Runtime"
+
+
+class CannotRun(Exception):
+    """A model did not load or run. ``trouble`` says how; ``detail`` is the runtime's first line."""
+
+    def __init__(self, trouble: Trouble, detail: str) -> None:
+        super().__init__(f"{trouble.value}: {detail}")
+        self.trouble, self.detail = trouble, detail
+
+
+class Runner:
+    """One session over a held model. Close it (``with``) to give its memory back before the next one opens."""
+
+    def __init__(self, held: Held, level: Level = Level.DISABLE_ALL, threads: int = 1, seconds: float = 300.0) -> None:
+        self._seconds = seconds
+        self._held = held
+        options = ort.SessionOptions()
+        options.graph_optimization_level = _LEVELS[level]
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        options.enable_cpu_mem_arena = False
+        if held.folder is not None:
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", held.folder)
+        # The runtime reads the arrays in place, so they live as long as the session.
+        self._values = [ort.OrtValue.ortvalue_from_numpy(array) for array in held.weights.values()]
+        if self._values:
+            options.add_external_initializers(list(held.weights), self._values)
+        try:
+            self._session: ort.InferenceSession | None = ort.InferenceSession(
+                held.skeleton.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # the runtime's error classes share no public base
+            raise CannotRun(_load_trouble(error), _first_line(error)) from error
+        self.output_types: dict[str, str] = {value.name: value.type for value in self._session.get_outputs()}
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session = None
+
+    def run(self, feed: Mapping[str, Value], outputs: Sequence[str]) -> list[Value]:
+        """The values of ``outputs`` for one feed; CannotRun when the runtime refuses, fails or takes too long."""
+        if self._session is None:
+            raise ValueError("expected an open session, got a closed one; open a new Runner")
+        options = ort.RunOptions()
+        options.log_severity_level = 4
+        out_of_time = threading.Event()
+
+        def stop() -> None:
+            out_of_time.set()
+            options.terminate = True
+
+        timer = threading.Timer(self._seconds, stop)
+        timer.daemon = True
+        timer.start()
+        try:
+            values: list[Value] = self._session.run(list(outputs), dict(feed), options)
+        except Exception as error:  # the runtime's error classes share no public base
+            if out_of_time.is_set():
+                raise CannotRun(Trouble.TIME, f"more than {self._seconds:g} s") from error
+            raise CannotRun(_run_trouble(error), _first_line(error)) from error
+        finally:
+            timer.cancel()
+        return values
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0][:400] if lines else type(error).__name__
+
+
+def _load_trouble(error: Exception) -> Trouble:
+    text = str(error)
+    missing = "NOT_IMPLEMENTED" in text or "is not a registered function/op" in text or "Could not find an impl" in text
+    return Trouble.KERNEL if missing else Trouble.LOAD
+
+
+def _run_trouble(error: Exception) -> Trouble:
+    return Trouble.KERNEL if "NOT_IMPLEMENTED" in str(error) else Trouble.RUN
+
+
+def unsafe_reason(model: onnx.ModelProto) -> str:
+    """Why a model must not be given to ONNX Runtime, else "". Checked before any session opens."""
+    for node in every_node(model):
+        if node.op_type == "BatchNormalization" and _is_training(node):
+            return f"BatchNormalization {node.name or node.output[0]} has training_mode=1, which can crash ONNX Runtime"
+    return ""
+
+
+def _is_training(node: onnx.NodeProto) -> bool:
+    flags = {a.name: a.i for a in node.attribute if a.name in ("training_mode", "is_test")}
+    if flags.get("training_mode"):
+        return True
+    # Only empty-named optional outputs are known to crash without the flag too.
+    return len(node.output) > 1 and not all(node.output)
+
+
+RANDOM_OPERATORS = frozenset(
+    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+)
+
+
+def unseeded(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Nodes whose result is random at every run: a random operator without a seed."""
+    names = []
+    for node in every_node(model):
+        random = node.op_type in RANDOM_OPERATORS and not any(a.name == "seed" for a in node.attribute)
+        if random:
+            names.append(f"{node.op_type} {node.name or node.output[0]}")
+    return tuple(names)
+
+
+def elem_type_of(array: np.ndarray) -> int:
+    """The ONNX element type of a numpy array."""
+    return int(onnx.helper.np_dtype_to_tensor_dtype(array.dtype))
