@@ -175,6 +175,12 @@ class Reason(Enum):
         "nothing to do, or duplicate the operator before it",
     )
 
+    BRANCHES_DIFFER = (
+        "NF131",
+        "parallel branches of one input cannot be summed into one operator",
+        "give the branches equal strides, output sizes and whole kernel offsets",
+    )
+
     @property
     def title(self) -> str:
         """The name in words, for headings: ``training mode``."""

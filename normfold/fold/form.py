@@ -39,25 +39,27 @@ def _is_batchnorm(reader: GraphReader, run: Run, affine: Affine) -> bool:
 
 def rewrite_run(editor: Editor, run: Run, affine: Affine, rule: str = _MERGED) -> list[ir.Node]:
     """Write ``affine`` in the place of ``run``; returns the new nodes. The value at the site keeps its name."""
-    reader = editor.reader
-    operators = operators_for(reader, run, affine)
-    entry, last = run.sources[0].entry, run.nodes[-1]
-    dtype = reader.dtype(entry) or reader.dtype(run.site) or ir.DataType.FLOAT
-    nodes: list[ir.Node] = []
-    value = entry
-    for operator in operators:
-        node = _node(editor, operator, value, affine, dtype)
-        nodes.append(node)
-        value = node.outputs[0]
+    nodes = nodes_for(editor, run, run.entry, affine)
     for node, old in zip(reversed(nodes), reversed(run.nodes), strict=False):
         node.name = old.name
         node.metadata_props.update(old.metadata_props)
         stamp(node, rule, ", ".join(name_of(each) for each in run.nodes))
-    editor.insert_before(last, nodes)
-    for node in nodes[:-1]:
-        node.outputs[0].shape, node.outputs[0].type = entry.shape, entry.type
-    editor.take_over(run.site, value)
+    editor.insert_before(run.nodes[-1], nodes)
+    editor.take_over(run.site, nodes[-1].outputs[0])
     editor.remove(run.nodes)
+    return nodes
+
+
+def nodes_for(editor: Editor, run: Run, entry: ir.Value, affine: Affine) -> list[ir.Node]:
+    """The operators of ``affine(entry)``, not yet in the graph; ``run`` tells the type and the kernels there are."""
+    reader = editor.reader
+    dtype = reader.dtype(entry) or reader.dtype(run.site) or ir.DataType.FLOAT
+    nodes: list[ir.Node] = []
+    value = entry
+    for operator in operators_for(reader, run, affine):
+        nodes.append(_node(editor, operator, value, affine, dtype))
+        value = nodes[-1].outputs[0]
+        value.shape, value.type = entry.shape, entry.type
     return nodes
 
 

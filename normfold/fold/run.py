@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from normfold.affine import Affine
 from normfold.edit import Editor, Names
+from normfold.fold import branches
 from normfold.fold.activation import parts_of_activations
 from normfold.fold.find import Run, Sources, is_candidate, source_of
 from normfold.fold.form import operators_for, require_run_fits, rewrite_run
@@ -34,6 +35,10 @@ class FoldOptions:
     skip: frozenset[str] = frozenset()
     only: frozenset[str] = frozenset()
     exclude: frozenset[str] = frozenset()
+
+    def allows(self, rule: str) -> bool:
+        """Whether a rule that is no finding's own is switched on."""
+        return rule not in self.skip and (not self.only or rule in self.only)
 
     def reason_to_leave(self, finding: Finding) -> Reason | None:
         """Why a finding is not to be touched at all, or None."""
@@ -86,6 +91,7 @@ class _GraphFold:
     def __init__(
         self, model: ir.Model, graph: ir.Graph | ir.Function, path: str, names: Names, options: FoldOptions
     ) -> None:
+        self.options = options
         self.reader = GraphReader(model, graph, path)
         self.editor = Editor(self.reader, names)
         self.findings = _findings(self.reader)
@@ -97,7 +103,7 @@ class _GraphFold:
 
     def run(self) -> list[Verdict]:
         everything = list(self.findings.values())
-        while self._pass():
+        while self._pass() or self._merge_branches():
             continue
         for node, finding in self.findings.items():
             obstacles = self.obstacles.get(node) or (self._why_no_source(node),)
@@ -123,6 +129,35 @@ class _GraphFold:
                 self._apply(plan)
                 changed = True
         return changed
+
+    def _merge_branches(self) -> bool:
+        """Try every sum once; True when branches were merged."""
+        if not self.options.allows(branches.RULE):
+            return False
+        changed = False
+        for found in branches.merges(self.reader, self.sources):
+            if isinstance(found, branches.Merge):
+                self._apply_merge(found)
+                changed = True
+                continue
+            run, refusal = found
+            for node in run.nodes:
+                self.obstacles[node] = (*self.obstacles.get(node, ()), replace(refusal.obstacle, direction="branches"))
+        return changed
+
+    def _apply_merge(self, merge: branches.Merge) -> None:
+        """Every affine in a branch is folded into the operator that the branches become."""
+        sites = (merge.root.outputs[0].name or "",)
+        written = branches.apply(self.editor, merge)
+        known = [node for node in merge.nodes if node in self.findings]
+        stays = len(written) - len(merge.others) if isinstance(merge.result, Affine) else 0
+        for new, old in zip(written, known[:stays], strict=False):
+            self.findings[new] = self.findings.pop(old)
+        for node in known[stays:]:
+            finding = self.findings.pop(node)
+            self.verdicts[finding] = Verdict(
+                finding, Outcome.FOLDED, branches.RULE, "branches", (name_of(written[0]),), sites
+            )
 
     def _why_no_source(self, node: ir.Node) -> Obstacle:
         if node in self.sources.left:
