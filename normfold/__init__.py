@@ -1,1 +1,56 @@
 """Folds norms and constant affines into the linear operators around them, and proves it before it writes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from normfold.errors import NormfoldError, SourceError, UsageError, WriteError
+    from normfold.pipeline import Inspection, NotProven, Result, inspect, optimize
+    from normfold.reason import Obstacle, Reason
+    from normfold.record import Finding, Outcome, Verdict
+
+# Where each public name lives. It is imported when somebody asks for it, so that `normfold --help` stays quick.
+_HOMES = {
+    "NormfoldError": "normfold.errors",
+    "SourceError": "normfold.errors",
+    "UsageError": "normfold.errors",
+    "WriteError": "normfold.errors",
+    "Inspection": "normfold.pipeline",
+    "NotProven": "normfold.pipeline",
+    "Result": "normfold.pipeline",
+    "inspect": "normfold.pipeline",
+    "optimize": "normfold.pipeline",
+    "Obstacle": "normfold.reason",
+    "Reason": "normfold.reason",
+    "Finding": "normfold.record",
+    "Outcome": "normfold.record",
+    "Verdict": "normfold.record",
+}
+
+__all__ = [
+    "Finding",
+    "Inspection",
+    "NormfoldError",
+    "NotProven",
+    "Obstacle",
+    "Outcome",
+    "Reason",
+    "Result",
+    "SourceError",
+    "UsageError",
+    "Verdict",
+    "WriteError",
+    "inspect",
+    "optimize",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'normfold' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

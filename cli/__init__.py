@@ -1,0 +1,57 @@
+"""The command line of normfold. A command is a module of this package with a ``command``; COMMANDS names them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+import click
+
+from normfold import __version__
+from normfold.errors import NormfoldError, SourceError
+from normfold.report.escape import printable
+from normfold_cli.exits import HELP, Exit
+
+COMMANDS = ("optimize", "inspect", "explain")
+
+
+@click.group(epilog=HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="normfold")
+def group() -> None:
+    """Fold the norms of a trained network into its linear operators, and prove it before writing."""
+
+
+for _name in COMMANDS:
+    group.add_command(import_module(f"normfold_cli.{_name}").command, _name)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command and end the process with its exit code. Never a traceback for anything a user can cause."""
+    sys.exit(int(run(arguments)))
+
+
+def run(arguments: Sequence[str] | None = None) -> Exit:
+    """Run a command; errors become one line on stderr and an exit code."""
+    try:
+        return Exit(group.main(arguments, prog_name="normfold", standalone_mode=False) or Exit.DONE)
+    except click.ClickException as error:
+        error.show()
+        return Exit.USAGE
+    except (click.Abort, KeyboardInterrupt):
+        _complain("interrupted; nothing was written")
+        return Exit.INTERRUPTED
+    except SourceError as error:
+        _complain(str(error))
+        return Exit.INPUT
+    except NormfoldError as error:
+        _complain(str(error))
+        return Exit.USAGE
+    except BrokenPipeError:  # the reader of stdout has gone, as `head` does; nothing is left to say to it
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.DONE
+
+
+def _complain(message: str) -> None:
+    click.echo(f"normfold: {printable(message, 2000)}", err=True)

@@ -1,0 +1,42 @@
+"""Options that several commands share, so that they read and mean the same everywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import click
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+def model_argument(command: Command) -> Command:
+    """MODEL: the path of an ONNX file."""
+    return click.argument("model", type=click.Path(path_type=str))(command)
+
+
+def selection(command: Command) -> Command:
+    """--skip, --only, --assume-eval, --no-simplify, --target: what to look at, and how."""
+    options = (
+        click.option("--skip", multiple=True, metavar="RULE|NODE", help="Leave this rule or node alone. Repeatable."),
+        click.option("--only", multiple=True, metavar="RULE", help="Use only this rule. Repeatable."),
+        click.option("--assume-eval", is_flag=True, help="Treat training-mode BatchNormalization as inference."),
+        click.option("--no-simplify", is_flag=True, help="Leave out the constant folding with onnxsim."),
+        click.option("--target", default="onnxruntime", show_default=True, help="The runtime to write for."),
+    )
+    return _apply(options, command)
+
+
+def voice(command: Command) -> Command:
+    """--json and --quiet: how to report."""
+    options = (
+        click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, and nothing else, to stdout."),
+        click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors."),
+    )
+    return _apply(options, command)
+
+
+def _apply(options: tuple[Callable[[Command], Command], ...], command: Command) -> Command:
+    for option in reversed(options):
+        command = option(command)
+    return command

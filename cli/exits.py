@@ -1,0 +1,32 @@
+"""The exit codes, the same for all commands: one table for the program, its help and the README."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """How a command ended."""
+
+    DONE = 0
+    DIFFERS = 1
+    USAGE = 2
+    INPUT = 3
+    INCONCLUSIVE = 4
+    INTERRUPTED = 130
+
+
+MEANING: dict[Exit, str] = {
+    Exit.DONE: "done; also when there was nothing to do",
+    Exit.DIFFERS: "a check failed, or the models differ",
+    Exit.USAGE: "wrong usage: an unknown option or name, or an output that cannot be written",
+    Exit.INPUT: "the input cannot be read or is not a valid model",
+    Exit.INCONCLUSIVE: "the verification was inconclusive",
+    Exit.INTERRUPTED: "interrupted with Ctrl-C",
+}
+
+HELP = (
+    "\b\nExit codes:\n"
+    + "".join(f"  {int(code):<4} {meaning}\n" for code, meaning in MEANING.items())
+    + "With every code but 0 nothing is written."
+)

@@ -1,0 +1,31 @@
+"""normfold explain: the long text behind a reason code."""
+
+from __future__ import annotations
+
+import textwrap
+
+import click
+
+from normfold_cli.exits import HELP, Exit
+
+
+@click.command(epilog=HELP)
+@click.argument("codes", nargs=-1, metavar="[CODE]...")
+def command(codes: tuple[str, ...]) -> Exit:
+    """Explain reason codes such as NF103; without CODE, list all of them."""
+    from normfold.explain import explain
+    from normfold.reason import Reason
+
+    if not codes:
+        for reason in Reason:
+            click.echo(f"{reason.code}  {reason.obstacle}")
+        return Exit.DONE
+    for code in codes:
+        try:
+            reason = Reason.of_code(code)
+        except KeyError:
+            known = ", ".join(reason.code for reason in Reason)
+            raise click.UsageError(f"expected a reason code, got {code!r}; the codes are {known}") from None
+        paragraphs = explain(reason).split("\n\n")
+        click.echo("\n\n".join(textwrap.fill(paragraph, 100) for paragraph in paragraphs))
+    return Exit.DONE

@@ -1,0 +1,36 @@
+"""normfold inspect: every norm and constant affine of a model, with its verdict."""
+
+from __future__ import annotations
+
+import click
+
+from normfold_cli.arguments import model_argument, selection, voice
+from normfold_cli.exits import HELP, Exit
+from normfold_cli.show import show
+
+
+@click.command(epilog=HELP)
+@model_argument
+@selection
+@voice
+def command(
+    model: str,
+    skip: tuple[str, ...],
+    only: tuple[str, ...],
+    assume_eval: bool,
+    no_simplify: bool,
+    target: str,
+    as_json: bool,
+    quiet: bool,
+) -> Exit:
+    """List every norm and constant affine of MODEL: what would become of it, and why not where it would stay.
+
+    Nothing is run and nothing is written.
+    """
+    from normfold.pipeline import inspect
+
+    inspection = inspect(
+        model, skip=skip, only=only, simplify=not no_simplify, assume_eval=assume_eval, target=target
+    )
+    show(inspection.report(), as_json, quiet, details=True)
+    return Exit.DONE

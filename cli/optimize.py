@@ -1,0 +1,77 @@
+"""normfold optimize: fold, prove, write."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from normfold_cli.arguments import model_argument, selection, voice
+from normfold_cli.exits import HELP, Exit
+from normfold_cli.show import show
+
+
+@click.command(epilog=HELP)
+@model_argument
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Where to write. [default: MODEL.opt.onnx]")
+@click.option("--in-place", is_flag=True, help="Overwrite MODEL itself.")
+@selection
+@click.option("--no-verify", is_flag=True, help="Write without proof. The report says so.")
+@click.option("--strict", is_flag=True, help="Fail where a fold would be undone after the proof blamed it.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the inputs of the proof.")
+@click.option("--inputs", multiple=True, metavar="FILE|DIR", help="Inputs: .npz, .npy, or a test_data_set folder.")
+@click.option("--rtol", type=float, help="Relative tolerance in place of the calibrated one.")
+@click.option("--atol", type=float, help="Absolute tolerance in place of the calibrated one.")
+@voice
+def command(
+    model: str,
+    output: Path | None,
+    in_place: bool,
+    skip: tuple[str, ...],
+    only: tuple[str, ...],
+    assume_eval: bool,
+    no_simplify: bool,
+    target: str,
+    no_verify: bool,
+    strict: bool,
+    seed: int,
+    inputs: tuple[str, ...],
+    rtol: float | None,
+    atol: float | None,
+    as_json: bool,
+    quiet: bool,
+) -> Exit:
+    """Fold the norms of MODEL, prove that the result equals it, and write the result."""
+    if in_place and output is not None:
+        raise click.UsageError("--in-place writes to MODEL itself; leave out --output")
+    from normfold.pipeline import NotProven, optimize
+
+    try:
+        result = optimize(
+            model,
+            Path(model) if in_place else output or _beside(model),
+            skip=skip,
+            only=only,
+            verify=not no_verify,
+            simplify=not no_simplify,
+            assume_eval=assume_eval,
+            strict=strict,
+            target=target,
+            seed=seed,
+            inputs=inputs,
+            rtol=rtol,
+            atol=atol,
+            in_place=in_place,
+        )
+    except NotProven as error:
+        show(error.result.report(), as_json, quiet)
+        click.echo(f"normfold: {error}", err=True)
+        return Exit.DIFFERS if error.is_different else Exit.INCONCLUSIVE
+    show(result.report(), as_json, quiet)
+    return Exit.DONE
+
+
+def _beside(model: str) -> Path:
+    """MODEL.onnx -> MODEL.opt.onnx, in the same folder."""
+    return Path(f"{os.path.splitext(model)[0]}.opt.onnx")

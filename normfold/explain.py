@@ -1,0 +1,205 @@
+"""The long text behind each reason: why it is so, an example, and what to do. ``normfold explain NF103`` prints it.
+
+A reason without an entry here, or an entry without a reason, fails a test.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from normfold.reason import Reason
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Three paragraphs, in whole sentences."""
+
+    why: str
+    example: str
+    remedy: str
+
+
+def explain(reason: Reason) -> str:
+    """The long text of ``reason``, as plain paragraphs under a heading."""
+    text = EXPLANATIONS[reason]
+    heading = f"{reason.code}: {reason.title}"
+    parts = (heading, f"What is in the way: {reason.obstacle}.", text.why, f"Example: {text.example}")
+    return "\n\n".join((*parts, f"What to do: {text.remedy}")) + "\n"
+
+
+EXPLANATIONS: dict[Reason, Explanation] = {
+    Reason.TRAINING_MODE: Explanation(
+        "In training mode a BatchNormalization takes mean and variance from the batch it is given, so its result is "
+        "not a fixed scale and shift of its input, and there is nothing constant to fold.",
+        "a network exported without model.eval() has training_mode=1, or, before opset 14, mean and variance outputs.",
+        "Export after model.eval(). If you know that the stored statistics are the ones you want, pass --assume-eval.",
+    ),
+    Reason.DYNAMIC_PARAMETERS: Explanation(
+        "Scale, bias, mean or variance come from other operators that depend on an input of the model. A fold is "
+        "computed once, before the model runs, so it needs constants.",
+        "conditional normalization (FiLM, AdaIN), where gamma and beta are the output of a Gemm.",
+        "Export the parameters as constants if they are constant for you; otherwise the operator is needed.",
+    ),
+    Reason.SEVERAL_READERS: Explanation(
+        "To fold a norm into the operator before it, the result of that operator changes. Another operator reads the "
+        "same result and would see the changed value, and it could not undo the change exactly.",
+        "Conv -> y; y -> BatchNormalization, and y -> Relu -> a second path that needs the value before the norm.",
+        "Nothing, if the other reader is wanted. If it is left over from training or debugging, remove it.",
+    ),
+    Reason.GRAPH_OUTPUT: Explanation(
+        "Somebody outside the model reads this value under its name. Folding a norm through it would change what "
+        "the caller gets.",
+        "a Conv whose result is listed in the outputs of the graph, and is also normalized for the next layer.",
+        "Remove the output from the export if nobody uses it.",
+    ),
+    Reason.CAPTURED: Explanation(
+        "The value is made in one graph and read in the body of an If, Loop or Scan, or of a function. The body may "
+        "run many times or not at all, so a constant cannot be moved over its border safely.",
+        "a Conv before a Loop whose body normalizes the result of the Conv.",
+        "Move the norm into the same graph as the operator beside it, or inline the function before optimizing.",
+    ),
+    Reason.OVERRIDABLE_INITIALIZER: Explanation(
+        "From IR version 4 on, an initializer that is listed among the graph inputs is only a default: the caller may "
+        "pass another value at each run. A fold would make the default final.",
+        "a model written by an old exporter that lists every weight as an input and was later raised to IR version 4.",
+        "Remove the initializers from the graph inputs if nobody overrides them.",
+    ),
+    Reason.ZERO_PADDING: Explanation(
+        "A padded convolution sees zeros beyond the border. With a shift t moved behind it, the border would have to "
+        "see t instead of zero, so the results near the border would be wrong. A pure scale passes, because a scaled "
+        "zero is zero.",
+        "BatchNormalization -> Conv with pads=[1,1,1,1]: exact inside the picture, wrong in its outermost pixels.",
+        "Train with the norm behind the convolution, or pad explicitly before the norm.",
+    ),
+    Reason.SHIFT_STOPS: Explanation(
+        "The operator lets a scale pass but not a shift: f(x + t) is not f(x) plus a constant.",
+        "Conv -> Relu -> BatchNormalization with a non-zero beta: Relu(x) + t is no Relu of a shifted x.",
+        "Put the norm directly behind a linear operator: Conv -> BatchNormalization -> Relu.",
+    ),
+    Reason.SIGN_STOPS: Explanation(
+        "The operator lets positive factors pass but not negative ones: max(-x) is not -max(x).",
+        "Conv -> MaxPool -> BatchNormalization where one channel has a negative gamma.",
+        "Put the norm directly behind a linear operator.",
+    ),
+    Reason.OPERATOR_STOPS: Explanation(
+        "The operator between the norm and the next linear operator is not linear in any sense that an affine could "
+        "pass: its result for s*x + t is not an affine of its result for x.",
+        "Conv -> Sigmoid -> BatchNormalization: no weight of the Conv can produce the scaled sigmoid.",
+        "Put the norm directly beside a linear operator.",
+    ),
+    Reason.AXIS_STOPS: Explanation(
+        "The affine has different values along an axis over which the operator sums, takes a maximum or mixes "
+        "elements, or along an axis of the weight that cannot be scaled on its own.",
+        "MatMul on [batch, tokens, channels] followed by a BatchNormalization over tokens.",
+        "Normalize along the channel axis of the linear operator.",
+    ),
+    Reason.UNKNOWN_SHAPE: Explanation(
+        "To place the parameters along the right axis, the rank and the channel count of the value must be known, and "
+        "shape inference could not find them.",
+        "a custom operator, or a Reshape whose target is computed from data, before the norm.",
+        "Export with static channel counts, or store shapes in the model (value_info) before optimizing.",
+    ),
+    Reason.DYNAMIC_WEIGHT: Explanation(
+        "The neighbour is linear, but its weight is computed while the model runs, so there is no constant to change.",
+        "MatMul of two activations (attention scores), or a Conv whose weight is the output of another network.",
+        "Export the weight as a constant if it is one; otherwise the norm is needed.",
+    ),
+    Reason.BAD_VARIANCE: Explanation(
+        "The square root of variance + epsilon is taken. For a sum that is zero, negative or not a number the "
+        "original operator already produces infinities or NaN, and folding would spread them into the weights.",
+        "running_var with a negative entry after a broken conversion, or epsilon 0 with a dead channel.",
+        "Repair the running statistics, for instance by running a few batches in training mode.",
+    ),
+    Reason.OUT_OF_RANGE: Explanation(
+        "The folded weight, rounded to the type of the weight, would be infinite, or so small that it loses digits "
+        "as a subnormal number. The norm computes the same product later, where it fits.",
+        "a float16 Conv whose norm has a variance of 1e-10: the factor is 1e5, and the weights exceed 65504.",
+        "Keep this part in float32, or fold before converting to float16.",
+    ),
+    Reason.CANCELLATION: Explanation(
+        "The shift is very large against the spread of the value: in the folded form two large numbers are subtracted "
+        "whose difference is small, and the digits of the result are lost.",
+        "an input around 1e6 with a standard deviation of 1, normalized directly behind the first layer.",
+        "Keep the norm here, or retrain with centred inputs.",
+    ),
+    Reason.SUM_NEEDS_ALL: Explanation(
+        "A scale behind a sum must be given to every addend. At least one addend does not come from an operator "
+        "that could take it.",
+        "a pre-activation ResNet: the residual sum has the untouched input of the block as one addend.",
+        "Normalize the addends before the sum.",
+    ),
+    Reason.GRAPH_INPUT: Explanation(
+        "The norm is applied to an input of the model. No operator before it could absorb it, and the way forward is "
+        "closed for the other reason given.",
+        "(x - mean) / std in front of a first convolution with zero padding.",
+        "Nothing, or apply it where the data is prepared.",
+    ),
+    Reason.BROADCASTS_UP: Explanation(
+        "The constant is larger than the value, so the operator also repeats the value. A weight cannot do that.",
+        "a value of shape [N,1,H,W] times a constant of shape [1,3,1,1] makes three channels from one.",
+        "Expand the value explicitly before the arithmetic.",
+    ),
+    Reason.QUANTIZED: Explanation(
+        "Between the norm and the linear operator a value is rounded to a few bits with a fixed scale. Folding "
+        "through it would need another scale, and the rounding would fall on other numbers.",
+        "Conv -> QuantizeLinear -> DequantizeLinear -> BatchNormalization.",
+        "Fold before quantizing: optimize the float model, then quantize the result.",
+    ),
+    Reason.BIAS: Explanation(
+        "The Add is what a bias is for a MatMul, which has no bias input. It is already as cheap as it gets: runtimes "
+        "execute MatMul and Add as one.",
+        "a torch Linear on three-dimensional input exports as MatMul -> Add.",
+        "Nothing.",
+    ),
+    Reason.PART_OF_ACTIVATION: Explanation(
+        "The constant belongs to an activation that was exported in pieces. Runtimes recognize the pieces and execute "
+        "them as one operator; moving the constant away would hide the pattern.",
+        "0.5 * x * (1 + erf(x / sqrt(2))), the exact Gelu.",
+        "Nothing.",
+    ),
+    Reason.SKIPPED: Explanation(
+        "An option asked to leave this rule or this node alone.",
+        "normfold optimize model.onnx --skip /head/bn",
+        "Remove the --skip or --only option.",
+    ),
+    Reason.ROLLED_BACK: Explanation(
+        "The fold was made, and the verification then measured a difference at the place where its value is made, "
+        "larger than the rounding noise of the model explains. So the fold was undone, and the rest was verified again.",
+        "a norm whose folded weights are exact on paper but lose too many digits in the type of the model.",
+        "The written model is safe, it only lacks this fold. Please report the model.",
+    ),
+    Reason.COSTS_MORE: Explanation(
+        "The fold is possible, but the result would have more operators or more multiply-adds than before.",
+        "two parallel 1x1 and 7x7 convolutions of few channels, merged into one dense 7x7.",
+        "Nothing.",
+    ),
+    Reason.SEARCH_LIMIT: Explanation(
+        "The search for an operator that absorbs the affine follows all branches of the graph and stops at a limit, "
+        "so that planning stays linear in the size of the model.",
+        "a shift that would have to pass hundreds of Concats before it meets a weight.",
+        "Please report the model, so that the limit can be reconsidered.",
+    ),
+    Reason.NO_CONSUMER: Explanation(
+        "No operator inside the graph reads the result, so there is nothing behind the norm to fold into, and the way "
+        "backward is closed for the other reason given.",
+        "a BatchNormalization whose result is the output of the model.",
+        "Nothing.",
+    ),
+    Reason.NOT_FLOATING: Explanation(
+        "The operator computes in integers or booleans. A folded parameter is a fraction in general, which these "
+        "types cannot hold.",
+        "Add of a constant on int64 token positions.",
+        "Nothing, or use a floating point type.",
+    ),
+    Reason.OWN_STATISTICS: Explanation(
+        "LayerNorm, RMSNorm, InstanceNorm and GroupNorm compute mean or variance from the data they are given. Only "
+        "their gamma and beta are constant; the division by the standard deviation is not an affine and cannot fold.",
+        "LayerNormalization in a transformer block.",
+        "Nothing: it is already one operator.",
+    ),
+    Reason.READERS_DISAGREE: Explanation(
+        "Several operators read the value, and each would need the operator before it changed in another way.",
+        "Conv -> {BatchNormalization a, BatchNormalization b} with different gammas.",
+        "Nothing, or duplicate the operator before them if the extra work is acceptable.",
+    ),
+}

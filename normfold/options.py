@@ -1,0 +1,27 @@
+"""Everything a caller can choose, in one frozen value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Options:
+    """The choices for ``optimize`` and ``inspect``.
+
+    ``skip`` holds names of rules or nodes, ``only`` names of rules; empty means all. ``inputs`` are files or folders
+    with feeds for the verification. ``rtol`` and ``atol`` replace the calibrated tolerance. ``assume_eval`` treats
+    training-mode BatchNormalization as inference. ``strict`` fails where a guilty fold would be rolled back.
+    """
+
+    skip: frozenset[str] = frozenset()
+    only: frozenset[str] = frozenset()
+    verify: bool = True
+    simplify: bool = True
+    assume_eval: bool = False
+    strict: bool = False
+    target: str = "onnxruntime"
+    seed: int = 0
+    inputs: tuple[str, ...] = ()
+    rtol: float | None = None
+    atol: float | None = None

@@ -1,0 +1,346 @@
+"""The order of things: source -> simplify -> fold -> fuse -> tidy -> verify -> write, report."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from normfold import __version__
+from normfold.errors import NormfoldError, UsageError
+from normfold.fold.run import FoldOptions, find_affines, fold_affines
+from normfold.fold.tidy import tidy
+from normfold.options import Options
+from normfold.record import Outcome, Verdict
+from normfold.report.report import Report, statistics
+from normfold.rules import RULE_NAMES, check_names
+from normfold.simplify import Facts, apply_facts, simplify
+from normfold.source import ModelLike, Source, crashes_runtime, read
+from normfold.verify import ProofOptions, Site, Verification, prove
+from normfold.verify.result import Verdict as Proof
+from normfold.write import write_bytes, write_model
+
+ROUNDS = 8  # of rolling back guilty folds, before all of them are given up
+
+
+@dataclass(frozen=True)
+class Result:
+    """What ``optimize`` made: the new model, what became of each finding, and the proof.
+
+    ``ir_model`` is the new model (the original, when nothing was folded or fused). ``verification`` is None when the
+    caller asked for none or nothing changed. ``notes`` say what else happened. ``output`` is where it was written.
+    """
+
+    source: Source
+    ir_model: ir.Model
+    verdicts: tuple[Verdict, ...]
+    verification: Verification | None
+    options: Options
+    notes: tuple[str, ...] = ()
+    output: Path | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @cached_property
+    def model(self) -> onnx.ModelProto:
+        """The new model as a ModelProto. External data still refers to the folder of the original."""
+        return ir.to_proto(self.ir_model)
+
+    @property
+    def folds(self) -> tuple[Verdict, ...]:
+        """What was folded or fused."""
+        return tuple(verdict for verdict in self.verdicts if verdict.outcome is not Outcome.KEPT)
+
+    @property
+    def kept(self) -> tuple[Verdict, ...]:
+        """What stayed, each with its obstacles."""
+        return tuple(verdict for verdict in self.verdicts if verdict.outcome is Outcome.KEPT)
+
+    @property
+    def is_changed(self) -> bool:
+        """Whether anything was folded or fused."""
+        return bool(self.folds)
+
+    def save(self, path: str | os.PathLike[str], *, in_place: bool = False) -> Path:
+        """Write the model to ``path`` atomically, and give its path.
+
+        An unchanged model is written byte for byte as it came. UsageError when ``path`` is the input and not
+        ``in_place``; WriteError when writing fails, and then whatever stood there is whole.
+        """
+        target = Path(path)
+        check_output(self.source, target, in_place)
+        source = self.source
+        if not self.is_changed and _same_file(source.path, target):
+            return target
+        if self.is_changed or source.has_external_data:
+            write_model(self.ir_model, target, external=source.has_external_data, check=not source.notes)
+        else:
+            write_bytes(source.content or source.proto.SerializeToString(), target)
+        return target
+
+    def report(self) -> Report:
+        """The result as data for every form of report."""
+        return Report(
+            command="optimize",
+            version=__version__,
+            model=self.source.name,
+            target=self.options.target,
+            verdicts=self.verdicts,
+            before=statistics(self.source.model()),
+            after=statistics(self.ir_model),
+            verification=self.verification,
+            output=str(self.output or ""),
+            is_copy=not self.is_changed and not self.source.has_external_data,
+            notes=self.notes,
+            seconds=self.seconds,
+        )
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What ``optimize`` would do to a model, without proof and without writing."""
+
+    source: Source
+    ir_model: ir.Model
+    verdicts: tuple[Verdict, ...]
+    options: Options
+    notes: tuple[str, ...] = ()
+
+    @property
+    def folds(self) -> tuple[Verdict, ...]:
+        """What would be folded or fused."""
+        return tuple(verdict for verdict in self.verdicts if verdict.outcome is not Outcome.KEPT)
+
+    @property
+    def kept(self) -> tuple[Verdict, ...]:
+        """What would stay, each with its obstacles."""
+        return tuple(verdict for verdict in self.verdicts if verdict.outcome is Outcome.KEPT)
+
+    def report(self) -> Report:
+        """The inspection as data for every form of report."""
+        return Report(
+            command="inspect",
+            version=__version__,
+            model=self.source.name,
+            target=self.options.target,
+            verdicts=self.verdicts,
+            before=statistics(self.source.model()),
+            after=statistics(self.ir_model),
+            notes=self.notes,
+        )
+
+
+class NotProven(NormfoldError):
+    """The result differs from the original, or it could not be decided. Nothing was written; ``result`` has it all."""
+
+    def __init__(self, result: Result) -> None:
+        verdict = result.verification.verdict.value if result.verification else "unknown"
+        super().__init__(f"{result.source.name}: verification says {verdict}; nothing was written")
+        self.result = result
+
+    @property
+    def is_different(self) -> bool:
+        """True: a difference was measured. False: nothing could be decided."""
+        return self.result.verification is not None and self.result.verification.verdict is Proof.DIFFERENT
+
+
+def optimize(
+    model: ModelLike,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    skip: Iterable[str] = (),
+    only: Iterable[str] = (),
+    verify: bool = True,
+    simplify: bool = True,
+    assume_eval: bool = False,
+    strict: bool = False,
+    target: str = "onnxruntime",
+    seed: int = 0,
+    inputs: Iterable[str] = (),
+    rtol: float | None = None,
+    atol: float | None = None,
+    in_place: bool = False,
+) -> Result:
+    """Fold and fuse the norms of ``model``, prove that the result equals it, and write it to ``output`` if given.
+
+    ``model`` is a path, bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; it is never changed. Names in ``skip``
+    (rules or nodes) are left alone; ``only`` (rules) restricts to some. The proof runs both models in ONNX Runtime on
+    feeds made from the graph with ``seed``, or on those in ``inputs`` (.npz, .npy, or a folder of test_data_set .pb);
+    ``rtol`` and ``atol`` replace the calibrated tolerance. A fold that the proof blames is undone, or, with
+    ``strict``, the call fails.
+
+    Raises SourceError (no valid model), UsageError (unknown name, or ``output`` is the input and not ``in_place``),
+    NotProven (the proof failed or was inconclusive; nothing is written) and WriteError.
+    """
+    options = Options(
+        skip=frozenset(skip),
+        only=frozenset(only),
+        verify=verify,
+        simplify=simplify,
+        assume_eval=assume_eval,
+        strict=strict,
+        target=target,
+        seed=seed,
+        inputs=tuple(inputs),
+        rtol=rtol,
+        atol=atol,
+    )
+    clock = _Clock()
+    with clock.stage("read"):
+        source = read(model)
+        if output is not None:
+            check_output(source, Path(output), in_place)
+    result = _optimized(source, options, clock)
+    if result.verification is not None and not result.verification:
+        raise NotProven(result)
+    if output is None:
+        return result
+    with clock.stage("write"):
+        written = result.save(output, in_place=in_place)
+    return replace(result, output=written)
+
+
+def inspect(
+    model: ModelLike,
+    *,
+    skip: Iterable[str] = (),
+    only: Iterable[str] = (),
+    simplify: bool = True,
+    assume_eval: bool = False,
+    target: str = "onnxruntime",
+) -> Inspection:
+    """List every norm and constant affine of ``model`` with what ``optimize`` would do, and why not where it would not.
+
+    Arguments and errors are those of ``optimize``; nothing is run and nothing is written.
+    """
+    options = Options(
+        skip=frozenset(skip), only=frozenset(only), simplify=simplify, assume_eval=assume_eval, target=target
+    )
+    source = read(model)
+    candidate = _Builder(source, options, _Clock()).build()
+    return Inspection(source, candidate.model, candidate.verdicts, options, candidate.notes)
+
+
+def check_output(source: Source, output: Path, in_place: bool) -> None:
+    """UsageError when ``output`` is a folder, has no folder, or is the input without ``in_place``."""
+    if output.is_dir():
+        raise UsageError(f"expected a file to write, got the folder {output}")
+    if not output.resolve().parent.is_dir():
+        raise UsageError(f"the folder of {output} does not exist; create it first")
+    if not in_place and _same_file(source.path, output):
+        raise UsageError(f"{output} is the input; choose another output, or pass --in-place (in_place=True)")
+
+
+def _same_file(one: Path | None, other: Path) -> bool:
+    return one is not None and one.exists() and other.exists() and one.samefile(other)
+
+
+# -- the stages ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A rewritten model before its proof."""
+
+    model: ir.Model
+    verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Where the effect of each fold can be measured."""
+        return tuple(Site(value, v.finding.name) for v in self.verdicts for value in v.sites)
+
+
+class _Builder:
+    """Makes candidates from one source: the costly facts about it are found once, for all rounds."""
+
+    def __init__(self, source: Source, options: Options, clock: _Clock) -> None:
+        self.source, self.options, self.clock = source, options, clock
+        with clock.stage("simplify"):
+            self.facts: Facts = simplify(source.proto, fold=options.simplify)
+
+    def build(self, excluded: Collection[str] = ()) -> Candidate:
+        """Fold, fuse and tidy a fresh copy; findings in ``excluded`` stay."""
+        options = self.options
+        with self.clock.stage("fold"):
+            model = self.source.model()
+            apply_facts(model, self.facts)
+            self._check_names(model)
+            fold_options = FoldOptions(options.skip, options.only, frozenset(excluded), options.assume_eval)
+            verdicts = fold_affines(model, fold_options)
+            if any(verdict.outcome is not Outcome.KEPT for verdict in verdicts):
+                tidy(model)
+            else:
+                model = self.source.model()
+        notes = (*self.source.notes, *filter(None, [self.facts.note]))
+        return Candidate(model, verdicts, notes)
+
+    def _check_names(self, model: ir.Model) -> None:
+        check_names(self.options.only, option="only")
+        if self.options.skip - set(RULE_NAMES):
+            names = {finding.name for finding in find_affines(model)}
+            names |= {node.name for node in model.graph.all_nodes() if node.name}
+            check_names(self.options.skip, names)
+
+
+def _optimized(source: Source, options: Options, clock: _Clock) -> Result:
+    """Build, prove, and undo what the proof blames, until the proof holds or nothing is left to undo."""
+    builder = _Builder(source, options, clock)
+    candidate, notes = builder.build(), []
+    proof = _proof(source, candidate, options, clock)
+    excluded: set[str] = set()
+    for _ in range(ROUNDS):
+        if options.strict or proof is None or proof.verdict is not Proof.DIFFERENT:
+            break
+        guilty = set(proof.guilty) - excluded or {v.finding.name for v in candidate.verdicts if v.sites}
+        excluded |= guilty
+        notes.append(f"undone, because the verification measured a difference: {', '.join(sorted(guilty))}")
+        candidate = builder.build(excluded)
+        proof = _proof(source, candidate, options, clock)
+    if not options.verify:
+        notes.append("verification was switched off; the result is not proven")
+    return Result(
+        source,
+        candidate.model,
+        candidate.verdicts,
+        proof,
+        options,
+        (*candidate.notes, *notes),
+        seconds=clock.seconds,
+    )
+
+
+def _proof(source: Source, candidate: Candidate, options: Options, clock: _Clock) -> Verification | None:
+    """The proof; None where none is wanted, or none is needed because nothing changed."""
+    if not options.verify or all(verdict.outcome is Outcome.KEPT for verdict in candidate.verdicts):
+        return None
+    crashing = crashes_runtime(source.proto)
+    if crashing:
+        note = f"{crashing} is a BatchNormalization in training mode that ends the process of ONNX Runtime"
+        return Verification(Proof.INCONCLUSIVE, notes=(note,))
+    proof_options = ProofOptions(seed=options.seed, rtol=options.rtol, atol=options.atol, inputs=options.inputs)
+    with clock.stage("verify"):
+        return prove(source.proto, ir.to_proto(candidate.model), candidate.sites, proof_options)
+
+
+class _Clock:
+    """Adds up the wall time of each stage."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+

@@ -1,0 +1,79 @@
+"""The report as JSON: ASCII only, so that no name in a model can disturb a terminal or a parser."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from typing import Any
+
+from normfold.reason import Obstacle
+from normfold.record import Outcome, Verdict
+from normfold.report.report import SCHEMA, Report, Statistics
+
+
+def as_json(report: Report) -> str:
+    """One JSON object with a schema number; the fields are those of ``Report`` in words."""
+    counts = {outcome.value: len(report.of(outcome)) for outcome in Outcome}
+    content = {
+        "schema": SCHEMA,
+        "tool": "normfold",
+        "version": report.version,
+        "command": report.command,
+        "model": report.model,
+        "output": report.output or None,
+        "is_copy": report.is_copy,
+        "target": report.target,
+        "found": len(report.verdicts),
+        **counts,
+        "before": _statistics(report.before),
+        "after": _statistics(report.after),
+        "findings": [_verdict(verdict) for verdict in report.verdicts],
+        "verification": _verification(report),
+        "notes": list(report.notes),
+        "seconds": {stage: round(seconds, 4) for stage, seconds in report.seconds.items()},
+    }
+    return json.dumps(_finite(content), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def _statistics(statistics: Statistics) -> dict[str, Any]:
+    return {**asdict(statistics), "operators": dict(statistics.operators), "nodes": statistics.nodes}
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    finding = asdict(verdict.finding)
+    return {
+        **finding,
+        "outcome": verdict.outcome.value,
+        "rule": verdict.rule,
+        "direction": verdict.direction,
+        "into": list(verdict.into),
+        "sites": list(verdict.sites),
+        "form": verdict.form,
+        "why": verdict.why,
+        "obstacles": [_obstacle(obstacle) for obstacle in verdict.obstacles],
+    }
+
+
+def _obstacle(obstacle: Obstacle) -> dict[str, Any]:
+    reason = obstacle.reason
+    words = {"code": reason.code, "title": reason.title, "obstacle": reason.obstacle, "remedy": reason.remedy}
+    place = {"node": obstacle.node, "value": obstacle.value}
+    return {**words, **place, "detail": obstacle.detail, "direction": obstacle.direction}
+
+
+def _verification(report: Report) -> dict[str, Any] | None:
+    if report.verification is None:
+        return None
+    return {**asdict(report.verification), "verdict": report.verification.verdict.value}
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no infinities and no NaN; they become the strings "inf", "-inf" and "nan"."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    if isinstance(value, dict):
+        return {key: _finite(entry) for key, entry in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(entry) for entry in value]
+    return value

@@ -1,0 +1,101 @@
+"""What happened to a model, as one value. Every voice (text, JSON, ...) reads this and nothing else."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import prod
+
+import onnx_ir as ir
+
+from normfold.reason import Obstacle, Reason
+from normfold.record import Outcome, Verdict
+from normfold.verify.result import Verification
+
+SCHEMA = 1  # of the JSON form; raised when a field changes its meaning
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Sizes of a model: nodes by operator (subgraphs and functions included), weight elements and bytes, opset."""
+
+    operators: tuple[tuple[str, int], ...]
+    parameters: int
+    weight_bytes: int
+    opset: int
+
+    @property
+    def nodes(self) -> int:
+        """How many operators there are in all. Constant is not counted: it does nothing when the model runs."""
+        return sum(count for operator, count in self.operators if operator != "Constant")
+
+
+def statistics(model: ir.Model) -> Statistics:
+    """Count a model. Constant nodes count as weights, so that two spellings of one model have equal sizes."""
+    operators = Counter(node.op_type for node in _nodes(model))
+    sizes = [(prod(tensor.shape.numpy()), tensor.nbytes) for tensor in _weights(model)]
+    return Statistics(
+        tuple(sorted(operators.items())),
+        sum(count for count, _ in sizes),
+        sum(size for _, size in sizes),
+        model.opset_imports.get("", 0),
+    )
+
+
+def _nodes(model: ir.Model) -> Iterator[ir.Node]:
+    yield from model.graph.all_nodes()
+    for function in model.functions.values():
+        yield from function.graph.all_nodes()
+
+
+def _weights(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    for graph in (model.graph, *model.graph.subgraphs()):
+        yield from (v.const_value for v in graph.initializers.values() if _is_numeric(v.const_value))
+    for node in _nodes(model):
+        attribute = node.attributes.get("value") if node.op_type == "Constant" else None
+        if isinstance(attribute, ir.Attr) and attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
+            tensor = attribute.as_tensor()
+            if _is_numeric(tensor):
+                yield tensor
+
+
+def _is_numeric(tensor: ir.TensorProtocol | None) -> bool:
+    return tensor is not None and tensor.dtype != ir.DataType.STRING
+
+
+@dataclass(frozen=True)
+class Report:
+    """The result of a command on one model.
+
+    ``command`` is "optimize" or "inspect". ``output`` is where the result was written, "" for nowhere. ``is_copy`` says
+    that nothing was folded or fused, so the output equals the input byte for byte. ``notes`` hold whatever else the
+    user must know. ``seconds`` maps stages to wall time.
+    """
+
+    command: str
+    version: str
+    model: str
+    target: str
+    verdicts: tuple[Verdict, ...]
+    before: Statistics
+    after: Statistics
+    verification: Verification | None = None
+    output: str = ""
+    is_copy: bool = False
+    notes: tuple[str, ...] = ()
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    def of(self, outcome: Outcome) -> tuple[Verdict, ...]:
+        """The verdicts of one outcome. The three outcomes together are all verdicts."""
+        return tuple(verdict for verdict in self.verdicts if verdict.outcome is outcome)
+
+    @property
+    def kept_by_reason(self) -> tuple[tuple[Reason, tuple[tuple[Verdict, Obstacle], ...]], ...]:
+        """What stayed, grouped by its first reason, the most frequent reason first."""
+        groups: dict[Reason, list[tuple[Verdict, Obstacle]]] = {}
+        for verdict in self.of(Outcome.KEPT):
+            obstacle = verdict.obstacles[0]
+            groups.setdefault(obstacle.reason, []).append((verdict, obstacle))
+        ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0].code))
+        return tuple((reason, tuple(rows)) for reason, rows in ordered)

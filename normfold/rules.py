@@ -1,0 +1,29 @@
+"""The rules by name, for ``--skip`` and ``--only``: one line a rule, in the order in which they are tried."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from normfold.errors import UsageError
+
+RULES: tuple[tuple[str, str], ...] = (
+    ("batchnorm", "carry a BatchNormalization into a linear operator before or after it"),
+    ("affine", "carry Mul, Add, Sub, Div and Neg by constants into a linear operator before or after them"),
+    ("merge", "merge neighbouring affines, or an affine into the gamma and beta of a norm"),
+    ("branches", "merge parallel linear branches of one input into one operator"),
+    ("layernorm", "write a decomposed LayerNorm in the form that the target runs best"),
+    ("rmsnorm", "write a decomposed RMSNorm in the form that the target runs best"),
+    ("instancenorm", "write a decomposed InstanceNorm in the form that the target runs best"),
+    ("groupnorm", "write a GroupNorm, decomposed or not, in the form that the target runs best"),
+    ("lpnorm", "write a decomposed Lp normalization in the form that the target runs best"),
+)
+RULE_NAMES = tuple(name for name, _ in RULES)
+
+
+def check_names(names: Iterable[str], node_names: Collection[str] = (), option: str = "skip") -> None:
+    """UsageError for a name that is neither a rule nor one of ``node_names``; the message lists the known rules."""
+    for name in names:
+        if name in RULE_NAMES or name in node_names:
+            continue
+        nodes = " or a node of the model" if option == "skip" else ""
+        raise UsageError(f"{option}: expected a rule{nodes}, got {name!r}; the rules are {', '.join(RULE_NAMES)}")

@@ -1,0 +1,159 @@
+"""The pre-clean: constant folding and shape inference, by onnxsim in a process of its own, or shape inference alone.
+
+Only facts come back: which values are constant, and which shapes and types values have. They are applied to the
+model as it is, so node names, value names, metadata, functions and overridable initializers cannot get lost. Weights
+never take part (see ``skeleton``).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from normfold.skeleton import skeleton
+
+TIME_LIMIT = 120.0  # seconds
+MEMORY_LIMIT = 12 * 2**30  # bytes of address space
+_WORKER = Path(__file__).with_name("simplify_worker.py")
+# Operators that compute shapes: with static shapes they are constant, and onnxsim knows.
+_SHAPE_OPERATORS = frozenset({"Shape", "Size", "ConstantOfShape", "Range", "NonZero"})
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was found out about values by name: constants, shapes and types; and a note where it did not work out."""
+
+    constants: dict[str, onnx.TensorProto] = field(default_factory=dict)
+    types: dict[str, onnx.TypeProto] = field(default_factory=dict)
+    note: str = ""
+
+
+def simplify(proto: onnx.ModelProto, fold: bool = True) -> Facts:
+    """Find constants and shapes of ``proto``; ``fold=False`` finds shapes only. Never raises for a model it dislikes."""
+    bare = skeleton(proto, freeze=False)
+    note = ""
+    if fold and _has_something_to_fold(bare):
+        try:
+            folded = _run_onnxsim(bare)
+        except _Failed as error:
+            note = f"onnxsim failed and was left out: {error}"
+        else:
+            return Facts(dict(_new_constants(bare, folded)), dict(_known_types(folded.graph)))
+    try:
+        inferred = onnx.shape_inference.infer_shapes(bare, data_prop=True)
+    except Exception as error:  # noqa: BLE001  # its C++ core raises unrelated classes for models it cannot follow
+        return Facts(note="; ".join(filter(None, (note, f"shape inference failed: {str(error).strip()[:200]}"))))
+    return Facts(types=dict(_known_types(inferred.graph)), note=note)
+
+
+def _has_something_to_fold(bare: onnx.ModelProto) -> bool:
+    """Whether an operator computes from constants or shapes alone. Constant and Identity are read through anyway."""
+    constant = {tensor.name for tensor in bare.graph.initializer} | {""}
+    for node in bare.graph.node:
+        if node.op_type in _SHAPE_OPERATORS:
+            return True
+        if not all(name in constant for name in node.input):
+            continue
+        if node.op_type not in ("Constant", "Identity") and node.input:
+            return True
+        constant.update(node.output)
+    return False
+
+
+class _Failed(Exception):
+    """onnxsim gave no result."""
+
+
+def _run_onnxsim(bare: onnx.ModelProto) -> onnx.ModelProto:
+    command = [sys.executable, str(_WORKER), str(MEMORY_LIMIT)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    try:
+        done = subprocess.run(  # noqa: S603
+            command, input=bare.SerializeToString(), capture_output=True, env=environment, timeout=TIME_LIMIT, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _Failed(f"it took more than {TIME_LIMIT:.0f} s") from error
+    except OSError as error:
+        raise _Failed(str(error)) from error
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise _Failed(lines[-1][:200] if lines else f"it ended with code {done.returncode}")
+    try:
+        return onnx.ModelProto.FromString(done.stdout)
+    except Exception as error:  # noqa: BLE001  # protobuf's DecodeError class depends on its implementation
+        raise _Failed("its result cannot be read") from error
+
+
+def _new_constants(bare: onnx.ModelProto, folded: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    computed = {name for node in bare.graph.node if node.op_type != "Constant" for name in node.output if name}
+    for tensor in folded.graph.initializer:
+        if tensor.name in computed:
+            yield tensor.name, tensor
+    for node in folded.graph.node:
+        if node.op_type == "Constant" and node.output[0] in computed and node.attribute[0].name == "value":
+            yield node.output[0], node.attribute[0].t
+
+
+def _known_types(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TypeProto]]:
+    for value in (*graph.value_info, *graph.output):
+        if value.type.HasField("tensor_type"):
+            yield value.name, value.type
+
+
+# -- applying -----------------------------------------------------------------------------------------------------
+
+
+def apply_facts(model: ir.Model, facts: Facts) -> None:
+    """Write the facts into the main graph: constant values become initializers, unknown types and shapes known."""
+    values = {output.name: output for node in model.graph for output in node.outputs}
+    for name, known in facts.types.items():
+        if name in values:
+            _learn_type(values[name], known)
+    for name, tensor in facts.constants.items():
+        if name in values and not values[name].is_graph_output():
+            _make_constant(model.graph, values[name], tensor)
+
+
+def _learn_type(value: ir.Value, known: onnx.TypeProto) -> None:
+    typed = ir.serde.deserialize_type_proto_for_type(known)
+    if value.type is None:
+        value.type = typed
+    shape = ir.serde.deserialize_type_proto_for_shape(known)
+    if shape is None:
+        return
+    if value.shape is None:
+        value.shape = shape
+    elif len(value.shape) == len(shape):
+        value.shape = ir.Shape([_better(old, new) for old, new in zip(value.shape, shape, strict=True)])
+
+
+def _better(old: int | ir.SymbolicDim, new: int | ir.SymbolicDim) -> int | ir.SymbolicDim:
+    """The more precise of two dimensions; where both have names, the model's own."""
+    if isinstance(old, int):
+        return old
+    return new if isinstance(new, int) or old.value is None else old
+
+
+def _make_constant(graph: ir.Graph, value: ir.Value, tensor: onnx.TensorProto) -> None:
+    """Replace a computed value by an initializer of the same name, and remove what only served to compute it."""
+    node, name = value.producer(), value.name
+    array = ir.from_proto(tensor)
+    value.name = None
+    constant = ir.Value(name=name, const_value=array, type=ir.TensorType(array.dtype), shape=array.shape)
+    value.replace_all_uses_with(constant)
+    graph.register_initializer(constant)
+    dead = [node]
+    while dead:
+        node = dead.pop()
+        if node is None or node.graph is not graph or any(o.uses() or o.is_graph_output() for o in node.outputs):
+            continue
+        producers = [source.producer() for source in node.inputs if source is not None]
+        graph.remove(node, safe=True)
+        dead.extend(producers)

@@ -1,0 +1,45 @@
+"""The process that runs onnxsim: a model on stdin, the same model with its constants folded on stdout.
+
+Run by path, never imported: onnxsim throws or grows memory on some models, and neither may reach the caller.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Read, fold, write. Whatever libraries print goes to stderr, so that stdout holds the model and nothing else."""
+    if sys.path and os.path.realpath(sys.path[0] or ".") == os.path.dirname(os.path.realpath(__file__)):
+        del sys.path[0]  # normfold's own modules must not answer to top-level names
+    result = os.dup(1)
+    os.dup2(2, 1)
+    _limit_memory(int(sys.argv[1]))
+    sys.modules["torch"] = None  # type: ignore[assignment]  # onnxsim imports it for features not used here: 2 s
+    import onnx
+    import onnxsim
+
+    model = onnx.ModelProto.FromString(sys.stdin.buffer.read())
+    folded, _ = onnxsim.simplify(
+        model,
+        perform_optimization=False,
+        include_subgraph=False,
+        tensor_size_threshold="1MB",
+    )
+    with os.fdopen(result, "wb") as stdout:
+        stdout.write(folded.SerializeToString())
+
+
+def _limit_memory(limit: int) -> None:
+    try:
+        import resource
+    except ImportError:  # not on this platform; the time limit remains
+        return
+    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
+    if hard == resource.RLIM_INFINITY or hard > limit:
+        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+
+
+if __name__ == "__main__":
+    main()

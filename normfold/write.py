@@ -1,0 +1,211 @@
+"""Write a model so that a crash at any moment leaves either the old files or the new ones, never a mixture.
+
+A temporary file in the target's folder is written, read back, checked and flushed to the disk before it takes the
+target's name. With external data the data file comes first, under a name that no existing file with other contents
+has; the model file that points to it follows; only then the data file of the model that was replaced goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import onnx
+import onnx_ir as ir
+
+from normfold.errors import WriteError
+from normfold.skeleton import skeleton
+
+INLINE_LIMIT = 2**31 - 64 * 2**20  # bytes of weights; protobuf ends at 2 GB, and the graph needs room too
+EXTERNAL_FROM = 4096  # bytes; smaller tensors stay in the model file
+ALIGNMENT = 4096  # bytes; runtimes map weights page by page
+
+
+def write_bytes(content: bytes, target: Path) -> None:
+    """Write ``content`` atomically. WriteError when it fails; what stood at ``target`` is whole then."""
+    with _told_as_write_error(target):
+        target = target.resolve()
+        with _temporary(target) as temporary:
+            _write_and_flush(temporary, content)
+            _replace(temporary, target)
+
+
+def write_model(model: ir.Model, target: Path, *, external: bool = False, check: bool = True) -> None:
+    """Write ``model`` atomically, with its weights beside it where ``external`` or their size asks for that.
+
+    ``check=False`` leaves out the ONNX checker, for models whose original it rejects. WriteError when anything fails;
+    what stood at ``target``, its data file included, is whole then.
+    """
+    with _told_as_write_error(target):
+        target = target.resolve()
+        if external or _weight_bytes(model) > INLINE_LIMIT:
+            _write_with_data(model, target, check)
+        else:
+            _write_checked(ir.to_proto(model), target, check)
+
+
+def _write_checked(proto: onnx.ModelProto, target: Path, check: bool) -> None:
+    content = proto.SerializeToString(deterministic=True)
+    with _temporary(target) as temporary:
+        _write_and_flush(temporary, content)
+        if temporary.read_bytes() != content:
+            raise OSError("the file reads back differently from what was written")
+        if check:
+            onnx.checker.check_model(skeleton(onnx.ModelProto.FromString(content)))
+        _replace(temporary, target)
+
+
+def _write_with_data(model: ir.Model, target: Path, check: bool) -> None:
+    plain = target.with_name(f"{target.name}.data")
+    replaced = _data_files_of(target)
+    with _temporary(plain) as temporary:
+        places, digest = _write_tensors(model, temporary)
+        data = _data_name(plain, temporary, digest)
+        is_new = not data.exists()
+        os.replace(temporary, data)
+    try:
+        with _pointing_to(places, data):
+            proto = ir.to_proto(model)
+        _write_checked(proto, target, check)
+    except BaseException:
+        if is_new:
+            data.unlink(missing_ok=True)
+        raise
+    for file in replaced - {data}:
+        file.unlink(missing_ok=True)
+
+
+def _data_name(plain: Path, temporary: Path, digest: str) -> Path:
+    """``MODEL.onnx.data``; or, while a file of that name holds other weights, a name made from the contents."""
+    if not plain.exists():
+        return plain
+    if plain.stat().st_size == temporary.stat().st_size and _digest(plain) == digest:
+        return plain
+    return plain.with_name(f"{plain.stem}.{digest[:12]}.data")
+
+
+def _data_files_of(target: Path) -> set[Path]:
+    """The data files that belong to the model at ``target`` alone, by their names; empty when there is none."""
+    try:
+        proto = onnx.load(target, load_external_data=False)
+    except Exception:  # noqa: BLE001  # whatever lies there is no readable model, so no file is known to be its data
+        return set()
+    names = {e.value for t in proto.graph.initializer for e in t.external_data if e.key == "location"}
+    own = {name for name in names if name.startswith(f"{target.name}.") and name.endswith("data") and "/" not in name}
+    return {target.with_name(name) for name in own}
+
+
+# -- external data ------------------------------------------------------------------------------------------------
+
+
+def _weight_bytes(model: ir.Model) -> int:
+    return sum(value.const_value.nbytes for value in _initializers(model) if value.const_value is not None)
+
+
+def _initializers(model: ir.Model) -> Iterator[ir.Value]:
+    for graph in model.graphs():
+        yield from graph.initializers.values()
+
+
+def _goes_outside(value: ir.Value) -> bool:
+    tensor = value.const_value
+    return tensor is not None and tensor.dtype != ir.DataType.STRING and tensor.nbytes >= EXTERNAL_FROM
+
+
+def _write_tensors(model: ir.Model, file: Path) -> tuple[list[tuple[ir.Value, int]], str]:
+    """Write the big initializers to ``file``; where each begins, and the SHA-256 of it all."""
+    places, digest = [], hashlib.sha256()
+    with file.open("wb") as stream:
+        for value in filter(_goes_outside, _initializers(model)):
+            tensor = value.const_value
+            assert tensor is not None  # _goes_outside saw it
+            padding = b"\0" * (-stream.tell() % ALIGNMENT)
+            content = tensor.tobytes()
+            stream.write(padding)
+            places.append((value, stream.tell()))
+            stream.write(content)
+            digest.update(padding)
+            digest.update(content)
+        _flush(stream)
+    return places, digest.hexdigest()
+
+
+@contextlib.contextmanager
+def _pointing_to(places: list[tuple[ir.Value, int]], data: Path) -> Iterator[None]:
+    """While it lasts, the initializers in ``places`` are external tensors in ``data``."""
+    tensors = [value.const_value for value, _ in places]
+    try:
+        for (value, offset), tensor in zip(places, tensors, strict=True):
+            assert tensor is not None and value.name is not None  # only named constants have a place
+            value.const_value = ir.ExternalTensor(
+                data.name, offset, tensor.nbytes, tensor.dtype, shape=_static(tensor), name=value.name, base_dir=data.parent
+            )
+        yield
+    finally:
+        for (value, _), tensor in zip(places, tensors, strict=True):
+            value.const_value = tensor
+
+
+def _static(tensor: ir.TensorProtocol) -> ir.Shape:
+    return ir.Shape(tensor.shape.numpy())
+
+
+def _digest(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+# -- files --------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _told_as_write_error(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except onnx.checker.ValidationError as error:
+        raise WriteError(f"{target}: nothing written, the result is not a valid model: {error}") from error
+    except (OSError, ValueError) as error:
+        raise WriteError(f"{target}: nothing written: {getattr(error, 'strerror', None) or error}") from error
+
+
+@contextlib.contextmanager
+def _temporary(target: Path) -> Iterator[Path]:
+    """The name of a new file beside ``target``; it is gone afterwards unless it was renamed, whatever happens."""
+    file = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        file.touch(exist_ok=False)
+        if target.exists():
+            file.chmod(target.stat().st_mode)
+        yield file
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _write_and_flush(file: Path, content: bytes) -> None:
+    with file.open("wb") as stream:
+        stream.write(content)
+        _flush(stream)
+
+
+def _flush(stream: BinaryIO) -> None:
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    os.replace(temporary, target)
+    if not hasattr(os, "O_DIRECTORY"):  # Windows cannot open folders
+        return
+    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
