@@ -7,7 +7,7 @@ PIP     = $(BIN)/python -m pip install --quiet --disable-pip-version-check --con
 .PHONY: demo test clean
 
 demo: $(VENV)/.run-installed
-	$(BIN)/normfold optimize models/convnet.onnx --output $(VENV)/convnet.opt.onnx
+	$(BIN)/normfold optimize models/levit_like.onnx --output $(VENV)/levit_like.opt.onnx
 
 test: $(VENV)/.test-installed
 	$(BIN)/ruff check .

@@ -12,7 +12,7 @@ import click
 from normfold import __version__
 from normfold.errors import NormfoldError, SourceError
 from normfold.report.escape import printable
-from normfold_cli.exits import HELP, Exit
+from .exits import HELP, Exit
 
 COMMANDS = ("optimize", "inspect", "explain")
 
@@ -24,7 +24,7 @@ def group() -> None:
 
 
 for _name in COMMANDS:
-    group.add_command(import_module(f"normfold_cli.{_name}").command, _name)
+    group.add_command(import_module(f"{__name__}.{_name}").command, _name)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

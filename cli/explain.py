@@ -6,7 +6,7 @@ import textwrap
 
 import click
 
-from normfold_cli.exits import HELP, Exit
+from .exits import HELP, Exit
 
 
 @click.command(epilog=HELP)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from normfold_cli.arguments import model_argument, selection, voice
-from normfold_cli.exits import HELP, Exit
-from normfold_cli.show import show
+from .arguments import model_argument, selection, voice
+from .exits import HELP, Exit
+from .show import show
 
 
 @click.command(epilog=HELP)
@@ -29,8 +29,6 @@ def command(
     """
     from normfold.pipeline import inspect
 
-    inspection = inspect(
-        model, skip=skip, only=only, simplify=not no_simplify, assume_eval=assume_eval, target=target
-    )
+    inspection = inspect(model, skip=skip, only=only, simplify=not no_simplify, assume_eval=assume_eval, target=target)
     show(inspection.report(), as_json, quiet, details=True)
     return Exit.DONE

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from normfold_cli.arguments import model_argument, selection, voice
-from normfold_cli.exits import HELP, Exit
-from normfold_cli.show import show
+from .arguments import model_argument, selection, voice
+from .exits import HELP, Exit
+from .show import show
 
 
 @click.command(epilog=HELP)

@@ -1,1 +1,1 @@
-"""Reference networks for the README, the tests and the benchmarks. Not installed: it is read from the repository only."""
+"""Reference networks for the README, the tests and the benchmarks. Not installed: read from the repository only."""

@@ -61,7 +61,7 @@ class InvertedResidual(nn.Module):
 
 
 class MobileNetLike(nn.Module):
-    """A small MobileNetV2: image [N, 3, 32, 32] -> logits [N, 10]; 14 BatchNorms, some behind depthwise convolutions."""
+    """A small MobileNetV2: image [N, 3, 32, 32] -> logits [N, 10]; 14 BatchNorms, some behind depthwise convs."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -164,7 +164,8 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.ROLLED_BACK: Explanation(
         "The fold was made, and the verification then measured a difference at the place where its value is made, "
-        "larger than the rounding noise of the model explains. So the fold was undone, and the rest was verified again.",
+        "larger than the rounding noise of the model explains. So the fold was undone, and the "
+        "rest was verified again.",
         "a norm whose folded weights are exact on paper but lose too many digits in the type of the model.",
         "The written model is safe, it only lacks this fold. Please report the model.",
     ),

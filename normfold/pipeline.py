@@ -22,12 +22,10 @@ from normfold.record import Outcome, Verdict
 from normfold.report.report import Report, statistics
 from normfold.rules import RULE_NAMES, check_names
 from normfold.simplify import Facts, apply_facts, simplify
-from normfold.source import ModelLike, Source, crashes_runtime, read
-from normfold.verify import ProofOptions, Site, Verification, prove
-from normfold.verify.result import Verdict as Proof
+from normfold.source import ModelLike, Source, in_eval_mode, read
+from normfold.verify import Built, ProofOptions, Site, Verification, prove, settle
+from normfold.verify import Verdict as Proof
 from normfold.write import write_bytes, write_model
-
-ROUNDS = 8  # of rolling back guilty folds, before all of them are given up
 
 
 @dataclass(frozen=True)
@@ -35,7 +33,7 @@ class Result:
     """What ``optimize`` made: the new model, what became of each finding, and the proof.
 
     ``ir_model`` is the new model (the original, when nothing was folded or fused). ``verification`` is None when the
-    caller asked for none or nothing changed. ``notes`` say what else happened. ``output`` is where it was written.
+    caller asked for none. ``notes`` say what else happened. ``output`` is where it was written.
     """
 
     source: Source
@@ -79,7 +77,7 @@ class Result:
         if not self.is_changed and _same_file(source.path, target):
             return target
         if self.is_changed or source.has_external_data:
-            write_model(self.ir_model, target, external=source.has_external_data, check=not source.notes)
+            write_model(self.ir_model, target, external=source.has_external_data, check=source.passes_checker)
         else:
             write_bytes(source.content or source.proto.SerializeToString(), target)
         return target
@@ -193,7 +191,7 @@ def optimize(
     )
     clock = _Clock()
     with clock.stage("read"):
-        source = read(model)
+        source = _read(model, options)
         if output is not None:
             check_output(source, Path(output), in_place)
     result = _optimized(source, options, clock)
@@ -222,7 +220,7 @@ def inspect(
     options = Options(
         skip=frozenset(skip), only=frozenset(only), simplify=simplify, assume_eval=assume_eval, target=target
     )
-    source = read(model)
+    source = _read(model, options)
     candidate = _Builder(source, options, _Clock()).build()
     return Inspection(source, candidate.model, candidate.verdicts, options, candidate.notes)
 
@@ -244,6 +242,11 @@ def _same_file(one: Path | None, other: Path) -> bool:
 # -- the stages ---------------------------------------------------------------------------------------------------
 
 
+def _read(model: ModelLike, options: Options) -> Source:
+    source = read(model)
+    return in_eval_mode(source) if options.assume_eval else source
+
+
 @dataclass(frozen=True)
 class Candidate:
     """A rewritten model before its proof."""
@@ -253,9 +256,14 @@ class Candidate:
     notes: tuple[str, ...]
 
     @property
+    def changes(self) -> tuple[Verdict, ...]:
+        """What was folded or fused."""
+        return tuple(verdict for verdict in self.verdicts if verdict.outcome is not Outcome.KEPT)
+
+    @property
     def sites(self) -> tuple[Site, ...]:
         """Where the effect of each fold can be measured."""
-        return tuple(Site(value, v.finding.name) for v in self.verdicts for value in v.sites)
+        return tuple(Site(value, verdict.finding.name) for verdict in self.changes for value in verdict.sites)
 
 
 class _Builder:
@@ -273,7 +281,7 @@ class _Builder:
             model = self.source.model()
             apply_facts(model, self.facts)
             self._check_names(model)
-            fold_options = FoldOptions(options.skip, options.only, frozenset(excluded), options.assume_eval)
+            fold_options = FoldOptions(options.skip, options.only, frozenset(excluded))
             verdicts = fold_affines(model, fold_options)
             if any(verdict.outcome is not Outcome.KEPT for verdict in verdicts):
                 tidy(model)
@@ -291,43 +299,32 @@ class _Builder:
 
 
 def _optimized(source: Source, options: Options, clock: _Clock) -> Result:
-    """Build, prove, and undo what the proof blames, until the proof holds or nothing is left to undo."""
+    """Build and prove; what the proof blames is undone and the rest proved again, until the proof holds."""
     builder = _Builder(source, options, clock)
-    candidate, notes = builder.build(), []
-    proof = _proof(source, candidate, options, clock)
-    excluded: set[str] = set()
-    for _ in range(ROUNDS):
-        if options.strict or proof is None or proof.verdict is not Proof.DIFFERENT:
-            break
-        guilty = set(proof.guilty) - excluded or {v.finding.name for v in candidate.verdicts if v.sites}
-        excluded |= guilty
-        notes.append(f"undone, because the verification measured a difference: {', '.join(sorted(guilty))}")
+
+    def build(excluded: frozenset[str]) -> Built[Candidate]:
         candidate = builder.build(excluded)
-        proof = _proof(source, candidate, options, clock)
-    if not options.verify:
-        notes.append("verification was switched off; the result is not proven")
-    return Result(
-        source,
-        candidate.model,
-        candidate.verdicts,
-        proof,
-        options,
-        (*candidate.notes, *notes),
-        seconds=clock.seconds,
-    )
+        return Built(candidate, candidate.sites, tuple(verdict.finding.name for verdict in candidate.changes))
+
+    def prove_it(built: Built[Candidate]) -> Verification:
+        with clock.stage("verify"):
+            return _proof(source, built.candidate, options)
+
+    notes: tuple[str, ...]
+    if options.verify:
+        settlement = settle(build, prove_it, strict=options.strict)
+        candidate, proof, notes = settlement.built.candidate, settlement.verification, settlement.notes
+    else:
+        candidate, proof, notes = builder.build(), None, ("verification was switched off; the result is not proven",)
+    notes = (*candidate.notes, *notes)
+    return Result(source, candidate.model, candidate.verdicts, proof, options, notes, seconds=clock.seconds)
 
 
-def _proof(source: Source, candidate: Candidate, options: Options, clock: _Clock) -> Verification | None:
-    """The proof; None where none is wanted, or none is needed because nothing changed."""
-    if not options.verify or all(verdict.outcome is Outcome.KEPT for verdict in candidate.verdicts):
-        return None
-    crashing = crashes_runtime(source.proto)
-    if crashing:
-        note = f"{crashing} is a BatchNormalization in training mode that ends the process of ONNX Runtime"
-        return Verification(Proof.INCONCLUSIVE, notes=(note,))
+def _proof(source: Source, candidate: Candidate, options: Options) -> Verification:
+    if not candidate.changes:
+        return Verification(Proof.EQUIVALENT, notes=("nothing was changed, so there is nothing to compare",))
     proof_options = ProofOptions(seed=options.seed, rtol=options.rtol, atol=options.atol, inputs=options.inputs)
-    with clock.stage("verify"):
-        return prove(source.proto, ir.to_proto(candidate.model), candidate.sites, proof_options)
+    return prove(source.proto, ir.to_proto(candidate.model), candidate.sites, proof_options)
 
 
 class _Clock:
@@ -343,4 +340,3 @@ class _Clock:
             yield
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
-

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import onnx
 import onnx_ir as ir
+from google.protobuf.message import DecodeError
 
 from normfold.skeleton import skeleton
 
@@ -36,7 +37,7 @@ class Facts:
 
 
 def simplify(proto: onnx.ModelProto, fold: bool = True) -> Facts:
-    """Find constants and shapes of ``proto``; ``fold=False`` finds shapes only. Never raises for a model it dislikes."""
+    """Find constants and shapes of ``proto``; ``fold=False`` finds shapes only. A model it dislikes gives a note."""
     bare = skeleton(proto, freeze=False)
     note = ""
     if fold and _has_something_to_fold(bare):
@@ -75,8 +76,13 @@ def _run_onnxsim(bare: onnx.ModelProto) -> onnx.ModelProto:
     command = [sys.executable, str(_WORKER), str(MEMORY_LIMIT)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
-        done = subprocess.run(  # noqa: S603
-            command, input=bare.SerializeToString(), capture_output=True, env=environment, timeout=TIME_LIMIT, check=False
+        done = subprocess.run(
+            command,
+            input=bare.SerializeToString(),
+            capture_output=True,
+            env=environment,
+            timeout=TIME_LIMIT,
+            check=False,
         )
     except subprocess.TimeoutExpired as error:
         raise _Failed(f"it took more than {TIME_LIMIT:.0f} s") from error
@@ -86,9 +92,10 @@ def _run_onnxsim(bare: onnx.ModelProto) -> onnx.ModelProto:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         raise _Failed(lines[-1][:200] if lines else f"it ended with code {done.returncode}")
     try:
-        return onnx.ModelProto.FromString(done.stdout)
-    except Exception as error:  # noqa: BLE001  # protobuf's DecodeError class depends on its implementation
+        folded: onnx.ModelProto = onnx.ModelProto.FromString(done.stdout)
+    except DecodeError as error:
         raise _Failed("its result cannot be read") from error
+    return folded
 
 
 def _new_constants(bare: onnx.ModelProto, folded: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
@@ -144,9 +151,11 @@ def _better(old: int | ir.SymbolicDim, new: int | ir.SymbolicDim) -> int | ir.Sy
 def _make_constant(graph: ir.Graph, value: ir.Value, tensor: onnx.TensorProto) -> None:
     """Replace a computed value by an initializer of the same name, and remove what only served to compute it."""
     node, name = value.producer(), value.name
-    array = ir.from_proto(tensor)
+    array = ir.serde.deserialize_tensor(tensor)
     value.name = None
-    constant = ir.Value(name=name, const_value=array, type=ir.TensorType(array.dtype), shape=array.shape)
+    constant = ir.Value(
+        name=name, const_value=array, type=ir.TensorType(array.dtype), shape=ir.Shape(array.shape.numpy())
+    )
     value.replace_all_uses_with(constant)
     graph.register_initializer(constant)
     dead = [node]

@@ -13,8 +13,7 @@ import onnx
 BIG_FLOATS = 4 * 1024  # bytes; no shape arithmetic needs more
 BIG_INTEGERS = 1024 * 1024  # bytes; index tables may be worth folding
 _FLOATS = frozenset(
-    getattr(onnx.TensorProto, name)
-    for name in ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16", "COMPLEX64", "COMPLEX128")
+    getattr(onnx.TensorProto, name) for name in ("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16", "COMPLEX64", "COMPLEX128")
 )
 
 
@@ -25,7 +24,7 @@ def is_big(tensor: onnx.TensorProto) -> bool:
     if tensor.data_type == onnx.TensorProto.STRING:
         return False
     limit = BIG_FLOATS if tensor.data_type in _FLOATS else BIG_INTEGERS
-    return 4 * math.prod(tensor.dims) > limit
+    return bool(4 * math.prod(tensor.dims) > limit)
 
 
 def skeleton(proto: onnx.ModelProto, freeze: bool = True) -> onnx.ModelProto:

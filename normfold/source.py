@@ -6,9 +6,10 @@ ONNX Runtime loads (its contrib operators in the default domain, for one) is a m
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import onnx
@@ -30,8 +31,9 @@ class Source:
     """The original model.
 
     ``proto`` holds everything but external data, which lies in ``folder``. ``path`` is the file it was read from, if
-    any, and ``content`` its bytes, so that an unchanged model can be written byte for byte. ``notes`` say what was
-    odd about it. Nobody edits ``proto``; ``model()`` makes a copy to work on.
+    any, and ``content`` its bytes, so that an unchanged model can be written byte for byte. ``notes`` say what is
+    odd about it; ``passes_checker`` is False where only ONNX Runtime accepts it. Nobody edits ``proto``; ``model()``
+    makes a copy to work on.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Source:
     path: Path | None = None
     folder: Path | None = None
     notes: tuple[str, ...] = ()
+    passes_checker: bool = True
 
     def model(self) -> ir.Model:
         """A fresh ir.Model. It shares only weight bytes with the original, and those are read-only."""
@@ -90,9 +93,35 @@ def _parse(content: bytes, name: str) -> onnx.ModelProto:
     if not content:
         raise SourceError(f"{name}: expected an ONNX model, got an empty file")
     try:
-        return onnx.ModelProto.FromString(content)
+        proto: onnx.ModelProto = onnx.ModelProto.FromString(content)
     except DecodeError as error:
         raise SourceError(f"{name}: expected an ONNX model, got something that is no protobuf") from error
+    return proto
+
+
+def in_eval_mode(source: Source) -> Source:
+    """The source with every training-mode BatchNormalization in inference mode, because the user says that is meant.
+
+    A node whose running mean or variance somebody reads stays as it is.
+    """
+    proto = onnx.ModelProto()
+    proto.CopyFrom(source.proto)
+    read = {value.name for value in proto.graph.output} | set(_names_read(proto.graph.node))
+    switched = 0
+    for node in _every_node(proto.graph.node):
+        training = next((entry for entry in node.attribute if entry.name == "training_mode"), None)
+        is_training = len(node.output) > 1 or (training is not None and training.i)
+        if node.op_type != "BatchNormalization" or not is_training or read & set(filter(None, node.output[1:])):
+            continue
+        if training is not None:
+            node.attribute.remove(training)
+        del node.output[1:]
+        switched += 1
+    if not switched:
+        return source
+    note = f"{switched} BatchNormalization in training mode taken as inference, as --assume-eval asks"
+    notes = (*source.notes, note)
+    return replace(source, proto=proto, content=None, notes=notes)
 
 
 def _external_folder(model: ir.Model) -> Path | None:
@@ -129,7 +158,7 @@ def _checked(source: Source) -> Source:
     if rejection:
         raise SourceError(f"{source.name}: not a valid model: {complaint}")
     note = f"the ONNX checker rejects the input, ONNX Runtime loads it: {complaint}"
-    return Source(source.name, proto, source.content, source.path, source.folder, (*source.notes, note))
+    return replace(source, notes=(*source.notes, note), passes_checker=False)
 
 
 def _check_tensor(tensor: onnx.TensorProto, source: Source) -> None:
@@ -141,7 +170,7 @@ def _check_tensor(tensor: onnx.TensorProto, source: Source) -> None:
     except ValueError as error:
         raise SourceError(f"{source.name}: tensor {tensor.name!r} has unknown type {tensor.data_type}") from error
     if tensor.HasField("raw_data") and dtype != ir.DataType.UNDEFINED:
-        expected = -(-_count(tensor.dims) * dtype.bitwidth // 8)
+        expected = -(-math.prod(tensor.dims) * dtype.bitwidth // 8)
         if len(tensor.raw_data) != expected:
             got = len(tensor.raw_data)
             raise SourceError(f"{source.name}: tensor {tensor.name!r} needs {expected} bytes, got {got}")
@@ -161,20 +190,13 @@ def _check_external(tensor: onnx.TensorProto, source: Source) -> None:
     if not file.is_file():
         raise SourceError(f"{where} is missing; it must lie beside the model")
     try:
-        needed = -(-_count(tensor.dims) * ir.DataType(tensor.data_type).bitwidth // 8)
+        needed = -(-math.prod(tensor.dims) * ir.DataType(tensor.data_type).bitwidth // 8)
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", needed))
     except (ValueError, TypeError) as error:
         raise SourceError(f"{where} has a type, offset or length that is none") from error
     if offset < 0 or length != needed or offset + length > file.stat().st_size:
         size = file.stat().st_size
         raise SourceError(f"{where} should be {needed} bytes at {offset}, but the file has {size} (length {length})")
-
-
-def _count(dims: object) -> int:
-    count = 1
-    for dim in dims:  # type: ignore[attr-defined]  # protobuf's repeated field has no public type
-        count *= int(dim)
-    return count
 
 
 def _checker_complaint(proto: onnx.ModelProto) -> str:
@@ -232,33 +254,33 @@ def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     yield from _node_tensors(graph.node)
 
 
-def _node_tensors(nodes: object) -> Iterator[onnx.TensorProto]:
-    for node in nodes:  # type: ignore[attr-defined]  # protobuf's repeated field has no public type
+def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    for node in nodes:
         for attribute in node.attribute:
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
-            if attribute.HasField("g"):
-                yield from _graph_tensors(attribute.g)
-            for graph in attribute.graphs:
-                yield from _graph_tensors(graph)
+        for graph in _subgraphs(node):
+            yield from _graph_tensors(graph)
 
 
-def crashes_runtime(proto: onnx.ModelProto) -> str:
-    """The name of a node that ends the process when ONNX Runtime runs it unoptimized; "" for none.
+def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
 
-    BatchNormalization with ``training_mode=1`` and empty-named running outputs does (seen with 1.31).
-    """
-    return next(_crashing_nodes(proto.graph.node), "")
+
+def _every_node(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    for node in nodes:
+        yield node
+        for graph in _subgraphs(node):
+            yield from _every_node(graph.node)
 
 
-def _crashing_nodes(nodes: object) -> Iterator[str]:
-    for node in nodes:  # type: ignore[attr-defined]  # protobuf's repeated field has no public type
-        if node.op_type == "BatchNormalization" and any(a.name == "training_mode" and a.i for a in node.attribute):
-            if not all(node.output) or len(node.output) < 3:
-                yield node.name or node.output[0]
-        for attribute in node.attribute:
-            if attribute.HasField("g"):
-                yield from _crashing_nodes(attribute.g.node)
-            for graph in attribute.graphs:
-                yield from _crashing_nodes(graph.node)
+def _names_read(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
+    """Every value that a node reads, or that a subgraph gives back."""
+    for node in _every_node(nodes):
+        yield from node.input
+        for graph in _subgraphs(node):
+            yield from (value.name for value in graph.output)

@@ -141,9 +141,15 @@ def _pointing_to(places: list[tuple[ir.Value, int]], data: Path) -> Iterator[Non
     tensors = [value.const_value for value, _ in places]
     try:
         for (value, offset), tensor in zip(places, tensors, strict=True):
-            assert tensor is not None and value.name is not None  # only named constants have a place
+            assert tensor is not None  # only constants have a place
             value.const_value = ir.ExternalTensor(
-                data.name, offset, tensor.nbytes, tensor.dtype, shape=_static(tensor), name=value.name, base_dir=data.parent
+                data.name,
+                offset,
+                tensor.nbytes,
+                tensor.dtype,
+                shape=_static(tensor),
+                name=value.name or "",
+                base_dir=data.parent,
             )
         yield
     finally:

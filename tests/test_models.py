@@ -1,4 +1,4 @@
-"""The reference networks: what they hold, that ONNX Runtime agrees with torch, and that their export is reproducible."""
+"""The reference networks: what they hold, that ONNX Runtime agrees with torch, that their export is reproducible."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections import Counter
 from pathlib import Path
 
 import onnx
-import onnxruntime as ort  # type: ignore[import-untyped]  # it ships no types
+import onnxruntime as ort
 import pytest
 
 torch = pytest.importorskip("torch", reason="the networks are PyTorch modules, and torch is an extra")
 
-from models.export import COMMITTED, export_raw
-from models.registry import NETWORKS, build
+from models.export import COMMITTED, export_raw  # noqa: E402  # torch is looked for first
+from models.registry import NETWORKS, build  # noqa: E402
 
 MODELS = Path(__file__).parent.parent / "models"
 

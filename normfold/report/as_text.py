@@ -70,7 +70,12 @@ def _how(verdict: Verdict) -> str:
     if verdict.outcome is Outcome.KEPT:
         return "\n".join(str(obstacle) for obstacle in verdict.obstacles)
     into = ", ".join(verdict.into)
-    parts = (verdict.direction, f"into {into}" if into else "", f"as {verdict.form}" if verdict.form else "", verdict.why)
+    parts = (
+        verdict.direction,
+        f"into {into}" if into else "",
+        f"as {verdict.form}" if verdict.form else "",
+        verdict.why,
+    )
     return f"{verdict.rule}: " + " ".join(filter(None, parts))
 
 

@@ -51,7 +51,8 @@ def _nodes(model: ir.Model) -> Iterator[ir.Node]:
 
 def _weights(model: ir.Model) -> Iterator[ir.TensorProtocol]:
     for graph in (model.graph, *model.graph.subgraphs()):
-        yield from (v.const_value for v in graph.initializers.values() if _is_numeric(v.const_value))
+        tensors = (value.const_value for value in graph.initializers.values())
+        yield from (tensor for tensor in tensors if tensor is not None and _is_numeric(tensor))
     for node in _nodes(model):
         attribute = node.attributes.get("value") if node.op_type == "Constant" else None
         if isinstance(attribute, ir.Attr) and attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
@@ -60,8 +61,8 @@ def _weights(model: ir.Model) -> Iterator[ir.TensorProtocol]:
                 yield tensor
 
 
-def _is_numeric(tensor: ir.TensorProtocol | None) -> bool:
-    return tensor is not None and tensor.dtype != ir.DataType.STRING
+def _is_numeric(tensor: ir.TensorProtocol) -> bool:
+    return tensor.dtype != ir.DataType.STRING
 
 
 @dataclass(frozen=True)
