@@ -12,6 +12,7 @@ import click
 from normfold import __version__
 from normfold.errors import NormfoldError, SourceError
 from normfold.report.escape import printable
+
 from .exits import HELP, Exit
 
 COMMANDS = ("optimize", "inspect", "explain")

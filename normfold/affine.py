@@ -7,7 +7,7 @@ Everything here is exact up to float64 rounding; a model's own type is met only 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np

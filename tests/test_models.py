@@ -47,14 +47,17 @@ def test_a_raw_export_keeps_every_norm_and_equals_the_module(name: str, raw_file
 
 @pytest.mark.parametrize("name", COMMITTED)
 def test_a_committed_file_holds_the_seeded_weights_and_no_path(name: str, raw_files: dict[str, Path]) -> None:
-    """The same graph and the same weights as a fresh export; the bytes too where the version of torch is the same."""
+    """The same graph and weights as a fresh export; statistics differ in the last bit when torch sums in threads."""
     committed = (MODELS / f"{name}.onnx").read_bytes()
     assert len(committed) < 1_000_000
     assert str(MODELS).encode() not in committed
     old, new = onnx.load_from_string(committed), onnx.load(raw_files[name])
-    assert list(old.graph.initializer) == list(new.graph.initializer)
-    if old.producer_version == new.producer_version:
-        assert committed == raw_files[name].read_bytes()
+    assert [node.op_type for node in old.graph.node] == [node.op_type for node in new.graph.node]
+    for ours, fresh in zip(old.graph.initializer, new.graph.initializer, strict=True):
+        assert ours.name == fresh.name
+        torch.testing.assert_close(
+            torch.tensor(onnx.numpy_helper.to_array(ours)), torch.tensor(onnx.numpy_helper.to_array(fresh))
+        )
 
 
 @pytest.mark.parametrize("name", NETWORKS)

@@ -144,7 +144,7 @@ def conv_transpose_forward(reader: GraphReader, node: ir.Node, labels: Mapping[i
 
 # -- Gemm --------------------------------------------------------------------------------------------------------
 def gemm_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
-    """s*(alpha*A*B + beta*C) + t: s goes into the constant one of A (by rows) and B (by columns), C becomes s*beta*C + t."""
+    """s*(alpha*A*B + beta*C) + t: s goes into the constant of A (by rows) and B (by columns), C becomes s*beta*C+t."""
     affine = _only(node, labels)
     side, axis = _constant_side(reader, node)
     flipped = bool(attribute(node, "transB" if side == 1 else "transA", 0))
@@ -246,7 +246,7 @@ def _matmul(reader: GraphReader, node: ir.Node, side: int, changed: dict[int, Ar
 
 
 def _can_be_gemm(reader: GraphReader, node: ir.Node, side: int, shift: Array) -> bool:
-    """A plain matrix product with a shift by columns is a Gemm (runtimes have fast ones in float32 and float64 only)."""
+    """A plain matrix product with a shift by columns is a Gemm (fast ones exist in float32 and float64 only)."""
     shape = reader.shape(node.inputs[0])
     weight = node.inputs[1]
     if side != 1 or weight is None or shape is None or len(shape) != 2 or shift.shape[0] != 1:
@@ -288,7 +288,7 @@ def matmul_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affi
 
 # -- norms' own gamma and beta -----------------------------------------------------------------------------------
 def norm_backward(axis_of: Callable[[ir.Node, int], int], *, scale_at: int = 1, shift_at: int | None = 2) -> Absorber:
-    """s*(gamma*n(x) + beta) + t = (s*gamma)*n(x) + (s*beta + t), where gamma and beta are vectors from ``axis_of`` on."""
+    """s*(gamma*n(x) + beta) + t = (s*gamma)*n(x) + (s*beta + t), gamma and beta being vectors from ``axis_of`` on."""
 
     def absorb(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
         affine = _only(node, labels)

@@ -85,7 +85,7 @@ def maximum(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]
 
 
 def average(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
-    """mean(s*x + t) = s*mean(x) + t per channel, as long as no zero padding is counted: AveragePool, GlobalAveragePool."""
+    """mean(s*x + t) = s*mean(x) + t per channel, while no zero padding is counted: AveragePool, GlobalAveragePool."""
     affine = _first(node, labels)
     require(affine.is_constant_on(range(2, affine.rank)), Reason.AXIS_STOPS, node, "it varies inside the window")
     counted = _counts_padding(node)

@@ -210,9 +210,8 @@ def is_candidate(reader: GraphReader, node: ir.Node) -> bool:
     )
     if dtype not in FLOATS or all(reader.is_constant(value) for value in node.inputs):
         return False
-    return (
-        node.op_type == "Neg"
-        or any(reader.is_constant(value) or reader.overridable(value) for value in node.inputs if value is not None)
+    return node.op_type == "Neg" or (
+        any(reader.is_constant(value) or reader.overridable(value) for value in node.inputs if value is not None)
         and not (node.op_type == "Div" and reader.is_constant(node.inputs[0]))
     )
 

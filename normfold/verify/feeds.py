@@ -84,7 +84,7 @@ class Feeder:
         for size in _EVERYWHERE:
             yield {name: 1 if kind == "batch" else size for name, kind in kinds.items()}
         for size in (2, 4, 8):
-            yield {name: size for name in kinds}
+            yield dict.fromkeys(kinds, size)
 
     def _free(self) -> dict[str, str]:
         """Free dimensions by name, and what each seems to be. Expressions over other names are not free."""

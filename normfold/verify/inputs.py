@@ -120,7 +120,7 @@ def _load_proto(file: Path) -> Any:
         tensor = onnx.load_tensor_from_string(data)
         if tensor.data_type:
             return numpy_helper.to_array(tensor)
-    except Exception:  # protobuf has an error class of its own for each backend
+    except Exception:  # noqa: BLE001  # protobuf has an error class of its own for each backend
         pass
     try:
         sequence = onnx.SequenceProto.FromString(data)

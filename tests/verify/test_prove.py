@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
-from verify_nets import conv_bn_pair, edited
 
 from normfold.verify import Built, ProofOptions, Site, Verdict, prove, settle
+from tests.verify.verify_nets import conv_bn_pair, edited
 
 pytest_plugins = ("pytester",)
 
