@@ -210,7 +210,7 @@ def _widened(array: npt.NDArray[Any], dtype: ir.DataType) -> npt.NDArray[Any]:
 
 
 def _overridable(model: ir.Model) -> frozenset[ir.Value]:
-    """Initializers that are also inputs of the main graph: fixed before IR version 4, the caller's after."""
+    """Initializers that are also inputs of the main graph; before IR version 4 every one is, and all are fixed."""
     if model.ir_version < 4:
         return frozenset()
     return frozenset(value for value in model.graph.inputs if value.is_initializer())

@@ -130,4 +130,5 @@ def _place(weight: Array, kernel: Kernel, grids: Sequence[range], group: int) ->
         block = kernel.weight[row : row + rows]
         for at, to in zip(product(*map(range, kernel.sizes)), product(*places), strict=True):
             target: Any = (slice(row, row + rows), slice(column, column + columns), *to)
-            weight[target] += block[(..., *at)]
+            source: Any = (..., *at)
+            weight[target] += block[source]

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import onnx_ir as ir
 
 from normfold.affine import Affine
 from normfold.edit import Rewrite
 from normfold.fold import absorb, carry
+from normfold.fold.carriers.passage import Labels, Passage, Tables
 from normfold.fold.find import Run, Source, Sources
 from normfold.fold.form import operators_for, require_run_fits
 from normfold.graph import GraphReader, name_of
@@ -69,13 +71,13 @@ class _State:
     """How far a search is. Copied at each alternative, so that a failed one leaves no trace."""
 
     labels: dict[ir.Value, Affine] = field(default_factory=dict)
-    claimed: dict[ir.Value, set[tuple[ir.Node, int]]] = field(default_factory=dict)
+    claimed: dict[ir.Value, dict[tuple[ir.Node, int], Affine]] = field(default_factory=dict)
     waiting: dict[ir.Node, float] = field(default_factory=dict)
     rewrites: tuple[Rewrite, ...] = ()
     merged: tuple[tuple[Run, Affine], ...] = ()
 
     def copy(self) -> _State:
-        claimed = {value: set(uses) for value, uses in self.claimed.items()}
+        claimed = {value: dict(uses) for value, uses in self.claimed.items()}
         return replace(self, labels=dict(self.labels), claimed=claimed, waiting=dict(self.waiting))
 
 
@@ -101,7 +103,7 @@ class _Search:
             raise Refusal(Reason.COSTS_MORE, name_of(run.nodes[-1]), detail="one operator would become two")
         return run, affine
 
-    def alternatives(self, table: carry.Tables, node: ir.Node, labels: carry.Labels) -> list[carry.Passage]:
+    def alternatives(self, table: Tables, node: ir.Node, labels: Labels) -> list[Passage]:
         """The ways through an operator, or the refusal of one that no affine passes."""
         if node in self.sources.left:
             raise Refusal(self.sources.left[node], name_of(node))
@@ -132,17 +134,14 @@ class _Backward(_Search):
             assert array is not None, "is_constant() was asked"
             state.rewrites += (Rewrite(node, inputs={index: affine.apply(array)}),)
             return
-        known = state.labels.get(value)
-        if known is not None and not known.same_as(affine):
-            raise Refusal(Reason.READERS_DISAGREE, name_of(node), value.name or "")
         producer = value.producer()
         if producer is None:
             reason = Reason.OVERRIDABLE_INITIALIZER if self.reader.overridable(value) else Reason.GRAPH_INPUT
             raise Refusal(reason, name_of(node), value.name or "", f"{value.name} has no producer")
         if producer.graph is not node.graph:
             raise Refusal(Reason.CAPTURED, name_of(node), value.name or "")
-        state.labels[value] = affine
-        state.claimed.setdefault(value, set()).add((node, index))
+        state.labels[value] = _both(state.labels.get(value), affine, node)
+        state.claimed.setdefault(value, {})[node, index] = affine
         state.waiting[producer] = self.reader.order(producer)
 
     def advance(self, state: _State) -> _State:
@@ -163,7 +162,7 @@ class _Backward(_Search):
             return self.first_that_works(state, node, passages)
         return state
 
-    def first_that_works(self, state: _State, node: ir.Node, passages: list[carry.Passage]) -> _State:
+    def first_that_works(self, state: _State, node: ir.Node, passages: list[Passage]) -> _State:
         refusals = []
         for passage in passages:
             attempt = state.copy()
@@ -174,7 +173,7 @@ class _Backward(_Search):
                 refusals.append(refusal)
         raise refusals[0]
 
-    def pass_on(self, state: _State, node: ir.Node, passage: carry.Passage) -> None:
+    def pass_on(self, state: _State, node: ir.Node, passage: Passage) -> None:
         if passage.rewrite is not None:
             state.rewrites += (passage.rewrite,)
         for index, affine in passage.labels.items():
@@ -185,35 +184,71 @@ class _Backward(_Search):
         if value.is_graph_output():
             raise Refusal(Reason.GRAPH_OUTPUT, name_of(self.run.nodes[0]), value.name or "", f"output {value.name}")
         self.reader.readers(value)
-        others = [use for use in value.uses() if tuple(use) not in state.claimed[value]]
-        if not others:
-            return
-        if value is not self.run.entry:
-            raise Refusal(Reason.SEVERAL_READERS, name_of(others[0][0]), value.name or "", f"it reads {value.name}")
-        for node, _ in others:
-            self.undo_in(state, node, value)
+        for use in value.uses():
+            demanded = state.claimed[value].get((use[0], use[1]))
+            if demanded is not None and demanded.same_as(state.labels[value]):
+                continue
+            if not self.sees_only_what_it_asked(state, value, *use) and demanded is None:
+                self.undo_in(state, use[0], value)
+
+    def sees_only_what_it_asked(self, state: _State, value: ir.Value, node: ir.Node, index: int) -> bool:
+        """Whether the label of ``value`` reaches the reader's outputs as exactly what they asked for.
+
+        A Slice of the keys sees nothing of a scale on the queries. False where the reader takes no part in the plan.
+        """
+        carrier = carry.FORWARD.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        wanted = {i: state.labels[out] for i, out in enumerate(node.outputs) if out in state.labels}
+        claimed = (node, index) in state.claimed[value]
+        if carrier is None or self.sources.at(node) is not None:
+            if claimed:
+                raise Refusal(Reason.READERS_DISAGREE, name_of(node), value.name or "")
+            return False
+        try:
+            seen = carrier(self.reader, node, {index: state.labels[value]})[0]
+        except Refusal:
+            if claimed:
+                raise
+            return False
+        same = seen.rewrite is None and set(seen.labels) == set(wanted)
+        same = same and all(seen.labels[i].same_as(wanted[i]) for i in wanted)
+        if claimed and not same:
+            raise Refusal(Reason.READERS_DISAGREE, name_of(node), value.name or "")
+        return same
 
     def undo_in(self, state: _State, node: ir.Node, value: ir.Value) -> None:
         """Conv -> {BN1, BN2}: the first is folded, the second becomes the affine that leads from the first to it."""
         source = self.sources.at(node)
         label = state.labels[value]
-        if source is None or source.entry is not value or not label.scale.all():
+        if value is not self.run.entry or source is None or source.entry is not value or not label.scale.all():
             raise Refusal(Reason.SEVERAL_READERS, name_of(node), value.name or "", f"it reads {value.name}")
         run = self.sources.run_from(source)
         state.merged += (self.merge(run, label.inverse().then(run.affine)),)
 
-    def absorbed(self, state: _State, node: ir.Node, labels: carry.Labels) -> bool:
+    def absorbed(self, state: _State, node: ir.Node, labels: Labels) -> bool:
         """Whether the operator takes the affine into its constants."""
         source = self.sources.at(node)
         if source is not None:
             run = self.sources.run_up_to(source)
             state.merged += (self.merge(run, run.affine.then(labels[0])),)
             return True
-        absorber = absorb.BACKWARD.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        absorber = absorb.absorber_for(absorb.BACKWARD, self.reader, node)
         if absorber is None:
             return False
         state.rewrites += (absorber(self.reader, node, labels),)
         return True
+
+
+def _both(known: Affine | None, asked: Affine, node: ir.Node) -> Affine:
+    """One affine for two readers that ask for different parts of a value; Refusal where they ask for the same part."""
+    if known is None or known.same_as(asked):
+        return asked
+    ours = (known.scale != 1) | (known.shift != 0)
+    theirs = (asked.scale != 1) | (asked.shift != 0)
+    differ = (known.scale != asked.scale) | (known.shift != asked.shift)
+    if (ours & theirs & differ).any():
+        raise Refusal(Reason.READERS_DISAGREE, name_of(node))
+    scale, shift = np.where(ours, known.scale, asked.scale), np.where(ours, known.shift, asked.shift)
+    return Affine.of(scale, shift, known.rank)
 
 
 # -- forward -----------------------------------------------------------------------------------------------------
@@ -253,14 +288,14 @@ class _Forward(_Search):
             for index, affine in passage.labels.items():
                 self.owe(state, node, node.outputs[index], affine)
 
-    def absorbed(self, state: _State, node: ir.Node, labels: carry.Labels) -> bool:
+    def absorbed(self, state: _State, node: ir.Node, labels: Labels) -> bool:
         """Whether the operator takes the affine into its constants."""
         source = self.sources.at(node)
         if source is not None:
             run = self.sources.run_from(source)
             state.merged += (self.merge(run, labels[source.index].then(run.affine)),)
             return True
-        absorber = absorb.FORWARD.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        absorber = absorb.absorber_for(absorb.FORWARD, self.reader, node)
         if absorber is None:
             return False
         state.rewrites += self.without_new_add(state, absorber(self.reader, node, labels))

@@ -1,0 +1,58 @@
+"""What absorbers share: reading weights and biases, and the check that what is written fits its type."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from normfold.affine import Affine, Array
+from normfold.edit import Rewrite, require_fits
+from normfold.fold.carriers.passage import require
+from normfold.graph import GraphReader
+from normfold.reason import Reason
+
+Labels = Mapping[int, Affine]
+Absorber = Callable[[GraphReader, ir.Node, Labels], Rewrite]
+Tables = dict[str, Absorber]
+
+
+def weight_of(reader: GraphReader, node: ir.Node, index: int) -> Array:
+    return np.asarray(reader.require_constant(node, index, Reason.DYNAMIC_WEIGHT))
+
+
+def bias_of(reader: GraphReader, node: ir.Node, index: int) -> Array | None:
+    """The constant bias at ``index``; None where there is none."""
+    if index >= len(node.inputs) or node.inputs[index] is None:
+        return None
+    return weight_of(reader, node, index)
+
+
+def only(node: ir.Node, labels: Mapping[int, Affine], index: int = 0) -> Affine:
+    require(set(labels) == {index}, Reason.DYNAMIC_WEIGHT, node, "its weight or bias would carry the affine")
+    return labels[index]
+
+
+def channels(node: ir.Node, affine: Affine, size: int) -> tuple[Array, Array]:
+    """Scale and shift along axis 1, of the operator's own channel count."""
+    require(
+        affine.is_constant_on(a for a in range(affine.rank) if a != 1),
+        Reason.AXIS_STOPS,
+        node,
+        "it varies on an axis other than 1",
+    )
+    for array in (affine.scale, affine.shift):
+        require(array.shape[1] in (1, size), Reason.AXIS_STOPS, node, f"{array.shape[1]} values for {size} channels")
+    return affine.vectors(1, size)
+
+
+def fitted(
+    reader: GraphReader, node: ir.Node, index: int, changed: Mapping[int, Array], rows: tuple[int, ...]
+) -> Mapping[int, Array]:
+    """``changed`` as it is, once every array is known to fit the type of the weight at ``index``."""
+    weight = node.inputs[index]
+    dtype = None if weight is None else reader.dtype(weight)
+    for at, array in changed.items():
+        require_fits(array, dtype, node, rows if at == index else ())
+    return changed

@@ -1,0 +1,95 @@
+"""Conv and ConvTranspose of any rank and group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from normfold.affine import Affine, Array
+from normfold.edit import Rewrite
+from normfold.fold.absorbers.common import bias_of, channels, fitted, only, weight_of
+from normfold.fold.carriers.passage import require
+from normfold.graph import GraphReader, attribute
+from normfold.reason import Reason
+
+
+def conv_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """s*(W*x + b) + t = (s*W)*x + (s*b + t). W is [M, C/group, kernel...], s and t are [M]."""
+    weight, bias = weight_of(reader, node, 1), bias_of(reader, node, 2)
+    scale, shift = channels(node, only(node, labels), weight.shape[0])
+    scaled = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+    return _linear(reader, node, scale, scaled, bias, scale * (0.0 if bias is None else bias) + shift, rows=(0,))
+
+
+def conv_transpose_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """As Conv, with W of [C, M/group, kernel...]: output channel ``g*M/group + m`` is column m of group g."""
+    weight, bias = weight_of(reader, node, 1), bias_of(reader, node, 2)
+    groups = int(attribute(node, "group", 1))
+    scale, shift = channels(node, only(node, labels), weight.shape[1] * groups)
+    grouped = weight.reshape(groups, -1, *weight.shape[1:])
+    scaled = (grouped * scale.reshape(groups, 1, -1, *[1] * (weight.ndim - 2))).reshape(weight.shape)
+    return _linear(reader, node, scale, scaled, bias, scale * (0.0 if bias is None else bias) + shift, rows=())
+
+
+def _linear(
+    reader: GraphReader,
+    node: ir.Node,
+    scale: Array,
+    weight: Array,
+    bias: Array | None,
+    wanted: Array,
+    rows: tuple[int, ...],
+) -> Rewrite:
+    """New weight (where the scale is not 1) and new bias (where it differs from the one there was)."""
+    changed = {} if (scale == 1).all() else {1: weight}
+    before = np.zeros_like(wanted) if bias is None else bias
+    if not np.array_equal(before, wanted):
+        changed[2] = wanted
+    return Rewrite(node, inputs=fitted(reader, node, 1, changed, rows))
+
+
+def conv_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """W*(s*x + t) + b = (W*s)*x + (sum of W*t + b): a scale at any padding, a shift only without padding."""
+    weight, bias = weight_of(reader, node, 1), bias_of(reader, node, 2)
+    groups = int(attribute(node, "group", 1))
+    affine = only(node, labels)
+    scale, shift = channels(node, affine, weight.shape[1] * groups)
+    require(affine.has_no_shift or not _pads(node, weight), Reason.ZERO_PADDING, node, f"pads {_pads(node, weight)}")
+    grouped = weight.reshape(groups, -1, *weight.shape[1:])
+    form = (groups, 1, weight.shape[1], *[1] * (weight.ndim - 2))
+    moved = (grouped * shift.reshape(form)).sum(axis=tuple(range(2, grouped.ndim))).reshape(-1)
+    scaled = (grouped * scale.reshape(form)).reshape(weight.shape)
+    return _linear(reader, node, scale, scaled, bias, moved + (0.0 if bias is None else bias), rows=())
+
+
+def _pads(node: ir.Node, weight: Array) -> list[int] | str:
+    """What stands in the way of a shift: the padding, as a list or as the automatic mode; empty where there is none."""
+    mode = str(attribute(node, "auto_pad", "NOTSET"))
+    if mode in ("SAME_UPPER", "SAME_LOWER"):
+        return mode if any(size != 1 for size in weight.shape[2:]) else []
+    pads = [int(pad) for pad in attribute(node, "pads", ())]
+    return pads if any(pads) else []
+
+
+def conv_transpose_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """As Conv for a scale. A shift would meet each output position a different number of times, but for 1x1 kernels."""
+    weight, bias = weight_of(reader, node, 1), bias_of(reader, node, 2)
+    groups = int(attribute(node, "group", 1))
+    affine = only(node, labels)
+    scale, shift = channels(node, affine, weight.shape[0])
+    pointwise = all(size == 1 for size in weight.shape[2:]) and not any(attribute(node, "pads", ()))
+    pointwise = (
+        pointwise
+        and all(step == 1 for step in attribute(node, "strides", ()))
+        and "output_shape" not in node.attributes
+    )
+    pointwise = pointwise and not any(attribute(node, "output_padding", ()))
+    require(affine.has_no_shift or pointwise, Reason.ZERO_PADDING, node, "not every output position meets every weight")
+    column = (-1, *[1] * (weight.ndim - 1))
+    grouped = (weight * shift.reshape(column)).reshape(groups, -1, *weight.shape[1:])
+    moved = grouped.sum(axis=(1, *range(3, grouped.ndim))).reshape(-1)
+    return _linear(
+        reader, node, scale, weight * scale.reshape(column), bias, moved + (0.0 if bias is None else bias), rows=(0,)
+    )

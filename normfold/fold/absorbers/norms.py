@@ -1,0 +1,107 @@
+"""The gamma and beta of a norm that follows its own statistics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from normfold.affine import Affine, Array
+from normfold.edit import Rewrite
+from normfold.fold.absorbers.common import Absorber, bias_of, fitted, only, weight_of
+from normfold.fold.carriers.passage import require
+from normfold.graph import GraphReader, attribute
+from normfold.reason import Reason
+
+
+def norm_backward(axis_of: Callable[[ir.Node, int], int], *, scale_at: int = 1, shift_at: int | None = 2) -> Absorber:
+    """s*(gamma*n(x) + beta) + t = (s*gamma)*n(x) + (s*beta + t); gamma and beta span the axes from ``axis_of`` on."""
+
+    def absorb(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+        affine = only(node, labels)
+        gamma = weight_of(reader, node, scale_at)
+        beta = None if shift_at is None else bias_of(reader, node, shift_at)
+        require(shift_at is not None or affine.has_no_shift, Reason.SHIFT_STOPS, node, "it has no beta")
+        first = axis_of(node, affine.rank)
+        span = range(first, first + gamma.ndim)
+        require(
+            affine.is_constant_on(a for a in range(affine.rank) if a not in span),
+            Reason.AXIS_STOPS,
+            node,
+            "it varies outside gamma's axes",
+        )
+        scale, shift = (array.reshape([array.shape[a] for a in span]) for array in (affine.scale, affine.shift))
+        changed: dict[int, Array] = (
+            {} if affine.has_no_scale else {scale_at: np.broadcast_to(gamma * scale, gamma.shape)}
+        )
+        wanted = np.broadcast_to(scale * (0.0 if beta is None else beta) + shift, gamma.shape)
+        before = np.zeros_like(wanted) if beta is None else beta
+        if shift_at is not None and not np.array_equal(before, wanted):
+            changed[shift_at] = wanted
+        return Rewrite(node, inputs=fitted(reader, node, scale_at, changed, ()))
+
+    return absorb
+
+
+def _from_axis_attribute(node: ir.Node, rank: int) -> int:
+    return int(attribute(node, "axis", -1)) % rank
+
+
+def _channel_axis(node: ir.Node, rank: int) -> int:
+    return 1
+
+
+layer_norm_backward = norm_backward(_from_axis_attribute)
+rms_norm_backward = norm_backward(_from_axis_attribute, shift_at=None)
+instance_norm_backward = norm_backward(_channel_axis)
+
+
+def group_norm_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """GroupNormalization has gamma and beta by channel from opset 21 on; before that by group, which cannot take it."""
+    require(reader.opset >= 21, Reason.AXIS_STOPS, node, "before opset 21 its gamma is by group")
+    return norm_backward(_channel_axis)(reader, node, labels)
+
+
+# -- what a norm does not see ------------------------------------------------------------------------------------
+def layer_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """LayerNormalization(s*x + t) = LayerNormalization(x) with eps/s^2, for s and t uniform on the normalized axes."""
+    affine = only(node, labels)
+    axes = range(_from_axis_attribute(node, affine.rank), affine.rank)
+    require(affine.is_constant_on(axes), Reason.AXIS_STOPS, node, "it varies on the normalized axes")
+    return _with_scaled_epsilon(reader, node, affine)
+
+
+def rms_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """RMSNormalization(s*x) = RMSNormalization(x) with eps/s^2; a shift changes the mean square."""
+    affine = only(node, labels)
+    require(affine.has_no_shift, Reason.SHIFT_STOPS, node, "it changes the mean square")
+    return layer_norm_forward(reader, node, labels)
+
+
+def instance_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """A shift by channel is dead before InstanceNormalization, and a uniform positive scale but for eps/s^2."""
+    affine = only(node, labels)
+    require(affine.is_constant_on(range(2, affine.rank)), Reason.AXIS_STOPS, node, "it varies on the normalized axes")
+    return _with_scaled_epsilon(reader, node, affine)
+
+
+def group_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """As InstanceNormalization, where scale and shift are the same for all channels of a group."""
+    affine = only(node, labels)
+    require(affine.is_constant_on(range(2, affine.rank)), Reason.AXIS_STOPS, node, "it varies on the normalized axes")
+    groups = int(attribute(node, "num_groups"))
+    for array in (affine.scale, affine.shift):
+        rows = array.reshape(groups, -1) if array.size > 1 else array.reshape(1, -1)
+        require(bool((rows == rows[:, :1]).all()), Reason.AXIS_STOPS, node, "it varies inside a group")
+    return _with_scaled_epsilon(reader, node, affine)
+
+
+def _with_scaled_epsilon(reader: GraphReader, node: ir.Node, affine: Affine) -> Rewrite:
+    """(s*x)/sqrt(s^2*var + eps) = x/sqrt(var + eps/s^2) for one s > 0."""
+    require(affine.scale.size == 1, Reason.AXIS_STOPS, node, "epsilon is one number, so the scale must be one too")
+    scale = float(affine.scale.reshape(()))
+    require(scale > 0, Reason.SIGN_STOPS, node, f"the scale is {scale:g}")
+    if scale == 1.0:
+        return Rewrite(node)
+    return Rewrite(node, attributes={"epsilon": float(attribute(node, "epsilon", 1e-5)) / scale**2})

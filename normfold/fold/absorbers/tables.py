@@ -1,0 +1,26 @@
+"""Gather from a constant table: an embedding takes an affine of its features into the table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import onnx_ir as ir
+
+from normfold.affine import Affine
+from normfold.edit import Rewrite
+from normfold.fold.absorbers.common import fitted, only, weight_of
+from normfold.fold.carriers.passage import require
+from normfold.graph import GraphReader, attribute
+from normfold.reason import Reason
+
+
+def gather_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """s*table[i] + t = (s*table + t)[i] on the table's own axes; not on those of the indices."""
+    affine = only(node, labels)
+    table = weight_of(reader, node, 0)
+    axis = int(attribute(node, "axis", 0)) % table.ndim
+    indexed = affine.rank - table.ndim + 1
+    span = range(axis, axis + indexed)
+    require(affine.is_constant_on(span), Reason.AXIS_STOPS, node, "it varies along the axes of the indices")
+    on_table = affine.map(lambda array: array.reshape((*array.shape[:axis], 1, *array.shape[axis + indexed :])))
+    return Rewrite(node, inputs=fitted(reader, node, 0, {0: on_table.apply(table)}, ()))

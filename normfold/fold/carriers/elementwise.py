@@ -1,0 +1,35 @@
+"""Carriers that act element by element: identities, casts, and positively homogeneous functions."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from normfold.fold.carriers.passage import Labels, Passage, first, require, through
+from normfold.graph import FLOATS, GraphReader, attribute
+from normfold.reason import Reason
+
+
+def identity(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+    """Identity; Dropout at inference; Cast between floating types."""
+    if node.op_type == "Dropout":
+        training = reader.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else False
+        require(training is not None and not np.any(training), Reason.TRAINING_MODE, node)
+        require(not any(output.uses() for output in node.outputs[1:]), Reason.OPERATOR_STOPS, node, "its mask is read")
+    return through(first(node, labels))
+
+
+def positively_homogeneous(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+    """f(s*x) = s*f(x) for s >= 0: Relu, LeakyRelu, PRelu, Abs."""
+    affine = first(node, labels)
+    require(affine.has_no_shift, Reason.SHIFT_STOPS, node)
+    require(affine.scale_is_nonnegative, Reason.SIGN_STOPS, node)
+    return through(affine)
+
+
+def cast(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+    """Between floating types: the affine is applied in the other type."""
+    source = None if node.inputs[0] is None else reader.dtype(node.inputs[0])
+    target = ir.DataType(int(attribute(node, "to"))) if "to" in node.attributes else reader.dtype(node.outputs[0])
+    require(source in FLOATS and target in FLOATS, Reason.NOT_FLOATING, node, f"{source} to {target}")
+    return through(first(node, labels))

@@ -1,0 +1,181 @@
+"""Carriers that only move elements: Transpose, Reshape and its kin, Expand, Slice, Gather, DepthToSpace."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from normfold.affine import Affine, Array, compact
+from normfold.fold.carriers.passage import Labels, Passage, first, require, shape_of, through
+from normfold.fold.layout import reshaped
+from normfold.graph import Dim, GraphReader, attribute, name_of
+from normfold.reason import Reason, Refusal
+
+
+def transpose(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+    """The arrays are transposed like the tensor (backward: by the inverse permutation)."""
+    affine = first(node, labels)
+    permutation = attribute(node, "perm") or range(affine.rank)[::-1]
+    order = list(permutation) if forward else [int(axis) for axis in np.argsort(permutation)]
+    return through(affine.map(lambda array: array.transpose(order)))
+
+
+def reshape(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+    """Reshape, Flatten, Squeeze, Unsqueeze: the arrays follow where the axes along which they vary can be traced."""
+    affine = first(node, labels)
+    before, after = shape_of(reader, node, node.inputs[0]), _known_target(reader, node)
+    source, target = (before, after) if forward else (after, before)
+    scale, shift = reshaped(affine.scale, source, target), reshaped(affine.shift, source, target)
+    if scale is None or shift is None:
+        raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=f"{list(before)} to {list(after)} cannot be traced")
+    return through(Affine(scale, shift))
+
+
+def _known_target(reader: GraphReader, node: ir.Node) -> tuple[Dim, ...]:
+    """The output shape as inferred, with unknown sizes filled in from a constant target of Reshape."""
+    shape = reader.shape(node.outputs[0])
+    target = reader.constant(node.inputs[1]) if node.op_type == "Reshape" and len(node.inputs) > 1 else None
+    if target is None:
+        return shape_of(reader, node, node.outputs[0])
+    sizes: list[Dim] = [int(size) if size > 0 else None for size in target]
+    if shape is None:
+        return tuple(sizes)
+    return tuple(known if known is not None else size for known, size in zip(shape, sizes, strict=True))
+
+
+def expand(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+    """Expand and Tile: exact for affines that are constant on the axes that grow."""
+    affine = first(node, labels)
+    before, after = shape_of(reader, node, node.inputs[0]), shape_of(reader, node, node.outputs[0])
+    lead = len(after) - len(before)
+    grown = [axis for axis, size in enumerate(after) if axis < lead or size is None or before[axis - lead] != size]
+    if forward:
+        affine = affine.map(lambda array: array.reshape((1,) * lead + array.shape))
+    repeated = [axis for axis in grown if axis >= lead and (node.op_type == "Tile" or before[axis - lead] != 1)]
+    limits = repeated if forward else grown
+    require(affine.is_constant_on(limits), Reason.AXIS_STOPS, node, "it varies along an axis that is repeated")
+    return through(affine if forward else affine.map(lambda array: array.reshape(array.shape[lead:])))
+
+
+# -- taking a part -----------------------------------------------------------------------------------------------
+def part(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+    """Slice, and Gather with constant indices: the same part of the arrays.
+
+    Backward, what is not taken has scale 1 and shift 0, unless nobody else reads it.
+    """
+    affine = first(node, labels)
+    shape = shape_of(reader, node, node.inputs[0])
+    picks = _picks(reader, node, shape)
+    drops = [axis for axis, pick in picks.items() if np.ndim(pick) == 0]
+    if forward:
+        return through(affine.map(lambda array: _taken(array, picks)))
+    whole = affine.map(lambda array: np.expand_dims(array, drops))
+    value = node.inputs[0]
+    alone = value is not None and len(value.uses()) == 1
+    if alone and whole.is_constant_on(picks):
+        return through(whole)
+    for axis, pick in picks.items():
+        whole = _spread(reader, node, whole, axis, np.atleast_1d(pick))
+    same = affine.same_as(whole.map(lambda array: _taken(array, picks)))
+    require(same, Reason.READERS_DISAGREE, node, "an index is taken twice with different affines")
+    return through(whole)
+
+
+def _taken(array: Array, picks: Mapping[int, Array]) -> Array:
+    for axis in sorted(picks, reverse=True):
+        pick = picks[axis]
+        if array.shape[axis] == 1:
+            array = array if np.ndim(pick) else np.squeeze(array, axis)
+        else:
+            array = np.take(array, pick.astype(np.int64), axis=axis)
+    return array
+
+
+def _spread(reader: GraphReader, node: ir.Node, affine: Affine, axis: int, pick: Array) -> Affine:
+    """The affine of a part, on the whole: identity where nothing is taken."""
+    size = shape_of(reader, node, node.inputs[0])[axis]
+    if not isinstance(size, int):
+        raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), detail=f"size {size} along axis {axis}")
+
+    def spread(array: Array, rest: float) -> Array:
+        result = np.full((*array.shape[:axis], size, *array.shape[axis + 1 :]), rest)
+        places: list[slice | Array] = [slice(None)] * array.ndim
+        places[axis] = pick.astype(np.int64)
+        result[tuple(places)] = array
+        return compact(result)
+
+    return Affine(spread(affine.scale, 1.0), spread(affine.shift, 0.0))
+
+
+def _picks(reader: GraphReader, node: ir.Node, shape: Sequence[Dim]) -> dict[int, Array]:
+    """For each axis of which a part is taken, the indices; a number where the axis goes."""
+    if node.op_type == "Gather":
+        axis = int(attribute(node, "axis", 0)) % len(shape)
+        indices = np.asarray(reader.require_constant(node, 1, Reason.DYNAMIC_PARAMETERS))
+        require(indices.ndim <= 1, Reason.AXIS_STOPS, node, f"indices of shape {list(indices.shape)}")
+        return {axis: indices}
+    starts, ends, axes, steps = _slice_bounds(reader, node)
+    picks = {}
+    for start, end, axis, step in zip(
+        starts, ends, axes or range(len(starts)), steps or [1] * len(starts), strict=True
+    ):
+        size = shape[axis]
+        if not isinstance(size, int):
+            raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), detail=f"size {size} along axis {axis}")
+        picks[axis % len(shape)] = np.arange(size)[slice(start, _end(end, size, step), step)].astype(np.float64)
+    return picks
+
+
+def _end(end: int, size: int, step: int) -> int | None:
+    """ONNX says with a number below -size that a backward slice runs to the front; numpy says None."""
+    return None if step < 0 and end < -size else end
+
+
+def _slice_bounds(reader: GraphReader, node: ir.Node) -> list[list[int]]:
+    """starts, ends, axes, steps: attributes before opset 10, inputs since."""
+    if "starts" in node.attributes:
+        return [list(attribute(node, name, ())) for name in ("starts", "ends", "axes", "steps")]
+    return [
+        [int(n) for n in reader.require_constant(node, index, Reason.DYNAMIC_PARAMETERS).reshape(-1)]
+        if index < len(node.inputs) and node.inputs[index] is not None
+        else []
+        for index in range(1, 5)
+    ]
+
+
+# -- channels to space and back ----------------------------------------------------------------------------------
+def depth_to_space(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+    """Channels become positions of a block: input channel (i, j, c) in DCR mode, (c, i, j) in CRD, to channel c."""
+    block = int(attribute(node, "blocksize"))
+    first_axis = attribute(node, "mode", "DCR") != "CRD"
+    return _blocks(node, first(node, labels), block, blocks_first=first_axis, gathers=forward)
+
+
+def space_to_depth(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+    """Positions of a block become channels: channel c to (i, j, c)."""
+    return _blocks(node, first(node, labels), int(attribute(node, "blocksize")), blocks_first=True, gathers=not forward)
+
+
+def _blocks(node: ir.Node, affine: Affine, block: int, *, blocks_first: bool, gathers: bool) -> list[Passage]:
+    """Between C channels and C*block^2: repeated one way; the other way all of a block must agree."""
+    require(
+        affine.is_constant_on(a for a in range(affine.rank) if a != 1), Reason.AXIS_STOPS, node, "it varies in space"
+    )
+    count = block * block
+
+    def gather(array: Array) -> Array:
+        if array.shape[1] == 1:
+            return array
+        parts = array.reshape((count, -1) if blocks_first else (-1, count))
+        same = parts[:1] if blocks_first else parts[:, :1]
+        require(bool((parts == same).all()), Reason.AXIS_STOPS, node, "the positions of a block would differ")
+        return same.reshape(1, -1, *[1] * (array.ndim - 2))
+
+    def repeat(array: Array) -> Array:
+        if array.shape[1] == 1:
+            return array
+        return np.tile(array, (1, count, *[1] * (array.ndim - 2))) if blocks_first else np.repeat(array, count, axis=1)
+
+    return through(affine.map(gather if gathers else repeat))

@@ -1,0 +1,86 @@
+"""Carriers that multiply: Mul and Div by a variable, MatMul of two variables. Only a scale passes, by one factor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+
+from normfold.affine import Affine, compact
+from normfold.fold.carriers.passage import Labels, Passage, first, require, shape_of, through
+from normfold.fold.carriers.sums import on_operand, raised
+from normfold.graph import GraphReader, name_of
+from normfold.reason import Reason, Refusal
+
+
+def _scale(node: ir.Node, affine: Affine) -> Affine:
+    require(affine.has_no_shift, Reason.SHIFT_STOPS, node, "a product takes a scale only")
+    return affine
+
+
+def product_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+    """s*(u*v) = (s*u)*v = u*(s*v); s*(u/v) = (s*u)/v = u/(v/s)."""
+    affine = _scale(node, first(node, labels))
+    require(node.inputs[0] is not node.inputs[1], Reason.SHIFT_STOPS, node, "it squares its input")
+    passages, refusal = [], None
+    for index, value in enumerate(node.inputs):
+        try:
+            part = affine if index == 0 or node.op_type == "Mul" else _inverse(node, affine)
+            passages.append(Passage({index: on_operand(reader, node, part, value)}))
+        except Refusal as error:
+            refusal = refusal or error
+    if refusal is not None and not passages:
+        raise refusal
+    return passages
+
+
+def _inverse(node: ir.Node, affine: Affine) -> Affine:
+    require(bool(affine.scale.all()), Reason.SIGN_STOPS, node, "a divisor cannot take a scale of 0")
+    return affine.inverse()
+
+
+def product_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+    """The product lacks the product of the scales; what divides lacks the inverse."""
+    rank = len(shape_of(reader, node, node.outputs[0]))
+    total = np.ones((1,) * rank)
+    for index, affine in labels.items():
+        own = _scale(node, affine)
+        own = _inverse(node, own) if node.op_type == "Div" and index == 1 else own
+        total = total * raised(own, rank).scale
+    return through(Affine(compact(total), np.zeros((1,) * rank)))
+
+
+def matmul_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+    """s*(U@V): by columns into V, by rows into U, by batch or as a scalar into either."""
+    affine = _scale(node, first(node, labels))
+    passages = [Passage({index: part}) for index, part in _factors(reader, node, affine)]
+    require(bool(passages), Reason.AXIS_STOPS, node, "it varies along rows and columns")
+    return passages
+
+
+def _factors(reader: GraphReader, node: ir.Node, affine: Affine) -> Iterator[tuple[int, Affine]]:
+    for index, summed in ((1, -2), (0, -1)):
+        shape = shape_of(reader, node, node.inputs[index])
+        if len(shape) < 2 or affine.rank < 2 or not affine.is_constant_on([summed]):
+            continue
+        lead = affine.rank - len(shape)
+        batch = [axis for axis in affine.varying_axes if axis < affine.rank - 2]
+        own = [shape[axis - lead] if axis >= lead else 1 for axis in batch]
+        if lead < 0 or any(size != affine.scale.shape[axis] for axis, size in zip(batch, own, strict=True)):
+            continue
+        yield index, affine.map(lambda array, lead=lead: array.reshape(array.shape[lead:]))  # type: ignore[misc]  # bound now
+
+
+def matmul_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+    """(s*U)@V lacks s by rows or batch, U@(s*V) by columns or batch; nothing passes along the summed axis."""
+    rank = len(shape_of(reader, node, node.outputs[0]))
+    total = np.ones((1,) * rank)
+    for index, affine in labels.items():
+        own = _scale(node, affine)
+        summed = -1 if index == 0 else -2
+        if own.rank < 2 or rank < own.rank:
+            raise Refusal(Reason.AXIS_STOPS, name_of(node), detail="a vector is summed")
+        require(own.is_constant_on([summed]), Reason.AXIS_STOPS, node, "it varies along the summed axis")
+        total = total * raised(own, rank).scale
+    return through(Affine(compact(total), np.zeros((1,) * rank)))

@@ -1,0 +1,78 @@
+"""Carriers that add: Add, Sum, Sub of variables."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import onnx_ir as ir
+
+from normfold.affine import Affine, compact
+from normfold.fold.carriers.passage import Labels, Passage, first, require, shape_of, through
+from normfold.graph import GraphReader
+from normfold.reason import Reason, Refusal
+
+
+def add_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+    """s*(u + v) + t: the scale to every addend, the shift to exactly one; either may be the one."""
+    affine = first(node, labels)
+    signs = [-1.0 if node.op_type == "Sub" and index == 1 else 1.0 for index in range(len(node.inputs))]
+    if len(set(node.inputs)) == 1 and len(node.inputs) > 1:
+        total = sum(signs)
+        require(total != 0 or affine.has_no_shift, Reason.SHIFT_STOPS, node, "it subtracts a value from itself")
+        shift = affine.shift / total if total else affine.shift
+        return [Passage(dict.fromkeys(range(len(node.inputs)), Affine(affine.scale, shift)))]
+    takers = range(len(node.inputs)) if not affine.has_no_shift else range(1)
+    passages, refusal = [], None
+    for taker in takers:
+        try:
+            passages.append(_sum_passage(reader, node, affine, signs, taker))
+        except Refusal as error:
+            refusal = error
+    if not passages and refusal is not None:
+        raise refusal
+    return passages
+
+
+def _sum_passage(reader: GraphReader, node: ir.Node, affine: Affine, signs: Sequence[float], taker: int) -> Passage:
+    labels = {}
+    for index, value in enumerate(node.inputs):
+        shift = affine.shift * signs[index] if index == taker else np.zeros_like(affine.shift)
+        part = on_operand(reader, node, Affine(affine.scale, compact(shift)), value)
+        if not part.is_identity:
+            labels[index] = part
+    return Passage(labels)
+
+
+def on_operand(reader: GraphReader, node: ir.Node, affine: Affine, operand: ir.Value | None) -> Affine:
+    """An affine of an elementwise result, on one of its operands; it may not vary where the operand is broadcast."""
+    shape = shape_of(reader, node, operand)
+    result = reader.shape(node.outputs[0])
+    extra = affine.rank - len(shape)
+    for axis in affine.varying_axes:
+        own = shape[axis - extra] if axis >= extra else 1
+        whole = result[axis] if result is not None else None
+        size = max(affine.scale.shape[axis], affine.shift.shape[axis])
+        fits = own == size or (own == whole and own is not None)
+        require(fits, Reason.AXIS_STOPS, node, f"an operand of size {own} is broadcast along axis {axis}")
+    return affine.map(lambda array: array.reshape(array.shape[extra:]))
+
+
+def add_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+    """u + v lacks a scale only where every addend lacks the same one; shifts add up."""
+    rank = len(shape_of(reader, node, node.outputs[0]))
+    whole = [raised(labels.get(index), rank) for index in range(len(node.inputs))]
+    for other in whole[1:]:
+        same = np.array_equal(whole[0].scale, other.scale)
+        require(same, Reason.SUM_NEEDS_ALL, node, "the addends would carry different scales")
+    if not whole[0].has_no_scale:
+        for value in node.inputs:
+            on_operand(reader, node, whole[0].scale_only, value)
+    signs = [-1.0 if node.op_type == "Sub" and index == 1 else 1.0 for index in range(len(whole))]
+    total = sum((sign * part.shift for sign, part in zip(signs, whole, strict=True)), np.zeros((1,) * rank))
+    return through(Affine(whole[0].scale, compact(total)))
+
+
+def raised(affine: Affine | None, rank: int) -> Affine:
+    """An operand's affine at the rank of the result; the identity where there is none."""
+    return Affine.identity(rank) if affine is None else Affine.of(affine.scale, affine.shift, rank)
