@@ -49,7 +49,7 @@ def prove(
         options: seed, number of feeds, tolerances, the user's inputs.
 
     Raises:
-        ValueError: an option that does not fit the model (an unknown input name, a malformed file).
+        UsageError: an option that does not fit the model (an unknown input name, a malformed file).
     """
     from normfold.verify.proof import prove as run_proof
 
