@@ -323,7 +323,13 @@ def _optimized(source: Source, options: Options, clock: _Clock) -> Result:
 def _proof(source: Source, candidate: Candidate, options: Options) -> Verification:
     if not candidate.changes:
         return Verification(Proof.EQUIVALENT, notes=("nothing was changed, so there is nothing to compare",))
-    proof_options = ProofOptions(seed=options.seed, rtol=options.rtol, atol=options.atol, inputs=options.inputs)
+    proof_options = ProofOptions(
+        seed=options.seed,
+        rtol=options.rtol,
+        atol=options.atol,
+        inputs=options.inputs,
+        folder=None if source.folder is None else str(source.folder),
+    )
     return prove(source.proto, ir.to_proto(candidate.model), candidate.sites, proof_options)
 
 

@@ -5,7 +5,6 @@ Only light names live here: ONNX Runtime and numpy are imported when a proof sta
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -86,5 +85,7 @@ def verify(
     )
     verification = prove(a, b, (), options)
     if not verification:
+        import logging
+
         logging.getLogger("normfold").warning("%s", verification)
     return verification

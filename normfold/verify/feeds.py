@@ -88,7 +88,7 @@ class Feeder:
                 yield dict(working)
             for rank in _RANKS:
                 for size in (2, 4, 8):
-                    yield {f"rank of {name}": rank for name in unranked} | {name: size for name in (*unranked, *kinds)}
+                    yield {f"rank of {name}": rank for name in unranked} | dict.fromkeys((*unranked, *kinds), size)
             return
         preferred = {name: _SIZES[kind][index % 4] for name, kind in kinds.items()}
         yield preferred
