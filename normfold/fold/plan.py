@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import onnx_ir as ir
 
-from normfold.affine import Affine
+from normfold.affine import Affine, compact
 from normfold.edit import Rewrite
 from normfold.fold import absorb, carry
 from normfold.fold.carriers.passage import Labels, Passage, Tables
@@ -98,6 +98,8 @@ class _Search:
     def merge(self, run: Run, affine: Affine) -> tuple[Run, Affine]:
         """Another run becomes ``affine``, as long as that takes no more operators than it has."""
         require_run_fits(self.reader, run, affine)
+        if affine.is_identity and run.site.is_graph_output():
+            raise Refusal(Reason.GRAPH_OUTPUT, name_of(run.nodes[-1]), run.site.name or "")
         operators = operators_for(self.reader, run, affine)
         if len(operators) > len(run.nodes):
             raise Refusal(Reason.COSTS_MORE, name_of(run.nodes[-1]), detail="one operator would become two")
@@ -228,14 +230,26 @@ class _Backward(_Search):
         """Whether the operator takes the affine into its constants."""
         source = self.sources.at(node)
         if source is not None:
-            run = self.sources.run_up_to(source)
-            state.merged += (self.merge(run, run.affine.then(labels[0])),)
+            self.take_into_run(state, self.sources.run_up_to(source), labels[0])
             return True
         absorber = absorb.absorber_for(absorb.BACKWARD, self.reader, node)
         if absorber is None:
             return False
         state.rewrites += (absorber(self.reader, node, labels),)
         return True
+
+    def take_into_run(self, state: _State, run: Run, label: Affine) -> None:
+        """Merge with a run; where that takes more operators, its shift is scaled and the scale goes on before it.
+
+        s*(a*x + b) + t = a*(s*x) + (s*b + t).
+        """
+        try:
+            state.merged += (self.merge(run, run.affine.then(label)),)
+        except Refusal:
+            through = Affine(run.affine.scale, compact(label.scale * run.affine.shift + label.shift))
+            state.merged += (self.merge(run, through),)
+            first = run.sources[0]
+            self.demand(state, first.node, first.index, label.scale_only)
 
 
 def _both(known: Affine | None, asked: Affine, node: ir.Node) -> Affine:
@@ -292,8 +306,7 @@ class _Forward(_Search):
         """Whether the operator takes the affine into its constants."""
         source = self.sources.at(node)
         if source is not None:
-            run = self.sources.run_from(source)
-            state.merged += (self.merge(run, labels[source.index].then(run.affine)),)
+            self.take_into_run(state, self.sources.run_from(source), labels[source.index])
             return True
         absorber = absorb.absorber_for(absorb.FORWARD, self.reader, node)
         if absorber is None:
@@ -324,3 +337,17 @@ class _Forward(_Search):
         if value.is_graph_output() or len(value.uses()) != 1:
             return None
         return self.sources.at(self.reader.readers(value)[0])
+
+    def take_into_run(self, state: _State, run: Run, label: Affine) -> None:
+        """Merge with a run; where that takes more operators, divide its shift by the scale, which goes on behind it.
+
+        a*(s*x + t) + b = s*(a*x + (a*t + b)/s).
+        """
+        try:
+            state.merged += (self.merge(run, label.then(run.affine)),)
+        except Refusal as refusal:
+            if not label.scale.all():
+                raise refusal
+            shift = (run.affine.scale * label.shift + run.affine.shift) / label.scale
+            state.merged += (self.merge(run, Affine(run.affine.scale, compact(shift))),)
+            self.owe(state, run.nodes[-1], run.site, label.scale_only)

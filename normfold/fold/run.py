@@ -17,12 +17,12 @@ from normfold.fold.activation import parts_of_activations
 from normfold.fold.find import Run, Sources, is_candidate, source_of
 from normfold.fold.form import operators_for, require_run_fits, rewrite_run
 from normfold.fold.plan import Plan, plan_backward, plan_forward
+from normfold.fold.tidy import remove_dead_operators
 from normfold.graph import GraphReader, graphs_of, name_of
 from normfold.reason import Obstacle, Reason, Refusal
 from normfold.record import Finding, Outcome, Verdict
 
 BATCHNORM, AFFINE, MERGE = "batchnorm", "affine", "merge"
-_NEIGHBOUR = "merge"
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ def rule_of(operator: str) -> str:
 
 def fold_affines(model: ir.Model, options: FoldOptions | None = None) -> tuple[Verdict, ...]:
     """Fold in place; one verdict for each BatchNormalization and constant affine that the model had."""
+    remove_dead_operators(model)
     names = Names(model)
     verdicts: list[Verdict] = []
     for path, graph in list(graphs_of(model)):
@@ -173,28 +174,31 @@ class _GraphFold:
         run, into, sites = plan.run, plan.into, plan.sites
         rule = BATCHNORM if run.has_batchnorm else AFFINE if into else MERGE
         source_name = name_of(run.nodes[-1])
-        stands_for: dict[ir.Value, ir.Value] = {}
+        stands_for: dict[ir.Value, ir.Value | None] = {}
         for rewrite in plan.rewrites:
             first = rewrite.node.outputs[0]
             stands_for[first] = self.editor.rewrite(rewrite, rule, source_name)
         for other, affine in plan.merged:
-            self._rewrite_run(
-                other, affine, _NEIGHBOUR, into=(), sites=(other.site.name or "",), direction=plan.direction
-            )
+            site = other.site
+            stands_for[site] = self._rewrite_run(other, affine, MERGE, (), (site.name or "",), MERGE)
         entry = run.sources[0].entry
         for value in plan.changed:
             current = stands_for.get(value, value)
-            if current is not entry or not plan.residue.is_identity:
+            if current is not None and (current is not entry or not plan.residue.is_identity):
                 self.editor.rename(current)
         self._rewrite_run(run, plan.residue, rule, into, sites, plan.direction)
 
     def _rewrite_run(
         self, run: Run, affine: Affine, rule: str, into: tuple[str, ...], sites: tuple[str, ...], direction: str
-    ) -> None:
-        """Replace a run, and say what became of each finding in it: as many survive as operators are written."""
+    ) -> ir.Value | None:
+        """Replace a run, and say what became of each finding in it: as many survive as operators are written.
+
+        Returns the new value that stands where the run's site stood; None where that is the run's entry itself.
+        """
+        entry = run.entry
         known = [node for node in run.nodes if node in self.findings]
         if affine.is_identity:
-            self.editor.bypass(run.nodes, run.sources[0].entry, run.site, entry_takes_name=direction == "backward")
+            self.editor.bypass(run.nodes, entry, run.site, entry_takes_name=direction == "backward")
             written: Sequence[ir.Node] = ()
         else:
             written = rewrite_run(self.editor, run, affine, rule)
@@ -210,10 +214,12 @@ class _GraphFold:
             if node not in survivors:
                 own = rule_of(finding.operator) if rule != MERGE else MERGE
                 self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, own, direction, into, sites)
+        return written[-1].outputs[0] if written else None
 
 
 # -- the decision ------------------------------------------------------------------------------------------------
 _Attempt = Callable[[], Plan]
+_SAYS_LITTLE = (Reason.GRAPH_INPUT, Reason.NO_CONSUMER, Reason.GRAPH_OUTPUT)  # told last, if another way was tried
 
 
 def decide(reader: GraphReader, sources: Sources, run: Run) -> tuple[Plan | None, tuple[Obstacle, ...]]:
@@ -239,7 +245,7 @@ def _tried(attempts: Iterator[tuple[str, _Attempt]]) -> tuple[list[Plan], tuple[
             plans.append(attempt())
         except Refusal as refusal:
             obstacles.append(replace(refusal.obstacle, direction=direction))
-    return plans, tuple(obstacles)
+    return plans, tuple(sorted(obstacles, key=lambda obstacle: obstacle.reason in _SAYS_LITTLE))
 
 
 def _whole(reader: GraphReader, sources: Sources, run: Run) -> Iterator[tuple[str, _Attempt]]:
