@@ -30,8 +30,7 @@ class ProofOptions:
     decides, element by element. ``feeds`` is how many inputs are made when ``inputs`` (files of the user: .npz, .npy,
     a directory of test_data_set .pb) are not given. ``input_specs`` are ``NAME=1x3x224x224[:dtype][:low..high]``.
     ``threads`` is ONNX Runtime's number of intra-op threads. ``seconds`` bounds one run of one model; ``piece_bytes``
-    bounds the values that are held at once for comparison. ``folder`` is where models given as protos or bytes have
-    their external data.
+    bounds the values that are held at once for comparison.
     """
 
     seed: int = 0
@@ -43,7 +42,6 @@ class ProofOptions:
     threads: int = 1
     seconds: float = 300.0
     piece_bytes: int = 256 * 2**20
-    folder: str | None = None
 
     @property
     def is_explicit(self) -> bool:
@@ -84,8 +82,6 @@ class Comparison:
     feed: str = ""
     note: str = ""
     owners: tuple[str, ...] = ()
-    # The error is no larger than what the model itself makes of rounding noise, and that is too large to tell anything.
-    chaotic: bool = False
 
 
 @dataclass(frozen=True)
