@@ -52,6 +52,12 @@ def run(arguments: Sequence[str] | None = None) -> Exit:
     except BrokenPipeError:  # the reader of stdout has gone, as `head` does; nothing is left to say to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.DONE
+    except Exception as error:  # a defect of normfold: still one line and a code, with the traceback for who asks
+        if os.environ.get("NORMFOLD_TRACEBACK"):
+            raise
+        message = f"{type(error).__name__}: {error}"
+        _complain(f"internal error, nothing was written; please report: {message} (NORMFOLD_TRACEBACK=1 shows where)")
+        return Exit.DIFFERS
 
 
 def _complain(message: str) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+# Imported at once, although the rest waits: importing the room of the same name would hide the function otherwise.
+from normfold.verify import Verification, verify
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
@@ -42,9 +45,11 @@ __all__ = [
     "SourceError",
     "UsageError",
     "Verdict",
+    "Verification",
     "WriteError",
     "inspect",
     "optimize",
+    "verify",
 ]
 
 

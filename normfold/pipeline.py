@@ -21,6 +21,7 @@ from normfold.options import Options
 from normfold.record import Outcome, Verdict
 from normfold.report.report import Report, statistics
 from normfold.rules import RULE_NAMES, check_names
+from normfold.serial import to_proto
 from normfold.simplify import Facts, apply_facts, simplify
 from normfold.source import ModelLike, Source, in_eval_mode, read
 from normfold.verify import Built, ProofOptions, Site, Verification, prove, settle
@@ -48,7 +49,7 @@ class Result:
     @cached_property
     def model(self) -> onnx.ModelProto:
         """The new model as a ModelProto. External data still refers to the folder of the original."""
-        return ir.to_proto(self.ir_model)
+        return to_proto(self.ir_model)
 
     @property
     def folds(self) -> tuple[Verdict, ...]:
@@ -323,8 +324,14 @@ def _optimized(source: Source, options: Options, clock: _Clock) -> Result:
 def _proof(source: Source, candidate: Candidate, options: Options) -> Verification:
     if not candidate.changes:
         return Verification(Proof.EQUIVALENT, notes=("nothing was changed, so there is nothing to compare",))
-    proof_options = ProofOptions(seed=options.seed, rtol=options.rtol, atol=options.atol, inputs=options.inputs)
-    return prove(source.proto, ir.to_proto(candidate.model), candidate.sites, proof_options)
+    proof_options = ProofOptions(
+        seed=options.seed,
+        rtol=options.rtol,
+        atol=options.atol,
+        inputs=options.inputs,
+        folder=None if source.folder is None else str(source.folder),
+    )
+    return prove(source.proto, to_proto(candidate.model), candidate.sites, proof_options)
 
 
 class _Clock:

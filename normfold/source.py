@@ -17,6 +17,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from normfold.errors import SourceError
+from normfold.serial import to_ir, to_proto
 from normfold.skeleton import skeleton
 
 OLDEST_OPSET = 7
@@ -46,11 +47,10 @@ class Source:
 
     def model(self) -> ir.Model:
         """A fresh ir.Model. It shares only weight bytes with the original, and those are read-only."""
-        model = ir.from_proto(self.proto)
-        if self.folder is not None:
-            for graph in (model.graph, *(function.graph for function in model.functions.values())):
-                ir.external_data.set_base_dir(graph, self.folder)
-        return model
+        try:
+            return to_ir(self.proto, self.folder)
+        except SourceError as error:
+            raise SourceError(f"{self.name}: {error}") from error
 
     @property
     def has_external_data(self) -> bool:
@@ -69,7 +69,7 @@ def read(model: ModelLike) -> Source:
         proto.CopyFrom(model)
         return _checked(Source(proto.graph.name or "model", proto))
     if isinstance(model, ir.Model):
-        return _checked(Source(model.graph.name or "model", ir.to_proto(model), folder=_external_folder(model)))
+        return _checked(Source(model.graph.name or "model", to_proto(model), folder=_external_folder(model)))
     raise SourceError(f"expected a path, bytes, onnx.ModelProto or onnx_ir.Model, got {type(model).__name__}")
 
 
@@ -156,7 +156,7 @@ def _checked(source: Source) -> Source:
         return source
     rejection = _runtime_rejection(source)
     if rejection:
-        raise SourceError(f"{source.name}: not a valid model: {complaint}")
+        raise SourceError(f"{source.name}: not a valid model: {complaint}; ONNX Runtime: {rejection}")
     note = f"the ONNX checker rejects the input, ONNX Runtime loads it: {complaint}"
     return replace(source, notes=(*source.notes, note), passes_checker=False)
 

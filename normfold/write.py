@@ -19,6 +19,7 @@ import onnx
 import onnx_ir as ir
 
 from normfold.errors import WriteError
+from normfold.serial import to_proto
 from normfold.skeleton import skeleton
 
 INLINE_LIMIT = 2**31 - 64 * 2**20  # bytes of weights; protobuf ends at 2 GB, and the graph needs room too
@@ -46,7 +47,7 @@ def write_model(model: ir.Model, target: Path, *, external: bool = False, check:
         if external or _weight_bytes(model) > INLINE_LIMIT:
             _write_with_data(model, target, check)
         else:
-            _write_checked(ir.to_proto(model), target, check)
+            _write_checked(to_proto(model), target, check)
 
 
 def _write_checked(proto: onnx.ModelProto, target: Path, check: bool) -> None:
@@ -70,7 +71,7 @@ def _write_with_data(model: ir.Model, target: Path, check: bool) -> None:
         os.replace(temporary, data)
     try:
         with _pointing_to(places, data):
-            proto = ir.to_proto(model)
+            proto = to_proto(model)
         _write_checked(proto, target, check)
     except BaseException:
         if is_new:

@@ -50,4 +50,8 @@ _EITHER: dict[str, tuple[Carrier, Carrier]] = {
     "MatMul": (products.matmul_backward, products.matmul_forward),
 }
 BACKWARD: Tables = {operator: backward for operator, (backward, _) in _EITHER.items()}
-FORWARD: Tables = {operator: forward for operator, (_, forward) in _EITHER.items()}
+FORWARD: Tables = {
+    **{operator: forward for operator, (_, forward) in _EITHER.items()},
+    "Shape": elementwise.only_shape,
+    "Size": elementwise.only_shape,
+}

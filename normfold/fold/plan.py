@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import onnx_ir as ir
 
-from normfold.affine import Affine
+from normfold.affine import Affine, compact
 from normfold.edit import Rewrite
 from normfold.fold import absorb, carry
 from normfold.fold.carriers.passage import Labels, Passage, Tables
@@ -63,8 +63,7 @@ class Plan:
         if self.direction != "forward":
             return (self.run.site.name or "",)
         absorbers = (rewrite.node.outputs[0] for rewrite in self.rewrites)
-        sites = (*absorbers, *(run.site for run, _ in self.merged))
-        return tuple(value.name or "" for value in sites if value not in self.changed)
+        return tuple(value.name or "" for value in (*absorbers, *(run.site for run, _ in self.merged)))
 
 
 @dataclass
@@ -76,7 +75,6 @@ class _State:
     waiting: dict[ir.Node, float] = field(default_factory=dict)
     rewrites: tuple[Rewrite, ...] = ()
     merged: tuple[tuple[Run, Affine], ...] = ()
-    moved: tuple[ir.Value, ...] = ()  # outputs of absorbers whose shift went into the affine behind them
 
     def copy(self) -> _State:
         claimed = {value: dict(uses) for value, uses in self.claimed.items()}
@@ -100,6 +98,8 @@ class _Search:
     def merge(self, run: Run, affine: Affine) -> tuple[Run, Affine]:
         """Another run becomes ``affine``, as long as that takes no more operators than it has."""
         require_run_fits(self.reader, run, affine)
+        if affine.is_identity and run.site.is_graph_output():
+            raise Refusal(Reason.GRAPH_OUTPUT, name_of(run.nodes[-1]), run.site.name or "")
         operators = operators_for(self.reader, run, affine)
         if len(operators) > len(run.nodes):
             raise Refusal(Reason.COSTS_MORE, name_of(run.nodes[-1]), detail="one operator would become two")
@@ -211,8 +211,6 @@ class _Backward(_Search):
             if claimed:
                 raise
             return False
-        if not claimed:  # what it passes on would come on top of what it asked of its other inputs
-            return seen.rewrite is None and not seen.labels
         same = seen.rewrite is None and set(seen.labels) == set(wanted)
         same = same and all(seen.labels[i].same_as(wanted[i]) for i in wanted)
         if claimed and not same:
@@ -232,14 +230,26 @@ class _Backward(_Search):
         """Whether the operator takes the affine into its constants."""
         source = self.sources.at(node)
         if source is not None:
-            run = self.sources.run_up_to(source)
-            state.merged += (self.merge(run, run.affine.then(labels[0])),)
+            self.take_into_run(state, self.sources.run_up_to(source), labels[0])
             return True
         absorber = absorb.absorber_for(absorb.BACKWARD, self.reader, node)
         if absorber is None:
             return False
         state.rewrites += (absorber(self.reader, node, labels),)
         return True
+
+    def take_into_run(self, state: _State, run: Run, label: Affine) -> None:
+        """Merge with a run; where that takes more operators, its shift is scaled and the scale goes on before it.
+
+        s*(a*x + b) + t = a*(s*x) + (s*b + t).
+        """
+        try:
+            state.merged += (self.merge(run, run.affine.then(label)),)
+        except Refusal:
+            through = Affine(run.affine.scale, compact(label.scale * run.affine.shift + label.shift))
+            state.merged += (self.merge(run, through),)
+            first = run.sources[0]
+            self.demand(state, first.node, first.index, label.scale_only)
 
 
 def _both(known: Affine | None, asked: Affine, node: ir.Node) -> Affine:
@@ -262,8 +272,7 @@ def plan_forward(reader: GraphReader, sources: Sources, run: Run, affine: Affine
     state = _State()
     search.owe(state, run.nodes[-1], run.site, affine)
     search.advance(state)
-    stays = () if residue.is_identity else (run.site,)
-    changed = (*stays, *(value for value in state.labels if value is not run.site), *state.moved)
+    changed = tuple(value for value in state.labels if value is not run.site)
     return Plan(run, "forward", residue, state.rewrites, state.merged, changed)
 
 
@@ -297,8 +306,7 @@ class _Forward(_Search):
         """Whether the operator takes the affine into its constants."""
         source = self.sources.at(node)
         if source is not None:
-            run = self.sources.run_from(source)
-            state.merged += (self.merge(run, labels[source.index].then(run.affine)),)
+            self.take_into_run(state, self.sources.run_from(source), labels[source.index])
             return True
         absorber = absorb.absorber_for(absorb.FORWARD, self.reader, node)
         if absorber is None:
@@ -315,7 +323,6 @@ class _Forward(_Search):
             return (rewrite,)
         shift = Affine.of(1.0, rewrite.shift_after, rewrite.shift_after.ndim)
         state.merged += (self.merge(run, shift.then(run.affine)),)
-        state.moved += (rewrite.node.outputs[0],)
         return (replace(rewrite, shift_after=None),)
 
     def runs_behind(self, value: ir.Value) -> Iterator[Run]:
@@ -330,3 +337,17 @@ class _Forward(_Search):
         if value.is_graph_output() or len(value.uses()) != 1:
             return None
         return self.sources.at(self.reader.readers(value)[0])
+
+    def take_into_run(self, state: _State, run: Run, label: Affine) -> None:
+        """Merge with a run; where that takes more operators, divide its shift by the scale, which goes on behind it.
+
+        a*(s*x + t) + b = s*(a*x + (a*t + b)/s).
+        """
+        try:
+            state.merged += (self.merge(run, label.then(run.affine)),)
+        except Refusal as refusal:
+            if not label.scale.all():
+                raise refusal
+            shift = (run.affine.scale * label.shift + run.affine.shift) / label.scale
+            state.merged += (self.merge(run, Affine(run.affine.scale, compact(shift))),)
+            self.owe(state, run.nodes[-1], run.site, label.scale_only)

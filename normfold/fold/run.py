@@ -17,12 +17,12 @@ from normfold.fold.activation import parts_of_activations
 from normfold.fold.find import Run, Sources, is_candidate, source_of
 from normfold.fold.form import operators_for, require_run_fits, rewrite_run
 from normfold.fold.plan import Plan, plan_backward, plan_forward
+from normfold.fold.tidy import remove_dead_operators
 from normfold.graph import GraphReader, graphs_of, name_of
 from normfold.reason import Obstacle, Reason, Refusal
 from normfold.record import Finding, Outcome, Verdict
 
 BATCHNORM, AFFINE, MERGE = "batchnorm", "affine", "merge"
-_NEIGHBOUR = "merge"
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,7 @@ def rule_of(operator: str) -> str:
 
 def fold_affines(model: ir.Model, options: FoldOptions | None = None) -> tuple[Verdict, ...]:
     """Fold in place; one verdict for each BatchNormalization and constant affine that the model had."""
+    remove_dead_operators(model)
     names = Names(model)
     verdicts: list[Verdict] = []
     for path, graph in list(graphs_of(model)):
@@ -173,38 +174,31 @@ class _GraphFold:
         run, into, sites = plan.run, plan.into, plan.sites
         rule = BATCHNORM if run.has_batchnorm else AFFINE if into else MERGE
         source_name = name_of(run.nodes[-1])
-        stands_for: dict[ir.Value, ir.Value] = {}
+        stands_for: dict[ir.Value, ir.Value | None] = {}
         for rewrite in plan.rewrites:
             first = rewrite.node.outputs[0]
             stands_for[first] = self.editor.rewrite(rewrite, rule, source_name)
-        nameless = {stands_for.get(value, value) for value in plan.changed}
-        for value in plan.changed:
-            self.editor.rename(stands_for.get(value, value))
         for other, affine in plan.merged:
-            own = () if other.site in nameless else (other.site.name or "",)
-            self._rewrite_run(other, affine, _NEIGHBOUR, (), own, plan.direction, nameless)
-        self._rewrite_run(run, plan.residue, rule, into, sites, plan.direction, nameless)
+            site = other.site
+            stands_for[site] = self._rewrite_run(other, affine, MERGE, (), (site.name or "",), MERGE)
+        entry = run.sources[0].entry
+        for value in plan.changed:
+            current = stands_for.get(value, value)
+            if current is not None and (current is not entry or not plan.residue.is_identity):
+                self.editor.rename(current)
+        self._rewrite_run(run, plan.residue, rule, into, sites, plan.direction)
 
     def _rewrite_run(
-        self,
-        run: Run,
-        affine: Affine,
-        rule: str,
-        into: tuple[str, ...],
-        sites: tuple[str, ...],
-        direction: str,
-        nameless: set[ir.Value],
-    ) -> None:
+        self, run: Run, affine: Affine, rule: str, into: tuple[str, ...], sites: tuple[str, ...], direction: str
+    ) -> ir.Value | None:
         """Replace a run, and say what became of each finding in it: as many survive as operators are written.
 
-        Where the run goes, its entry has the content that the site had: a nameless entry takes the name over.
+        Returns the new value that stands where the run's site stood; None where that is the run's entry itself.
         """
+        entry = run.entry
         known = [node for node in run.nodes if node in self.findings]
         if affine.is_identity:
-            entry, site = run.entry, run.site
-            takes_name = entry in nameless and site not in nameless
-            self.editor.bypass(run.nodes, entry, site, entry_takes_name=takes_name, rule=rule)
-            nameless -= {entry} if takes_name else set()
+            self.editor.bypass(run.nodes, entry, run.site, entry_takes_name=direction == "backward")
             written: Sequence[ir.Node] = ()
         else:
             written = rewrite_run(self.editor, run, affine, rule)
@@ -220,10 +214,12 @@ class _GraphFold:
             if node not in survivors:
                 own = rule_of(finding.operator) if rule != MERGE else MERGE
                 self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, own, direction, into, sites)
+        return written[-1].outputs[0] if written else None
 
 
 # -- the decision ------------------------------------------------------------------------------------------------
 _Attempt = Callable[[], Plan]
+_SAYS_LITTLE = (Reason.GRAPH_INPUT, Reason.NO_CONSUMER, Reason.GRAPH_OUTPUT)  # told last, if another way was tried
 
 
 def decide(reader: GraphReader, sources: Sources, run: Run) -> tuple[Plan | None, tuple[Obstacle, ...]]:
@@ -249,7 +245,7 @@ def _tried(attempts: Iterator[tuple[str, _Attempt]]) -> tuple[list[Plan], tuple[
             plans.append(attempt())
         except Refusal as refusal:
             obstacles.append(replace(refusal.obstacle, direction=direction))
-    return plans, tuple(obstacles)
+    return plans, tuple(sorted(obstacles, key=lambda obstacle: obstacle.reason in _SAYS_LITTLE))
 
 
 def _whole(reader: GraphReader, sources: Sources, run: Run) -> Iterator[tuple[str, _Attempt]]:

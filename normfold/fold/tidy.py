@@ -16,6 +16,14 @@ def tidy(model: ir.Model) -> None:
     RemoveUnusedNodesPass()(model)
 
 
+def remove_dead_operators(model: ir.Model) -> None:
+    """Remove, in place, operators whose results nobody reads, so that they do not count as readers themselves."""
+    for _, graph in list(graphs_of(model)):
+        for node in reversed(list(graph)):
+            if not any(output.uses() or output.is_graph_output() for output in node.outputs):
+                graph.remove(node, safe=True)
+
+
 def _cancel_transposes(graph: ir.Graph | ir.Function) -> None:
     """Transpose(Transpose(x)) that ends where it began reads x itself."""
     for node in list(graph):

@@ -115,22 +115,26 @@ def _bytes(count: int) -> str:
 def _closing(report: Report) -> Iterator[Text]:
     for note in report.notes:
         yield Text.assemble(("note: ", "bold"), printable(note, 400))
-    verification = report.verification
-    if verification is not None:
-        style = "green" if verification else "red"
-        lines = str(as_table(verification)).splitlines()
-        shown = lines[:1] if verification else lines
-        for line in shown:
-            yield Text(printable(f"verification: {line}" if line is lines[0] else f"  {line}", 400), style=style)
-        if verification and verification.worst is not None:
-            worst = verification.worst
-            yield Text(
-                printable(
-                    f"  worst: {worst.value}: {worst.relative:.3g} of its scale, allowed {worst.tolerance:.3g}", 400
-                )
-            )
+    yield from _proof(report)
     if report.output:
         how = "an unchanged copy" if report.is_copy else "written"
         yield Text.assemble(f"{how}: ", (printable(report.output, 4096), "bold"))
     elif report.command == "optimize":
         yield Text("nothing written")
+
+
+def _proof(report: Report) -> Iterator[Text]:
+    verification = report.verification
+    if verification is None:
+        return
+    if not verification.outputs and verification:
+        yield Text(f"verification: {'; '.join(verification.notes)}", style="green")
+        return
+    first, *rest = as_table(verification).splitlines()
+    yield Text(printable(f"verification: {first}", 400), style="green" if verification else "red")
+    if not verification:
+        yield from (Text(printable(f"  {line}", 400)) for line in rest)
+    elif verification.worst is not None:
+        worst = verification.worst
+        error = f"{worst.relative:.3g} of its scale, allowed {worst.tolerance:.3g}"
+        yield Text(printable(f"  worst: {worst.value}: {error}", 400))

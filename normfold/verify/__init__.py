@@ -5,7 +5,6 @@ Only light names live here: ONNX Runtime and numpy are imported when a proof sta
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,7 +48,7 @@ def prove(
         options: seed, number of feeds, tolerances, the user's inputs.
 
     Raises:
-        ValueError: an option that does not fit the model (an unknown input name, a malformed file).
+        UsageError: an option that does not fit the model (an unknown input name, a malformed file).
     """
     from normfold.verify.proof import prove as run_proof
 
@@ -86,5 +85,7 @@ def verify(
     )
     verification = prove(a, b, (), options)
     if not verification:
+        import logging
+
         logging.getLogger("normfold").warning("%s", verification)
     return verification

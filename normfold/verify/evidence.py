@@ -9,116 +9,74 @@ bounded.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import onnx
 
-from normfold.verify.calibrate import BEYOND, MADE_HERE, floor_of, noise
-from normfold.verify.compare import Allowance, Distance, distance
+from normfold.verify.calibrate import MADE_HERE
+from normfold.verify.case import FORCED, Case, part_feed, run_part
+from normfold.verify.compare import is_floating
 from normfold.verify.feeds import Feed
 from normfold.verify.held import Held, Part, part
-from normfold.verify.result import Comparison, ProofOptions
-from normfold.verify.run import CannotRun, Level, Runner, Value
+from normfold.verify.run import CannotRun, Runner, Value
+from normfold.verify.ties import is_a_tie
 
-FORCED = "disable_all, at the site"
-
-
-@dataclass
-class Tally:
-    """The worst comparison of each value and witness so far, over all feeds."""
-
-    owners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    worst: dict[tuple[str, str], Comparison] = field(default_factory=dict)
-
-    def add(self, comparison: Comparison) -> None:
-        """Keep it if it is the worst of its value and witness."""
-        key = comparison.value, comparison.witness
-        known = self.worst.get(key)
-        if known is None or (comparison.passed, -comparison.margin) < (known.passed, -known.margin):
-            self.worst[key] = comparison
-
-    def judged(self, value: str, witness: str, found: Distance, feed: str) -> Comparison:
-        """The distance of one feed as a comparison."""
-        passed = not found.mismatch and found.margin <= 1
-        return Comparison(
-            value=value,
-            witness=witness,
-            passed=passed,
-            dtype=found.dtype,
-            max_abs=found.max_abs,
-            relative=found.relative,
-            margin=found.margin,
-            ulps=found.ulps,
-            cosine=found.cosine,
-            top1=found.top1,
-            differing=found.differing,
-            elements=found.elements,
-            comparable=found.comparable,
-            at=found.at,
-            expected=found.expected,
-            obtained=found.obtained,
-            tolerance=found.relative / found.margin if found.margin not in (0.0, float("inf")) else 0.0,
-            would_pass=f"atol={found.needed_atol:.3g} or rtol={found.needed_rtol:.3g}",
-            feed=feed,
-            note=found.mismatch,
-            owners=self.owners.get(value, ()),
-        )
-
-    def failed(self, value: str, witness: str, why: str, feed: str) -> Comparison:
-        """A comparison for a value that the candidate did not even compute."""
-        inf = float("inf")
-        owners = self.owners.get(value, ())
-        return Comparison(value, witness, False, relative=inf, margin=inf, feed=feed, note=why, owners=owners)
-
-
-def distances(expected: Value, obtained: Value, allowance: Allowance) -> Distance:
-    """``distance`` for any runtime value: lists (sequences) item by item, None (an empty optional) only equals None."""
-    if isinstance(expected, list) and isinstance(obtained, list) and len(expected) == len(obtained):
-        items = [distances(a, b, allowance) for a, b in zip(expected, obtained, strict=True)]
-        empty = Distance("sequence", elements=0)
-        return max(items, key=lambda d: (bool(d.mismatch), d.margin), default=empty)
-    if isinstance(expected, dict) and isinstance(obtained, dict) and expected.keys() == obtained.keys():
-        keys = list(expected)
-        return distances([np.asarray(expected[k]) for k in keys], [np.asarray(obtained[k]) for k in keys], allowance)
-    if expected is None and obtained is None:
-        return Distance("optional")
-    if not isinstance(expected, np.ndarray) or not isinstance(obtained, np.ndarray):
-        kinds = type(expected).__name__, type(obtained).__name__
-        return Distance(kinds[0], mismatch=f"expected a value of kind {kinds[0]}, got {kinds[1]}")
-    return distance(expected, obtained, allowance)
-
-
-def floor_for(value: Value, units: Mapping[str, int], options: ProofOptions) -> Allowance:
-    """What is allowed without looking at the model's own noise."""
-    dtype = str(value.dtype) if isinstance(value, np.ndarray) else "float32"
-    return Allowance(floor_of(dtype, units), rtol=options.rtol, atol=options.atol)
+# A free size that no feed has bound yet.
+_GUESS = 64
 
 
 @dataclass(frozen=True)
 class Chunk:
-    """Values compared in one go: ``targets``, and the earlier targets that both parts are fed with."""
+    """Values compared in one go: ``targets``; ``earlier`` targets that its parts may be fed with; and which of all
+    values so far later chunks still need."""
 
     targets: tuple[str, ...]
-    earlier: tuple[str, ...]
+    earlier: tuple[str, ...] = ()
+    needed_later: frozenset[str] = frozenset()
 
 
-def chunks(targets: Sequence[str], sizes: Mapping[str, int], limit: int) -> list[Chunk]:
-    """Targets, in the order of the graph, grouped so that a group's values stay below ``limit`` bytes."""
+def in_order(held: Held, names: Iterable[str]) -> list[str]:
+    """Values in the order in which the graph makes them (inputs and initializers first)."""
+    place = {name: i for i, node in enumerate(held.graph.node) for name in node.output}
+    return sorted(dict.fromkeys(names), key=lambda name: place.get(name, -1))
+
+
+def plan_chunks(case: Case, targets: Sequence[str], sizes: Mapping[str, int]) -> list[Chunk]:
+    """Targets, in the order of the graph, grouped so that the values of a group stay below the limit of bytes."""
     groups: list[list[str]] = [[]]
     used = 0
     for name in targets:
-        if groups[-1] and used + sizes.get(name, 0) > limit:
+        if groups[-1] and used + sizes.get(name, 0) > case.options.piece_bytes:
             groups.append([])
             used = 0
         groups[-1].append(name)
         used += sizes.get(name, 0)
-    result: list[Chunk] = []
-    earlier: list[str] = []
-    for group in groups:
-        result.append(Chunk(tuple(group), tuple(earlier)))
-        earlier += group
-    return result
+    starts = [sum(map(len, groups[:i])) for i in range(len(groups))]
+    reads = [_forced(case, group, targets[:start]) for group, start in zip(groups, starts, strict=True)]
+    later = [frozenset().union(*reads[i + 1 :]) for i in range(len(groups))]
+    return [
+        Chunk(tuple(group), tuple(targets[:start]), needed)
+        for group, start, needed in zip(groups, starts, later, strict=True)
+    ]
+
+
+def _forced(case: Case, group: Sequence[str], earlier: Sequence[str]) -> frozenset[str]:
+    """Which earlier values the two parts of a group will be fed with."""
+    if not earlier:
+        return frozenset()
+    ours = part(case.original, group, dict.fromkeys(earlier, onnx.TypeProto()))
+    theirs = part(case.candidate, group, dict.fromkeys([*earlier, *group], onnx.TypeProto()))
+    return frozenset({*ours.forced, *theirs.forced} & set(earlier))
+
+
+def expected_bytes(runner: Runner, chunk: Part, sizes: Mapping[str, int]) -> dict[str, int]:
+    """Bytes of each target as far as the runtime's shape inference tells; free sizes count as ``sizes`` or 64."""
+    found = {}
+    for name, made in chunk.fetch.items():
+        dims = [d if isinstance(d, int) else sizes.get(str(d), _GUESS) for d in runner.output_shapes.get(made, ())]
+        found[name] = 4 * int(np.prod(dims, dtype=np.int64))
+    return found
 
 
 def type_of(value: np.ndarray) -> onnx.TypeProto:
@@ -127,13 +85,19 @@ def type_of(value: np.ndarray) -> onnx.TypeProto:
     return onnx.helper.make_tensor_type_proto(element, [None] * value.ndim)
 
 
-class SiteCheck:
-    """Compares the values of one chunk, feed after feed. The candidate's session opens with the first feed, because the
-    types of the values it is fed with are known only then."""
+def types_of(values: Mapping[str, Value]) -> dict[str, onnx.TypeProto]:
+    """The types of all values that can be fed back: tensors of numbers."""
+    return {name: type_of(v) for name, v in values.items() if isinstance(v, np.ndarray) and v.dtype != object}
 
-    def __init__(self, original: Held, candidate: Held, chunk: Chunk, options: ProofOptions, tally: Tally) -> None:
-        self._original, self._candidate = original, candidate
-        self._chunk, self._options, self._tally = chunk, options, tally
+
+class SiteCheck:
+    """Compares the values of one chunk, feed after feed.
+
+    The candidate's session opens with the first feed: the types of the values that it is fed with are known only then.
+    """
+
+    def __init__(self, case: Case, chunk: Chunk) -> None:
+        self._case, self._chunk = case, chunk
         self._part: Part | None = None
         self._runner: Runner | None = None
 
@@ -141,85 +105,60 @@ class SiteCheck:
         """Free the candidate's session."""
         if self._runner is not None:
             self._runner.close()
+        self._part = self._runner = None
 
     def compare(self, feed: Feed, values: Mapping[str, Value]) -> None:
-        """Compare one feed. ``values`` are the original's values of the chunk's targets and of all earlier ones."""
-        cut = {name: type_of(v) for name, v in values.items() if isinstance(v, np.ndarray) and v.dtype != object}
+        """Compare one feed. ``values`` are the original's values of the chunk's targets and the needed earlier ones."""
+        case, cut = self._case, types_of(values)
         try:
             if self._part is None or self._runner is None:
-                self._part = part(self._candidate, self._chunk.targets, cut)
-                self._runner = self._open(self._part)
-            obtained = self._run(self._part, self._runner, feed, values)
+                self._part = part(case.candidate, self._chunk.targets, cut)
+                self._runner = case.open(self._part.held)
+            obtained = run_part(self._runner, self._part, feed, values)
         except CannotRun as error:
-            self._one_by_one(feed, values, cut, error)
-            return
-        doubtful = [
-            name for name in self._chunk.targets if not self._judge(name, values[name], obtained[name], feed, None)
-        ]
-        if doubtful and not self._options.is_explicit:
-            levels = self._noise(doubtful, feed, values, cut)
-            doubtful_levels = {name: levels[name] for name in doubtful if name in levels}
-        else:
-            doubtful_levels = {}
-        for name in doubtful:
-            self._judge(name, values[name], obtained[name], feed, doubtful_levels.get(name), final=True)
+            self.close()
+            obtained = self._one_by_one(feed, values, cut, error)
+        doubtful = []
+        for name, value in obtained.items():
+            judged = case.judge(name, FORCED, values[name], value, feed, MADE_HERE)
+            if judged.passed:
+                case.add(judged)
+            else:
+                doubtful.append(name)
+        if doubtful:
+            self._look_closer(doubtful, feed, values, cut, obtained)
 
-    def _open(self, small: Part) -> Runner:
-        return Runner(small.held, Level.DISABLE_ALL, self._options.threads, self._options.seconds)
-
-    def _run(self, small: Part, runner: Runner, feed: Feed, values: Mapping[str, Value]) -> dict[str, Value]:
-        given = {name: feed.values[name] for name in small.feeds} | {name: values[name] for name in small.forced}
-        return dict(zip(small.fetch, runner.run(given, list(small.fetch.values())), strict=True))
-
-    def _judge(
+    def _look_closer(
         self,
-        name: str,
-        expected: Value,
-        obtained: Value,
+        names: Sequence[str],
         feed: Feed,
-        level: np.ndarray | None = None,
-        final: bool = False,
-    ) -> bool:
-        """Whether one value passes; recorded when it does, or when no noise is left to excuse it."""
-        allowance = floor_for(expected, MADE_HERE, self._options)
-        if level is not None:
-            allowance = Allowance(allowance.floor, np.minimum(level, BEYOND * np.abs(expected).max()))
-        judged = self._tally.judged(name, FORCED, distances(expected, obtained, allowance), feed.text)
-        if judged.passed or final:
-            self._tally.add(judged)
-        return judged.passed
-
-    def _noise(
-        self, names: Sequence[str], feed: Feed, values: Mapping[str, Value], cut: Mapping[str, onnx.TypeProto]
-    ) -> dict[str, np.ndarray]:
-        """The rounding noise that the original itself makes between the cuts and these values."""
-        small = part(self._original, names, cut)
-        given = {name: feed.values[name] for name in small.feeds} | {name: values[name] for name in small.forced}
-        expected = {name: values[name] for name in names}
-        return noise(small, given, expected, self._options.threads, self._options.seconds)
+        values: Mapping[str, Value],
+        cut: Mapping[str, onnx.TypeProto],
+        obtained: Mapping[str, Value],
+    ) -> None:
+        """Beyond the floor: is it no more than the noise that the original itself makes between the cuts, or a tie?"""
+        case = self._case
+        floating = [name for name in names if isinstance(values[name], np.ndarray) and is_floating(values[name])]
+        levels: dict[str, np.ndarray] = {}
+        if floating:
+            small = part(case.original, floating, cut)
+            levels = case.noise_of(small, part_feed(small, feed, values), {name: values[name] for name in floating})
+        for name in names:
+            judged = case.judge(name, FORCED, values[name], obtained[name], feed, MADE_HERE, levels.get(name))
+            case.add(is_a_tie(case, judged, values[name], obtained[name], feed) or judged)
 
     def _one_by_one(
         self, feed: Feed, values: Mapping[str, Value], cut: Mapping[str, onnx.TypeProto], error: CannotRun
-    ) -> None:
-        """The part does not run: find the values that cannot be computed."""
-        blamed = False
+    ) -> dict[str, Value]:
+        """The part as a whole does not run: find the values that cannot be computed, and give the others."""
+        obtained: dict[str, Value] = {}
         for name in self._chunk.targets:
-            small = part(self._candidate, [name], cut)
+            small = part(self._case.candidate, [name], cut)
             try:
-                with self._open(small) as runner:
-                    obtained = self._run(small, runner, feed, values)
+                with self._case.open(small.held) as runner:
+                    obtained.update(run_part(runner, small, feed, values))
             except CannotRun as alone:
-                self._tally.add(
-                    self._tally.failed(name, FORCED, f"the candidate does not compute it: {alone}", feed.text)
-                )
-                blamed = True
-                continue
-            self._judge(name, values[name], obtained[name], feed, None, final=True)
-        if not blamed:
-            raise error
-
-
-def in_order(held: Held, names: Iterable[str]) -> list[str]:
-    """Values in the order in which the graph makes them (inputs and initializers first)."""
-    place = {name: i for i, node in enumerate(held.graph.node) for name in node.output}
-    return sorted(dict.fromkeys(names), key=lambda name: place.get(name, -1))
+                self._case.fail(name, FORCED, f"the candidate does not compute it: {alone}", feed.text)
+        if len(obtained) == len(self._chunk.targets):
+            self._case.note(f"the candidate's values were computed one by one, because together: {error}")
+        return obtained

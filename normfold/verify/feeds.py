@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
+from normfold.errors import UsageError
 from normfold.verify.held import Held
 from normfold.verify.inputs import InputSpec
 from normfold.verify.roles import Role, Use, uses
@@ -38,6 +40,12 @@ _SIZES = {
 }
 _EVERYWHERE = (1, 2, 8, 16, 32, 64, 128, 224, 3, 4)
 
+# Ranks tried for an input that declares none.
+_RANKS = (2, 4, 3, 1, 0)
+
+# No made-up input has more numbers than this.
+_LARGEST = 2**27
+
 
 @dataclass(frozen=True)
 class Feeder:
@@ -50,19 +58,19 @@ class Feeder:
 
     @classmethod
     def of(cls, held: Held, specs: Sequence[InputSpec] = (), seed: int = 0) -> Feeder:
-        """A feeder for the inputs of ``held``; ValueError when a spec names an input that it lacks."""
+        """A feeder for the inputs of ``held``; UsageError when a spec names an input that it lacks."""
         by_name = {spec.name: spec for spec in specs}
         known = [value.name for value in held.inputs]
         for name in by_name:
             if name not in known:
-                raise ValueError(f"expected the name of an input, got {name!r}; the inputs are {', '.join(known)}")
+                raise UsageError(f"expected the name of an input, got {name!r}; the inputs are {', '.join(known)}")
         return cls(held.inputs, uses(held), by_name, seed)
 
     def proposals(self, index: int, working: Mapping[str, int] | None = None) -> Iterator[tuple[Feed, dict[str, int]]]:
         """Feeds for number ``index``, the most wanted first, each with its sizes; ``working`` sizes ran before."""
         tried: list[dict[str, int]] = []
         for sizes in self._sizes(index, working):
-            if sizes in tried:
+            if sizes in tried or self._is_too_large(sizes):
                 continue
             tried.append(sizes)
             regimes = [REGIMES[index % len(REGIMES)], "positive"]
@@ -74,6 +82,14 @@ class Feeder:
 
     def _sizes(self, index: int, working: Mapping[str, int] | None) -> Iterator[dict[str, int]]:
         kinds = self._free()
+        unranked = [v.name for v in self.inputs if self._is_unranked(v)]
+        if unranked:
+            if working is not None:
+                yield dict(working)
+            for rank in _RANKS:
+                for size in (2, 4, 8):
+                    yield {f"rank of {name}": rank for name in unranked} | dict.fromkeys((*unranked, *kinds), size)
+            return
         preferred = {name: _SIZES[kind][index % 4] for name, kind in kinds.items()}
         yield preferred
         if working is not None:
@@ -86,13 +102,16 @@ class Feeder:
         for size in (2, 4, 8):
             yield dict.fromkeys(kinds, size)
 
+    def _is_too_large(self, sizes: Mapping[str, int]) -> bool:
+        return any(math.prod(self._shape(value, sizes)) > _LARGEST for value in self.inputs)
+
     def _free(self) -> dict[str, str]:
         """Free dimensions by name, and what each seems to be. Expressions over other names are not free."""
         kinds: dict[str, str] = {}
         for value in self.inputs:
             if value.name in self.specs and self.specs[value.name].shape is not None:
                 continue
-            rank = len(_tensor(value).shape.dim)
+            rank = len(_tensor(value).shape.dim)  # 0 when nothing is declared
             for axis, dim in enumerate(_tensor(value).shape.dim):
                 name = _dim_name(value.name, axis, dim)
                 if name is None or axis in self.uses[value.name].dims or _terms(name):
@@ -100,10 +119,16 @@ class Feeder:
                 kinds.setdefault(name, _kind(name, axis, rank, self.uses[value.name].role))
         return kinds
 
+    def _is_unranked(self, value: onnx.ValueInfoProto) -> bool:
+        given = value.name in self.specs and self.specs[value.name].shape is not None
+        return not given and not _tensor(value).HasField("shape")
+
     def _shape(self, value: onnx.ValueInfoProto, sizes: Mapping[str, int]) -> tuple[int, ...]:
         spec = self.specs.get(value.name)
         if spec is not None and spec.shape is not None:
             return spec.shape
+        if self._is_unranked(value):
+            return (sizes.get(value.name, 2),) * sizes.get(f"rank of {value.name}", 2)
         shape = []
         for axis, dim in enumerate(_tensor(value).shape.dim):
             name = _dim_name(value.name, axis, dim)

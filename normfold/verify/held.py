@@ -63,9 +63,8 @@ def initializer_names(graph: onnx.GraphProto) -> set[str]:
     return {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
 
 
-def hold(model: onnx.ModelProto | bytes | str | Path) -> Held:
-    """Split a model. Bytes and protos stay untouched; a path may have external data beside it, which is not read."""
-    folder = None
+def hold(model: onnx.ModelProto | bytes | str | Path, folder: str | None = None) -> Held:
+    """Split a model, which stays untouched. External data is in ``folder``, or beside the path; it is not read here."""
     if isinstance(model, (str, Path)):
         folder = str(Path(model).resolve().parent)
         model = onnx.load(str(model), load_external_data=False)
@@ -209,11 +208,9 @@ def part(held: Held, targets: Collection[str], cut: Mapping[str, onnx.TypeProto]
             small.graph.node.add(op_type="Identity", input=[name], output=[name + MADE])
     small.graph.input.extend(value for value in graph.input if value.name in needed)
     small.graph.input.extend(onnx.ValueInfoProto(name=name, type=cuts[name]) for name in forced)
-    declared = {v.name: v for v in (*graph.output, *graph.value_info)}
+    declared = {v.name: v.type for v in (*graph.value_info, *graph.output) if v.type.WhichOneof("value")}
     for name, made in fetch.items():
-        small.graph.output.add(name=made)
-        if name in declared and made == name and _is_complete(declared[name]):
-            small.graph.output[-1].CopyFrom(declared[name])
+        small.graph.output.add(name=made, type=declared.get(name))
     small.graph.initializer.extend(t for t in graph.initializer if t.name in needed)
     small.graph.sparse_initializer.extend(t for t in graph.sparse_initializer if t.values.name in needed)
     inside = {name for node in small.graph.node for name in node.output}
@@ -222,10 +219,6 @@ def part(held: Held, targets: Collection[str], cut: Mapping[str, onnx.TypeProto]
     given = initializer_names(small.graph)
     feeds = tuple(v.name for v in small.graph.input if v.name not in given and v.name not in cuts)
     return Part(Held(small, weights, held.folder), feeds, forced, fetch)
-
-
-def _is_complete(value: onnx.ValueInfoProto) -> bool:
-    return value.type.WhichOneof("value") is not None
 
 
 def _upstream(

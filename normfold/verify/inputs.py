@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from normfold.errors import UsageError
 from normfold.verify.held import Held
 
 
@@ -44,22 +45,22 @@ _FORM = "NAME=1x3x224x224[:dtype][:low..high]"
 
 
 def parse_spec(text: str) -> InputSpec:
-    """``NAME=1x3x224x224[:dtype][:low..high]``; the shape may be left out, ``scalar`` is rank 0. Else ValueError."""
+    """``NAME=1x3x224x224[:dtype][:low..high]``; the shape may be left out, ``scalar`` is rank 0. Else UsageError."""
     name, equals, rest = text.rpartition("=")
     match = _SPEC.fullmatch(rest)
     if not equals or not name or match is None or not rest:
-        raise ValueError(f"expected {_FORM}, got {text!r}; for example x=1x3x224x224:float32:-1..1")
+        raise UsageError(f"expected {_FORM}, got {text!r}; for example x=1x3x224x224:float32:-1..1")
     dtype = match["dtype"] or ""
     try:
         np.dtype(dtype or "float32")
     except TypeError as error:
-        raise ValueError(f"expected a type like float32 or int64 in {_FORM}, got {dtype!r}") from error
+        raise UsageError(f"expected a type like float32 or int64 in {_FORM}, got {dtype!r}") from error
     shape = None
     if match["shape"]:
         shape = () if match["shape"] == "scalar" else tuple(int(n) for n in match["shape"].split("x"))
     bounds = (float(match["low"]), float(match["high"])) if match["low"] is not None else None
     if bounds is not None and bounds[0] > bounds[1]:
-        raise ValueError(f"expected low <= high in {_FORM}, got {text!r}")
+        raise UsageError(f"expected low <= high in {_FORM}, got {text!r}")
     return InputSpec(name, shape, dtype, bounds)
 
 
@@ -74,7 +75,7 @@ class Given:
 
 def load_inputs(path: str | Path, held: Held) -> Given:
     """Read one feed for the model: ``.npz`` (arrays by input name), ``.npy`` (the only input), or a directory with
-    ``input_0.pb`` ... and perhaps ``output_0.pb`` ... ValueError says what was expected."""
+    ``input_0.pb`` ... and perhaps ``output_0.pb`` ... UsageError says what was expected."""
     source = Path(path)
     names = [value.name for value in held.inputs]
     expected = None
@@ -87,16 +88,16 @@ def load_inputs(path: str | Path, held: Held) -> Given:
             values = {name: archive[name] for name in archive.files}
     elif source.suffix == ".npy":
         if len(names) != 1:
-            raise ValueError(
+            raise UsageError(
                 f"expected a model with one input for {source.name}, got inputs {', '.join(names)}; use .npz"
             )
         values = {names[0]: np.load(source, allow_pickle=False)}
     else:
-        raise ValueError(f"expected an .npz file, an .npy file or a directory of .pb files, got {source}")
+        raise UsageError(f"expected an .npz file, an .npy file or a directory of .pb files, got {source}")
     missing = [name for name in names if name not in values]
     unknown = [name for name in values if name not in names]
     if missing or unknown:
-        raise ValueError(
+        raise UsageError(
             f"expected the inputs {', '.join(names)} in {source}, got {', '.join(values) or 'none'}; "
             "name the arrays like the inputs"
         )
@@ -107,7 +108,7 @@ def _protos(folder: Path, stem: str, names: Sequence[str]) -> dict[str, Any]:
     values = {}
     files = sorted(folder.glob(f"{stem}_*.pb"), key=lambda p: int(p.stem.rpartition("_")[2]))
     if len(files) > len(names):
-        raise ValueError(f"expected at most {len(names)} {stem}_*.pb in {folder}, got {len(files)}")
+        raise UsageError(f"expected at most {len(names)} {stem}_*.pb in {folder}, got {len(files)}")
     for name, file in zip(names, files, strict=False):
         values[name] = _load_proto(file)
     return values
@@ -126,6 +127,6 @@ def _load_proto(file: Path) -> Any:
         sequence = onnx.SequenceProto.FromString(data)
         return numpy_helper.to_list(sequence)
     except Exception as error:  # the same
-        raise ValueError(
+        raise UsageError(
             f"expected a serialized TensorProto or SequenceProto in {file}, got {len(data)} bytes"
         ) from error

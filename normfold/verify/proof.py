@@ -2,36 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 
+from normfold.verify.case import CHAOTIC, FORCED, Case, part_feed, random_values
 from normfold.verify.compare import is_floating
-from normfold.verify.evidence import FORCED, Chunk, SiteCheck, Tally, chunks, in_order
+from normfold.verify.evidence import Chunk, SiteCheck, expected_bytes, in_order, plan_chunks, types_of
 from normfold.verify.feeds import Feed, Feeder
-from normfold.verify.held import Held, hold, part, producers
+from normfold.verify.held import Held, Part, hold, part, producers
 from normfold.verify.inputs import load_inputs, parse_spec
-from normfold.verify.result import ProofOptions, Site, Verdict, Verification
-from normfold.verify.run import CannotRun, Level, Runner, Trouble, Value, unsafe_reason, unseeded
+from normfold.verify.result import Comparison, ProofOptions, Site, Verdict, Verification
+from normfold.verify.retype import can_retype, coarsest, retyped
+from normfold.verify.run import CannotRun, Runner, Trouble, Value, unsafe_reason
 from normfold.verify.whole import check_whole
 
 Model = onnx.ModelProto | bytes | str | Path
 
-
-@dataclass
-class _Proof:
-    """What accumulates while a proof runs."""
-
-    original: Held
-    candidate: Held
-    options: ProofOptions
-    tally: Tally
-    notes: list[str] = field(default_factory=list)
-    feeds: list[Feed] = field(default_factory=list)
-    references: list[dict[str, Value]] = field(default_factory=list)
+SLOW_SECONDS = 10.0
+"""A model whose first run takes longer gets two feeds."""
 
 
 class _Undecided(Exception):
@@ -40,26 +33,24 @@ class _Undecided(Exception):
 
 def prove(original: Model, candidate: Model, sites: Sequence[Site], options: ProofOptions) -> Verification:
     """See ``normfold.verify.prove``."""
-    a, b = hold(original), hold(candidate)
-    proof = _Proof(a, b, options, Tally(_owners(sites)))
+    case = _case(hold(original, options.folder), hold(candidate, options.folder), sites, options)
+    different = _interface_difference(case.original, case.candidate)
+    if different:
+        return Verification(Verdict.DIFFERENT, notes=(different,), seed=options.seed)
+    unsafe = unsafe_reason(case.original.skeleton) or unsafe_reason(case.candidate.skeleton)
+    if unsafe:
+        return _result(case, Verdict.INCONCLUSIVE, f"{unsafe}; export after model.eval() to verify")
     try:
-        different = _interface_difference(a, b)
-        if different:
-            return Verification(Verdict.DIFFERENT, notes=(different,), seed=options.seed)
-        _refuse_unsafe(a, b)
-        targets = _targets(proof, sites)
-        _compare_at_sites(proof, targets)
-        check_whole(a, b, proof.feeds, proof.references, options, proof.tally, proof.notes)
+        return _decide(_gathered(case, sites))
     except _Undecided as why:
-        return _result(proof, Verdict.INCONCLUSIVE, (*proof.notes, str(why)))
-    return _decide(proof)
+        return _result(case, Verdict.INCONCLUSIVE, str(why))
 
 
-def _owners(sites: Sequence[Site]) -> dict[str, tuple[str, ...]]:
+def _case(a: Held, b: Held, sites: Sequence[Site], options: ProofOptions) -> Case:
     owners: dict[str, tuple[str, ...]] = {}
     for site in sites:
         owners[site.value] = tuple(dict.fromkeys((*owners.get(site.value, ()), site.owner)))
-    return owners
+    return Case(a, b, options, coarsest(a), owners)
 
 
 def _interface_difference(a: Held, b: Held) -> str:
@@ -72,97 +63,20 @@ def _interface_difference(a: Held, b: Held) -> str:
     return ""
 
 
-def _refuse_unsafe(a: Held, b: Held) -> None:
-    for held in (a, b):
-        reason = unsafe_reason(held.skeleton)
-        if reason:
-            raise _Undecided(f"{reason}; export after model.eval() to verify")
-
-
-def _targets(proof: _Proof, sites: Sequence[Site]) -> list[str]:
-    """Sites that both models make, then the outputs, in the order of the original's graph."""
-    ours, theirs = producers(proof.original.graph), producers(proof.candidate.graph)
-    usable = [s.value for s in sites if s.value in ours and s.value in theirs]
-    lost = sorted({s.value for s in sites} - set(usable))
-    if lost:
-        more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
-        proof.notes.append(
-            f"no evidence at {', '.join(lost[:5])}{more}: the value is not made in the main graph of both models"
-        )
-    return in_order(proof.original, [*usable, *proof.original.output_names])
-
-
-def _feeds(
-    proof: _Proof, runner: Runner, small_feeds: Sequence[str], outputs: Sequence[str]
-) -> Iterator[tuple[Feed, list[Value]]]:
-    """Feeds that the original accepts, each with the values of ``outputs``."""
-    options = proof.options
-    if options.inputs:
-        for path in options.inputs:
-            given = load_inputs(path, proof.original)
-            feed = Feed(given.values, given.text, given.expected)
-            yield feed, runner.run({name: feed.values[name] for name in small_feeds}, outputs)
-        return
-    feeder = Feeder.of(proof.original, [parse_spec(text) for text in options.input_specs], options.seed)
-    working: dict[str, int] | None = None
-    trouble: CannotRun | None = None
-    for index in range(max(options.feeds, 1) if proof.original.inputs else 1):
-        fallback: tuple[Feed, list[Value]] | None = None
-        for feed, sizes in feeder.proposals(index, working):
-            try:
-                values = runner.run({name: feed.values[name] for name in small_feeds}, outputs)
-            except CannotRun as error:
-                trouble = error
-                if error.trouble in (Trouble.TIME, Trouble.KERNEL):
-                    raise
-                continue
-            working = sizes
-            if not _says_nothing(values):
-                fallback = None
-                yield feed, values
-                break
-            fallback = fallback or (feed, values)
-            if feed.text.startswith("positive"):
-                break
-        if fallback is not None:
-            yield fallback
-        if working is None and trouble is not None:
-            raise trouble
-
-
-def _says_nothing(values: Sequence[Value]) -> bool:
-    """Whether every floating number is NaN or infinite."""
-    floating = [v for v in values if isinstance(v, np.ndarray) and is_floating(v) and v.size]
-    return bool(floating) and not any(np.isfinite(v.astype(np.float32)).any() for v in floating)
-
-
-def _compare_at_sites(proof: _Proof, targets: Sequence[str]) -> None:
-    plan = chunks(targets, {}, proof.options.piece_bytes)
-    known: list[dict[str, Value]] = []
-    for number, chunk in enumerate(plan):
-        try:
-            _compare_chunk(proof, chunk, known, first=number == 0)
-        except CannotRun as error:
-            raise _Undecided(_advice(error)) from error
-    outputs = set(proof.original.output_names)
-    proof.references += [{name: value for name, value in values.items() if name in outputs} for values in known]
-
-
-def _compare_chunk(proof: _Proof, chunk: Chunk, known: list[dict[str, Value]], first: bool) -> None:
-    options = proof.options
-    small = part(proof.original, chunk.targets, {})
-    check = SiteCheck(proof.original, proof.candidate, chunk, options, proof.tally)
-    fetch = list(small.fetch.values())
+def _gathered(case: Case, sites: Sequence[Site]) -> Case:
+    """All evidence; in float32 when the runtime cannot compute in the model's own type."""
     try:
-        with Runner(small.held, Level.DISABLE_ALL, options.threads, options.seconds) as runner:
-            for feed, values in _feeds(proof, runner, small.feeds, fetch):
-                named = dict(zip(small.fetch, values, strict=True))
-                proof.feeds.append(feed)
-                check.compare(feed, named)
-                outputs = set(proof.original.output_names)
-                known.append({name: value for name, value in named.items() if name in outputs})
-    finally:
-        check.close()
+        _gather(case, sites)
+    except CannotRun as error:
+        if case.feeds or error.trouble is Trouble.TIME or not can_retype(case.original):
+            raise _Undecided(_advice(error)) from error
+        case.original, case.candidate = retyped(case.original), retyped(case.candidate)
+        case.note(f"both models were compared in float32, because in their own type: {error}")
+        try:
+            _gather(case, sites)
+        except CannotRun as again:
+            raise _Undecided(_advice(again)) from again
+    return case
 
 
 def _advice(error: CannotRun) -> str:
@@ -171,39 +85,195 @@ def _advice(error: CannotRun) -> str:
         Trouble.LOAD: "check that the model loads in ONNX Runtime, custom operators and external data included",
         Trouble.RUN: "pass --inputs with data that the model accepts, or --input NAME=SHAPE",
         Trouble.TIME: "pass smaller inputs with --input NAME=SHAPE",
-        Trouble.UNSAFE: "export after model.eval()",
     }
     return f"the original cannot serve as reference: {error}; {todo[error.trouble]}"
 
 
-def _decide(proof: _Proof) -> Verification:
-    comparisons = list(proof.tally.worst.values())
-    random = unseeded(proof.original.skeleton)
-    if all(c.passed for c in comparisons):
-        silent = [c for c in comparisons if c.elements and not c.comparable]
-        if silent and len(silent) == len([c for c in comparisons if c.elements]):
+def _gather(case: Case, sites: Sequence[Site]) -> None:
+    targets = _targets(case, sites)
+    whole = part(case.original, targets, {})
+    runner = case.open(whole.held)
+    try:
+        sizes = expected_bytes(runner, whole, {})
+        chunks = plan_chunks(case, targets, sizes)
+        if len(chunks) > 1:
+            runner.close()
+            case.note(f"the values at the sites were compared in {len(chunks)} parts to bound the memory")
+            whole = part(case.original, chunks[0].targets, {})
+            runner = case.open(whole.held)
+        kept = _first_chunk(case, chunks[0], whole, runner)
+    finally:
+        runner.close()
+    for chunk in chunks[1:]:
+        kept = _next_chunk(case, chunk, kept)
+    check_whole(case)
+
+
+def _targets(case: Case, sites: Sequence[Site]) -> list[str]:
+    """Sites that both models make, then the outputs, in the order of the original's graph."""
+    ours, theirs = producers(case.original.graph), producers(case.candidate.graph)
+    usable = [s.value for s in sites if s.value in ours and s.value in theirs]
+    lost = sorted({s.value for s in sites} - set(usable))
+    if lost:
+        more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+        why = "the value is not made in the main graph of both models"
+        case.note(f"no evidence at {', '.join(lost[:5])}{more}: {why}")
+    return in_order(case.original, [*usable, *case.original.output_names])
+
+
+def _first_chunk(case: Case, chunk: Chunk, small: Part, runner: Runner) -> list[dict[str, Value]]:
+    """Compare the first chunk, and settle on the feeds: those that the original accepts."""
+    check = SiteCheck(case, chunk)
+    kept = []
+    try:
+        for feed, values in _accepted_feeds(case, runner, small):
+            case.feeds.append(feed)
+            kept.append(_compared(case, check, chunk, feed, {}, values, len(case.feeds) - 1))
+    finally:
+        check.close()
+    return kept
+
+
+def _next_chunk(case: Case, chunk: Chunk, kept: Sequence[dict[str, Value]]) -> list[dict[str, Value]]:
+    check = SiteCheck(case, chunk)
+    small: Part | None = None
+    runner: Runner | None = None
+    result = []
+    try:
+        for number, (feed, earlier) in enumerate(zip(case.feeds, kept, strict=True)):
+            if small is None or runner is None:
+                small = part(case.original, chunk.targets, types_of(earlier))
+                runner = case.open(small.held)
+            given = part_feed(small, feed, earlier)
+            values = dict(zip(small.fetch, runner.run(given, list(small.fetch.values())), strict=True))
+            result.append(_compared(case, check, chunk, feed, earlier, values, number))
+    finally:
+        check.close()
+        if runner is not None:
+            runner.close()
+    return result
+
+
+def _compared(
+    case: Case,
+    check: SiteCheck,
+    chunk: Chunk,
+    feed: Feed,
+    earlier: dict[str, Value],
+    values: dict[str, Value],
+    number: int,
+) -> dict[str, Value]:
+    """Compare one feed, remember the outputs, and give the values that later chunks need."""
+    known = earlier | values
+    check.compare(feed, known)
+    if number == len(case.references):
+        case.references.append({})
+    outputs = set(case.original.output_names)
+    case.references[number].update({name: value for name, value in values.items() if name in outputs})
+    return {name: value for name, value in known.items() if name in chunk.needed_later}
+
+
+def _accepted_feeds(case: Case, runner: Runner, small: Part) -> Iterator[tuple[Feed, dict[str, Value]]]:
+    """Feeds that the original accepts, each with its values of the part's targets."""
+    fetch = list(small.fetch.values())
+
+    def run(feed: Feed) -> dict[str, Value]:
+        return dict(zip(small.fetch, runner.run(part_feed(small, feed, {}), fetch), strict=True))
+
+    if case.options.inputs:
+        for path in case.options.inputs:
+            given = load_inputs(path, case.original)
+            feed = Feed(given.values, given.text)
+            yield feed, run(feed)
+        return
+    specs = [parse_spec(text) for text in case.options.input_specs]
+    feeder = Feeder.of(case.original, specs, case.options.seed)
+    working: dict[str, int] | None = None
+    count = max(case.options.feeds, 1) if case.original.inputs else 1
+    for index in range(count):
+        start = time.monotonic()
+        found = _first_that_runs(feeder, index, working, run)
+        if found is None:
+            continue
+        feed, values, working = found
+        yield feed, values
+        if index == 1 and time.monotonic() - start > SLOW_SECONDS:
+            case.note("two feeds only, because one run takes long")
+            return
+
+
+def _first_that_runs(
+    feeder: Feeder, index: int, working: dict[str, int] | None, run: Callable[[Feed], dict[str, Value]]
+) -> tuple[Feed, dict[str, Value], dict[str, int]] | None:
+    """The first proposal that runs and says something; else the first that runs; CannotRun when none ever did."""
+    fallback: tuple[Feed, dict[str, Value], dict[str, int]] | None = None
+    trouble: CannotRun | None = None
+    for feed, sizes in feeder.proposals(index, working):
+        try:
+            values = run(feed)
+        except CannotRun as error:
+            if error.trouble is not Trouble.RUN:
+                raise
+            trouble = error
+            continue
+        if not _says_nothing(list(values.values())):
+            return feed, values, sizes
+        fallback = fallback or (feed, values, sizes)
+        if feed.text.startswith("positive"):
+            break
+    if fallback is None and working is None:
+        raise trouble or CannotRun(Trouble.RUN, "no legal input is known for it")
+    return fallback
+
+
+def _says_nothing(values: Sequence[Value]) -> bool:
+    """Whether every floating number is NaN or infinite."""
+    floating = [v for v in values if isinstance(v, np.ndarray) and is_floating(v) and v.size]
+    return bool(floating) and not any(np.isfinite(v.astype(np.float32)).any() for v in floating)
+
+
+def _decide(case: Case) -> Verification:
+    comparisons = list(case.worst.values())
+    failing = [c for c in comparisons if not c.passed]
+    counted = [c for c in comparisons if c.elements]
+    if not failing:
+        if counted and not any(c.comparable for c in counted):
             return _result(
-                proof, Verdict.INCONCLUSIVE, (*proof.notes, "the original only gives NaN; pass --inputs with real data")
+                case, Verdict.INCONCLUSIVE, "the original only gives NaN or infinity; pass --inputs with real data"
             )
-        return _result(proof, Verdict.EQUIVALENT, tuple(proof.notes))
+        return _result(case, Verdict.EQUIVALENT)
+    names = list(dict.fromkeys(c.value for c in failing))
+    random = random_values(case, names, part(case.original, names, {}))
     if random:
-        note = f"the result is random: {', '.join(random[:3])}; give the operators a seed to compare"
-        return _result(proof, Verdict.INCONCLUSIVE, (*proof.notes, note))
-    return _result(proof, Verdict.DIFFERENT, tuple(proof.notes))
+        why = f"{', '.join(random[:3])} is random: two runs of the original differ; give its operators a seed"
+        return _result(case, Verdict.INCONCLUSIVE, why)
+    certain = [c for c in failing if not c.chaotic or (c.witness == FORCED and c.owners)]
+    if certain:
+        return _result(case, Verdict.DIFFERENT)
+    proved = any(c.owners for c in comparisons) and all(c.passed for c in comparisons if c.witness == FORCED)
+    if proved:
+        _excuse(case, failing)
+        return _result(case, Verdict.EQUIVALENT, f"every site is right; at the outputs {CHAOTIC}")
+    return _result(case, Verdict.INCONCLUSIVE, f"{CHAOTIC}, so nothing can be told; pass --inputs with real data")
 
 
-def _result(proof: _Proof, verdict: Verdict, notes: Sequence[str]) -> Verification:
-    place = {name: i for i, name in enumerate(in_order(proof.original, [v for v, _ in proof.tally.worst]))}
-    rows = sorted(proof.tally.worst.values(), key=lambda c: place[c.value])
-    outputs = set(proof.original.output_names)
+def _excuse(case: Case, failing: Sequence[Comparison]) -> None:
+    for c in failing:
+        case.worst[c.value, c.witness] = replace(c, passed=True)
+
+
+def _result(case: Case, verdict: Verdict, note: str = "") -> Verification:
+    place = {name: i for i, name in enumerate(in_order(case.original, [value for value, _ in case.worst]))}
+    rows = sorted(case.worst.values(), key=lambda c: place[c.value])
+    outputs = set(case.original.output_names)
     sites = tuple(c for c in rows if c.witness == FORCED and (c.owners or c.value not in outputs))
     guilty = tuple(dict.fromkeys(owner for c in sites if not c.passed for owner in c.owners))
     return Verification(
         verdict,
-        outputs=tuple(c for c in rows if c.value in outputs and c not in sites),
+        outputs=tuple(c for c in rows if c not in sites),
         sites=sites,
         guilty=guilty if verdict is Verdict.DIFFERENT else (),
-        notes=tuple(notes),
-        seed=proof.options.seed,
-        feeds=tuple(feed.text for feed in proof.feeds),
+        notes=(*case.notes, *filter(None, [note])),
+        seed=case.options.seed,
+        feeds=tuple(feed.text for feed in case.feeds),
     )

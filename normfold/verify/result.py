@@ -30,7 +30,8 @@ class ProofOptions:
     decides, element by element. ``feeds`` is how many inputs are made when ``inputs`` (files of the user: .npz, .npy,
     a directory of test_data_set .pb) are not given. ``input_specs`` are ``NAME=1x3x224x224[:dtype][:low..high]``.
     ``threads`` is ONNX Runtime's number of intra-op threads. ``seconds`` bounds one run of one model; ``piece_bytes``
-    bounds the values that are held at once for comparison.
+    bounds the values that are held at once for comparison. ``folder`` is where models given as protos or bytes have
+    their external data.
     """
 
     seed: int = 0
@@ -42,6 +43,7 @@ class ProofOptions:
     threads: int = 1
     seconds: float = 300.0
     piece_bytes: int = 256 * 2**20
+    folder: str | None = None
 
     @property
     def is_explicit(self) -> bool:
@@ -82,6 +84,8 @@ class Comparison:
     feed: str = ""
     note: str = ""
     owners: tuple[str, ...] = ()
+    # The error is no larger than what the model itself makes of rounding noise, and that is too large to tell anything.
+    chaotic: bool = False
 
 
 @dataclass(frozen=True)

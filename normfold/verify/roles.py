@@ -105,7 +105,7 @@ def _read(held: Held) -> _Graph:
             readers.setdefault(name, []).append((node, index))
         if node.op_type == "Constant":
             for attribute in node.attribute:
-                if attribute.name == "value":
+                if attribute.name == "value" and attribute.t.data_type:
                     constants[node.output[0]] = numpy_helper.to_array(attribute.t)
     shapes: dict[str, tuple[int | None, ...]] = {}
     for value in (*held.graph.value_info, *held.graph.input):
@@ -223,7 +223,7 @@ def _demanded(value: onnx.ValueInfoProto, graph: _Graph) -> dict[int, int]:
     """Sizes of axes that linear operators directly behind the input demand through their weights."""
     shape = value.type.tensor_type.shape
     rank = len(shape.dim) if value.type.tensor_type.HasField("shape") else None
-    if rank is None:
+    if not rank:
         return {}
     found: dict[int, int] = {}
     seen, stack = {value.name}, [value.name]

@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import Any
 
-import numpy as np
 import onnx
 import onnxruntime as ort
 
@@ -41,7 +40,6 @@ class Trouble(Enum):
     KERNEL = "ONNX Runtime has no CPU kernel for it"
     RUN = "it fails while it runs"
     TIME = "it takes too long"
-    UNSAFE = "it would crash ONNX Runtime"
 
 
 class CannotRun(Exception):
@@ -76,7 +74,7 @@ class Runner:
             )
         except Exception as error:  # the runtime's error classes share no public base
             raise CannotRun(_load_trouble(error), _first_line(error)) from error
-        self.output_types: dict[str, str] = {value.name: value.type for value in self._session.get_outputs()}
+        self.output_shapes: dict[str, list[int | str | None]] = {v.name: v.shape for v in self._session.get_outputs()}
 
     def __enter__(self) -> Runner:
         return self
@@ -143,23 +141,3 @@ def _is_training(node: onnx.NodeProto) -> bool:
         return True
     # Only empty-named optional outputs are known to crash without the flag too.
     return len(node.output) > 1 and not all(node.output)
-
-
-RANDOM_OPERATORS = frozenset(
-    {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
-)
-
-
-def unseeded(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Nodes whose result is random at every run: a random operator without a seed."""
-    names = []
-    for node in every_node(model):
-        random = node.op_type in RANDOM_OPERATORS and not any(a.name == "seed" for a in node.attribute)
-        if random:
-            names.append(f"{node.op_type} {node.name or node.output[0]}")
-    return tuple(names)
-
-
-def elem_type_of(array: np.ndarray) -> int:
-    """The ONNX element type of a numpy array."""
-    return int(onnx.helper.np_dtype_to_tensor_dtype(array.dtype))

@@ -1,0 +1,90 @@
+"""ModelProto -> onnx_ir.Model and back, for everything a ModelProto can hold that onnx_ir cannot, or not yet.
+
+* Map types (the outputs of scikit-learn classifiers) have no counterpart; they are set aside and put back by name.
+* Before IR version 4 every initializer had to be listed among the graph inputs. The list is kept true: what a fold
+  added is added, what it removed is removed, and the inputs that a caller must feed stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from normfold.errors import SourceError
+
+_TYPES = "normfold.types"  # in Model.meta: the types of values that onnx_ir cannot express
+_DEFAULTS = "normfold.defaults"  # in Model.meta: inputs that were listed only because they are initializers
+
+
+def to_ir(proto: onnx.ModelProto, folder: Path | None = None) -> ir.Model:
+    """A fresh ir.Model; external tensors are looked for in ``folder``. SourceError when onnx_ir cannot express it."""
+    unsupported = {value.name: value.type for value in _values(proto.graph) if _has_map(value.type)}
+    if unsupported:
+        stripped = onnx.ModelProto()
+        stripped.CopyFrom(proto)
+        for value in _values(stripped.graph):
+            if value.name in unsupported:
+                value.ClearField("type")
+    else:
+        stripped = proto
+    try:
+        model = ir.from_proto(stripped)
+    except (ir.serde.SerdeError, NotImplementedError, ValueError, TypeError) as error:
+        raise SourceError(f"onnx-ir cannot express the model: {_root_cause(error)}") from error
+    if folder is not None:
+        for graph in (model.graph, *(function.graph for function in model.functions.values())):
+            ir.external_data.set_base_dir(graph, folder)
+    model.meta[_TYPES] = unsupported
+    if proto.ir_version < 4:
+        initializers = {tensor.name for tensor in proto.graph.initializer}
+        model.meta[_DEFAULTS] = {value.name for value in proto.graph.input} & initializers
+    return model
+
+
+def to_proto(model: ir.Model) -> onnx.ModelProto:
+    """The ModelProto of ``model``, with everything that ``to_ir`` had to set aside."""
+    proto = ir.to_proto(model)
+    unsupported = model.meta.get(_TYPES) or {}
+    for value in _values(proto.graph) if unsupported else ():
+        if value.name in unsupported:
+            value.type.CopyFrom(unsupported[value.name])
+    if proto.ir_version < 4:
+        _list_initializers(proto.graph, model.meta.get(_DEFAULTS) or set())
+    return proto
+
+
+def _list_initializers(graph: onnx.GraphProto, defaults: set[str]) -> None:
+    present = {tensor.name for tensor in graph.initializer}
+    kept = [value for value in graph.input if value.name in present or value.name not in defaults]
+    listed = {value.name for value in kept}
+    kept += [
+        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
+        for tensor in graph.initializer
+        if tensor.name not in listed
+    ]
+    del graph.input[:]
+    graph.input.extend(kept)
+
+
+def _values(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:
+    parts: Iterable[Iterable[onnx.ValueInfoProto]] = (graph.input, graph.output, graph.value_info)
+    for part in parts:
+        yield from part
+
+
+def _has_map(kind: onnx.TypeProto) -> bool:
+    which = kind.WhichOneof("value")
+    if which == "sequence_type":
+        return _has_map(kind.sequence_type.elem_type)
+    if which == "optional_type":
+        return _has_map(kind.optional_type.elem_type)
+    return bool(which == "map_type")
+
+
+def _root_cause(error: BaseException) -> str:
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return (str(error).splitlines() or [type(error).__name__])[0][:300]

@@ -1,0 +1,166 @@
+"""One proof while it runs: the two models, the options, and what has been found so far."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from normfold.verify.calibrate import BEYOND, floor_of, noise
+from normfold.verify.compare import Allowance, Distance, distance
+from normfold.verify.feeds import Feed
+from normfold.verify.held import Held, Part
+from normfold.verify.result import Comparison, ProofOptions
+from normfold.verify.run import CannotRun, Level, Runner, Value
+
+FORCED = "at the site"
+"""The witness that compares a value where it is made: without optimizations, cut at every site."""
+
+CHAOTIC = "the model itself turns rounding noise into errors of this size"
+
+
+@dataclass
+class Case:
+    """Both models, how to compare them, and the worst comparison of each value and witness over all feeds.
+
+    ``precision`` is the coarsest floating type in which the models compute. ``owners`` are the folds behind a site,
+    ``references`` the original's outputs for each of ``feeds``.
+    """
+
+    original: Held
+    candidate: Held
+    options: ProofOptions
+    precision: str = ""
+    owners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    feeds: list[Feed] = field(default_factory=list)
+    references: list[dict[str, Value]] = field(default_factory=list)
+    worst: dict[tuple[str, str], Comparison] = field(default_factory=dict)
+
+    def open(self, held: Held, level: Level = Level.DISABLE_ALL) -> Runner:
+        """A session with the options of this proof."""
+        return Runner(held, level, self.options.threads, self.options.seconds)
+
+    def note(self, text: str) -> None:
+        """Say something once."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def judge(
+        self,
+        value: str,
+        witness: str,
+        expected: Value,
+        obtained: Value,
+        feed: Feed,
+        units: Mapping[str, int],
+        level: np.ndarray | None = None,
+    ) -> Comparison:
+        """Compare one value of one feed. ``level`` is the model's own noise there, if it was measured."""
+        dtype = str(expected.dtype) if isinstance(expected, np.ndarray) else "float32"
+        floor = max(floor_of(dtype, units), floor_of(self.precision, units) if self.precision else 0.0)
+        allowance = Allowance(floor, 0.0, self.options.rtol, self.options.atol)
+        found = distances(expected, obtained, allowance)
+        chaotic = False
+        if level is not None and not self.options.is_explicit:
+            top = float(np.max(np.abs(expected), initial=0.0, where=np.isfinite(expected)))
+            found = distances(expected, obtained, Allowance(floor, np.minimum(level, BEYOND * top)))
+            if found.margin > 1 and not found.mismatch:
+                chaotic = distances(expected, obtained, Allowance(floor, level)).margin <= 1
+        return self._comparison(value, witness, found, feed.text, chaotic)
+
+    def _comparison(self, value: str, witness: str, found: Distance, feed: str, chaotic: bool) -> Comparison:
+        inf = float("inf")
+        return Comparison(
+            value=value,
+            witness=witness,
+            passed=not found.mismatch and found.margin <= 1,
+            dtype=found.dtype,
+            max_abs=found.max_abs,
+            relative=found.relative,
+            margin=inf if found.mismatch else found.margin,
+            ulps=found.ulps,
+            cosine=found.cosine,
+            top1=found.top1,
+            differing=found.differing,
+            elements=found.elements,
+            comparable=found.comparable,
+            at=found.at,
+            expected=found.expected,
+            obtained=found.obtained,
+            tolerance=found.relative / found.margin if 0 < found.margin < inf else 0.0,
+            would_pass="" if found.mismatch else f"atol={found.needed_atol:.3g} or rtol={found.needed_rtol:.3g}",
+            feed=feed,
+            note=found.mismatch or (CHAOTIC if chaotic else ""),
+            owners=self.owners.get(value, ()),
+            chaotic=chaotic,
+        )
+
+    def add(self, comparison: Comparison) -> None:
+        """Keep it if it is the worst of its value and witness."""
+        key = comparison.value, comparison.witness
+        known = self.worst.get(key)
+        if known is None or _badness(comparison) > _badness(known):
+            self.worst[key] = comparison
+
+    def fail(self, value: str, witness: str, why: str, feed: str) -> None:
+        """Record a value that the candidate did not even compute."""
+        inf = float("inf")
+        owners = self.owners.get(value, ())
+        self.add(Comparison(value, witness, False, relative=inf, margin=inf, feed=feed, note=why, owners=owners))
+
+    def noise_of(self, part: Part, feed: Mapping[str, Value], expected: Mapping[str, Value]) -> dict[str, np.ndarray]:
+        """The original's own rounding noise in the values of a part of it; empty when the user's tolerance decides."""
+        if self.options.is_explicit:
+            return {}
+        return noise(part, feed, expected, self.options.threads, self.options.seconds)
+
+
+def _badness(comparison: Comparison) -> tuple[bool, bool, float]:
+    return not comparison.passed, not comparison.chaotic, comparison.margin
+
+
+def distances(expected: Value, obtained: Value, allowance: Allowance) -> Distance:
+    """``distance`` for any runtime value: sequences and maps item by item; None is an empty optional."""
+    if isinstance(expected, list) and isinstance(obtained, list) and len(expected) == len(obtained):
+        items = [distances(a, b, allowance) for a, b in zip(expected, obtained, strict=True)]
+        return max(items, key=lambda d: (bool(d.mismatch), d.margin), default=Distance("sequence"))
+    if isinstance(expected, dict) and isinstance(obtained, dict) and expected.keys() == obtained.keys():
+        keys = list(expected)
+        return distances([expected[k] for k in keys], [obtained[k] for k in keys], allowance)
+    if expected is None and obtained is None:
+        return Distance("optional")
+    if _is_array(expected) and _is_array(obtained):
+        return distance(expected, obtained, allowance)
+    kind = type(expected).__name__
+    return Distance(kind, mismatch=f"expected a value of kind {kind}, got {type(obtained).__name__}")
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, (np.ndarray, np.generic, float, int, str, bytes))
+
+
+def run_part(runner: Runner, part: Part, feed: Feed, forced: Mapping[str, Value]) -> dict[str, Value]:
+    """The values of a part's targets, by name."""
+    given = part_feed(part, feed, forced)
+    return dict(zip(part.fetch, runner.run(given, list(part.fetch.values())), strict=True))
+
+
+def part_feed(part: Part, feed: Feed, forced: Mapping[str, Value]) -> dict[str, Value]:
+    """What a part must be fed with: graph inputs of the feed, and values of earlier parts."""
+    return {name: feed.values[name] for name in part.feeds} | {name: forced[name] for name in part.forced}
+
+
+def random_values(case: Case, names: Sequence[str], part: Part) -> list[str]:
+    """Values of the original that two fresh sessions do not agree on, for the first feed."""
+    runs = []
+    for _ in range(2):
+        try:
+            with case.open(part.held) as runner:
+                runs.append(run_part(runner, part, case.feeds[0], {}))
+        except CannotRun:
+            return []
+    strict = Allowance(1e-6)
+    return [name for name in names if distances(runs[0][name], runs[1][name], strict).margin > 1]
