@@ -119,7 +119,7 @@ class Editor:
     def constant(self, array: Array, dtype: ir.DataType, hint: str) -> ir.Value:
         """A new constant: rounded once to ``dtype``, its float64 value remembered."""
         name = self.names.new(hint)
-        rounded = np.ascontiguousarray(array).astype(dtype.numpy())
+        rounded = np.asarray(array).astype(dtype.numpy(), order="C")  # a scalar stays one
         tensor = ir.Tensor(rounded, dtype=dtype, name=name)
         graph = self.reader.graph
         if isinstance(graph, ir.Graph):
@@ -209,20 +209,41 @@ class Editor:
         name, old.name = old.name, self.names.new(f"{old.name}_folded")
         new.name = name
 
-    def bypass(self, nodes: Sequence[ir.Node], entry: ir.Value, site: ir.Value, *, entry_takes_name: bool) -> None:
-        """Remove ``nodes``, which lead from ``entry`` to ``site``: the readers of ``site`` read ``entry``."""
+    def bypass(
+        self, nodes: Sequence[ir.Node], entry: ir.Value, site: ir.Value, *, entry_takes_name: bool, rule: str
+    ) -> None:
+        """Remove ``nodes``, which lead from ``entry`` to ``site``: the readers of ``site`` read ``entry``.
+
+        An output of the graph keeps its name: ``entry`` takes it, or, where it has to keep its own, an Identity does.
+        """
+        is_output = site.is_graph_output()
+        if is_output and not self._may_take_an_output(entry):
+            self._identity_for(nodes, entry, site, rule)
+            self.remove(nodes)
+            return
         for node, index in list(site.uses()):
             node.replace_input_with(index, entry)
         outputs = self.reader.graph.outputs
-        is_output = any(output is site for output in outputs)
         for index, output in enumerate(outputs):
             if output is site:
                 outputs[index] = entry
         if is_output or entry_takes_name:
             name, site.name = site.name, self.names.new(f"{site.name}_gone")
             entry.name = name
-            entry.shape = entry.shape if entry.shape is not None else site.shape
+        entry.shape = entry.shape if entry.shape is not None else site.shape
         self.remove(nodes)
+
+    def _may_take_an_output(self, value: ir.Value) -> bool:
+        """A value made in this graph that is not yet an output of it."""
+        producer = value.producer()
+        return producer is not None and producer.graph is self.reader.graph and not value.is_graph_output()
+
+    def _identity_for(self, nodes: Sequence[ir.Node], entry: ir.Value, site: ir.Value, rule: str) -> None:
+        """An Identity that makes the output ``site`` of an ``entry`` that cannot have its name."""
+        node = ir.node("Identity", [entry], name=self.names.new(f"{name_of(nodes[-1])}_identity"))
+        self.insert_before(nodes[-1], [node])
+        stamp(node, rule, ", ".join(name_of(each) for each in nodes))
+        self.take_over(site, node.outputs[0])
 
     def remove(self, nodes: Sequence[ir.Node]) -> None:
         """Take dead nodes out of the graph, last first."""

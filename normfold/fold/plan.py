@@ -63,7 +63,8 @@ class Plan:
         if self.direction != "forward":
             return (self.run.site.name or "",)
         absorbers = (rewrite.node.outputs[0] for rewrite in self.rewrites)
-        return tuple(value.name or "" for value in (*absorbers, *(run.site for run, _ in self.merged)))
+        sites = (*absorbers, *(run.site for run, _ in self.merged))
+        return tuple(value.name or "" for value in sites if value not in self.changed)
 
 
 @dataclass
@@ -75,6 +76,7 @@ class _State:
     waiting: dict[ir.Node, float] = field(default_factory=dict)
     rewrites: tuple[Rewrite, ...] = ()
     merged: tuple[tuple[Run, Affine], ...] = ()
+    moved: tuple[ir.Value, ...] = ()  # outputs of absorbers whose shift went into the affine behind them
 
     def copy(self) -> _State:
         claimed = {value: dict(uses) for value, uses in self.claimed.items()}
@@ -98,8 +100,6 @@ class _Search:
     def merge(self, run: Run, affine: Affine) -> tuple[Run, Affine]:
         """Another run becomes ``affine``, as long as that takes no more operators than it has."""
         require_run_fits(self.reader, run, affine)
-        if affine.is_identity and run.site.is_graph_output():
-            raise Refusal(Reason.GRAPH_OUTPUT, name_of(run.nodes[-1]), run.site.name or "")
         operators = operators_for(self.reader, run, affine)
         if len(operators) > len(run.nodes):
             raise Refusal(Reason.COSTS_MORE, name_of(run.nodes[-1]), detail="one operator would become two")
@@ -211,6 +211,8 @@ class _Backward(_Search):
             if claimed:
                 raise
             return False
+        if not claimed:  # what it passes on would come on top of what it asked of its other inputs
+            return seen.rewrite is None and not seen.labels
         same = seen.rewrite is None and set(seen.labels) == set(wanted)
         same = same and all(seen.labels[i].same_as(wanted[i]) for i in wanted)
         if claimed and not same:
@@ -272,7 +274,8 @@ def plan_forward(reader: GraphReader, sources: Sources, run: Run, affine: Affine
     state = _State()
     search.owe(state, run.nodes[-1], run.site, affine)
     search.advance(state)
-    changed = tuple(value for value in state.labels if value is not run.site)
+    stays = () if residue.is_identity else (run.site,)
+    changed = (*stays, *(value for value in state.labels if value is not run.site), *state.moved)
     return Plan(run, "forward", residue, state.rewrites, state.merged, changed)
 
 
@@ -323,6 +326,7 @@ class _Forward(_Search):
             return (rewrite,)
         shift = Affine.of(1.0, rewrite.shift_after, rewrite.shift_after.ndim)
         state.merged += (self.merge(run, shift.then(run.affine)),)
+        state.moved += (rewrite.node.outputs[0],)
         return (replace(rewrite, shift_after=None),)
 
     def runs_behind(self, value: ir.Value) -> Iterator[Run]:

@@ -174,31 +174,38 @@ class _GraphFold:
         run, into, sites = plan.run, plan.into, plan.sites
         rule = BATCHNORM if run.has_batchnorm else AFFINE if into else MERGE
         source_name = name_of(run.nodes[-1])
-        stands_for: dict[ir.Value, ir.Value | None] = {}
+        stands_for: dict[ir.Value, ir.Value] = {}
         for rewrite in plan.rewrites:
             first = rewrite.node.outputs[0]
             stands_for[first] = self.editor.rewrite(rewrite, rule, source_name)
-        for other, affine in plan.merged:
-            site = other.site
-            stands_for[site] = self._rewrite_run(other, affine, MERGE, (), (site.name or "",), MERGE)
-        entry = run.sources[0].entry
+        nameless = {stands_for.get(value, value) for value in plan.changed}
         for value in plan.changed:
-            current = stands_for.get(value, value)
-            if current is not None and (current is not entry or not plan.residue.is_identity):
-                self.editor.rename(current)
-        self._rewrite_run(run, plan.residue, rule, into, sites, plan.direction)
+            self.editor.rename(stands_for.get(value, value))
+        for other, affine in plan.merged:
+            own = () if other.site in nameless else (other.site.name or "",)
+            self._rewrite_run(other, affine, MERGE, (), own, MERGE, nameless)
+        self._rewrite_run(run, plan.residue, rule, into, sites, plan.direction, nameless)
 
     def _rewrite_run(
-        self, run: Run, affine: Affine, rule: str, into: tuple[str, ...], sites: tuple[str, ...], direction: str
-    ) -> ir.Value | None:
+        self,
+        run: Run,
+        affine: Affine,
+        rule: str,
+        into: tuple[str, ...],
+        sites: tuple[str, ...],
+        direction: str,
+        nameless: set[ir.Value],
+    ) -> None:
         """Replace a run, and say what became of each finding in it: as many survive as operators are written.
 
-        Returns the new value that stands where the run's site stood; None where that is the run's entry itself.
+        Where the run goes, its entry has the content that the site had: a nameless entry takes the name over.
         """
-        entry = run.entry
         known = [node for node in run.nodes if node in self.findings]
         if affine.is_identity:
-            self.editor.bypass(run.nodes, entry, run.site, entry_takes_name=direction == "backward")
+            entry, site = run.entry, run.site
+            takes_name = entry in nameless and site not in nameless
+            self.editor.bypass(run.nodes, entry, site, entry_takes_name=takes_name, rule=rule)
+            nameless -= {entry} if takes_name else set()
             written: Sequence[ir.Node] = ()
         else:
             written = rewrite_run(self.editor, run, affine, rule)
@@ -214,7 +221,6 @@ class _GraphFold:
             if node not in survivors:
                 own = rule_of(finding.operator) if rule != MERGE else MERGE
                 self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, own, direction, into, sites)
-        return written[-1].outputs[0] if written else None
 
 
 # -- the decision ------------------------------------------------------------------------------------------------

@@ -87,8 +87,17 @@ def matmul_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Aff
     weight = weight_of(reader, node, side)
     changed: dict[int, Array] = {}
     if not affine.has_no_scale:
-        changed[side] = weight * _scale_on_weight(node, affine.scale, weight, side)
+        scale = affine.scale
+        if weight.ndim > 1 and len(reader.require_shape(_variable(node, side), node)) == 1:
+            scale = np.expand_dims(scale, -1 if side == 0 else -2)  # a vector's own axis is not in the result
+        changed[side] = weight * _scale_on_weight(node, scale, weight, side)
     return _matmul(reader, node, side, changed, affine.shift)
+
+
+def _variable(node: ir.Node, side: int) -> ir.Value:
+    value = node.inputs[1 - side]
+    assert value is not None, "MatMul has two inputs"
+    return value
 
 
 def _scale_on_weight(node: ir.Node, scale: Array, weight: Array, side: int) -> Array:
@@ -146,11 +155,13 @@ def matmul_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affi
     matrix = weight if weight.ndim > 1 else (weight[:, None] if side == 1 else weight[None, :])
     length = matrix.shape[-2] if side == 1 else matrix.shape[-1]
     scale, shift = affine.vectors(summed, length)
-    if side == 1:
-        scaled, moved = matrix * scale[:, None], shift @ matrix if affine.rank == 1 else (shift @ matrix)[..., None, :]
-    else:
-        scaled, moved = matrix * scale[None, :], (matrix @ shift) if affine.rank == 1 else (matrix @ shift)[..., None]
-    moved = moved[..., 0] if weight.ndim == 1 and side == 1 else moved[..., 0, :] if weight.ndim == 1 else moved
+    scaled = matrix * (scale[:, None] if side == 1 else scale[None, :])
+    # As a product of matrices, in which the vector that is spread over the variable's own axis has size 1; what is a
+    # vector in the model loses its axis again.
+    moved = shift[None, :] @ matrix if side == 1 else matrix @ shift[:, None]
+    own, other = (-2, -1) if side == 1 else (-1, -2)
+    gone = [axis for axis, goes in ((own, affine.rank == 1), (other, weight.ndim == 1)) if goes]
+    moved = np.squeeze(moved, tuple(gone))
     changed = {} if affine.has_no_scale else {side: scaled.reshape(weight.shape)}
     rank = len(reader.require_shape(node.outputs[0], node))
     return _matmul(

@@ -15,45 +15,46 @@ from normfold.graph import GraphReader, attribute
 from normfold.reason import Reason
 
 
-def norm_backward(axis_of: Callable[[ir.Node, int], int], *, scale_at: int = 1, shift_at: int | None = 2) -> Absorber:
-    """s*(gamma*n(x) + beta) + t = (s*gamma)*n(x) + (s*beta + t); gamma and beta span the axes from ``axis_of`` on."""
+def norm_backward(span_of: Callable[[ir.Node, int], range], *, scale_at: int = 1, shift_at: int | None = 2) -> Absorber:
+    """s*(gamma*n(x) + beta) + t = (s*gamma)*n(x) + (s*beta + t); gamma and beta broadcast to the axes ``span_of``."""
 
     def absorb(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
         affine = only(node, labels)
         gamma = weight_of(reader, node, scale_at)
         beta = None if shift_at is None else bias_of(reader, node, shift_at)
         require(shift_at is not None or affine.has_no_shift, Reason.SHIFT_STOPS, node, "it has no beta")
-        first = axis_of(node, affine.rank)
-        span = range(first, first + gamma.ndim)
-        require(
-            affine.is_constant_on(a for a in range(affine.rank) if a not in span),
-            Reason.AXIS_STOPS,
-            node,
-            "it varies outside gamma's axes",
-        )
+        span = span_of(node, affine.rank)
+        others = (axis for axis in range(affine.rank) if axis not in span)
+        require(affine.is_constant_on(others), Reason.AXIS_STOPS, node, "it varies outside gamma's axes")
         scale, shift = (array.reshape([array.shape[a] for a in span]) for array in (affine.scale, affine.shift))
-        changed: dict[int, Array] = (
-            {} if affine.has_no_scale else {scale_at: np.broadcast_to(gamma * scale, gamma.shape)}
-        )
-        wanted = np.broadcast_to(scale * (0.0 if beta is None else beta) + shift, gamma.shape)
-        before = np.zeros_like(wanted) if beta is None else beta
-        if shift_at is not None and not np.array_equal(before, wanted):
-            changed[shift_at] = wanted
+        before = np.zeros(()) if beta is None else beta
+        wanted = scale * before + shift
+        changed: dict[int, Array] = {} if affine.has_no_scale else {scale_at: _lean(gamma * scale, gamma)}
+        if shift_at is not None and not np.array_equal(np.broadcast_to(before, wanted.shape), wanted):
+            changed[shift_at] = _lean(wanted, gamma if beta is None else beta)
         return Rewrite(node, inputs=fitted(reader, node, scale_at, changed, ()))
 
     return absorb
 
 
-def _from_axis_attribute(node: ir.Node, rank: int) -> int:
-    return int(attribute(node, "axis", -1)) % rank
+def _lean(array: Array, like: Array) -> Array:
+    """At least of the shape of ``like``, and of no higher rank where leading axes of size 1 can go."""
+    array = np.broadcast_to(array, np.broadcast_shapes(array.shape, like.shape))
+    while array.ndim > like.ndim and array.shape[0] == 1:
+        array = array[0]
+    return array
 
 
-def _channel_axis(node: ir.Node, rank: int) -> int:
-    return 1
+def _last_axes(node: ir.Node, rank: int) -> range:
+    return range(int(attribute(node, "axis", -1)) % rank, rank)
 
 
-layer_norm_backward = norm_backward(_from_axis_attribute)
-rms_norm_backward = norm_backward(_from_axis_attribute, shift_at=None)
+def _channel_axis(node: ir.Node, rank: int) -> range:
+    return range(1, 2)
+
+
+layer_norm_backward = norm_backward(_last_axes)
+rms_norm_backward = norm_backward(_last_axes, shift_at=None)
 instance_norm_backward = norm_backward(_channel_axis)
 
 
@@ -67,7 +68,7 @@ def group_norm_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int,
 def layer_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
     """LayerNormalization(s*x + t) = LayerNormalization(x) with eps/s^2, for s and t uniform on the normalized axes."""
     affine = only(node, labels)
-    axes = range(_from_axis_attribute(node, affine.rank), affine.rank)
+    axes = _last_axes(node, affine.rank)
     require(affine.is_constant_on(axes), Reason.AXIS_STOPS, node, "it varies on the normalized axes")
     return _with_scaled_epsilon(reader, node, affine)
 

@@ -1,0 +1,196 @@
+"""What every row of a table is held to, whichever rule it is about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import onnx
+import onnx_ir as ir
+from onnx import numpy_helper
+
+from normfold.fold.run import find_affines, fold_affines
+from normfold.fold.tidy import tidy
+from normfold.record import Outcome, Verdict
+from tests.onnx_text import assert_close, feeds_of, parse, run_in_float64, run_in_ort, values_of, widened
+
+
+@dataclass(frozen=True)
+class Folds:
+    """``text`` folds to the operators ``left``, in order; ``direction`` is that of every fold; ``kept`` what stays."""
+
+    text: str
+    left: str
+    direction: str = "backward"
+    kept: str = ""
+    opset: int = 17
+    ir_version: int = 8
+    domains: str = ""
+
+
+@dataclass(frozen=True)
+class Refuses:
+    """``text`` stays as it is; ``why`` is ``CODE blocking-node`` for each way that was tried, of its last affine."""
+
+    text: str
+    why: str
+    site: str = ""
+    opset: int = 17
+    ir_version: int = 8
+    domains: str = ""
+
+
+def model_of(row: Folds | Refuses) -> onnx.ModelProto:
+    return parse(row.text, opset=row.opset, ir_version=row.ir_version, domains=row.domains)
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A folded model and what was said about each affine."""
+
+    model: onnx.ModelProto
+    verdicts: tuple[Verdict, ...]
+
+    def sites(self, outcome: Outcome) -> list[str]:
+        return [verdict.finding.site for verdict in self.verdicts if verdict.outcome is outcome]
+
+
+def fold(model: onnx.ModelProto) -> Folded:
+    """``model`` after fold and tidy, as a model of its own."""
+    inside = ir.from_proto(model)
+    verdicts = fold_affines(inside)
+    tidy(inside)
+    return Folded(ir.to_proto(inside), verdicts)
+
+
+def operators(model: onnx.ModelProto) -> str:
+    return " ".join(node.op_type for node in model.graph.node)
+
+
+# -- what must hold for every model, folded or refused -----------------------------------------------------------
+def assert_sound(model: onnx.ModelProto) -> Folded:
+    """Every promise of the engine that does not depend on what is expected of this model."""
+    before = model.SerializeToString(deterministic=True)
+    result = fold(model)
+    assert model.SerializeToString(deterministic=True) == before, "the caller's model was changed"
+    onnx.checker.check_model(result.model, full_check=True)
+    assert_ledger(model, result)
+    assert_names(model, result.model)
+    assert_provenance(model, result.model)
+    assert_same_values(model, result.model)
+    assert_same_algebra(model, result.model)
+    assert_rounded_once(model, result.model)
+    return result
+
+
+def assert_ledger(model: onnx.ModelProto, result: Folded) -> None:
+    """found = folded + kept, one verdict each; a second run folds nothing; two runs give the same bytes."""
+    found = find_affines(ir.from_proto(model))
+    assert [verdict.finding for verdict in result.verdicts] == list(found)
+    for verdict in result.verdicts:
+        assert verdict.outcome in (Outcome.FOLDED, Outcome.KEPT)
+        assert bool(verdict.obstacles) == (verdict.outcome is Outcome.KEPT), f"{verdict} says why exactly if kept"
+        assert bool(verdict.rule and verdict.direction) == (verdict.outcome is Outcome.FOLDED), verdict
+    again = fold(result.model)
+    assert not again.sites(Outcome.FOLDED), f"a second run folds {again.sites(Outcome.FOLDED)}"
+    assert bytes_of(again.model) == bytes_of(result.model), "a second run changes the model"
+    assert bytes_of(fold(model).model) == bytes_of(result.model), "two runs differ"
+
+
+def bytes_of(model: onnx.ModelProto) -> bytes:
+    return bytes(model.SerializeToString(deterministic=True))
+
+
+def assert_names(model: onnx.ModelProto, folded: onnx.ModelProto) -> None:
+    """Inputs and outputs keep names, types and shapes; no name is made twice."""
+    assert [value.name for value in folded.graph.input] == [value.name for value in model.graph.input]
+    assert [value.name for value in folded.graph.output] == [value.name for value in model.graph.output]
+    for new, old in zip(
+        (*folded.graph.input, *folded.graph.output), (*model.graph.input, *model.graph.output), strict=True
+    ):
+        assert new.type == old.type, f"{old.name} was {old.type}, is {new.type}"
+    made = [*(tensor.name for tensor in folded.graph.initializer), *values_of(folded)]
+    assert len(made) == len(set(made)), f"a name is made twice: {made}"
+    named = [node.name for node in folded.graph.node if node.name]
+    assert len(named) == len(set(named)), f"a node name is used twice: {named}"
+
+
+def assert_provenance(model: onnx.ModelProto, folded: onnx.ModelProto) -> None:
+    """A node that is new or reads other constants says by which rule and on whose behalf."""
+    before = {_identity(node) for node in model.graph.node}
+    constants = {tensor.name for tensor in model.graph.initializer}
+    for node in folded.graph.node:
+        is_new = (node.op_type, tuple(node.output)) not in {(kind, outs) for kind, outs, _ in before}
+        reads_new = any(
+            tensor.name in node.input and tensor.name not in constants for tensor in folded.graph.initializer
+        )
+        if reads_new or (is_new and not _has_renamed_output(node, values_of(model))):
+            properties = {entry.key: entry.value for entry in node.metadata_props}
+            assert properties.get("normfold.rule"), f"{node.op_type} {node.output} has no rule"
+            assert properties.get("normfold.from"), f"{node.op_type} {node.output} does not say from what"
+
+
+def _identity(node: onnx.NodeProto) -> tuple[str, tuple[str, ...], tuple[str, ...]]:
+    return node.op_type, tuple(node.output), tuple(node.input)
+
+
+def _has_renamed_output(node: onnx.NodeProto, known: Sequence[str]) -> bool:
+    """A carrier's output is renamed because its content changed, or takes over the name of the folded site."""
+    return any(name in known or name.split("_folded")[0] in known for name in node.output)
+
+
+def assert_same_values(model: onnx.ModelProto, folded: onnx.ModelProto) -> None:
+    """Outputs, and every value that kept its name, have the same content in ONNX Runtime."""
+    outputs = [value.name for value in model.graph.output]
+    shared = [name for name in values_of(model) if name in set(values_of(folded)) and name not in outputs]
+    for size in (1, 3):
+        feeds = feeds_of(model, symbolic=size)
+        assert_close(
+            run_in_ort(folded, feeds, outputs + shared),
+            run_in_ort(model, feeds, outputs + shared),
+            note=f"in ONNX Runtime, symbolic size {size}",
+        )
+
+
+def assert_same_algebra(model: onnx.ModelProto, folded: onnx.ModelProto) -> None:
+    """The widened model, folded, equals the widened model in float64."""
+    wide = widened(model)
+    feeds = feeds_of(model)
+    assert_close(run_in_float64(fold(wide).model, feeds), run_in_float64(wide, feeds), note="in float64")
+
+
+def assert_rounded_once(model: onnx.ModelProto, folded: onnx.ModelProto) -> None:
+    """Every constant equals, bit for bit, the one of the folded widened model cast once."""
+    wide = fold(widened(model)).model
+    if operators(wide) != operators(folded):
+        kinds = {tensor.data_type for tensor in model.graph.initializer}
+        assert onnx.TensorProto.FLOAT16 in kinds, f"{operators(wide)} in float64, {operators(folded)} as it is"
+        return
+    exact = {tensor.name: numpy_helper.to_array(tensor) for tensor in wide.graph.initializer}
+    for tensor in folded.graph.initializer:
+        rounded = numpy_helper.to_array(tensor)
+        assert tensor.name in exact, f"{tensor.name} is not in the widened model: {sorted(exact)}"
+        once = exact[tensor.name].astype(rounded.dtype)
+        assert once.tobytes() == rounded.tobytes(), f"{tensor.name} was not rounded once"
+
+
+# -- the two kinds of rows ---------------------------------------------------------------------------------------
+def assert_folds(row: Folds) -> None:
+    result = assert_sound(model_of(row))
+    assert operators(result.model) == row.left
+    directions = {verdict.direction for verdict in result.verdicts if verdict.outcome is Outcome.FOLDED}
+    assert directions == set(row.direction.split())
+    assert " ".join(result.sites(Outcome.KEPT)) == row.kept
+
+
+def assert_refuses(row: Refuses) -> None:
+    model = model_of(row)
+    result = assert_sound(model)
+    assert not result.sites(Outcome.FOLDED)
+    assert operators(result.model) == operators(model)
+    assert {t.name: t.SerializeToString() for t in result.model.graph.initializer} == {
+        t.name: t.SerializeToString() for t in model.graph.initializer
+    }
+    verdict = next(v for v in result.verdicts if v.finding.site == (row.site or result.verdicts[-1].finding.site))
+    said = ", ".join(f"{obstacle.reason.code} {obstacle.node}" for obstacle in verdict.obstacles)
+    assert said == row.why, [str(obstacle) for obstacle in verdict.obstacles]

@@ -1,0 +1,198 @@
+"""Models written in ONNX text, run in float64 or in ONNX Runtime without its own optimizations, and compared.
+
+``parse`` gives random values to every declared tensor that no node makes, so a table row is only text::
+
+    (float[N,4,9,9] x) => (float[N,8,7,7] y) <float[8,4,3,3] w, float[8] var> { y = Conv(x, w) }
+
+A name that starts with ``var`` or ``pos`` gets positive values; ``= {1, 2}`` in the text gives values of one's own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnx.reference
+import onnxruntime as ort
+from onnx import numpy_helper
+from onnx.reference.op_run import OpRun
+
+Tensors = dict[str, npt.NDArray[Any]]
+WIDENED = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
+TOLERANCE = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 4e-6, np.dtype(np.float16): 8e-3}
+
+
+# -- making ------------------------------------------------------------------------------------------------------
+def parse(text: str, *, opset: int = 17, ir_version: int = 8, seed: int = 0, domains: str = "") -> onnx.ModelProto:
+    """The checked model of a graph in ONNX text, with shapes inferred and random weights where none are given."""
+    imports = f'"":{opset}' + (f", {domains}" if domains else "")
+    header = f"<ir_version: {ir_version}, opset_import: [{imports}]> g "
+    model = onnx.parser.parse_model(header + text)
+    fill(model.graph, np.random.default_rng(seed))
+    onnx.checker.check_model(model)
+    return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)
+
+
+def fill(graph: onnx.GraphProto, rng: np.random.Generator) -> None:
+    """Make an initializer of every declared value that no node makes."""
+    made = {name for node in graph.node for name in node.output}
+    declared = [value for value in graph.value_info if value.name not in made]
+    for value in declared:
+        kind = value.type.tensor_type
+        shape = [dim.dim_value for dim in kind.shape.dim]
+        array = some_values(rng, shape, positive=value.name.startswith(("var", "pos")))
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+        graph.initializer.append(numpy_helper.from_array(np.asarray(array.astype(dtype)), value.name))
+        graph.value_info.remove(value)
+
+
+def some_values(rng: np.random.Generator, shape: Iterable[int], *, positive: bool = False) -> npt.NDArray[np.float64]:
+    """Values of both signs, none near zero, so that a lost sign or factor always shows."""
+    size = tuple(shape)
+    return np.asarray(rng.uniform(0.4, 1.6, size) * (1.0 if positive else rng.choice((-1.0, 1.0), size)))
+
+
+def feeds_of(model: onnx.ModelProto, *, seed: int = 1, symbolic: int = 3) -> Tensors:
+    """Random feeds for the inputs that are no initializers; every symbolic dimension is ``symbolic``."""
+    rng = np.random.default_rng(seed)
+    fixed = {tensor.name for tensor in model.graph.initializer}
+    feeds = {}
+    for value in model.graph.input:
+        if value.name in fixed:
+            continue
+        kind = value.type.tensor_type
+        shape = [dim.dim_value or symbolic for dim in kind.shape.dim]
+        dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
+        array = rng.integers(0, 2, shape) if np.dtype(dtype).kind in "bi" else rng.standard_normal(shape)
+        feeds[value.name] = np.asarray(array).astype(dtype)
+    return feeds
+
+
+# -- widening ----------------------------------------------------------------------------------------------------
+def widened(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model in float64: every float16 and float32 tensor, type and Cast target, subgraphs included."""
+    wide = onnx.ModelProto()
+    wide.CopyFrom(model)
+    _widen_graph(wide.graph)
+    for function in wide.functions:
+        _widen_nodes(function.node)
+    return wide
+
+
+def _widen_graph(graph: onnx.GraphProto) -> None:
+    for tensor in graph.initializer:
+        _widen_tensor(tensor)
+    for value in (*graph.input, *graph.output, *graph.value_info):
+        if value.type.tensor_type.elem_type in WIDENED:
+            value.type.tensor_type.elem_type = onnx.TensorProto.DOUBLE
+    _widen_nodes(graph.node)
+
+
+def _widen_nodes(nodes: Iterable[onnx.NodeProto]) -> None:
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.type == onnx.AttributeProto.TENSOR:
+                _widen_tensor(attribute.t)
+            elif attribute.type == onnx.AttributeProto.GRAPH:
+                _widen_graph(attribute.g)
+            elif node.op_type == "Cast" and attribute.name == "to" and attribute.i in WIDENED:
+                attribute.i = onnx.TensorProto.DOUBLE
+
+
+def _widen_tensor(tensor: onnx.TensorProto) -> None:
+    if tensor.data_type in WIDENED:
+        array = numpy_helper.to_array(tensor).astype(np.float64)
+        tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+
+
+# -- running -----------------------------------------------------------------------------------------------------
+def values_of(model: onnx.ModelProto) -> list[str]:
+    """Names of everything that the main graph's nodes make, in order."""
+    return [name for node in model.graph.node for name in node.output if name]
+
+
+def run_in_ort(model: onnx.ModelProto, feeds: Tensors, names: Iterable[str]) -> Tensors:
+    """The named values, computed by ONNX Runtime at DISABLE_ALL on one thread."""
+    shown = onnx.ModelProto()
+    shown.CopyFrom(model)
+    known = {value.name for value in shown.graph.output}
+    wanted = list(names)
+    shown.graph.output.extend(onnx.ValueInfoProto(name=name) for name in wanted if name not in known)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    options.log_severity_level = 3
+    session = ort.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return dict(zip(wanted, session.run(wanted, feeds), strict=True))
+
+
+def run_in_float64(model: onnx.ModelProto, feeds: Tensors) -> Tensors:
+    """The outputs of the widened model, computed by the reference evaluator."""
+    wide = widened(model)
+    evaluator = onnx.reference.ReferenceEvaluator(wide, new_ops=list(CORRECTED))
+    names = [value.name for value in wide.graph.output]
+    widest = {
+        name: array.astype(np.float64) if array.dtype.kind == "f" else array  # what is not a float stays
+        for name, array in feeds.items()
+    }
+    return dict(zip(names, evaluator.run(None, widest), strict=True))
+
+
+class ConvTranspose(OpRun):
+    """Written anew, because the one that comes with onnx takes no groups: each input position adds its kernel."""
+
+    def _run(self, x, w, b=None, **attributes):  # type: ignore[no-untyped-def]  # the signature of OpRun
+        groups, space = attributes.get("group") or 1, x.ndim - 2
+        ones = [1] * space
+        strides, dilations = (list(attributes.get(name) or ones) for name in ("strides", "dilations"))
+        pads, more = list(attributes.get("pads") or [0, 0] * space), attributes.get("output_padding") or [0] * space
+        reach = [(k - 1) * d + 1 for k, d in zip(w.shape[2:], dilations, strict=True)]
+        full = [(n - 1) * s + r + o for n, s, r, o in zip(x.shape[2:], strides, reach, more, strict=True)]
+        result = np.zeros((x.shape[0], w.shape[1] * groups, *full), x.dtype)
+        split_x = x.reshape(x.shape[0], groups, -1, *x.shape[2:])
+        split_w = w.reshape(groups, -1, *w.shape[1:])
+        for at in np.ndindex(*w.shape[2:]):
+            tap = split_w.reshape(*split_w.shape[:3], -1)[..., np.ravel_multi_index(at, w.shape[2:])]
+            part = np.einsum("ngc...,gcm->ngm...", split_x, tap).reshape(*result.shape[:2], *x.shape[2:])
+            spots: tuple[Any, ...] = tuple(
+                slice(k * d, k * d + (n - 1) * s + 1, s)
+                for k, d, n, s in zip(at, dilations, x.shape[2:], strides, strict=True)
+            )
+            result[(slice(None), slice(None), *spots)] += part
+        cut: tuple[Any, ...] = tuple(slice(pads[i], full[i] - pads[space + i]) for i in range(space))
+        result = result[(slice(None), slice(None), *cut)]
+        shift = 0.0 if b is None else b.reshape(-1, *ones)
+        return (result + shift,)
+
+
+class Gelu(OpRun):
+    """An operator of another domain that ONNX Runtime knows too."""
+
+    op_domain = "com.microsoft"
+
+    def _run(self, x, approximate=None):  # type: ignore[no-untyped-def]  # the signature of OpRun
+        return (x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2))),)
+
+
+CORRECTED: tuple[type[OpRun], ...] = (ConvTranspose, Gelu)
+
+
+# -- comparing ---------------------------------------------------------------------------------------------------
+def assert_close(got: Mapping[str, npt.NDArray[Any]], wanted: Mapping[str, npt.NDArray[Any]], *, note: str) -> None:
+    """Equal names, shapes and values, within the rounding of the type against the largest value of each tensor."""
+    assert list(got) == list(wanted), note
+    for name, want in wanted.items():
+        have = got[name]
+        assert have.shape == want.shape, f"{note}: {name} has shape {have.shape}, expected {want.shape}"
+        assert have.dtype == want.dtype, f"{note}: {name} has type {have.dtype}, expected {want.dtype}"
+        if want.dtype.kind != "f":
+            np.testing.assert_array_equal(have, want, err_msg=f"{note}: {name}")
+            continue
+        largest = float(np.abs(want.astype(np.float64)).max(initial=1e-3))
+        worst = float(np.abs(have.astype(np.float64) - want.astype(np.float64)).max(initial=0.0))
+        limit = TOLERANCE[want.dtype] * largest
+        assert worst <= limit, f"{note}: {name} differs by {worst:.3g}, allowed are {limit:.3g}"
