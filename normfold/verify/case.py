@@ -119,7 +119,8 @@ class Case:
 
 
 def _badness(comparison: Comparison) -> tuple[bool, bool, float]:
-    return not comparison.passed, not comparison.chaotic, comparison.margin
+    failed = not comparison.passed
+    return failed and not comparison.chaotic, failed, comparison.margin
 
 
 def distances(expected: Value, obtained: Value, allowance: Allowance) -> Distance:

@@ -23,7 +23,7 @@ from normfold.verify.run import CannotRun, Runner, Value
 from normfold.verify.ties import is_a_tie
 
 # A free size that no feed has bound yet.
-_GUESS = 64
+_GUESS = 16
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ def _forced(case: Case, group: Sequence[str], earlier: Sequence[str]) -> frozens
 
 
 def expected_bytes(runner: Runner, chunk: Part, sizes: Mapping[str, int]) -> dict[str, int]:
-    """Bytes of each target as far as the runtime's shape inference tells; free sizes count as ``sizes`` or 64."""
+    """Bytes of each target as far as the runtime's shape inference tells; free sizes count as ``sizes`` or 16."""
     found = {}
     for name, made in chunk.fetch.items():
         dims = [d if isinstance(d, int) else sizes.get(str(d), _GUESS) for d in runner.output_shapes.get(made, ())]

@@ -148,6 +148,15 @@ def producers(graph: onnx.GraphProto) -> dict[str, int]:
     return {name: index for index, node in enumerate(graph.node) for name in node.output if name}
 
 
+def readers_of(graph: onnx.GraphProto) -> dict[str, list[int]]:
+    """The indices of the nodes that need each value."""
+    found: dict[str, list[int]] = {}
+    for index, node in enumerate(graph.node):
+        for name in reads(node):
+            found.setdefault(name, []).append(index)
+    return found
+
+
 def every_node(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     """Nodes of the main graph, of all subgraphs and of all functions."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from normfold.verify.case import CHAOTIC, FORCED, Case, part_feed, random_values
 from normfold.verify.compare import is_floating
 from normfold.verify.evidence import Chunk, SiteCheck, expected_bytes, in_order, plan_chunks, types_of
 from normfold.verify.feeds import Feed, Feeder
-from normfold.verify.held import Held, Part, hold, part, producers
+from normfold.verify.held import Held, Part, hold, part, producers, readers_of
 from normfold.verify.inputs import load_inputs, parse_spec
 from normfold.verify.result import Comparison, ProofOptions, Site, Verdict, Verification
 from normfold.verify.retype import can_retype, coarsest, retyped
@@ -33,7 +33,7 @@ class _Undecided(Exception):
 
 def prove(original: Model, candidate: Model, sites: Sequence[Site], options: ProofOptions) -> Verification:
     """See ``normfold.verify.prove``."""
-    case = _case(hold(original, options.folder), hold(candidate, options.folder), sites, options)
+    case = _case(hold(original, options.folder), hold(candidate, options.folder), options)
     different = _interface_difference(case.original, case.candidate)
     if different:
         return Verification(Verdict.DIFFERENT, notes=(different,), seed=options.seed)
@@ -46,11 +46,8 @@ def prove(original: Model, candidate: Model, sites: Sequence[Site], options: Pro
         return _result(case, Verdict.INCONCLUSIVE, str(why))
 
 
-def _case(a: Held, b: Held, sites: Sequence[Site], options: ProofOptions) -> Case:
-    owners: dict[str, tuple[str, ...]] = {}
-    for site in sites:
-        owners[site.value] = tuple(dict.fromkeys((*owners.get(site.value, ()), site.owner)))
-    return Case(a, b, options, coarsest(a), owners)
+def _case(a: Held, b: Held, options: ProofOptions) -> Case:
+    return Case(a, b, options, coarsest(a))
 
 
 def _interface_difference(a: Held, b: Held) -> str:
@@ -110,15 +107,42 @@ def _gather(case: Case, sites: Sequence[Site]) -> None:
 
 
 def _targets(case: Case, sites: Sequence[Site]) -> list[str]:
-    """Sites that both models make, then the outputs, in the order of the original's graph."""
+    """Values to compare, in the order of the original's graph: each site, or where it is gone the first values behind
+    it that both models make, and the outputs."""
     ours, theirs = producers(case.original.graph), producers(case.candidate.graph)
-    usable = [s.value for s in sites if s.value in ours and s.value in theirs]
-    lost = sorted({s.value for s in sites} - set(usable))
+    both = ours.keys() & theirs.keys()
+    readers = readers_of(case.original.graph)
+    owners: dict[str, list[str]] = {}
+    lost = []
+    for site in sites:
+        found = [site.value] if site.value in both else _behind(case.original, readers, site.value, both)
+        for value in found:
+            owners.setdefault(value, []).append(site.owner)
+        if not found:
+            lost.append(site.value)
     if lost:
         more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
-        why = "the value is not made in the main graph of both models"
-        case.note(f"no evidence at {', '.join(lost[:5])}{more}: {why}")
-    return in_order(case.original, [*usable, *case.original.output_names])
+        case.note(
+            f"no evidence of its own for {', '.join(sorted(lost)[:5])}{more}: not in the main graph of both models"
+        )
+    case.owners = {value: tuple(dict.fromkeys(names)) for value, names in owners.items()}
+    return in_order(case.original, [*owners, *case.original.output_names])
+
+
+def _behind(held: Held, readers: Mapping[str, list[int]], value: str, both: Collection[str]) -> list[str]:
+    """The first values downstream of ``value`` that both models make."""
+    found, seen, stack = [], {value}, [value]
+    while stack:
+        for index in readers.get(stack.pop(), ()):
+            for output in held.graph.node[index].output:
+                if not output or output in seen:
+                    continue
+                seen.add(output)
+                if output in both:
+                    found.append(output)
+                else:
+                    stack.append(output)
+    return found
 
 
 def _first_chunk(case: Case, chunk: Chunk, small: Part, runner: Runner) -> list[dict[str, Value]]:

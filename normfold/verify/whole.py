@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from normfold.verify.calibrate import AT_THE_END
 from normfold.verify.case import Case, part_feed
 from normfold.verify.feeds import Feed
@@ -53,22 +55,32 @@ def _compare(case: Case, level: Level, feed: Feed, reference: Mapping[str, Value
     for name in doubtful:
         judged = case.judge(name, level.value, reference[name], found[name], feed, AT_THE_END, levels.get(name))
         judged = is_a_tie(case, judged, reference[name], found[name], feed) or judged
-        if judged.passed or level is Level.DISABLE_ALL:
+        if judged.passed or judged.chaotic or level is Level.DISABLE_ALL:
             case.add(judged)
         else:
             failing.append(judged)
     if failing:
-        _blame(case, failing, feed, reference)
+        _blame(case, failing, feed, reference, levels)
 
 
-def _blame(case: Case, failing: Sequence[Comparison], feed: Feed, reference: Mapping[str, Value]) -> None:
+def _blame(
+    case: Case,
+    failing: Sequence[Comparison],
+    feed: Feed,
+    reference: Mapping[str, Value],
+    levels: Mapping[str, np.ndarray],
+) -> None:
     """Where the optimized original is as wrong as the optimized candidate, the runtime is at fault, not a fold."""
     names = [comparison.value for comparison in failing]
-    theirs = _differences(case, Level.DEFAULT, feed, reference, names)
-    rung = next((r for r in _LADDER if r is Level.DEFAULT or _differences(case, r, feed, reference, names)), None)
+
+    def at(level: Level) -> dict[str, float]:
+        return _differences(case, level, feed, reference, names, levels)
+
+    theirs = at(Level.DEFAULT)
+    rung = next(level for level in _LADDER if level is Level.DEFAULT or at(level))
     for comparison in failing:
         own = theirs.get(comparison.value)
-        if own is not None and rung is not None and comparison.relative <= 2 * own:
+        if own is not None and comparison.relative <= 2 * own:
             why = f"ONNX Runtime changes the original likewise at level {rung.value}"
             case.add(replace(comparison, passed=True, note=why))
             case.note(
@@ -81,7 +93,12 @@ def _blame(case: Case, failing: Sequence[Comparison], feed: Feed, reference: Map
 
 
 def _differences(
-    case: Case, level: Level, feed: Feed, reference: Mapping[str, Value], names: Sequence[str]
+    case: Case,
+    level: Level,
+    feed: Feed,
+    reference: Mapping[str, Value],
+    names: Sequence[str],
+    levels: Mapping[str, np.ndarray],
 ) -> dict[str, float]:
     """The error of each output of the original itself that this level changes by more than rounding."""
     try:
@@ -89,7 +106,10 @@ def _differences(
             values = dict(zip(names, runner.run(feed.values, names), strict=True))
     except CannotRun:
         return {}
-    judged = [case.judge(name, level.value, reference[name], values[name], feed, AT_THE_END) for name in names]
+    judged = [
+        case.judge(name, level.value, reference[name], values[name], feed, AT_THE_END, levels.get(name))
+        for name in names
+    ]
     return {c.value: float("inf") if c.margin == float("inf") else c.relative for c in judged if not c.passed}
 
 
