@@ -139,7 +139,8 @@ class NotProven(NormfoldError):
     """The result differs from the original, or it could not be decided. Nothing was written; ``result`` has it all."""
 
     def __init__(self, result: Result) -> None:
-        verdict = result.verification.verdict.value if result.verification else "unknown"
+        verification = result.verification
+        verdict = "unknown" if verification is None else verification.verdict.value
         super().__init__(f"{result.source.name}: verification says {verdict}; nothing was written")
         self.result = result
 

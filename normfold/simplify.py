@@ -18,54 +18,87 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
+from normfold.shapes import resolve
 from normfold.skeleton import skeleton
 
 TIME_LIMIT = 120.0  # seconds
 MEMORY_LIMIT = 12 * 2**30  # bytes of address space
 _WORKER = Path(__file__).with_name("simplify_worker.py")
-# Operators that compute shapes: with static shapes they are constant, and onnxsim knows.
-_SHAPE_OPERATORS = frozenset({"Shape", "Size", "ConstantOfShape", "Range", "NonZero"})
 
 
 @dataclass(frozen=True)
 class Facts:
-    """What was found out about values by name: constants, shapes and types; and a note where it did not work out."""
+    """What was found out about values by name: constants, shapes and types, and targets of Reshapes by their output.
+
+    ``note`` says what did not work out.
+    """
 
     constants: dict[str, onnx.TensorProto] = field(default_factory=dict)
     types: dict[str, onnx.TypeProto] = field(default_factory=dict)
+    targets: dict[str, tuple[int, ...]] = field(default_factory=dict)
     note: str = ""
 
 
 def simplify(proto: onnx.ModelProto, fold: bool = True) -> Facts:
     """Find constants and shapes of ``proto``; ``fold=False`` finds shapes only. A model it dislikes gives a note."""
     bare = skeleton(proto, freeze=False)
-    note = ""
-    if fold and _has_something_to_fold(bare):
+    if not fold:
+        model, _, note = _resolved(bare, shapes_only=True)
+        return Facts(types=dict(_known_types(model.graph)), note=note)
+    model, targets, note = _resolved(bare)
+    constants = dict(_new_constants(bare, model))
+    if not note and _has_something_to_fold(model):
         try:
-            folded = _run_onnxsim(bare)
+            model = _run_onnxsim(model)
         except _Failed as error:
             note = f"onnxsim failed and was left out: {error}"
         else:
-            return Facts(dict(_new_constants(bare, folded)), dict(_known_types(folded.graph)))
+            model, more, note = _resolved(model)
+            targets |= more
+            constants |= dict(_new_constants(bare, model))
+    return Facts(constants, dict(_known_types(model.graph)), targets, note)
+
+
+def _resolved(
+    bare: onnx.ModelProto, shapes_only: bool = False
+) -> tuple[onnx.ModelProto, dict[str, tuple[int, ...]], str]:
     try:
-        inferred = onnx.shape_inference.infer_shapes(bare, data_prop=True)
+        if shapes_only:
+            return onnx.shape_inference.infer_shapes(bare, data_prop=True), {}, ""
+        return *resolve(bare), ""
     except Exception as error:  # noqa: BLE001  # its C++ core raises unrelated classes for models it cannot follow
-        return Facts(note="; ".join(filter(None, (note, f"shape inference failed: {str(error).strip()[:200]}"))))
-    return Facts(types=dict(_known_types(inferred.graph)), note=note)
+        return bare, {}, f"shape inference failed: {str(error).strip()[:200]}"
 
 
-def _has_something_to_fold(bare: onnx.ModelProto) -> bool:
-    """Whether an operator computes from constants or shapes alone. Constant and Identity are read through anyway."""
-    constant = {tensor.name for tensor in bare.graph.initializer} | {""}
-    for node in bare.graph.node:
-        if node.op_type in _SHAPE_OPERATORS:
-            return True
+def _has_something_to_fold(model: onnx.ModelProto) -> bool:
+    """Whether an operator that somebody needs computes from constants alone. Identity is read through anyway."""
+    constant = {tensor.name for tensor in model.graph.initializer} | {""}
+    needed = _needed(model.graph)
+    for node in model.graph.node:
         if not all(name in constant for name in node.input):
             continue
-        if node.op_type not in ("Constant", "Identity") and node.input:
+        if node.op_type not in ("Constant", "Identity") and node.input and needed & set(node.output):
             return True
         constant.update(node.output)
     return False
+
+
+def _needed(graph: onnx.GraphProto) -> set[str]:
+    """The values that the outputs depend on."""
+    needed = {value.name for value in graph.output}
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            needed.update(_reads(node))
+    return needed
+
+
+def _reads(node: onnx.NodeProto) -> Iterator[str]:
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from _reads(inner)
+            yield from (value.name for value in graph.output)
 
 
 class _Failed(Exception):
@@ -99,13 +132,24 @@ def _run_onnxsim(bare: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _new_constants(bare: onnx.ModelProto, folded: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    """Values that ``bare`` computes and ``folded`` holds as constants, under the names that they have in ``bare``.
+
+    onnxsim lets equal constants share one name, so a constant is looked up where the same node reads it.
+    """
     computed = {name for node in bare.graph.node if node.op_type != "Constant" for name in node.output if name}
-    for tensor in folded.graph.initializer:
-        if tensor.name in computed:
-            yield tensor.name, tensor
+    constants = {tensor.name: tensor for tensor in folded.graph.initializer}
     for node in folded.graph.node:
-        if node.op_type == "Constant" and node.output[0] in computed and node.attribute[0].name == "value":
-            yield node.output[0], node.attribute[0].t
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            constants[node.output[0]] = node.attribute[0].t
+    yield from ((name, tensor) for name, tensor in constants.items() if name in computed)
+    after = {node.output[0]: node for node in folded.graph.node if node.output}
+    for node in bare.graph.node:
+        twin = after.get(node.output[0]) if node.output else None
+        if twin is None or twin.op_type != node.op_type or len(twin.input) != len(node.input):
+            continue
+        for old, new in zip(node.input, twin.input, strict=True):
+            if old in computed and new in constants:
+                yield old, constants[new]
 
 
 def _known_types(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TypeProto]]:
@@ -126,6 +170,10 @@ def apply_facts(model: ir.Model, facts: Facts) -> None:
     for name, tensor in facts.constants.items():
         if name in values and not values[name].is_graph_output():
             _make_constant(model.graph, values[name], tensor)
+    for name, target in facts.targets.items():
+        producer = values[name].producer() if name in values else None
+        if producer is not None and producer.op_type == "Reshape":
+            _set_target(model.graph, producer, target)
 
 
 def _learn_type(value: ir.Value, known: onnx.TypeProto) -> None:
@@ -158,6 +206,24 @@ def _make_constant(graph: ir.Graph, value: ir.Value, tensor: onnx.TensorProto) -
     )
     value.replace_all_uses_with(constant)
     graph.register_initializer(constant)
+    _remove_dead(graph, node)
+
+
+def _set_target(graph: ir.Graph, reshape: ir.Node, target: tuple[int, ...]) -> None:
+    """Give a Reshape a constant target, and remove what only served to compute the old one."""
+    old = reshape.inputs[1]
+    name = f"{reshape.outputs[0].name}::target"
+    array = ir.tensor(list(target), dtype=ir.DataType.INT64, name=name)
+    constant = ir.Value(
+        name=name, const_value=array, type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape([len(target)])
+    )
+    graph.register_initializer(constant)
+    reshape.replace_input_with(1, constant)
+    _remove_dead(graph, None if old is None else old.producer())
+
+
+def _remove_dead(graph: ir.Graph, node: ir.Node | None) -> None:
+    """Remove ``node`` if nobody reads it, and then what it alone read, and so on."""
     dead = [node]
     while dead:
         node = dead.pop()
