@@ -158,7 +158,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "Nothing.",
     ),
     Reason.SKIPPED: Explanation(
-        "An option asked to leave this rule or this node alone.",
+        "An option asked to leave this rule or this node alone, so nothing was tried.",
         "normfold optimize model.onnx --skip /head/bn",
         "Remove the --skip or --only option.",
     ),
@@ -202,5 +202,11 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "Several operators read the value, and each would need the operator before it changed in another way.",
         "Conv -> {BatchNormalization a, BatchNormalization b} with different gammas.",
         "Nothing, or duplicate the operator before them if the extra work is acceptable.",
+    ),
+    Reason.BRANCHES_DIFFER: Explanation(
+        "Parallel branches that are summed become one operator only if one kernel can do the work of all: equal "
+        "strides and output sizes, equal channels for an identity, and offsets that lie on whole elements.",
+        "a 3x3 Conv with stride 2 beside an identity, or a 2x2 Conv beside a 3x3 Conv with half an element of offset.",
+        "Give the branches equal strides, output sizes and whole kernel offsets.",
     ),
 }

@@ -1,8 +1,8 @@
 """ModelProto -> onnx_ir.Model and back, for everything a ModelProto can hold that onnx_ir cannot, or not yet.
 
 * Map types (the outputs of scikit-learn classifiers) have no counterpart; they are set aside and put back by name.
-* Before IR version 4 every initializer had to be listed among the graph inputs. The list is kept true: what a fold
-  added is added, what it removed is removed, and the inputs that a caller must feed stay.
+* Before IR version 4 every initializer had to be listed among the graph inputs, and was a constant all the same. The
+  ir.Model lists only what a caller must feed; the list is completed on the way back.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ import onnx_ir as ir
 from normfold.errors import SourceError
 
 _TYPES = "normfold.types"  # in Model.meta: the types of values that onnx_ir cannot express
-_DEFAULTS = "normfold.defaults"  # in Model.meta: inputs that were listed only because they are initializers
 
 
 def to_ir(proto: onnx.ModelProto, folder: Path | None = None) -> ir.Model:
@@ -39,8 +38,8 @@ def to_ir(proto: onnx.ModelProto, folder: Path | None = None) -> ir.Model:
             ir.external_data.set_base_dir(graph, folder)
     model.meta[_TYPES] = unsupported
     if proto.ir_version < 4:
-        initializers = {tensor.name for tensor in proto.graph.initializer}
-        model.meta[_DEFAULTS] = {value.name for value in proto.graph.input} & initializers
+        fed = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
+        model.graph.inputs[:] = fed
     return model
 
 
@@ -52,21 +51,15 @@ def to_proto(model: ir.Model) -> onnx.ModelProto:
         if value.name in unsupported:
             value.type.CopyFrom(unsupported[value.name])
     if proto.ir_version < 4:
-        _list_initializers(proto.graph, model.meta.get(_DEFAULTS) or set())
+        _list_initializers(proto.graph)
     return proto
 
 
-def _list_initializers(graph: onnx.GraphProto, defaults: set[str]) -> None:
-    present = {tensor.name for tensor in graph.initializer}
-    kept = [value for value in graph.input if value.name in present or value.name not in defaults]
-    listed = {value.name for value in kept}
-    kept += [
-        onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims))
-        for tensor in graph.initializer
-        if tensor.name not in listed
-    ]
-    del graph.input[:]
-    graph.input.extend(kept)
+def _list_initializers(graph: onnx.GraphProto) -> None:
+    listed = {value.name for value in graph.input}
+    for tensor in graph.initializer:
+        if tensor.name not in listed:
+            graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
 
 
 def _values(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:

@@ -1,0 +1,40 @@
+"""What all tests share: the command line, also where normfold is not installed, and small models in ONNX text."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def commands_are_importable(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The folder cli/ installs as normfold_cli; without an installation a link of that name does the same."""
+    if find_spec("normfold_cli") is not None:
+        return
+    folder = tmp_path_factory.mktemp("installed")
+    (folder / "normfold_cli").symlink_to(ROOT / "cli")
+    sys.path.append(str(folder))
+
+
+@pytest.fixture(scope="session")
+def command(commands_are_importable: None) -> Command:
+    """Run `normfold ARGUMENTS` in a process of its own."""
+
+    def run(*arguments: object, **changes: str) -> subprocess.CompletedProcess[str]:
+        paths = [str(ROOT), *filter(None, sys.path)]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **changes}
+        program = [sys.executable, "-c", "import normfold_cli; normfold_cli.main()"]
+        texts = [str(argument) for argument in arguments]
+        return subprocess.run([*program, *texts], capture_output=True, text=True, env=environment, check=False)
+
+    return run
