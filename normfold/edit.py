@@ -26,7 +26,7 @@ class Rewrite:
 
     node: ir.Node
     inputs: Mapping[int, Array] = field(default_factory=dict)
-    attributes: Mapping[str, int | float] = field(default_factory=dict)
+    attributes: Mapping[str, int | float | Sequence[float]] = field(default_factory=dict)
     operator: str = ""
     shift_after: Array | None = None
 
@@ -163,8 +163,7 @@ class Editor:
                 node.resize_inputs(index + 1)
             node.replace_input_with(index, value)
         for name, setting in change.attributes.items():
-            is_float = isinstance(setting, float)
-            node.attributes[name] = ir.AttrFloat32(name, setting) if is_float else ir.AttrInt64(name, int(setting))
+            node.attributes[name] = _attribute(name, setting)
         if change.operator:
             node.op_type = change.operator
         stamp(node, rule, source)
@@ -261,6 +260,12 @@ class Editor:
                 output.name = output.name or self.names.new(f"{name_of(node)}_out")
             self.reader.graph.insert_before(anchor, node)
         self.reader.place_before(anchor, nodes)
+
+
+def _attribute(name: str, setting: int | float | Sequence[float]) -> ir.Attr:
+    if isinstance(setting, Sequence):
+        return ir.AttrFloat32s(name, list(setting))
+    return ir.AttrFloat32(name, setting) if isinstance(setting, float) else ir.AttrInt64(name, setting)
 
 
 def stamp(node: ir.Node, rule: str, source: str) -> None:

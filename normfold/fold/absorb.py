@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from normfold.fold.absorbers import convolutions, einsum, matrices, norms, recurrent, tables
+from normfold.fold.absorbers import classic, convolutions, einsum, matrices, norms, recurrent, tables
 from normfold.fold.absorbers.common import Absorber, Tables
 from normfold.graph import GraphReader
 
@@ -39,12 +39,18 @@ FORWARD: Tables = {
     "InstanceNormalization": norms.instance_norm_forward,
     "GroupNormalization": norms.group_norm_forward,
 }
+CLASSIC_FORWARD: Tables = {
+    "LinearRegressor": classic.linear_model_forward,
+    "LinearClassifier": classic.linear_model_forward,
+}
 # These are linear only beside a constant; between two variables they are carriers. The numbers are the inputs asked.
 _BESIDE_A_CONSTANT = {"MatMul": (0, 1), "Gather": (0,)}
 
 
 def absorber_for(table: Tables, reader: GraphReader, node: ir.Node) -> Absorber | None:
     """The rule that lets ``node`` take an affine, or None where it can only pass it on."""
+    if node.domain == "ai.onnx.ml" and table is FORWARD:
+        return CLASSIC_FORWARD.get(node.op_type)
     if node.domain not in ("", "ai.onnx"):
         return None
     asked = _BESIDE_A_CONSTANT.get(node.op_type)

@@ -16,7 +16,7 @@ from normfold.affine import Affine, Array
 from normfold.edit import Editor, require_fits, stamp
 from normfold.fold.find import Run, Sources
 from normfold.fold.form import nodes_for, operators_for, require_run_fits
-from normfold.fold.kernels import Diagonal, Kernel, summed
+from normfold.fold.kernels import Diagonal, Kernel, Matrix, summed, summed_matrices
 from normfold.graph import GraphReader, attribute, name_of
 from normfold.reason import Reason, Refusal
 
@@ -32,7 +32,7 @@ class Branch:
     value: ir.Value
     sign: float
     nodes: tuple[ir.Node, ...]
-    linear: Kernel | Affine
+    linear: Kernel | Matrix | Affine
     run: Run | None = None
 
 
@@ -44,7 +44,12 @@ class Merge:
     sums: tuple[ir.Node, ...]
     branches: tuple[Branch, ...]
     others: tuple[tuple[ir.Value, float], ...]
-    result: Kernel | Affine
+    result: Kernel | Matrix | Affine
+
+    @property
+    def name(self) -> str:
+        """What the sum is called in a report."""
+        return name_of(self.root)
 
     @property
     def nodes(self) -> tuple[ir.Node, ...]:
@@ -131,14 +136,44 @@ def _branch(reader: GraphReader, sources: Sources, value: ir.Value, sign: float)
     source = sources.at(node)
     if source is not None:
         run = sources.run_up_to(source)
-        return Branch(run.entry, value, sign, run.nodes, run.affine, run)
-    kernel = _kernel(reader, node)
+        return _biased_matrix(reader, value, sign, run) or Branch(run.entry, value, sign, run.nodes, run.affine, run)
+    linear = _kernel(reader, node) or _matrix(reader, node)
     entry = node.inputs[0] if node.inputs else None
-    return itself if kernel is None or entry is None else Branch(entry, value, sign, (node,), kernel)
+    return itself if linear is None or entry is None else Branch(entry, value, sign, (node,), linear)
+
+
+def _biased_matrix(reader: GraphReader, value: ir.Value, sign: float, run: Run) -> Branch | None:
+    """A MatMul and the affine behind it, which is most often its bias."""
+    node = run.entry.producer()
+    if node is None or node.graph is not reader.graph or run.entry.is_graph_output() or len(run.entry.uses()) != 1:
+        return None
+    matrix, entry, affine = _matrix(reader, node), node.inputs[0] if node.inputs else None, run.affine
+    if matrix is None or entry is None or not affine.is_constant_on(range(affine.rank - 1)):
+        return None
+    scale, shift = affine.vectors(-1, matrix.weight.shape[1])
+    changed = Matrix(matrix.weight * scale, matrix.bias * scale + shift)
+    return Branch(entry, value, sign, (node, *run.nodes), changed, run)
+
+
+def _matrix(reader: GraphReader, node: ir.Node) -> Matrix | None:
+    """A MatMul or Gemm by a constant from the right, or None."""
+    if node.op_type not in ("MatMul", "Gemm") or node.domain not in ("", "ai.onnx"):
+        return None
+    weight = reader.constant(node.inputs[1])
+    bias = reader.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else np.zeros(())
+    if weight is None or weight.ndim != 2 or bias is None or attribute(node, "transA", 0):
+        return None
+    weight = weight.T if attribute(node, "transB", 0) else weight
+    if bias.ndim == 2 and bias.shape[0] != 1:
+        return None
+    bias = np.broadcast_to(bias.reshape(-1), weight.shape[1:])
+    return Matrix(float(attribute(node, "alpha", 1.0)) * weight, float(attribute(node, "beta", 1.0)) * bias)
 
 
 def _kernel(reader: GraphReader, node: ir.Node) -> Kernel | None:
-    """A Conv with constant weight and bias and explicit padding, or None."""
+    """A Conv with constant weight and bias and explicit padding, or the AveragePool that is one; else None."""
+    if node.op_type == "AveragePool" and node.domain in ("", "ai.onnx"):
+        return _mean_kernel(reader, node)
     if node.op_type != "Conv" or node.domain not in ("", "ai.onnx"):
         return None
     weight = reader.constant(node.inputs[1])
@@ -161,31 +196,69 @@ def _kernel(reader: GraphReader, node: ir.Node) -> Kernel | None:
     )
 
 
+def _mean_kernel(reader: GraphReader, node: ir.Node) -> Kernel | None:
+    """AveragePool as a depthwise convolution, where every window has the same divisor."""
+    shape = reader.shape(node.inputs[0])
+    pads = [int(pad) for pad in attribute(node, "pads", ())]
+    even = not any(pads) or attribute(node, "count_include_pad", 0)
+    plain = attribute(node, "auto_pad", "NOTSET") in ("NOTSET", "VALID") and not attribute(node, "ceil_mode", 0)
+    if shape is None or len(shape) < 3 or not isinstance(shape[1], int) or not even or not plain:
+        return None
+    sizes, dims = [int(size) for size in attribute(node, "kernel_shape")], len(shape) - 2
+    pads, ones = pads or [0] * (2 * dims), [1] * dims
+    return Kernel(
+        np.full((shape[1], 1, *sizes), 1.0 / np.prod(sizes)),
+        np.zeros(shape[1]),
+        shape[1],
+        tuple(int(n) for n in attribute(node, "strides", ones)),
+        tuple(int(n) for n in attribute(node, "dilations", ones)),
+        tuple(pads[:dims]),
+        tuple(pads[dims:]),
+    )
+
+
 # -- merging -----------------------------------------------------------------------------------------------------
-def _merged(reader: GraphReader, group: Sequence[Branch]) -> Kernel | Affine:
-    kernels = [_signed(branch.linear, branch.sign) for branch in group if isinstance(branch.linear, Kernel)]
+def _merged(reader: GraphReader, group: Sequence[Branch]) -> Kernel | Matrix | Affine:
     affines = [(branch.linear, branch.sign) for branch in group if isinstance(branch.linear, Affine)]
-    if not kernels:
+    matrices = [(branch.linear, branch.sign) for branch in group if isinstance(branch.linear, Matrix)]
+    kernels = [_signed(branch.linear, branch.sign) for branch in group if isinstance(branch.linear, Kernel)]
+    if not kernels and not matrices:
         return _sum_of_affines(reader, group, affines)
-    channels = kernels[0].channels[1]
-    diagonals = [Diagonal(sign * scale, sign * shift) for scale, shift, sign in _vectors(affines, channels)]
-    result = summed(kernels, diagonals)
-    conv = next(branch.nodes[0] for branch in group if isinstance(branch.linear, Kernel))
-    weight = conv.inputs[1]
+    operator = next(branch.nodes[0] for branch in group if not isinstance(branch.linear, Affine))
+    if kernels and matrices:
+        raise Refusal(Reason.BRANCHES_DIFFER, name_of(operator), detail="a convolution and a matrix product")
+    result: Kernel | Matrix
+    if matrices:
+        columns = matrices[0][0].weight.shape[0]
+        result = summed_matrices(matrices, [Diagonal(s * a, s * t) for a, t, s in _vectors(affines, columns, -1)])
+    else:
+        if all(branch.nodes[0].op_type == "AveragePool" for branch in group if isinstance(branch.linear, Kernel)):
+            raise Refusal(Reason.COSTS_MORE, name_of(operator), detail="no convolution among the branches")
+        columns = kernels[0].channels[1]
+        result = summed(kernels, [Diagonal(s * a, s * t) for a, t, s in _vectors(affines, columns, 1)])
     for array in (result.weight, result.bias):
-        require_fits(array, None if weight is None else reader.dtype(weight), conv)
+        require_fits(array, _dtype(reader, operator), operator)
     return result
+
+
+def _dtype(reader: GraphReader, node: ir.Node) -> ir.DataType:
+    for value in (*node.inputs[1:2], *node.inputs[:1]):
+        dtype = None if value is None else reader.dtype(value)
+        if dtype is not None:
+            return dtype
+    return ir.DataType.FLOAT
 
 
 def _signed(kernel: Kernel, sign: float) -> Kernel:
     return kernel if sign > 0 else replace(kernel, weight=-kernel.weight, bias=-kernel.bias)
 
 
-def _vectors(affines: Sequence[tuple[Affine, float]], channels: int) -> Iterator[tuple[Array, Array, float]]:
+def _vectors(affines: Sequence[tuple[Affine, float]], size: int, axis: int) -> Iterator[tuple[Array, Array, float]]:
+    """Scale, shift and sign of each affine, which may vary along ``axis`` only."""
     for affine, sign in affines:
-        if not affine.is_constant_on(axis for axis in range(affine.rank) if axis != 1):
-            raise Refusal(Reason.AXIS_STOPS, detail="a branch varies on an axis other than 1")
-        yield (*affine.vectors(1, channels), sign)
+        if not affine.is_constant_on(other for other in range(affine.rank) if other != axis % affine.rank):
+            raise Refusal(Reason.AXIS_STOPS, detail=f"a branch varies on an axis other than {axis}")
+        yield (*affine.vectors(axis, size), sign)
 
 
 def _sum_of_affines(reader: GraphReader, group: Sequence[Branch], affines: Sequence[tuple[Affine, float]]) -> Affine:
@@ -207,6 +280,8 @@ def apply(editor: Editor, merge: Merge) -> list[ir.Node]:
     """Write the merged operator (and the sum of what else there is) in the place of the root; returns the new nodes."""
     if isinstance(merge.result, Kernel):
         nodes = [_conv(editor, merge, merge.result)]
+    elif isinstance(merge.result, Matrix):
+        nodes = _product(editor, merge, merge.result)
     else:
         run = next(branch.run for branch in merge.branches if branch.run is not None)
         nodes = nodes_for(editor, run, merge.branches[0].entry, merge.result)
@@ -227,14 +302,13 @@ def apply(editor: Editor, merge: Merge) -> list[ir.Node]:
 
 
 def _conv(editor: Editor, merge: Merge, kernel: Kernel) -> ir.Node:
-    branch = max(
-        (each for each in merge.branches if isinstance(each.linear, Kernel)),
-        key=lambda each: each.linear.multiply_adds if isinstance(each.linear, Kernel) else 0,
-    )
+    kernels = [(each.linear.multiply_adds, each) for each in merge.branches if isinstance(each.linear, Kernel)]
+    convs = [pair for pair in kernels if pair[1].nodes[0].op_type == "Conv"]
+    branch = max(convs, key=lambda pair: pair[0])[1]
     old = branch.nodes[0]
     weight = old.inputs[1]
     assert weight is not None, "asked by _kernel()"
-    dtype = editor.reader.dtype(weight) or ir.DataType.FLOAT
+    dtype = _dtype(editor.reader, old)
     inputs = [branch.entry, editor.constant(kernel.weight, dtype, f"{weight.name}_folded")]
     if kernel.bias.any():
         inputs.append(editor.constant(kernel.bias, dtype, f"{name_of(old)}_bias_folded"))
@@ -248,3 +322,20 @@ def _conv(editor: Editor, merge: Merge, kernel: Kernel) -> ir.Node:
     node = ir.node("Conv", inputs, attributes, name=old.name)
     node.metadata_props.update(old.metadata_props)
     return node
+
+
+def _product(editor: Editor, merge: Merge, matrix: Matrix) -> list[ir.Node]:
+    """A Gemm where the input has two dimensions and a bias is wanted, else a MatMul, and an Add for a bias."""
+    branch = next(each for each in merge.branches if isinstance(each.linear, Matrix))
+    old, entry = branch.nodes[0], branch.entry
+    dtype = _dtype(editor.reader, old)
+    weight = editor.constant(matrix.weight, dtype, f"{name_of(old)}_weight_folded")
+    if not matrix.bias.any():
+        return [ir.node("MatMul", [entry, weight], name=old.name)]
+    bias = editor.constant(matrix.bias, dtype, f"{name_of(old)}_bias_folded")
+    if len(editor.reader.shape(entry) or ()) == 2 and dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
+        return [ir.node("Gemm", [entry, weight, bias], name=old.name)]
+    product = ir.node("MatMul", [entry, weight], name=old.name)
+    site = merge.root.outputs[0]
+    product.outputs[0].shape, product.outputs[0].type = site.shape, site.type
+    return [product, ir.node("Add", [product.outputs[0], bias], name=editor.names.new(f"{name_of(old)}_bias"))]

@@ -18,6 +18,7 @@ _EITHER: dict[str, tuple[Carrier, Carrier]] = {
     "LeakyRelu": (elementwise.positively_homogeneous, elementwise.positively_homogeneous),
     "PRelu": (elementwise.positively_homogeneous, elementwise.positively_homogeneous),
     "Abs": (elementwise.positively_homogeneous, elementwise.positively_homogeneous),
+    "Clip": both_ways(elementwise.clip),
     "MaxPool": (windows.maximum, windows.maximum),
     "GlobalMaxPool": (windows.maximum, windows.maximum),
     "AveragePool": (windows.average, windows.average),

@@ -184,6 +184,20 @@ def _negate(reader: GraphReader, node: ir.Node) -> Source:
     return Source(node, 0, Affine.of(-1.0, 0.0, len(reader.require_shape(entry, node))))
 
 
+def _scaler(reader: GraphReader, node: ir.Node) -> Source:
+    """``y = (x - offset) * scale`` by feature, in the operators of classic machine learning.
+
+    Source: https://onnx.ai/onnx/operators/onnx_aionnxml_Scaler.html
+    """
+    entry = _operand(node, 0)
+    if reader.dtype(entry) is not ir.DataType.FLOAT:
+        raise Refusal(Reason.NOT_FLOATING, name_of(node), entry.name or "", f"its input is {reader.dtype(entry)}")
+    scale, offset = (
+        np.asarray(attribute(node, name, [rest]), np.float64) for name, rest in (("scale", 1.0), ("offset", 0.0))
+    )
+    return Source(node, 0, Affine.of(scale, -offset * scale, len(reader.require_shape(entry, node))))
+
+
 _SOURCES: dict[str, Callable[[GraphReader, ir.Node], Source]] = {
     "BatchNormalization": _batchnorm,
     "Mul": _arithmetic,
@@ -191,6 +205,7 @@ _SOURCES: dict[str, Callable[[GraphReader, ir.Node], Source]] = {
     "Sub": _arithmetic,
     "Div": _arithmetic,
     "Neg": _negate,
+    "Scaler": _scaler,
 }
 
 
@@ -200,9 +215,10 @@ def is_candidate(reader: GraphReader, node: ir.Node) -> bool:
 
     Candidates are what a report speaks of; ``source_of`` says whether one really is an affine, or why not.
     """
-    if node.domain not in ("", "ai.onnx") or node.op_type not in _SOURCES:
+    classic = node.op_type == "Scaler"
+    if node.op_type not in _SOURCES or node.domain not in (("ai.onnx.ml",) if classic else ("", "ai.onnx")):
         return False
-    if node.op_type == "BatchNormalization":
+    if classic or node.op_type == "BatchNormalization":
         return True
     dtype = next((found for value in node.outputs if (found := reader.dtype(value)) is not None), None)
     dtype = dtype or next(

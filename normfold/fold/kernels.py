@@ -1,4 +1,4 @@
-"""Sums of convolutions of one input, as one convolution: the arithmetic of branches, on arrays alone.
+"""Sums of convolutions (or matrix products) of one input, as one: the arithmetic of branches, on arrays alone.
 
 A convolution reads ``x[o*stride + offset]`` at the offsets ``j*dilation - pad``. Branches with the same strides and
 the same output size add up offset by offset; an identity or a per-channel affine is the offset 0 with a diagonal
@@ -65,6 +65,27 @@ class Diagonal:
 
     scale: Array
     shift: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Matrix:
+    """A matrix product from the right: weight [K, N], bias [N]."""
+
+    weight: Array
+    bias: Array
+
+
+def summed_matrices(matrices: Sequence[tuple[Matrix, float]], diagonals: Sequence[Diagonal]) -> Matrix:
+    """One matrix equal to the signed sum of all; an affine of the features is a diagonal one."""
+    shape = matrices[0][0].weight.shape
+    for matrix, _ in matrices[1:]:
+        _require(matrix.weight.shape == shape, f"weights {list(shape)} and {list(matrix.weight.shape)}")
+    _require(not diagonals or shape[0] == shape[1], f"an identity beside a weight of {list(shape)}")
+    weight = sum((sign * matrix.weight for matrix, sign in matrices), np.zeros(shape))
+    bias = sum((sign * matrix.bias for matrix, sign in matrices), np.zeros(shape[1]))
+    for diagonal in diagonals:
+        weight, bias = weight + np.diag(diagonal.scale), bias + diagonal.shift
+    return Matrix(weight, bias)
 
 
 def as_kernel(diagonal: Diagonal, dims: int) -> Kernel:

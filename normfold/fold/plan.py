@@ -321,10 +321,12 @@ class _Forward(_Search):
         """A MatMul's shift goes into the affine behind it, where there is one: most often the bias."""
         if rewrite.shift_after is None:
             return (rewrite,)
-        run = next(self.runs_behind(rewrite.node.outputs[0]), None)
+        out = rewrite.node.outputs[0]
+        run = next(self.runs_behind(out), None)
         if run is None:
             return (rewrite,)
         shift = Affine.of(1.0, rewrite.shift_after, rewrite.shift_after.ndim)
+        state.labels[out] = shift
         state.merged += (self.merge(run, shift.then(run.affine)),)
         state.moved += (rewrite.node.outputs[0],)
         return (replace(rewrite, shift_after=None),)

@@ -109,7 +109,8 @@ class _GraphFold:
         for node, finding in self.findings.items():
             obstacles = self.obstacles.get(node) or (self._why_no_source(node),)
             self.verdicts[finding] = Verdict(finding, Outcome.KEPT, obstacles=obstacles)
-        return [self.verdicts[finding] for finding in everything]
+        found = dict.fromkeys((*everything, *self.verdicts))
+        return [self.verdicts[finding] for finding in found]
 
     def _pass(self) -> bool:
         """Try every run once, in order; True when one was folded."""
@@ -138,6 +139,8 @@ class _GraphFold:
         changed = False
         for found in branches.merges(self.reader, self.sources):
             if isinstance(found, branches.Merge):
+                if found.name in self.options.skip | self.options.exclude:
+                    continue
                 self._apply_merge(found)
                 changed = True
                 continue
@@ -148,17 +151,19 @@ class _GraphFold:
 
     def _apply_merge(self, merge: branches.Merge) -> None:
         """Every affine in a branch is folded into the operator that the branches become."""
-        sites = (merge.root.outputs[0].name or "",)
+        site = merge.root.outputs[0].name or ""
+        sum_itself = Finding(
+            merge.name, merge.root.op_type, site, self.reader.path, "a sum of parallel linear branches"
+        )
         written = branches.apply(self.editor, merge)
         known = [node for node in merge.nodes if node in self.findings]
         stays = len(written) - len(merge.others) if isinstance(merge.result, Affine) else 0
         for new, old in zip(written, known[:stays], strict=False):
             self.findings[new] = self.findings.pop(old)
-        for node in known[stays:]:
-            finding = self.findings.pop(node)
-            self.verdicts[finding] = Verdict(
-                finding, Outcome.FOLDED, branches.RULE, "branches", (name_of(written[0]),), sites
-            )
+        gone = [self.findings.pop(node) for node in known[stays:]]
+        into = (name_of(written[0]),)
+        for finding in gone or [sum_itself]:
+            self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, branches.RULE, "branches", into, (site,))
 
     def _why_no_source(self, node: ir.Node) -> Obstacle:
         if node in self.sources.left:

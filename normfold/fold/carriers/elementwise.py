@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from normfold.edit import Rewrite
 from normfold.fold.carriers.passage import Labels, Passage, first, require, through
 from normfold.graph import FLOATS, GraphReader, attribute
 from normfold.reason import Reason
@@ -38,3 +39,25 @@ def cast(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
 def only_shape(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
     """Shape and Size read no content, so they lack nothing."""
     return [Passage()]
+
+
+def clip(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+    """s*clip(x, lo, hi) + t = clip(s*x + t, s*lo + t, s*hi + t), for one s > 0 and one t."""
+    affine = first(node, labels)
+    require(affine.scale.size == 1 and affine.shift.size == 1, Reason.AXIS_STOPS, node, "its bounds are two numbers")
+    require(float(affine.scale.reshape(())) > 0, Reason.SIGN_STOPS, node)
+    change = affine.inverse() if forward else affine
+    changed = {name: float(change.apply(bound).reshape(())) for name, bound in _bounds(reader, node).items()}
+    if "min" in node.attributes or "max" in node.attributes or reader.opset < 11:
+        return [Passage({0: affine}, Rewrite(node, attributes=changed))]
+    inputs = {1 if name == "min" else 2: np.asarray(bound) for name, bound in changed.items()}
+    return [Passage({0: affine}, Rewrite(node, inputs=inputs))]
+
+
+def _bounds(reader: GraphReader, node: ir.Node) -> dict[str, float]:
+    """The bounds that there are: attributes before opset 11, inputs since."""
+    bounds = {name: float(node.attributes[name].value) for name in ("min", "max") if name in node.attributes}
+    for index, name in ((1, "min"), (2, "max")):
+        if index < len(node.inputs) and node.inputs[index] is not None:
+            bounds[name] = float(reader.require_constant(node, index, Reason.DYNAMIC_PARAMETERS).reshape(()))
+    return bounds

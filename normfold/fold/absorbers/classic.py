@@ -1,0 +1,46 @@
+"""LinearRegressor and LinearClassifier: their coefficients take an affine of the features.
+
+Source: https://onnx.ai/onnx/operators/onnx_aionnxml_LinearRegressor.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from normfold.affine import Affine
+from normfold.edit import Rewrite, require_fits
+from normfold.fold.absorbers.common import only
+from normfold.fold.carriers.passage import require
+from normfold.graph import GraphReader, attribute
+from normfold.reason import Reason
+
+
+def linear_model_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """W(s*x + t) + b = (W*s)x + (W t + b). Coefficients are [outputs * features], intercepts [outputs]."""
+    affine = only(node, labels)
+    features = affine.rank - 1
+    require(affine.is_constant_on(range(features)), Reason.AXIS_STOPS, node, "it varies between samples")
+    weights = np.asarray(attribute(node, "coefficients"), np.float64)
+    outputs = _outputs(node, weights.size, affine)
+    weights = weights.reshape(outputs, -1)
+    scale, shift = affine.vectors(features, weights.shape[1])
+    intercepts = np.asarray(attribute(node, "intercepts", [0.0] * outputs), np.float64)
+    changed = {"coefficients": (weights * scale).reshape(-1), "intercepts": intercepts + weights @ shift}
+    for array in changed.values():
+        require_fits(array, ir.DataType.FLOAT, node)
+    return Rewrite(node, attributes={name: [float(n) for n in array] for name, array in changed.items()})
+
+
+def _outputs(node: ir.Node, coefficients: int, affine: Affine) -> int:
+    """Targets of a regressor; for a classifier, as many rows as it has intercepts (or as the features leave)."""
+    if node.op_type == "LinearRegressor":
+        return int(attribute(node, "targets", 1))
+    intercepts = attribute(node, "intercepts")
+    if intercepts is not None:
+        return len(intercepts)
+    size = max(affine.scale.shape[-1], affine.shift.shape[-1])
+    require(size > 1, Reason.UNKNOWN_SHAPE, node, "the number of features is not known")
+    return coefficients // size
