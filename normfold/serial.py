@@ -60,6 +60,10 @@ def _list_initializers(graph: onnx.GraphProto) -> None:
     for tensor in graph.initializer:
         if tensor.name not in listed:
             graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    inputs = {value.name for value in graph.input}
+    inner = [value for value in graph.value_info if value.name not in inputs]
+    del graph.value_info[:]
+    graph.value_info.extend(inner)
 
 
 def _values(graph: onnx.GraphProto) -> Iterator[onnx.ValueInfoProto]:

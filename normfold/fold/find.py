@@ -16,7 +16,7 @@ from normfold.affine import Affine, Array
 from normfold.graph import FLOATS, GraphReader, attribute, name_of
 from normfold.reason import Reason, Refusal
 
-_DEFAULT_EPSILON = 1e-5
+_DEFAULT_EPSILON = float(np.float32(1e-5))  # as runtimes hold it
 # |mean| / std above which subtracting the mean would eat the digits of the type
 _CANCELLATION = {ir.DataType.FLOAT16: 2.0**3, ir.DataType.BFLOAT16: 2.0**3, ir.DataType.FLOAT: 2.0**10}
 
@@ -154,14 +154,14 @@ def _why_not_constant(reader: GraphReader, node: ir.Node) -> Reason:
 
 def _require_no_broadcast(node: ir.Node, array: Array, shape: tuple[object, ...]) -> None:
     """The constant must fit into the value: no new leading dimension, no size but 1 or the value's own."""
-    lead, own = array.shape[: max(0, array.ndim - len(shape))], array.shape[max(0, array.ndim - len(shape)) :]
-    fits = all(size == 1 for size in lead) and all(
-        size == 1 or size == dim for size, dim in zip(reversed(own), reversed(shape), strict=False)
-    )
-    if lead or not fits:
-        raise Refusal(
-            Reason.BROADCASTS_UP, name_of(node), detail=f"constant {list(array.shape)} on value {list(shape)}"
-        )
+    lead = max(0, array.ndim - len(shape))
+    pairs = zip(reversed(array.shape[lead:]), reversed(shape), strict=False)
+    wrong = [own for size, own in pairs if size not in (1, own)]
+    if not lead and not wrong:
+        return
+    unknown = not lead and not any(isinstance(own, int) for own in wrong)
+    reason = Reason.UNKNOWN_SHAPE if unknown else Reason.BROADCASTS_UP
+    raise Refusal(reason, name_of(node), detail=f"constant {list(array.shape)} on value {list(shape)}")
 
 
 def _divide(constant: Array, index: int) -> tuple[Array, Array]:

@@ -17,7 +17,7 @@ from normfold.fold.activation import parts_of_activations
 from normfold.fold.find import Run, Sources, is_candidate, source_of
 from normfold.fold.form import operators_for, require_run_fits, rewrite_run
 from normfold.fold.plan import Plan, plan_backward, plan_forward
-from normfold.fold.tidy import remove_dead_operators
+from normfold.fold.tidy import dead_operators, remove_dead_operators
 from normfold.graph import GraphReader, graphs_of, name_of
 from normfold.reason import Obstacle, Reason, Refusal
 from normfold.record import Finding, Outcome, Verdict
@@ -67,8 +67,12 @@ def fold_affines(model: ir.Model, options: FoldOptions | None = None) -> tuple[V
 
 def find_affines(model: ir.Model) -> tuple[Finding, ...]:
     """Every BatchNormalization and constant affine of a model, in order. Changes nothing."""
+    dead = set(dead_operators(model))
     return tuple(
-        finding for path, graph in graphs_of(model) for finding in _findings(GraphReader(model, graph, path)).values()
+        finding
+        for path, graph in graphs_of(model)
+        for node, finding in _findings(GraphReader(model, graph, path)).items()
+        if node not in dead
     )
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 import onnx_ir as ir
 from onnx_ir.passes.common import IdentityEliminationPass, RemoveUnusedNodesPass
 
@@ -14,14 +16,37 @@ def tidy(model: ir.Model) -> None:
         _cancel_transposes(graph)
     IdentityEliminationPass()(model)
     RemoveUnusedNodesPass()(model)
+    if model.ir_version < 4:
+        _drop_listed_initializers(model.graph)
+
+
+def _drop_listed_initializers(graph: ir.Graph) -> None:
+    """Before IR version 4 every initializer is an input too, and no caller feeds it: a dead one goes all the same."""
+    for value in [value for value in graph.inputs if value.is_initializer()]:
+        if not value.uses() and not value.is_graph_output():
+            graph.inputs.remove(value)
+            graph.initializers.pop(value.name or "")
 
 
 def remove_dead_operators(model: ir.Model) -> None:
     """Remove, in place, operators whose results nobody reads, so that they do not count as readers themselves."""
-    for _, graph in list(graphs_of(model)):
+    for node in dead_operators(model):
+        if node.graph is not None:
+            node.graph.remove(node, safe=True)
+
+
+def dead_operators(model: ir.Model) -> list[ir.Node]:
+    """Operators whose results nobody reads but dead ones, readers first; those of subgraphs before those outside."""
+    dead: dict[ir.Node, None] = {}
+    for _, graph in reversed(list(graphs_of(model))):
         for node in reversed(list(graph)):
-            if not any(output.uses() or output.is_graph_output() for output in node.outputs):
-                graph.remove(node, safe=True)
+            if not any(output.is_graph_output() or _is_read(output, dead) for output in node.outputs):
+                dead[node] = None
+    return list(dead)
+
+
+def _is_read(value: ir.Value, dead: Container[ir.Node]) -> bool:
+    return any(reader not in dead for reader, _ in value.uses())
 
 
 def _cancel_transposes(graph: ir.Graph | ir.Function) -> None:
