@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.affine import Array
-from normfold.graph import EXACT, GraphReader, name_of
+from normfold.graph import EXACT, FLOATS, GraphReader, name_of
 from normfold.reason import Reason, Refusal
 
 RULE, FROM = "normfold.rule", "normfold.from"
@@ -22,13 +22,17 @@ RULE, FROM = "normfold.rule", "normfold.from"
 
 @dataclass(frozen=True, eq=False)
 class Rewrite:
-    """What one operator becomes: new constants by input index, attributes, another operator name, an Add behind it."""
+    """What one operator becomes: new constants by input index, attributes, another operator name, an Add behind it.
+
+    ``beside`` holds what another operator must become with it, such as the DequantizeLinear of its weight.
+    """
 
     node: ir.Node
     inputs: Mapping[int, Array] = field(default_factory=dict)
     attributes: Mapping[str, int | float | Sequence[float]] = field(default_factory=dict)
     operator: str = ""
     shift_after: Array | None = None
+    beside: tuple[Rewrite, ...] = ()
 
     @property
     def weights_changed(self) -> int:
@@ -127,7 +131,8 @@ class Editor:
             graph.register_initializer(value)
         else:
             value = self._constant_node(graph, tensor, name)
-        value.meta[EXACT] = np.asarray(array, dtype=np.float64)
+        if dtype in FLOATS:
+            value.meta[EXACT] = np.asarray(array, dtype=np.float64)
         return value
 
     def _constant_node(self, function: ir.Function, tensor: ir.Tensor[Any], name: str) -> ir.Value:
@@ -151,6 +156,8 @@ class Editor:
     # -- nodes ---------------------------------------------------------------------------------------------------
     def rewrite(self, change: Rewrite, rule: str, source: str) -> ir.Value:
         """Carry out one ``Rewrite``; returns the value that now stands where the node's first output stood."""
+        for other in change.beside:
+            self.rewrite(other, rule, source)
         node = change.node
         dtype = self._float_type(node)
         for index, array in sorted(change.inputs.items()):

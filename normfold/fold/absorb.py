@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from normfold.fold.absorbers import classic, convolutions, einsum, matrices, norms, recurrent, tables
+from normfold.fold.absorbers import classic, convolutions, einsum, matrices, norms, quantized, recurrent, tables
 from normfold.fold.absorbers.common import Absorber, Tables
 from normfold.graph import GraphReader
 
@@ -43,6 +43,7 @@ CLASSIC_FORWARD: Tables = {
     "LinearRegressor": classic.linear_model_forward,
     "LinearClassifier": classic.linear_model_forward,
 }
+_QUANTIZED = ("Conv", "Gemm", "MatMul")
 # These are linear only beside a constant; between two variables they are carriers. The numbers are the inputs asked.
 _BESIDE_A_CONSTANT = {"MatMul": (0, 1), "Gather": (0,)}
 
@@ -53,6 +54,8 @@ def absorber_for(table: Tables, reader: GraphReader, node: ir.Node) -> Absorber 
         return CLASSIC_FORWARD.get(node.op_type)
     if node.domain not in ("", "ai.onnx"):
         return None
+    if table is BACKWARD and node.op_type in _QUANTIZED and quantized.dequantizer_of(reader, node) is not None:
+        return quantized.quantized_backward
     asked = _BESIDE_A_CONSTANT.get(node.op_type)
     if asked is not None and not any(reader.is_constant(node.inputs[index]) for index in asked):
         return None

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from normfold.affine import Affine
 from normfold.edit import Editor, Names
-from normfold.fold import branches
+from normfold.fold import branches, dead, norm_affine
 from normfold.fold.activation import parts_of_activations
 from normfold.fold.find import Run, Sources, is_candidate, source_of
 from normfold.fold.form import operators_for, require_run_fits, rewrite_run
@@ -30,15 +30,18 @@ class FoldOptions:
     """Which folds are wanted. Names are those of rules (``batchnorm``), nodes, or findings.
 
     ``skip`` leaves what it names, ``only`` leaves everything else, ``exclude`` holds findings that were rolled back.
+    ``norm_affine`` asks for gamma and beta of norms to go into the MatMuls behind them.
     """
 
     skip: frozenset[str] = frozenset()
     only: frozenset[str] = frozenset()
     exclude: frozenset[str] = frozenset()
+    norm_affine: bool = False
 
-    def allows(self, rule: str) -> bool:
-        """Whether a rule that is no finding's own is switched on."""
-        return rule not in self.skip and (not self.only or rule in self.only)
+    def allows(self, rule: str, name: str = "") -> bool:
+        """Whether a rule that is no affine's own is switched on (for the operator ``name``)."""
+        wanted = not self.only or bool({rule, name} & self.only)
+        return wanted and not {rule, name} & self.skip and name not in self.exclude
 
     def reason_to_leave(self, finding: Finding) -> Reason | None:
         """Why a finding is not to be touched at all, or None."""
@@ -110,6 +113,9 @@ class _GraphFold:
         everything = list(self.findings.values())
         while self._pass() or self._merge_branches():
             continue
+        self._drop_dead_biases()
+        if self.options.norm_affine:
+            self._fold_norm_affines()
         for node, finding in self.findings.items():
             obstacles = self.obstacles.get(node) or (self._why_no_source(node),)
             self.verdicts[finding] = Verdict(finding, Outcome.KEPT, obstacles=obstacles)
@@ -138,12 +144,10 @@ class _GraphFold:
 
     def _merge_branches(self) -> bool:
         """Try every sum once; True when branches were merged."""
-        if not self.options.allows(branches.RULE):
-            return False
         changed = False
         for found in branches.merges(self.reader, self.sources):
             if isinstance(found, branches.Merge):
-                if found.name in self.options.skip | self.options.exclude:
+                if not self.options.allows(branches.RULE, found.name):
                     continue
                 self._apply_merge(found)
                 changed = True
@@ -168,6 +172,20 @@ class _GraphFold:
         into = (name_of(written[0]),)
         for finding in gone or [sum_itself]:
             self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, branches.RULE, "branches", into, (site,))
+
+    def _drop_dead_biases(self) -> None:
+        for node, finding in list(dead.dead_biases(self.reader)):
+            if self.options.allows(dead.RULE, finding.name):
+                dead.drop_bias(node)
+                into = (name_of(node.outputs[0].consumers()[0]),)
+                self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, dead.RULE, "forward", into, (finding.site,))
+
+    def _fold_norm_affines(self) -> None:
+        for plan, finding in norm_affine.norm_affines(self.reader, self.sources):
+            if self.options.allows(norm_affine.RULE, finding.name):
+                into, sites = plan.into, plan.sites
+                norm_affine.apply(self.editor, plan)
+                self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, norm_affine.RULE, "forward", into, sites)
 
     def _why_no_source(self, node: ir.Node) -> Obstacle:
         if node in self.sources.left:

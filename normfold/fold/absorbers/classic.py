@@ -40,7 +40,7 @@ def _outputs(node: ir.Node, coefficients: int, affine: Affine) -> int:
         return int(attribute(node, "targets", 1))
     intercepts = attribute(node, "intercepts")
     if intercepts is not None:
-        return int(np.size(intercepts))
+        return len(list(intercepts))
     size = max(affine.scale.shape[-1], affine.shift.shape[-1])
     require(size > 1, Reason.UNKNOWN_SHAPE, node, "the number of features is not known")
     return coefficients // size

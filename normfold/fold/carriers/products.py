@@ -10,7 +10,7 @@ import onnx_ir as ir
 from normfold.affine import Affine, compact
 from normfold.fold.carriers.passage import Labels, Passage, first, require, shape_of, through
 from normfold.fold.carriers.sums import on_operand, raised
-from normfold.graph import GraphReader, name_of
+from normfold.graph import GraphReader, attribute, name_of
 from normfold.reason import Reason, Refusal
 
 
@@ -73,14 +73,50 @@ def _factors(reader: GraphReader, node: ir.Node, affine: Affine) -> Iterator[tup
 
 
 def matmul_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
-    """(s*U)@V lacks s by rows or batch, U@(s*V) by columns or batch; nothing passes along the summed axis."""
+    """(s*U)@V lacks s by rows or batch, U@(s*V) by columns or batch; nothing passes along the summed axis.
+
+    A shift t of V that is the same for all columns adds U@t to whole rows, which a Softmax behind cancels.
+    """
     rank = len(shape_of(reader, node, node.outputs[0]))
     total = np.ones((1,) * rank)
     for index, affine in labels.items():
-        own = _scale(node, affine)
-        summed = -1 if index == 0 else -2
+        cancels = index == 1 and affine.rank > 1 and affine.is_constant_on([-1]) and cancels_by_rows(reader, node)
+        own = affine.scale_only if cancels else _scale(node, affine)
         if own.rank < 2 or rank < own.rank:
             raise Refusal(Reason.AXIS_STOPS, name_of(node), detail="a vector is summed")
+        summed = -1 if index == 0 else -2
         require(own.is_constant_on([summed]), Reason.AXIS_STOPS, node, "it varies along the summed axis")
         total = total * raised(own, rank).scale
     return through(Affine(compact(total), np.zeros((1,) * rank)))
+
+
+def cancels_by_rows(reader: GraphReader, node: ir.Node) -> bool:
+    """Whether adding one number to each row of the result changes nothing: all that follows leads into a Softmax.
+
+    softmax(x + c) = softmax(x) along the last axis; sums with a mask and products with one number lie between.
+    """
+    value = node.outputs[0]
+    while not value.is_graph_output() and len(value.uses()) == 1:
+        reading = next(iter(value.uses()))[0]
+        if reading.domain not in ("", "ai.onnx") or reading.graph is not node.graph:
+            return False
+        if reading.op_type == "Softmax":
+            rank = len(shape_of(reader, reading, value))
+            default = -1 if reader.opset >= 13 else 1
+            return int(attribute(reading, "axis", default)) % rank == rank - 1
+        if reading.op_type in ("Mul", "Div"):
+            factors = [reader.constant(operand) for operand in reading.inputs]
+            if (
+                not any(factor is not None and factor.size == 1 for factor in factors)
+                or factors[0] is not None
+                and reading.op_type == "Div"
+            ):
+                return False
+        elif reading.op_type != "Add":
+            return False
+        if reader.shape(reading.outputs[0]) is None or len(shape_of(reader, reading, reading.outputs[0])) != len(
+            shape_of(reader, reading, value)
+        ):
+            return False
+        value = reading.outputs[0]
+    return False

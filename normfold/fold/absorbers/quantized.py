@@ -1,0 +1,102 @@
+"""A linear operator whose weight comes from DequantizeLinear: a positive scale goes into the weight's own scale.
+
+``(q - zero) * scale`` by output channel stays exact when ``scale`` is multiplied; a per-tensor scale becomes one by
+channel, which opset 13 and later know. The quantized numbers themselves never change.
+Source: https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from normfold.affine import Affine, Array
+from normfold.edit import Rewrite, require_fits
+from normfold.fold.absorbers.common import only
+from normfold.fold.carriers.passage import require
+from normfold.graph import GraphReader, attribute, name_of
+from normfold.reason import Reason, Refusal
+
+_PER_CHANNEL_OPSET = 13
+
+
+def dequantizer_of(reader: GraphReader, node: ir.Node) -> ir.Node | None:
+    """The DequantizeLinear on constants that makes the weight of ``node``, or None."""
+    value = node.inputs[1] if len(node.inputs) > 1 else None
+    producer = None if value is None else value.producer()
+    if producer is None or producer.op_type != "DequantizeLinear" or producer.graph is not node.graph:
+        return None
+    return producer if all(operand is None or reader.is_constant(operand) for operand in producer.inputs) else None
+
+
+def quantized_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """s*(DQ(W)*x + b) + t: s > 0 into the scale of DQ, s*b + t into the bias (or an Add behind a MatMul)."""
+    affine = only(node, labels)
+    dequantizer = dequantizer_of(reader, node)
+    assert dequantizer is not None, "asked by absorber_for()"
+    require(len(dequantizer.outputs[0].uses()) == 1, Reason.SEVERAL_READERS, dequantizer, "its weight is shared")
+    axis, channel = _axes(node, affine)
+    require(affine.is_constant_on(a for a in range(affine.rank) if a != channel), Reason.AXIS_STOPS, node)
+    require(bool((affine.scale > 0).all()), Reason.QUANTIZED, dequantizer, "a quantization scale must be positive")
+    size = _weight_size(reader, dequantizer, axis)
+    scale, shift = affine.vectors(channel, size)
+    beside = () if affine.has_no_scale else (_rescaled(reader, dequantizer, axis, scale),)
+    if node.op_type == "MatMul":
+        return Rewrite(node, shift_after=None if affine.has_no_shift else affine.shift, beside=beside)
+    bias = _bias(reader, node, size)
+    wanted = scale * bias + shift
+    inputs: dict[int, Array] = {} if np.array_equal(bias, wanted) else {2: wanted}
+    return Rewrite(node, inputs=inputs, beside=beside)
+
+
+def _axes(node: ir.Node, affine: Affine) -> tuple[int, int]:
+    """The output axis of the weight, and the channel axis of the result."""
+    if node.op_type == "Conv":
+        return 0, 1
+    if node.op_type == "Gemm":
+        plain = all(attribute(node, name, 1.0) == 1.0 for name in ("alpha", "beta"))
+        require(plain, Reason.QUANTIZED, node, "alpha and beta beside a quantized weight")
+        return (0 if attribute(node, "transB", 0) else 1), 1
+    return 1, affine.rank - 1
+
+
+def _weight_size(reader: GraphReader, dequantizer: ir.Node, axis: int) -> int:
+    shape = reader.require_shape(dequantizer.inputs[0], dequantizer) if dequantizer.inputs[0] is not None else ()
+    if axis >= len(shape) or not isinstance(shape[axis], int):
+        raise Refusal(Reason.UNKNOWN_SHAPE, name_of(dequantizer))
+    return int(shape[axis] or 0)
+
+
+def _rescaled(reader: GraphReader, dequantizer: ir.Node, axis: int, scale: Array) -> Rewrite:
+    """The DequantizeLinear with a scale by channel, and a zero point of the same shape."""
+    own = np.asarray(reader.require_constant(dequantizer, 1, Reason.DYNAMIC_WEIGHT))
+    require(not attribute(dequantizer, "block_size", 0), Reason.QUANTIZED, dequantizer, "it is quantized by blocks")
+    rank = len(reader.shape(dequantizer.inputs[0]) or ())
+    if own.size > 1:
+        along = int(attribute(dequantizer, "axis", 1)) % rank
+        require(along == axis, Reason.QUANTIZED, dequantizer, f"it is quantized along axis {along}, not {axis}")
+    require(reader.opset >= _PER_CHANNEL_OPSET, Reason.QUANTIZED, dequantizer, "before opset 13 it has one scale")
+    wanted = own.reshape(-1) * scale
+    scale_value = dequantizer.inputs[1]
+    require_fits(wanted, None if scale_value is None else reader.dtype(scale_value), dequantizer)
+    inputs: dict[int, Array] = {1: wanted}
+    zero = reader.constant(dequantizer.inputs[2]) if len(dequantizer.inputs) > 2 else None
+    if zero is not None and zero.size != wanted.size:
+        inputs[2] = np.broadcast_to(zero.reshape(-1), wanted.shape)
+    return Rewrite(dequantizer, inputs=inputs, attributes={"axis": axis})
+
+
+def _bias(reader: GraphReader, node: ir.Node, size: int) -> Array:
+    """The bias as numbers: absent, constant, or dequantized from constants itself."""
+    value = node.inputs[2] if len(node.inputs) > 2 else None
+    if value is None:
+        return np.zeros(size)
+    producer = value.producer()
+    if producer is not None and producer.op_type == "DequantizeLinear":
+        parts = [reader.constant(operand) for operand in producer.inputs]
+        require(parts[0] is not None and parts[1] is not None, Reason.DYNAMIC_WEIGHT, node)
+        zero = parts[2] if len(parts) > 2 and parts[2] is not None else 0
+        return np.broadcast_to((np.asarray(parts[0], np.float64) - zero) * np.asarray(parts[1]), (size,))
+    return np.broadcast_to(np.asarray(reader.require_constant(node, 2, Reason.DYNAMIC_WEIGHT)), (size,))

@@ -1,0 +1,68 @@
+"""On demand: gamma and beta of LayerNormalization and RMSNormalization go into all MatMuls that follow.
+
+It saves nothing on a CPU, where the norm multiplies anyway; it helps quantizers and NPUs, which want norms without
+parameters. All readers take them, or none does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+
+from normfold.affine import Affine
+from normfold.edit import Editor, Rewrite
+from normfold.fold.find import Run, Source, Sources
+from normfold.fold.plan import Plan, plan_forward
+from normfold.graph import GraphReader, attribute, name_of
+from normfold.reason import Refusal
+from normfold.record import Finding
+
+RULE = "norm-affine"
+_NORMS = ("LayerNormalization", "RMSNormalization")
+
+
+def norm_affines(reader: GraphReader, sources: Sources) -> Iterator[tuple[Plan, Finding]]:
+    """A plan for every norm whose gamma and beta can go, with what a report says of it."""
+    for node in list(reader.graph):
+        source = _own_affine(reader, node)
+        if source is None or source.affine.is_identity:
+            continue
+        run = Run((source,))
+        try:
+            plan = plan_forward(reader, sources, run, source.affine, Affine.identity(source.affine.rank))
+        except Refusal:
+            continue
+        if all(rewrite.operators_added == 0 for rewrite in plan.rewrites):
+            site = node.outputs[0].name or ""
+            yield plan, Finding(name_of(node), node.op_type, site, reader.path, "gamma and beta of a norm")
+
+
+def _own_affine(reader: GraphReader, node: ir.Node) -> Source | None:
+    """gamma and beta as the affine that the norm applies last; None where they are not constant vectors."""
+    if node.op_type not in _NORMS or node.domain not in ("", "ai.onnx"):
+        return None
+    gamma = reader.constant(node.inputs[1])
+    beta = reader.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else np.zeros(())
+    shape = reader.shape(node.outputs[0])
+    if gamma is None or beta is None or shape is None or any(out.uses() for out in node.outputs[1:]):
+        return None
+    if int(attribute(node, "axis", -1)) % len(shape) + gamma.ndim != len(shape):
+        return None
+    return Source(node, 0, Affine.of(gamma, beta, len(shape)))
+
+
+def apply(editor: Editor, plan: Plan) -> None:
+    """Let the readers take gamma and beta, and leave the norm with ones and without beta."""
+    node = plan.run.nodes[0]
+    for rewrite in plan.rewrites:
+        editor.rewrite(rewrite, RULE, name_of(node))
+    gamma = editor.reader.constant(node.inputs[1])
+    assert gamma is not None, "asked by norm_affines()"
+    editor.rewrite(Rewrite(node, inputs={1: np.ones_like(gamma)}), RULE, name_of(node))
+    if len(node.inputs) > 2:
+        node.replace_input_with(2, None)
+        node.resize_inputs(2)
+    for value in (*plan.changed, plan.run.site):
+        editor.rename(value)
