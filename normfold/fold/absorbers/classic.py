@@ -43,4 +43,4 @@ def _outputs(node: ir.Node, coefficients: int, affine: Affine) -> int:
         return len(list(intercepts))
     size = max(affine.scale.shape[-1], affine.shift.shape[-1])
     require(size > 1, Reason.UNKNOWN_SHAPE, node, "the number of features is not known")
-    return coefficients // size
+    return coefficients // int(size)

@@ -98,25 +98,20 @@ def cancels_by_rows(reader: GraphReader, node: ir.Node) -> bool:
     value = node.outputs[0]
     while not value.is_graph_output() and len(value.uses()) == 1:
         reading = next(iter(value.uses()))[0]
+        rank = len(shape_of(reader, node, value))
         if reading.domain not in ("", "ai.onnx") or reading.graph is not node.graph:
             return False
         if reading.op_type == "Softmax":
-            rank = len(shape_of(reader, reading, value))
-            default = -1 if reader.opset >= 13 else 1
-            return int(attribute(reading, "axis", default)) % rank == rank - 1
-        if reading.op_type in ("Mul", "Div"):
-            factors = [reader.constant(operand) for operand in reading.inputs]
-            if (
-                not any(factor is not None and factor.size == 1 for factor in factors)
-                or factors[0] is not None
-                and reading.op_type == "Div"
-            ):
-                return False
-        elif reading.op_type != "Add":
-            return False
-        if reader.shape(reading.outputs[0]) is None or len(shape_of(reader, reading, reading.outputs[0])) != len(
-            shape_of(reader, reading, value)
-        ):
+            return int(attribute(reading, "axis", -1 if reader.opset >= 13 else 1)) % rank == rank - 1
+        if not _keeps_rows(reader, reading) or len(reader.shape(reading.outputs[0]) or ()) != rank:
             return False
         value = reading.outputs[0]
     return False
+
+
+def _keeps_rows(reader: GraphReader, node: ir.Node) -> bool:
+    """Whether a number added to a row stays a number added to that row: a sum, a product with one number."""
+    if node.op_type == "Add":
+        return True
+    numbers = [(array := reader.constant(value)) is not None and array.size == 1 for value in node.inputs]
+    return (node.op_type == "Mul" and any(numbers)) or (node.op_type == "Div" and numbers[1])
