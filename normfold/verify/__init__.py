@@ -23,6 +23,7 @@ __all__ = [
     "Site",
     "Verdict",
     "Verification",
+    "check",
     "prove",
     "settle",
     "verify",
@@ -53,6 +54,16 @@ def prove(
     from normfold.verify.proof import prove as run_proof
 
     return run_proof(original, candidate, sites, options or ProofOptions())
+
+
+def check(model: onnx.ModelProto | bytes | str | Path, options: ProofOptions) -> Verification:
+    """Compare a model with outputs that were stored beside the inputs in ``options.inputs`` (test_data_set folders).
+
+    The model runs without optimizations and as a user runs it. UsageError when a folder holds no outputs.
+    """
+    from normfold.verify.proof import check as run_check
+
+    return run_check(model, options)
 
 
 def verify(

@@ -26,13 +26,14 @@ class Case:
     """Both models, how to compare them, and the worst comparison of each value and witness over all feeds.
 
     ``precision`` is the coarsest floating type in which the models compute. ``owners`` are the folds behind a site,
-    ``references`` the original's outputs for each of ``feeds``.
+    ``references`` the original's outputs for each of ``feeds``, or, when ``is_stored``, outputs that somebody stored.
     """
 
     original: Held
     candidate: Held
     options: ProofOptions
     precision: str = ""
+    is_stored: bool = False
     owners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     feeds: list[Feed] = field(default_factory=list)
@@ -90,7 +91,7 @@ class Case:
             at=found.at,
             expected=found.expected,
             obtained=found.obtained,
-            tolerance=found.relative / found.margin if 0 < found.margin < inf else 0.0,
+            tolerance=found.tolerance,
             would_pass="" if found.mismatch else f"atol={found.needed_atol:.3g} or rtol={found.needed_rtol:.3g}",
             feed=feed,
             note=found.mismatch or (CHAOTIC if chaotic else ""),

@@ -17,7 +17,7 @@ WEAKEST = 2.0**-7
 @dataclass(frozen=True)
 class Distance:
     """What one pair of arrays shows, at its worst place: ``relative`` is ``|expected - obtained| / scale`` there (see
-    ``pooled``), ``margin`` the error over what is allowed there: up to 1 is right.
+    ``pooled``), ``tolerance`` what is allowed in the same measure, and ``margin`` the error over it: up to 1 is right.
 
     ``mismatch`` says why numbers cannot be compared at all (shape, type, NaN), else "". ``comparable`` counts the
     places where the expected value is a finite number.
@@ -28,6 +28,7 @@ class Distance:
     max_abs: float = 0.0
     relative: float = 0.0
     margin: float = 0.0
+    tolerance: float = 0.0
     ulps: float = 0.0
     cosine: float = 1.0
     top1: float | None = None
@@ -164,7 +165,8 @@ def _floating(a: np.ndarray, b: np.ndarray, allowance: Allowance) -> Distance:
 def _finite(a: np.ndarray, b: np.ndarray, dtype: str, comparable: int, allowance: Allowance) -> Distance:
     gap, magnitude = np.abs(a - b), np.abs(a)
     scale = pooled(magnitude)
-    margins = _ratio(gap, allowance.of(magnitude, scale))
+    allowed = np.broadcast_to(allowance.of(magnitude, scale), gap.shape)
+    margins = _ratio(gap, allowed)
     at = tuple(int(i) for i in np.unravel_index(int(margins.argmax()), margins.shape))
     scale_there = float(np.broadcast_to(scale, gap.shape)[at])
     margin = float(margins[at])
@@ -175,6 +177,7 @@ def _finite(a: np.ndarray, b: np.ndarray, dtype: str, comparable: int, allowance
         max_abs=float(gap.max()),
         relative=relative,
         margin=margin,
+        tolerance=float(allowed[at]) / scale_there if scale_there else 0.0,
         ulps=relative / (2 * ROUNDING.get(dtype, 2.0**-4)),
         cosine=_cosine(a, b),
         top1=_top1(a, b),

@@ -20,15 +20,15 @@ from normfold.verify.run import Value
 
 @dataclass(frozen=True)
 class Feed:
-    """One set of inputs: the values by name, words that describe them, and expected outputs when the user gave some."""
+    """One set of inputs: the values by name, and words that describe them."""
 
     values: Mapping[str, Value]
     text: str
-    expected: Mapping[str, Value] | None = None
 
 
 REGIMES = ("normal", "scales", "stress", "positive", "tiny")
-"""Signed normal; signed at a scale of its own per channel; stress blocks; uniform [0, 1); signed and small."""
+"""Signed normal; signed at a scale of its own per channel; stress blocks; uniform [0, 1); signed and small. Where the
+model rejects integers drawn at random, "ones" and "zeros" are tried for them."""
 
 # Sizes tried for a free dimension, by what it seems to be; the n-th feed prefers the n-th size.
 _SIZES = {
@@ -73,7 +73,7 @@ class Feeder:
             if sizes in tried or self._is_too_large(sizes):
                 continue
             tried.append(sizes)
-            regimes = [REGIMES[index % len(REGIMES)], "positive"]
+            regimes = [REGIMES[index % len(REGIMES)], "positive", "ones", "zeros"]
             for regime in dict.fromkeys(regimes if len(tried) == 1 else regimes[:1]):
                 rng = np.random.default_rng([self.seed, index])
                 values = {v.name: self._value(v, sizes, regime, index, rng) for v in self.inputs}
@@ -217,6 +217,8 @@ def _array(
         return _mask(shape, index, rng).astype(bool)
     if dtype.kind not in "iu":
         return _floats(shape, use, regime, rng).astype(dtype)
+    if regime in ("ones", "zeros") and use.role in (Role.DATA, Role.INDEX):
+        return np.full(shape, int(regime == "ones"), dtype)
     return _integers(shape, dtype, use, index, rng).astype(dtype)
 
 
@@ -244,7 +246,7 @@ def _floats(shape: tuple[int, ...], use: Use, regime: str, rng: np.random.Genera
     drawn = rng.standard_normal(shape)
     if regime == "normal" or not shape:
         return drawn
-    if regime == "positive":
+    if regime in ("positive", "ones", "zeros"):
         return rng.random(shape)
     if regime == "tiny":
         return np.asarray(drawn * 1e-2)

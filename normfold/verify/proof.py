@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from normfold.errors import UsageError
 from normfold.verify.case import CHAOTIC, FORCED, Case, part_feed, random_values
 from normfold.verify.compare import is_floating
 from normfold.verify.evidence import Chunk, SiteCheck, expected_bytes, in_order, plan_chunks, types_of
@@ -19,7 +20,7 @@ from normfold.verify.inputs import load_inputs, parse_spec
 from normfold.verify.result import Comparison, ProofOptions, Site, Verdict, Verification
 from normfold.verify.retype import can_retype, coarsest, retyped
 from normfold.verify.run import CannotRun, Runner, Trouble, Value, unsafe_reason
-from normfold.verify.whole import check_whole
+from normfold.verify.whole import check_stored, check_whole
 
 Model = onnx.ModelProto | bytes | str | Path
 
@@ -33,7 +34,7 @@ class _Undecided(Exception):
 
 def prove(original: Model, candidate: Model, sites: Sequence[Site], options: ProofOptions) -> Verification:
     """See ``normfold.verify.prove``."""
-    case = _case(hold(original, options.folder), hold(candidate, options.folder), options)
+    case = _opened(original, candidate, options)
     different = _interface_difference(case.original, case.candidate)
     if different:
         return Verification(Verdict.DIFFERENT, notes=(different,), seed=options.seed)
@@ -46,8 +47,31 @@ def prove(original: Model, candidate: Model, sites: Sequence[Site], options: Pro
         return _result(case, Verdict.INCONCLUSIVE, str(why))
 
 
-def _case(a: Held, b: Held, options: ProofOptions) -> Case:
+def _opened(original: Model, candidate: Model, options: ProofOptions) -> Case:
+    a, b = hold(original, options.folder), hold(candidate, options.folder)
     return Case(a, b, options, coarsest(a))
+
+
+def check(model: Model, options: ProofOptions) -> Verification:
+    """See ``normfold.verify.check``."""
+    held = hold(model, options.folder)
+    case = Case(held, held, options, coarsest(held), is_stored=True)
+    for path in options.inputs:
+        given = load_inputs(path, held)
+        if not given.expected:
+            raise UsageError(f"expected stored outputs beside the inputs in {path} (output_0.pb ...), got none")
+        case.feeds.append(Feed(given.values, given.text))
+        case.references.append(given.expected)
+    if not case.feeds:
+        raise UsageError("expected --inputs with stored outputs, or a second model to compare with")
+    unsafe = unsafe_reason(held.skeleton)
+    if unsafe:
+        return _result(case, Verdict.INCONCLUSIVE, f"{unsafe}; export after model.eval() to verify")
+    try:
+        check_stored(case)
+        return _decide(case)
+    except CannotRun as error:
+        return _result(case, Verdict.INCONCLUSIVE, _advice(error))
 
 
 def _interface_difference(a: Held, b: Held) -> str:
@@ -260,6 +284,8 @@ def _decide(case: Case) -> Verification:
     comparisons = list(case.worst.values())
     failing = [c for c in comparisons if not c.passed]
     counted = [c for c in comparisons if c.elements]
+    if not comparisons:
+        return _result(case, Verdict.INCONCLUSIVE, "nothing could be compared")
     if not failing:
         if counted and not any(c.comparable for c in counted):
             return _result(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import asdict, dataclass, field
 from enum import Enum
+from typing import Any
 
 
 class Verdict(Enum):
@@ -125,16 +127,23 @@ class Verification:
         return max((*self.sites, *self.outputs), key=lambda c: c.margin, default=None)
 
 
+def _clean(text: str, limit: int = 100) -> str:
+    """Names in a model are untrusted text: on one line, nothing a terminal acts on, and cut in the middle."""
+    if not text.isprintable():
+        text = text.encode("unicode_escape", "backslashreplace").decode()
+    return text if len(text) <= limit else f"{text[: limit // 2 - 1]}…{text[-limit // 2 :]}"
+
+
 def _index(at: tuple[int, ...]) -> str:
     return "[" + ",".join(map(str, at)) + "]"
 
 
 def _row(c: Comparison) -> tuple[str, ...]:
     top1 = "" if c.top1 is None else f"{100 * c.top1:.4g} %"
-    worst = f"{_index(c.at)} {c.expected} -> {c.obtained}" if c.expected or c.obtained else ""
+    worst = f"{_index(c.at)} {_clean(c.expected, 40)} -> {_clean(c.obtained, 40)}" if c.expected or c.obtained else ""
     return (
         "ok" if c.passed else "DIFFERS",
-        c.value,
+        _clean(c.value),
         c.witness,
         f"{c.max_abs:.3g}",
         f"{c.relative:.3g}",
@@ -165,11 +174,30 @@ def as_table(verification: Verification, sites: int = 10) -> str:
         lines += _aligned([_HEAD, *rows])
     for c in (*verification.outputs, *shown):
         if not c.passed:
-            blame = f", made by {', '.join(c.owners)}" if c.owners else ""
-            lines.append(f"{c.value}{blame}: {c.note or 'differs'}; would have passed with {c.would_pass or 'nothing'}")
-    lines += [f"note: {note}" for note in verification.notes]
-    lines.append(f"seed {verification.seed}; " + ("feeds: " + "; ".join(verification.feeds) or "no feeds"))
+            blame = f", made by {_clean(', '.join(c.owners), 300)}" if c.owners else ""
+            feed = f" (feed {_clean(c.feed)})" if c.feed else ""
+            why = _clean(c.note, 500) or "differs"
+            lines.append(f"{_clean(c.value)}{blame}: {why}{feed}; would have passed with {c.would_pass or 'nothing'}")
+    lines += [f"note: {_clean(note, 600)}" for note in verification.notes]
+    lines.append(f"seed {verification.seed}; feeds: {_clean('; '.join(verification.feeds), 600) or 'none'}")
     return "\n".join(lines)
+
+
+def as_data(verification: Verification) -> dict[str, Any]:
+    """The verification as plain data for JSON; a number that JSON lacks (infinity, NaN) becomes null."""
+    return {**_plain(asdict(verification)), "equivalent": bool(verification)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(each) for key, each in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(each) for each in value]
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
 
 
 def _summary(verification: Verification) -> str:
@@ -181,5 +209,5 @@ def _summary(verification: Verification) -> str:
         text += f" and {passed} of {len(sites)} sites"
     text += " pass"
     if verification.guilty:
-        text += f"; made by {', '.join(verification.guilty)}"
+        text += f"; made by {_clean(', '.join(verification.guilty), 300)}"
     return text

@@ -8,11 +8,11 @@ from dataclasses import replace
 import numpy as np
 
 from normfold.verify.calibrate import AT_THE_END
-from normfold.verify.case import Case, part_feed
+from normfold.verify.case import Case, part_feed, run_part
 from normfold.verify.feeds import Feed
-from normfold.verify.held import part
+from normfold.verify.held import Part, part
 from normfold.verify.result import Comparison
-from normfold.verify.run import CannotRun, Level, Value
+from normfold.verify.run import CannotRun, Level, Runner, Value
 from normfold.verify.ties import is_a_tie
 
 _LADDER = (Level.BASIC, Level.EXTENDED, Level.DEFAULT)
@@ -26,17 +26,26 @@ def check_whole(case: Case) -> None:
     _check(case, Level.DEFAULT, len(case.feeds))
 
 
+def check_stored(case: Case) -> None:
+    """Run the whole model on all feeds at both levels; the references are stored outputs."""
+    _check(case, Level.DISABLE_ALL, len(case.feeds))
+    _check(case, Level.DEFAULT, len(case.feeds))
+
+
 def _check(case: Case, level: Level, count: int) -> None:
-    names = list(case.original.output_names)
-    feeds = case.feeds[:count]
+    feeds, references = case.feeds[:count], case.references[:count]
     try:
         with case.open(case.candidate, level) as runner:
-            obtained = [dict(zip(names, runner.run(feed.values, names), strict=True)) for feed in feeds]
+            obtained = [_outputs(runner, feed, list(ref)) for feed, ref in zip(feeds, references, strict=True)]
     except CannotRun as error:
         _did_not_run(case, level, error)
         return
-    for feed, reference, found in zip(feeds, case.references[:count], obtained, strict=True):
+    for feed, reference, found in zip(feeds, references, obtained, strict=True):
         _compare(case, level, feed, reference, found)
+
+
+def _outputs(runner: Runner, feed: Feed, names: Sequence[str]) -> dict[str, Value]:
+    return dict(zip(names, runner.run(feed.values, names), strict=True))
 
 
 def _compare(case: Case, level: Level, feed: Feed, reference: Mapping[str, Value], found: Mapping[str, Value]) -> None:
@@ -50,7 +59,7 @@ def _compare(case: Case, level: Level, feed: Feed, reference: Mapping[str, Value
     if not doubtful:
         return
     whole = part(case.original, doubtful, {})
-    levels = case.noise_of(whole, part_feed(whole, feed, {}), {name: reference[name] for name in doubtful})
+    levels = case.noise_of(whole, part_feed(whole, feed, {}), _own(case, whole, feed, reference, doubtful))
     failing = []
     for name in doubtful:
         judged = case.judge(name, level.value, reference[name], found[name], feed, AT_THE_END, levels.get(name))
@@ -61,6 +70,14 @@ def _compare(case: Case, level: Level, feed: Feed, reference: Mapping[str, Value
             failing.append(judged)
     if failing:
         _blame(case, failing, feed, reference, levels)
+
+
+def _own(case: Case, whole: Part, feed: Feed, reference: Mapping[str, Value], names: Sequence[str]) -> dict[str, Value]:
+    """The original's own outputs without optimizations: the references, unless those were stored by somebody else."""
+    if not case.is_stored:
+        return {name: reference[name] for name in names}
+    with case.open(whole.held) as runner:
+        return run_part(runner, whole, feed, {})
 
 
 def _blame(
@@ -103,7 +120,7 @@ def _differences(
     """The error of each output of the original itself that this level changes by more than rounding."""
     try:
         with case.open(case.original, level) as runner:
-            values = dict(zip(names, runner.run(feed.values, names), strict=True))
+            values = _outputs(runner, feed, names)
     except CannotRun:
         return {}
     judged = [
@@ -119,7 +136,9 @@ def _did_not_run(case: Case, level: Level, error: CannotRun) -> None:
         with case.open(case.original, level) as runner:
             runner.run(case.feeds[0].values, list(case.original.output_names))
     except CannotRun:
-        case.note(f"ONNX Runtime runs neither the original nor the candidate at level {level.value}: {error}")
+        who = "the model" if case.is_stored else "neither the original nor the candidate"
+        how = "does not run" if case.is_stored else "runs"
+        case.note(f"ONNX Runtime {how} {who} at level {level.value}: {error}")
         return
     for name in case.original.output_names:
         case.fail(name, level.value, f"the candidate does not run: {error}", case.feeds[0].text)
