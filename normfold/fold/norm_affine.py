@@ -53,16 +53,13 @@ def _own_affine(reader: GraphReader, node: ir.Node) -> Source | None:
     return Source(node, 0, Affine.of(gamma, beta, len(shape)))
 
 
-def apply(editor: Editor, plan: Plan) -> None:
-    """Let the readers take gamma and beta, and leave the norm with ones and without beta."""
-    node = plan.run.nodes[0]
-    for rewrite in plan.rewrites:
-        editor.rewrite(rewrite, RULE, name_of(node))
+def strip(editor: Editor, run: Run) -> None:
+    """Leave the norm with ones and without beta; its value is another one from now on."""
+    node = run.nodes[0]
     gamma = editor.reader.constant(node.inputs[1])
     assert gamma is not None, "asked by norm_affines()"
     editor.rewrite(Rewrite(node, inputs={1: np.ones_like(gamma)}), RULE, name_of(node))
     if len(node.inputs) > 2:
         node.replace_input_with(2, None)
         node.resize_inputs(2)
-    for value in (*plan.changed, plan.run.site):
-        editor.rename(value)
+    editor.rename(run.site)

@@ -31,7 +31,8 @@ class Plan:
     """What one fold changes.
 
     ``rewrites`` are the absorbers; ``merged`` other runs and the affine each becomes; ``changed`` the values between,
-    whose content is no longer what their name says; ``residue`` what stays where the run stood.
+    whose content is no longer what their name says; ``ends`` values at which the affine has no effect any more;
+    ``residue`` what stays where the run stood.
     """
 
     run: Run
@@ -40,6 +41,7 @@ class Plan:
     rewrites: tuple[Rewrite, ...] = ()
     merged: tuple[tuple[Run, Affine], ...] = ()
     changed: tuple[ir.Value, ...] = ()
+    ends: tuple[ir.Value, ...] = ()
 
     def operators_saved(self, reader: GraphReader) -> int:
         """Operators that are gone after the plan, less those it adds."""
@@ -54,7 +56,8 @@ class Plan:
     @property
     def into(self) -> tuple[str, ...]:
         """Names of the operators that take the affine over."""
-        others = (name_of(run.nodes[-1]) for run, _ in self.merged)
+        others = [name_of(run.nodes[-1]) for run, _ in self.merged]
+        others += [name_of(node) for value in self.ends if (node := value.producer()) is not None]
         return tuple(dict.fromkeys((*(name_of(rewrite.node) for rewrite in self.rewrites), *others)))
 
     @property
@@ -63,7 +66,7 @@ class Plan:
         if self.direction != "forward":
             return (self.run.site.name or "",)
         absorbers = (rewrite.node.outputs[0] for rewrite in self.rewrites)
-        sites = (*absorbers, *(run.site for run, _ in self.merged))
+        sites = (*absorbers, *(run.site for run, _ in self.merged), *self.ends)
         return tuple(value.name or "" for value in sites if value not in self.changed)
 
 
@@ -76,7 +79,8 @@ class _State:
     waiting: dict[ir.Node, float] = field(default_factory=dict)
     rewrites: tuple[Rewrite, ...] = ()
     merged: tuple[tuple[Run, Affine], ...] = ()
-    moved: tuple[ir.Value, ...] = ()  # outputs of absorbers whose shift went into the affine behind them
+    moved: tuple[ir.Value, ...] = ()  # values without a label whose content changes all the same
+    ends: tuple[ir.Value, ...] = ()  # values at which an affine has died without an absorber
 
     def copy(self) -> _State:
         claimed = {value: dict(uses) for value, uses in self.claimed.items()}
@@ -276,7 +280,7 @@ def plan_forward(reader: GraphReader, sources: Sources, run: Run, affine: Affine
     search.advance(state)
     stays = () if residue.is_identity else (run.site,)
     changed = (*stays, *(value for value in state.labels if value is not run.site), *state.moved)
-    return Plan(run, "forward", residue, state.rewrites, state.merged, changed)
+    return Plan(run, "forward", residue, state.rewrites, state.merged, changed, state.ends)
 
 
 class _Forward(_Search):
@@ -302,6 +306,8 @@ class _Forward(_Search):
             passage = self.alternatives(carry.FORWARD, node, labels)[0]
             if passage.rewrite is not None:
                 state.rewrites += (passage.rewrite,)
+            state.moved += passage.moved
+            state.ends += passage.ends
             for index, affine in passage.labels.items():
                 self.owe(state, node, node.outputs[index], affine)
 
@@ -326,7 +332,6 @@ class _Forward(_Search):
         if run is None:
             return (rewrite,)
         shift = Affine.of(1.0, rewrite.shift_after, rewrite.shift_after.ndim)
-        state.labels[out] = shift
         state.merged += (self.merge(run, shift.then(run.affine)),)
         state.moved += (rewrite.node.outputs[0],)
         return (replace(rewrite, shift_after=None),)

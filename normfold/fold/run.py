@@ -111,11 +111,9 @@ class _GraphFold:
 
     def run(self) -> list[Verdict]:
         everything = list(self.findings.values())
-        while self._pass() or self._merge_branches():
+        while self._pass() or self._merge_branches() or self._fold_norm_affines():
             continue
         self._drop_dead_biases()
-        if self.options.norm_affine:
-            self._fold_norm_affines()
         for node, finding in self.findings.items():
             obstacles = self.obstacles.get(node) or (self._why_no_source(node),)
             self.verdicts[finding] = Verdict(finding, Outcome.KEPT, obstacles=obstacles)
@@ -180,12 +178,16 @@ class _GraphFold:
                 into = (name_of(node.outputs[0].consumers()[0]),)
                 self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, dead.RULE, "forward", into, (finding.site,))
 
-    def _fold_norm_affines(self) -> None:
-        for plan, finding in norm_affine.norm_affines(self.reader, self.sources):
+    def _fold_norm_affines(self) -> bool:
+        changed = False
+        for plan, finding in norm_affine.norm_affines(self.reader, self.sources) if self.options.norm_affine else ():
             if self.options.allows(norm_affine.RULE, finding.name):
                 into, sites = plan.into, plan.sites
-                norm_affine.apply(self.editor, plan)
+                self._apply_absorbers(plan, norm_affine.RULE)
+                norm_affine.strip(self.editor, plan.run)
                 self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, norm_affine.RULE, "forward", into, sites)
+                changed = True
+        return changed
 
     def _why_no_source(self, node: ir.Node) -> Obstacle:
         if node in self.sources.left:
@@ -200,7 +202,12 @@ class _GraphFold:
     def _apply(self, plan: Plan) -> None:
         run, into, sites = plan.run, plan.into, plan.sites
         rule = BATCHNORM if run.has_batchnorm else AFFINE if into else MERGE
-        source_name = name_of(run.nodes[-1])
+        nameless = self._apply_absorbers(plan, rule)
+        self._rewrite_run(run, plan.residue, rule, into, sites, plan.direction, nameless)
+
+    def _apply_absorbers(self, plan: Plan, rule: str) -> set[ir.Value]:
+        """Change all operators of a plan but the run itself; returns the values that lost their names."""
+        source_name = name_of(plan.run.nodes[-1])
         stands_for: dict[ir.Value, ir.Value] = {}
         for rewrite in plan.rewrites:
             first = rewrite.node.outputs[0]
@@ -211,7 +218,7 @@ class _GraphFold:
         for other, affine in plan.merged:
             own = () if other.site in nameless else (other.site.name or "",)
             self._rewrite_run(other, affine, MERGE, (), own, MERGE, nameless)
-        self._rewrite_run(run, plan.residue, rule, into, sites, plan.direction, nameless)
+        return nameless
 
     def _rewrite_run(
         self,

@@ -17,10 +17,15 @@ Labels = Mapping[int, Affine]
 
 @dataclass(frozen=True)
 class Passage:
-    """One way through an operator: affines by input index (backward) or output index (forward), and its own change."""
+    """One way through an operator: affines by input index (backward) or output index (forward), and its own change.
+
+    Where an affine dies further on, ``moved`` are the values that differ until then, ``ends`` those that do not.
+    """
 
     labels: Labels = field(default_factory=dict)
     rewrite: Rewrite | None = None
+    moved: tuple[ir.Value, ...] = ()
+    ends: tuple[ir.Value, ...] = ()
 
 
 Carrier = Callable[[GraphReader, ir.Node, Labels], Sequence[Passage]]

@@ -79,34 +79,42 @@ def matmul_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[P
     """
     rank = len(shape_of(reader, node, node.outputs[0]))
     total = np.ones((1,) * rank)
+    moved: tuple[ir.Value, ...] = ()
     for index, affine in labels.items():
-        cancels = index == 1 and affine.rank > 1 and affine.is_constant_on([-1]) and cancels_by_rows(reader, node)
-        own = affine.scale_only if cancels else _scale(node, affine)
+        own = affine
+        if index == 1 and not affine.has_no_shift and affine.rank > 1 and affine.is_constant_on([-1]):
+            moved = until_softmax(reader, node)
+            own = affine.scale_only
+        own = _scale(node, own)
         if own.rank < 2 or rank < own.rank:
             raise Refusal(Reason.AXIS_STOPS, name_of(node), detail="a vector is summed")
         summed = -1 if index == 0 else -2
         require(own.is_constant_on([summed]), Reason.AXIS_STOPS, node, "it varies along the summed axis")
         total = total * raised(own, rank).scale
-    return through(Affine(compact(total), np.zeros((1,) * rank)))
+    whole = Affine(compact(total), np.zeros((1,) * rank))
+    require(not moved or whole.is_identity, Reason.SHIFT_STOPS, node, "a scale would come with the shift")
+    return [Passage(through(whole)[0].labels, None, moved[:-1], moved[-1:])]
 
 
-def cancels_by_rows(reader: GraphReader, node: ir.Node) -> bool:
-    """Whether adding one number to each row of the result changes nothing: all that follows leads into a Softmax.
+def until_softmax(reader: GraphReader, node: ir.Node) -> tuple[ir.Value, ...]:
+    """The values from the product to the Softmax that cancels what is added to whole rows; Refusal without one.
 
     softmax(x + c) = softmax(x) along the last axis; sums with a mask and products with one number lie between.
     """
-    value = node.outputs[0]
-    while not value.is_graph_output() and len(value.uses()) == 1:
-        reading = next(iter(value.uses()))[0]
+    values = [node.outputs[0]]
+    while not values[-1].is_graph_output() and len(values[-1].uses()) == 1:
+        value, reading = values[-1], next(iter(values[-1].uses()))[0]
         rank = len(shape_of(reader, node, value))
         if reading.domain not in ("", "ai.onnx") or reading.graph is not node.graph:
-            return False
+            break
+        values.append(reading.outputs[0])
         if reading.op_type == "Softmax":
-            return int(attribute(reading, "axis", -1 if reader.opset >= 13 else 1)) % rank == rank - 1
+            axis = int(attribute(reading, "axis", -1 if reader.opset >= 13 else 1)) % rank
+            require(axis == rank - 1, Reason.SHIFT_STOPS, node, f"the Softmax behind it is along axis {axis}")
+            return tuple(values)
         if not _keeps_rows(reader, reading) or len(reader.shape(reading.outputs[0]) or ()) != rank:
-            return False
-        value = reading.outputs[0]
-    return False
+            break
+    raise Refusal(Reason.SHIFT_STOPS, name_of(node), detail="a product takes a scale only")
 
 
 def _keeps_rows(reader: GraphReader, node: ir.Node) -> bool:
