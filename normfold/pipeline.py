@@ -332,7 +332,12 @@ def _proof(source: Source, candidate: Candidate, options: Options) -> Verificati
         inputs=options.inputs,
         folder=None if source.folder is None else str(source.folder),
     )
-    return prove(source.proto, to_proto(candidate.model), candidate.sites, proof_options)
+    try:
+        return prove(source.proto, to_proto(candidate.model), candidate.sites, proof_options)
+    except (ValueError, OSError) as error:
+        if not options.inputs:
+            raise
+        raise UsageError(f"the inputs do not fit: {error}") from error
 
 
 class _Clock:

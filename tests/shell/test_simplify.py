@@ -1,0 +1,180 @@
+"""The pre-clean: what becomes constant; names and overridable initializers survive; failures are notes."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+from onnx import numpy_helper
+
+from normfold import simplify as module
+from normfold.serial import to_ir, to_proto
+from normfold.shapes import Ints, resolve
+from normfold.simplify import Facts, apply_facts, simplify
+from normfold.skeleton import skeleton
+
+
+def parse(text: str, **initializers: object) -> onnx.ModelProto:
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["" : 17]>\n{text}')
+    for name, value in initializers.items():
+        model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
+    return model
+
+
+def applied(model: onnx.ModelProto, facts: Facts | None = None) -> ir.Model:
+    result = to_ir(model)
+    apply_facts(result, facts if facts is not None else simplify(model))
+    return result
+
+
+def run(model: onnx.ModelProto, **feeds: np.ndarray) -> np.ndarray:
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    return np.asarray(onnxruntime.InferenceSession(model.SerializeToString(), options).run(None, feeds)[0])
+
+
+# name, graph, initializers, operators left
+TABLE = [
+    (
+        "a reshape to the shape of another value, static",
+        """net (float[2, 12] x, float[4, 6] z) => (float[4, 6] y) { s = Shape (z) y = Reshape (x, s) }""",
+        {},
+        ["Reshape"],
+    ),
+    (
+        "a reshape with a symbolic batch and a computed head size",
+        """net (float[batch, 16, 48] x) => (float[batch, 16, 4, 12] y) {
+            s = Shape (x)
+            b = Gather (s, zero) t = Gather (s, one) c = Gather (s, two) h = Div (c, four)
+            b1 = Unsqueeze (b, axis) t1 = Unsqueeze (t, axis) f1 = Unsqueeze (four, axis) h1 = Unsqueeze (h, axis)
+            target = Concat <axis = 0> (b1, t1, f1, h1)
+            y = Reshape (x, target)
+        }""",
+        {"zero": 0, "one": 1, "two": 2, "four": 4, "axis": [0]},
+        ["Reshape"],
+    ),
+    (
+        "two symbolic dimensions stay computed",
+        """net (float[batch, tokens, 48] x) => (float[batch, tokens, 4, 12] y) {
+            s = Shape (x) head = Slice (s, from, to) target = Concat <axis = 0> (head, tail) y = Reshape (x, target)
+        }""",
+        {"from": [0], "to": [2], "tail": [4, 12]},
+        ["Shape", "Slice", "Concat", "Reshape"],
+    ),
+    (
+        "arithmetic on constants, by onnxsim",
+        """net (float[2, 3] x) => (float[2, 3] y) { r = Sqrt (v) w = Div (g, r) y = Mul (x, w) }""",
+        {"v": np.array([1, 4, 9], np.float32), "g": np.array([1, 1, 1], np.float32)},
+        ["Mul"],
+    ),
+    (
+        "a constant that is an output stays computed",
+        """net (float[2, 3] x) => (float[3] y, float[2, 3] z) { y = Sqrt (v) z = Relu (x) }""",
+        {"v": np.array([1, 4, 9], np.float32)},
+        ["Sqrt", "Relu"],
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "text", "initializers", "left"), TABLE, ids=[row[0] for row in TABLE])
+def test_what_is_left(name: str, text: str, initializers: dict[str, object], left: list[str]) -> None:
+    arrays = {
+        key: value if isinstance(value, np.ndarray) else np.asarray(value, np.int64)
+        for key, value in initializers.items()
+    }
+    model = parse(text, **arrays)
+    onnx.checker.check_model(model)
+    result = applied(model)
+    assert [node.op_type for node in result.graph] == left
+    proto = to_proto(result)
+    onnx.checker.check_model(proto)
+    feeds = {}
+    for value in model.graph.input:
+        shape = [dim.dim_value or 3 for dim in value.type.tensor_type.shape.dim]
+        feeds[value.name] = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+    np.testing.assert_array_equal(run(model, **feeds), run(proto, **feeds))
+
+
+def test_equal_constants_are_found_under_each_of_their_names() -> None:
+    """onnxsim lets equal constants share one name; the model uses both."""
+    model = parse(
+        "net (float[3] x) => (float[3] y) { a = Sqrt (v) b = Sqrt (v) s = Mul (x, a) y = Add (s, b) }",
+        v=np.array([1, 4, 9], np.float32),
+    )
+    result = applied(model)
+    assert {"a", "b"} <= set(result.graph.initializers)
+    assert [node.op_type for node in result.graph] == ["Mul", "Add"]
+
+
+def test_an_overridable_initializer_is_no_constant() -> None:
+    model = parse("net (float[3] x, float[3] v) => (float[3] y) { a = Sqrt (v) y = Mul (x, a) }")
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 4, 9], np.float32), "v"))
+    result = applied(model)
+    assert [node.op_type for node in result.graph] == ["Sqrt", "Mul"]
+    assert [value.name for value in result.graph.inputs] == ["x", "v"]
+
+
+def test_weights_never_leave_the_model() -> None:
+    big = np.zeros((100, 100), np.float32)
+    model = parse("net (float[100, 100] x) => (float[100, 100] y) { y = MatMul (x, w) }", w=big)
+    bare = skeleton(model)
+    assert bare.ByteSize() < 200
+    assert [value.name for value in bare.graph.input] == ["x", "w"]
+    assert not bare.graph.initializer
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ("import sys; sys.exit('it broke')", "it broke"),
+        ("import time; time.sleep(60)", "more than"),
+        ("print('no model')", "cannot be read"),
+        ("import os; os.kill(os.getpid(), 9)", "code -9"),
+        ("x = bytearray(2**40)", "MemoryError"),
+    ],
+)
+def test_a_failing_onnxsim_is_a_note(script: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    worker = tmp_path / "worker.py"
+    worker.write_text(script)
+    monkeypatch.setattr(module, "_WORKER", worker)
+    monkeypatch.setattr(module, "TIME_LIMIT", 3.0)
+    model = parse("net (float[3] x) => (float[3] y) { a = Sqrt (v) y = Mul (x, a) }", v=np.ones(3, np.float32))
+    facts = simplify(model)
+    assert words in facts.note
+    assert [node.op_type for node in applied(model, facts).graph] == ["Sqrt", "Mul"]
+
+
+def test_onnxsim_does_not_start_for_a_model_without_constants(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    assert simplify(parse("net (float[3] x) => (float[3] y) { y = Relu (x) }")).note == ""
+    assert (
+        "onnxsim failed"
+        in simplify(
+            parse("net (float[3] x) => (float[3] y) { a = Sqrt (v) y = Mul (x, a) }", v=np.ones(3, np.float32))
+        ).note
+    )
+
+
+def test_without_simplify_only_shapes_are_learned() -> None:
+    model = parse("net (float[2, 12] x) => (float[2, 12] y) { s = Shape (x) r = Relu (x) y = Reshape (r, s) }")
+    result = applied(model, simplify(model, fold=False))
+    assert [node.op_type for node in result.graph] == ["Shape", "Relu", "Reshape"]
+    assert result.graph[1].outputs[0].shape == ir.Shape([2, 12])
+
+
+def test_resolve_does_not_touch_its_argument() -> None:
+    model = parse("net (float[2, 12] x) => (float[2, 12] y) { s = Shape (x) y = Reshape (x, s) }")
+    before = model.SerializeToString(deterministic=True)
+    resolve(model)
+    assert model.SerializeToString(deterministic=True) == before
+
+
+def test_ints() -> None:
+    assert Ints((1, 2)).is_known
+    assert not Ints((1, "batch")).is_known
+    assert not Ints((None,)).is_known
