@@ -154,11 +154,12 @@ def _targets(case: Case, sites: Sequence[Site]) -> list[str]:
 
 
 def _behind(held: Held, readers: Mapping[str, list[int]], value: str, both: Collection[str]) -> list[str]:
-    """The first values downstream of ``value`` that both models make."""
+    """The first values downstream of ``value`` that both models make. Its shape is no evidence of its content."""
     found, seen, stack = [], {value}, [value]
     while stack:
         for index in readers.get(stack.pop(), ()):
-            for output in held.graph.node[index].output:
+            node = held.graph.node[index]
+            for output in () if node.op_type in ("Shape", "Size") else node.output:
                 if not output or output in seen:
                     continue
                 seen.add(output)
