@@ -108,6 +108,16 @@ class Affine:
             raise ZeroDivisionError("an affine with a zero scale has no inverse")
         return Affine(1.0 / self.scale, compact(-self.shift / self.scale))
 
+    def after(self, inner: Affine) -> Affine:
+        """The affine that makes this one of what ``inner`` made; ZeroDivisionError where that has a scale of 0.
+
+        Exactly the identity where both are equal.
+        """
+        if not inner.scale.all():
+            raise ZeroDivisionError("an affine with a zero scale cannot be undone")
+        ratio = self.scale / inner.scale
+        return Affine(compact(ratio), compact(self.shift - ratio * inner.shift))
+
     def same_as(self, other: Affine) -> bool:
         """Equal to the last bit."""
         return np.array_equal(self.scale, other.scale) and np.array_equal(self.shift, other.shift)

@@ -236,13 +236,13 @@ class Editor:
         if is_output or entry_takes_name:
             name, site.name = site.name, self.names.new(f"{site.name}_gone")
             entry.name = name
-        entry.shape = entry.shape if entry.shape is not None else site.shape
+        if is_output or entry.shape is None:
+            entry.shape, entry.type = site.shape, site.type
         self.remove(nodes)
 
     def _may_take_an_output(self, value: ir.Value) -> bool:
         """A value made in this graph that is not yet an output of it."""
-        producer = value.producer()
-        return producer is not None and producer.graph is self.reader.graph and not value.is_graph_output()
+        return self.reader.holds(value.producer()) and not value.is_graph_output()
 
     def _identity_for(self, nodes: Sequence[ir.Node], entry: ir.Value, site: ir.Value, rule: str) -> None:
         """An Identity that makes the output ``site`` of an ``entry`` that cannot have its name."""

@@ -44,6 +44,11 @@ def name_of(node: ir.Node) -> str:
     return node.name or next((output.name for output in node.outputs if output.name), None) or node.op_type
 
 
+def is_in(graph: ir.Graph | ir.Function, node: ir.Node) -> bool:
+    """Whether ``node`` stands in ``graph`` itself; a function's nodes know the graph inside it."""
+    return node.graph is (graph.graph if isinstance(graph, ir.Function) else graph)
+
+
 def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
     """An attribute as a plain Python value; ``default`` where it is absent.
 
@@ -74,6 +79,10 @@ class GraphReader:
         self.opset = opset_of(graph) if opset_of(graph) > 1 else opset_of(model.graph)
         self._overridable = _overridable(model)
         self._order = {node: float(index) for index, node in enumerate(graph)}
+
+    def holds(self, node: ir.Node | None) -> bool:
+        """Whether ``node`` stands in this graph itself, not in a subgraph or outside."""
+        return node is not None and is_in(self.graph, node)
 
     # -- order ---------------------------------------------------------------------------------------------------
     def order(self, node: ir.Node) -> float:

@@ -87,7 +87,7 @@ def _is_inside(reader: GraphReader, node: ir.Node) -> bool:
     if value.is_graph_output() or len(value.uses()) != 1:
         return False
     reading = next(iter(value.uses()))[0]
-    return reading.graph is reader.graph and _is_sum(reader, reading)
+    return reader.holds(reading) and _is_sum(reader, reading)
 
 
 def _merges_at(reader: GraphReader, sources: Sources, root: ir.Node) -> Iterator[Merge | tuple[Run, Refusal]]:
@@ -131,7 +131,7 @@ def _branch(reader: GraphReader, sources: Sources, value: ir.Value, sign: float)
     """What an addend is: a convolution, a per-channel affine, or (anything else) just itself."""
     itself = Branch(value, value, sign, (), Affine.identity(len(reader.shape(value) or ())))
     node = value.producer()
-    if node is None or node.graph is not reader.graph or value.is_graph_output() or len(value.uses()) != 1:
+    if node is None or not reader.holds(node) or value.is_graph_output() or len(value.uses()) != 1:
         return itself
     source = sources.at(node)
     if source is not None:
@@ -145,7 +145,7 @@ def _branch(reader: GraphReader, sources: Sources, value: ir.Value, sign: float)
 def _biased_matrix(reader: GraphReader, value: ir.Value, sign: float, run: Run) -> Branch | None:
     """A MatMul and the affine behind it, which is most often its bias."""
     node = run.entry.producer()
-    if node is None or node.graph is not reader.graph or run.entry.is_graph_output() or len(run.entry.uses()) != 1:
+    if node is None or not reader.holds(node) or run.entry.is_graph_output() or len(run.entry.uses()) != 1:
         return None
     matrix, entry, affine = _matrix(reader, node), node.inputs[0] if node.inputs else None, run.affine
     if matrix is None or entry is None or not affine.is_constant_on(range(affine.rank - 1)):

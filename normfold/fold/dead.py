@@ -24,7 +24,7 @@ def dead_biases(reader: GraphReader) -> Iterator[tuple[ir.Node, Finding]]:
         if node.op_type != "InstanceNormalization" or node.domain not in ("", "ai.onnx") or node.inputs[0] is None:
             continue
         before = node.inputs[0].producer()
-        if before is None or before.op_type not in _BIASED or before.graph is not reader.graph:
+        if before is None or before.op_type not in _BIASED or not reader.holds(before):
             continue
         has_bias = len(before.inputs) > 2 and reader.is_constant(before.inputs[2])
         if has_bias and len(node.inputs[0].uses()) == 1 and not node.inputs[0].is_graph_output():

@@ -282,10 +282,4 @@ class Sources:
             source = later
 
     def _only_reader(self, value: ir.Value) -> bool:
-        return (
-            len(value.uses()) == 1 and not value.is_graph_output() and next(iter(value.uses()))[0].graph is self._graph
-        )
-
-    @property
-    def _graph(self) -> object:
-        return self.reader.graph
+        return len(value.uses()) == 1 and not value.is_graph_output() and self.reader.holds(next(iter(value.uses()))[0])

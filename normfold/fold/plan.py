@@ -230,7 +230,7 @@ class _Backward(_Search):
         if value is not self.run.entry or source is None or source.entry is not value or not label.scale.all():
             raise Refusal(Reason.SEVERAL_READERS, name_of(node), value.name or "", f"it reads {value.name}")
         run = self.sources.run_from(source)
-        state.merged += (self.merge(run, label.inverse().then(run.affine)),)
+        state.merged += (self.merge(run, run.affine.after(label)),)
 
     def absorbed(self, state: _State, node: ir.Node, labels: Labels) -> bool:
         """Whether the operator takes the affine into its constants."""
@@ -289,7 +289,7 @@ class _Forward(_Search):
         if value.is_graph_output():
             raise Refusal(Reason.GRAPH_OUTPUT, name_of(node), value.name or "", f"output {value.name}")
         readers = self.reader.readers(value)
-        if not readers:
+        if not readers and value is self.run.site:
             raise Refusal(Reason.NO_CONSUMER, name_of(node), value.name or "")
         state.labels[value] = affine
         state.waiting.update((reader, self.reader.order(reader)) for reader in readers)

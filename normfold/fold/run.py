@@ -17,7 +17,7 @@ from normfold.fold.activation import parts_of_activations
 from normfold.fold.find import Run, Sources, is_candidate, source_of
 from normfold.fold.form import operators_for, require_run_fits, rewrite_run
 from normfold.fold.plan import Plan, plan_backward, plan_forward
-from normfold.fold.tidy import dead_operators, remove_dead_operators
+from normfold.fold.tidy import clear_the_way, dead_operators
 from normfold.graph import GraphReader, graphs_of, name_of
 from normfold.reason import Obstacle, Reason, Refusal
 from normfold.record import Finding, Outcome, Verdict
@@ -60,7 +60,7 @@ def rule_of(operator: str) -> str:
 
 def fold_affines(model: ir.Model, options: FoldOptions | None = None) -> tuple[Verdict, ...]:
     """Fold in place; one verdict for each BatchNormalization and constant affine that the model had."""
-    remove_dead_operators(model)
+    clear_the_way(model)
     names = Names(model)
     verdicts: list[Verdict] = []
     for path, graph in list(graphs_of(model)):

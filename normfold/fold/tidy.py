@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Container
 
 import onnx_ir as ir
-from onnx_ir.passes.common import IdentityEliminationPass, RemoveUnusedNodesPass
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
-from normfold.graph import attribute, graphs_of
+from normfold.graph import attribute, graphs_of, is_in
 
 
 def tidy(model: ir.Model) -> None:
     """Remove, in place, what nobody reads any more. Names of inputs and outputs stay."""
     for _, graph in graphs_of(model):
         _cancel_transposes(graph)
-    IdentityEliminationPass()(model)
+        _skip_identities(graph)
+        _rename_instead_of_identities(graph)
     RemoveUnusedNodesPass()(model)
     if model.ir_version < 4:
         _drop_listed_initializers(model.graph)
@@ -28,11 +29,40 @@ def _drop_listed_initializers(graph: ir.Graph) -> None:
             graph.initializers.pop(value.name or "")
 
 
-def remove_dead_operators(model: ir.Model) -> None:
-    """Remove, in place, operators whose results nobody reads, so that they do not count as readers themselves."""
+def clear_the_way(model: ir.Model) -> None:
+    """Remove, in place, what would hide a fold: inverse Transposes, inner Identities, operators that nobody reads."""
+    for _, graph in graphs_of(model):
+        _cancel_transposes(graph)
+        _skip_identities(graph)
     for node in dead_operators(model):
         if node.graph is not None:
             node.graph.remove(node, safe=True)
+
+
+def _skip_identities(graph: ir.Graph | ir.Function) -> None:
+    """The readers of an Identity inside the graph read its input."""
+    for node in graph:
+        if node.op_type == "Identity" and node.domain in ("", "ai.onnx") and not node.outputs[0].is_graph_output():
+            (value,) = node.inputs
+            if value is not None:
+                node.outputs[0].replace_all_uses_with(value)
+
+
+def _rename_instead_of_identities(graph: ir.Graph | ir.Function) -> None:
+    """An Identity that only names an output: its input takes the name, where it is made here and is no output itself.
+
+    onnx_ir's own pass also renames what is an output already, or belongs to the graph outside.
+    """
+    for node in list(graph):
+        if node.op_type != "Identity" or node.domain not in ("", "ai.onnx") or not node.outputs[0].is_graph_output():
+            continue
+        value, output = node.inputs[0], node.outputs[0]
+        producer = None if value is None else value.producer()
+        if value is None or producer is None or not is_in(graph, producer) or value.is_graph_output():
+            continue
+        output.replace_all_uses_with(value, replace_graph_outputs=True)
+        graph.remove(node, safe=True)
+        value.name, value.shape, value.type = output.name, output.shape, output.type
 
 
 def dead_operators(model: ir.Model) -> list[ir.Node]:

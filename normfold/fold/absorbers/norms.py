@@ -10,7 +10,7 @@ import onnx_ir as ir
 from normfold.affine import Affine, Array
 from normfold.edit import Rewrite
 from normfold.fold.absorbers.common import Absorber, bias_of, fitted, only, weight_of
-from normfold.fold.carriers.passage import require
+from normfold.fold.carriers.passage import is_read, require
 from normfold.graph import GraphReader, attribute
 from normfold.reason import Reason
 
@@ -100,9 +100,12 @@ def group_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, 
 
 def _with_scaled_epsilon(reader: GraphReader, node: ir.Node, affine: Affine) -> Rewrite:
     """(s*x)/sqrt(s^2*var + eps) = x/sqrt(var + eps/s^2) for one s > 0."""
+    require(not any(map(is_read, node.outputs[1:])), Reason.OPERATOR_STOPS, node, "its mean or deviation is read")
     require(affine.scale.size == 1, Reason.AXIS_STOPS, node, "epsilon is one number, so the scale must be one too")
     scale = float(affine.scale.reshape(()))
     require(scale > 0, Reason.SIGN_STOPS, node, f"the scale is {scale:g}")
     if scale == 1.0:
         return Rewrite(node)
-    return Rewrite(node, attributes={"epsilon": float(attribute(node, "epsilon", 1e-5)) / scale**2})
+    epsilon = float(attribute(node, "epsilon", 1e-5)) / scale**2
+    require(epsilon < 1e30, Reason.OUT_OF_RANGE, node, f"epsilon would be {epsilon:g}")
+    return Rewrite(node, attributes={"epsilon": epsilon})

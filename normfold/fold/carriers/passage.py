@@ -47,6 +47,11 @@ def first(node: ir.Node, labels: Labels) -> Affine:
     return labels[0]
 
 
+def is_read(value: ir.Value) -> bool:
+    """Whether anybody sees the value: an operator, or the caller of the graph."""
+    return bool(value.uses()) or value.is_graph_output()
+
+
 def shape_of(reader: GraphReader, node: ir.Node, value: ir.Value | None) -> tuple[Dim, ...]:
     if value is None:
         raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node))

@@ -22,7 +22,7 @@ def _scale(node: ir.Node, affine: Affine) -> Affine:
 def product_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
     """s*(u*v) = (s*u)*v = u*(s*v); s*(u/v) = (s*u)/v = u/(v/s)."""
     affine = _scale(node, first(node, labels))
-    require(node.inputs[0] is not node.inputs[1], Reason.SHIFT_STOPS, node, "it squares its input")
+    require(node.inputs[0] is not node.inputs[1], Reason.OPERATOR_STOPS, node, "it squares its input")
     passages, refusal = [], None
     for index, value in enumerate(node.inputs):
         try:

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.edit import Rewrite
-from normfold.fold.carriers.passage import Labels, Passage, axes_of, first, require, shape_of, through
+from normfold.fold.carriers.passage import Labels, Passage, axes_of, first, is_read, require, shape_of, through
 from normfold.graph import GraphReader, attribute
 from normfold.reason import Reason
 
@@ -14,7 +14,7 @@ from normfold.reason import Reason
 def maximum(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
     """max(s*x + t) = s*max(x) + t for s >= 0: MaxPool (its padding is -inf) and GlobalMaxPool, per channel."""
     affine = first(node, labels)
-    require(not any(output.uses() for output in node.outputs[1:]), Reason.OPERATOR_STOPS, node, "its Indices are read")
+    require(not any(map(is_read, node.outputs[1:])), Reason.OPERATOR_STOPS, node, "its Indices are read")
     require(affine.scale_is_nonnegative, Reason.SIGN_STOPS, node)
     require(affine.is_constant_on(range(2, affine.rank)), Reason.AXIS_STOPS, node, "it varies inside the window")
     return through(affine)
