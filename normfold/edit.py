@@ -256,6 +256,12 @@ class Editor:
         for node in sorted(nodes, key=self.reader.order, reverse=True):
             self.reader.graph.remove(node, safe=True)
 
+    def widen(self, value: ir.Value) -> None:
+        """The value has one more channel than it says."""
+        if value.shape is not None and isinstance(value.shape[1], int):
+            sizes = list(value.shape)
+            value.shape = ir.Shape([sizes[0], value.shape[1] + 1, *sizes[2:]])
+
     def rename(self, value: ir.Value) -> None:
         """A value whose content a fold changed must not keep its old name."""
         value.name = self.names.new(f"{value.name}_folded")

@@ -32,7 +32,8 @@ class Plan:
 
     ``rewrites`` are the absorbers; ``merged`` other runs and the affine each becomes; ``changed`` the values between,
     whose content is no longer what their name says; ``ends`` values at which the affine has no effect any more;
-    ``residue`` what stays where the run stood.
+    ``residue`` what stays where the run stood; ``beside`` operators that change without taking the affine; ``widened``
+    values that get one more channel.
     """
 
     run: Run
@@ -42,6 +43,8 @@ class Plan:
     merged: tuple[tuple[Run, Affine], ...] = ()
     changed: tuple[ir.Value, ...] = ()
     ends: tuple[ir.Value, ...] = ()
+    beside: tuple[Rewrite, ...] = ()
+    widened: tuple[ir.Value, ...] = ()
 
     def operators_saved(self, reader: GraphReader) -> int:
         """Operators that are gone after the plan, less those it adds."""

@@ -14,6 +14,7 @@ from normfold.affine import Affine
 from normfold.edit import Editor, Names
 from normfold.fold import branches, dead, norm_affine
 from normfold.fold.activation import parts_of_activations
+from normfold.fold.constant_channel import plan_constant_channel
 from normfold.fold.find import Run, Sources, is_candidate, source_of
 from normfold.fold.form import operators_for, require_run_fits, rewrite_run
 from normfold.fold.plan import Plan, plan_backward, plan_forward
@@ -30,13 +31,15 @@ class FoldOptions:
     """Which folds are wanted. Names are those of rules (``batchnorm``), nodes, or findings.
 
     ``skip`` leaves what it names, ``only`` leaves everything else, ``exclude`` holds findings that were rolled back.
-    ``norm_affine`` asks for gamma and beta of norms to go into the MatMuls behind them.
+    ``norm_affine`` asks for gamma and beta of norms to go into the MatMuls behind them, ``constant_channel`` for a
+    shift that meets zero padding to go through one more channel wherever that is possible.
     """
 
     skip: frozenset[str] = frozenset()
     only: frozenset[str] = frozenset()
     exclude: frozenset[str] = frozenset()
     norm_affine: bool = False
+    constant_channel: bool = False
 
     def allows(self, rule: str, name: str = "") -> bool:
         """Whether a rule that is no affine's own is switched on (for the operator ``name``)."""
@@ -132,7 +135,7 @@ class _GraphFold:
             run = self.sources.run_through(source)
             if run.nodes[0] is not node:
                 continue
-            plan, obstacles = decide(self.reader, self.sources, run)
+            plan, obstacles = decide(self.reader, self.sources, run, self.options)
             if plan is None:
                 self.obstacles.update(dict.fromkeys(run.nodes, obstacles))
             else:
@@ -209,7 +212,7 @@ class _GraphFold:
         """Change all operators of a plan but the run itself; returns the values that lost their names."""
         source_name = name_of(plan.run.nodes[-1])
         stands_for: dict[ir.Value, ir.Value] = {}
-        for rewrite in plan.rewrites:
+        for rewrite in (*plan.beside, *plan.rewrites):
             first = rewrite.node.outputs[0]
             stands_for[first] = self.editor.rewrite(rewrite, rule, source_name)
         nameless = {stands_for.get(value, value) for value in plan.changed}
@@ -218,6 +221,8 @@ class _GraphFold:
         for other, affine in plan.merged:
             own = () if other.site in nameless else (other.site.name or "",)
             self._rewrite_run(other, affine, MERGE, (), own, MERGE, nameless)
+        for value in plan.widened:
+            self.editor.widen(value)
         return nameless
 
     def _rewrite_run(
@@ -262,12 +267,17 @@ _Attempt = Callable[[], Plan]
 _SAYS_LITTLE = (Reason.GRAPH_INPUT, Reason.NO_CONSUMER, Reason.GRAPH_OUTPUT)  # told last, if another way was tried
 
 
-def decide(reader: GraphReader, sources: Sources, run: Run) -> tuple[Plan | None, tuple[Obstacle, ...]]:
+def decide(
+    reader: GraphReader, sources: Sources, run: Run, options: FoldOptions | None = None
+) -> tuple[Plan | None, tuple[Obstacle, ...]]:
     """The best plan for a run, or None and the obstacle met in each direction.
 
     Best is what leaves the fewest operators, then what changes the fewest weights, then backward.
     """
     plans, obstacles = _tried(_whole(reader, sources, run))
+    if not plans and any(obstacle.reason is Reason.ZERO_PADDING for obstacle in obstacles):
+        always = options is not None and options.constant_channel
+        plans, _ = _tried(iter([("forward", lambda: plan_constant_channel(reader, run, always=always))]))
     if not plans and len(run.nodes) > 1:
         plans, _ = _tried(_partial(reader, sources, run))
         plans += [Plan(run, "merge", run.affine)]
@@ -330,9 +340,9 @@ def _is_worth_it(reader: GraphReader, plan: Plan) -> bool:
 
 
 def _costs_more(plan: Plan) -> Obstacle:
-    return Obstacle(
-        Reason.COSTS_MORE,
-        ", ".join(plan.into),
-        detail="it would add an operator for each one it removes",
-        direction=plan.direction,
-    )
+    before = plan.run.entry.producer()
+    is_bias = before is not None and before.op_type == "MatMul" and plan.run.affine.has_no_scale
+    if is_bias and plan.direction == "backward" and any(rewrite.node is before for rewrite in plan.rewrites):
+        return Obstacle(Reason.BIAS, ", ".join(plan.into), direction=plan.direction)
+    detail = "it would add an operator for each one it removes"
+    return Obstacle(Reason.COSTS_MORE, ", ".join(plan.into), detail=detail, direction=plan.direction)
