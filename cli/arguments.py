@@ -16,11 +16,13 @@ def model_argument(command: Command) -> Command:
 
 
 def selection(command: Command) -> Command:
-    """--skip, --only, --assume-eval, --no-simplify, --target: what to look at, and how."""
+    """What to look at and how: --skip, --only, --assume-eval, the optional folds, --no-simplify, --target."""
     options = (
         click.option("--skip", multiple=True, metavar="RULE|NODE", help="Leave this rule or node alone. Repeatable."),
         click.option("--only", multiple=True, metavar="RULE", help="Use only this rule. Repeatable."),
         click.option("--assume-eval", is_flag=True, help="Treat training-mode BatchNormalization as inference."),
+        click.option("--fold-norm-affine", is_flag=True, help="gamma and beta of norms into all MatMuls behind them."),
+        click.option("--constant-channel", is_flag=True, help="Carry shifts through zero padding by one more channel."),
         click.option("--no-simplify", is_flag=True, help="Leave out the constant folding with onnxsim."),
         click.option("--target", default="onnxruntime", show_default=True, help="The runtime to write for."),
     )

@@ -18,6 +18,8 @@ def command(
     skip: tuple[str, ...],
     only: tuple[str, ...],
     assume_eval: bool,
+    fold_norm_affine: bool,
+    constant_channel: bool,
     no_simplify: bool,
     target: str,
     as_json: bool,
@@ -29,6 +31,15 @@ def command(
     """
     from normfold.pipeline import inspect
 
-    inspection = inspect(model, skip=skip, only=only, simplify=not no_simplify, assume_eval=assume_eval, target=target)
+    inspection = inspect(
+        model,
+        skip=skip,
+        only=only,
+        simplify=not no_simplify,
+        assume_eval=assume_eval,
+        fold_norm_affine=fold_norm_affine,
+        constant_channel=constant_channel,
+        target=target,
+    )
     show(inspection.report(), as_json, quiet, details=True)
     return Exit.DONE

@@ -11,7 +11,9 @@ class Options:
 
     ``skip`` holds names of rules or nodes, ``only`` names of rules; empty means all. ``inputs`` are files or folders
     with feeds for the verification. ``rtol`` and ``atol`` replace the calibrated tolerance. ``assume_eval`` treats
-    training-mode BatchNormalization as inference. ``strict`` fails where a guilty fold would be rolled back.
+    training-mode BatchNormalization as inference. ``fold_norm_affine`` moves gamma and beta of LayerNorm and RMSNorm
+    into all MatMuls that follow; ``constant_channel`` carries a shift through zero padding by one more channel even
+    where that is slower on a CPU. ``strict`` fails where a guilty fold would be rolled back.
     """
 
     skip: frozenset[str] = frozenset()
@@ -19,6 +21,8 @@ class Options:
     verify: bool = True
     simplify: bool = True
     assume_eval: bool = False
+    fold_norm_affine: bool = False
+    constant_channel: bool = False
     strict: bool = False
     target: str = "onnxruntime"
     seed: int = 0

@@ -159,6 +159,8 @@ def optimize(
     verify: bool = True,
     simplify: bool = True,
     assume_eval: bool = False,
+    fold_norm_affine: bool = False,
+    constant_channel: bool = False,
     strict: bool = False,
     target: str = "onnxruntime",
     seed: int = 0,
@@ -172,7 +174,9 @@ def optimize(
     ``model`` is a path, bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; it is never changed. Names in ``skip``
     (rules or nodes) are left alone; ``only`` (rules) restricts to some. The proof runs both models in ONNX Runtime on
     feeds made from the graph with ``seed``, or on those in ``inputs`` (.npz, .npy, or a folder of test_data_set .pb);
-    ``rtol`` and ``atol`` replace the calibrated tolerance. A fold that the proof blames is undone, or, with
+    ``rtol`` and ``atol`` replace the calibrated tolerance. ``fold_norm_affine`` also moves gamma and beta of LayerNorm
+    and RMSNorm into all MatMuls that follow; ``constant_channel`` lets a shift pass zero padding by one more channel
+    even where that is slower on a CPU. A fold that the proof blames is undone, or, with
     ``strict``, the call fails.
 
     Raises SourceError (no valid model), UsageError (unknown name, or ``output`` is the input and not ``in_place``),
@@ -184,6 +188,8 @@ def optimize(
         verify=verify,
         simplify=simplify,
         assume_eval=assume_eval,
+        fold_norm_affine=fold_norm_affine,
+        constant_channel=constant_channel,
         strict=strict,
         target=target,
         seed=seed,
@@ -213,6 +219,8 @@ def inspect(
     only: Iterable[str] = (),
     simplify: bool = True,
     assume_eval: bool = False,
+    fold_norm_affine: bool = False,
+    constant_channel: bool = False,
     target: str = "onnxruntime",
 ) -> Inspection:
     """List every norm and constant affine of ``model`` with what ``optimize`` would do, and why not where it would not.
@@ -220,7 +228,13 @@ def inspect(
     Arguments and errors are those of ``optimize``; nothing is run and nothing is written.
     """
     options = Options(
-        skip=frozenset(skip), only=frozenset(only), simplify=simplify, assume_eval=assume_eval, target=target
+        skip=frozenset(skip),
+        only=frozenset(only),
+        simplify=simplify,
+        assume_eval=assume_eval,
+        fold_norm_affine=fold_norm_affine,
+        constant_channel=constant_channel,
+        target=target,
     )
     source = _read(model, options)
     candidate = _Builder(source, options, _Clock()).build()
@@ -283,7 +297,13 @@ class _Builder:
             model = self.source.model()
             apply_facts(model, self.facts)
             self._check_names(model)
-            fold_options = FoldOptions(options.skip, options.only, frozenset(excluded))
+            fold_options = FoldOptions(
+                options.skip,
+                options.only,
+                frozenset(excluded),
+                norm_affine=options.fold_norm_affine,
+                constant_channel=options.constant_channel,
+            )
             verdicts = fold_affines(model, fold_options)
             if any(verdict.outcome is not Outcome.KEPT for verdict in verdicts):
                 tidy(model)
