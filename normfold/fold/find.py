@@ -97,9 +97,12 @@ def _batchnorm(reader: GraphReader, node: ir.Node) -> Source:
     _require_digits(reader, node, gamma, mean, variance, spread)
     scale = gamma / np.sqrt(spread)
     entry = _operand(node, 0)
-    rank = len(reader.require_shape(entry, node))
+    shape = reader.require_shape(entry, node)
+    rank = len(shape)
     if rank < 2:
         raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=f"the value has {rank} dimension and no channel axis")
+    if isinstance(shape[1], int) and len(scale) != shape[1]:
+        raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=f"{len(scale)} parameters for {shape[1]} channels")
     return Source(node, 0, Affine.per_channel(scale, beta - scale * mean, rank))
 
 
