@@ -233,7 +233,7 @@ def sites_of(result: normfold.Result) -> list[Site]:
 
 
 def judge(result: normfold.Result, fault: Fault, seed: int) -> tuple[str, Verification]:
-    """``right``, ``shared``, ``missed``, or ``other`` when a fold was blamed at a site of its own that is not broken."""
+    """``right``, ``shared``, ``missed``, or ``other`` when a fold was blamed at a site that is not broken."""
     verification = prove(result.source.proto, fault.model, sites_of(result), ProofOptions(seed=seed))
     if verification.verdict is not Verdict.DIFFERENT:
         return "missed", verification
