@@ -44,7 +44,7 @@ def noise(
     """Rounding noise of each floating value of ``expected``: its magnitude, pooled over channels, times ``FACTOR``."""
     found: dict[str, np.ndarray] = {}
     wanted = [name for name, value in expected.items() if isinstance(value, np.ndarray) and is_floating(value)]
-    for draw in range(draws):
+    for draw in range(draws if wanted else 0):
         rng = np.random.default_rng([1, draw])
         moved = {name: _moved(value, rng) for name, value in feed.items()}
         try:

@@ -25,8 +25,9 @@ CHAOTIC = "the model itself turns rounding noise into errors of this size"
 class Case:
     """Both models, how to compare them, and the worst comparison of each value and witness over all feeds.
 
-    ``precision`` is the coarsest floating type in which the models compute. ``owners`` are the folds behind a site,
-    ``references`` the original's outputs for each of ``feeds``, or, when ``is_stored``, outputs that somebody stored.
+    ``precision`` is the coarsest floating type in which the models compute. ``owners`` are the folds behind a site.
+    ``drawn`` are random values that both models make, ``random_outputs`` the outputs that depend on any.
+    ``references`` are the original's outputs for each of ``feeds``, or, when ``is_stored``, what somebody stored.
     """
 
     original: Held
@@ -35,6 +36,8 @@ class Case:
     precision: str = ""
     is_stored: bool = False
     owners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    drawn: frozenset[str] = frozenset()
+    random_outputs: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
     feeds: list[Feed] = field(default_factory=list)
     references: list[dict[str, Value]] = field(default_factory=list)

@@ -101,6 +101,11 @@ class SiteCheck:
         self._part: Part | None = None
         self._runner: Runner | None = None
 
+    @property
+    def _wanted(self) -> list[str]:
+        """What is compared: random values are not, the candidate is fed with those of the original."""
+        return [name for name in self._chunk.targets if name not in self._case.drawn]
+
     def close(self) -> None:
         """Free the candidate's session."""
         if self._runner is not None:
@@ -112,7 +117,7 @@ class SiteCheck:
         case, cut = self._case, types_of(values)
         try:
             if self._part is None or self._runner is None:
-                self._part = part(case.candidate, self._chunk.targets, cut)
+                self._part = part(case.candidate, self._wanted, cut)
                 self._runner = case.open(self._part.held)
             obtained = run_part(self._runner, self._part, feed, values)
         except CannotRun as error:
@@ -152,13 +157,13 @@ class SiteCheck:
     ) -> dict[str, Value]:
         """The part as a whole does not run: find the values that cannot be computed, and give the others."""
         obtained: dict[str, Value] = {}
-        for name in self._chunk.targets:
+        for name in self._wanted:
             small = part(self._case.candidate, [name], cut)
             try:
                 with self._case.open(small.held) as runner:
                     obtained.update(run_part(runner, small, feed, values))
             except CannotRun as alone:
                 self._case.fail(name, FORCED, f"the candidate does not compute it: {alone}", feed.text)
-        if len(obtained) == len(self._chunk.targets):
+        if len(obtained) == len(self._wanted):
             self._case.note(f"the candidate's values were computed one by one, because together: {error}")
         return obtained

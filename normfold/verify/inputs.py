@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,14 +85,13 @@ def load_inputs(path: str | Path, held: Held) -> Given:
         outputs = _protos(source, "output", list(held.output_names))
         expected = outputs or None
     elif source.suffix == ".npz":
-        with np.load(source, allow_pickle=False) as archive:
-            values = {name: archive[name] for name in archive.files}
+        values = _arrays(source)
     elif source.suffix == ".npy":
         if len(names) != 1:
             raise UsageError(
                 f"expected a model with one input for {source.name}, got inputs {', '.join(names)}; use .npz"
             )
-        values = {names[0]: np.load(source, allow_pickle=False)}
+        values = dict(zip(names, _arrays(source).values(), strict=True))
     else:
         raise UsageError(f"expected an .npz file, an .npy file or a directory of .pb files, got {source}")
     missing = [name for name in names if name not in values]
@@ -102,6 +102,16 @@ def load_inputs(path: str | Path, held: Held) -> Given:
             "name the arrays like the inputs"
         )
     return Given(source.name, values, expected)
+
+
+def _arrays(source: Path) -> dict[str, Any]:
+    """The arrays of an .npz by name, or the one of an .npy; pickled objects stay closed."""
+    try:
+        with open(source, "rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            return {name: loaded[name] for name in loaded.files} if hasattr(loaded, "files") else {"": loaded}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UsageError(f"expected arrays of numbers or strings in {source}, got: {error}") from error
 
 
 def _protos(folder: Path, stem: str, names: Sequence[str]) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from normfold.verify.evidence import Chunk, SiteCheck, expected_bytes, in_order,
 from normfold.verify.feeds import Feed, Feeder
 from normfold.verify.held import Held, Part, hold, part, producers, readers_of
 from normfold.verify.inputs import load_inputs, parse_spec
+from normfold.verify.randomness import depending_on, drawn_values
 from normfold.verify.result import Comparison, ProofOptions, Site, Verdict, Verification
 from normfold.verify.retype import can_retype, coarsest, retyped
 from normfold.verify.run import CannotRun, Runner, Trouble, Value, unsafe_reason
@@ -150,7 +151,10 @@ def _targets(case: Case, sites: Sequence[Site]) -> list[str]:
             f"no evidence of its own for {', '.join(sorted(lost)[:5])}{more}: not in the main graph of both models"
         )
     case.owners = {value: tuple(dict.fromkeys(names)) for value, names in owners.items()}
-    return in_order(case.original, [*owners, *case.original.output_names])
+    drawn = drawn_values(case.original)
+    case.drawn = frozenset(drawn) & both
+    case.random_outputs = frozenset(depending_on(case.original, drawn)) & set(case.original.output_names)
+    return in_order(case.original, [*owners, *case.drawn, *case.original.output_names])
 
 
 def _behind(held: Held, readers: Mapping[str, list[int]], value: str, both: Collection[str]) -> list[str]:
@@ -285,6 +289,9 @@ def _decide(case: Case) -> Verification:
     comparisons = list(case.worst.values())
     failing = [c for c in comparisons if not c.passed]
     counted = [c for c in comparisons if c.elements]
+    if case.random_outputs and not _is_certain(case, comparisons):
+        note = f"{', '.join(sorted(case.random_outputs)[:3])} is random at every run; give the random operators a seed"
+        return _result(case, Verdict.INCONCLUSIVE, note)
     if not comparisons:
         return _result(case, Verdict.INCONCLUSIVE, "nothing could be compared")
     if not failing:
@@ -306,6 +313,14 @@ def _decide(case: Case) -> Verification:
         _excuse(case, failing)
         return _result(case, Verdict.EQUIVALENT, f"every site is right; at the outputs {CHAOTIC}")
     return _result(case, Verdict.INCONCLUSIVE, f"{CHAOTIC}, so nothing can be told; pass --inputs with real data")
+
+
+def _is_certain(case: Case, comparisons: Sequence[Comparison]) -> bool:
+    """Whether random outputs leave something to tell: the sites, with the random values held equal in both models."""
+    at_sites = [c for c in comparisons if c.witness == FORCED]
+    if set(drawn_values(case.candidate)) - case.drawn or set(drawn_values(case.original)) - case.drawn:
+        return False
+    return any(c.owners or not c.passed for c in at_sites)
 
 
 def _excuse(case: Case, failing: Sequence[Comparison]) -> None:

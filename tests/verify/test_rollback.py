@@ -1,0 +1,80 @@
+"""The guilty are undone and named, whatever the evidence looks like; nobody else is."""
+
+from __future__ import annotations
+
+import pytest
+
+from normfold.verify import Built, Comparison, Site, Verdict, Verification, settle
+
+FOLDS = tuple("abcdefgh")
+
+
+class World:
+    """Models that are wrong when any of ``wrong`` is folded; ``shown`` maps a fold to the site that shows its error."""
+
+    def __init__(self, wrong: set[str], shown: dict[str, str]) -> None:
+        self.wrong, self.shown, self.proofs = wrong, shown, 0
+
+    def build(self, excluded: frozenset[str]) -> Built[frozenset[str]]:
+        folds = tuple(fold for fold in FOLDS if fold not in excluded)
+        return Built(frozenset(folds), tuple(Site(self.shown[f], f) for f in folds if f in self.shown), folds)
+
+    def prove(self, built: Built[frozenset[str]]) -> Verification:
+        self.proofs += 1
+        bad = built.candidate & self.wrong
+        if not bad:
+            return Verification(Verdict.EQUIVALENT)
+        owners = {value: tuple(s.owner for s in built.sites if s.value == value) for value in self.shown.values()}
+        failing = sorted({self.shown[fold] for fold in bad if fold in self.shown})
+        sites = tuple(Comparison(value, "at the site", False, owners=owners[value]) for value in failing)
+        guilty = tuple(dict.fromkeys(owner for c in sites for owner in c.owners))
+        return Verification(Verdict.DIFFERENT, sites=sites, guilty=guilty)
+
+
+OWN_SITES = {fold: f"site {fold}" for fold in FOLDS}
+SHARED = {fold: "site 1" if fold in "abcd" else "site 2" for fold in FOLDS}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "shown"),
+    [
+        pytest.param("c", OWN_SITES, id="one, with a site of its own"),
+        pytest.param("bcg", OWN_SITES, id="three, each with a site of its own"),
+        pytest.param("c", SHARED, id="one that shares its site with innocents"),
+        pytest.param("bg", SHARED, id="two at two shared sites"),
+        pytest.param("e", {}, id="one that only an output shows"),
+        pytest.param("ah", {}, id="two that only an output shows"),
+        pytest.param("ch", {"c": "site c"}, id="one with a site, one without"),
+        pytest.param("", OWN_SITES, id="none"),
+    ],
+)
+def test_exactly_the_wrong_folds_are_undone(wrong: str, shown: dict[str, str]) -> None:
+    world = World(set(wrong), shown)
+    settled = settle(world.build, world.prove)
+    assert set(settled.undone) == set(wrong)
+    assert settled.verification
+    assert settled.built.candidate == set(FOLDS) - set(wrong)
+    assert world.proofs <= 2 + 6 * len(wrong), "bisection, not trial of each"
+
+
+def test_strict_undoes_nothing() -> None:
+    world = World({"c"}, OWN_SITES)
+    settled = settle(world.build, world.prove, strict=True)
+    assert settled.verification.verdict is Verdict.DIFFERENT
+    assert settled.undone == ()
+    assert world.proofs == 1
+
+
+def test_a_difference_that_no_fold_makes_stays_a_difference() -> None:
+    different = Verification(Verdict.DIFFERENT)
+    settled = settle(lambda excluded: Built(excluded, (), FOLDS), lambda built: different)
+    assert settled.verification.verdict is Verdict.DIFFERENT
+    assert settled.undone == ()
+    assert settled.notes == ("the candidate differs from the original even without any fold",)
+
+
+def test_inconclusive_undoes_nothing() -> None:
+    unclear = Verification(Verdict.INCONCLUSIVE)
+    settled = settle(lambda excluded: Built(excluded, (), FOLDS), lambda built: unclear)
+    assert settled.verification is unclear
+    assert settled.undone == ()

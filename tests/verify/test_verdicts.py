@@ -1,0 +1,163 @@
+"""What is different, what cannot be told, and what only looks different."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from normfold.verify import ProofOptions, Site, Verdict, prove
+from tests.onnx_text import parse
+from tests.verify.verify_nets import conv_bn_pair, edited
+
+UNDECIDED = {
+    "a random operator without a seed": (
+        "(float[4,4] x) => (float[4,4] y) { r = RandomNormalLike(x) y = Add(x, r) }",
+        "is random",
+    ),
+    "an operator that nobody knows": (
+        "(float[4,4] x) => (float[4,4] y) { y = test.Nobody(x) }",
+        "cannot serve as reference",
+    ),
+    "training mode with empty outputs": (
+        """(float[2,4,3] x) => (float[2,4,3] y) <float[4] s, float[4] b, float[4] m, float[4] var>
+        { y = BatchNormalization<training_mode=1>(x, s, b, m, var) }""",
+        "training_mode=1",
+    ),
+    "nothing but NaN": (
+        "(float[4,4] x) => (float[4,4] y) <float c = {-1}> { z = Abs(x) n = Mul(z, c) m = Add(n, c) y = Log(m) }",
+        "only gives NaN",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "reason"), UNDECIDED.values(), ids=UNDECIDED.keys())
+def test_undecided_says_why_and_what_to_do(text: str, reason: str) -> None:
+    model = parse(text, domains='"test":1') if "test." in text else parse(text)
+    result = prove(model, model)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert reason in str(result)
+    assert not result
+
+
+def test_empty_named_training_outputs_never_reach_the_runtime() -> None:
+    """ONNX Runtime 1.31 dies on them at DISABLE_ALL, and the test with it."""
+    model = parse(
+        """(float[2,4,3] x) => (float[2,4,3] y) <float[4] s, float[4] b, float[4] m, float[4] var>
+        { y = BatchNormalization<training_mode=1>(x, s, b, m, var) }"""
+    )
+    model.graph.node[0].output.extend(["", ""])
+    assert prove(model, model).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_random_operator_with_a_seed_is_compared() -> None:
+    text = """(float[4,4] x) => (float[4,4] y) <float[4,4] w>
+        { r = RandomNormalLike<seed=3.0>(x) a = MatMul(x, w) y = Add(a, r) }"""
+    model = parse(text)
+    assert prove(model, model)
+    assert prove(model, edited(model, "w", lambda w: w * 1.01)).verdict is Verdict.DIFFERENT
+
+
+def test_nan_at_the_same_place_is_no_difference() -> None:
+    model = parse("(float[4,4] x) => (float[4,4] y) <float[4] g> { l = Sqrt(x) y = Mul(l, g) }")
+    assert prove(model, model)
+    assert prove(model, edited(model, "g", lambda g: g * 1.001)).verdict is Verdict.DIFFERENT
+
+
+def test_other_inputs_or_outputs_are_a_difference() -> None:
+    one = parse("(float[2] x) => (float[2] y) { y = Relu(x) }")
+    other = parse("(float[2] z) => (float[2] y) { y = Relu(z) }")
+    result = prove(one, other)
+    assert result.verdict is Verdict.DIFFERENT
+    assert "expected the inputs x, got z" in str(result)
+
+
+def test_an_argmax_of_equal_scores_may_fall_either_way() -> None:
+    """Column 1 repeats column 0 up to the last digit, so which of them wins is rounding."""
+    text = "(float[N,16] x) => (int64[N,1] y, float[N,4] z) <float[16,4] w> { z = MatMul(x, w) y = ArgMax<axis=1>(z) }"
+
+    def twin(factor: float) -> onnx.ModelProto:
+        return edited(parse(text), "w", lambda w: np.stack([w[:, 0], w[:, 0] * np.float32(factor), *w.T[2:]], axis=1))
+
+    base = twin(1 - 2**-23)
+    result = prove(base, twin(1 + 2**-22), (), ProofOptions(input_specs=("x=64x16",)))
+    assert result
+    assert any("decides between values that tie" in note for note in result.notes)
+    assert prove(base, twin(1.01), (), ProofOptions(input_specs=("x=64x16",))).verdict is Verdict.DIFFERENT
+
+
+def test_a_flipped_index_without_a_tie_is_a_difference() -> None:
+    text = "(float[N,16] x) => (int64[N,1] y) <float[16,4] w> { z = MatMul(x, w) y = ArgMax<axis=1>(z) }"
+    swapped = edited(parse(text), "w", lambda w: w[:, [1, 0, 2, 3]])
+    assert prove(parse(text), swapped).verdict is Verdict.DIFFERENT
+
+
+def test_a_type_without_kernel_is_compared_in_float32() -> None:
+    raw, folded = conv_bn_pair(kind=np.float64)
+    sites = [Site(f"bn{i}", f"norm{i}") for i in range(3)]
+    result = prove(raw, folded, sites)
+    assert result
+    assert any("compared in float32" in note for note in result.notes)
+    assert prove(raw, edited(folded, "b2", lambda b: b * 1.01), sites).guilty == ("norm2",)
+
+
+def test_bfloat16_is_compared_in_float32() -> None:
+    def linear(factor: float) -> onnx.ModelProto:
+        weight = np.random.default_rng(0).normal(size=(8, 4)) * factor
+        tensor = numpy_helper.from_array(weight.astype(helper.tensor_dtype_to_np_dtype(TensorProto.BFLOAT16)), "w")
+        info = [helper.make_tensor_value_info(n, TensorProto.BFLOAT16, ["N", c]) for n, c in (("x", 8), ("y", 4))]
+        graph = helper.make_graph([helper.make_node("MatMul", ["x", "w"], ["y"])], "g", info[:1], info[1:], [tensor])
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+
+    result = prove(linear(1.0), linear(1.0))
+    assert result
+    assert any("compared in float32" in note for note in result.notes)
+    assert prove(linear(1.0), linear(1.1)).verdict is Verdict.DIFFERENT
+
+
+def test_external_data_is_read_from_beside_the_model(tmp_path: Path) -> None:
+    raw, folded = conv_bn_pair(channels=16)
+    paths = []
+    for name, model in (("raw", raw), ("folded", folded), ("wrong", edited(folded, "w1", lambda w: w * 1.01))):
+        paths.append(tmp_path / name / "m.onnx")
+        paths[-1].parent.mkdir()
+        onnx.save(model, paths[-1], save_as_external_data=True, location="m.bin", size_threshold=0)
+    sites = [Site(f"bn{i}", f"norm{i}") for i in range(3)]
+    assert prove(paths[0], paths[1], sites)
+    assert prove(paths[0], paths[2], sites).guilty == ("norm1",)
+    again = onnx.load(paths[1], load_external_data=False)
+    assert prove(paths[0], again, sites, ProofOptions(folder=str(paths[1].parent)))
+
+
+def test_a_model_that_amplifies_rounding_is_proved_at_its_sites_only() -> None:
+    """x -> 4x(1-x) sixty times: after that no digit of the output is left, whoever computes it."""
+    steps = " ".join(f"s{i} = Mul(v{i}, v{i}) d{i} = Sub(v{i}, s{i}) v{i + 1} = Mul(d{i}, four)" for i in range(60))
+    text = f"""(float[N,8] x) => (float[N,8] y) <float[8,8] w, float[8] g, float four = {{4}}>
+        {{ a = MatMul(x, w) b = Mul(a, g) v0 = Sigmoid(b) {steps} y = Identity(v60) }}"""
+    raw = parse(text)
+    folded = onnx.ModelProto()
+    folded.CopyFrom(raw)
+    gain = {t.name: numpy_helper.to_array(t) for t in raw.graph.initializer}
+    folded.graph.node[0].CopyFrom(helper.make_node("MatMul", ["x", "w"], ["b"]))
+    del folded.graph.node[1]
+    folded = edited(folded, "w", lambda w: w * gain["g"])
+    result = prove(raw, folded, [Site("b", "scale")])
+    assert result
+    assert "rounding noise" in str(result)
+    assert prove(raw, folded).verdict is Verdict.INCONCLUSIVE
+    assert prove(raw, edited(folded, "w", lambda w: w * 1.001), [Site("b", "scale")]).guilty == ("scale",)
+
+
+def test_behind_a_random_operator_the_sites_are_compared_with_equal_draws() -> None:
+    raw = parse("""(float[N,8] x) => (float[N,8] y) <float[8,8] w, float[8] g>
+        { a = MatMul(x, w) b = Mul(a, g) r = RandomNormalLike(b) y = Add(b, r) }""")
+    gain = {t.name: numpy_helper.to_array(t) for t in raw.graph.initializer}
+    folded = edited(raw, "w", lambda w: w * gain["g"])
+    folded.graph.node[0].output[0] = "b"
+    del folded.graph.node[1]
+    assert prove(raw, folded, [Site("b", "scale")])
+    assert prove(raw, edited(folded, "w", lambda w: w * 1.001), [Site("b", "scale")]).guilty == ("scale",)
+    assert prove(raw, folded).verdict is Verdict.INCONCLUSIVE
