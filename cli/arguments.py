@@ -11,12 +11,12 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 def model_argument(command: Command) -> Command:
-    """MODEL: the path of an ONNX file."""
+    """MODEL: the path of an ONNX file, or of a torch.export archive (.pt2)."""
     return click.argument("model", type=click.Path(path_type=str))(command)
 
 
 def selection(command: Command) -> Command:
-    """What to look at and how: --skip, --only, --assume-eval, the optional folds, --no-simplify, --target."""
+    """What to look at and how: --skip, --only, --assume-eval, the optional folds, --target, --trust-pickle and more."""
     options = (
         click.option("--skip", multiple=True, metavar="RULE|NODE", help="Leave this rule or node alone. Repeatable."),
         click.option("--only", multiple=True, metavar="RULE", help="Use only this rule. Repeatable."),
@@ -25,6 +25,7 @@ def selection(command: Command) -> Command:
         click.option("--constant-channel", is_flag=True, help="Carry shifts through zero padding by one more channel."),
         click.option("--no-simplify", is_flag=True, help="Leave out the constant folding with onnxsim."),
         click.option("--target", default="onnxruntime", show_default=True, help="The runtime to write for."),
+        click.option("--trust-pickle", is_flag=True, help="Open a file of torch even if that can run code in it."),
     )
     return _apply(options, command)
 

@@ -22,6 +22,7 @@ def command(
     constant_channel: bool,
     no_simplify: bool,
     target: str,
+    trust_pickle: bool,
     as_json: bool,
     quiet: bool,
 ) -> Exit:
@@ -40,6 +41,7 @@ def command(
         fold_norm_affine=fold_norm_affine,
         constant_channel=constant_channel,
         target=target,
+        trust_pickle=trust_pickle,
     )
     show(inspection.report(), as_json, quiet, details=True)
     return Exit.DONE

@@ -12,6 +12,8 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from normfold.errors import NormfoldError, SourceError, UsageError, WriteError
     from normfold.pipeline import Inspection, NotProven, Result, inspect, optimize
+    from normfold.pytorch.export import export
+    from normfold.pytorch.fold_module import Folded, fold_module
     from normfold.reason import Obstacle, Reason
     from normfold.record import Finding, Outcome, Verdict
 
@@ -26,6 +28,9 @@ _HOMES = {
     "Result": "normfold.pipeline",
     "inspect": "normfold.pipeline",
     "optimize": "normfold.pipeline",
+    "Folded": "normfold.pytorch.fold_module",
+    "export": "normfold.pytorch.export",
+    "fold_module": "normfold.pytorch.fold_module",
     "Obstacle": "normfold.reason",
     "Reason": "normfold.reason",
     "Finding": "normfold.record",
@@ -35,6 +40,7 @@ _HOMES = {
 
 __all__ = [
     "Finding",
+    "Folded",
     "Inspection",
     "NormfoldError",
     "NotProven",
@@ -47,6 +53,8 @@ __all__ = [
     "Verdict",
     "Verification",
     "WriteError",
+    "export",
+    "fold_module",
     "inspect",
     "optimize",
     "verify",

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -24,6 +25,7 @@ from normfold.rules import RULE_NAMES, check_names
 from normfold.serial import to_proto
 from normfold.simplify import Facts, apply_facts, simplify
 from normfold.source import ModelLike, Source, in_eval_mode, read
+from normfold.torch_door import is_for_torch, torch_room
 from normfold.verify import Built, ProofOptions, Site, Verification, prove, settle
 from normfold.verify import Verdict as Proof
 from normfold.write import write_bytes, write_model
@@ -168,10 +170,15 @@ def optimize(
     rtol: float | None = None,
     atol: float | None = None,
     in_place: bool = False,
+    args: Any = None,
+    trust_pickle: bool = False,
 ) -> Result:
     """Fold and fuse the norms of ``model``, prove that the result equals it, and write it to ``output`` if given.
 
-    ``model`` is a path, bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; it is never changed. Names in ``skip``
+    ``model`` is a path, bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; it is never changed. With the torch
+    extra it may also be an nn.Module with ``args`` for its forward(), an ExportedProgram, an ONNXProgram or the path
+    of a torch.export archive: see ``normfold.export``. An archive that could run code while it is loaded is refused
+    unless ``trust_pickle``. Names in ``skip``
     (rules or nodes) are left alone; ``only`` (rules) restricts to some. The proof runs both models in ONNX Runtime on
     feeds made from the graph with ``seed``, or on those in ``inputs`` (.npz, .npy, or a folder of test_data_set .pb);
     ``rtol`` and ``atol`` replace the calibrated tolerance. ``fold_norm_affine`` also moves gamma and beta of LayerNorm
@@ -197,6 +204,16 @@ def optimize(
         rtol=rtol,
         atol=atol,
     )
+    if is_for_torch(model):
+        result: Result = torch_room("export").optimize_torch(model, args, output, trust_pickle, options)
+        return result
+    return optimize_with(model, options, output, in_place=in_place)
+
+
+def optimize_with(
+    model: ModelLike, options: Options, output: str | os.PathLike[str] | None = None, *, in_place: bool = False
+) -> Result:
+    """``optimize`` for an ONNX model, its choices in one value."""
     clock = _Clock()
     with clock.stage("read"):
         source = _read(model, options)
@@ -222,6 +239,8 @@ def inspect(
     fold_norm_affine: bool = False,
     constant_channel: bool = False,
     target: str = "onnxruntime",
+    args: Any = None,
+    trust_pickle: bool = False,
 ) -> Inspection:
     """List every norm and constant affine of ``model`` with what ``optimize`` would do, and why not where it would not.
 
@@ -236,6 +255,8 @@ def inspect(
         constant_channel=constant_channel,
         target=target,
     )
+    if is_for_torch(model):
+        model = torch_room("export").onnx_model_of(model, args, trust_pickle)
     source = _read(model, options)
     candidate = _Builder(source, options, _Clock()).build()
     return Inspection(source, candidate.model, candidate.verdicts, options, candidate.notes)

@@ -174,6 +174,32 @@ class Reason(Enum):
         "the readers of the value would need different affines",
         "nothing to do, or duplicate the operator before it",
     )
+    # -- NF3xx: a fold that cannot be written back onto a PyTorch module ---------------------------------------
+    IN_FORWARD = (
+        "NF301",
+        "it is computed in the forward() of a module that does more, so there is no module to take out",
+        "give it a module of its own, or optimize the exported file instead",
+    )
+    SHARED_PARAMETER = (
+        "NF302",
+        "a module or parameter is used in several places that would need different values",
+        "give each use a module of its own, or optimize the exported file instead",
+    )
+    COMPUTED_PARAMETER = (
+        "NF303",
+        "the weight beside it is computed from other parameters, by weight_norm, spectral_norm or a parametrization",
+        "remove it first: torch.nn.utils.parametrize.remove_parametrizations(module, 'weight') or remove_weight_norm",
+    )
+    NO_PLACE = (
+        "NF304",
+        "the module has no parameter that could hold the folded value",
+        "optimize the exported file instead",
+    )
+    NOT_CONFIRMED = (
+        "NF305",
+        "the module with this fold did not give what the original module gives",
+        "report the module; the returned module does not contain this fold",
+    )
 
     BRANCHES_DIFFER = (
         "NF131",

@@ -1,0 +1,81 @@
+"""normfold export: a PyTorch network -> an optimized ONNX file that equals it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from .arguments import selection, voice
+from .exits import HELP, Exit
+from .show import show
+
+
+@click.command(epilog=HELP)
+@click.argument("network", metavar="PACKAGE.MODULE:FACTORY|ARCHIVE")
+@click.option("--weights", type=click.Path(path_type=Path), help="A state dict: .safetensors, .pt or .pth.")
+@click.option(
+    "--input", "specs", multiple=True, metavar="SHAPE[:TYPE]", help="1x3x224x224 or 1x16:int64<100. Repeatable."
+)
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="Where to write. [default: FACTORY.opt.onnx]")
+@click.option("--opset", type=int, help="Opset of the file. [default: the exporter's]")
+@selection
+@click.option("--no-verify", is_flag=True, help="Write without proof. The report says so.")
+@click.option("--strict", is_flag=True, help="Fail where a fold would be undone after the proof blamed it.")
+@click.option("--seed", default=0, show_default=True, help="Seed of the inputs of the trace and the proof.")
+@voice
+def command(
+    network: str,
+    weights: Path | None,
+    specs: tuple[str, ...],
+    output: Path | None,
+    opset: int | None,
+    skip: tuple[str, ...],
+    only: tuple[str, ...],
+    assume_eval: bool,
+    fold_norm_affine: bool,
+    constant_channel: bool,
+    no_simplify: bool,
+    target: str,
+    trust_pickle: bool,
+    no_verify: bool,
+    strict: bool,
+    seed: int,
+    as_json: bool,
+    quiet: bool,
+) -> Exit:
+    """Export a PyTorch network to ONNX, fold its norms, prove that the file equals the network, and write it.
+
+    PACKAGE.MODULE:FACTORY is a function or class that takes no arguments and gives an nn.Module; it is imported from
+    the current folder or the environment. ARCHIVE is a file of torch.export.save or torch.jit.save. --input gives shape
+    and type of each argument of forward(), in order.
+    """
+    from normfold.pipeline import NotProven
+    from normfold.torch_door import torch_room
+
+    loading = torch_room("loading")
+    module = loading.network(network, weights, trust_pickle=trust_pickle)
+    arguments = loading.arguments(specs, seed)
+    try:
+        result = torch_room("export").export(
+            module,
+            arguments or None,
+            output or loading.default_output(network),
+            opset=opset,
+            eval=True,
+            skip=skip,
+            only=only,
+            verify=not no_verify,
+            simplify=not no_simplify,
+            fold_norm_affine=fold_norm_affine,
+            constant_channel=constant_channel,
+            strict=strict,
+            target=target,
+            seed=seed,
+        )
+    except NotProven as error:
+        show(error.result.report(), as_json, quiet)
+        click.echo(f"normfold: {error}", err=True)
+        return Exit.DIFFERS if error.is_different else Exit.INCONCLUSIVE
+    show(result.report(), as_json, quiet)
+    return Exit.DONE

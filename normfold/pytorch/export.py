@@ -1,0 +1,206 @@
+"""``export``: nn.Module, ExportedProgram or ONNXProgram -> an optimized ONNX file that equals the module.
+
+torch's exporter runs without its optimizer, its model goes on in memory, and after the proof of ``optimize`` (original
+against result) comes a third witness: the module itself, called eagerly, against the result as ONNX Runtime runs it.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import torch
+
+from normfold.errors import SourceError
+from normfold.options import Options
+from normfold.pipeline import NotProven, Result, optimize_with
+from normfold.pytorch.files import load_model
+from normfold.pytorch.source import Call, TorchModel, Traced, evaluation, trace
+from normfold.pytorch.witness import WITNESS, Run, compare, feeds, tensors_of
+from normfold.verify.held import hold
+from normfold.verify.result import Comparison, Verdict, Verification
+from normfold.verify.run import CannotRun, Level, Runner
+
+
+def export(
+    module: TorchModel,
+    args: Sequence[Any] | torch.Tensor | None = None,
+    path: str | os.PathLike[str] | None = None,
+    *,
+    kwargs: Mapping[str, Any] | None = None,
+    dynamic_shapes: Any = None,
+    opset: int | None = None,
+    eval: bool = False,  # the word of nn.Module.eval
+    skip: Iterable[str] = (),
+    only: Iterable[str] = (),
+    verify: bool = True,
+    simplify: bool = True,
+    fold_norm_affine: bool = False,
+    constant_channel: bool = False,
+    strict: bool = False,
+    target: str = "onnxruntime",
+    seed: int = 0,
+    inputs: Iterable[str] = (),
+    rtol: float | None = None,
+    atol: float | None = None,
+) -> Result:
+    """Export ``module``, fold and fuse its norms, prove that the result equals the module, and write it to ``path``.
+
+    ``args`` and ``kwargs`` are one valid call of ``forward`` (an ExportedProgram or ONNXProgram brings its own),
+    ``dynamic_shapes`` is that of torch.export.export, ``opset`` None takes the exporter's. A module in training mode
+    is refused, or, with ``eval=True``, switched and restored. The other arguments are those of ``normfold.optimize``.
+
+    ``Result.verification`` has rows of the witness "eager module": the module against the result on ``args``, on
+    values drawn like them, and on larger dynamic dimensions. Where torch.export cannot trace the module, the
+    TorchScript exporter is used, and ``Result.notes`` says so.
+
+    Raises UsageError (training mode, wrong arguments), SourceError (torch cannot export it), NotProven (the result
+    differs, or nothing could be decided; nothing is written) and WriteError.
+    """
+    options = Options(
+        skip=frozenset(skip),
+        only=frozenset(only),
+        verify=verify,
+        simplify=simplify,
+        fold_norm_affine=fold_norm_affine,
+        constant_channel=constant_channel,
+        strict=strict,
+        target=target,
+        seed=seed,
+        inputs=tuple(inputs),
+        rtol=rtol,
+        atol=atol,
+    )
+    traced = trace(module, args, kwargs, dynamic_shapes=dynamic_shapes, opset=opset, eval=eval)
+    return _optimized(module, traced, path, options)
+
+
+def optimize_torch(
+    model: TorchModel | str | os.PathLike[str],
+    args: Sequence[Any] | torch.Tensor | None,
+    output: str | os.PathLike[str] | None,
+    trust_pickle: bool,
+    options: Options,
+) -> Result:
+    """``normfold.optimize`` for what torch has to open."""
+    opened = _opened(model, args, trust_pickle)
+    return _optimized(opened, trace(opened, args), output, options)
+
+
+def _optimized(model: TorchModel, traced: Traced, path: str | os.PathLike[str] | None, options: Options) -> Result:
+    """Optimize the export, call the third witness, write."""
+    result = optimize_with(traced.model, options)
+    result = replace(result, notes=(*traced.notes, *result.notes))
+    if options.verify:
+        with evaluation(model, switch=True) if isinstance(model, torch.nn.Module) else nullcontext():
+            result = _witnessed(traced, result)
+        if result.verification is not None and not result.verification:
+            raise NotProven(result)
+    return result if path is None else replace(result, output=result.save(Path(path)))
+
+
+def onnx_model_of(
+    model: TorchModel | str | os.PathLike[str], args: Sequence[Any] | torch.Tensor | None, trust_pickle: bool
+) -> ir.Model:
+    """The export of ``model`` before any fold, for ``normfold.inspect``."""
+    return trace(_opened(model, args, trust_pickle), args).model
+
+
+def _opened(
+    model: TorchModel | str | os.PathLike[str], args: Sequence[Any] | torch.Tensor | None, trust_pickle: bool
+) -> TorchModel:
+    if not isinstance(model, (str, os.PathLike)):
+        return model
+    opened = load_model(Path(model), trust_pickle=trust_pickle)
+    if args is None and isinstance(opened, torch.nn.Module):
+        raise SourceError(
+            f"{model}: a TorchScript archive holds no example; normfold export {model} --input 1x3x224x224"
+        )
+    return opened
+
+
+# -- the third witness --------------------------------------------------------------------------------------------
+
+
+def _witnessed(traced: Traced, result: Result) -> Result:
+    """``result`` with the module's own testimony in its verification."""
+    if traced.eager is None:
+        return result
+    try:
+        comparisons, notes = _against(traced, result.model, result)
+    except (CannotRun, _CannotFeed) as error:
+        return replace(result, notes=(*result.notes, f"the eager module is no witness here: {error}"))
+    earlier = result.verification or Verification(Verdict.EQUIVALENT, seed=result.options.seed)
+    verdict = earlier.verdict if all(compared.passed for compared in comparisons) else Verdict.DIFFERENT
+    if verdict is Verdict.DIFFERENT:
+        notes = (*notes, _whose_fault(traced, result))
+    verification = replace(
+        earlier, verdict=verdict, outputs=(*earlier.outputs, *comparisons), notes=(*earlier.notes, *notes)
+    )
+    return replace(result, verification=verification)
+
+
+def _against(traced: Traced, model: onnx.ModelProto, result: Result) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
+    assert traced.eager is not None
+    options = result.options
+    with Runner(hold(model), Level.DEFAULT) as runner:
+        return compare(
+            traced.eager,
+            _session_run(runner, model, traced),
+            feeds(traced.call, traced.program, options.seed),
+            [output.name for output in model.graph.output],
+            rtol=options.rtol,
+            atol=options.atol,
+        )
+
+
+def _whose_fault(traced: Traced, result: Result) -> str:
+    """Whether the export differs from the module already before any fold."""
+    try:
+        comparisons, _ = _against(traced, result.source.proto, result)
+    except (CannotRun, _CannotFeed) as error:
+        return f"the unfolded export could not be compared with the module ({error})"
+    if all(compared.passed for compared in comparisons):
+        return f"the unfolded export equals the {WITNESS}, so a fold or the runtime makes the difference"
+    return f"the unfolded export differs from the {WITNESS} as well, so torch's exporter makes the difference"
+
+
+class _CannotFeed(Exception):
+    """The arguments of the module are not the inputs of the graph."""
+
+
+def _session_run(runner: Runner, model: onnx.ModelProto, traced: Traced) -> Run:
+    constants = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value.name for value in model.graph.input if value.name not in constants]
+    outputs = [value.name for value in model.graph.output]
+
+    def run(call: Call) -> list[torch.Tensor]:
+        tensors = tensors_of((call.args, _in_order(call.kwargs, traced)))
+        if len(tensors) != len(inputs):
+            raise _CannotFeed(f"its arguments hold {len(tensors)} tensors, the graph has {len(inputs)} inputs")
+        feed = {name: _array(tensor) for name, tensor in zip(inputs, tensors, strict=True)}
+        return [torch.from_numpy(np.array(value)) for value in runner.run(feed, outputs)]
+
+    return run
+
+
+def _in_order(kwargs: Mapping[str, Any], traced: Traced) -> dict[str, Any]:
+    """Keyword arguments in the order of the trace."""
+    spec = traced.program.call_spec.in_spec if traced.program is not None else None
+    names = list(spec.child(1).context) if spec is not None and spec.num_children == 2 else []
+    if sorted(names) != sorted(kwargs):
+        return dict(kwargs)
+    return {name: kwargs[name] for name in names}
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    if tensor.dtype == torch.bfloat16:
+        raise _CannotFeed("ONNX Runtime takes no bfloat16 from numpy")
+    return np.asarray(tensor.detach().cpu().contiguous().numpy())

@@ -1,0 +1,107 @@
+"""What the command line says about a network -> the network, its weights and arguments for its forward()."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from normfold.errors import SourceError, UsageError
+from normfold.pytorch.files import load_model, load_weights
+from normfold.torch_door import SUFFIXES
+
+Network = torch.nn.Module | torch.export.ExportedProgram
+
+_SPEC = re.compile(r"(?P<shape>\d+(x\d+)*|scalar)(:(?P<type>\w+))?(<(?P<high>\d+))?")
+
+
+def network(spec: str, weights: Path | None = None, *, trust_pickle: bool = False) -> Network:
+    """The network that ``spec`` names: ``package.module:factory``, or the path of an archive.
+
+    UsageError for a spec that is neither, or does not give an nn.Module; SourceError for weights that do not fit.
+    """
+    if Path(spec).suffix.lower() in SUFFIXES:
+        if weights is not None:
+            raise UsageError(f"{spec} is an archive with its own weights; leave out --weights")
+        return load_model(spec, trust_pickle=trust_pickle)
+    module = _made(spec)
+    if weights is not None:
+        _fill(module, weights, trust_pickle)
+    return module
+
+
+def _made(spec: str) -> torch.nn.Module:
+    path, colon, name = spec.partition(":")
+    if not colon or not path or not name:
+        raise UsageError(f"expected PACKAGE.MODULE:FACTORY or a .pt2 or .pt archive, got {spec!r}")
+    made = _factory(path, name)
+    try:
+        module = made if isinstance(made, torch.nn.Module) else made()
+    except Exception as error:  # it is the user's code, which may raise anything
+        raise UsageError(f"{spec} raised {type(error).__name__}: {error}; it must take no arguments") from error
+    if not isinstance(module, torch.nn.Module):
+        raise UsageError(f"expected {spec} to give an nn.Module, got {type(module).__name__}")
+    return module
+
+
+def _factory(path: str, name: str) -> Callable[[], Any]:
+    if "" not in sys.path:
+        sys.path.insert(0, "")  # as `python -m` does: the user's code lies in the current folder
+    try:
+        found: Any = import_module(path)
+    except ImportError as error:
+        raise UsageError(f"cannot import {path}: {error}") from error
+    for part in name.split("."):
+        if not hasattr(found, part):
+            raise UsageError(f"{path} has no {name}")
+        found = getattr(found, part)
+    if not callable(found):
+        raise UsageError(
+            f"expected {path}:{name} to be a function, a class or an nn.Module, got {type(found).__name__}"
+        )
+    return found  # type: ignore[no-any-return]  # callable is all that is known of it
+
+
+def _fill(module: torch.nn.Module, weights: Path, trust_pickle: bool) -> None:
+    state = load_weights(weights, trust_pickle=trust_pickle)
+    if state and all(key.startswith("module.") for key in state):  # of DataParallel
+        state = {key.removeprefix("module."): value for key, value in state.items()}
+    try:
+        module.load_state_dict(state)
+    except RuntimeError as error:
+        lines = " ".join(str(error).split())
+        raise SourceError(f"{weights}: the weights do not fit the network: {lines[:400]}") from error
+
+
+def arguments(specs: Sequence[str], seed: int = 0) -> tuple[torch.Tensor, ...]:
+    """Tensors for ``1x3x224x224``, ``1x16:int64`` (below 2), ``1x16:int64<100``, ``scalar``; UsageError for others.
+
+    Floats are normal, of mean 0 and variance 1; integers from 0 to below the bound; bools by chance.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(_argument(spec, generator) for spec in specs)
+
+
+def _argument(spec: str, generator: torch.Generator) -> torch.Tensor:
+    match = _SPEC.fullmatch(spec)
+    if match is None:
+        raise UsageError(f"expected an input such as 1x3x224x224, 1x16:int64<100 or scalar, got {spec!r}")
+    shape = () if match["shape"] == "scalar" else tuple(int(size) for size in match["shape"].split("x"))
+    dtype = getattr(torch, match["type"] or "float32", None)
+    if not isinstance(dtype, torch.dtype) or dtype.is_complex:
+        raise UsageError(f"{spec}: expected a type such as float32, float16, int64 or bool, got {match['type']!r}")
+    if dtype.is_floating_point:
+        return torch.randn(shape, generator=generator).to(dtype)
+    return torch.randint(0, int(match["high"] or 2), shape, generator=generator).to(dtype)
+
+
+def default_output(spec: str) -> Path:
+    """FACTORY.opt.onnx in the current folder, or ARCHIVE.opt.onnx beside the archive."""
+    if Path(spec).suffix.lower() in SUFFIXES:
+        return Path(spec).with_suffix(".opt.onnx")
+    return Path(f"{spec.rpartition(':')[2].rpartition('.')[2]}.opt.onnx")

@@ -1,0 +1,70 @@
+"""What the exporter leaves to its optimizer and no weight takes part in: shapes, types, lists of split values.
+
+Run without its optimizer, torch's exporter writes shapes as chains of little operators, a split as a list and an index
+into it, and CastLike where the type is known. That hides constants and axes. Weights, norms and names are not touched.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+from onnxscript.optimizer import fold_constants
+
+LARGEST = 1024  # numbers in a constant that is computed
+_KEEPS_TYPE = frozenset(
+    {"Unsqueeze", "Squeeze", "Reshape", "Expand", "Transpose", "Identity", "Add", "Mul", "InstanceNormalization"}
+)  # of their first input
+
+
+def settle(model: ir.Model) -> None:
+    """In place: name every node, compute shapes, replace CastLike and lists of split values."""
+    for node in list(model.graph):
+        if node.op_type == "CastLike":
+            _settle_type(node)
+    parameters = set(model.graph.initializers)
+
+    def may_fold(node: ir.Node) -> bool | None:
+        reads_parameter = any(value is not None and value.name in parameters for value in node.inputs)
+        return False if reads_parameter and node.op_type not in ("Shape", "Size") else None
+
+    fold_constants(model, input_size_limit=LARGEST, output_size_limit=LARGEST, should_fold=may_fold)
+    RemoveUnusedNodesPass()(model)
+    _name_nodes(model.graph)
+
+
+def _settle_type(node: ir.Node) -> None:
+    """CastLike to a known type is a Cast, or nothing. Left alone, it makes a constant seem to depend on the data."""
+    source, like = node.inputs[0], node.inputs[1]
+    dtype = None if like is None else _type_of(like)
+    if source is None or dtype is None:
+        return
+    if _type_of(source) == dtype and not node.outputs[0].is_graph_output():
+        node.outputs[0].replace_all_uses_with(source)
+        return
+    node.op_type = "Cast"
+    node.attributes["to"] = ir.AttrInt64("to", int(dtype))
+    node.resize_inputs(1)
+
+
+def _type_of(value: ir.Value) -> ir.DataType | None:
+    """The type of a value, or of what it is computed from."""
+    while value.dtype is None:
+        node = value.producer()
+        if node is None or node.op_type not in _KEEPS_TYPE:
+            return None
+        source = node.inputs[0]
+        if source is None:
+            return None
+        value = source
+    return value.dtype
+
+
+def _name_nodes(graph: ir.Graph) -> None:
+    """A name for every node that has none, so that a report can speak of it."""
+    taken = {node.name for node in graph}
+    for index, node in enumerate(graph):
+        if not node.name:
+            node.name = f"node_{node.op_type}_{index}"
+            while node.name in taken:
+                node.name += "_"
+            taken.add(node.name)

@@ -1,0 +1,245 @@
+"""nn.Module, torch.export.ExportedProgram or torch.onnx.ONNXProgram -> onnx_ir.Model, with its norms still in it.
+
+The exporter runs without its own optimizer: it would fold BatchNorms itself and lose which module they came from.
+The model stays in memory; its initializers share the module's weights. Where torch.export cannot trace the module,
+the TorchScript exporter is tried, and a note says so. Source: torch.onnx.export of torch 2.6 and later.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import onnx_ir as ir
+import torch
+
+from normfold.errors import SourceError, UsageError
+from normfold.pytorch.settle import settle
+
+TorchModel = torch.nn.Module | torch.export.ExportedProgram | torch.onnx.ONNXProgram
+
+
+@dataclass(frozen=True)
+class Call:
+    """Arguments of one call of a module."""
+
+    args: tuple[Any, ...] = ()
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class Traced:
+    """A module as an ONNX model, and how to call both with the same values.
+
+    ``model``: the untouched export. ``eager``: the module itself, None when only the ONNX model is at hand.
+    ``call``: the arguments of the trace. ``program``: what torch.export made, None for the TorchScript exporter.
+    ``notes``: what the reader of the report must know.
+    """
+
+    model: ir.Model
+    eager: Callable[..., Any] | None
+    call: Call
+    program: torch.export.ExportedProgram | None
+    notes: tuple[str, ...] = ()
+
+
+def is_torch_model(model: object) -> TypeGuard[TorchModel]:
+    """Whether ``trace`` takes it."""
+    return isinstance(model, (torch.nn.Module, torch.export.ExportedProgram, torch.onnx.ONNXProgram))
+
+
+def trace(
+    model: TorchModel,
+    args: Sequence[Any] | torch.Tensor | None = None,
+    kwargs: Mapping[str, Any] | None = None,
+    *,
+    dynamic_shapes: Any = None,
+    opset: int | None = None,
+    eval: bool = False,  # the word of nn.Module.eval
+) -> Traced:
+    """Export ``model`` to an ONNX model in memory.
+
+    ``args`` and ``kwargs`` are those of ``forward``; an ExportedProgram or ONNXProgram brings its own.
+    ``dynamic_shapes`` is that of torch.export.export. ``opset`` None takes the exporter's. A module in training
+    mode is refused with UsageError, or, with ``eval=True``, switched for the export and restored.
+    SourceError when neither exporter can export the module.
+    """
+    call = _as_call(args, kwargs)
+    if isinstance(model, torch.onnx.ONNXProgram):
+        return _from_onnx_program(model, call)
+    if isinstance(model, torch.export.ExportedProgram):
+        call = call or _example_call(model)
+        program = _export(model, call or Call(), None, opset)
+        return Traced(_model_of(program), eager_of(model), call or Call(), model)
+    if call is None:
+        raise UsageError("expected args for an nn.Module: the tensors (or a tuple of them) that forward() takes")
+    with evaluation(model, eval):
+        traced = _from_module(model, call, dynamic_shapes, opset)
+    traced.model.graph.name = type(model).__name__  # what a report calls it
+    return traced
+
+
+def _as_call(args: Sequence[Any] | torch.Tensor | None, kwargs: Mapping[str, Any] | None) -> Call | None:
+    if args is None and kwargs is None:
+        return None
+    if isinstance(args, torch.Tensor):
+        args = (args,)
+    if args is not None and not isinstance(args, (tuple, list)):
+        raise UsageError(f"expected args as a tensor or a tuple of arguments, got {type(args).__name__}")
+    return Call(tuple(args or ()), dict(kwargs or {}))
+
+
+@contextmanager
+def evaluation(module: torch.nn.Module, switch: bool = False) -> Iterator[None]:
+    """Make sure that all of ``module`` is in eval mode; with ``switch`` put it there and restore each flag after."""
+    training = [(name, part) for name, part in module.named_modules() if part.training]
+    if training and not switch:
+        name = training[0][0] or "the module"
+        raise UsageError(
+            f"expected a module in eval mode, but {name} ({type(training[0][1]).__name__}) is in training mode; "
+            "call module.eval() first, or pass eval=True"
+        )
+    for _, part in training:
+        part.training = False
+    try:
+        yield
+    finally:
+        for _, part in training:
+            part.training = True
+
+
+def _from_module(module: torch.nn.Module, call: Call, dynamic_shapes: Any, opset: int | None) -> Traced:
+    if isinstance(module, (torch.jit.ScriptModule, torch.jit.ScriptFunction)):
+        model = _script_export(module, call, dynamic_shapes, opset)
+        return Traced(model, module, call, None, ("a TorchScript module, exported by the TorchScript exporter",))
+    try:
+        program = _export(module, call, dynamic_shapes, opset)
+    except SourceError as error:
+        try:
+            model = _script_export(module, call, dynamic_shapes, opset)
+        except SourceError as second:
+            raise SourceError(f"neither exporter of torch can export the module; {error}; {second}") from error
+        note = f"exported by the TorchScript exporter, because torch.export could not trace the module ({error})"
+        return Traced(model, module, call, None, (note,))
+    return Traced(_model_of(program), module, call, program.exported_program)
+
+
+def _from_onnx_program(program: torch.onnx.ONNXProgram, call: Call | None) -> Traced:
+    """Its model as it is: what the exporter's optimizer did to it is done, and said by nobody but the exporter."""
+    exported = program.exported_program
+    if exported is None:
+        return Traced(program.model, None, call or Call(), None, ("an ONNXProgram without its module",))
+    return Traced(program.model, eager_of(exported), call or _example_call(exported) or Call(), exported)
+
+
+def eager_of(program: torch.export.ExportedProgram) -> Callable[..., Any]:
+    """The program as something to call. Built when first called, because that costs seconds."""
+    module: list[Callable[..., Any]] = []
+
+    def run(*args: Any, **kwargs: Any) -> Any:
+        if not module:
+            module.append(program.module())
+        return module[0](*args, **kwargs)
+
+    return run
+
+
+def _example_call(program: torch.export.ExportedProgram) -> Call | None:
+    if not program.example_inputs:
+        return None
+    args, kwargs = program.example_inputs
+    return Call(tuple(args), dict(kwargs))
+
+
+# -- the exporters ------------------------------------------------------------------------------------------------
+
+
+def _export(
+    model: torch.nn.Module | torch.export.ExportedProgram, call: Call, dynamic_shapes: Any, opset: int | None
+) -> torch.onnx.ONNXProgram:
+    try:
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")  # the exporter's own deprecations, nothing about the model
+            program = torch.onnx.export(
+                model,
+                call.args,
+                kwargs=dict(call.kwargs) or None,
+                dynamic_shapes=dynamic_shapes,
+                opset_version=opset,
+                dynamo=True,
+                optimize=False,
+                verbose=False,
+            )
+    except Exception as error:  # tracing runs the user's forward(), which may raise anything
+        raise SourceError(f"torch.export: {_cause(error)}") from error
+    if program is None:
+        raise SourceError("torch.onnx.export(dynamo=True): expected an ONNXProgram, got None")
+    return program
+
+
+def _model_of(program: torch.onnx.ONNXProgram) -> ir.Model:
+    settle(program.model)
+    return program.model
+
+
+def _script_export(module: torch.nn.Module, call: Call, dynamic_shapes: Any, opset: int | None) -> ir.Model:
+    """The TorchScript exporter with every BatchNorm left in. It writes only to files, so a temporary one it is."""
+    axes, names = _dynamic_axes(dynamic_shapes, call)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.onnx"
+        try:
+            with warnings.catch_warnings(), torch.no_grad():
+                warnings.simplefilter("ignore")  # it announces its own deprecation
+                torch.onnx.export(
+                    module,
+                    call.args,
+                    path,
+                    kwargs=dict(call.kwargs) or None,
+                    dynamo=False,
+                    training=torch.onnx.TrainingMode.PRESERVE,
+                    do_constant_folding=False,
+                    opset_version=opset,
+                    input_names=names,
+                    dynamic_axes=axes,
+                )
+        except Exception as error:  # tracing runs the user's forward(), which may raise anything
+            raise SourceError(f"TorchScript: {_cause(error)}") from error
+        model = ir.load(path)
+        ir.external_data.load_to_model(model)
+    return model
+
+
+def _dynamic_axes(dynamic_shapes: Any, call: Call) -> tuple[dict[str, dict[int, str]] | None, list[str] | None]:
+    """``dynamic_shapes`` as the TorchScript exporter's dynamic_axes, for tensors as positional arguments."""
+    if not dynamic_shapes:
+        return None, None
+    if call.kwargs or not all(isinstance(value, torch.Tensor) for value in call.args):
+        raise SourceError("TorchScript: cannot take dynamic_shapes with arguments that are not positional tensors")
+    shapes = list(dynamic_shapes.values()) if isinstance(dynamic_shapes, Mapping) else list(dynamic_shapes)
+    names = [f"input_{index}" for index in range(len(call.args))]
+    axes: dict[str, dict[int, str]] = {}
+    for name, shape in zip(names, shapes, strict=False):
+        pairs = shape.items() if isinstance(shape, Mapping) else enumerate(shape or ())
+        axes[name] = {
+            axis: _dimension(dim, name, axis) for axis, dim in pairs if dim is not None and not isinstance(dim, int)
+        }
+    return axes, names
+
+
+def _dimension(dim: Any, name: str, axis: int) -> str:
+    if isinstance(dim, str):
+        return dim
+    return dim.__name__ if isinstance(dim, type) else str(getattr(dim, "__name__", f"{name}_{axis}"))
+
+
+def _cause(error: BaseException) -> str:
+    """The first line of the innermost error: exporters wrap the one that says what happened."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line for line in str(error).strip().splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0][:300]}" if lines else type(error).__name__

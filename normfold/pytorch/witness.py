@@ -1,0 +1,250 @@
+"""Feeds for a module that is called eagerly, and the comparison of what two ways of running it give.
+
+Where the module can be had in float64, its own rounding noise in its own type is known, and the other way may be off
+by a few times as much. The given arguments come first; the others are derived from them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils import _pytree as pytree
+
+from normfold.pytorch.source import Call
+from normfold.verify.calibrate import AT_THE_END, FACTOR, floor_of
+from normfold.verify.compare import Allowance, Distance, distance, pooled
+from normfold.verify.result import Comparison
+
+WITNESS = "eager module"
+LARGEST_COPY = 2**30  # bytes of weights up to which a float64 copy is made
+
+# Units of half a last place, relative to the scale of the output, that are allowed however quiet the module is.
+FLOOR = {"float64": 128, "float32": 128, "float16": 16, "bfloat16": 16}
+
+Run = Callable[[Call], list[torch.Tensor]]
+
+
+def tensors_of(tree: Any) -> list[torch.Tensor]:
+    """The tensors of any nest of tuples, lists, dicts and registered classes, in torch.export's order."""
+    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
+def eager_run(module: Callable[..., Any]) -> Run:
+    """Call a module, without gradients, and give its tensors."""
+
+    def run(call: Call) -> list[torch.Tensor]:
+        with torch.no_grad():
+            # A clone, so that a forward() that writes into its arguments does not change the next run's.
+            args, kwargs = pytree.tree_map(_cloned, (call.args, dict(call.kwargs)))
+            return [tensor.detach().cpu() for tensor in tensors_of(module(*args, **kwargs))]
+
+    return run
+
+
+def _cloned(leaf: Any) -> Any:
+    return leaf.clone() if isinstance(leaf, torch.Tensor) else leaf
+
+
+def double_run(module: Callable[..., Any]) -> Run | None:
+    """The same module in float64, or None where it is no nn.Module, too large, or cannot be copied."""
+    if not isinstance(module, torch.nn.Module) or isinstance(module, torch.jit.ScriptModule):
+        return None
+    if sum(tensor.nbytes for tensor in module.parameters()) > LARGEST_COPY:
+        return None
+    try:
+        wide = copy.deepcopy(module).double()
+    except Exception:  # noqa: BLE001  # deepcopy runs the code of any class that the module holds
+        return None
+    run = eager_run(wide)
+    return lambda call: run(Call(*pytree.tree_map(_widened, (call.args, dict(call.kwargs)))))
+
+
+def _widened(leaf: Any) -> Any:
+    return leaf.double() if isinstance(leaf, torch.Tensor) and leaf.is_floating_point() else leaf
+
+
+# -- feeds --------------------------------------------------------------------------------------------------------
+
+
+def feeds(call: Call, program: torch.export.ExportedProgram | None = None, seed: int = 0) -> Iterator[tuple[str, Call]]:
+    """Named calls: the module's own arguments, two drawn like them, and one larger in every dynamic dimension."""
+    generator = torch.Generator().manual_seed(seed)
+    yield "the given arguments", call
+    yield "values of the same mean and spread", _mapped(call, lambda leaf: _redrawn(leaf, generator))
+    yield "the given values with signs and places changed", _mapped(call, lambda leaf: _shuffled(leaf, generator))
+    larger = _enlarged(call, program) if program is not None else None
+    if larger is not None:
+        yield "the given values in larger dynamic dimensions", larger
+
+
+def _mapped(call: Call, function: Callable[[torch.Tensor], torch.Tensor]) -> Call:
+    args, kwargs = pytree.tree_map(
+        lambda leaf: function(leaf) if isinstance(leaf, torch.Tensor) else leaf, (call.args, dict(call.kwargs))
+    )
+    return Call(args, kwargs)
+
+
+def _redrawn(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Normal values of the same mean and spread; integers and bools only change places, so that ids stay valid."""
+    if not tensor.is_floating_point() or tensor.numel() < 2:
+        return _permuted(tensor, generator)
+    wide = tensor.detach().double().cpu()
+    drawn = torch.randn(wide.shape, generator=generator, dtype=torch.float64) * wide.std() + wide.mean()
+    return drawn.to(tensor)
+
+
+def _shuffled(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    moved = _permuted(tensor, generator)
+    if not tensor.is_floating_point():
+        return moved
+    signs = torch.where(torch.rand(tensor.shape, generator=generator) < 0.5, -1.0, 1.0)
+    return moved * signs.to(moved)
+
+
+def _permuted(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    order = torch.randperm(tensor.numel(), generator=generator).to(tensor.device)
+    return tensor.detach().reshape(-1)[order].reshape(tensor.shape)
+
+
+def _enlarged(call: Call, program: torch.export.ExportedProgram) -> Call | None:
+    """Every dimension that torch.export calls ``s0`` one larger; None when nothing is dynamic."""
+    names = set(program.graph_signature.user_inputs)
+    holders = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
+    given, structure = pytree.tree_flatten((call.args, dict(call.kwargs)))
+    if len(holders) != len(given):
+        return None
+    sizes: dict[Any, int] = {}
+    for holder, leaf in zip(holders, given, strict=True):
+        for dim, size in zip(getattr(holder, "shape", ()), getattr(leaf, "shape", ()), strict=False):
+            if isinstance(dim, torch.SymInt) and dim.node.expr.is_Symbol:
+                sizes[dim.node.expr] = int(size) + 1
+    if not sizes:
+        return None
+    grown = [_grown(leaf, getattr(holder, "shape", ()), sizes) for holder, leaf in zip(holders, given, strict=True)]
+    args, kwargs = pytree.tree_unflatten(grown, structure)
+    return Call(args, kwargs)
+
+
+def _grown(leaf: Any, shape: Sequence[Any], sizes: dict[Any, int]) -> Any:
+    for axis, dim in enumerate(shape):
+        if isinstance(leaf, torch.Tensor) and isinstance(dim, torch.SymInt):
+            size = int(dim.node.expr.subs(sizes))
+            leaf = leaf.index_select(axis, torch.arange(size, device=leaf.device) % leaf.shape[axis])
+    return leaf
+
+
+# -- comparison ---------------------------------------------------------------------------------------------------
+
+
+def compare(
+    reference: Callable[..., Any],
+    candidate: Run,
+    calls: Iterator[tuple[str, Call]],
+    names: Sequence[str] = (),
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
+) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
+    """Run both on every call: a comparison for each output, its worst call, and notes on calls that were left out.
+
+    A derived call that ``reference`` itself cannot take is left out; what it raises on the first one, and whatever the
+    candidate raises, is raised. ValueError when the numbers of output tensors differ.
+    """
+    own, wide = eager_run(reference), double_run(reference)
+    found: dict[str, Comparison] = {}
+    notes: list[str] = []
+    for index, (feed, call) in enumerate(calls):
+        try:
+            expected = own(call)
+        except Exception as error:
+            if index == 0:
+                raise
+            notes.append(f"the module does not take {feed} ({type(error).__name__})")
+            continue
+        exact = _run_or_none(wide, call)
+        obtained = candidate(call)
+        if len(expected) != len(obtained):
+            raise ValueError(f"expected {len(expected)} output tensors, got {len(obtained)}")
+        for place, (old, new) in enumerate(zip(expected, obtained, strict=True)):
+            name = names[place] if place < len(names) else f"output {place}"
+            widest = exact[place] if exact is not None and place < len(exact) else None
+            comparison = _compare(name, feed, old, new, widest, rtol, atol)
+            found[name] = max(found.get(name, comparison), comparison, key=_badness)
+    return tuple(found.values()), tuple(notes)
+
+
+def _badness(comparison: Comparison) -> tuple[bool, float]:
+    return not comparison.passed, comparison.margin
+
+
+def _run_or_none(run: Run | None, call: Call) -> list[torch.Tensor] | None:
+    if run is None:
+        return None
+    try:
+        return run(call)
+    except Exception:  # noqa: BLE001  # a module that names its types itself may not run in float64
+        return None
+
+
+def _compare(
+    name: str,
+    feed: str,
+    expected: torch.Tensor,
+    obtained: torch.Tensor,
+    exact: torch.Tensor | None,
+    rtol: float | None,
+    atol: float | None,
+) -> Comparison:
+    dtype = str(expected.dtype).removeprefix("torch.")
+    old, new = _array(expected), _array(obtained)
+    if rtol is None and atol is None:
+        allowance = _allowance(dtype, old, None if exact is None else _array(exact))
+    else:
+        allowance = Allowance(rtol=rtol, atol=atol)
+    found = distance(old, new, allowance)
+    passed = not found.mismatch and found.margin <= 1.0
+    return Comparison(
+        value=name,
+        witness=WITNESS,
+        passed=passed,
+        dtype=dtype,
+        max_abs=found.max_abs,
+        relative=found.relative,
+        margin=found.margin,
+        ulps=found.ulps,
+        cosine=found.cosine,
+        top1=found.top1,
+        differing=found.differing,
+        elements=found.elements,
+        comparable=found.comparable,
+        at=found.at,
+        expected=found.expected,
+        obtained=found.obtained,
+        tolerance=_tolerance(found, allowance),
+        would_pass="" if passed else f"atol={found.needed_atol:.3g} or rtol={found.needed_rtol:.3g}",
+        feed=feed,
+        note=found.mismatch,
+    )
+
+
+def _tolerance(found: Distance, allowance: Allowance) -> float:
+    """What was allowed at the worst place, relative to the scale there."""
+    return found.relative / found.margin if 0.0 < found.margin < float("inf") else allowance.floor
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    """A numpy array; bfloat16, which numpy lacks, as float32."""
+    return np.asarray((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())
+
+
+def _allowance(dtype: str, expected: np.ndarray, exact: np.ndarray | None) -> Allowance:
+    """From the module's own error against float64; without one, what a whole model of this type is granted."""
+    if exact is None or exact.shape != expected.shape or expected.dtype.kind != "f":
+        return Allowance(floor=floor_of(dtype, AT_THE_END))
+    with np.errstate(all="ignore"):
+        noise = np.nan_to_num(np.abs(expected - exact), nan=0.0, posinf=0.0)
+    return Allowance(floor=floor_of(dtype, FLOOR), noise=FACTOR * pooled(noise))

@@ -1,0 +1,32 @@
+"""Which models torch has to open, told without importing torch, and the door to the room that imports it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from normfold.errors import SourceError
+
+SUFFIXES = frozenset({".pt2", ".pt", ".pth", ".ckpt", ".safetensors"})
+
+
+def is_for_torch(model: object) -> bool:
+    """Whether ``model`` is a file of torch, by its suffix, or an nn.Module, ExportedProgram or ONNXProgram."""
+    if isinstance(model, (str, os.PathLike)):
+        return Path(model).suffix.lower() in SUFFIXES
+    if "torch" not in sys.modules or isinstance(model, bytes):
+        return False
+    return bool(torch_room("source").is_torch_model(model))
+
+
+def torch_room(name: str) -> Any:
+    """A module of ``normfold.pytorch``; SourceError naming the extra where torch is not installed."""
+    try:
+        return import_module(f"normfold.pytorch.{name}")
+    except ModuleNotFoundError as error:
+        if error.name not in ("torch", "onnxscript"):
+            raise
+        raise SourceError(f"PyTorch models need {error.name}; pip install 'normfold[torch]'") from error
