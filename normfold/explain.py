@@ -209,4 +209,34 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "a 3x3 Conv with stride 2 beside an identity, or a 2x2 Conv beside a 3x3 Conv with half an element of offset.",
         "Give the branches equal strides, output sizes and whole kernel offsets.",
     ),
+    Reason.IN_FORWARD: Explanation(
+        "In place, a norm can only leave a module by being taken out of it as a whole. This one is a line in the "
+        "forward() of a module that also does something else, and normfold does not rewrite Python code.",
+        "x * self.gamma in the forward() of a block, or a norm with its activation in one forward().",
+        "Give the norm a module of its own, or optimize the exported file, where this fold is possible.",
+    ),
+    Reason.SHARED_PARAMETER: Explanation(
+        "A module that is called several times, or a parameter that several modules share, has one value. The folds "
+        "of its uses need different values, so at most one of them could be right.",
+        "one convolution called twice, each time with another BatchNorm behind it.",
+        "Give each use a module of its own, or optimize the exported file, where each use has its own copy.",
+    ),
+    Reason.COMPUTED_PARAMETER: Explanation(
+        "The weight is not a parameter: it is computed at each call from others, so there is nothing to write the "
+        "folded weight into.",
+        "a Conv2d under weight_norm, spectral_norm or any torch.nn.utils.parametrize parametrization.",
+        "Make the weight a parameter first, with remove_parametrizations(module, 'weight') or remove_weight_norm.",
+    ),
+    Reason.NO_PLACE: Explanation(
+        "The fold needs a bias, a weight or an operator that the module does not have and that normfold cannot add "
+        "without rewriting its forward().",
+        "a shift behind torch.matmul(x, self.weight) in a module of one's own, which has no bias.",
+        "Optimize the exported file, where this fold is possible.",
+    ),
+    Reason.NOT_CONFIRMED: Explanation(
+        "After the fold was written into a copy of the module, the copy was called beside the original, and gave "
+        "something else or failed. The fold was left out of what is returned.",
+        "a forward() that reads self.bn.weight of a BatchNorm that the fold has removed.",
+        "Nothing, or report the module if its forward() does not look into its norms.",
+    ),
 }
