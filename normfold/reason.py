@@ -207,6 +207,83 @@ class Reason(Enum):
         "give the branches equal strides, output sizes and whole kernel offsets",
     )
 
+    # -- NF2xx: what is or looks like a norm, and was not fused ------------------------------------------------------
+    EPSILON_OUTSIDE_ROOT = (
+        "NF201",
+        "epsilon is added to the standard deviation, and not to the variance, which no norm operator does",
+        "write sqrt(variance + epsilon) in the model",
+    )
+    AXES_DIFFER = (
+        "NF202",
+        "the mean and the variance are taken over different axes",
+        "nothing to do if that is meant",
+    )
+    DYNAMIC_AXES = (
+        "NF203",
+        "the axes are computed at run time",
+        "export the axes as constants",
+    )
+    DIMENSION_LOST = (
+        "NF204",
+        "a statistic lost its reduced axes (keepdims=0) and broadcasts along others than those it was taken from",
+        "nothing to do if that is meant; otherwise export with keepdims=1",
+    )
+    EXPONENT = (
+        "NF205",
+        "the exponent is none of those that a variance and its root need",
+        "nothing to do if that is meant",
+    )
+    INVERTED = (
+        "NF206",
+        "the deviation is divided by the data, and not the data by the deviation",
+        "nothing to do if that is meant",
+    )
+    EPSILON_VARIES = (
+        "NF207",
+        "epsilon takes several values, and norm operators hold one",
+        "use one epsilon",
+    )
+    CLIPPED = (
+        "NF208",
+        "the norm is bounded from below, which no norm operator does",
+        "nothing to do, or add epsilon under the root",
+    )
+    NOT_A_VARIANCE = (
+        "NF209",
+        "what stands under the root is no variance and no mean square",
+        "nothing to do if that is meant",
+    )
+    READ_ELSEWHERE = (
+        "NF210",
+        "intermediate values are read elsewhere, so computing the norm again would cost more than it saves",
+        "remove the other reader, if nobody needs it",
+    )
+    NEEDS_OPSET = (
+        "NF211",
+        "the operator for it needs a newer operator set than the options allow",
+        "pass --opset auto",
+    )
+    NO_KERNEL = (
+        "NF212",
+        "the target has no faster operator for it in this type",
+        "choose another --target",
+    )
+    FUSED_BY_RUNTIME = (
+        "NF213",
+        "it is spelled as the runtime expects it, which executes it as one operator",
+        "nothing to do",
+    )
+    CONVERTER = (
+        "NF214",
+        "the model could not be raised to the operator set that the operator for it needs",
+        "export with a newer operator set",
+    )
+    NO_FORM = (
+        "NF215",
+        "no operator computes a norm over these axes with this scale and shift",
+        "nothing to do",
+    )
+
     @property
     def title(self) -> str:
         """The name in words, for headings: ``training mode``."""

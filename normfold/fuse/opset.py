@@ -1,0 +1,182 @@
+"""Raises a model to a newer operator set with the official converter, on a skeleton that holds no large weight.
+
+The converter (https://onnx.ai/onnx/api/version_converter.html) loses or mistakes some things; each is put back or
+refused here: it drops node metadata and functions, keeps the per-group scales of GroupNormalization 18, takes a
+BatchNormalization without ``is_test`` for inference, and gives Upsample and Resize 10 other coordinates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx import helper, version_converter
+
+from normfold.graph import GraphReader, attribute, graphs_of, name_of, opset_of
+
+_LARGE = 1024  # elements; smaller constants may be axes or shapes that the converter needs to see
+
+
+class CannotRaise(Exception):
+    """The model stays at its operator set; the message says why."""
+
+
+def raise_opset(model: ir.Model, opset: int, newest_ir: int) -> None:
+    """Raise ``model`` in place to ``opset``, and its IR version as far as that needs. CannotRaise changes nothing."""
+    present = opset_of(model.graph)
+    if opset <= present:
+        return
+    needed_ir = min_ir_version(opset)
+    if needed_ir > newest_ir:
+        raise CannotRaise(f"operator set {opset} needs IR version {needed_ir}; the target reads up to {newest_ir}")
+    _refuse_known_faults(model, present, opset)
+    scales = dict(_group_scales(model)) if present < 21 <= opset else {}
+    converted = ir.from_proto(_converted(model, opset))
+    _put_back(model, converted)
+    for name, scale in scales.items():
+        _widen_scale(converted.graph, name, scale)
+    if model.ir_version < 4 <= needed_ir:
+        _freeze_initializers(converted.graph)
+    model.graph = converted.graph
+    model.ir_version = max(model.ir_version, needed_ir)
+
+
+def min_ir_version(opset: int) -> int:
+    """The oldest IR version that may hold an operator set."""
+    return int(helper.find_min_ir_version_for([helper.make_opsetid("", opset)], ignore_unknown=True))
+
+
+def _refuse_known_faults(model: ir.Model, present: int, opset: int) -> None:
+    if model.functions:
+        raise CannotRaise("the converter loses model functions; inline them first")
+    for _, graph in graphs_of(model):
+        for node in graph:
+            if node.domain not in ("", "ai.onnx"):
+                continue
+            if node.op_type == "BatchNormalization" and _is_training(node, present):
+                raise CannotRaise(f"{name_of(node)} is a BatchNormalization in training mode")
+            if node.op_type == "Upsample" or (node.op_type == "Resize" and present < 11):
+                raise CannotRaise(f"{name_of(node)}: the converter changes the coordinates of {node.op_type}")
+
+
+def _is_training(node: ir.Node, present: int) -> bool:
+    if present < 7:
+        return not attribute(node, "is_test", 0)
+    return present < 14 and any(output.name for output in node.outputs[1:])
+
+
+def _group_scales(model: ir.Model) -> Iterator[tuple[str, list[ir.Value]]]:
+    """Scale and bias of each GroupNormalization, by the name of its output."""
+    for path, graph in graphs_of(model):
+        reader = GraphReader(model, graph, path)
+        for node in graph:
+            if node.op_type != "GroupNormalization" or node.domain not in ("", "ai.onnx"):
+                continue
+            shape = reader.shape(node.inputs[0])
+            constants = [reader.constant(value) for value in node.inputs[1:3]]
+            if path or shape is None or len(shape) < 2 or not isinstance(shape[1], int):
+                raise CannotRaise(f"{name_of(node)}: the channels of a GroupNormalization 18 are not known")
+            if any(constant is None for constant in constants):
+                raise CannotRaise(f"{name_of(node)}: the scale of a GroupNormalization 18 is computed at run time")
+            repeats = shape[1] // int(attribute(node, "num_groups"))
+            values = []
+            for value, constant in zip(node.inputs[1:3], constants, strict=True):
+                assert value is not None and constant is not None, "asked above"
+                dtype = reader.dtype(value) or ir.DataType.FLOAT
+                array = np.repeat(constant.reshape(-1), repeats).astype(dtype.numpy())
+                name = f"{node.outputs[0].name}_{value.name}_channels"
+                tensor = ir.Tensor(array, dtype=dtype, name=name)
+                values.append(
+                    ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(dtype), const_value=tensor)
+                )
+            yield node.outputs[0].name or "", values
+
+
+def _widen_scale(graph: ir.Graph, name: str, scales: list[ir.Value]) -> None:
+    node = next(node for node in graph if node.outputs and node.outputs[0].name == name)
+    for index, value in enumerate(scales, start=1):
+        graph.register_initializer(value)
+        node.replace_input_with(index, value)
+
+
+def _converted(model: ir.Model, opset: int) -> onnx.ModelProto:
+    """The converter's result for a skeleton of ``model``: its large weights are inputs."""
+    skeleton = _skeleton(model)
+    try:
+        converted: onnx.ModelProto = version_converter.convert_version(skeleton, opset)
+    except (RuntimeError, ValueError, TypeError, onnx.checker.ValidationError) as fault:
+        raise CannotRaise(f"the converter failed: {str(fault).strip().splitlines()[-1][:200]}") from fault
+    if helper.make_opsetid("", opset).version not in [each.version for each in converted.opset_import]:
+        raise CannotRaise(f"the converter did not reach operator set {opset}")
+    return converted
+
+
+def _skeleton(model: ir.Model) -> onnx.ModelProto:
+    """The model with each large initializer as an input of its type and shape; ``model`` is as it was afterwards."""
+    graph = model.graph
+    taken: list[tuple[ir.Graph, ir.Value]] = []
+    inputs = list(graph.inputs)
+    try:
+        for _, body in graphs_of(model):
+            if isinstance(body, ir.Graph):
+                for value in [value for value in body.initializers.values() if _is_large(value)]:
+                    taken.append((body, value))
+                    body.initializers.pop(value.name or "")
+        graph.inputs.extend(value for _, value in taken if value not in inputs)
+        return ir.to_proto(model)
+    finally:
+        for _ in range(len(graph.inputs) - len(inputs)):
+            graph.inputs.pop()
+        for body, value in taken:
+            body.register_initializer(value)
+
+
+def _is_large(value: ir.Value) -> bool:
+    tensor = value.const_value
+    return tensor is not None and int(tensor.size) > _LARGE and value.name is not None
+
+
+def _put_back(model: ir.Model, converted: ir.Model) -> None:
+    """Weights, node metadata, and shapes, which the converter did not see or has lost."""
+    weights = {
+        name: value.const_value
+        for _, body in graphs_of(model)
+        if isinstance(body, ir.Graph)
+        for name, value in body.initializers.items()
+    }
+    own_inputs = {value.name for value in model.graph.inputs}
+    graph = converted.graph
+    for value in list(graph.inputs):
+        name = value.name or ""
+        if name in weights and value.const_value is None:
+            if name not in own_inputs:
+                graph.inputs.remove(value)
+            value.const_value = weights[name]
+            graph.register_initializer(value)
+    for name, value in graph.initializers.items():
+        value.const_value = weights.get(name, value.const_value)
+    before = {output.name: output for _, body in graphs_of(model) for node in body for output in node.outputs}
+    for _, body in graphs_of(converted):
+        for node in body:
+            for output in node.outputs:
+                _restore(output, before.get(output.name))
+
+
+def _restore(output: ir.Value, old: ir.Value | None) -> None:
+    if old is None:
+        return
+    output.type = output.type or old.type
+    output.shape = old.shape if old.shape is not None else output.shape
+    output.metadata_props.update(old.metadata_props)
+    was, now = old.producer(), output.producer()
+    if was is not None and now is not None:
+        now.metadata_props.update(was.metadata_props)
+        now.doc_string = now.doc_string or was.doc_string
+
+
+def _freeze_initializers(graph: ir.Graph) -> None:
+    """Before IR version 4 an initializer had to be listed as an input and was fixed all the same."""
+    for value in [value for value in graph.inputs if value.is_initializer()]:
+        graph.inputs.remove(value)

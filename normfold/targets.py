@@ -1,0 +1,219 @@
+"""What each runtime executes best: one row of data for each target, with its source.
+
+The figures for ONNX Runtime on CPU were measured; the other rows are from documentation and sources. A form is only
+written where the target has a kernel for the operator and for the type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib.metadata import PackageNotFoundError, version
+
+FLOAT, DOUBLE, HALF, BRAIN = "FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16"
+_COMMON = frozenset({FLOAT, HALF})
+AUTO, KEEP = "auto", "keep"
+
+
+@dataclass(frozen=True)
+class Target:
+    """A runtime: the operators it has kernels for, and its best form of each norm.
+
+    ``operators`` maps an operator to the element types of its kernel. ``rmsnorm_below_23`` says whether a decomposed
+    RMSNorm should be spelled ``x / Sqrt(..)``, which the runtime fuses by itself. ``batchnorm_affine`` says whether a
+    per-channel scale and shift that stay should be one BatchNormalization. ``opset`` is the default policy,
+    ``newest_opset`` and ``newest_ir`` the newest that it loads. ``why`` gives the reason for each form.
+    """
+
+    name: str
+    title: str
+    source: str
+    operators: Mapping[str, frozenset[str]]
+    why: Mapping[str, str] = field(default_factory=dict)
+    rmsnorm_below_23: bool = False
+    batchnorm_affine: bool = False
+    instancenorm_rank: int = 5
+    static_groupnorm: bool = False
+    opset: str = AUTO
+    newest_opset: int = 23
+    newest_ir: int = 11
+
+    def has(self, operator: str, dtype: str) -> bool:
+        """Whether there is a kernel for ``operator`` on ``dtype``."""
+        return dtype in self.operators.get(operator, frozenset())
+
+
+def _operators(*names: str, types: frozenset[str] = _COMMON) -> dict[str, frozenset[str]]:
+    return dict.fromkeys(names, types)
+
+
+_LAYER, _RMS, _GROUP, _INSTANCE, _LP, _MVN = (
+    "LayerNormalization",
+    "RMSNormalization",
+    "GroupNormalization",
+    "InstanceNormalization",
+    "LpNormalization",
+    "MeanVarianceNormalization",
+)
+_CPU_TYPES = frozenset({FLOAT, DOUBLE, HALF})
+_NO_GROUPNORM = "it has no kernel for GroupNormalization"
+
+ONNXRUNTIME = Target(
+    "onnxruntime",
+    "ONNX Runtime, CPU",
+    "measured on 1.31; https://onnxruntime.ai/docs/reference/compatibility.html",
+    {
+        **_operators(_LAYER, _RMS, types=_CPU_TYPES),
+        **_operators(_LP, types=frozenset({FLOAT, DOUBLE})),
+        **_operators(_INSTANCE, _MVN),
+    },
+    {
+        _LAYER: "2.0 to 3.3 times as fast as the operators it replaces",
+        _RMS: "1.3 to 2.6 times as fast as the operators it replaces",
+        _INSTANCE: "3.3 to 4.0 times as fast as the operators it replaces",
+        _GROUP: "GroupNormalization has no CPU kernel: it is expanded to 29 operators, 2.1 to 3.0 times as slow",
+    },
+    rmsnorm_below_23=True,
+    batchnorm_affine=True,
+    newest_opset=26,
+    newest_ir=13,
+)
+
+TARGETS: dict[str, Target] = {
+    target.name: target
+    for target in (
+        ONNXRUNTIME,
+        Target(
+            "onnxruntime-cuda",
+            "ONNX Runtime, CUDA",
+            "https://github.com/microsoft/onnxruntime/blob/main/docs/OperatorKernels.md",
+            {
+                **_operators(_LAYER, _RMS, types=_CPU_TYPES | {BRAIN}),
+                **_operators(_LP, types=frozenset({FLOAT, DOUBLE})),
+                **_operators(_INSTANCE, types=_CPU_TYPES),
+            },
+            {_GROUP: _NO_GROUPNORM},
+            rmsnorm_below_23=True,
+            batchnorm_affine=True,
+            newest_opset=26,
+            newest_ir=13,
+        ),
+        Target(
+            "directml",
+            "ONNX Runtime, DirectML",
+            "https://github.com/microsoft/onnxruntime/blob/main/docs/OperatorKernels.md",
+            _operators(_LAYER, _GROUP, _INSTANCE, _LP, _MVN),
+            {_RMS: "it has no kernel for RMSNormalization"},
+            rmsnorm_below_23=True,
+            batchnorm_affine=True,
+            newest_opset=21,
+            newest_ir=10,
+        ),
+        Target(
+            "webgpu",
+            "ONNX Runtime, WebGPU",
+            "https://github.com/microsoft/onnxruntime/blob/main/js/web/docs/webgpu-operators.md",
+            _operators(_LAYER, _RMS, _INSTANCE),
+            {_GROUP: _NO_GROUPNORM},
+            rmsnorm_below_23=True,
+            batchnorm_affine=True,
+            newest_opset=26,
+            newest_ir=13,
+        ),
+        Target(
+            "tensorrt",
+            "TensorRT 10.15 or later",
+            "https://github.com/onnx/onnx-tensorrt/blob/main/docs/operators.md",
+            _operators(_LAYER, _RMS, _GROUP, _INSTANCE, _LP, types=_COMMON | {BRAIN}),
+            batchnorm_affine=True,
+        ),
+        Target(
+            "openvino",
+            "OpenVINO",
+            "https://docs.openvino.ai/2025/about-openvino/compatibility-and-supported-models/supported-operations.html",
+            _operators(_LAYER, _RMS, _INSTANCE, _LP, _MVN),
+            {_GROUP: "only its newest release reads GroupNormalization 21"},
+            rmsnorm_below_23=True,
+            batchnorm_affine=True,
+        ),
+        Target(
+            "coreml",
+            "Core ML",
+            "https://github.com/microsoft/onnxruntime/tree/main/onnxruntime/core/providers/coreml",
+            _operators(_LAYER, _GROUP, _INSTANCE, _LP),
+            {_RMS: "it has no kernel for RMSNormalization; it fuses the spelling with Div"},
+            rmsnorm_below_23=True,
+            batchnorm_affine=True,
+            static_groupnorm=True,
+            newest_opset=21,
+            newest_ir=10,
+        ),
+        Target(
+            "qnn",
+            "Qualcomm QNN",
+            "https://docs.qualcomm.com/bundle/publicresource/topics/80-63442-50/SupportedOps.html",
+            _operators(_LAYER, _RMS, _GROUP, _INSTANCE, _LP),
+            batchnorm_affine=True,
+            static_groupnorm=True,
+        ),
+        Target(
+            "ncnn",
+            "ncnn, through pnnx",
+            "https://github.com/Tencent/ncnn/tree/master/tools/pnnx/src/pass_level2",
+            _operators(_LAYER, _RMS, _INSTANCE, _LP),
+            {_GROUP: "pnnx reads GroupNorm in its Reshape and InstanceNormalization form"},
+            batchnorm_affine=True,
+        ),
+        Target(
+            "tract",
+            "tract 0.23 or later",
+            "https://github.com/sonos/tract/tree/main/onnx/src/ops",
+            _operators(_LAYER, _RMS, _INSTANCE, _LP),
+            {_GROUP: _NO_GROUPNORM},
+            batchnorm_affine=True,
+        ),
+        Target(
+            "onnx",
+            "any runtime that reads ONNX",
+            "https://onnx.ai/onnx/operators/",
+            {
+                **_operators(_LAYER, _RMS, types=_CPU_TYPES | {BRAIN}),
+                **_operators(_INSTANCE, _LP, types=_CPU_TYPES),
+            },
+            {_GROUP: "few runtimes have a kernel for GroupNormalization; all have InstanceNormalization"},
+            rmsnorm_below_23=True,
+            opset=KEEP,
+            newest_opset=26,
+            newest_ir=13,
+        ),
+    )
+}
+
+_SLOW_LAYERNORM = ((1, 27), (1, 29))  # versions whose LayerNormalization kernel runs at a third of the speed
+
+
+def target_named(name: str) -> Target:
+    """The target of that name, as the installed version of the runtime has it; KeyError lists the known names."""
+    if name not in TARGETS:
+        raise KeyError(f"expected a target, got {name!r}; the targets are {', '.join(TARGETS)}")
+    return at_version(TARGETS[name], _installed_onnxruntime()) if name == ONNXRUNTIME.name else TARGETS[name]
+
+
+def at_version(target: Target, release: tuple[int, int] | None) -> Target:
+    """``target`` with what a release of ONNX Runtime does differently on CPU."""
+    if release is None or not _SLOW_LAYERNORM[0] <= release <= _SLOW_LAYERNORM[1]:
+        return target
+    operators = {name: types for name, types in target.operators.items() if name != _LAYER}
+    slow = f"ONNX Runtime {release[0]}.{release[1]} runs LayerNormalization at a third of the speed of its operators"
+    return replace(target, operators=operators, why={**target.why, _LAYER: slow})
+
+
+def _installed_onnxruntime() -> tuple[int, int] | None:
+    for package in ("onnxruntime", "onnxruntime-gpu"):
+        try:
+            parts = version(package).split(".")
+        except PackageNotFoundError:
+            continue
+        if len(parts) >= 2 and parts[0].isdigit() and parts[1].isdigit():
+            return int(parts[0]), int(parts[1])
+    return None
