@@ -368,7 +368,13 @@ def _holds_instancenorm(place: Place, norm: Norm) -> bool:
         and place.groups == place.sizes[1]
         and place.working_type(norm, "InstanceNormalization") is not None
         and _varies_within(norm, (1,))
+        and not _is_layernorm_rather(place, norm)
     )
+
+
+def _is_layernorm_rather(place: Place, norm: Norm) -> bool:
+    """[N, T, C] over C without an affine along T: what is called LayerNorm."""
+    return place.rank == 3 and _varies_within(norm, ()) and isinstance(place.sizes[2], int)
 
 
 def _write_instancenorm(writer: Writer, norm: Norm) -> ir.Value:
@@ -570,8 +576,8 @@ _LP, _MVN = "LpNormalization", "MeanVarianceNormalization"
 
 # In the order of preference where the costs are equal.
 FORMS: tuple[Form, ...] = (
-    Form(_LN, LAYERNORM, 17, _holds_layernorm, _cost_over_axes(_LN), _write_over_axes(_LN), _name_over_axes(_LN)),
     Form(_IN, INSTANCENORM, 6, _holds_instancenorm, _cost_plain(_IN), _write_instancenorm, _plain(_IN)),
+    Form(_LN, LAYERNORM, 17, _holds_layernorm, _cost_over_axes(_LN), _write_over_axes(_LN), _name_over_axes(_LN)),
     Form(_GN, GROUPNORM, 21, _holds_groupnorm, _cost_plain(_GN), _write_groupnorm, _plain(_GN)),
     Form(_IN, GROUPNORM, 6, _holds_reshaped, _cost_reshaped, _write_reshaped, _name_reshaped),
     Form(_RMS, RMSNORM, 23, _holds_rmsnorm, _cost_over_axes(_RMS), _write_over_axes(_RMS), _name_over_axes(_RMS)),

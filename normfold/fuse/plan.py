@@ -11,8 +11,19 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from normfold.fuse.forms import FORMS, GROUPNORM, INSTANCENORM, LAYERNORM, LAYOUT, LPNORM, PASS, RMSNORM, SMALL
-from normfold.fuse.forms import Form, Place
+from normfold.fuse.forms import (
+    FORMS,
+    GROUPNORM,
+    INSTANCENORM,
+    LAYERNORM,
+    LAYOUT,
+    LPNORM,
+    PASS,
+    RMSNORM,
+    SMALL,
+    Form,
+    Place,
+)
 from normfold.fuse.recognize import Norm, norms_of
 from normfold.fuse.region import Region, Seen
 from normfold.fuse.rules import NORM_OPERATORS, REDUCTIONS

@@ -29,9 +29,8 @@ _CONTRIB = frozenset(
         "EmbedLayerNormalization",
         "GroupNorm",
         "SkipGroupNorm",
-        "NhwcFusedConv",
     }
-) - {"NhwcFusedConv"}
+)
 
 
 @dataclass(frozen=True)
@@ -251,8 +250,7 @@ class _GraphFuse:
         try:
             written = [self._write(plan, index) for index in range(len(plan.norms))]
         except Refusal as refusal:  # a constant that its type cannot hold; nothing was changed yet
-            kept = [Verdict(finding, Outcome.KEPT, obstacles=(refusal.obstacle,)) for finding in findings]
-            return kept
+            return [Verdict(finding, Outcome.KEPT, obstacles=(refusal.obstacle,)) for finding in findings]
         forms = [plan.form.name(plan.place, norm) for norm in plan.norms]
         self._ask_root_for_shape(plan.region)
         verdicts = []

@@ -1,0 +1,259 @@
+"""Generates norms in every spelling: the cross product of how mean, variance, root, scale and shift can be written."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+Array = npt.NDArray[np.float64]
+EPS = 1e-3
+# Every norm reduces 8 elements, so that 1/n is exact in every type.
+NORMS = ("layernorm", "layernorm2", "channels_first", "instancenorm", "rmsnorm")
+SHAPES = {
+    "layernorm": (2, 3, 8),
+    "layernorm2": (2, 3, 2, 4),
+    "channels_first": (2, 8, 3, 5),
+    "instancenorm": (2, 6, 2, 4),
+    "rmsnorm": (2, 3, 8),
+}
+AXES = {
+    "layernorm": (-1,),
+    "layernorm2": (-2, -1),
+    "channels_first": (1,),
+    "instancenorm": (2, 3),
+    "rmsnorm": (-1,),
+}
+CHOICES = {
+    "mean": ("mean", "sum/n", "sum*1/n"),
+    "square": ("pow", "mul", "sumsquare", "l2"),
+    "variance": ("centred", "raw"),
+    "root": ("sqrt div", "sqrt reciprocal", "sqrt one over", "pow -0.5", "pow 0.5 div", "reciprocal sqrt"),
+    "apply": ("plain", "swapped", "tensorflow", "negated", "shared", "duplicated"),
+    "affine": ("both", "none", "gamma", "beta", "identity"),
+    "eps": ("right", "left", "vector"),
+    "axes": ("negative", "positive", "reversed"),
+    "casts": ("none", "half", "half, affine inside"),
+}
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """One way to write a norm."""
+
+    norm: str = "layernorm"
+    opset: int = 17
+    mean: str = "mean"
+    square: str = "pow"
+    variance: str = "centred"
+    root: str = "sqrt div"
+    apply: str = "plain"
+    affine: str = "both"
+    eps: str = "right"
+    axes: str = "negative"
+    casts: str = "none"
+
+    @property
+    def makes_sense(self) -> bool:
+        """RMSNorm has no mean; TensorFlow's spelling multiplies by the inverse root."""
+        if self.norm == "rmsnorm":
+            return (
+                self.apply in ("plain", "swapped")
+                and self.variance == "centred"
+                and self.affine in ("both", "none", "identity")
+            )
+        divides = self.root in ("sqrt div", "pow 0.5 div")
+        return not (self.apply == "tensorflow" and (divides or self.affine not in ("both",)))
+
+    def __str__(self) -> str:
+        return ", ".join(f"{each.name}={getattr(self, each.name)}" for each in fields(self))
+
+
+def pairwise(norm: str, opset: int, count: int, seed: int) -> list[Spelling]:
+    """``count`` different spellings drawn from the whole product."""
+    every = list(product(norm, opset))
+    order = np.random.default_rng(seed).permutation(len(every))
+    return [every[index] for index in order[:count]]
+
+
+def product(norm: str, opset: int) -> Iterator[Spelling]:
+    """Every spelling of a norm at an operator set."""
+    for values in itertools.product(*CHOICES.values()):
+        spelling = Spelling(norm, opset, **dict(zip(CHOICES, values, strict=True)))
+        if spelling.makes_sense:
+            yield spelling
+
+
+@dataclass
+class Build:
+    """A model under construction."""
+
+    opset: int
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    tensors: list[onnx.TensorProto] = field(default_factory=list)
+
+    def op(self, operator: str, *inputs: str, out: str = "", **attributes: Any) -> str:
+        out = out or f"v{len(self.nodes)}"
+        self.nodes.append(helper.make_node(operator, list(inputs), [out], name=f"n{len(self.nodes)}", **attributes))
+        return out
+
+    def constant(self, array: npt.ArrayLike, dtype: npt.DTypeLike = np.float32) -> str:
+        name = f"c{len(self.tensors)}"
+        self.tensors.append(numpy_helper.from_array(np.asarray(array).astype(dtype), name))
+        return name
+
+    def reduce(self, operator: str, value: str, axes: tuple[int, ...], **attributes: Any) -> str:
+        since = 13 if operator == "ReduceSum" else 18
+        if self.opset >= since:
+            return self.op(operator, value, self.constant(axes, np.int64), **attributes)
+        return self.op(operator, value, axes=list(axes), **attributes)
+
+
+def model_of(spelling: Spelling) -> onnx.ModelProto:
+    """The model: input x, output y; the norm and nothing else."""
+    build = Build(spelling.opset)
+    shape, axes = SHAPES[spelling.norm], AXES[spelling.norm]
+    rank = len(shape)
+    if spelling.axes != "negative" and spelling.opset >= 11:
+        axes = tuple(axis % rank for axis in axes)
+        axes = axes[::-1] if spelling.axes == "reversed" else axes
+    if spelling.opset < 11:
+        axes = tuple(sorted(axis % rank for axis in axes))
+    is_half = spelling.casts != "none"
+    data = build.op("Cast", "x", to=TensorProto.FLOAT) if is_half else "x"
+    inside = not is_half or spelling.casts == "half, affine inside"
+    normed = _normed(build, spelling, data, axes, shape, affine=inside)
+    if is_half:
+        normed = build.op("Cast", normed, to=TensorProto.FLOAT16)
+        if not inside:
+            normed = _affine(build, spelling, normed, shape, np.float16)
+    build.op("Identity", normed, out="y")
+    kind = TensorProto.FLOAT16 if is_half else TensorProto.FLOAT
+    value = helper.make_tensor_value_info
+    graph = helper.make_graph(build.nodes, "g", [value("x", kind, shape)], [value("y", kind, shape)], build.tensors)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", spelling.opset)], ir_version=8)
+    if spelling.opset >= 21:
+        model.ir_version = 10 if spelling.opset < 23 else 11
+    onnx.checker.check_model(model)
+    return onnx.shape_inference.infer_shapes(model, data_prop=True)
+
+
+def _mean(build: Build, spelling: Spelling, value: str, axes: tuple[int, ...], count: int) -> str:
+    if spelling.mean == "mean":
+        return build.reduce("ReduceMean", value, axes, keepdims=1)
+    total = build.reduce("ReduceSum", value, axes)
+    return _over(build, spelling, total, count)
+
+
+def _over(build: Build, spelling: Spelling, total: str, count: int) -> str:
+    if spelling.mean == "sum*1/n":
+        return build.op("Mul", build.constant(1.0 / count), total)
+    return build.op("Div", total, build.constant(float(count)))
+
+
+def _mean_square(build: Build, spelling: Spelling, value: str, axes: tuple[int, ...], count: int) -> str:
+    if spelling.square == "sumsquare":
+        return _over(build, spelling, build.reduce("ReduceSumSquare", value, axes, keepdims=1), count)
+    if spelling.square == "l2":
+        length = build.reduce("ReduceL2", value, axes)
+        return _over(build, spelling, build.op("Pow", length, build.constant(2.0)), count)
+    square = build.op("Mul", value, value) if spelling.square == "mul" else build.op("Pow", value, build.constant(2.0))
+    return _mean(build, spelling, square, axes, count)
+
+
+def _normed(
+    build: Build, spelling: Spelling, x: str, axes: tuple[int, ...], shape: tuple[int, ...], *, affine: bool
+) -> str:
+    count = int(np.prod([shape[axis] for axis in axes]))
+    if spelling.norm == "rmsnorm":
+        root, divides = _root(build, spelling, _mean_square(build, spelling, x, axes, count), axes)
+        value = _times(build, spelling, x, root, divides)
+        return _affine(build, spelling, value, shape) if affine else value
+    mean = _mean(build, spelling, x, axes, count)
+    order = (mean, x) if spelling.apply == "negated" else (x, mean)
+    centred = build.op("Sub", *order)
+    if spelling.variance == "raw":
+        below = build.op("Mul", mean, mean)
+        variance = build.op("Sub", _mean_square(build, spelling, x, axes, count), below)
+    else:
+        again = build.op("Sub", *order) if spelling.apply == "duplicated" else centred
+        variance = _mean_square(build, spelling, again, axes, count)
+    root, divides = _root(build, spelling, variance, axes)
+    if spelling.apply == "tensorflow" and affine:
+        return _tensorflow(build, spelling, x, mean, root, shape)
+    value = _times(build, spelling, centred, root, divides)
+    return _affine(build, spelling, value, shape) if affine else value
+
+
+def _root(build: Build, spelling: Spelling, variance: str, axes: tuple[int, ...]) -> tuple[str, bool]:
+    """The standard deviation or its inverse, and whether to divide by it."""
+    vector = [1] * (len(SHAPES[spelling.norm]) - 1) + [1]
+    eps = build.constant(np.full(vector, EPS) if spelling.eps == "vector" else EPS)
+    inside = build.op("Add", eps, variance) if spelling.eps == "left" else build.op("Add", variance, eps)
+    if spelling.root == "pow -0.5":
+        return build.op("Pow", inside, build.constant(-0.5)), False
+    if spelling.root == "pow 0.5 div":
+        return build.op("Pow", inside, build.constant(0.5)), True
+    if spelling.root == "reciprocal sqrt":
+        return build.op("Sqrt", build.op("Reciprocal", inside)), False
+    deviation = build.op("Sqrt", inside)
+    if spelling.root == "sqrt reciprocal":
+        return build.op("Reciprocal", deviation), False
+    if spelling.root == "sqrt one over":
+        return build.op("Div", build.constant(1.0), deviation), False
+    return deviation, True
+
+
+def _times(build: Build, spelling: Spelling, value: str, root: str, divides: bool) -> str:
+    if divides:
+        return build.op("Div", value, root)
+    return build.op("Mul", root, value) if spelling.apply == "swapped" else build.op("Mul", value, root)
+
+
+def parameters(spelling: Spelling) -> tuple[Array, Array]:
+    """gamma and beta, shaped for the norm."""
+    shape = SHAPES[spelling.norm]
+    rng = np.random.default_rng(3)
+    form = {
+        "layernorm": shape[-1:],
+        "layernorm2": shape[-2:],
+        "channels_first": (shape[1], 1, 1),
+        "instancenorm": (1, shape[1], 1, 1),
+        "rmsnorm": (1, 1, *shape[-1:]),
+    }[spelling.norm]
+    return rng.uniform(0.5, 1.5, form) * rng.choice((-1, 1), form), rng.normal(size=form)
+
+
+def _affine(
+    build: Build, spelling: Spelling, value: str, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32
+) -> str:
+    gamma, beta = parameters(spelling)
+    if spelling.affine in ("both", "gamma", "identity"):
+        scale = build.constant(gamma, dtype)
+        if spelling.affine == "identity":
+            scale = build.op("Identity", scale)
+        value = build.op("Mul", scale, value) if spelling.apply == "swapped" else build.op("Mul", value, scale)
+    if spelling.norm != "rmsnorm" and spelling.affine in ("both", "beta"):
+        value = build.op("Add", value, build.constant(beta, dtype))
+    return value
+
+
+def _tensorflow(build: Build, spelling: Spelling, x: str, mean: str, root: str, shape: tuple[int, ...]) -> str:
+    """x * (gamma * r) + (beta - mean * gamma * r)."""
+    gamma, beta = parameters(spelling)
+    scale = build.op("Mul", root, build.constant(gamma))
+    shift = build.op("Sub", build.constant(beta), build.op("Mul", mean, scale))
+    return build.op("Add", build.op("Mul", x, scale), shift)
+
+
+def data_for(spelling: Spelling, kind: str) -> dict[str, npt.NDArray[np.float64]]:
+    """Normal data, data far from 0, and data with a small variance."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=SHAPES[spelling.norm])
+    return {"x": {"normal": x, "mean 1e3": x + 1e3, "variance 1e-6": x * 1e-3}[kind]}

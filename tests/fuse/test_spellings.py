@@ -1,0 +1,78 @@
+"""Every spelling of a norm becomes the fewest operators, and stays equal in float64 and in its own type."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from normfold.fold.tidy import tidy
+from normfold.fuse.run import FuseOptions, fuse_norms
+from normfold.record import Outcome
+from tests.fuse.spellings import AXES, NORMS, Spelling, data_for, model_of, pairwise
+from tests.onnx_text import run_in_float64, run_in_ort
+
+OPSETS = (7, 13, 17, 18, 21, 23)
+FEWEST = {
+    "layernorm": {"LayerNormalization": 1},
+    "layernorm2": {"LayerNormalization": 1},
+    "channels_first": {"Transpose": 2, "LayerNormalization": 1},
+    "instancenorm": {"InstanceNormalization": 1},
+    "rmsnorm": {"RMSNormalization": 1},
+}
+EXAMPLES = 12  # spellings for each norm and operator set: 5 norms, 6 sets
+
+
+def fused(model: onnx.ModelProto, **options: object) -> onnx.ModelProto:
+    """The model with its one norm fused."""
+    intermediate = ir.from_proto(model)
+    verdicts = fuse_norms(intermediate, FuseOptions(**options))  # type: ignore[arg-type]  # a test's own options
+    assert [verdict.outcome for verdict in verdicts] == [Outcome.FUSED], [str(v.obstacles) for v in verdicts]
+    tidy(intermediate)
+    result = ir.to_proto(intermediate)
+    onnx.checker.check_model(result)
+    return result
+
+
+def allowed(spelling: Spelling, kind: str) -> float:
+    """A gamma that moves into a float16 norm is rounded to float16; subtracting a mean of 1000 costs digits."""
+    if spelling.casts == "half, affine inside":
+        return 4e-3
+    return 1e-7 if kind == "mean 1e3" else 1e-9
+
+
+def wrong(spelling: Spelling, original: onnx.ModelProto, result: onnx.ModelProto) -> str:
+    """What is not as it should be; empty when all is."""
+    found = Counter(node.op_type for node in result.graph.node if node.op_type != "Constant")
+    found.pop("Identity", None)
+    # Over the last two of four axes and without an affine, both names are right.
+    norm = "instancenorm" if (spelling.norm, spelling.affine) == ("layernorm2", "none") else spelling.norm
+    if found != Counter(FEWEST[norm]):
+        return f"left are {dict(found)}"
+    for kind in ("normal", "mean 1e3", "variance 1e-6"):
+        feeds = data_for(spelling, kind)
+        expected, got = (run_in_float64(model, feeds)["y"] for model in (original, result))
+        worst = float(np.abs(got - expected).max())
+        if not worst <= allowed(spelling, kind):
+            return f"float64, {kind}: {worst:.3g}"
+    dtype = np.float16 if spelling.casts != "none" else np.float32
+    own = {"x": data_for(spelling, "normal")["x"].astype(dtype)}
+    expected, got = (run_in_ort(model, own, ["y"])["y"].astype(np.float64) for model in (original, result))
+    worst = float(np.abs(got - expected).max()) / float(np.abs(expected).max())
+    limit = 2e-3 if dtype is np.float16 else 4e-6
+    return "" if worst <= limit else f"{np.dtype(dtype)}: {worst:.3g}"
+
+
+@pytest.mark.parametrize("opset", OPSETS)
+@pytest.mark.parametrize("norm", NORMS)
+def test_every_spelling_becomes_the_fewest_operators(norm: str, opset: int) -> None:
+    faults = {}
+    for spelling in pairwise(norm, opset, EXAMPLES, seed=opset + len(AXES[norm])):
+        original = model_of(spelling)
+        fault = wrong(spelling, original, fused(original))
+        if fault:
+            faults[str(spelling)] = fault
+    assert not faults
