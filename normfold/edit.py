@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.affine import Array
-from normfold.graph import EXACT, FLOATS, GraphReader, name_of
+from normfold.graph import EXACT, FLOATS, GraphReader, graphs_of, name_of
 from normfold.reason import Reason, Refusal
 
 RULE, FROM = "normfold.rule", "normfold.from"
@@ -43,23 +43,23 @@ class Rewrite:
         return int(self.shift_after is not None)
 
 
-def require_fits(array: Array, dtype: ir.DataType | None, node: ir.Node, row_axes: Sequence[int] = ()) -> Array:
-    """``array`` unchanged, or a Refusal when rounding it to ``dtype`` would overflow or lose a whole row.
-
-    A row (one index of ``row_axes``) is lost when its largest weight is not 0 but becomes subnormal.
-    """
+def require_fits(array: Array, dtype: ir.DataType | None, node: ir.Node) -> Array:
+    """``array`` unchanged, or a Refusal when rounding it to ``dtype`` would overflow."""
     if not np.isfinite(array).all():
         raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail="a folded weight is not finite")
     limits = ir_limits(dtype)
     largest = float(np.abs(array).max(initial=0.0))
     if largest > limits.largest:
         raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail=f"|{largest:.3g}| is above {limits.largest:.3g}")
-    others = tuple(axis for axis in range(array.ndim) if axis not in row_axes)
-    rows = np.abs(array).max(axis=others, initial=0.0) if row_axes else np.zeros(0)
-    lost = (rows > 0) & (rows < limits.smallest)
+    return array
+
+
+def require_rows_fit(rows: Array, dtype: ir.DataType | None, node: ir.Node) -> None:
+    """Refuse where the largest weight of one of ``rows``, [rows, weights], is not 0 but becomes subnormal."""
+    largest = np.abs(rows).max(axis=1, initial=0.0)
+    lost = (largest > 0) & (largest < ir_limits(dtype).smallest)
     if lost.any():
         raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail=f"row {int(np.argmax(lost))} would become subnormal")
-    return array
 
 
 @dataclass(frozen=True)
@@ -91,16 +91,12 @@ class Names:
 
     def __init__(self, model: ir.Model) -> None:
         self._taken: set[str] = set()
-        bodies: list[ir.Graph | ir.Function] = [model.graph, *model.functions.values()]
-        for graph in bodies:
+        for _, graph in graphs_of(model):
             self._taken.update(value.name or "" for value in graph.inputs)
             if isinstance(graph, ir.Graph):
                 self._taken.update(graph.initializers)
-            for node in ir.traversal.RecursiveGraphIterator(graph):
+            for node in graph:
                 self._taken.update((node.name or "", *(value.name or "" for value in node.outputs)))
-                for attribute in node.attributes.values():
-                    if attribute.type == ir.AttributeType.GRAPH and not attribute.is_ref():
-                        self._taken.update(attribute.value.initializers)
 
     def new(self, hint: str) -> str:
         """``hint`` itself where it is free, else with the first free number behind it."""

@@ -192,7 +192,11 @@ class GraphReader:
         """The element type, where known."""
         if value.dtype is not None:
             return value.dtype
-        return None if value.const_value is None else value.const_value.dtype
+        if value.const_value is not None:
+            return value.const_value.dtype
+        node = value.producer()  # functions have no inferred types, but their constants have
+        found = constant_attribute(node) if node is not None and node.op_type == "Constant" else None
+        return None if found is None else found[1]
 
 
 def constant_attribute(node: ir.Node) -> tuple[npt.NDArray[Any], ir.DataType] | None:

@@ -10,7 +10,7 @@ A name that starts with ``var`` or ``pos`` gets positive values; ``= {1, 2}`` in
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,34 +22,49 @@ from onnx import numpy_helper
 from onnx.reference.op_run import OpRun
 
 Tensors = dict[str, npt.NDArray[Any]]
+Values = Mapping[str, Sequence[float]]
 WIDENED = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
 TOLERANCE = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 4e-6, np.dtype(np.float16): 8e-3}
 
 
 # -- making ------------------------------------------------------------------------------------------------------
-def parse(text: str, *, opset: int = 17, ir_version: int = 8, seed: int = 0, domains: str = "") -> onnx.ModelProto:
-    """The checked model of a graph in ONNX text, with shapes inferred and random weights where none are given."""
+def parse(
+    text: str, *, opset: int = 17, ir_version: int = 8, seed: int = 0, domains: str = "", values: Values | None = None
+) -> onnx.ModelProto:
+    """The checked model of a graph in ONNX text, with shapes inferred and random weights where none are given.
+
+    ``values`` gives weights that the text cannot: numbers of float16, whose text is their bits.
+    """
     imports = f'"":{opset}' + (f", {domains}" if domains else "")
     header = f"<ir_version: {ir_version}, opset_import: [{imports}]> g "
     model = onnx.parser.parse_model(header + text)
-    fill(model.graph, np.random.default_rng(seed))
+    fill(model.graph, np.random.default_rng(seed), values or {})
     onnx.checker.check_model(model)
     return onnx.shape_inference.infer_shapes(model, data_prop=True)
 
 
-def fill(graph: onnx.GraphProto, rng: np.random.Generator) -> None:
+def fill(graph: onnx.GraphProto, rng: np.random.Generator, values: Values) -> None:
     """Make an initializer of every declared value that a node reads and no node makes."""
-    read = {name for node in graph.node for name in node.input}
+    read = set(_names_read(graph.node))
     made = {name for node in graph.node for name in node.output}
     declared = [value for value in graph.value_info if value.name not in made]
     for value in declared:
         kind = value.type.tensor_type
         shape = [dim.dim_value for dim in kind.shape.dim]
         array = some_values(rng, shape, positive=value.name.startswith(("var", "pos")))
+        if value.name in values:
+            array = np.reshape(np.asarray(values[value.name], np.float64), shape)
         dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type)
         if value.name in read:
             graph.initializer.append(numpy_helper.from_array(np.asarray(array.astype(dtype)), value.name))
         graph.value_info.remove(value)
+
+
+def _names_read(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
+    for node in nodes:
+        yield from node.input
+        for attribute in node.attribute:
+            yield from _names_read(attribute.g.node)
 
 
 def some_values(rng: np.random.Generator, shape: Iterable[int], *, positive: bool = False) -> npt.NDArray[np.float64]:

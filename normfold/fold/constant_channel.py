@@ -87,4 +87,4 @@ def _takes_channel(reader: GraphReader, node: ir.Node, affine: Affine) -> Rewrit
     form = (1, -1, *[1] * (weight.ndim - 2))
     extra: Array = (weight * shift.reshape(form)).sum(axis=1, keepdims=True)
     wider = np.concatenate([weight * scale.reshape(form), extra], axis=1)
-    return Rewrite(node, inputs=fitted(reader, node, 1, {1: wider}, ()))
+    return Rewrite(node, inputs=fitted(reader, node, 1, {1: wider}))

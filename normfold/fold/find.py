@@ -6,7 +6,7 @@ BatchNormalization with frozen statistics, and Mul, Add, Sub, Div by a constant 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,6 +123,25 @@ def _require_digits(
             name_of(node),
             detail=f"channel {channel}: |mean|/std is {ratio[channel]:.3g}, above {limit:g}",
         )
+
+
+def require_digits_left(reader: GraphReader, label: Affine, readers: Sequence[ir.Node]) -> None:
+    """Refuse to compute x from ``label(x)`` = s*x + t where t is so large against s*x that the digits of x are gone.
+
+    The spread of x is that of a BatchNormalization among its ``readers``; 1 where there is none.
+    """
+    node = readers[0]
+    dtype = reader.dtype(_operand(node, 0))
+    limit = _CANCELLATION.get(dtype, np.inf) if dtype is not None else np.inf
+    spread: Array = np.ones(())
+    for norm in (reading for reading in readers if reading.op_type == "BatchNormalization"):
+        variance = np.asarray(reader.require_constant(norm, 4, Reason.DYNAMIC_PARAMETERS)).reshape(-1)
+        spread = np.sqrt(variance + float(attribute(norm, "epsilon", _DEFAULT_EPSILON)))
+        spread = spread.reshape((-1, *[1] * (label.rank - 2)))
+        break
+    ratio = np.abs(label.shift / label.scale) / spread
+    if (ratio > limit).any():
+        raise Refusal(Reason.CANCELLATION, name_of(node), detail=f"|shift| is {ratio.max():.3g} times the spread")
 
 
 def _operand(node: ir.Node, index: int) -> ir.Value:

@@ -14,10 +14,10 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.affine import Affine, compact
-from normfold.edit import Rewrite
+from normfold.edit import Rewrite, require_fits
 from normfold.fold import absorb, carry
 from normfold.fold.carriers.passage import Labels, Passage, Tables
-from normfold.fold.find import Run, Source, Sources
+from normfold.fold.find import Run, Source, Sources, require_digits_left
 from normfold.fold.form import operators_for, require_run_fits
 from normfold.graph import GraphReader, name_of
 from normfold.reason import Reason, Refusal
@@ -90,6 +90,15 @@ class _State:
         return replace(self, labels=dict(self.labels), claimed=claimed, waiting=dict(self.waiting))
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """An operator with several ways through it: the search as it was there, and the ways not tried yet."""
+
+    state: _State
+    node: ir.Node
+    passages: Iterator[Passage]
+
+
 class _Search:
     """What both directions share: the graph, the affines in it, and the limit."""
 
@@ -141,7 +150,8 @@ class _Backward(_Search):
         if self.reader.is_constant(value):
             array = self.reader.constant(value)
             assert array is not None, "is_constant() was asked"
-            state.rewrites += (Rewrite(node, inputs={index: affine.apply(array)}),)
+            folded = require_fits(affine.apply(array), self.reader.dtype(value), node)
+            state.rewrites += (Rewrite(node, inputs={index: folded}),)
             return
         producer = value.producer()
         if producer is None:
@@ -154,7 +164,41 @@ class _Backward(_Search):
         state.waiting[producer] = self.reader.order(producer)
 
     def advance(self, state: _State) -> _State:
-        """Visit the operators that wait, last first, until every demand has ended in an absorber."""
+        """Try the alternatives depth first until one ends well; raises the first refusal met where none does."""
+        choices: list[_Choice] = []
+        refused: list[Refusal] = []
+        while True:
+            try:
+                node, passages = self.until_a_choice(state)
+                if node is None:
+                    return state
+                choices.append(_Choice(state, node, iter(passages)))
+            except Refusal as refusal:
+                refused.append(refusal)
+            following = self.next_alternative(choices, refused)
+            if following is None:
+                raise refused[0]
+            state = following
+
+    def next_alternative(self, choices: list[_Choice], refused: list[Refusal]) -> _State | None:
+        """The state after the next passage of the last choice that has one left; None where none has."""
+        while choices:
+            choice = choices[-1]
+            passage = next(choice.passages, None)
+            if passage is None:
+                choices.pop()
+                continue
+            state = choice.state.copy()
+            try:
+                self.pass_on(state, choice.node, passage)
+            except Refusal as refusal:
+                refused.append(refusal)
+                continue
+            return state
+        return None
+
+    def until_a_choice(self, state: _State) -> tuple[ir.Node | None, list[Passage]]:
+        """Visit the operators that wait, last first; stops at one with alternatives, or when none waits any more."""
         while state.waiting:
             node = max(state.waiting, key=state.waiting.__getitem__)
             del state.waiting[node]
@@ -168,19 +212,8 @@ class _Backward(_Search):
             if len(passages) == 1:
                 self.pass_on(state, node, passages[0])
                 continue
-            return self.first_that_works(state, node, passages)
-        return state
-
-    def first_that_works(self, state: _State, node: ir.Node, passages: list[Passage]) -> _State:
-        refusals = []
-        for passage in passages:
-            attempt = state.copy()
-            try:
-                self.pass_on(attempt, node, passage)
-                return self.advance(attempt)
-            except Refusal as refusal:
-                refusals.append(refusal)
-        raise refusals[0]
+            return node, passages
+        return None, []
 
     def pass_on(self, state: _State, node: ir.Node, passage: Passage) -> None:
         if passage.rewrite is not None:
@@ -233,6 +266,7 @@ class _Backward(_Search):
         if value is not self.run.entry or source is None or source.entry is not value or not label.scale.all():
             raise Refusal(Reason.SEVERAL_READERS, name_of(node), value.name or "", f"it reads {value.name}")
         run = self.sources.run_from(source)
+        require_digits_left(self.reader, label, (source.node, self.run.nodes[0]))
         state.merged += (self.merge(run, run.affine.after(label)),)
 
     def absorbed(self, state: _State, node: ir.Node, labels: Labels) -> bool:

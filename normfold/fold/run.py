@@ -302,16 +302,16 @@ def _whole(reader: GraphReader, sources: Sources, run: Run) -> Iterator[tuple[st
     """The whole affine, one way or the other."""
     nothing = Affine.identity(run.affine.rank)
     if run.affine.is_identity:
-        yield "removal", lambda: _removal(run)
+        yield "removal", lambda: _removal(reader, run)
         return
     yield "backward", lambda: plan_backward(reader, sources, run, run.affine, nothing)
     yield "forward", lambda: plan_forward(reader, sources, run, run.affine, nothing)
 
 
-def _removal(run: Run) -> Plan:
+def _removal(reader: GraphReader, run: Run) -> Plan:
     """An affine that does nothing goes, unless it is what gives an output its own name."""
     entry = run.entry
-    if run.site.is_graph_output() and (entry.producer() is None or entry.is_graph_output()):
+    if run.site.is_graph_output() and (not reader.holds(entry.producer()) or entry.is_graph_output()):
         raise Refusal(Reason.GRAPH_OUTPUT, name_of(run.nodes[-1]), run.site.name or "")
     return Plan(run, "removal", run.affine)
 

@@ -86,6 +86,8 @@ def _cancel_transposes(graph: ir.Graph | ir.Function) -> None:
         before = None if value is None else value.producer()
         if before is None or before.op_type != "Transpose" or before.graph is not node.graph:
             continue
+        if any(found.is_ref() for each in (before, node) for found in each.attributes.values()):
+            continue
         first, second, entry = attribute(before, "perm"), attribute(node, "perm"), before.inputs[0]
         if not first or not second or entry is None or [first[axis] for axis in second] != list(range(len(first))):
             continue

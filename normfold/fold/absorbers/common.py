@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.affine import Affine, Array
-from normfold.edit import Rewrite, require_fits
+from normfold.edit import Rewrite, require_fits, require_rows_fit
 from normfold.fold.carriers.passage import require
 from normfold.graph import GraphReader
 from normfold.reason import Reason
@@ -48,11 +48,21 @@ def channels(node: ir.Node, affine: Affine, size: int) -> tuple[Array, Array]:
 
 
 def fitted(
-    reader: GraphReader, node: ir.Node, index: int, changed: Mapping[int, Array], rows: tuple[int, ...]
+    reader: GraphReader, node: ir.Node, index: int, changed: Mapping[int, Array], rows: Array | None = None
 ) -> Mapping[int, Array]:
-    """``changed`` as it is, once every array is known to fit the type of the weight at ``index``."""
+    """``changed`` as it is, once every array is known to fit the type of the weight at ``index``.
+
+    ``rows`` is the new weight by the channels that were scaled, [channels, everything else]: none may be lost.
+    """
     weight = node.inputs[index]
     dtype = None if weight is None else reader.dtype(weight)
-    for at, array in changed.items():
-        require_fits(array, dtype, node, rows if at == index else ())
+    for array in changed.values():
+        require_fits(array, dtype, node)
+    if rows is not None and index in changed:
+        require_rows_fit(rows, dtype, node)
     return changed
+
+
+def by_axis(array: Array, axis: int) -> Array:
+    """``array`` as [length of ``axis``, everything else]."""
+    return np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)

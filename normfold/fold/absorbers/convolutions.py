@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from normfold.affine import Affine, Array
 from normfold.edit import Rewrite
-from normfold.fold.absorbers.common import bias_of, channels, fitted, only, weight_of
+from normfold.fold.absorbers.common import bias_of, by_axis, channels, fitted, only, weight_of
 from normfold.fold.carriers.passage import require
 from normfold.graph import GraphReader, attribute
 from normfold.reason import Reason
@@ -20,7 +20,9 @@ def conv_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affin
     weight, bias = weight_of(reader, node, 1), bias_of(reader, node, 2)
     scale, shift = channels(node, only(node, labels), weight.shape[0])
     scaled = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
-    return _linear(reader, node, scale, scaled, bias, scale * (0.0 if bias is None else bias) + shift, rows=(0,))
+    return _linear(
+        reader, node, scale, scaled, bias, scale * (0.0 if bias is None else bias) + shift, by_axis(scaled, 0)
+    )
 
 
 def conv_transpose_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
@@ -29,8 +31,10 @@ def conv_transpose_backward(reader: GraphReader, node: ir.Node, labels: Mapping[
     groups = int(attribute(node, "group", 1))
     scale, shift = channels(node, only(node, labels), weight.shape[1] * groups)
     grouped = weight.reshape(groups, -1, *weight.shape[1:])
-    scaled = (grouped * scale.reshape(groups, 1, -1, *[1] * (weight.ndim - 2))).reshape(weight.shape)
-    return _linear(reader, node, scale, scaled, bias, scale * (0.0 if bias is None else bias) + shift, rows=())
+    scaled = grouped * scale.reshape(groups, 1, -1, *[1] * (weight.ndim - 2))
+    rows = np.moveaxis(scaled, 2, 1).reshape(scale.size, -1)
+    wanted = scale * (0.0 if bias is None else bias) + shift
+    return _linear(reader, node, scale, scaled.reshape(weight.shape), bias, wanted, rows)
 
 
 def _linear(
@@ -40,7 +44,7 @@ def _linear(
     weight: Array,
     bias: Array | None,
     wanted: Array,
-    rows: tuple[int, ...],
+    rows: Array,
 ) -> Rewrite:
     """New weight (where the scale is not 1) and new bias (where it differs from the one there was)."""
     changed = {} if (scale == 1).all() else {1: weight}
@@ -60,8 +64,10 @@ def conv_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine
     grouped = weight.reshape(groups, -1, *weight.shape[1:])
     form = (groups, 1, weight.shape[1], *[1] * (weight.ndim - 2))
     moved = (grouped * shift.reshape(form)).sum(axis=tuple(range(2, grouped.ndim))).reshape(-1)
-    scaled = (grouped * scale.reshape(form)).reshape(weight.shape)
-    return _linear(reader, node, scale, scaled, bias, moved + (0.0 if bias is None else bias), rows=())
+    scaled = grouped * scale.reshape(form)
+    rows = np.moveaxis(scaled, 2, 1).reshape(scale.size, -1)
+    wanted = moved + (0.0 if bias is None else bias)
+    return _linear(reader, node, scale, scaled.reshape(weight.shape), bias, wanted, rows)
 
 
 def _pads(node: ir.Node, weight: Array) -> list[int] | str:
@@ -90,6 +96,5 @@ def conv_transpose_forward(reader: GraphReader, node: ir.Node, labels: Mapping[i
     column = (-1, *[1] * (weight.ndim - 1))
     grouped = (weight * shift.reshape(column)).reshape(groups, -1, *weight.shape[1:])
     moved = grouped.sum(axis=(1, *range(3, grouped.ndim))).reshape(-1)
-    return _linear(
-        reader, node, scale, weight * scale.reshape(column), bias, moved + (0.0 if bias is None else bias), rows=(0,)
-    )
+    scaled, wanted = weight * scale.reshape(column), moved + (0.0 if bias is None else bias)
+    return _linear(reader, node, scale, scaled, bias, wanted, by_axis(scaled, 0))

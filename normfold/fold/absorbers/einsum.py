@@ -63,7 +63,7 @@ def einsum_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Aff
     scale = _lettered(node, affine.scale, equation.result, equation.constant)
     changed = {} if affine.has_no_scale else {equation.side: weight * scale}
     shift = None if affine.has_no_shift else affine.shift
-    return Rewrite(node, inputs=fitted(reader, node, equation.side, changed, ()), shift_after=shift)
+    return Rewrite(node, inputs=fitted(reader, node, equation.side, changed), shift_after=shift)
 
 
 def einsum_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
@@ -74,7 +74,7 @@ def einsum_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affi
     scale = _lettered(node, affine.scale, equation.variable, equation.constant)
     changed = {} if affine.has_no_scale else {equation.side: weight * scale}
     shift = None if affine.has_no_shift else _moved(node, affine.shift, weight, equation)
-    return Rewrite(node, inputs=fitted(reader, node, equation.side, changed, ()), shift_after=shift)
+    return Rewrite(node, inputs=fitted(reader, node, equation.side, changed), shift_after=shift)
 
 
 def _moved(node: ir.Node, shift: Array, weight: Array, equation: Equation) -> Array:

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from normfold.affine import Affine, Array
 from normfold.edit import Rewrite, require_fits
-from normfold.fold.absorbers.common import bias_of, fitted, only, weight_of
+from normfold.fold.absorbers.common import bias_of, by_axis, fitted, only, weight_of
 from normfold.fold.carriers.passage import require
 from normfold.graph import GraphReader, attribute, name_of
 from normfold.reason import Reason, Refusal
@@ -25,7 +25,8 @@ def gemm_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affin
         raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=f"it varies along axis {other} of the variable operand")
     weight = weight_of(reader, node, side)
     scaled = weight * (affine.scale.T if flipped else affine.scale)
-    return _gemm(reader, node, side, scaled, affine, affine.scale, affine.shift)
+    rows = by_axis(scaled, other if flipped else axis)
+    return _gemm(reader, node, side, scaled, rows, affine, affine.scale, affine.shift)
 
 
 def _constant_side(reader: GraphReader, node: ir.Node) -> tuple[int, int]:
@@ -39,7 +40,14 @@ def _constant_side(reader: GraphReader, node: ir.Node) -> tuple[int, int]:
 
 
 def _gemm(
-    reader: GraphReader, node: ir.Node, side: int, weight: Array, affine: Affine, scale: Array | float, shift: Array
+    reader: GraphReader,
+    node: ir.Node,
+    side: int,
+    weight: Array,
+    rows: Array,
+    affine: Affine,
+    scale: Array | float,
+    shift: Array,
 ) -> Rewrite:
     changed: dict[int, Array] = {} if affine.has_no_scale else {side: weight}
     attributes: dict[str, int | float] = {}
@@ -51,7 +59,7 @@ def _gemm(
         wanted = wanted if bias is not None and bias.ndim == 2 else _lean(wanted)
         if bias is None or beta != 1.0 or not np.array_equal(bias, wanted):
             changed[2], attributes = wanted, {"beta": 1.0} if beta != 1.0 else {}
-    return Rewrite(node, inputs=fitted(reader, node, side, changed, ()), attributes=attributes)
+    return Rewrite(node, inputs=fitted(reader, node, side, changed, rows), attributes=attributes)
 
 
 def _lean(array: Array) -> Array:
@@ -76,7 +84,8 @@ def gemm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine
         scaled, moved = plain * scale[:, None], alpha * (shift @ plain)[None, :]
     else:
         scaled, moved = plain * scale[None, :], alpha * (plain @ shift)[:, None]
-    return _gemm(reader, node, side, scaled.T if weight_flipped else scaled, affine, 1.0, moved)
+    rows = by_axis(scaled, 0 if side == 1 else 1)
+    return _gemm(reader, node, side, scaled.T if weight_flipped else scaled, rows, affine, 1.0, moved)
 
 
 # -- MatMul ------------------------------------------------------------------------------------------------------
@@ -88,16 +97,11 @@ def matmul_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Aff
     changed: dict[int, Array] = {}
     if not affine.has_no_scale:
         scale = affine.scale
-        if weight.ndim > 1 and len(reader.require_shape(_variable(node, side), node)) == 1:
+        if scale.ndim == weight.ndim - 1 > 0:
             scale = np.expand_dims(scale, -1 if side == 0 else -2)  # a vector's own axis is not in the result
         changed[side] = weight * _scale_on_weight(node, scale, weight, side)
-    return _matmul(reader, node, side, changed, affine.shift)
-
-
-def _variable(node: ir.Node, side: int) -> ir.Value:
-    value = node.inputs[1 - side]
-    assert value is not None, "MatMul has two inputs"
-    return value
+    rows = by_axis(changed[side], -1 if side == 1 else -2) if changed and weight.ndim > 1 else None
+    return _matmul(reader, node, side, changed, rows, affine.shift)
 
 
 def _scale_on_weight(node: ir.Node, scale: Array, weight: Array, side: int) -> Array:
@@ -115,8 +119,10 @@ def _scale_on_weight(node: ir.Node, scale: Array, weight: Array, side: int) -> A
     return scale.reshape(scale.shape[lead:]) if lead >= 0 else scale
 
 
-def _matmul(reader: GraphReader, node: ir.Node, side: int, changed: dict[int, Array], shift: Array) -> Rewrite:
-    fitted(reader, node, side, changed, ())
+def _matmul(
+    reader: GraphReader, node: ir.Node, side: int, changed: dict[int, Array], rows: Array | None, shift: Array
+) -> Rewrite:
+    fitted(reader, node, side, changed, rows)
     if not shift.any():
         return Rewrite(node, inputs=changed)
     if _can_be_gemm(reader, node, side, shift):
@@ -164,6 +170,7 @@ def matmul_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affi
     moved = np.squeeze(moved, tuple(gone))
     changed = {} if affine.has_no_scale else {side: scaled.reshape(weight.shape)}
     rank = len(reader.require_shape(node.outputs[0], node))
+    rows = by_axis(scaled, -2 if side == 1 else -1)
     return _matmul(
-        reader, node, side, changed, np.asarray(moved).reshape((1,) * (rank - np.ndim(moved)) + np.shape(moved))
+        reader, node, side, changed, rows, np.asarray(moved).reshape((1,) * (rank - np.ndim(moved)) + np.shape(moved))
     )

@@ -32,7 +32,7 @@ def norm_backward(span_of: Callable[[ir.Node, int], range], *, scale_at: int = 1
         changed: dict[int, Array] = {} if affine.has_no_scale else {scale_at: _lean(gamma * scale, gamma)}
         if shift_at is not None and not np.array_equal(np.broadcast_to(before, wanted.shape), wanted):
             changed[shift_at] = _lean(wanted, gamma if beta is None else beta)
-        return Rewrite(node, inputs=fitted(reader, node, scale_at, changed, ()))
+        return Rewrite(node, inputs=fitted(reader, node, scale_at, changed))
 
     return absorb
 

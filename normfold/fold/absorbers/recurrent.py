@@ -30,4 +30,4 @@ def recurrent_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, A
         wanted = np.zeros((weight.shape[0], 2 * rows)) if bias is None else bias.copy()
         wanted[:, :rows] += weight @ shift
         changed[3] = wanted
-    return Rewrite(node, inputs=fitted(reader, node, 1, changed, ()))
+    return Rewrite(node, inputs=fitted(reader, node, 1, changed))
