@@ -92,6 +92,18 @@ def _elementwise(function: Callable[..., Any]) -> Evaluator:
     return lambda node, operands: np.asarray(function(*operands))
 
 
+def _batchnorm(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
+    """Of a weight, as weight standardization spells it: with its own statistics in training mode, else with stored."""
+    array, gamma, beta, mean, variance = (np.asarray(operand) for operand in operands)
+    others = tuple(axis for axis in range(array.ndim) if axis != 1)
+    form = (1, -1, *[1] * (array.ndim - 2))
+    if _attribute(node, "training_mode", 0):
+        mean, variance = array.mean(axis=others), array.var(axis=others)
+    spread = variance + float(np.float32(_attribute(node, "epsilon", 1e-5)))
+    scale = gamma / np.sqrt(spread)
+    return np.asarray(array * scale.reshape(form) + (beta - scale * mean).reshape(form))
+
+
 EVALUATORS: dict[str, Evaluator] = {
     "Identity": _elementwise(np.asarray),
     "Cast": _cast,
@@ -113,6 +125,7 @@ EVALUATORS: dict[str, Evaluator] = {
     "Reciprocal": _elementwise(lambda x: 1.0 / x),
     "Exp": _elementwise(np.exp),
     "Pow": _elementwise(lambda x, y: np.power(x, y)),
+    "BatchNormalization": _batchnorm,
     "ReduceMean": _reduce(np.mean),
     "ReduceSum": _reduce(np.sum),
     "ReduceL2": _reduce(lambda x, **how: np.sqrt(np.sum(np.square(x), **how))),

@@ -117,7 +117,8 @@ class GraphReader:
             return False
         if node.op_type == "Constant":
             return value.const_value is not None or constant_attribute(node) is not None
-        if node.op_type not in EVALUATORS or len(node.outputs) != 1:
+        alone = node.outputs[0] is value and not any(output.uses() for output in node.outputs[1:])
+        if node.op_type not in EVALUATORS or not alone:
             return False
         return all(operand is None or self._is_constant(operand, depth - 1) for operand in node.inputs)
 

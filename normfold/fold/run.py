@@ -23,7 +23,7 @@ from normfold.graph import GraphReader, graphs_of, name_of
 from normfold.reason import Obstacle, Reason, Refusal
 from normfold.record import Finding, Outcome, Verdict
 
-BATCHNORM, AFFINE, MERGE = "batchnorm", "affine", "merge"
+BATCHNORM, AFFINE, MERGE, CONSTANT = "batchnorm", "affine", "merge", "constant"
 
 
 @dataclass(frozen=True)
@@ -114,6 +114,7 @@ class _GraphFold:
 
     def run(self) -> list[Verdict]:
         everything = list(self.findings.values())
+        self._settle_constants()
         while self._pass() or self._merge_branches() or self._fold_norm_affines():
             continue
         self._drop_dead_biases()
@@ -122,6 +123,13 @@ class _GraphFold:
             self.verdicts[finding] = Verdict(finding, Outcome.KEPT, obstacles=obstacles)
         found = dict.fromkeys((*everything, *self.verdicts))
         return [self.verdicts[finding] for finding in found]
+
+    def _settle_constants(self) -> None:
+        """A norm of constants is a constant (weight standardization); ``tidy`` writes its value."""
+        for node, finding in list(self.findings.items()):
+            if finding.is_norm and self.reader.is_constant(node.outputs[0]):
+                into = tuple(dict.fromkeys(name_of(reading) for reading, _ in node.outputs[0].uses()))
+                self.verdicts[finding] = Verdict(self.findings.pop(node), Outcome.FOLDED, CONSTANT, "forward", into)
 
     def _pass(self) -> bool:
         """Try every run once, in order; True when one was folded."""

@@ -7,11 +7,13 @@ from collections.abc import Container
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from normfold.fold.materialize import materialize_constants
 from normfold.graph import attribute, graphs_of, is_in
 
 
 def tidy(model: ir.Model) -> None:
     """Remove, in place, what nobody reads any more. Names of inputs and outputs stay."""
+    materialize_constants(model)
     for _, graph in graphs_of(model):
         _cancel_transposes(graph)
         _skip_identities(graph)

@@ -132,14 +132,9 @@ def _run_trouble(error: Exception) -> Trouble:
 def unsafe_reason(model: onnx.ModelProto) -> str:
     """Why a model must not be given to ONNX Runtime, else "". Checked before any session opens."""
     for node in every_node(model):
-        if node.op_type == "BatchNormalization" and _is_training(node):
-            return f"BatchNormalization {node.name or node.output[0]} has training_mode=1, which can crash ONNX Runtime"
+        if node.op_type == "BatchNormalization" and not all(node.output):
+            name = node.name or node.output[0]
+            return (
+                f"BatchNormalization {name} leaves an output of its training mode unnamed, which crashes ONNX Runtime"
+            )
     return ""
-
-
-def _is_training(node: onnx.NodeProto) -> bool:
-    flags = {a.name: a.i for a in node.attribute if a.name in ("training_mode", "is_test")}
-    if flags.get("training_mode"):
-        return True
-    # Only empty-named optional outputs are known to crash without the flag too.
-    return len(node.output) > 1 and not all(node.output)

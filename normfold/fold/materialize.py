@@ -1,0 +1,55 @@
+"""Operators on constants become constants: a transposed weight, a standardized one, a BatchNormalization of a weight.
+
+The simplifier sees no large weights, so these are left to the evaluators of ``normfold.constants``. Nothing is
+evaluated that would make the model much larger, such as an Expand.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from normfold.edit import Editor, Names
+from normfold.graph import FLOATS, GraphReader, graphs_of
+
+_SMALL = 2**16  # elements that may be written whatever they are made from
+
+
+def materialize_constants(model: ir.Model) -> None:
+    """Replace, in place, each value that is made from constants and read by something that is not."""
+    names = Names(model)
+    for path, graph in list(graphs_of(model)):
+        reader = GraphReader(model, graph, path)
+        editor = Editor(reader, names)
+        for node in list(graph):
+            value = node.outputs[0] if node.outputs else None
+            if value is None or node.op_type == "Constant" or not _is_worth_it(reader, node, value):
+                continue
+            array, dtype = reader.constant(value), reader.dtype(value) or _type_of_operands(reader, node)
+            if array is None or dtype not in FLOATS or dtype is None:
+                continue
+            constant = editor.constant(array, dtype, f"{value.name}_constant")
+            for user, index in list(value.uses()):
+                user.replace_input_with(index, constant)
+
+
+def _is_worth_it(reader: GraphReader, node: ir.Node, value: ir.Value) -> bool:
+    """It is constant, something that is not constant reads it, and it is not much larger than its parts."""
+    if value.is_graph_output() or not reader.is_constant(value):
+        return False
+    if all(all(reader.is_constant(output) for output in user.outputs) for user, _ in value.uses()):
+        return False
+    array = reader.constant(value)
+    return array is not None and array.size <= max(_SMALL, 2 * _elements_before(value, depth=64))
+
+
+def _elements_before(value: ir.Value, depth: int) -> int:
+    """How many elements the stored constants have that a value is made from."""
+    node = value.producer()
+    if node is None or node.op_type == "Constant" or depth == 0:
+        stored = value.const_value
+        return 0 if stored is None else int(stored.size)
+    return sum(_elements_before(operand, depth - 1) for operand in node.inputs if operand is not None)
+
+
+def _type_of_operands(reader: GraphReader, node: ir.Node) -> ir.DataType | None:
+    return next((reader.dtype(value) for value in node.inputs if value is not None), None)
