@@ -7,6 +7,7 @@ Source: https://onnx.ai/onnx/operators/
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -71,6 +72,11 @@ def _constant_of_shape(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[An
     return np.full([int(size) for size in operands[0]], array.reshape(-1)[0])
 
 
+def _gather(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
+    data, indices = operands
+    return np.asarray(np.take(data, np.asarray(indices, np.int64), int(_attribute(node, "axis", 0))))
+
+
 def _reduce(reduction: Callable[..., Any]) -> Evaluator:
     def evaluate(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
         axes = _axes(node, operands)
@@ -115,6 +121,15 @@ EVALUATORS: dict[str, Evaluator] = {
     "Flatten": _flatten,
     "Expand": lambda node, operands: operands[0] * np.ones([int(n) for n in operands[1]], operands[0].dtype),
     "ConstantOfShape": _constant_of_shape,
+    "Gather": _gather,
+    "Where": _elementwise(np.where),
+    "Equal": _elementwise(np.equal),
+    "Less": _elementwise(np.less),
+    "Greater": _elementwise(np.greater),
+    "Min": lambda node, operands: np.asarray(functools.reduce(np.minimum, operands)),
+    "Max": lambda node, operands: np.asarray(functools.reduce(np.maximum, operands)),
+    "Abs": _elementwise(np.abs),
+    "Log": _elementwise(np.log),
     "Concat": lambda node, operands: np.concatenate(operands, axis=_attribute(node, "axis")),
     "Add": _elementwise(np.add),
     "Sub": _elementwise(np.subtract),

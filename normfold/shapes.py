@@ -1,8 +1,9 @@
-"""Shape arithmetic with unknowns: what a model computes from shapes, where only some dimensions are known.
+"""What a model computes from constants and shapes alone, also where only some dimensions are known.
 
 Exporters write ``x.reshape(batch, 16, -1)`` as a chain of Shape, Gather, Div, Concat and Reshape. With a symbolic batch
 the chain is no constant as a whole, but most of its entries are. Entries are integers, names of symbolic dimensions, or
 None; a target of a Reshape with one unknown entry becomes a constant with -1 there, which is the same by definition.
+Small constants are computed operator by operator, each result rounded to its own type as the runtime rounds it.
 """
 
 from __future__ import annotations
@@ -10,14 +11,27 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from typing import Any
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 from onnx import numpy_helper
+
+from normfold.constants import EVALUATORS
 
 ROUNDS = 16  # of inference and arithmetic; each can only make more dimensions known
 LONGEST = 64  # entries; longer vectors are no shapes
+LARGEST = 2**18  # elements; a larger result of constants is left to the runtime
+_NUMPY: dict[int, type[np.generic]] = {
+    onnx.TensorProto.FLOAT: np.float32,
+    onnx.TensorProto.DOUBLE: np.float64,
+    onnx.TensorProto.FLOAT16: np.float16,
+    onnx.TensorProto.INT64: np.int64,
+    onnx.TensorProto.INT32: np.int32,
+    onnx.TensorProto.BOOL: np.bool_,
+}
 
 Entry = int | str | None
 
@@ -55,7 +69,7 @@ def _rewrite(model: onnx.ModelProto, targets: dict[str, tuple[int, ...]]) -> boo
     """Replace determined values by Constants and targets by known ones; whether there were any."""
     graph = model.graph
     values = _evaluate(model)
-    changed = False
+    changed = _fold_constants(graph)
     for node in graph.node:
         value = values.get(node.output[0]) if len(node.output) == 1 else None
         if value is not None and value.is_known and node.op_type != "Constant":
@@ -71,6 +85,51 @@ def _rewrite(model: onnx.ModelProto, targets: dict[str, tuple[int, ...]]) -> boo
                 node.input[1] = name
                 changed = True
     return changed
+
+
+def _fold_constants(graph: onnx.GraphProto) -> bool:
+    """Replace operators on constants by their small results; whether there were any."""
+    kinds = {v.name: v.type.tensor_type for v in (*graph.value_info, *graph.output)}
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    changed = False
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+            tensors[node.output[0]] = node.attribute[0].t
+        is_ready = node.op_type in EVALUATORS and len(node.output) == 1 and node.domain in ("", "ai.onnx")
+        if not is_ready or node.op_type == "Identity" or not all(name in tensors for name in node.input):
+            continue
+        result = _computed(node, [tensors[name] for name in node.input], kinds.get(node.output[0]))
+        if result is not None:
+            _become_constant(node, result)
+            tensors[node.output[0]] = node.attribute[0].t
+            changed = True
+    return changed
+
+
+def _computed(
+    node: onnx.NodeProto, operands: Sequence[onnx.TensorProto], kind: onnx.TypeProto.Tensor | None
+) -> np.ndarray[Any, Any] | None:
+    """The result of an operator on constants in its own type; None where it is unknown, large, or fails."""
+    dtype = None if kind is None else _NUMPY.get(kind.elem_type)
+    if kind is None or dtype is None or not kind.HasField("shape"):
+        return None
+    dims = [_dimension(dim) for dim in kind.shape.dim]
+    if not all(isinstance(dim, int) for dim in dims) or prod(int(dim or 0) for dim in dims) > LARGEST:
+        return None
+    arrays = [numpy_helper.to_array(operand) for operand in operands]
+    wide = [array.astype(np.float64) if array.dtype.kind == "f" else array for array in arrays]
+    with np.errstate(all="ignore"):
+        try:
+            result = EVALUATORS[node.op_type](_attributes_of(node), wide).astype(dtype)
+        except (ArithmeticError, IndexError, TypeError, ValueError):
+            return None  # an invalid model; the runtime will say so
+    return result if list(result.shape) == dims else None
+
+
+def _attributes_of(node: onnx.NodeProto) -> ir.Node:
+    """The node as the evaluators read it: they take operands from the caller and attributes from the node."""
+    bare = onnx.NodeProto(op_type=node.op_type, attribute=node.attribute, output=node.output)
+    return ir.serde.deserialize_node(bare)
 
 
 def _target(node: onnx.NodeProto, values: Mapping[str, Ints]) -> tuple[int, ...] | None:

@@ -18,6 +18,7 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
+from normfold.constants import EVALUATORS
 from normfold.shapes import resolve
 from normfold.skeleton import skeleton
 
@@ -71,13 +72,13 @@ def _resolved(
 
 
 def _has_something_to_fold(model: onnx.ModelProto) -> bool:
-    """Whether an operator that somebody needs computes from constants alone. Identity is read through anyway."""
+    """Whether an operator that somebody needs computes from constants alone, and is not one that we evaluate."""
     constant = {tensor.name for tensor in model.graph.initializer} | {""}
     needed = _needed(model.graph)
     for node in model.graph.node:
         if not all(name in constant for name in node.input):
             continue
-        if node.op_type not in ("Constant", "Identity") and node.input and needed & set(node.output):
+        if node.op_type not in EVALUATORS and node.input and needed & set(node.output):
             return True
         constant.update(node.output)
     return False

@@ -15,9 +15,9 @@ from tests.conftest import ROOT, Command
 # From the top down. A name stands for a module or a package of normfold; "cli" for the folder.
 LAYERS = (
     ("reason", "errors", "options"),
-    ("record", "explain", "rules", "skeleton"),
+    ("record", "explain", "rules", "skeleton", "constants"),
     ("shapes", "serial", "affine"),
-    ("constants", "graph", "edit"),
+    ("graph", "edit"),
     ("fold",),
     ("targets",),
     ("fuse",),
