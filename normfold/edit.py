@@ -45,10 +45,10 @@ class Rewrite:
 
 def require_fits(array: Array, dtype: ir.DataType | None, node: ir.Node) -> Array:
     """``array`` unchanged, or a Refusal when rounding it to ``dtype`` would overflow."""
-    if not np.isfinite(array).all():
+    largest = max(-float(array.min(initial=0.0)), float(array.max(initial=0.0)))  # NaN goes through both
+    if not np.isfinite(largest):
         raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail="a folded weight is not finite")
     limits = ir_limits(dtype)
-    largest = float(np.abs(array).max(initial=0.0))
     if largest > limits.largest:
         raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail=f"|{largest:.3g}| is above {limits.largest:.3g}")
     return array

@@ -239,4 +239,95 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "a forward() that reads self.bn.weight of a BatchNorm that the fold has removed.",
         "Nothing, or report the module if its forward() does not look into its norms.",
     ),
+    # -- NF2xx: a norm that was not written as one operator -----------------------------------------------------------
+    Reason.EPSILON_OUTSIDE_ROOT: Explanation(
+        "Norm operators compute x / sqrt(variance + epsilon). Here epsilon is added after the root, and "
+        "sqrt(variance) + epsilon is another function, most of all where the variance is small.",
+        "(x - mean) / (std + 1e-6), as some hand-written layers have it.",
+        "Write sqrt(variance + epsilon) in the model and fine-tune if needed; otherwise nothing.",
+    ),
+    Reason.AXES_DIFFER: Explanation(
+        "A norm operator takes mean and variance over the same axes. Here the two are taken over different ones, so "
+        "the result is no norm that an operator could compute.",
+        "the mean over the channels is subtracted, the variance is taken over height and width.",
+        "Nothing if that is meant; otherwise correct the axes in the model.",
+    ),
+    Reason.DYNAMIC_AXES: Explanation(
+        "The axes of a reduction are an input of the operator and come from other operators that depend on data, so "
+        "nobody can say before the model runs what is normalized.",
+        "ReduceMean whose axes input is computed with Range from a shape.",
+        "Export the axes as constants.",
+    ),
+    Reason.DIMENSION_LOST: Explanation(
+        "With keepdims=0 the reduced axes vanish, and broadcasting then lines the statistic up with other axes than "
+        "those it was taken from. The model runs because the sizes happen to agree.",
+        "the mean over axis 1 of a square matrix, subtracted along axis 0.",
+        "Nothing if that is meant; otherwise export with keepdims=1.",
+    ),
+    Reason.EXPONENT: Explanation(
+        "A variance needs the second power and its root the power one half. The exponents here are others, so the "
+        "value that is divided by is no standard deviation.",
+        "Pow(x - mean, 4), a kurtosis, under the root.",
+        "Nothing if that is meant; otherwise correct the exponent in the model.",
+    ),
+    Reason.INVERTED: Explanation(
+        "A norm divides the centred data by its deviation. Here the deviation is divided by the data, and no operator "
+        "computes that.",
+        "Div(std, x - mean) after the operands were swapped by hand.",
+        "Nothing if that is meant; otherwise swap the operands in the model.",
+    ),
+    Reason.EPSILON_VARIES: Explanation(
+        "The operator holds epsilon as one number. The model adds a vector with different entries, one for each "
+        "position or channel.",
+        "a learned epsilon for each channel.",
+        "Use one epsilon if the differences do not matter.",
+    ),
+    Reason.CLIPPED: Explanation(
+        "The deviation is bounded from below with Max or Clip before the division. Norm operators add epsilon under "
+        "the root instead, which is another function near zero.",
+        "x / max(norm, 1e-12), torch's normalize.",
+        "Nothing, or add epsilon under the root in the model.",
+    ),
+    Reason.NOT_A_VARIANCE: Explanation(
+        "The value under the root is neither the variance nor the mean square of the data that is divided, so the "
+        "region is no norm, although it looks like one.",
+        "the root of a mean over absolute values.",
+        "Nothing if that is meant.",
+    ),
+    Reason.READ_ELSEWHERE: Explanation(
+        "Mean, variance or the centred value are read by other operators too. They would have to be computed beside "
+        "the new operator, which costs more than the decomposed form.",
+        "the standard deviation goes into the norm and into an output of the model.",
+        "Remove the other reader if nobody needs it.",
+    ),
+    Reason.NEEDS_OPSET: Explanation(
+        "The operator that computes this norm exists only in a newer operator set than the model has, and the options "
+        "do not allow raising it.",
+        "LayerNormalization needs operator set 17, RMSNormalization 23.",
+        "Pass --opset auto, or export with a newer operator set.",
+    ),
+    Reason.NO_KERNEL: Explanation(
+        "The runtime of the target has no kernel for the norm operator in this type, or only one that is slower than "
+        "the decomposed form.",
+        "GroupNormalization on the CPU provider of ONNX Runtime, which expands it again.",
+        "Choose another --target if the model runs elsewhere; otherwise nothing.",
+    ),
+    Reason.FUSED_BY_RUNTIME: Explanation(
+        "The norm is spelled exactly as the runtime of the target looks for it, and the runtime executes it as one "
+        "operator when it loads the model. Nothing would be gained by writing it differently.",
+        "Pow, ReduceMean, Add, Sqrt, Div and Mul in the order that torch exports an RMSNorm.",
+        "Nothing.",
+    ),
+    Reason.CONVERTER: Explanation(
+        "The operator that computes this norm needs a newer operator set, and the official converter of ONNX could "
+        "not raise the model: it lacks an adapter for another operator of the model, or its result is not valid.",
+        "an Upsample of operator set 9 somewhere in the model.",
+        "Export with a newer operator set.",
+    ),
+    Reason.NO_FORM: Explanation(
+        "The norm was recognized, but no operator takes these axes together with a scale and shift of this shape, "
+        "and a detour over other operators would cost more than it saves.",
+        "a norm over the first and the last axis with a scale that varies along both.",
+        "Nothing.",
+    ),
 }
