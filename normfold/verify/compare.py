@@ -55,18 +55,33 @@ def pooled(magnitude: np.ndarray) -> np.ndarray:
     on, 1/4 from 4 on. Shape: broadcastable to ``magnitude``.
     """
     whole = magnitude.max(initial=0.0)
-    if magnitude.ndim < 2 or magnitude.size == 0:
-        return np.full((1,) * magnitude.ndim, whole)
-    result: np.ndarray | None = None
-    for axis in {1, magnitude.ndim - 1}:
-        others = tuple(i for i in range(magnitude.ndim) if i != axis)
-        channel = magnitude.max(axis=others, keepdims=True)
-        places = magnitude.size // magnitude.shape[axis]
-        share = WEAKEST if places >= 16 else 0.25 if places >= 4 else 1.0
-        channel = np.maximum(channel, whole * share)
-        result = channel if result is None else np.minimum(result, channel)
-    assert result is not None
+    result = np.full((1,) * magnitude.ndim, whole)
+    if magnitude.size:
+        for axis in _channel_axes(magnitude):
+            result = np.minimum(result, np.maximum(_largest(magnitude, axis), whole * _share(magnitude, axis)))
     return result
+
+
+def _channel_axes(array: np.ndarray) -> tuple[int, ...]:
+    return () if array.ndim < 2 else (1,) if array.ndim == 2 else (1, array.ndim - 1)
+
+
+def _share(array: np.ndarray, axis: int) -> float:
+    """How far the scale of a channel may fall below the tensor's."""
+    places = array.size // array.shape[axis]
+    return WEAKEST if places >= 16 else 0.25 if places >= 4 else 1.0
+
+
+def _largest(magnitude: np.ndarray, axis: int) -> np.ndarray:
+    """The largest number of each channel on ``axis``, with the other axes kept as 1."""
+    shape = magnitude.shape
+    kept = [n if i == axis else 1 for i, n in enumerate(shape)]
+    if axis == magnitude.ndim - 1:
+        # Long rows first: numpy reduces over the first axis fast only where the others are long.
+        rows = magnitude.reshape(int(np.prod(shape[:-1][:2])), -1).max(axis=0)
+        return np.asarray(rows.reshape(-1, shape[axis]).max(axis=0)).reshape(kept)
+    lead = int(np.prod(shape[:axis]))
+    return np.asarray(magnitude.reshape(lead, shape[axis], -1).max(axis=2).max(axis=0)).reshape(kept)
 
 
 @dataclass(frozen=True)
@@ -136,7 +151,14 @@ def _wide(array: np.ndarray) -> np.ndarray:
 def _floating(a: np.ndarray, b: np.ndarray, allowance: Allowance) -> Distance:
     dtype = str(a.dtype)
     wide_a, wide_b = _wide(a), _wide(b)
+    if not a.size:
+        return Distance(dtype)
     with np.errstate(all="ignore"):
+        gap, magnitude = np.subtract(wide_a, wide_b), np.abs(wide_a)
+        np.abs(gap, out=gap)
+        # One NaN or infinity anywhere makes the largest not finite: the slow way is for those arrays only.
+        if np.isfinite(gap.max()) and np.isfinite(magnitude.max()):
+            return _finite(_Pair(wide_a, wide_b, gap, magnitude), dtype, a.size, allowance)
         finite = np.isfinite(wide_a)
         comparable = int(finite.sum())
         bad = (finite & ~np.isfinite(wide_b)) | (np.isinf(wide_a) & (wide_a != wide_b))
@@ -157,39 +179,78 @@ def _floating(a: np.ndarray, b: np.ndarray, allowance: Allowance) -> Distance:
             )
         if not comparable:
             return Distance(dtype, elements=a.size)
-        if comparable < a.size:
-            wide_a, wide_b = np.where(finite, wide_a, 0), np.where(finite, wide_b, 0)
-        return _finite(wide_a, wide_b, dtype, comparable, allowance)
+        wide_a, wide_b = np.where(finite, wide_a, 0), np.where(finite, wide_b, 0)
+        pair = _Pair(wide_a, wide_b, np.abs(wide_a - wide_b), np.abs(wide_a))
+        return _finite(pair, dtype, comparable, allowance)
 
 
-def _finite(a: np.ndarray, b: np.ndarray, dtype: str, comparable: int, allowance: Allowance) -> Distance:
-    gap, magnitude = np.abs(a - b), np.abs(a)
-    scale = pooled(magnitude)
-    allowed = np.broadcast_to(allowance.of(magnitude, scale), gap.shape)
-    margins = _ratio(gap, allowed)
-    at = tuple(int(i) for i in np.unravel_index(int(margins.argmax()), margins.shape))
-    scale_there = float(np.broadcast_to(scale, gap.shape)[at])
-    margin = float(margins[at])
-    relative = float(gap[at]) / scale_there if scale_there else (float("inf") if gap[at] else 0.0)
+@dataclass(frozen=True)
+class _Pair:
+    """Two finite arrays, the size of their difference, and that of the first."""
+
+    a: np.ndarray
+    b: np.ndarray
+    gap: np.ndarray
+    magnitude: np.ndarray
+
+
+def _finite(pair: _Pair, dtype: str, comparable: int, allowance: Allowance) -> Distance:
+    gap, magnitude = pair.gap, pair.magnitude
+    quick = not allowance.is_explicit and np.ndim(allowance.noise) == 0 and not allowance.noise
+    margin, at, scale = _by_channel(pair, allowance.floor) if quick else _by_place(pair, allowance)
+    relative = float(gap[at]) / scale if scale else (float("inf") if gap[at] else 0.0)
     atol, rtol = allowance.atol or 0.0, allowance.rtol or 0.0
+    in_detail = margin > 1 or not quick
     return Distance(
         dtype,
         max_abs=float(gap.max()),
         relative=relative,
         margin=margin,
-        tolerance=float(allowed[at]) / scale_there if scale_there else 0.0,
+        tolerance=allowance.floor if quick else (relative / margin if 0 < margin < float("inf") else 0.0),
         ulps=relative / (2 * ROUNDING.get(dtype, 2.0**-4)),
-        cosine=_cosine(a, b),
-        top1=_top1(a, b),
-        differing=int((gap > 0).sum()),
-        elements=a.size,
+        cosine=_cosine(pair.a, pair.b),
+        top1=_top1(pair.a, pair.b),
+        differing=int(np.count_nonzero(gap)),
+        elements=gap.size,
         comparable=comparable,
         at=at,
-        expected=_number(a[at]),
-        obtained=_number(b[at]),
-        needed_atol=float((gap - rtol * magnitude).max(initial=0.0)),
-        needed_rtol=float(_ratio(np.maximum(gap - atol, 0), magnitude).max(initial=0.0)),
+        expected=_number(pair.a[at]),
+        obtained=_number(pair.b[at]),
+        needed_atol=float((gap - rtol * magnitude).max(initial=0.0)) if in_detail else float(gap.max()),
+        needed_rtol=float(_ratio(np.maximum(gap - atol, 0), magnitude).max(initial=0.0)) if in_detail else float("inf"),
     )
+
+
+def _by_channel(pair: _Pair, floor: float) -> tuple[float, tuple[int, ...], float]:
+    """Margin, place and scale of the worst place, when the tolerance is a share of the scale alone.
+
+    The scale of a place is the least of its channels', so the worst place is the worst of any channel against that
+    channel's own scale: no array of the size of the values is needed.
+    """
+    whole = float(pair.magnitude.max())
+    worst, where, scale = float(_ratio(pair.gap.max(keepdims=True), np.asarray(whole)).max()), None, whole
+    for axis in _channel_axes(pair.gap):
+        channel = np.maximum(_largest(pair.magnitude, axis), whole * _share(pair.magnitude, axis))
+        shares = _ratio(_largest(pair.gap, axis), channel).reshape(-1)
+        place = int(shares.argmax())
+        if shares[place] > worst:
+            worst, where, scale = float(shares[place]), (axis, place), float(channel.reshape(-1)[place])
+    if where is None:
+        at = np.unravel_index(int(pair.gap.argmax()), pair.gap.shape)
+    else:
+        axis, place = where
+        part = pair.gap.take(place, axis=axis)
+        at_part = np.unravel_index(int(part.argmax()), part.shape)
+        at = (*at_part[:axis], np.intp(place), *at_part[axis:])
+    return worst / floor if floor else (float("inf") if worst else 0.0), tuple(int(i) for i in at), scale
+
+
+def _by_place(pair: _Pair, allowance: Allowance) -> tuple[float, tuple[int, ...], float]:
+    """The same, when what is allowed differs from place to place."""
+    scale = pooled(pair.magnitude)
+    margins = _ratio(pair.gap, np.broadcast_to(allowance.of(pair.magnitude, scale), pair.gap.shape))
+    at = tuple(int(i) for i in np.unravel_index(int(margins.argmax()), margins.shape))
+    return float(margins[at]), at, float(np.broadcast_to(scale, pair.gap.shape)[at])
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -204,13 +265,16 @@ def _number(value: Any) -> str:
 
 
 def _cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """Cosine similarity, 1 for two zeros. Scaled first, so that squares neither overflow nor vanish."""
-    top = max(float(np.abs(a).max(initial=0)), float(np.abs(b).max(initial=0)))
-    if top == 0:
-        return 1.0
-    x, y = (a / top).ravel(), (b / top).ravel()
-    norms = float(np.sqrt(np.dot(x, x) * np.dot(y, y)))
-    return float(np.clip(float(np.dot(x, y)) / norms, -1, 1)) if norms else 0.0
+    """Cosine similarity, 1 for two zeros."""
+    x, y = a.reshape(-1), b.reshape(-1)
+    squares, product = float(np.dot(x, x)) * float(np.dot(y, y)), float(np.dot(x, y))
+    if not 1e-30 < squares < 1e30:  # squares may have overflowed or vanished: scale first
+        top = max(float(np.abs(x).max(initial=0)), float(np.abs(y).max(initial=0)))
+        if top == 0:
+            return 1.0
+        x, y = (x / top).astype(np.float64), (y / top).astype(np.float64)
+        squares, product = float(np.dot(x, x)) * float(np.dot(y, y)), float(np.dot(x, y))
+    return float(np.clip(product / squares**0.5, -1, 1)) if squares else 0.0
 
 
 def _top1(a: np.ndarray, b: np.ndarray) -> float | None:

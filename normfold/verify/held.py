@@ -52,44 +52,62 @@ class Held:
         """The names of the graph's outputs, each once."""
         return tuple(dict.fromkeys(value.name for value in self.graph.output))
 
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes of the weights held outside the skeleton."""
-        return sum(array.nbytes for array in self.weights.values())
-
 
 def initializer_names(graph: onnx.GraphProto) -> set[str]:
     """Names of all initializers, sparse ones included."""
     return {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
 
 
+class Weights(Mapping[str, np.ndarray]):
+    """Arrays of tensors that somebody else holds, made when they are asked for and not kept: a proof that holds two
+    models keeps no third and fourth copy of their weights between its sessions."""
+
+    def __init__(self, tensors: Mapping[str, onnx.TensorProto]) -> None:
+        self._tensors = tensors
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return np.ascontiguousarray(numpy_helper.to_array(self._tensors[name]))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tensors)
+
+    def __len__(self) -> int:
+        return len(self._tensors)
+
+    def only(self, names: Collection[str]) -> Weights:
+        """Those of the given names."""
+        return Weights({name: tensor for name, tensor in self._tensors.items() if name in names})
+
+
 def hold(model: onnx.ModelProto | bytes | str | Path, folder: str | None = None) -> Held:
     """Split a model, which stays untouched. External data is in ``folder``, or beside the path; it is not read here."""
+    is_mine = not isinstance(model, onnx.ModelProto)
     if isinstance(model, (str, Path)):
         folder = str(Path(model).resolve().parent)
         model = onnx.load(str(model), load_external_data=False)
     elif isinstance(model, bytes):
         model = onnx.load_from_string(model)
     skeleton = _without_initializers(model)
-    weights: dict[str, np.ndarray] = {}
+    shared: dict[str, onnx.TensorProto] = {}
     for tensor in model.graph.initializer:
-        array = _shareable(tensor)
-        if array is None:
+        size = _shareable_bytes(tensor)
+        if size:
+            shared[tensor.name] = tensor
+            skeleton.graph.initializer.append(_stub(tensor, size))
+        else:
             skeleton.graph.initializer.append(tensor)
-            continue
-        weights[tensor.name] = array
-        skeleton.graph.initializer.append(_stub(tensor, array.nbytes))
-    return Held(skeleton, weights, folder)
+    weights = Weights(shared)
+    # A model read here is dropped with this call, so its arrays are kept instead.
+    return Held(skeleton, dict(weights) if is_mine else weights, folder)
 
 
-def _shareable(tensor: onnx.TensorProto) -> np.ndarray | None:
+def _shareable_bytes(tensor: onnx.TensorProto) -> int:
+    """The size of a tensor that sessions can share; 0 when it stays in the skeleton."""
     if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.data_type not in _SHARED_TYPES:
-        return None
+        return 0
     count = int(np.prod(tensor.dims, dtype=np.int64))
-    if count * 8 < INLINE_BYTES:
-        return None
-    array = numpy_helper.to_array(tensor)
-    return np.ascontiguousarray(array) if array.nbytes >= INLINE_BYTES else None
+    size = count * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return size if size >= INLINE_BYTES else 0
 
 
 def _stub(tensor: onnx.TensorProto, size: int) -> onnx.TensorProto:
@@ -224,10 +242,16 @@ def part(held: Held, targets: Collection[str], cut: Mapping[str, onnx.TypeProto]
     small.graph.sparse_initializer.extend(t for t in graph.sparse_initializer if t.values.name in needed)
     inside = {name for node in small.graph.node for name in node.output}
     small.graph.value_info.extend(v for v in graph.value_info if v.name in inside and v.name not in fetch)
-    weights = {name: array for name, array in held.weights.items() if name in needed}
+    weights = _only(held.weights, needed)
     given = initializer_names(small.graph)
     feeds = tuple(v.name for v in small.graph.input if v.name not in given and v.name not in cuts)
     return Part(Held(small, weights, held.folder), feeds, forced, fetch)
+
+
+def _only(weights: Mapping[str, np.ndarray], names: Collection[str]) -> Mapping[str, np.ndarray]:
+    if isinstance(weights, Weights):
+        return weights.only(names)
+    return {name: array for name, array in weights.items() if name in names}
 
 
 def _upstream(

@@ -55,7 +55,6 @@ class Runner:
 
     def __init__(self, held: Held, level: Level = Level.DISABLE_ALL, threads: int = 1, seconds: float = 300.0) -> None:
         self._seconds = seconds
-        self._held = held
         options = ort.SessionOptions()
         options.graph_optimization_level = _LEVELS[level]
         options.intra_op_num_threads = threads
@@ -64,8 +63,8 @@ class Runner:
         options.enable_cpu_mem_arena = False
         if held.folder is not None:
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", held.folder)
-        # The runtime reads the arrays in place, so they live as long as the session.
-        self._values = [ort.OrtValue.ortvalue_from_numpy(array) for array in held.weights.values()]
+        # The runtime may read the arrays in place, so they live as long as the session.
+        self._values: list[Any] | None = [ort.OrtValue.ortvalue_from_numpy(array) for array in held.weights.values()]
         if self._values:
             options.add_external_initializers(list(held.weights), self._values)
         try:
@@ -84,7 +83,7 @@ class Runner:
 
     def close(self) -> None:
         """Free the session."""
-        self._session = None
+        self._session = self._values = None
 
     def run(self, feed: Mapping[str, Value], outputs: Sequence[str]) -> list[Value]:
         """The values of ``outputs`` for one feed; CannotRun when the runtime refuses, fails or takes too long."""

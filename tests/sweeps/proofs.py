@@ -1,0 +1,128 @@
+"""Specificity and cost: fold models, prove each with several seeds, and count false alarms.
+
+    python -m tests.sweeps.proofs MODEL.onnx... [--seeds 5] [--half]
+
+``--half`` casts the weights to float16 first. For each model: the largest error over what was allowed (above 1 is an
+alarm), and the processor time of a proof, less the session loads, over one unoptimized run of the original for each
+feed. The command ends with 1 when there was a false alarm.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+import normfold
+from normfold.verify import ProofOptions, Verdict, Verification, prove
+from normfold.verify.feeds import Feeder
+from normfold.verify.held import hold
+from normfold.verify.run import CannotRun, Level, Runner
+from tests.sweeps.faults import sites_of
+
+
+def in_float16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """A copy with weights, constants, inputs, outputs and Casts in float16 in place of float32."""
+    half = onnx.ModelProto()
+    half.CopyFrom(model)
+    graph = half.graph
+    del graph.value_info[:]
+    tensors = [*graph.initializer, *(a.t for n in graph.node for a in n.attribute if a.name == "value")]
+    for tensor in tensors:
+        if tensor.data_type == TensorProto.FLOAT:
+            array = np.clip(numpy_helper.to_array(tensor), -65504, 65504).astype(np.float16)
+            tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
+    for value in (*graph.input, *graph.output):
+        if value.type.tensor_type.elem_type == TensorProto.FLOAT:
+            value.type.tensor_type.elem_type = TensorProto.FLOAT16
+    for node in graph.node:
+        for attribute in node.attribute:
+            if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+                attribute.i = TensorProto.FLOAT16
+    return half
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds: of one unoptimized run of the original over all feeds, and of the session loads of a proof."""
+
+    runs: float
+    loads: float
+
+
+def cost_of(result: normfold.Result, count: int) -> Cost:
+    """Measure what a proof is compared with: the same feeds, through the original alone."""
+    original, candidate = hold(result.source.proto), hold(result.model)
+    feeder = Feeder.of(original)
+    names = list(original.output_names)
+    runs = 0.0
+    loads = 2 * _seconds(lambda: Runner(candidate)) + _seconds(lambda: Runner(candidate, Level.DEFAULT))
+    start = time.process_time()
+    with Runner(original) as runner:
+        loads += time.process_time() - start
+        sizes: dict[str, int] | None = None
+        for index in range(count):
+            for feed, used in feeder.proposals(index, sizes):
+                try:
+                    runs += min(_seconds(partial(runner.run, feed.values, names)) for _ in range(3))
+                except CannotRun:
+                    continue
+                sizes = used
+                break
+    return Cost(runs, loads)
+
+
+def _seconds(action: Callable[[], object]) -> float:
+    start = time.process_time()
+    action()
+    return time.process_time() - start
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Fold, prove, print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("models", nargs="+", type=Path)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--half", action="store_true")
+    options = parser.parse_args(arguments)
+    proofs, alarms, undecided = 0, 0, 0
+    for path in options.models:
+        source = in_float16(onnx.load(path)) if options.half else path
+        result = normfold.optimize(source, verify=False)
+        sites = sites_of(result)
+        worst, seconds, feeds = 0.0, [], 0
+        for seed in range(options.seeds):
+            start = time.process_time()
+            proof = prove(result.source.proto, result.model, sites, ProofOptions(seed=seed))
+            seconds.append(time.process_time() - start)
+            proofs, feeds = proofs + 1, max(len(proof.feeds), 1)
+            worst = max([worst, *(c.margin for c in (*proof.sites, *proof.outputs) if not c.chaotic)])
+            alarms += proof.verdict is Verdict.DIFFERENT
+            undecided += proof.verdict is Verdict.INCONCLUSIVE
+            _tell(path.name, seed, proof)
+        cost = cost_of(result, feeds)
+        ratio = max(min(seconds) - cost.loads, 0.0) / cost.runs if cost.runs else 0.0
+        sys.stdout.write(
+            f"{path.name}: {len(result.folds)} folds, {len(proof.sites)} sites, largest error {worst:.2f} of allowed, "
+            f"proof {min(seconds):.2f} s, loads {cost.loads:.2f} s, {feeds} runs {cost.runs:.2f} s: {ratio:.1f}\n"
+        )
+        sys.stdout.flush()
+    sys.stdout.write(f"{proofs} proofs, {alarms} false alarms, {undecided} undecided\n")
+    return 1 if alarms else 0
+
+
+def _tell(name: str, seed: int, proof: Verification) -> None:
+    if not proof:
+        sys.stdout.write(f"{name}, seed {seed}: {proof}\n")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
