@@ -18,6 +18,7 @@ from normfold.reason import Reason, Refusal
 Dim = int | str | None
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 EXACT = "normfold.float64"
+_OWN_NAME = "normfold.name"
 _MAX_CHAIN = 64  # longest chain of operators on constants that is evaluated to reach a weight
 
 
@@ -40,8 +41,19 @@ def _with_subgraphs(path: str, graph: ir.Graph | ir.Function) -> Iterator[tuple[
 
 
 def name_of(node: ir.Node) -> str:
-    """The node's own name, else the name of its first output."""
-    return node.name or next((output.name for output in node.outputs if output.name), None) or node.op_type
+    """The node's own name, else the name that its first output has, or had before folds renamed it."""
+    if node.name:
+        return node.name
+    remembered = node.meta.get(_OWN_NAME)
+    return remembered or next((output.name for output in node.outputs if output.name), None) or node.op_type
+
+
+def remember_names(model: ir.Model) -> None:
+    """Let ``name_of`` give nodes without names the one that they have now, whatever becomes of their outputs."""
+    for _, graph in graphs_of(model):
+        for node in graph:
+            if not node.name:
+                node.meta[_OWN_NAME] = name_of(node)
 
 
 def is_in(graph: ir.Graph | ir.Function, node: ir.Node) -> bool:

@@ -6,7 +6,7 @@ factors. Source: https://onnx.ai/onnx/operators/onnx__Gelu.html
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 import onnx_ir as ir
 
@@ -33,7 +33,16 @@ def _gelu_around(reader: GraphReader, core: ir.Node) -> Iterator[ir.Node]:
     yield one
     yield product
     yield from _halves(reader, product)
-    yield from _arguments(reader, core, depth=5)
+    yield from _arguments(reader, core, _inputs_of(reader, one, product), depth=5)
+
+
+def _inputs_of(reader: GraphReader, one: ir.Node, product: ir.Node) -> set[ir.Value | None]:
+    """What may be the GELU's own input: the other factor, or what was halved to make it."""
+    others = [value for value in product.inputs if value is not one.outputs[0]]
+    makers = [value.producer() for value in others if value is not None]
+    halved = [node for node in makers if node is not None and node.op_type in ("Mul", "Div")]
+    inner = [value for node in halved if _is_half(reader, node) for value in node.inputs]
+    return {*inner} or {*others}
 
 
 def _halves(reader: GraphReader, product: ir.Node) -> Iterator[ir.Node]:
@@ -41,20 +50,26 @@ def _halves(reader: GraphReader, product: ir.Node) -> Iterator[ir.Node]:
     after = _only_reader(product.outputs[0])
     around = [after, *(value.producer() for value in product.inputs if value is not None)]
     for node in around:
-        if node is not None and node.op_type in ("Mul", "Div") and any(_is_number(reader, node, n) for n in (0.5, 2.0)):
+        if node is not None and node.op_type in ("Mul", "Div") and _is_half(reader, node):
             yield node
             return
 
 
-def _arguments(reader: GraphReader, node: ir.Node, depth: int) -> Iterator[ir.Node]:
-    """The arithmetic that makes the argument of Erf or Tanh."""
+def _is_half(reader: GraphReader, node: ir.Node) -> bool:
+    return any(_is_number(reader, node, number) for number in (0.5, 2.0))
+
+
+def _arguments(reader: GraphReader, node: ir.Node, inputs: Container[ir.Value | None], depth: int) -> Iterator[ir.Node]:
+    """The arithmetic that makes the argument of Erf or Tanh, up to the ``inputs`` of the activation."""
     for value in node.inputs:
+        if value in inputs:
+            continue
         producer = None if value is None else value.producer()
         if producer is None or depth == 0 or producer.op_type not in ("Mul", "Div", "Add", "Pow"):
             continue
         if any(reader.is_constant(operand) for operand in producer.inputs) or producer.op_type == "Mul" or depth < 5:
             yield producer
-            yield from _arguments(reader, producer, depth - 1)
+            yield from _arguments(reader, producer, inputs, depth - 1)
 
 
 def _only_reader(value: ir.Value) -> ir.Node | None:

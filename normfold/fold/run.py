@@ -19,7 +19,7 @@ from normfold.fold.find import Run, Sources, is_candidate, source_of
 from normfold.fold.form import operators_for, require_run_fits, rewrite_run
 from normfold.fold.plan import Plan, plan_backward, plan_forward
 from normfold.fold.tidy import clear_the_way, dead_operators
-from normfold.graph import GraphReader, graphs_of, name_of
+from normfold.graph import GraphReader, graphs_of, name_of, remember_names
 from normfold.reason import Obstacle, Reason, Refusal
 from normfold.record import Finding, Outcome, Verdict
 
@@ -64,6 +64,7 @@ def rule_of(operator: str) -> str:
 def fold_affines(model: ir.Model, options: FoldOptions | None = None) -> tuple[Verdict, ...]:
     """Fold in place; one verdict for each BatchNormalization and constant affine that the model had."""
     clear_the_way(model)
+    remember_names(model)
     names = Names(model)
     verdicts: list[Verdict] = []
     for path, graph in list(graphs_of(model)):
@@ -141,8 +142,8 @@ class _GraphFold:
             if source is None:
                 continue
             run = self.sources.run_through(source)
-            if run.nodes[0] is not node:
-                continue
+            if next(known for known in run.nodes if known in self.findings) is not node:
+                continue  # a run is tried once, at the first operator that the model had itself
             plan, obstacles = decide(self.reader, self.sources, run, self.options)
             if plan is None:
                 self.obstacles.update(dict.fromkeys(run.nodes, obstacles))

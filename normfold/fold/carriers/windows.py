@@ -69,9 +69,24 @@ def resize(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
     outside = str(attribute(node, "coordinate_transformation_mode", "half_pixel"))
     require(outside != "tf_crop_and_resize", Reason.OPERATOR_STOPS, node, "it may extrapolate with a fixed value")
     before, after = shape_of(reader, node, node.inputs[0]), shape_of(reader, node, node.outputs[0])
-    resized = [axis for axis, size in enumerate(after) if size is None or before[axis] != size]
+    changed = [axis for axis, size in enumerate(after) if size is None or before[axis] != size]
+    resized = {*changed, *_scaled_axes(reader, node, affine.rank)}
     require(affine.is_constant_on(resized), Reason.AXIS_STOPS, node, "it varies along a resized axis")
     return through(affine)
+
+
+def _scaled_axes(reader: GraphReader, node: ir.Node, rank: int) -> list[int]:
+    """Axes that ``scales`` interpolates, even where the size stays; where they are not known, all behind the channels.
+
+    They are an attribute in opset 7, the second input in 9 and 10, the third since. With ``sizes`` there are none.
+    """
+    index = 2 if node.op_type == "Resize" and reader.opset >= 11 else 1
+    value = node.inputs[index] if index < len(node.inputs) else None
+    scales = attribute(node, "scales") if value is None else reader.constant(value)
+    if scales is None:
+        return [] if value is None else list(range(2, rank))
+    axes = attribute(node, "axes") or range(len(scales))
+    return [axis % rank for axis, scale in zip(axes, scales, strict=False) if scale != 1]
 
 
 def pad(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
