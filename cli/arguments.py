@@ -24,8 +24,17 @@ def selection(command: Command) -> Command:
         click.option("--fold-norm-affine", is_flag=True, help="gamma and beta of norms into all MatMuls behind them."),
         click.option("--constant-channel", is_flag=True, help="Carry shifts through zero padding by one more channel."),
         click.option("--no-simplify", is_flag=True, help="Leave out the constant folding with onnxsim."),
-        click.option("--target", default="onnxruntime", show_default=True, help="The runtime to write for."),
+        click.option("--target", default="onnxruntime", show_default=True, help="The runtime to write norms for."),
         click.option("--trust-pickle", is_flag=True, help="Open a file of torch even if that can run code in it."),
+    )
+    return _apply(options, command)
+
+
+def norm_forms(command: Command) -> Command:
+    """--opset and --contrib: how norms may be written."""
+    options = (
+        click.option("--opset", default="", metavar="auto|keep|N", help="Operator set. [default: the target's habit]"),
+        click.option("--contrib", is_flag=True, help="Allow norm operators of com.microsoft."),
     )
     return _apply(options, command)
 

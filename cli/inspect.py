@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .arguments import model_argument, selection, voice
+from .arguments import model_argument, norm_forms, selection, voice
 from .exits import HELP, Exit
 from .show import show
 
@@ -12,6 +12,7 @@ from .show import show
 @click.command(epilog=HELP)
 @model_argument
 @selection
+@norm_forms
 @voice
 def command(
     model: str,
@@ -22,6 +23,8 @@ def command(
     constant_channel: bool,
     no_simplify: bool,
     target: str,
+    opset: str,
+    contrib: bool,
     trust_pickle: bool,
     as_json: bool,
     quiet: bool,
@@ -41,6 +44,8 @@ def command(
         fold_norm_affine=fold_norm_affine,
         constant_channel=constant_channel,
         target=target,
+        opset=opset,
+        contrib=contrib,
         trust_pickle=trust_pickle,
     )
     show(inspection.report(), as_json, quiet, details=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .arguments import model_argument, selection, voice
+from .arguments import model_argument, norm_forms, selection, voice
 from .exits import HELP, Exit
 from .show import show
 
@@ -17,6 +17,7 @@ from .show import show
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Where to write. [default: MODEL.opt.onnx]")
 @click.option("--in-place", is_flag=True, help="Overwrite MODEL itself.")
 @selection
+@norm_forms
 @click.option("--no-verify", is_flag=True, help="Write without proof. The report says so.")
 @click.option("--strict", is_flag=True, help="Fail where a fold would be undone after the proof blamed it.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the inputs of the proof.")
@@ -35,6 +36,8 @@ def command(
     constant_channel: bool,
     no_simplify: bool,
     target: str,
+    opset: str,
+    contrib: bool,
     trust_pickle: bool,
     no_verify: bool,
     strict: bool,
@@ -63,6 +66,8 @@ def command(
             constant_channel=constant_channel,
             strict=strict,
             target=target,
+            opset=opset,
+            contrib=contrib,
             trust_pickle=trust_pickle,
             seed=seed,
             inputs=inputs,

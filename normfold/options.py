@@ -13,7 +13,9 @@ class Options:
     with feeds for the verification. ``rtol`` and ``atol`` replace the calibrated tolerance. ``assume_eval`` treats
     training-mode BatchNormalization as inference. ``fold_norm_affine`` moves gamma and beta of LayerNorm and RMSNorm
     into all MatMuls that follow; ``constant_channel`` carries a shift through zero padding by one more channel even
-    where that is slower on a CPU. ``strict`` fails where a guilty fold would be rolled back.
+    where that is slower on a CPU. ``strict`` fails where a guilty fold would be rolled back. ``target`` names the
+    runtime to write norms for; ``opset`` is "auto", "keep" or a number, "" for the target's habit; ``contrib`` allows
+    operators of com.microsoft.
     """
 
     skip: frozenset[str] = frozenset()
@@ -25,6 +27,8 @@ class Options:
     constant_channel: bool = False
     strict: bool = False
     target: str = "onnxruntime"
+    opset: str | int = ""
+    contrib: bool = False
     seed: int = 0
     inputs: tuple[str, ...] = ()
     rtol: float | None = None

@@ -1,4 +1,4 @@
-"""The order of things: source -> simplify -> fold -> fuse -> tidy -> verify -> write, report."""
+"""The order of things: source -> simplify -> fuse, fold, tidy (rewrite) -> verify -> write, report."""
 
 from __future__ import annotations
 
@@ -16,12 +16,10 @@ import onnx_ir as ir
 
 from normfold import __version__
 from normfold.errors import NormfoldError, UsageError
-from normfold.fold.run import FoldOptions, find_affines, fold_affines
-from normfold.fold.tidy import tidy
 from normfold.options import Options
 from normfold.record import Outcome, Verdict
 from normfold.report.report import Report, statistics
-from normfold.rules import RULE_NAMES, check_names
+from normfold.rewrite import is_change, rewrite
 from normfold.serial import to_proto
 from normfold.simplify import Facts, apply_facts, simplify
 from normfold.source import ModelLike, Source, in_eval_mode, read
@@ -56,7 +54,7 @@ class Result:
     @property
     def folds(self) -> tuple[Verdict, ...]:
         """What was folded or fused."""
-        return tuple(verdict for verdict in self.verdicts if verdict.outcome is not Outcome.KEPT)
+        return tuple(filter(is_change, self.verdicts))
 
     @property
     def kept(self) -> tuple[Verdict, ...]:
@@ -116,7 +114,7 @@ class Inspection:
     @property
     def folds(self) -> tuple[Verdict, ...]:
         """What would be folded or fused."""
-        return tuple(verdict for verdict in self.verdicts if verdict.outcome is not Outcome.KEPT)
+        return tuple(filter(is_change, self.verdicts))
 
     @property
     def kept(self) -> tuple[Verdict, ...]:
@@ -165,6 +163,8 @@ def optimize(
     constant_channel: bool = False,
     strict: bool = False,
     target: str = "onnxruntime",
+    opset: str | int = "",
+    contrib: bool = False,
     seed: int = 0,
     inputs: Iterable[str] = (),
     rtol: float | None = None,
@@ -179,7 +179,9 @@ def optimize(
     extra it may also be an nn.Module with ``args`` for its forward(), an ExportedProgram, an ONNXProgram or the path
     of a torch.export archive: see ``normfold.export``. An archive that could run code while it is loaded is refused
     unless ``trust_pickle``. Names in ``skip``
-    (rules or nodes) are left alone; ``only`` (rules) restricts to some. The proof runs both models in ONNX Runtime on
+    (rules or nodes) are left alone; ``only`` (rules) restricts to some. Norms are written as ``target`` runs them best,
+    raising the operator set as ``opset`` ("auto", "keep" or a number) allows, with operators of com.microsoft only
+    where ``contrib`` is given. The proof runs both models in ONNX Runtime on
     feeds made from the graph with ``seed``, or on those in ``inputs`` (.npz, .npy, or a folder of test_data_set .pb);
     ``rtol`` and ``atol`` replace the calibrated tolerance. ``fold_norm_affine`` also moves gamma and beta of LayerNorm
     and RMSNorm into all MatMuls that follow; ``constant_channel`` lets a shift pass zero padding by one more channel
@@ -199,6 +201,8 @@ def optimize(
         constant_channel=constant_channel,
         strict=strict,
         target=target,
+        opset=opset,
+        contrib=contrib,
         seed=seed,
         inputs=tuple(inputs),
         rtol=rtol,
@@ -239,6 +243,8 @@ def inspect(
     fold_norm_affine: bool = False,
     constant_channel: bool = False,
     target: str = "onnxruntime",
+    opset: str | int = "",
+    contrib: bool = False,
     args: Any = None,
     trust_pickle: bool = False,
 ) -> Inspection:
@@ -254,6 +260,8 @@ def inspect(
         fold_norm_affine=fold_norm_affine,
         constant_channel=constant_channel,
         target=target,
+        opset=opset,
+        contrib=contrib,
     )
     if is_for_torch(model):
         model = torch_room("export").onnx_model_of(model, args, trust_pickle)
@@ -295,7 +303,7 @@ class Candidate:
     @property
     def changes(self) -> tuple[Verdict, ...]:
         """What was folded or fused."""
-        return tuple(verdict for verdict in self.verdicts if verdict.outcome is not Outcome.KEPT)
+        return tuple(filter(is_change, self.verdicts))
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -313,32 +321,14 @@ class _Builder:
 
     def build(self, excluded: Collection[str] = ()) -> Candidate:
         """Fold, fuse and tidy a fresh copy; findings in ``excluded`` stay."""
-        options = self.options
         with self.clock.stage("fold"):
             model = self.source.model()
             apply_facts(model, self.facts)
-            self._check_names(model)
-            fold_options = FoldOptions(
-                options.skip,
-                options.only,
-                frozenset(excluded),
-                norm_affine=options.fold_norm_affine,
-                constant_channel=options.constant_channel,
-            )
-            verdicts = fold_affines(model, fold_options)
-            if any(verdict.outcome is not Outcome.KEPT for verdict in verdicts):
-                tidy(model)
-            else:
+            verdicts = rewrite(model, self.options, excluded)
+            if not any(map(is_change, verdicts)):
                 model = self.source.model()
         notes = (*self.source.notes, *filter(None, [self.facts.note]))
         return Candidate(model, verdicts, notes)
-
-    def _check_names(self, model: ir.Model) -> None:
-        check_names(self.options.only, option="only")
-        if self.options.skip - set(RULE_NAMES):
-            names = {finding.name for finding in find_affines(model)}
-            names |= {node.name for node in model.graph.all_nodes() if node.name}
-            check_names(self.options.skip, names)
 
 
 def _optimized(source: Source, options: Options, clock: _Clock) -> Result:

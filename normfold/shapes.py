@@ -68,7 +68,8 @@ def resolve(bare: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, tuple[int
 def _rewrite(model: onnx.ModelProto, targets: dict[str, tuple[int, ...]]) -> bool:
     """Replace determined values by Constants and targets by known ones; whether there were any."""
     graph = model.graph
-    values = _evaluate(model)
+    shapes = dict(_shapes(graph))
+    values = _evaluate(graph, shapes)
     changed = _fold_constants(graph)
     for node in graph.node:
         value = values.get(node.output[0]) if len(node.output) == 1 else None
@@ -77,7 +78,7 @@ def _rewrite(model: onnx.ModelProto, targets: dict[str, tuple[int, ...]]) -> boo
             _become_constant(node, data.reshape(()) if value.is_scalar else data)
             changed = True
         elif node.op_type == "Reshape" and node.output[0] not in targets:
-            target = _target(node, values)
+            target = _target(node, values, shapes)
             if target is not None:
                 targets[node.output[0]] = target
                 name = f"{node.output[0]}::target"
@@ -132,16 +133,28 @@ def _attributes_of(node: onnx.NodeProto) -> ir.Node:
     return ir.serde.deserialize_node(bare)
 
 
-def _target(node: onnx.NodeProto, values: Mapping[str, Ints]) -> tuple[int, ...] | None:
+def _target(node: onnx.NodeProto, values: Mapping[str, Ints], shapes: Shapes) -> tuple[int, ...] | None:
     """The constant target of a Reshape that has one unknown entry; None where there is nothing to gain or to prove."""
     target = values.get(node.input[1])
     if target is None or target.is_scalar or target.is_known:
         return None
-    if sum(not isinstance(entry, int) for entry in target.entries) != 1:
-        return None
-    if any(isinstance(entry, int) and entry <= 0 for entry in target.entries):
-        return None  # 0 and -1 have meanings of their own
-    return tuple(entry if isinstance(entry, int) else -1 for entry in target.entries)
+    entries = _without_rest(target.entries, shapes.get(node.input[0]))
+    unknown = [entry for entry in entries if not isinstance(entry, int) or entry == -1]
+    if len(unknown) != 1 or any(isinstance(entry, int) and entry < 1 and entry != -1 for entry in entries):
+        return None  # 0 means the size of the input, and two entries cannot both be what is left
+    return tuple(entry if isinstance(entry, int) else -1 for entry in entries)
+
+
+def _without_rest(target: tuple[Entry, ...], source: tuple[Entry, ...] | None) -> tuple[Entry, ...]:
+    """``target`` with its -1 as a number, where the named sizes of the input all stand in the target and cancel."""
+    names = [entry for entry in target if not isinstance(entry, int)]
+    if source is None or target.count(-1) != 1 or None in names:
+        return target
+    if sorted(map(str, names)) != sorted(str(entry) for entry in source if not isinstance(entry, int)):
+        return target
+    given = prod(entry for entry in target if isinstance(entry, int) and entry != -1)
+    size, rest = divmod(prod(entry for entry in source if isinstance(entry, int)), given) if given > 0 else (0, 1)
+    return target if rest or size < 1 else tuple(size if entry == -1 else entry for entry in target)
 
 
 def _become_constant(node: onnx.NodeProto, data: np.ndarray[Any, Any]) -> None:
@@ -163,10 +176,9 @@ def _forget_shapes(model: onnx.ModelProto, bare: onnx.ModelProto) -> None:
 # -- evaluation ---------------------------------------------------------------------------------------------------
 
 
-def _evaluate(model: onnx.ModelProto) -> dict[str, Ints]:
-    values = {t.name: known for t in model.graph.initializer if (known := _known(t)) is not None}
-    shapes = dict(_shapes(model.graph))
-    for node in model.graph.node:
+def _evaluate(graph: onnx.GraphProto, shapes: Shapes) -> dict[str, Ints]:
+    values = {t.name: known for t in graph.initializer if (known := _known(t)) is not None}
+    for node in graph.node:
         rule = _RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
         if rule is None or len(node.output) != 1:
             continue

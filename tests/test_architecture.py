@@ -24,6 +24,7 @@ LAYERS = (
     ("verify",),
     ("report",),
     ("write",),
+    ("rewrite",),
     ("source", "simplify", "simplify_worker", "torch_door"),
     ("pipeline",),
     ("pytorch",),

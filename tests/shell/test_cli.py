@@ -158,7 +158,7 @@ def test_a_defect_of_ours_is_one_line(run: Run, model: Path, monkeypatch: pytest
     def broken(*arguments: Any) -> None:
         raise KeyError("a defect")
 
-    monkeypatch.setattr("normfold.pipeline.fold_affines", broken)
+    monkeypatch.setattr("normfold.pipeline.rewrite", broken)
     code, out, err = run("optimize", model)
     assert (code, out) == (1, "")
     assert len(err.splitlines()) == 1
@@ -169,7 +169,7 @@ def test_ctrl_c_writes_nothing_and_ends_with_130(run: Run, model: Path, monkeypa
     def interrupted(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("normfold.pipeline.fold_affines", interrupted)
+    monkeypatch.setattr("normfold.pipeline.rewrite", interrupted)
     code, out, err = run("optimize", model)
     assert (code, out) == (130, "")
     assert "interrupted" in err
@@ -251,3 +251,16 @@ def test_names_with_escapes_do_not_reach_the_terminal(run: Run, tmp_path: Path) 
     assert "bn\\x1b[2J[bold" in out
     report = json.loads(run("inspect", tmp_path / "m.onnx", "--json")[1])
     assert report["findings"][0]["name"] == evil
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--target", "toaster"], "the targets are"), (["--opset", "many"], "expected auto, keep or a number")],
+)
+def test_unknown_targets_and_operator_sets_are_usage_errors(
+    run: Run, model: Path, arguments: list[str], words: str
+) -> None:
+    code, out, err = run("optimize", model, *arguments)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert len(err.splitlines()) == 1

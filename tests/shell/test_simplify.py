@@ -59,6 +59,22 @@ TABLE = [
         ["Reshape"],
     ),
     (
+        "a rest that follows when the symbolic batch cancels",
+        """net (float[batch, 16, 48] x) => (float[batch, 16, 4, 12] y) {
+            s = Shape (x) b = Slice (s, from, to) target = Concat <axis = 0> (b, tail) y = Reshape (x, target)
+        }""",
+        {"from": [0], "to": [1], "tail": [16, 4, -1]},
+        ["Reshape"],
+    ),
+    (
+        "a rest that hides a symbolic dimension stays computed",
+        """net (float[batch, tokens, 48] x) => (float[batch, rest, 48] y) {
+            s = Shape (x) b = Slice (s, from, to) target = Concat <axis = 0> (b, tail) y = Reshape (x, target)
+        }""",
+        {"from": [0], "to": [1], "tail": [-1, 48]},
+        ["Shape", "Slice", "Concat", "Reshape"],
+    ),
+    (
         "two symbolic dimensions stay computed",
         """net (float[batch, tokens, 48] x) => (float[batch, tokens, 4, 12] y) {
             s = Shape (x) head = Slice (s, from, to) target = Concat <axis = 0> (head, tail) y = Reshape (x, target)

@@ -1,0 +1,81 @@
+"""Fuse and fold one model in place, by the options; one verdict for each finding of the model as it came.
+
+Norms go first: a norm that is one operator keeps its gamma and beta for free, and takes the affines around it, which
+would otherwise be carried into weights one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+import onnx_ir as ir
+
+from normfold.errors import UsageError
+from normfold.fold.run import FoldOptions, find_affines, fold_affines
+from normfold.fold.tidy import tidy
+from normfold.fuse.run import FuseOptions, find_norms, fuse_norms, newest_allowed
+from normfold.options import Options
+from normfold.record import Outcome, Verdict
+from normfold.rules import RULE_NAMES, check_names
+from normfold.targets import target_named
+
+
+def rewrite(model: ir.Model, options: Options, excluded: Collection[str] = ()) -> tuple[Verdict, ...]:
+    """Rewrite ``model``; findings in ``excluded`` stay. UsageError for a name, target or operator set that is none."""
+    norms = _fuse_options(options, excluded)
+    _check(model, options, norms)
+    own = {finding.name for finding in find_affines(model)}
+    fused = fuse_norms(model, norms)
+    folded = fold_affines(
+        model,
+        FoldOptions(
+            options.skip,
+            options.only,
+            frozenset(excluded),
+            norm_affine=options.fold_norm_affine,
+            constant_channel=options.constant_channel,
+        ),
+    )
+    verdicts = _one_each((*fused, *(each for each in folded if each.finding.name in own or is_change(each))))
+    if any(map(is_change, verdicts)):
+        tidy(model)
+    return verdicts
+
+
+def is_change(verdict: Verdict) -> bool:
+    """Whether something was folded or fused."""
+    return verdict.outcome is not Outcome.KEPT
+
+
+def _one_each(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
+    """One verdict for each name: what was done to an operator counts, else what was said first."""
+    by_name: dict[tuple[str, str], Verdict] = {}
+    for verdict in verdicts:
+        key = verdict.finding.graph, verdict.finding.name
+        if key not in by_name or (is_change(verdict) and not is_change(by_name[key])):
+            by_name[key] = verdict
+    return tuple(by_name.values())
+
+
+def _fuse_options(options: Options, excluded: Collection[str]) -> FuseOptions:
+    return FuseOptions(
+        target=options.target,
+        opset=options.opset,
+        contrib=options.contrib,
+        skip=options.skip,
+        only=options.only,
+        exclude=frozenset(excluded),
+    )
+
+
+def _check(model: ir.Model, options: Options, norms: FuseOptions) -> None:
+    """Names, target and operator set are known ones; findings are only looked for where a name asks for it."""
+    check_names(options.only, option="only")
+    try:
+        newest_allowed(norms, target_named(options.target), 1)
+    except (KeyError, ValueError) as error:
+        raise UsageError(str(error.args[0])) from error
+    if options.skip - set(RULE_NAMES):
+        names = {finding.name for finding in (*find_affines(model), *find_norms(model, norms))}
+        names |= {node.name for node in model.graph.all_nodes() if node.name}
+        check_names(options.skip, names)
