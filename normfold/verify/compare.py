@@ -154,7 +154,7 @@ def _floating(a: np.ndarray, b: np.ndarray, allowance: Allowance) -> Distance:
     if not a.size:
         return Distance(dtype)
     with np.errstate(all="ignore"):
-        gap, magnitude = np.subtract(wide_a, wide_b), np.abs(wide_a)
+        gap, magnitude = np.asarray(np.subtract(wide_a, wide_b)), np.abs(wide_a)
         np.abs(gap, out=gap)
         # One NaN or infinity anywhere makes the largest not finite: the slow way is for those arrays only.
         if np.isfinite(gap.max()) and np.isfinite(magnitude.max()):

@@ -292,10 +292,10 @@ def _decide(case: Case) -> Verification:
     if case.random_outputs and not _is_certain(case, comparisons):
         note = f"{', '.join(sorted(case.random_outputs)[:3])} is random at every run; give the random operators a seed"
         return _result(case, Verdict.INCONCLUSIVE, note)
-    if not comparisons:
+    if not failing and not counted:
         return _result(case, Verdict.INCONCLUSIVE, "nothing could be compared")
     if not failing:
-        if counted and not any(c.comparable for c in counted):
+        if not any(c.comparable for c in counted):
             return _result(
                 case, Verdict.INCONCLUSIVE, "the original only gives NaN or infinity; pass --inputs with real data"
             )

@@ -36,6 +36,8 @@ def row(*numbers: float) -> np.ndarray:
         pytest.param(np.array(["a", "b"]), np.array(["a", "c"]), False, id="another string"),
         pytest.param(np.array([True]), np.array([True]), True, id="equal booleans"),
         pytest.param(np.array([1]), np.array([1.0]), False, id="another kind of type"),
+        pytest.param(np.float32(2), np.float32(2), True, id="equal numbers"),
+        pytest.param(np.array(2.0), np.array(2.1), False, id="another number alone"),
         pytest.param(np.zeros((0, 3), np.float32), np.zeros((0, 3), np.float32), True, id="empty"),
     ],
 )

@@ -1,0 +1,220 @@
+"""Inputs made up from the graph are legal for its operators, hard on its arithmetic, and the same for the same seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import onnx
+import pytest
+
+from normfold.verify import ProofOptions, prove
+from normfold.verify.feeds import Feed, Feeder
+from normfold.verify.held import hold
+from tests.onnx_text import parse
+
+Check = Callable[[np.ndarray], bool]
+
+
+def feeds(model: onnx.ModelProto, count: int = 4, seed: int = 0) -> list[Feed]:
+    """The most wanted proposal of each of ``count`` feeds."""
+    feeder = Feeder.of(hold(model), seed=seed)
+    return [next(feeder.proposals(index))[0] for index in range(count)]
+
+
+def within(low: float, high: float) -> Check:
+    return lambda array: bool(array.size == 0 or (array.min() >= low and array.max() <= high))
+
+
+ROLES: dict[str, tuple[str, str, Check]] = {
+    "an index into a table": (
+        "(int64[N,5] ids) => (float[N,5,3] y) <float[7,3] t> { y = Gather(t, ids) }",
+        "ids",
+        within(0, 6),
+    ),
+    "an index on another axis": (
+        "(int64[N] ids) => (float[9,N] y) <float[9,4] t> { y = Gather<axis=1>(t, ids) }",
+        "ids",
+        within(0, 3),
+    ),
+    "an index behind Cast and Unsqueeze": (
+        """(int32[N] ids) => (float[N,1,3] y) <float[7,3] t, int64[1] one = {1}>
+        { a = Cast<to=7>(ids) b = Unsqueeze(a, one) y = Gather(t, b) }""",
+        "ids",
+        within(0, 6),
+    ),
+    "an index that gets an offset": (
+        """(int64[N] ids) => (float[N,3] y) <float[7,3] t, int64 two = {2}>
+        { a = Add(ids, two) y = Gather(t, a) }""",
+        "ids",
+        within(0, 4),
+    ),
+    "an index into two tables": (
+        """(int64[N] ids) => (float[N,3] y) <float[7,3] t, float[4,3] s>
+        { a = Gather(t, ids) b = Gather(s, ids) y = Add(a, b) }""",
+        "ids",
+        within(0, 3),
+    ),
+    "indices of elements": (
+        "(int64[2,3] ids) => (float[2,3] y) <float[5,3] t> { y = GatherElements(t, ids) }",
+        "ids",
+        within(0, 4),
+    ),
+    "a class to encode": (
+        "(int64[N] ids) => (float[N,6] y) <int64 depth = {6}, float[2] v = {0, 1}> { y = OneHot(ids, depth, v) }",
+        "ids",
+        within(0, 5),
+    ),
+    "a mask by its use": (
+        """(int64[N,5] m) => (float[N,5] y) <float one = {1}, float low = {-10000}>
+        { a = Cast<to=1>(m) b = Sub(one, a) y = Mul(b, low) }""",
+        "m",
+        lambda m: bool(np.isin(m, (0, 1)).all() and m.any(axis=-1).all()),
+    ),
+    "a mask by its name": (
+        "(int64[N,5] attention_mask) => (float[N,5] y) { y = Cast<to=1>(attention_mask) }",
+        "attention_mask",
+        lambda m: bool(np.isin(m, (0, 1)).all() and m.any(axis=-1).all()),
+    ),
+    "positions": (
+        "(int64[N,5] position_ids) => (float[N,5,3] y) <float[9,3] t> { y = Gather(t, position_ids) }",
+        "position_ids",
+        lambda p: bool((p == np.arange(5)).all()),
+    ),
+    "an image of bytes": (
+        "(uint8[1,3,32,32] x) => (float[1,3,32,32] y) { y = Cast<to=1>(x) }",
+        "x",
+        lambda x: bool(x.dtype == np.uint8 and x.min() < 10 and x.max() > 245),
+    ),
+    "a target shape": (
+        "(float[2,6] x, int64[2] s) => (float[M,K] y) { y = Reshape(x, s) }",
+        "s",
+        lambda s: s.tolist() == [0, -1],
+    ),
+    "how often to repeat": (
+        "(float[2,6] x, int64[2] s) => (float[M,K] y) { y = Tile(x, s) }",
+        "s",
+        within(1, 4),
+    ),
+    "how many to keep": (
+        "(float[2,6] x, int64[1] k) => (float[2,K] y, int64[2,K] i) { y, i = TopK(x, k) }",
+        "k",
+        within(1, 6),
+    ),
+    "lengths of sequences": (
+        """(float[6,2,4] x, int32[2] n) => (float[6,1,2,3] y) <float[1,12,4] w, float[1,12,3] r>
+        { y = LSTM<hidden_size=3>(x, w, r, , n) }""",
+        "n",
+        within(1, 6),
+    ),
+    "words that the model knows": (
+        """(string[N] x) => (int64[N] y)
+        { y = ai.onnx.ml.LabelEncoder<keys_strings=["cat", "dog"], values_int64s=[1, 2]>(x) }""",
+        "x",
+        lambda x: all(isinstance(word, str) for word in x),
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "name", "check"), ROLES.values(), ids=ROLES.keys())
+def test_a_made_up_input_is_legal_for_its_operators(text: str, name: str, check: Check) -> None:
+    model = parse(text, domains='"ai.onnx.ml":3') if "ai.onnx.ml" in text else parse(text)
+    for feed in feeds(model):
+        assert check(feed.values[name]), feed
+    assert prove(model, model)
+
+
+def test_sizes_of_one_name_are_tied_and_vary() -> None:
+    model = parse("(float[batch,seq] a, float[batch,seq] b) => (float[batch,seq] y) { y = Add(a, b) }")
+    shapes = [feed.values["a"].shape for feed in feeds(model)]
+    assert shapes == [feed.values["b"].shape for feed in feeds(model)]
+    assert len(set(shapes)) >= 3
+    assert {1} < {shape[0] for shape in shapes}
+    assert {1} < {shape[1] for shape in shapes}
+
+
+def test_a_size_that_is_a_sum_follows_its_parts() -> None:
+    """Free sizes may be written as sums: past_sequence_length + sequence_length."""
+    text = """(float[B,P] past, float[B,S] new, float[B,T] m) => (float[B,T] y)
+        { c = Concat<axis=1>(past, new) y = Add(c, m) }"""
+    model = parse(text)
+    model.graph.input[2].type.tensor_type.shape.dim[1].dim_param = "P + S"
+    for feed in feeds(model):
+        assert feed.values["m"].shape[1] == feed.values["past"].shape[1] + feed.values["new"].shape[1]
+    assert prove(model, model)
+
+
+DEMANDS = {
+    "Conv with groups": (
+        "(float[N,C,H,W] x) => (float[N,4,P,Q] y) <float[4,2,3,3] w> { y = Conv<group=2>(x, w) }",
+        1,
+        4,
+    ),
+    "Conv": ("(float[N,C,H,W] x) => (float[N,4,P,Q] y) <float[4,5,3,3] w> { y = Conv(x, w) }", 1, 5),
+    "MatMul": ("(float[N,S,C] x) => (float[N,S,4] y) <float[6,4] w> { y = MatMul(x, w) }", 2, 6),
+    "Gemm, transposed": ("(float[N,C] x) => (float[N,4] y) <float[4,6] w> { y = Gemm<transB=1>(x, w) }", 1, 6),
+    "Conv behind Relu and Add": (
+        """(float[N,C,H,W] x) => (float[N,4,P,Q] y) <float[4,5,3,3] w, float k>
+        { a = Relu(x) b = Add(a, k) y = Conv(b, w) }""",
+        1,
+        5,
+    ),
+    "a constant of its shape": ("(float[N,C] x) => (float[N,C] y) <float[7] g> { y = Mul(x, g) }", 1, 7),
+}
+
+
+@pytest.mark.parametrize(("text", "axis", "size"), DEMANDS.values(), ids=DEMANDS.keys())
+def test_weights_tell_free_sizes(text: str, axis: int, size: int) -> None:
+    model = parse(text)
+    assert all(feed.values["x"].shape[axis] == size for feed in feeds(model))
+    assert prove(model, model)
+
+
+def test_sizes_that_the_model_rejects_are_retried() -> None:
+    """A Reshape inside is fixed to one row of twelve: only batch 1 and 12 columns run."""
+    text = "(float[N,C] x) => (float[3,4] y) <int64[2] s = {3, 4}> { y = Reshape(x, s) }"
+    free = parse("(float[N,4] x) => (float[2,4] y) <int64[2] s = {2, 4}> { y = Reshape(x, s) }")
+    result = prove(free, free)
+    assert result
+    assert all("N=2" in feed for feed in result.feeds)
+    assert prove(parse(text), parse(text)).verdict.value == "inconclusive", "12 is none of the sizes that are tried"
+
+
+def test_a_float_input_meets_every_regime() -> None:
+    model = parse("(float[2,16,8,8] x) => (float[2,16,8,8] y) { y = Relu(x) }")
+    normal, scales, stress, positive = (feed.values["x"] for feed in feeds(model))
+    assert normal.min() < -1 < 1 < normal.max()
+    spread = scales.std(axis=(0, 2, 3))
+    assert spread.max() > 5 * spread.min()
+    deviation, mean = stress.std(axis=(0, 2, 3)), stress.mean(axis=(0, 2, 3))
+    assert (deviation == 0).any(), "a constant channel"
+    assert ((deviation > 0) & (deviation < 1e-2)).any(), "a tiny variance"
+    assert (np.abs(mean) > 5).any(), "a large mean"
+    assert ((deviation == 0) & (mean == 0)).any(), "zeros"
+    assert positive.min() >= 0
+
+
+def test_the_seed_decides() -> None:
+    model = parse("(float[N,3,H,W] x, int64[N] i) => (float[N,3,H,W] y, int64[N] j) { y = Relu(x) j = Identity(i) }")
+
+    def numbers(seed: int) -> list[bytes]:
+        return [array.tobytes() for feed in feeds(model, seed=seed) for array in feed.values.values()]
+
+    assert numbers(1) == numbers(1)
+    assert numbers(1) != numbers(2)
+
+
+def test_a_spec_sets_shape_type_and_range() -> None:
+    model = parse("(float[N,3,H,W] x) => (float[N,3,H,W] y) { y = Relu(x) }")
+    options = ProofOptions(input_specs=("x=2x3x5x7:float32:10..11",), feeds=2)
+    result = prove(model, model, (), options)
+    assert result.outputs[0].elements == 2 * 3 * 5 * 7
+    assert 10 <= float(result.outputs[0].expected) <= 11
+
+
+def test_sequences_of_tensors_are_fed() -> None:
+    model = onnx.parser.parse_model(
+        """<ir_version: 8, opset_import: ["" : 17]>
+        g (seq(float[N,3]) s, int64 i) => (float[N,3] y) { y = SequenceAt(s, i) }"""
+    )
+    assert prove(model, model)
