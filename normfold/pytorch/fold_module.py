@@ -85,7 +85,7 @@ def fold_module(
         plan, comparisons, notes = _confirmed(module, planner, traced, seed)
     paths = _paths(module, plan.changes)
     added = tuple(f"{path}.bias" for path in _paths_of_biases(module, plan.changes))
-    target = module if inplace else _copy(module, plan.changes)
+    target = module if inplace else _copy(module)
     _apply(target, module, plan)
     return Folded(target, plan.verdicts, paths, added, comparisons, (*traced.notes, *notes))
 
@@ -110,7 +110,7 @@ class _Planner:
         self.model = traced.model
         self.provenance = Provenance(self.model, self.modules.tensors)
         apply_facts(self.model, simplify(ir.to_proto(self.model)))
-        self.refused: dict[str, Obstacle] = {}
+        self.refused: dict[str, tuple[Obstacle, ...]] = {}
 
     def plan(self, excluded: frozenset[str] = frozenset()) -> _Plan:
         """Fold; leave out what cannot be written back; fold again, until everything can."""
@@ -119,29 +119,41 @@ class _Planner:
             snapshot = Snapshot(model)
             leave_out = excluded | frozenset(self.refused)
             verdicts = fold_affines(model, FoldOptions(skip=self.skip, exclude=leave_out))
-            folded = {verdict.finding.name for verdict in verdicts if verdict.outcome is Outcome.FOLDED}
+            findings = frozenset(verdict.finding.name for verdict in verdicts)
+            changes, problems = Comparison(model, snapshot, self.provenance, self.modules, findings).run()
             inner = frozenset(v.finding.name for v in verdicts if v.outcome is Outcome.FOLDED and v.finding.graph)
-            comparison = Comparison(model, snapshot, self.provenance, self.modules, frozenset(folded))
-            changes, problems = comparison.run()
             if inner:
                 problems = (Problem(inner, Reason.IN_FORWARD, "", "it stands in a branch or loop"),)
-            if not problems or not folded:
+            if not problems:
                 left = {m: children_left(m, iter(model.graph), self.modules) for m in changes.gone}
-                return _Plan(changes, tuple(map(self._with_own_reason, verdicts)), left)
-            self._refuse(problems, folded)
+                return _Plan(changes, tuple(map(self._with_own_reasons, verdicts)), left)
+            self._refuse(problems, [v for v in verdicts if v.finding.name not in leave_out])
 
-    def _refuse(self, problems: Sequence[Problem], folded: set[str]) -> None:
-        """Leave out the folds that are to blame; all of them where the blame falls on none, so that planning ends."""
-        blamed = {name: problem for problem in problems for name in problem.folds & folded}
-        for name in blamed or folded:
-            problem = blamed.get(name, problems[0])
-            self.refused[name] = Obstacle(problem.reason, problem.node, detail=problem.detail)
+    def _refuse(self, problems: Sequence[Problem], verdicts: Sequence[Verdict]) -> None:
+        """Leave out the findings that are to blame; all of them where the blame falls on none, so that this ends.
 
-    def _with_own_reason(self, verdict: Verdict) -> Verdict:
-        obstacle = self.refused.get(verdict.finding.name)
-        if obstacle is None or verdict.outcome is not Outcome.KEPT:
+        What the engine would have kept, and only written in another form, keeps the engine's reasons.
+        """
+        if not verdicts:
+            raise AssertionError(f"nothing is folded, and yet: {problems[0]}")
+        blamed = {name: problem for problem in problems for name in problem.folds}
+        chosen = [verdict for verdict in verdicts if verdict.finding.name in blamed] or verdicts
+        for verdict in chosen:
+            problem = blamed.get(verdict.finding.name, problems[0])
+            own = Obstacle(problem.reason, problem.node, detail=problem.detail)
+            is_kept = verdict.outcome is Outcome.KEPT and verdict.obstacles
+            self.refused[verdict.finding.name] = verdict.obstacles if is_kept else (own,)
+
+    def _with_own_reasons(self, verdict: Verdict) -> Verdict:
+        """The engine calls what was excluded rolled back; say instead why it cannot be written back."""
+        if verdict.outcome is not Outcome.KEPT:
             return verdict
-        return replace(verdict, obstacles=(obstacle,))
+        own = self.refused.get(verdict.finding.name)
+        return replace(verdict, obstacles=own or tuple(map(self._translated, verdict.obstacles)))
+
+    def _translated(self, obstacle: Obstacle) -> Obstacle:
+        causes = self.refused.get(obstacle.node, ()) if obstacle.reason is Reason.ROLLED_BACK else ()
+        return replace(obstacle, reason=causes[0].reason, detail=causes[0].detail) if causes else obstacle
 
 
 def _confirmed(
@@ -156,7 +168,7 @@ def _confirmed(
         if not failed or not folds:
             return plan, comparisons, notes
         guilty = _first_guilty(module, planner, traced, seed, folds)
-        planner.refused[guilty] = Obstacle(Reason.NOT_CONFIRMED, guilty, detail=_first_failure(failed[0]))
+        planner.refused[guilty] = (Obstacle(Reason.NOT_CONFIRMED, guilty, detail=_first_failure(failed[0])),)
         plan = planner.plan()
 
 
@@ -174,7 +186,7 @@ def _first_guilty(module: torch.nn.Module, planner: _Planner, traced: Traced, se
 def _comparisons(
     module: torch.nn.Module, plan: _Plan, traced: Traced, seed: int
 ) -> tuple[tuple[Compared, ...], tuple[str, ...]]:
-    candidate = _copy(module, plan.changes)
+    candidate = _copy(module)
     _apply(candidate, module, plan)
     calls = feeds(traced.call, traced.program, seed)
     try:
@@ -192,13 +204,12 @@ def _first_failure(compared: Compared) -> str:
 # -- writing back -------------------------------------------------------------------------------------------------
 
 
-def _copy(module: M, changes: Changes) -> M:
-    """A deep copy of the modules that shares every tensor which does not change."""
-    changed = {id(slot[0]._parameters.get(slot[1])) for slot in changes.weights}
+def _copy(module: M) -> M:
+    """A deep copy of the modules that shares every tensor with the original. What changes gets a new tensor."""
     memo: dict[int, Any] = {}
     for part in module.modules():
         for tensor in (*part._parameters.values(), *part._buffers.values(), *vars(part).values()):
-            if isinstance(tensor, torch.Tensor) and id(tensor) not in changed:
+            if isinstance(tensor, torch.Tensor):
                 memo[id(tensor)] = tensor
     return copy.deepcopy(module, memo)
 

@@ -207,23 +207,34 @@ class Comparison:
     """One folded graph against its snapshot."""
 
     def __init__(
-        self, model: ir.Model, snapshot: Snapshot, provenance: Provenance, modules: Modules, folded: frozenset[str]
+        self, model: ir.Model, snapshot: Snapshot, provenance: Provenance, modules: Modules, findings: frozenset[str]
     ) -> None:
         self.model, self.snapshot, self.provenance, self.modules = model, snapshot, provenance, modules
-        self.folded = folded
-        self.now = set(model.graph)
-        self.removed = [node for node in snapshot.nodes if node not in self.now]
+        self.findings = findings
+        self.old = self._twins()
+        self.new = {old: new for new, old in self.old.items()}
+        self.removed = [node for node in snapshot.nodes if node not in self.new]
         self.changes = Changes()
         self.problems: list[Problem] = []
         self.replaced: set[ir.Node] = set()
         self.demands: dict[tuple[int, str], list[tuple[ir.Node, npt.NDArray[Any] | None]]] = {}
         self.slots: dict[tuple[int, str], Slot] = {}
 
+    def _twins(self) -> dict[ir.Node, ir.Node]:
+        """For each node that is left, what it was before: itself, or the node of the same name that it replaced."""
+        kept = {node: node for node in self.model.graph if node in self.snapshot.nodes}
+        gone = {node.name: node for node in self.snapshot.nodes if node not in kept}
+        for node in self.model.graph:
+            old = gone.get(node.name) if node not in self.snapshot.known else None
+            if old is not None and old.op_type == node.op_type:
+                kept[node] = old
+        return kept
+
     def run(self) -> tuple[Changes, tuple[Problem, ...]]:
         """The changes, and the problems; with any problem the changes are not to be used."""
         self._compare_wiring()
-        for node in self.now:
-            if node in self.snapshot.nodes:
+        for node in self.model.graph:
+            if node in self.old:
                 self._compare_node(node)
             elif node not in self.snapshot.known:
                 self._place_new(node)
@@ -234,32 +245,29 @@ class Comparison:
         return self.changes, tuple(self.problems)
 
     def _problem(self, reason: Reason, node: ir.Node, detail: str = "", *more: ir.Node) -> None:
-        """Blame the folds that stamped these nodes; where none did, the fold of the node itself; else all of them."""
-        names = {name for each in (node, *more) for name in each.metadata_props.get(FROM, "").split(", ") if name}
-        if node.name in self.folded and node not in self.now:
-            names.add(node.name)
-        known = frozenset(names) & self.folded
-        self.problems.append(Problem(known or self.folded, reason, node.name or node.op_type, detail))
+        """Blame the findings on whose behalf these nodes were changed or removed."""
+        names = {name for each in (node, *more) for name in each.metadata_props.get(FROM, "").split(", ")}
+        names |= {each.name or "" for each in (node, *more) if each not in self.old and each not in self.new}
+        self.problems.append(Problem(frozenset(names) & self.findings, reason, node.name or node.op_type, detail))
 
     # -- wiring: what is left must be connected as before, with the removed nodes taken out ------------------------
     def _compare_wiring(self) -> None:
-        for node, before in self.snapshot.nodes.items():
-            if node not in self.now:
-                continue
-            for index, old in enumerate(before.inputs):
-                new = node.inputs[index] if index < len(node.inputs) else None
-                if old in self.snapshot.live and self._end_before(old) != self._end_now(new):
+        for node, old in self.old.items():
+            for index, before in enumerate(self.snapshot.nodes[old].inputs):
+                after = node.inputs[index] if index < len(node.inputs) else None
+                if before in self.snapshot.live and self._end_before(before) != self._end_now(after):
                     self._problem(Reason.NO_PLACE, node, f"input {index} is connected differently")
-        for old, new in zip(self.snapshot.outputs, self.model.graph.outputs, strict=True):
-            if self._end_before(old) != self._end_now(new):
-                producer = new.producer()
+        for before, after in zip(self.snapshot.outputs, self.model.graph.outputs, strict=True):
+            if self._end_before(before) != self._end_now(after):
+                producer = after.producer() or before.producer()
                 if producer is not None:
-                    self._problem(Reason.NO_PLACE, producer, f"the output {new.name} is connected differently")
+                    self._problem(Reason.NO_PLACE, producer, f"the output {after.name} is connected differently")
 
     def _end_before(self, value: ir.Value | None) -> tuple[object, int]:
+        """Where a value came from, as a node that is left (by what it was before) or an input of the graph."""
         while value is not None:
             node = value.producer()
-            if node is None or node in self.now:
+            if node is None or node in self.new:
                 return (node or value), value.index() or 0
             value = self.snapshot.data_input(node)
         return None, 0
@@ -267,14 +275,14 @@ class Comparison:
     def _end_now(self, value: ir.Value | None) -> tuple[object, int]:
         while value is not None:
             node = value.producer()
-            if node is None or node in self.snapshot.nodes:
-                return (node or value), value.index() or 0
+            if node is None or node in self.old:
+                return (self.old[node] if node is not None else value), value.index() or 0
             value = node.inputs[0]
         return None, 0
 
     # -- modules that go ------------------------------------------------------------------------------------------
     def _remove(self, node: ir.Node) -> None:
-        module = self.modules.around(node)[-1]
+        module = self._module_of(node)
         if module in self.changes.gone:
             return
         if module is self.modules.root:
@@ -282,15 +290,18 @@ class Comparison:
             return
         for other in self.snapshot.nodes:
             inside = self.modules.around(other)
-            if module in inside and inside[-1] is module and other in self.now and other.op_type not in _SAME_ORDER:
+            if inside[-1] is module and other in self.new and other.op_type not in _SAME_ORDER:
                 self._problem(Reason.IN_FORWARD, node, f"{type(module).__name__}.forward() also does {other.op_type}")
                 return
         self.changes.gone.add(module)
 
     # -- weights that change --------------------------------------------------------------------------------------
     def _compare_node(self, node: ir.Node) -> None:
-        before = self.snapshot.nodes[node]
+        before = self.snapshot.nodes[self.old[node]]
         attributes = {name: str(attribute) for name, attribute in node.attributes.items()}
+        if node.op_type == "BatchNormalization" and self.old[node] is not node:
+            self._compare_statistics(node)
+            return
         if node.op_type != before.operator or attributes != before.attributes:
             self._problem(Reason.NO_PLACE, node, f"{before.operator} became {node.op_type} with other attributes")
             return
@@ -333,13 +344,17 @@ class Comparison:
         else:
             self._demand(slot, node, origin.undo(array).reshape(tuple(tensor.shape)))
 
+    def _module_of(self, node: ir.Node) -> torch.nn.Module:
+        """The module that a node runs in; of a node written anew, the one of the node that it replaced."""
+        return self.modules.around(self.old.get(node, node))[-1]
+
     def _place_new(self, node: ir.Node) -> None:
         """A new operator has a place only as the bias of the Linear before it."""
         data = node.inputs[0] if node.inputs else None
         producer = data.producer() if data is not None else None
         constant = node.inputs[1] if len(node.inputs) == 2 else None
         is_bias = node.op_type == "Add" and constant is not None and constant.const_value is not None
-        if not is_bias or producer is None or producer.op_type != "MatMul" or producer not in self.snapshot.nodes:
+        if not is_bias or producer is None or producer.op_type != "MatMul" or producer not in self.old:
             self._problem(Reason.NO_PLACE, node, f"it needs a {node.op_type} that forward() does not have")
             return
         assert constant is not None
@@ -365,7 +380,7 @@ class Comparison:
 
     def _demand_bias(self, node: ir.Node, array: npt.NDArray[Any], *more: ir.Node) -> None:
         """A bias that the module does not have yet; only where the node's weight is the module's own."""
-        module = self.modules.around(node)[-1]
+        module = self._module_of(node)
         weight = module._parameters.get("weight")
         if "bias" not in module._parameters or module._parameters["bias"] is not None or weight is None:
             self._problem(Reason.NO_PLACE, node, f"{type(module).__name__} has no empty bias", *more)
@@ -376,6 +391,25 @@ class Comparison:
             self._problem(Reason.NO_PLACE, node, f"the shift has {array.size} values for {channels} channels", *more)
             return
         self._demand((module, "bias"), node, np.broadcast_to(array.reshape(-1), (channels,)))
+
+    def _compare_statistics(self, node: ir.Node) -> None:
+        """A BatchNormalization that was written anew: all four parameters change, and the module keeps its own eps."""
+        module = self._module_of(node)
+        values = [
+            array_of(value).astype(np.float64) for value in node.inputs[1:] if value is not None and value.const_value
+        ]
+        own = getattr(module, "eps", None)
+        if len(values) != 4 or not isinstance(own, float):
+            self._problem(Reason.NO_PLACE, node, f"{type(module).__name__} is no BatchNorm")
+            return
+        epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
+        values[3] = values[3] + epsilon - own
+        for name, array in zip(("weight", "bias", "running_mean", "running_var"), values, strict=True):
+            tensor = self.modules.tensor((module, name))
+            if tensor is None or tensor.numel() != array.size or (name == "running_var" and array.min() < 0):
+                self._problem(Reason.NO_PLACE, node, f"{type(module).__name__} has no {name} for it")
+                return
+            self._demand((module, name), node, array)
 
     # -- agreement ------------------------------------------------------------------------------------------------
     def _demand(self, slot: Slot, node: ir.Node, array: npt.NDArray[Any] | None) -> None:
@@ -403,8 +437,8 @@ class Comparison:
         module, name = slot
         if module._parameters.get(name, module._buffers.get(name)) is not None:
             return True
-        calls = {node for node in self.now if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul")}
-        return {node for node in calls if self.modules.around(node)[-1] is module} <= set(nodes)
+        calls = {node for node in self.old if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul")}
+        return {node for node in calls if self._module_of(node) is module} <= set(nodes)
 
 
 def array_of(value: ir.Value) -> npt.NDArray[Any]:
