@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from normfold.affine import Affine
-from normfold.edit import Editor, Names
+from normfold.edit import RULE, Editor, Names
 from normfold.fold import branches, dead, norm_affine
 from normfold.fold.activation import parts_of_activations
 from normfold.fold.constant_channel import plan_constant_channel
@@ -24,6 +24,10 @@ from normfold.reason import Obstacle, Reason, Refusal
 from normfold.record import Finding, Outcome, Verdict
 
 BATCHNORM, AFFINE, MERGE, CONSTANT = "batchnorm", "affine", "merge", "constant"
+
+
+# Rules that write the affine of a norm as an operator of its own; where it stays, it is the norm's, and said with it.
+_WRITES_AFFINES = ("layernorm", "rmsnorm", "instancenorm", "groupnorm", "lpnorm")
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ class _GraphFold:
         self.reader = GraphReader(model, graph, path)
         self.editor = Editor(self.reader, names)
         self.findings = _findings(self.reader)
+        self.owned = {node for node in self.findings if node.metadata_props.get(RULE) in _WRITES_AFFINES}
         left = dict.fromkeys(parts_of_activations(self.reader), Reason.PART_OF_ACTIVATION)
         left |= {node: why for node, finding in self.findings.items() if (why := options.reason_to_leave(finding))}
         self.sources = Sources(self.reader, left)
@@ -120,9 +125,11 @@ class _GraphFold:
             continue
         self._drop_dead_biases()
         for node, finding in self.findings.items():
+            if node in self.owned:
+                continue
             obstacles = self.obstacles.get(node) or (self._why_no_source(node),)
             self.verdicts[finding] = Verdict(finding, Outcome.KEPT, obstacles=obstacles)
-        found = dict.fromkeys((*everything, *self.verdicts))
+        found = dict.fromkeys(each for each in (*everything, *self.verdicts) if each in self.verdicts)
         return [self.verdicts[finding] for finding in found]
 
     def _settle_constants(self) -> None:
@@ -273,7 +280,12 @@ class _GraphFold:
 
 # -- the decision ------------------------------------------------------------------------------------------------
 _Attempt = Callable[[], Plan]
-_SAYS_LITTLE = (Reason.GRAPH_INPUT, Reason.NO_CONSUMER, Reason.GRAPH_OUTPUT)  # told last, if another way was tried
+_SAYS_LITTLE = (Reason.GRAPH_INPUT, Reason.NO_CONSUMER, Reason.GRAPH_OUTPUT)
+
+
+def _says_little(obstacle: Obstacle) -> int:
+    """The order in which obstacles are told: a bias is explained by being one, a border of the graph by little."""
+    return 0 if obstacle.reason is Reason.BIAS else 2 if obstacle.reason in _SAYS_LITTLE else 1
 
 
 def decide(
@@ -293,7 +305,7 @@ def decide(
     worth = [plan for plan in plans if _is_worth_it(reader, plan)]
     if not worth:
         obstacles += tuple(_costs_more(plan) for plan in plans if plan.direction != "merge")
-        return None, obstacles
+        return None, tuple(sorted(obstacles, key=_says_little))
     return min(worth, key=lambda plan: (-plan.operators_saved(reader), plan.weights_changed)), ()
 
 
@@ -304,7 +316,7 @@ def _tried(attempts: Iterator[tuple[str, _Attempt]]) -> tuple[list[Plan], tuple[
             plans.append(attempt())
         except Refusal as refusal:
             obstacles.append(replace(refusal.obstacle, direction=direction))
-    return plans, tuple(sorted(obstacles, key=lambda obstacle: obstacle.reason in _SAYS_LITTLE))
+    return plans, tuple(obstacles)
 
 
 def _whole(reader: GraphReader, sources: Sources, run: Run) -> Iterator[tuple[str, _Attempt]]:

@@ -471,7 +471,7 @@ REFUSES = {
     ),
     "a lone bias of a matmul": Refuses(
         "(float[N,5,4] x) => (float[N,5,8] y) <float[4,8] w, float[8] b> { c = MatMul(x, w) y = Add(c, b) }",
-        "NF104 y, NF121 c",
+        "NF121 c, NF104 y",
     ),
     "layer norm and an affine of another axis": Refuses(
         f"(float[N,8,8] x) => (float[N,8,8] y) <float[8] ga, {BN8}> {{ c = LayerNormalization(x, ga) y = {NORM} }}",
