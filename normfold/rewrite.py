@@ -24,7 +24,6 @@ def rewrite(model: ir.Model, options: Options, excluded: Collection[str] = ()) -
     """Rewrite ``model``; findings in ``excluded`` stay. UsageError for a name, target or operator set that is none."""
     norms = _fuse_options(options, excluded)
     _check(model, options, norms)
-    own = {finding.name for finding in find_affines(model)}
     fused = fuse_norms(model, norms)
     folded = fold_affines(
         model,
@@ -36,7 +35,7 @@ def rewrite(model: ir.Model, options: Options, excluded: Collection[str] = ()) -
             constant_channel=options.constant_channel,
         ),
     )
-    verdicts = _one_each((*fused, *(each for each in folded if each.finding.name in own or is_change(each))))
+    verdicts = _one_each((*fused, *folded))
     if any(map(is_change, verdicts)):
         tidy(model)
     return verdicts
