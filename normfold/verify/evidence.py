@@ -8,6 +8,7 @@ bounded.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,7 +19,7 @@ from normfold.verify.calibrate import MADE_HERE
 from normfold.verify.case import FORCED, Case, part_feed, run_part
 from normfold.verify.compare import is_floating
 from normfold.verify.feeds import Feed
-from normfold.verify.held import Held, Part, part
+from normfold.verify.held import Held, Part, part, producers, reads
 from normfold.verify.run import CannotRun, Runner, Value
 from normfold.verify.ties import is_a_tie
 
@@ -43,22 +44,51 @@ def in_order(held: Held, names: Iterable[str]) -> list[str]:
 
 
 def plan_chunks(case: Case, targets: Sequence[str], sizes: Mapping[str, int]) -> list[Chunk]:
-    """Targets, in the order of the graph, grouped so that the values of a group stay below the limit of bytes."""
+    """Targets, in the order of the graph, grouped so that the values of a group, and the weights that it needs, stay
+    below the limits of bytes."""
+    weights = _weights_between(case.original, targets)
     groups: list[list[str]] = [[]]
-    used = 0
+    values_held = weights_held = 0
     for name in targets:
-        if groups[-1] and used + sizes.get(name, 0) > case.options.piece_bytes:
+        values_held += sizes.get(name, 0)
+        weights_held += weights[name]
+        too_much = values_held > case.options.piece_bytes or weights_held > case.options.weight_bytes
+        if groups[-1] and too_much:
             groups.append([])
-            used = 0
+            values_held, weights_held = sizes.get(name, 0), weights[name]
         groups[-1].append(name)
-        used += sizes.get(name, 0)
     starts = [sum(map(len, groups[:i])) for i in range(len(groups))]
-    reads = [_forced(case, group, targets[:start]) for group, start in zip(groups, starts, strict=True)]
-    later = [frozenset().union(*reads[i + 1 :]) for i in range(len(groups))]
+    fed = [_forced(case, group, targets[:start]) for group, start in zip(groups, starts, strict=True)]
+    later = [frozenset().union(*fed[i + 1 :]) for i in range(len(groups))]
     return [
         Chunk(tuple(group), tuple(targets[:start]), needed)
         for group, start, needed in zip(groups, starts, later, strict=True)
     ]
+
+
+def _weights_between(held: Held, targets: Sequence[str]) -> dict[str, int]:
+    """Bytes of the weights that each target needs and none before it does."""
+    graph = held.graph
+    made_by = producers(graph)
+    sizes = {t.name: math.prod(t.dims) * _item_size(t) for t in graph.initializer}
+    seen: set[str] = set()
+    found = {}
+    for target in targets:
+        total, stack = 0, [target]
+        while stack:
+            name = stack.pop()
+            if name in seen:
+                continue
+            seen.add(name)
+            total += sizes.get(name, 0)
+            if name in made_by:
+                stack.extend(reads(graph.node[made_by[name]]))
+        found[target] = total
+    return found
+
+
+def _item_size(tensor: onnx.TensorProto) -> int:
+    return int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
 def _forced(case: Case, group: Sequence[str], earlier: Sequence[str]) -> frozenset[str]:

@@ -31,8 +31,9 @@ class ProofOptions:
     ``rtol``/``atol`` switch the calibrated tolerance off: then ``|expected - obtained| <= atol + rtol*|expected|``
     decides, element by element. ``feeds`` is how many inputs are made when ``inputs`` (files of the user: .npz, .npy,
     a directory of test_data_set .pb) are not given. ``input_specs`` are ``NAME=1x3x224x224[:dtype][:low..high]``.
-    ``threads`` is ONNX Runtime's number of intra-op threads. ``seconds`` bounds one run of one model; ``piece_bytes``
-    bounds the values that are held at once for comparison. ``folder`` is where models given as protos or bytes have
+    ``threads`` is ONNX Runtime's number of intra-op threads. ``seconds`` bounds one run of one model. ``piece_bytes``
+    bounds the values that are held at once for comparison, ``weight_bytes`` the weights beside them. ``folder`` is
+    where models given as protos or bytes have
     their external data.
     """
 
@@ -45,6 +46,7 @@ class ProofOptions:
     threads: int = 1
     seconds: float = 300.0
     piece_bytes: int = 256 * 2**20
+    weight_bytes: int = 2**30
     folder: str | None = None
 
     @property
