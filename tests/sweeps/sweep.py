@@ -3,8 +3,8 @@
     python -m tests.sweeps.sweep FOLDER... [--jobs 2] [--seconds 120] [--verbose]
 
 A model is optimized and proven, left as it is, or refused in one line with a documented exit code. A difference, an
-internal error, a crash or a hang is a defect, and the command ends with 1. `onnx` stands for the node cases and the
-real graphs that the installed onnx package brings.
+internal error, a crash or a hang is a defect, and the command ends with 1. `onnx` stands for the graphs in files that
+the installed onnx package brings, `onnx-nodes` for its node cases.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import multiprocessing
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -90,10 +91,10 @@ class Worker:
     def run(self, path: str) -> Outcome:
         """Optimize ``path``; a crash or a hang is an outcome like any other."""
         start = time.perf_counter()
-        self._pipe.send(path)
         try:
+            self._pipe.send(path)
             way, said = self._pipe.recv() if self._pipe.poll(self.seconds) else ("hang", f"over {self.seconds} s")
-        except EOFError:
+        except (EOFError, OSError):
             self._process.join()
             way, said = "crash", f"the process ended with {self._process.exitcode}"
         if way in ("hang", "crash"):
@@ -107,9 +108,24 @@ class Worker:
         self._process.join()
 
 
-def models_below(folder: str) -> Iterator[str]:
-    """Every .onnx file below a folder; ``onnx`` is the folder of the installed onnx package's test data."""
-    if folder == "onnx":
+def write_node_cases(folder: Path) -> None:
+    """Write the model of every node case of the installed onnx package into ``folder``."""
+    from onnx.backend.test.loader import load_model_tests
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the cases overflow and divide by zero on purpose while they are made
+        cases = load_model_tests(kind="node")
+    for case in cases:
+        if case.model is not None:
+            (folder / f"{case.name}.onnx").write_bytes(case.model.SerializeToString())
+
+
+def models_below(folder: str, scratch: Path) -> Iterator[str]:
+    """Every .onnx file below a folder, or those of the onnx package; what has to be written goes to ``scratch``."""
+    if folder == "onnx-nodes":
+        write_node_cases(scratch)
+        root = scratch
+    elif folder == "onnx":
         import onnx.backend.test
 
         root = Path(onnx.backend.test.__file__).parent / "data"
@@ -142,8 +158,9 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=120.0)
     parser.add_argument("--verbose", action="store_true", help="name every model, not only the defects")
     options = parser.parse_args()
-    paths = [path for folder in options.folders for path in models_below(folder)]
-    outcomes = list(sweep(paths, options.jobs, options.seconds))
+    with tempfile.TemporaryDirectory() as scratch:
+        paths = [path for folder in options.folders for path in models_below(folder, Path(scratch))]
+        outcomes = list(sweep(paths, options.jobs, options.seconds))
     for outcome in outcomes:
         if outcome.is_defect or options.verbose:
             sys.stdout.write(f"{outcome.way:22} {outcome.seconds:6.1f} s  {outcome.path}  {outcome.said}\n")
