@@ -182,7 +182,7 @@ def _in_shape(reader: GraphReader, value: ir.Value, sizes: tuple[int, ...]) -> i
     return value
 
 
-def _varies_within(norm: Norm, axes: tuple[int, ...]) -> bool:
+def varies_within(norm: Norm, axes: tuple[int, ...]) -> bool:
     """Whether scale and shift vary along ``axes`` at most."""
     parameters = [each.dims for each in (norm.gamma_parameter, norm.beta_parameter) if each is not None]
     shapes = [norm.gamma.shape, norm.beta.shape, *parameters]
@@ -209,7 +209,7 @@ def _holds_over_axes(place: Place, norm: Norm, operator: str) -> bool:
         axes is not None
         and place.working_type(norm, operator) is not None
         and _static(place, axes) is not None
-        and _varies_within(norm, axes)
+        and varies_within(norm, axes)
     )
 
 
@@ -367,14 +367,14 @@ def _holds_instancenorm(place: Place, norm: Norm) -> bool:
         and place.groups is not None
         and place.groups == place.sizes[1]
         and place.working_type(norm, "InstanceNormalization") is not None
-        and _varies_within(norm, (1,))
+        and varies_within(norm, (1,))
         and not _is_layernorm_rather(place, norm)
     )
 
 
 def _is_layernorm_rather(place: Place, norm: Norm) -> bool:
     """[N, T, C] over C without an affine along T: what is called LayerNorm."""
-    return place.rank == 3 and _varies_within(norm, ()) and isinstance(place.sizes[2], int)
+    return place.rank == 3 and varies_within(norm, ()) and isinstance(place.sizes[2], int)
 
 
 def _write_instancenorm(writer: Writer, norm: Norm) -> ir.Value:
@@ -397,7 +397,7 @@ def _holds_groups(place: Place, norm: Norm, operator: str) -> bool:
         and place.groups is not None
         and isinstance(place.sizes[1], int)
         and place.working_type(norm, operator) is not None
-        and _varies_within(norm, (1,))
+        and varies_within(norm, (1,))
     )
 
 
@@ -580,8 +580,8 @@ FORMS: tuple[Form, ...] = (
     Form(_LN, LAYERNORM, 17, _holds_layernorm, _cost_over_axes(_LN), _write_over_axes(_LN), _name_over_axes(_LN)),
     Form(_GN, GROUPNORM, 21, _holds_groupnorm, _cost_plain(_GN), _write_groupnorm, _plain(_GN)),
     Form(_IN, GROUPNORM, 6, _holds_reshaped, _cost_reshaped, _write_reshaped, _name_reshaped),
+    Form(_LP, LPNORM, 1, _holds_lpnorm, _cost_lpnorm, _write_lpnorm, _plain(_LP)),
     Form(_RMS, RMSNORM, 23, _holds_rmsnorm, _cost_over_axes(_RMS), _write_over_axes(_RMS), _name_over_axes(_RMS)),
     Form(_DIV, RMSNORM, 1, _holds_division, _cost_division, _write_division, _plain(_DIV), _spelling_division),
-    Form(_LP, LPNORM, 1, _holds_lpnorm, _cost_lpnorm, _write_lpnorm, _plain(_LP)),
     Form(_MVN, LAYERNORM, 13, _holds_mvn, _cost_plain(_MVN), _write_mvn, _plain(_MVN)),
 )

@@ -23,6 +23,7 @@ from normfold.fuse.forms import (
     SMALL,
     Form,
     Place,
+    varies_within,
 )
 from normfold.fuse.recognize import Norm, norms_of
 from normfold.fuse.region import Region, Seen
@@ -249,6 +250,8 @@ def rule_of(place: Place, norm: Norm) -> str:
         return GROUPNORM
     is_spatial = place.rank >= 3 and place.axes == tuple(range(2, place.rank))
     along_channels = max(norm.gamma.shape[1], norm.beta.shape[1]) > 1 if place.rank >= 2 else False
+    if place.groups == 1 and place.rank >= 3 and along_channels and varies_within(norm, (1,)):
+        return GROUPNORM
     return INSTANCENORM if is_spatial and (along_channels or place.rank >= 4) else LAYERNORM
 
 

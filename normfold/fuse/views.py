@@ -90,7 +90,7 @@ def grouping_of(root: Sizes, view: Sizes, axes: tuple[int, ...]) -> Grouping | N
     if axes != tuple(range(len(view) - len(axes), len(view))) or not axes:
         return None
     kept, block = view[: -len(axes)], view[-len(axes) :]
-    for first in range(len(root)):
+    for first in range(len(root) - 1, -1, -1):
         if root[first:] == block or (count_of(block) is not None and count_of(block) == count_of(root[first:])):
             return Grouping.of_axes(tuple(range(first, len(root))), root)
     groups = _groups(root, kept, block)

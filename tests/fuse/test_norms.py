@@ -1,0 +1,279 @@
+"""What fuses, and into what: norms as models hold them, one row each."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+
+from normfold.fold.tidy import tidy
+from normfold.fuse.run import FuseOptions, find_norms, fuse_norms
+from normfold.record import Outcome, Verdict
+from tests.onnx_text import assert_close, feeds_of, parse, run_in_float64, run_in_ort, widened
+
+LN = (
+    "m = ReduceMean<axes=[-1]>(x) d = Sub(x, m) p = Pow(d, two) v = ReduceMean<axes=[-1]>(p)"
+    "w = Add(v, eps) s = Sqrt(w) n = Div(d, s)"
+)
+NUMBERS = "float two = {2.0}, float eps = {0.0009765625}"
+X4, X34 = "(float[N,4,3,5] x) => (float[N,4,3,5] y)", "(float[N,3,4] x) => (float[N,3,4] y)"
+GROUPS = "int64[3] split = {0, 2, -1}, float[2] one = {1, 1}, float[2] zero = {0, 0}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A graph in ONNX text, what it becomes (a count for each operator), and how many norms are fused."""
+
+    text: str
+    becomes: str
+    opset: int = 17
+    fused: int = 1
+    options: dict[str, object] = field(default_factory=dict)
+
+
+GROUPNORM = {
+    "GroupNorm as torch exports it": Row(
+        f"{X4} <{GROUPS}, int64[4] back = {{0, 4, 3, 5}}, float[4,1,1] g, float[4,1,1] b>"
+        "{ r = Reshape(x, split) i = InstanceNormalization<epsilon=0.001>(r, one, zero) q = Reshape(i, back)"
+        "h = Mul(q, g) y = Add(h, b) }",
+        "Reshape InstanceNormalization Reshape BatchNormalization",
+    ),
+    "only gamma": Row(
+        f"{X4} <{GROUPS}, int64[4] back = {{0, 4, 3, 5}}, float[4,1,1] g, float h = {{2.0}}>"
+        "{ r = Reshape(x, split) i = InstanceNormalization(r, one, zero) q = Reshape(i, back)"
+        " z = Mul(q, g) y = Mul(z, h) }",
+        "Reshape InstanceNormalization Reshape Mul",
+    ),
+    "back by the shape of the input": Row(
+        f"(float[N,4,H,W] x) => (float[N,4,H,W] y) <{GROUPS}, float[4,1,1] g, float[4,1,1] b>"
+        "{ back = Shape(x) r = Reshape(x, split) i = InstanceNormalization(r, one, zero) q = Reshape(i, back)"
+        "h = Mul(q, g) y = Add(h, b) }",
+        "Shape Reshape InstanceNormalization Reshape BatchNormalization",
+    ),
+    "reductions in the split view": Row(
+        "(float[2,4,3,5] x) => (float[2,4,3,5] y) <int64[5] split = {2, 2, 2, 3, 5}, int64[4] back = {2, 4, 3, 5},"
+        f"{NUMBERS}, float[4,1,1] g, float[4,1,1] b>"
+        "{ r = Reshape(x, split) m = ReduceMean<axes=[2,3,4]>(r) d = Sub(r, m) p = Mul(d, d)"
+        "v = ReduceMean<axes=[2,3,4]>(p) w = Add(v, eps) s = Sqrt(w) n = Div(d, s) q = Reshape(n, back)"
+        "h = Mul(q, g) y = Add(h, b) }",
+        "Reshape InstanceNormalization Reshape BatchNormalization",
+    ),
+    "gamma inside the split view": Row(
+        "(float[2,4,3,5] x) => (float[2,4,3,5] y) <int64[5] split = {2, 2, 2, 3, 5}, int64[4] back = {2, 4, 3, 5},"
+        f"{NUMBERS}, float[1,2,2,1,1] g, float[1,2,2,1,1] b>"
+        "{ r = Reshape(x, split) m = ReduceMean<axes=[2,3,4]>(r) d = Sub(r, m) p = Mul(d, d)"
+        "v = ReduceMean<axes=[2,3,4]>(p) w = Add(v, eps) s = Sqrt(w) n = Div(d, s) h = Mul(n, g) k = Add(h, b)"
+        "y = Reshape(k, back) }",
+        "Reshape InstanceNormalization Reshape BatchNormalization",
+    ),
+    "one group a channel needs no Reshape": Row(
+        "(float[2,4,3,5] x) => (float[2,4,3,5] y) <int64[3] split = {2, 4, -1}, int64[4] back = {2, 4, 3, 5},"
+        "float[4] one = {1, 1, 1, 1}, float[4] zero = {0, 0, 0, 0}, float[4,1,1] g, float[4,1,1] b>"
+        "{ r = Reshape(x, split) i = InstanceNormalization(r, one, zero) q = Reshape(i, back)"
+        " h = Mul(q, g) y = Add(h, b) }",
+        "InstanceNormalization",
+    ),
+    "GroupNormalization 21 has no kernel": Row(
+        f"{X4} <float[4] g, float[4] b>{{ y = GroupNormalization<num_groups=2, epsilon=0.001>(x, g, b) }}",
+        "Reshape InstanceNormalization Reshape BatchNormalization",
+        opset=21,
+    ),
+    "GroupNorm of a vector": Row(
+        "(float[N,8] x) => (float[N,8] y) <int64[3] split = {0, 2, 4}, int64[2] back = {0, 8}, float[2] one = {1, 1},"
+        "float[2] zero = {0, 0}, float[8] g, float[8] b>"
+        "{ r = Reshape(x, split) i = InstanceNormalization(r, one, zero) q = Reshape(i, back)"
+        " h = Mul(q, g) y = Add(h, b) }",
+        "Reshape InstanceNormalization Reshape BatchNormalization",
+    ),
+    "to GroupNormalization, where the target has it": Row(
+        f"{X4} <{GROUPS}, int64[4] back = {{0, 4, 3, 5}}, float[4,1,1] g, float[4,1,1] b>"
+        "{ r = Reshape(x, split) i = InstanceNormalization<epsilon=0.001>(r, one, zero) q = Reshape(i, back)"
+        "h = Mul(q, g) y = Add(h, b) }",
+        "GroupNormalization",
+        options={"target": "tensorrt"},
+    ),
+}
+
+OTHERS = {
+    "two norms that share one core": Row(
+        f"(float[N,3,4] x) => (float[N,3,4] y, float[N,3,4] z) <{NUMBERS},"
+        "float[4] g, float[4] b, float[4] h, float[4] c>"
+        f"{{ {LN} k = Mul(n, g) y = Add(k, b) l = Mul(h, n) z = Add(l, c) }}",
+        "LayerNormalization LayerNormalization",
+        fused=2,
+    ),
+    "the normalized value is read too": Row(
+        f"(float[N,3,4] x) => (float[N,3,4] y, float[N,3,4] r) <{NUMBERS}, float[4] g, float[4] b>"
+        f"{{ {LN} k = Mul(n, g) y = Add(k, b) r = Relu(n) }}",
+        "LayerNormalization LayerNormalization Relu",
+        fused=2,
+    ),
+    "the deviation is read too": Row(
+        f"(float[N,3,4] x) => (float[N,3,4] y, float[N,3,1] s) <{NUMBERS}, float[4] g, float[4] b>"
+        f"{{ {LN} k = Mul(n, g) y = Add(k, b) }}",
+        "LayerNormalization ReduceMean Sub Pow ReduceMean Add Sqrt",
+    ),
+    "Bessel's correction moves into gamma and epsilon": Row(
+        f"{X34} <{NUMBERS}, int64[1] last = {{-1}}, float three = {{3.0}}, float[4] g>"
+        "{ m = ReduceMean<axes=[-1]>(x) d = Sub(x, m) p = Mul(d, d) t = ReduceSum(p, last) v = Div(t, three)"
+        "w = Add(v, eps) s = Sqrt(w) n = Div(d, s) y = Mul(n, g) }",
+        "LayerNormalization",
+    ),
+    "a scalar before it is dead": Row(
+        f"(float[N,3,4] u) => (float[N,3,4] y) <{NUMBERS},"
+        "float f = {3.0}, float o = {5.0}, float[4] g, float[4] b>"
+        f"{{ t = Mul(u, f) x = Add(t, o) {LN} k = Mul(n, g) y = Add(k, b) }}",
+        "LayerNormalization",
+    ),
+    "a scale behind LayerNormalization": Row(
+        f"{X34} <float[4] g, float[4] b, float[4] h>{{ l = LayerNormalization(x, g, b) y = Mul(h, l) }}",
+        "LayerNormalization",
+    ),
+    "scale and shift from elsewhere": Row(
+        f"(float[N,3,4] x, float[4] g, float[4] b) => (float[N,3,4] y) <{NUMBERS}>"
+        f"{{ {LN} k = Mul(n, g) y = Add(b, k) }}",
+        "LayerNormalization",
+    ),
+    "a scale from elsewhere with leading ones": Row(
+        f"(float[N,3,4] x, float[1,1,4] g) => (float[N,3,4] y) <{NUMBERS}>{{ {LN} y = Mul(n, g) }}",
+        "Reshape LayerNormalization",
+    ),
+    "keepdims=0 and Unsqueeze": Row(
+        f"{X34} <{NUMBERS}, int64[1] last = {{-1}}, float[4] g, float[4] b>"
+        "{ m0 = ReduceMean<axes=[-1], keepdims=0>(x) m = Unsqueeze(m0, last) d = Sub(x, m) p = Pow(d, two)"
+        "v = ReduceMean<axes=[-1], keepdims=0>(p) w = Add(v, eps) s0 = Sqrt(w) s = Unsqueeze(s0, last) n = Div(d, s)"
+        "k = Mul(n, g) y = Add(k, b) }",
+        "LayerNormalization",
+    ),
+    "keepdims=0 over the first axis needs nothing": Row(
+        f"(float[3,4] x) => (float[3,4] y) <{NUMBERS}>"
+        "{ m = ReduceMean<axes=[0], keepdims=0>(x) d = Sub(x, m) p = Pow(d, two) "
+        "v = ReduceMean<axes=[0], keepdims=0>(p) w = Add(v, eps) s = Sqrt(w) y = Div(d, s) }",
+        "Transpose LayerNormalization Transpose",
+    ),
+    "InstanceNorm by GlobalAveragePool": Row(
+        f"(float[N,3,4,5] x) => (float[N,3,4,5] y) <{NUMBERS}, float[1,3,1,1] g, float[1,3,1,1] b>"
+        "{ m = GlobalAveragePool(x) d = Sub(x, m) p = Pow(d, two) v = GlobalAveragePool(p) w = Add(v, eps) s = Sqrt(w)"
+        "n = Div(d, s) k = Mul(n, g) y = Add(k, b) }",
+        "InstanceNormalization",
+    ),
+    "InstanceNorm in an unknown size": Row(
+        f"(float[N,3,T] x) => (float[N,3,T] y) <{NUMBERS}, float[3,1] g, float[3,1] b>"
+        f"{{ {LN} k = Mul(n, g) y = Add(k, b) }}",
+        "InstanceNormalization",
+    ),
+    "L2 normalization": Row(
+        "(float[N,3,T] x) => (float[N,3,T] y) { l = ReduceL2<axes=[-1]>(x) y = Div(x, l) }", "LpNormalization"
+    ),
+    "L2 normalization by squares": Row(
+        f"{X34} <{NUMBERS}, int64[1] last = {{-1}}>"
+        "{ p = Pow(x, two) t = ReduceSum(p, last) s = Sqrt(t) r = Reciprocal(s) y = Mul(r, x) }",
+        "LpNormalization",
+    ),
+    "MeanVarianceNormalization": Row(
+        "(float[2,3,4,5] x) => (float[2,3,4,5] y) <float two = {2.0}, float e = {1e-9}>"
+        "{ m = ReduceMean<axes=[0,2,3]>(x) a = Pow(m, two) p = Pow(x, two) q = ReduceMean<axes=[0,2,3]>(p)"
+        "v = Sub(q, a) s = Sqrt(v) d = Sub(x, m) t = Add(s, e) y = Div(d, t) }",
+        "MeanVarianceNormalization",
+    ),
+    "RMSNorm at an old operator set": Row(
+        f"{X34} <{NUMBERS}, float[4] g>"
+        "{ p = Mul(x, x) v = ReduceMean<axes=[-1]>(p) w = Add(v, eps) s = Sqrt(w) r = Reciprocal(s) n = Mul(x, r)"
+        "y = Mul(n, g) }",
+        "Pow ReduceMean Add Sqrt Div Mul",
+        options={"opset": "keep"},
+    ),
+    "a gamma that is 1 + w": Row(
+        f"{X34} <{NUMBERS}, float[4] g, float one = {{1.0}}>"
+        "{ p = Pow(x, two) v = ReduceMean<axes=[-1]>(p) w = Add(v, eps) s = Sqrt(w) n = Div(x, s) h = Add(g, one)"
+        "y = Mul(n, h) }",
+        "RMSNormalization",
+    ),
+    "flattened first": Row(
+        f"(float[2,3,4] x) => (float[2,3,4] y) <{NUMBERS}, "
+        "int64[2] flat = {6, 4}, int64[3] back = {2, 3, 4}, float[4] g>"
+        "{ r = Reshape(x, flat) m = ReduceMean<axes=[1]>(r) d = Sub(r, m) p = Pow(d, two) v = ReduceMean<axes=[1]>(p)"
+        "w = Add(v, eps) s = Sqrt(w) n = Div(d, s) k = Mul(n, g) y = Reshape(k, back) }",
+        "LayerNormalization",
+    ),
+    "expanded statistics": Row(
+        f"{X34} <{NUMBERS}>"
+        "{ z = Shape(x) m = ReduceMean<axes=[-1]>(x) e = Expand(m, z) d = Sub(x, e) p = Pow(d, two)"
+        "v = ReduceMean<axes=[-1]>(p) w = Add(v, eps) s = Sqrt(w) t = Expand(s, z) y = Div(d, t) }",
+        "LayerNormalization",
+    ),
+}
+
+
+def fuse(row: Row) -> tuple[onnx.ModelProto, onnx.ModelProto, tuple[Verdict, ...]]:
+    """The model before and after, and the verdicts; the finding count is the same without fusing."""
+    original = parse(row.text, opset=row.opset, ir_version=10)
+    model = ir.from_proto(original)
+    options = FuseOptions(**row.options)  # type: ignore[arg-type]  # a row's own options
+    expected = [finding.name for finding in find_norms(model, options)]
+    verdicts = fuse_norms(model, options)
+    assert sorted(verdict.finding.name for verdict in verdicts) == sorted(expected)
+    tidy(model)
+    result = ir.to_proto(model)
+    onnx.checker.check_model(result)
+    return original, result, verdicts
+
+
+def operators(model: onnx.ModelProto) -> Counter[str]:
+    return Counter(node.op_type for node in model.graph.node if node.op_type != "Constant")
+
+
+ROWS = GROUPNORM | OTHERS
+each_row = pytest.mark.parametrize("row", [pytest.param(row, id=name) for name, row in ROWS.items()])
+
+
+@each_row
+def test_fuses(row: Row) -> None:
+    original, result, verdicts = fuse(row)
+    assert [verdict.outcome for verdict in verdicts].count(Outcome.FUSED) == row.fused, verdicts
+    assert operators(result) == Counter(row.becomes.split())
+    if not row.options.get("target"):
+        feeds, names = feeds_of(original), [value.name for value in original.graph.output]
+        assert_close(run_in_ort(result, feeds, names), run_in_ort(original, feeds, names), note="ONNX Runtime")
+
+
+@each_row
+def test_the_algebra_is_exact(row: Row) -> None:
+    """Fused in float64, nothing is rounded."""
+    if "MeanVarianceNormalization" in row.becomes:
+        pytest.skip("the reference evaluator computes MeanVarianceNormalization in float32")
+    original = widened(parse(row.text, opset=row.opset, ir_version=10))
+    model = ir.from_proto(original)
+    options = {"opset": "auto", **row.options, "target": row.options.get("target", "onnxruntime-cuda")}
+    verdicts = fuse_norms(model, FuseOptions(**options))  # type: ignore[arg-type]  # a row's own options
+    wanted = 0 if "target" in row.options else row.fused  # few targets have kernels for float64
+    assert [verdict.outcome for verdict in verdicts].count(Outcome.FUSED) == wanted, verdicts
+    feeds = {name: array.astype(np.float64) for name, array in feeds_of(original).items()}
+    assert_close(run_in_float64(ir.to_proto(model), feeds), run_in_float64(original, feeds), note="float64")
+
+
+@each_row
+def test_a_second_run_finds_nothing_to_do(row: Row) -> None:
+    _, once, _ = fuse(row)
+    model = ir.from_proto(onnx.shape_inference.infer_shapes(once, data_prop=True))
+    verdicts = fuse_norms(model, FuseOptions(**row.options))  # type: ignore[arg-type]  # a row's own options
+    assert [verdict for verdict in verdicts if verdict.outcome is Outcome.FUSED] == []
+
+
+@each_row
+def test_two_runs_give_the_same_bytes(row: Row) -> None:
+    assert fuse(row)[1].SerializeToString() == fuse(row)[1].SerializeToString()
+
+
+def test_every_row_survives_data_far_from_zero() -> None:
+    """Two rows whose spelling is stable, at mean 1e3 and at variance 1e-6."""
+    for name in ("two norms that share one core", "keepdims=0 and Unsqueeze"):
+        original, result, _ = fuse(OTHERS[name])
+        rng = np.random.default_rng(0)
+        for x in (rng.normal(size=(3, 3, 4)) + 1e3, rng.normal(size=(3, 3, 4)) * 1e-3):
+            got, expected = run_in_float64(result, {"x": x}), run_in_float64(original, {"x": x})
+            assert_close(got, expected, note=name)
