@@ -414,7 +414,8 @@ def _write_groupnorm(writer: Writer, norm: Norm) -> ir.Value:
 
 
 def _holds_reshaped(place: Place, norm: Norm) -> bool:
-    return _holds_groups(place, norm, "InstanceNormalization") and _has_constant_affine(norm)
+    is_instancenorm = place.rank >= 3 and place.groups == place.sizes[1]
+    return not is_instancenorm and _holds_groups(place, norm, "InstanceNormalization") and _has_constant_affine(norm)
 
 
 def _group_affine(place: Place, norm: Norm) -> tuple[Array, Array] | None:

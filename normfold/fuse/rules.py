@@ -101,7 +101,10 @@ def _power(region: Region, node: ir.Node) -> Outcome:
         return Seen(poly, found.view, found.axes)
     if exponent in (0.5, -0.5):
         return _no_root(region, node, found)
-    return region.broken(Reason.EXPONENT, node, f"the exponent is {exponent:g}") if found.poly.degree else None
+    if not found.poly.degree:
+        return None
+    is_rooted = not found.poly.has_x and not float(exponent).is_integer()
+    return region.broken(Reason.EXPONENT, node, f"the exponent is {exponent:g}", is_rooted=is_rooted)
 
 
 def _raised(poly: Poly, exponent: float) -> Poly | None:
@@ -165,7 +168,11 @@ def _both_seen(region: Region, node: ir.Node, one: Seen, two: Seen) -> Outcome:
         return None
     axes = _aligned_axes(region, one, two)
     if axes is None:
-        return region.broken(Reason.DIMENSION_LOST, node, "a reduced value lost the axes that it is aligned by")
+        lost = region.broken(Reason.DIMENSION_LOST, node, "a reduced value lost the axes that it is aligned by")
+        if node.op_type in ("Mul", "Div") and (one.poly.has_spread or two.poly.has_spread):
+            region.miss(node, lost.obstacle)
+            return None
+        return lost
     poly = _combined(node.op_type, one.poly, two.poly)
     if poly is not None:
         return Seen(poly, one.view, axes)
