@@ -24,6 +24,7 @@ from normfold.targets import Target
 
 LAYOUT, SMALL, PASS = 0.2, 0.3, 1.0  # costs: of a change of shape, of work on reduced values, of a pass over the data
 LAYERNORM, RMSNORM, INSTANCENORM, GROUPNORM, LPNORM = "layernorm", "rmsnorm", "instancenorm", "groupnorm", "lpnorm"
+_LAYOUTS = 4  # changes of shape to look through for a parameter of the right one
 _LARGE_SCALE = 1 << 14  # elements
 _WIDER = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.FLOAT, ir.DataType.DOUBLE)
 
@@ -98,6 +99,12 @@ class Writer:
     norm: Norm
     operator: str
     nodes: list[ir.Node] = field(default_factory=list)
+
+    def statistics(self) -> tuple[ir.Value, ir.Value]:
+        """Mean and inverse deviation, as further outputs of the norm that was written."""
+        (node,) = [node for node in self.nodes if node.op_type == "LayerNormalization"]
+        node.resize_outputs(3)
+        return node.outputs[1], node.outputs[2]
 
     @property
     def reader(self) -> GraphReader:
@@ -174,12 +181,22 @@ def _known(shape: tuple[int | str | None, ...] | None) -> Sizes:
 
 def _in_shape(reader: GraphReader, value: ir.Value, sizes: tuple[int, ...]) -> ir.Value:
     """``value``, or what it was reshaped from where that has the wanted shape."""
-    node = value.producer()
-    if node is not None and node.op_type in ("Reshape", "Flatten", "Unsqueeze", "Squeeze"):
-        source = node.inputs[0]
-        if source is not None and reader.shape(source) == sizes and reader.shape(value) != sizes:
-            return source
-    return value
+    source: ir.Value | None = value
+    for _ in range(_LAYOUTS):
+        if source is None or reader.shape(source) == sizes:
+            break
+        node = source.producer()
+        is_layout = node is not None and node.op_type in (
+            "Reshape",
+            "Flatten",
+            "Unsqueeze",
+            "Squeeze",
+            "Cast",
+            "Identity",
+        )
+        source = node.inputs[0] if node is not None and is_layout else None
+    is_same = source is not None and reader.shape(source) == sizes and reader.dtype(source) == reader.dtype(value)
+    return source if source is not None and is_same else value
 
 
 def varies_within(norm: Norm, axes: tuple[int, ...]) -> bool:
@@ -196,6 +213,12 @@ def _has_constant_affine(norm: Norm) -> bool:
 def _static(place: Place, axes: tuple[int, ...]) -> tuple[int, ...] | None:
     sizes = [place.sizes[axis] for axis in axes]
     return tuple(size for size in sizes if isinstance(size, int)) if count_of(sizes) is not None else None
+
+
+def gives_statistics(place: Place, form: Form, norm: Norm) -> bool:
+    """Whether the form can give its mean and inverse deviation too, which are always float32."""
+    is_plain = form.operator == "LayerNormalization" and _permutation(place) is None
+    return is_plain and place.working_type(norm, form.operator) is ir.DataType.FLOAT
 
 
 def _fits(norm: Norm, *, is_centred: bool) -> bool:
@@ -384,11 +407,14 @@ def _write_instancenorm(writer: Writer, norm: Norm) -> ir.Value:
     return writer.finish(value)
 
 
-def _per_channel(writer: Writer, array: Array, parameter: Parameter | None, hint: str) -> ir.Value:
+def _per_channel(
+    writer: Writer, array: Array, parameter: Parameter | None, hint: str, form: tuple[int, ...] = ()
+) -> ir.Value:
+    """One number a channel, as a vector or in another ``form``."""
     size = int(writer.place.sizes[1])
-    if parameter is not None:
-        return writer.parameter(parameter, (size,), array.reshape(-1))
-    return writer.vector(np.ascontiguousarray(np.broadcast_to(array.reshape(-1), (size,))), hint)
+    form = form or (size,)
+    whole = np.ascontiguousarray(np.broadcast_to(array.reshape(-1), (size,))).reshape(form)
+    return writer.vector(whole, hint) if parameter is None else writer.parameter(parameter, form, whole)
 
 
 def _holds_groups(place: Place, norm: Norm, operator: str) -> bool:
@@ -415,12 +441,14 @@ def _write_groupnorm(writer: Writer, norm: Norm) -> ir.Value:
 
 def _holds_reshaped(place: Place, norm: Norm) -> bool:
     is_instancenorm = place.rank >= 3 and place.groups == place.sizes[1]
-    return not is_instancenorm and _holds_groups(place, norm, "InstanceNormalization") and _has_constant_affine(norm)
+    return not is_instancenorm and _holds_groups(place, norm, "InstanceNormalization")
 
 
 def _group_affine(place: Place, norm: Norm) -> tuple[Array, Array] | None:
     """Scale and shift as vectors of one number a group; None where they vary inside a group."""
     groups, channels = place.groups or 1, int(place.sizes[1])
+    if not _has_constant_affine(norm):
+        return None
     result = []
     for array in (norm.gamma, norm.beta):
         whole = compact(np.broadcast_to(array.reshape(-1), (channels,)).reshape(groups, -1))
@@ -434,9 +462,9 @@ def _affine_operators(place: Place, norm: Norm, dtype: ir.DataType | None) -> tu
     """What writes the scale and shift behind a GroupNorm's Reshape."""
     if _group_affine(place, norm) is not None:
         return ()
-    if not norm.beta.any():
+    if _has_no_beta(norm):
         return ("Mul",)
-    if (norm.gamma == 1).all():
+    if norm.gamma_parameter is None and (norm.gamma == 1).all():
         return ("Add",)
     fast = dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE)
     return ("BatchNormalization",) if place.target.batchnorm_affine and fast else ("Mul", "Add")
@@ -479,19 +507,20 @@ def _write_reshaped(writer: Writer, norm: Norm) -> ir.Value:
 
 
 def _write_affine(writer: Writer, norm: Norm, value: ir.Value) -> ir.Value:
-    place = writer.place
-    size = int(place.sizes[1])
-    tail = (1,) * (place.rank - 2)
-    for operator in _affine_operators(place, norm, writer.dtype):
-        scale = np.ascontiguousarray(np.broadcast_to(norm.gamma.reshape(-1), (size,)))
-        shift = np.ascontiguousarray(np.broadcast_to(norm.beta.reshape(-1), (size,)))
+    size = int(writer.place.sizes[1])
+    form = (size, *(1,) * (writer.place.rank - 2))
+    for operator in _affine_operators(writer.place, norm, writer.dtype):
         if operator == "BatchNormalization":
-            arrays = {"gamma": scale, "beta": shift, "mean": np.zeros(size), "var": np.ones(size)}
-            constants: list[ir.Value | None] = [writer.vector(array, name) for name, array in arrays.items()]
-            value = writer.emit(operator, [value, *constants], {"epsilon": 0.0})
+            scale = _per_channel(writer, norm.gamma, norm.gamma_parameter, "gamma")
+            shift = _per_channel(writer, norm.beta, norm.beta_parameter, "beta")
+            mean, variance = writer.vector(np.zeros(size), "mean"), writer.vector(np.ones(size), "var")
+            value = writer.emit(operator, [value, scale, shift, mean, variance], {"epsilon": 0.0})
+        elif operator == "Mul":
+            value = writer.emit(
+                operator, [value, _per_channel(writer, norm.gamma, norm.gamma_parameter, "gamma", form)]
+            )
         else:
-            array, hint = (scale, "gamma") if operator == "Mul" else (shift, "beta")
-            value = writer.emit(operator, [value, writer.vector(array.reshape(size, *tail), hint)])
+            value = writer.emit(operator, [value, _per_channel(writer, norm.beta, norm.beta_parameter, "beta", form)])
     return value
 
 

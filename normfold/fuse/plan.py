@@ -23,8 +23,11 @@ from normfold.fuse.forms import (
     SMALL,
     Form,
     Place,
+    gives_statistics,
     varies_within,
 )
+from normfold.fuse.moments import M as MEAN
+from normfold.fuse.moments import Monomial
 from normfold.fuse.recognize import Norm, norms_of
 from normfold.fuse.region import Region, Seen
 from normfold.fuse.rules import NORM_OPERATORS, REDUCTIONS
@@ -41,13 +44,17 @@ _NEWEST = 1 << 30
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """The norms of a region to be written as ``form``, and what that saves in passes over the data."""
+    """The norms of a region to be written as ``form``, and what that saves in passes over the data.
+
+    ``statistics`` are values that the first norm gives as well: its mean (0) and inverse deviation (1).
+    """
 
     place: Place
     form: Form
     norms: tuple[Norm, ...]
     dead: tuple[ir.Node, ...]
     saved: float
+    statistics: tuple[tuple[ir.Value, int], ...] = ()
 
     @property
     def is_worth_it(self) -> bool:
@@ -104,13 +111,40 @@ def _plans(place: Place, norms: Mapping[ir.Value, Norm]) -> Iterator[Plan]:
         chosen = _exits(place.region, held)
         if not chosen:
             continue
-        alive = _alive(place.region, chosen)
+        first = next(iter(chosen.values()))
+        statistics = _statistics(place, first) if gives_statistics(place, form, first) else {}
+        alive = _alive(place.region, {**chosen, **dict.fromkeys(statistics, first)})
         dead = tuple(node for node in place.region.nodes if node not in alive)
         saved = sum(_cost(place, node) for node in dead) - sum(form.cost(place, norm) for norm in chosen.values())
-        spelling = form.spelling(place, next(iter(chosen.values()))) if form.spelling else ()
+        spelling = form.spelling(place, first) if form.spelling else ()
         if spelling and Counter(spelling) != Counter(node.op_type for node in dead):
             saved += _OTHER_SPELLING
-        yield Plan(place, form, tuple(chosen.values()), dead, saved)
+        yield Plan(place, form, tuple(chosen.values()), dead, saved, tuple(statistics.items()))
+
+
+def _statistics(place: Place, norm: Norm) -> dict[ir.Value, int]:
+    """Values that are the mean or the inverse deviation, float32, and only read after the norm or outside."""
+    region = place.region
+    wanted = (MEAN, Monomial(spreads=((norm.spread, -1),)))
+    shape = tuple(None if axis in (place.axes or ()) else axis for axis in region.whole(0))
+    last = norm.site.producer()
+    found: dict[ir.Value, int] = {}
+    for value, seen in region.seen.items():
+        if not isinstance(seen, Seen) or seen.view != 0 or seen.axes != shape or len(seen.poly.terms) != 1:
+            continue
+        ((term, array),) = seen.poly.terms.items()
+        if term not in wanted or not (array == 1).all() or region.reader.dtype(value) is not ir.DataType.FLOAT:
+            continue
+        readers = [node for node, _ in value.uses() if node not in region.nodes]
+        is_late = all(
+            node.graph is region.reader.graph
+            and last is not None
+            and region.reader.order(node) > region.reader.order(last)
+            for node in readers
+        )
+        if is_read_outside(region, value) and is_late and wanted.index(term) not in found.values():
+            found[value] = wanted.index(term)
+    return found
 
 
 # -- what is read from outside -----------------------------------------------------------------------------------

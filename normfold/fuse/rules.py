@@ -15,7 +15,7 @@ from normfold.affine import Array
 from normfold.fold.find import source_of
 from normfold.fuse.moments import ONE, Monomial, Parameter, Poly
 from normfold.fuse.region import Broken, Constant, Foreign, Outcome, Region, Rule, Seen
-from normfold.fuse.views import Sizes, count_of, moved, moved_sizes
+from normfold.fuse.views import Sizes, count_of, moved, moved_sizes, same_shape
 from normfold.graph import FLOATS, attribute
 from normfold.reason import Reason, Refusal
 
@@ -421,19 +421,47 @@ def _moved_parameters(
 
 def _relaid(region: Region, node: ir.Node, found: Seen) -> Outcome:
     """A reduced value: its axes stay in order among new or fewer sizes of 1."""
+    if node.op_type in ("Squeeze", "Unsqueeze"):
+        return _squeezed(region, node, found)
     sizes = region.sizes(node.outputs[0])
     if sizes is None:
         return None
+    as_root = _reduced_like_root(region, found, sizes)
+    if as_root is not None:
+        return as_root
     axes = [axis for axis in found.axes if axis is not None]
-    result: list[int | None] = []
-    for size in sizes:
-        if size == 1:
-            result.append(None)
-        elif axes and (size == region.size(found.view, axes[0]) or isinstance(size, str)):
-            result.append(axes.pop(0))
-        else:
+    own = tuple(region.size(found.view, axis) for axis in axes)
+    if same_shape(tuple(size for size in sizes if size != 1), own):
+        return Seen(found.poly, found.view, tuple(None if size == 1 else axes.pop(0) for size in sizes))
+    return None
+
+
+def _squeezed(region: Region, node: ir.Node, found: Seen) -> Outcome:
+    given = region.reader.constant(node.inputs[1]) if len(node.inputs) > 1 else attribute(node, "axes")
+    if given is None:
+        return None
+    numbers = [int(axis) for axis in np.asarray(given).reshape(-1)]
+    axes = list(found.axes)
+    if node.op_type == "Squeeze":
+        gone = {axis % len(axes) for axis in numbers}
+        if any(axes[axis] is not None for axis in gone):
             return None
-    return None if axes else Seen(found.poly, found.view, tuple(result))
+        return Seen(found.poly, found.view, tuple(axis for place, axis in enumerate(axes) if place not in gone))
+    rank = len(axes) + len(numbers)
+    new = {axis % rank for axis in numbers}
+    return Seen(found.poly, found.view, tuple(None if place in new else axes.pop(0) for place in range(rank)))
+
+
+def _reduced_like_root(region: Region, found: Seen, sizes: Sizes) -> Outcome:
+    """What was reduced in another view, as if it had been reduced in the root's own shape."""
+    axes = region.home.grouping.axes
+    if found.view == 0 or axes is None or any(array.size > 1 for array in found.poly.terms.values()):
+        return None
+    if not same_shape(sizes, tuple(1 if axis in axes else size for axis, size in enumerate(region.views[0]))):
+        return None
+    terms = {term: array.reshape((1,) * len(sizes)) for term, array in found.poly.terms.items()}
+    whole = region.whole(0)
+    return Seen(Poly(terms, len(sizes)), 0, tuple(None if axis in axes else axis for axis in whole))
 
 
 def _expand(region: Region, node: ir.Node) -> Outcome:

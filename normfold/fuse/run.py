@@ -256,6 +256,10 @@ class _GraphFuse:
         verdicts = []
         for norm, finding, (writer, value), form in zip(plan.norms, findings, written, forms, strict=True):
             self._insert(norm.site, writer, value, plan.form.rule, finding)
+            if norm is plan.norms[0] and plan.statistics:
+                outputs = writer.statistics()
+                for statistic, index in plan.statistics:
+                    self.editor.take_over(statistic, outputs[index])
             verdicts.append(
                 Verdict(
                     finding,

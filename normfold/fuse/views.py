@@ -163,10 +163,12 @@ def _rest_agrees(old: Sizes, new: Sizes) -> bool:
 
 
 def moved_sizes(sizes: tuple[int, ...], old: Sizes, new: Sizes) -> tuple[int, ...] | None:
-    """The sizes of a parameter that fills the last axes of ``old``, in ``new``."""
+    """The sizes of a parameter that fills the last axes of ``old``, or its channels, in ``new``."""
     varying = [axis for axis, size in enumerate(sizes) if size > 1]
     if not varying:
         return (1,) * len(new)
+    if varying == [1] and len(new) >= 2 and old[:2] == new[:2]:
+        return (1, sizes[1], *(1,) * (len(new) - 2))
     block = _same_block(old, new, varying[0])
     if block is None or sizes[block[0] :] != old[block[0] :]:
         return None
