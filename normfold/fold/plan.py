@@ -16,6 +16,7 @@ import onnx_ir as ir
 from normfold.affine import Affine, compact
 from normfold.edit import Rewrite, require_fits
 from normfold.fold import absorb, carry
+from normfold.fold.carriers import sums
 from normfold.fold.carriers.passage import Labels, Passage, Tables
 from normfold.fold.find import Run, Source, Sources, require_digits_left
 from normfold.fold.form import operators_for, require_run_fits
@@ -338,7 +339,7 @@ class _Forward(_Search):
             del state.waiting[node]
             self.count(node)
             labels = {i: state.labels[v] for i, v in enumerate(node.inputs) if v is not None and v in state.labels}
-            if self.absorbed(state, node, labels):
+            if self.absorbed(state, node, labels) or self.given_to_addend(state, node, labels):
                 continue
             passage = self.alternatives(carry.FORWARD, node, labels)[0]
             if passage.rewrite is not None:
@@ -359,6 +360,31 @@ class _Forward(_Search):
             return False
         state.rewrites += self.without_new_add(state, absorber(self.reader, node, labels))
         return True
+
+    def given_to_addend(self, state: _State, node: ir.Node, labels: Labels) -> bool:
+        """(x + t) + v = x + (v + t): what one addend lacks, another can be made to bring, such as a Conv's bias."""
+        if node.op_type not in sums.OPERATORS or node.domain not in ("", "ai.onnx") or node in self.sources.left:
+            return False
+        if len(labels) != 1 or not all(label.has_no_scale for label in labels.values()):
+            return False
+        ((index, label),) = labels.items()
+        for other in range(len(node.inputs)):
+            try:
+                shift = sums.moved_shift(self.reader, node, label, index, other)
+                back = _Backward(self.reader, self.sources, self.run)
+                gift = _State()
+                back.demand(gift, node, other, shift)
+                gift = back.advance(gift)
+            except Refusal:
+                continue
+            if set(gift.labels) & set(state.labels) or any(rewrite.operators_added for rewrite in gift.rewrites):
+                continue
+            state.rewrites += gift.rewrites
+            state.merged += gift.merged
+            state.moved += tuple(gift.labels)
+            state.ends += (node.outputs[0],)
+            return True
+        return False
 
     def without_new_add(self, state: _State, rewrite: Rewrite) -> tuple[Rewrite, ...]:
         """A MatMul's shift goes into the affine behind it, where there is one: most often the bias."""

@@ -93,5 +93,9 @@ def _cancel_transposes(graph: ir.Graph | ir.Function) -> None:
         first, second, entry = attribute(before, "perm"), attribute(node, "perm"), before.inputs[0]
         if not first or not second or entry is None or [first[axis] for axis in second] != list(range(len(first))):
             continue
-        if not node.outputs[0].is_graph_output():
+        if node.outputs[0].is_graph_output():
+            node.op_type = "Identity"
+            node.attributes.clear()
+            node.replace_input_with(0, entry)
+        else:
             node.outputs[0].replace_all_uses_with(entry)

@@ -12,6 +12,18 @@ from normfold.fold.carriers.passage import Labels, Passage, first, require, shap
 from normfold.graph import GraphReader
 from normfold.reason import Reason, Refusal
 
+OPERATORS = ("Add", "Sum", "Sub")
+
+
+def moved_shift(reader: GraphReader, node: ir.Node, affine: Affine, index: int, other: int) -> Affine:
+    """The shift that operand ``other`` must bring where operand ``index`` lacks ``affine``, a shift; or Refusal."""
+    require(node.inputs[index] is not node.inputs[other], Reason.SUM_NEEDS_ALL, node, "both addends are one value")
+    require(not reader.is_constant(node.inputs[other]), Reason.SUM_NEEDS_ALL, node, "the other addend is constant")
+    signs = [-1.0 if node.op_type == "Sub" and at == 1 else 1.0 for at in (index, other)]
+    rank = len(shape_of(reader, node, node.outputs[0]))
+    whole = raised(affine, rank)
+    return on_operand(reader, node, Affine(whole.scale, whole.shift * signs[0] * signs[1]), node.inputs[other])
+
 
 def add_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
     """s*(u + v) + t: the scale to every addend, the shift to exactly one; either may be the one."""
