@@ -74,7 +74,9 @@ def targets(result: normfold.Result) -> list[Target]:
         weight = numpy_helper.to_array(initializers[node.input[side]])
         if weight.dtype.kind != "f" or weight.ndim < 2:
             continue
-        owners = frozenset(v.finding.name for v in folds)
+        # A bias behind a MatMul is part of the same linear operator.
+        behind = [n.name for n in model.graph.node if n.op_type == "Add" and node.output[0] in n.input and n.name]
+        owners = frozenset(v.finding.name for v in result.folds if {node.name, *behind} & set(v.into))
         variance = next((variances[v.finding.name] for v in folds if v.finding.name in variances), None)
         found.append(Target(node, node.input[side], weight, _output_axis(node, side, weight.ndim), owners, variance))
     return found
