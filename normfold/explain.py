@@ -28,6 +28,31 @@ def explain(reason: Reason) -> str:
 
 
 EXPLANATIONS: dict[Reason, Explanation] = {
+    Reason.FOLDABLE_LEFT: Explanation(
+        "The check found a norm or constant affine that `normfold optimize` would take out of this file, so the model "
+        "ships with work that every run repeats for nothing.",
+        "a model was exported again, and the step that optimizes it was left out.",
+        "Run `normfold optimize` on the model and ship its output. Where the norm is wanted, name it with --allow, or "
+        "write it into the lock file with --update-lock.",
+    ),
+    Reason.MODELS_DIFFER: Explanation(
+        "The check ran the model and the original that --verify-against names on the same inputs, and their outputs "
+        "differ by more than rounding explains.",
+        "the original was trained further, while the optimized file is the one of last week.",
+        "Make the model from its original again. `normfold verify ORIGINAL MODEL` shows what differs and where.",
+    ),
+    Reason.UNDECIDED: Explanation(
+        "The comparison with the original that --verify-against names gave no answer, because one of the models did "
+        "not run here, or because its results are random or not finite.",
+        "the model holds an operator that ONNX Runtime has no kernel for on a CPU.",
+        "Run `normfold verify ORIGINAL MODEL` to see the notes, and give inputs of your own with --inputs there.",
+    ),
+    Reason.UNREADABLE: Explanation(
+        "The file does not parse as an ONNX model, or the checker and ONNX Runtime both reject it, or its external "
+        "data is missing, so there is nothing to check.",
+        "a Git LFS pointer lies where the model should be.",
+        "Fetch or export the model again. A file that is no model can be left out by naming the models one by one.",
+    ),
     Reason.TRAINING_MODE: Explanation(
         "In training mode a BatchNormalization takes mean and variance from the batch it is given, so its result is "
         "not a fixed scale and shift of its input, and there is nothing constant to fold.",

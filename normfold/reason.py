@@ -23,6 +23,27 @@ class Reason(Enum):
         reason.code, reason.obstacle, reason.remedy = code, obstacle, remedy
         return reason
 
+    # -- NF0xx: what `normfold check` does not accept ---------------------------------------------------------------
+    FOLDABLE_LEFT = (
+        "NF001",
+        "it can still be folded or fused",
+        "run `normfold optimize` on the model and ship its output",
+    )
+    MODELS_DIFFER = (
+        "NF002",
+        "the model does not compute what its original computes",
+        "see the comparison, and make the model from its original again",
+    )
+    UNDECIDED = (
+        "NF003",
+        "whether the model computes what its original computes could not be decided",
+        "see the notes of the comparison, and give inputs that the models can run with",
+    )
+    UNREADABLE = (
+        "NF004",
+        "the file cannot be read, or is not a valid model",
+        "export the model again, or leave the file out of the check",
+    )
     # -- NF1xx: a constant affine that could not be folded ------------------------------------------------------
     TRAINING_MODE = (
         "NF101",

@@ -9,7 +9,7 @@ from typing import Any
 
 from normfold.reason import Obstacle
 from normfold.record import Outcome, Verdict
-from normfold.report.report import SCHEMA, Report, Statistics
+from normfold.report.report import SCHEMA, Problem, Report, Statistics
 
 
 def as_json(report: Report) -> str:
@@ -29,6 +29,7 @@ def as_json(report: Report) -> str:
         "before": _statistics(report.before),
         "after": _statistics(report.after),
         "findings": [_verdict(verdict) for verdict in report.verdicts],
+        "problems": [_problem(problem) for problem in report.problems],
         "verification": _verification(report),
         "notes": list(report.notes),
         "seconds": {stage: round(seconds, 4) for stage, seconds in report.seconds.items()},
@@ -53,6 +54,13 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "why": verdict.why,
         "obstacles": [_obstacle(obstacle) for obstacle in verdict.obstacles],
     }
+
+
+def _problem(problem: Problem) -> dict[str, Any]:
+    reason = problem.reason
+    finding = None if problem.finding is None else asdict(problem.finding)
+    words = {"code": reason.code, "message": problem.message, "remedy": reason.remedy}
+    return {**words, "why": problem.why, "finding": finding}
 
 
 def _obstacle(obstacle: Obstacle) -> dict[str, Any]:

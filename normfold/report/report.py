@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import prod
-
-import onnx_ir as ir
+from typing import TYPE_CHECKING
 
 from normfold.reason import Obstacle, Reason
-from normfold.record import Outcome, Verdict
+from normfold.record import Finding, Outcome, Verdict
 from normfold.verify.result import Verification
+
+if TYPE_CHECKING:  # a report that comes from the cache is shown without loading onnx
+    import onnx_ir as ir
 
 SCHEMA = 1  # of the JSON form; raised when a field changes its meaning
 
@@ -50,28 +52,50 @@ def _nodes(model: ir.Model) -> Iterator[ir.Node]:
 
 
 def _weights(model: ir.Model) -> Iterator[ir.TensorProtocol]:
+    import onnx_ir as ir
+
     for graph in (model.graph, *model.graph.subgraphs()):
         tensors = (value.const_value for value in graph.initializers.values())
-        yield from (tensor for tensor in tensors if tensor is not None and _is_numeric(tensor))
+        yield from (tensor for tensor in tensors if tensor is not None and tensor.dtype != ir.DataType.STRING)
     for node in _nodes(model):
         attribute = node.attributes.get("value") if node.op_type == "Constant" else None
         if isinstance(attribute, ir.Attr) and attribute.type == ir.AttributeType.TENSOR and not attribute.is_ref():
             tensor = attribute.as_tensor()
-            if _is_numeric(tensor):
+            if tensor.dtype != ir.DataType.STRING:
                 yield tensor
 
 
-def _is_numeric(tensor: ir.TensorProtocol) -> bool:
-    return tensor.dtype != ir.DataType.STRING
+@dataclass(frozen=True)
+class Problem:
+    """What a check does not accept about a model.
+
+    ``reason`` has code and remedy: why the norm stayed, or one of NF0xx. ``finding`` is the norm or affine, None where
+    it is about the whole model. ``why`` says in words what makes it a problem here: a limit, or what the lock has.
+    """
+
+    reason: Reason
+    finding: Finding | None = None
+    why: str = ""
+    obstacle: Obstacle | None = None
+
+    @property
+    def message(self) -> str:
+        """One line: the norm, what is in the way, and why that is a problem. Names are untrusted text."""
+        parts = []
+        if self.finding is not None:
+            parts.append(f"{self.finding.operator} {self.finding.name}: ")
+        parts.append(f"{self.reason.code} {self.reason.obstacle}" if self.obstacle is None else str(self.obstacle))
+        return "".join(parts) + (f"; {self.why}" if self.why else "")
 
 
 @dataclass(frozen=True)
 class Report:
     """The result of a command on one model.
 
-    ``command`` is "optimize" or "inspect". ``output`` is where the result was written, "" for nowhere. ``is_copy`` says
-    that nothing was folded or fused, so the output equals the input byte for byte. ``notes`` hold whatever else the
-    user must know. ``seconds`` maps stages to wall time.
+    ``command`` is "optimize", "inspect" or "check". ``output`` is where the result was written, "" for nowhere.
+    ``is_copy`` says that nothing was folded or fused, so the output equals the input byte for byte. ``notes`` hold
+    whatever else the user must know. ``seconds`` maps stages to wall time. ``problems`` are what a check does not
+    accept: with one of them it fails.
     """
 
     command: str
@@ -86,6 +110,7 @@ class Report:
     is_copy: bool = False
     notes: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
 
     def of(self, outcome: Outcome) -> tuple[Verdict, ...]:
         """The verdicts of one outcome. The three outcomes together are all verdicts."""
