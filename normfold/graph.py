@@ -22,6 +22,25 @@ _OWN_NAME = "normfold.name"
 _MAX_CHAIN = 64  # longest chain of operators on constants that is evaluated to reach a weight
 
 
+def _conv_shape(node: ir.Node, weight: tuple[int, ...]) -> tuple[Dim, ...]:
+    return (None, weight[0], *[None] * (len(weight) - 2))
+
+
+def _conv_transpose_shape(node: ir.Node, weight: tuple[int, ...]) -> tuple[Dim, ...]:
+    return (None, weight[1] * int(attribute(node, "group", 1)), *[None] * (len(weight) - 2))
+
+
+def _gemm_shape(node: ir.Node, weight: tuple[int, ...]) -> tuple[Dim, ...]:
+    return (None, weight[0] if attribute(node, "transB", 0) else weight[1])
+
+
+# Operators whose weight tells the rank and the channels of their output, and those that keep the shape of their input.
+_SHAPED_BY_WEIGHT = {"Conv": _conv_shape, "ConvTranspose": _conv_transpose_shape, "Gemm": _gemm_shape}
+_KEEPS_SHAPE = frozenset(
+    {"BatchNormalization", "Relu", "LeakyRelu", "Sigmoid", "Tanh", "Identity", "Dropout", "Clip", "Cast", "Neg", "Abs"}
+)
+
+
 def graphs_of(model: ir.Model) -> Iterator[tuple[str, ir.Graph | ir.Function]]:
     """Every graph of a model with its path: the main graph "", its subgraphs, then functions and theirs."""
     yield from _with_subgraphs("", model.graph)
@@ -185,14 +204,25 @@ class GraphReader:
 
     # -- shapes --------------------------------------------------------------------------------------------------
     def shape(self, value: ir.Value | None) -> tuple[Dim, ...] | None:
-        """Sizes where known, names of symbolic dimensions, None for unknown ones; None when the rank is unknown."""
-        if value is None:
-            return None
+        """Sizes where known, names of symbolic dimensions, None for unknown ones; None when the rank is unknown.
+
+        Where no shape was inferred, as in a function, the weights before the value tell rank and channels.
+        """
+        return None if value is None else self._shape(value, _MAX_CHAIN)
+
+    def _shape(self, value: ir.Value, depth: int) -> tuple[Dim, ...] | None:
         if value.shape is not None:
             return tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
         if value.const_value is not None:
             return tuple(int(dim) for dim in value.const_value.shape if isinstance(dim, int))
-        return None
+        node = value.producer()
+        if node is None or depth == 0 or node.domain not in ("", "ai.onnx") or node.outputs[0] is not value:
+            return None
+        if node.op_type in _KEEPS_SHAPE:
+            entry = node.inputs[0]
+            return None if entry is None else self._shape(entry, depth - 1)
+        weight = self.constant(node.inputs[1]) if node.op_type in _SHAPED_BY_WEIGHT else None
+        return None if weight is None else _SHAPED_BY_WEIGHT[node.op_type](node, weight.shape)
 
     def require_shape(self, value: ir.Value, node: ir.Node) -> tuple[Dim, ...]:
         """The shape of ``value``, or a Refusal that names ``node``."""
