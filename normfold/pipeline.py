@@ -23,7 +23,7 @@ from normfold.rewrite import is_change, rewrite
 from normfold.serial import to_proto
 from normfold.simplify import Facts, apply_facts, simplify
 from normfold.source import ModelLike, Source, in_eval_mode, read
-from normfold.torch_door import is_for_torch, torch_room
+from normfold.torch_door import TorchObject, is_for_torch, torch_room
 from normfold.verify import Built, ProofOptions, Site, Verification, prove, settle
 from normfold.verify import Verdict as Proof
 from normfold.write import write_bytes, write_model
@@ -151,7 +151,7 @@ class NotProven(NormfoldError):
 
 
 def optimize(
-    model: ModelLike,
+    model: ModelLike | TorchObject,
     output: str | os.PathLike[str] | None = None,
     *,
     skip: Iterable[str] = (),
@@ -234,7 +234,7 @@ def optimize_with(
 
 
 def inspect(
-    model: ModelLike,
+    model: ModelLike | TorchObject,
     *,
     skip: Iterable[str] = (),
     only: Iterable[str] = (),

@@ -10,6 +10,9 @@ from typing import Any
 
 from normfold.errors import SourceError
 
+TorchObject = Any
+"""An nn.Module, torch.export.ExportedProgram or torch.onnx.ONNXProgram. Not spelled out: this must not import torch."""
+
 SUFFIXES = frozenset({".pt2", ".pt", ".pth", ".ckpt", ".safetensors"})
 
 

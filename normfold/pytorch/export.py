@@ -138,7 +138,12 @@ def _witnessed(traced: Traced, result: Result) -> Result:
     except (CannotRun, _CannotFeed) as error:
         return replace(result, notes=(*result.notes, f"the eager module is no witness here: {error}"))
     earlier = result.verification or Verification(Verdict.EQUIVALENT, seed=result.options.seed)
-    verdict = earlier.verdict if all(compared.passed for compared in comparisons) else Verdict.DIFFERENT
+    verdict = earlier.verdict
+    if any(compared.chaotic for compared in comparisons) and verdict is Verdict.EQUIVALENT:
+        verdict = Verdict.INCONCLUSIVE
+        notes = (*notes, "the module's own rounding noise is too large to compare anything with it")
+    if not all(compared.passed for compared in comparisons):
+        verdict = Verdict.DIFFERENT
     if verdict is Verdict.DIFFERENT:
         notes = (*notes, _whose_fault(traced, result))
     verification = replace(

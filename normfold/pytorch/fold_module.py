@@ -166,7 +166,9 @@ def _confirmed(
         failed = [compared for compared in comparisons if not compared.passed]
         folds = [verdict.finding.name for verdict in plan.verdicts if verdict.outcome is Outcome.FOLDED]
         if not failed or not folds:
-            return plan, comparisons, notes
+            hidden = [compared.value for compared in comparisons if compared.chaotic]
+            noisy = [f"{value}: rounding noise of the module itself hides every difference" for value in hidden]
+            return plan, comparisons, (*notes, *noisy)
         guilty = _first_guilty(module, planner, traced, seed, folds)
         planner.refused[guilty] = (Obstacle(Reason.NOT_CONFIRMED, guilty, detail=_first_failure(failed[0])),)
         plan = planner.plan()

@@ -130,11 +130,13 @@ def _from_module(module: torch.nn.Module, call: Call, dynamic_shapes: Any, opset
 
 
 def _from_onnx_program(program: torch.onnx.ONNXProgram, call: Call | None) -> Traced:
-    """Its model as it is: what the exporter's optimizer did to it is done, and said by nobody but the exporter."""
+    """Its model as it is: what the exporter's optimizer did to it is done. The caller's own is not changed."""
+    model = program.model.clone()
+    settle(model)
     exported = program.exported_program
     if exported is None:
-        return Traced(program.model, None, call or Call(), None, ("an ONNXProgram without its module",))
-    return Traced(program.model, eager_of(exported), call or _example_call(exported) or Call(), exported)
+        return Traced(model, None, call or Call(), None, ("an ONNXProgram without its module",))
+    return Traced(model, eager_of(exported), call or _example_call(exported) or Call(), exported)
 
 
 def eager_of(program: torch.export.ExportedProgram) -> Callable[..., Any]:

@@ -15,7 +15,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from normfold.pytorch.source import Call
-from normfold.verify.calibrate import AT_THE_END, FACTOR, floor_of
+from normfold.verify.calibrate import AT_THE_END, BEYOND, FACTOR, floor_of
 from normfold.verify.compare import Allowance, Distance, distance, pooled
 from normfold.verify.result import Comparison
 
@@ -151,6 +151,8 @@ def compare(
 ) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
     """Run both on every call: a comparison for each output, its worst call, and notes on calls that were left out.
 
+    A comparison is ``chaotic`` where the module's own rounding noise hides everything on every call.
+
     A derived call that ``reference`` itself cannot take is left out; what it raises on the first one, and whatever the
     candidate raises, is raised. ValueError when the numbers of output tensors differ.
     """
@@ -177,8 +179,9 @@ def compare(
     return tuple(found.values()), tuple(notes)
 
 
-def _badness(comparison: Comparison) -> tuple[bool, float]:
-    return not comparison.passed, comparison.margin
+def _badness(comparison: Comparison) -> tuple[bool, bool, float]:
+    """Failures first; of those that pass, one that is drowned in noise only where there is no other."""
+    return not comparison.passed, not comparison.chaotic, comparison.margin
 
 
 def _run_or_none(run: Run | None, call: Call) -> list[torch.Tensor] | None:
@@ -207,6 +210,7 @@ def _compare(
         allowance = Allowance(rtol=rtol, atol=atol)
     found = distance(old, new, allowance)
     passed = not found.mismatch and found.margin <= 1.0
+    tolerance = _tolerance(found, allowance)
     return Comparison(
         value=name,
         witness=WITNESS,
@@ -224,10 +228,11 @@ def _compare(
         at=found.at,
         expected=found.expected,
         obtained=found.obtained,
-        tolerance=_tolerance(found, allowance),
+        tolerance=tolerance,
         would_pass="" if passed else f"atol={found.needed_atol:.3g} or rtol={found.needed_rtol:.3g}",
         feed=feed,
         note=found.mismatch,
+        chaotic=passed and not allowance.is_explicit and tolerance > BEYOND,
     )
 
 

@@ -1,0 +1,258 @@
+"""From a module, a program or an archive to a file that equals the module."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+import torch
+from torch import Tensor, nn
+
+import normfold
+from models.registry import NETWORKS, build
+from normfold.errors import SourceError, UsageError
+from normfold.pipeline import NotProven, optimize_with
+from normfold.pytorch import witness
+from normfold.pytorch.export import export
+from normfold.pytorch.settle import settle
+from normfold.pytorch.source import Call, trace
+from normfold.verify.held import hold
+from normfold.verify.result import Verdict
+from normfold.verify.run import Level, Runner
+from tests.pytorch import nets
+from tests.pytorch.nets import drawn, image
+
+BATCH_NORMS = {"residual": 9, "mobilenet_like": 14, "repvgg_like": 13, "levit_like": 17, "tabular": 3}
+
+
+def operators(model: ir.Model) -> list[str]:
+    return [node.op_type for node in model.graph]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_reference_network_becomes_a_file_that_equals_it(name: str, tmp_path: Path) -> None:
+    module, inputs = build(name)
+    path = tmp_path / "model.onnx"
+    result = export(module, inputs, path)
+    assert result.output == path
+    onnx.checker.check_model(onnx.load(path), full_check=True)
+    assert sum(verdict.finding.operator == "BatchNormalization" for verdict in result.folds) >= BATCH_NORMS.get(name, 0)
+    assert result.verification is not None and result.verification.verdict is Verdict.EQUIVALENT
+    (eager,) = (row for row in result.verification.outputs if row.witness == witness.WITNESS)
+    assert eager.passed and not eager.chaotic
+    folded = normfold.fold_module(module, inputs)
+    assert len(folded.removed) == BATCH_NORMS.get(name, 0) - (3 if name == "repvgg_like" else 0)
+
+
+def test_each_form_of_the_same_network_takes_the_same_road() -> None:
+    module, inputs = build("levit_like")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own deprecations
+        program = torch.export.export(module, inputs)
+        onnx_program = torch.onnx.export(module, inputs, dynamo=True, verbose=False, optimize=False)
+    results = [
+        normfold.optimize(module, args=inputs),
+        normfold.optimize(program),
+        normfold.optimize(onnx_program),
+    ]
+    for result in results:
+        norms = [verdict for verdict in result.folds if verdict.finding.is_norm]
+        assert len(norms) == 17
+        assert result.verification is not None
+        assert witness.WITNESS in {row.witness for row in result.verification.outputs}
+    inspection = normfold.inspect(module, args=inputs)
+    assert len(inspection.folds) == len(results[0].folds)
+
+
+def test_provenance_survives() -> None:
+    module, inputs = build("residual")
+    result = export(module, inputs)
+    scopes = [node.metadata_props.get("pkg.torch.onnx.name_scopes", "") for node in result.ir_model.graph]
+    assert any("'blocks.1.first.0'" in scope for scope in scopes)
+
+
+def test_dynamic_shapes_stay_open_and_are_tried() -> None:
+    module, _ = build("tabular")
+    batch = torch.export.Dim("batch")
+    result = export(module, NETWORKS["tabular"].inputs(4), dynamic_shapes=({0: batch}, {0: batch}))
+    assert [str(value.shape[0]) for value in result.ir_model.graph.inputs if value.shape] == ["batch", "batch"]
+    assert result.verification is not None
+    traced = trace(module, NETWORKS["tabular"].inputs(4), dynamic_shapes=({0: batch}, {0: batch}))
+    calls = dict(witness.feeds(traced.call, traced.program))
+    larger = calls["the given values in larger dynamic dimensions"]
+    assert [tuple(tensor.shape) for tensor in larger.args] == [(5, 2), (5, 12)]
+
+
+def test_keyword_nested_and_dict_arguments(tmp_path: Path) -> None:
+    module = drawn(nets.Nested())
+    pair = (torch.randn(3, 4), torch.randn(3, 3))
+    result = export(module, (pair,), tmp_path / "m.onnx", kwargs={"more": {"x": torch.randn(3)}})
+    assert len(result.ir_model.graph.inputs) == 3
+    assert result.verification is not None
+    rows = [row for row in result.verification.outputs if row.witness == witness.WITNESS]
+    assert len(rows) == 3 and all(row.passed for row in rows)
+
+
+def test_a_requested_opset_is_kept() -> None:
+    module, inputs = build("residual")
+    assert export(module, inputs, opset=18).ir_model.graph.opset_imports[""] == 18
+
+
+def test_training_mode_is_refused_or_switched_and_restored() -> None:
+    module, inputs = build("residual")
+    module.train()
+    with pytest.raises(UsageError, match="is in training mode"):
+        export(module, inputs)
+    result = export(module, inputs, eval=True)
+    assert len(result.folds) == 9
+    assert all(part.training for part in module.modules())
+
+
+class ByValue(nn.Module):
+    """forward() branches on a value: torch.export cannot follow, the TorchScript exporter takes the branch it sees."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        return self.bn(y) if float(x.abs().sum()) >= 0 else y  # type: ignore[no-any-return]  # modules return Any
+
+
+def test_what_torch_export_cannot_trace_falls_back_and_says_so() -> None:
+    module = drawn(ByValue())
+    result = export(module, image(1, 3, 6, 6)())
+    assert len(result.folds) == 1
+    assert any("TorchScript exporter" in note and "torch.export" in note for note in result.notes)
+    open_batch = export(module, image(2, 3, 6, 6)(), dynamic_shapes=({0: torch.export.Dim("n")},))
+    shape = open_batch.ir_model.graph.inputs[0].shape
+    assert shape is not None and str(shape[0]) == "n"
+
+
+class Hopeless(nn.Module):
+    """Nobody can export it."""
+
+    def forward(self, x: Tensor) -> Any:
+        raise LookupError("no such thing")
+
+
+def test_what_nobody_can_export_is_refused_in_one_line() -> None:
+    with pytest.raises(SourceError, match=r"neither exporter.*no such thing") as caught:
+        export(Hopeless().eval(), image(1, 3)())
+    assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match="expected args"):
+        export(nn.ReLU().eval())
+    with pytest.raises(UsageError, match="expected args as a tensor or a tuple"):
+        export(nn.ReLU().eval(), "x")
+
+
+def test_the_third_witness_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An exporter that gets one channel wrong: the proof of the folds cannot see it, the module itself can."""
+    original = settle
+
+    def spoiled(model: ir.Model) -> None:
+        original(model)
+        value = model.graph.initializers["blocks.0.first.0.weight"]
+        assert value.const_value is not None
+        array = np.array(value.const_value.numpy())
+        array[2] *= 1.01
+        value.const_value = ir.tensor(array)
+
+    monkeypatch.setattr("normfold.pytorch.source.settle", spoiled)
+    module, inputs = build("residual")
+    with pytest.raises(NotProven, match="different") as caught:
+        export(module, inputs, tmp_path / "m.onnx")
+    assert not (tmp_path / "m.onnx").exists()
+    verification = caught.value.result.verification
+    assert verification is not None
+    failing = {row.witness for row in verification.failures}
+    assert failing == {witness.WITNESS}
+    assert any("torch's exporter makes the difference" in note for note in verification.notes)
+
+
+def test_a_fold_gone_wrong_is_told_from_an_exporter_gone_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+    def spoiled(*args: Any, **kwargs: Any) -> Any:
+        result = optimize_with(*args, **kwargs)
+        value = next(v for name, v in result.ir_model.graph.initializers.items() if name.endswith("_folded"))
+        assert value.const_value is not None
+        value.const_value = ir.tensor(value.const_value.numpy() * np.float32(1.02))
+        return result
+
+    monkeypatch.setattr("normfold.pytorch.export.optimize_with", spoiled)
+    module, inputs = build("residual")
+    with pytest.raises(NotProven) as caught:
+        export(module, inputs)
+    verification = caught.value.result.verification
+    assert verification is not None
+    assert any("so a fold or the runtime makes the difference" in note for note in verification.notes)
+
+
+def test_without_proof_it_says_so() -> None:
+    module, inputs = build("residual")
+    result = export(module, inputs, verify=False)
+    assert result.verification is None
+    assert any("not proven" in note for note in result.notes)
+
+
+# -- the parts ----------------------------------------------------------------------------------------------------
+
+
+def test_derived_calls_keep_shapes_types_and_ranges() -> None:
+    ids = torch.tensor([[3, 1, 4], [1, 5, 9]])
+    mask = torch.tensor([True, False])
+    call = Call((torch.randn(2, 50) * 3 + 7, ids), {"mask": mask, "flag": 3})
+    names, calls = zip(*witness.feeds(call), strict=True)
+    assert names[0] == "the given arguments" and len(calls) == 3
+    for derived in calls[1:]:
+        floats, integers = derived.args
+        assert floats.shape == (2, 50) and floats.dtype == torch.float32
+        assert sorted(integers.reshape(-1).tolist()) == [1, 1, 3, 4, 5, 9]
+        assert derived.kwargs["flag"] == 3 and int(derived.kwargs["mask"].sum()) == 1
+    redrawn = calls[1].args[0]
+    assert 5 < float(redrawn.mean()) < 9
+    assert (calls[2].args[0] < 0).any()
+
+
+def test_a_comparison_knows_rounding_from_error() -> None:
+    module, (x,) = build("residual")
+    calls = [("given", Call((x,)))]
+
+    def off_by(factor: float) -> witness.Run:
+        return lambda call: [(module(*call.args) * factor).detach()]
+
+    ((right,), _) = witness.compare(module, off_by(1.0 + 2.0**-22), iter(calls))
+    assert right.passed and right.margin < 1
+    ((wrong,), _) = witness.compare(module, off_by(1.001), iter(calls))
+    assert not wrong.passed and "atol=" in wrong.would_pass
+    ((told,), _) = witness.compare(module, off_by(1.001), iter(calls), rtol=0.01)
+    assert told.passed
+    with pytest.raises(ValueError, match="expected 1 output tensors, got 0"):
+        witness.compare(module, lambda call: [], iter(calls))
+
+
+def test_settling_leaves_weights_norms_and_values_alone() -> None:
+    module, inputs = build("levit_like")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter's own deprecations
+        program = torch.onnx.export(module, inputs, dynamo=True, verbose=False, optimize=False)
+    assert program is not None
+    before = operators(program.model)
+    initializers = set(program.model.graph.initializers)
+    settled = trace(module, inputs).model
+    after = operators(settled)
+    assert "SplitToSequence" in before and "SplitToSequence" not in after and after.count("Split") == 3
+    assert "CastLike" not in after and len(after) < len(before)
+    assert after.count("BatchNormalization") == before.count("BatchNormalization") == 17
+    assert initializers <= set(settled.graph.initializers) | {"lifted_tensor_0"}
+    assert all(node.name for node in settled.graph)
+    assert len({node.name for node in settled.graph}) == len(after)
+    with Runner(hold(ir.to_proto(settled)), Level.DISABLE_ALL) as runner:
+        name = settled.graph.inputs[0].name or ""
+        (got,) = runner.run({name: inputs[0].numpy()}, [settled.graph.outputs[0].name or ""])
+    torch.testing.assert_close(torch.from_numpy(got), module(*inputs).detach(), rtol=1e-5, atol=1e-5)
