@@ -137,9 +137,7 @@ def _statistics(place: Place, norm: Norm) -> dict[ir.Value, int]:
             continue
         readers = [node for node, _ in value.uses() if node not in region.nodes]
         is_late = all(
-            node.graph is region.reader.graph
-            and last is not None
-            and region.reader.order(node) > region.reader.order(last)
+            region.reader.holds(node) and last is not None and region.reader.order(node) > region.reader.order(last)
             for node in readers
         )
         if is_read_outside(region, value) and is_late and wanted.index(term) not in found.values():

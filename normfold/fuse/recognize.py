@@ -94,7 +94,7 @@ def _ways_up(reader: GraphReader, value: ir.Value) -> Iterator[ir.Value]:
         is_square = node is not None and _is_square(reader, node)
         if not is_square:
             yield value
-        if node is None or node.graph is not reader.graph or node.domain not in ("", "ai.onnx"):
+        if node is None or not reader.holds(node) or node.domain not in ("", "ai.onnx"):
             return
         above = node.inputs[0] if is_square else _above(reader, node)
         if above is None or reader.is_constant(above):

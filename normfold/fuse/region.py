@@ -102,7 +102,7 @@ class Region:
         return region
 
     def _readers(self, value: ir.Value) -> Iterator[ir.Node]:
-        return (node for node, _ in value.uses() if node.graph is self.reader.graph)
+        return (node for node, _ in value.uses() if self.reader.holds(node))
 
     def _visit(self, node: ir.Node, rules: Mapping[str, Rule]) -> list[ir.Value]:
         """Interpret one operator; the outputs that are now known."""

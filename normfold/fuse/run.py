@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from normfold.edit import Editor, Names, stamp
 from normfold.fuse.forms import GROUPNORM, Writer
+from normfold.fuse.functions import shapes_in_functions
 from normfold.fuse.opset import CannotRaise, raise_opset
 from normfold.fuse.plan import OPERATOR_OF, Plan, Stays, decide, describe, finding_name, rule_of, slice_of
 from normfold.fuse.recognize import is_core, regions
@@ -76,8 +77,9 @@ def fuse_norms(model: ir.Model, options: FuseOptions | None = None) -> tuple[Ver
             obstacle = str(fault)
     names = Names(model)
     verdicts: list[Verdict] = []
-    for path, graph in list(graphs_of(model)):
-        verdicts.extend(_GraphFuse(model, graph, path, names, options, target).run())
+    with shapes_in_functions(model):
+        for path, graph in list(graphs_of(model)):
+            verdicts.extend(_GraphFuse(model, graph, path, names, options, target).run())
     raised = opset_of(model.graph)
     if obstacle:
         return tuple(_blame_converter(verdict, obstacle) for verdict in verdicts)
@@ -93,8 +95,9 @@ def find_norms(model: ir.Model, options: FuseOptions | None = None) -> tuple[Fin
     limit = newest_allowed(options, target, opset_of(model.graph))
     found: list[Finding] = []
     names = Names(model)
-    for path, graph in graphs_of(model):
-        found.extend(_GraphFuse(model, graph, path, names, options, target, limit).findings())
+    with shapes_in_functions(model):
+        for path, graph in graphs_of(model):
+            found.extend(_GraphFuse(model, graph, path, names, options, target, limit).findings())
     return tuple(found)
 
 
@@ -195,7 +198,7 @@ class _GraphFuse:
 
     def _decide(self, core: ir.Node) -> Plan | Stays | None:
         """What becomes of the norm that ``core`` is part of; None where there is none, or it was decided before."""
-        if core in self.covered or core.graph is not self.reader.graph:
+        if core in self.covered or not self.reader.holds(core):
             return None
         decision, met = decide(regions(self.reader, core), self.target, self.opset)
         for region in met:

@@ -1,0 +1,102 @@
+"""Norms where graphs nest: in subgraphs, in model functions, with outer values; and what must keep its name."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from normfold.fold.tidy import tidy
+from normfold.fuse.run import find_norms, fuse_norms
+from normfold.graph import graphs_of
+from normfold.record import Outcome
+from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
+
+BODY = (
+    "m = ReduceMean<axes=[-1]>(x) d = Sub(x, m) p = Mul(d, d) v = ReduceMean<axes=[-1]>(p)"
+    "w = Add(v, eps) s = Sqrt(w) n = Div(d, s) k = Mul(n, g)"
+)
+
+
+def check(original: onnx.ModelProto, path: str) -> onnx.ModelProto:
+    """One norm, in the graph called ``path``, is fused; the outputs are the same."""
+    model = ir.from_proto(original)
+    assert [finding.graph for finding in find_norms(model)] == [path]
+    (verdict,) = fuse_norms(model)
+    assert verdict.outcome is Outcome.FUSED, verdict.obstacles
+    tidy(model)
+    inside = dict(graphs_of(model))[path]
+    assert [node.op_type for node in inside if node.op_type != "Constant"] == ["LayerNormalization"]
+    result = ir.to_proto(model)
+    onnx.checker.check_model(result)
+    feeds, names = feeds_of(original), [value.name for value in original.graph.output]
+    assert_close(run_in_ort(result, feeds, names), run_in_ort(original, feeds, names), note=path)
+    return result
+
+
+def test_a_norm_in_a_branch_of_if_with_its_data_and_scale_outside() -> None:
+    text = (
+        "(float[2,3,4] x, bool c) => (float[2,3,4] y) <float[4] g, float eps = {0.001}> { y = If(c) <"
+        f"then_branch = t () => (float[2,3,4] k) {{ {BODY} }},"
+        " else_branch = e () => (float[2,3,4] z) { z = Identity(x) }> }"
+    )
+    check(parse(text), "y.then_branch")
+
+
+def test_a_norm_in_a_function_whose_calls_agree() -> None:
+    text = (
+        '<ir_version: 8, opset_import: ["": 17, "own": 1]> g (float[N,3,4] x, float[4] g) => (float[N,3,4] y)'
+        "{ h = own.Norm(x, g) r = Relu(h) y = own.Norm(r, g) }"
+        '<domain: "own", opset_import: ["": 17]> Norm (x, g) => (k)'
+        f"{{ eps = Constant<value_float=0.001>() {BODY} }}"
+    )
+    original = onnx.shape_inference.infer_shapes(onnx.parser.parse_model(text))
+    values = {value.name for value in original.graph.value_info}
+    assert {"h", "r"} <= values, "the calls' shapes are known"
+    result = check(original, "own:Norm")
+    assert not any(value.type.HasField("tensor_type") for value in result.functions[0].value_info)
+
+
+def test_a_function_whose_calls_disagree_is_left() -> None:
+    text = (
+        '<ir_version: 8, opset_import: ["": 17, "own": 1]> g (float[N,3,4] x, float[4] g, float[N,4] z)'
+        " => (float[N,3,4] y, float[N,4] u) { y = own.Norm(x, g) u = own.Norm(z, g) }"
+        '<domain: "own", opset_import: ["": 17]> Norm (x, g) => (k)'
+        f"{{ eps = Constant<value_float=0.001>() {BODY} }}"
+    )
+    model = ir.from_proto(onnx.parser.parse_model(text))
+    assert fuse_norms(model) == ()
+
+
+def test_an_intermediate_that_a_subgraph_reads_stays() -> None:
+    text = (
+        "(float[2,3,4] x, bool c) => (float[2,3,4] k, float[2,3,4] y) <float[4] g, float eps = {0.001}>"
+        f"{{ {BODY} y = If(c) <then_branch = t () => (float[2,3,4] a) {{ a = Neg(d) }},"
+        "else_branch = e () => (float[2,3,4] b) { b = Neg(k) }> }"
+    )
+    original = parse(text)
+    model = ir.from_proto(original)
+    (verdict,) = fuse_norms(model)
+    assert verdict.outcome is Outcome.FUSED
+    tidy(model)
+    assert [node.op_type for node in model.graph] == ["LayerNormalization", "ReduceMean", "Sub", "If"] or [
+        node.op_type for node in model.graph
+    ] == ["ReduceMean", "Sub", "LayerNormalization", "If"]
+    result = ir.to_proto(model)
+    for flag in (True, False):
+        feeds = {**feeds_of(original), "c": np.asarray(flag)}
+        assert_close(run_in_ort(result, feeds, ["k", "y"]), run_in_ort(original, feeds, ["k", "y"]), note=str(flag))
+
+
+def test_names_of_outputs_and_metadata_of_the_exporter_stay() -> None:
+    original = parse(f"(float[2,3,4] x) => (float[2,3,4] k) <float[4] g, float eps = {{0.001}}> {{ {BODY} }}", opset=13)
+    entry = original.graph.node[-1].metadata_props.add()
+    entry.key, entry.value = "exporter.module", "encoder.norm"
+    model = ir.from_proto(original)
+    (verdict,) = fuse_norms(model)
+    (node,) = model.graph
+    assert node.outputs[0].name == "k"
+    assert verdict.sites == ("k",)
+    assert node.metadata_props["exporter.module"] == "encoder.norm"
+    assert node.metadata_props["normfold.rule"] == "layernorm"
+    assert node.metadata_props["normfold.from"] == verdict.finding.name
