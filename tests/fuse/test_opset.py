@@ -1,0 +1,178 @@
+"""Raising the operator set: only as far as a form needs, nothing lost on the way, known converter faults refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import numpy_helper
+
+from normfold.fuse.opset import CannotRaise, min_ir_version, raise_opset
+from normfold.fuse.run import FuseOptions, fuse_norms
+from normfold.graph import opset_of
+from normfold.reason import Reason
+from normfold.record import Outcome
+from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
+
+NORM = (
+    "m = ReduceMean<axes=[-1]>(x) d = Sub(x, m) p = Mul(d, d) v = ReduceMean<axes=[-1]>(p) w = Add(v, eps) s = Sqrt(w)"
+)
+X = "(float[N,3,40] x) => (float[N,3,40] y)"
+PLAIN = f"{X} <float eps = {{0.001}}, float[40,40] big> {{ {NORM} n = Div(d, s) y = MatMul(n, big) }}"
+RMS = (
+    f"{X} <float eps = {{0.001}}> {{ p = Mul(x, x) v = ReduceMean<axes=[-1]>(p) w = Add(v, eps)"
+    " s = Sqrt(w) y = Div(x, s) }"
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "opset", "policy", "target", "raised"),
+    [
+        (PLAIN, 13, "auto", "onnxruntime", 17),
+        (PLAIN, 13, "", "onnxruntime", 17),
+        (PLAIN, 13, "keep", "onnxruntime", 13),
+        (PLAIN, 13, "", "onnx", 13),
+        (PLAIN, 13, "auto", "onnx", 17),
+        (PLAIN, 13, "18", "onnxruntime", 18),
+        (PLAIN, 17, "auto", "onnxruntime", 17),
+        (RMS, 17, "auto", "onnxruntime", 23),
+        (RMS, 17, "keep", "onnxruntime", 17),
+        (RMS, 17, "auto", "directml", 17),
+    ],
+)
+def test_the_operator_set_rises_as_far_as_the_form_needs(
+    text: str, opset: int, policy: str, target: str, raised: int
+) -> None:
+    original = parse(text, opset=opset, ir_version=7)
+    model = ir.from_proto(original)
+    (verdict,) = fuse_norms(model, FuseOptions(opset=policy, target=target))
+    assert opset_of(model.graph) == raised
+    assert model.ir_version == (7 if raised == opset else max(7, min_ir_version(raised)))
+    assert (f"from operator set {opset} to {raised}" in verdict.why) == (raised != opset)
+    result = ir.to_proto(model)
+    onnx.checker.check_model(result)
+    feeds = feeds_of(original)
+    assert_close(run_in_ort(result, feeds, ["y"]), run_in_ort(original, feeds, ["y"]), note=policy)
+
+
+def test_an_operator_set_that_is_none_is_an_error() -> None:
+    with pytest.raises(ValueError, match="expected auto, keep or a number, got 'newest'"):
+        fuse_norms(ir.from_proto(parse(PLAIN)), FuseOptions(opset="newest"))
+    with pytest.raises(KeyError, match="expected a target, got 'abacus'"):
+        fuse_norms(ir.from_proto(parse(PLAIN)), FuseOptions(target="abacus"))
+
+
+def test_what_the_converter_loses_is_put_back() -> None:
+    """Weights it never saw, node metadata, names, shapes, subgraphs."""
+    original = parse(
+        "(float[N,3,40] x, bool c) => (float[N,3,40] y) <float[40,40] big>"
+        "{ h = MatMul(x, big) q = Clip(h) y = If(c) <then_branch = t () => (float[N,3,40] a) { a = Mul(q, x) },"
+        "else_branch = e () => (float[N,3,40] b) { u, v = Split<axis=1, split=[1,2]>(q) b = Concat<axis=1>(u, v) }> }",
+        opset=11,
+        ir_version=6,
+    )
+    original.graph.node[0].name = "dense"
+    entry = original.graph.node[0].metadata_props.add()
+    entry.key, entry.value = "exporter.module", "encoder.dense"
+    model = ir.from_proto(original)
+    before = model.graph.initializers["big"].const_value
+    raise_opset(model, 18, 10)
+    result = ir.to_proto(model)
+    onnx.checker.check_model(result)
+    assert opset_of(model.graph) == 18
+    assert [value.name for value in model.graph.inputs] == ["x", "c"]
+    assert model.graph.initializers["big"].const_value is before
+    (dense,) = [node for node in model.graph if node.op_type == "MatMul"]
+    assert (dense.name, dense.metadata_props["exporter.module"]) == ("dense", "encoder.dense")
+    assert dense.outputs[0].shape is not None
+    for flag in (True, False):
+        feeds = {**feeds_of(original), "c": np.asarray(flag)}
+        assert_close(run_in_ort(result, feeds, ["y"]), run_in_ort(original, feeds, ["y"]), note=str(flag))
+
+
+def test_weights_never_pass_through_the_converter(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[int] = []
+    convert = onnx.version_converter.convert_version
+
+    def spy(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
+        seen.append(model.ByteSize())
+        return convert(model, opset)
+
+    monkeypatch.setattr(onnx.version_converter, "convert_version", spy)
+    model = ir.from_proto(
+        parse(f"{X} <float[40,4000] a, float[4000,40] b> {{ h = MatMul(x, a) y = MatMul(h, b) }}", opset=13)
+    )
+    raise_opset(model, 17, 10)
+    assert len(seen) == 1
+    assert seen[0] < 10_000
+
+
+FAULTS = {
+    "training BatchNormalization": (
+        "(float[2,4,5,5] x) => (float[2,4,5,5] y) <float[4] g, float[4] b, float[4] m, float[4] v>"
+        "{ y, rm, rv, sm, sv = BatchNormalization(x, g, b, m, v) }",
+        13,
+        15,
+    ),
+    "Upsample": (
+        "(float[2,4,5,5] x) => (float[2,4,10,10] y) <float[4] s = {1, 1, 2, 2}> { y = Upsample(x, s) }",
+        9,
+        17,
+    ),
+    "Resize 10": (
+        "(float[2,4,5,5] x) => (float[2,4,10,10] y) <float[4] s = {1, 1, 2, 2}> { y = Resize(x, s) }",
+        10,
+        17,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_known_fault_of_the_converter_is_refused(name: str) -> None:
+    text, present, wanted = FAULTS[name]
+    original = parse(text, opset=present, ir_version=5)
+    model = ir.from_proto(original)
+    with pytest.raises(CannotRaise):
+        raise_opset(model, wanted, 10)
+    assert ir.to_proto(model).SerializeToString() == ir.to_proto(ir.from_proto(original)).SerializeToString()
+
+
+def test_a_function_is_refused_and_the_norm_says_so() -> None:
+    text = (
+        '<ir_version: 8, opset_import: ["": 13, "own": 1]> g (float[N,3,40] x) => (float[N,3,40] y)'
+        f"<float eps = {{0.001}}> {{ {NORM} n = Div(d, s) y = own.Twice(n) }}"
+        '<domain: "own", opset_import: ["": 13]> Twice (x) => (z) { z = Add(x, x) }'
+    )
+    model = ir.from_proto(onnx.shape_inference.infer_shapes(onnx.parser.parse_model(text)))
+    (verdict,) = fuse_norms(model)
+    assert verdict.outcome is Outcome.KEPT
+    assert verdict.obstacles[0].reason is Reason.CONVERTER
+    assert "functions" in verdict.obstacles[0].detail
+
+
+def test_group_normalization_18_gets_one_scale_a_channel() -> None:
+    """The converter leaves one scale a group, which GroupNormalization 21 reads as one a channel."""
+    text = (
+        '<ir_version: 8, opset_import: ["": 18]> g (float[N,4,5] x) => (float[N,4,5] y)'
+        "<float[2] g = {2, 3}, float[2] b = {-1, 1}> { y = GroupNormalization<num_groups=2>(x, g, b) }"
+    )
+    model = ir.from_proto(onnx.parser.parse_model(text))
+    raise_opset(model, 21, 10)
+    (node,) = model.graph
+    scale, bias = (value.const_value.numpy().tolist() for value in node.inputs[1:] if value and value.const_value)
+    assert (scale, bias) == ([2, 2, 3, 3], [-1, -1, 1, 1])
+
+
+def test_an_initializer_that_ir_3_had_to_list_as_an_input_is_no_input_afterwards() -> None:
+    original = parse(f"{X} <float[40] g> {{ y = Mul(x, g) }}", opset=9, ir_version=4)
+    listed = onnx.helper.make_tensor_value_info("g", onnx.TensorProto.FLOAT, [40])
+    original.graph.input.append(listed)
+    original.ir_version = 3
+    model = ir.from_proto(original)
+    raise_opset(model, 17, 10)
+    assert [value.name for value in model.graph.inputs] == ["x"]
+    weight = numpy_helper.to_array(original.graph.initializer[0])
+    constant = model.graph.initializers["g"].const_value
+    assert constant is not None
+    np.testing.assert_array_equal(constant.numpy(), weight)
