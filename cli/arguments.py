@@ -48,6 +48,19 @@ def voice(command: Command) -> Command:
     return _apply(options, command)
 
 
+def report_files(command: Command) -> Command:
+    """--report and --format: where else the report goes, and in which form."""
+    options = (
+        click.option("--report", "reports", multiple=True, metavar="FILE", help=_REPORT),
+        click.option("--format", "form", default="", metavar="NAME", help=_FORMAT),
+    )
+    return _apply(options, command)
+
+
+_REPORT = "Also write the report here: .txt, .json, .sarif, .xml (JUnit), .md, or - for stdout. Repeatable."
+_FORMAT = "Form of a --report whose suffix names none: text, json, sarif, junit, github, markdown."
+
+
 def _apply(options: tuple[Callable[[Command], Command], ...], command: Command) -> Command:
     for option in reversed(options):
         command = option(command)

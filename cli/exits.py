@@ -28,5 +28,5 @@ MEANING: dict[Exit, str] = {
 HELP = (
     "\b\nExit codes:\n"
     + "".join(f"  {int(code):<4} {meaning}\n" for code, meaning in MEANING.items())
-    + "With every code but 0 nothing is written."
+    + "With every code but 0 no model is written."
 )

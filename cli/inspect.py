@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from .arguments import model_argument, norm_forms, selection, voice
+from .arguments import model_argument, norm_forms, report_files, selection, voice
 from .exits import HELP, Exit
-from .show import show
+from .show import planned, show, write_reports
 
 
 @click.command(epilog=HELP)
@@ -14,6 +14,7 @@ from .show import show
 @selection
 @norm_forms
 @voice
+@report_files
 def command(
     model: str,
     skip: tuple[str, ...],
@@ -28,11 +29,14 @@ def command(
     trust_pickle: bool,
     as_json: bool,
     quiet: bool,
+    reports: tuple[str, ...],
+    form: str,
 ) -> Exit:
     """List every norm and constant affine of MODEL: what would become of it, and why not where it would stay.
 
     Nothing is run and nothing is written.
     """
+    files = planned(reports, form, as_json)
     from normfold.pipeline import inspect
 
     inspection = inspect(
@@ -48,5 +52,7 @@ def command(
         contrib=contrib,
         trust_pickle=trust_pickle,
     )
-    show(inspection.report(), as_json, quiet, details=True)
+    report = inspection.report()
+    show(report, as_json, quiet, details=True)
+    write_reports(report, files)
     return Exit.DONE

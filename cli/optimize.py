@@ -7,9 +7,9 @@ from pathlib import Path
 
 import click
 
-from .arguments import model_argument, norm_forms, selection, voice
+from .arguments import model_argument, norm_forms, report_files, selection, voice
 from .exits import HELP, Exit
-from .show import show
+from .show import planned, show, write_reports
 
 
 @click.command(epilog=HELP)
@@ -25,6 +25,7 @@ from .show import show
 @click.option("--rtol", type=float, help="Relative tolerance in place of the calibrated one.")
 @click.option("--atol", type=float, help="Absolute tolerance in place of the calibrated one.")
 @voice
+@report_files
 def command(
     model: str,
     output: Path | None,
@@ -47,10 +48,13 @@ def command(
     atol: float | None,
     as_json: bool,
     quiet: bool,
+    reports: tuple[str, ...],
+    form: str,
 ) -> Exit:
     """Fold the norms of MODEL, prove that the result equals it, and write the result."""
     if in_place and output is not None:
         raise click.UsageError("--in-place writes to MODEL itself; leave out --output")
+    files = planned(reports, form, as_json)
     from normfold.pipeline import NotProven, optimize
 
     try:
@@ -76,10 +80,14 @@ def command(
             in_place=in_place,
         )
     except NotProven as error:
-        show(error.result.report(), as_json, quiet)
+        report = error.result.report()
+        show(report, as_json, quiet)
+        write_reports(report, files)
         click.echo(f"normfold: {error}", err=True)
         return Exit.DIFFERS if error.is_different else Exit.INCONCLUSIVE
-    show(result.report(), as_json, quiet)
+    report = result.report()
+    show(report, as_json, quiet)
+    write_reports(report, files)
     return Exit.DONE
 
 

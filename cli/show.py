@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -20,3 +21,20 @@ def show(report: Report, as_json: bool, quiet: bool, details: bool = False) -> N
         from normfold.report.as_text import console_for, print_report
 
         print_report(report, console_for(), details)
+
+
+def planned(reports: tuple[str, ...], form: str, as_json: bool) -> tuple[tuple[str, str], ...]:
+    """The files of --report with their forms, checked before the work; UsageError for what cannot be."""
+    from normfold.report.voices import STDOUT, forms_of
+
+    if as_json and STDOUT in reports:
+        raise click.UsageError("--json has stdout for itself; give --report a file")
+    return forms_of(reports, form)
+
+
+def write_reports(report: Report | Sequence[Report], files: tuple[tuple[str, str], ...]) -> None:
+    """Write ``report`` into each of ``files``."""
+    from normfold.report.voices import write_report
+
+    for path, form in files:
+        write_report(report, path, form)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -13,9 +14,24 @@ from normfold.report.report import SCHEMA, Problem, Report, Statistics
 
 
 def as_json(report: Report) -> str:
-    """One JSON object with a schema number; the fields are those of ``Report`` in words."""
+    """One JSON object with a schema number; the fields are those of ``Report`` in words (report.schema.json)."""
+    return _dumped(_document(report))
+
+
+def as_json_set(reports: Sequence[Report]) -> str:
+    """Several reports, or none, as one JSON object: ``reports`` holds what ``as_json`` says of each."""
+    version = reports[0].version if reports else None
+    documents = list(map(_document, reports))
+    return _dumped({"schema": SCHEMA, "tool": "normfold", "version": version, "reports": documents})
+
+
+def _dumped(content: dict[str, Any]) -> str:
+    return json.dumps(_finite(content), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+
+
+def _document(report: Report) -> dict[str, Any]:
     counts = {outcome.value: len(report.of(outcome)) for outcome in Outcome}
-    content = {
+    return {
         "schema": SCHEMA,
         "tool": "normfold",
         "version": report.version,
@@ -34,7 +50,6 @@ def as_json(report: Report) -> str:
         "notes": list(report.notes),
         "seconds": {stage: round(seconds, 4) for stage, seconds in report.seconds.items()},
     }
-    return json.dumps(_finite(content), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
 
 
 def _statistics(statistics: Statistics) -> dict[str, Any]:

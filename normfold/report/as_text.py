@@ -11,6 +11,8 @@ from rich.text import Text
 
 from normfold.record import Outcome, Verdict
 from normfold.report.escape import printable
+from normfold.report.figures import sizes
+from normfold.report.notices import how
 from normfold.report.report import Report
 from normfold.verify.result import as_table
 
@@ -69,14 +71,7 @@ def _findings(report: Report, console: Console) -> Table:
 def _how(verdict: Verdict) -> str:
     if verdict.outcome is Outcome.KEPT:
         return "\n".join(str(obstacle) for obstacle in verdict.obstacles)
-    into = ", ".join(verdict.into)
-    parts = (
-        verdict.direction,
-        f"into {into}" if into else "",
-        f"as {verdict.form}" if verdict.form else "",
-        verdict.why,
-    )
-    return f"{verdict.rule}: " + " ".join(filter(None, parts))
+    return how(verdict)
 
 
 def _print_kept(report: Report, console: Console, names: bool) -> None:
@@ -93,23 +88,9 @@ def _print_kept(report: Report, console: Console, names: bool) -> None:
 
 
 def _sizes(report: Report) -> Text:
-    before, after = report.before, report.after
-    pairs = (
-        ("operators", f"{before.nodes}", f"{after.nodes}"),
-        ("parameters", f"{before.parameters:,}", f"{after.parameters:,}"),
-        ("weights", _bytes(before.weight_bytes), _bytes(after.weight_bytes)),
-        ("opset", f"{before.opset}", f"{after.opset}"),
+    return Text(
+        "; ".join(f"{name} {old} -> {new}" if old != new else f"{name} {old}" for name, old, new in sizes(report))
     )
-    return Text("; ".join(f"{name} {old} -> {new}" if old != new else f"{name} {old}" for name, old, new in pairs))
-
-
-def _bytes(count: int) -> str:
-    size, units = float(count), ("B", "kB", "MB", "GB")
-    for unit in units[:-1]:
-        if size < 1000:
-            return f"{size:.4g} {unit}"
-        size /= 1000
-    return f"{size:.4g} {units[-1]}"
 
 
 def _closing(report: Report) -> Iterator[Text]:

@@ -1,0 +1,52 @@
+"""The report as annotations of GitHub Actions: workflow commands, one a line, which a runner reads from stdout."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from normfold.report.escape import printable
+from normfold.report.notices import Level, Notice, notices
+from normfold.report.report import Report
+
+SHOWN = 50  # of each level and model; GitHub itself shows ten a step
+COMMAND = {Level.ERROR: "error", Level.WARNING: "warning", Level.NOTE: "notice"}
+LONGEST = 600
+
+
+def as_github(reports: Sequence[Report]) -> str:
+    """A line for each error and warning; what stayed for a reason is one notice for each reason and model."""
+    return "".join(f"{line}\n" for report in reports for line in _lines(report))
+
+
+def _lines(report: Report) -> Iterator[str]:
+    every = notices(report)
+    for level in (Level.ERROR, Level.WARNING):
+        rows = [notice for notice in every if notice.level is level]
+        yield from (_annotation(report, notice) for notice in rows[:SHOWN])
+        if len(rows) > SHOWN:
+            yield _command(level, report, "normfold", f"and {len(rows) - SHOWN} more in {report.model}")
+    notes = [notice for notice in every if notice.level is Level.NOTE]
+    for reason in dict.fromkeys(notice.reason for notice in notes):
+        names = [notice.finding.name for notice in notes if notice.reason is reason and notice.finding]
+        some = ", ".join(printable(name, 80) for name in names[:3]) + (", …" if len(names) > 3 else "")
+        text = f"{len(names)} stay: {reason.obstacle} ({some}). Remedy: {reason.remedy}"
+        yield _command(Level.NOTE, report, f"normfold {reason.code}", text)
+
+
+def _annotation(report: Report, notice: Notice) -> str:
+    text = f"{printable(notice.text, LONGEST)}. Remedy: {notice.reason.remedy}"
+    return _command(notice.level, report, f"normfold {notice.reason.code}", text)
+
+
+def _command(level: Level, report: Report, title: str, text: str) -> str:
+    return f"::{COMMAND[level]} file={_property(report.model)},title={_property(title)}::{_data(text)}"
+
+
+def _data(text: str) -> str:
+    """The escapes of a workflow command's message, on top of those for terminals."""
+    return printable(text, 2 * LONGEST).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    """The escapes of a workflow command's property: a comma or colon would end it."""
+    return _data(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,91 @@
+"""What a report has to say about single norms and the whole model, for the voices that list issues one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import Enum
+
+from normfold.reason import Reason
+from normfold.record import Finding, Outcome, Verdict
+from normfold.report.report import Report
+from normfold.verify.result import Verdict as Proof
+
+
+class Level(Enum):
+    """How much a notice matters: an ERROR fails the build, a WARNING can be repaired, a NOTE is a stated reason."""
+
+    ERROR = "error"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+@dataclass(frozen=True)
+class Notice:
+    """One thing to say. ``finding`` is None where it is about the whole model. ``text`` holds untrusted names."""
+
+    level: Level
+    reason: Reason
+    text: str
+    finding: Finding | None = None
+
+
+def notices(report: Report) -> tuple[Notice, ...]:
+    """Problems first, then what could be folded, then what stayed for a stated reason; nothing for what is done."""
+    errors = tuple(_errors(report))
+    told = {(notice.finding.graph, notice.finding.name) for notice in errors if notice.finding is not None}
+    rest = [verdict for verdict in report.verdicts if (verdict.finding.graph, verdict.finding.name) not in told]
+    return (*errors, *_foldable(report, rest), *_kept(rest))
+
+
+def _errors(report: Report) -> Iterator[Notice]:
+    for problem in report.problems:
+        yield Notice(Level.ERROR, problem.reason, problem.message, problem.finding)
+    proof = report.verification
+    told = {problem.reason for problem in report.problems}
+    if proof is None or proof or told & {Reason.MODELS_DIFFER, Reason.UNDECIDED}:
+        return
+    reason = Reason.MODELS_DIFFER if proof.verdict is Proof.DIFFERENT else Reason.UNDECIDED
+    made_by = f"; made by {', '.join(proof.guilty)}" if proof.guilty else ""
+    yield Notice(Level.ERROR, reason, f"{reason.code} {reason.obstacle}{made_by}")
+
+
+def _foldable(report: Report, verdicts: list[Verdict]) -> Iterator[Notice]:
+    """What is folded or fused on paper only: the file that was looked at still has it."""
+    if report.command == "optimize":
+        return
+    level = Level.WARNING if report.command == "inspect" else Level.NOTE  # a check that takes it has said so
+    reason = Reason.FOLDABLE_LEFT
+    for verdict in verdicts:
+        if verdict.outcome is not Outcome.KEPT:
+            text = f"{describe(verdict.finding)}: {reason.code} {reason.obstacle} ({how(verdict)})"
+            yield Notice(level, reason, text, verdict.finding)
+
+
+def _kept(verdicts: list[Verdict]) -> Iterator[Notice]:
+    for verdict in verdicts:
+        if verdict.outcome is Outcome.KEPT:
+            text = f"{describe(verdict.finding)}: {'; '.join(map(str, verdict.obstacles))}"
+            yield Notice(Level.NOTE, verdict.obstacles[0].reason, text, verdict.finding)
+
+
+def describe(finding: Finding) -> str:
+    """The operator and the name of a finding, with the path of its graph where that is not the main one."""
+    return f"{finding.operator} {place(finding)}"
+
+
+def place(finding: Finding) -> str:
+    """The name of a finding, with the path of its graph where that is not the main one."""
+    return f"{finding.graph}/{finding.name}" if finding.graph else finding.name
+
+
+def how(verdict: Verdict) -> str:
+    """By which rule, in which direction and into what a finding was folded or fused."""
+    into = ", ".join(verdict.into)
+    parts = (
+        verdict.direction,
+        f"into {into}" if into else "",
+        f"as {verdict.form}" if verdict.form else "",
+        verdict.why,
+    )
+    return f"{verdict.rule}: " + " ".join(filter(None, parts))

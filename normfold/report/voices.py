@@ -1,0 +1,150 @@
+"""Every form of report by name and suffix, and how one comes into a file. Nothing here loads onnx."""
+
+from __future__ import annotations
+
+import io
+import os
+import secrets
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from normfold.errors import UsageError, WriteError
+from normfold.report.report import Report
+
+STDOUT = "-"
+SUFFIXES = {
+    ".txt": "text",
+    ".json": "json",
+    ".sarif": "sarif",
+    ".xml": "junit",
+    ".md": "markdown",
+}
+_MODELS = (".onnx", ".pt2", ".pt", ".pth", ".data", ".safetensors", ".npz", ".npy", ".lock")
+
+
+def write_report(reports: Report | Sequence[Report], path: str | os.PathLike[str], format: str = "") -> None:
+    """Write one or many reports to ``path`` ("-" for stdout), in ``format`` or in the form that its suffix names.
+
+    The file is whole or not there: it is written beside ``path`` and takes its name at the end. UsageError for a form
+    that nobody knows, WriteError where it cannot be written.
+    """
+    text = render(reports, form_of(path, format))
+    if os.fspath(path) == STDOUT:
+        _to_stdout(text)
+    else:
+        _to_file(text, Path(path))
+
+
+def render(reports: Report | Sequence[Report], form: str) -> str:
+    """One or many reports as text in ``form``, a name of ``FORMATS``."""
+    return FORMATS[form]([reports] if isinstance(reports, Report) else list(reports))
+
+
+def form_of(path: str | os.PathLike[str], format: str = "") -> str:
+    """The form that ``format`` or the suffix of ``path`` names; UsageError that lists them where neither does.
+
+    Commands ask this before the work, so that a wrong name costs nobody a run.
+    """
+    name = os.fspath(path)
+    suffix = os.path.splitext(name)[1].lower()
+    known = f"{', '.join(FORMATS)} (suffixes {', '.join(SUFFIXES)})"
+    if suffix in _MODELS:
+        raise UsageError(f"expected a file for the report, got {name}, which looks like a model; choose {known}")
+    if format and format not in FORMATS:
+        raise UsageError(f"expected a form of report, got {format!r}; the forms are {known}")
+    form = format or SUFFIXES.get(suffix, "")
+    if not form:
+        raise UsageError(f"the suffix of {name} names no form of report; pass --format, one of {known}")
+    if name != STDOUT and not Path(name).absolute().parent.is_dir():
+        raise UsageError(f"the folder of {name} does not exist; create it first")
+    return form
+
+
+def forms_of(paths: Sequence[str], format: str = "") -> tuple[tuple[str, str], ...]:
+    """Each path with its form. ``format`` is for the only path, or for those whose suffix names none."""
+    alone = len(paths) == 1
+    suffixed = {path: os.path.splitext(path)[1].lower() in SUFFIXES for path in paths}
+    return tuple((path, form_of(path, format if alone or not suffixed[path] else "")) for path in paths)
+
+
+def _to_stdout(text: str) -> None:
+    sys.stdout.flush()
+    stream = getattr(sys.stdout, "buffer", None)
+    if stream is None:
+        sys.stdout.write(text)
+        return
+    stream.write(text.encode("utf-8"))  # whatever the locale: annotations and JSON are UTF-8
+    stream.flush()
+
+
+def _to_file(text: str, path: Path) -> None:
+    try:
+        if path.exists() and not path.is_file():  # a pipe or a terminal has no name to take over
+            path.write_text(text, encoding="utf-8")
+            return
+        target = path.resolve()
+        temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}")
+        try:
+            with open(temporary, "x", encoding="utf-8", newline="\n") as stream:
+                stream.write(text)
+            os.replace(temporary, target)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise WriteError(f"the report {path} cannot be written: {error.strerror or error}") from error
+
+
+# -- the voices: each is loaded when somebody wants to hear it ------------------------------------------------------
+
+
+def _text(reports: Sequence[Report]) -> str:
+    from rich.console import Console
+
+    from normfold.report.as_text import PLAIN_WIDTH, print_report
+
+    stream = io.StringIO()
+    plain = Console(file=stream, highlight=False, markup=False, emoji=False, width=PLAIN_WIDTH, no_color=True)
+    for report in reports:
+        print_report(report, plain, details=True)
+    return stream.getvalue()
+
+
+def _json(reports: Sequence[Report]) -> str:
+    from normfold.report.as_json import as_json, as_json_set
+
+    return as_json(reports[0]) if len(reports) == 1 else as_json_set(reports)
+
+
+def _sarif(reports: Sequence[Report]) -> str:
+    from normfold.report.as_sarif import as_sarif
+
+    return as_sarif(reports)
+
+
+def _junit(reports: Sequence[Report]) -> str:
+    from normfold.report.as_junit import as_junit
+
+    return as_junit(reports)
+
+
+def _github(reports: Sequence[Report]) -> str:
+    from normfold.report.as_github import as_github
+
+    return as_github(reports)
+
+
+def _markdown(reports: Sequence[Report]) -> str:
+    from normfold.report.as_markdown import as_markdown
+
+    return as_markdown(reports)
+
+
+FORMATS: dict[str, Callable[[Sequence[Report]], str]] = {
+    "text": _text,
+    "json": _json,
+    "sarif": _sarif,
+    "junit": _junit,
+    "github": _github,
+    "markdown": _markdown,
+}
