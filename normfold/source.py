@@ -239,6 +239,12 @@ def _is_external(tensor: onnx.TensorProto) -> bool:
     return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
 
 
+def external_files(proto: onnx.ModelProto) -> set[str]:
+    """The names of the data files of a model, relative to its folder."""
+    entries = (entry for tensor in tensors(proto) if _is_external(tensor) for entry in tensor.external_data)
+    return {entry.value for entry in entries if entry.key == "location"}
+
+
 def tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
     """Every tensor of the model: initializers and attributes, in graphs, subgraphs and functions."""
     yield from _graph_tensors(proto.graph)

@@ -1,0 +1,46 @@
+"""Look into one model, in whatever process: a report as plain data. The only file of the gate that loads onnx."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from normfold.errors import SourceError, UsageError
+from normfold.gate.stored import to_data
+
+
+def examine(path: str, original: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Inspect the model at ``path`` and, if ``original`` is given, compare it with that.
+
+    ``report`` is the report as data and ``external`` the names of its data files; or ``unreadable`` says why there is
+    none. UsageError for options that do not fit.
+    """
+    try:
+        return _examined(path, original, options)
+    except SourceError as error:
+        return {"unreadable": str(error)}
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001  # a defect of ours in one model must not hide the results of the others
+        return {"unreadable": f"internal error, please report: {type(error).__name__}: {error}"}
+
+
+def _examined(path: str, original: str, options: Mapping[str, Any]) -> dict[str, Any]:
+    from normfold.pipeline import inspect
+    from normfold.source import external_files
+
+    inspection = inspect(path, **options)
+    report = replace(inspection.report(), command="check")
+    if original:
+        report = replace(report, verification=_verified(original, path))
+    return {"report": to_data(report), "external": sorted(external_files(inspection.source.proto))}
+
+
+def _verified(original: str, path: str) -> Any:
+    from normfold.source import read
+    from normfold.verify import ProofOptions, prove
+
+    read(original)  # says in one line why a file is no model
+    return prove(Path(original), Path(path), (), ProofOptions())

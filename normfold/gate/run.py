@@ -1,0 +1,100 @@
+"""Check many models: from the cache where nothing changed, else in parallel processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from normfold import __version__
+from normfold.gate.examine import examine
+from normfold.gate.stored import from_data
+from normfold.reason import Reason
+from normfold.report.report import Problem, Report, Statistics
+
+NOTHING = Statistics((), 0, 0, 0)
+
+
+@dataclass(frozen=True)
+class Task:
+    """A model to check, and the original to compare it with, if any."""
+
+    model: Path
+    original: Path | None = None
+
+    @property
+    def arguments(self) -> tuple[str, str]:
+        """Both as texts; "" for no original."""
+        return str(self.model), str(self.original or "")
+
+
+def check_models(
+    tasks: Sequence[Task], options: Mapping[str, Any], jobs: int = 0, done: Callable[[Task], None] = lambda task: None
+) -> tuple[Report, ...]:
+    """One report for each task, in their order. ``jobs`` processes, 0 for one a core; ``done`` hears of each end.
+
+    A model that cannot be read, or whose process died, has a report with that as its problem. UsageError for options
+    that do not fit.
+    """
+    found: dict[Task, dict[str, Any]] = {}
+    for task, outcome in _examined(tasks, options, jobs or os.cpu_count() or 1):
+        found[task] = outcome
+        done(task)
+    return tuple(_report(task, found[task], str(options.get("target", ""))) for task in tasks)
+
+
+def _report(task: Task, outcome: Mapping[str, Any], target: str) -> Report:
+    name = str(task.model)
+    if "report" in outcome:
+        return replace(from_data(outcome["report"]), model=name)
+    problem = Problem(Reason.UNREADABLE, why=outcome["unreadable"])
+    return Report("check", __version__, name, target, (), NOTHING, NOTHING, problems=(problem,))
+
+
+def _examined(tasks: Sequence[Task], options: Mapping[str, Any], jobs: int) -> Iterator[tuple[Task, dict[str, Any]]]:
+    """What came out for each task, as they end."""
+    if min(jobs, len(tasks)) < 2:
+        yield from ((task, examine(*task.arguments, options)) for task in tasks)
+        return
+    left = set(tasks)
+    try:
+        for task, outcome in _in_processes(tasks, options, min(jobs, len(tasks))):
+            left.remove(task)
+            yield task, outcome
+    except BrokenProcessPool:
+        # A process died, and all that waited with it. Each of the rest gets one of its own, so that one is blamed.
+        for task in [task for task in tasks if task in left]:
+            yield task, _alone(task, options)
+
+
+def _alone(task: Task, options: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return next(outcome for _, outcome in _in_processes([task], options, 1))
+    except BrokenProcessPool:
+        return {"unreadable": "the process that looked into it died, for want of memory or by a fault in a library"}
+
+
+def _in_processes(
+    tasks: Sequence[Task], options: Mapping[str, Any], jobs: int
+) -> Iterator[tuple[Task, dict[str, Any]]]:
+    context = multiprocessing.get_context("spawn")  # a fork would copy the threads of a progress bar half
+    pool = ProcessPoolExecutor(jobs, context, initializer=_end_at_an_interrupt)
+    try:
+        futures: dict[Future[dict[str, Any]], Task] = {
+            pool.submit(examine, *task.arguments, options): task for task in tasks
+        }
+        for future in as_completed(futures):
+            yield futures[future], future.result()
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _end_at_an_interrupt() -> None:
+    """Ctrl-C reaches every process of the terminal; only the first one has something to say about it."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
