@@ -130,6 +130,16 @@ def _widen_tensor(tensor: onnx.TensorProto) -> None:
         tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
 
 
+def text_of(model: onnx.ModelProto) -> str:
+    """The graph in ONNX text, weights by their shape only."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    del bare.graph.initializer[:], bare.graph.value_info[:]
+    for tensor in model.graph.initializer:
+        bare.graph.value_info.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims))
+    return str(onnx.printer.to_text(bare.graph))
+
+
 # -- running -----------------------------------------------------------------------------------------------------
 def values_of(model: onnx.ModelProto) -> list[str]:
     """Names of everything that the main graph's nodes make, in order."""
@@ -190,6 +200,36 @@ class ConvTranspose(OpRun):
         return (result + shift,)
 
 
+def _windows(x: npt.NDArray[Any], attributes: Mapping[str, Any], fill: float) -> npt.NDArray[Any]:
+    """The windows of a pool, in the last axes; what lies outside is ``fill``."""
+    space = x.ndim - 2
+    kernel = attributes["kernel_shape"]
+    pads = list(attributes.get("pads") or [0] * 2 * space)
+    strides = list(attributes.get("strides") or [1] * space)
+    around = [(0, 0), (0, 0), *zip(pads[:space], pads[space:], strict=True)]
+    wide = np.pad(x, around, constant_values=fill)
+    windows = np.lib.stride_tricks.sliding_window_view(wide, kernel, axis=tuple(range(2, x.ndim)))
+    return windows[(slice(None), slice(None), *(slice(None, None, step) for step in strides))]
+
+
+class MaxPool(OpRun):
+    """Written anew, because the one that comes with onnx loses pads that differ by axis."""
+
+    def _run(self, x, **attributes):  # type: ignore[no-untyped-def]  # the signature of OpRun
+        windows = _windows(x, attributes, -np.inf)
+        return (windows.max(axis=tuple(range(x.ndim, windows.ndim))),)
+
+
+class AveragePool(OpRun):
+    """As MaxPool. The divisor counts the padding only where asked."""
+
+    def _run(self, x, **attributes):  # type: ignore[no-untyped-def]  # the signature of OpRun
+        axes = tuple(range(x.ndim, 2 * x.ndim - 2))
+        total = _windows(x, attributes, 0.0).sum(axis=axes)
+        outside = 1.0 if attributes.get("count_include_pad") else 0.0
+        return (total / _windows(np.ones_like(x), attributes, outside).sum(axis=axes),)
+
+
 class BatchNormalization(OpRun):
     """At inference, for every opset: the one that comes with onnx takes other attributes in each."""
 
@@ -220,7 +260,14 @@ class Gelu(OpRun):
         return (x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2))),)
 
 
-CORRECTED: tuple[type[OpRun], ...] = (ConvTranspose, BatchNormalization, GroupNormalization, Gelu)
+CORRECTED: tuple[type[OpRun], ...] = (
+    ConvTranspose,
+    MaxPool,
+    AveragePool,
+    BatchNormalization,
+    GroupNormalization,
+    Gelu,
+)
 
 
 def rounding_of(model: onnx.ModelProto) -> float:

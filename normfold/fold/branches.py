@@ -294,7 +294,8 @@ def apply(editor: Editor, merge: Merge) -> list[ir.Node]:
         )
         value = nodes[-1].outputs[0]
     for node in nodes:
-        stamp(node, RULE, ", ".join(name_of(each) for each in merge.nodes if each.op_type not in _SUMS))
+        merged = ", ".join(name_of(each) for each in merge.nodes if each.op_type not in _SUMS)
+        stamp(node, RULE, merged or name_of(merge.root))
     editor.insert_before(merge.root, nodes)
     editor.take_over(site, value)
     editor.remove(merge.nodes)

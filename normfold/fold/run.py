@@ -112,6 +112,7 @@ class _GraphFold:
         self.editor = Editor(self.reader, names)
         self.findings = _findings(self.reader)
         self.owned = {node for node in self.findings if node.metadata_props.get(RULE) in _WRITES_AFFINES}
+        self.made: set[ir.Node] = set()  # affines that folds wrote: tried like all others, but no findings of the model
         left = dict.fromkeys(parts_of_activations(self.reader), Reason.PART_OF_ACTIVATION)
         left |= {node: why for node, finding in self.findings.items() if (why := options.reason_to_leave(finding))}
         self.sources = Sources(self.reader, left)
@@ -125,7 +126,7 @@ class _GraphFold:
             continue
         self._drop_dead_biases()
         for node, finding in self.findings.items():
-            if node in self.owned:
+            if node in self.owned or node in self.made:
                 continue
             obstacles = self.obstacles.get(node) or (self._why_no_source(node),)
             self.verdicts[finding] = Verdict(finding, Outcome.KEPT, obstacles=obstacles)
@@ -185,7 +186,9 @@ class _GraphFold:
         stays = len(written) - len(merge.others) if isinstance(merge.result, Affine) else 0
         for new, old in zip(written, known[:stays], strict=False):
             self.findings[new] = self.findings.pop(old)
-        gone = [self.findings.pop(node) for node in known[stays:]]
+            self.made |= {new} if old in self.made else set()
+        popped = {node: self.findings.pop(node) for node in known[stays:]}
+        gone = [finding for node, finding in popped.items() if node not in self.made]
         into = (name_of(written[0]),)
         for finding in gone or [sum_itself]:
             self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, branches.RULE, "branches", into, (site,))
@@ -194,6 +197,7 @@ class _GraphFold:
         for node, finding in list(dead.dead_biases(self.reader)):
             if self.options.allows(dead.RULE, finding.name):
                 dead.drop_bias(node)
+                self.editor.rename(node.outputs[0])
                 into = (name_of(node.outputs[0].consumers()[0]),)
                 self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, dead.RULE, "forward", into, (finding.site,))
 
@@ -230,7 +234,8 @@ class _GraphFold:
         stands_for: dict[ir.Value, ir.Value] = {}
         for rewrite in (*plan.beside, *plan.rewrites):
             first = rewrite.node.outputs[0]
-            stands_for[first] = self.editor.rewrite(rewrite, rule, source_name)
+            stands_for[first] = value = self.editor.rewrite(rewrite, rule, source_name)
+            self._remember(value.producer())
         nameless = {stands_for.get(value, value) for value in plan.changed}
         for value in plan.changed:
             self.editor.rename(stands_for.get(value, value))
@@ -240,6 +245,12 @@ class _GraphFold:
         for value in plan.widened:
             self.editor.widen(value)
         return nameless
+
+    def _remember(self, node: ir.Node | None) -> None:
+        """An Add that takes the shift of an operator without a bias may itself be folded, later."""
+        if node is not None and node not in self.findings and is_candidate(self.reader, node):
+            self.findings[node] = Finding(name_of(node), node.op_type, node.outputs[0].name or "", self.reader.path)
+            self.made.add(node)
 
     def _rewrite_run(
         self,
@@ -264,16 +275,18 @@ class _GraphFold:
             written: Sequence[ir.Node] = ()
         else:
             written = rewrite_run(self.editor, run, affine, rule)
-        survivors = sorted(known, key=lambda node: (self.findings[node].is_norm, known.index(node)))[
-            len(known) - len(written) :
-        ]
+        own_last = sorted(
+            known, key=lambda node: (node not in self.made, self.findings[node].is_norm, known.index(node))
+        )
+        survivors = own_last[len(known) - len(written) :]
         for new, old in zip(written, sorted(survivors, key=known.index), strict=False):
             self.findings[new] = self.findings[old]
+            self.made |= {new} if old in self.made else set()
         into = into or tuple(name_of(node) for node in written)
         for node in known:
             finding = self.findings.pop(node)
             self.obstacles.pop(node, None)
-            if node not in survivors:
+            if node not in survivors and node not in self.made:
                 own = rule_of(finding.operator) if rule != MERGE else MERGE
                 self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, own, direction, into, sites)
 

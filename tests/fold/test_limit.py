@@ -234,6 +234,12 @@ FORWARD = {
         "InstanceNormalization",
         "forward",
     ),
+    "the bias of a conv dies in instance norm": Folds(
+        "(float[N,3,6,6] x) => (float[N,4,6,6] y) <float[4,3,1,1] w, float[4] b, float[4] ga, float[4] ba>"
+        "{ c = Conv(x, w, b) y = InstanceNormalization(c, ga, ba) }",
+        "Conv InstanceNormalization",
+        "forward",
+    ),
     "a product with a variable": Folds(
         ahead(
             "N,5,4,4",
@@ -324,6 +330,20 @@ TOGETHER = {
         "{ c = BatchNormalization(x, g, be, m, var) d = MatMul(w, c) e = Mul(d, k) y = Relu(e) }",
         "MatMul Add Relu",
         "forward backward",
+    ),
+    "the Add that a norm's shift makes goes on into the next norm": Folds(
+        "(float[N,4,6] x, float[N,4,6] z) => (float[N,4,6] y) <float[1,4] w, float[1] g1, float[1] be1, float[1] m1,"
+        f"float[1] var1, float k = {{3}}, {BN4}>"
+        "{ a = MatMul(w, x) b = BatchNormalization(a, g1, be1, m1, var1) c = Mul(k, b) d = Sub(z, c)"
+        " y = BatchNormalization(d, g, be, m, var) }",
+        "MatMul Sub BatchNormalization",
+        "backward",
+        kept="y",
+    ),
+    "a value, itself again and its opposite, and a shift": Folds(
+        "(float[N,6] x) => (float[N,6] y) <float t = {3}> { c = Sub(t, x) d = Sum(x, x, c) y = Sigmoid(d) }",
+        "Add Sigmoid",
+        "branches",
     ),
     "the shift of a norm makes an Add, and a scale along the other axis stays": Folds(
         "(float[N,4,5] x) => (float[N,8,5] y) <" + BN4 + ", float[8,4] w, float[5] k>"
