@@ -230,6 +230,20 @@ class AveragePool(OpRun):
         return (total / _windows(np.ones_like(x), attributes, outside).sum(axis=axes),)
 
 
+class GlobalMaxPool(OpRun):
+    """The one that comes with onnx loses an axis of size 1."""
+
+    def _run(self, x):  # type: ignore[no-untyped-def]  # the signature of OpRun
+        return (x.max(axis=tuple(range(2, x.ndim)), keepdims=True),)
+
+
+class GlobalAveragePool(OpRun):
+    """As GlobalMaxPool."""
+
+    def _run(self, x):  # type: ignore[no-untyped-def]  # the signature of OpRun
+        return (x.mean(axis=tuple(range(2, x.ndim)), keepdims=True),)
+
+
 class BatchNormalization(OpRun):
     """At inference, for every opset: the one that comes with onnx takes other attributes in each."""
 
@@ -264,6 +278,8 @@ CORRECTED: tuple[type[OpRun], ...] = (
     ConvTranspose,
     MaxPool,
     AveragePool,
+    GlobalMaxPool,
+    GlobalAveragePool,
     BatchNormalization,
     GroupNormalization,
     Gelu,

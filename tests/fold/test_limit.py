@@ -344,6 +344,7 @@ TOGETHER = {
         "(float[N,6] x) => (float[N,6] y) <float t = {3}> { c = Sub(t, x) d = Sum(x, x, c) y = Sigmoid(d) }",
         "Add Sigmoid",
         "branches",
+        kept="c",
     ),
     "the shift of a norm makes an Add, and a scale along the other axis stays": Folds(
         "(float[N,4,5] x) => (float[N,8,5] y) <" + BN4 + ", float[8,4] w, float[5] k>"
