@@ -3,6 +3,7 @@
 The noise of a value is measured on the original alone: its weights and inputs are moved by one unit in the last
 place at random and it runs again. That is what a fold does to weights when it rounds them once, so a value that a
 correct fold moves further than the floor (a large mean subtracted, a quantizer at a step) shows the same unrest here.
+A model in float16 or bfloat16 is also run in float32: how far it is from that is its own error in all the steps.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from onnx import TensorProto, numpy_helper
 
 from normfold.verify.compare import ROUNDING, is_floating, pooled
 from normfold.verify.held import Held, Part
+from normfold.verify.retype import can_retype, coarsest, retyped
 from normfold.verify.run import CannotRun, Level, Runner, Value
 
 # Units of half a last place, relative to the scale of the value.
@@ -32,6 +34,9 @@ FACTOR = 8.0
 BEYOND = 0.02
 """Noise above this share of the scale says that nothing can be compared."""
 
+BEYOND_COARSE = {"float16": 0.1, "bfloat16": 0.25}
+"""The same for types with few digits."""
+
 
 def floor_of(dtype: str, units: Mapping[str, int]) -> float:
     """The tolerance, relative to a value's scale, that any correct model of this type is granted."""
@@ -44,17 +49,28 @@ def noise(
     """Rounding noise of each floating value of ``expected``: its magnitude, pooled over channels, times ``FACTOR``."""
     found: dict[str, np.ndarray] = {}
     wanted = [name for name, value in expected.items() if isinstance(value, np.ndarray) and is_floating(value)]
-    for draw in range(draws if wanted else 0):
-        rng = np.random.default_rng([1, draw])
-        moved = {name: _moved(value, rng) for name, value in feed.items()}
+    variants = [_moved_part(part, feed, draw) for draw in range(draws)] if wanted else []
+    if wanted and coarsest(part.held) and can_retype(part.held):
+        variants.append((retyped(part.held), {name: _in_float32(value) for name, value in feed.items()}))
+    for held, values in variants:
         try:
-            with Runner(moved_weights(part.held, rng), Level.DISABLE_ALL, threads, seconds) as runner:
-                values = runner.run(moved, [part.fetch[name] for name in wanted])
-        except CannotRun:  # no noise is known then, and the floor decides
-            return found
-        for name, value in zip(wanted, values, strict=True):
+            with Runner(held, Level.DISABLE_ALL, threads, seconds) as runner:
+                obtained = runner.run(values, [part.fetch[name] for name in wanted])
+        except CannotRun:  # this variant tells nothing then
+            continue
+        for name, value in zip(wanted, obtained, strict=True):
             _widen(found, name, expected[name], value)
     return found
+
+
+def _moved_part(part: Part, feed: Mapping[str, Value], draw: int) -> tuple[Held, dict[str, Value]]:
+    rng = np.random.default_rng([1, draw])
+    return moved_weights(part.held, rng), {name: _moved(value, rng) for name, value in feed.items()}
+
+
+def _in_float32(value: Any) -> Any:
+    is_half = isinstance(value, np.ndarray) and is_floating(value)
+    return value.astype(np.float32) if is_half else value
 
 
 def _widen(found: dict[str, np.ndarray], name: str, expected: np.ndarray, obtained: np.ndarray) -> None:
@@ -74,7 +90,8 @@ def _moved(value: Any, rng: np.random.Generator) -> Any:
     unit = 2 * ROUNDING[str(value.dtype)]
     wide = value.astype(np.float64 if value.dtype == np.float64 else np.float32)
     signs = rng.integers(0, 2, value.shape, dtype=np.int8) * 2 - 1
-    return (wide * (1 + unit * signs).astype(wide.dtype)).astype(value.dtype)
+    with np.errstate(all="ignore"):  # the largest number of the type may move beyond it
+        return (wide * (1 + unit * signs).astype(wide.dtype)).astype(value.dtype)
 
 
 def moved_weights(held: Held, rng: np.random.Generator) -> Held:

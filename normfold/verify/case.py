@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from normfold.verify.calibrate import BEYOND, floor_of, noise
+from normfold.verify.calibrate import BEYOND, BEYOND_COARSE, floor_of, noise
 from normfold.verify.compare import Allowance, Distance, distance
 from normfold.verify.feeds import Feed
 from normfold.verify.held import Held, Part
@@ -70,7 +70,9 @@ class Case:
         chaotic = False
         if level is not None and not self.options.is_explicit:
             top = float(np.max(np.abs(expected), initial=0.0, where=np.isfinite(expected)))
-            found = distances(expected, obtained, Allowance(floor, np.minimum(level, BEYOND * top)))
+            found = distances(
+                expected, obtained, Allowance(floor, np.minimum(level, BEYOND_COARSE.get(self.precision, BEYOND) * top))
+            )
             if found.margin > 1 and not found.mismatch:
                 chaotic = distances(expected, obtained, Allowance(floor, level)).margin <= 1
         return self._comparison(value, witness, found, feed.text, chaotic)

@@ -108,7 +108,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             alarms += proof.verdict is Verdict.DIFFERENT
             undecided += proof.verdict is Verdict.INCONCLUSIVE
             _tell(path.name, seed, proof)
-        cost = cost_of(result, feeds)
+        try:
+            cost = cost_of(result, feeds)
+        except CannotRun as error:
+            sys.stdout.write(f"{path.name}: {error}\n")
+            continue
         ratio = max(min(seconds) - cost.loads, 0.0) / cost.runs if cost.runs else 0.0
         sys.stdout.write(
             f"{path.name}: {len(result.folds)} folds, {len(proof.sites)} sites, largest error {worst:.2f} of allowed, "

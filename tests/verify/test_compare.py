@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from normfold.verify.compare import Allowance, distance, pooled
@@ -67,6 +67,7 @@ def test_the_users_tolerance_is_numpys(rtol: float, atol: float, is_right: bool)
 finite = st.floats(-1e6, 1e6, width=32)
 
 
+@settings(deadline=None)
 @given(st.lists(finite, min_size=8, max_size=8), st.integers(0, 7), st.floats(1e-3, 10.0))
 def test_no_error_above_the_tolerance_passes(numbers: list[float], place: int, error: float) -> None:
     expected = np.array(numbers, np.float32).reshape(2, 4)
@@ -77,6 +78,7 @@ def test_no_error_above_the_tolerance_passes(numbers: list[float], place: int, e
     assert found.at == tuple(np.unravel_index(place, (2, 4)))
 
 
+@settings(deadline=None)
 @given(st.lists(finite, min_size=8, max_size=8), st.floats(0.1, 10.0))
 def test_the_tolerance_that_would_have_passed_passes(numbers: list[float], factor: float) -> None:
     expected = np.array(numbers, np.float32).reshape(2, 4)
@@ -87,6 +89,7 @@ def test_the_tolerance_that_would_have_passed_passes(numbers: list[float], facto
         assert distance(expected, obtained, Allowance(rtol=found.needed_rtol)).margin <= 1 + 1e-6
 
 
+@settings(deadline=None)
 @given(st.lists(finite, min_size=24, max_size=24))
 def test_no_scale_exceeds_the_tensors(numbers: list[float]) -> None:
     magnitude = np.abs(np.array(numbers, np.float32)).reshape(2, 3, 4)

@@ -158,3 +158,13 @@ def test_behind_a_random_operator_the_sites_are_compared_with_equal_draws() -> N
     assert prove(raw, folded, [Site("b", "scale")])
     assert prove(raw, edited(folded, "w", lambda w: w * 1.001), [Site("b", "scale")]).guilty == ("scale",)
     assert prove(raw, folded).verdict is Verdict.INCONCLUSIVE
+
+
+def test_a_model_that_never_ends_is_stopped() -> None:
+    text = """(float[2] x) => (float[2] y) <int64 n = {1000000000}>
+        { y = Loop(n, , x)
+            <body = b (int64 i, bool c, float[2] v) => (bool d, float[2] w) { d = Identity(c) w = Neg(v) }> }"""
+    model = parse(text)
+    result = prove(model, model, (), ProofOptions(seconds=0.5))
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "takes too long" in str(result)
