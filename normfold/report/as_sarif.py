@@ -24,14 +24,13 @@ def as_sarif(reports: Sequence[Report]) -> str:
     """One run over all models. Names are cut and made printable; fingerprints are of the whole names."""
     version = reports[0].version if reports else "0"
     driver = {"name": "normfold", "version": version, "semanticVersion": version, "rules": list(map(_rule, Reason))}
+    places = {uri: index for index, uri in enumerate(dict.fromkeys(_uri(report.model) for report in reports))}
     run = {
         "tool": {"driver": driver},
         "columnKind": "utf16CodeUnits",
         "invocations": [{"executionSuccessful": True}],
-        "artifacts": [{"location": {"uri": _uri(report.model)}} for report in reports],
-        "results": [
-            _result(index, report, notice) for index, report in enumerate(reports) for notice in notices(report)
-        ],
+        "artifacts": [{"location": {"uri": uri}} for uri in places],
+        "results": [_result(places, report, notice) for report in reports for notice in notices(report)],
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1, ensure_ascii=True) + "\n"
 
@@ -49,10 +48,11 @@ def _rule(reason: Reason) -> dict[str, Any]:
     }
 
 
-def _result(index: int, report: Report, notice: Notice) -> dict[str, Any]:
+def _result(places: dict[str, int], report: Report, notice: Notice) -> dict[str, Any]:
+    uri = _uri(report.model)
     location: dict[str, Any] = {
         "physicalLocation": {
-            "artifactLocation": {"uri": _uri(report.model), "index": index},
+            "artifactLocation": {"uri": uri, "index": places[uri]},
             "region": {"startLine": 1},  # a model has no lines, but GitHub shows no result without one
         }
     }
