@@ -159,9 +159,10 @@ def _floating(a: np.ndarray, b: np.ndarray, allowance: Allowance) -> Distance:
         # One NaN or infinity anywhere makes the largest not finite: the slow way is for those arrays only.
         if np.isfinite(gap.max()) and np.isfinite(magnitude.max()):
             return _finite(_Pair(wide_a, wide_b, gap, magnitude), dtype, a.size, allowance)
-        finite = np.isfinite(wide_a)
+        at_the_end = _overflow_both(wide_a, wide_b, dtype)
+        finite = np.isfinite(wide_a) & ~at_the_end
         comparable = int(finite.sum())
-        bad = (finite & ~np.isfinite(wide_b)) | (np.isinf(wide_a) & (wide_a != wide_b))
+        bad = (finite & ~np.isfinite(wide_b)) | (np.isinf(wide_a) & (wide_a != wide_b) & ~at_the_end)
         if bad.any():
             at = tuple(int(i) for i in np.argwhere(bad)[0])
             return Distance(
@@ -182,6 +183,13 @@ def _floating(a: np.ndarray, b: np.ndarray, allowance: Allowance) -> Distance:
         wide_a, wide_b = np.where(finite, wide_a, 0), np.where(finite, wide_b, 0)
         pair = _Pair(wide_a, wide_b, np.abs(wide_a - wide_b), np.abs(wide_a))
         return _finite(pair, dtype, comparable, allowance)
+
+
+def _overflow_both(a: np.ndarray, b: np.ndarray, dtype: str) -> np.ndarray:
+    """Where one is infinite and the other within rounding of it: at the end of the range both mean "too large"."""
+    largest = float(np.finfo(dtype).max) if dtype in ("float16", "float32", "float64") else float("inf")
+    size = np.minimum(np.abs(a), np.abs(b))
+    return np.asarray((np.isinf(a) | np.isinf(b)) & (np.sign(a) == np.sign(b)) & (size >= 0.99 * largest))
 
 
 @dataclass(frozen=True)
