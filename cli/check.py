@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -13,7 +14,11 @@ from .progress import bar
 from .show import planned, write_reports
 
 if TYPE_CHECKING:
+    from normfold.gate.limits import Limits
+    from normfold.gate.run import Checked
     from normfold.report.report import Report
+
+LOCK = "normfold.lock"
 
 
 @click.command(epilog=HELP)
@@ -21,10 +26,11 @@ if TYPE_CHECKING:
 @click.option("--max-foldable", type=click.IntRange(0), help="Norms that may be left to fold or fuse. [default: 0]")
 @click.option("--max-kept", type=click.IntRange(0), help="Norms and affines that may stay. [default: any number]")
 @click.option("--allow", multiple=True, metavar="NF1xx[:NODE]", help="Accept this reason, or it for this node.")
-@click.option(
-    "--verify-against", "original", metavar="ORIGINAL", help="Compare with this, or the same name in this folder."
-)
+@click.option("--lock", metavar="FILE", help="Accept what this file records, and fail on what got worse since.")
+@click.option("--update-lock", is_flag=True, help=f"Write the models as they are now to the lock. [default: {LOCK}]")
+@click.option("--verify-against", "original", metavar="ORIGINAL", help="The original, or a folder of originals.")
 @click.option("--jobs", "-j", default=0, type=click.IntRange(0), help="Processes. [default: one a core]")
+@click.option("--no-cache", is_flag=True, help="Look at every model anew, and keep nothing for the next run.")
 @click.option("--verbose", "-v", is_flag=True, help="List every norm of every model.")
 @selection
 @norm_forms
@@ -35,8 +41,11 @@ def command(
     max_foldable: int | None,
     max_kept: int | None,
     allow: tuple[str, ...],
+    lock: str | None,
+    update_lock: bool,
     original: str | None,
     jobs: int,
+    no_cache: bool,
     verbose: bool,
     as_json: bool,
     quiet: bool,
@@ -45,27 +54,71 @@ def command(
     no_simplify: bool,
     **chosen: object,
 ) -> Exit:
-    """Check models without writing anything: files, folders (their .onnx files at any depth) and patterns.
+    """Check models without writing any: files, folders (their .onnx files at any depth) and patterns.
 
     A check fails for each norm or constant affine that `normfold optimize` would still fold or fuse, above
-    --max-foldable. What normfold wrote has none.
+    --max-foldable; what normfold wrote has none. With --lock it fails for each norm that stands worse than the lock
+    has it, and --max-foldable counts only if it is given.
     """
     files = planned(reports, form, as_json)
-    from normfold.gate.limits import Allowance, Limits, judged
+    from normfold.gate.cache import cache_folder
+    from normfold.gate.limits import Allowance, Limits
     from normfold.gate.paths import models_of, originals_of
     from normfold.gate.run import Task, check_models
 
-    limits = Limits(0 if max_foldable is None else max_foldable, max_kept, tuple(map(Allowance.of, allow)))
+    lock = lock or (LOCK if update_lock else None)
+    if lock is None and max_foldable is None:
+        max_foldable = 0
+    limits = Limits(max_foldable, max_kept, tuple(map(Allowance.of, allow)))
     models = models_of(paths)
     originals = originals_of(models, original)
     tasks = [Task(model, originals.get(model)) for model in models]
     options = {**chosen, "simplify": not no_simplify}
+    judge = _Judge(limits, Path(lock) if lock else None, update_lock, options)
     with bar("checking", len(tasks), quiet) as advance:
-        found = check_models(tasks, options, jobs, lambda task: advance())
-    checked = [judged(report, limits) for report in found]
-    _show(checked, as_json, quiet, verbose)
+        found = check_models(tasks, options, jobs, lambda task: advance(), None if no_cache else cache_folder())
+    checked = judge(found)
+    _show(checked, judge.lines, as_json, quiet, verbose)
     write_reports(checked, files)
     return exit_of(checked)
+
+
+class _Judge:
+    """Limits and lock, read before the work, so that a wrong lock costs nobody a run."""
+
+    def __init__(self, limits: Limits, lock: Path | None, update: bool, options: dict[str, Any]) -> None:
+        self.limits, self.update, self.lines = limits, update, list[str]()
+        self.lock = None
+        if lock is not None:
+            from normfold.gate.lock import read_lock
+
+            self.lock = read_lock(lock, options, must_exist=not update)
+
+    def __call__(self, found: Sequence[Checked]) -> list[Report]:
+        """The reports with their problems; the lock is written here, if that is asked for and all could be read."""
+        from normfold.gate.limits import judged
+
+        reports = [judged(checked.report, self.limits) for checked in found]
+        if self.lock is None:
+            return reports
+        from normfold.gate.lock import compared, summary, updated, write_lock
+
+        if not self.update:
+            self.lines += [f"{self.lock.path}: {name} is gone; --update-lock removes it" for name in self.lock.gone]
+            return [compared(self.lock, checked, self.limits) for checked in map(_rejudged, found, reports)]
+        if all(checked.sha256 for checked in found):
+            after = updated(self.lock, found)
+            write_lock(after)
+            self.lines.append(summary(self.lock, after))
+        else:
+            self.lines.append(f"{self.lock.path}: not written, because a model cannot be read")
+        return reports
+
+
+def _rejudged(checked: Checked, report: Report) -> Checked:
+    from dataclasses import replace
+
+    return replace(checked, report=report)
 
 
 def exit_of(reports: Sequence[Report]) -> Exit:
@@ -80,7 +133,7 @@ def exit_of(reports: Sequence[Report]) -> Exit:
     return Exit.INCONCLUSIVE if reasons else Exit.DONE
 
 
-def _show(reports: Sequence[Report], as_json: bool, quiet: bool, verbose: bool) -> None:
+def _show(reports: Sequence[Report], lines: Sequence[str], as_json: bool, quiet: bool, verbose: bool) -> None:
     if as_json:
         from normfold.report.as_json import as_json_set
 
@@ -88,5 +141,8 @@ def _show(reports: Sequence[Report], as_json: bool, quiet: bool, verbose: bool) 
     elif not quiet:
         from normfold.report.as_check import print_checks
         from normfold.report.as_text import console_for
+        from normfold.report.escape import printable
 
         print_checks(reports, console_for(), verbose)
+        for line in lines:
+            click.echo(printable(line, 600))

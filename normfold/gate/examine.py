@@ -14,7 +14,8 @@ from normfold.gate.stored import to_data
 def examine(path: str, original: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Inspect the model at ``path`` and, if ``original`` is given, compare it with that.
 
-    ``report`` is the report as data and ``external`` the names of its data files; or ``unreadable`` says why there is
+    ``report`` is the report as data, ``external`` the names of its data files, and ``original external`` those of the
+    original; or ``unreadable`` says why there is
     none. UsageError for options that do not fit.
     """
     try:
@@ -29,18 +30,13 @@ def examine(path: str, original: str, options: Mapping[str, Any]) -> dict[str, A
 
 def _examined(path: str, original: str, options: Mapping[str, Any]) -> dict[str, Any]:
     from normfold.pipeline import inspect
-    from normfold.source import external_files
+    from normfold.source import external_files, read
+    from normfold.verify import ProofOptions, prove
 
     inspection = inspect(path, **options)
     report = replace(inspection.report(), command="check")
+    files = {"external": sorted(external_files(inspection.source.proto))}
     if original:
-        report = replace(report, verification=_verified(original, path))
-    return {"report": to_data(report), "external": sorted(external_files(inspection.source.proto))}
-
-
-def _verified(original: str, path: str) -> Any:
-    from normfold.source import read
-    from normfold.verify import ProofOptions, prove
-
-    read(original)  # says in one line why a file is no model
-    return prove(Path(original), Path(path), (), ProofOptions())
+        files["original external"] = sorted(external_files(read(original).proto))
+        report = replace(report, verification=prove(Path(original), Path(path), (), ProofOptions()))
+    return {"report": to_data(report), **files}

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from normfold import __version__
+from normfold.gate.cache import Cache
 from normfold.gate.examine import examine
 from normfold.gate.stored import from_data
 from normfold.reason import Reason
@@ -34,19 +35,47 @@ class Task:
         return str(self.model), str(self.original or "")
 
 
-def check_models(
-    tasks: Sequence[Task], options: Mapping[str, Any], jobs: int = 0, done: Callable[[Task], None] = lambda task: None
-) -> tuple[Report, ...]:
-    """One report for each task, in their order. ``jobs`` processes, 0 for one a core; ``done`` hears of each end.
+@dataclass(frozen=True)
+class Checked:
+    """What was found out about a model. ``sha256`` is of its contents, data files included; "" if it is unreadable."""
 
-    A model that cannot be read, or whose process died, has a report with that as its problem. UsageError for options
-    that do not fit.
+    report: Report
+    sha256: str = ""
+
+
+def check_models(
+    tasks: Sequence[Task],
+    options: Mapping[str, Any],
+    jobs: int = 0,
+    done: Callable[[Task], None] = lambda task: None,
+    cache: Path | None = None,
+) -> tuple[Checked, ...]:
+    """One result for each task, in their order, from the folder ``cache`` where nothing changed.
+
+    ``jobs`` processes look at the others, 0 for one a core; ``done`` hears of each that ends. A model that cannot be
+    read, or whose process died, has a report with that as its problem. UsageError for options that do not fit.
     """
+    memory = Cache(cache, options)
     found: dict[Task, dict[str, Any]] = {}
-    for task, outcome in _examined(tasks, options, jobs or os.cpu_count() or 1):
+    for task in tasks:
+        outcome = memory.recall(task.model, task.original)
+        if outcome is not None:
+            found[task] = outcome
+            done(task)
+    unknown = {task: memory.digests.of(task.model) for task in tasks if task not in found}
+    for task, outcome in _examined(list(unknown), options, jobs or os.cpu_count() or 1):
         found[task] = outcome
+        memory.remember(task.model, task.original, unknown[task], outcome)
         done(task)
-    return tuple(_report(task, found[task], str(options.get("target", ""))) for task in tasks)
+    target = str(options.get("target", ""))
+    checked = tuple(_checked(task, found[task], target, memory) for task in tasks)
+    memory.close()
+    return checked
+
+
+def _checked(task: Task, outcome: dict[str, Any], target: str, memory: Cache) -> Checked:
+    sha256 = memory.content_digest(task.model, outcome) if "report" in outcome else ""
+    return Checked(_report(task, outcome, target), sha256)
 
 
 def _report(task: Task, outcome: Mapping[str, Any], target: str) -> Report:

@@ -113,7 +113,7 @@ def test_processes_in_parallel_give_the_same(tmp_path: Path) -> None:
     together = check_models(tasks, {}, 2, ended.append)
     assert together == check_models(tasks, {}, 1)
     assert set(ended) == set(tasks)
-    assert [report.model for report in together] == [str(task.model) for task in tasks]
+    assert [checked.report.model for checked in together] == [str(task.model) for task in tasks]
 
 
 def test_a_process_that_dies_is_blamed_and_takes_no_other_model_with_it(
@@ -128,7 +128,7 @@ def test_a_process_that_dies_is_blamed_and_takes_no_other_model_with_it(
             yield task, examine(*task.arguments, options)
 
     monkeypatch.setattr("normfold.gate.run._in_processes", processes)
-    reports = check_models(tasks, {}, 2)
+    reports = [checked.report for checked in check_models(tasks, {}, 2)]
     assert [[problem.reason for problem in report.problems] for report in reports] == [[], [Reason.UNREADABLE], []]
     assert "died" in reports[1].problems[0].message
     assert all(reports[index].verdicts for index in (0, 2))
@@ -191,7 +191,8 @@ def test_originals_are_found_by_name(tmp_path: Path) -> None:
 
 def test_a_report_survives_being_stored(tmp_path: Path) -> None:
     path = save(conv_bn(), tmp_path / "net.onnx")
-    (report,) = check_models([Task(path, path)], {}, 1)
+    (checked,) = check_models([Task(path, path)], {}, 1)
+    report = checked.report
     assert report.verification and report.verdicts
     assert from_data(json.loads(json.dumps(to_data(report)))) == report
     inspection = normfold.inspect(ROOT / "models" / "levit_like.onnx").report()
@@ -200,7 +201,8 @@ def test_a_report_survives_being_stored(tmp_path: Path) -> None:
 
 def test_an_allowance_covers_a_node_by_name_or_pattern(tmp_path: Path) -> None:
     path = save(stays(), tmp_path / "net.onnx")
-    (report,) = check_models([Task(path)], {}, 1)
+    (checked,) = check_models([Task(path)], {}, 1)
+    report = checked.report
     finding = report.verdicts[0].finding
     for text, covers in (("NF110", True), ("NF110:bn", True), ("NF110:b?", True), ("NF110:c", False), ("NF1", None)):
         if covers is None:
