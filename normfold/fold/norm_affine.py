@@ -14,7 +14,8 @@ import onnx_ir as ir
 from normfold.affine import Affine
 from normfold.edit import Editor, Rewrite
 from normfold.fold.find import Run, Source, Sources
-from normfold.fold.plan import Plan, plan_forward
+from normfold.fold.forward import plan_forward
+from normfold.fold.plan import Plan
 from normfold.graph import GraphReader, attribute, name_of
 from normfold.reason import Refusal
 from normfold.record import Finding

@@ -14,10 +14,12 @@ from normfold.affine import Affine
 from normfold.edit import RULE, Editor, Names
 from normfold.fold import branches, dead, norm_affine
 from normfold.fold.activation import parts_of_activations
+from normfold.fold.backward import plan_backward
 from normfold.fold.constant_channel import plan_constant_channel
 from normfold.fold.find import Run, Sources, is_candidate, source_of
 from normfold.fold.form import operators_for, require_run_fits, rewrite_run
-from normfold.fold.plan import Plan, plan_backward, plan_forward
+from normfold.fold.forward import plan_forward
+from normfold.fold.plan import Plan
 from normfold.fold.tidy import clear_the_way, dead_operators
 from normfold.graph import GraphReader, graphs_of, name_of, remember_names
 from normfold.reason import Obstacle, Reason, Refusal

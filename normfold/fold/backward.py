@@ -1,0 +1,193 @@
+"""The search backward: a value's label is the affine that its content shall take on.
+
+Nodes are visited against the order of the graph, so that every reader of a value has spoken before it is judged.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from normfold.affine import Affine, compact
+from normfold.edit import Rewrite, require_fits
+from normfold.fold import absorb, carry
+from normfold.fold.carriers.passage import Labels, Passage
+from normfold.fold.find import Run, Sources, require_digits_left
+from normfold.fold.plan import Choice, Plan, Search, State
+from normfold.graph import GraphReader, name_of
+from normfold.reason import Reason, Refusal
+
+
+def plan_backward(reader: GraphReader, sources: Sources, run: Run, affine: Affine, residue: Affine) -> Plan:
+    """Let the operators before ``run`` produce ``affine`` of what they produce now; ``residue`` stays at the run."""
+    search = Backward(reader, sources, run)
+    state = State()
+    search.demand(state, run.nodes[0], run.sources[0].index, affine)
+    state = search.advance(state)
+    return Plan(run, "backward", residue, state.rewrites, state.merged, tuple(state.labels))
+
+
+class Backward(Search):
+    def demand(self, state: State, node: ir.Node, index: int, affine: Affine) -> None:
+        """``node`` wants the value at its input ``index`` to become ``affine`` of itself."""
+        value = node.inputs[index]
+        assert value is not None, "a carrier demands only of inputs that are there"
+        if self.reader.is_constant(value):
+            array = self.reader.constant(value)
+            assert array is not None, "is_constant() was asked"
+            folded = require_fits(affine.apply(array), self.reader.dtype(value), node)
+            state.rewrites += (Rewrite(node, inputs={index: folded}),)
+            return
+        producer = value.producer()
+        if producer is None:
+            reason = Reason.OVERRIDABLE_INITIALIZER if self.reader.overridable(value) else Reason.GRAPH_INPUT
+            raise Refusal(reason, name_of(node), value.name or "", f"{value.name} has no producer")
+        if producer.graph is not node.graph:
+            raise Refusal(Reason.CAPTURED, name_of(node), value.name or "")
+        state.labels[value] = _both(state.labels.get(value), affine, node)
+        state.claimed.setdefault(value, {})[node, index] = affine
+        state.waiting[producer] = self.reader.order(producer)
+
+    def advance(self, state: State) -> State:
+        """Try the alternatives depth first until one ends well; raises the first refusal met where none does."""
+        choices: list[Choice] = []
+        refused: list[Refusal] = []
+        while True:
+            try:
+                node, passages = self.until_a_choice(state)
+                if node is None:
+                    return state
+                choices.append(Choice(state, node, iter(passages)))
+            except Refusal as refusal:
+                refused.append(refusal)
+            following = self.next_alternative(choices, refused)
+            if following is None:
+                raise refused[0]
+            state = following
+
+    def next_alternative(self, choices: list[Choice], refused: list[Refusal]) -> State | None:
+        """The state after the next passage of the last choice that has one left; None where none has."""
+        while choices:
+            choice = choices[-1]
+            passage = next(choice.passages, None)
+            if passage is None:
+                choices.pop()
+                continue
+            state = choice.state.copy()
+            try:
+                self.pass_on(state, choice.node, passage)
+            except Refusal as refusal:
+                refused.append(refusal)
+                continue
+            return state
+        return None
+
+    def until_a_choice(self, state: State) -> tuple[ir.Node | None, list[Passage]]:
+        """Visit the operators that wait, last first; stops at one with alternatives, or when none waits any more."""
+        while state.waiting:
+            node = max(state.waiting, key=state.waiting.__getitem__)
+            del state.waiting[node]
+            self.count(node)
+            labels = {i: state.labels[out] for i, out in enumerate(node.outputs) if out in state.labels}
+            for index in labels:
+                self.settle_readers(state, node.outputs[index])
+            if self.absorbed(state, node, labels):
+                continue
+            passages = self.alternatives(carry.BACKWARD, node, labels)
+            if len(passages) == 1:
+                self.pass_on(state, node, passages[0])
+                continue
+            return node, passages
+        return None, []
+
+    def pass_on(self, state: State, node: ir.Node, passage: Passage) -> None:
+        if passage.rewrite is not None:
+            state.rewrites += (passage.rewrite,)
+        for index, affine in passage.labels.items():
+            self.demand(state, node, index, affine)
+
+    def settle_readers(self, state: State, value: ir.Value) -> None:
+        """Every reader of a value that changes must have asked for it, or be an affine that can undo it."""
+        if value.is_graph_output():
+            raise Refusal(Reason.GRAPH_OUTPUT, name_of(self.run.nodes[0]), value.name or "", f"output {value.name}")
+        self.reader.readers(value)
+        for use in value.uses():
+            demanded = state.claimed[value].get((use[0], use[1]))
+            if demanded is not None and demanded.same_as(state.labels[value]):
+                continue
+            if not self.sees_only_what_it_asked(state, value, *use) and demanded is None:
+                self.undo_in(state, use[0], value)
+
+    def sees_only_what_it_asked(self, state: State, value: ir.Value, node: ir.Node, index: int) -> bool:
+        """Whether the label of ``value`` reaches the reader's outputs as exactly what they asked for.
+
+        A Slice of the keys sees nothing of a scale on the queries. False where the reader takes no part in the plan.
+        """
+        carrier = carry.FORWARD.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        wanted = {i: state.labels[out] for i, out in enumerate(node.outputs) if out in state.labels}
+        claimed = (node, index) in state.claimed[value]
+        if carrier is None or self.sources.at(node) is not None:
+            if claimed:
+                raise Refusal(Reason.READERS_DISAGREE, name_of(node), value.name or "")
+            return False
+        try:
+            seen = carrier(self.reader, node, {index: state.labels[value]})[0]
+        except Refusal:
+            if claimed:
+                raise
+            return False
+        if not claimed:  # what it passes on would come on top of what it asked of its other inputs
+            return seen.rewrite is None and not seen.labels
+        same = seen.rewrite is None and set(seen.labels) == set(wanted)
+        same = same and all(seen.labels[i].same_as(wanted[i]) for i in wanted)
+        if claimed and not same:
+            raise Refusal(Reason.READERS_DISAGREE, name_of(node), value.name or "")
+        return same
+
+    def undo_in(self, state: State, node: ir.Node, value: ir.Value) -> None:
+        """Conv -> {BN1, BN2}: the first is folded, the second becomes the affine that leads from the first to it."""
+        source = self.sources.at(node)
+        label = state.labels[value]
+        if value is not self.run.entry or source is None or source.entry is not value or not label.scale.all():
+            raise Refusal(Reason.SEVERAL_READERS, name_of(node), value.name or "", f"it reads {value.name}")
+        run = self.sources.run_from(source)
+        require_digits_left(self.reader, label, (source.node, self.run.nodes[0]))
+        state.merged += (self.merge(run, run.affine.after(label)),)
+
+    def absorbed(self, state: State, node: ir.Node, labels: Labels) -> bool:
+        """Whether the operator takes the affine into its constants."""
+        source = self.sources.at(node)
+        if source is not None:
+            self.take_into_run(state, self.sources.run_up_to(source), labels[0])
+            return True
+        absorber = absorb.absorber_for(absorb.BACKWARD, self.reader, node)
+        if absorber is None:
+            return False
+        state.rewrites += (absorber(self.reader, node, labels),)
+        return True
+
+    def take_into_run(self, state: State, run: Run, label: Affine) -> None:
+        """Merge with a run; where that takes more operators, its shift is scaled and the scale goes on before it.
+
+        s*(a*x + b) + t = a*(s*x) + (s*b + t).
+        """
+        try:
+            state.merged += (self.merge(run, run.affine.then(label)),)
+        except Refusal:
+            through = Affine(run.affine.scale, compact(label.scale * run.affine.shift + label.shift))
+            state.merged += (self.merge(run, through),)
+            first = run.sources[0]
+            self.demand(state, first.node, first.index, label.scale_only)
+
+
+def _both(known: Affine | None, asked: Affine, node: ir.Node) -> Affine:
+    """One affine for two readers that ask for different parts of a value; Refusal where they ask for the same part."""
+    if known is None or known.same_as(asked):
+        return asked
+    ours = (known.scale != 1) | (known.shift != 0)
+    theirs = (asked.scale != 1) | (asked.shift != 0)
+    differ = (known.scale != asked.scale) | (known.shift != asked.shift)
+    if (ours & theirs & differ).any():
+        raise Refusal(Reason.READERS_DISAGREE, name_of(node))
+    scale, shift = np.where(ours, known.scale, asked.scale), np.where(ours, known.shift, asked.shift)
+    return Affine.of(scale, shift, known.rank)

@@ -1,0 +1,140 @@
+"""The search forward: a value's label is the affine that its content lacks.
+
+Nodes are visited along the order of the graph, so that all operands of an operator are known when it is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import onnx_ir as ir
+
+from normfold.affine import Affine, compact
+from normfold.edit import Rewrite
+from normfold.fold import absorb, carry
+from normfold.fold.backward import Backward
+from normfold.fold.carriers import sums
+from normfold.fold.carriers.passage import Labels
+from normfold.fold.find import Run, Source, Sources
+from normfold.fold.form import operators_for
+from normfold.fold.plan import Plan, Search, State
+from normfold.graph import GraphReader, name_of
+from normfold.reason import Reason, Refusal
+
+
+def plan_forward(reader: GraphReader, sources: Sources, run: Run, affine: Affine, residue: Affine) -> Plan:
+    """Let the operators behind ``run`` read what lacks ``affine``; ``residue`` stays at the run."""
+    search = _Forward(reader, sources, run)
+    state = State()
+    search.owe(state, run.nodes[-1], run.site, affine)
+    search.advance(state)
+    stays = () if residue.is_identity else (run.site,)
+    changed = (*stays, *(value for value in state.labels if value is not run.site), *state.moved)
+    return Plan(run, "forward", residue, state.rewrites, state.merged, changed, state.ends)
+
+
+class _Forward(Search):
+    def owe(self, state: State, node: ir.Node, value: ir.Value, affine: Affine) -> None:
+        """From here on ``value`` lacks ``affine``: all its readers must know."""
+        if value.is_graph_output():
+            raise Refusal(Reason.GRAPH_OUTPUT, name_of(node), value.name or "", f"output {value.name}")
+        readers = self.reader.readers(value)
+        if not readers and value is self.run.site:
+            raise Refusal(Reason.NO_CONSUMER, name_of(node), value.name or "")
+        state.labels[value] = affine
+        state.waiting.update((reader, self.reader.order(reader)) for reader in readers)
+
+    def advance(self, state: State) -> None:
+        """Visit the operators that wait, first first, until nothing lacks anything."""
+        while state.waiting:
+            node = min(state.waiting, key=state.waiting.__getitem__)
+            del state.waiting[node]
+            self.count(node)
+            labels = {i: state.labels[v] for i, v in enumerate(node.inputs) if v is not None and v in state.labels}
+            if self.absorbed(state, node, labels) or self.given_to_addend(state, node, labels):
+                continue
+            passage = self.alternatives(carry.FORWARD, node, labels)[0]
+            if passage.rewrite is not None:
+                state.rewrites += (passage.rewrite,)
+            state.moved += passage.moved
+            state.ends += passage.ends
+            for index, affine in passage.labels.items():
+                self.owe(state, node, node.outputs[index], affine)
+
+    def absorbed(self, state: State, node: ir.Node, labels: Labels) -> bool:
+        """Whether the operator takes the affine into its constants."""
+        source = self.sources.at(node)
+        if source is not None:
+            self.take_into_run(state, self.sources.run_from(source), labels[source.index])
+            return True
+        absorber = absorb.absorber_for(absorb.FORWARD, self.reader, node)
+        if absorber is None:
+            return False
+        state.rewrites += self.without_new_add(state, absorber(self.reader, node, labels))
+        return True
+
+    def given_to_addend(self, state: State, node: ir.Node, labels: Labels) -> bool:
+        """(x + t) + v = x + (v + t): what one addend lacks, another can be made to bring, such as a Conv's bias."""
+        if node.op_type not in sums.OPERATORS or node.domain not in ("", "ai.onnx") or node in self.sources.left:
+            return False
+        if len(labels) != 1 or not all(label.has_no_scale for label in labels.values()):
+            return False
+        ((index, label),) = labels.items()
+        for other in range(len(node.inputs)):
+            try:
+                shift = sums.moved_shift(self.reader, node, label, index, other)
+                back = Backward(self.reader, self.sources, self.run)
+                gift = State()
+                back.demand(gift, node, other, shift)
+                gift = back.advance(gift)
+            except Refusal:
+                continue
+            if set(gift.labels) & set(state.labels) or any(rewrite.operators_added for rewrite in gift.rewrites):
+                continue
+            state.rewrites += gift.rewrites
+            state.merged += gift.merged
+            state.moved += tuple(gift.labels)
+            state.ends += (node.outputs[0],)
+            return True
+        return False
+
+    def without_new_add(self, state: State, rewrite: Rewrite) -> tuple[Rewrite, ...]:
+        """A MatMul's shift goes into the affine behind it, where there is one: most often the bias."""
+        if rewrite.shift_after is None:
+            return (rewrite,)
+        out = rewrite.node.outputs[0]
+        run = next(self.runs_behind(out), None)
+        if run is None:
+            return (rewrite,)
+        shift = Affine.of(1.0, rewrite.shift_after, rewrite.shift_after.ndim)
+        state.merged += (self.merge(run, shift.then(run.affine)),)
+        state.moved += (rewrite.node.outputs[0],)
+        return (replace(rewrite, shift_after=None),)
+
+    def runs_behind(self, value: ir.Value) -> Iterator[Run]:
+        """The run that is the only reader of ``value``, if there is one that can take a shift."""
+        source = self.only_affine_reader(value)
+        if source is not None:
+            run = self.sources.run_from(source)
+            if len(operators_for(self.reader, run, Affine(run.affine.scale, run.affine.shift + 1.0))) <= len(run.nodes):
+                yield run
+
+    def only_affine_reader(self, value: ir.Value) -> Source | None:
+        if value.is_graph_output() or len(value.uses()) != 1:
+            return None
+        return self.sources.at(self.reader.readers(value)[0])
+
+    def take_into_run(self, state: State, run: Run, label: Affine) -> None:
+        """Merge with a run; where that takes more operators, divide its shift by the scale, which goes on behind it.
+
+        a*(s*x + t) + b = s*(a*x + (a*t + b)/s).
+        """
+        try:
+            state.merged += (self.merge(run, label.then(run.affine)),)
+        except Refusal as refusal:
+            if not label.scale.all():
+                raise refusal
+            shift = (run.affine.scale * label.shift + run.affine.shift) / label.scale
+            state.merged += (self.merge(run, Affine(run.affine.scale, compact(shift))),)
+            self.owe(state, run.nodes[-1], run.site, label.scale_only)
