@@ -24,7 +24,7 @@ from normfold.serial import to_proto
 from normfold.simplify import Facts, apply_facts, simplify
 from normfold.source import ModelLike, Source, in_eval_mode, read
 from normfold.torch_door import TorchObject, is_for_torch, torch_room
-from normfold.verify import Built, ProofOptions, Site, Verification, prove, settle
+from normfold.verify import Built, ProofOptions, Settlement, Site, Verification, prove, settle
 from normfold.verify import Verdict as Proof
 from normfold.write import write_bytes, write_model
 
@@ -333,6 +333,19 @@ class _Builder:
 
 def _optimized(source: Source, options: Options, clock: _Clock) -> Result:
     """Build and prove; what the proof blames is undone and the rest proved again, until the proof holds."""
+    if not options.verify:
+        candidate, proof = _Builder(source, options, clock).build(), None
+        notes: tuple[str, ...] = ("verification was switched off; the result is not proven",)
+    else:
+        settlement = _settled(source, options, clock)
+        if options.simplify and not options.strict and _is_spoilt(settlement):
+            settlement = _better(settlement, _settled(source, replace(options, simplify=False), clock))
+        candidate, proof, notes = settlement.built.candidate, settlement.verification, settlement.notes
+    notes = (*candidate.notes, *notes)
+    return Result(source, candidate.model, candidate.verdicts, proof, options, notes, seconds=clock.seconds)
+
+
+def _settled(source: Source, options: Options, clock: _Clock) -> Settlement[Candidate]:
     builder = _Builder(source, options, clock)
 
     def build(excluded: frozenset[str]) -> Built[Candidate]:
@@ -343,14 +356,21 @@ def _optimized(source: Source, options: Options, clock: _Clock) -> Result:
         with clock.stage("verify"):
             return _proof(source, built.candidate, options)
 
-    notes: tuple[str, ...]
-    if options.verify:
-        settlement = settle(build, prove_it, strict=options.strict)
-        candidate, proof, notes = settlement.built.candidate, settlement.verification, settlement.notes
-    else:
-        candidate, proof, notes = builder.build(), None, ("verification was switched off; the result is not proven",)
-    notes = (*candidate.notes, *notes)
-    return Result(source, candidate.model, candidate.verdicts, proof, options, notes, seconds=clock.seconds)
+    return settle(build, prove_it, strict=options.strict)
+
+
+def _is_spoilt(settlement: Settlement[Candidate]) -> bool:
+    """Whether anything differed: the folding of constants before the folds may be what changed the model."""
+    return bool(settlement.undone) or settlement.verification.verdict is Proof.DIFFERENT
+
+
+def _better(first: Settlement[Candidate], second: Settlement[Candidate]) -> Settlement[Candidate]:
+    """The proven one, and of two proven ones the one with more folds."""
+    if not second.verification:
+        return first
+    if first.verification and len(first.built.candidate.changes) >= len(second.built.candidate.changes):
+        return first
+    return replace(second, notes=(*second.notes, "the folding of constants was left out, because it changed the model"))
 
 
 def _proof(source: Source, candidate: Candidate, options: Options) -> Verification:

@@ -97,10 +97,17 @@ class _Trial(Generic[Candidate]):
         return self.outcome(frozenset(excluded))[1].verdict is Verdict.DIFFERENT
 
     def smallest(self, suspects: tuple[str, ...], undone: tuple[str, ...]) -> tuple[str, ...]:
-        """The fewest suspects whose exclusion ends the difference; none when excluding all of them does not."""
-        if not suspects or self._differs(undone + suspects):
-            return ()
-        return self._narrow(suspects, undone)
+        """The fewest suspects whose exclusion ends the difference; none when excluding all of them does not.
+
+        Where one fold is left out another may be tried in its place, and then that one is a suspect too.
+        """
+        while suspects and self._differs(undone + suspects):
+            built, _ = self.outcome(frozenset(undone + suspects))
+            more = tuple(owner for owner in built.owners if owner not in undone + suspects)
+            if not more:
+                return ()
+            suspects += more
+        return self._narrow(suspects, undone) if suspects else ()
 
     def _narrow(self, suspects: tuple[str, ...], undone: tuple[str, ...]) -> tuple[str, ...]:
         """QuickXplain: both halves only when neither suffices alone."""

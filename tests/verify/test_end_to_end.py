@@ -5,11 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import onnx
+import onnx_ir as ir
 import pytest
 
 import normfold
+from normfold import pipeline
 from normfold.edit import Editor
 from normfold.reason import Reason
+from normfold.simplify import Facts, apply_facts, simplify
 from normfold.verify import prove
 from tests.verify.verify_nets import conv_bn_pair
 
@@ -37,6 +41,30 @@ def test_a_wrong_fold_is_undone_and_the_rest_is_kept(faulty: None) -> None:
     assert [obstacle.reason for obstacle in kept.obstacles] == [Reason.ROLLED_BACK]
     assert any("bn1 was undone by the evidence at its own site" in note for note in result.notes)
     assert prove(raw, result.model)
+
+
+def test_constants_that_were_folded_wrong_are_left_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No fold is to blame when the pre-clean changed the model, so it goes on without the pre-clean."""
+    spoilt: list[Facts | None] = []
+
+    def spoiling_simplify(proto: onnx.ModelProto, fold: bool) -> Facts:
+        facts = simplify(proto, fold=fold)
+        spoilt.append(facts if fold else None)
+        return facts
+
+    def spoiling_apply(model: ir.Model, facts: Facts) -> None:
+        apply_facts(model, facts)
+        if facts is spoilt[0]:
+            value = model.graph.initializers["w2"]
+            assert value.const_value is not None
+            value.const_value = ir.tensor(value.const_value.numpy() * np.float32(1.1), name="w2")
+
+    monkeypatch.setattr(pipeline, "simplify", spoiling_simplify)
+    monkeypatch.setattr(pipeline, "apply_facts", spoiling_apply)
+    result = normfold.optimize(conv_bn_pair()[0])
+    assert len(result.folds) == 3
+    assert result.verification
+    assert any("the folding of constants was left out" in note for note in result.notes)
 
 
 def test_strict_writes_nothing(faulty: None) -> None:

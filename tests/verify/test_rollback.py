@@ -57,6 +57,21 @@ def test_exactly_the_wrong_folds_are_undone(wrong: str, shown: dict[str, str]) -
     assert world.proofs <= 2 + 6 * len(wrong), "bisection, not trial of each"
 
 
+def test_a_fold_that_takes_the_place_of_another_is_a_suspect_too() -> None:
+    """Without "a" the search finds "b" instead, and that is as wrong."""
+
+    def build(excluded: frozenset[str]) -> Built[str]:
+        fold = next((fold for fold in "ab" if fold not in excluded), "")
+        return Built(fold, (), tuple(fold))
+
+    def prove(built: Built[str]) -> Verification:
+        return Verification(Verdict.DIFFERENT if built.candidate else Verdict.EQUIVALENT)
+
+    settled = settle(build, prove)
+    assert settled.verification
+    assert settled.undone == ("a", "b")
+
+
 def test_strict_undoes_nothing() -> None:
     world = World({"c"}, OWN_SITES)
     settled = settle(world.build, world.prove, strict=True)
