@@ -45,21 +45,26 @@ class Rewrite:
 
 def require_fits(array: Array, dtype: ir.DataType | None, node: ir.Node) -> Array:
     """``array`` unchanged, or a Refusal when rounding it to ``dtype`` would overflow."""
-    largest = max(-float(array.min(initial=0.0)), float(array.max(initial=0.0)))  # NaN goes through both
+    _require_in_range(max(array.max(initial=0.0), -array.min(initial=0.0)), dtype, node)
+    return array
+
+
+def require_rows_fit(rows: Array, dtype: ir.DataType | None, node: ir.Node) -> None:
+    """As ``require_fits``, and no row of ``rows``, [rows, weights], may be lost: become subnormal as a whole."""
+    largest = np.maximum(rows.max(axis=1, initial=0.0), -rows.min(axis=1, initial=0.0))
+    _require_in_range(largest.max(initial=0.0), dtype, node)
+    lost = (largest > 0) & (largest < ir_limits(dtype).smallest)
+    if lost.any():
+        raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail=f"row {int(np.argmax(lost))} would become subnormal")
+
+
+def _require_in_range(largest: float, dtype: ir.DataType | None, node: ir.Node) -> None:
+    """The largest magnitude of an array (not a number where one of its elements is none) against its type."""
     if not np.isfinite(largest):
         raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail="a folded weight is not finite")
     limits = ir_limits(dtype)
     if largest > limits.largest:
         raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail=f"|{largest:.3g}| is above {limits.largest:.3g}")
-    return array
-
-
-def require_rows_fit(rows: Array, dtype: ir.DataType | None, node: ir.Node) -> None:
-    """Refuse where the largest weight of one of ``rows``, [rows, weights], is not 0 but becomes subnormal."""
-    largest = np.abs(rows).max(axis=1, initial=0.0)
-    lost = (largest > 0) & (largest < ir_limits(dtype).smallest)
-    if lost.any():
-        raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail=f"row {int(np.argmax(lost))} would become subnormal")
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ def _write_checked(proto: onnx.ModelProto, target: Path, check: bool) -> None:
         if temporary.read_bytes() != content:
             raise OSError("the file reads back differently from what was written")
         if check:
-            onnx.checker.check_model(skeleton(onnx.ModelProto.FromString(content)))
+            onnx.checker.check_model(skeleton(proto))  # what was read back is what this was made into
         _replace(temporary, target)
 
 

@@ -56,10 +56,11 @@ def fitted(
     """
     weight = node.inputs[index]
     dtype = None if weight is None else reader.dtype(weight)
-    for array in changed.values():
-        require_fits(array, dtype, node)
-    if rows is not None and index in changed:
-        require_rows_fit(rows, dtype, node)
+    for at, array in changed.items():
+        if at == index and rows is not None:
+            require_rows_fit(rows, dtype, node)
+        else:
+            require_fits(array, dtype, node)
     return changed
 
 
