@@ -110,6 +110,8 @@ class GraphReader:
         self.opset = opset_of(graph) if opset_of(graph) > 1 else opset_of(model.graph)
         self._overridable = _overridable(model)
         self._order = {node: float(index) for index, node in enumerate(graph)}
+        self._lowest = 0.0
+        self._chains: dict[ir.Value, int | None] = {}
 
     def holds(self, node: ir.Node | None) -> bool:
         """Whether ``node`` stands in this graph itself, not in a subgraph or outside."""
@@ -133,25 +135,54 @@ class GraphReader:
 
     def place_first(self, node: ir.Node) -> None:
         """Remember that ``node`` was inserted before every other one."""
-        self._order[node] = min(self._order.values(), default=0.0) - 1.0
+        self._lowest -= 1.0
+        self._order[node] = self._lowest
 
     # -- constants -----------------------------------------------------------------------------------------------
     def is_constant(self, value: ir.Value | None) -> bool:
         """Whether the value is the same in every run and may not be overridden by the caller."""
-        return value is not None and self._is_constant(value, _MAX_CHAIN)
+        return value is not None and self._chain(value) is not None
 
-    def _is_constant(self, value: ir.Value, depth: int) -> bool:
+    def _chain(self, value: ir.Value) -> int | None:
+        """How many operators lead from stored constants to ``value``; None where it is not constant.
+
+        Remembered, because folds never make a variable constant or a constant variable. Without recursion: the
+        residual stream of a network may be a sum of a sum of a sum, thousands of operators deep.
+        """
+        waiting = [value]
+        while waiting:
+            current = waiting[-1]
+            if current in self._chains:
+                waiting.pop()
+                continue
+            operands = self._constant_operands(current)
+            unknown = [each for each in operands or () if each not in self._chains]
+            if operands and unknown and not any(self._chains.get(each, 0) is None for each in operands):
+                waiting.append(unknown[0])
+                continue
+            self._chains[waiting.pop()] = self._longest(operands)
+        return self._chains[value]
+
+    def _longest(self, operands: Sequence[ir.Value] | None) -> int | None:
+        lengths = None if operands is None else [self._chains[each] for each in operands if each in self._chains]
+        if lengths is None or None in lengths:
+            return None
+        longest = 1 + max((length for length in lengths if length is not None), default=-1)
+        return longest if longest <= _MAX_CHAIN else None
+
+    def _constant_operands(self, value: ir.Value) -> list[ir.Value] | None:
+        """The values that must be constant for ``value`` to be: none for a stored one; None where it never is."""
         if value.is_initializer() and value.const_value is not None:
-            return value not in self._overridable
+            return None if value in self._overridable else []
         node = value.producer()
-        if node is None or depth == 0 or node.domain not in ("", "ai.onnx"):
-            return False
+        if node is None or node.domain not in ("", "ai.onnx"):
+            return None
         if node.op_type == "Constant":
-            return value.const_value is not None or constant_attribute(node) is not None
+            return [] if value.const_value is not None or constant_attribute(node) is not None else None
         alone = node.outputs[0] is value and not any(output.uses() for output in node.outputs[1:])
         if node.op_type not in EVALUATORS or not alone:
-            return False
-        return all(operand is None or self._is_constant(operand, depth - 1) for operand in node.inputs)
+            return None
+        return [operand for operand in node.inputs if operand is not None]
 
     def constant(self, value: ir.Value | None) -> npt.NDArray[Any] | None:
         """The value of a constant: float64 for every floating type, as it is for the others; None if not constant.

@@ -256,7 +256,7 @@ def concat(net: Net) -> None:
 
 
 def split(net: Net) -> None:
-    name = net.value(lambda shape: len(shape) >= 2 and max(_known(shape), default=0) > 1)
+    name = net.value(lambda shape: len(shape) >= 2 and max(_known(shape[1:])) > 1)
     shape = net.values[name]
     axis = max(range(1, len(shape)), key=lambda at: int(shape[at]))
     cut = net.number(1, int(shape[axis]) - 1)
