@@ -275,6 +275,8 @@ def _with_parameter(region: Region, node: ir.Node, seen: Seen, value: ir.Value, 
     if placed is None or value.producer() in region.nodes:
         return None
     axes, aligned = placed
+    if not _is_along_one(region, aligned):
+        return None
     monomial = Monomial(parameters=(region.parameter(value, aligned),))
     factor = Poly.of({monomial: 1.0}, region.rank(seen.view))
     if node.op_type == "Mul":
@@ -284,6 +286,12 @@ def _with_parameter(region: Region, node: ir.Node, seen: Seen, value: ir.Value, 
     else:
         poly = seen.poly.scaled(-1.0).plus(factor)
     return None if poly is None else Seen(poly, seen.view, axes)
+
+
+def _is_along_one(region: Region, sizes: tuple[int, ...]) -> bool:
+    """Whether a parameter varies along the norm's own axes only, or along the channels only."""
+    varying = {axis for axis, size in enumerate(sizes) if size > 1}
+    return varying <= {1} or varying <= set(region.home.grouping.axes or ())
 
 
 # -- reductions -------------------------------------------------------------------------------------------------
@@ -316,6 +324,8 @@ def _reduce(moment: Callable[[Region, Poly, tuple[int, ...], int], Poly | None])
         if not region.is_whole(found) or (not found.poly.has_x and not found.poly.has_spread):
             is_done = all(found.axes[p] is None for p in axes) and not node.op_type.startswith(("ReduceSum", "ReduceL"))
             return Seen(found.poly, found.view, kept) if is_done else None
+        if found.poly.has_spread:  # a norm of a norm starts at its own root
+            return None
         if not region.is_home(found.view, axes):
             detail = f"axes {list(axes)}"
             return region.broken(Reason.AXES_DIFFER, node, detail) if found.poly.degree == 2 else None
@@ -505,7 +515,7 @@ def _expands_to_view(region: Region, node: ir.Node, found: Seen) -> bool:
 def _norm(region: Region, node: ir.Node) -> tuple[Outcome, ...] | None:
     """A norm operator in terms of the same moments, so that arithmetic around it merges with it."""
     found = region.operand(node, 0)
-    if not isinstance(found, Seen) or not region.is_whole(found) or not found.poly.has_x:
+    if not isinstance(found, Seen) or not region.is_whole(found) or not found.poly.has_x or found.poly.has_spread:
         return None
     spec = norm_spec(node, region.rank(found.view))
     if spec is None or not _takes_home_moments(region, found, spec.axes, spec.groups):

@@ -112,6 +112,13 @@ OTHERS = {
         "LayerNormalization LayerNormalization Relu",
         fused=2,
     ),
+    "a norm of a norm": Row(
+        f"{X34} <{NUMBERS}, float[4] g = {{1, 1, 1, 1}}, float[4] b = {{0, 0, 0, 0}}>"
+        f"{{ {LN} k = Mul(n, g) l = Add(k, b) m2 = ReduceMean<axes=[-1]>(l) d2 = Sub(l, m2) p2 = Pow(d2, two)"
+        "v2 = ReduceMean<axes=[-1]>(p2) w2 = Add(v2, eps) s2 = Sqrt(w2) y = Div(d2, s2) }",
+        "LayerNormalization LayerNormalization",
+        fused=2,
+    ),
     "the deviation is read too": Row(
         f"(float[N,3,4] x) => (float[N,3,4] y, float[N,3,1] s) <{NUMBERS}, float[4] g, float[4] b>"
         f"{{ {LN} k = Mul(n, g) y = Add(k, b) }}",
