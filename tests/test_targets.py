@@ -1,0 +1,86 @@
+"""Targets: each row is complete, and says what its runtime has a kernel for."""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+import pytest
+
+from normfold.fuse.run import FuseOptions, fuse_norms
+from normfold.reason import Reason
+from normfold.record import Outcome
+from normfold.targets import ONNXRUNTIME, TARGETS, at_version, target_named
+from tests.onnx_text import parse
+
+REQUIRED = {
+    "onnxruntime", "onnxruntime-cuda", "directml", "webgpu", "tensorrt", "openvino", "coreml", "qnn", "ncnn", "tract",
+    "onnx",
+}  # fmt: skip
+LAYERNORM = (
+    "(float[N,3,4] x) => (float[N,3,4] y) <float eps = {0.001}> { m = ReduceMean<axes=[-1]>(x) d = Sub(x, m)"
+    "p = Mul(d, d) v = ReduceMean<axes=[-1]>(p) w = Add(v, eps) s = Sqrt(w) y = Div(d, s) }"
+)
+RMSNORM = (
+    "(float[N,3,4] x) => (float[N,3,4] y) <float eps = {0.001}> { p = Mul(x, x) v = ReduceMean<axes=[-1]>(p)"
+    "w = Add(v, eps) s = Sqrt(w) r = Reciprocal(s) y = Mul(x, r) }"
+)
+GROUPNORM = (
+    "(float[2,4,3,5] x) => (float[2,4,3,5] y) <int64[5] split = {2, 2, 2, 3, 5}, int64[4] back = {2, 4, 3, 5},"
+    "float eps = {0.001}, float[4,1,1] g, float[4,1,1] b>"
+    "{ r = Reshape(x, split) m = ReduceMean<axes=[2,3,4]>(r) d = Sub(r, m) p = Mul(d, d)"
+    "v = ReduceMean<axes=[2,3,4]>(p) w = Add(v, eps) s = Sqrt(w) n = Div(d, s) q = Reshape(n, back)"
+    "h = Mul(q, g) y = Add(h, b) }"
+)
+# The operator that takes the moments, for LayerNorm, RMSNorm and GroupNorm, with the operator set free to rise.
+WRITES = {
+    "onnxruntime": ("LayerNormalization", "RMSNormalization", "InstanceNormalization"),
+    "onnxruntime-cuda": ("LayerNormalization", "RMSNormalization", "InstanceNormalization"),
+    "directml": ("LayerNormalization", "ReduceMean", "GroupNormalization"),
+    "webgpu": ("LayerNormalization", "RMSNormalization", "InstanceNormalization"),
+    "tensorrt": ("LayerNormalization", "RMSNormalization", "GroupNormalization"),
+    "openvino": ("LayerNormalization", "RMSNormalization", "InstanceNormalization"),
+    "coreml": ("LayerNormalization", "ReduceMean", "GroupNormalization"),
+    "qnn": ("LayerNormalization", "RMSNormalization", "GroupNormalization"),
+    "ncnn": ("LayerNormalization", "RMSNormalization", "InstanceNormalization"),
+    "tract": ("LayerNormalization", "RMSNormalization", "InstanceNormalization"),
+    "onnx": ("LayerNormalization", "RMSNormalization", "InstanceNormalization"),
+}
+TAKES_MOMENTS = {name for names in WRITES.values() for name in names}
+
+
+def test_every_target_is_there_with_its_source() -> None:
+    assert set(TARGETS) == REQUIRED == set(WRITES)
+    for target in TARGETS.values():
+        assert target.title
+        assert "https://" in target.source
+        assert target.operators
+
+
+@pytest.mark.parametrize("name", sorted(REQUIRED))
+def test_a_target_gets_its_own_form_of_each_norm(name: str) -> None:
+    for text, wanted in zip((LAYERNORM, RMSNORM, GROUPNORM), WRITES[name], strict=True):
+        model = ir.from_proto(parse(text))
+        (verdict,) = fuse_norms(model, FuseOptions(target=name, opset="auto"))
+        assert verdict.outcome is Outcome.FUSED, (name, verdict.obstacles)
+        assert [node.op_type for node in model.graph if node.op_type in TAKES_MOMENTS] == [wanted]
+        onnx.checker.check_model(ir.to_proto(model))
+
+
+def test_releases_with_a_slow_kernel_keep_the_operators() -> None:
+    for release, has in (((1, 26), True), ((1, 27), False), ((1, 29), False), ((1, 30), True), (None, True)):
+        assert at_version(ONNXRUNTIME, release).has("LayerNormalization", "FLOAT") is has
+    assert "third of the speed" in at_version(ONNXRUNTIME, (1, 28)).why["LayerNormalization"]
+
+
+def test_a_slow_release_leaves_a_layernorm_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("normfold.targets._installed_onnxruntime", lambda: (1, 28))
+    original = parse(LAYERNORM)
+    model = ir.from_proto(original)
+    (verdict,) = fuse_norms(model)
+    assert verdict.obstacles[0].reason is Reason.NO_KERNEL
+    assert [node.op_type for node in model.graph] == [node.op_type for node in original.graph.node]
+
+
+def test_an_unknown_target_names_the_known_ones() -> None:
+    with pytest.raises(KeyError, match="expected a target, got 'abacus'; the targets are onnxruntime"):
+        target_named("abacus")
