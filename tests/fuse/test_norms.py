@@ -70,6 +70,13 @@ GROUPNORM = {
         "y = Reshape(k, back) }",
         "Reshape InstanceNormalization Reshape BatchNormalization",
     ),
+    "a scale for each group, in unknown sizes": Row(
+        "(float[N,4,H,W] x) => (float[N,4,H,W] y) <int64[3] split = {0, 2, -1}, float[2] one = {2, 3},"
+        "float[2] zero = {4, 5}, float[4,1,1] g, float[4,1,1] b>"
+        "{ back = Shape(x) r = Reshape(x, split) i = InstanceNormalization(r, one, zero) q = Reshape(i, back)"
+        "h = Mul(q, g) y = Add(h, b) }",
+        "Shape Reshape InstanceNormalization Reshape BatchNormalization",
+    ),
     "one group a channel needs no Reshape": Row(
         "(float[2,4,3,5] x) => (float[2,4,3,5] y) <int64[3] split = {2, 4, -1}, int64[4] back = {2, 4, 3, 5},"
         "float[4] one = {1, 1, 1, 1}, float[4] zero = {0, 0, 0, 0}, float[4,1,1] g, float[4,1,1] b>"
@@ -111,6 +118,16 @@ OTHERS = {
         f"{{ {LN} k = Mul(n, g) y = Add(k, b) r = Relu(n) }}",
         "LayerNormalization LayerNormalization Relu",
         fused=2,
+    ),
+    "what is one operator away stays so": Row(
+        f"(float[N,3,4] x) => (float[N,3,4] n, float[N,3,4] z) <{NUMBERS}, float f = {{0.5}}>"
+        f"{{ {LN} z = Mul(n, f) }}",
+        "LayerNormalization Mul",
+    ),
+    "a shape that is asked of an intermediate": Row(
+        f"{X34} <{NUMBERS}>{{ m = ReduceMean<axes=[-1]>(x) d = Sub(x, m) z = Shape(d) p = Pow(d, two)"
+        "v = ReduceMean<axes=[-1]>(p) w = Add(v, eps) s = Sqrt(w) t = Expand(s, z) y = Div(d, t) }",
+        "LayerNormalization",
     ),
     "a norm of a norm": Row(
         f"{X34} <{NUMBERS}, float[4] g = {{1, 1, 1, 1}}, float[4] b = {{0, 0, 0, 0}}>"

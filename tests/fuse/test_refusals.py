@@ -180,6 +180,8 @@ SILENT = {
     "softmax by hand": f"{X34} {{ e = Exp(x) s = ReduceSum(e) y = Div(e, s) }}",
     "a mean square error": "(float[N,4] x, float[N,4] z) => (float[N,1] y) <float two = {2.0}>"
     "{ d = Sub(x, z) p = Pow(d, two) m = ReduceMean<axes=[1]>(p) y = Sqrt(m) }",
+    "twice the mean": f"{X34} <{NUMBERS}>{{ {VARIANCE} w = Add(v, eps) s = Sqrt(w) t = Mul(m, two) e = Sub(x, t)"
+    " y = Div(e, s) }",
     "a division by the mean": f"{X34} {{ m = ReduceMean<axes=[-1]>(x) y = Div(x, m) }}",
 }
 
