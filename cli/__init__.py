@@ -15,7 +15,7 @@ from normfold.report.escape import printable
 
 from .exits import HELP, Exit
 
-COMMANDS = ("optimize", "inspect", "verify", "check", "export", "explain")
+COMMANDS = ("optimize", "inspect", "verify", "check", "diff", "bench", "export", "explain")
 
 
 @click.group(epilog=HELP, context_settings={"help_option_names": ["-h", "--help"]})

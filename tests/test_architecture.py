@@ -86,7 +86,7 @@ def heavy_modules(code: str, command: Command) -> set[str]:
 
 def test_help_imports_nothing_heavy(command: Command) -> None:
     assert heavy_modules("import normfold_cli\nnormfold_cli.run(['--help'])", command) == set()
-    for name in ("optimize", "inspect", "check", "explain", "export"):
+    for name in ("optimize", "inspect", "check", "diff", "bench", "explain", "export"):
         assert heavy_modules(f"import normfold_cli\nnormfold_cli.run(['{name}', '--help'])", command) == set()
 
 

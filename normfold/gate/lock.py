@@ -190,16 +190,18 @@ def _entry(checked: Checked) -> Entry:
 
 def write_lock(lock: Lock) -> None:
     """Write the lock in one step. WriteError when it cannot be, and then the old one is whole."""
-    content = {
-        MARK: FORMAT,
-        "options": lock.options,
-        "models": {name: asdict(entry) for name, entry in lock.models.items()},
-    }
-    text = json.dumps(content, indent=1, sort_keys=True, ensure_ascii=True) + "\n"
+    models = {name: _sorted(asdict(lock.models[name])) for name in sorted(lock.models)}
+    content = {MARK: FORMAT, "options": dict(sorted(lock.options.items())), "models": models}
+    text = json.dumps(content, indent=1, ensure_ascii=True) + "\n"
     try:
         replace_text(lock.path, text)
     except OSError as error:
         raise WriteError(f"{lock.path} cannot be written: {error.strerror or error}") from error
+
+
+def _sorted(entry: dict[str, Any]) -> dict[str, Any]:
+    """Operators and norms by name: an order that neither a run nor a renamed node elsewhere changes."""
+    return {key: dict(sorted(value.items())) if isinstance(value, dict) else value for key, value in entry.items()}
 
 
 def summary(before: Lock, after: Lock) -> str:

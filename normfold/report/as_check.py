@@ -12,6 +12,8 @@ from normfold.report.as_text import print_report
 from normfold.report.escape import printable
 from normfold.report.report import Problem, Report
 
+SHOWN = 20  # problems of each model; --verbose and the files of --report name all
+
 
 def print_checks(reports: Sequence[Report], console: Console, details: bool = False) -> None:
     """Print ``reports``; with ``details`` every norm of every model too."""
@@ -19,8 +21,11 @@ def print_checks(reports: Sequence[Report], console: Console, details: bool = Fa
         if details and report.verdicts:
             print_report(report, console, details=True)
         console.print(_headline(report), soft_wrap=True)
-        for problem in report.problems:
+        shown = report.problems if details else report.problems[:SHOWN]
+        for problem in shown:
             _print_problem(problem, console)
+        if len(shown) < len(report.problems):
+            console.print(Text(f"    and {len(report.problems) - len(shown)} more; --verbose names all"))
         if not details:
             for note in report.notes:
                 console.print(Text(printable(f"    note: {note}", 400)), soft_wrap=True)

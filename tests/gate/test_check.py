@@ -41,7 +41,7 @@ def test_a_foldable_norm_fails_and_is_named_with_its_remedy(run: Run, tmp_path: 
     assert tree(tmp_path) == before
 
 
-@pytest.mark.parametrize("name", ["residual", "transformer"])
+@pytest.mark.parametrize("name", ["levit_like", "residual", "transformer"])
 def test_what_normfold_wrote_has_none_left(run: Run, tmp_path: Path, name: str) -> None:
     normfold.optimize(ROOT / "models" / f"{name}.onnx", tmp_path / "net.onnx", verify=False)
     code, out, _ = run("check", tmp_path)

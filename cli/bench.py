@@ -1,0 +1,120 @@
+"""normfold bench: how long models take on ONNX Runtime, side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from .arguments import voice
+from .exits import HELP, Exit
+from .progress import bar
+
+if TYPE_CHECKING:
+    from normfold.gate.bench import Benchmark, Timing
+
+
+@click.command(epilog=HELP)
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="[B]", required=False)
+@click.option("--rounds", default=30, show_default=True, type=click.IntRange(1), help="How often each model is timed.")
+@click.option("--warmup", default=3, show_default=True, type=click.IntRange(0), help="Runs before that.")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="Threads of ONNX Runtime.")
+@click.option("--inputs", default="", metavar="FILE|DIR", help="Inputs: .npz, .npy, or a test_data_set folder.")
+@click.option("--input", "specs", multiple=True, metavar="NAME=SHAPE[:TYPE][:LOW..HIGH]", help="Shape one input.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the inputs made up.")
+@voice
+def command(
+    first: str,
+    second: str | None,
+    rounds: int,
+    warmup: int,
+    threads: int,
+    inputs: str,
+    specs: tuple[str, ...],
+    seed: int,
+    as_json: bool,
+    quiet: bool,
+) -> Exit:
+    """Time the model A, or A and B in turns on the same inputs, in ONNX Runtime on this machine's CPU.
+
+    The ratio is that of A to B within a round: above 1, B is faster. Each model has a process of its own.
+    """
+    from normfold.gate.bench import CannotBench, Plan, benchmark
+
+    plan = Plan(rounds, warmup, threads, inputs, specs, seed)
+    models = [model for model in (first, second) if model is not None]
+    try:
+        with bar("timing", rounds, quiet) as advance:
+            measured = benchmark(models, plan, advance)
+    except CannotBench as error:
+        click.echo(f"normfold: {error}", err=True)
+        return Exit.INCONCLUSIVE
+    if as_json:
+        import json
+
+        click.echo(json.dumps(_data(measured), indent=2))
+    elif not quiet:
+        _print(measured)
+    return Exit.DONE
+
+
+def _data(measured: Benchmark) -> dict[str, Any]:
+    from normfold.gate.bench import interval, quartiles
+
+    content: dict[str, Any] = {
+        "schema": 1,
+        "feed": measured.feed,
+        "threads": measured.threads,
+        "models": [
+            {
+                "model": timing.model,
+                "seconds": quartiles(timing.seconds)[1],
+                "quartiles": quartiles(timing.seconds)[::2],
+                "load_seconds": timing.load,
+                "memory_bytes": timing.memory or None,
+                "rounds": timing.seconds,
+            }
+            for timing in measured.timings
+        ],
+    }
+    ratios = measured.ratios
+    if ratios:
+        low, middle, high = quartiles(ratios)
+        content["speedup"] = {"median": middle, "quartiles": [low, high], "median_95": interval(ratios)}
+    return content
+
+
+def _print(measured: Benchmark) -> None:
+    from normfold.report.escape import printable
+
+    rounds, threads = len(measured.timings[0].seconds), measured.threads
+    click.echo(f"{rounds} rounds, {threads} thread{'s' * (threads != 1)}, inputs: {printable(measured.feed)}")
+    for timing in measured.timings:
+        click.echo(_line(timing))
+    ratios = measured.ratios
+    if not ratios:
+        return
+    from normfold.gate.bench import interval, quartiles
+
+    low, middle, high = quartiles(ratios)
+    bounds = interval(ratios)
+    click.echo(f"B runs at {middle:.3f} times the speed of A: quartiles {low:.3f} to {high:.3f} over the rounds,")
+    sure = (
+        "no difference can be told" if bounds[0] <= 1 <= bounds[1] else f"B is {'faster' if middle > 1 else 'slower'}"
+    )
+    click.echo(f"the median lies in {bounds[0]:.3f} to {bounds[1]:.3f} with 95 % confidence: {sure}")
+
+
+def _line(timing: Timing) -> str:
+    from normfold.gate.bench import quartiles
+    from normfold.report.escape import printable
+
+    low, middle, high = (f"{1000 * value:.3f}" for value in quartiles(timing.seconds))
+    memory = f"{timing.memory / 1e6:.1f} MB" if timing.memory else "unknown"
+    parts = (
+        f"{middle} ms a run ({low} to {high})",
+        f"{1000 * timing.load:.1f} ms to load",
+        f"{memory} of memory at the peak",
+    )
+    return f"{printable(timing.model)}: {', '.join(parts)}"

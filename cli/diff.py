@@ -1,0 +1,69 @@
+"""normfold diff: what changed from one model to another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING
+
+import click
+
+from .arguments import voice
+from .exits import HELP, Exit
+
+if TYPE_CHECKING:
+    from normfold.gate.diff import Change
+
+SHOWN = 20
+
+
+@click.command(epilog=HELP)
+@click.argument("first", metavar="A")
+@click.argument("second", metavar="B")
+@click.option("--exit-code", is_flag=True, help="End with 1 where anything differs, as `git diff` does.")
+@click.option("--verbose", "-v", is_flag=True, help=f"Name all, and not the first {SHOWN} of each kind.")
+@click.option("--no-simplify", is_flag=True, help="Leave out the constant folding with onnxsim.")
+@click.option("--target", default="onnxruntime", show_default=True, help="The runtime that norms are looked at for.")
+@voice
+def command(
+    first: str,
+    second: str,
+    exit_code: bool,
+    verbose: bool,
+    no_simplify: bool,
+    target: str,
+    as_json: bool,
+    quiet: bool,
+) -> Exit:
+    """Say what changed from model A to model B: interface, opset, norms, operators and weights. Nothing is run.
+
+    Whether both compute the same is the question of `normfold verify A B`.
+    """
+    from normfold.gate.diff import changes_between
+
+    changes = changes_between(first, second, {"simplify": not no_simplify, "target": target})
+    if as_json:
+        import json
+
+        click.echo(json.dumps({"schema": 1, "a": first, "b": second, "changes": [asdict(each) for each in changes]}))
+    elif not quiet:
+        _print(changes, verbose)
+    return Exit.DIFFERS if exit_code and changes else Exit.DONE
+
+
+def _print(changes: Sequence[Change], verbose: bool) -> None:
+    from normfold.gate.diff import SECTIONS
+    from normfold.report.escape import printable
+
+    if not changes:
+        click.echo("no difference in interface, opset, norms, operators or weights")
+    for section in SECTIONS:
+        rows = [change for change in changes if change.section == section]
+        if not rows:
+            continue
+        click.echo(f"{section}: {len(rows)} changed")
+        for change in rows if verbose else rows[:SHOWN]:
+            texts = (printable(text, 200) or "none" for text in (change.before, change.after))
+            click.echo(f"  {printable(change.name, 100)}: {' -> '.join(texts)}")
+        if len(rows) > SHOWN and not verbose:
+            click.echo(f"  and {len(rows) - SHOWN} more; --verbose names all")

@@ -1,0 +1,69 @@
+"""The process that one model is timed in: loads it, then runs it as often as each line of stdin says.
+
+Run by path, never imported, so that its memory holds ONNX Runtime, the model and nothing else. It answers in JSON, one
+object a line: seconds of each load, then seconds of each batch of runs, and at the end its peak memory in bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from typing import Any
+
+
+def main() -> None:
+    """``bench_worker.py MODEL FEED.npz THREADS LOADS``."""
+    if sys.path and os.path.realpath(sys.path[0] or ".") == os.path.dirname(os.path.realpath(__file__)):
+        del sys.path[0]  # normfold's own modules must not answer to top-level names
+    answers = os.fdopen(os.dup(1), "w", buffering=1)
+    os.dup2(2, 1)  # whatever libraries print
+    model, feed_file, threads, loads = sys.argv[1:5]
+    import numpy as np
+    import onnxruntime as ort
+
+    with np.load(feed_file, allow_pickle=False) as arrays:
+        feed = {name: arrays[name] for name in arrays.files}
+    seconds = []
+    session: Any = None
+    for _ in range(int(loads)):
+        session = None  # the one before gives its memory back first
+        start = time.perf_counter()
+        session = open_session(ort, model, int(threads))
+        seconds.append(time.perf_counter() - start)
+    _say(answers, {"loads": seconds})
+    for line in sys.stdin:
+        start = time.perf_counter()
+        for _ in range(int(line)):
+            session.run(None, feed)
+        _say(answers, {"seconds": time.perf_counter() - start})
+    _say(answers, {"peak": peak_memory()})
+
+
+def open_session(ort: Any, model: str, threads: int) -> Any:
+    """A session as a user opens it: all optimizations, a fixed number of threads."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+
+
+def peak_memory() -> int:
+    """The most memory that this process ever held, in bytes; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def _say(stream: Any, content: dict[str, Any]) -> None:
+    stream.write(json.dumps(content) + "\n")
+    stream.flush()
+
+
+if __name__ == "__main__":
+    main()
