@@ -87,6 +87,11 @@ def _weights_between(held: Held, targets: Sequence[str]) -> dict[str, int]:
     return found
 
 
+def weight_bytes(held: Held) -> int:
+    """Bytes of all initializers of the main graph, wherever they lie."""
+    return sum(math.prod(t.dims) * _item_size(t) for t in held.graph.initializer)
+
+
 def _item_size(tensor: onnx.TensorProto) -> int:
     return int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 

@@ -13,7 +13,7 @@ import onnx
 from normfold.errors import UsageError
 from normfold.verify.case import CHAOTIC, FORCED, Case, part_feed, random_values
 from normfold.verify.compare import is_floating
-from normfold.verify.evidence import Chunk, SiteCheck, expected_bytes, in_order, plan_chunks, types_of
+from normfold.verify.evidence import Chunk, SiteCheck, expected_bytes, in_order, plan_chunks, types_of, weight_bytes
 from normfold.verify.feeds import Feed, Feeder
 from normfold.verify.held import Held, Part, hold, part, producers, readers_of
 from normfold.verify.inputs import load_inputs, parse_spec
@@ -113,19 +113,23 @@ def _advice(error: CannotRun) -> str:
 
 def _gather(case: Case, sites: Sequence[Site]) -> None:
     targets = _targets(case, sites)
-    whole = part(case.original, targets, {})
-    runner = case.open(whole.held)
+    first = part(case.original, targets, {})
+    # The runtime knows the sizes of the values, but a very large model is never opened as a whole for that.
+    is_large = weight_bytes(first.held) > case.options.weight_bytes
+    runner = None if is_large else case.open(first.held)
     try:
-        sizes = expected_bytes(runner, whole, {})
-        chunks = plan_chunks(case, targets, sizes)
+        chunks = plan_chunks(case, targets, {} if runner is None else expected_bytes(runner, first, {}))
         if len(chunks) > 1:
-            runner.close()
             case.note(f"the values at the sites were compared in {len(chunks)} parts to bound the memory")
-            whole = part(case.original, chunks[0].targets, {})
-            runner = case.open(whole.held)
-        kept = _first_chunk(case, chunks[0], whole, runner)
+        if len(chunks) > 1 or runner is None:
+            if runner is not None:
+                runner.close()
+            first = part(case.original, chunks[0].targets, {})
+            runner = case.open(first.held)
+        kept = _first_chunk(case, chunks[0], first, runner)
     finally:
-        runner.close()
+        if runner is not None:
+            runner.close()
     for chunk in chunks[1:]:
         kept = _next_chunk(case, chunk, kept)
     if any(c.owners and not c.passed for c in case.worst.values()):
