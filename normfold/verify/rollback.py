@@ -10,6 +10,9 @@ from normfold.verify.result import Site, Verdict, Verification
 
 Candidate = TypeVar("Candidate")
 
+# So many proved folds are undone one at a time; after that all that are left, because something is wrong at large.
+_ONE_BY_ONE = 4
+
 
 @dataclass(frozen=True)
 class Built(Generic[Candidate]):
@@ -58,7 +61,10 @@ def settle(
     while verification.verdict is Verdict.DIFFERENT:
         suspects = tuple(owner for owner in verification.guilty if owner not in undone)
         others = tuple(owner for owner in built.owners if owner not in undone)
-        fresh = _proved_guilty(verification, suspects) or trial.smallest(suspects, undone)
+        proved = _proved_guilty(verification, suspects)
+        # The first in the order of the graph made its error; the later ones may have got theirs from it.
+        fresh = proved[:1] if len(undone) < _ONE_BY_ONE else proved
+        fresh = fresh or trial.smallest(suspects, undone)
         fresh = fresh or trial.smallest(others, undone)
         if not fresh:
             notes.append("the candidate differs from the original even without any fold")

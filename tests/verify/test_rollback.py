@@ -72,6 +72,22 @@ def test_a_fold_that_takes_the_place_of_another_is_a_suspect_too() -> None:
     assert settled.undone == ("a", "b")
 
 
+def test_those_who_inherit_an_error_are_kept() -> None:
+    """The error of "b" also arrives at the sites of "e" and "g"."""
+
+    def build(excluded: frozenset[str]) -> Built[frozenset[str]]:
+        return Built(frozenset(FOLDS) - excluded, tuple(Site(f"site {fold}", fold) for fold in FOLDS))
+
+    def prove(built: Built[frozenset[str]]) -> Verification:
+        if "b" not in built.candidate:
+            return Verification(Verdict.EQUIVALENT)
+        failing = [fold for fold in "beg" if fold in built.candidate]
+        sites = tuple(Comparison(f"site {fold}", "at the site", False, owners=(fold,)) for fold in failing)
+        return Verification(Verdict.DIFFERENT, sites=sites, guilty=tuple(failing))
+
+    assert settle(build, prove).undone == ("b",)
+
+
 def test_strict_undoes_nothing() -> None:
     world = World({"c"}, OWN_SITES)
     settled = settle(world.build, world.prove, strict=True)
