@@ -96,6 +96,7 @@ class Names:
 
     def __init__(self, model: ir.Model) -> None:
         self._taken: set[str] = set()
+        self._last: dict[str, int] = {}  # the last number behind a hint, so that a shared weight is not counted again
         for _, graph in graphs_of(model):
             self._taken.update(value.name or "" for value in graph.inputs)
             if isinstance(graph, ir.Graph):
@@ -105,10 +106,11 @@ class Names:
 
     def new(self, hint: str) -> str:
         """``hint`` itself where it is free, else with the first free number behind it."""
-        name, number = hint, 1
+        name, number = hint, self._last.get(hint, 1)
         while name in self._taken:
             number += 1
             name = f"{hint}_{number}"
+        self._last[hint] = number
         self._taken.add(name)
         return name
 
