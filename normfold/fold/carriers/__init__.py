@@ -1,0 +1,1 @@
+"""How an affine passes an operator, a file for each kind."""
