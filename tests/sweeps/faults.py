@@ -41,7 +41,10 @@ class Fault:
 
 @dataclass(frozen=True)
 class Target:
-    """An operator that took a fold over, its weight, and where its output channels lie in the weight."""
+    """An operator that took a fold over, its weight, and where its output channels lie in the weight.
+
+    ``untouched`` are channels whose weights no fold changed, such as the values beside the queries that were scaled.
+    """
 
     node: onnx.NodeProto
     weight_name: str
@@ -49,15 +52,17 @@ class Target:
     axis: int
     owners: frozenset[str]
     variance: np.ndarray | None = None
+    untouched: frozenset[int] = frozenset()
 
     @property
     def group(self) -> int:
         return next((a.i for a in self.node.attribute if a.name == "group"), 1)
 
     def channels(self) -> np.ndarray:
-        """Output channels whose weights are not all zero."""
+        """Output channels that a fold changed and whose weights are not all zero."""
         others = tuple(i for i in range(self.weight.ndim) if i != self.axis)
-        return np.flatnonzero(np.abs(self.weight).max(axis=others))
+        alive = np.flatnonzero(np.abs(self.weight).max(axis=others))
+        return np.setdiff1d(alive, list(self.untouched))
 
 
 def targets(result: normfold.Result) -> list[Target]:
@@ -65,6 +70,7 @@ def targets(result: normfold.Result) -> list[Target]:
     model = result.model
     initializers = {t.name: t for t in model.graph.initializer}
     variances = _variances(result.source.proto)
+    known = _vectors(result.source.proto)
     found = []
     for node in model.graph.node:
         folds = [v for v in result.folds if node.name and node.name in v.into]
@@ -78,8 +84,21 @@ def targets(result: normfold.Result) -> list[Target]:
         behind = [n.name for n in model.graph.node if n.op_type == "Add" and node.output[0] in n.input and n.name]
         owners = frozenset(v.finding.name for v in result.folds if {node.name, *behind} & set(v.into))
         variance = next((variances[v.finding.name] for v in folds if v.finding.name in variances), None)
-        found.append(Target(node, node.input[side], weight, _output_axis(node, side, weight.ndim), owners, variance))
+        axis = _output_axis(node, side, weight.ndim)
+        same = frozenset(i for i, vector in enumerate(_along(weight, axis)) if vector in known)
+        found.append(Target(node, node.input[side], weight, axis, owners, variance, same))
     return found
+
+
+def _vectors(model: onnx.ModelProto) -> set[bytes]:
+    """The weights of every channel of the model, on either of the axes that may be the channels'."""
+    arrays = [numpy_helper.to_array(t) for t in model.graph.initializer if len(t.dims) > 1]
+    floating = [array for array in arrays if array.dtype.kind == "f"]
+    return {vector for array in floating for axis in {0, 1, array.ndim - 1} for vector in _along(array, axis)}
+
+
+def _along(weight: np.ndarray, axis: int) -> list[bytes]:
+    return [channel.tobytes() for channel in np.moveaxis(weight, axis, 0)]
 
 
 def _variances(model: onnx.ModelProto) -> dict[str, np.ndarray]:
