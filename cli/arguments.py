@@ -57,8 +57,8 @@ def report_files(command: Command) -> Command:
     return _apply(options, command)
 
 
-_REPORT = "Also write the report here: .txt, .json, .sarif, .xml (JUnit), .md, or - for stdout. Repeatable."
-_FORMAT = "Form of a --report whose suffix names none: text, json, sarif, junit, github, markdown."
+_REPORT = "Also write the report here: .txt, .json, .sarif, .xml (JUnit), .html, .md, or - for stdout. Repeatable."
+_FORMAT = "Form of a --report whose suffix names none: text, json, sarif, junit, github, markdown, html."
 
 
 def _apply(options: tuple[Callable[[Command], Command], ...], command: Command) -> Command:

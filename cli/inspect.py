@@ -6,7 +6,7 @@ import click
 
 from .arguments import model_argument, norm_forms, report_files, selection, voice
 from .exits import HELP, Exit
-from .show import planned, show, write_reports
+from .show import planned, show, wants_pictures, write_reports
 
 
 @click.command(epilog=HELP)
@@ -52,7 +52,7 @@ def command(
         contrib=contrib,
         trust_pickle=trust_pickle,
     )
-    report = inspection.report()
+    report = inspection.report(pictures=wants_pictures(files))
     show(report, as_json, quiet, details=True)
     write_reports(report, files)
     return Exit.DONE

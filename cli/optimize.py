@@ -9,7 +9,7 @@ import click
 
 from .arguments import model_argument, norm_forms, report_files, selection, voice
 from .exits import HELP, Exit
-from .show import planned, show, write_reports
+from .show import planned, show, wants_pictures, write_reports
 
 
 @click.command(epilog=HELP)
@@ -80,12 +80,12 @@ def command(
             in_place=in_place,
         )
     except NotProven as error:
-        report = error.result.report()
+        report = error.result.report(pictures=wants_pictures(files))
         show(report, as_json, quiet)
         write_reports(report, files)
         click.echo(f"normfold: {error}", err=True)
         return Exit.DIFFERS if error.is_different else Exit.INCONCLUSIVE
-    report = result.report()
+    report = result.report(pictures=wants_pictures(files))
     show(report, as_json, quiet)
     write_reports(report, files)
     return Exit.DONE

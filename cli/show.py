@@ -32,6 +32,13 @@ def planned(reports: tuple[str, ...], form: str, as_json: bool) -> tuple[tuple[s
     return forms_of(reports, form)
 
 
+def wants_pictures(files: tuple[tuple[str, str], ...]) -> bool:
+    """Whether any of ``files`` takes a form that draws."""
+    from normfold.report.voices import draws
+
+    return any(draws(form) for _, form in files)
+
+
 def write_reports(report: Report | Sequence[Report], files: tuple[tuple[str, str], ...]) -> None:
     """Write ``report`` into each of ``files``."""
     from normfold.report.voices import write_report

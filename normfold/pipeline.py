@@ -18,6 +18,7 @@ from normfold import __version__
 from normfold.errors import NormfoldError, UsageError
 from normfold.options import Options
 from normfold.record import Outcome, Verdict
+from normfold.report.neighbourhood import drawings
 from normfold.report.report import Report, statistics
 from normfold.rewrite import is_change, rewrite
 from normfold.serial import to_proto
@@ -83,21 +84,23 @@ class Result:
             write_bytes(source.content or source.proto.SerializeToString(), target)
         return target
 
-    def report(self) -> Report:
-        """The result as data for every form of report."""
+    def report(self, pictures: bool = False) -> Report:
+        """The result as data for every form of report; with ``pictures`` of every finding for those that draw."""
+        original = self.source.model()
         return Report(
             command="optimize",
             version=__version__,
             model=self.source.name,
             target=self.options.target,
             verdicts=self.verdicts,
-            before=statistics(self.source.model()),
+            before=statistics(original),
             after=statistics(self.ir_model),
             verification=self.verification,
             output=str(self.output or ""),
             is_copy=not self.is_changed and not self.source.has_external_data,
             notes=self.notes,
             seconds=self.seconds,
+            drawings=drawings(original, self.ir_model, self.verdicts) if pictures else (),
         )
 
 
@@ -121,17 +124,19 @@ class Inspection:
         """What would stay, each with its obstacles."""
         return tuple(verdict for verdict in self.verdicts if verdict.outcome is Outcome.KEPT)
 
-    def report(self) -> Report:
-        """The inspection as data for every form of report."""
+    def report(self, pictures: bool = False) -> Report:
+        """The inspection as data for every form of report; with ``pictures`` of every finding for those that draw."""
+        original = self.source.model()
         return Report(
             command="inspect",
             version=__version__,
             model=self.source.name,
             target=self.options.target,
             verdicts=self.verdicts,
-            before=statistics(self.source.model()),
+            before=statistics(original),
             after=statistics(self.ir_model),
             notes=self.notes,
+            drawings=drawings(original, self.ir_model, self.verdicts) if pictures else (),
         )
 
 

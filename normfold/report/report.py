@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from normfold.reason import Obstacle, Reason
 from normfold.record import Finding, Outcome, Verdict
+from normfold.report.drawing import Drawing
 from normfold.verify.result import Verification
 
 if TYPE_CHECKING:  # a report that comes from the cache is shown without loading onnx
@@ -95,7 +96,8 @@ class Report:
     ``command`` is "optimize", "inspect" or "check". ``output`` is where the result was written, "" for nowhere.
     ``is_copy`` says that nothing was folded or fused, so the output equals the input byte for byte. ``notes`` hold
     whatever else the user must know. ``seconds`` maps stages to wall time. ``problems`` are what a check does not
-    accept: with one of them it fails.
+    accept: with one of them it fails. ``drawings`` show the neighbourhood of each verdict before and after, where
+    somebody asked for pictures; ``latency`` is the median of a run before and after, in milliseconds, where measured.
     """
 
     command: str
@@ -111,6 +113,8 @@ class Report:
     notes: tuple[str, ...] = ()
     seconds: dict[str, float] = field(default_factory=dict)
     problems: tuple[Problem, ...] = ()
+    drawings: tuple[tuple[Drawing, Drawing], ...] = ()
+    latency: tuple[float, float] | None = None
 
     def of(self, outcome: Outcome) -> tuple[Verdict, ...]:
         """The verdicts of one outcome. The three outcomes together are all verdicts."""

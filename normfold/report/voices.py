@@ -19,6 +19,8 @@ SUFFIXES = {
     ".sarif": "sarif",
     ".xml": "junit",
     ".md": "markdown",
+    ".html": "html",
+    ".htm": "html",
 }
 _MODELS = (".onnx", ".pt2", ".pt", ".pth", ".data", ".safetensors", ".npz", ".npy", ".lock")
 
@@ -95,6 +97,11 @@ def _to_file(text: str, path: Path) -> None:
         raise WriteError(f"the report {path} cannot be written: {error.strerror or error}") from error
 
 
+def draws(form: str) -> bool:
+    """Whether a form shows pictures, so that the report should be made with them."""
+    return form == "html"
+
+
 # -- the voices: each is loaded when somebody wants to hear it ------------------------------------------------------
 
 
@@ -140,6 +147,12 @@ def _markdown(reports: Sequence[Report]) -> str:
     return as_markdown(reports)
 
 
+def _html(reports: Sequence[Report]) -> str:
+    from normfold.report.as_html import as_html
+
+    return as_html(reports)
+
+
 FORMATS: dict[str, Callable[[Sequence[Report]], str]] = {
     "text": _text,
     "json": _json,
@@ -147,4 +160,5 @@ FORMATS: dict[str, Callable[[Sequence[Report]], str]] = {
     "junit": _junit,
     "github": _github,
     "markdown": _markdown,
+    "html": _html,
 }

@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree as xml
@@ -41,8 +42,17 @@ def complaints(form: str, text: str) -> list[str]:
 
 # -- snapshots --------------------------------------------------------------------------------------------------------
 
+
+def _page_data(text: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
+    assert found
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
 STABLE: dict[str, Callable[[str], str]] = {  # what of a voice is compared: not the rules, which have tests of their own
     "sarif": lambda text: re.sub(r'"rules": \[.*?\n    \]', '"rules": []', text, flags=re.S),
+    "html": lambda text: json.dumps({**_page_data(text), "reasons": {}}, indent=1) + "\n",
 }
 
 
@@ -178,12 +188,33 @@ def _check_markdown(said: str) -> None:
     assert {line.count("|") for line in tables} <= {8, 6}
 
 
+class Tags(HTMLParser):
+    """The tags that a browser would make elements of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append(tag)
+
+
+def _check_html(said: str) -> None:
+    parser = Tags()
+    parser.feed(said)
+    own = ["html", "head", "meta", "meta", "meta", "meta", "link", "title", "style", "body", "noscript", "p", "main"]
+    assert parser.found == [*own, "script", "script"]
+    assert not set("<>&") & set(re.findall(r'id="data">(.*?)</script>', said, re.S)[0])
+    assert _page_data(said)["reports"]
+
+
 CHECKS: dict[str, Callable[[str], None]] = {
     "json": _check_json,
     "sarif": _check_sarif,
     "junit": _check_junit,
     "github": _check_github,
     "markdown": _check_markdown,
+    "html": _check_html,
 }
 
 
@@ -230,7 +261,7 @@ def test_a_report_that_cannot_be_written_says_so(tmp_path: Path) -> None:
 
 def test_the_commands_write_reports(tmp_path: Path, command: Command) -> None:
     model = ROOT / "models" / "residual.onnx"
-    files = [tmp_path / name for name in ("a.json", "b.sarif", "c.xml", "d.md", "e.txt")]
+    files = [tmp_path / name for name in ("a.json", "b.sarif", "c.xml", "d.md", "e.txt", "f.html")]
     options = [part for file in files for part in ("--report", file)]
     done = command(
         "optimize", model, "-o", tmp_path / "out.onnx", *options, "--report", "-", "--format", "github", "-q"

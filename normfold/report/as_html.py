@@ -1,0 +1,163 @@
+"""The report as one HTML file that needs nothing else: data, style (page.css) and program (page.js) are inside.
+
+Names of a model are untrusted: the page gets them as JSON without a ``<``, the program sets them as text only, and a
+content security policy lets nothing but the two known blocks of code run and nothing at all be loaded.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import math
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+from normfold.reason import Reason
+from normfold.record import Outcome, Verdict
+from normfold.report.drawing import Drawing
+from normfold.report.escape import printable
+from normfold.report.figures import sizes
+from normfold.report.notices import Level, how, notices
+from normfold.report.report import Report
+from normfold.verify.result import Comparison
+
+NAME, TEXT = 160, 500
+
+
+def as_html(reports: Sequence[Report]) -> str:
+    """One page for one or many models."""
+    style, program = _part("page.css"), _part("page.js")
+    title = printable(reports[0].model, 80) if len(reports) == 1 else f"{len(reports)} models"
+    content = {
+        "reasons": {r.code: [r.title, r.obstacle, r.remedy] for r in Reason},
+        "reports": list(map(_report, reports)),
+    }
+    policy = f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(program)}"
+    return "\n".join(
+        (
+            '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{policy}">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            '<meta name="color-scheme" content="light dark">\n<link rel="icon" href="data:,">',
+            f"<title>{html.escape(title)} · normfold</title>",
+            f"<style>{style}</style>\n</head>\n<body>",
+            f"<noscript><p>{html.escape(_sentence(reports))} The tables of this page need JavaScript.</p></noscript>",
+            '<main id="page"></main>',
+            f'<script type="application/json" id="data">{_data(content)}</script>',
+            f"<script>{program}</script>\n</body>\n</html>\n",
+        )
+    )
+
+
+def _part(name: str) -> str:
+    return files("normfold.report").joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    digest = hashlib.sha256(text.encode()).digest()
+    return f"'sha256-{base64.b64encode(digest).decode()}'"
+
+
+def _data(content: Any) -> str:
+    """JSON that no HTML parser finds a tag, a comment or an entity in."""
+    text = json.dumps(content, ensure_ascii=True, separators=(",", ":"), allow_nan=False)
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _sentence(reports: Sequence[Report]) -> str:
+    counts = [sum(len(report.of(outcome)) for report in reports) for outcome in Outcome]
+    return f"{sum(counts)} norms and constant affines: {counts[0]} folded, {counts[1]} fused, {counts[2]} kept."
+
+
+def _report(report: Report) -> dict[str, Any]:
+    proof = report.verification
+    owners = {verdict.finding.name: index for index, verdict in enumerate(report.verdicts)}
+    errors: dict[int, Comparison] = {}
+    for place in proof.sites if proof is not None else ():
+        for owner in place.owners:
+            index = owners.get(owner, -1)
+            if index >= 0 and (index not in errors or errors[index].margin < place.margin):
+                errors[index] = place
+    return {
+        "model": printable(report.model, NAME),
+        "output": printable(report.output, NAME),
+        "command": report.command,
+        "target": printable(report.target, NAME),
+        "version": report.version,
+        "sizes": [[name, old, new] for name, old, new in sizes(report)],
+        "numbers": _numbers(report),
+        "latency": list(report.latency) if report.latency else None,
+        "operators": [_counts(report.before.operators), _counts(report.after.operators)],
+        "rows": [_row(report, index, errors.get(index)) for index in range(len(report.verdicts))],
+        "errors": [printable(n.text, TEXT) for n in notices(report) if n.level is Level.ERROR],
+        "proof": None if proof is None else proof.verdict.value,
+        "proofNotes": [] if proof is None else [printable(note, TEXT) for note in proof.notes],
+        "outputs": [] if proof is None else [_place(place, owners) for place in proof.outputs],
+        "sites": [] if proof is None else [_place(place, owners) for place in proof.sites],
+        "notes": [printable(note, TEXT) for note in report.notes],
+        "seconds": {stage: round(seconds, 3) for stage, seconds in report.seconds.items()},
+    }
+
+
+def _numbers(report: Report) -> list[list[int]]:
+    """The same as ``sizes``, to compute the change from."""
+    pairs = ("nodes", "parameters", "weight_bytes", "opset")
+    return [[getattr(report.before, name), getattr(report.after, name)] for name in pairs]
+
+
+def _counts(operators: Sequence[tuple[str, int]]) -> list[list[Any]]:
+    return [[printable(name, 60), count] for name, count in operators if name != "Constant"]
+
+
+def _row(report: Report, index: int, error: Comparison | None) -> dict[str, Any]:
+    verdict = report.verdicts[index]
+    finding = verdict.finding
+    row: dict[str, Any] = {
+        "name": printable(finding.name, NAME),
+        "graph": printable(finding.graph, NAME),
+        "operator": printable(finding.operator, 60),
+        "what": printable(finding.what, TEXT),
+        "outcome": verdict.outcome.value,
+        "norm": finding.is_norm,
+        "how": "" if verdict.outcome is Outcome.KEPT else printable(how(verdict), TEXT),
+        "rule": printable(verdict.rule, 60),
+        "obstacles": _obstacles(verdict),
+        "error": None if error is None else [_number(error.relative), _number(error.tolerance), _number(error.margin)],
+    }
+    if index < len(report.drawings):
+        row["drawings"] = [_drawing(drawing) for drawing in report.drawings[index]]
+    return row
+
+
+def _obstacles(verdict: Verdict) -> list[list[str]]:
+    return [
+        [o.reason.code, o.direction, printable(o.node, NAME), printable(o.value, NAME), printable(o.detail, TEXT)]
+        for o in verdict.obstacles
+    ]
+
+
+def _place(place: Comparison, owners: dict[str, int]) -> dict[str, Any]:
+    return {
+        "value": printable(place.value, NAME),
+        "witness": printable(place.witness, 60),
+        "passed": place.passed,
+        "relative": _number(place.relative),
+        "tolerance": _number(place.tolerance),
+        "margin": _number(place.margin),
+        "absolute": _number(place.max_abs),
+        "ulps": _number(place.ulps),
+        "row": next((owners[owner] for owner in place.owners if owner in owners), -1),
+    }
+
+
+def _number(value: float) -> float | None:
+    """JSON has no infinity and no NaN: null, which the page shows as "not finite"."""
+    return float(f"{value:.6g}") if math.isfinite(value) else None
+
+
+def _drawing(drawing: Drawing) -> list[Any]:
+    boxes = [[printable(b.operator, 40), printable(b.name, NAME), b.role.value, b.detail] for b in drawing.boxes]
+    return [boxes, [list(arrow) for arrow in drawing.arrows]]

@@ -1,0 +1,279 @@
+"""The HTML report in headless Chromium: it renders, sorts, filters, draws, loads nothing, and runs nobody's names."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from selenium.webdriver.support.wait import WebDriverWait
+
+import normfold
+from normfold.record import Finding, Outcome
+from normfold.report.report import Report
+from normfold.report.voices import render
+from normfold.verify.result import Comparison, Verification
+from tests.conftest import ROOT
+from tests.report.samples import FOLDED, HOSTILE, KEPT, PROOF, checked, hostile, sample
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+pytestmark = pytest.mark.skipif(
+    not (CHROMIUM and DRIVER),
+    reason="Chromium or its driver is not installed (apt-get install chromium chromium-driver)",
+)
+FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--disable-dev-shm-usage",
+    "--window-size=1280,1000",
+)
+
+
+class Page:
+    """A report in a browser, and what the browser says about it."""
+
+    def __init__(self, driver: webdriver.Chrome, folder: Path) -> None:
+        self.driver, self.folder = driver, folder
+
+    def show(self, reports: list[Report]) -> None:
+        self.load(render(reports, "html"))
+
+    def load(self, text: str) -> None:
+        file = self.folder / "report.html"
+        file.write_text(text, encoding="utf-8")
+        self.complaints(), self.requests()  # what earlier pages left
+        self.driver.get(file.as_uri())
+
+    def all(self, selector: str) -> list[WebElement]:
+        return self.driver.find_elements(By.CSS_SELECTOR, selector)
+
+    def one(self, selector: str) -> WebElement:
+        return self.driver.find_element(By.CSS_SELECTOR, selector)
+
+    def texts(self, selector: str) -> list[str]:
+        script = "return [...document.querySelectorAll(arguments[0])].map(e => e.textContent)"
+        return list(self.driver.execute_script(script, selector))
+
+    def run(self, script: str) -> object:
+        found: object = self.driver.execute_script(script)
+        return found
+
+    def sort_by(self, title: str) -> None:
+        next(button for button in self.all("#norms th button") if button.text.startswith(title)).click()
+
+    def complaints(self) -> list[str]:
+        """Errors and warnings on the console."""
+        return [entry["message"] for entry in self.driver.get_log("browser")]  # type: ignore[no-untyped-call]  # selenium's own gap
+
+    def requests(self) -> list[str]:
+        """What was asked for since the last time, but the page itself."""
+        log = self.driver.get_log("performance")  # type: ignore[no-untyped-call]  # selenium's own gap
+        events = [json.loads(entry["message"])["message"] for entry in log]
+        asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+        return [url for url in asked if not url.startswith(("file:", "data:", "about:"))]
+
+
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Page]:
+    folder = tmp_path_factory.mktemp("browser")
+    options = webdriver.ChromeOptions()
+    options.binary_location = CHROMIUM or ""
+    for flag in (*FLAGS, f"--user-data-dir={folder / 'profile'}"):
+        options.add_argument(flag)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
+    yield Page(driver, folder)
+    driver.quit()
+
+
+@pytest.fixture(scope="module")
+def real() -> Report:
+    """A proven result with pictures."""
+    return normfold.optimize(ROOT / "models" / "levit_like.onnx").report(pictures=True)
+
+
+def many(count: int) -> Report:
+    """A report on ``count`` norms, with a site for each."""
+    folded = [
+        replace(FOLDED, finding=Finding(f"bn_{index}", "BatchNormalization", f"v{index}", is_norm=True))
+        if index % 10
+        else replace(KEPT, finding=Finding(f"shift_{index}", "Add", f"v{index}"))
+        for index in range(count)
+    ]
+    sites = tuple(
+        Comparison(
+            f"v{i}", "as written", True, relative=1e-7 * (1 + i % 97), tolerance=1e-4, margin=1e-3 * (1 + i % 97)
+        )
+        for i in range(count)
+    )
+    sites = tuple(replace(site, owners=(v.finding.name,)) for site, v in zip(sites, folded, strict=True))
+    return replace(sample(), verdicts=tuple(folded), verification=Verification(PROOF.verdict, sites=sites))
+
+
+def test_it_renders_without_a_word_on_the_console_or_a_request(page: Page, real: Report) -> None:
+    page.show([real])
+    assert page.one("h1").text == real.model
+    for outcome in (Outcome.FOLDED, Outcome.KEPT):
+        assert f"{len(real.of(outcome))} {outcome.value}" in page.one(".lead").text
+    assert "proven equivalent" in page.one(".lead").text
+    assert len(page.all("#norms tr.row")) == len(real.verdicts)
+    assert page.one(".tile").text.split("\n")[:2] == ["operators", str(real.after.nodes)]
+    assert len(page.all("#operators .bar-after")) == len(page.all("#operators .bar-before")) > 5
+    assert real.verification is not None
+    assert len(page.all("#evidence .dot")) == len(page.all("#evidence .allowed")) == len(real.verification.sites)
+    assert page.complaints() == []
+    assert page.requests() == []
+
+
+def test_a_latency_is_told_where_it_was_measured(page: Page) -> None:
+    page.show([sample()])
+    assert "latency" not in page.one(".tiles").text
+    page.show([replace(sample(), latency=(2.0, 1.5))])
+    assert "latency\n1.5 ms\nfrom 2 ms, −25 %" in page.one(".tiles").text
+
+
+def test_a_click_on_a_row_draws_before_and_after(page: Page, real: Report) -> None:
+    page.show([real])
+    index = next(i for i, v in enumerate(real.verdicts) if v.direction == "forward")
+    page.all("#norms tr.row")[index].click()
+    before, after = page.all(".detail figure")
+    assert before.find_element(By.CSS_SELECTOR, ".box.finding").text.startswith("BatchNormalization")
+    assert after.find_elements(By.CSS_SELECTOR, ".box.into")
+    assert not after.find_elements(By.CSS_SELECTOR, ".box.finding, .box.gone")
+    assert before.find_elements(By.CSS_SELECTOR, "path.arrow")
+    page.all("#norms tr.row")[index].click()
+    assert page.all(".detail") == []
+
+
+def test_the_table_sorts(page: Page, real: Report) -> None:
+    page.show([real])
+    for expected in ("ascending", "descending"):
+        page.sort_by("name")
+        names = page.texts("#norms tr.row td:nth-child(2)")
+        assert sorted(names, key=str.lower, reverse=expected == "descending") == names
+        assert page.all("#norms th")[1].get_attribute("aria-sort") == expected
+    page.sort_by("verdict")
+    assert page.texts("#norms tr.row .badge") == ["kept"] * len(real.of(Outcome.KEPT)) + ["folded"] * len(
+        real.of(Outcome.FOLDED)
+    )
+    page.sort_by("error")
+    page.sort_by("error")
+    margins = page.run("return data.reports[0].rows.slice().sort((a, b) => b.error?.[2] - a.error?.[2])[0].name")
+    assert page.texts("#norms tr.row td:nth-child(2)")[0] == margins
+
+
+def test_the_table_filters(page: Page, real: Report) -> None:
+    page.show([real])
+    kept = len(real.of(Outcome.KEPT))
+    page.one('[data-outcome="folded"]').click()
+    assert set(page.texts("#norms tr.row .badge")) == {"kept"}
+    assert page.one(".shown").text == f"{kept} of {len(real.verdicts)}"
+    page.one('[data-outcome="folded"]').click()
+    page.one("#search").send_keys("blocks.1 batchnorm")
+    names = page.texts("#norms tr.row td:nth-child(2)")
+    assert names
+    assert all("blocks.1" in name for name in names)
+    page.one("#search").clear()
+    page.one("#search").send_keys("no such norm")
+    assert page.all("#norms tr.row") == []
+    page.one("#search").clear()
+    page.run("const s = document.querySelector('#search'); s.value = ''; s.dispatchEvent(new Event('input'))")
+    page.one("#reason option:nth-child(2)").click()
+    assert 0 < len(page.all("#norms tr.row")) <= kept
+
+
+def test_hover_names_the_site_and_a_click_leads_to_its_row(page: Page, real: Report) -> None:
+    page.show([real])
+    dot = page.all("#evidence .dot")[2]
+    page.driver.execute_script("arguments[0].scrollIntoView({block: 'center'})", dot)
+    ActionChains(page.driver).move_to_element(dot).perform()
+    assert real.verification is not None
+    site = real.verification.sites[2]
+    assert site.value in page.one(".tooltip").text
+    assert "allowed" in page.one(".tooltip").text
+    ActionChains(page.driver).click(dot).perform()
+    assert page.one("tr.row.open td:nth-child(2)").text in site.owners
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_it_is_light_or_dark_as_the_system_is_and_as_asked(page: Page, scheme: str) -> None:
+    media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", media)
+    page.show([sample()])
+
+    def is_dark() -> bool:
+        colour = str(page.run("return getComputedStyle(document.body).backgroundColor"))
+        return sum(int(part) for part in colour.strip("rgb()").split(",")) < 3 * 128
+
+    assert is_dark() is (scheme == "dark")
+    page.one("#theme").click()
+    assert is_dark() is (scheme != "dark")
+
+
+def test_five_thousand_norms(page: Page) -> None:
+    page.show([many(5000)])
+    assert page.one(".shown").text == "5,000 of 5,000"
+    assert page.run("return document.querySelectorAll('#evidence .dot').length") == 5000
+    assert page.run("return document.querySelectorAll('#norms tr.row').length") == 200
+    page.run("window.scrollTo(0, document.body.scrollHeight)")
+    more = "return document.querySelectorAll('#norms tr.row').length > 200"
+    WebDriverWait(page.driver, 20).until(lambda _: page.run(more))
+    page.one("#search").send_keys("bn_4999")
+    assert page.texts("#norms tr.row td:nth-child(2)") == ["bn_4999"]
+    page.run("const s = document.querySelector('#search'); s.value = ''; s.dispatchEvent(new Event('input'))")
+    page.sort_by("#")
+    assert page.texts("#norms tr.row td:nth-child(2)")[0] == "bn_4999"
+    page.run("reveal(17)")
+    assert page.texts("tr.row.open td:nth-child(2)") == ["bn_17"]
+    assert page.complaints() == []
+
+
+def test_many_models_and_what_fails(page: Page) -> None:
+    page.show([sample(), checked()])
+    assert page.texts("[data-model] td:first-child") == ["nets/model.onnx", "nets/other.onnx"]
+    assert page.all(".errors") == []
+    page.one('[data-model="1"]').click()
+    assert page.one("h1").text == "nets/other.onnx"
+    assert "NF001" in page.one(".errors").text
+    assert "NF002" in page.one(".errors").text
+    page.show([])
+    assert page.one("h1").text == "No models"
+    assert page.complaints() == []
+
+
+def test_names_are_shown_and_do_nothing(page: Page) -> None:
+    for name in HOSTILE.values():
+        page.show([hostile(name), hostile(name)])
+        page.all("#norms tr.row")[0].click()
+        assert page.complaints() == []
+        assert "owned" not in page.driver.title or name in page.driver.title
+        assert page.run("return document.querySelectorAll('script').length") == 2
+        assert page.run("return document.querySelectorAll('img, iframe, object, #page a, #page style').length") == 0
+    page.show([hostile(HOSTILE["markup"])])
+    assert page.one("h1").text == HOSTILE["markup"] + ".onnx"
+    assert page.requests() == []
+
+
+def test_the_guards_can_fail(page: Page) -> None:
+    """A page that loads something is noticed, and the policy of a report stops a program that came in."""
+    page.load('<!DOCTYPE html><title>x</title><img src="http://127.0.0.1:9/picture.png">')
+    assert page.requests() == ["http://127.0.0.1:9/picture.png"]
+    assert page.complaints()
+    page.load(render(sample(), "html").replace("</body>", "<script>document.title = 'owned'</script></body>"))
+    assert "owned" not in page.driver.title
+    assert "Content Security Policy" in page.complaints()[0]
