@@ -120,14 +120,14 @@ OTHERS = {
         fused=2,
     ),
     "what is one operator away stays so": Row(
-        f"(float[N,3,4] x) => (float[N,3,4] n, float[N,3,4] z) <{NUMBERS}, float f = {{0.5}}>"
-        f"{{ {LN} z = Mul(n, f) }}",
+        f"(float[N,3,4] x) => (float[N,3,4] n, float[N,3,4] z) <{NUMBERS}, float f = {{0.5}}>{{ {LN} z = Mul(n, f) }}",
         "LayerNormalization Mul",
     ),
     "a shape that is asked of an intermediate": Row(
-        f"{X34} <{NUMBERS}>{{ m = ReduceMean<axes=[-1]>(x) d = Sub(x, m) z = Shape(d) p = Pow(d, two)"
+        f"(float[N,3,4] x) => (float[N,3,4] y, int64[3] z) <{NUMBERS}>"
+        "{ m = ReduceMean<axes=[-1]>(x) d = Sub(x, m) z = Shape(d) p = Pow(d, two)"
         "v = ReduceMean<axes=[-1]>(p) w = Add(v, eps) s = Sqrt(w) t = Expand(s, z) y = Div(d, t) }",
-        "LayerNormalization",
+        "LayerNormalization Shape",
     ),
     "a norm of a norm": Row(
         f"{X34} <{NUMBERS}, float[4] g = {{1, 1, 1, 1}}, float[4] b = {{0, 0, 0, 0}}>"
