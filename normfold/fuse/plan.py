@@ -11,8 +11,12 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from normfold.fuse.forms import (
-    FORMS,
+from normfold.fuse.forms import FORMS
+from normfold.fuse.moments import M as MEAN
+from normfold.fuse.moments import Monomial
+from normfold.fuse.operators import NORM_OPERATORS
+from normfold.fuse.over_axes import gives_statistics
+from normfold.fuse.place import (
     GROUPNORM,
     INSTANCENORM,
     LAYERNORM,
@@ -23,14 +27,11 @@ from normfold.fuse.forms import (
     SMALL,
     Form,
     Place,
-    gives_statistics,
     varies_within,
 )
-from normfold.fuse.moments import M as MEAN
-from normfold.fuse.moments import Monomial
 from normfold.fuse.recognize import Norm, norms_of
+from normfold.fuse.reductions import REDUCTIONS
 from normfold.fuse.region import Region, Seen
-from normfold.fuse.rules import NORM_OPERATORS, REDUCTIONS
 from normfold.graph import name_of
 from normfold.reason import Reason
 from normfold.targets import Target

@@ -10,8 +10,10 @@ import onnx_ir as ir
 
 from normfold.affine import Array
 from normfold.fuse.moments import ONE, TOLERANCE, Kind, Monomial, Parameter, Poly, Spread
+from normfold.fuse.operators import NORM_OPERATORS, norm_spec
+from normfold.fuse.reductions import REDUCTIONS, reduced_axes
 from normfold.fuse.region import Home, Region, Seen
-from normfold.fuse.rules import NORM_OPERATORS, REDUCTIONS, RULES, norm_spec, reduced_axes
+from normfold.fuse.rules import RULES
 from normfold.fuse.views import Grouping, grouping_of, sizes_of
 from normfold.graph import GraphReader, attribute
 from normfold.reason import Refusal

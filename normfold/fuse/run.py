@@ -10,13 +10,13 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from normfold.edit import Editor, Names, stamp
-from normfold.fuse.forms import GROUPNORM, Writer
 from normfold.fuse.functions import shapes_in_functions
+from normfold.fuse.operators import NORM_OPERATORS
 from normfold.fuse.opset import CannotRaise, raise_opset
+from normfold.fuse.place import GROUPNORM, Writer
 from normfold.fuse.plan import OPERATOR_OF, Plan, Stays, decide, describe, finding_name, rule_of, slice_of
 from normfold.fuse.recognize import is_core, regions
 from normfold.fuse.region import Region, Seen
-from normfold.fuse.rules import NORM_OPERATORS
 from normfold.graph import GraphReader, graphs_of, name_of, opset_of
 from normfold.reason import Obstacle, Reason, Refusal
 from normfold.record import Finding, Outcome, Verdict

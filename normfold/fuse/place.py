@@ -1,0 +1,233 @@
+"""Where a norm is to be written, what a form of it is, and the writer that makes its operators.
+
+A cost is counted in passes over the data: 1 for an operator that reads and writes the whole value, a fraction for one
+that only changes its shape or works on reduced values. ``normfold.targets`` says which operators a runtime has.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from normfold.affine import Array
+from normfold.edit import Editor, require_fits
+from normfold.fuse.moments import Parameter
+from normfold.fuse.recognize import Norm
+from normfold.fuse.region import Region
+from normfold.fuse.views import Sizes, count_of
+from normfold.graph import GraphReader
+from normfold.targets import Target
+
+LAYOUT, SMALL, PASS = 0.2, 0.3, 1.0  # costs: of a change of shape, of work on reduced values, of a pass over the data
+LAYERNORM, RMSNORM, INSTANCENORM, GROUPNORM, LPNORM = "layernorm", "rmsnorm", "instancenorm", "groupnorm", "lpnorm"
+_LAYOUTS = 4  # changes of shape to look through for a parameter of the right one
+_WIDER = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.FLOAT, ir.DataType.DOUBLE)
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where a norm is to be written: its region, the target, and the newest operator set that may be used."""
+
+    region: Region
+    target: Target
+    opset: int
+
+    @property
+    def sizes(self) -> Sizes:
+        return self.region.views[0]
+
+    @property
+    def rank(self) -> int:
+        return len(self.sizes)
+
+    @property
+    def axes(self) -> tuple[int, ...] | None:
+        return self.region.home.grouping.axes
+
+    @property
+    def groups(self) -> int | None:
+        return self.region.home.grouping.groups
+
+    def types(self, norm: Norm) -> tuple[ir.DataType, ir.DataType] | None:
+        """The element types of the root and of the norm."""
+        before = self.region.reader.dtype(self.region.root)
+        after = self.region.reader.dtype(norm.site) or before
+        return None if before not in _WIDER or after not in _WIDER else (before, after)
+
+    def working_type(self, norm: Norm, operator: str) -> ir.DataType | None:
+        """The type that the form computes in: the wider of both, or float where only that has a kernel."""
+        types = self.types(norm)
+        if types is None:
+            return None
+        widest = max(types, key=_WIDER.index)
+        for dtype in (widest, ir.DataType.FLOAT):
+            if _WIDER.index(dtype) >= _WIDER.index(widest) and self.target.has(operator, dtype.name):
+                return dtype
+        return None
+
+    def casts(self, norm: Norm, dtype: ir.DataType) -> float:
+        types = self.types(norm) or (dtype, dtype)
+        return PASS * sum(kind is not dtype for kind in types)
+
+
+@dataclass(frozen=True)
+class Form:
+    """One way to write a norm: ``holds`` says whether it can, ``cost`` how many passes, ``write`` does it."""
+
+    operator: str
+    rule: str
+    opset: int
+    holds: Callable[[Place, Norm], bool]
+    cost: Callable[[Place, Norm], float]
+    write: Callable[[Writer, Norm], ir.Value]
+    name: Callable[[Place, Norm], str]
+    spelling: Callable[[Place, Norm], tuple[str, ...]] | None = None
+
+
+# -- writing ------------------------------------------------------------------------------------------------------
+@dataclass(eq=False)
+class Writer:
+    """Makes the nodes of one norm; the caller puts them into the graph."""
+
+    editor: Editor
+    place: Place
+    norm: Norm
+    operator: str
+    nodes: list[ir.Node] = field(default_factory=list)
+
+    def statistics(self) -> tuple[ir.Value, ir.Value]:
+        """Mean and inverse deviation, as further outputs of the norm that was written."""
+        (node,) = [node for node in self.nodes if node.op_type == "LayerNormalization"]
+        node.resize_outputs(3)
+        return node.outputs[1], node.outputs[2]
+
+    @property
+    def reader(self) -> GraphReader:
+        return self.editor.reader
+
+    @property
+    def dtype(self) -> ir.DataType:
+        dtype = self.place.working_type(self.norm, self.operator)
+        assert dtype is not None, "asked by holds()"
+        return dtype
+
+    @property
+    def hint(self) -> str:
+        return self.norm.site.name or "norm"
+
+    def emit(
+        self, operator: str, inputs: list[ir.Value | None], attributes: dict[str, object] | None = None,
+        shape: Sizes | None = None, dtype: ir.DataType | None = None,
+    ) -> ir.Value:  # fmt: skip
+        """A new node; its output's type and shape are known at once."""
+        name = self.editor.names.new(f"{self.hint}_{operator}")
+        node = ir.node(operator, inputs, attributes or {}, name=name)  # type: ignore[arg-type]  # plain Python values
+        self.nodes.append(node)
+        output = node.outputs[0]
+        output.type = ir.TensorType(dtype or self.dtype)
+        sizes = self.place.sizes if shape is None else shape
+        output.shape = ir.Shape([None if isinstance(s, str) and s.startswith("?") else s for s in sizes])
+        return output
+
+    def entry(self) -> ir.Value:
+        """The root in the working type."""
+        root = self.place.region.root
+        if self.reader.dtype(root) is self.dtype:
+            return root
+        return self.emit("Cast", [root], {"to": int(self.dtype)})
+
+    def finish(self, value: ir.Value) -> ir.Value:
+        """The result in the type that the readers expect."""
+        types = self.place.types(self.norm)
+        if types is None or types[1] is self.dtype:
+            return value
+        return self.emit("Cast", [value], {"to": int(types[1])}, dtype=types[1])
+
+    def vector(self, array: Array, hint: str) -> ir.Value:
+        """A new constant in the working type."""
+        dtype = self.dtype
+        producer = self.norm.site.producer()
+        assert producer is not None, "a norm is made by an operator"
+        return self.editor.constant(require_fits(array, dtype, producer), dtype, f"{self.hint}_{hint}")
+
+    def integers(self, numbers: list[int], hint: str) -> ir.Value:
+        """A new constant of whole numbers, for shapes."""
+        return self.editor.constant(np.asarray(numbers, dtype=np.int64), ir.DataType.INT64, f"{self.hint}_{hint}")
+
+    def parameter(self, parameter: Parameter, sizes: tuple[int, ...], factor: Array) -> ir.Value:
+        """A scale or shift computed elsewhere, in the shape and type that the operator wants, times a constant."""
+        value = _in_shape(self.reader, parameter.value, sizes)
+        shape = self.reader.shape(value)
+        if shape != sizes:
+            operator = "Reshape" if count_of(_known(shape)) == count_of(sizes) else "Expand"
+            value = self.emit(operator, [value, self.integers(list(sizes), "shape")], shape=sizes)
+            value.type = ir.TensorType(self.reader.dtype(parameter.value) or self.dtype)
+        if self.reader.dtype(parameter.value) is not self.dtype:
+            value = self.emit("Cast", [value], {"to": int(self.dtype)}, shape=sizes)
+        if not (factor == 1).all():
+            constant = self.vector(np.broadcast_to(factor, sizes), "factor")
+            value = self.emit("Mul", [value, constant], shape=sizes)
+        return value
+
+
+def _known(shape: tuple[int | str | None, ...] | None) -> Sizes:
+    return tuple("?" if size is None else size for size in shape or ())
+
+
+def _in_shape(reader: GraphReader, value: ir.Value, sizes: tuple[int, ...]) -> ir.Value:
+    """``value``, or what it was reshaped from where that has the wanted shape."""
+    source: ir.Value | None = value
+    for _ in range(_LAYOUTS):
+        if source is None or reader.shape(source) == sizes:
+            break
+        node = source.producer()
+        is_layout = node is not None and node.op_type in (
+            "Reshape",
+            "Flatten",
+            "Unsqueeze",
+            "Squeeze",
+            "Cast",
+            "Identity",
+        )
+        source = node.inputs[0] if node is not None and is_layout else None
+    is_same = source is not None and reader.shape(source) == sizes and reader.dtype(source) == reader.dtype(value)
+    return source if source is not None and is_same else value
+
+
+def varies_within(norm: Norm, axes: tuple[int, ...]) -> bool:
+    """Whether scale and shift vary along ``axes`` at most."""
+    parameters = [each.dims for each in (norm.gamma_parameter, norm.beta_parameter) if each is not None]
+    shapes = [norm.gamma.shape, norm.beta.shape, *parameters]
+    return all(size == 1 or axis in axes for shape in shapes for axis, size in enumerate(shape))
+
+
+def has_constant_affine(norm: Norm) -> bool:
+    return norm.gamma_parameter is None and norm.beta_parameter is None
+
+
+def static_sizes(place: Place, axes: tuple[int, ...]) -> tuple[int, ...] | None:
+    sizes = [place.sizes[axis] for axis in axes]
+    return tuple(size for size in sizes if isinstance(size, int)) if count_of(sizes) is not None else None
+
+
+def fits(norm: Norm, *, is_centred: bool) -> bool:
+    return norm.is_centred is is_centred and norm.n2 == 0 and not norm.spread.outer
+
+
+def has_no_beta(norm: Norm) -> bool:
+    return norm.beta_parameter is None and not norm.beta.any()
+
+
+def cost_plain(operator: str) -> Callable[[Place, Norm], float]:
+    def cost(place: Place, norm: Norm) -> float:
+        dtype = place.working_type(norm, operator)
+        return PASS + (place.casts(norm, dtype) if dtype else 0.0)
+
+    return cost
+
+
+def plain(operator: str) -> Callable[[Place, Norm], str]:
+    return lambda place, norm: operator
