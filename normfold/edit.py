@@ -160,7 +160,7 @@ class Editor:
     def rewrite(self, change: Rewrite, rule: str, source: str) -> ir.Value:
         """Carry out one ``Rewrite``; returns the value that now stands where the node's first output stood."""
         for other in change.beside:
-            self.rewrite(other, rule, source)
+            self.rename(self.rewrite(other, rule, source))
         node = change.node
         dtype = self._float_type(node)
         for index, array in sorted(change.inputs.items()):

@@ -265,6 +265,18 @@ class GroupNormalization(OpRun):
         return (normed * scale.reshape(form) + bias.reshape(form),)
 
 
+class DequantizeLinear(OpRun):
+    """With scales of float64, for every opset, by tensor or by channel."""
+
+    def _run(self, x, scale, zero=None, **attributes):  # type: ignore[no-untyped-def]  # the signature of OpRun
+        axis = attributes.get("axis")
+        form = [1] * x.ndim
+        if scale.size > 1:
+            form[1 if axis is None else axis] = scale.size
+        numbers = x.astype(scale.dtype) - (0 if zero is None else zero.astype(scale.dtype).reshape(form))
+        return (numbers * scale.reshape(form),)
+
+
 class Gelu(OpRun):
     """An operator of another domain that ONNX Runtime knows too."""
 
@@ -281,6 +293,7 @@ CORRECTED: tuple[type[OpRun], ...] = (
     GlobalMaxPool,
     GlobalAveragePool,
     BatchNormalization,
+    DequantizeLinear,
     GroupNormalization,
     Gelu,
 )

@@ -61,7 +61,7 @@ class Merge:
 def merges(reader: GraphReader, sources: Sources) -> Iterator[Merge | tuple[Run, Refusal]]:
     """Every group of branches that can be merged now; for one that cannot, the affine in it and why."""
     for node in list(reader.graph):
-        if node.graph is reader.graph and _is_sum(reader, node) and not _is_inside(reader, node):
+        if reader.holds(node) and _is_sum(reader, node) and not _is_inside(reader, node):
             yield from _merges_at(reader, sources, node)
 
 

@@ -46,7 +46,7 @@ def plan_constant_channel(reader: GraphReader, run: Run, *, always: bool) -> Pla
     )
     takes = tuple(_takes_channel(reader, node, run.affine) for node in reader.readers(run.site))
     nothing = Affine.identity(run.affine.rank)
-    return Plan(run, "forward", nothing, takes, changed=tuple(between), beside=(emits,), widened=tuple(between))
+    return Plan(run, "forward", nothing, takes, changed=(*between, run.site), beside=(emits,), widened=tuple(between))
 
 
 def _until_conv(reader: GraphReader, run: Run) -> Iterator[ir.Value]:
@@ -56,7 +56,7 @@ def _until_conv(reader: GraphReader, run: Run) -> Iterator[ir.Value]:
         alone = len(value.uses()) == 1 and not value.is_graph_output()
         require(alone, Reason.SEVERAL_READERS, reading, f"others read {value.name}")
         node = value.producer()
-        if node is None or node.graph is not reader.graph or node.domain not in ("", "ai.onnx"):
+        if node is None or not reader.holds(node) or node.domain not in ("", "ai.onnx"):
             raise Refusal(Reason.ZERO_PADDING, name_of(reading), value.name or "", "no convolution before it")
         yield value
         if node.op_type == "Conv":

@@ -457,7 +457,7 @@ REFUSES = {
         "NF111 c, NF104 y",
     ),
     "batchnorm on the wrong axis of a square matmul": Refuses(
-        f"(float[N,8,4] x) => (float[N,8,8] y) <float[4,8] w, {BN8}> {{ c = MatMul(x, w) y = {NORM} }}",
+        f"(float[N,8,8] x) => (float[N,8,8] y) <float[8,8] w, {BN8}> {{ c = MatMul(x, w) y = {NORM} }}",
         "NF111 c, NF104 y",
     ),
     "batchnorm before a matmul on an axis that is not summed": Refuses(

@@ -37,6 +37,8 @@ def quantized_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, 
     dequantizer = dequantizer_of(reader, node)
     assert dequantizer is not None, "asked by absorber_for()"
     require(len(dequantizer.outputs[0].uses()) == 1, Reason.SEVERAL_READERS, dequantizer, "its weight is shared")
+    rank = len(reader.require_shape(dequantizer.inputs[0], dequantizer)) if dequantizer.inputs[0] is not None else 0
+    require(node.op_type == "Conv" or rank == 2, Reason.QUANTIZED, node, f"a quantized weight of {rank} dimensions")
     axis, channel = _axes(node, affine)
     require(affine.is_constant_on(a for a in range(affine.rank) if a != channel), Reason.AXIS_STOPS, node)
     require(bool((affine.scale > 0).all()), Reason.QUANTIZED, dequantizer, "a quantization scale must be positive")
@@ -98,5 +100,12 @@ def _bias(reader: GraphReader, node: ir.Node, size: int) -> Array:
         parts = [reader.constant(operand) for operand in producer.inputs]
         require(parts[0] is not None and parts[1] is not None, Reason.DYNAMIC_WEIGHT, node)
         zero = parts[2] if len(parts) > 2 and parts[2] is not None else 0
-        return np.broadcast_to((np.asarray(parts[0], np.float64) - zero) * np.asarray(parts[1]), (size,))
-    return np.broadcast_to(np.asarray(reader.require_constant(node, 2, Reason.DYNAMIC_WEIGHT)), (size,))
+        return _as_vector(node, (np.asarray(parts[0], np.float64) - zero) * np.asarray(parts[1]), size)
+    return _as_vector(node, np.asarray(reader.require_constant(node, 2, Reason.DYNAMIC_WEIGHT)), size)
+
+
+def _as_vector(node: ir.Node, bias: Array, size: int) -> Array:
+    """The bias by output channel; a Gemm may also add different numbers to different rows."""
+    by_row = bias.ndim == 2 and bias.shape[0] > 1
+    require(not by_row, Reason.QUANTIZED, node, f"a bias of {list(bias.shape)} beside a quantized weight")
+    return np.broadcast_to(bias.reshape(-1), (size,))
