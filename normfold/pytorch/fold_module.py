@@ -125,7 +125,7 @@ class _Planner:
             if inner:
                 problems = (Problem(inner, Reason.IN_FORWARD, "", "it stands in a branch or loop"),)
             if not problems:
-                left = {m: children_left(m, iter(model.graph), self.modules) for m in changes.gone}
+                left = children_left(changes.gone, model.graph, self.modules)
                 return _Plan(changes, tuple(map(self._with_own_reasons, verdicts)), left)
             self._refuse(problems, [v for v in verdicts if v.finding.name not in leave_out])
 

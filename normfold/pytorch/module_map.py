@@ -9,8 +9,9 @@ names the folds to leave out. Nothing here changes the module.
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -164,6 +165,7 @@ class Modules:
         self.tensors: dict[str, torch.Tensor] = dict(root.named_parameters(remove_duplicate=False))
         self.tensors.update(root.named_buffers(remove_duplicate=False))
         self._owners: dict[int, list[Slot]] = {}
+        self._around: dict[str, tuple[torch.nn.Module, ...]] = {}
         for module in root.modules():
             for name, tensor in (*module._parameters.items(), *module._buffers.items()):
                 if tensor is not None:
@@ -171,17 +173,21 @@ class Modules:
 
     def around(self, node: ir.Node) -> tuple[torch.nn.Module, ...]:
         """The modules that ``node`` ran in, outermost first; the root alone where the exporter did not say."""
+        scopes = node.metadata_props.get(_SCOPES, "[]")
+        if scopes not in self._around:
+            self._around[scopes] = (self.root, *self._named(scopes))
+        return self._around[scopes]
+
+    def _named(self, scopes: str) -> Iterator[torch.nn.Module]:
         try:
-            scopes = ast.literal_eval(node.metadata_props.get(_SCOPES, "[]"))
+            paths = ast.literal_eval(scopes)
         except (ValueError, SyntaxError):
-            scopes = []
-        found = [self.root]
-        for path in scopes[1:-1]:
+            return
+        for path in paths[1:-1]:
             try:
-                found.append(self.root.get_submodule(path))
+                yield self.root.get_submodule(path)
             except AttributeError:
                 continue  # a scope that is no module, such as one of a decomposition
-        return tuple(found)
 
     def slot(self, leaf: str, node: ir.Node) -> Slot | None:
         """The parameter ``leaf`` as ``node`` reads it: its own module's, else the only owner's; None if unclear."""
@@ -214,6 +220,9 @@ class Comparison:
         self.old = self._twins()
         self.new = {old: new for new, old in self.old.items()}
         self.removed = [node for node in snapshot.nodes if node not in self.new]
+        self.inside: dict[torch.nn.Module, list[ir.Node]] = {}
+        for node in snapshot.nodes:
+            self.inside.setdefault(modules.around(node)[-1], []).append(node)
         self.changes = Changes()
         self.problems: list[Problem] = []
         self.replaced: set[ir.Node] = set()
@@ -288,9 +297,8 @@ class Comparison:
         if module is self.modules.root:
             self._problem(Reason.IN_FORWARD, node, "it stands in the forward() of the whole model")
             return
-        for other in self.snapshot.nodes:
-            inside = self.modules.around(other)
-            if inside[-1] is module and other in self.new and other.op_type not in _SAME_ORDER:
+        for other in self.inside[module]:
+            if other in self.new and other.op_type not in _SAME_ORDER:
                 self._problem(Reason.IN_FORWARD, node, f"{type(module).__name__}.forward() also does {other.op_type}")
                 return
         self.changes.gone.add(module)
@@ -437,8 +445,9 @@ class Comparison:
         module, name = slot
         if module._parameters.get(name, module._buffers.get(name)) is not None:
             return True
-        calls = {node for node in self.old if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul")}
-        return {node for node in calls if self._module_of(node) is module} <= set(nodes)
+        linear = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+        calls = (self.new[old] for old in self.inside[module] if old in self.new and old.op_type in linear)
+        return set(calls) <= set(nodes)
 
 
 def array_of(value: ir.Value) -> npt.NDArray[Any]:
@@ -447,13 +456,13 @@ def array_of(value: ir.Value) -> npt.NDArray[Any]:
     return value.const_value.numpy()
 
 
-def children_left(module: torch.nn.Module, nodes: Iterator[ir.Node], modules: Modules) -> tuple[str, ...]:
-    """The names of the children of a module that still do something, in the order in which they run."""
-    children = {child: name for name, child in module.named_children()}
-    found: dict[str, None] = {}
+def children_left(
+    gone: Collection[torch.nn.Module], nodes: Iterable[ir.Node], modules: Modules
+) -> dict[torch.nn.Module, tuple[str, ...]]:
+    """For each module that goes, the names of the children that still do something, in the order in which they run."""
+    found: dict[torch.nn.Module, dict[str, None]] = {module: {} for module in gone}
     for node in nodes:
-        around = modules.around(node)
-        if module in around[:-1]:
-            child = around[around.index(module) + 1]
-            found.setdefault(children[child])
-    return tuple(found)
+        for module, child in pairwise(modules.around(node)):
+            if module in found:
+                found[module].update((name, None) for name, part in module.named_children() if part is child)
+    return {module: tuple(names) for module, names in found.items()}
