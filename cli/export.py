@@ -6,9 +6,9 @@ from pathlib import Path
 
 import click
 
-from .arguments import selection, voice
+from .arguments import report_files, selection, voice
 from .exits import HELP, Exit
-from .show import show
+from .show import planned, show, write_reports
 
 
 @click.command(epilog=HELP)
@@ -20,10 +20,12 @@ from .show import show
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Where to write. [default: FACTORY.opt.onnx]")
 @click.option("--opset", type=int, help="Opset of the file. [default: the exporter's]")
 @selection
+@click.option("--contrib", is_flag=True, help="Allow norm operators of com.microsoft.")
 @click.option("--no-verify", is_flag=True, help="Write without proof. The report says so.")
 @click.option("--strict", is_flag=True, help="Fail where a fold would be undone after the proof blamed it.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the inputs of the trace and the proof.")
 @voice
+@report_files
 def command(
     network: str,
     weights: Path | None,
@@ -38,11 +40,14 @@ def command(
     no_simplify: bool,
     target: str,
     trust_pickle: bool,
+    contrib: bool,
     no_verify: bool,
     strict: bool,
     seed: int,
     as_json: bool,
     quiet: bool,
+    reports: tuple[str, ...],
+    form: str,
 ) -> Exit:
     """Export a PyTorch network to ONNX, fold its norms, prove that the file equals the network, and write it.
 
@@ -50,6 +55,7 @@ def command(
     the current folder or the environment. ARCHIVE is a file of torch.export.save or torch.jit.save. --input gives shape
     and type of each argument of forward(), in order.
     """
+    files = planned(reports, form, as_json)
     from normfold.pipeline import NotProven
     from normfold.torch_door import torch_room
 
@@ -71,11 +77,16 @@ def command(
             constant_channel=constant_channel,
             strict=strict,
             target=target,
+            contrib=contrib,
             seed=seed,
         )
     except NotProven as error:
-        show(error.result.report(), as_json, quiet)
+        report = error.result.report()
+        show(report, as_json, quiet)
+        write_reports(report, files)
         click.echo(f"normfold: {error}", err=True)
         return Exit.DIFFERS if error.is_different else Exit.INCONCLUSIVE
-    show(result.report(), as_json, quiet)
+    report = result.report()
+    show(report, as_json, quiet)
+    write_reports(report, files)
     return Exit.DONE

@@ -18,7 +18,7 @@ import onnx
 import onnx_ir as ir
 import torch
 
-from normfold.errors import SourceError
+from normfold.errors import SourceError, UsageError
 from normfold.options import Options
 from normfold.pipeline import NotProven, Result, optimize_with
 from normfold.pytorch.files import load_model
@@ -46,6 +46,7 @@ def export(
     constant_channel: bool = False,
     strict: bool = False,
     target: str = "onnxruntime",
+    contrib: bool = False,
     seed: int = 0,
     inputs: Iterable[str] = (),
     rtol: float | None = None,
@@ -54,7 +55,8 @@ def export(
     """Export ``module``, fold and fuse its norms, prove that the result equals the module, and write it to ``path``.
 
     ``args`` and ``kwargs`` are one valid call of ``forward`` (an ExportedProgram or ONNXProgram brings its own),
-    ``dynamic_shapes`` is that of torch.export.export, ``opset`` None takes the exporter's. A module in training mode
+    ``dynamic_shapes`` is that of torch.export.export, ``opset`` is that of the file: None takes the exporter's, and
+    raises it where the target has a better form for a norm. A module in training mode
     is refused, or, with ``eval=True``, switched and restored. The other arguments are those of ``normfold.optimize``.
 
     ``Result.verification`` has rows of the witness "eager module": the module against the result on ``args``, on
@@ -73,6 +75,8 @@ def export(
         constant_channel=constant_channel,
         strict=strict,
         target=target,
+        opset="" if opset is None else "keep",
+        contrib=contrib,
         seed=seed,
         inputs=tuple(inputs),
         rtol=rtol,
@@ -90,8 +94,14 @@ def optimize_torch(
     options: Options,
 ) -> Result:
     """``normfold.optimize`` for what torch has to open."""
+    path = Path(model) if isinstance(model, (str, os.PathLike)) else None
+    if path is not None and output is not None and Path(output).resolve() == path.resolve():
+        raise UsageError(f"{model} is a file of torch, and the result is an ONNX file; choose another output")
     opened = _opened(model, args, trust_pickle)
-    return _optimized(opened, trace(opened, args), output, options)
+    traced = trace(opened, args)
+    if path is not None:
+        traced.model.graph.name = str(path)  # what a report calls it
+    return _optimized(opened, traced, output, options)
 
 
 def _optimized(model: TorchModel, traced: Traced, path: str | os.PathLike[str] | None, options: Options) -> Result:

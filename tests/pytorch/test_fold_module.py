@@ -42,6 +42,13 @@ ROWS = (
     Row("conv without bias", conv_bn(nn.Conv2d(3, 4, 3, bias=False), BN2), image(2, 3, 6, 6), ("1",), ("0.bias",)),
     Row("conv 1-d", conv_bn(nn.Conv1d(3, 4, 3), nn.BatchNorm1d(4)), image(2, 3, 9), ("1",)),
     Row("conv 3-d", conv_bn(nn.Conv3d(2, 4, 3, groups=2), nn.BatchNorm3d(4)), image(2, 2, 5, 5, 5), ("1",)),
+    Row(
+        "conv 3-d without bias",
+        conv_bn(nn.Conv3d(2, 4, 3, bias=False), nn.BatchNorm3d(4)),
+        image(2, 2, 5, 5, 5),
+        ("1",),
+        ("0.bias",),
+    ),
     Row("depthwise", conv_bn(nn.Conv2d(4, 4, 3, groups=4, bias=False), BN2), image(1, 4, 6, 6), ("1",), ("0.bias",)),
     Row("transposed", conv_bn(nn.ConvTranspose2d(3, 4, 3, 2, bias=False), BN2), image(1, 3, 4, 4), ("1",), ("0.bias",)),
     Row("transposed, groups", conv_bn(nn.ConvTranspose2d(6, 4, 3, groups=2), BN2), image(2, 6, 4, 4), ("1",)),

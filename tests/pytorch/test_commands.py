@@ -1,0 +1,130 @@
+"""normfold export and the archives of torch on the command line; and what is said where torch is missing."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+
+import normfold
+from models.registry import NETWORKS, build
+from normfold.errors import UsageError
+from tests.conftest import ROOT
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def run(commands_are_importable: None) -> Run:
+    """The command line in this process, because torch takes seconds to import."""
+    from normfold_cli import run
+
+    return lambda *arguments: int(run([str(argument) for argument in arguments]))
+
+
+def test_a_factory_with_weights_becomes_a_file(tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    weights, output = tmp_path / "weights.pt", tmp_path / "out.onnx"
+    torch.save(build("tabular", seed=3)[0].state_dict(), weights)
+    inputs = ("--input", "4x2:int64<20", "--input", "4x12")
+    arguments = ("export", "models.tabular:Tabular", "--weights", weights, *inputs, "-o", output)
+    assert run(*arguments, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["model"] == "Tabular"
+    assert [value.type.tensor_type.elem_type for value in onnx.load(output).graph.input] == [7, 1]
+    assert "BatchNormalization" not in {node.op_type for node in onnx.load(output).graph.node}
+
+
+def test_an_archive_is_optimized_and_inspected(tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    module, inputs = build("residual")
+    path = tmp_path / "net.pt2"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch's own deprecations
+        torch.export.save(torch.export.export(module, inputs), path)
+    assert run("inspect", path) == 0
+    assert "9 would be folded" in capsys.readouterr().out
+    assert run("optimize", path) == 0
+    assert "eager module" not in capsys.readouterr().err
+    assert (tmp_path / "net.opt.onnx").is_file()
+    content = path.read_bytes()
+    assert run("optimize", path, "--in-place") == 2
+    with pytest.raises(UsageError, match="choose another output"):
+        normfold.optimize(path, path)
+    assert path.read_bytes() == content
+
+
+def test_a_script_is_exported(tmp_path: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    module, inputs = build("residual")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit announces its own deprecation
+        torch.jit.trace(module, inputs).save(str(tmp_path / "net.pt"))  # type: ignore[no-untyped-call]  # no types
+    monkeypatch.chdir(tmp_path)
+    assert run("export", "net.pt", "--input", "1x3x32x32", "-q") == 0
+    assert (tmp_path / "net.opt.onnx").is_file()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("export", "nothing"), 2),
+        (("export", "models.tabular:Nothing", "--input", "1"), 2),
+        (("export", "models.convolutional:Residual"), 2),
+        (("export", "models.convolutional:Residual", "--input", "1,3"), 2),
+        (("export", "models.convolutional:Residual", "--input", "1x5x8x8"), 3),
+        (("export", "models.convolutional:Residual", "--weights", "nowhere.pt", "--input", "1x3x32x32"), 3),
+        (("optimize", "nowhere.pt2"), 3),
+        (("inspect", ROOT / "README.md"), 3),
+    ],
+)
+def test_what_cannot_be_done_is_one_line_and_a_code(
+    arguments: tuple[object, ...],
+    code: int,
+    run: Run,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run(*arguments) == code
+    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+WITHOUT_TORCH = """
+import sys
+sys.path[:0] = {path!r}
+class NoTorch:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "torch":
+            raise ModuleNotFoundError("No module named 'torch'", name="torch")
+sys.meta_path.insert(0, NoTorch())
+import normfold_cli
+sys.exit(int(normfold_cli.run(sys.argv[1:])))
+"""
+
+
+@pytest.mark.parametrize("arguments", [("optimize", "net.pt2"), ("inspect", "net.pt2"), ("export", "a.b:C")])
+def test_without_torch_the_command_names_the_extra(
+    arguments: tuple[str, ...], commands_are_importable: None, tmp_path: Path
+) -> None:
+    program = [sys.executable, "-c", WITHOUT_TORCH.format(path=[str(ROOT), *sys.path]), *arguments]
+    done = subprocess.run(program, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 3, done.stderr
+    assert done.stderr == "normfold: PyTorch models need torch; pip install 'normfold[torch]'\n"
+
+
+def test_the_reference_networks_all_have_a_command_line() -> None:
+    """Their arguments can be written as --input texts."""
+    from normfold.pytorch.loading import arguments
+
+    texts = {"torch.int64": "int64<20", "torch.float32": "float32"}
+    for network in NETWORKS.values():
+        inputs = network.inputs(2)
+        made = arguments([f"{'x'.join(map(str, x.shape))}:{texts[str(x.dtype)]}" for x in inputs])
+        assert [(x.shape, x.dtype) for x in made] == [(x.shape, x.dtype) for x in inputs]
