@@ -192,7 +192,8 @@ class GraphReader:
         if value is None or not self.is_constant(value):
             return None
         try:
-            return self._evaluate(value)
+            with np.errstate(all="ignore"):  # what is not finite is refused where it matters, with its reason
+                return self._evaluate(value)
         except (ValueError, IndexError, TypeError, KeyError):  # an operator whose operands do not fit each other
             return None
 
