@@ -125,7 +125,7 @@ class Verification:
 
     @property
     def worst(self) -> Comparison | None:
-        """The comparison with the largest error over its tolerance; one that the model's own noise hides counts last."""
+        """The comparison with the largest error over its tolerance; one that noise hides counts last."""
         return max((*self.sites, *self.outputs), key=lambda c: (not c.chaotic, c.margin), default=None)
 
 
