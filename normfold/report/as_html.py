@@ -1,4 +1,4 @@
-"""The report as one HTML file that needs nothing else: data, style (page.css) and program (page.js) are inside.
+"""The report as one HTML file that needs nothing else: data, style (page.css) and program (page*.js) are inside.
 
 Names of a model are untrusted: the page gets them as JSON without a ``<``, the program sets them as text only, and a
 content security policy lets nothing but the two known blocks of code run and nothing at all be loaded.
@@ -25,11 +25,12 @@ from normfold.report.report import Report
 from normfold.verify.result import Comparison
 
 NAME, TEXT = 160, 500
+PROGRAM = ("page_graph.js", "page_charts.js", "page.js")
 
 
 def as_html(reports: Sequence[Report]) -> str:
     """One page for one or many models."""
-    style, program = _part("page.css"), _part("page.js")
+    style, program = _part("page.css"), "\n".join(('"use strict";', *map(_part, PROGRAM)))
     title = printable(reports[0].model, 80) if len(reports) == 1 else f"{len(reports)} models"
     content = {
         "reasons": {r.code: [r.title, r.obstacle, r.remedy] for r in Reason},

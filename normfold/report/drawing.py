@@ -13,6 +13,7 @@ class Role(Enum):
     INTO = "into"
     GONE = "gone"
     NEW = "new"
+    OBSTACLE = "obstacle"
     EDGE = "edge"
     OTHER = ""
 

@@ -1,13 +1,13 @@
 """What stands around each finding, in the original and in the result: the operators that a picture of it needs.
 
-A picture holds the finding (or what makes its value now), what absorbed it, everything on the way between them,
-everything that went with it, and the operators directly beside these, in all at most ``MOST`` boxes.
+A picture holds the finding (or what makes its value now), what absorbed it or was in its way, what lies between them,
+what went or came with it, and some operators directly beside, in all at most ``MOST`` boxes.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import onnx_ir as ir
 
@@ -16,6 +16,7 @@ from normfold.record import Outcome, Verdict
 from normfold.report.drawing import Box, Drawing, Role
 
 MOST = 18
+BESIDE = 3  # readers that are drawn of one operator, and makers
 _FAR = 24  # operators between a finding and what absorbed it; beyond, the way is not drawn
 _Graph = ir.Graph | ir.Function
 
@@ -63,14 +64,35 @@ def _drawn_twice(pair: _Pair | None, verdict: Verdict) -> tuple[Drawing, Drawing
     subject = old.by_name.get(finding.name) or old.by_value.get(finding.site)
     if verdict.outcome is Outcome.KEPT:
         here = new.by_name.get(finding.name) or new.by_value.get(finding.site)
-        return _drawn(old, [subject], {}, subject, {}), _drawn(new, [here], {}, here, {})
-    into = [old.by_name[name] for name in verdict.into if name in old.by_name]
+        return _kept(old, subject, verdict), _kept(new, here, verdict)
+    into = [old.by_name.get(name) for name in verdict.into]
     spelling = pair.gone if verdict.outcome is Outcome.FUSED else {}
-    before = _drawn(old, [subject, *into], spelling, subject, pair.gone)
+    core = _core(old, [subject, *into], spelling)
+    before = _drawn(old, core, core, subject, pair.gone)
     places = [new.by_value.get(value) for value in verdict.sites[:3]] or [new.by_value.get(finding.site)]
     taken = [new.by_name.get(name) for name in verdict.into]
-    after = _drawn(new, [*places, *taken], pair.came, None, pair.came)
+    found = [node for node in (*places, *taken) if node is not None]
+    core = _core(new, found or [_heir(old, new, subject)], pair.came)
+    after = _drawn(new, core, core, None, pair.came)
     return _with_into(before, verdict.into), _with_into(after, verdict.into)
+
+
+def _kept(index: _Index, subject: ir.Node | None, verdict: Verdict) -> Drawing:
+    """What stayed, and what was in its way, with the value that both have to do with."""
+    if subject is None:
+        return Drawing()
+    core = {subject: None}
+    roles = {}
+    for obstacle in verdict.obstacles:
+        node, maker = index.by_name.get(obstacle.node), index.by_value.get(obstacle.value)
+        if node is None or node is subject:
+            continue
+        way = _way(subject, node, index.behind if obstacle.direction == "forward" else index.before)
+        if not way and maker is not None:  # another reader of a value that lies before the finding
+            way = [*_way(subject, maker, index.before), node]
+        core.update(dict.fromkeys(way))
+        roles[obstacle.node] = Role.OBSTACLE
+    return _drawn(index, list(core), [subject], subject, roles)
 
 
 def _with_into(drawing: Drawing, into: tuple[str, ...]) -> Drawing:
@@ -83,16 +105,12 @@ def _with_into(drawing: Drawing, into: tuple[str, ...]) -> Drawing:
 
 
 def _drawn(
-    index: _Index,
-    anchors: list[ir.Node | None],
-    together: dict[str, Role],
-    subject: ir.Node | None,
-    roles: dict[str, Role],
+    index: _Index, core: list[ir.Node], centre: list[ir.Node], subject: ir.Node | None, roles: dict[str, Role]
 ) -> Drawing:
-    core = _core(index, [node for node in dict.fromkeys(anchors) if node is not None], together)
-    chosen = dict.fromkeys(core)
-    for node in core:
-        for neighbour in (*index.before(node), *index.behind(node)):
+    """``core`` with the neighbours of ``centre``; boxes get their role by name, ``subject`` is the finding."""
+    chosen = dict.fromkeys(core[:MOST])
+    for node in centre:
+        for neighbour in (*index.before(node)[:BESIDE], *index.behind(node)[:BESIDE]):
             if len(chosen) < MOST:
                 chosen.setdefault(neighbour)
     order = {node: place for place, node in enumerate(chosen)}
@@ -102,18 +120,35 @@ def _drawn(
 
     boxes = [Box(node.op_type, name_of(node), role_of(node), _weight(node)) for node in order]
     arrows = [(order[maker], order[node]) for node in order for maker in index.before(node) if maker in order]
-    _add_edges(index, core, order, boxes, arrows)
+    _add_edges(index, core[:MOST], order, boxes, arrows)
     return Drawing(tuple(boxes), tuple(arrows))
 
 
-def _core(index: _Index, anchors: list[ir.Node], roles: dict[str, Role]) -> list[ir.Node]:
-    """The anchors, the ways from the first to the others, and what went or came together with them."""
+def _heir(old: _Index, new: _Index, subject: ir.Node | None) -> ir.Node | None:
+    """Where all that is named has gone too, in a later fold: what makes the next value behind that is still made."""
+    queue = deque([subject] if subject is not None else [])
+    seen = set(queue)
+    while queue and len(seen) < 20 * _FAR:
+        node = queue.popleft()
+        made = (new.by_value.get(value.name) for value in node.outputs if value.name)
+        heir = next((maker for maker in made if maker is not None), None)
+        if heir is not None:
+            return heir
+        following = [reader for reader in old.behind(node) if reader not in seen]
+        seen.update(following)
+        queue.extend(following)
+    return None
+
+
+def _core(index: _Index, wanted: Sequence[ir.Node | None], roles: dict[str, Role]) -> list[ir.Node]:
+    """The nodes ``wanted``, the ways from the first to the others, and what went or came together with them."""
+    anchors = [node for node in dict.fromkeys(wanted) if node is not None]
     core = dict.fromkeys(anchors)
     for other in anchors[1:6]:
         way = _way(anchors[0], other, index.before) or _way(anchors[0], other, index.behind)
         core.update(dict.fromkeys(way))
     core.update(dict.fromkeys(_together(anchors, index, roles)))
-    return list(core)[:MOST]
+    return list(core)
 
 
 def _way(start: ir.Node, end: ir.Node, step: Callable[[ir.Node], list[ir.Node]]) -> list[ir.Node]:
