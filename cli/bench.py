@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 @click.command(epilog=HELP)
-@click.argument("first", metavar="A")
-@click.argument("second", metavar="[B]", required=False)
+@click.argument("first", type=click.Path(path_type=str), metavar="A")
+@click.argument("second", type=click.Path(path_type=str), metavar="[B]", required=False)
 @click.option("--rounds", default=30, show_default=True, type=click.IntRange(1), help="How often each model is timed.")
 @click.option("--warmup", default=3, show_default=True, type=click.IntRange(0), help="Runs before that.")
 @click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="Threads of ONNX Runtime.")

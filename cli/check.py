@@ -11,7 +11,7 @@ import click
 from .arguments import norm_forms, report_files, selection, voice
 from .exits import HELP, Exit
 from .progress import bar
-from .show import planned, write_reports
+from .show import planned, wants_pictures, write_reports
 
 if TYPE_CHECKING:
     from normfold.gate.limits import Limits
@@ -19,16 +19,28 @@ if TYPE_CHECKING:
     from normfold.report.report import Report
 
 LOCK = "normfold.lock"
+FILE = click.Path(path_type=str)  # so that the completion of the shell offers files
 
 
 @click.command(epilog=HELP)
-@click.argument("paths", nargs=-1, required=True, metavar="PATH...")
+@click.argument("paths", nargs=-1, required=True, type=FILE, metavar="PATH...")
 @click.option("--max-foldable", type=click.IntRange(0), help="Norms that may be left to fold or fuse. [default: 0]")
 @click.option("--max-kept", type=click.IntRange(0), help="Norms and affines that may stay. [default: any number]")
 @click.option("--allow", multiple=True, metavar="NF1xx[:NODE]", help="Accept this reason, or it for this node.")
-@click.option("--lock", metavar="FILE", help="Accept what this file records, and fail on what got worse since.")
+@click.option(
+    "--lock",
+    type=click.Path(path_type=str),
+    metavar="FILE",
+    help="Accept what this file records, and fail on what got worse since.",
+)
 @click.option("--update-lock", is_flag=True, help=f"Write the models as they are now to the lock. [default: {LOCK}]")
-@click.option("--verify-against", "original", metavar="ORIGINAL", help="The original, or a folder of originals.")
+@click.option(
+    "--verify-against",
+    "original",
+    type=click.Path(path_type=str),
+    metavar="ORIGINAL",
+    help="The original, or a folder of originals.",
+)
 @click.option("--jobs", "-j", default=0, type=click.IntRange(0), help="Processes. [default: one a core]")
 @click.option("--no-cache", is_flag=True, help="Look at every model anew, and keep nothing for the next run.")
 @click.option("--verbose", "-v", is_flag=True, help="List every norm of every model.")
@@ -73,7 +85,7 @@ def command(
     models = models_of(paths)
     originals = originals_of(models, original)
     tasks = [Task(model, originals.get(model)) for model in models]
-    options = {**chosen, "simplify": not no_simplify}
+    options = {**chosen, "simplify": not no_simplify, "pictures": wants_pictures(files)}
     judge = _Judge(limits, Path(lock) if lock else None, update_lock, options)
     with bar("checking", len(tasks), quiet) as advance:
         found = check_models(tasks, options, jobs, lambda task: advance(), None if no_cache else cache_folder())

@@ -18,8 +18,8 @@ SHOWN = 20
 
 
 @click.command(epilog=HELP)
-@click.argument("first", metavar="A")
-@click.argument("second", metavar="B")
+@click.argument("first", type=click.Path(path_type=str), metavar="A")
+@click.argument("second", type=click.Path(path_type=str), metavar="B")
 @click.option("--exit-code", is_flag=True, help="End with 1 where anything differs, as `git diff` does.")
 @click.option("--verbose", "-v", is_flag=True, help=f"Name all, and not the first {SHOWN} of each kind.")
 @click.option("--no-simplify", is_flag=True, help="Leave out the constant folding with onnxsim.")

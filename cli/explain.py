@@ -11,11 +11,15 @@ from .exits import HELP, Exit
 
 @click.command(epilog=HELP)
 @click.argument("codes", nargs=-1, metavar="[CODE]...")
-def command(codes: tuple[str, ...]) -> Exit:
+@click.option("--markdown", is_flag=True, help="List all of them as the table that the README has.")
+def command(codes: tuple[str, ...], markdown: bool) -> Exit:
     """Explain reason codes such as NF103; without CODE, list all of them."""
-    from normfold.explain import explain
+    from normfold.explain import explain, reasons_table
     from normfold.reason import Reason
 
+    if markdown:
+        click.echo(reasons_table(), nl=False)
+        return Exit.DONE
     if not codes:
         for reason in Reason:
             click.echo(f"{reason.code}  {reason.obstacle}")

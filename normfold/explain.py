@@ -27,6 +27,13 @@ def explain(reason: Reason) -> str:
     return "\n\n".join((*parts, f"What to do: {text.remedy}")) + "\n"
 
 
+def reasons_table() -> str:
+    """Every reason in a Markdown table, by code."""
+    reasons = sorted(Reason, key=lambda reason: reason.code)
+    rows = (f"| {reason.code} | {reason.obstacle} | {reason.remedy} |" for reason in reasons)
+    return "\n".join(("| code | what is in the way | remedy |", "|---|---|---|", *rows)) + "\n"
+
+
 EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.FOLDABLE_LEFT: Explanation(
         "The check found a norm or constant affine that `normfold optimize` would take out of this file, so the model "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -11,10 +12,12 @@ from pathlib import Path
 
 import pytest
 
+from normfold.explain import reasons_table
+from normfold.fold import absorb, carry
 from tests.conftest import ROOT, Command
 
 README = (ROOT / "README.md").read_text()
-CONSOLE = [line[2:] for block in re.findall(r"```console\n(.*?)```", README, re.S) for line in block.splitlines()]
+CONSOLE = re.findall(r"```console\n(.*?)```", README, re.S)
 PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
 
 
@@ -25,26 +28,68 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("line", CONSOLE)
-def test_each_command_runs(line: str, checkout: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("block", CONSOLE)
+def test_each_command_runs(
+    block: str,
+    checkout: Path,
+    commands_are_importable: None,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The lines of a block, one after the other in one place; "ends with 1" in the comment is the exit code."""
+    import normfold_cli
+
     monkeypatch.chdir(checkout)
-    program, *arguments = shlex.split(line)
-    assert program == "normfold"
-    done = command(*arguments)
-    assert done.returncode == 0, done.stderr
-    assert done.stdout
+    monkeypatch.setenv("XDG_CACHE_HOME", str(checkout / "cache"))
+    for line in block.splitlines():
+        prompt, program, *arguments = shlex.split(line, comments=True)
+        assert (prompt, program) == ("$", "normfold")
+        expected = re.search(r"# ends with (\d+)", line)
+        code = int(normfold_cli.run(arguments))
+        captured = capfd.readouterr()
+        assert code == int(expected[1] if expected else 0), (line, captured)
+        assert captured.out and not captured.err
 
 
 @pytest.mark.parametrize("code", PYTHON)
 def test_each_python_block_runs(code: str, checkout: Path) -> None:
-    program = f"import sys; sys.path[:0] = {[str(ROOT), *sys.path]!r}\n{code}"
-    done = subprocess.run([sys.executable, "-c", program], cwd=checkout, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    """As a script; a block that begins with the name of a test file runs in pytest."""
+    file = checkout / "script.py"
+    program = [sys.executable, str(file)]
+    name = re.match(r"# (test_\w+\.py)\n", code)
+    if name:
+        file = checkout / name[1]
+        program = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)]
+    file.write_text(code)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
+    done = subprocess.run(program, cwd=checkout, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_there_is_something_to_run() -> None:
-    assert len(CONSOLE) >= 3
-    assert len(PYTHON) >= 1
+    assert len("".join(CONSOLE).splitlines()) >= 12
+    assert len(PYTHON) >= 4
+    assert README.count("    normfold ") == 0, "a command in an indented block is not run; make it a console block"
+
+
+def test_the_reasons_are_those_of_the_program() -> None:
+    """Where this fails: `normfold explain --markdown` prints the table."""
+    assert reasons_table() in README
+
+
+def test_every_operator_of_the_table_of_what_is_folded_has_a_rule() -> None:
+    table = README.split("| what | becomes |")[1].split("\n\n")[0]
+    operators = set(re.findall(r"`([A-Z]\w+)`", table))
+    known = {*absorb.BACKWARD, *absorb.FORWARD, *carry.BACKWARD, *carry.FORWARD, "Neg"}
+    assert len(operators) > 20
+    assert operators - known == set()
+
+
+def test_every_command_has_a_line(commands_are_importable: None) -> None:
+    import normfold_cli
+
+    table = README.split("| command | what it does |")[1].split("\n\n")[0]
+    assert sorted(re.findall(r"^\| `(\w+)", table, re.M)) == sorted(normfold_cli.COMMANDS)
 
 
 def test_the_exit_codes_are_those_of_the_program(commands_are_importable: None) -> None:
@@ -54,9 +99,10 @@ def test_the_exit_codes_are_those_of_the_program(commands_are_importable: None) 
     assert "\n".join(table) in README
 
 
-def test_every_option_of_the_table_exists(command: Command) -> None:
-    text = command("optimize", "--help").stdout
-    table = README.split("| option |")[1].split("\n\n")[0]
+@pytest.mark.parametrize(("index", "name"), [(1, "optimize"), (2, "check")])
+def test_every_option_of_the_tables_exists(command: Command, index: int, name: str) -> None:
+    text = command(name, "--help").stdout
+    table = README.split("| option | what it does |")[index].split("\n\n")[0]
     options = set(re.findall(r"--[a-z][a-z-]+", table))
     assert len(options) > 8
     assert {option for option in options if option not in text} == set()

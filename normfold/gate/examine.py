@@ -14,6 +14,8 @@ from normfold.gate.stored import to_data
 def examine(path: str, original: str, options: Mapping[str, Any]) -> dict[str, Any]:
     """Inspect the model at ``path`` and, if ``original`` is given, compare it with that.
 
+    ``options`` are those of ``inspect``; with ``pictures`` among them the report has its drawings.
+
     ``report`` is the report as data, ``external`` the names of its data files, and ``original external`` those of the
     original; or ``unreadable`` says why there is
     none. UsageError for options that do not fit.
@@ -33,8 +35,8 @@ def _examined(path: str, original: str, options: Mapping[str, Any]) -> dict[str,
     from normfold.source import external_files, read
     from normfold.verify import ProofOptions, prove
 
-    inspection = inspect(path, **options)
-    report = replace(inspection.report(), command="check")
+    inspection = inspect(path, **{name: value for name, value in options.items() if name != "pictures"})
+    report = replace(inspection.report(pictures=bool(options.get("pictures"))), command="check")
     files = {"external": sorted(external_files(inspection.source.proto))}
     if original:
         files["original external"] = sorted(external_files(read(original).proto))

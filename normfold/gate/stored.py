@@ -9,6 +9,7 @@ from typing import Any
 
 from normfold.reason import Obstacle, Reason
 from normfold.record import Finding, Outcome, Verdict
+from normfold.report.drawing import Box, Drawing, Role
 from normfold.report.report import Report, Statistics
 from normfold.verify.result import Comparison, Verification
 from normfold.verify.result import Verdict as Proof
@@ -32,6 +33,8 @@ def from_data(data: Data) -> Report:
         "verification": None if proof is None else _verification(proof),
         "notes": tuple(data["notes"]),
         "problems": (),
+        "drawings": tuple((_drawing(before), _drawing(after)) for before, after in data["drawings"]),
+        "latency": data["latency"] and tuple(data["latency"]),
     }
     return Report(**{**data, **changes})
 
@@ -68,6 +71,11 @@ def _verdict(data: Data) -> Verdict:
 
 def _obstacle(data: Data) -> Obstacle:
     return Obstacle(**{**data, "reason": Reason.of_code(data["reason"])})
+
+
+def _drawing(data: Data) -> Drawing:
+    boxes = tuple(Box(**{**box, "role": Role(box["role"])}) for box in data["boxes"])
+    return Drawing(boxes, tuple((start, end) for start, end in data["arrows"]))
 
 
 def _verification(data: Data) -> Verification:

@@ -21,11 +21,12 @@ PLAIN_WIDTH = 200  # columns where there is no terminal to ask
 
 
 def console_for(is_terminal: bool | None = None) -> Console:
-    """A console on stdout; without a terminal it neither colours nor wraps at 80 columns. NO_COLOR is obeyed."""
+    """A console on stdout. Without a terminal it neither styles nor wraps at 80 columns; NO_COLOR is plain text too."""
     probe = Console(highlight=False, markup=False, emoji=False, force_terminal=is_terminal)
-    if probe.is_terminal:
+    if probe.is_terminal and not probe.no_color:
         return probe
-    return Console(highlight=False, markup=False, emoji=False, width=PLAIN_WIDTH, force_terminal=False, no_color=True)
+    width = probe.width if probe.is_terminal else PLAIN_WIDTH
+    return Console(highlight=False, markup=False, emoji=False, width=width, force_terminal=False, no_color=True)
 
 
 def print_report(report: Report, console: Console, details: bool = False) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +87,16 @@ def test_json_and_quiet(run: Run, tmp_path: Path) -> None:
     problem = content["reports"][0]["problems"][0]
     assert (problem["code"], problem["finding"]["name"]) == ("NF001", "y")
     assert problem["remedy"] == Reason.FOLDABLE_LEFT.remedy
+
+
+def test_a_page_has_pictures_of_every_norm(run: Run, tmp_path: Path) -> None:
+    save(stays(), tmp_path / "net.onnx")
+    for _ in ("first", "from the cache"):
+        assert run("check", tmp_path, "--report", tmp_path / "norms.html")[0] == 0
+        page = (tmp_path / "norms.html").read_text()
+        assert re.search(r'\["BatchNormalization", ?"bn", ?"finding"', page), "the box of the norm"
+        (tmp_path / "norms.html").unlink()
+    assert run("check", tmp_path)[0] == 0
 
 
 def test_verbose_lists_every_norm(run: Run, tmp_path: Path) -> None:
@@ -195,7 +207,9 @@ def test_a_report_survives_being_stored(tmp_path: Path) -> None:
     report = checked.report
     assert report.verification and report.verdicts
     assert from_data(json.loads(json.dumps(to_data(report)))) == report
-    inspection = normfold.inspect(ROOT / "models" / "levit_like.onnx").report()
+    inspection = normfold.inspect(ROOT / "models" / "levit_like.onnx").report(pictures=True)
+    inspection = replace(inspection, latency=(1.5, 1.25))
+    assert any(before.boxes and before.arrows for before, _ in inspection.drawings)
     assert from_data(json.loads(json.dumps(to_data(inspection)))) == inspection
 
 
