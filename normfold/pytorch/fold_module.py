@@ -19,7 +19,8 @@ import torch
 
 from normfold.errors import SourceError
 from normfold.fold.run import FoldOptions, fold_affines
-from normfold.pytorch.module_map import Changes, Comparison, Modules, Problem, Provenance, Slot, Snapshot, children_left
+from normfold.pytorch.module_map import Changes, Comparison, Modules, Problem, Slot, children_left
+from normfold.pytorch.provenance import Provenance, Snapshot
 from normfold.pytorch.source import Traced, evaluation, trace
 from normfold.pytorch.witness import WITNESS, compare, eager_run, feeds
 from normfold.reason import Obstacle, Reason
