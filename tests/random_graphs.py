@@ -33,6 +33,7 @@ class Net:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     weights: list[onnx.TensorProto] = field(default_factory=list)
     values: dict[str, Shape] = field(default_factory=dict)
+    shared: dict[str, tuple[tuple[int, ...], str]] = field(default_factory=dict)
     count: int = 0
 
     # -- drawing -------------------------------------------------------------------------------------------------
@@ -52,11 +53,22 @@ class Net:
 
     # -- making --------------------------------------------------------------------------------------------------
     def weight(self, shape: Sequence[int], kind: str = "") -> str:
-        """A constant: of both signs, now and then with zeros, or positive; ``kind`` says which."""
+        """A constant: of both signs, now and then with zeros, or positive; ``kind`` says which.
+
+        Now and then one that is there already, or one behind an Identity.
+        """
+        shared = [name for name, known in self.shared.items() if known == (tuple(shape), kind)]
+        if shared and self.number(0, 3) == 0:
+            return self.draw(st.sampled_from(shared))
         array = some_values(self.rng, shape, positive=kind == "positive") * 0.7
         if kind == "scale" and self.maybe():
             array = np.where(self.rng.random(tuple(shape)) < 0.3, 0.0, array)
-        return self.constant(np.asarray(array).astype(DTYPES[self.dtype]))
+        name = self.constant(np.asarray(array).astype(DTYPES[self.dtype]))
+        if self.number(0, 9) == 0:
+            self.nodes.append(helper.make_node("Identity", [name], [f"{name}_same"]))
+            name = f"{name}_same"
+        self.shared[name] = (tuple(shape), kind)
+        return name
 
     def constant(self, array: np.ndarray) -> str:
         self.count += 1
@@ -126,6 +138,27 @@ def conv(net: Net) -> None:
     inputs = [name, net.weight([out, int(channels) // groups, *kernel])]
     inputs += [net.weight([out])] if net.maybe() else []
     net.add("Conv", inputs, (batch, out, *sizes), group=groups, pads=pads, strides=strides, kernel_shape=kernel)
+
+
+def parallel(net: Net) -> None:
+    """Convolutions of one value that are summed, now and then with a norm in a branch, and the value itself."""
+    name = net.value(_is_image)
+    shape = net.values[name]
+    channels, dims = int(shape[1]), len(shape) - 2
+    made = []
+    for size in net.draw(st.lists(st.sampled_from([1, 3, 3]), min_size=1, max_size=3)):
+        groups = net.draw(st.sampled_from([1, channels]))
+        inputs = [name, net.weight([channels, channels // groups, *[size] * dims])]
+        inputs += [net.weight([channels])] if net.maybe() else []
+        pads = [size // 2] * 2 * dims
+        made.append(net.add("Conv", inputs, shape, group=groups, pads=pads, kernel_shape=[size] * dims))
+        if net.maybe():
+            parameters = [net.weight([channels], kind) for kind in ("scale", "", "", "positive")]
+            made.append(net.add("BatchNormalization", [made.pop(), *parameters], shape))
+    made += [name] if net.maybe() else []
+    total = made[0]
+    for other in made[1:]:
+        total = net.add("Add", [total, other] if net.maybe() else [other, total], shape)
 
 
 def conv_transpose(net: Net) -> None:
@@ -352,6 +385,7 @@ OPERATORS: tuple[tuple[Callable[[Net], None], int], ...] = (
     (batchnorm, 6),
     (arithmetic, 8),
     (conv, 5),
+    (parallel, 2),
     (conv_transpose, 2),
     (matmul, 4),
     (gemm, 2),
@@ -401,7 +435,7 @@ def finished(net: Net, inputs: Sequence[Shape]) -> onnx.ModelProto:
     read = {name for node in net.nodes for name in node.input} | {
         name for node in net.nodes for attribute in node.attribute for inner in attribute.g.node for name in inner.input
     }
-    made = [name for node in net.nodes for name in node.output]
+    made = [name for node in net.nodes for name in node.output if name in net.values]
     outputs = [name for name in made if name not in read]
     inner = [name for name in made if name in read]
     if inner and net.number(0, 3) == 0:
