@@ -121,3 +121,12 @@ def test_make_demo_names_a_model_of_the_repository() -> None:
     paths = re.findall(r"models/\w+\.onnx", (ROOT / "Makefile").read_text())
     assert paths
     assert all((ROOT / path).is_file() for path in paths)
+
+
+def test_what_it_shows_and_links_to_is_there_and_small() -> None:
+    pictures = re.findall(r'<img src="([^"]+)"', README)
+    links = re.findall(r"\]\((?!http|#)([^)#]+)", README)
+    assert len(pictures) == 1
+    assert links
+    assert [path for path in (*pictures, *links) if not (ROOT / path).is_file()] == []
+    assert all((ROOT / path).stat().st_size < 150_000 for path in pictures)
