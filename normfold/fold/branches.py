@@ -179,7 +179,12 @@ def _kernel(reader: GraphReader, node: ir.Node) -> Kernel | None:
     weight = reader.constant(node.inputs[1])
     bias = reader.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else 0.0
     mode = attribute(node, "auto_pad", "NOTSET")
-    if weight is None or bias is None or mode not in ("NOTSET", "VALID"):
+    if (
+        weight is None
+        or bias is None
+        or mode not in ("NOTSET", "VALID")
+        or np.shape(bias) not in ((), weight.shape[:1])
+    ):
         return None
     dims = weight.ndim - 2
     pads = [int(pad) for pad in attribute(node, "pads", ())] if mode == "NOTSET" else []

@@ -331,6 +331,9 @@ def _tried(attempts: Iterator[tuple[str, _Attempt]]) -> tuple[list[Plan], tuple[
             plans.append(attempt())
         except Refusal as refusal:
             obstacles.append(replace(refusal.obstacle, direction=direction))
+        except ValueError as error:  # numpy's word for a weight or bias of a shape that the operator does not allow
+            detail = f"shapes that do not fit: {error}"[:200]
+            obstacles.append(Obstacle(Reason.UNKNOWN_SHAPE, detail=detail, direction=direction))
     return plans, tuple(obstacles)
 
 
