@@ -15,9 +15,18 @@ from normfold.graph import GraphReader, attribute
 from normfold.reason import Reason
 
 
+def _weight_and_bias(reader: GraphReader, node: ir.Node) -> tuple[Array, Array | None]:
+    """W, and b of [M] or None; M is the first axis of a Conv's W, the second times the groups of a ConvTranspose's."""
+    weight, bias = weight_of(reader, node, 1), bias_of(reader, node, 2)
+    count = weight.shape[0] if node.op_type == "Conv" else weight.shape[1] * int(attribute(node, "group", 1))
+    fits = bias is None or bias.shape == (count,)
+    require(fits, Reason.UNKNOWN_SHAPE, node, f"a bias of {np.shape(bias)} for {count} channels")
+    return weight, bias
+
+
 def conv_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
     """s*(W*x + b) + t = (s*W)*x + (s*b + t). W is [M, C/group, kernel...], s and t are [M]."""
-    weight, bias = weight_of(reader, node, 1), bias_of(reader, node, 2)
+    weight, bias = _weight_and_bias(reader, node)
     scale, shift = channels(node, only(node, labels), weight.shape[0])
     scaled = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
     return _linear(
@@ -27,7 +36,7 @@ def conv_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affin
 
 def conv_transpose_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
     """As Conv, with W of [C, M/group, kernel...]: output channel ``g*M/group + m`` is column m of group g."""
-    weight, bias = weight_of(reader, node, 1), bias_of(reader, node, 2)
+    weight, bias = _weight_and_bias(reader, node)
     groups = int(attribute(node, "group", 1))
     scale, shift = channels(node, only(node, labels), weight.shape[1] * groups)
     grouped = weight.reshape(groups, -1, *weight.shape[1:])
@@ -56,7 +65,7 @@ def _linear(
 
 def conv_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
     """W*(s*x + t) + b = (W*s)*x + (sum of W*t + b): a scale at any padding, a shift only without padding."""
-    weight, bias = weight_of(reader, node, 1), bias_of(reader, node, 2)
+    weight, bias = _weight_and_bias(reader, node)
     groups = int(attribute(node, "group", 1))
     affine = only(node, labels)
     scale, shift = channels(node, affine, weight.shape[1] * groups)
@@ -81,7 +90,7 @@ def _pads(node: ir.Node, weight: Array) -> list[int] | str:
 
 def conv_transpose_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
     """As Conv for a scale. A shift would meet each output position a different number of times, but for 1x1 kernels."""
-    weight, bias = weight_of(reader, node, 1), bias_of(reader, node, 2)
+    weight, bias = _weight_and_bias(reader, node)
     groups = int(attribute(node, "group", 1))
     affine = only(node, labels)
     scale, shift = channels(node, affine, weight.shape[0])
