@@ -19,8 +19,8 @@ def _weight_and_bias(reader: GraphReader, node: ir.Node) -> tuple[Array, Array |
     """W, and b of [M] or None; M is the first axis of a Conv's W, the second times the groups of a ConvTranspose's."""
     weight, bias = weight_of(reader, node, 1), bias_of(reader, node, 2)
     count = weight.shape[0] if node.op_type == "Conv" else weight.shape[1] * int(attribute(node, "group", 1))
-    fits = bias is None or bias.shape == (count,)
-    require(fits, Reason.UNKNOWN_SHAPE, node, f"a bias of {np.shape(bias)} for {count} channels")
+    shape = (count,) if bias is None else bias.shape
+    require(shape == (count,), Reason.UNKNOWN_SHAPE, node, f"a bias of {list(shape)} for {count} channels")
     return weight, bias
 
 
