@@ -8,6 +8,7 @@ import click
 
 from .arguments import report_files, selection, voice
 from .exits import HELP, Exit
+from .progress import stages
 from .show import planned, show, write_reports
 
 
@@ -63,23 +64,24 @@ def command(
     module = loading.network(network, weights, trust_pickle=trust_pickle)
     arguments = loading.arguments(specs, seed)
     try:
-        result = torch_room("export").export(
-            module,
-            arguments or None,
-            output or loading.default_output(network),
-            opset=opset,
-            eval=True,
-            skip=skip,
-            only=only,
-            verify=not no_verify,
-            simplify=not no_simplify,
-            fold_norm_affine=fold_norm_affine,
-            constant_channel=constant_channel,
-            strict=strict,
-            target=target,
-            contrib=contrib,
-            seed=seed,
-        )
+        with stages("exporting", quiet):
+            result = torch_room("export").export(
+                module,
+                arguments or None,
+                output or loading.default_output(network),
+                opset=opset,
+                eval=True,
+                skip=skip,
+                only=only,
+                verify=not no_verify,
+                simplify=not no_simplify,
+                fold_norm_affine=fold_norm_affine,
+                constant_channel=constant_channel,
+                strict=strict,
+                target=target,
+                contrib=contrib,
+                seed=seed,
+            )
     except NotProven as error:
         report = error.result.report()
         show(report, as_json, quiet)

@@ -6,6 +6,7 @@ import click
 
 from .arguments import model_argument, norm_forms, report_files, selection, voice
 from .exits import HELP, Exit
+from .progress import stages
 from .show import planned, show, wants_pictures, write_reports
 
 
@@ -39,20 +40,21 @@ def command(
     files = planned(reports, form, as_json)
     from normfold.pipeline import inspect
 
-    inspection = inspect(
-        model,
-        skip=skip,
-        only=only,
-        simplify=not no_simplify,
-        assume_eval=assume_eval,
-        fold_norm_affine=fold_norm_affine,
-        constant_channel=constant_channel,
-        target=target,
-        opset=opset,
-        contrib=contrib,
-        trust_pickle=trust_pickle,
-    )
-    report = inspection.report(pictures=wants_pictures(files))
+    with stages("inspecting", quiet):
+        inspection = inspect(
+            model,
+            skip=skip,
+            only=only,
+            simplify=not no_simplify,
+            assume_eval=assume_eval,
+            fold_norm_affine=fold_norm_affine,
+            constant_channel=constant_channel,
+            target=target,
+            opset=opset,
+            contrib=contrib,
+            trust_pickle=trust_pickle,
+        )
+        report = inspection.report(pictures=wants_pictures(files))
     show(report, as_json, quiet, details=True)
     write_reports(report, files)
     return Exit.DONE

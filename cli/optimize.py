@@ -9,6 +9,7 @@ import click
 
 from .arguments import model_argument, norm_forms, report_files, selection, voice
 from .exits import HELP, Exit
+from .progress import stages
 from .show import planned, show, wants_pictures, write_reports
 
 
@@ -24,6 +25,7 @@ from .show import planned, show, wants_pictures, write_reports
 @click.option("--inputs", multiple=True, metavar="FILE|DIR", help="Inputs: .npz, .npy, or a test_data_set folder.")
 @click.option("--rtol", type=float, help="Relative tolerance in place of the calibrated one.")
 @click.option("--atol", type=float, help="Absolute tolerance in place of the calibrated one.")
+@click.option("--verbose", "-v", is_flag=True, help="List every norm and constant affine.")
 @voice
 @report_files
 def command(
@@ -46,6 +48,7 @@ def command(
     inputs: tuple[str, ...],
     rtol: float | None,
     atol: float | None,
+    verbose: bool,
     as_json: bool,
     quiet: bool,
     reports: tuple[str, ...],
@@ -58,35 +61,37 @@ def command(
     from normfold.pipeline import NotProven, optimize
 
     try:
-        result = optimize(
-            model,
-            Path(model) if in_place else output or _beside(model),
-            skip=skip,
-            only=only,
-            verify=not no_verify,
-            simplify=not no_simplify,
-            assume_eval=assume_eval,
-            fold_norm_affine=fold_norm_affine,
-            constant_channel=constant_channel,
-            strict=strict,
-            target=target,
-            opset=opset,
-            contrib=contrib,
-            trust_pickle=trust_pickle,
-            seed=seed,
-            inputs=inputs,
-            rtol=rtol,
-            atol=atol,
-            in_place=in_place,
-        )
+        with stages("optimizing", quiet) as told:
+            result = optimize(
+                model,
+                Path(model) if in_place else output or _beside(model),
+                skip=skip,
+                only=only,
+                verify=not no_verify,
+                simplify=not no_simplify,
+                assume_eval=assume_eval,
+                fold_norm_affine=fold_norm_affine,
+                constant_channel=constant_channel,
+                strict=strict,
+                target=target,
+                opset=opset,
+                contrib=contrib,
+                trust_pickle=trust_pickle,
+                seed=seed,
+                inputs=inputs,
+                rtol=rtol,
+                atol=atol,
+                in_place=in_place,
+                told=told,
+            )
     except NotProven as error:
         report = error.result.report(pictures=wants_pictures(files))
-        show(report, as_json, quiet)
+        show(report, as_json, quiet, verbose)
         write_reports(report, files)
         click.echo(f"normfold: {error}", err=True)
         return Exit.DIFFERS if error.is_different else Exit.INCONCLUSIVE
     report = result.report(pictures=wants_pictures(files))
-    show(report, as_json, quiet)
+    show(report, as_json, quiet, verbose)
     write_reports(report, files)
     return Exit.DONE
 

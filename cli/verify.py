@@ -9,6 +9,7 @@ import click
 
 from .arguments import voice
 from .exits import HELP, Exit
+from .progress import stages
 
 if TYPE_CHECKING:
     from normfold.verify import Verification
@@ -52,10 +53,11 @@ def command(
     )
     for path in filter(None, (first, second)):
         read(path)  # says in one line why a file is no model
-    if second is None:
-        verification = check(Path(first), options)
-    else:
-        verification = prove(Path(first), Path(second), (), options)
+    with stages("verifying", quiet):
+        if second is None:
+            verification = check(Path(first), options)
+        else:
+            verification = prove(Path(first), Path(second), (), options)
     _show(verification, as_json, quiet)
     ends = {Verdict.EQUIVALENT: Exit.DONE, Verdict.DIFFERENT: Exit.DIFFERS, Verdict.INCONCLUSIVE: Exit.INCONCLUSIVE}
     return ends[verification.verdict]

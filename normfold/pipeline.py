@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -177,6 +177,7 @@ def optimize(
     in_place: bool = False,
     args: Any = None,
     trust_pickle: bool = False,
+    told: Callable[[str], None] | None = None,
 ) -> Result:
     """Fold and fuse the norms of ``model``, prove that the result equals it, and write it to ``output`` if given.
 
@@ -191,7 +192,7 @@ def optimize(
     ``rtol`` and ``atol`` replace the calibrated tolerance. ``fold_norm_affine`` also moves gamma and beta of LayerNorm
     and RMSNorm into all MatMuls that follow; ``constant_channel`` lets a shift pass zero padding by one more channel
     even where that is slower on a CPU. A fold that the proof blames is undone, or, with
-    ``strict``, the call fails.
+    ``strict``, the call fails. ``told`` hears the name of each stage as it begins: read, simplify, fold, verify, write.
 
     Raises SourceError (no valid model), UsageError (unknown name, or ``output`` is the input and not ``in_place``),
     NotProven (the proof failed or was inconclusive; nothing is written) and WriteError.
@@ -216,14 +217,19 @@ def optimize(
     if is_for_torch(model):
         result: Result = torch_room("export").optimize_torch(model, args, output, trust_pickle, options)
         return result
-    return optimize_with(model, options, output, in_place=in_place)
+    return optimize_with(model, options, output, in_place=in_place, told=told)
 
 
 def optimize_with(
-    model: ModelLike, options: Options, output: str | os.PathLike[str] | None = None, *, in_place: bool = False
+    model: ModelLike,
+    options: Options,
+    output: str | os.PathLike[str] | None = None,
+    *,
+    in_place: bool = False,
+    told: Callable[[str], None] | None = None,
 ) -> Result:
     """``optimize`` for an ONNX model, its choices in one value."""
-    clock = _Clock()
+    clock = _Clock(told)
     with clock.stage("read"):
         source = _read(model, options)
         if output is not None:
@@ -397,13 +403,16 @@ def _proof(source: Source, candidate: Candidate, options: Options) -> Verificati
 
 
 class _Clock:
-    """Adds up the wall time of each stage."""
+    """Adds up the wall time of each stage, and tells of each that begins."""
 
-    def __init__(self) -> None:
+    def __init__(self, told: Callable[[str], None] | None = None) -> None:
         self.seconds: dict[str, float] = {}
+        self._told = told
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
+        if self._told is not None:
+            self._told(name)
         start = time.perf_counter()
         try:
             yield

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+import normfold
 from tests.conftest import ROOT, Command
 from tests.gate.conftest import Run
 from tests.gate.nets import save, shipped
@@ -150,6 +151,39 @@ normfold_cli.main({["check", str(path), "--no-cache", *arguments]!r})
     assert ("checking" in err) is has_bar, err
     assert ("\x1b[1m" in out or "\x1b[32m" in out) is has_colour, out
     assert out.startswith("{") is ("--json" in arguments)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no pseudo terminals on Windows")
+def test_optimize_shows_its_stages(tmp_path: Path, commands_are_importable: None) -> None:
+    path = save(conv_bn(), tmp_path / "net.onnx")
+    program = f"""
+import sys, time
+sys.path[:0] = {[str(ROOT), *filter(None, sys.path)]!r}
+import normfold_cli, normfold_cli.progress, normfold.pipeline
+normfold_cli.progress.PATIENCE = 0.0
+prove = normfold.pipeline.prove
+def slow(*arguments):
+    time.sleep(0.5)
+    return prove(*arguments)
+normfold.pipeline.prove = slow
+normfold_cli.main({["optimize", str(path)]!r})
+"""
+    code, out, err = in_terminals([sys.executable, "-c", program], {**os.environ, "TERM": "xterm"})
+    assert code == 0, err
+    assert "optimizing: verify" in err
+    assert "optimizing" not in out
+
+
+def test_every_stage_is_told_in_order(tmp_path: Path) -> None:
+    told: list[str] = []
+    normfold.optimize(conv_bn(), tmp_path / "out.onnx", told=told.append)
+    assert told == ["read", "simplify", "fold", "verify", "write"]
+
+
+def test_optimize_verbose_names_each_norm(run: Run, tmp_path: Path) -> None:
+    path = save(conv_bn(), tmp_path / "net.onnx")
+    rows = [run("optimize", path, *more)[1].splitlines() for more in ([], ["--verbose"])]
+    assert [any(line.startswith("y ") and "batchnorm" in line for line in lines) for lines in rows] == [False, True]
 
 
 def in_terminals(program: list[str], environment: dict[str, str]) -> tuple[int, str, str]:
