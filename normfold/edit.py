@@ -135,7 +135,9 @@ class Editor:
         else:
             value = self._constant_node(graph, tensor, name)
         if dtype in FLOATS:
-            value.meta[EXACT] = np.asarray(array, dtype=np.float64)
+            exact = np.asarray(array, dtype=np.float64)
+            exact.setflags(write=False)
+            value.meta[EXACT] = exact
         return value
 
     def _constant_node(self, function: ir.Function, tensor: ir.Tensor[Any], name: str) -> ir.Value:

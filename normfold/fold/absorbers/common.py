@@ -67,3 +67,11 @@ def fitted(
 def by_axis(array: Array, axis: int) -> Array:
     """``array`` as [length of ``axis``, everything else]."""
     return np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
+
+
+def scaled(weight: Array, factor: Array) -> Array:
+    """``weight * factor``; in place where the array was just read, which saves a copy of a large weight.
+
+    What the Editor remembers is read-only, so it can never be changed this way.
+    """
+    return np.multiply(weight, factor, out=weight if weight.flags.writeable and weight.flags.owndata else None)

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from normfold.affine import Affine, Array
 from normfold.edit import Rewrite
-from normfold.fold.absorbers.common import bias_of, by_axis, channels, fitted, only, weight_of
+from normfold.fold.absorbers.common import bias_of, by_axis, channels, fitted, only, scaled, weight_of
 from normfold.fold.carriers.passage import require
 from normfold.graph import GraphReader, attribute
 from normfold.reason import Reason
@@ -28,9 +28,15 @@ def conv_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affin
     """s*(W*x + b) + t = (s*W)*x + (s*b + t). W is [M, C/group, kernel...], s and t are [M]."""
     weight, bias = _weight_and_bias(reader, node)
     scale, shift = channels(node, only(node, labels), weight.shape[0])
-    scaled = weight * scale.reshape(-1, *[1] * (weight.ndim - 1))
+    wanted_weight = scaled(weight, scale.reshape(-1, *[1] * (weight.ndim - 1)))
     return _linear(
-        reader, node, scale, scaled, bias, scale * (0.0 if bias is None else bias) + shift, by_axis(scaled, 0)
+        reader,
+        node,
+        scale,
+        wanted_weight,
+        bias,
+        scale * (0.0 if bias is None else bias) + shift,
+        by_axis(wanted_weight, 0),
     )
 
 
