@@ -30,6 +30,7 @@ class Net:
     draw: st.DrawFn
     rng: np.random.Generator
     dtype: int
+    opset: int = 17
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     weights: list[onnx.TensorProto] = field(default_factory=list)
     values: dict[str, Shape] = field(default_factory=dict)
@@ -202,7 +203,7 @@ def gemm(net: Net) -> None:
 def norm(net: Net) -> None:
     name = net.value(lambda shape: len(shape) >= 3 and int(shape[1]) > 0)
     shape = net.values[name]
-    if net.maybe():
+    if net.opset >= 17 and net.maybe():
         width = [int(shape[-1])]
         inputs = [name, net.weight(width), *([net.weight(width)] if net.maybe() else [])]
         net.add("LayerNormalization", inputs, shape, epsilon=0.0625)
@@ -247,7 +248,11 @@ def reduce(net: Net) -> None:
         return
     axis, keeps = net.number(1, len(shape) - 1), net.number(0, 1)
     kept = [1] if keeps else []
-    net.add(operator, [name], (*shape[:axis], *kept, *shape[axis + 1 :]), axes=[axis], keepdims=keeps)
+    reduced = (*shape[:axis], *kept, *shape[axis + 1 :])
+    if net.opset < 18:
+        net.add(operator, [name], reduced, axes=[axis], keepdims=keeps)
+    else:
+        net.add(operator, [name, net.constant(np.array([axis]))], reduced, keepdims=keeps)
 
 
 def layout(net: Net) -> None:
@@ -417,7 +422,8 @@ _INPUTS: tuple[Shape, ...] = (
 def networks(draw: st.DrawFn, most: int = 12) -> onnx.ModelProto:
     """A checked model of up to ``most`` operators, with shapes inferred."""
     dtype = draw(st.sampled_from([TensorProto.FLOAT] * 4 + [TensorProto.FLOAT16]))
-    net = Net(draw, np.random.default_rng(draw(st.integers(0, 10**6))), dtype)
+    opset = draw(st.sampled_from([17, 17, 13, 18, 21, 23]))
+    net = Net(draw, np.random.default_rng(draw(st.integers(0, 10**6))), dtype, opset)
     inputs = [draw(st.sampled_from(_INPUTS))]
     inputs += [inputs[0]] if draw(st.booleans()) else []
     for index, shape in enumerate(inputs):
@@ -456,6 +462,6 @@ def finished(net: Net, inputs: Sequence[Shape]) -> onnx.ModelProto:
         [info(name) for name in outputs],
         net.weights,
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", net.opset)], ir_version=8)
     onnx.checker.check_model(model)
     return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)

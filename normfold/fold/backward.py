@@ -13,7 +13,7 @@ from normfold.edit import Rewrite, require_fits
 from normfold.fold import absorb, carry
 from normfold.fold.carriers.passage import Labels, Passage
 from normfold.fold.find import Run, Sources, require_digits_left
-from normfold.fold.plan import Choice, Plan, Search, State
+from normfold.fold.plan import Choice, Plan, Search, State, require_disjoint
 from normfold.graph import GraphReader, name_of
 from normfold.reason import Reason, Refusal
 
@@ -24,7 +24,7 @@ def plan_backward(reader: GraphReader, sources: Sources, run: Run, affine: Affin
     state = State()
     search.demand(state, run.nodes[0], run.sources[0].index, affine)
     state = search.advance(state)
-    return Plan(run, "backward", residue, state.rewrites, state.merged, tuple(state.labels))
+    return require_disjoint(Plan(run, "backward", residue, state.rewrites, state.merged, tuple(state.labels)))
 
 
 class Backward(Search):

@@ -18,7 +18,7 @@ from normfold.fold.carriers import sums
 from normfold.fold.carriers.passage import Labels
 from normfold.fold.find import Run, Source, Sources
 from normfold.fold.form import operators_for
-from normfold.fold.plan import Plan, Search, State
+from normfold.fold.plan import Plan, Search, State, require_disjoint
 from normfold.graph import GraphReader, name_of
 from normfold.reason import Reason, Refusal
 
@@ -31,7 +31,7 @@ def plan_forward(reader: GraphReader, sources: Sources, run: Run, affine: Affine
     search.advance(state)
     stays = () if residue.is_identity else (run.site,)
     changed = (*stays, *(value for value in state.labels if value is not run.site), *state.moved)
-    return Plan(run, "forward", residue, state.rewrites, state.merged, changed, state.ends)
+    return require_disjoint(Plan(run, "forward", residue, state.rewrites, state.merged, changed, state.ends))
 
 
 class _Forward(Search):
@@ -92,12 +92,19 @@ class _Forward(Search):
                 continue
             if set(gift.labels) & set(state.labels) or any(rewrite.operators_added for rewrite in gift.rewrites):
                 continue
+            if self.touched(gift) & {*self.touched(state), *self.run.nodes}:
+                continue
             state.rewrites += gift.rewrites
             state.merged += gift.merged
             state.moved += tuple(gift.labels)
             state.ends += (node.outputs[0],)
             return True
         return False
+
+    def touched(self, state: State) -> set[ir.Node]:
+        """The operators that a search changes."""
+        merged = (node for run, _ in state.merged for node in run.nodes)
+        return {*(rewrite.node for rewrite in state.rewrites), *merged}
 
     def without_new_add(self, state: State, rewrite: Rewrite) -> tuple[Rewrite, ...]:
         """A MatMul's shift goes into the affine behind it, where there is one: most often the bias."""

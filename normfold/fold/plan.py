@@ -71,6 +71,20 @@ class Plan:
         return tuple(value.name or "" for value in sites if value not in self.changed)
 
 
+def require_disjoint(plan: Plan) -> Plan:
+    """``plan`` as it is, or a Refusal where two of its parts would change the same operator from what it is now."""
+    taken: set[ir.Node | tuple[ir.Node, int]] = set()
+    runs = (plan.run, *(run for run, _ in plan.merged))
+    changes: list[ir.Node | tuple[ir.Node, int]] = [node for run in runs for node in run.nodes]
+    changes += [(rewrite.node, index) for rewrite in plan.rewrites for index in rewrite.inputs]
+    for each in changes:
+        if each in taken:
+            node = each[0] if isinstance(each, tuple) else each
+            raise Refusal(Reason.READERS_DISAGREE, name_of(node), detail="two parts of the fold would change it")
+        taken.add(each)
+    return plan
+
+
 @dataclass
 class State:
     """How far a search is. Copied at each alternative, so that a failed one leaves no trace."""

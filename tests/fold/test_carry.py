@@ -350,12 +350,24 @@ FORWARD = {
         "Relu Sub Conv",
         "forward",
     ),
+    "a shift that both addends bring, one of them through a conv": Folds(
+        "(float[N,4,6,6] x) => (float[N,4,6,6] y) <float[4,1,1] t, float[4,4,1,1] w, float[4] b, float[4,4,3,3] v>"
+        "{ c = Add(x, t) d = Conv(c, w, b) e = Add(d, c) y = Sigmoid(e) }",
+        "Conv Sigmoid",
+        "forward branches",
+    ),
     "a norm whose value is added to itself": Folds(
         ahead("d = Add(c, c)", "y = Conv(d, w)", "N,5,6,6", f"{BN4}, float[5,4,1,1] w"), "Add Conv", "forward"
     ),
 }
 
 REFUSES = {
+    "a shift whose other addend is made of the same value": Refuses(
+        "(float[N,4,6,6] x) => (float[N,4,6,6] y) <float t = {2}, float[4,1,1] u>"
+        "{ b = Relu(x) c = Add(b, t) d = Transpose<perm=[0,1,3,2]>(c) e = Sub(b, d) y = Sigmoid(e) }",
+        "NF103 e, NF110 y",
+        site="c",
+    ),
     "dropout in training": Refuses(
         back("N,4,6,6", "d = Dropout(c, r, f)", SCALE_D, f"{POSITIVE}, float r = {{0.5}}, bool f = {{1}}"),
         "NF101 d, NF104 y",

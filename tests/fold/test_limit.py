@@ -346,6 +346,15 @@ TOGETHER = {
         "branches",
         kept="c",
     ),
+    "a shift between a value and what is made of it": Folds(
+        "(float[N,2,3,2] x) => (float[N,1,3,2] y) <float[2] g1, float[2] be1, float[2] m1, float[2] var1,"
+        "int64[1] i = {0}, float[1] k, float[1] g, float[1] be, float[1] m, float[1] var>"
+        "{ a = BatchNormalization(x, g1, be1, m1, var1) b = Gather<axis=1>(a, i) c = Add(k, b) d = Sub(b, c)"
+        " e = BatchNormalization(d, g, be, m, var) y = Relu(e) }",
+        "Gather Sub BatchNormalization Relu",
+        "forward",
+        kept="e",
+    ),
     "the shift of a norm makes an Add, and a scale along the other axis stays": Folds(
         "(float[N,4,5] x) => (float[N,8,5] y) <" + BN4 + ", float[8,4] w, float[5] k>"
         "{ c = BatchNormalization(x, g, be, m, var) d = MatMul(w, c) e = Mul(d, k) y = Relu(e) }",
