@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -59,6 +60,43 @@ def test_what_did_not_change_is_not_looked_into_again(run: Run, tmp_path: Path, 
     code, out, _ = run("check", tmp_path, "-j1")
     assert (code, looks) == (0, ["c.onnx"])
     assert f"{tmp_path / 'z.onnx'}: 0 to fold" in out
+
+
+def test_another_normfold_looks_anew(
+    tmp_path: Path, cache_home: Path, looks: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = [Task(save(stays(), tmp_path / "net.onnx"))]
+    check_models(tasks, {}, 1, cache=cache_home)
+    monkeypatch.setattr("normfold.__version__", "99")
+    check_models(tasks, {}, 1, cache=cache_home)
+    assert looks == ["net.onnx"] * 2
+
+
+def test_a_model_that_changes_while_it_is_looked_into_is_not_remembered(
+    tmp_path: Path, cache_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from normfold.gate.examine import examine
+
+    path = save(stays(), tmp_path / "net.onnx")
+
+    def change_under_way(*arguments: Any) -> dict[str, Any]:
+        outcome = examine(*arguments)
+        save(stays(1), path)
+        return outcome
+
+    monkeypatch.setattr("normfold.gate.run.examine", change_under_way)
+    check_models([Task(path)], {}, 1, cache=cache_home)
+    assert list(cache_home.rglob("checks/*")) == []
+
+
+def test_the_oldest_entries_go(tmp_path: Path, cache_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("normfold.gate.cache.ENTRIES", 3)
+    folder = cache_home / "checks"
+    for index in range(3):
+        os.utime(save(stays(), folder / f"{index}.json"), (index, index))
+    check_models([Task(save(stays(), tmp_path / "net.onnx"))], {}, 1, cache=cache_home)
+    assert sorted(file.name for file in folder.iterdir())[:1] == ["2.json"]
+    assert len(list(folder.iterdir())) == 2
 
 
 def test_originals_and_data_files_count(tmp_path: Path, cache_home: Path, looks: list[str]) -> None:

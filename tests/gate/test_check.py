@@ -140,7 +140,9 @@ def test_a_process_that_dies_is_blamed_and_takes_no_other_model_with_it(
             yield task, examine(*task.arguments, options)
 
     monkeypatch.setattr("normfold.gate.run._in_processes", processes)
-    reports = [checked.report for checked in check_models(tasks, {}, 2)]
+    ended: list[Task] = []
+    reports = [checked.report for checked in check_models(tasks, {}, 2, ended.append)]
+    assert ended == tasks, "each once"
     assert [[problem.reason for problem in report.problems] for report in reports] == [[], [Reason.UNREADABLE], []]
     assert "died" in reports[1].problems[0].message
     assert all(reports[index].verdicts for index in (0, 2))
