@@ -28,6 +28,14 @@ def test_two_models_are_timed_in_the_same_rounds(tmp_path: Path) -> None:
         assert timing.memory > 10_000_000  # ONNX Runtime alone takes more; bytes, not kB
 
 
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="only Linux counts the parent's memory to the child")
+def test_the_memory_is_that_of_the_model_alone(tmp_path: Path) -> None:
+    path = str(save(conv_bn(), tmp_path / "a.onnx"))
+    ballast = np.ones(50_000_000)  # 400 MB that this process holds and the timed one does not
+    (timing,) = benchmark([path], Plan(rounds=1, warmup=1)).timings
+    assert timing.memory < ballast.nbytes
+
+
 def test_the_command_with_one_model_and_inputs_of_the_user(run: Run, tmp_path: Path) -> None:
     path = save(conv_bn(), tmp_path / "a.onnx")
     np.savez(tmp_path / "in.npz", x=np.ones((1, 3, 8, 8), np.float32))
