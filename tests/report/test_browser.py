@@ -81,11 +81,11 @@ class Page:
         return [entry["message"] for entry in self.driver.get_log("browser")]  # type: ignore[no-untyped-call]  # selenium's own gap
 
     def requests(self) -> list[str]:
-        """What was asked for since the last time, but the page itself."""
+        """What was asked for since the last time, but the page itself and the browser's own start page."""
         log = self.driver.get_log("performance")  # type: ignore[no-untyped-call]  # selenium's own gap
         events = [json.loads(entry["message"])["message"] for entry in log]
         asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
-        return [url for url in asked if not url.startswith(("file:", "data:", "about:"))]
+        return [url for url in asked if not url.startswith(("file:", "data:", "about:", "chrome:"))]
 
 
 @pytest.fixture(scope="module")

@@ -183,6 +183,7 @@ def test_a_real_signal_too(model: Path) -> None:
 import sys, os, signal, threading
 sys.path[:0] = {[str(ROOT), *sys.path]!r}
 import normfold_cli, normfold.pipeline, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
 def slow(*a): os.kill(os.getpid(), {int(signal.SIGINT)}); time.sleep(30)
 normfold.pipeline.prove = slow
 normfold_cli.main(["optimize", {str(model)!r}])
