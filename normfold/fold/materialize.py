@@ -22,24 +22,23 @@ def materialize_constants(model: ir.Model) -> None:
         editor = Editor(reader, names)
         for node in list(graph):
             value = node.outputs[0] if node.outputs else None
-            if value is None or node.op_type == "Constant" or not _is_worth_it(reader, node, value):
+            if value is None or node.op_type == "Constant" or not _is_met_by_others(reader, value):
                 continue
             array, dtype = reader.constant(value), reader.dtype(value) or _type_of_operands(reader, node)
             if array is None or dtype not in FLOATS or dtype is None:
+                continue
+            if array.size > max(_SMALL, 2 * _elements_before(value, depth=64)):
                 continue
             constant = editor.constant(array, dtype, f"{value.name}_constant")
             for user, index in list(value.uses()):
                 user.replace_input_with(index, constant)
 
 
-def _is_worth_it(reader: GraphReader, node: ir.Node, value: ir.Value) -> bool:
-    """It is constant, something that is not constant reads it, and it is not much larger than its parts."""
+def _is_met_by_others(reader: GraphReader, value: ir.Value) -> bool:
+    """It is constant, and something that is not constant reads it."""
     if value.is_graph_output() or not reader.is_constant(value):
         return False
-    if all(all(reader.is_constant(output) for output in user.outputs) for user, _ in value.uses()):
-        return False
-    array = reader.constant(value)
-    return array is not None and array.size <= max(_SMALL, 2 * _elements_before(value, depth=64))
+    return not all(all(reader.is_constant(output) for output in user.outputs) for user, _ in value.uses())
 
 
 def _elements_before(value: ir.Value, depth: int) -> int:
