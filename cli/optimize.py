@@ -23,6 +23,7 @@ from .show import planned, show, wants_pictures, write_reports
 @click.option("--strict", is_flag=True, help="Fail where a fold would be undone after the proof blamed it.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the inputs of the proof.")
 @click.option("--inputs", multiple=True, metavar="FILE|DIR", help="Inputs: .npz, .npy, or a test_data_set folder.")
+@click.option("--input", "specs", multiple=True, metavar="NAME=SHAPE[:TYPE][:LOW..HIGH]", help="Shape one input.")
 @click.option("--rtol", type=float, help="Relative tolerance in place of the calibrated one.")
 @click.option("--atol", type=float, help="Absolute tolerance in place of the calibrated one.")
 @click.option("--verbose", "-v", is_flag=True, help="List every norm and constant affine.")
@@ -46,6 +47,7 @@ def command(
     strict: bool,
     seed: int,
     inputs: tuple[str, ...],
+    specs: tuple[str, ...],
     rtol: float | None,
     atol: float | None,
     verbose: bool,
@@ -79,6 +81,7 @@ def command(
                 trust_pickle=trust_pickle,
                 seed=seed,
                 inputs=inputs,
+                input_specs=specs,
                 rtol=rtol,
                 atol=atol,
                 in_place=in_place,

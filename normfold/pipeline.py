@@ -172,6 +172,7 @@ def optimize(
     contrib: bool = False,
     seed: int = 0,
     inputs: Iterable[str] = (),
+    input_specs: Iterable[str] = (),
     rtol: float | None = None,
     atol: float | None = None,
     in_place: bool = False,
@@ -182,17 +183,17 @@ def optimize(
     """Fold and fuse the norms of ``model``, prove that the result equals it, and write it to ``output`` if given.
 
     ``model`` is a path, bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; it is never changed. With the torch
-    extra it may also be an nn.Module with ``args`` for its forward(), an ExportedProgram, an ONNXProgram or the path
-    of a torch.export archive: see ``normfold.export``. An archive that could run code while it is loaded is refused
-    unless ``trust_pickle``. Names in ``skip``
-    (rules or nodes) are left alone; ``only`` (rules) restricts to some. Norms are written as ``target`` runs them best,
-    raising the operator set as ``opset`` ("auto", "keep" or a number) allows, with operators of com.microsoft only
-    where ``contrib`` is given. The proof runs both models in ONNX Runtime on
-    feeds made from the graph with ``seed``, or on those in ``inputs`` (.npz, .npy, or a folder of test_data_set .pb);
-    ``rtol`` and ``atol`` replace the calibrated tolerance. ``fold_norm_affine`` also moves gamma and beta of LayerNorm
-    and RMSNorm into all MatMuls that follow; ``constant_channel`` lets a shift pass zero padding by one more channel
-    even where that is slower on a CPU. A fold that the proof blames is undone, or, with
-    ``strict``, the call fails. ``told`` hears the name of each stage as it begins: read, simplify, fold, verify, write.
+    extra it may also be an nn.Module with ``args`` for its forward(), an ExportedProgram, an ONNXProgram or the path of
+    a torch.export archive: see ``normfold.export``. An archive that could run code while it is loaded is refused unless
+    ``trust_pickle``. Names in ``skip`` (rules or nodes) are left alone; ``only`` (rules) restricts to some. Norms are
+    written as ``target`` runs them best, raising the operator set as ``opset`` ("auto", "keep" or a number) allows,
+    with operators of com.microsoft only where ``contrib`` is given. The proof runs both models in ONNX Runtime on feeds
+    made from the graph with ``seed``, shaped by ``input_specs`` (NAME=1x3x224x224[:dtype][:low..high]), or on those in
+    ``inputs`` (.npz, .npy, or a folder of test_data_set .pb); ``rtol`` and ``atol`` replace the calibrated tolerance.
+    ``fold_norm_affine`` also moves gamma and beta of LayerNorm and RMSNorm into all MatMuls that follow;
+    ``constant_channel`` lets a shift pass zero padding by one more channel even where that is slower on a CPU. A fold
+    that the proof blames is undone, or, with ``strict``, the call fails. ``told`` hears the name of each stage as it
+    begins: read, simplify, fold, verify, write.
 
     Raises SourceError (no valid model), UsageError (unknown name, or ``output`` is the input and not ``in_place``),
     NotProven (the proof failed or was inconclusive; nothing is written) and WriteError.
@@ -211,6 +212,7 @@ def optimize(
         contrib=contrib,
         seed=seed,
         inputs=tuple(inputs),
+        input_specs=tuple(input_specs),
         rtol=rtol,
         atol=atol,
     )
@@ -392,6 +394,7 @@ def _proof(source: Source, candidate: Candidate, options: Options) -> Verificati
         rtol=options.rtol,
         atol=options.atol,
         inputs=options.inputs,
+        input_specs=options.input_specs,
         folder=None if source.folder is None else str(source.folder),
     )
     try:

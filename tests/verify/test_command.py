@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,16 +19,22 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
-def run(commands_are_importable: None, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run `normfold verify` in this process: exit code, stdout, stderr."""
+def run_any(commands_are_importable: None, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command of normfold in this process: exit code, stdout, stderr."""
     import normfold_cli
 
     def call(*arguments: object) -> tuple[int, str, str]:
-        code = int(normfold_cli.run(["verify", *map(str, arguments)]))
+        code = int(normfold_cli.run([*map(str, arguments)]))
         captured = capsys.readouterr()
         return code, captured.out, captured.err
 
     return call
+
+
+@pytest.fixture
+def run(run_any: Run) -> Run:
+    """Run `normfold verify`."""
+    return partial(run_any, "verify")
 
 
 @pytest.fixture
@@ -103,3 +110,17 @@ def test_wrong_usage_is_one_line(
     assert (ended, out) == (code, "")
     assert said in err
     assert len(err.splitlines()) == 1
+
+
+def test_optimize_takes_the_shape_of_an_input(run_any: Run, models: Path) -> None:
+    from normfold import optimize
+
+    code, out, _ = run_any("optimize", models / "a.onnx", "--input", "x=2x3x12x12:-1..1", "--json")
+    assert code == 0
+    assert json.loads(out)["verification"]["seed"] == 0
+    verification = optimize(models / "a.onnx", input_specs=["x=2x3x12x12:-1..1"]).verification
+    assert verification is not None
+    assert "N=" not in "".join(verification.feeds), "no free size is left to choose"
+    code, _, err = run_any("optimize", models / "a.onnx", "--input", "q=1x3")
+    assert code == 2
+    assert "the inputs are x" in err
