@@ -77,6 +77,36 @@ def _gather(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
     return np.asarray(np.take(data, np.asarray(indices, np.int64), int(_attribute(node, "axis", 0))))
 
 
+def _slice(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
+    """Bounds as attributes (before opset 10) or as inputs."""
+    array = np.asarray(operands[0])
+    if len(operands) == 1:
+        operands = [array, *(_attribute(node, name) for name in ("starts", "ends", "axes"))]
+    starts, ends, axes, steps = (*operands[1:], None, None)[:4]
+    parts = [slice(None)] * array.ndim
+    for index, axis in enumerate(range(len(starts)) if axes is None else axes):
+        step = 1 if steps is None else int(steps[index])
+        parts[int(axis)] = _part(int(starts[index]), int(ends[index]), step, array.shape[int(axis)])
+    return np.asarray(array[tuple(parts)])
+
+
+def _part(start: int, end: int, step: int, size: int) -> slice:
+    """ONNX counts both bounds from the end once where they are negative, and then clips them into the axis."""
+    start, end = (bound + size if bound < 0 else bound for bound in (start, end))
+    if step > 0:
+        return slice(min(max(start, 0), size), min(max(end, 0), size), step)
+    end = min(max(end, -1), size - 1)
+    return slice(min(max(start, 0), size - 1), None if end < 0 else end, step)
+
+
+def _clip(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
+    """Bounds as attributes (before opset 11) or as inputs."""
+    low, high = (operands[index] if len(operands) > index else None for index in (1, 2))
+    low = _attribute(node, "min", -np.inf) if low is None else low
+    high = _attribute(node, "max", np.inf) if high is None else high
+    return np.asarray(np.minimum(np.maximum(operands[0], low), high))
+
+
 def _reduce(reduction: Callable[..., Any]) -> Evaluator:
     def evaluate(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
         axes = _axes(node, operands)
@@ -122,13 +152,26 @@ EVALUATORS: dict[str, Evaluator] = {
     "Expand": lambda node, operands: operands[0] * np.ones([int(n) for n in operands[1]], operands[0].dtype),
     "ConstantOfShape": _constant_of_shape,
     "Gather": _gather,
+    "Slice": _slice,
+    "Tile": lambda node, operands: np.tile(operands[0], [int(n) for n in operands[1]]),
     "Where": _elementwise(np.where),
     "Equal": _elementwise(np.equal),
     "Less": _elementwise(np.less),
     "Greater": _elementwise(np.greater),
     "Min": lambda node, operands: np.asarray(functools.reduce(np.minimum, operands)),
     "Max": lambda node, operands: np.asarray(functools.reduce(np.maximum, operands)),
+    "Not": _elementwise(np.logical_not),
+    "And": _elementwise(np.logical_and),
+    "Or": _elementwise(np.logical_or),
     "Abs": _elementwise(np.abs),
+    "Sign": _elementwise(np.sign),
+    "Clip": _clip,
+    "Relu": _elementwise(lambda x: np.maximum(x, 0)),
+    "Sigmoid": _elementwise(lambda x: 0.5 * (1.0 + np.tanh(0.5 * x))),
+    "Tanh": _elementwise(np.tanh),
+    "Softplus": _elementwise(lambda x: np.logaddexp(x, 0.0)),
+    "Sin": _elementwise(np.sin),
+    "Cos": _elementwise(np.cos),
     "Log": _elementwise(np.log),
     "Concat": lambda node, operands: np.concatenate(operands, axis=_attribute(node, "axis")),
     "Add": _elementwise(np.add),
@@ -140,9 +183,12 @@ EVALUATORS: dict[str, Evaluator] = {
     "Reciprocal": _elementwise(lambda x: 1.0 / x),
     "Exp": _elementwise(np.exp),
     "Pow": _elementwise(lambda x, y: np.power(x, y)),
+    "MatMul": _elementwise(np.matmul),
     "BatchNormalization": _batchnorm,
     "ReduceMean": _reduce(np.mean),
     "ReduceSum": _reduce(np.sum),
+    "ReduceMax": _reduce(np.max),
+    "ReduceMin": _reduce(np.min),
     "ReduceL2": _reduce(lambda x, **how: np.sqrt(np.sum(np.square(x), **how))),
     "ReduceSumSquare": _reduce(lambda x, **how: np.sum(np.square(x), **how)),
 }
