@@ -11,7 +11,7 @@ import contextlib
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,18 +21,18 @@ import onnx_ir as ir
 from normfold.errors import WriteError
 from normfold.serial import to_proto
 from normfold.skeleton import skeleton
+from normfold.stream import Piece, Streamed, content, is_big, lying_in, streamed
 
 INLINE_LIMIT = 2**31 - 64 * 2**20  # bytes of weights; protobuf ends at 2 GB, and the graph needs room too
-EXTERNAL_FROM = 4096  # bytes; smaller tensors stay in the model file
 ALIGNMENT = 4096  # bytes; runtimes map weights page by page
 
 
-def write_bytes(content: bytes, target: Path) -> None:
-    """Write ``content`` atomically. WriteError when it fails; what stood at ``target`` is whole then."""
+def write_bytes(copy: bytes, target: Path) -> None:
+    """Write ``copy`` atomically. WriteError when it fails; what stood at ``target`` is whole then."""
     with _told_as_write_error(target):
         target = target.resolve()
         with _temporary(target) as temporary:
-            _write_and_flush(temporary, content)
+            _write_and_flush(temporary, [copy])
             _replace(temporary, target)
 
 
@@ -47,17 +47,16 @@ def write_model(model: ir.Model, target: Path, *, external: bool = False, check:
         if external or _weight_bytes(model) > INLINE_LIMIT:
             _write_with_data(model, target, check)
         else:
-            _write_checked(to_proto(model), target, check)
+            _write_checked(streamed(model), target, check)
 
 
-def _write_checked(proto: onnx.ModelProto, target: Path, check: bool) -> None:
-    content = proto.SerializeToString(deterministic=True)
+def _write_checked(model: Streamed, target: Path, check: bool) -> None:
     with _temporary(target) as temporary:
-        _write_and_flush(temporary, content)
-        if temporary.read_bytes() != content:
+        _write_and_flush(temporary, model.pieces())
+        if not _reads_back(temporary, model.pieces()):
             raise OSError("the file reads back differently from what was written")
         if check:
-            onnx.checker.check_model(skeleton(proto))  # what was read back is what this was made into
+            onnx.checker.check_model(skeleton(model.bare))  # what was read back is what this was made into
         _replace(temporary, target)
 
 
@@ -70,9 +69,9 @@ def _write_with_data(model: ir.Model, target: Path, check: bool) -> None:
         is_new = not data.exists()
         os.replace(temporary, data)
     try:
-        with _pointing_to(places, data):
-            proto = to_proto(model)
-        _write_checked(proto, target, check)
+        with lying_in(data, places):
+            pointing = Streamed(to_proto(model), {})
+        _write_checked(pointing, target, check)
     except BaseException:
         if is_new:
             data.unlink(missing_ok=True)
@@ -113,53 +112,22 @@ def _initializers(model: ir.Model) -> Iterator[ir.Value]:
         yield from graph.initializers.values()
 
 
-def _goes_outside(value: ir.Value) -> bool:
-    tensor = value.const_value
-    return tensor is not None and tensor.dtype != ir.DataType.STRING and tensor.nbytes >= EXTERNAL_FROM
-
-
-def _write_tensors(model: ir.Model, file: Path) -> tuple[list[tuple[ir.Value, int]], str]:
+def _write_tensors(model: ir.Model, file: Path) -> tuple[dict[ir.Value, int], str]:
     """Write the big initializers to ``file``; where each begins, and the SHA-256 of it all."""
-    places, digest = [], hashlib.sha256()
+    places, digest = {}, hashlib.sha256()
     with file.open("wb") as stream:
-        for value in filter(_goes_outside, _initializers(model)):
+        for value in filter(is_big, _initializers(model)):
             tensor = value.const_value
-            assert tensor is not None  # _goes_outside saw it
+            assert tensor is not None  # is_big saw it
             padding = b"\0" * (-stream.tell() % ALIGNMENT)
-            content = tensor.tobytes()
             stream.write(padding)
-            places.append((value, stream.tell()))
-            stream.write(content)
+            places[value] = stream.tell()
+            weight = content(tensor)
+            stream.write(weight)
             digest.update(padding)
-            digest.update(content)
+            digest.update(weight)
         _flush(stream)
     return places, digest.hexdigest()
-
-
-@contextlib.contextmanager
-def _pointing_to(places: list[tuple[ir.Value, int]], data: Path) -> Iterator[None]:
-    """While it lasts, the initializers in ``places`` are external tensors in ``data``."""
-    tensors = [value.const_value for value, _ in places]
-    try:
-        for (value, offset), tensor in zip(places, tensors, strict=True):
-            assert tensor is not None  # only constants have a place
-            value.const_value = ir.ExternalTensor(
-                data.name,
-                offset,
-                tensor.nbytes,
-                tensor.dtype,
-                shape=_static(tensor),
-                name=value.name or "",
-                base_dir=data.parent,
-            )
-        yield
-    finally:
-        for (value, _), tensor in zip(places, tensors, strict=True):
-            value.const_value = tensor
-
-
-def _static(tensor: ir.TensorProtocol) -> ir.Shape:
-    return ir.Shape(tensor.shape.numpy())
 
 
 def _digest(file: Path) -> str:
@@ -196,10 +164,17 @@ def _temporary(target: Path) -> Iterator[Path]:
         file.unlink(missing_ok=True)
 
 
-def _write_and_flush(file: Path, content: bytes) -> None:
+def _write_and_flush(file: Path, pieces: Iterable[Piece]) -> None:
     with file.open("wb") as stream:
-        stream.write(content)
+        for piece in pieces:
+            stream.write(piece)
         _flush(stream)
+
+
+def _reads_back(file: Path, pieces: Iterable[Piece]) -> bool:
+    """Whether ``file`` holds exactly these pieces."""
+    with file.open("rb") as stream:
+        return all(stream.read(len(piece)) == piece for piece in pieces) and not stream.read(1)
 
 
 def _flush(stream: BinaryIO) -> None:

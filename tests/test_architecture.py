@@ -16,7 +16,7 @@ from tests.conftest import ROOT, Command
 LAYERS = (
     ("reason", "errors", "options"),
     ("record", "explain", "rules", "skeleton", "constants"),
-    ("shapes", "serial", "affine"),
+    ("shapes", "serial", "stream", "affine"),
     ("graph", "edit"),
     ("fold",),
     ("targets",),
