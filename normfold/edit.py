@@ -1,6 +1,6 @@
 """The Editor: the only thing that changes a graph, and only by whole plans.
 
-It copies weights on write, keeps the exact float64 value of every constant it wrote so that later folds start from
+It copies weights on write, keeps the exact value of every constant it wrote so that later folds start from
 the unrounded one, gives each new value a name that nobody has, and stamps provenance on every node it touches.
 """
 
@@ -16,6 +16,7 @@ import onnx_ir as ir
 from normfold.affine import Array
 from normfold.graph import EXACT, FLOATS, GraphReader, graphs_of, name_of
 from normfold.reason import Reason, Refusal
+from normfold.weight import Weight
 
 RULE, FROM = "normfold.rule", "normfold.from"
 
@@ -28,7 +29,7 @@ class Rewrite:
     """
 
     node: ir.Node
-    inputs: Mapping[int, Array] = field(default_factory=dict)
+    inputs: Mapping[int, Array | Weight] = field(default_factory=dict)
     attributes: Mapping[str, int | float | Sequence[float]] = field(default_factory=dict)
     operator: str = ""
     shift_after: Array | None = None
@@ -49,9 +50,8 @@ def require_fits(array: Array, dtype: ir.DataType | None, node: ir.Node) -> Arra
     return array
 
 
-def require_rows_fit(rows: Array, dtype: ir.DataType | None, node: ir.Node) -> None:
-    """As ``require_fits``, and no row of ``rows``, [rows, weights], may be lost: become subnormal as a whole."""
-    largest = np.maximum(rows.max(axis=1, initial=0.0), -rows.min(axis=1, initial=0.0))
+def require_rows_fit(largest: Array, dtype: ir.DataType | None, node: ir.Node) -> None:
+    """As ``require_fits``, and no row, of these largest magnitudes, may be lost: become subnormal as a whole."""
     _require_in_range(largest.max(initial=0.0), dtype, node)
     lost = (largest > 0) & (largest < ir_limits(dtype).smallest)
     if lost.any():
@@ -123,10 +123,13 @@ class Editor:
         self.names = names
 
     # -- constants -----------------------------------------------------------------------------------------------
-    def constant(self, array: Array, dtype: ir.DataType, hint: str) -> ir.Value:
-        """A new constant: rounded once to ``dtype``, its float64 value remembered."""
+    def constant(self, array: Array | Weight, dtype: ir.DataType, hint: str) -> ir.Value:
+        """A new constant: rounded once to ``dtype``, its exact value remembered."""
         name = self.names.new(hint)
-        rounded = np.asarray(array).astype(dtype.numpy(), order="C")  # a scalar stays one
+        if isinstance(array, Weight):
+            rounded = array.rounded(dtype.numpy())
+        else:
+            rounded = np.asarray(array).astype(dtype.numpy(), order="C")  # a scalar stays one
         tensor = ir.Tensor(rounded, dtype=dtype, name=name)
         graph = self.reader.graph
         if isinstance(graph, ir.Graph):
@@ -135,9 +138,7 @@ class Editor:
         else:
             value = self._constant_node(graph, tensor, name)
         if dtype in FLOATS:
-            exact = np.asarray(array, dtype=np.float64)
-            exact.setflags(write=False)
-            value.meta[EXACT] = exact
+            value.meta[EXACT] = array if isinstance(array, Weight) else _frozen(array)
         return value
 
     def _constant_node(self, function: ir.Function, tensor: ir.Tensor[Any], name: str) -> ir.Value:
@@ -291,6 +292,12 @@ def stamp(node: ir.Node, rule: str, source: str) -> None:
     node.metadata_props[RULE] = rule
     earlier = node.metadata_props.get(FROM)
     node.metadata_props[FROM] = f"{earlier}, {source}" if earlier else source
+
+
+def _frozen(array: Array) -> Array:
+    exact = np.asarray(array, dtype=np.float64)
+    exact.setflags(write=False)
+    return exact
 
 
 def trimmed(array: Array) -> Array:

@@ -6,7 +6,7 @@ The Editor in ``normfold.edit`` is the only thing that does.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -14,6 +14,7 @@ import onnx_ir as ir
 
 from normfold.constants import EVALUATORS
 from normfold.reason import Reason, Refusal
+from normfold.weight import Weight
 
 Dim = int | str | None
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
@@ -200,7 +201,7 @@ class GraphReader:
     def _evaluate(self, value: ir.Value) -> npt.NDArray[Any]:
         exact = value.meta.get(EXACT)
         if exact is not None:
-            return exact  # type: ignore[no-any-return]  # meta is untyped; only the Editor writes this key
+            return np.asarray(exact)
         if value.const_value is not None:
             return _widened(value.const_value.numpy(), value.const_value.dtype)
         node = value.producer()
@@ -210,16 +211,34 @@ class GraphReader:
         operands = [None if operand is None else self._evaluate(operand) for operand in node.inputs]
         return EVALUATORS[node.op_type](node, operands)
 
+    def weight(self, value: ir.Value | None) -> Weight | None:
+        """A constant as it is stored, with what was done to it since, nothing widened yet; None if not constant."""
+        if value is None or not self.is_constant(value):
+            return None
+        exact = value.meta.get(EXACT)
+        if isinstance(exact, Weight):
+            return exact
+        if exact is None and value.const_value is not None:
+            return Weight(value.const_value.numpy())
+        evaluated = self.constant(value)
+        return None if evaluated is None else Weight(evaluated)
+
     def overridable(self, value: ir.Value | None) -> bool:
         """Whether the value is an initializer that the caller may replace, because it is also a graph input."""
         return value is not None and value in self._overridable
 
     def require_constant(self, node: ir.Node, index: int, reason: Reason) -> npt.NDArray[Any]:
         """The constant at input ``index`` of ``node``, or a Refusal with ``reason``."""
-        value = node.inputs[index] if index < len(node.inputs) else None
-        found = self.constant(value)
-        if found is not None:
-            return found
+        found = self.constant(_input(node, index))
+        return self._variable(node, index, reason) if found is None else found
+
+    def require_weight(self, node: ir.Node, index: int, reason: Reason) -> Weight:
+        """As ``require_constant``, without widening it."""
+        found = self.weight(_input(node, index))
+        return self._variable(node, index, reason) if found is None else found
+
+    def _variable(self, node: ir.Node, index: int, reason: Reason) -> NoReturn:
+        value = _input(node, index)
         named = value.name or "" if value is not None else ""
         if self.overridable(value):
             raise Refusal(Reason.OVERRIDABLE_INITIALIZER, name_of(node), named)
@@ -253,7 +272,7 @@ class GraphReader:
         if node.op_type in _KEEPS_SHAPE:
             entry = node.inputs[0]
             return None if entry is None else self._shape(entry, depth - 1)
-        weight = self.constant(node.inputs[1]) if node.op_type in _SHAPED_BY_WEIGHT else None
+        weight = self.weight(node.inputs[1]) if node.op_type in _SHAPED_BY_WEIGHT else None
         return None if weight is None else _SHAPED_BY_WEIGHT[node.op_type](node, weight.shape)
 
     def require_shape(self, value: ir.Value, node: ir.Node) -> tuple[Dim, ...]:
@@ -291,6 +310,10 @@ def constant_attribute(node: ir.Node) -> tuple[npt.NDArray[Any], ir.DataType] | 
         kinds = {"f": (np.float32, ir.DataType.FLOAT), "i": (np.int64, ir.DataType.INT64)}
         return np.asarray(found.value, dtype=kinds[dtype][0]), kinds[dtype][1]
     return None
+
+
+def _input(node: ir.Node, index: int) -> ir.Value | None:
+    return node.inputs[index] if index < len(node.inputs) else None
 
 
 def _widened(array: npt.NDArray[Any], dtype: ir.DataType) -> npt.NDArray[Any]:

@@ -17,6 +17,7 @@ LAYERS = (
     ("reason", "errors", "options"),
     ("record", "explain", "rules", "skeleton", "constants"),
     ("shapes", "serial", "stream", "affine"),
+    ("weight",),
     ("graph", "edit"),
     ("fold",),
     ("targets",),

@@ -33,7 +33,7 @@ def plan_constant_channel(reader: GraphReader, run: Run, *, always: bool) -> Pla
     between = list(_until_conv(reader, run))
     producer = between[-1].producer()
     assert producer is not None, "_until_conv() ends at a Conv's output"
-    weight, bias = weight_of(reader, producer, 1), bias_of(reader, producer, 2)
+    weight, bias = np.asarray(weight_of(reader, producer, 1)), bias_of(reader, producer, 2)
     count = weight.shape[0]
     full_blocks = count % _BLOCK == 0 and not always
     require(not full_blocks, Reason.ZERO_PADDING, producer, f"{count} channels fill whole blocks, one more would cost")
@@ -82,7 +82,7 @@ def _takes_channel(reader: GraphReader, node: ir.Node, affine: Affine) -> Rewrit
     """The Conv behind: its weight scaled, and one more input channel that weighs the constant with the shift."""
     plain = node.op_type == "Conv" and node.domain in ("", "ai.onnx") and int(attribute(node, "group", 1)) == 1
     require(plain, Reason.ZERO_PADDING, node, "not a convolution without groups")
-    weight = weight_of(reader, node, 1)
+    weight = np.asarray(weight_of(reader, node, 1))
     scale, shift = channels(node, affine, weight.shape[1])
     form = (1, -1, *[1] * (weight.ndim - 2))
     extra: Array = (weight * shift.reshape(form)).sum(axis=1, keepdims=True)

@@ -12,21 +12,22 @@ from normfold.edit import Rewrite, require_fits, require_rows_fit
 from normfold.fold.carriers.passage import require
 from normfold.graph import GraphReader
 from normfold.reason import Reason
+from normfold.weight import Weight
 
 Labels = Mapping[int, Affine]
 Absorber = Callable[[GraphReader, ir.Node, Labels], Rewrite]
 Tables = dict[str, Absorber]
 
 
-def weight_of(reader: GraphReader, node: ir.Node, index: int) -> Array:
-    return np.asarray(reader.require_constant(node, index, Reason.DYNAMIC_WEIGHT))
+def weight_of(reader: GraphReader, node: ir.Node, index: int) -> Weight:
+    return reader.require_weight(node, index, Reason.DYNAMIC_WEIGHT)
 
 
 def bias_of(reader: GraphReader, node: ir.Node, index: int) -> Array | None:
     """The constant bias at ``index``; None where there is none."""
     if index >= len(node.inputs) or node.inputs[index] is None:
         return None
-    return weight_of(reader, node, index)
+    return np.asarray(reader.require_constant(node, index, Reason.DYNAMIC_WEIGHT))
 
 
 def only(node: ir.Node, labels: Mapping[int, Affine], index: int = 0) -> Affine:
@@ -48,30 +49,26 @@ def channels(node: ir.Node, affine: Affine, size: int) -> tuple[Array, Array]:
 
 
 def fitted(
-    reader: GraphReader, node: ir.Node, index: int, changed: Mapping[int, Array], rows: Array | None = None
-) -> Mapping[int, Array]:
+    reader: GraphReader,
+    node: ir.Node,
+    index: int,
+    changed: Mapping[int, Array | Weight],
+    rows: Callable[[Weight], Array] = Weight.largest,
+) -> Mapping[int, Array | Weight]:
     """``changed`` as it is, once every array is known to fit the type of the weight at ``index``.
 
-    ``rows`` is the new weight by the channels that were scaled, [channels, everything else]: none may be lost.
+    ``rows`` tells the largest magnitudes of the new weight by the channels that were scaled: none may be lost.
     """
     weight = node.inputs[index]
     dtype = None if weight is None else reader.dtype(weight)
-    for at, array in changed.items():
-        if at == index and rows is not None:
-            require_rows_fit(rows, dtype, node)
+    for array in changed.values():
+        if isinstance(array, Weight):
+            require_rows_fit(rows(array), dtype, node)
         else:
             require_fits(array, dtype, node)
     return changed
 
 
-def by_axis(array: Array, axis: int) -> Array:
-    """``array`` as [length of ``axis``, everything else]."""
-    return np.moveaxis(array, axis, 0).reshape(array.shape[axis], -1)
-
-
-def scaled(weight: Array, factor: Array) -> Array:
-    """``weight * factor``; in place where the array was just read, which saves a copy of a large weight.
-
-    What the Editor remembers is read-only, so it can never be changed this way.
-    """
-    return np.multiply(weight, factor, out=weight if weight.flags.writeable and weight.flags.owndata else None)
+def along(*axes: int) -> Callable[[Weight], Array]:
+    """The largest magnitudes of a weight for each index of ``axes``."""
+    return lambda weight: weight.largest(axes)

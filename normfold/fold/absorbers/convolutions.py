@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import onnx_ir as ir
 
 from normfold.affine import Affine, Array
 from normfold.edit import Rewrite
-from normfold.fold.absorbers.common import bias_of, by_axis, channels, fitted, only, scaled, weight_of
+from normfold.fold.absorbers.common import along, bias_of, channels, fitted, only, weight_of
 from normfold.fold.carriers.passage import require
 from normfold.graph import GraphReader, attribute
 from normfold.reason import Reason
+from normfold.weight import Weight
 
 
-def _weight_and_bias(reader: GraphReader, node: ir.Node) -> tuple[Array, Array | None]:
+def _weight_and_bias(reader: GraphReader, node: ir.Node) -> tuple[Weight, Array | None]:
     """W, and b of [M] or None; M is the first axis of a Conv's W, the second times the groups of a ConvTranspose's."""
     weight, bias = weight_of(reader, node, 1), bias_of(reader, node, 2)
     count = weight.shape[0] if node.op_type == "Conv" else weight.shape[1] * int(attribute(node, "group", 1))
@@ -28,16 +29,8 @@ def conv_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affin
     """s*(W*x + b) + t = (s*W)*x + (s*b + t). W is [M, C/group, kernel...], s and t are [M]."""
     weight, bias = _weight_and_bias(reader, node)
     scale, shift = channels(node, only(node, labels), weight.shape[0])
-    wanted_weight = scaled(weight, scale.reshape(-1, *[1] * (weight.ndim - 1)))
-    return _linear(
-        reader,
-        node,
-        scale,
-        wanted_weight,
-        bias,
-        scale * (0.0 if bias is None else bias) + shift,
-        by_axis(wanted_weight, 0),
-    )
+    wanted = scale * (0.0 if bias is None else bias) + shift
+    return _linear(reader, node, scale, weight * scale.reshape(_column(weight)), bias, wanted, along(0))
 
 
 def conv_transpose_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
@@ -45,28 +38,49 @@ def conv_transpose_backward(reader: GraphReader, node: ir.Node, labels: Mapping[
     weight, bias = _weight_and_bias(reader, node)
     groups = int(attribute(node, "group", 1))
     scale, shift = channels(node, only(node, labels), weight.shape[1] * groups)
-    grouped = weight.reshape(groups, -1, *weight.shape[1:])
-    scaled = grouped * scale.reshape(groups, 1, -1, *[1] * (weight.ndim - 2))
-    rows = np.moveaxis(scaled, 2, 1).reshape(scale.size, -1)
     wanted = scale * (0.0 if bias is None else bias) + shift
-    return _linear(reader, node, scale, scaled.reshape(weight.shape), bias, wanted, rows)
+    factor = _by_group(scale, groups, weight, each=weight.shape[0] // groups)
+    return _linear(reader, node, scale, weight * factor, bias, wanted, _largest_by_column(groups))
 
 
 def _linear(
     reader: GraphReader,
     node: ir.Node,
     scale: Array,
-    weight: Array,
+    weight: Weight,
     bias: Array | None,
     wanted: Array,
-    rows: Array,
+    rows: Callable[[Weight], Array],
 ) -> Rewrite:
     """New weight (where the scale is not 1) and new bias (where it differs from the one there was)."""
-    changed = {} if (scale == 1).all() else {1: weight}
+    changed: dict[int, Array | Weight] = {} if (scale == 1).all() else {1: weight}
     before = np.zeros_like(wanted) if bias is None else bias
     if not np.array_equal(before, wanted):
         changed[2] = wanted
     return Rewrite(node, inputs=fitted(reader, node, 1, changed, rows))
+
+
+def _column(weight: Weight) -> tuple[int, ...]:
+    """The shape of a vector along the first axis."""
+    return (-1, *[1] * (weight.ndim - 1))
+
+
+def _by_group(vector: Array, groups: int, weight: Weight, each: int) -> Array:
+    """A vector of [groups * columns] along the second axis of W, whose first axis holds ``each`` rows of a group."""
+    table = vector.reshape(groups, -1)
+    rows = table if groups == 1 else np.repeat(table, each, axis=0)
+    return rows.reshape(*rows.shape, *[1] * (weight.ndim - 2))
+
+
+def _largest_by_column(groups: int) -> Callable[[Weight], Array]:
+    """The largest magnitude of a weight for each column of each group."""
+
+    def largest(weight: Weight) -> Array:
+        columns = weight.largest((0, 1))
+        found: Array = columns.reshape(groups, -1, columns.shape[1]).max(axis=1, initial=0.0)
+        return found
+
+    return largest
 
 
 def conv_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
@@ -76,16 +90,15 @@ def conv_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine
     affine = only(node, labels)
     scale, shift = channels(node, affine, weight.shape[1] * groups)
     require(affine.has_no_shift or not _pads(node, weight), Reason.ZERO_PADDING, node, f"pads {_pads(node, weight)}")
-    grouped = weight.reshape(groups, -1, *weight.shape[1:])
-    form = (groups, 1, weight.shape[1], *[1] * (weight.ndim - 2))
-    moved = (grouped * shift.reshape(form)).sum(axis=tuple(range(2, grouped.ndim))).reshape(-1)
-    scaled = grouped * scale.reshape(form)
-    rows = np.moveaxis(scaled, 2, 1).reshape(scale.size, -1)
-    wanted = moved + (0.0 if bias is None else bias)
-    return _linear(reader, node, scale, scaled.reshape(weight.shape), bias, wanted, rows)
+    each = weight.shape[0] // groups
+    wanted = np.zeros(weight.shape[0]) if bias is None else bias
+    if not affine.has_no_shift:
+        wanted = wanted + (weight * _by_group(shift, groups, weight, each)).sum(tuple(range(1, weight.ndim)))
+    scaled = weight * _by_group(scale, groups, weight, each)
+    return _linear(reader, node, scale, scaled, bias, wanted, _largest_by_column(groups))
 
 
-def _pads(node: ir.Node, weight: Array) -> list[int] | str:
+def _pads(node: ir.Node, weight: Weight) -> list[int] | str:
     """What stands in the way of a shift: the padding, as a list or as the automatic mode; empty where there is none."""
     mode = str(attribute(node, "auto_pad", "NOTSET"))
     if mode in ("SAME_UPPER", "SAME_LOWER"):
@@ -108,8 +121,8 @@ def conv_transpose_forward(reader: GraphReader, node: ir.Node, labels: Mapping[i
     )
     pointwise = pointwise and not any(attribute(node, "output_padding", ()))
     require(affine.has_no_shift or pointwise, Reason.ZERO_PADDING, node, "not every output position meets every weight")
-    column = (-1, *[1] * (weight.ndim - 1))
-    grouped = (weight * shift.reshape(column)).reshape(groups, -1, *weight.shape[1:])
-    moved = grouped.sum(axis=(1, *range(3, grouped.ndim))).reshape(-1)
-    scaled, wanted = weight * scale.reshape(column), moved + (0.0 if bias is None else bias)
-    return _linear(reader, node, scale, scaled, bias, wanted, by_axis(scaled, 0))
+    wanted = np.zeros(weight.shape[1] * groups) if bias is None else bias
+    if not affine.has_no_shift:
+        grouped = np.asarray(weight * shift.reshape(_column(weight))).reshape(groups, -1, *weight.shape[1:])
+        wanted = wanted + grouped.sum(axis=(1, *range(3, grouped.ndim))).reshape(-1)
+    return _linear(reader, node, scale, weight * scale.reshape(_column(weight)), bias, wanted, along(0))

@@ -17,6 +17,7 @@ from normfold.fold.absorbers.common import fitted, only, weight_of
 from normfold.fold.carriers.passage import require
 from normfold.graph import GraphReader, attribute, name_of
 from normfold.reason import Reason, Refusal
+from normfold.weight import Weight
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ def einsum_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Aff
     affine, equation = only(node, labels), _equation(reader, node)
     weight = weight_of(reader, node, equation.side)
     scale = _lettered(node, affine.scale, equation.result, equation.constant)
-    changed = {} if affine.has_no_scale else {equation.side: weight * scale}
+    changed: dict[int, Array | Weight] = {} if affine.has_no_scale else {equation.side: weight * scale}
     shift = None if affine.has_no_shift else affine.shift
     return Rewrite(node, inputs=fitted(reader, node, equation.side, changed), shift_after=shift)
 
@@ -72,17 +73,17 @@ def einsum_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affi
     affine = only(node, labels, 1 - equation.side)
     weight = weight_of(reader, node, equation.side)
     scale = _lettered(node, affine.scale, equation.variable, equation.constant)
-    changed = {} if affine.has_no_scale else {equation.side: weight * scale}
+    changed: dict[int, Array | Weight] = {} if affine.has_no_scale else {equation.side: weight * scale}
     shift = None if affine.has_no_shift else _moved(node, affine.shift, weight, equation)
     return Rewrite(node, inputs=fitted(reader, node, equation.side, changed), shift_after=shift)
 
 
-def _moved(node: ir.Node, shift: Array, weight: Array, equation: Equation) -> Array:
+def _moved(node: ir.Node, shift: Array, weight: Weight, equation: Equation) -> Array:
     """What the shift becomes behind the sum: it is spread over the summed letters, whose sizes the weight knows."""
     summed = [letter for letter in equation.variable if letter not in equation.result]
     if any(letter not in equation.constant for letter in summed):
         raise Refusal(Reason.AXIS_STOPS, name_of(node), detail="it sums an axis that the weight does not have")
     on_weight = np.broadcast_to(_lettered(node, shift, equation.variable, equation.constant), weight.shape)
     kept = "".join(letter for letter in equation.result if letter in equation.constant)
-    moved = np.einsum(f"{equation.constant},{equation.constant}->{kept}", weight, on_weight)
+    moved = np.einsum(f"{equation.constant},{equation.constant}->{kept}", np.asarray(weight), on_weight)
     return _lettered(node, moved, kept, equation.result)

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import onnx_ir as ir
 
 from normfold.affine import Affine, Array
 from normfold.edit import Rewrite, require_fits
-from normfold.fold.absorbers.common import bias_of, by_axis, fitted, only, weight_of
+from normfold.fold.absorbers.common import along, bias_of, fitted, only, weight_of
 from normfold.fold.carriers.passage import require
 from normfold.graph import GraphReader, attribute, name_of
 from normfold.reason import Reason, Refusal
+from normfold.weight import Weight
 
 
 def gemm_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
@@ -23,10 +24,9 @@ def gemm_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affin
     other = 1 - axis
     if affine.scale.shape[other] > 1:
         raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=f"it varies along axis {other} of the variable operand")
-    weight = weight_of(reader, node, side)
-    scaled = weight * (affine.scale.T if flipped else affine.scale)
-    rows = by_axis(scaled, other if flipped else axis)
-    return _gemm(reader, node, side, scaled, rows, affine, affine.scale, affine.shift)
+    scaled = weight_of(reader, node, side) * (affine.scale.T if flipped else affine.scale)
+    own = other if flipped else axis
+    return _gemm(reader, node, side, scaled, own, affine, affine.scale, affine.shift)
 
 
 def _constant_side(reader: GraphReader, node: ir.Node) -> tuple[int, int]:
@@ -43,13 +43,14 @@ def _gemm(
     reader: GraphReader,
     node: ir.Node,
     side: int,
-    weight: Array,
-    rows: Array,
+    weight: Weight,
+    own: int,
     affine: Affine,
     scale: Array | float,
     shift: Array,
 ) -> Rewrite:
-    changed: dict[int, Array] = {} if affine.has_no_scale else {side: weight}
+    """``weight`` is the new one, ``own`` its axis that was scaled; C becomes ``scale * beta*C + shift``."""
+    changed: dict[int, Array | Weight] = {} if affine.has_no_scale else {side: weight}
     attributes: dict[str, int | float] = {}
     bias = bias_of(reader, node, 2)
     beta = float(attribute(node, "beta", 1.0))
@@ -59,7 +60,7 @@ def _gemm(
         wanted = wanted if bias is not None and bias.ndim == 2 else _lean(wanted)
         if bias is None or beta != 1.0 or not np.array_equal(bias, wanted):
             changed[2], attributes = wanted, {"beta": 1.0} if beta != 1.0 else {}
-    return Rewrite(node, inputs=fitted(reader, node, side, changed, rows), attributes=attributes)
+    return Rewrite(node, inputs=fitted(reader, node, side, changed, along(own)), attributes=attributes)
 
 
 def _lean(array: Array) -> Array:
@@ -76,16 +77,19 @@ def gemm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine
     summed = (1 if side == 1 else 0) if not variable_flipped else (0 if side == 1 else 1)
     require(affine.is_constant_on([1 - summed]), Reason.AXIS_STOPS, node, "it varies along an axis that is not summed")
     weight = weight_of(reader, node, side)
-    plain = weight.T if weight_flipped else weight
-    length = plain.shape[0] if side == 1 else plain.shape[1]
-    scale, shift = affine.vectors(summed, length)
-    alpha = float(attribute(node, "alpha", 1.0))
-    if side == 1:
-        scaled, moved = plain * scale[:, None], alpha * (shift @ plain)[None, :]
-    else:
-        scaled, moved = plain * scale[None, :], alpha * (plain @ shift)[:, None]
-    rows = by_axis(scaled, 0 if side == 1 else 1)
-    return _gemm(reader, node, side, scaled.T if weight_flipped else scaled, rows, affine, 1.0, moved)
+    across = (1 - side) ^ weight_flipped  # the axis of the weight that is summed
+    scale, shift = affine.vectors(summed, weight.shape[across])
+    moved = float(attribute(node, "alpha", 1.0)) * _contracted(weight, shift, across)
+    scaled = weight * np.expand_dims(scale, 1 - across)
+    return _gemm(reader, node, side, scaled, across, affine, 1.0, np.expand_dims(moved, 1 - side))
+
+
+def _contracted(weight: Weight, vector: Array, axis: int) -> Array:
+    """The sum over ``axis`` of a matrix times a vector along it."""
+    if not vector.any():
+        return np.zeros(weight.shape[1 - axis])
+    exact = np.asarray(weight)
+    return np.asarray(vector @ exact if axis == 0 else exact @ vector)
 
 
 # -- MatMul ------------------------------------------------------------------------------------------------------
@@ -94,17 +98,17 @@ def matmul_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Aff
     affine = only(node, labels)
     side, _ = _constant_side(reader, node)
     weight = weight_of(reader, node, side)
-    changed: dict[int, Array] = {}
+    changed: dict[int, Array | Weight] = {}
     if not affine.has_no_scale:
         scale = affine.scale
         if scale.ndim == weight.ndim - 1 > 0:
             scale = np.expand_dims(scale, -1 if side == 0 else -2)  # a vector's own axis is not in the result
         changed[side] = weight * _scale_on_weight(node, scale, weight, side)
-    rows = by_axis(changed[side], -1 if side == 1 else -2) if changed and weight.ndim > 1 else None
+    rows = along(-1 if side == 1 else -2) if weight.ndim > 1 else Weight.largest
     return _matmul(reader, node, side, changed, rows, affine.shift)
 
 
-def _scale_on_weight(node: ir.Node, scale: Array, weight: Array, side: int) -> Array:
+def _scale_on_weight(node: ir.Node, scale: Array, weight: Weight, side: int) -> Array:
     """The output's scale as an array on the weight: its own matrix axis, and batch axes that the weight has itself."""
     if weight.ndim == 1:
         require(scale.size == 1, Reason.AXIS_STOPS, node, "its weight is a vector, so the axis is summed")
@@ -120,7 +124,12 @@ def _scale_on_weight(node: ir.Node, scale: Array, weight: Array, side: int) -> A
 
 
 def _matmul(
-    reader: GraphReader, node: ir.Node, side: int, changed: dict[int, Array], rows: Array | None, shift: Array
+    reader: GraphReader,
+    node: ir.Node,
+    side: int,
+    changed: dict[int, Array | Weight],
+    rows: Callable[[Weight], Array],
+    shift: Array,
 ) -> Rewrite:
     fitted(reader, node, side, changed, rows)
     if not shift.any():
@@ -158,19 +167,20 @@ def matmul_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affi
         node,
         "it varies along an axis that is not summed",
     )
-    matrix = weight if weight.ndim > 1 else (weight[:, None] if side == 1 else weight[None, :])
-    length = matrix.shape[-2] if side == 1 else matrix.shape[-1]
-    scale, shift = affine.vectors(summed, length)
-    scaled = matrix * (scale[:, None] if side == 1 else scale[None, :])
-    # As a product of matrices, in which the vector that is spread over the variable's own axis has size 1; what is a
-    # vector in the model loses its axis again.
-    moved = shift[None, :] @ matrix if side == 1 else matrix @ shift[:, None]
-    own, other = (-2, -1) if side == 1 else (-1, -2)
-    gone = [axis for axis, goes in ((own, affine.rank == 1), (other, weight.ndim == 1)) if goes]
-    moved = np.squeeze(moved, tuple(gone))
-    changed = {} if affine.has_no_scale else {side: scaled.reshape(weight.shape)}
+    across = 0 if weight.ndim == 1 else weight.ndim - 1 - side  # the axis of the weight that is summed
+    scale, shift = affine.vectors(summed, weight.shape[across])
+    changed: dict[int, Array | Weight] = {}
+    if not affine.has_no_scale:
+        changed[side] = weight * scale.reshape([-1 if axis == across else 1 for axis in range(weight.ndim)])
     rank = len(reader.require_shape(node.outputs[0], node))
-    rows = by_axis(scaled, -2 if side == 1 else -1)
-    return _matmul(
-        reader, node, side, changed, rows, np.asarray(moved).reshape((1,) * (rank - np.ndim(moved)) + np.shape(moved))
-    )
+    moved = np.zeros(()) if affine.has_no_shift else _moved(np.asarray(weight), shift, side, affine.rank == 1)
+    return _matmul(reader, node, side, changed, along(across), moved.reshape((1,) * (rank - moved.ndim) + moved.shape))
+
+
+def _moved(weight: Array, shift: Array, side: int, beside_vector: bool) -> Array:
+    """What a shift along the summed axis becomes behind the product; vectors lose their axis in the result."""
+    matrix = weight if weight.ndim > 1 else (weight[:, None] if side == 1 else weight[None, :])
+    product = shift[None, :] @ matrix if side == 1 else matrix @ shift[:, None]
+    own, other = (-2, -1) if side == 1 else (-1, -2)
+    gone = tuple(axis for axis, goes in ((own, beside_vector), (other, weight.ndim == 1)) if goes)
+    return np.asarray(np.squeeze(product, gone))

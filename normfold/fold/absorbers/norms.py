@@ -20,7 +20,7 @@ def norm_backward(span_of: Callable[[ir.Node, int], range], *, scale_at: int = 1
 
     def absorb(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
         affine = only(node, labels)
-        gamma = weight_of(reader, node, scale_at)
+        gamma = np.asarray(weight_of(reader, node, scale_at))
         beta = None if shift_at is None else bias_of(reader, node, shift_at)
         require(shift_at is not None or affine.has_no_shift, Reason.SHIFT_STOPS, node, "it has no beta")
         span = span_of(node, affine.rank)

@@ -21,7 +21,7 @@ from normfold.reason import Reason
 def recurrent_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
     """W(s*x + t) + Wb = (W*s)x + (W t + Wb). X is [T, N, I] (or [N, T, I]), W [D, G*H, I], B [D, 2*G*H], Wb first."""
     affine = only(node, labels)
-    weight, bias = weight_of(reader, node, 1), bias_of(reader, node, 3)
+    weight, bias = np.asarray(weight_of(reader, node, 1)), bias_of(reader, node, 3)
     require(affine.is_constant_on((0, 1)), Reason.AXIS_STOPS, node, "it varies along time or batch")
     scale, shift = affine.vectors(2, weight.shape[2])
     rows = weight.shape[1]

@@ -23,4 +23,4 @@ def gather_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Aff
     span = range(axis, axis + indexed)
     require(affine.is_constant_on(span), Reason.AXIS_STOPS, node, "it varies along the axes of the indices")
     on_table = affine.map(lambda array: array.reshape((*array.shape[:axis], 1, *array.shape[axis + indexed :])))
-    return Rewrite(node, inputs=fitted(reader, node, 0, {0: on_table.apply(table)}))
+    return Rewrite(node, inputs=fitted(reader, node, 0, {0: table * on_table.scale + on_table.shift}))
