@@ -277,13 +277,12 @@ class _GraphFold:
             written: Sequence[ir.Node] = ()
         else:
             written = rewrite_run(self.editor, run, affine, rule)
-        own_last = sorted(
-            known, key=lambda node: (node not in self.made, self.findings[node].is_norm, known.index(node))
-        )
-        survivors = own_last[len(known) - len(written) :]
+        survivors = self._survivors(known, written)
         for new, old in zip(written, sorted(survivors, key=known.index), strict=False):
             self.findings[new] = self.findings[old]
             self.made |= {new} if old in self.made else set()
+        for new in written:
+            self._remember(new)
         into = into or tuple(name_of(node) for node in written)
         for node in known:
             finding = self.findings.pop(node)
@@ -291,6 +290,14 @@ class _GraphFold:
             if node not in survivors and node not in self.made:
                 own = rule_of(finding.operator) if rule != MERGE else MERGE
                 self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, own, direction, into, sites)
+
+    def _survivors(self, known: Sequence[ir.Node], written: Sequence[ir.Node]) -> list[ir.Node]:
+        """Which findings stay as what is written: a norm before another affine, but no norm as a lone Add."""
+        able = [
+            node for node in known if [new.op_type for new in written] != ["Add"] or not self.findings[node].is_norm
+        ]
+        able.sort(key=lambda node: (node not in self.made, self.findings[node].is_norm, known.index(node)))
+        return able[max(0, len(able) - len(written)) :]
 
 
 # -- the decision ------------------------------------------------------------------------------------------------
@@ -314,14 +321,16 @@ def decide(
     if not plans and any(obstacle.reason is Reason.ZERO_PADDING for obstacle in obstacles):
         always = options is not None and options.constant_channel
         plans, _ = _tried(iter([("forward", lambda: plan_constant_channel(reader, run, always=always))]))
-    if not plans and len(run.nodes) > 1:
+    if not plans:
         plans, _ = _tried(_partial(reader, sources, run))
-        plans += [Plan(run, "merge", run.affine)]
+        plans += [Plan(run, "merge", run.affine)] if len(run.nodes) > 1 else []
     worth = [plan for plan in plans if _is_worth_it(reader, plan)]
     if not worth:
         obstacles += tuple(_costs_more(plan) for plan in plans if plan.direction != "merge")
         return None, tuple(sorted(obstacles, key=_says_little))
-    return min(worth, key=lambda plan: (-plan.operators_saved(reader), plan.weights_changed)), ()
+    return min(
+        worth, key=lambda plan: (-plan.operators_saved(reader), _norms_left(reader, plan), plan.weights_changed)
+    ), ()
 
 
 def _tried(attempts: Iterator[tuple[str, _Attempt]]) -> tuple[list[Plan], tuple[Obstacle, ...]]:
@@ -356,14 +365,32 @@ def _removal(reader: GraphReader, run: Run) -> Plan:
 
 
 def _partial(reader: GraphReader, sources: Sources, run: Run) -> Iterator[tuple[str, _Attempt]]:
-    """The scale alone; the shift stays as one Add: s*x + t, or s*(x + t/s) when the scale goes forward."""
+    """The scale alone; the shift stays as one Add: s*x + t, or s*(x + t/s) when the scale goes forward.
+
+    A BatchNormalization is as cheap as an Add, so it is parted only where the Add goes the other way, or is the bias
+    of a MatMul, which runtimes execute with it.
+    """
     affine = run.affine
-    if run.has_batchnorm or affine.has_no_scale or affine.has_no_shift:
+    if affine.has_no_scale or affine.has_no_shift:
         return
-    yield "backward", lambda: plan_backward(reader, sources, run, affine.scale_only, affine.shift_only)
+    ahead = affine.shift_only
+    if not run.has_batchnorm or _is_bias(run) or _goes(lambda: plan_forward(reader, sources, run, ahead, ahead)):
+        yield "backward", lambda: plan_backward(reader, sources, run, affine.scale_only, ahead)
     if affine.scale.all():
         rest = Affine.of(1.0, affine.shift / affine.scale, affine.rank)
-        yield "forward", lambda: _fitting(reader, plan_forward(reader, sources, run, affine.scale_only, rest))
+        if not run.has_batchnorm or _goes(lambda: plan_backward(reader, sources, run, rest, rest)):
+            yield "forward", lambda: _fitting(reader, plan_forward(reader, sources, run, affine.scale_only, rest))
+
+
+def _goes(attempt: _Attempt) -> bool:
+    """Whether there is such a plan."""
+    return bool(_tried(iter([("", attempt)]))[0])
+
+
+def _is_bias(run: Run) -> bool:
+    """Whether an Add in the place of ``run`` would be the bias of a MatMul."""
+    before = run.entry.producer()
+    return before is not None and before.op_type == "MatMul"
 
 
 def _fitting(reader: GraphReader, plan: Plan) -> Plan:
@@ -374,14 +401,21 @@ def _fitting(reader: GraphReader, plan: Plan) -> Plan:
 def _is_worth_it(reader: GraphReader, plan: Plan) -> bool:
     """It leaves fewer operators, or as many with an Add where a BatchNormalization was."""
     saved = plan.operators_saved(reader)
-    left = operators_for(reader, plan.run, plan.residue)
-    return saved > 0 or (saved == 0 and plan.run.has_batchnorm and "BatchNormalization" not in left)
+    return saved > 0 or (saved == 0 and plan.run.has_batchnorm and not _norms_left(reader, plan))
+
+
+def _norms_left(reader: GraphReader, plan: Plan) -> bool:
+    return "BatchNormalization" in operators_for(reader, plan.run, plan.residue)
 
 
 def _costs_more(plan: Plan) -> Obstacle:
     before = plan.run.entry.producer()
-    is_bias = before is not None and before.op_type == "MatMul" and plan.run.affine.has_no_scale
-    if is_bias and plan.direction == "backward" and any(rewrite.node is before for rewrite in plan.rewrites):
+    if (
+        _is_bias(plan.run)
+        and plan.run.affine.has_no_scale
+        and plan.direction == "backward"
+        and any(rewrite.node is before for rewrite in plan.rewrites)
+    ):
         return Obstacle(Reason.BIAS, ", ".join(plan.into), direction=plan.direction)
     detail = "it would add an operator for each one it removes"
     return Obstacle(Reason.COSTS_MORE, ", ".join(plan.into), detail=detail, direction=plan.direction)

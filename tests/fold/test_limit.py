@@ -362,6 +362,37 @@ TOGETHER = {
         "forward",
         kept="e",
     ),
+    "the shift one way and the scale the other, between a max pool and zero padding": Folds(
+        back(
+            "N,2,3,3",
+            "d = MaxPool<kernel_shape=[2,2],strides=[2,2]>(c) e = BatchNormalization(d, g, be, m, var)"
+            " y = Conv<pads=[1,1,1,1]>(e, w2)",
+            f"{BN4}, float[2,4,3,3] w2",
+        ),
+        "Conv MaxPool Conv",
+        "forward",
+    ),
+    "the scale one way and the shift the other, between an average of zeros and a sum": Folds(
+        back(
+            "N,4,6,6",
+            "d = AveragePool<kernel_shape=[3,3],pads=[1,1,1,1],count_include_pad=1>(c)"
+            " e = BatchNormalization(d, g, be, m, var) f = Conv<pads=[1,1,1,1]>(z, w2, b2) y = Add(f, e)",
+            f"{BN4}, float[4,3,5,5] w2, float[4] b2",
+            ", float[N,3,8,8] z",
+        ),
+        "Conv AveragePool Conv Add",
+    ),
+    "a norm on the product of two variables leaves its shift as a bias": Folds(
+        "(float[N,5] x, float[N,N] a) => (float[N,4] y) <float[5,4] w, float[4] b," + BN4 + ">"
+        "{ c = MatMul(x, w) d = MatMul(a, c) e = Add(d, b) f = BatchNormalization(e, g, be, m, var) y = Relu(f) }",
+        "MatMul MatMul Add Relu",
+        kept="e",
+    ),
+    "a norm on the product of two variables, without a bias": Folds(
+        "(float[N,5] x, float[N,N] a) => (float[N,4] y) <float[5,4] w," + BN4 + ">"
+        "{ c = MatMul(x, w) d = MatMul(a, c) e = BatchNormalization(d, g, be, m, var) y = Relu(e) }",
+        "MatMul MatMul Add Relu",
+    ),
 }
 REFUSES = {
     "layer norm whose mean is read": Refuses(
