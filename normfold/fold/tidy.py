@@ -8,15 +8,16 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from normfold.fold.materialize import materialize_constants
-from normfold.graph import attribute, graphs_of, is_in
+from normfold.fold.noops import does_nothing
+from normfold.graph import GraphReader, attribute, graphs_of, is_in
 
 
 def tidy(model: ir.Model) -> None:
     """Remove, in place, what nobody reads any more. Names of inputs and outputs stay."""
     materialize_constants(model)
-    for _, graph in graphs_of(model):
+    for path, graph in graphs_of(model):
         _cancel_transposes(graph)
-        _skip_identities(graph)
+        _skip_noops(GraphReader(model, graph, path))
         _rename_instead_of_identities(graph)
     RemoveUnusedNodesPass()(model)
     if model.ir_version < 4:
@@ -33,21 +34,33 @@ def _drop_listed_initializers(graph: ir.Graph) -> None:
 
 def clear_the_way(model: ir.Model) -> None:
     """Remove, in place, what would hide a fold: inverse Transposes, inner Identities, operators that nobody reads."""
-    for _, graph in graphs_of(model):
+    for path, graph in graphs_of(model):
         _cancel_transposes(graph)
-        _skip_identities(graph)
+        _skip_noops(GraphReader(model, graph, path))
     for node in dead_operators(model):
         if node.graph is not None:
             node.graph.remove(node, safe=True)
 
 
-def _skip_identities(graph: ir.Graph | ir.Function) -> None:
-    """The readers of an Identity inside the graph read its input."""
-    for node in graph:
-        if node.op_type == "Identity" and node.domain in ("", "ai.onnx") and not node.outputs[0].is_graph_output():
-            (value,) = node.inputs
-            if value is not None:
-                node.outputs[0].replace_all_uses_with(value)
+def _skip_noops(reader: GraphReader) -> None:
+    """The readers of an operator that does nothing read its input; one that makes an output becomes an Identity."""
+    for node in list(reader.graph):
+        if not does_nothing(reader, node):
+            continue
+        if node.outputs[0].is_graph_output():
+            _become_identity(node, node.inputs[0])
+        else:
+            value = node.inputs[0]
+            assert value is not None  # does_nothing() saw it
+            node.outputs[0].replace_all_uses_with(value)
+
+
+def _become_identity(node: ir.Node, value: ir.Value | None) -> None:
+    node.op_type = "Identity"
+    node.attributes.clear()
+    node.resize_inputs(1)
+    node.resize_outputs(1)
+    node.replace_input_with(0, value)
 
 
 def _rename_instead_of_identities(graph: ir.Graph | ir.Function) -> None:
@@ -94,8 +107,6 @@ def _cancel_transposes(graph: ir.Graph | ir.Function) -> None:
         if not first or not second or entry is None or [first[axis] for axis in second] != list(range(len(first))):
             continue
         if node.outputs[0].is_graph_output():
-            node.op_type = "Identity"
-            node.attributes.clear()
-            node.replace_input_with(0, entry)
+            _become_identity(node, entry)
         else:
             node.outputs[0].replace_all_uses_with(entry)

@@ -35,11 +35,11 @@ NORM_D = "y = BatchNormalization(d, g, be, m, var)"
 SCALE_D = "y = Mul(d, pos)"
 BACKWARD = {
     "identity": Folds(back("N,4,6,6", "d = Identity(c)", NORM_D), "Conv"),
-    "dropout": Folds(back("N,4,6,6", "d = Dropout(c)", NORM_D), "Conv Dropout"),
-    "dropout of opset 7": Folds(back("N,4,6,6", "d = Dropout<ratio=0.3>(c)", NORM_D), "Conv Dropout", opset=7),
+    "dropout": Folds(back("N,4,6,6", "d = Dropout(c)", NORM_D), "Conv"),
+    "dropout of opset 7": Folds(back("N,4,6,6", "d = Dropout<ratio=0.3>(c)", NORM_D), "Conv", opset=7),
     "dropout whose mask nobody reads": Folds(
         back("N,4,6,6", "d, mask = Dropout(c, r, f)", NORM_D, f"{BN4}, float r = {{0.5}}, bool f = {{0}}"),
-        "Conv Dropout",
+        "Conv",
     ),
     "relu": Folds(back("N,4,6,6", "d = Relu(c)", SCALE_D, POSITIVE), "Conv Relu"),
     "relu with a scale of zero": Folds(
@@ -243,9 +243,7 @@ JOINED = {
 CONV4 = "float[5,4,3,3] w, float[5] b"
 FORWARD = {
     "identity": Folds(ahead("d = Identity(c)", "y = Conv(d, w, b)", "N,5,4,4", f"{BN4}, {CONV4}"), "Conv", "forward"),
-    "dropout": Folds(
-        ahead("d = Dropout(c)", "y = Conv(d, w, b)", "N,5,4,4", f"{BN4}, {CONV4}"), "Dropout Conv", "forward"
-    ),
+    "dropout": Folds(ahead("d = Dropout(c)", "y = Conv(d, w, b)", "N,5,4,4", f"{BN4}, {CONV4}"), "Conv", "forward"),
     "relu": Folds(
         ahead("d = Relu(c)", "y = Conv(d, w, b)", "N,5,4,4", f"{POSITIVE}, {CONV4}", first="c = Mul(x, pos)"),
         "Relu Conv",
@@ -418,7 +416,8 @@ REFUSES = {
         ahead("d = Sigmoid(c)", "y = Conv(d, w, b)", "N,5,4,4", f"{BN4}, {CONV4}"), "NF110 d, NF118 c", site="c"
     ),
     "a conv that has another reader": Refuses(
-        back("N,4,6,6", "d = Dropout(c) z = Relu(c)", NORM_D, after=", float[N,4,6,6] z"), "NF103 z, NF104 y"
+        back("N,4,6,6", "d = AveragePool<kernel_shape=[1,1]>(c) z = Relu(c)", NORM_D, after=", float[N,4,6,6] z"),
+        "NF103 z, NF104 y",
     ),
     "a conv that is an output": Refuses(
         back("N,4,6,6", "d = Relu(c)", SCALE_D, POSITIVE, after=", float[N,4,6,6] c"), "NF104 y, NF104 y"
@@ -445,12 +444,12 @@ REFUSES = {
     ),
     "a value plus its own identity, and a shift": Refuses(
         f"(float[N,3,6,6] x) => (float[N,4,6,6] y) <float[4,3,1,1] v, {T4}>"
-        "{ d = Conv(x, v) e = Dropout(d) c = Add(d, e) y = Add(c, t) }",
+        "{ d = Conv(x, v) e = AveragePool<kernel_shape=[1,1]>(d) c = Add(d, e) y = Add(c, t) }",
         "NF103 e, NF104 y",
     ),
     "a value times its own identity": Refuses(
         "(float[N,3,6,6] x) => (float[N,4,6,6] y) <float[4,3,1,1] v, float[4,1,1] k>"
-        "{ d = Conv(x, v) e = Dropout(d) c = Mul(d, e) y = Mul(c, k) }",
+        "{ d = Conv(x, v) e = AveragePool<kernel_shape=[1,1]>(d) c = Mul(d, e) y = Mul(c, k) }",
         "NF103 e, NF104 y",
     ),
     "a matrix times its own transpose": Refuses(
