@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
+
+from normfold.verify.survey import Survey, channel_axes, survey
 
 # Half a unit in the last place of 1.0.
 ROUNDING = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
@@ -57,13 +59,9 @@ def pooled(magnitude: np.ndarray) -> np.ndarray:
     whole = magnitude.max(initial=0.0)
     result = np.full((1,) * magnitude.ndim, whole)
     if magnitude.size:
-        for axis in _channel_axes(magnitude):
+        for axis in channel_axes(magnitude):
             result = np.minimum(result, np.maximum(_largest(magnitude, axis), whole * _share(magnitude, axis)))
     return result
-
-
-def _channel_axes(array: np.ndarray) -> tuple[int, ...]:
-    return () if array.ndim < 2 else (1,) if array.ndim == 2 else (1, array.ndim - 1)
 
 
 def _share(array: np.ndarray, axis: int) -> float:
@@ -150,15 +148,35 @@ def _wide(array: np.ndarray) -> np.ndarray:
 
 def _floating(a: np.ndarray, b: np.ndarray, allowance: Allowance) -> Distance:
     dtype = str(a.dtype)
-    wide_a, wide_b = _wide(a), _wide(b)
     if not a.size:
         return Distance(dtype)
+    if not allowance.is_explicit and np.ndim(allowance.noise) == 0 and not allowance.noise:
+        found = survey(a, b)
+        if found.is_finite:
+            quick = _by_channel(a, b, found, allowance.floor)
+            if quick.margin <= 1:
+                return _completed(quick, a, b)
+    return _by_place(a, b, allowance)
+
+
+def _completed(found: Distance, a: np.ndarray, b: np.ndarray) -> Distance:
+    """With what follows from the worst place and the arrays."""
+    return replace(
+        found,
+        dtype=str(a.dtype),
+        ulps=found.relative / (2 * ROUNDING.get(str(a.dtype), 2.0**-4)),
+        top1=_top1(a, b),
+        elements=a.size,
+        expected=_number(a[found.at]),
+        obtained=_number(b[found.at]),
+    )
+
+
+def _by_place(a: np.ndarray, b: np.ndarray, allowance: Allowance) -> Distance:
+    """The long way: where the numbers are not all finite, or what is allowed differs from place to place."""
+    dtype = str(a.dtype)
+    wide_a, wide_b = _wide(a), _wide(b)
     with np.errstate(all="ignore"):
-        gap, magnitude = np.asarray(np.subtract(wide_a, wide_b)), np.abs(wide_a)
-        np.abs(gap, out=gap)
-        # One NaN or infinity anywhere makes the largest not finite: the slow way is for those arrays only.
-        if np.isfinite(gap.max()) and np.isfinite(magnitude.max()):
-            return _finite(_Pair(wide_a, wide_b, gap, magnitude), dtype, a.size, allowance)
         at_the_end = _overflow_both(wide_a, wide_b, dtype)
         finite = np.isfinite(wide_a) & ~at_the_end
         comparable = int(finite.sum())
@@ -181,8 +199,7 @@ def _floating(a: np.ndarray, b: np.ndarray, allowance: Allowance) -> Distance:
         if not comparable:
             return Distance(dtype, elements=a.size)
         wide_a, wide_b = np.where(finite, wide_a, 0), np.where(finite, wide_b, 0)
-        pair = _Pair(wide_a, wide_b, np.abs(wide_a - wide_b), np.abs(wide_a))
-        return _finite(pair, dtype, comparable, allowance)
+        return replace(_completed(_finite(wide_a, wide_b, allowance), a, b), comparable=comparable)
 
 
 def _overflow_both(a: np.ndarray, b: np.ndarray, dtype: str) -> np.ndarray:
@@ -192,73 +209,65 @@ def _overflow_both(a: np.ndarray, b: np.ndarray, dtype: str) -> np.ndarray:
     return np.asarray((np.isinf(a) | np.isinf(b)) & (np.sign(a) == np.sign(b)) & (size >= 0.99 * largest))
 
 
-@dataclass(frozen=True)
-class _Pair:
-    """Two finite arrays, the size of their difference, and that of the first."""
-
-    a: np.ndarray
-    b: np.ndarray
-    gap: np.ndarray
-    magnitude: np.ndarray
-
-
-def _finite(pair: _Pair, dtype: str, comparable: int, allowance: Allowance) -> Distance:
-    gap, magnitude = pair.gap, pair.magnitude
-    quick = not allowance.is_explicit and np.ndim(allowance.noise) == 0 and not allowance.noise
-    margin, at, scale = _by_channel(pair, allowance.floor) if quick else _by_place(pair, allowance)
-    relative = float(gap[at]) / scale if scale else (float("inf") if gap[at] else 0.0)
-    atol, rtol = allowance.atol or 0.0, allowance.rtol or 0.0
-    in_detail = margin > 1 or not quick
-    return Distance(
-        dtype,
-        max_abs=float(gap.max()),
-        relative=relative,
-        margin=margin,
-        tolerance=allowance.floor if quick else (relative / margin if 0 < margin < float("inf") else 0.0),
-        ulps=relative / (2 * ROUNDING.get(dtype, 2.0**-4)),
-        cosine=_cosine(pair.a, pair.b),
-        top1=_top1(pair.a, pair.b),
-        differing=int(np.count_nonzero(gap)),
-        elements=gap.size,
-        comparable=comparable,
-        at=at,
-        expected=_number(pair.a[at]),
-        obtained=_number(pair.b[at]),
-        needed_atol=float((gap - rtol * magnitude).max(initial=0.0)) if in_detail else float(gap.max()),
-        needed_rtol=float(_ratio(np.maximum(gap - atol, 0), magnitude).max(initial=0.0)) if in_detail else float("inf"),
-    )
-
-
-def _by_channel(pair: _Pair, floor: float) -> tuple[float, tuple[int, ...], float]:
-    """Margin, place and scale of the worst place, when the tolerance is a share of the scale alone.
+def _by_channel(a: np.ndarray, b: np.ndarray, found: Survey, floor: float) -> Distance:
+    """The short way, when the tolerance is a share of the scale alone.
 
     The scale of a place is the least of its channels', so the worst place is the worst of any channel against that
     channel's own scale: no array of the size of the values is needed.
     """
-    whole = float(pair.magnitude.max())
-    worst, where, scale = float(_ratio(pair.gap.max(keepdims=True), np.asarray(whole)).max()), None, whole
-    for axis in _channel_axes(pair.gap):
-        channel = np.maximum(_largest(pair.magnitude, axis), whole * _share(pair.magnitude, axis))
-        shares = _ratio(_largest(pair.gap, axis), channel).reshape(-1)
+    gap, whole = float(found.gaps[-1][0]), found.sizes[-1]
+    worst, axis, channel = float(_ratio(found.gaps[-1], whole)[0]), None, 0
+    for each in channel_axes(a):
+        shares = _ratio(found.gaps[each], np.maximum(found.sizes[each], whole * _share(a, each)))
         place = int(shares.argmax())
         if shares[place] > worst:
-            worst, where, scale = float(shares[place]), (axis, place), float(channel.reshape(-1)[place])
-    if where is None:
-        at = np.unravel_index(int(pair.gap.argmax()), pair.gap.shape)
+            worst, axis, channel = float(shares[place]), each, place
+    if axis is None:
+        at = _worst_at(a, b)
     else:
-        axis, place = where
-        part = pair.gap.take(place, axis=axis)
-        at_part = np.unravel_index(int(part.argmax()), part.shape)
-        at = (*at_part[:axis], np.intp(place), *at_part[axis:])
-    return worst / floor if floor else (float("inf") if worst else 0.0), tuple(int(i) for i in at), scale
+        part = _worst_at(a.take(channel, axis=axis), b.take(channel, axis=axis))
+        at = (*part[:axis], channel, *part[axis:])
+    return Distance(
+        "",
+        max_abs=gap,
+        relative=worst,
+        margin=worst / floor if floor else (float("inf") if worst else 0.0),
+        tolerance=floor,
+        cosine=_cosine(a, b, found),
+        differing=found.differing,
+        comparable=a.size,
+        at=at,
+        needed_atol=gap,
+        needed_rtol=float("inf"),
+    )
 
 
-def _by_place(pair: _Pair, allowance: Allowance) -> tuple[float, tuple[int, ...], float]:
-    """The same, when what is allowed differs from place to place."""
-    scale = pooled(pair.magnitude)
-    margins = _ratio(pair.gap, np.broadcast_to(allowance.of(pair.magnitude, scale), pair.gap.shape))
+def _worst_at(a: np.ndarray, b: np.ndarray) -> tuple[int, ...]:
+    gap = np.abs(_wide(a) - _wide(b))
+    return tuple(int(i) for i in np.unravel_index(int(gap.argmax()), gap.shape))
+
+
+def _finite(a: np.ndarray, b: np.ndarray, allowance: Allowance) -> Distance:
+    """Two arrays without NaN and infinity, place by place."""
+    gap, magnitude = np.abs(a - b), np.abs(a)
+    scale = pooled(magnitude)
+    margins = _ratio(gap, np.broadcast_to(allowance.of(magnitude, scale), gap.shape))
     at = tuple(int(i) for i in np.unravel_index(int(margins.argmax()), margins.shape))
-    return float(margins[at]), at, float(np.broadcast_to(scale, pair.gap.shape)[at])
+    own, margin = float(np.broadcast_to(scale, gap.shape)[at]), float(margins[at])
+    relative = float(gap[at]) / own if own else (float("inf") if gap[at] else 0.0)
+    atol, rtol = allowance.atol or 0.0, allowance.rtol or 0.0
+    return Distance(
+        "",
+        max_abs=float(gap.max()),
+        relative=relative,
+        margin=margin,
+        tolerance=relative / margin if 0 < margin < float("inf") else 0.0,
+        cosine=_cosine(a, b, survey(a, b)),
+        differing=int(np.count_nonzero(gap)),
+        at=at,
+        needed_atol=float((gap - rtol * magnitude).max(initial=0.0)),
+        needed_rtol=float(_ratio(np.maximum(gap - atol, 0), magnitude).max(initial=0.0)),
+    )
 
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
@@ -272,17 +281,18 @@ def _number(value: Any) -> str:
     return f"{float(value):.9g}"
 
 
-def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+def _cosine(a: np.ndarray, b: np.ndarray, found: Survey) -> float:
     """Cosine similarity, 1 for two zeros."""
-    x, y = a.reshape(-1), b.reshape(-1)
-    squares, product = float(np.dot(x, x)) * float(np.dot(y, y)), float(np.dot(x, y))
-    if not 1e-30 < squares < 1e30:  # squares may have overflowed or vanished: scale first
-        top = max(float(np.abs(x).max(initial=0)), float(np.abs(y).max(initial=0)))
+    squares, product = found.squares, found.product
+    if not 1e-30 < squares[0] * squares[1] < 1e30:  # squares may have overflowed or vanished: scale first
+        x, y = (array.reshape(-1).astype(np.float64) for array in (a, b))
+        top = max(float(np.abs(x).max()), float(np.abs(y).max()))
         if top == 0:
             return 1.0
-        x, y = (x / top).astype(np.float64), (y / top).astype(np.float64)
-        squares, product = float(np.dot(x, x)) * float(np.dot(y, y)), float(np.dot(x, y))
-    return float(np.clip(product / squares**0.5, -1, 1)) if squares else 0.0
+        x, y = x / top, y / top
+        squares, product = (float(x @ x), float(y @ y)), float(x @ y)
+    both = squares[0] * squares[1]
+    return float(np.clip(product / both**0.5, -1, 1)) if both else 0.0
 
 
 def _top1(a: np.ndarray, b: np.ndarray) -> float | None:
