@@ -272,9 +272,8 @@ def _finite(a: np.ndarray, b: np.ndarray, allowance: Allowance) -> Distance:
 
 def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """``part / whole``, where 0/0 is 0 and anything else over 0 is infinite."""
-    whole = np.broadcast_to(whole, part.shape)
-    empty = np.where(part > 0, np.inf, 0.0).astype(part.dtype)
-    return np.asarray(np.divide(part, whole, out=empty, where=whole > 0))
+    with np.errstate(all="ignore"):
+        return np.asarray(np.where(part > 0, part / whole, 0))
 
 
 def _number(value: Any) -> str:

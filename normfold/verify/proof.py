@@ -224,7 +224,7 @@ def _compared(
 ) -> dict[str, Value]:
     """Compare one feed, remember the outputs, and give the values that later chunks need."""
     known = earlier | values
-    check.compare(feed, known)
+    check.compare(feed, known, number)
     if number == len(case.references):
         case.references.append({})
     outputs = set(case.original.output_names)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 import onnx
 from onnx import numpy_helper
 
-from normfold.verify.held import Held, readers_of, subgraphs
+from normfold.verify.held import Held, every_node, readers_of, subgraphs
 
 _DRAWS = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 
@@ -18,6 +18,11 @@ def draws_anew(node: onnx.NodeProto, off: Collection[str] = ()) -> bool:
         return False
     trains = len(node.input) > 2 and node.input[2] not in ("", *off)
     return node.op_type in _DRAWS or ("Dropout" in node.op_type and trains)
+
+
+def draws(held: Held) -> bool:
+    """Whether any operator may draw numbers, with or without a seed."""
+    return any(node.op_type in _DRAWS or "Dropout" in node.op_type for node in every_node(held.skeleton))
 
 
 def drawn_values(held: Held) -> list[str]:

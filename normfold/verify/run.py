@@ -6,6 +6,7 @@ import ctypes
 import threading
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ import onnx
 import onnxruntime as ort
 
 from normfold.verify.held import Held, every_node
+from normfold.verify.randomness import draws
 
 Value = Any
 """A numpy array, or a list of them (sequence), or None (empty optional)."""
@@ -69,12 +71,9 @@ class Runner:
         self._values: list[Any] | None = [ort.OrtValue.ortvalue_from_numpy(array) for array in held.weights.values()]
         if self._values:
             options.add_external_initializers(list(held.weights), self._values)
-        try:
-            self._session: ort.InferenceSession | None = ort.InferenceSession(
-                held.skeleton.SerializeToString(), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # the runtime's error classes share no public base
-            raise CannotRun(_load_trouble(error), _first_line(error)) from error
+        self._session: ort.InferenceSession | None = _session(held, options)
+        # A seed says what the first run of a session draws, so each run of such a model has a session of its own.
+        self._again = partial(_session, held, options) if draws(held) else None
         self._output_types = {v.name: v.type for v in self._session.get_outputs()}
         self.output_shapes: dict[str, list[int | str | None]] = {v.name: v.shape for v in self._session.get_outputs()}
 
@@ -86,7 +85,7 @@ class Runner:
 
     def close(self) -> None:
         """Free the session."""
-        self._session = self._values = None
+        self._session = self._values = self._again = None
 
     def run(self, feed: Mapping[str, Value], outputs: Sequence[str]) -> list[Value]:
         """The values of ``outputs`` for one feed; CannotRun when the runtime refuses, fails or takes too long."""
@@ -94,8 +93,10 @@ class Runner:
             raise ValueError("expected an open session, got a closed one; open a new Runner")
         if not outputs:  # the runtime takes an empty list for "all"
             return []
+        session, self._session = self._session, self._session if self._again is None else self._again()
         options = ort.RunOptions()
         options.log_severity_level = 4
+        options.only_execute_path_to_fetches = True
         out_of_time = threading.Event()
 
         def stop() -> None:
@@ -109,8 +110,8 @@ class Runner:
             if all(map(_is_numbers, feed.values())) and all(_holds_numbers(self._output_types[n]) for n in outputs):
                 # Tensors of numbers go in and out without a copy, bfloat16 included.
                 given = {name: _to_runtime(array) for name, array in feed.items()}
-                return [_from_runtime(v) for v in self._session.run_with_ort_values(list(outputs), given, options)]
-            values: list[Value] = self._session.run(list(outputs), dict(feed), options)
+                return [_from_runtime(v) for v in session.run_with_ort_values(list(outputs), given, options)]
+            values: list[Value] = session.run(list(outputs), dict(feed), options)
         except Exception as error:  # the runtime's error classes share no public base
             if out_of_time.is_set():
                 raise CannotRun(Trouble.TIME, f"more than {self._seconds:g} s") from error
@@ -142,6 +143,13 @@ def _from_runtime(value: ort.OrtValue) -> np.ndarray:
     held = (ctypes.c_char * size).from_address(value.data_ptr()) if size else b""
     kind = onnx.helper.tensor_dtype_to_np_dtype(onnx.TensorProto.BFLOAT16)
     return np.frombuffer(held, dtype=kind).reshape(value.shape()).copy()
+
+
+def _session(held: Held, options: ort.SessionOptions) -> ort.InferenceSession:
+    try:
+        return ort.InferenceSession(held.skeleton.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's error classes share no public base
+        raise CannotRun(_load_trouble(error), _first_line(error)) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -25,8 +25,8 @@ WHOLE_FEEDS = 2
 
 def check_whole(case: Case) -> None:
     """Run the whole candidate without optimizations and at the default level; the references are the original's
-    outputs. Where there are sites, the parts have shown every feed, so few are enough here: one and two; else the one
-    part was the whole, and only the default level is left, for all feeds."""
+    outputs. Where there are sites, the parts have shown every feed, so few are enough here, the smallest: one and two;
+    else the one part was the whole, and only the default level is left, for all feeds."""
     if case.owners:
         _check(case, Level.DISABLE_ALL, 1)
     _check(case, Level.DEFAULT, WHOLE_FEEDS if case.owners else len(case.feeds))
@@ -39,8 +39,9 @@ def check_stored(case: Case) -> None:
 
 
 def _check(case: Case, level: Level, count: int) -> None:
-    feeds = case.feeds[:count]
-    references = [_comparable(case, reference) for reference in case.references[:count]]
+    smallest = sorted(range(len(case.feeds)), key=lambda number: _size(case.feeds[number]))[:count]
+    feeds = [case.feeds[number] for number in smallest]
+    references = [_comparable(case, case.references[number]) for number in smallest]
     try:
         with case.open(case.candidate, level) as runner:
             obtained = [_outputs(runner, feed, list(ref)) for feed, ref in zip(feeds, references, strict=True)]
@@ -49,6 +50,10 @@ def _check(case: Case, level: Level, count: int) -> None:
         return
     for feed, reference, found in zip(feeds, references, obtained, strict=True):
         _compare(case, level, feed, reference, found)
+
+
+def _size(feed: Feed) -> int:
+    return sum(getattr(value, "size", 0) for value in feed.values.values())
 
 
 def _comparable(case: Case, reference: Mapping[str, Value]) -> dict[str, Value]:
