@@ -29,6 +29,8 @@ _GUESS = 16
 TURNS = 3
 """On all feeds but the first, one site in so many is compared."""
 
+ALL = -1
+
 
 @dataclass(frozen=True)
 class Chunk:
@@ -131,44 +133,47 @@ def types_of(values: Mapping[str, Value]) -> dict[str, onnx.TypeProto]:
 class SiteCheck:
     """Compares the values of one chunk, feed after feed.
 
-    The candidate's session opens with the first feed: the types of the values that it is fed with are known only then.
+    For the first feed every site is compared; for a later one the outputs, and each site in its turn. Only the pieces
+    of the candidate that make those values run then, so it costs little more than the reference. A session
+    opens with its first feed: the types of the values that it is fed with are known only then.
     """
 
     def __init__(self, case: Case, chunk: Chunk) -> None:
         self._case, self._chunk = case, chunk
-        self._part: Part | None = None
-        self._runner: Runner | None = None
-
-    @property
-    def _wanted(self) -> list[str]:
-        """What is compared: random values are not, the candidate is fed with those of the original."""
-        return [name for name in self._chunk.targets if name not in self._case.drawn]
+        self._open: dict[int, tuple[Part, Runner]] = {}
 
     def close(self) -> None:
-        """Free the candidate's session."""
-        if self._runner is not None:
-            self._runner.close()
-        self._part = self._runner = None
+        """Free the candidate's sessions."""
+        for _, runner in self._open.values():
+            runner.close()
+        self._open = {}
 
-    def _due(self, number: int) -> list[str]:
-        """What to compare for a feed: everything for the first; later the outputs, and each site in its turn. Only the
-        pieces of the candidate that make these values run, so a later feed costs little more than the reference."""
-        outputs = set(self._case.original.output_names)
-        sites = [name for name in self._wanted if name not in outputs]
-        resting = {name for turn, name in enumerate(sites) if number and turn % TURNS != number % TURNS}
-        return [name for name in self._wanted if name not in resting]
+    def _due(self, turn: int) -> list[str]:
+        """What to compare. Random values are not: the candidate is fed with those of the original."""
+        wanted = [name for name in self._chunk.targets if name not in self._case.drawn]
+        sites = [name for name in wanted if name not in self._case.original.output_names]
+        resting = {name for place, name in enumerate(sites) if turn != ALL and place % TURNS != turn}
+        return [name for name in wanted if name not in resting]
+
+    def _obtained(
+        self, turn: int, feed: Feed, values: Mapping[str, Value], cut: Mapping[str, onnx.TypeProto]
+    ) -> Mapping[str, Value]:
+        if turn != ALL and ALL in self._open:
+            self._open.pop(ALL)[1].close()
+        if turn not in self._open:
+            small = part(self._case.candidate, self._due(turn), cut)
+            self._open[turn] = small, self._case.open(small.held)
+        small, runner = self._open[turn]
+        return run_part(runner, small, feed, values)
 
     def compare(self, feed: Feed, values: Mapping[str, Value], number: int) -> None:
-        """Compare one feed. ``values`` are the original's values of the chunk's targets and the needed earlier ones."""
-        case, cut, due = self._case, types_of(values), self._due(number)
+        """Compare feed ``number``; ``values`` are the original's, of the chunk and what it needs of earlier ones."""
+        case, cut, turn = self._case, types_of(values), number % TURNS if number else ALL
         try:
-            if self._part is None or self._runner is None:
-                self._part = part(case.candidate, self._wanted, cut)
-                self._runner = case.open(self._part.held)
-            obtained = run_part(self._runner, self._part, feed, values, due)
+            obtained = self._obtained(turn, feed, values, cut)
         except CannotRun as error:
             self.close()
-            obtained = self._one_by_one(due, feed, values, cut, error)
+            obtained = self._one_by_one(self._due(turn), feed, values, cut, error)
         doubtful = []
         for name, value in obtained.items():
             judged = case.judge(name, FORCED, values[name], value, feed, MADE_HERE)

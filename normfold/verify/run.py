@@ -96,7 +96,6 @@ class Runner:
         session, self._session = self._session, self._session if self._again is None else self._again()
         options = ort.RunOptions()
         options.log_severity_level = 4
-        options.only_execute_path_to_fetches = True
         out_of_time = threading.Event()
 
         def stop() -> None:
