@@ -105,5 +105,4 @@ def moved_weights(held: Held, rng: np.random.Generator) -> Held:
         inline = tensor.data_location != TensorProto.EXTERNAL
         if inline and tensor.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE):
             tensor.CopyFrom(numpy_helper.from_array(_moved(numpy_helper.to_array(tensor), rng), tensor.name))
-    weights = {name: _moved(array, rng) for name, array in held.weights.items()}
-    return replace(held, skeleton=skeleton, weights=weights)
+    return replace(held, skeleton=skeleton, weights=held.weights.mapped(lambda _, array: _moved(array, rng)))

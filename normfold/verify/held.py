@@ -6,13 +6,18 @@ memory (``add_external_initializers``), so a part costs neither serialization no
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+import math
+import mmap
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import onnx
 from onnx import numpy_helper
+
+from normfold.verify.wire import Buffer, NotWalkable, Place, split
 
 # Below this a tensor stays inside the skeleton: shape inference may need its value (ONNX Runtime's own rule).
 INLINE_BYTES = 1024
@@ -20,6 +25,7 @@ INLINE_BYTES = 1024
 _SHARED_TYPES = {
     onnx.TensorProto.FLOAT,
     onnx.TensorProto.FLOAT16,
+    onnx.TensorProto.BFLOAT16,
     onnx.TensorProto.DOUBLE,
     onnx.TensorProto.INT64,
     onnx.TensorProto.INT32,
@@ -28,12 +34,41 @@ _SHARED_TYPES = {
 }
 
 
+class Weights(Mapping[str, np.ndarray]):
+    """Arrays that are made when they are asked for and not kept: a proof that compares two models keeps no further
+    copies of their weights between its sessions."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], np.ndarray]]) -> None:
+        self._makers = makers
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._makers[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+    def only(self, names: Collection[str]) -> Weights:
+        """Those of the given names."""
+        return Weights({name: make for name, make in self._makers.items() if name in names})
+
+    def mapped(self, change: Callable[[str, np.ndarray], np.ndarray]) -> Weights:
+        """The same after ``change(name, array)``, which is not kept either."""
+
+        def after(name: str) -> np.ndarray:
+            return change(name, self[name])
+
+        return Weights({name: partial(after, name) for name in self})
+
+
 @dataclass(frozen=True)
 class Held:
     """``skeleton`` without large weights, ``weights`` by name, and the folder of external data (None: not on disk)."""
 
     skeleton: onnx.ModelProto
-    weights: Mapping[str, np.ndarray] = field(default_factory=dict)
+    weights: Weights
     folder: str | None = None
 
     @property
@@ -58,55 +93,62 @@ def initializer_names(graph: onnx.GraphProto) -> set[str]:
     return {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
 
 
-class Weights(Mapping[str, np.ndarray]):
-    """Arrays of tensors that somebody else holds, made when they are asked for and not kept: a proof that holds two
-    models keeps no third and fourth copy of their weights between its sessions."""
-
-    def __init__(self, tensors: Mapping[str, onnx.TensorProto]) -> None:
-        self._tensors = tensors
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return np.ascontiguousarray(numpy_helper.to_array(self._tensors[name]))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._tensors)
-
-    def __len__(self) -> int:
-        return len(self._tensors)
-
-    def only(self, names: Collection[str]) -> Weights:
-        """Those of the given names."""
-        return Weights({name: tensor for name, tensor in self._tensors.items() if name in names})
-
-
 def hold(model: onnx.ModelProto | bytes | str | Path, folder: str | None = None) -> Held:
-    """Split a model, which stays untouched. External data is in ``folder``, or beside the path; it is not read here."""
-    is_mine = not isinstance(model, onnx.ModelProto)
+    """Split a model, which stays untouched. Large weights are read each time a session needs them; external data is in
+    ``folder``, or beside the path, and is not read here."""
+    weights: dict[str, Callable[[], np.ndarray]] = {}
     if isinstance(model, (str, Path)):
         folder = str(Path(model).resolve().parent)
-        model = onnx.load(str(model), load_external_data=False)
+        with open(model, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            proto, places = _walked(data)
+        weights = {place.tensor.name: partial(_from_file, str(model), place) for place in places}
     elif isinstance(model, bytes):
-        model = onnx.load_from_string(model)
-    skeleton = _without_initializers(model)
-    shared: dict[str, onnx.TensorProto] = {}
-    for tensor in model.graph.initializer:
+        proto, places = _walked(model)
+        weights = {place.tensor.name: partial(_from_bytes, model, place) for place in places}
+    else:
+        proto, places = model, []
+    skeleton = _without_initializers(proto)
+    for place in places:
+        skeleton.graph.initializer.append(_stub(place.tensor, place.size))
+    for tensor in proto.graph.initializer:
         size = _shareable_bytes(tensor)
         if size:
-            shared[tensor.name] = tensor
+            weights[tensor.name] = partial(_from_tensor, tensor)
             skeleton.graph.initializer.append(_stub(tensor, size))
         else:
             skeleton.graph.initializer.append(tensor)
-    weights = Weights(shared)
-    # A model read here is dropped with this call, so its arrays are kept instead.
-    return Held(skeleton, dict(weights) if is_mine else weights, folder)
+    return Held(skeleton, Weights(weights), folder)
+
+
+def _walked(data: Buffer) -> tuple[onnx.ModelProto, list[Place]]:
+    """The model without the weights whose bytes lie in one piece, and those; protobuf reads what cannot be walked."""
+    try:
+        return split(data, lambda tensor, size: 0 < _shareable_bytes(tensor) == size)
+    except NotWalkable:
+        return onnx.load_from_string(bytes(data)), []
+
+
+def _from_file(path: str, place: Place) -> np.ndarray:
+    kind = onnx.helper.tensor_dtype_to_np_dtype(place.tensor.data_type)
+    array = np.fromfile(path, np.uint8, place.size, offset=place.offset)
+    return array.view(kind).reshape(tuple(place.tensor.dims))
+
+
+def _from_bytes(content: bytes, place: Place) -> np.ndarray:
+    kind = onnx.helper.tensor_dtype_to_np_dtype(place.tensor.data_type)
+    array = np.frombuffer(content, np.uint8, place.size, place.offset).copy()  # aligned, as the runtime wants it
+    return array.view(kind).reshape(tuple(place.tensor.dims))
+
+
+def _from_tensor(tensor: onnx.TensorProto) -> np.ndarray:
+    return np.ascontiguousarray(numpy_helper.to_array(tensor)).reshape(tuple(tensor.dims))
 
 
 def _shareable_bytes(tensor: onnx.TensorProto) -> int:
     """The size of a tensor that sessions can share; 0 when it stays in the skeleton."""
     if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.data_type not in _SHARED_TYPES:
         return 0
-    count = int(np.prod(tensor.dims, dtype=np.int64))
-    size = count * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    size = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     return size if size >= INLINE_BYTES else 0
 
 
@@ -242,16 +284,10 @@ def part(held: Held, targets: Collection[str], cut: Mapping[str, onnx.TypeProto]
     small.graph.sparse_initializer.extend(t for t in graph.sparse_initializer if t.values.name in needed)
     inside = {name for node in small.graph.node for name in node.output}
     small.graph.value_info.extend(v for v in graph.value_info if v.name in inside and v.name not in fetch)
-    weights = _only(held.weights, needed)
+    weights = held.weights.only(needed)
     given = initializer_names(small.graph)
     feeds = tuple(v.name for v in small.graph.input if v.name not in given and v.name not in cuts)
     return Part(Held(small, weights, held.folder), feeds, forced, fetch)
-
-
-def _only(weights: Mapping[str, np.ndarray], names: Collection[str]) -> Mapping[str, np.ndarray]:
-    if isinstance(weights, Weights):
-        return weights.only(names)
-    return {name: array for name, array in weights.items() if name in names}
 
 
 def _upstream(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
+from normfold.verify.compare import is_floating
 from normfold.verify.held import Held, every_node, subgraphs
 
 _NAMES = {TensorProto.DOUBLE: "float64", TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
@@ -54,15 +56,15 @@ def retyped(held: Held) -> Held:
     for tensor in skeleton.graph.initializer:
         if tensor.name in held.weights and tensor.data_type in _NAMES:
             tensor.data_type = TensorProto.FLOAT
-            next(e for e in tensor.external_data if e.key == "length").value = str(held.weights[tensor.name].size * 4)
+            next(e for e in tensor.external_data if e.key == "length").value = str(math.prod(tensor.dims) * 4)
     _retype_graph(skeleton.graph, skip=held.weights)
     for function in skeleton.functions:
         _retype_nodes(function.node)
-    weights = {
-        name: array.astype(np.float32) if array.dtype in (np.float16, np.float64) else array
-        for name, array in held.weights.items()
-    }
-    return replace(held, skeleton=skeleton, weights=weights)
+    return replace(held, skeleton=skeleton, weights=held.weights.mapped(_in_float32))
+
+
+def _in_float32(name: str, array: np.ndarray) -> np.ndarray:
+    return array.astype(np.float32, copy=False) if is_floating(array) else array
 
 
 def _retype_graph(graph: onnx.GraphProto, skip: Iterable[str] = ()) -> None:

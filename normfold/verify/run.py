@@ -68,9 +68,9 @@ class Runner:
         if held.folder is not None:
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", held.folder)
         # The runtime may read the arrays in place, so they live as long as the session.
-        self._values: list[Any] | None = [ort.OrtValue.ortvalue_from_numpy(array) for array in held.weights.values()]
-        if self._values:
-            options.add_external_initializers(list(held.weights), self._values)
+        self._arrays: list[np.ndarray] | None = list(held.weights.values())
+        if self._arrays:
+            options.add_external_initializers(list(held.weights), [_to_runtime(array) for array in self._arrays])
         self._session: ort.InferenceSession | None = _session(held, options)
         # A seed says what the first run of a session draws, so each run of such a model has a session of its own.
         self._again = partial(_session, held, options) if draws(held) else None
@@ -85,7 +85,7 @@ class Runner:
 
     def close(self) -> None:
         """Free the session."""
-        self._session = self._values = self._again = None
+        self._session = self._arrays = self._again = None
 
     def run(self, feed: Mapping[str, Value], outputs: Sequence[str]) -> list[Value]:
         """The values of ``outputs`` for one feed; CannotRun when the runtime refuses, fails or takes too long."""

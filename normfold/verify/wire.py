@@ -1,0 +1,114 @@
+"""A serialized ONNX model split without reading its weights: protobuf's wire format, as far as it takes to skip them.
+
+Fields are a tag (number and kind) and a value; a message within a message is its length and its bytes. So the large
+weights are found by walking over lengths: ModelProto.graph, GraphProto.initializer, TensorProto.raw_data.
+"""
+
+from __future__ import annotations
+
+import mmap
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import onnx
+
+_GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
+_VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+
+Buffer = bytes | mmap.mmap
+
+
+class NotWalkable(Exception):
+    """The bytes are no plain ModelProto; protobuf itself may still read them, or say what is wrong."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where the bytes of a weight lie."""
+
+    tensor: onnx.TensorProto
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True)
+class _Field:
+    number: int
+    kind: int
+    start: int
+    value: int
+    end: int
+
+
+def split(data: Buffer, is_weight: Callable[[onnx.TensorProto, int], bool]) -> tuple[onnx.ModelProto, list[Place]]:
+    """The model without the initializers of the main graph for which ``is_weight(tensor, bytes)``, and those."""
+    model, places = bytearray(), []
+    graphs = 0
+    for field in _fields(data, 0, len(data)):
+        if field.number != _GRAPH or field.kind != _BYTES:
+            model += data[field.start : field.end]
+            continue
+        graphs += 1
+        graph = bytearray()
+        for inner in _fields(data, field.value, field.end):
+            place = _weight(data, inner) if inner.number == _INITIALIZER and inner.kind == _BYTES else None
+            if place is not None and is_weight(place.tensor, place.size):
+                places.append(place)
+            else:
+                graph += data[inner.start : inner.end]
+        model += bytes([_GRAPH << 3 | _BYTES]) + _varint(len(graph)) + graph
+    if graphs != 1:
+        raise NotWalkable
+    return onnx.ModelProto.FromString(bytes(model)), places
+
+
+def _weight(data: Buffer, field: _Field) -> Place | None:
+    header, raw = bytearray(), None
+    for inner in _fields(data, field.value, field.end):
+        if inner.number == _RAW_DATA and inner.kind == _BYTES:
+            raw = inner
+        else:
+            header += data[inner.start : inner.end]
+    if raw is None:
+        return None
+    return Place(onnx.TensorProto.FromString(bytes(header)), raw.value, raw.end - raw.value)
+
+
+def _fields(data: Buffer, at: int, end: int) -> Iterator[_Field]:
+    while at < end:
+        tag, value = _read_varint(data, at, end)
+        kind = tag & 7
+        if kind == _VARINT:
+            stop = _read_varint(data, value, end)[1]
+        elif kind == _BYTES:
+            size, value = _read_varint(data, value, end)
+            stop = value + size
+        elif kind in (_FIXED32, _FIXED64):
+            stop = value + (4 if kind == _FIXED32 else 8)
+        else:
+            raise NotWalkable
+        if stop > end:
+            raise NotWalkable
+        yield _Field(tag >> 3, kind, at, value, stop)
+        at = stop
+
+
+def _read_varint(data: Buffer, at: int, end: int) -> tuple[int, int]:
+    result = shift = 0
+    while at < end and shift < 64:
+        byte = data[at]
+        at += 1
+        result |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return result, at
+        shift += 7
+    raise NotWalkable
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number >= 0x80:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
