@@ -135,18 +135,18 @@ class SiteCheck:
 
     For the first feed every site is compared; for a later one the outputs, and each site in its turn. Only the pieces
     of the candidate that make those values run then, so it costs little more than the reference. A session
-    opens with its first feed: the types of the values that it is fed with are known only then.
+    opens with its feed: the types of the values that it is fed with are known only then.
     """
 
     def __init__(self, case: Case, chunk: Chunk) -> None:
         self._case, self._chunk = case, chunk
-        self._open: dict[int, tuple[Part, Runner]] = {}
+        self._open: tuple[int, Part, Runner] | None = None
 
     def close(self) -> None:
-        """Free the candidate's sessions."""
-        for _, runner in self._open.values():
-            runner.close()
-        self._open = {}
+        """Free the candidate's session."""
+        if self._open is not None:
+            self._open[2].close()
+        self._open = None
 
     def _due(self, turn: int) -> list[str]:
         """What to compare. Random values are not: the candidate is fed with those of the original."""
@@ -158,12 +158,11 @@ class SiteCheck:
     def _obtained(
         self, turn: int, feed: Feed, values: Mapping[str, Value], cut: Mapping[str, onnx.TypeProto]
     ) -> Mapping[str, Value]:
-        if turn != ALL and ALL in self._open:
-            self._open.pop(ALL)[1].close()
-        if turn not in self._open:
+        if self._open is None or self._open[0] != turn:
+            self.close()
             small = part(self._case.candidate, self._due(turn), cut)
-            self._open[turn] = small, self._case.open(small.held)
-        small, runner = self._open[turn]
+            self._open = turn, small, self._case.open(small.held)
+        _, small, runner = self._open
         return run_part(runner, small, feed, values)
 
     def compare(self, feed: Feed, values: Mapping[str, Value], number: int) -> None:

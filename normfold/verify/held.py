@@ -1,15 +1,17 @@
-"""A model held for running: a light skeleton, and the weights, which every session over it shares without a copy.
+"""A model held for running: a light skeleton, and the weights, which every session over it maps from the same file.
 
-A proof opens many sessions over parts of the same model. ONNX Runtime takes large initializers from the caller's
-memory (``add_external_initializers``), so a part costs neither serialization nor a second copy of its weights.
+A proof opens many sessions over parts of the same model. The skeleton says where in the model's own file each large
+weight lies, as if it were external data, so a part costs neither serialization nor a copy of its weights.
 """
 
 from __future__ import annotations
 
-import math
 import mmap
+import shutil
+import tempfile
+import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -17,59 +19,30 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from normfold.verify.wire import Buffer, NotWalkable, Place, split
+from normfold.verify.weights import GIVEN, Weights, from_file, is_external, large_bytes, stub
+from normfold.verify.wire import NotWalkable, split
 
-# Below this a tensor stays inside the skeleton: shape inference may need its value (ONNX Runtime's own rule).
-INLINE_BYTES = 1024
-
-_SHARED_TYPES = {
-    onnx.TensorProto.FLOAT,
-    onnx.TensorProto.FLOAT16,
-    onnx.TensorProto.BFLOAT16,
-    onnx.TensorProto.DOUBLE,
-    onnx.TensorProto.INT64,
-    onnx.TensorProto.INT32,
-    onnx.TensorProto.INT8,
-    onnx.TensorProto.UINT8,
-}
+# Weights of models in memory go to a file from this size on: the runtime maps a file, and copies an array.
+_SPOOL_BYTES = 16 * 2**20
 
 
-class Weights(Mapping[str, np.ndarray]):
-    """Arrays that are made when they are asked for and not kept: a proof that compares two models keeps no further
-    copies of their weights between its sessions."""
+class Spool:
+    """A temporary folder that goes with the last model that refers to it."""
 
-    def __init__(self, makers: Mapping[str, Callable[[], np.ndarray]]) -> None:
-        self._makers = makers
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        return self._makers[name]()
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._makers)
-
-    def __len__(self) -> int:
-        return len(self._makers)
-
-    def only(self, names: Collection[str]) -> Weights:
-        """Those of the given names."""
-        return Weights({name: make for name, make in self._makers.items() if name in names})
-
-    def mapped(self, change: Callable[[str, np.ndarray], np.ndarray]) -> Weights:
-        """The same after ``change(name, array)``, which is not kept either."""
-
-        def after(name: str) -> np.ndarray:
-            return change(name, self[name])
-
-        return Weights({name: partial(after, name) for name in self})
+    def __init__(self) -> None:
+        self.folder = tempfile.mkdtemp(prefix="normfold-")
+        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)
 class Held:
-    """``skeleton`` without large weights, ``weights`` by name, and the folder of external data (None: not on disk)."""
+    """``skeleton`` says of each large weight in which file of ``folder`` it lies, or that it is among ``given``, the
+    arrays by name. ``spool`` is that folder when it is a temporary one."""
 
     skeleton: onnx.ModelProto
-    weights: Weights
+    given: Weights
     folder: str | None = None
+    spool: Spool | None = None
 
     @property
     def graph(self) -> onnx.GraphProto:
@@ -94,71 +67,77 @@ def initializer_names(graph: onnx.GraphProto) -> set[str]:
 
 
 def hold(model: onnx.ModelProto | bytes | str | Path, folder: str | None = None) -> Held:
-    """Split a model, which stays untouched. Large weights are read each time a session needs them; external data is in
-    ``folder``, or beside the path, and is not read here."""
-    weights: dict[str, Callable[[], np.ndarray]] = {}
+    """Split a model, which stays untouched. External data is in ``folder``, or beside the path; it is not read here.
+
+    A large model in memory is copied to a temporary file, unless it has external data, which must lie beside it."""
     if isinstance(model, (str, Path)):
-        folder = str(Path(model).resolve().parent)
-        with open(model, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            proto, places = _walked(data)
-        weights = {place.tensor.name: partial(_from_file, str(model), place) for place in places}
-    elif isinstance(model, bytes):
-        proto, places = _walked(model)
-        weights = {place.tensor.name: partial(_from_bytes, model, place) for place in places}
-    else:
-        proto, places = model, []
+        path = Path(model).resolve()
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            try:
+                proto, places = split(data, lambda tensor, size: 0 < large_bytes(tensor) == size)
+            except NotWalkable:
+                return hold(bytes(data), str(path.parent))
+        held = _held_in_memory(proto, str(path.parent))
+        held.graph.initializer.extend(stub(place.tensor, path.name, place.offset) for place in places)
+        return held
+    proto = onnx.load_from_string(model) if isinstance(model, bytes) else model
+    tensors = proto.graph.initializer
+    if any(map(is_external, tensors)) or sum(map(large_bytes, tensors)) < _SPOOL_BYTES:
+        return _held_in_memory(proto, folder)
+    try:
+        return _spooled(proto)
+    except OSError:  # no room on the disk, perhaps there is in memory
+        return _held_in_memory(proto, folder)
+
+
+def _held_in_memory(proto: onnx.ModelProto, folder: str | None) -> Held:
     skeleton = _without_initializers(proto)
-    for place in places:
-        skeleton.graph.initializer.append(_stub(place.tensor, place.size))
+    given: dict[str, Callable[[], np.ndarray]] = {}
     for tensor in proto.graph.initializer:
-        size = _shareable_bytes(tensor)
-        if size:
-            weights[tensor.name] = partial(_from_tensor, tensor)
-            skeleton.graph.initializer.append(_stub(tensor, size))
+        if large_bytes(tensor):
+            given[tensor.name] = partial(_array, tensor)
+            skeleton.graph.initializer.append(stub(tensor, GIVEN))
         else:
             skeleton.graph.initializer.append(tensor)
-    return Held(skeleton, Weights(weights), folder)
+    return Held(skeleton, Weights(given), folder)
 
 
-def _walked(data: Buffer) -> tuple[onnx.ModelProto, list[Place]]:
-    """The model without the weights whose bytes lie in one piece, and those; protobuf reads what cannot be walked."""
-    try:
-        return split(data, lambda tensor, size: 0 < _shareable_bytes(tensor) == size)
-    except NotWalkable:
-        return onnx.load_from_string(bytes(data)), []
-
-
-def _from_file(path: str, place: Place) -> np.ndarray:
-    kind = onnx.helper.tensor_dtype_to_np_dtype(place.tensor.data_type)
-    array = np.fromfile(path, np.uint8, place.size, offset=place.offset)
-    return array.view(kind).reshape(tuple(place.tensor.dims))
-
-
-def _from_bytes(content: bytes, place: Place) -> np.ndarray:
-    kind = onnx.helper.tensor_dtype_to_np_dtype(place.tensor.data_type)
-    array = np.frombuffer(content, np.uint8, place.size, place.offset).copy()  # aligned, as the runtime wants it
-    return array.view(kind).reshape(tuple(place.tensor.dims))
-
-
-def _from_tensor(tensor: onnx.TensorProto) -> np.ndarray:
+def _array(tensor: onnx.TensorProto) -> np.ndarray:
     return np.ascontiguousarray(numpy_helper.to_array(tensor)).reshape(tuple(tensor.dims))
 
 
-def _shareable_bytes(tensor: onnx.TensorProto) -> int:
-    """The size of a tensor that sessions can share; 0 when it stays in the skeleton."""
-    if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.data_type not in _SHARED_TYPES:
-        return 0
-    size = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    return size if size >= INLINE_BYTES else 0
+def _spooled(proto: onnx.ModelProto) -> Held:
+    spool = Spool()
+    skeleton = _without_initializers(proto)
+    with open(Path(spool.folder, "weights"), "wb") as file:
+        for tensor in proto.graph.initializer:
+            if large_bytes(tensor):
+                skeleton.graph.initializer.append(stub(tensor, "weights", file.tell()))
+                file.write(_array(tensor).reshape(-1).view(np.uint8).data)
+                file.write(bytes(-file.tell() % 64))
+            else:
+                skeleton.graph.initializer.append(tensor)
+    return Held(skeleton, Weights({}), spool.folder, spool)
 
 
-def _stub(tensor: onnx.TensorProto, size: int) -> onnx.TensorProto:
-    """A tensor that says where its data is not: the caller brings it."""
-    stub = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-    stub.data_location = onnx.TensorProto.EXTERNAL
-    for key, value in (("location", "held"), ("offset", "0"), ("length", str(size))):
-        stub.external_data.add(key=key, value=value)
-    return stub
+def changed(held: Held, change: Callable[[np.ndarray], np.ndarray], kinds: Mapping[int, int]) -> Held:
+    """A copy in which each large weight of a type in ``kinds`` is ``change`` of it, of the type that stands there."""
+    skeleton = onnx.ModelProto()
+    skeleton.CopyFrom(held.skeleton)
+    given = {name: held.given.maker(name) for name in held.given}
+    for tensor in filter(is_external, skeleton.graph.initializer):
+        if tensor.data_type not in kinds:
+            continue
+        name = tensor.name
+        make = given[name] if name in given else from_file(tensor, held.folder or "")
+        given[name] = partial(_after, change, make)
+        tensor.data_type = kinds[tensor.data_type]
+        tensor.CopyFrom(stub(tensor, GIVEN))
+    return replace(held, skeleton=skeleton, given=Weights(given))
+
+
+def _after(change: Callable[[np.ndarray], np.ndarray], make: Callable[[], np.ndarray]) -> np.ndarray:
+    return change(make())
 
 
 def _without_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -284,10 +263,9 @@ def part(held: Held, targets: Collection[str], cut: Mapping[str, onnx.TypeProto]
     small.graph.sparse_initializer.extend(t for t in graph.sparse_initializer if t.values.name in needed)
     inside = {name for node in small.graph.node for name in node.output}
     small.graph.value_info.extend(v for v in graph.value_info if v.name in inside and v.name not in fetch)
-    weights = held.weights.only(needed)
     given = initializer_names(small.graph)
     feeds = tuple(v.name for v in small.graph.input if v.name not in given and v.name not in cuts)
-    return Part(Held(small, weights, held.folder), feeds, forced, fetch)
+    return Part(replace(held, skeleton=small, given=held.given.only(needed)), feeds, forced, fetch)
 
 
 def _upstream(

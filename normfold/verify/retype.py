@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
-from dataclasses import replace
 
 import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from normfold.verify.compare import is_floating
-from normfold.verify.held import Held, every_node, subgraphs
+from normfold.verify.held import Held, changed, every_node, subgraphs
 
 _NAMES = {TensorProto.DOUBLE: "float64", TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
 _COARSE = (TensorProto.BFLOAT16, TensorProto.FLOAT16)
@@ -27,12 +24,8 @@ def coarsest(held: Held) -> str:
 
 
 def can_retype(held: Held) -> bool:
-    """Whether anything but float32 is computed, with all weights at hand."""
-    own = {t.data_type for t in held.graph.initializer if t.data_location == TensorProto.EXTERNAL}
-    away = held.folder is not None and any(
-        t.data_location == TensorProto.EXTERNAL and t.name not in held.weights for t in held.graph.initializer
-    )
-    return bool((set(_types(held)) | own) & set(_NAMES)) and not away
+    """Whether anything but float32 is computed."""
+    return bool(set(_types(held)) & set(_NAMES))
 
 
 def _types(held: Held) -> Iterable[int]:
@@ -51,27 +44,16 @@ def _types(held: Held) -> Iterable[int]:
 
 def retyped(held: Held) -> Held:
     """A copy in which every float16, bfloat16 and float64 is a float32."""
-    skeleton = onnx.ModelProto()
-    skeleton.CopyFrom(held.skeleton)
-    for tensor in skeleton.graph.initializer:
-        if tensor.name in held.weights and tensor.data_type in _NAMES:
-            tensor.data_type = TensorProto.FLOAT
-            next(e for e in tensor.external_data if e.key == "length").value = str(math.prod(tensor.dims) * 4)
-    _retype_graph(skeleton.graph, skip=held.weights)
-    for function in skeleton.functions:
+    copy = changed(held, lambda array: array.astype(np.float32), dict.fromkeys(_NAMES, TensorProto.FLOAT))
+    _retype_graph(copy.graph)
+    for function in copy.skeleton.functions:
         _retype_nodes(function.node)
-    return replace(held, skeleton=skeleton, weights=held.weights.mapped(_in_float32))
+    return copy
 
 
-def _in_float32(name: str, array: np.ndarray) -> np.ndarray:
-    return array.astype(np.float32, copy=False) if is_floating(array) else array
-
-
-def _retype_graph(graph: onnx.GraphProto, skip: Iterable[str] = ()) -> None:
-    passed = set(skip)
+def _retype_graph(graph: onnx.GraphProto) -> None:
     for tensor in graph.initializer:
-        if tensor.name not in passed:
-            _retype_tensor(tensor)
+        _retype_tensor(tensor)
     for value in (*graph.input, *graph.output, *graph.value_info):
         _retype_type(value.type)
     _retype_nodes(graph.node)

@@ -68,9 +68,9 @@ class Runner:
         if held.folder is not None:
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", held.folder)
         # The runtime may read the arrays in place, so they live as long as the session.
-        self._arrays: list[np.ndarray] | None = list(held.weights.values())
+        self._arrays: list[np.ndarray] | None = list(held.given.values())
         if self._arrays:
-            options.add_external_initializers(list(held.weights), [_to_runtime(array) for array in self._arrays])
+            options.add_external_initializers(list(held.given), [_to_runtime(array) for array in self._arrays])
         self._session: ort.InferenceSession | None = _session(held, options)
         # A seed says what the first run of a session draws, so each run of such a model has a session of its own.
         self._again = partial(_session, held, options) if draws(held) else None

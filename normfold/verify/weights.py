@@ -1,0 +1,89 @@
+"""Large initializers of a held model: in files, where ONNX Runtime maps them, or as arrays that it is given."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+# Below this a tensor stays inside the skeleton: shape inference may need its value (ONNX Runtime's own rule).
+INLINE_BYTES = 1024
+
+GIVEN = "given"
+"""The location of an initializer whose array is given to the runtime."""
+
+_TYPES = {
+    onnx.TensorProto.FLOAT,
+    onnx.TensorProto.FLOAT16,
+    onnx.TensorProto.BFLOAT16,
+    onnx.TensorProto.DOUBLE,
+    onnx.TensorProto.INT64,
+    onnx.TensorProto.INT32,
+    onnx.TensorProto.INT8,
+    onnx.TensorProto.UINT8,
+}
+
+
+class Weights(Mapping[str, np.ndarray]):
+    """Arrays that are made when they are asked for and not kept: a proof that compares two models keeps no further
+    copies of their weights between its sessions."""
+
+    def __init__(self, makers: Mapping[str, Callable[[], np.ndarray]]) -> None:
+        self._makers = makers
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self._makers[name]()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._makers)
+
+    def __len__(self) -> int:
+        return len(self._makers)
+
+    def only(self, names: Collection[str]) -> Weights:
+        """Those of the given names."""
+        return Weights({name: make for name, make in self._makers.items() if name in names})
+
+    def maker(self, name: str) -> Callable[[], np.ndarray]:
+        """What makes one of them."""
+        return self._makers[name]
+
+
+def is_external(tensor: onnx.TensorProto) -> bool:
+    """Whether the content lies outside of the model."""
+    return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
+
+
+def large_bytes(tensor: onnx.TensorProto) -> int:
+    """The size of a tensor that is worth taking out of the model; 0 when it stays."""
+    if is_external(tensor) or tensor.data_type not in _TYPES:
+        return 0
+    size = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return size if size >= INLINE_BYTES else 0
+
+
+def stub(tensor: onnx.TensorProto, location: str, offset: int = 0) -> onnx.TensorProto:
+    """The tensor without its content, which lies in a file beside the model, or is ``GIVEN``."""
+    empty = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+    empty.data_location = onnx.TensorProto.EXTERNAL
+    size = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    for key, value in (("location", location), ("offset", str(offset)), ("length", str(size))):
+        empty.external_data.add(key=key, value=value)
+    return empty
+
+
+def from_file(tensor: onnx.TensorProto, folder: str) -> Callable[[], np.ndarray]:
+    """What reads an external tensor."""
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    path, shape = Path(folder, entries["location"]), tuple(tensor.dims)
+    return partial(_read, path, int(entries.get("offset", 0)), np.dtype(kind), shape)
+
+
+def _read(path: Path, offset: int, kind: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
+    array = np.fromfile(path, np.uint8, math.prod(shape) * kind.itemsize, offset=offset)
+    return array.view(kind).reshape(shape)

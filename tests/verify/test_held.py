@@ -1,0 +1,96 @@
+"""How a model is held: its weights lie in its own file, and every session reads the same numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from normfold.verify import held as held_module
+from normfold.verify import prove
+from normfold.verify.calibrate import moved_weights
+from normfold.verify.held import Held, hold
+from normfold.verify.retype import retyped
+from normfold.verify.run import Runner
+from normfold.verify.wire import NotWalkable, split
+from tests.verify.verify_nets import conv_bn_pair
+
+X = {"x": np.random.default_rng(0).normal(size=(2, 3, 12, 12)).astype(np.float32)}
+
+
+def ways(folder: Path, model: onnx.ModelProto) -> dict[str, Held]:
+    """The model held in every way."""
+    onnx.save(model, folder / "m.onnx")
+    again = onnx.load(folder / "m.onnx")  # saving external data takes the data out of the model
+    onnx.save(again, folder / "e.onnx", save_as_external_data=True, location="e.bin", size_threshold=0)
+    return {
+        "path": hold(folder / "m.onnx"),
+        "path with external data": hold(folder / "e.onnx"),
+        "bytes": hold(model.SerializeToString()),
+        "proto": hold(model),
+    }
+
+
+def result(held: Held, feed: dict[str, np.ndarray]) -> np.ndarray:
+    with Runner(held) as runner:
+        return np.asarray(runner.run(feed, list(held.output_names))[0])
+
+
+@pytest.mark.parametrize("spool", [1, 2**40])
+def test_the_model_computes_the_same_however_it_is_held(
+    tmp_path: Path, spool: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_module, "_SPOOL_BYTES", spool)
+    _, folded = conv_bn_pair(channels=16)
+    results = [result(held, X) for held in ways(tmp_path, folded).values()]
+    assert all(np.array_equal(results[0], other) for other in results[1:])
+    assert np.abs(results[0]).max() > 0
+
+
+def test_weights_stay_in_the_file(tmp_path: Path) -> None:
+    _, folded = conv_bn_pair(channels=16)
+    found = ways(tmp_path, folded)
+    for name in ("path", "path with external data"):
+        assert not found[name].given
+    assert len(found["path"].skeleton.SerializeToString()) < len(folded.SerializeToString()) / 4
+
+
+def test_weights_in_files_are_moved_and_retyped_too(tmp_path: Path) -> None:
+    _, folded = conv_bn_pair(channels=16, kind=np.float16)
+    exact = result(hold(folded), {"x": X["x"].astype(np.float16)}).astype(np.float32)
+    for held in ways(tmp_path, folded).values():
+        wide = result(retyped(held), X)
+        assert wide.dtype == np.float32
+        assert 0 < np.abs(wide - exact).max() < 0.05
+        moved = result(moved_weights(held, np.random.default_rng(0)), {"x": X["x"].astype(np.float16)})
+        assert 0 < np.abs(moved.astype(np.float32) - exact).max() < 0.05
+
+
+def test_a_model_that_is_no_plain_message_is_left_to_protobuf() -> None:
+    content = conv_bn_pair()[1].SerializeToString()
+    for broken in (b"\xff\xff\xff", content[:-3], content + content):
+        with pytest.raises(NotWalkable):
+            split(broken, lambda tensor, size: True)
+    assert prove(content, content)
+
+
+def test_every_field_outlives_the_split() -> None:
+    weight = numpy_helper.from_array(np.ones((8, 64), np.float32), "w")
+    weight.doc_string = "kept"
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 64])],
+        [weight],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {"key": "value"})
+    bare, [place] = split(model.SerializeToString(), lambda tensor, size: size > 1000)
+    assert (place.size, place.tensor.name, list(place.tensor.dims)) == (2048, "w", [8, 64])
+    assert model.SerializeToString()[place.offset : place.offset + 4] == np.float32(1).tobytes()
+    bare.graph.initializer.append(weight)
+    assert bare == model
