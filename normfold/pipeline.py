@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
@@ -24,6 +25,7 @@ from normfold.rewrite import is_change, rewrite
 from normfold.serial import to_proto
 from normfold.simplify import Facts, apply_facts, simplify
 from normfold.source import ModelLike, Source, in_eval_mode, read
+from normfold.stream import streamed
 from normfold.torch_door import TorchObject, is_for_torch, torch_room
 from normfold.verify import Built, ProofOptions, Settlement, Site, Verification, prove, settle
 from normfold.verify import Verdict as Proof
@@ -397,12 +399,27 @@ def _proof(source: Source, candidate: Candidate, options: Options) -> Verificati
         input_specs=options.input_specs,
         folder=None if source.folder is None else str(source.folder),
     )
-    try:
-        return prove(source.proto, to_proto(candidate.model), candidate.sites, proof_options)
-    except (ValueError, OSError) as error:
-        if not options.inputs:
-            raise
-        raise UsageError(f"the inputs do not fit: {error}") from error
+    original = source.proto if source.path is None or source.content is None else source.path
+    with _as_file(candidate.model, source.has_external_data) as model:
+        try:
+            return prove(original, model, candidate.sites, proof_options)
+        except (ValueError, OSError) as error:
+            if not options.inputs:
+                raise
+            raise UsageError(f"the inputs do not fit: {error}") from error
+
+
+@contextmanager
+def _as_file(model: ir.Model, has_external_data: bool) -> Iterator[Path | onnx.ModelProto]:
+    """The model in a temporary file, whose weights ONNX Runtime maps; as a proto when it must lie beside its data."""
+    if has_external_data:
+        yield to_proto(model)
+        return
+    with tempfile.TemporaryDirectory(prefix="normfold-", ignore_cleanup_errors=True) as folder:
+        path = Path(folder, "candidate.onnx")
+        with path.open("wb") as file:
+            file.writelines(streamed(model).pieces())
+        yield path
 
 
 class _Clock:
