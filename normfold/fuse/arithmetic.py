@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import onnx_ir as ir
 
 from normfold.affine import Array
 from normfold.fuse.moments import ONE, Monomial, Poly
-from normfold.fuse.region import Broken, Constant, Foreign, Outcome, Region, Rule, Seen
+from normfold.fuse.region import Broken, Constant, Foreign, Operand, Outcome, Partial, Region, Rule, Seen
 from normfold.graph import FLOATS, attribute
 from normfold.reason import Reason
+
+_NO_BOUND = 3.4e38  # what Clip says where it has no upper bound
 
 
 # -- one operand ------------------------------------------------------------------------------------------------
 def same(region: Region, node: ir.Node) -> Outcome:
     """Identity, and Dropout at inference."""
+    partial = region.partial(node, 0)
+    if partial is not None:
+        return partial
     found = region.operand(node, 0)
     return found if isinstance(found, (Seen, Broken)) else None
 
@@ -71,14 +77,15 @@ def rooted(change: Callable[[Poly], Poly | None]) -> Rule:
 
 def no_root(region: Region, node: ir.Node, seen: Seen) -> Outcome:
     """Why no root can be taken of what should be variance + epsilon."""
-    if seen.poly.has_x or seen.poly.degree != 2:
+    is_bounded = any(spread.floor for term in seen.poly.terms for spread, _ in term.spreads)
+    if seen.poly.has_x or (seen.poly.degree != 2 and not is_bounded):
         return None
     epsilon = next((array for term, array in seen.poly.terms.items() if term == ONE), np.zeros(1))
     if epsilon.size > 1:
         return region.broken(
             Reason.EPSILON_VARIES, node, f"from {epsilon.min():.3g} to {epsilon.max():.3g}", is_rooted=True
         )
-    return region.broken(Reason.NOT_A_VARIANCE, node, is_rooted=True)
+    return region.broken(Reason.CLIPPED if is_bounded else Reason.NOT_A_VARIANCE, node, is_rooted=True)
 
 
 def power(region: Region, node: ir.Node) -> Outcome:
@@ -113,20 +120,61 @@ def _raised(poly: Poly, exponent: float) -> Poly | None:
 
 
 def clip(region: Region, node: ir.Node) -> Outcome:
-    """A bound on the spread, as in x / max(|x|, 1e-12): equal to no norm operator where it binds."""
-    found = [region.operand(node, index) for index in range(len(node.inputs))]
-    seen = [operand for operand in found if isinstance(operand, (Seen, Broken))]
+    """Clip and Max, a bound from below: as in x / max(|x|, 1e-12), or of a variance by 0, which changes nothing."""
+    operands = [region.operand(node, index) for index in range(len(node.inputs))]
+    seen = [operand for operand in operands if isinstance(operand, (Seen, Broken))]
     if len(seen) != 1:
         return None
     if isinstance(seen[0], Broken):
         return seen[0]
+    low = _lower_bound(region, node, operands)
+    bounded = None if low is None else seen[0].poly.at_least(low)
+    if bounded is not None:
+        return changed(seen[0], bounded)
     is_moment = not seen[0].poly.has_x and seen[0].poly.degree + seen[0].poly.has_spread > 0
     rooted = seen[0].poly.has_spread
     return region.broken(Reason.CLIPPED, node, is_rooted=rooted) if is_moment else None
 
 
+def _lower_bound(region: Region, node: ir.Node, operands: list[Operand]) -> float | None:
+    """The only bound of a Clip or Max, one number from below; None where there is another."""
+    if node.op_type == "Clip":
+        has_high = len(operands) > 2 and node.inputs[2] is not None
+        high = region.number(node, 2) if has_high else attribute(node, "max", _NO_BOUND)
+        low = attribute(node, "min", None)
+        low = region.number(node, 1) if low is None and len(operands) > 1 else low
+        return low if high is not None and high >= _NO_BOUND else None
+    if len(operands) != 2:
+        return None
+    other = 0 if isinstance(operands[0], Constant) else 1
+    found = operands[other]
+    return region.number(node, other) if isinstance(found, Constant) and found.array.size == 1 else None
+
+
+def magnitude(region: Region, node: ir.Node) -> Outcome:
+    """Abs: of the data, or of a variance, which it leaves as it is."""
+    found = region.operand(node, 0)
+    if isinstance(found, Broken):
+        return found
+    return changed(found, found.poly.magnitude()) if isinstance(found, Seen) else None
+
+
+def rectified(region: Region, node: ir.Node) -> Outcome:
+    """Relu of a variance leaves it as it is."""
+    found = region.operand(node, 0)
+    if isinstance(found, Broken):
+        return found
+    return found if isinstance(found, Seen) and found.poly.is_never_negative() else None
+
+
 # -- two operands -----------------------------------------------------------------------------------------------
 def binary(region: Region, node: ir.Node) -> Outcome:
+    """Add, Sub, Mul, Div, and Sum of two."""
+    if len(node.inputs) != 2:
+        return None
+    partial = _scaled_partial(region, node)
+    if partial is not None:
+        return partial
     one, two = region.operand(node, 0), region.operand(node, 1)
     if isinstance(one, Broken) or isinstance(two, Broken):
         return _with_broken(region, node, one, two)
@@ -140,6 +188,17 @@ def binary(region: Region, node: ir.Node) -> Outcome:
         return _with_constant(region, node, seen, other.array, seen_first)
     if isinstance(other, Foreign) and other.value is not None:
         return _with_parameter(region, node, seen, other.value, seen_first)
+    return None
+
+
+def _scaled_partial(region: Region, node: ir.Node) -> Partial | None:
+    """A sum over some of the axes, divided by their number."""
+    for index, other in ((0, 1), (1, 0)):
+        partial, number = region.partial(node, index), region.number(node, other)
+        if partial is None or not number or node.op_type not in ("Mul", "Div") or (node.op_type == "Div" and index):
+            continue
+        factor = partial.factor * (number if node.op_type == "Mul" else 1.0 / number)
+        return replace(partial, factor=factor)
     return None
 
 
@@ -176,7 +235,7 @@ def _both_seen(region: Region, node: ir.Node, one: Seen, two: Seen) -> Outcome:
 
 
 def _combined(operator: str, one: Poly, two: Poly) -> Poly | None:
-    if operator == "Add":
+    if operator in ("Add", "Sum"):
         return one.plus(two)
     if operator == "Sub":
         return one.plus(two.scaled(-1.0))
@@ -208,8 +267,8 @@ def _with_constant(region: Region, node: ir.Node, seen: Seen, array: Array, seen
         return None
     axes, sizes = placed
     coefficient = np.asarray(array, dtype=np.float64).reshape(sizes)
-    if node.op_type in ("Mul", "Add"):
-        return with_array(node.op_type, seen, coefficient, axes)
+    if node.op_type in ("Mul", "Add", "Sum"):
+        return with_array("Mul" if node.op_type == "Mul" else "Add", seen, coefficient, axes)
     if node.op_type == "Sub":
         poly = seen.poly if seen_first else seen.poly.scaled(-1.0)
         return with_array("Add", Seen(poly, seen.view, seen.axes), -coefficient if seen_first else coefficient, axes)
@@ -275,8 +334,8 @@ def _with_parameter(region: Region, node: ir.Node, seen: Seen, value: ir.Value, 
     factor = Poly.of({monomial: 1.0}, region.rank(seen.view))
     if node.op_type == "Mul":
         poly = seen.poly.times(factor)
-    elif node.op_type == "Add" or seen_first:
-        poly = seen.poly.plus(factor.scaled(1.0 if node.op_type == "Add" else -1.0))
+    elif node.op_type != "Sub" or seen_first:
+        poly = seen.poly.plus(factor.scaled(-1.0 if node.op_type == "Sub" else 1.0))
     else:
         poly = seen.poly.scaled(-1.0).plus(factor)
     return None if poly is None else Seen(poly, seen.view, axes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 
@@ -14,6 +16,10 @@ from normfold.graph import attribute
 
 def relayout(region: Region, node: ir.Node) -> Outcome:
     """Reshape, Flatten, Squeeze, Unsqueeze: the same elements in another view; of a reduced value, new sizes of 1."""
+    partial = region.partial(node, 0)
+    if partial is not None:
+        seen = _relaid(region, node, partial.seen, may_be_root=False)
+        return replace(partial, seen=seen) if isinstance(seen, Seen) else partial.instead
     found = region.operand(node, 0)
     if isinstance(found, Broken):
         return found
@@ -82,14 +88,14 @@ def _moved_parameters(
     return tuple(sorted(result, key=id))
 
 
-def _relaid(region: Region, node: ir.Node, found: Seen) -> Outcome:
+def _relaid(region: Region, node: ir.Node, found: Seen, *, may_be_root: bool = True) -> Outcome:
     """A reduced value: its axes stay in order among new or fewer sizes of 1."""
     if node.op_type in ("Squeeze", "Unsqueeze"):
         return _squeezed(region, node, found)
     sizes = region.sizes(node.outputs[0])
     if sizes is None:
         return None
-    as_root = _reduced_like_root(region, found, sizes)
+    as_root = _reduced_like_root(region, found, sizes) if may_be_root else None
     if as_root is not None:
         return as_root
     axes = [axis for axis in found.axes if axis is not None]

@@ -2,12 +2,13 @@
 
 For a root value ``x`` and the axes a norm reduces, the atoms are ``x`` itself, ``m = E[x]``, ``q = E[x^2]``, the number
 ``n`` of reduced elements where it is known only at run time, and spreads ``W = sqrt(q - m^2 + eps) + outer`` (of the
-variance) or ``sqrt(q + eps) + outer`` (of the mean square). Coefficients are constant arrays of the rank of ``x``;
-a monomial may also carry parameters, which are values computed elsewhere. In these terms a norm is
+variance), ``sqrt(q + eps) + outer`` (of the mean square) or ``E[|x|]``, perhaps bounded from below. Coefficients are
+constant arrays of the rank of ``x``; a monomial may also carry parameters, which are values computed elsewhere. So is
 
     LayerNorm, InstanceNorm, GroupNorm   g * x/W - g * m/W + b
     RMSNorm                              g * x/W
     L2 normalization                     n^(-1/2) * x/W, eps = 0
+    L1 normalization                     n^(-1) * x/W, W = E[|x|]
 
 Everything is exact up to float64 rounding. ``None`` says: not such a polynomial.
 """
@@ -30,19 +31,26 @@ _MOST_X = 2  # degree in x: a variance needs 2
 
 
 class Kind(Enum):
-    """What is under the root."""
+    """What is under the root; of the mean magnitude no root is taken."""
 
     VARIANCE = "variance"
     SQUARE = "mean square"
+    MAGNITUDE = "mean magnitude"
 
 
 @dataclass(frozen=True)
 class Spread:
-    """``W = sqrt(variance + eps) + outer``, or of the mean square."""
+    """``W = max(sqrt(variance + eps) + outer, floor)``, or of the mean square, or ``max(E[|x|], floor)``."""
 
     kind: Kind
     eps: float
     outer: float = 0.0
+    floor: float = 0.0
+
+    @property
+    def is_root_of_moments(self) -> bool:
+        """Whether ``W^2`` is made of mean, mean square and epsilon alone."""
+        return self.kind is not Kind.MAGNITUDE and not self.outer and not self.floor
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +62,7 @@ class Parameter:
 
 
 class Monomial(NamedTuple):
-    """Exponents of the atoms. ``n2`` counts in halves, so that n^(-1/2) is -1."""
+    """Exponents of the atoms. ``n2`` counts in halves, so that n^(-1/2) is -1; ``a`` is that of ``|x|``."""
 
     x: int = 0
     m: int = 0
@@ -62,6 +70,7 @@ class Monomial(NamedTuple):
     n2: int = 0
     spreads: tuple[tuple[Spread, int], ...] = ()
     parameters: tuple[Parameter, ...] = ()
+    a: int = 0
 
     @property
     def is_one(self) -> bool:
@@ -71,13 +80,15 @@ class Monomial(NamedTuple):
         powers: dict[Spread, int] = dict(self.spreads)
         for spread, power in other.spreads:
             powers[spread] = powers.get(spread, 0) + power
+        magnitudes = self.a + other.a
         return Monomial(
-            self.x + other.x,
+            self.x + other.x + magnitudes // 2 * 2,
             self.m + other.m,
             self.q + other.q,
             self.n2 + other.n2,
             tuple(sorted(((s, p) for s, p in powers.items() if p), key=repr)),
             tuple(sorted((*self.parameters, *other.parameters), key=id)),
+            magnitudes % 2,
         )
 
 
@@ -105,12 +116,12 @@ class Poly:
 
     @property
     def has_x(self) -> bool:
-        return any(monomial.x for monomial in self.terms)
+        return any(monomial.x or monomial.a for monomial in self.terms)
 
     @property
     def degree(self) -> int:
         """The highest power of x, or of what came from it."""
-        return max((term.x + term.m + 2 * term.q for term in self.terms), default=0)
+        return max((term.x + term.a + term.m + 2 * term.q for term in self.terms), default=0)
 
     @property
     def has_spread(self) -> bool:
@@ -141,7 +152,7 @@ class Poly:
         for one, a in self.terms.items():
             for two, b in other.terms.items():
                 product = one.times(two)
-                if product.x > _MOST_X or total is None:
+                if product.x + product.a > _MOST_X or total is None:
                     return None
                 total = total.plus(_written_out(Poly({product: _product(a, b)}, self.rank)))
         return total
@@ -156,11 +167,46 @@ class Poly:
         total: Poly | None = Poly({}, self.rank)
         for term, array in self.terms.items():
             varies = array.size > 1 if axes is None else any(array.shape[axis] > 1 for axis in axes)
-            if varies or term.parameters or total is None:
+            if varies or term.parameters or total is None or (term.x and term.a):
                 return None
             moments = Monomial(0, term.m + (term.x == 1), term.q + (term.x == 2), term.n2, term.spreads)
+            if term.a:
+                moments = moments.times(Monomial(spreads=((Spread(Kind.MAGNITUDE, 0.0), 1),)))
             total = total.plus(Poly({moments: array}, self.rank))
         return total
+
+    # -- bounds ---------------------------------------------------------------------------------------------------
+    def magnitude(self) -> Poly | None:
+        """``|.|`` of a multiple of x, or of what is never negative."""
+        if self.is_never_negative():
+            return self
+        if set(self.terms) != {X}:
+            return None
+        return Poly({Monomial(a=1): np.abs(self.terms[X])}, self.rank)
+
+    def is_never_negative(self) -> bool:
+        """A variance or mean square, with or without epsilon, and products of their roots."""
+        single = self._as_power()
+        return self.spread() is not None or (single is not None and single[0] > 0)
+
+    def at_least(self, low: float) -> Poly | None:
+        """``max(., low)`` where it is no change, or of the length of x: ``W`` or ``W^2`` without epsilon."""
+        if low <= 0:
+            return self if self.is_never_negative() else None
+        found, single = self.spread(), self._as_power()
+        if found is not None:
+            single = found[0], Monomial(n2=found[1], spreads=((found[2], 2),))
+        if single is None or single[1].n2 or len(single[1].spreads) != 1 or single[0] <= 0:
+            return None
+        number, ((spread, power),) = single[0], single[1].spreads
+        if power not in (1, 2) or spread.outer or spread.floor:
+            return None
+        if number * spread.eps ** (power / 2) >= low:  # it never binds
+            return self
+        if spread.kind is Kind.VARIANCE or spread.eps:
+            return None
+        bounded = Spread(spread.kind, 0.0, floor=float((low / number) ** (1 / power)))
+        return self._single(number, Monomial(spreads=((bounded, power),)))
 
     # -- roots and inverses ---------------------------------------------------------------------------------------
     def spread(self) -> tuple[float, int, Spread] | None:
@@ -169,7 +215,7 @@ class Poly:
         if found is None:
             return None
         squares = {(term.n2, term.q, term.m): number for term, number in found.items()}
-        if any(term.x or term.spreads or term.parameters for term in found) or not squares:
+        if any(term.x or term.a or term.spreads or term.parameters for term in found) or not squares:
             return None
         leading = [(n2, number) for (n2, q, m), number in squares.items() if (q, m) == (1, 0)]
         if len(leading) != 1 or leading[0][1] <= 0:
@@ -230,6 +276,8 @@ class Poly:
         if term._replace(spreads=()) != ONE or len(term.spreads) != 1 or term.spreads[0][1] != 1 or outer / a < 0:
             return None
         spread = term.spreads[0][0]
+        if not spread.is_root_of_moments:
+            return None
         return self._single(1.0 / a, Monomial(spreads=((Spread(spread.kind, spread.eps, outer / a), -1),)))
 
     def _as_power(self) -> tuple[float, Monomial] | None:
@@ -238,7 +286,7 @@ class Poly:
         if found is None or len(found) != 1:
             return None
         ((term, number),) = found.items()
-        if term.x or term.m or term.q or term.parameters or number == 0:
+        if term.x or term.a or term.m or term.q or term.parameters or number == 0:
             return None
         return number, term
 
@@ -259,7 +307,7 @@ def _written_out(poly: Poly) -> Poly:
     """``W^2 = q - m^2 + eps`` wherever a spread without outer epsilon has a power of 2 or more."""
     ((term, array),) = poly.terms.items()
     for spread, power in term.spreads:
-        if power >= 2 and not spread.outer:
+        if power >= 2 and spread.is_root_of_moments:
             rest = tuple((s, p - 2 if s == spread else p) for s, p in term.spreads)
             base = term._replace(spreads=tuple((s, p) for s, p in rest if p))
             square = {Q: 1.0, ONE: spread.eps} | ({M2: -1.0} if spread.kind is Kind.VARIANCE else {})

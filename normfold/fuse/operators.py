@@ -38,22 +38,14 @@ def norm(region: Region, node: ir.Node) -> tuple[Outcome, ...] | None:
     second = None if square is None else square.expectation(axes)
     if mean is None or second is None:
         return None
-    rank = found.poly.rank
-    centred: Poly | None = found.poly
-    if spec.is_centred:
-        below = mean.times(mean)
-        centred = found.poly.plus(mean.scaled(-1.0))
-        second = None if below is None else second.plus(below.scaled(-1.0))
-    inside = None if second is None else second.plus(Poly.of({ONE: spec.eps}, rank))
-    root = None if inside is None else inside.square_root()
-    if root is not None and spec.outer:
-        root = root.plus(Poly.of({ONE: spec.outer}, rank))
+    centred = found.poly.plus(mean.scaled(-1.0)) if spec.is_centred else found.poly
+    root = _deviation(found.poly, mean, second, spec)
     inverse = None if root is None else root.inverse()
     if inverse is None or centred is None:
         return None
     normed = centred.times(inverse)
-    if node.op_type == "LpNormalization" and normed is not None:
-        normed = _over_root_of_count(region, found.view, spec.axes or (), normed)
+    if spec.order and normed is not None:
+        normed = _as_length(region, found.view, spec, normed)
     result: Outcome = changed(found, normed)
     for index, operator in ((1, "Mul"), (2, "Add")):
         result = _with_own_parameter(region, node, result, index, operator)
@@ -61,10 +53,25 @@ def norm(region: Region, node: ir.Node) -> tuple[Outcome, ...] | None:
     return (result, Seen(mean, found.view, reduced), Seen(inverse, found.view, reduced))
 
 
-def _over_root_of_count(region: Region, view: int, axes: tuple[int, ...], poly: Poly) -> Poly | None:
+def _deviation(poly: Poly, mean: Poly, second: Poly, spec: NormSpec) -> Poly | None:
+    """What the operator divides by: of ``poly`` with this mean and mean square."""
+    if spec.order == 1:
+        own = poly.magnitude()
+        return None if own is None else own.expectation(spec.axes)
+    inside: Poly | None = second
+    if spec.is_centred:
+        below = mean.times(mean)
+        inside = None if below is None else second.plus(below.scaled(-1.0))
+    inside = None if inside is None else inside.plus(Poly.of({ONE: spec.eps}, poly.rank))
+    root = None if inside is None else inside.square_root()
+    return root.plus(Poly.of({ONE: spec.outer}, poly.rank)) if root is not None and spec.outer else root
+
+
+def _as_length(region: Region, view: int, spec: NormSpec, poly: Poly) -> Poly | None:
     """LpNormalization divides by the root of a sum, not of a mean."""
-    count = count_of([region.size(view, axis) for axis in axes])
-    return poly.with_monomial(Monomial(n2=-1)) if count is None else poly.scaled(float(count) ** -0.5)
+    count = count_of([region.size(view, axis) for axis in spec.axes or ()])
+    halves = 2 // spec.order
+    return poly.with_monomial(Monomial(n2=-halves)) if count is None else poly.scaled(float(count) ** (-halves / 2))
 
 
 def _takes_home_moments(region: Region, seen: Seen, axes: tuple[int, ...] | None, groups: int | None) -> bool:
@@ -111,12 +118,17 @@ def _grouped_parameter(region: Region, node: ir.Node, seen: Seen, value: ir.Valu
 
 
 class NormSpec:
-    """What a norm operator computes: over which axes or groups, with which epsilon, about the mean or not."""
+    """What a norm operator computes: over which axes or groups, with which epsilon, about the mean or not.
+
+    ``order`` is that of an Lp norm, 0 for the others.
+    """
 
     def __init__(
-        self, axes: tuple[int, ...] | None, groups: int | None, eps: float, *, is_centred: bool, outer: float = 0.0
-    ) -> None:
-        self.axes, self.groups, self.eps, self.is_centred, self.outer = axes, groups, eps, is_centred, outer
+        self, axes: tuple[int, ...] | None, groups: int | None, eps: float, *, is_centred: bool, outer: float = 0.0,
+        order: int = 0,
+    ) -> None:  # fmt: skip
+        self.axes, self.groups, self.eps, self.is_centred = axes, groups, eps, is_centred
+        self.outer, self.order = outer, order
 
 
 MVN_EPSILON = 1e-9  # added to the standard deviation, says the operator's function body
@@ -134,8 +146,8 @@ def norm_spec(node: ir.Node, rank: int) -> NormSpec | None:
         return NormSpec(tuple(range(2, rank)), None, eps, is_centred=True) if rank >= 3 else None
     if node.op_type == "GroupNormalization":
         return NormSpec(None, int(attribute(node, "num_groups", 0)), eps, is_centred=True)
-    if node.op_type == "LpNormalization" and attribute(node, "p", 2) == 2:
-        return NormSpec((axis,), None, 0.0, is_centred=False)
+    if node.op_type == "LpNormalization" and attribute(node, "p", 2) in (1, 2):
+        return NormSpec((axis,), None, 0.0, is_centred=False, order=int(attribute(node, "p", 2)))
     if node.op_type == "MeanVarianceNormalization":
         axes = attribute(node, "axes", (0, 2, 3))
         if not all(-rank <= axis < rank for axis in axes):

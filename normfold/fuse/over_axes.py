@@ -1,4 +1,4 @@
-"""Forms over any axes: LayerNormalization, RMSNormalization and its spelling, LpNormalization, and the MVN operator."""
+"""Forms over any axes: LayerNormalization, RMSNormalization and its spelling, and the MVN operator."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.affine import Array
-from normfold.fuse.moments import Parameter
+from normfold.edit import trimmed
+from normfold.fuse.moments import Kind, Parameter
 from normfold.fuse.operators import MVN_EPSILON
 from normfold.fuse.place import (
     PASS,
@@ -16,7 +17,6 @@ from normfold.fuse.place import (
     Form,
     Place,
     Writer,
-    cost_plain,
     fits,
     has_constant_affine,
     has_no_beta,
@@ -41,11 +41,11 @@ def _holds_over_axes(place: Place, norm: Norm, operator: str) -> bool:
 
 
 def holds_layernorm(place: Place, norm: Norm) -> bool:
-    return fits(norm, is_centred=True) and _holds_over_axes(place, norm, "LayerNormalization")
+    return fits(norm, Kind.VARIANCE) and _holds_over_axes(place, norm, "LayerNormalization")
 
 
 def holds_rmsnorm(place: Place, norm: Norm) -> bool:
-    return fits(norm, is_centred=False) and has_no_beta(norm) and _holds_over_axes(place, norm, "RMSNormalization")
+    return fits(norm, Kind.SQUARE) and has_no_beta(norm) and _holds_over_axes(place, norm, "RMSNormalization")
 
 
 def _permutation(place: Place) -> list[int] | None:
@@ -116,7 +116,7 @@ def holds_division(place: Place, norm: Norm) -> bool:
     return (
         place.target.rmsnorm_below_23
         and (place.opset < 23 or not place.target.operators.get("RMSNormalization"))
-        and fits(norm, is_centred=False)
+        and fits(norm, Kind.SQUARE)
         and has_no_beta(norm)
         and norm.gamma_parameter is None
         and place.axes is not None
@@ -155,77 +155,29 @@ def write_division(writer: Writer, norm: Norm) -> ir.Value:
     value = place.region.root
     if types[0] is not dtype:
         value = writer.emit("Cast", [value], {"to": int(dtype)}, dtype=dtype)
-    axes = [axis - place.rank for axis in place.axes or ()]
-    reduced = tuple(1 if axis in (place.axes or ()) else size for axis, size in enumerate(place.sizes))
+    reduced = place.reduced
     number = writer.editor.constant(np.asarray(2.0), dtype, f"{writer.hint}_two")
     square = writer.emit("Pow", [value, number], dtype=dtype)
-    if writer.reader.opset >= 18:
-        mean = writer.emit("ReduceMean", [square, writer.integers(axes, "axes")], {"keepdims": 1}, reduced, dtype)
-    else:
-        mean = writer.emit("ReduceMean", [square], {"axes": axes, "keepdims": 1}, reduced, dtype)
+    mean = writer.reduce("ReduceMean", square, dtype)
     if norm.spread.eps:
         epsilon = writer.editor.constant(np.asarray(norm.spread.eps), dtype, f"{writer.hint}_epsilon")
         mean = writer.emit("Add", [mean, epsilon], None, reduced, dtype)
     root = writer.emit("Sqrt", [mean], None, reduced, dtype)
     value = writer.emit("Div", [value, root], dtype=dtype)
     if not (norm.gamma == 1).all():
-        gamma = writer.editor.constant(_without_lead(norm.gamma), dtype, f"{writer.hint}_scale")
+        gamma = writer.editor.constant(trimmed(norm.gamma), dtype, f"{writer.hint}_scale")
         value = writer.emit("Mul", [value, gamma], dtype=dtype)
     if types[1] is not dtype:
         value = writer.emit("Cast", [value], {"to": int(types[1])}, dtype=types[1])
     return value
 
 
-def _without_lead(array: Array) -> Array:
-    while array.ndim > 1 and array.shape[0] == 1:
-        array = array[0]
-    return array
-
-
-# -- LpNormalization, MeanVarianceNormalization -------------------------------------------------------------------
-def _lp_scale(place: Place, norm: Norm) -> float | None:
-    """What is left to multiply by; None where it is not one number."""
-    if norm.gamma.size != 1 or norm.gamma_parameter is not None:
-        return None
-    gamma = float(norm.gamma.reshape(-1)[0])
-    if norm.n2 == -1:
-        return gamma
-    count = count_of([place.sizes[axis] for axis in place.axes or ()])
-    if norm.n2 or count is None:
-        return None
-    scale = gamma * float(count) ** 0.5
-    return 1.0 if abs(scale - 1) < 1e-12 else scale
-
-
-def holds_lpnorm(place: Place, norm: Norm) -> bool:
-    return (
-        not norm.is_centred
-        and not norm.spread.eps
-        and not norm.spread.outer
-        and has_no_beta(norm)
-        and place.axes is not None
-        and len(place.axes) == 1
-        and place.working_type(norm, "LpNormalization") is not None
-        and _lp_scale(place, norm) == 1.0
-    )
-
-
-def cost_lpnorm(place: Place, norm: Norm) -> float:
-    """Along any axis but the last its kernel takes 1.7 times as long as ReduceL2 and Div (ONNX Runtime 1.31)."""
-    is_last = place.axes == (place.rank - 1,)
-    return cost_plain("LpNormalization")(place, norm) + (0.0 if is_last else 1.5 * PASS)
-
-
-def write_lpnorm(writer: Writer, norm: Norm) -> ir.Value:
-    axes = writer.place.axes or ()
-    value = writer.emit("LpNormalization", [writer.entry()], {"axis": axes[0] - writer.place.rank, "p": 2})
-    return writer.finish(value)
-
-
+# -- MeanVarianceNormalization ------------------------------------------------------------------------------------
 def holds_mvn(place: Place, norm: Norm) -> bool:
     return (
         norm.is_centred
         and not norm.spread.eps
+        and not norm.spread.floor
         and abs(norm.spread.outer - MVN_EPSILON) < 1e-3 * MVN_EPSILON
         and norm.n2 == 0
         and place.axes is not None

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.affine import Array, compact
-from normfold.fuse.moments import Parameter
+from normfold.fuse.moments import Kind, Parameter
 from normfold.fuse.place import LAYOUT, PASS, Place, Writer, fits, has_constant_affine, has_no_beta, varies_within
 from normfold.fuse.recognize import Norm
 from normfold.fuse.views import Sizes, count_of
@@ -14,7 +14,7 @@ from normfold.fuse.views import Sizes, count_of
 
 def holds_instancenorm(place: Place, norm: Norm) -> bool:
     return (
-        fits(norm, is_centred=True)
+        fits(norm, Kind.VARIANCE)
         and 3 <= place.rank <= place.target.instancenorm_rank
         and place.groups is not None
         and place.groups == place.sizes[1]
@@ -48,7 +48,7 @@ def _per_channel(
 
 def _holds_groups(place: Place, norm: Norm, operator: str) -> bool:
     return (
-        fits(norm, is_centred=True)
+        fits(norm, Kind.VARIANCE)
         and place.groups is not None
         and isinstance(place.sizes[1], int)
         and place.working_type(norm, operator) is not None

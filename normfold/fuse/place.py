@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from normfold.affine import Array
 from normfold.edit import Editor, require_fits
-from normfold.fuse.moments import Parameter
+from normfold.fuse.moments import Kind, Parameter
 from normfold.fuse.recognize import Norm
 from normfold.fuse.region import Region
 from normfold.fuse.views import Sizes, count_of
@@ -50,6 +50,11 @@ class Place:
     @property
     def groups(self) -> int | None:
         return self.region.home.grouping.groups
+
+    @property
+    def reduced(self) -> Sizes:
+        """The shape of the root's moments."""
+        return tuple(1 if axis in (self.axes or ()) else size for axis, size in enumerate(self.sizes))
 
     def types(self, norm: Norm) -> tuple[ir.DataType, ir.DataType] | None:
         """The element types of the root and of the norm."""
@@ -132,6 +137,15 @@ class Writer:
         output.shape = ir.Shape([None if isinstance(s, str) and s.startswith("?") else s for s in sizes])
         return output
 
+    def reduce(self, operator: str, value: ir.Value, dtype: ir.DataType) -> ir.Value:
+        """A reduction of ``value``, shaped as the root, over the norm's axes."""
+        axes = [axis - self.place.rank for axis in self.place.axes or ()]
+        if self.reader.opset >= 18:
+            return self.emit(operator, [value, self.integers(axes, "axes")], {"keepdims": 1}, self.place.reduced, dtype)
+        if self.reader.opset < 11:  # no negative axes yet
+            axes = list(self.place.axes or ())
+        return self.emit(operator, [value], {"axes": axes, "keepdims": 1}, self.place.reduced, dtype)
+
     def entry(self) -> ir.Value:
         """The root in the working type."""
         root = self.place.region.root
@@ -213,8 +227,9 @@ def static_sizes(place: Place, axes: tuple[int, ...]) -> tuple[int, ...] | None:
     return tuple(size for size in sizes if isinstance(size, int)) if count_of(sizes) is not None else None
 
 
-def fits(norm: Norm, *, is_centred: bool) -> bool:
-    return norm.is_centred is is_centred and norm.n2 == 0 and not norm.spread.outer
+def fits(norm: Norm, kind: Kind) -> bool:
+    """Whether only an epsilon under the root comes to the moment of that kind."""
+    return norm.spread.kind is kind and norm.n2 == 0 and not norm.spread.outer and not norm.spread.floor
 
 
 def has_no_beta(norm: Norm) -> bool:

@@ -31,7 +31,7 @@ from normfold.fuse.place import (
 )
 from normfold.fuse.recognize import Norm, norms_of
 from normfold.fuse.reductions import REDUCTIONS
-from normfold.fuse.region import Region, Seen
+from normfold.fuse.region import Partial, Region, Seen
 from normfold.graph import name_of
 from normfold.reason import Reason
 from normfold.targets import Target
@@ -221,7 +221,8 @@ def _cost(place: Place, node: ir.Node) -> float:
         has_kernel = dtype is None or place.target.has(node.op_type, dtype.name)
         return PASS if has_kernel else _EXPANDED
     if node.op_type in REDUCTIONS:
-        return PASS
+        further = node.inputs[0] is not None and isinstance(region.seen.get(node.inputs[0]), Partial)
+        return SMALL if further else PASS
     seen = region.seen.get(node.outputs[0])
     return SMALL if isinstance(seen, Seen) and not region.is_whole(seen) else PASS
 
@@ -232,6 +233,8 @@ def _why_it_stays(place: Place, norms: Mapping[ir.Value, Norm], plans: list[Plan
     if plans:
         best = max(plans, key=lambda plan: plan.saved)
         made_of = slice_of(region, best.norms)
+        if any(norm.spread.floor for norm in best.norms):
+            return Stays(place, best.norms, Reason.CLIPPED, _bound(best.norms[0]))
         if any(node.op_type in NORM_OPERATORS for node in made_of):
             reason = Reason.OWN_STATISTICS
         elif best.form.spelling:
@@ -253,6 +256,8 @@ def _missing(place: Place, norms: Mapping[ir.Value, Norm]) -> tuple[Reason, str]
         if any(form.holds(newest, norm) for norm in norms.values()):
             return Reason.NEEDS_OPSET, f"{form.operator} needs operator set {form.opset}"
     norm = list(norms.values())[-1]
+    if norm.spread.floor:
+        return Reason.CLIPPED, _bound(norm)
     if norm.spread.outer:
         return Reason.EPSILON_OUTSIDE_ROOT, f"{norm.spread.outer:g}"
     axes = place.axes or ()
@@ -263,6 +268,10 @@ def _missing(place: Place, norms: Mapping[ir.Value, Norm]) -> tuple[Reason, str]
     if not place.target.operators.get(operator) or place.working_type(norm, operator) is None:
         return Reason.NO_KERNEL, place.target.why.get(operator, f"{place.target.title}: {operator}")
     return Reason.NO_FORM, f"axes {list(axes)}"
+
+
+def _bound(norm: Norm) -> str:
+    return f"below {norm.spread.floor:.3g} it divides by the bound, where the operator would still divide by the length"
 
 
 # -- words -------------------------------------------------------------------------------------------------------
@@ -278,7 +287,7 @@ OPERATOR_OF = {
 def rule_of(place: Place, norm: Norm) -> str:
     """The rule that a norm belongs to, whatever it is written as."""
     if not norm.is_centred:
-        return RMSNORM if norm.spread.eps else LPNORM
+        return RMSNORM if norm.spread.eps or norm.spread.outer else LPNORM
     if place.axes is None:
         return GROUPNORM
     is_spatial = place.rank >= 3 and place.axes == tuple(range(2, place.rank))
@@ -298,8 +307,10 @@ def describe(place: Place, norm: Norm) -> str:
         (gamma, beta), "no affine"
     )
     spelling = ", ".join(node.op_type for node in nodes)
-    epsilon = f"epsilon {norm.spread.eps:g}" + (
-        f" and {norm.spread.outer:g} outside the root" if norm.spread.outer else ""
+    epsilon = (
+        f"epsilon {norm.spread.eps:g}"
+        + (f" and {norm.spread.outer:g} outside the root" if norm.spread.outer else "")
+        + (f", bounded from below by {norm.spread.floor:g}" if norm.spread.floor else "")
     )
     return f"{OPERATOR_OF[rule_of(place, norm)]} {where}, {epsilon}, {affine}, spelled {spelling}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -11,14 +12,16 @@ import onnx_ir as ir
 from normfold.affine import Array
 from normfold.fuse.moments import ONE, TOLERANCE, Kind, Monomial, Parameter, Poly, Spread
 from normfold.fuse.operators import NORM_OPERATORS, norm_spec
-from normfold.fuse.reductions import REDUCTIONS, reduced_axes
+from normfold.fuse.reductions import MEANS, POOLS, REDUCTIONS, reduced_axes
 from normfold.fuse.region import Home, Region, Seen
 from normfold.fuse.rules import RULES
-from normfold.fuse.views import Grouping, grouping_of, sizes_of
+from normfold.fuse.views import Grouping, Sizes, grouping_of, sizes_of
 from normfold.graph import GraphReader, attribute
 from normfold.reason import Refusal
 
 _LONGEST_WAY = 10  # operators between a reduction and the root of its norm
+_STEPS = (*MEANS, "ReduceSum", "ReduceSumSquare")  # reductions that may be taken one axis at a time
+_BETWEEN = ("Identity", "Cast", "Mul", "Div")
 _WIDTH = {ir.DataType.FLOAT16: 2, ir.DataType.BFLOAT16: 2, ir.DataType.FLOAT: 4, ir.DataType.DOUBLE: 8}
 
 
@@ -61,7 +64,8 @@ def _candidates(reader: GraphReader, core: ir.Node) -> Iterator[tuple[ir.Value, 
     if source is None or view is None or reader.is_constant(source):
         return
     try:
-        axes, groups = _reduced(reader, core, len(view))
+        axes, groups = _reduced(reader, core, view)
+        further = _reduced_further(reader, core, axes, len(view)) if groups is None else axes
     except Refusal:  # an attribute that is a parameter of a function
         return
     met: set[ir.Value] = set()
@@ -70,23 +74,53 @@ def _candidates(reader: GraphReader, core: ir.Node) -> Iterator[tuple[ir.Value, 
         if sizes is None or root in met:
             continue
         met.add(root)
-        if groups is not None:
-            grouping = Grouping.of_groups(groups, sizes) if sizes == view else None
-        elif sizes == view:
-            grouping = Grouping.of_axes(axes, sizes) if axes else None
-        else:
-            grouping = grouping_of(sizes, view, axes)
-        if grouping is not None:
-            yield root, Home(view, axes, grouping)
+        for reduced in dict.fromkeys((axes, further)):
+            grouping = _grouping(sizes, view, reduced, groups)
+            if grouping is not None:
+                yield root, Home(view, reduced, grouping)
 
 
-def _reduced(reader: GraphReader, core: ir.Node, rank: int) -> tuple[tuple[int, ...], int | None]:
+def _grouping(root: Sizes, view: Sizes, axes: tuple[int, ...], groups: int | None) -> Grouping | None:
+    if groups is not None:
+        return Grouping.of_groups(groups, root) if root == view else None
+    if root == view:
+        return Grouping.of_axes(axes, root) if axes else None
+    return grouping_of(root, view, axes)
+
+
+def _reduced(reader: GraphReader, core: ir.Node, sizes: Sizes) -> tuple[tuple[int, ...], int | None]:
     """The axes that a core reduces, or the number of groups. Axes computed at run time stand for all of them."""
+    rank = len(sizes)
     if core.op_type in NORM_OPERATORS:
         spec = norm_spec(core, rank)
         return ((), None) if spec is None else (spec.axes or (), spec.groups if spec.axes is None else None)
-    axes = reduced_axes(lambda: reader.constant(core.inputs[1]), core, rank)
+    axes = reduced_axes(partial(reader.constant, _axes_input(core)), core, sizes)
     return (tuple(range(rank)) if axes is None else axes), None
+
+
+def _reduced_further(reader: GraphReader, core: ir.Node, axes: tuple[int, ...], rank: int) -> tuple[int, ...]:
+    """The axes that ``core`` and the reductions of its result take together: a mean over H, and of that over W."""
+    if core.op_type not in _STEPS:
+        return axes
+    left: list[int | None] = [None if axis in axes else axis for axis in range(rank)]
+    node, done = core, set(axes)
+    for _ in range(_LONGEST_WAY):
+        if node.op_type in _STEPS and node.op_type not in POOLS and not attribute(node, "keepdims", 1):
+            left = [axis for axis in left if axis is not None]
+        readers = [reading for reading, _ in node.outputs[0].uses() if reader.holds(reading)]
+        further = [reading for reading in readers if reading.op_type in _STEPS and reading.op_type not in POOLS]
+        if not further and (len(readers) != 1 or readers[0].op_type not in _BETWEEN):
+            break
+        node = (further or readers)[0]
+        if further:
+            more = reduced_axes(partial(reader.constant, _axes_input(node)), node, ("?",) * len(left)) or ()
+            done |= {axis for place, axis in enumerate(left) if place in more and axis is not None}
+            left = [None if axis in done else axis for axis in left]
+    return tuple(sorted(done))
+
+
+def _axes_input(node: ir.Node) -> ir.Value | None:
+    return node.inputs[1] if len(node.inputs) > 1 else None
 
 
 def _ways_up(reader: GraphReader, value: ir.Value) -> Iterator[ir.Value]:
@@ -111,7 +145,7 @@ def _is_square(reader: GraphReader, node: ir.Node) -> bool:
 
 
 def _above(reader: GraphReader, node: ir.Node) -> ir.Value | None:
-    if node.op_type in ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Neg", "Dropout"):
+    if node.op_type in ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Neg", "Abs", "Dropout"):
         return node.inputs[0]
     if node.op_type == "Cast" and node.inputs[0] is not None:
         before, after = reader.dtype(node.inputs[0]), ir.DataType(attribute(node, "to", 0))
@@ -140,11 +174,11 @@ def norms_of(region: Region) -> dict[ir.Value, Norm]:
 
 def as_norm(poly: Poly, site: ir.Value) -> Norm | None:
     """The norm that a polynomial is, if it is one: g*x/W - g*m/W + b, or g*x/W + b."""
-    data = [(term, array) for term, array in poly.terms.items() if term.x]
+    data = [(term, array) for term, array in poly.terms.items() if term.x or term.a]
     if len(data) != 1:
         return None
     (term, gamma) = data[0]
-    if term.x != 1 or term.m or term.q or len(term.spreads) != 1 or term.spreads[0][1] != -1:
+    if term.x != 1 or term.a or term.m or term.q or len(term.spreads) != 1 or term.spreads[0][1] != -1:
         return None
     spread = term.spreads[0][0]
     rest = dict(poly.terms)
@@ -160,7 +194,7 @@ def as_norm(poly: Poly, site: ir.Value) -> Norm | None:
 
 
 def _centre_fits(spread: Spread, gamma: Array, centre: Array | None) -> bool:
-    if spread.kind is Kind.SQUARE:
+    if spread.kind is not Kind.VARIANCE:
         return centre is None
     if centre is None:
         return False

@@ -50,6 +50,21 @@ class Broken:
 
 
 @dataclass(frozen=True, eq=False)
+class Partial:
+    """The mean of ``seen.poly`` over some of the norm's axes, times ``factor``; the rest are to be reduced by others.
+
+    ``done`` are the axes that were reduced, ``summed`` those of them that a sum and no mean was taken over.
+    ``instead`` is what every operator sees that reduces no further.
+    """
+
+    seen: Seen
+    done: frozenset[int]
+    summed: frozenset[int]
+    factor: float
+    instead: Broken | None
+
+
+@dataclass(frozen=True, eq=False)
 class Constant:
     """An operand that is the same in every run."""
 
@@ -64,7 +79,7 @@ class Foreign:
 
 
 Operand = Seen | Broken | Constant | Foreign
-Outcome = Seen | Broken | None
+Outcome = Seen | Broken | Partial | None
 Rule = Callable[["Region", ir.Node], Outcome | tuple[Outcome, ...]]
 
 
@@ -76,7 +91,7 @@ class Region:
     root: ir.Value
     home: Home
     views: list[Sizes]
-    seen: dict[ir.Value, Seen | Broken] = field(default_factory=dict)
+    seen: dict[ir.Value, Seen | Broken | Partial] = field(default_factory=dict)
     nodes: dict[ir.Node, None] = field(default_factory=dict)
     shape_readers: list[ir.Node] = field(default_factory=list)
     misses: list[tuple[ir.Node, Obstacle]] = field(default_factory=list)
@@ -130,12 +145,18 @@ class Region:
         value = node.inputs[index] if index < len(node.inputs) else None
         if value is None:
             return Foreign(None)
-        if value in self.seen:
-            return self.seen[value]
+        known = self.seen.get(value)
+        if known is not None:
+            return known if not isinstance(known, Partial) else known.instead or Foreign(value)
         if not self.reader.is_constant(value) or (count_of(self.sizes(value) or ()) or 0) > _LARGEST_CONSTANT:
             return Foreign(value)
         array = self.reader.constant(value)
         return Foreign(value) if array is None else Constant(np.asarray(array))
+
+    def partial(self, node: ir.Node, index: int) -> Partial | None:
+        """Input ``index`` of ``node`` where only some of the norm's axes were reduced."""
+        known = self.seen.get(node.inputs[index]) if index < len(node.inputs) else None  # type: ignore[arg-type]  # None is no key
+        return known if isinstance(known, Partial) else None
 
     def number(self, node: ir.Node, index: int) -> float | None:
         """A constant operand that holds one number, however often; None where it is anything else."""
@@ -172,9 +193,13 @@ class Region:
 
     def is_home(self, view: int, axes: tuple[int, ...]) -> bool:
         """Whether reducing ``axes`` of ``view`` takes the region's own moments."""
+        return axes == self.home_axes(view)
+
+    def home_axes(self, view: int) -> tuple[int, ...] | None:
+        """The axes of ``view`` that the region's own moments reduce; None where it is another view."""
         if same_shape(self.views[view], self.home.sizes) and self.home.axes:
-            return axes == self.home.axes
-        return view == 0 and axes == self.home.grouping.axes
+            return self.home.axes
+        return self.home.grouping.axes if view == 0 else None
 
     def parameter(self, value: ir.Value, sizes: tuple[int, ...]) -> Parameter:
         """One Parameter for each value and shape, so that equal ones are equal."""

@@ -8,11 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from normfold.fuse.arithmetic import binary, cast, cast_like, clip, dropout, power, rooted, same, unary
+from normfold.fuse.arithmetic import (
+    binary,
+    cast,
+    cast_like,
+    clip,
+    dropout,
+    magnitude,
+    power,
+    rectified,
+    rooted,
+    same,
+    unary,
+)
 from normfold.fuse.layout import expand, relayout
 from normfold.fuse.moments import Poly
 from normfold.fuse.operators import NORM_OPERATORS, batchnorm, norm
-from normfold.fuse.reductions import length, mean, reduction, sum_of_squares, total
+from normfold.fuse.reductions import length, mean, reduction, sum_of_magnitudes, sum_of_squares, total
 from normfold.fuse.region import Rule
 
 RULES: Mapping[str, Rule] = {
@@ -26,7 +38,10 @@ RULES: Mapping[str, Rule] = {
     "Pow": power,
     "Clip": clip,
     "Max": clip,
+    "Abs": magnitude,
+    "Relu": rectified,
     "Add": binary,
+    "Sum": binary,
     "Sub": binary,
     "Mul": binary,
     "Div": binary,
@@ -35,6 +50,8 @@ RULES: Mapping[str, Rule] = {
     "ReduceSum": reduction(total),
     "ReduceSumSquare": reduction(sum_of_squares),
     "ReduceL2": reduction(length),
+    "ReduceL1": reduction(sum_of_magnitudes),
+    "AveragePool": reduction(mean),
     "Reshape": relayout,
     "Flatten": relayout,
     "Squeeze": relayout,
