@@ -344,4 +344,5 @@ def _with_parameter(region: Region, node: ir.Node, seen: Seen, value: ir.Value, 
 def _is_along_one(region: Region, sizes: tuple[int, ...]) -> bool:
     """Whether a parameter varies along the norm's own axes only, or along the channels only."""
     varying = {axis for axis, size in enumerate(sizes) if size > 1}
-    return varying <= {1} or varying <= set(region.home.grouping.axes or ())
+    channels = ({1}, {region.home.grouping.channel}) if region.home.grouping.groups else ({1},)
+    return any(varying <= each for each in channels) or varying <= set(region.home.grouping.axes or ())

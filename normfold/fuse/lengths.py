@@ -1,7 +1,7 @@
 """Forms that divide by a length: LpNormalization, and its spelling where the length is bounded from below.
 
-``x / max(|x|, c)`` is no LpNormalization: below the bound it is ``x / c``, where the operator gives a vector of length 1
-(https://onnx.ai/onnx/operators/onnx__LpNormalization.html). So it stays ReduceL2, Max and Div, and nothing more.
+``x / max(|x|, c)`` is no LpNormalization: below the bound it is ``x / c``, where the operator gives a vector of length
+1 (https://onnx.ai/onnx/operators/onnx__LpNormalization.html). So it stays ReduceL2, Max and Div, and nothing more.
 """
 
 from __future__ import annotations

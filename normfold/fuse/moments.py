@@ -60,6 +60,10 @@ class Parameter:
     value: ir.Value
     dims: tuple[int, ...]
 
+    def transposed(self, order: tuple[int, ...]) -> Parameter:
+        """The same numbers, aligned to a transposed view; sizes of 1 may lie anywhere."""
+        return Parameter(self.value, tuple(self.dims[axis] for axis in order))
+
 
 class Monomial(NamedTuple):
     """Exponents of the atoms. ``n2`` counts in halves, so that n^(-1/2) is -1; ``a`` is that of ``|x|``."""

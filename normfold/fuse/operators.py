@@ -76,7 +76,8 @@ def _as_length(region: Region, view: int, spec: NormSpec, poly: Poly) -> Poly | 
 
 def _takes_home_moments(region: Region, seen: Seen, axes: tuple[int, ...] | None, groups: int | None) -> bool:
     if groups is not None and axes is None:
-        return seen.view == 0 and groups == region.home.grouping.groups
+        home = region.home.grouping
+        return seen.view == 0 and groups == home.groups and home.channel == 1
     return axes is not None and region.is_home(seen.view, axes)
 
 

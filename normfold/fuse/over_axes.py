@@ -195,5 +195,5 @@ def write_mvn(writer: Writer, norm: Norm) -> ir.Value:
 
 def gives_statistics(place: Place, form: Form, norm: Norm) -> bool:
     """Whether the form can give its mean and inverse deviation too, which are always float32."""
-    is_plain = form.operator == "LayerNormalization" and _permutation(place) is None
+    is_plain = form.operator == "LayerNormalization" and _permutation(place) is None and not place.order
     return is_plain and place.working_type(norm, form.operator) is ir.DataType.FLOAT

@@ -7,7 +7,7 @@ that only changes its shape or works on reduced values. ``normfold.targets`` say
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import onnx_ir as ir
@@ -18,7 +18,7 @@ from normfold.fuse.moments import Kind, Parameter
 from normfold.fuse.recognize import Norm
 from normfold.fuse.region import Region
 from normfold.fuse.views import Sizes, count_of
-from normfold.graph import GraphReader
+from normfold.graph import GraphReader, attribute
 from normfold.targets import Target
 
 LAYOUT, SMALL, PASS = 0.2, 0.3, 1.0  # costs: of a change of shape, of work on reduced values, of a pass over the data
@@ -29,15 +29,21 @@ _WIDER = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.FLOAT, ir.DataT
 
 @dataclass(frozen=True, eq=False)
 class Place:
-    """Where a norm is to be written: its region, the target, and the newest operator set that may be used."""
+    """Where a norm is to be written: its region, the target, and the newest operator set that may be used.
+
+    ``order`` is how the root is transposed before and back behind the norm; empty where it is not. Everything here is
+    said of the transposed root.
+    """
 
     region: Region
     target: Target
     opset: int
+    order: tuple[int, ...] = ()
 
     @property
     def sizes(self) -> Sizes:
-        return self.region.views[0]
+        own = self.region.views[0]
+        return tuple(own[axis] for axis in self.order) if self.order else own
 
     @property
     def rank(self) -> int:
@@ -45,11 +51,31 @@ class Place:
 
     @property
     def axes(self) -> tuple[int, ...] | None:
-        return self.region.home.grouping.axes
+        own = self.region.home.grouping.axes
+        return tuple(sorted(self.order.index(axis) for axis in own)) if self.order and own is not None else own
 
     @property
     def groups(self) -> int | None:
-        return self.region.home.grouping.groups
+        """The number of channel groups; None where there are none, or where axis 1 is not that of the channels."""
+        grouping = self.region.home.grouping
+        channel = self.order.index(grouping.channel) if self.order else grouping.channel
+        return grouping.groups if channel == 1 else None
+
+    def channels_first(self) -> Place | None:
+        """The same norm behind a Transpose that brings the last axis to the place of the channels."""
+        grouping = self.region.home.grouping
+        if self.order or grouping.groups is None or grouping.channel == 1:
+            return None
+        return replace(self, order=(0, self.rank - 1, *range(1, self.rank - 1)))
+
+    @property
+    def transposes(self) -> float:
+        """What the Transposes before and behind cost; those that meet their inverse there go with it."""
+        if not self.order:
+            return 0.0
+        before = self.region.root.producer()
+        is_undone = before is not None and before.op_type == "Transpose" and _perm(before) == _inverse(self.order)
+        return PASS * (1 if is_undone else 2)
 
     @property
     def reduced(self) -> Sizes:
@@ -76,6 +102,14 @@ class Place:
     def casts(self, norm: Norm, dtype: ir.DataType) -> float:
         types = self.types(norm) or (dtype, dtype)
         return PASS * sum(kind is not dtype for kind in types)
+
+
+def _perm(node: ir.Node) -> tuple[int, ...]:
+    return tuple(attribute(node, "perm", ()))
+
+
+def _inverse(order: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(int(axis) for axis in np.argsort(order))
 
 
 @dataclass(frozen=True)
@@ -147,18 +181,22 @@ class Writer:
         return self.emit(operator, [value], {"axes": axes, "keepdims": 1}, self.place.reduced, dtype)
 
     def entry(self) -> ir.Value:
-        """The root in the working type."""
-        root = self.place.region.root
-        if self.reader.dtype(root) is self.dtype:
-            return root
-        return self.emit("Cast", [root], {"to": int(self.dtype)})
+        """The root in the working type, transposed as the place says."""
+        place = self.place
+        value, own = place.region.root, place.region.views[0]
+        if self.reader.dtype(value) is not self.dtype:
+            value = self.emit("Cast", [value], {"to": int(self.dtype)}, shape=own)
+        return self.emit("Transpose", [value], {"perm": list(place.order)}) if place.order else value
 
     def finish(self, value: ir.Value) -> ir.Value:
         """The result in the type that the readers expect."""
-        types = self.place.types(self.norm)
+        place = self.place
+        types, own = place.types(self.norm), place.region.views[0]
+        if place.order:
+            value = self.emit("Transpose", [value], {"perm": list(_inverse(place.order))}, shape=own)
         if types is None or types[1] is self.dtype:
             return value
-        return self.emit("Cast", [value], {"to": int(types[1])}, dtype=types[1])
+        return self.emit("Cast", [value], {"to": int(types[1])}, dtype=types[1], shape=own)
 
     def vector(self, array: Array, hint: str) -> ir.Value:
         """A new constant in the working type."""

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from normfold.fuse.forms import FORMS
+from normfold.fuse.moments import Kind, Monomial
 from normfold.fuse.moments import M as MEAN
-from normfold.fuse.moments import Monomial
 from normfold.fuse.operators import NORM_OPERATORS
 from normfold.fuse.over_axes import gives_statistics
 from normfold.fuse.place import (
@@ -65,6 +65,11 @@ class Plan:
     def region(self) -> Region:
         return self.place.region
 
+    def form_name(self, norm: Norm) -> str:
+        """What is written for one of the norms."""
+        name = self.form.name(self.place, norm)
+        return f"Transpose-{name}-Transpose" if self.place.order else name
+
 
 @dataclass(frozen=True, eq=False)
 class Stays:
@@ -93,7 +98,7 @@ def decide(regions: Iterable[Region], target: Target, opset: int) -> tuple[Plan 
         if not norms:
             continue
         place = Place(region, target, opset)
-        plans = list(_plans(place, norms))
+        plans = [*_plans(place, norms), *_transposed_plans(place, norms)]
         for plan in plans:
             if best is None or plan.saved > best.saved + 1e-9:
                 best = plan
@@ -102,6 +107,13 @@ def decide(regions: Iterable[Region], target: Target, opset: int) -> tuple[Plan 
     if best is not None and best.is_worth_it:
         return best, met
     return stays, met
+
+
+def _transposed_plans(place: Place, norms: Mapping[ir.Value, Norm]) -> Iterator[Plan]:
+    """Where the channels come last: the forms over channels, between Transposes."""
+    first = place.channels_first()
+    if first is not None:
+        yield from _plans(first, {value: norm.transposed(first.order) for value, norm in norms.items()})
 
 
 def _plans(place: Place, norms: Mapping[ir.Value, Norm]) -> Iterator[Plan]:
@@ -116,7 +128,8 @@ def _plans(place: Place, norms: Mapping[ir.Value, Norm]) -> Iterator[Plan]:
         statistics = _statistics(place, first) if gives_statistics(place, form, first) else {}
         alive = _alive(place.region, {**chosen, **dict.fromkeys(statistics, first)})
         dead = tuple(node for node in place.region.nodes if node not in alive)
-        saved = sum(_cost(place, node) for node in dead) - sum(form.cost(place, norm) for norm in chosen.values())
+        written = sum(form.cost(place, norm) + place.transposes for norm in chosen.values())
+        saved = sum(_cost(place, node) for node in dead) - written
         spelling = form.spelling(place, first) if form.spelling else ()
         if spelling and Counter(spelling) != Counter(node.op_type for node in dead):
             saved += _OTHER_SPELLING
@@ -271,7 +284,8 @@ def _missing(place: Place, norms: Mapping[ir.Value, Norm]) -> tuple[Reason, str]
 
 
 def _bound(norm: Norm) -> str:
-    return f"below {norm.spread.floor:.3g} it divides by the bound, where the operator would still divide by the length"
+    kind = "the mean magnitude" if norm.spread.kind is Kind.MAGNITUDE else "the root of the mean square"
+    return f"where {kind} is below {norm.spread.floor:.3g}, the operator would still divide by it"
 
 
 # -- words -------------------------------------------------------------------------------------------------------
@@ -288,6 +302,9 @@ def rule_of(place: Place, norm: Norm) -> str:
     """The rule that a norm belongs to, whatever it is written as."""
     if not norm.is_centred:
         return RMSNORM if norm.spread.eps or norm.spread.outer else LPNORM
+    first = place.channels_first()
+    if first is not None:
+        return rule_of(first, norm.transposed(first.order))
     if place.axes is None:
         return GROUPNORM
     is_spatial = place.rank >= 3 and place.axes == tuple(range(2, place.rank))
@@ -300,7 +317,9 @@ def rule_of(place: Place, norm: Norm) -> str:
 def describe(place: Place, norm: Norm) -> str:
     """What was seen: the norm, its axes, epsilon, affine, and spelling."""
     nodes = [node for node in place.region.nodes if node in slice_of(place.region, [norm])]
-    where = f"over axes {list(place.axes)}" if place.axes is not None else f"in {place.groups} groups"
+    grouping = place.region.home.grouping
+    last = " of the last axis" if grouping.channel != 1 else ""
+    where = f"in {grouping.groups} groups{last}" if grouping.axes is None else f"over axes {list(grouping.axes)}"
     gamma = norm.gamma_parameter is not None or not (norm.gamma == 1).all()
     beta = norm.beta_parameter is not None or bool(norm.beta.any())
     affine = {(True, True): "gamma and beta", (True, False): "gamma", (False, True): "beta"}.get(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import numpy as np
@@ -43,6 +43,17 @@ class Norm:
     @property
     def is_centred(self) -> bool:
         return self.spread.kind is Kind.VARIANCE
+
+    def transposed(self, order: tuple[int, ...]) -> Norm:
+        """The same norm of a transposed root."""
+        scale, shift = self.gamma_parameter, self.beta_parameter
+        return replace(
+            self,
+            gamma=self.gamma.transpose(order),
+            beta=self.beta.transpose(order),
+            gamma_parameter=None if scale is None else scale.transposed(order),
+            beta_parameter=None if shift is None else shift.transposed(order),
+        )
 
 
 def is_core(node: ir.Node) -> bool:

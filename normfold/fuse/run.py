@@ -185,7 +185,7 @@ class _GraphFuse:
         for core in self._cores():
             decision = self._decide(core)
             if isinstance(decision, Plan):
-                form = decision.form.name(decision.place, decision.norms[0])
+                form = decision.form_name(decision.norms[0])
                 findings = self._findings(decision)
                 found += [replace(each, what=f"{each.what}; becomes {form}") for each in findings]
             elif decision is not None:
@@ -254,7 +254,7 @@ class _GraphFuse:
             written = [self._write(plan, index) for index in range(len(plan.norms))]
         except Refusal as refusal:  # a constant that its type cannot hold; nothing was changed yet
             return [Verdict(finding, Outcome.KEPT, obstacles=(refusal.obstacle,)) for finding in findings]
-        forms = [plan.form.name(plan.place, norm) for norm in plan.norms]
+        forms = [plan.form_name(norm) for norm in plan.norms]
         self._ask_root_for_shape(plan.region)
         verdicts = []
         for norm, finding, (writer, value), form in zip(plan.norms, findings, written, forms, strict=True):

@@ -53,40 +53,51 @@ def same_shape(one: Sizes, other: Sizes) -> bool:
 class Grouping:
     """Which elements of the root share a mean: those along ``axes``, or those of one of ``groups`` channel groups.
 
-    Both are set where both say the same: one group is all axes but the first, one group a channel is all but two.
+    Both are set where both say the same: one group is all axes but the first, one group a channel is all axes but the
+    first and that of the channels, which is ``channel``: 1, or the last.
     """
 
     axes: tuple[int, ...] | None
     groups: int | None
+    channel: int = 1
 
     @staticmethod
     def of_axes(axes: tuple[int, ...], root: Sizes) -> Grouping:
         """From the axes that are reduced."""
         rank = len(root)
-        groups = None
         if rank >= 2 and axes == tuple(range(1, rank)):
-            groups = 1
-        elif rank >= 3 and axes == tuple(range(2, rank)) and isinstance(root[1], int):
-            groups = root[1]
-        return Grouping(axes, groups)
+            return Grouping(axes, 1)
+        for channel in (1, rank - 1):
+            if rank >= 3 and axes == _spatial(rank, channel) and isinstance(root[channel], int):
+                return Grouping(axes, int(root[channel]), channel)
+        return Grouping(axes, None)
 
     @staticmethod
-    def of_groups(groups: int, root: Sizes) -> Grouping | None:
+    def of_groups(groups: int, root: Sizes, channel: int = 1) -> Grouping | None:
         """From the number of channel groups; None when the channels cannot be divided so."""
         rank = len(root)
-        if rank < 2 or not isinstance(root[1], int) or groups < 1 or root[1] % groups:
+        channels = root[channel] if rank >= 2 else None
+        if not isinstance(channels, int) or groups < 1 or channels % groups:
             return None
         axes = tuple(range(1, rank)) if groups == 1 else None
-        if groups == root[1] and rank >= 3:
-            axes = tuple(range(2, rank))
-        return Grouping(axes, groups)
+        if groups == channels and rank >= 3:
+            axes = _spatial(rank, channel)
+        return Grouping(axes, groups, channel)
+
+
+def _spatial(rank: int, channel: int) -> tuple[int, ...]:
+    """All axes but the first and that of the channels."""
+    return tuple(axis for axis in range(1, rank) if axis != channel)
 
 
 def grouping_of(root: Sizes, view: Sizes, axes: tuple[int, ...]) -> Grouping | None:
     """What reducing ``axes`` of ``view``, a Reshape of ``root``, means for the root. None: nothing that is a norm.
 
-    Only the last axes of a view are contiguous blocks of the root's elements.
+    The last axes of a view are contiguous blocks of the root's elements. Where the channels come last and were split
+    into groups, all axes but the first and that of the groups are the elements of a group.
     """
+    if _splits_last(root, view, axes):
+        return Grouping.of_groups(int(view[-2]), root, len(root) - 1)
     if axes != tuple(range(len(view) - len(axes), len(view))) or not axes:
         return None
     kept, block = view[: -len(axes)], view[-len(axes) :]
@@ -95,6 +106,18 @@ def grouping_of(root: Sizes, view: Sizes, axes: tuple[int, ...]) -> Grouping | N
             return Grouping.of_axes(tuple(range(first, len(root))), root)
     groups = _groups(root, kept, block)
     return None if groups is None else Grouping.of_groups(groups, root)
+
+
+def _splits_last(root: Sizes, view: Sizes, axes: tuple[int, ...]) -> bool:
+    """Whether a view is [N, ..., groups, C/groups] of a root [N, ..., C], and a norm in groups reduces ``axes``.
+
+    What lies between has the same elements in the same order, because everything else has.
+    """
+    if len(root) < 3 or len(view) < 4 or axes != _spatial(len(view), len(view) - 2):
+        return False
+    split, channels = count_of(view[-2:]), root[-1]
+    is_split = split is not None and split == channels
+    return is_split and (view[0] == root[0] or same_shape(view, (*root[:-1], *view[-2:])))
 
 
 def _groups(root: Sizes, kept: Sizes, block: Sizes) -> int | None:
