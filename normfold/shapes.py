@@ -68,8 +68,8 @@ def resolve(bare: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, tuple[int
 def _rewrite(model: onnx.ModelProto, targets: dict[str, tuple[int, ...]]) -> bool:
     """Replace determined values by Constants and targets by known ones; whether there were any."""
     graph = model.graph
-    shapes = dict(_shapes(graph))
-    values = _evaluate(graph, shapes)
+    shapes = dict(shapes_of(graph))
+    values = evaluate(graph, shapes)
     changed = _fold_constants(graph)
     for node in graph.node:
         value = values.get(node.output[0]) if len(node.output) == 1 else None
@@ -138,14 +138,14 @@ def _target(node: onnx.NodeProto, values: Mapping[str, Ints], shapes: Shapes) ->
     target = values.get(node.input[1])
     if target is None or target.is_scalar or target.is_known:
         return None
-    entries = _without_rest(target.entries, shapes.get(node.input[0]))
+    entries = without_rest(target.entries, shapes.get(node.input[0]))
     unknown = [entry for entry in entries if not isinstance(entry, int) or entry == -1]
     if len(unknown) != 1 or any(isinstance(entry, int) and entry < 1 and entry != -1 for entry in entries):
         return None  # 0 means the size of the input, and two entries cannot both be what is left
     return tuple(entry if isinstance(entry, int) else -1 for entry in entries)
 
 
-def _without_rest(target: tuple[Entry, ...], source: tuple[Entry, ...] | None) -> tuple[Entry, ...]:
+def without_rest(target: tuple[Entry, ...], source: tuple[Entry, ...] | None) -> tuple[Entry, ...]:
     """``target`` with its -1 as a number, where the named sizes of the input all stand in the target and cancel."""
     names = [entry for entry in target if not isinstance(entry, int)]
     if source is None or target.count(-1) != 1 or None in names:
@@ -176,7 +176,7 @@ def _forget_shapes(model: onnx.ModelProto, bare: onnx.ModelProto) -> None:
 # -- evaluation ---------------------------------------------------------------------------------------------------
 
 
-def _evaluate(graph: onnx.GraphProto, shapes: Shapes) -> dict[str, Ints]:
+def evaluate(graph: onnx.GraphProto, shapes: Shapes) -> dict[str, Ints]:
     values = {t.name: known for t in graph.initializer if (known := _known(t)) is not None}
     for node in graph.node:
         rule = _RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
@@ -200,7 +200,7 @@ def _known(tensor: onnx.TensorProto) -> Ints | None:
     return Ints(tuple(map(int, array.reshape(-1))), array.ndim == 0)
 
 
-def _shapes(graph: onnx.GraphProto) -> Iterator[tuple[str, tuple[Entry, ...]]]:
+def shapes_of(graph: onnx.GraphProto) -> Iterator[tuple[str, tuple[Entry, ...]]]:
     for tensor in graph.initializer:
         yield tensor.name, tuple(tensor.dims)
     for value in (*graph.input, *graph.value_info, *graph.output):

@@ -19,6 +19,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from normfold.constants import EVALUATORS
+from normfold.named_shapes import named_reshapes
 from normfold.shapes import resolve
 from normfold.skeleton import skeleton
 
@@ -66,7 +67,8 @@ def _resolved(
     try:
         if shapes_only:
             return onnx.shape_inference.infer_shapes(bare, data_prop=True), {}, ""
-        return *resolve(bare), ""
+        model, targets = resolve(bare)
+        return named_reshapes(model), targets, ""
     except Exception as error:  # noqa: BLE001  # its C++ core raises unrelated classes for models it cannot follow
         return bare, {}, f"shape inference failed: {str(error).strip()[:200]}"
 
@@ -187,14 +189,16 @@ def _learn_type(value: ir.Value, known: onnx.TypeProto) -> None:
     if value.shape is None:
         value.shape = shape
     elif len(value.shape) == len(shape):
-        value.shape = ir.Shape([_better(old, new) for old, new in zip(value.shape, shape, strict=True)])
+        keeps_names = value.is_graph_output()
+        pairs = zip(value.shape, shape, strict=True)
+        value.shape = ir.Shape([_better(old, new, keeps_names) for old, new in pairs])
 
 
-def _better(old: int | ir.SymbolicDim, new: int | ir.SymbolicDim) -> int | ir.SymbolicDim:
-    """The more precise of two dimensions; where both have names, the model's own."""
-    if isinstance(old, int):
-        return old
-    return new if isinstance(new, int) or old.value is None else old
+def _better(old: int | ir.SymbolicDim, new: int | ir.SymbolicDim, keeps_names: bool) -> int | ir.SymbolicDim:
+    """The more precise of two dimensions; of two names the new one, which may be that of an equal size elsewhere."""
+    if isinstance(old, int) or isinstance(new, int):
+        return old if isinstance(old, int) else new
+    return old if new.value is None or (keeps_names and old.value is not None) else new
 
 
 def _make_constant(graph: ir.Graph, value: ir.Value, tensor: onnx.TensorProto) -> None:

@@ -254,6 +254,21 @@ class BatchNormalization(OpRun):
         return ((x - mean.reshape(form)) * factor.reshape(form) + bias.reshape(form),)
 
 
+class LpNormalization(OpRun):
+    """Of order 1 too: the one that comes with onnx sums the values, and not their magnitudes."""
+
+    def _run(self, x, axis=None, p=None):  # type: ignore[no-untyped-def]  # the signature of OpRun
+        return (x / np.linalg.norm(x, ord=p, axis=axis, keepdims=True),)
+
+
+class MeanVarianceNormalization(OpRun):
+    """In the type of its input: the one that comes with onnx computes in float32."""
+
+    def _run(self, x, axes=None):  # type: ignore[no-untyped-def]  # the signature of OpRun
+        where = tuple(axes)
+        return ((x - x.mean(axis=where, keepdims=True)) / (x.std(axis=where, keepdims=True) + 1e-9),)
+
+
 class GroupNormalization(OpRun):
     """In the type of its input: the one that comes with onnx computes in float32."""
 
@@ -295,6 +310,8 @@ CORRECTED: tuple[type[OpRun], ...] = (
     BatchNormalization,
     DequantizeLinear,
     GroupNormalization,
+    LpNormalization,
+    MeanVarianceNormalization,
     Gelu,
 )
 

@@ -16,7 +16,7 @@ from tests.conftest import ROOT, Command
 LAYERS = (
     ("reason", "errors", "options"),
     ("record", "explain", "rules", "skeleton", "constants"),
-    ("shapes", "serial", "stream", "affine"),
+    ("shapes", "named_shapes", "serial", "stream", "affine"),
     ("weight",),
     ("graph", "edit"),
     ("fold",),

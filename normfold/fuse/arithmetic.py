@@ -151,6 +151,23 @@ def _lower_bound(region: Region, node: ir.Node, operands: list[Operand]) -> floa
     return region.number(node, other) if isinstance(found, Constant) and found.array.size == 1 else None
 
 
+def capped(region: Region, node: ir.Node) -> Outcome:
+    """Min, a bound from above: ``min(1/W, 1/c)`` is ``1/max(W, c)``, as Keras writes it."""
+    operands = [region.operand(node, index) for index in range(len(node.inputs))]
+    seen = [operand for operand in operands if isinstance(operand, (Seen, Broken))]
+    if len(seen) != 1 or len(operands) != 2:
+        return None
+    if isinstance(seen[0], Broken):
+        return seen[0]
+    high = region.number(node, 1 if operands[0] is seen[0] else 0)
+    whole = seen[0].poly.inverse() if high is not None and high > 0 else None
+    bounded = None if whole is None or not high else whole.at_least(1.0 / high)
+    poly = None if bounded is None else bounded.inverse()
+    if poly is None and not seen[0].poly.has_x and seen[0].poly.has_spread:
+        return region.broken(Reason.CLIPPED, node, is_rooted=True)
+    return changed(seen[0], poly)
+
+
 def magnitude(region: Region, node: ir.Node) -> Outcome:
     """Abs: of the data, or of a variance, which it leaves as it is."""
     found = region.operand(node, 0)

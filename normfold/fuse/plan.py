@@ -121,7 +121,7 @@ def _plans(place: Place, norms: Mapping[ir.Value, Norm]) -> Iterator[Plan]:
         held = {value: norm for value, norm in norms.items() if form.holds(place, norm)}
         if form.opset > place.opset or not held:
             continue
-        chosen = _exits(place.region, held)
+        chosen = _needed(place.region, _exits(place.region, held))
         if not chosen:
             continue
         first = next(iter(chosen.values()))
@@ -186,6 +186,16 @@ def _exits(region: Region, held: Mapping[ir.Value, Norm]) -> dict[ir.Value, Norm
         if (is_needed or is_read_outside(region, value)) and _steps_from(region, value, exits) != 1:
             exits[value] = norm
     return exits
+
+
+def _needed(region: Region, exits: Mapping[ir.Value, Norm]) -> dict[ir.Value, Norm]:
+    """Without those that only operators read which another exit makes dead."""
+    alive = _alive(region, exits)
+    return {
+        value: norm
+        for value, norm in exits.items()
+        if is_read_outside(region, value) or any(node in alive for node, _ in value.uses())
+    }
 
 
 def _steps_from(region: Region, value: ir.Value, exits: Mapping[ir.Value, Norm]) -> int | None:

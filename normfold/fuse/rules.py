@@ -10,6 +10,7 @@ from collections.abc import Mapping
 
 from normfold.fuse.arithmetic import (
     binary,
+    capped,
     cast,
     cast_like,
     clip,
@@ -38,6 +39,7 @@ RULES: Mapping[str, Rule] = {
     "Pow": power,
     "Clip": clip,
     "Max": clip,
+    "Min": capped,
     "Abs": magnitude,
     "Relu": rectified,
     "Add": binary,

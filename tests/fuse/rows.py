@@ -1,0 +1,207 @@
+"""Rows for ``test_norms``: moments taken in several steps, bounds, lengths, channels that come last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Row:
+    """A graph in ONNX text, what it becomes (a count for each operator), and how many norms are fused."""
+
+    text: str
+    becomes: str
+    opset: int = 17
+    fused: int = 1
+    options: dict[str, object] = field(default_factory=dict)
+
+
+NUMBERS = "float two = {2.0}, float eps = {0.0009765625}"
+X4, X34 = "(float[N,4,3,5] x) => (float[N,4,3,5] y)", "(float[N,3,4] x) => (float[N,3,4] y)"
+LAST4, LAST8 = "(float[N,3,5,4] x) => (float[N,3,5,4] y)", "(float[N,3,5,8] x) => (float[N,3,5,8] y)"
+END = "w = Add(v, eps) s = Sqrt(w) n = Div(d, s) h = Mul(n, g) y = Add(h, b)"
+
+
+def two_steps(first: str, second: str, operator: str = "ReduceMean") -> str:
+    """Mean and variance, each by a reduction of a reduction."""
+    return (
+        f"a = {operator}<axes={first}>(x) m = {operator}<axes={second}>(a) d = Sub(x, m) p = Mul(d, d)"
+        f"c = {operator}<axes={first}>(p) v = {operator}<axes={second}>(c)"
+    )
+
+
+STEPS = {
+    "the mean over H, then over W": Row(
+        f"{X4} <{NUMBERS}, float[4,1,1] g, float[4,1,1] b>{{ {two_steps('[2]', '[3]')} {END} }}",
+        "InstanceNormalization",
+    ),
+    "the mean over W, then over H, by keepdims=0 and Unsqueeze": Row(
+        f"{X4} <{NUMBERS}, int64[2] hw = {{2, 3}}, float[4,1,1] g, float[4,1,1] b>"
+        "{ a = ReduceMean<axes=[3], keepdims=0>(x) k = ReduceMean<axes=[2], keepdims=0>(a) m = Unsqueeze(k, hw)"
+        "d = Sub(x, m) p = Pow(d, two) c = ReduceMean<axes=[-1], keepdims=0>(p)"
+        f"q = ReduceMean<axes=[-1], keepdims=0>(c) v = Unsqueeze(q, hw) {END} }}",
+        "InstanceNormalization",
+    ),
+    "a sum over H divided, then one over W divided": Row(
+        f"{X4} <{NUMBERS}, int64[1] up = {{2}}, int64[1] across = {{3}}, float three = {{3.0}}, float five = {{5.0}},"
+        "float[4,1,1] g, float[4,1,1] b>"
+        "{ a = ReduceSum(x, up) e = Div(a, three) f = ReduceSum(e, across) m = Div(f, five) d = Sub(x, m) p = Mul(d, d)"
+        f"c = ReduceSum(p, up) i = Div(c, three) j = ReduceSum(i, across) v = Div(j, five) {END} }}",
+        "InstanceNormalization",
+    ),
+    "sums over H and over W, divided at once": Row(
+        f"{X4} <{NUMBERS}, int64[1] up = {{2}}, int64[1] across = {{3}}, float all = {{15.0}},"
+        "float[4,1,1] g, float[4,1,1] b>"
+        "{ a = ReduceSum(x, up) f = ReduceSum(a, across) m = Div(f, all) d = Sub(x, m) p = Mul(d, d)"
+        f"c = ReduceSum(p, up) j = ReduceSum(c, across) v = Div(j, all) {END} }}",
+        "InstanceNormalization",
+    ),
+    "the channels after a global pool": Row(
+        f"{X4} <{NUMBERS}>{{ a = GlobalAveragePool(x) m = ReduceMean<axes=[1]>(a) d = Sub(x, m) p = Mul(d, d)"
+        "v = ReduceMean<axes=[1,2,3]>(p) w = Add(v, eps) s = Sqrt(w) y = Div(d, s) }",
+        "LayerNormalization",
+    ),
+    "three steps in the split view of a GroupNorm": Row(
+        "(float[2,4,3,5] x) => (float[2,4,3,5] y) <int64[5] split = {2, 2, 2, 3, 5}, int64[4] back = {2, 4, 3, 5},"
+        f"{NUMBERS}, float[4,1,1] g, float[4,1,1] b>"
+        "{ r = Reshape(x, split) a = ReduceMean<axes=[2]>(r) c = ReduceMean<axes=[3]>(a) m = ReduceMean<axes=[4]>(c)"
+        "d = Sub(r, m) p = Mul(d, d) e = ReduceMean<axes=[4]>(p) f = ReduceMean<axes=[2,3]>(e) w = Add(f, eps)"
+        "s = Sqrt(w) n = Div(d, s) q = Reshape(n, back) h = Mul(q, g) y = Add(h, b) }",
+        "Reshape InstanceNormalization Reshape BatchNormalization",
+    ),
+    "an average pool as large as its input": Row(
+        f"{X4} <{NUMBERS}, float[4,1,1] g, float[4,1,1] b>{{ m = AveragePool<kernel_shape=[3,5]>(x) d = Sub(x, m)"
+        f"p = Mul(d, d) v = AveragePool<kernel_shape=[3,5]>(p) {END} }}",
+        "InstanceNormalization",
+    ),
+}
+
+CENTRED = "m = ReduceMean<axes=[-1]>(x) d = Sub(x, m) p = Mul(d, d) u = ReduceMean<axes=[-1]>(p)"
+RAW = (
+    "m = ReduceMean<axes=[-1]>(x) d = Sub(x, m) k = Mul(m, m) p = Mul(x, x) q = ReduceMean<axes=[-1]>(p) u = Sub(q, k)"
+)
+BOUNDS = {
+    "a variance that may not be negative, by Max": Row(
+        f"{X34} <{NUMBERS}, float zero = {{0.0}}, float[4] g, float[4] b>{{ {RAW} v = Max(u, zero) {END} }}",
+        "LayerNormalization",
+    ),
+    "a variance that may not be negative, by Clip": Row(
+        f"{X34} <{NUMBERS}, float zero = {{0.0}}, float[4] g, float[4] b>{{ {RAW} v = Clip(u, zero) {END} }}",
+        "LayerNormalization",
+    ),
+    "a variance that may not be negative, by Relu": Row(
+        f"{X34} <{NUMBERS}, float[4] g, float[4] b>{{ {RAW} v = Relu(u) {END} }}", "LayerNormalization"
+    ),
+    "a variance that may not be negative, by Abs": Row(
+        f"{X34} <{NUMBERS}, float[4] g, float[4] b>{{ {CENTRED} v = Abs(u) {END} }}", "LayerNormalization"
+    ),
+    "a bound that epsilon keeps from binding": Row(
+        f"{X34} <{NUMBERS}, float low = {{0.0005}}>"
+        f"{{ {CENTRED} w = Add(u, eps) c = Clip(w, low) s = Sqrt(c) y = Div(d, s) }}",
+        "LayerNormalization",
+    ),
+    "epsilon added by Sum": Row(
+        f"{X34} <{NUMBERS}>{{ {CENTRED} w = Sum(u, eps) s = Sqrt(w) y = Div(d, s) }}", "LayerNormalization"
+    ),
+}
+
+LENGTHS = {
+    "L1 normalization": Row(f"{X34} {{ l = ReduceL1<axes=[-1]>(x) y = Div(x, l) }}", "LpNormalization"),
+    "L1 normalization, the sum of magnitudes": Row(
+        f"{X34} <int64[1] last = {{-1}}>{{ a = Abs(x) l = ReduceSum(a, last) r = Reciprocal(l) y = Mul(x, r) }}",
+        "LpNormalization",
+    ),
+    "LpNormalization 1 and a scale that undoes a scale": Row(
+        f"{X34} <float half = {{0.5}}, float two = {{2.0}}>"
+        "{ n = LpNormalization<p=1, axis=-1>(x) h = Mul(n, half) y = Mul(h, two) }",
+        "LpNormalization",
+    ),
+    "F.normalize loses its Expand": Row(
+        f"{X34} <float low = {{0.5}}>"
+        "{ l = ReduceL2<axes=[-1]>(x) c = Clip(l, low) z = Shape(x) e = Expand(c, z) y = Div(x, e) }",
+        "ReduceL2 Max Div",
+    ),
+    "F.normalize of order 1": Row(
+        f"{X34} <float low = {{0.5}}>"
+        "{ l = ReduceL1<axes=[1]>(x) c = Clip(l, low) z = Shape(x) e = Expand(c, z) y = Div(x, e) }",
+        "ReduceL1 Max Div",
+    ),
+    "TensorFlow's l2_normalize": Row(
+        f"{X34} <float low = {{2.0}}, int64[1] last = {{-1}}>"
+        "{ p = Mul(x, x) q = ReduceSum(p, last) c = Max(q, low) s = Sqrt(c) r = Reciprocal(s) y = Mul(x, r) }",
+        "ReduceL2 Max Div",
+    ),
+    "Keras's UnitNormalization": Row(
+        f"{X34} <float high = {{0.7}}, int64[1] last = {{-1}}>"
+        "{ p = Mul(x, x) q = ReduceSum(p, last) s = Sqrt(q) r = Reciprocal(s) c = Min(r, high) y = Mul(x, c) }",
+        "ReduceL2 Max Div",
+    ),
+    "over several axes, with a scale": Row(
+        f"{X4} <float low = {{4.0}}, float g = {{3.0}}>"
+        "{ p = Mul(x, x) q = ReduceSum(p, axes) c = Max(q, low) s = Sqrt(c) r = Reciprocal(s) n = Mul(x, r)"
+        " y = Mul(n, g) }".replace("axes)", "hw)").replace("{ p", "{ hw = Constant<value_ints=[2, 3]>() p"),
+        "ReduceL2 Max Div Mul",
+    ),
+    "along another axis, where that is not slow": Row(
+        f"{X34} {{ l = ReduceL2<axes=[1]>(x) y = Div(x, l) }}", "LpNormalization", options={"target": "openvino"}
+    ),
+}
+
+MOMENTS = (
+    "r = Reshape(x, split) m = ReduceMean<axes=[1,2,4]>(r) d = Sub(r, m) p = Mul(d, d)"
+    "v = ReduceMean<axes=[1,2,4]>(p) w = Add(v, eps) s = Sqrt(w) i = Reciprocal(s)"
+)
+SPLIT = "int64[5] split = {-1, 3, 5, 2, 4}, int64[4] back = {-1, 3, 5, 8}"
+KERAS = f"{MOMENTS} j = Mul(i, g) k = Mul(r, j) l = Mul(m, j) z = Sub(b, l) o = Add(k, z)"
+CHANNELS_LAST = {
+    "GroupNorm as Keras writes it": Row(
+        f"{LAST8} <{SPLIT}, {NUMBERS}, float[1,1,1,2,4] g, float[1,1,1,2,4] b>{{ {KERAS} y = Reshape(o, back) }}",
+        "Transpose Reshape InstanceNormalization Reshape BatchNormalization Transpose",
+    ),
+    "GroupNorm with its affine behind": Row(
+        f"{LAST8} <{SPLIT}, {NUMBERS}, float[8] g, float[8] b>"
+        f"{{ {MOMENTS} o = Mul(d, i) q = Reshape(o, back) h = Mul(q, g) y = Add(h, b) }}",
+        "Transpose Reshape InstanceNormalization Reshape BatchNormalization Transpose",
+    ),
+    "GroupNorm in one dimension": Row(
+        "(float[N,7,8] x) => (float[N,7,8] y) <int64[4] split = {-1, 7, 2, 4}, int64[3] back = {-1, 7, 8},"
+        f"{NUMBERS}, float[8] g, float[8] b>"
+        "{ r = Reshape(x, split) m = ReduceMean<axes=[1,3]>(r) d = Sub(r, m) p = Mul(d, d)"
+        "v = ReduceMean<axes=[1,3]>(p) w = Add(v, eps) s = Sqrt(w) n = Div(d, s) q = Reshape(n, back) h = Mul(q, g)"
+        "y = Add(h, b) }",
+        "Transpose Reshape InstanceNormalization Reshape BatchNormalization Transpose",
+    ),
+    "GroupNorm of one channel a group": Row(
+        f"{LAST4} <int64[5] split = {{-1, 3, 5, 4, 1}}, int64[4] back = {{-1, 3, 5, 4}}, {NUMBERS},"
+        f"float[1,1,1,4,1] g, float[1,1,1,4,1] b>{{ {KERAS} y = Reshape(o, back) }}",
+        "Transpose InstanceNormalization Transpose",
+    ),
+    "GroupNorm for a target that has it": Row(
+        f"{LAST8} <{SPLIT}, {NUMBERS}, float[1,1,1,2,4] g, float[1,1,1,2,4] b>{{ {KERAS} y = Reshape(o, back) }}",
+        "Transpose GroupNormalization Transpose",
+        options={"target": "directml"},
+    ),
+    "InstanceNorm over the spatial axes": Row(
+        f"{LAST4} <{NUMBERS}, float[4] g, float[4] b>"
+        "{ m = ReduceMean<axes=[1,2]>(x) d = Sub(x, m) p = Mul(d, d) v = ReduceMean<axes=[1,2]>(p)"
+        f"{END} }}",
+        "Transpose InstanceNormalization Transpose",
+    ),
+    "InstanceNorm of unknown sizes": Row(
+        f"(float[N,H,W,4] x) => (float[N,H,W,4] y) <{NUMBERS}, float[4] g, float[4] b>"
+        "{ m = ReduceMean<axes=[1,2]>(x) d = Sub(x, m) p = Mul(d, d) v = ReduceMean<axes=[1,2]>(p)"
+        f"{END} }}",
+        "Transpose InstanceNormalization Transpose",
+    ),
+    "a scale computed elsewhere": Row(
+        f"(float[N,3,5,4] x, float[4] k) => (float[N,3,5,4] y) <{NUMBERS}, float[4] b>"
+        "{ g = Neg(k) m = ReduceMean<axes=[1,2]>(x) d = Sub(x, m) p = Mul(d, d) v = ReduceMean<axes=[1,2]>(p)"
+        f"{END} }}",
+        "Neg Transpose InstanceNormalization Transpose",
+    ),
+    "between Transposes that it meets": Row(
+        f"(float[N,8,3,5] a) => (float[N,8,3,5] c) <{SPLIT}, {NUMBERS}, float[1,1,1,2,4] g, float[1,1,1,2,4] b>"
+        f"{{ x = Transpose<perm=[0,2,3,1]>(a) {KERAS} y = Reshape(o, back) c = Transpose<perm=[0,3,1,2]>(y) }}",
+        "Reshape InstanceNormalization Reshape BatchNormalization",
+    ),
+}

@@ -1,0 +1,60 @@
+"""Sizes that the target of a Reshape knows by name, as TensorFlow computes it."""
+
+from __future__ import annotations
+
+import onnx
+
+import normfold
+from normfold.named_shapes import named_reshapes
+from normfold.record import Outcome
+from normfold.simplify import simplify
+from tests.onnx_text import parse
+
+# The sizes behind a pool have no name, and a model that was inferred once has another one for each value.
+DYNAMIC = (
+    "(float[N,8,H,W] e) => (float[N,8,I,J] z) <float eps = {0.001}, float[1,1,1,2,4] g, float[1,1,1,2,4] b,"
+    "int64[1] one = {1}, int64[1] two = {2}, int64[1] three = {3}, int64[1] zero = {0}, int32[1] rest = {-1},"
+    "int32[1] groups = {2}, int32[1] size = {4}, int32[1] all = {8}>"
+    "{ c = MaxPool<kernel_shape=[2,2]>(e) x = Transpose<perm=[0,2,3,1]>(c) l = Shape(x) i = Cast<to=6>(l)"
+    "h = Slice(i, one, two, zero) w = Slice(i, two, three, zero) n = Slice(i, zero, one, zero)"
+    "t = Concat<axis=0>(rest, h, w, groups, size) split = Cast<to=7>(t)"
+    "u = Concat<axis=0>(n, h, w, all) back = Cast<to=7>(u) r = Reshape(x, split)"
+    "m = ReduceMean<axes=[1,2,4]>(r) d = Sub(r, m) p = Mul(d, d) v = ReduceMean<axes=[1,2,4]>(p) a = Add(v, eps)"
+    "s = Sqrt(a) k = Div(d, s) f = Mul(k, g) o = Add(f, b) y = Reshape(o, back) q = Relu(y)"
+    "z = Transpose<perm=[0,3,1,2]>(q) }"
+)
+
+
+def sizes(model: onnx.ModelProto, name: str) -> list[int | str]:
+    (value,) = (value for value in model.graph.value_info if value.name == name)
+    return [dim.dim_value or dim.dim_param for dim in value.type.tensor_type.shape.dim]
+
+
+def test_a_target_gives_its_names_to_what_is_reshaped() -> None:
+    model = parse(DYNAMIC)
+    pooled = sizes(model, "x")
+    for value in model.graph.value_info:
+        if value.name in ("r", "d"):  # as the inference of another day may have named them
+            value.type.tensor_type.shape.dim[1].dim_param = "height"
+    named = named_reshapes(model)
+    for name in ("r", "d"):
+        assert sizes(named, name) == [*pooled[:3], 2, 4]
+    assert sizes(named, "y") == pooled
+
+
+def test_a_rest_that_is_no_size_of_the_input_has_no_name() -> None:
+    text = (
+        "(float[N,H,6] x) => (float[N,M,6] z) <int64[1] rest = {-1}, int64[1] three = {3}, int64[1] zero = {0},"
+        "int64[1] one = {1}> { l = Shape(x) n = Slice(l, zero, one) t = Concat<axis=0>(n, rest, three)"
+        " r = Reshape(x, t) z = Concat<axis=2>(r, r) }"
+    )
+    named = named_reshapes(parse(text))
+    assert sizes(named, "r")[0] == "N"
+    assert sizes(named, "r")[1] != "H", "there are twice as many"
+
+
+def test_the_norm_of_a_dynamic_image_is_recognized() -> None:
+    assert simplify(parse(DYNAMIC)).note == ""
+    result = normfold.inspect(parse(DYNAMIC))
+    (norm,) = (verdict for verdict in result.verdicts if verdict.outcome is Outcome.FUSED)
+    assert norm.form == "Transpose-Reshape-InstanceNormalization-Reshape-BatchNormalization-Transpose"
