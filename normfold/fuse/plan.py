@@ -85,8 +85,10 @@ class Stays:
         return self.place.region
 
 
-def decide(regions: Iterable[Region], target: Target, opset: int) -> tuple[Plan | Stays | None, list[Region]]:
-    """The best plan for the regions that one reduction may be part of, or why it stays; and the regions.
+def decide(
+    core: ir.Node, regions: Iterable[Region], target: Target, opset: int
+) -> tuple[Plan | Stays | None, list[Region]]:
+    """The best plan for the norms that a reduction is part of, or why they stay; and the regions that it may be in.
 
     None: there is no norm. Where plans save the same, the one with the nearest root is best.
     """
@@ -94,7 +96,7 @@ def decide(regions: Iterable[Region], target: Target, opset: int) -> tuple[Plan 
     best: Plan | None = None
     stays: Stays | None = None
     for region in met:
-        norms = norms_of(region)
+        norms = {value: norm for value, norm in norms_of(region).items() if core in slice_of(region, [norm])}
         if not norms:
             continue
         place = Place(region, target, opset)

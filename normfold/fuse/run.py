@@ -5,6 +5,7 @@ A norm is fused only where that saves work: what others read of its intermediate
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
@@ -168,28 +169,33 @@ class _GraphFuse:
         verdicts = []
         for core in self._cores():
             decision = self._decide(core)
-            if isinstance(decision, Plan):
+            while isinstance(decision, Plan):
                 verdicts.extend(self._apply(decision))
-            elif decision is not None:
+                decision = self._decide(core)  # what still needs it may be part of another norm
+            if decision is not None:
                 verdicts.extend(self._keep(decision))
         return [*verdicts, *self._left()]
 
     def plans(self) -> list[Plan]:
         """What would be fused; changes nothing."""
-        decisions = [self._decide(core) for core in self._cores()]
-        return [decision for decision in decisions if isinstance(decision, Plan)]
+        return [decision for decision in self._decisions() if isinstance(decision, Plan)]
+
+    def _decisions(self) -> Iterator[Plan | Stays]:
+        for core in self._cores():
+            decision = self._decide(core)
+            if decision is not None:
+                self.covered |= slice_of(decision.region, decision.norms)  # the graph stays as it is
+                yield decision
 
     def findings(self) -> list[Finding]:
         """What would get a verdict; changes nothing."""
         found = []
-        for core in self._cores():
-            decision = self._decide(core)
+        for decision in self._decisions():
+            findings = self._findings(decision)
             if isinstance(decision, Plan):
                 form = decision.form_name(decision.norms[0])
-                findings = self._findings(decision)
-                found += [replace(each, what=f"{each.what}; becomes {form}") for each in findings]
-            elif decision is not None:
-                found += self._findings(decision)
+                findings = [replace(each, what=f"{each.what}; becomes {form}") for each in findings]
+            found += findings
         return found + [verdict.finding for verdict in self._left()]
 
     # -- deciding ------------------------------------------------------------------------------------------------
@@ -200,7 +206,7 @@ class _GraphFuse:
         """What becomes of the norm that ``core`` is part of; None where there is none, or it was decided before."""
         if core in self.covered or not self.reader.holds(core):
             return None
-        decision, met = decide(regions(self.reader, core), self.target, self.opset)
+        decision, met = decide(core, regions(self.reader, core), self.target, self.opset)
         for region in met:
             for node, obstacle in region.misses:
                 self.misses.setdefault(node, obstacle)
@@ -209,8 +215,9 @@ class _GraphFuse:
         made_of = slice_of(decision.region, decision.norms)
         if core not in made_of:
             return None
-        self.covered |= made_of
-        return self._permitted(decision)
+        permitted = self._permitted(decision)
+        self.covered |= made_of.intersection(permitted.dead) if isinstance(permitted, Plan) else made_of
+        return permitted
 
     def _permitted(self, decision: Plan | Stays) -> Plan | Stays:
         """The decision, unless the user asked to leave one of its norms."""
@@ -253,6 +260,7 @@ class _GraphFuse:
         try:
             written = [self._write(plan, index) for index in range(len(plan.norms))]
         except Refusal as refusal:  # a constant that its type cannot hold; nothing was changed yet
+            self.covered |= slice_of(plan.region, plan.norms)
             return [Verdict(finding, Outcome.KEPT, obstacles=(refusal.obstacle,)) for finding in findings]
         forms = [plan.form_name(norm) for norm in plan.norms]
         self._ask_root_for_shape(plan.region)

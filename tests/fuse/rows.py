@@ -76,7 +76,7 @@ STEPS = {
     ),
 }
 
-CENTRED = "m = ReduceMean<axes=[-1]>(x) d = Sub(x, m) p = Mul(d, d) u = ReduceMean<axes=[-1]>(p)"
+CENTRED = "m = ReduceMean<axes=[-1]>(x) d = Sub(x, m) p = Mul(d, d) t = ReduceMean<axes=[-1]>(p)"
 RAW = (
     "m = ReduceMean<axes=[-1]>(x) d = Sub(x, m) k = Mul(m, m) p = Mul(x, x) q = ReduceMean<axes=[-1]>(p) u = Sub(q, k)"
 )
@@ -93,15 +93,15 @@ BOUNDS = {
         f"{X34} <{NUMBERS}, float[4] g, float[4] b>{{ {RAW} v = Relu(u) {END} }}", "LayerNormalization"
     ),
     "a variance that may not be negative, by Abs": Row(
-        f"{X34} <{NUMBERS}, float[4] g, float[4] b>{{ {CENTRED} v = Abs(u) {END} }}", "LayerNormalization"
+        f"{X34} <{NUMBERS}, float[4] g, float[4] b>{{ {CENTRED} v = Abs(t) {END} }}", "LayerNormalization"
     ),
     "a bound that epsilon keeps from binding": Row(
         f"{X34} <{NUMBERS}, float low = {{0.0005}}>"
-        f"{{ {CENTRED} w = Add(u, eps) c = Clip(w, low) s = Sqrt(c) y = Div(d, s) }}",
+        f"{{ {CENTRED} w = Add(t, eps) c = Clip(w, low) s = Sqrt(c) y = Div(d, s) }}",
         "LayerNormalization",
     ),
     "epsilon added by Sum": Row(
-        f"{X34} <{NUMBERS}>{{ {CENTRED} w = Sum(u, eps) s = Sqrt(w) y = Div(d, s) }}", "LayerNormalization"
+        f"{X34} <{NUMBERS}>{{ {CENTRED} w = Sum(t, eps) s = Sqrt(w) y = Div(d, s) }}", "LayerNormalization"
     ),
 }
 
@@ -144,6 +144,16 @@ LENGTHS = {
     ),
     "along another axis, where that is not slow": Row(
         f"{X34} {{ l = ReduceL2<axes=[1]>(x) y = Div(x, l) }}", "LpNormalization", options={"target": "openvino"}
+    ),
+}
+
+SHARED = {
+    "norms of several kinds of one value": Row(
+        f"(float[N,3,4] x) => (float[N,3,4] y, float[N,3,4] z, float[N,3,4] u) <{NUMBERS}, float[4] g, float[4] b>"
+        f"{{ {CENTRED} v = Identity(t) {END} r = Pow(x, two) i = ReduceMean<axes=[-1]>(r) j = Add(i, eps)"
+        "k = Sqrt(j) l = Reciprocal(k) z = Mul(x, l) o = ReduceL2<axes=[-1]>(x) u = Div(x, o) }",
+        "LayerNormalization RMSNormalization LpNormalization",
+        fused=3,
     ),
 }
 
