@@ -27,6 +27,7 @@ class Case:
 
     ``precision`` is the coarsest floating type in which the models compute. ``owners`` are the folds behind a site.
     ``drawn`` are random values that both models make, ``random_outputs`` the outputs that depend on any.
+    ``chaotic`` are comparisons that noise decides: they count only where no other feed tells anything.
     ``references`` are the original's outputs for each of ``feeds``, or, when ``is_stored``, what somebody stored.
     """
 
@@ -42,6 +43,7 @@ class Case:
     feeds: list[Feed] = field(default_factory=list)
     references: list[dict[str, Value]] = field(default_factory=list)
     worst: dict[tuple[str, str], Comparison] = field(default_factory=dict)
+    chaotic: dict[tuple[str, str], Comparison] = field(default_factory=dict)
 
     def open(self, held: Held, level: Level = Level.DISABLE_ALL) -> Runner:
         """A session with the options of this proof."""
@@ -107,9 +109,20 @@ class Case:
     def add(self, comparison: Comparison) -> None:
         """Keep it if it is the worst of its value and witness."""
         key = comparison.value, comparison.witness
-        known = self.worst.get(key)
+        found = self.chaotic if comparison.chaotic else self.worst
+        known = found.get(key)
         if known is None or _badness(comparison) > _badness(known):
-            self.worst[key] = comparison
+            found[key] = comparison
+
+    def comparisons(self) -> list[Comparison]:
+        """What counts of each value and witness: the worst that tells something, else the one that noise decides."""
+        telling = {key: c for key, c in self.worst.items() if c.comparable or not c.passed}
+        return list((self.worst | self.chaotic | telling).values())
+
+    def set_aside(self) -> list[Comparison]:
+        """What noise decides on one feed while another feed tells something."""
+        counting = set(map(id, self.comparisons()))
+        return [c for c in self.chaotic.values() if id(c) not in counting]
 
     def fail(self, value: str, witness: str, why: str, feed: str) -> None:
         """Record a value that the candidate did not even compute."""
@@ -124,9 +137,8 @@ class Case:
         return noise(part, feed, expected, self.options.threads, self.options.seconds)
 
 
-def _badness(comparison: Comparison) -> tuple[bool, bool, float]:
-    failed = not comparison.passed
-    return failed and not comparison.chaotic, failed, comparison.margin
+def _badness(comparison: Comparison) -> tuple[bool, float, int]:
+    return not comparison.passed, comparison.margin, comparison.comparable
 
 
 def distances(expected: Value, obtained: Value, allowance: Allowance) -> Distance:

@@ -132,7 +132,7 @@ def _gather(case: Case, sites: Sequence[Site]) -> None:
             runner.close()
     for chunk in chunks[1:]:
         kept = _next_chunk(case, chunk, kept)
-    if any(c.owners and not c.passed for c in case.worst.values()):
+    if any(c.owners and not c.passed for c in case.comparisons()):
         return  # guilty folds are known by name: whole runs would only show what they cause
     check_whole(case)
 
@@ -292,7 +292,7 @@ def _says_nothing(values: Sequence[Value]) -> bool:
 
 
 def _decide(case: Case) -> Verification:
-    comparisons = list(case.worst.values())
+    comparisons = case.comparisons()
     failing = [c for c in comparisons if not c.passed]
     counted = [c for c in comparisons if c.elements]
     if case.random_outputs and not _is_certain(case, comparisons):
@@ -331,12 +331,15 @@ def _is_certain(case: Case, comparisons: Sequence[Comparison]) -> bool:
 
 def _excuse(case: Case, failing: Sequence[Comparison]) -> None:
     for c in failing:
-        case.worst[c.value, c.witness] = replace(c, passed=True)
+        case.chaotic[c.value, c.witness] = replace(c, passed=True)
 
 
 def _result(case: Case, verdict: Verdict, note: str = "") -> Verification:
-    place = {name: i for i, name in enumerate(in_order(case.original, [value for value, _ in case.worst]))}
-    rows = sorted(case.worst.values(), key=lambda c: place[c.value])
+    comparisons = case.comparisons()
+    for c in case.set_aside():
+        case.note(f"{c.value}, {c.witness}: feed {c.feed} was set aside, because {CHAOTIC}; the other feeds count")
+    place = {name: i for i, name in enumerate(in_order(case.original, [c.value for c in comparisons]))}
+    rows = sorted(comparisons, key=lambda c: place[c.value])
     outputs = set(case.original.output_names)
     sites = tuple(c for c in rows if c.witness == FORCED and (c.owners or c.value not in outputs))
     guilty = tuple(dict.fromkeys(owner for c in sites if not c.passed for owner in c.owners))

@@ -168,3 +168,22 @@ def test_a_model_that_never_ends_is_stopped() -> None:
     result = prove(model, model, (), ProofOptions(seconds=0.5))
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "takes too long" in str(result)
+
+
+def test_a_feed_that_noise_decides_is_set_aside_where_another_tells(tmp_path: Path) -> None:
+    """x -> 4x(1-x) sixty times leaves no digit of what begins between 0 and 1, but 0 stays 0."""
+    steps = " ".join(f"s{i} = Mul(v{i}, v{i}) d{i} = Sub(v{i}, s{i}) v{i + 1} = Mul(d{i}, four)" for i in range(60))
+    text = f"""(float[N,8] x) => (float[N,8] y) <float[8,8] w, float zero = {{0}}, float four = {{4}}>
+        {{ b = MatMul(x, w) v0 = Max(b, zero) {steps} y = Add(v60, b) }}"""
+    raw = edited(parse(text), "w", np.abs)
+    moved = edited(raw, "w", lambda w: w * np.float32(1 + 2**-22))
+    rng = np.random.default_rng(0)
+    for name, sign in (("wild", 0.02), ("calm", -1.0)):
+        np.savez(tmp_path / f"{name}.npz", x=(sign * rng.uniform(1, 2, (2, 8))).astype(np.float32))
+    both = ProofOptions(inputs=(str(tmp_path / "wild.npz"), str(tmp_path / "calm.npz")))
+    result = prove(raw, moved, (), both)
+    assert result
+    assert any("feed wild.npz was set aside" in note for note in result.notes)
+    assert {c.feed for c in result.outputs} == {"calm.npz"}
+    assert prove(raw, moved, (), ProofOptions(inputs=both.inputs[:1])).verdict is Verdict.INCONCLUSIVE
+    assert prove(raw, edited(raw, "w", lambda w: w * 1.001), (), both).verdict is Verdict.DIFFERENT
