@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from normfold.verify.calibrate import BEYOND, BEYOND_COARSE, floor_of, noise
 from normfold.verify.compare import Allowance, Distance, distance
-from normfold.verify.feeds import Feed
+from normfold.verify.feeds import Feed, Feeder
 from normfold.verify.held import Held, Part
+from normfold.verify.inputs import parse_spec
 from normfold.verify.result import Comparison, ProofOptions
 from normfold.verify.run import CannotRun, Level, Runner, Value
 
@@ -44,6 +46,11 @@ class Case:
     references: list[dict[str, Value]] = field(default_factory=list)
     worst: dict[tuple[str, str], Comparison] = field(default_factory=dict)
     chaotic: dict[tuple[str, str], Comparison] = field(default_factory=dict)
+
+    @cached_property
+    def feeder(self) -> Feeder:
+        """What makes feeds, as the options shape them."""
+        return Feeder.of(self.original, [parse_spec(text) for text in self.options.input_specs], self.options.seed)
 
     def open(self, held: Held, level: Level = Level.DISABLE_ALL) -> Runner:
         """A session with the options of this proof."""

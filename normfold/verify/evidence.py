@@ -23,7 +23,7 @@ from normfold.verify.held import Held, Part, part, producers, reads
 from normfold.verify.run import CannotRun, Runner, Value
 from normfold.verify.ties import is_a_tie
 
-# A free size that no feed has bound yet.
+# A size that nothing tells; of a first dimension, which mostly is the batch, 1.
 _GUESS = 16
 
 TURNS = 3
@@ -111,11 +111,12 @@ def _forced(case: Case, group: Sequence[str], earlier: Sequence[str]) -> frozens
 
 
 def expected_bytes(runner: Runner, chunk: Part, sizes: Mapping[str, int]) -> dict[str, int]:
-    """Bytes of each target as far as the runtime's shape inference tells; free sizes count as ``sizes`` or 16."""
+    """Bytes of each target as far as the runtime's shape inference tells; ``sizes`` are those of named dimensions."""
     found = {}
     for name, made in chunk.fetch.items():
-        dims = [d if isinstance(d, int) else sizes.get(str(d), _GUESS) for d in runner.output_shapes.get(made, ())]
-        found[name] = 4 * int(np.prod(dims, dtype=np.int64))
+        shape = runner.output_shapes.get(made, ())
+        dims = [d if isinstance(d, int) else sizes.get(str(d), _GUESS if i else 1) for i, d in enumerate(shape)]
+        found[name] = 4 * math.prod(dims)
     return found
 
 

@@ -16,7 +16,7 @@ from normfold.verify.compare import is_floating
 from normfold.verify.evidence import Chunk, SiteCheck, expected_bytes, in_order, plan_chunks, types_of, weight_bytes
 from normfold.verify.feeds import Feed, Feeder
 from normfold.verify.held import Held, Part, hold, part, producers, readers_of
-from normfold.verify.inputs import load_inputs, parse_spec
+from normfold.verify.inputs import load_inputs
 from normfold.verify.randomness import depending_on, drawn_values
 from normfold.verify.result import Comparison, ProofOptions, Site, Verdict, Verification
 from normfold.verify.retype import can_retype, coarsest, retyped
@@ -118,7 +118,7 @@ def _gather(case: Case, sites: Sequence[Site]) -> None:
     is_large = weight_bytes(first.held) > case.options.weight_bytes
     runner = None if is_large else case.open(first.held)
     try:
-        chunks = plan_chunks(case, targets, {} if runner is None else expected_bytes(runner, first, {}))
+        chunks = plan_chunks(case, targets, {} if runner is None else expected_bytes(runner, first, _sizes(case)))
         if len(chunks) > 1:
             case.note(f"the values at the sites were compared in {len(chunks)} parts to bound the memory")
         if len(chunks) > 1 or runner is None:
@@ -135,6 +135,20 @@ def _gather(case: Case, sites: Sequence[Site]) -> None:
     if any(c.owners and not c.passed for c in case.comparisons()):
         return  # guilty folds are known by name: whole runs would only show what they cause
     check_whole(case)
+
+
+def _sizes(case: Case) -> dict[str, int]:
+    """The largest size of each named dimension over all feeds."""
+    if not case.options.inputs:
+        return case.feeder.largest(case.options.feeds)
+    found: dict[str, int] = {}
+    for path in case.options.inputs:
+        values = load_inputs(path, case.original).values
+        for value in case.original.inputs:
+            dims = value.type.tensor_type.shape.dim
+            for dim, size in zip(dims, np.shape(values[value.name]), strict=False):
+                found[dim.dim_param] = max(size, found.get(dim.dim_param, 1))
+    return found
 
 
 def _targets(case: Case, sites: Sequence[Site]) -> list[str]:
@@ -245,13 +259,11 @@ def _accepted_feeds(case: Case, runner: Runner, small: Part) -> Iterator[tuple[F
             feed = Feed(given.values, given.text)
             yield feed, run(feed)
         return
-    specs = [parse_spec(text) for text in case.options.input_specs]
-    feeder = Feeder.of(case.original, specs, case.options.seed)
     working: dict[str, int] | None = None
     count = max(case.options.feeds, 1) if case.original.inputs else 1
     for index in range(count):
         start = time.monotonic()
-        found = _first_that_runs(feeder, index, working, run)
+        found = _first_that_runs(case.feeder, index, working, run)
         if found is None:
             continue
         feed, values, working = found
