@@ -92,7 +92,7 @@ def test_an_error_is_blamed_where_it_is_made_not_where_it_arrives() -> None:
     ("options", "parts"),
     [
         pytest.param(ProofOptions(piece_bytes=1), 7, id="a value at a time"),
-        pytest.param(ProofOptions(piece_bytes=200_000), 4, id="a few values at a time"),
+        pytest.param(ProofOptions(piece_bytes=30_000), 4, id="a few values at a time"),
         pytest.param(ProofOptions(weight_bytes=5000), 3, id="a few weights at a time"),
         pytest.param(ProofOptions(), 1, id="all at once"),
     ],
