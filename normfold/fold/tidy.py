@@ -9,6 +9,7 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from normfold.fold.materialize import materialize_constants
 from normfold.fold.noops import does_nothing
+from normfold.fold.once import compute_once, reshape_once
 from normfold.graph import GraphReader, attribute, graphs_of, is_in
 
 
@@ -16,6 +17,7 @@ def tidy(model: ir.Model) -> None:
     """Remove, in place, what nobody reads any more. Names of inputs and outputs stay."""
     materialize_constants(model)
     for path, graph in graphs_of(model):
+        reshape_once(GraphReader(model, graph, path))
         _cancel_transposes(graph)
         _skip_noops(GraphReader(model, graph, path))
         _rename_instead_of_identities(graph)
@@ -37,6 +39,7 @@ def clear_the_way(model: ir.Model) -> None:
     for path, graph in graphs_of(model):
         _cancel_transposes(graph)
         _skip_noops(GraphReader(model, graph, path))
+        compute_once(graph)
     for node in dead_operators(model):
         if node.graph is not None:
             node.graph.remove(node, safe=True)

@@ -104,9 +104,9 @@ STAYS = {
         "(float[N,4,9,9] x) => (float[N,4,9,9] y) <float[4,1,1,9] w, float[4,1,9,1] v>"
         "{ a = Conv<pads=[0,4,0,4], group=4>(x, w) c = Conv<pads=[4,0,4,0], group=4>(x, v) y = Add(a, c) }"
     ),
-    "two pools": (
+    "two kinds of pool": (
         "(float[N,4,6,6] x) => (float[N,4,5,5] y)"
-        "{ a = AveragePool<kernel_shape=[2,2]>(x) c = AveragePool<kernel_shape=[2,2]>(x) y = Add(a, c) }"
+        "{ a = AveragePool<kernel_shape=[2,2]>(x) c = MaxPool<kernel_shape=[2,2]>(x) y = Add(a, c) }"
     ),
     "the same convolution twice": (f"{SAME} <float[4,4,1,1] w> {{ a = Conv(x, w) y = Add(a, a) }}"),
 }

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import onnx
 import onnx_ir as ir
 import pytest
 
-from normfold.fold.tidy import tidy
+from normfold.fold.tidy import clear_the_way, tidy
+from normfold.serial import to_ir, to_proto
+from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>\n'
 TABLE = {
@@ -45,3 +49,67 @@ def test_identity(text: str, left: list[str]) -> None:
     assert [node.op_type for node in model.graph] == left
     assert [value.name for value in model.graph.outputs] == outputs
     onnx.checker.check_model(ir.to_proto(model))
+
+
+RESHAPES = {
+    "twice": (
+        "[2,3,4]",
+        "[m,n]",
+        "a = Reshape (x, s) y = Reshape (a, t)",
+        "int64[2] s = {6, 4}, int64[2] t = {-1, 3}",
+        "Reshape",
+    ),
+    "a size of its input": (
+        "[2,3,4]",
+        "[m,n,k]",
+        "a = Reshape (x, s) y = Reshape (a, t)",
+        "int64[2] s = {6, 4}, int64[3] t = {0, 2, 2}",
+        "Reshape Reshape",
+    ),
+    "behind a Transpose of one size": (
+        "[2,1,4]",
+        "[m]",
+        "a = Transpose <perm = [1, 0, 2]> (x) b = Unsqueeze (a, s) y = Reshape (b, t)",
+        "int64[1] s = {0}, int64[1] t = {-1}",
+        "Reshape",
+    ),
+    "behind a Transpose of two sizes": (
+        "[2,3,4]",
+        "[m]",
+        "a = Transpose <perm = [1, 0, 2]> (x) y = Reshape (a, t)",
+        "int64[1] t = {-1}",
+        "Transpose Reshape",
+    ),
+}
+
+
+@pytest.mark.parametrize(("shape", "sizes", "body", "constants", "left"), RESHAPES.values(), ids=RESHAPES)
+def test_elements_are_grouped_once(shape: str, sizes: str, body: str, constants: str, left: str) -> None:
+    assert_tidied(f"(float{shape} x) => (float{sizes} y) <{constants}> {{ {body} }}", left, tidy)
+
+
+TWINS = {
+    "alike": ("a = Softmax<axis=1> (x) b = Softmax<axis=1> (x) y = Add (a, b)", "Softmax Add"),
+    "in a row": ("a = Sin (x) b = Sin (x) c = Cos (a) d = Cos (b) y = Add (c, d)", "Sin Cos Add"),
+    "with other attributes": ("a = Softmax<axis=0> (x) b = Softmax<axis=1> (x) y = Add (a, b)", "Softmax Softmax Add"),
+    "by chance": (
+        "a = RandomNormalLike (x) b = RandomNormalLike (x) y = Add (a, b)",
+        "RandomNormalLike RandomNormalLike Add",
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "left"), TWINS.values(), ids=TWINS)
+def test_the_same_is_computed_once(body: str, left: str) -> None:
+    assert_tidied(f"(float[2,3] x) => (float[2,3] y) {{ {body} }}", left, clear_the_way, runs="Random" not in left)
+
+
+def assert_tidied(text: str, left: str, how: Callable[[ir.Model], None], *, runs: bool = True) -> None:
+    original = parse(text)
+    model = to_ir(original)
+    how(model)
+    tidied = to_proto(model)
+    assert " ".join(node.op_type for node in tidied.graph.node) == left
+    feeds = feeds_of(original)
+    if runs:
+        assert_close(run_in_ort(tidied, feeds, ["y"]), run_in_ort(original, feeds, ["y"]), note=text)

@@ -1,0 +1,68 @@
+"""Operators that do again what the operators before them, or their twins, have done."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from normfold.graph import GraphReader, attribute
+
+_GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+
+
+def reshape_once(reader: GraphReader) -> None:
+    """A Reshape behind operators that only group the elements anew reads what they read."""
+    for node in reader.graph:
+        if node.op_type != "Reshape" or node.domain not in ("", "ai.onnx") or len(node.inputs) < 2:
+            continue
+        target = reader.constant(node.inputs[1])
+        if target is None or not np.all(target):
+            continue  # 0 stands for a size of the input, which would be another one
+        while (before := _regrouped(node.inputs[0])) is not None:
+            node.replace_input_with(0, before)
+
+
+def _regrouped(value: ir.Value | None) -> ir.Value | None:
+    """What the producer of ``value`` reads, if ``value`` holds the same elements in the same order."""
+    node = None if value is None else value.producer()
+    if node is None or node.domain not in ("", "ai.onnx") or not node.inputs:
+        return None
+    if any(found.is_ref() for found in node.attributes.values()):
+        return None
+    keeps = node.op_type in ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
+    return node.inputs[0] if keeps or (node.op_type == "Transpose" and _moves_only_units(node)) else None
+
+
+def _moves_only_units(node: ir.Node) -> bool:
+    """Transpose of axes of which all but those of size 1 stay in order."""
+    perm, value = attribute(node, "perm", None), node.inputs[0]
+    if perm is None or value is None or value.shape is None:
+        return False
+    longer = [axis for axis in perm if value.shape[axis] != 1]
+    return longer == sorted(longer)
+
+
+def compute_once(graph: ir.Graph | ir.Function) -> None:
+    """An operator that computes what one before it has computed leaves its readers to that one."""
+    known: dict[tuple[object, ...], list[ir.Node]] = {}
+    for node in graph:
+        if len(node.outputs) != 1 or not node.inputs or node.domain not in ("", "ai.onnx") or _is_random(node):
+            continue
+        twins = known.setdefault((node.op_type, *node.inputs), [])
+        twin = next((each for each in twins if _same_attributes(each, node)), None)
+        if twin is None:
+            twins.append(node)
+        elif not node.outputs[0].is_graph_output():
+            node.outputs[0].replace_all_uses_with(twin.outputs[0])
+
+
+def _is_random(node: ir.Node) -> bool:
+    holds_graph = any(found.type in _GRAPHS for found in node.attributes.values())
+    return holds_graph or node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial", "Dropout")
+
+
+def _same_attributes(one: ir.Node, other: ir.Node) -> bool:
+    return one.attributes.keys() == other.attributes.keys() and all(
+        ir.serde.serialize_attribute(found) == ir.serde.serialize_attribute(other.attributes[name])
+        for name, found in one.attributes.items()
+    )
