@@ -25,13 +25,15 @@ RULE, FROM = "normfold.rule", "normfold.from"
 class Rewrite:
     """What one operator becomes: new constants by input index, attributes, another operator name, an Add behind it.
 
-    ``beside`` holds what another operator must become with it, such as the DequantizeLinear of its weight.
+    ``drops`` are attributes that the other operator does not have. ``beside`` holds what another operator must become
+    with it, such as the DequantizeLinear of its weight.
     """
 
     node: ir.Node
     inputs: Mapping[int, Array | Weight] = field(default_factory=dict)
     attributes: Mapping[str, int | float | Sequence[float]] = field(default_factory=dict)
     operator: str = ""
+    drops: tuple[str, ...] = ()
     shift_after: Array | None = None
     beside: tuple[Rewrite, ...] = ()
 
@@ -175,6 +177,8 @@ class Editor:
             if index >= len(node.inputs):
                 node.resize_inputs(index + 1)
             node.replace_input_with(index, value)
+        for name in change.drops:
+            node.attributes.pop(name, None)
         for name, setting in change.attributes.items():
             node.attributes[name] = _attribute(name, setting)
         if change.operator:

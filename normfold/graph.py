@@ -40,6 +40,9 @@ _SHAPED_BY_WEIGHT = {"Conv": _conv_shape, "ConvTranspose": _conv_transpose_shape
 _KEEPS_SHAPE = frozenset(
     {"BatchNormalization", "Relu", "LeakyRelu", "Sigmoid", "Tanh", "Identity", "Dropout", "Clip", "Cast", "Neg", "Abs"}
 )
+# Shape inference does not know the operators of classic machine learning.
+_CLASSIC_KEEPS_SHAPE = frozenset({"Scaler", "Normalizer", "Imputer", "Binarizer"})
+_CLASSIC_FLOATS = frozenset({"Scaler", "Normalizer", "LinearRegressor", "SVMRegressor"})
 
 
 def graphs_of(model: ir.Model) -> Iterator[tuple[str, ir.Graph | ir.Function]]:
@@ -267,13 +270,23 @@ class GraphReader:
         if value.const_value is not None:
             return tuple(int(dim) for dim in value.const_value.shape if isinstance(dim, int))
         node = value.producer()
-        if node is None or depth == 0 or node.domain not in ("", "ai.onnx") or node.outputs[0] is not value:
+        if node is None or depth == 0 or node.outputs[0] is not value:
+            return None
+        if node.domain == "ai.onnx.ml":
+            return self._classic_shape(node, depth)
+        if node.domain not in ("", "ai.onnx"):
             return None
         if node.op_type in _KEEPS_SHAPE:
             entry = node.inputs[0]
             return None if entry is None else self._shape(entry, depth - 1)
         weight = self.weight(node.inputs[1]) if node.op_type in _SHAPED_BY_WEIGHT else None
         return None if weight is None else _SHAPED_BY_WEIGHT[node.op_type](node, weight.shape)
+
+    def _classic_shape(self, node: ir.Node, depth: int) -> tuple[Dim, ...] | None:
+        if node.op_type == "LinearRegressor":
+            return (None, int(attribute(node, "targets", 1)))
+        entry = node.inputs[0] if node.op_type in _CLASSIC_KEEPS_SHAPE else None
+        return None if entry is None else self._shape(entry, depth - 1)
 
     def require_shape(self, value: ir.Value, node: ir.Node) -> tuple[Dim, ...]:
         """The shape of ``value``, or a Refusal that names ``node``."""
@@ -288,7 +301,10 @@ class GraphReader:
             return value.dtype
         if value.const_value is not None:
             return value.const_value.dtype
-        node = value.producer()  # functions have no inferred types, but their constants have
+        node = value.producer()
+        if node is not None and node.domain == "ai.onnx.ml" and node.op_type in _CLASSIC_FLOATS:
+            return ir.DataType.FLOAT
+        # functions have no inferred types, but their constants have
         found = constant_attribute(node) if node is not None and node.op_type == "Constant" else None
         return None if found is None else found[1]
 

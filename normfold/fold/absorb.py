@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from normfold.fold.absorbers import classic, convolutions, einsum, matrices, norms, quantized, recurrent, tables
+from normfold.fold.absorbers import blind, classic, convolutions, einsum, matrices, norms, quantized, recurrent, tables
 from normfold.fold.absorbers.common import Absorber, Tables
 from normfold.graph import GraphReader
 
@@ -20,6 +20,7 @@ BACKWARD: Tables = {
     "MatMul": matrices.matmul_backward,
     "Einsum": einsum.einsum_backward,
     "Gather": tables.gather_backward,
+    "GatherND": tables.gather_nd_backward,
     "LayerNormalization": norms.layer_norm_backward,
     "RMSNormalization": norms.rms_norm_backward,
     "InstanceNormalization": norms.instance_norm_backward,
@@ -38,24 +39,36 @@ FORWARD: Tables = {
     "RMSNormalization": norms.rms_norm_forward,
     "InstanceNormalization": norms.instance_norm_forward,
     "GroupNormalization": norms.group_norm_forward,
+    "Softmax": blind.softmax_forward,
+    "LogSoftmax": blind.softmax_forward,
+    "ArgMax": blind.order_forward,
+    "ArgMin": blind.order_forward,
+    "LpNormalization": blind.direction_forward,
+    "Sign": blind.sign_forward,
+    "MeanVarianceNormalization": blind.mean_variance_forward,
+    "HardSigmoid": blind.hard_sigmoid_forward,
+}
+CLASSIC_BACKWARD: Tables = {
+    "LinearRegressor": classic.linear_regressor_backward,
 }
 CLASSIC_FORWARD: Tables = {
     "LinearRegressor": classic.linear_model_forward,
     "LinearClassifier": classic.linear_model_forward,
+    "Normalizer": blind.direction_forward,
 }
 _QUANTIZED = ("Conv", "Gemm", "MatMul")
 # These are linear only beside a constant; between two variables they are carriers. The numbers are the inputs asked.
-_BESIDE_A_CONSTANT = {"MatMul": (0, 1), "Gather": (0,)}
+_BESIDE_A_CONSTANT = {"MatMul": (0, 1), "Einsum": (0, 1), "Gather": (0,), "GatherND": (0,)}
 
 
 def absorber_for(table: Tables, reader: GraphReader, node: ir.Node) -> Absorber | None:
     """The rule that lets ``node`` take an affine, or None where it can only pass it on."""
-    if node.domain == "ai.onnx.ml" and table is FORWARD:
-        return CLASSIC_FORWARD.get(node.op_type)
+    if node.domain == "ai.onnx.ml":
+        return (CLASSIC_FORWARD if table is FORWARD else CLASSIC_BACKWARD).get(node.op_type)
     if node.domain not in ("", "ai.onnx"):
         return None
-    if table is BACKWARD and node.op_type in _QUANTIZED and quantized.dequantizer_of(reader, node) is not None:
-        return quantized.quantized_backward
+    if node.op_type in _QUANTIZED and quantized.dequantizer_of(reader, node) is not None:
+        return quantized.quantized_backward if table is BACKWARD else quantized.quantized_forward
     asked = _BESIDE_A_CONSTANT.get(node.op_type)
     if asked is not None and not any(reader.is_constant(node.inputs[index]) for index in asked):
         return None

@@ -9,10 +9,10 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.affine import Affine, compact
-from normfold.edit import Rewrite, require_fits
+from normfold.edit import Rewrite
 from normfold.fold import absorb, carry
-from normfold.fold.carriers.passage import Labels, Passage
-from normfold.fold.find import Run, Sources, require_digits_left
+from normfold.fold.carriers.passage import Labels, Passage, applied
+from normfold.fold.find import Run, Source, Sources, require_digits_left
 from normfold.fold.plan import Choice, Plan, Search, State, require_disjoint
 from normfold.graph import GraphReader, name_of
 from normfold.reason import Reason, Refusal
@@ -22,21 +22,23 @@ def plan_backward(reader: GraphReader, sources: Sources, run: Run, affine: Affin
     """Let the operators before ``run`` produce ``affine`` of what they produce now; ``residue`` stays at the run."""
     search = Backward(reader, sources, run)
     state = State()
-    search.demand(state, run.nodes[0], run.sources[0].index, affine)
+    search.demand_of_entry(state, run.sources[0], affine)
     state = search.advance(state)
     return require_disjoint(Plan(run, "backward", residue, state.rewrites, state.merged, tuple(state.labels)))
 
 
 class Backward(Search):
+    def demand_of_entry(self, state: State, source: Source, affine: Affine) -> None:
+        """``source`` wants its entry to become ``affine`` of itself, at every input that reads it."""
+        for index in source.indices:
+            self.demand(state, source.node, index, affine)
+
     def demand(self, state: State, node: ir.Node, index: int, affine: Affine) -> None:
         """``node`` wants the value at its input ``index`` to become ``affine`` of itself."""
         value = node.inputs[index]
         assert value is not None, "a carrier demands only of inputs that are there"
         if self.reader.is_constant(value):
-            array = self.reader.constant(value)
-            assert array is not None, "is_constant() was asked"
-            folded = require_fits(affine.apply(array), self.reader.dtype(value), node)
-            state.rewrites += (Rewrite(node, inputs={index: folded}),)
+            state.rewrites += (Rewrite(node, inputs={index: applied(self.reader, node, index, affine)}),)
             return
         producer = value.producer()
         if producer is None:
@@ -176,8 +178,7 @@ class Backward(Search):
         except Refusal:
             through = Affine(run.affine.scale, compact(label.scale * run.affine.shift + label.shift))
             state.merged += (self.merge(run, through),)
-            first = run.sources[0]
-            self.demand(state, first.node, first.index, label.scale_only)
+            self.demand_of_entry(state, run.sources[0], label.scale_only)
 
 
 def _both(known: Affine | None, asked: Affine, node: ir.Node) -> Affine:

@@ -7,7 +7,17 @@ what its output then lacks. What is not in a table stops every affine. https://o
 
 from __future__ import annotations
 
-from normfold.fold.carriers import elementwise, joints, layout_operators, products, sums, windows
+from normfold.fold.carriers import (
+    choices,
+    elementwise,
+    joints,
+    layout_operators,
+    powers,
+    products,
+    sums,
+    taking,
+    windows,
+)
 from normfold.fold.carriers.passage import Carrier, Tables, both_ways
 
 _EITHER: dict[str, tuple[Carrier, Carrier]] = {
@@ -15,10 +25,20 @@ _EITHER: dict[str, tuple[Carrier, Carrier]] = {
     "Dropout": (elementwise.identity, elementwise.identity),
     "Cast": (elementwise.cast, elementwise.cast),
     "Relu": (elementwise.positively_homogeneous, elementwise.positively_homogeneous),
-    "LeakyRelu": (elementwise.positively_homogeneous, elementwise.positively_homogeneous),
-    "PRelu": (elementwise.positively_homogeneous, elementwise.positively_homogeneous),
-    "Abs": (elementwise.positively_homogeneous, elementwise.positively_homogeneous),
+    "LeakyRelu": (elementwise.leaky, elementwise.leaky),
+    "PRelu": (elementwise.leaky, elementwise.leaky),
+    "Abs": both_ways(elementwise.absolute),
     "Clip": both_ways(elementwise.clip),
+    "ThresholdedRelu": both_ways(elementwise.threshold),
+    "Shrink": both_ways(elementwise.threshold),
+    "Trilu": (elementwise.triangle, elementwise.triangle),
+    "CumSum": (elementwise.running_sum, elementwise.running_sum),
+    "Sqrt": both_ways(powers.power),
+    "Reciprocal": both_ways(powers.power),
+    "Pow": both_ways(powers.power),
+    "Where": both_ways(choices.choice),
+    "Max": both_ways(choices.choice),
+    "Min": both_ways(choices.choice),
     "MaxPool": (windows.maximum, windows.maximum),
     "GlobalMaxPool": (windows.maximum, windows.maximum),
     "AveragePool": (windows.average, windows.average),
@@ -30,6 +50,14 @@ _EITHER: dict[str, tuple[Carrier, Carrier]] = {
     "ReduceMax": both_ways(windows.reduction),
     "ReduceMin": both_ways(windows.reduction),
     "ReduceSum": both_ways(windows.reduction),
+    "ReduceL1": both_ways(windows.reduction),
+    "ReduceL2": both_ways(windows.reduction),
+    "ReduceSumSquare": both_ways(windows.reduction),
+    "ReduceLogSumExp": both_ways(windows.reduction),
+    "LpPool": both_ways(windows.lp_average),
+    "GlobalLpPool": both_ways(windows.lp_average),
+    "GridSample": (windows.sampled, windows.sampled),
+    "RoiAlign": (windows.sampled, windows.sampled),
     "Transpose": both_ways(layout_operators.transpose),
     "Reshape": both_ways(layout_operators.reshape),
     "Flatten": both_ways(layout_operators.reshape),
@@ -39,6 +67,10 @@ _EITHER: dict[str, tuple[Carrier, Carrier]] = {
     "Tile": both_ways(layout_operators.expand),
     "Slice": both_ways(layout_operators.part),
     "Gather": both_ways(layout_operators.part),
+    "GatherElements": (taking.by_element, taking.by_element),
+    "GatherND": both_ways(taking.by_position),
+    "ReverseSequence": (taking.reversed_sequence, taking.reversed_sequence),
+    "TopK": (taking.largest, taking.largest),
     "DepthToSpace": both_ways(layout_operators.depth_to_space),
     "SpaceToDepth": both_ways(layout_operators.space_to_depth),
     "Concat": (joints.concat_backward, joints.concat_forward),
@@ -48,7 +80,9 @@ _EITHER: dict[str, tuple[Carrier, Carrier]] = {
     "Sub": (sums.add_backward, sums.add_forward),
     "Mul": (products.product_backward, products.product_forward),
     "Div": (products.product_backward, products.product_forward),
+    "Mean": (sums.mean_backward, sums.mean_forward),
     "MatMul": (products.matmul_backward, products.matmul_forward),
+    "Einsum": both_ways(products.einsum),
 }
 BACKWARD: Tables = {operator: backward for operator, (backward, _) in _EITHER.items()}
 FORWARD: Tables = {

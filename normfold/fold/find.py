@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from normfold.affine import Affine, Array
+from normfold.affine import Affine, Array, aligned
 from normfold.graph import FLOATS, GraphReader, attribute, name_of
 from normfold.reason import Reason, Refusal
 
@@ -34,6 +34,11 @@ class Source:
         entry = self.node.inputs[self.index]
         assert entry is not None, "an affine's variable operand is always present"
         return entry
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """Every input at which it reads its entry: ``x + x`` does so twice."""
+        return tuple(index for index, value in enumerate(self.node.inputs) if value is self.entry)
 
     @property
     def site(self) -> ir.Value:
@@ -154,6 +159,8 @@ def _operand(node: ir.Node, index: int) -> ir.Value:
 # -- arithmetic with a constant ----------------------------------------------------------------------------------
 def _arithmetic(reader: GraphReader, node: ir.Node) -> Source:
     """Mul, Add, Sub, Div with one constant operand, on either side where that is affine."""
+    if node.op_type == "Add" and node.inputs[0] is node.inputs[1]:
+        return _sum(reader, node)
     constants = [reader.constant(value) for value in node.inputs]
     index = 0 if constants[1] is not None else 1
     array = constants[1 - index]
@@ -201,6 +208,26 @@ _AS_AFFINE: dict[str, Callable[[Array, int], tuple[Array, Array]]] = {
 }
 
 
+def _sum(reader: GraphReader, node: ir.Node) -> Source:
+    """Sum or Mean of one value, any number of times, and constants; so ``Add(x, x)`` as well."""
+    constants = [reader.constant(value) for value in node.inputs]
+    count = 1.0 / len(node.inputs) if node.op_type == "Mean" else 1.0
+    index = next(index for index, array in enumerate(constants) if array is None)
+    shape = reader.require_shape(_operand(node, index), node)
+    for array in constants:
+        if array is not None:
+            _require_no_broadcast(node, array, shape)
+    shift = sum((aligned(array, len(shape)) for array in constants if array is not None), np.zeros(()))
+    times = sum(array is None for array in constants)
+    return Source(node, index, Affine.of(times * count, shift * count, len(shape)))
+
+
+def _is_sum_of_one(reader: GraphReader, node: ir.Node) -> bool:
+    """Whether a sum has one variable, with a constant beside it or with itself."""
+    variables = [value for value in node.inputs if not reader.is_constant(value)]
+    return len(set(variables)) == 1 and None not in variables and len(node.inputs) > 1
+
+
 def _negate(reader: GraphReader, node: ir.Node) -> Source:
     entry = _operand(node, 0)
     return Source(node, 0, Affine.of(-1.0, 0.0, len(reader.require_shape(entry, node))))
@@ -226,6 +253,8 @@ _SOURCES: dict[str, Callable[[GraphReader, ir.Node], Source]] = {
     "Add": _arithmetic,
     "Sub": _arithmetic,
     "Div": _arithmetic,
+    "Sum": _sum,
+    "Mean": _sum,
     "Neg": _negate,
     "Scaler": _scaler,
 }
@@ -248,6 +277,8 @@ def is_candidate(reader: GraphReader, node: ir.Node) -> bool:
     )
     if dtype not in FLOATS or all(reader.is_constant(value) for value in node.inputs):
         return False
+    if node.op_type in ("Sum", "Mean") or (node.op_type == "Add" and node.inputs[0] is node.inputs[1]):
+        return _is_sum_of_one(reader, node)
     return node.op_type == "Neg" or (
         any(reader.is_constant(value) or reader.overridable(value) for value in node.inputs if value is not None)
         and not (node.op_type == "Div" and reader.is_constant(node.inputs[0]))
@@ -304,4 +335,5 @@ class Sources:
             source = later
 
     def _only_reader(self, value: ir.Value) -> bool:
-        return len(value.uses()) == 1 and not value.is_graph_output() and self.reader.holds(next(iter(value.uses()))[0])
+        readers = {node for node, _ in value.uses()}
+        return len(readers) == 1 and not value.is_graph_output() and self.reader.holds(next(iter(readers)))

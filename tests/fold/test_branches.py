@@ -108,7 +108,6 @@ STAYS = {
         "(float[N,4,6,6] x) => (float[N,4,5,5] y)"
         "{ a = AveragePool<kernel_shape=[2,2]>(x) c = MaxPool<kernel_shape=[2,2]>(x) y = Add(a, c) }"
     ),
-    "the same convolution twice": (f"{SAME} <float[4,4,1,1] w> {{ a = Conv(x, w) y = Add(a, a) }}"),
 }
 WIDE = (
     "(float[N,3,6,6] x) => (float[N,{count},6,6] y) <float[{count},3,1,1] w, float[{count}] b, float[{count}] g,"
@@ -152,10 +151,10 @@ OTHERS = {
     ),
 }
 REFUSES = {
-    "a quantized weight and a negative scale": Refuses(
-        QUANTIZED.format(scale="float s = {0.02}", zero="int8 z = {3}", norm="float[3,1,1] k", last="y = Neg(c)"),
+    "a quantized weight with the lowest number, and a negative scale": Refuses(
+        QUANTIZED.format(scale="float s = {0.02}", zero="int8 z = {0}", norm="float[3,1,1] k", last="y = Neg(c)"),
         "NF120 w, NF104 y",
-        values=INT8,
+        values={"q": (-128, *range(11))},
     ),
     "a quantized weight that two read": Refuses(
         "(float[N,4] x, float[N,4] u) => (float[N,3] y, float[N,3] z) <int8[4,3] q, float s = {0.02}, float[3] pos>"

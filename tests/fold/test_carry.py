@@ -213,7 +213,7 @@ JOINED = {
     "a value added to itself": Folds(
         f"(float[N,3,6,6] x) => (float[N,4,6,6] y) <float[4,3,1,1] v, {BN4}>"
         f"{{ d = Conv(x, v) c = Add(d, d) y = {NORM} }}",
-        "Conv Add",
+        "Conv",
     ),
     "a value added to its own transpose": Folds(
         "(float[N,3,6,6] x) => (float[N,4,6,6] y) <float[4,3,1,1] v, float[4,1,1] k>"
@@ -355,7 +355,7 @@ FORWARD = {
         "forward branches",
     ),
     "a norm whose value is added to itself": Folds(
-        ahead("d = Add(c, c)", "y = Conv(d, w)", "N,5,6,6", f"{BN4}, float[5,4,1,1] w"), "Add Conv", "forward"
+        ahead("d = Add(c, c)", "y = Conv(d, w)", "N,5,6,6", f"{BN4}, float[5,4,1,1] w"), "Conv", "forward"
     ),
 }
 
@@ -373,7 +373,7 @@ REFUSES = {
     "relu and a shift": Refuses(back("N,4,6,6", "d = Relu(c)", NORM_D), "NF108 d, NF104 y"),
     "relu and a negative scale": Refuses(back("N,4,6,6", "d = Relu(c)", "y = Neg(d)"), "NF109 d, NF104 y"),
     "leaky relu and a negative scale": Refuses(
-        back("N,4,6,6", "d = LeakyRelu(c)", "y = Mul(d, k)", "float k = {-1}"), "NF109 d, NF104 y"
+        back("N,4,6,6", "d = LeakyRelu<alpha=0.0>(c)", "y = Mul(d, k)", "float k = {-1}"), "NF109 d, NF104 y"
     ),
     "max pool and a negative scale": Refuses(
         back("N,4,3,3", "d = MaxPool<kernel_shape=[2,2], strides=[2,2]>(c)", "y = Neg(d)"), "NF109 d, NF104 y"

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from normfold.affine import Affine
+from normfold.affine import Affine, Array
 from normfold.edit import Rewrite, require_fits
 from normfold.fold.absorbers.common import only
 from normfold.fold.carriers.passage import require
@@ -28,7 +28,24 @@ def linear_model_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int
     weights = weights.reshape(outputs, -1)
     scale, shift = affine.vectors(features, weights.shape[1])
     intercepts = np.asarray(attribute(node, "intercepts", [0.0] * outputs), np.float64)
-    changed = {"coefficients": (weights * scale).reshape(-1), "intercepts": intercepts + weights @ shift}
+    return _changed(node, weights * scale, intercepts + weights @ shift)
+
+
+def linear_regressor_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """s*(W x + b) + t = (s*W)x + (s*b + t) by target, where nothing follows the sum."""
+    affine = only(node, labels)
+    require(affine.is_constant_on(range(affine.rank - 1)), Reason.AXIS_STOPS, node, "it varies between samples")
+    transform = attribute(node, "post_transform", "NONE")
+    require(transform == "NONE", Reason.OPERATOR_STOPS, node, f"post_transform is {transform}")
+    outputs = int(attribute(node, "targets", 1))
+    weights = np.asarray(attribute(node, "coefficients"), np.float64).reshape(outputs, -1)
+    intercepts = np.asarray(attribute(node, "intercepts", [0.0] * outputs), np.float64)
+    scale, shift = affine.vectors(affine.rank - 1, outputs)
+    return _changed(node, weights * scale[:, None], scale * intercepts + shift)
+
+
+def _changed(node: ir.Node, weights: Array, intercepts: Array) -> Rewrite:
+    changed = {"coefficients": weights.reshape(-1), "intercepts": intercepts}
     for array in changed.values():
         require_fits(array, ir.DataType.FLOAT, node)
     return Rewrite(node, attributes={name: [float(n) for n in array] for name, array in changed.items()})

@@ -70,6 +70,7 @@ def layer_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, 
     affine = only(node, labels)
     axes = _last_axes(node, affine.rank)
     require(affine.is_constant_on(axes), Reason.AXIS_STOPS, node, "it varies on the normalized axes")
+    require(affine.scale.size == 1, Reason.AXIS_STOPS, node, "epsilon is one number, so the scale must be one too")
     return _with_scaled_epsilon(reader, node, affine)
 
 
@@ -99,13 +100,25 @@ def group_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, 
 
 
 def _with_scaled_epsilon(reader: GraphReader, node: ir.Node, affine: Affine) -> Rewrite:
-    """(s*x)/sqrt(s^2*var + eps) = x/sqrt(var + eps/s^2) for one s > 0."""
+    """(s*x)/sqrt(s^2*var + eps) = sign(s) * x/sqrt(var + eps/s^2) for one |s| > 0; the sign goes into gamma."""
     require(not any(map(is_read, node.outputs[1:])), Reason.OPERATOR_STOPS, node, "its mean or deviation is read")
-    require(affine.scale.size == 1, Reason.AXIS_STOPS, node, "epsilon is one number, so the scale must be one too")
-    scale = float(affine.scale.reshape(()))
-    require(scale > 0, Reason.SIGN_STOPS, node, f"the scale is {scale:g}")
-    if scale == 1.0:
-        return Rewrite(node)
+    size = np.abs(affine.scale)
+    one = size.shape[0] == 1 and bool((size == size.flat[0]).all())
+    require(one, Reason.AXIS_STOPS, node, "epsilon is one number, so the scale must be one too")
+    scale = float(size.flat[0])
+    require(scale > 0, Reason.SIGN_STOPS, node, "the scale is 0")
     epsilon = float(attribute(node, "epsilon", 1e-5)) / scale**2
     require(epsilon < 1e30, Reason.OUT_OF_RANGE, node, f"epsilon would be {epsilon:g}")
-    return Rewrite(node, attributes={"epsilon": epsilon})
+    attributes = {} if scale == 1.0 else {"epsilon": epsilon}
+    return Rewrite(node, inputs=_with_signs(reader, node, affine), attributes=attributes)
+
+
+def _with_signs(reader: GraphReader, node: ir.Node, affine: Affine) -> Mapping[int, Array]:
+    """gamma times the signs of the scale, which vary by channel at most."""
+    signs = np.sign(affine.scale)
+    if (signs > 0).all():
+        return {}
+    gamma = weight_of(reader, node, 1)
+    signs = signs.reshape(()) if signs.size == 1 else signs.reshape(-1)
+    require(signs.ndim == 0 or signs.shape == gamma.shape, Reason.SIGN_STOPS, node, "gamma has no place for the signs")
+    return {1: np.asarray(gamma) * signs}

@@ -41,7 +41,7 @@ def quantized_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, 
     require(node.op_type == "Conv" or rank == 2, Reason.QUANTIZED, node, f"a quantized weight of {rank} dimensions")
     axis, channel = _axes(node, affine)
     require(affine.is_constant_on(a for a in range(affine.rank) if a != channel), Reason.AXIS_STOPS, node)
-    require(bool((affine.scale > 0).all()), Reason.QUANTIZED, dequantizer, "a quantization scale must be positive")
+    require(bool(affine.scale.all()), Reason.QUANTIZED, dequantizer, "a quantization scale must not be 0")
     size = _weight_size(reader, dequantizer, axis)
     scale, shift = affine.vectors(channel, size)
     beside = () if affine.has_no_scale else (_rescaled(reader, dequantizer, axis, scale),)
@@ -51,6 +51,61 @@ def quantized_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, 
     wanted = scale * bias + shift
     inputs: dict[int, Array] = {} if np.array_equal(bias, wanted) else {2: wanted}
     return Rewrite(node, inputs=inputs, beside=beside)
+
+
+def quantized_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """DQ(W)*(s*x + t) + b: s into the scale of DQ by input channel, where it has one scale; DQ(W)*t into the bias."""
+    affine = only(node, labels)
+    dequantizer = dequantizer_of(reader, node)
+    assert dequantizer is not None, "asked by absorber_for()"
+    require(len(dequantizer.outputs[0].uses()) == 1, Reason.SEVERAL_READERS, dequantizer, "its weight is shared")
+    axis, channel = _input_axes(reader, node, affine)
+    require(affine.is_constant_on(a for a in range(affine.rank) if a != channel), Reason.AXIS_STOPS, node)
+    require(bool(affine.scale.all()), Reason.QUANTIZED, dequantizer, "a quantization scale must not be 0")
+    scale, shift = affine.vectors(channel, _weight_size(reader, dequantizer, axis))
+    beside = (
+        ()
+        if affine.has_no_scale
+        else (_rescaled(reader, dequantizer, axis, scale, everywhere=scale.min() == scale.max()),)
+    )
+    if affine.has_no_shift:
+        return Rewrite(node, beside=beside)
+    padded = node.op_type == "Conv" and (
+        any(attribute(node, "pads", ())) or attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+    )
+    require(not padded, Reason.ZERO_PADDING, node, f"pads {list(attribute(node, 'pads', ()))}")
+    weight = dequantized(reader, dequantizer)
+    form = [-1 if at == axis else 1 for at in range(weight.ndim)]
+    out = 0 if axis == 1 else 1
+    moved = (weight * shift.reshape(form)).sum(axis=tuple(at for at in range(weight.ndim) if at != out))
+    if node.op_type == "MatMul":
+        return Rewrite(node, shift_after=moved.reshape((1,) * (affine.rank - 1) + (-1,)), beside=beside)
+    return Rewrite(node, inputs={2: _bias(reader, node, moved.size) + moved}, beside=beside)
+
+
+def _input_axes(reader: GraphReader, node: ir.Node, affine: Affine) -> tuple[int, int]:
+    """The axis of the weight that is summed, and that of the input which meets it."""
+    if node.op_type == "Conv":
+        require(int(attribute(node, "group", 1)) == 1, Reason.QUANTIZED, node, "a quantized weight in groups")
+        return 1, 1
+    if node.op_type == "Gemm":
+        out, _ = _axes(node, affine)
+        require(not attribute(node, "transA", 0), Reason.QUANTIZED, node, "transA beside a quantized weight")
+        return 1 - out, 1
+    return 0, affine.rank - 1
+
+
+def dequantized(reader: GraphReader, dequantizer: ir.Node) -> Array:
+    """The numbers that a DequantizeLinear makes of constants."""
+    numbers, scale = (reader.require_constant(dequantizer, index, Reason.DYNAMIC_WEIGHT) for index in (0, 1))
+    zero = reader.constant(dequantizer.inputs[2]) if len(dequantizer.inputs) > 2 else None
+    form = [1] * numbers.ndim
+    if scale.size > 1:
+        form[int(attribute(dequantizer, "axis", 1)) % numbers.ndim] = -1
+    offset = 0.0 if zero is None else np.asarray(zero, np.float64).reshape(form if zero.size > 1 else ())
+    return (np.asarray(numbers, np.float64) - offset) * np.asarray(scale, np.float64).reshape(
+        form if scale.size > 1 else ()
+    )
 
 
 def _axes(node: ir.Node, affine: Affine) -> tuple[int, int]:
@@ -71,23 +126,53 @@ def _weight_size(reader: GraphReader, dequantizer: ir.Node, axis: int) -> int:
     return int(shape[axis] or 0)
 
 
-def _rescaled(reader: GraphReader, dequantizer: ir.Node, axis: int, scale: Array) -> Rewrite:
-    """The DequantizeLinear with a scale by channel, and a zero point of the same shape."""
+def _rescaled(
+    reader: GraphReader, dequantizer: ir.Node, axis: int, scale: Array, *, everywhere: bool = False
+) -> Rewrite:
+    """The DequantizeLinear with a scale by channel, and a zero point of the same shape; one factor goes ``everywhere``.
+
+    A negative factor turns the signs of the quantized numbers of its channels, which is exact but for the lowest one.
+    """
     own = np.asarray(reader.require_constant(dequantizer, 1, Reason.DYNAMIC_WEIGHT))
     require(not attribute(dequantizer, "block_size", 0), Reason.QUANTIZED, dequantizer, "it is quantized by blocks")
     rank = len(reader.shape(dequantizer.inputs[0]) or ())
-    if own.size > 1:
-        along = int(attribute(dequantizer, "axis", 1)) % rank
-        require(along == axis, Reason.QUANTIZED, dequantizer, f"it is quantized along axis {along}, not {axis}")
-    require(reader.opset >= _PER_CHANNEL_OPSET, Reason.QUANTIZED, dequantizer, "before opset 13 it has one scale")
-    wanted = own.reshape(-1) * scale
+    signs = np.sign(scale)
+    if everywhere and bool((scale > 0).all()):
+        wanted, axes = own * scale.flat[0], {}
+    else:
+        if own.size > 1:
+            along = int(attribute(dequantizer, "axis", 1)) % rank
+            require(along == axis, Reason.QUANTIZED, dequantizer, f"it is quantized along axis {along}, not {axis}")
+        require(reader.opset >= _PER_CHANNEL_OPSET, Reason.QUANTIZED, dequantizer, "before opset 13 it has one scale")
+        wanted, axes = own.reshape(-1) * np.abs(scale), {"axis": axis}
     scale_value = dequantizer.inputs[1]
     require_fits(wanted, None if scale_value is None else reader.dtype(scale_value), dequantizer)
     inputs: dict[int, Array] = {1: wanted}
     zero = reader.constant(dequantizer.inputs[2]) if len(dequantizer.inputs) > 2 else None
     if zero is not None and zero.size != wanted.size:
         inputs[2] = np.broadcast_to(zero.reshape(-1), wanted.shape)
-    return Rewrite(dequantizer, inputs=inputs, attributes={"axis": axis})
+    if (signs < 0).any():
+        inputs[0] = _turned(reader, dequantizer, axis, signs, zero)
+    return Rewrite(dequantizer, inputs=inputs, attributes=axes)
+
+
+def _turned(reader: GraphReader, dequantizer: ir.Node, axis: int, signs: Array, zero: Array | None) -> Array:
+    """The quantized numbers with those of some channels mirrored at their zero point: 2*zero - q."""
+    numbers = np.asarray(reader.require_constant(dequantizer, 0, Reason.DYNAMIC_WEIGHT))
+    form = [-1 if at == axis else 1 for at in range(numbers.ndim)]
+    limits = np.iinfo(numbers.dtype) if np.issubdtype(numbers.dtype, np.integer) else None
+    if limits is None:
+        raise Refusal(
+            Reason.QUANTIZED, name_of(dequantizer), detail="a negative scale beside numbers that are no integers"
+        )
+    offset = np.asarray(0 if zero is None else zero, np.int64).reshape(
+        form if zero is not None and zero.size > 1 else ()
+    )
+    wide = numbers.astype(np.int64)
+    mirrored = np.where(signs.reshape(form) < 0, 2 * offset - wide, wide)
+    fits = bool((mirrored >= limits.min).all() and (mirrored <= limits.max).all())
+    require(fits, Reason.QUANTIZED, dequantizer, "a negative scale, and the lowest number has no opposite")
+    return mirrored.astype(numbers.dtype)
 
 
 def _bias(reader: GraphReader, node: ir.Node, size: int) -> Array:

@@ -10,6 +10,7 @@ from normfold.affine import Affine
 from normfold.edit import Rewrite
 from normfold.fold.absorbers.common import fitted, only, weight_of
 from normfold.fold.carriers.passage import require
+from normfold.fold.carriers.taking import axes_kept
 from normfold.graph import GraphReader, attribute
 from normfold.reason import Reason
 
@@ -23,4 +24,14 @@ def gather_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Aff
     span = range(axis, axis + indexed)
     require(affine.is_constant_on(span), Reason.AXIS_STOPS, node, "it varies along the axes of the indices")
     on_table = affine.map(lambda array: array.reshape((*array.shape[:axis], 1, *array.shape[axis + indexed :])))
+    return Rewrite(node, inputs=fitted(reader, node, 0, {0: table * on_table.scale + on_table.shift}))
+
+
+def gather_nd_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """As Gather, on the axes of the table that the indices leave whole."""
+    affine = only(node, labels)
+    table = weight_of(reader, node, 0)
+    kept = axes_kept(reader, node)
+    require(affine.is_constant_on(range(affine.rank - kept)), Reason.AXIS_STOPS, node, "it varies along indexed axes")
+    on_table = affine.map(lambda array: array.reshape((1,) * (table.ndim - kept) + array.shape[array.ndim - kept :]))
     return Rewrite(node, inputs=fitted(reader, node, 0, {0: table * on_table.scale + on_table.shift}))

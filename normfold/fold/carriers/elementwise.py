@@ -5,10 +5,15 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from normfold.edit import Rewrite
-from normfold.fold.carriers.passage import Labels, Passage, first, require, through
+from normfold.affine import Affine, Array, aligned, compact
+from normfold.edit import Rewrite, trimmed
+from normfold.fold.carriers.passage import Labels, Passage, first, require, require_attributes_fit, through
 from normfold.graph import FLOATS, GraphReader, attribute
 from normfold.reason import Reason
+
+_LEAST_SLOPE = 1e-3  # the inverse of a smaller one would cost range
+_SLOPES_BROADCAST = 9
+_ENDLESS = 3.4e38  # exporters write the largest float for no bound
 
 
 def identity(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
@@ -21,7 +26,7 @@ def identity(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage
 
 
 def positively_homogeneous(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
-    """f(s*x) = s*f(x) for s >= 0: Relu, LeakyRelu, PRelu, Abs."""
+    """f(s*x) = s*f(x) for s >= 0: Relu."""
     affine = first(node, labels)
     require(affine.has_no_shift, Reason.SHIFT_STOPS, node)
     require(affine.scale_is_nonnegative, Reason.SIGN_STOPS, node)
@@ -41,14 +46,94 @@ def only_shape(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passa
     return [Passage()]
 
 
-def clip(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
-    """s*clip(x, lo, hi) + t = clip(s*x + t, s*lo + t, s*hi + t), for one s > 0 and one t."""
+def leaky(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+    """LeakyRelu and PRelu of slope a > 0 pass a scale s < 0 too: s*f(x; a) = f(s*a*x; 1/a).
+
+    A LeakyRelu becomes a PRelu, whose slopes may vary with the sign. Forward, f(s*x; a) = s*a*f(x; 1/a).
+    """
     affine = first(node, labels)
+    require(affine.has_no_shift, Reason.SHIFT_STOPS, node)
+    if affine.scale_is_nonnegative:
+        return through(affine)
+    slope = _slope(reader, node, affine.rank)
+    turned = np.broadcast_to(affine.scale < 0, np.broadcast_shapes(affine.scale.shape, slope.shape))
+    steep = np.broadcast_to(slope, turned.shape)
+    require(bool((steep[turned] >= _LEAST_SLOPE).all()), Reason.SIGN_STOPS, node, "its slope has no inverse")
+    scale = compact(np.where(turned, affine.scale * slope, affine.scale))
+    slopes = compact(np.divide(1.0, steep, out=steep.copy(), where=turned))
+    through_it = Affine(scale, affine.shift)
+    require(reader.opset >= _SLOPES_BROADCAST, Reason.SIGN_STOPS, node, f"slopes by channel in opset {reader.opset}")
+    change = Rewrite(node, inputs={1: trimmed(slopes)}, operator="PRelu", drops=("alpha",))
+    return [Passage({0: through_it}, change)]
+
+
+def _slope(reader: GraphReader, node: ir.Node, rank: int) -> Array:
+    if node.op_type == "LeakyRelu":
+        return np.full((1,) * rank, float(attribute(node, "alpha", 0.01)))
+    return aligned(reader.require_constant(node, 1, Reason.SIGN_STOPS), rank)
+
+
+def absolute(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+    """|s*x| = |s|*|x|: backward for s >= 0, forward for every s."""
+    affine = first(node, labels)
+    require(affine.has_no_shift, Reason.SHIFT_STOPS, node)
+    require(forward or affine.scale_is_nonnegative, Reason.SIGN_STOPS, node)
+    return through(Affine(np.abs(affine.scale), affine.shift))
+
+
+def threshold(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+    """ThresholdedRelu and Shrink scale with their thresholds: s*f(x; a) = f(s*x; s*a) for one s > 0."""
+    affine = first(node, labels)
+    require(affine.has_no_shift, Reason.SHIFT_STOPS, node)
+    require(affine.scale.size == 1, Reason.AXIS_STOPS, node, "its threshold is one number")
+    scale = float(affine.scale.reshape(()))
+    require(scale > 0, Reason.SIGN_STOPS, node)
+    known = {"ThresholdedRelu": {"alpha": 1.0}, "Shrink": {"lambd": 0.5, "bias": 0.0}}[node.op_type]
+    factor = 1.0 / scale if forward else scale
+    changed = {name: float(attribute(node, name, rest)) * factor for name, rest in known.items()}
+    require_attributes_fit(reader, node, changed)
+    return [Passage({0: affine}, Rewrite(node, attributes=changed))]
+
+
+def triangle(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+    """Trilu sets elements to zero and leaves the others: any scale passes."""
+    affine = first(node, labels)
+    require(affine.has_no_shift, Reason.SHIFT_STOPS, node, "the other triangle is zero")
+    return through(affine)
+
+
+def running_sum(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+    """CumSum takes a scale that is the same along its axis."""
+    affine = first(node, labels)
+    require(affine.has_no_shift, Reason.SHIFT_STOPS, node, "it would be counted once more at each step")
+    axis = int(reader.require_constant(node, 1, Reason.DYNAMIC_PARAMETERS).reshape(()))
+    require(affine.is_constant_on([axis]), Reason.AXIS_STOPS, node, "it varies along the summed axis")
+    return through(affine)
+
+
+def clip(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+    """s*clip(x, lo, hi) + t = clip(s*x + t, s*lo + t, s*hi + t) for one s and one t; the bounds change places at s < 0.
+
+    Bounds of 0 and infinity stay for any scale >= 0, which may then vary.
+    """
+    affine = first(node, labels)
+    bounds = _bounds(reader, node)
+    if (
+        affine.has_no_shift
+        and affine.scale_is_nonnegative
+        and all(n == 0 or abs(n) >= _ENDLESS for n in bounds.values())
+    ):
+        return through(affine)
     require(affine.scale.size == 1 and affine.shift.size == 1, Reason.AXIS_STOPS, node, "its bounds are two numbers")
-    require(float(affine.scale.reshape(())) > 0, Reason.SIGN_STOPS, node)
+    scale = float(affine.scale.reshape(()))
+    require(scale > 0 or (scale < 0 and len(bounds) == 2), Reason.SIGN_STOPS, node)
     change = affine.inverse() if forward else affine
-    changed = {name: float(change.apply(bound).reshape(())) for name, bound in _bounds(reader, node).items()}
+    changed = {name: float(change.apply(bound).reshape(())) for name, bound in bounds.items() if abs(bound) < _ENDLESS}
+    if scale < 0:
+        require(len(changed) == 2, Reason.SIGN_STOPS, node, "one of its bounds is infinite")
+        changed = {"min": changed["max"], "max": changed["min"]}
     if "min" in node.attributes or "max" in node.attributes or reader.opset < 11:
+        require_attributes_fit(reader, node, changed)
         return [Passage({0: affine}, Rewrite(node, attributes=changed))]
     inputs = {1 if name == "min" else 2: np.asarray(bound) for name, bound in changed.items()}
     return [Passage({0: affine}, Rewrite(node, inputs=inputs))]

@@ -61,12 +61,16 @@ def expand(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool)
 
 # -- taking a part -----------------------------------------------------------------------------------------------
 def part(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
-    """Slice, and Gather with constant indices: the same part of the arrays.
+    """Slice and Gather: the same part of the arrays, which may not vary where it is known at run time only.
 
     Backward, what is not taken has scale 1 and shift 0, unless nobody else reads it.
     """
     affine = first(node, labels)
+    if node.op_type == "Gather" and not _picks_constants(reader, node):
+        return through(_gathered(reader, node, affine, forward=forward))
     shape = shape_of(reader, node, node.inputs[0])
+    if _is_cut_at_run_time(reader, node) and affine.is_constant_on(_sliced_axes(reader, node, len(shape))):
+        return through(affine)
     picks = _picks(reader, node, shape)
     drops = [axis for axis, pick in picks.items() if np.ndim(pick) == 0]
     if forward:
@@ -81,6 +85,41 @@ def part(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -
     same = affine.same_as(whole.map(lambda array: _taken(array, picks)))
     require(same, Reason.READERS_DISAGREE, node, "an index is taken twice with different affines")
     return through(whole)
+
+
+def _picks_constants(reader: GraphReader, node: ir.Node) -> bool:
+    indices = reader.constant(node.inputs[1])
+    return indices is not None and indices.ndim <= 1
+
+
+def _gathered(reader: GraphReader, node: ir.Node, affine: Affine, *, forward: bool) -> Affine:
+    """Through a Gather whose indices are of any rank: their axes stand where the one axis of the data stood."""
+    rank, count = len(shape_of(reader, node, node.inputs[0])), len(shape_of(reader, node, node.inputs[1]))
+    axis = int(attribute(node, "axis", 0)) % rank
+    indexed = range(axis, axis + (1 if forward else count))
+    require(affine.is_constant_on(indexed), Reason.AXIS_STOPS, node, "it varies along the axis that is indexed")
+    ones = (1,) * (count if forward else 1)
+    return affine.map(lambda array: array.reshape((*array.shape[:axis], *ones, *array.shape[indexed.stop :])))
+
+
+def _is_cut_at_run_time(reader: GraphReader, node: ir.Node) -> bool:
+    """Whether a Slice has bounds, or a length of the sliced axis, that are not known here."""
+    if node.op_type != "Slice":
+        return False
+    try:
+        _picks(reader, node, shape_of(reader, node, node.inputs[0]))
+    except Refusal:
+        return True
+    return False
+
+
+def _sliced_axes(reader: GraphReader, node: ir.Node, rank: int) -> list[int]:
+    """The axes that a Slice cuts; all of them where they are not known."""
+    axes = attribute(node, "axes") if "axes" in node.attributes else None
+    if axes is None and len(node.inputs) > 3 and node.inputs[3] is not None:
+        known = reader.constant(node.inputs[3])
+        axes = None if known is None else [int(axis) for axis in known.reshape(-1)]
+    return list(range(rank)) if axes is None else [axis % rank for axis in axes]
 
 
 def _taken(array: Array, picks: Mapping[int, Array]) -> Array:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import onnx_ir as ir
 
-from normfold.affine import Affine
-from normfold.edit import Rewrite
+from normfold.affine import Affine, Array
+from normfold.edit import Rewrite, require_fits
 from normfold.graph import Dim, GraphReader, attribute, name_of
 from normfold.reason import Reason, Refusal
 
@@ -45,6 +46,30 @@ def through(affine: Affine) -> list[Passage]:
 def first(node: ir.Node, labels: Labels) -> Affine:
     require(set(labels) == {0}, Reason.OPERATOR_STOPS, node, "only its first input and output carry data")
     return labels[0]
+
+
+def applied(reader: GraphReader, node: ir.Node, index: int, affine: Affine) -> Array:
+    """The constant at input ``index`` after ``affine``; an infinity in it, such as that of a mask, must stay itself."""
+    value = node.inputs[index]
+    array = reader.constant(value)
+    if value is None or array is None:
+        raise Refusal(Reason.DYNAMIC_PARAMETERS, name_of(node))
+    with np.errstate(invalid="ignore"):
+        folded = affine.apply(array)
+    endless = np.broadcast_to(np.isinf(array), folded.shape)
+    stays = np.array_equal(folded[endless], np.broadcast_to(array, folded.shape)[endless])
+    require(stays, Reason.SIGN_STOPS, node, "an infinite constant would change")
+    require_fits(np.where(endless, 0.0, folded), reader.dtype(value), node)
+    return folded
+
+
+def require_attributes_fit(reader: GraphReader, node: ir.Node, changed: Mapping[str, float]) -> None:
+    """Attributes are float32: in a float64 model they may not be rounded, and nowhere may they overflow."""
+    dtypes = {reader.dtype(value) for value in (*node.inputs[:1], *node.outputs[:1]) if value is not None}
+    for name, number in changed.items():
+        require_fits(np.asarray(number), ir.DataType.FLOAT, node)
+        exact = ir.DataType.DOUBLE not in dtypes or float(np.float32(number)) == number
+        require(exact, Reason.OUT_OF_RANGE, node, f"attribute {name} is float32, in a float64 model")
 
 
 def is_read(value: ir.Value) -> bool:

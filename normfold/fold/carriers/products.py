@@ -9,7 +9,9 @@ import onnx_ir as ir
 
 from normfold.affine import Affine, compact
 from normfold.fold.carriers.passage import Labels, Passage, first, require, shape_of, through
+from normfold.fold.carriers.powers import raised_to
 from normfold.fold.carriers.sums import on_operand, raised
+from normfold.fold.equation import equation_of, on_letters
 from normfold.graph import GraphReader, attribute, name_of
 from normfold.reason import Reason, Refusal
 
@@ -22,7 +24,9 @@ def _scale(node: ir.Node, affine: Affine) -> Affine:
 def product_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
     """s*(u*v) = (s*u)*v = u*(s*v); s*(u/v) = (s*u)/v = u/(v/s)."""
     affine = _scale(node, first(node, labels))
-    require(node.inputs[0] is not node.inputs[1], Reason.OPERATOR_STOPS, node, "it squares its input")
+    if node.inputs[0] is node.inputs[1]:
+        require(node.op_type == "Mul", Reason.OPERATOR_STOPS, node, "it divides a value by itself")
+        return [Passage(dict.fromkeys((0, 1), raised_to(node, affine, 0.5)))]
     passages, refusal = [], None
     for index, value in enumerate(node.inputs):
         try:
@@ -123,3 +127,28 @@ def _keeps_rows(reader: GraphReader, node: ir.Node) -> bool:
         return True
     numbers = [(array := reader.constant(value)) is not None and array.size == 1 for value in node.inputs]
     return (node.op_type == "Mul" and any(numbers)) or (node.op_type == "Div" and numbers[1])
+
+
+def einsum(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+    """A scale passes by any operand that has all the letters along which it varies (forward: into the result)."""
+    equation = equation_of(reader, node)
+    if forward:
+        total = np.ones((1,) * len(equation.result))
+        for index, affine in labels.items():
+            own = _scale(node, affine).scale
+            total = total * on_letters(node, own, equation.operands[index], equation.result)
+        return through(Affine(compact(total), np.zeros((1,) * total.ndim)))
+    affine = _scale(node, first(node, labels))
+    passages, refusal = [], None
+    for index, letters in enumerate(equation.operands):
+        try:
+            shape = shape_of(reader, node, node.inputs[index])
+            scale = on_letters(node, affine.scale, equation.result, letters)
+            fits = all(size in (1, own) for size, own in zip(scale.shape, shape, strict=True))
+            require(fits, Reason.AXIS_STOPS, node, "the operand is broadcast along it")
+            passages.append(Passage({index: Affine(scale, np.zeros((1,) * scale.ndim))}))
+        except Refusal as error:
+            refusal = refusal or error
+    if not passages and refusal is not None:
+        raise refusal
+    return passages

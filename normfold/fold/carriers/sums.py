@@ -25,6 +25,19 @@ def moved_shift(reader: GraphReader, node: ir.Node, affine: Affine, index: int, 
     return on_operand(reader, node, Affine(whole.scale, whole.shift * signs[0] * signs[1]), node.inputs[other])
 
 
+def mean_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+    """Mean of n values: a sum whose shift, given to one of them, must be n times as large."""
+    affine = first(node, labels)
+    return add_backward(reader, node, {0: Affine(affine.scale, affine.shift * len(node.inputs))})
+
+
+def mean_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+    """A scale that all of them lack; the n-th part of their shifts."""
+    (passage,) = add_forward(reader, node, labels)
+    count = len(node.inputs)
+    return [Passage({index: Affine(own.scale, own.shift / count) for index, own in passage.labels.items()})]
+
+
 def add_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
     """s*(u + v) + t: the scale to every addend, the shift to exactly one; either may be the one."""
     affine = first(node, labels)

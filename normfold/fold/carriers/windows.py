@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from math import prod
+
 import numpy as np
 import onnx_ir as ir
 
+from normfold.affine import Affine, Array
 from normfold.edit import Rewrite
+from normfold.fold.carriers.elementwise import absolute
 from normfold.fold.carriers.passage import Labels, Passage, axes_of, first, is_read, require, shape_of, through
-from normfold.graph import GraphReader, attribute
+from normfold.fold.carriers.powers import raised_to
+from normfold.graph import Dim, GraphReader, attribute
 from normfold.reason import Reason
 
 
@@ -31,29 +37,81 @@ def average(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]
 
 def _counts_padding(node: ir.Node) -> bool:
     """Whether zeros of the border enter the average, or the divisor is ambiguous between runtimes."""
-    if node.op_type == "GlobalAveragePool":
+    if node.op_type == "GlobalAveragePool" or not attribute(node, "count_include_pad", 0):
         return False
     padded = any(attribute(node, "pads", ())) or attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID")
-    return bool((padded and attribute(node, "count_include_pad", 0)) or attribute(node, "ceil_mode", 0))
+    return bool(padded or attribute(node, "ceil_mode", 0))
+
+
+def lp_average(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+    """LpPool, GlobalLpPool: the norm of s*x is |s| times that of x."""
+    affine = first(node, labels)
+    require(affine.is_constant_on(range(2, affine.rank)), Reason.AXIS_STOPS, node, "it varies inside the window")
+    return absolute(reader, node, labels, forward=forward)
+
+
+def sampled(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+    """GridSample and RoiAlign interpolate with weights that add up to 1, and to less where they meet zeros outside."""
+    affine = first(node, labels)
+    others = [axis for axis in range(affine.rank) if axis != 1]
+    require(affine.is_constant_on(others), Reason.AXIS_STOPS, node, "it varies in space")
+    whole = node.op_type == "GridSample" and attribute(node, "padding_mode", "zeros") in ("border", "reflection")
+    require(whole or affine.has_no_shift, Reason.ZERO_PADDING, node, "it takes zeros from outside")
+    takes_largest = node.op_type == "RoiAlign" and attribute(node, "mode", "avg") == "max"
+    require(not takes_largest or affine.scale_is_nonnegative, Reason.SIGN_STOPS, node)
+    return through(affine)
+
+
+_OPPOSITE = {"ReduceMax": "ReduceMin", "ReduceMin": "ReduceMax"}
 
 
 def reduction(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
-    """ReduceMean, ReduceMax, ReduceMin, ReduceSum: exact for affines that are constant on the reduced axes.
+    """ReduceMean and its kin: exact for affines that are constant on the reduced axes, within ``_reduced``.
 
-    A maximum or minimum takes a scale >= 0 only, a sum no shift. The axes go, or stay as 1 with ``keepdims``.
+    The axes go, or stay as 1 with ``keepdims``.
     """
     affine = first(node, labels)
-    rank = len(shape_of(reader, node, node.inputs[0]))
-    axes = _reduced_axes(reader, node, rank)
+    shape = shape_of(reader, node, node.inputs[0])
+    axes = _reduced_axes(reader, node, len(shape))
     keeps = bool(attribute(node, "keepdims", 1))
-    if node.op_type in ("ReduceMax", "ReduceMin"):
-        require(affine.scale_is_nonnegative, Reason.SIGN_STOPS, node)
-    if node.op_type == "ReduceSum":
-        require(affine.has_no_shift, Reason.SHIFT_STOPS, node, "it would be counted as often as there are elements")
-    if not forward:
-        return through(affine if keeps else affine.map(lambda array: np.expand_dims(array, axes)))
-    require(affine.is_constant_on(axes), Reason.AXIS_STOPS, node, "it varies along a reduced axis")
-    return through(affine if keeps else affine.map(lambda array: np.squeeze(array, axes)))
+    if forward:
+        require(affine.is_constant_on(axes), Reason.AXIS_STOPS, node, "it varies along a reduced axis")
+        passed = _reduced(node, affine, [shape[axis] for axis in axes], forward=True)
+        answer = passed if keeps else passed.map(lambda array: np.squeeze(array, axes))
+    else:
+        passed = _reduced(node, affine, [shape[axis] for axis in axes], forward=False)
+        answer = passed if keeps else passed.map(lambda array: np.expand_dims(array, axes))
+    turned = node.op_type in _OPPOSITE and not affine.scale_is_nonnegative
+    return [Passage({0: answer}, Rewrite(node, operator=_OPPOSITE[node.op_type]))] if turned else through(answer)
+
+
+def _reduced(node: ir.Node, affine: Affine, sizes: Sequence[Dim], *, forward: bool) -> Affine:
+    """What a reduction makes of an affine (backward, which one makes ``affine``).
+
+    A maximum takes scales >= 0, or is a minimum for scales <= 0. A sum counts the shift as often as there are elements.
+    """
+    match node.op_type:
+        case "ReduceMax" | "ReduceMin":
+            same_sign = affine.scale_is_nonnegative or bool((affine.scale <= 0).all())
+            require(same_sign, Reason.SIGN_STOPS, node, "scales of both signs")
+            return affine
+        case "ReduceSum" if not affine.has_no_shift:
+            known = [size for size in sizes if isinstance(size, int) and size > 0]
+            require(
+                len(known) == len(sizes), Reason.SHIFT_STOPS, node, "it would be counted an unknown number of times"
+            )
+            return Affine(affine.scale, affine.shift * (prod(known) if forward else 1.0 / prod(known)))
+        case "ReduceL1" | "ReduceL2":
+            require(affine.has_no_shift, Reason.SHIFT_STOPS, node)
+            require(forward or affine.scale_is_nonnegative, Reason.SIGN_STOPS, node)
+            return Affine(np.abs(affine.scale), affine.shift)
+        case "ReduceSumSquare":
+            return raised_to(
+                node, affine if not forward else Affine(np.abs(affine.scale), affine.shift), 2.0 if forward else 0.5
+            )
+        case "ReduceLogSumExp":
+            require(affine.has_no_scale, Reason.OPERATOR_STOPS, node, "it takes a shift only")
+    return affine
 
 
 def _reduced_axes(reader: GraphReader, node: ir.Node, rank: int) -> tuple[int, ...]:
@@ -90,13 +148,17 @@ def _scaled_axes(reader: GraphReader, node: ir.Node, rank: int) -> list[int]:
 
 
 def pad(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
-    """edge, reflect and wrap repeat what is there; a constant c must again be one constant: s*c + t, or (c - t)/s."""
+    """edge, reflect and wrap repeat what is there; a constant c must again be one constant: s*c + t, or (c - t)/s.
+
+    Zeros stay zeros under any scale, which may then vary along a padded axis too.
+    """
     affine = first(node, labels)
     mode = str(attribute(node, "mode", "constant"))
-    rank = affine.rank
-    padded = _padded_axes(reader, node, rank)
-    require(affine.is_constant_on(padded), Reason.AXIS_STOPS, node, "it varies along a padded axis")
-    if mode != "constant" or not padded:
+    pads = _pads(reader, node, affine.rank)
+    if mode == "constant" and affine.has_no_shift and _pad_value(reader, node) == 0:
+        return through(affine.map(lambda array: _padded(array, pads) if forward else _cropped(array, pads)))
+    require(affine.is_constant_on(pads), Reason.AXIS_STOPS, node, "it varies along a padded axis")
+    if mode != "constant" or not pads:
         return through(affine)
     value = _pad_value(reader, node)
     require(bool(affine.scale.all()) or not forward, Reason.ZERO_PADDING, node, "a scale is 0")
@@ -110,7 +172,8 @@ def pad(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) ->
     return [Passage({0: affine}, _with_pad_value(node, one))]
 
 
-def _padded_axes(reader: GraphReader, node: ir.Node, rank: int) -> list[int]:
+def _pads(reader: GraphReader, node: ir.Node, rank: int) -> dict[int, tuple[int, int]]:
+    """What is added at the begin and the end of each axis, where it is not nothing; a negative number cuts."""
     pads = attribute(node, "pads")
     if pads is None:
         pads = reader.require_constant(node, 1, Reason.DYNAMIC_PARAMETERS).reshape(-1)
@@ -118,7 +181,23 @@ def _padded_axes(reader: GraphReader, node: ir.Node, rank: int) -> list[int]:
     if len(node.inputs) > 3 and node.inputs[3] is not None:
         axes = [int(axis) % rank for axis in reader.require_constant(node, 3, Reason.DYNAMIC_PARAMETERS)]  # type: ignore[assignment]  # any sequence of axes
     half = len(pads) // 2
-    return [axis for axis, begin, end in zip(axes, pads[:half], pads[half:], strict=True) if begin or end]
+    ends = zip(axes, pads[:half], pads[half:], strict=True)
+    return {axis: (int(begin), int(end)) for axis, begin, end in ends if begin or end}
+
+
+def _padded(array: Array, pads: Mapping[int, tuple[int, int]]) -> Array:
+    """A scale of the inside, on the whole: 1 where zeros are added."""
+    for axis, (begin, end) in pads.items():
+        if array.shape[axis] > 1:
+            inside = array.take(range(max(0, -begin), array.shape[axis] - max(0, -end)), axis=axis)
+            around = [(max(0, begin), max(0, end)) if at == axis else (0, 0) for at in range(array.ndim)]
+            array = np.pad(inside, around, constant_values=1.0)
+    return array
+
+
+def _cropped(array: Array, pads: Mapping[int, tuple[int, int]]) -> Array:
+    """A scale of the whole, on the inside."""
+    return _padded(array, {axis: (-begin, -end) for axis, (begin, end) in pads.items()})
 
 
 def _pad_value(reader: GraphReader, node: ir.Node) -> float:

@@ -1,0 +1,86 @@
+"""Operators that do not see an affine, or see it in their attributes: Softmax, ArgMax, Sign, HardSigmoid.
+
+Each takes it by ignoring it, under the condition in its docstring. Source: https://onnx.ai/onnx/operators/
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import onnx_ir as ir
+
+from normfold.affine import Affine
+from normfold.edit import Rewrite
+from normfold.fold.absorbers.common import only
+from normfold.fold.carriers.passage import require, require_attributes_fit
+from normfold.graph import GraphReader, attribute
+from normfold.reason import Reason
+
+_ONE_AXIS = 13  # the opset since which Softmax takes one axis, and not that and all behind it
+
+
+def softmax_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """softmax(x + t) = softmax(x) where t is the same along the axis; LogSoftmax alike."""
+    affine = only(node, labels)
+    _require_alike(node, affine, _softmax_axes(reader, node, affine.rank))
+    require(affine.has_no_scale, Reason.OPERATOR_STOPS, node, "a scale changes it")
+    return Rewrite(node)
+
+
+def _softmax_axes(reader: GraphReader, node: ir.Node, rank: int) -> Sequence[int]:
+    if reader.opset >= _ONE_AXIS:
+        return [int(attribute(node, "axis", -1)) % rank]
+    return range(int(attribute(node, "axis", 1)) % rank, rank)
+
+
+def order_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """ArgMax and ArgMin see the order only, which s*x + t keeps for s > 0 where both are the same along the axis."""
+    affine = only(node, labels)
+    _require_alike(node, affine, [int(attribute(node, "axis", 0))])
+    _require_positive(node, affine)
+    return Rewrite(node)
+
+
+def direction_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """LpNormalization, and the Normalizer of classic machine learning: x/|x| does not see s > 0."""
+    affine = only(node, labels)
+    require(affine.has_no_shift, Reason.SHIFT_STOPS, node, "it changes the norm")
+    _require_alike(node, affine, [1 if node.op_type == "Normalizer" else int(attribute(node, "axis", -1))])
+    _require_positive(node, affine)
+    return Rewrite(node)
+
+
+def sign_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """sign(s*x) = sign(x) for s > 0."""
+    affine = only(node, labels)
+    require(affine.has_no_shift, Reason.SHIFT_STOPS, node)
+    _require_positive(node, affine)
+    return Rewrite(node)
+
+
+def mean_variance_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """MeanVarianceNormalization subtracts a shift again; a scale is seen by its epsilon."""
+    affine = only(node, labels)
+    _require_alike(node, affine, [int(axis) for axis in attribute(node, "axes", (0, 2, 3))])
+    require(affine.has_no_scale, Reason.OPERATOR_STOPS, node, "its epsilon sees a scale")
+    return Rewrite(node)
+
+
+def hard_sigmoid_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """clip(alpha*(s*x + t) + beta, 0, 1): alpha*s and alpha*t + beta, for one s and one t."""
+    affine = only(node, labels)
+    single = affine.scale.size == 1 and affine.shift.size == 1
+    require(single, Reason.AXIS_STOPS, node, "alpha and beta are two numbers")
+    alpha, beta = float(attribute(node, "alpha", 0.2)), float(attribute(node, "beta", 0.5))
+    scale, shift = float(affine.scale.reshape(())), float(affine.shift.reshape(()))
+    changed = {"alpha": alpha * scale, "beta": alpha * shift + beta}
+    require_attributes_fit(reader, node, changed)
+    return Rewrite(node, attributes=changed)
+
+
+def _require_alike(node: ir.Node, affine: Affine, axes: Sequence[int]) -> None:
+    require(affine.is_constant_on(axes), Reason.AXIS_STOPS, node, "it varies along the axis that is compared")
+
+
+def _require_positive(node: ir.Node, affine: Affine) -> None:
+    require(bool((affine.scale > 0).all()), Reason.SIGN_STOPS, node, "a scale that is not positive changes it")

@@ -1,0 +1,73 @@
+"""Carriers that choose between values, element by element: Where, Max and Min.
+
+All of them take the same affine; a constant among them, such as the fill of a mask, takes it into its own numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+
+from normfold.affine import Affine, aligned, compact
+from normfold.edit import Rewrite, trimmed
+from normfold.fold.carriers.passage import Labels, Passage, applied, first, require, shape_of
+from normfold.fold.carriers.sums import on_operand, raised
+from normfold.graph import GraphReader
+from normfold.reason import Reason
+
+_OPPOSITE = {"Max": "Min", "Min": "Max"}
+_BROADCASTS = 8  # the opset since which Max and Min do
+
+
+def choice(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+    """max(s*u + t, s*v + t) = s*max(u, v) + t for s >= 0, with min in its place for s <= 0; a Where for every s."""
+    require(reader.opset >= _BROADCASTS, Reason.OPERATOR_STOPS, node, f"{node.op_type} of opset {reader.opset}")
+    affine = _common(reader, node, labels) if forward else first(node, labels)
+    operator = _turned(node, affine)
+    constants = {index for index in _chosen(node) if reader.is_constant(node.inputs[index])}
+    require(not forward or not constants or bool(affine.scale.all()), Reason.SIGN_STOPS, node, "a scale is 0")
+    inputs = {}
+    for index in constants:
+        array = reader.constant(node.inputs[index])
+        require(array is not None, Reason.DYNAMIC_PARAMETERS, node)
+        wanted = affine.inverse() if forward else affine
+        inputs[index] = trimmed(compact(aligned(applied(reader, node, index, wanted), affine.rank)))
+    rewrite = Rewrite(node, inputs=inputs, operator=operator) if inputs or operator else None
+    if forward:
+        return [Passage({0: affine}, rewrite)]
+    others = [index for index in _chosen(node) if index not in constants]
+    return [Passage({index: on_operand(reader, node, affine, node.inputs[index]) for index in others}, rewrite)]
+
+
+def _chosen(node: ir.Node) -> range:
+    """The operands that are chosen from: all but the condition of a Where."""
+    return range(1 if node.op_type == "Where" else 0, len(node.inputs))
+
+
+def _turned(node: ir.Node, affine: Affine) -> str:
+    """The operator it becomes under a negative scale; "" where it stays."""
+    if node.op_type == "Where" or affine.scale_is_nonnegative:
+        return ""
+    require(bool((affine.scale <= 0).all()), Reason.SIGN_STOPS, node, "scales of both signs")
+    return _OPPOSITE[node.op_type]
+
+
+def _common(reader: GraphReader, node: ir.Node, labels: Labels) -> Affine:
+    """What all variable operands lack; a Refusal where they do not lack the same."""
+    rank = len(shape_of(reader, node, node.outputs[0]))
+    whole = list(_raised(reader, node, labels, rank))
+    same = all(other.same_as(whole[0]) for other in whole[1:])
+    require(same, Reason.SUM_NEEDS_ALL, node, "the values to choose from would carry different affines")
+    for index in _chosen(node):
+        if not reader.is_constant(node.inputs[index]):
+            on_operand(reader, node, whole[0], node.inputs[index])
+    return whole[0]
+
+
+def _raised(reader: GraphReader, node: ir.Node, labels: Labels, rank: int) -> Iterator[Affine]:
+    for index in _chosen(node):
+        if not reader.is_constant(node.inputs[index]):
+            own = raised(labels.get(index), rank)
+            yield Affine(np.asarray(own.scale), np.asarray(own.shift))

@@ -1,0 +1,36 @@
+"""Carriers that raise to a power: Sqrt, Reciprocal, Pow by a constant, the square of a value. Only a scale passes."""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from normfold.affine import Affine
+from normfold.fold.carriers.passage import Labels, Passage, first, require, through
+from normfold.graph import GraphReader
+from normfold.reason import Reason
+
+_EXPONENTS = {"Sqrt": 0.5, "Reciprocal": -1.0}
+
+
+def power(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+    """(s*x)^p = s^p * x^p for s > 0; backward s * x^p = (s^(1/p) * x)^p."""
+    affine = first(node, labels)
+    exponent = _EXPONENTS.get(node.op_type) or _exponent(reader, node)
+    return through(raised_to(node, affine, exponent if forward else 1.0 / exponent))
+
+
+def raised_to(node: ir.Node, affine: Affine, exponent: float) -> Affine:
+    """A scale to a power: positive, or of any sign but 0 where the exponent is 1 or -1."""
+    require(affine.has_no_shift, Reason.SHIFT_STOPS, node)
+    signed = exponent in (1.0, -1.0)
+    allowed = bool(affine.scale.all()) if signed else bool((affine.scale > 0).all())
+    require(allowed, Reason.SIGN_STOPS, node, "a power passes positive scales only")
+    return Affine(affine.scale**exponent, affine.shift)
+
+
+def _exponent(reader: GraphReader, node: ir.Node) -> float:
+    exponent = reader.require_constant(node, 1, Reason.OPERATOR_STOPS)
+    require(exponent.size == 1, Reason.OPERATOR_STOPS, node, "it has several exponents")
+    number = float(exponent.reshape(()))
+    require(number != 0, Reason.OPERATOR_STOPS, node, "its exponent is 0")
+    return number
