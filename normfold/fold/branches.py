@@ -17,11 +17,12 @@ from normfold.edit import Editor, require_fits, stamp
 from normfold.fold.find import Run, Sources
 from normfold.fold.form import nodes_for, operators_for, require_run_fits
 from normfold.fold.kernels import Diagonal, Kernel, Matrix, summed, summed_matrices
-from normfold.graph import GraphReader, attribute, name_of
+from normfold.fold.linear import Linear, Twin, linear_of, summed_twins
+from normfold.graph import GraphReader, name_of
 from normfold.reason import Reason, Refusal
 
 RULE = "branches"
-_SUMS = ("Add", "Sum", "Sub")
+_SUMS = ("Add", "Sum", "Sub", "Mean")
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,8 +33,13 @@ class Branch:
     value: ir.Value
     sign: float
     nodes: tuple[ir.Node, ...]
-    linear: Kernel | Matrix | Affine
+    linear: Linear | Affine
     run: Run | None = None
+
+    @property
+    def group(self) -> tuple[ir.Value, object]:
+        """Branches of equal groups are tried together: of one input, and twins of one kind."""
+        return self.entry, self.linear.kind if isinstance(self.linear, Twin) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +50,7 @@ class Merge:
     sums: tuple[ir.Node, ...]
     branches: tuple[Branch, ...]
     others: tuple[tuple[ir.Value, float], ...]
-    result: Kernel | Matrix | Affine
+    result: Linear | Affine
 
     @property
     def name(self) -> str:
@@ -94,12 +100,14 @@ def _merges_at(reader: GraphReader, sources: Sources, root: ir.Node) -> Iterator
     sums: list[ir.Node] = []
     addends = list(_addends(reader, root, sums))
     branches = [branch for value, sign in addends for branch in [_branch(reader, sources, value, sign)]]
-    for entry in dict.fromkeys(branch.entry for branch in branches):
-        group = [branch for branch in branches if branch.entry is entry]
+    for key in dict.fromkeys(branch.group for branch in branches):
+        group = [branch for branch in branches if branch.group == key]
         if len(group) < 2:
             continue
         others = tuple((value, sign) for value, sign in addends if not any(b.value is value for b in group))
         try:
+            if any(abs(sign) != 1 for _, sign in others):
+                raise Refusal(Reason.COSTS_MORE, name_of(root), detail="a mean that others take part in")
             yield Merge(root, tuple(sums), tuple(group), others, _merged(reader, group))
             return  # the graph has changed; the next pass sees what is left
         except Refusal as refusal:
@@ -119,6 +127,7 @@ def _addends(reader: GraphReader, root: ir.Node, sums: list[ir.Node]) -> Iterato
         for index, operand in enumerate(node.inputs):
             assert operand is not None, "asked by _is_sum()"
             own = -sign if node.op_type == "Sub" and index == 1 else sign
+            own = own / len(node.inputs) if node.op_type == "Mean" else own
             producer = operand.producer()
             inner = producer is not None and producer.graph is node.graph and _is_sum(reader, producer)
             parts.append(
@@ -136,94 +145,38 @@ def _branch(reader: GraphReader, sources: Sources, value: ir.Value, sign: float)
     source = sources.at(node)
     if source is not None:
         run = sources.run_up_to(source)
-        return _biased_matrix(reader, value, sign, run) or Branch(run.entry, value, sign, run.nodes, run.affine, run)
-    linear = _kernel(reader, node) or _matrix(reader, node)
-    entry = node.inputs[0] if node.inputs else None
+        return _behind_linear(reader, value, sign, run) or Branch(run.entry, value, sign, run.nodes, run.affine, run)
+    linear = linear_of(reader, node)
+    entry = node.inputs[1 - linear.side if isinstance(linear, Twin) and linear.side < 2 else 0] if node.inputs else None
     return itself if linear is None or entry is None else Branch(entry, value, sign, (node,), linear)
 
 
-def _biased_matrix(reader: GraphReader, value: ir.Value, sign: float, run: Run) -> Branch | None:
-    """A MatMul and the affine behind it, which is most often its bias."""
+def _behind_linear(reader: GraphReader, value: ir.Value, sign: float, run: Run) -> Branch | None:
+    """A linear operator and the affine behind it: most often a MatMul and its bias, or a norm behind an AveragePool."""
     node = run.entry.producer()
     if node is None or not reader.holds(node) or run.entry.is_graph_output() or len(run.entry.uses()) != 1:
         return None
-    matrix, entry, affine = _matrix(reader, node), node.inputs[0] if node.inputs else None, run.affine
-    if matrix is None or entry is None or not affine.is_constant_on(range(affine.rank - 1)):
+    linear, entry, affine = linear_of(reader, node), node.inputs[0] if node.inputs else None, run.affine
+    axis = 1 if isinstance(linear, Kernel) else affine.rank - 1
+    if not isinstance(linear, Kernel | Matrix) or entry is None:
         return None
-    scale, shift = affine.vectors(-1, matrix.weight.shape[1])
-    changed = Matrix(matrix.weight * scale, matrix.bias * scale + shift)
+    if not affine.is_constant_on(other for other in range(affine.rank) if other != axis):
+        return None
+    scale, shift = affine.vectors(axis, linear.bias.size)
+    form = (-1, *[1] * (linear.weight.ndim - 1)) if isinstance(linear, Kernel) else (-1,)
+    changed = replace(linear, weight=linear.weight * scale.reshape(form), bias=linear.bias * scale + shift)
     return Branch(entry, value, sign, (node, *run.nodes), changed, run)
 
 
-def _matrix(reader: GraphReader, node: ir.Node) -> Matrix | None:
-    """A MatMul or Gemm by a constant from the right, or None."""
-    if node.op_type not in ("MatMul", "Gemm") or node.domain not in ("", "ai.onnx"):
-        return None
-    weight = reader.constant(node.inputs[1])
-    bias = reader.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else np.zeros(())
-    if weight is None or weight.ndim != 2 or bias is None or attribute(node, "transA", 0):
-        return None
-    weight = weight.T if attribute(node, "transB", 0) else weight
-    if bias.ndim == 2 and bias.shape[0] != 1:
-        return None
-    bias = np.broadcast_to(bias.reshape(-1), weight.shape[1:])
-    return Matrix(float(attribute(node, "alpha", 1.0)) * weight, float(attribute(node, "beta", 1.0)) * bias)
-
-
-def _kernel(reader: GraphReader, node: ir.Node) -> Kernel | None:
-    """A Conv with constant weight and bias and explicit padding, or the AveragePool that is one; else None."""
-    if node.op_type == "AveragePool" and node.domain in ("", "ai.onnx"):
-        return _mean_kernel(reader, node)
-    if node.op_type != "Conv" or node.domain not in ("", "ai.onnx"):
-        return None
-    weight = reader.constant(node.inputs[1])
-    bias = reader.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else 0.0
-    mode = attribute(node, "auto_pad", "NOTSET")
-    if (
-        weight is None
-        or bias is None
-        or mode not in ("NOTSET", "VALID")
-        or np.shape(bias) not in ((), weight.shape[:1])
-    ):
-        return None
-    dims = weight.ndim - 2
-    pads = [int(pad) for pad in attribute(node, "pads", ())] if mode == "NOTSET" else []
-    pads = pads or [0] * (2 * dims)
-    ones = [1] * dims
-    return Kernel(
-        weight,
-        np.broadcast_to(bias, weight.shape[:1]),
-        int(attribute(node, "group", 1)),
-        tuple(int(n) for n in attribute(node, "strides", ones)),
-        tuple(int(n) for n in attribute(node, "dilations", ones)),
-        tuple(pads[:dims]),
-        tuple(pads[dims:]),
-    )
-
-
-def _mean_kernel(reader: GraphReader, node: ir.Node) -> Kernel | None:
-    """AveragePool as a depthwise convolution, where every window has the same divisor."""
-    shape = reader.shape(node.inputs[0])
-    pads = [int(pad) for pad in attribute(node, "pads", ())]
-    even = not any(pads) or attribute(node, "count_include_pad", 0)
-    plain = attribute(node, "auto_pad", "NOTSET") in ("NOTSET", "VALID") and not attribute(node, "ceil_mode", 0)
-    if shape is None or len(shape) < 3 or not isinstance(shape[1], int) or not even or not plain:
-        return None
-    sizes, dims = [int(size) for size in attribute(node, "kernel_shape")], len(shape) - 2
-    pads, ones = pads or [0] * (2 * dims), [1] * dims
-    return Kernel(
-        np.full((shape[1], 1, *sizes), 1.0 / np.prod(sizes)),
-        np.zeros(shape[1]),
-        shape[1],
-        tuple(int(n) for n in attribute(node, "strides", ones)),
-        tuple(int(n) for n in attribute(node, "dilations", ones)),
-        tuple(pads[:dims]),
-        tuple(pads[dims:]),
-    )
-
-
 # -- merging -----------------------------------------------------------------------------------------------------
-def _merged(reader: GraphReader, group: Sequence[Branch]) -> Kernel | Matrix | Affine:
+def _merged(reader: GraphReader, group: Sequence[Branch]) -> Linear | Affine:
+    twins = [(branch.linear, branch.sign) for branch in group if isinstance(branch.linear, Twin)]
+    if twins:
+        total = summed_twins(twins)
+        node = group[0].nodes[0]
+        for array in (total.weight, total.bias):
+            require_fits(np.zeros(()) if array is None else array, _dtype(reader, node, total.side), node)
+        return total
     affines = [(branch.linear, branch.sign) for branch in group if isinstance(branch.linear, Affine)]
     matrices = [(branch.linear, branch.sign) for branch in group if isinstance(branch.linear, Matrix)]
     kernels = [_signed(branch.linear, branch.sign) for branch in group if isinstance(branch.linear, Kernel)]
@@ -246,8 +199,9 @@ def _merged(reader: GraphReader, group: Sequence[Branch]) -> Kernel | Matrix | A
     return result
 
 
-def _dtype(reader: GraphReader, node: ir.Node) -> ir.DataType:
-    for value in (*node.inputs[1:2], *node.inputs[:1]):
+def _dtype(reader: GraphReader, node: ir.Node, side: int = 1) -> ir.DataType:
+    """The type of the weight, else of the variable."""
+    for value in (*node.inputs[side : side + 1], *node.inputs[1 - side : 2 - side]):
         dtype = None if value is None else reader.dtype(value)
         if dtype is not None:
             return dtype
@@ -255,7 +209,7 @@ def _dtype(reader: GraphReader, node: ir.Node) -> ir.DataType:
 
 
 def _signed(kernel: Kernel, sign: float) -> Kernel:
-    return kernel if sign > 0 else replace(kernel, weight=-kernel.weight, bias=-kernel.bias)
+    return kernel if sign == 1 else replace(kernel, weight=sign * kernel.weight, bias=sign * kernel.bias)
 
 
 def _vectors(affines: Sequence[tuple[Affine, float]], size: int, axis: int) -> Iterator[tuple[Array, Array, float]]:
@@ -287,6 +241,8 @@ def apply(editor: Editor, merge: Merge) -> list[ir.Node]:
         nodes = [_conv(editor, merge, merge.result)]
     elif isinstance(merge.result, Matrix):
         nodes = _product(editor, merge, merge.result)
+    elif isinstance(merge.result, Twin):
+        nodes = [_twin(editor, merge, merge.result)]
     else:
         run = next(branch.run for branch in merge.branches if branch.run is not None)
         nodes = nodes_for(editor, run, merge.branches[0].entry, merge.result)
@@ -326,6 +282,20 @@ def _conv(editor: Editor, merge: Merge, kernel: Kernel) -> ir.Node:
         "group": kernel.group,
     }
     node = ir.node("Conv", inputs, attributes, name=old.name)
+    node.metadata_props.update(old.metadata_props)
+    return node
+
+
+def _twin(editor: Editor, merge: Merge, twin: Twin) -> ir.Node:
+    """The first of the operators once more, with the sum of the weights."""
+    old = merge.branches[0].nodes[0]
+    dtype = _dtype(editor.reader, old, twin.side)
+    inputs = list(old.inputs)
+    inputs[twin.side] = editor.constant(twin.weight, dtype, f"{name_of(old)}_weight_folded")
+    if twin.bias is not None:
+        bias = editor.constant(twin.bias, dtype, f"{name_of(old)}_bias_folded")
+        inputs = [*inputs[:2], bias]
+    node = ir.Node(old.domain, old.op_type, inputs, list(old.attributes.values()), name=old.name)
     node.metadata_props.update(old.metadata_props)
     return node
 

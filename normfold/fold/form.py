@@ -20,20 +20,25 @@ _MERGED = "merge"
 
 def operators_for(reader: GraphReader, run: Run, affine: Affine) -> tuple[str, ...]:
     """The operators that write ``affine`` where ``run`` stands."""
+    return operators_at(reader, run.entry, affine, run.has_batchnorm)
+
+
+def operators_at(reader: GraphReader, value: ir.Value, affine: Affine, has_batchnorm: bool = False) -> tuple[str, ...]:
+    """The operators of ``affine(value)``; where there was a BatchNormalization, its kernel is known to exist."""
     if affine.is_identity:
         return ()
     if affine.has_no_shift:
         return ("Mul",)
     if affine.has_no_scale:
         return ("Add",)
-    return ("BatchNormalization",) if _is_batchnorm(reader, run, affine) else ("Mul", "Add")
+    return ("BatchNormalization",) if _is_batchnorm(reader, value, affine, has_batchnorm) else ("Mul", "Add")
 
 
-def _is_batchnorm(reader: GraphReader, run: Run, affine: Affine) -> bool:
-    shape = reader.shape(run.entry)
+def _is_batchnorm(reader: GraphReader, value: ir.Value, affine: Affine, has_batchnorm: bool) -> bool:
+    shape = reader.shape(value)
     if shape is None or len(shape) < 2 or not isinstance(shape[1], int):
         return False
-    has_kernel = run.has_batchnorm or reader.dtype(run.entry) in _HAS_FAST_BATCHNORM
+    has_kernel = has_batchnorm or reader.dtype(value) in _HAS_FAST_BATCHNORM
     return has_kernel and affine.is_constant_on(axis for axis in range(affine.rank) if axis != 1)
 
 
@@ -56,7 +61,7 @@ def nodes_for(editor: Editor, run: Run, entry: ir.Value, affine: Affine) -> list
     dtype = reader.dtype(entry) or reader.dtype(run.site) or ir.DataType.FLOAT
     nodes: list[ir.Node] = []
     value = entry
-    for operator in operators_for(reader, run, affine):
+    for operator in operators_at(reader, entry, affine, run.has_batchnorm):
         nodes.append(_node(editor, operator, value, affine, dtype))
         value = nodes[-1].outputs[0]
         value.shape, value.type = entry.shape, entry.type

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
+import numpy as np
 import onnx_ir as ir
 
 from normfold.affine import Affine, compact
@@ -22,10 +23,17 @@ from normfold.fold.plan import Plan, Search, State, require_disjoint
 from normfold.graph import GraphReader, name_of
 from normfold.reason import Reason, Refusal
 
+_MODERATE = 2.0**10  # a scale that is shared lies between this and its inverse
 
-def plan_forward(reader: GraphReader, sources: Sources, run: Run, affine: Affine, residue: Affine) -> Plan:
-    """Let the operators behind ``run`` read what lacks ``affine``; ``residue`` stays at the run."""
-    search = _Forward(reader, sources, run)
+
+def plan_forward(
+    reader: GraphReader, sources: Sources, run: Run, affine: Affine, residue: Affine, *, generous: bool = False
+) -> Plan:
+    """Let the operators behind ``run`` read what lacks ``affine``; ``residue`` stays at the run.
+
+    ``generous``: where one addend of a sum lacks a scale, the others may be made to lack it as well.
+    """
+    search = _Forward(reader, sources, run, generous)
     state = State()
     search.owe(state, run.nodes[-1], run.site, affine)
     search.advance(state)
@@ -35,6 +43,10 @@ def plan_forward(reader: GraphReader, sources: Sources, run: Run, affine: Affine
 
 
 class _Forward(Search):
+    def __init__(self, reader: GraphReader, sources: Sources, run: Run, generous: bool) -> None:
+        super().__init__(reader, sources, run)
+        self.generous = generous
+
     def owe(self, state: State, node: ir.Node, value: ir.Value, affine: Affine) -> None:
         """From here on ``value`` lacks ``affine``: all its readers must know."""
         if value.is_graph_output():
@@ -53,6 +65,8 @@ class _Forward(Search):
             self.count(node)
             labels = {i: state.labels[v] for i, v in enumerate(node.inputs) if v is not None and v in state.labels}
             if self.absorbed(state, node, labels) or self.given_to_addend(state, node, labels):
+                continue
+            if self.generous and self.shared_with_addends(state, node, labels):
                 continue
             passage = self.alternatives(carry.FORWARD, node, labels)[0]
             if passage.rewrite is not None:
@@ -90,16 +104,55 @@ class _Forward(Search):
                 gift = back.advance(gift)
             except Refusal:
                 continue
-            if set(gift.labels) & set(state.labels) or any(rewrite.operators_added for rewrite in gift.rewrites):
+            if not self.accepts(state, gift):
                 continue
-            if self.touched(gift) & {*self.touched(state), *self.run.nodes}:
-                continue
-            state.rewrites += gift.rewrites
-            state.merged += gift.merged
-            state.moved += tuple(gift.labels)
             state.ends += (node.outputs[0],)
             return True
         return False
+
+    def shared_with_addends(self, state: State, node: ir.Node, labels: Labels) -> bool:
+        """s*x + v = s*(x + v/s): the other addends take 1/s into their weights, and the sum lacks s."""
+        if node.op_type not in (*sums.OPERATORS, "Mean") or node.domain not in ("", "ai.onnx"):
+            return False
+        scale = next(iter(labels.values())).scale_only
+        others = [index for index in range(len(node.inputs)) if index not in labels]
+        if node in self.sources.left or not others or scale.is_identity or not self.is_moderate(node, scale):
+            return False
+        try:
+            back, gift = Backward(self.reader, self.sources, self.run), State()
+            for other in others:
+                shape = sums.on_operand(self.reader, node, scale, node.inputs[other])
+                back.demand(gift, node, other, shape.inverse())
+            gift = back.advance(gift)
+            whole = {
+                **labels,
+                **{other: sums.on_operand(self.reader, node, scale, node.inputs[other]) for other in others},
+            }
+            (passage,) = carry.FORWARD[node.op_type](self.reader, node, whole)
+        except Refusal:
+            return False
+        if not self.accepts(state, gift):
+            return False
+        for index, affine in passage.labels.items():
+            self.owe(state, node, node.outputs[index], affine)
+        return True
+
+    def is_moderate(self, node: ir.Node, scale: Affine) -> bool:
+        """Whether the inverse of a scale neither loses digits nor leaves the range of the type."""
+        size = np.abs(scale.scale)
+        wide = self.reader.dtype(node.outputs[0]) in (ir.DataType.FLOAT, ir.DataType.DOUBLE)
+        return wide and bool((size > 1 / _MODERATE).all() and (size < _MODERATE).all())
+
+    def accepts(self, state: State, gift: State) -> bool:
+        """Take over what an addend changes, unless it costs operators or meets what the search changes itself."""
+        if set(gift.labels) & set(state.labels) or any(rewrite.operators_added for rewrite in gift.rewrites):
+            return False
+        if self.touched(gift) & {*self.touched(state), *self.run.nodes}:
+            return False
+        state.rewrites += gift.rewrites
+        state.merged += gift.merged
+        state.moved += tuple(gift.labels)
+        return True
 
     def touched(self, state: State) -> set[ir.Node]:
         """The operators that a search changes."""

@@ -5,20 +5,18 @@ Each affine of the model gets exactly one verdict: folded (by which rule, into w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
 
 from normfold.affine import Affine
 from normfold.edit import RULE, Editor, Names
-from normfold.fold import branches, dead, norm_affine
+from normfold.fold import branches, dead, norm_affine, order, together
 from normfold.fold.activation import parts_of_activations
-from normfold.fold.backward import plan_backward
-from normfold.fold.constant_channel import plan_constant_channel
+from normfold.fold.decide import decide, decide_generously
 from normfold.fold.find import Run, Sources, is_candidate, source_of
-from normfold.fold.form import operators_for, require_run_fits, rewrite_run
-from normfold.fold.forward import plan_forward
+from normfold.fold.form import rewrite_run
 from normfold.fold.plan import Plan
 from normfold.fold.tidy import clear_the_way, dead_operators
 from normfold.graph import GraphReader, graphs_of, name_of, remember_names
@@ -124,7 +122,14 @@ class _GraphFold:
     def run(self) -> list[Verdict]:
         everything = list(self.findings.values())
         self._settle_constants()
-        while self._pass() or self._merge_branches() or self._fold_norm_affines():
+        while (
+            self._pass()
+            or self._merge_branches()
+            or self._bring_together()
+            or self._move_orders()
+            or self._fold_norm_affines()
+            or self._pass(generous=True)
+        ):
             continue
         self._drop_dead_biases()
         for node, finding in self.findings.items():
@@ -142,8 +147,8 @@ class _GraphFold:
                 into = tuple(dict.fromkeys(name_of(reading) for reading, _ in node.outputs[0].uses()))
                 self.verdicts[finding] = Verdict(self.findings.pop(node), Outcome.FOLDED, CONSTANT, "forward", into)
 
-    def _pass(self) -> bool:
-        """Try every run once, in order; True when one was folded."""
+    def _pass(self, *, generous: bool = False) -> bool:
+        """Try every run once, in order; True when one was folded. ``generous`` folds change a sum's other addends."""
         changed = False
         for node in list(self.findings):
             if node not in self.findings:
@@ -154,10 +159,13 @@ class _GraphFold:
             run = self.sources.run_through(source)
             if next(known for known in run.nodes if known in self.findings) is not node:
                 continue  # a run is tried once, at the first operator that the model had itself
-            plan, obstacles = decide(self.reader, self.sources, run, self.options)
-            if plan is None:
-                self.obstacles.update(dict.fromkeys(run.nodes, obstacles))
+            if generous:
+                plan = decide_generously(self.reader, self.sources, run)
             else:
+                channel = self.options.constant_channel
+                plan, obstacles = decide(self.reader, self.sources, run, constant_channel=channel)
+                self.obstacles.update({} if plan is not None else dict.fromkeys(run.nodes, obstacles))
+            if plan is not None:
                 self._apply(plan)
                 changed = True
         return changed
@@ -194,6 +202,31 @@ class _GraphFold:
         into = (name_of(written[0]),)
         for finding in gone or [sum_itself]:
             self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, branches.RULE, "branches", into, (site,))
+
+    def _bring_together(self) -> bool:
+        """Affines on several operands become one behind the operator; True when some did."""
+        changed = False
+        for found in together.affines_together(self.reader, self.sources):
+            site = found.node.outputs[0].name or ""
+            known = [node for run in found.runs for node in run.nodes if node in self.findings]
+            written = together.apply(self.editor, found, MERGE)
+            own_last = sorted(known, key=lambda node: (node not in self.made, known.index(node)))
+            survivors = own_last[len(known) - len(written) :]
+            self._settle(known, survivors, written, MERGE, "forward", tuple(map(name_of, written)), (site,))
+            changed = True
+        return changed
+
+    def _move_orders(self) -> bool:
+        """Fixed orders of channels go into weights; True when one did."""
+        changed = False
+        for move in order.moves(self.reader, self.sources):
+            finding = move.finding(self.reader.path)
+            if self.options.allows(order.RULE, finding.name):
+                verdict = Verdict(finding, Outcome.FOLDED, order.RULE, move.direction, move.into, move.sites)
+                order.apply(self.editor, move)
+                self.verdicts[finding] = verdict
+                changed = True
+        return changed
 
     def _drop_dead_biases(self) -> None:
         for node, finding in list(dead.dead_biases(self.reader)):
@@ -278,12 +311,25 @@ class _GraphFold:
         else:
             written = rewrite_run(self.editor, run, affine, rule)
         survivors = self._survivors(known, written)
-        for new, old in zip(written, sorted(survivors, key=known.index), strict=False):
+        into = into or tuple(name_of(node) for node in written)
+        self._settle(known, sorted(survivors, key=known.index), written, rule, direction, into, sites)
+
+    def _settle(
+        self,
+        known: Sequence[ir.Node],
+        survivors: Sequence[ir.Node],
+        written: Sequence[ir.Node],
+        rule: str,
+        direction: str,
+        into: tuple[str, ...],
+        sites: tuple[str, ...],
+    ) -> None:
+        """The findings of ``survivors`` go over to the operators ``written``; those of all others are folded."""
+        for new, old in zip(written, survivors, strict=False):
             self.findings[new] = self.findings[old]
             self.made |= {new} if old in self.made else set()
         for new in written:
             self._remember(new)
-        into = into or tuple(name_of(node) for node in written)
         for node in known:
             finding = self.findings.pop(node)
             self.obstacles.pop(node, None)
@@ -298,124 +344,3 @@ class _GraphFold:
         ]
         able.sort(key=lambda node: (node not in self.made, self.findings[node].is_norm, known.index(node)))
         return able[max(0, len(able) - len(written)) :]
-
-
-# -- the decision ------------------------------------------------------------------------------------------------
-_Attempt = Callable[[], Plan]
-_SAYS_LITTLE = (Reason.GRAPH_INPUT, Reason.NO_CONSUMER, Reason.GRAPH_OUTPUT)
-
-
-def _says_little(obstacle: Obstacle) -> int:
-    """The order in which obstacles are told: a bias is explained by being one, a border of the graph by little."""
-    return 0 if obstacle.reason is Reason.BIAS else 2 if obstacle.reason in _SAYS_LITTLE else 1
-
-
-def decide(
-    reader: GraphReader, sources: Sources, run: Run, options: FoldOptions | None = None
-) -> tuple[Plan | None, tuple[Obstacle, ...]]:
-    """The best plan for a run, or None and the obstacle met in each direction.
-
-    Best is what leaves the fewest operators, then what changes the fewest weights, then backward.
-    """
-    plans, obstacles = _tried(_whole(reader, sources, run))
-    if not plans and any(obstacle.reason is Reason.ZERO_PADDING for obstacle in obstacles):
-        always = options is not None and options.constant_channel
-        plans, _ = _tried(iter([("forward", lambda: plan_constant_channel(reader, run, always=always))]))
-    if not plans:
-        plans, _ = _tried(_partial(reader, sources, run))
-        plans += [Plan(run, "merge", run.affine)] if len(run.nodes) > 1 else []
-    worth = [plan for plan in plans if _is_worth_it(reader, plan)]
-    if not worth:
-        obstacles += tuple(_costs_more(plan) for plan in plans if plan.direction != "merge")
-        return None, tuple(sorted(obstacles, key=_says_little))
-    return min(
-        worth, key=lambda plan: (-plan.operators_saved(reader), _norms_left(reader, plan), plan.weights_changed)
-    ), ()
-
-
-def _tried(attempts: Iterator[tuple[str, _Attempt]]) -> tuple[list[Plan], tuple[Obstacle, ...]]:
-    plans, obstacles = [], []
-    for direction, attempt in attempts:
-        try:
-            plans.append(attempt())
-        except Refusal as refusal:
-            obstacles.append(replace(refusal.obstacle, direction=direction))
-        except ValueError as error:  # numpy's word for a weight or bias of a shape that the operator does not allow
-            detail = f"shapes that do not fit: {error}"[:200]
-            obstacles.append(Obstacle(Reason.UNKNOWN_SHAPE, detail=detail, direction=direction))
-    return plans, tuple(obstacles)
-
-
-def _whole(reader: GraphReader, sources: Sources, run: Run) -> Iterator[tuple[str, _Attempt]]:
-    """The whole affine, one way or the other."""
-    nothing = Affine.identity(run.affine.rank)
-    if run.affine.is_identity:
-        yield "removal", lambda: _removal(reader, run)
-        return
-    yield "backward", lambda: plan_backward(reader, sources, run, run.affine, nothing)
-    yield "forward", lambda: plan_forward(reader, sources, run, run.affine, nothing)
-
-
-def _removal(reader: GraphReader, run: Run) -> Plan:
-    """An affine that does nothing goes, unless it is what gives an output its own name."""
-    entry = run.entry
-    if run.site.is_graph_output() and (not reader.holds(entry.producer()) or entry.is_graph_output()):
-        raise Refusal(Reason.GRAPH_OUTPUT, name_of(run.nodes[-1]), run.site.name or "")
-    return Plan(run, "removal", run.affine)
-
-
-def _partial(reader: GraphReader, sources: Sources, run: Run) -> Iterator[tuple[str, _Attempt]]:
-    """The scale alone; the shift stays as one Add: s*x + t, or s*(x + t/s) when the scale goes forward.
-
-    A BatchNormalization is as cheap as an Add, so it is parted only where the Add goes the other way, or is the bias
-    of a MatMul, which runtimes execute with it.
-    """
-    affine = run.affine
-    if affine.has_no_scale or affine.has_no_shift:
-        return
-    ahead = affine.shift_only
-    if not run.has_batchnorm or _is_bias(run) or _goes(lambda: plan_forward(reader, sources, run, ahead, ahead)):
-        yield "backward", lambda: plan_backward(reader, sources, run, affine.scale_only, ahead)
-    if affine.scale.all():
-        rest = Affine.of(1.0, affine.shift / affine.scale, affine.rank)
-        if not run.has_batchnorm or _goes(lambda: plan_backward(reader, sources, run, rest, rest)):
-            yield "forward", lambda: _fitting(reader, plan_forward(reader, sources, run, affine.scale_only, rest))
-
-
-def _goes(attempt: _Attempt) -> bool:
-    """Whether there is such a plan."""
-    return bool(_tried(iter([("", attempt)]))[0])
-
-
-def _is_bias(run: Run) -> bool:
-    """Whether an Add in the place of ``run`` would be the bias of a MatMul."""
-    before = run.entry.producer()
-    return before is not None and before.op_type == "MatMul"
-
-
-def _fitting(reader: GraphReader, plan: Plan) -> Plan:
-    require_run_fits(reader, plan.run, plan.residue)
-    return plan
-
-
-def _is_worth_it(reader: GraphReader, plan: Plan) -> bool:
-    """It leaves fewer operators, or as many with an Add where a BatchNormalization was."""
-    saved = plan.operators_saved(reader)
-    return saved > 0 or (saved == 0 and plan.run.has_batchnorm and not _norms_left(reader, plan))
-
-
-def _norms_left(reader: GraphReader, plan: Plan) -> bool:
-    return "BatchNormalization" in operators_for(reader, plan.run, plan.residue)
-
-
-def _costs_more(plan: Plan) -> Obstacle:
-    before = plan.run.entry.producer()
-    if (
-        _is_bias(plan.run)
-        and plan.run.affine.has_no_scale
-        and plan.direction == "backward"
-        and any(rewrite.node is before for rewrite in plan.rewrites)
-    ):
-        return Obstacle(Reason.BIAS, ", ".join(plan.into), direction=plan.direction)
-    detail = "it would add an operator for each one it removes"
-    return Obstacle(Reason.COSTS_MORE, ", ".join(plan.into), detail=detail, direction=plan.direction)

@@ -266,7 +266,7 @@ FORWARD = {
             "d = Gather<axis=1>(c, i) y = Conv(d, w)",
             f"{BN4}, float[5,4,1,1] w, int64[4] i = {{3, 2, 1, 0}}",
         ),
-        "Gather Conv",
+        "Conv",
         "forward",
     ),
     "depth to space": Folds(

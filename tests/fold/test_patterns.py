@@ -922,7 +922,7 @@ PATTERNS = {
         "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, float[4] g, float[4] be, "
         "float[4] m, float[4] var, int64[4] i={3,2,1,0}> { c = Conv(x, w, b) d = Gather<axis=1>(c, i) y = "
         "BatchNormalization(d, g, be, m, var) }",
-        2,
+        1,
     ),
     "B gather dynamic token": Pattern(
         "(float[N,3,8,8] x, int64[2] i) => (float[N,4,2,6] y) <float[4,3,3,3] w, float[4] b, float[4,1,1] k> "
@@ -1239,10 +1239,26 @@ PATTERNS = {
         "{ a = MatMul(x, w) c = MatMul(a, z) d = Mul(c, s) y = Add(d, q) }",
         3,
     ),
+    "S sum x*s+z*s": Pattern(
+        "(float[N,4] x, float[N,4] z) => (float[N,4] y) <float[4] s> { a = Mul(x, s) b = Mul(z, s) y = Add(a, b) }",
+        2,
+    ),
     "S bn(x)+conv(z) at output": Pattern(
         "(float[N,4,6,6] x, float[N,3,8,8] z) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, float[4] "
         "g, float[4] be, float[4] m, float[4] var> { a = BatchNormalization(x, g, be, m, var) c = Conv(z, w, "
         "b) y = Add(a, c) }",
+        3,
+    ),
+    "S bn(x)+conv(z) then conv": Pattern(
+        "(float[N,4,6,6] x, float[N,3,8,8] z) => (float[N,5,4,4] y) <float[4,3,3,3] w, float[4] b, float[4] "
+        "g, float[4] be, float[4] m, float[4] var, float[5,4,3,3] v, float[5] vb> { a = BatchNormalization(x, "
+        "g, be, m, var) c = Conv(z, w, b) d = Add(a, c) y = Conv(d, v, vb) }",
+        3,
+    ),
+    "S x*s + conv(z) then conv": Pattern(
+        "(float[N,4,6,6] x, float[N,3,8,8] z) => (float[N,5,4,4] y) <float[4,3,3,3] w, float[4] b, "
+        "float[4,1,1] s, float[5,4,3,3] v, float[5] vb> { a = Mul(x, s) c = Conv(z, w, b) d = Add(a, c) y = "
+        "Conv(d, v, vb) }",
         3,
     ),
     "S (x+conv)*s then conv": Pattern(
@@ -1285,6 +1301,12 @@ PATTERNS = {
         "(float[N,4,6,6] x) => (float[N,5,6,6] y) <float[4] g, float[4] be, float[4] m, float[4] var, "
         "float[4,5,1,1] v> { c = BatchNormalization(x, g, be, m, var) y = ConvTranspose(c, v) }",
         1,
+    ),
+    "F convtranspose kernel=stride bn": Pattern(
+        "(float[N,4,6,6] x) => (float[N,5,12,12] y) <float[4] g, float[4] be, float[4] m, float[4] var, "
+        "float[4,5,2,2] v> { c = BatchNormalization(x, g, be, m, var) y = ConvTranspose<strides=[2,2]>(c, v) "
+        "}",
+        2,
     ),
     "F flatten gemm": Pattern(
         "(float[N,4,6,6] x) => (float[N,5] y) <float[4] g, float[4] be, float[4] m, float[4] var, "
@@ -1462,6 +1484,11 @@ PATTERNS = {
         "z={0}> { c = Mul(x, s) d = Where(q, c, z) y = Conv(d, v) }",
         2,
     ),
+    "F max of two scaled": Pattern(
+        "(float[N,4,6,6] x, float[N,4,6,6] z) => (float[N,5,4,4] y) <float[5,4,3,3] v, float[4,1,1] pos> { c "
+        "= Mul(x, pos) e = Mul(z, pos) d = Max(c, e) y = Conv(d, v) }",
+        2,
+    ),
     "F cumsum matmul": Pattern(
         "(float[N,6,4] x) => (float[N,6,5] y) <float[4,5] v, float[4] s, int64 ax={1}> { c = Mul(x, s) d = "
         "CumSum(c, ax) y = MatMul(d, v) }",
@@ -1588,6 +1615,51 @@ PATTERNS = {
         "w, b) }",
         2,
     ),
+    "I bgr gather": Pattern(
+        "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, int64[3] i={2,1,0}> { g = "
+        "Gather<axis=1>(x, i) y = Conv(g, w, b) }",
+        1,
+    ),
+    "I bgr slice reverse": Pattern(
+        "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, int64[1] st={-1}, int64[1] "
+        "en={-9}, int64[1] ax={1}, int64[1] sp={-1}> { g = Slice(x, st, en, ax, sp) y = Conv(g, w, b) }",
+        1,
+    ),
+    "I bgr split concat": Pattern(
+        "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b> { r, g, q = Split<axis=1>(x) "
+        "o = Concat<axis=1>(q, g, r) y = Conv(o, w, b) }",
+        1,
+        opset=13,
+    ),
+    "I bgr + meanstd": Pattern(
+        "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, int64[3] i={2,1,0}, "
+        "float[3,1,1] me, float[3,1,1] sd> { g = Gather<axis=1>(x, i) s = Sub(g, me) n = Div(s, sd) y = "
+        "Conv(n, w, b) }",
+        1,
+    ),
+    "I bgr nhwc": Pattern(
+        "(float[N,8,8,3] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, int64[3] i={2,1,0}> { g = "
+        "Gather<axis=3>(x, i) t = Transpose<perm=[0,3,1,2]>(g) y = Conv(t, w, b) }",
+        2,
+    ),
+    "I bgr slices concat": Pattern(
+        "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, int64[1] o0={0}, int64[1] "
+        "o1={1}, int64[1] o2={2}, int64[1] o3={3}, int64[1] ax={1}> { r = Slice(x, o0, o1, ax) g = Slice(x, "
+        "o1, o2, ax) q = Slice(x, o2, o3, ax) o = Concat<axis=1>(q, g, r) y = Conv(o, w, b) }",
+        1,
+    ),
+    "I per channel std by slices concat": Pattern(
+        "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, int64[1] o0={0}, int64[1] "
+        "o1={1}, int64[1] o2={2}, int64[1] o3={3}, int64[1] ax={1}, float s0={0.2}, float s1={0.3}, float "
+        "s2={0.4}> { r = Slice(x, o0, o1, ax) g = Slice(x, o1, o2, ax) q = Slice(x, o2, o3, ax) rs = Mul(r, "
+        "s0) gs = Mul(g, s1) qs = Mul(q, s2) o = Concat<axis=1>(rs, gs, qs) y = Conv(o, w, b) }",
+        1,
+    ),
+    "I permuted gemm features": Pattern(
+        "(float[N,4] x) => (float[N,5] y) <float[4,5] v, int64[4] i={2,1,0,3}> { g = Gather<axis=1>(x, i) y = "
+        "Gemm(g, v) }",
+        1,
+    ),
     "I zscore gemm": Pattern(
         "(float[N,4] x) => (float[N,5] y) <float[4,5] v, float[5] vb, float[4] me, float[4] sd> { s = Sub(x, "
         "me) n = Div(s, sd) y = Gemm(n, v, vb) }",
@@ -1697,6 +1769,13 @@ PATTERNS = {
         "AveragePool<kernel_shape=[3,3],pads=[1,1,1,1],count_include_pad=1>(x) y = Add(a, b) }",
         1,
     ),
+    "R dbb avgpool bn": Pattern(
+        "(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,4,3,3] w3, float[4] g, float[4] be, float[4] m, "
+        "float[4] var> { a = Conv<pads=[1,1,1,1]>(x, w3) b = "
+        "AveragePool<kernel_shape=[3,3],pads=[1,1,1,1],count_include_pad=1>(x) bn = BatchNormalization(b, g, "
+        "be, m, var) y = Add(a, bn) }",
+        1,
+    ),
     "R conv3d 3+1": Pattern(
         "(float[N,2,4,4,4] x) => (float[N,2,4,4,4] y) <float[2,2,3,3,3] w3, float[2,2,1,1,1] w1> { a = "
         "Conv<pads=[1,1,1,1,1,1]>(x, w3) b = Conv(x, w1) y = Add(a, b) }",
@@ -1730,6 +1809,16 @@ PATTERNS = {
         "(float[N,6,4] x) => (float[N,6,4] y) <float[4,4] w> { a = MatMul(x, w) y = Add(x, a) }",
         1,
     ),
+    "R convtranspose + convtranspose": Pattern(
+        "(float[N,4,8,8] x) => (float[N,5,10,10] y) <float[4,5,3,3] w, float[4,5,3,3] v> { a = "
+        "ConvTranspose(x, w) b = ConvTranspose(x, v) y = Add(a, b) }",
+        1,
+    ),
+    "R einsum + einsum": Pattern(
+        "(float[N,6,4] x) => (float[N,6,5] y) <float[4,5] w, float[4,5] v> { a = "
+        'Einsum<equation="nij,jk->nik">(x, w) b = Einsum<equation="nij,jk->nik">(x, v) y = Add(a, b) }',
+        1,
+    ),
     "R three affines of x": Pattern(
         "(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,1,1] k, float[4,1,1] t> { a = Mul(x, k) b = Add(x, "
         "t) s = Add(a, b) y = Sub(s, x) }",
@@ -1749,6 +1838,11 @@ PATTERNS = {
         "Conv<pads=[1,1,1,1]>(a, w3) }",
         1,
     ),
+    "R left matmul branches": Pattern(
+        "(float[N,4,6] x) => (float[N,5,6] y) <float[5,4] w, float[5,4] v> { a = MatMul(w, x) b = MatMul(v, "
+        "x) y = Add(a, b) }",
+        1,
+    ),
     "R conv + scaled conv": Pattern(
         "(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,4,3,3] w3, float[4,4,1,1] w1, float[4,1,1] k> { a "
         "= Conv<pads=[1,1,1,1]>(x, w3) c = Conv(x, w1) d = Mul(c, k) y = Sub(a, d) }",
@@ -1766,11 +1860,21 @@ PATTERNS = {
         "a = Conv<pads=[1,1,1,1]>(x, w3) c = Conv(x, w1) s = Add(a, z) y = Add(s, c) }",
         2,
     ),
+    "R sum of branches mean": Pattern(
+        "(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,4,3,3] w3, float[4,4,1,1] w1> { a = "
+        "Conv<pads=[1,1,1,1]>(x, w3) c = Conv(x, w1) y = Mean(a, c) }",
+        1,
+    ),
     "R repvgg then conv 1x1 seq": Pattern(
         "(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,4,3,3] w3, float[4,4,1,1] w1, float[4] g, float[4] "
         "be, float[4] m, float[4] var> { a = Conv<pads=[1,1,1,1]>(x, w3) an = BatchNormalization(a, g, be, m, "
         "var) i = BatchNormalization(x, g, be, m, var) s = Add(an, i) r = Relu(s) y = Conv(r, w1) }",
         3,
+    ),
+    "R auto_pad SAME + 1x1": Pattern(
+        "(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,4,3,3] w3, float[4,4,1,1] w1> { a = "
+        'Conv<auto_pad="SAME_UPPER">(x, w3) b = Conv(x, w1) y = Add(a, b) }',
+        1,
     ),
     "K tf conv nhwc bn muladd": Pattern(
         "(float[N,8,8,3] x) => (float[N,6,6,4] y) <float[4,3,3,3] w, float[4] b, float[4] k, float[4] t> { a "
@@ -1864,6 +1968,12 @@ PATTERNS = {
         "pos> { a = BatchNormalization(x, g, be, m, var) r = Relu(a) y = Mul(r, pos) }",
         2,
     ),
+    "M affine across transpose": Pattern(
+        "(float[N,4,6,6] x) => (float[N,6,6,4] y) <float[4] g, float[4] be, float[4] m, float[4] var, "
+        "float[4] k, float[4] t> { a = BatchNormalization(x, g, be, m, var) r = Transpose<perm=[0,2,3,1]>(a) "
+        "d = Mul(r, k) y = Add(d, t) }",
+        2,
+    ),
     "M mul add on last axis": Pattern(
         "(float[N,6,4] x) => (float[N,6,4] y) <float[4] k, float[4] t> { a = Mul(x, k) y = Add(a, t) }",
         2,
@@ -1895,6 +2005,87 @@ PATTERNS = {
         "w, b) t1 = BatchNormalization(c1, g, be, m, var) }, else_branch = eb () => (float[N,4,6,6] e1) { c2 "
         "= Conv(x, w, b) e1 = Mul(c2, c2) }> }",
         4,
+    ),
+    "T concat of two norms": Pattern(
+        "(float[N,2,6,6] x, float[N,2,6,6] z) => (float[N,4,6,6] y) <float[2] g, float[2] be, float[2] m, "
+        "float[2] var> { a = BatchNormalization(x, g, be, m, var) b = BatchNormalization(z, be, g, m, var) y "
+        "= Concat<axis=1>(a, b) }",
+        2,
+    ),
+    "T max of two scaled": Pattern(
+        "(float[N,4] x, float[N,4] z) => (float[N,4] y) <float[4] pos> { a = Mul(x, pos) b = Mul(z, pos) y = "
+        "Max(a, b) }",
+        2,
+    ),
+    "T max of two scaled, negative": Pattern(
+        "(float[N,4] x, float[N,4] z) => (float[N,4] y) <float k = {-2}> { a = Mul(x, k) b = Mul(z, k) y = Max(a, b) }",
+        2,
+    ),
+    "T product of two scaled": Pattern(
+        "(float[N,4] x, float[N,4] z) => (float[N,4] y) <float[4] k, float[4] q> { a = Mul(x, k) b = Mul(z, "
+        "q) y = Mul(a, b) }",
+        2,
+    ),
+    "T sum of three scaled": Pattern(
+        "(float[N,4] x, float[N,4] z, float[N,4] u) => (float[N,4] y) <float[4] s> { a = Mul(x, s) b = Mul(z, "
+        "s) c = Mul(u, s) d = Add(a, b) y = Add(d, c) }",
+        3,
+    ),
+    "T equal affines with shifts": Pattern(
+        "(float[N,4] x, float[N,4] z) => (float[N,4] y) <float[4] s, float[4] t, float[4] q> { a = Mul(x, s) "
+        "a1 = Add(a, t) b = Mul(z, s) b1 = Sub(b, q) y = Sub(a1, b1) }",
+        2,
+    ),
+    "T different scales stay": Pattern(
+        "(float[N,4] x, float[N,4] z) => (float[N,4] y) <float[4] s, float[4] t> { a = Mul(x, s) b = Mul(z, "
+        "t) y = Add(a, b) }",
+        3,
+    ),
+    "O shuffled conv conv": Pattern(
+        "(float[N,3,8,8] x) => (float[N,5,4,4] y) <float[4,3,3,3] w, float[4] b, float[5,4,3,3] v, float[5] "
+        "vb, int64[4] i={2,0,3,1}> { c = Conv(x, w, b) d = Gather<axis=1>(c, i) y = Conv(d, v, vb) }",
+        2,
+    ),
+    "O order through norm and relu": Pattern(
+        "(float[N,4,6,6] x) => (float[N,5,6,6] y) <float[4] g, float[4] be, float[4] m, float[4] var, "
+        "float[5,4,3,3] v, float[5] vb, int64[4] i={2,0,3,1}> { c = Gather<axis=1>(x, i) e = "
+        "BatchNormalization(c, g, be, m, var) r = Relu(e) y = Conv<pads=[1,1,1,1]>(r, v, vb) }",
+        3,
+    ),
+    "O order into depthwise stays": Pattern(
+        "(float[N,4,6,6] x) => (float[N,4,4,4] y) <float[4,1,3,3] v, int64[4] i={2,0,3,1}> { c = "
+        "Gather<axis=1>(x, i) y = Conv<group=4>(c, v) }",
+        2,
+    ),
+    "O order that two read": Pattern(
+        "(float[N,4,6,6] x) => (float[N,5,4,4] y, float[N,5,4,4] q) <float[5,4,3,3] v, float[5] vb, "
+        "float[5,4,3,3] v2, int64[4] i={2,0,3,1}> { d = Gather<axis=1>(x, i) y = Conv(d, v, vb) q = Conv(d, "
+        "v2) }",
+        2,
+    ),
+    "O order at an output stays": Pattern(
+        "(float[N,4] x) => (float[N,4] y) <int64[4] i={2,0,3,1}> { y = Gather<axis=1>(x, i) }",
+        1,
+    ),
+    "O uint8 order": Pattern(
+        "(uint8[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, int64[3] i={2,1,0}> { g = "
+        "Gather<axis=1>(x, i) c = Cast<to=1>(g) y = Conv(c, w, b) }",
+        2,
+    ),
+    "O order of an LSTM's input": Pattern(
+        "(float[5,N,4] x) => (float[5,1,N,3] y) <float[1,12,4] w, float[1,12,3] r, int64[4] i={2,0,3,1}> { c "
+        "= Gather<axis=2>(x, i) y, h, k = LSTM<hidden_size=3>(c, w, r) }",
+        1,
+    ),
+    "O matmul made in order": Pattern(
+        "(float[N,5,3] x) => (float[N,5,4] y) <float[3,4] w, int64[4] i={2,0,3,1}> { c = MatMul(x, w) y = "
+        "Gather<axis=2>(c, i) }",
+        1,
+    ),
+    "O gemm made in order": Pattern(
+        "(float[N,3] x) => (float[N,4] y) <float[4,3] w, float[4] b, int64[4] i={2,0,3,1}> { c = "
+        "Gemm<transB=1>(x, w, b) y = Gather<axis=1>(c, i) }",
+        1,
     ),
 }
 

@@ -71,7 +71,7 @@ def part(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -
     shape = shape_of(reader, node, node.inputs[0])
     if _is_cut_at_run_time(reader, node) and affine.is_constant_on(_sliced_axes(reader, node, len(shape))):
         return through(affine)
-    picks = _picks(reader, node, shape)
+    picks = picks_of(reader, node, shape)
     drops = [axis for axis, pick in picks.items() if np.ndim(pick) == 0]
     if forward:
         return through(affine.map(lambda array: _taken(array, picks)))
@@ -107,7 +107,7 @@ def _is_cut_at_run_time(reader: GraphReader, node: ir.Node) -> bool:
     if node.op_type != "Slice":
         return False
     try:
-        _picks(reader, node, shape_of(reader, node, node.inputs[0]))
+        picks_of(reader, node, shape_of(reader, node, node.inputs[0]))
     except Refusal:
         return True
     return False
@@ -148,7 +148,7 @@ def _spread(reader: GraphReader, node: ir.Node, affine: Affine, axis: int, pick:
     return Affine(spread(affine.scale, 1.0), spread(affine.shift, 0.0))
 
 
-def _picks(reader: GraphReader, node: ir.Node, shape: Sequence[Dim]) -> dict[int, Array]:
+def picks_of(reader: GraphReader, node: ir.Node, shape: Sequence[Dim]) -> dict[int, Array]:
     """For each axis of which a part is taken, the indices; a number where the axis goes."""
     if node.op_type == "Gather":
         axis = int(attribute(node, "axis", 0)) % len(shape)

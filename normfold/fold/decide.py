@@ -1,0 +1,154 @@
+"""The decision: which plan for a run of affines leaves the fewest operators, or what stood in the way of each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+
+from normfold.affine import Affine
+from normfold.fold.backward import plan_backward
+from normfold.fold.constant_channel import plan_constant_channel
+from normfold.fold.find import Run, Sources
+from normfold.fold.form import operators_for, require_run_fits
+from normfold.fold.forward import plan_forward
+from normfold.fold.plan import Plan
+from normfold.graph import GraphReader, name_of
+from normfold.reason import Obstacle, Reason, Refusal
+
+_Attempt = Callable[[], Plan]
+_SAYS_LITTLE = (Reason.GRAPH_INPUT, Reason.NO_CONSUMER, Reason.GRAPH_OUTPUT)
+
+
+def _says_little(obstacle: Obstacle) -> int:
+    """The order in which obstacles are told: a bias is explained by being one, a border of the graph by little."""
+    return 0 if obstacle.reason is Reason.BIAS else 2 if obstacle.reason in _SAYS_LITTLE else 1
+
+
+def decide(
+    reader: GraphReader, sources: Sources, run: Run, *, constant_channel: bool = False
+) -> tuple[Plan | None, tuple[Obstacle, ...]]:
+    """The best plan for a run, or None and the obstacle met in each direction.
+
+    Best is what leaves the fewest operators, then what changes the fewest weights, then backward.
+    """
+    plans, obstacles = _tried(_whole(reader, sources, run))
+    if not plans and any(obstacle.reason is Reason.ZERO_PADDING for obstacle in obstacles):
+        plans, _ = _tried(iter([("forward", lambda: plan_constant_channel(reader, run, always=constant_channel))]))
+    if not plans:
+        plans, _ = _tried(_partial(reader, sources, run))
+        plans += [Plan(run, "merge", run.affine)] if len(run.nodes) > 1 else []
+    plans += [plan for merged in plans for plan in _from_the_other_end(reader, sources, merged)]
+    worth = [plan for plan in plans if _is_worth_it(reader, plan)]
+    if not worth:
+        obstacles += tuple(_costs_more(plan) for plan in plans if plan.direction != "merge")
+        return None, tuple(sorted(obstacles, key=_says_little))
+    return min(
+        worth, key=lambda plan: (-plan.operators_saved(reader), _norms_left(reader, plan), plan.weights_changed)
+    ), ()
+
+
+def decide_generously(reader: GraphReader, sources: Sources, run: Run) -> Plan | None:
+    """A plan forward that gives the inverse scale to the other addends of sums on the way, or None."""
+    nothing = Affine.identity(run.affine.rank)
+    attempt: _Attempt = lambda: plan_forward(reader, sources, run, run.affine, nothing, generous=True)  # noqa: E731  # as in _whole()
+    plans, _ = _tried(iter([("forward", attempt)]))
+    return plans[0] if plans and plans[0].operators_saved(reader) > 0 else None
+
+
+def _tried(attempts: Iterator[tuple[str, _Attempt]]) -> tuple[list[Plan], tuple[Obstacle, ...]]:
+    plans, obstacles = [], []
+    for direction, attempt in attempts:
+        try:
+            plans.append(attempt())
+        except Refusal as refusal:
+            obstacles.append(replace(refusal.obstacle, direction=direction))
+        except ValueError as error:  # numpy's word for a weight or bias of a shape that the operator does not allow
+            detail = f"shapes that do not fit: {error}"[:200]
+            obstacles.append(Obstacle(Reason.UNKNOWN_SHAPE, detail=detail, direction=direction))
+    return plans, tuple(obstacles)
+
+
+def _from_the_other_end(reader: GraphReader, sources: Sources, plan: Plan) -> Iterator[Plan]:
+    """Where a plan ends in another run, that run may instead come to this one, and be written with fewer operators."""
+    if len(plan.merged) != 1 or plan.rewrites or not plan.residue.is_identity:
+        return
+    ((other, _),) = plan.merged
+    way = plan_backward if plan.direction == "forward" else plan_forward
+    yield from _tried(
+        iter([("", lambda: way(reader, sources, other, other.affine, Affine.identity(other.affine.rank)))])
+    )[0]
+
+
+def _whole(reader: GraphReader, sources: Sources, run: Run) -> Iterator[tuple[str, _Attempt]]:
+    """The whole affine, one way or the other."""
+    nothing = Affine.identity(run.affine.rank)
+    if run.affine.is_identity:
+        yield "removal", lambda: _removal(reader, run)
+        return
+    yield "backward", lambda: plan_backward(reader, sources, run, run.affine, nothing)
+    yield "forward", lambda: plan_forward(reader, sources, run, run.affine, nothing)
+
+
+def _removal(reader: GraphReader, run: Run) -> Plan:
+    """An affine that does nothing goes, unless it is what gives an output its own name."""
+    entry = run.entry
+    if run.site.is_graph_output() and (not reader.holds(entry.producer()) or entry.is_graph_output()):
+        raise Refusal(Reason.GRAPH_OUTPUT, name_of(run.nodes[-1]), run.site.name or "")
+    return Plan(run, "removal", run.affine)
+
+
+def _partial(reader: GraphReader, sources: Sources, run: Run) -> Iterator[tuple[str, _Attempt]]:
+    """The scale alone; the shift stays as one Add: s*x + t, or s*(x + t/s) when the scale goes forward.
+
+    A BatchNormalization is as cheap as an Add, so it is parted only where the Add goes the other way, or is the bias
+    of a MatMul, which runtimes execute with it.
+    """
+    affine = run.affine
+    if affine.has_no_scale or affine.has_no_shift:
+        return
+    ahead = affine.shift_only
+    if not run.has_batchnorm or _is_bias(run) or _goes(lambda: plan_forward(reader, sources, run, ahead, ahead)):
+        yield "backward", lambda: plan_backward(reader, sources, run, affine.scale_only, ahead)
+    if affine.scale.all():
+        rest = Affine.of(1.0, affine.shift / affine.scale, affine.rank)
+        if not run.has_batchnorm or _goes(lambda: plan_backward(reader, sources, run, rest, rest)):
+            yield "forward", lambda: _fitting(reader, plan_forward(reader, sources, run, affine.scale_only, rest))
+
+
+def _fitting(reader: GraphReader, plan: Plan) -> Plan:
+    require_run_fits(reader, plan.run, plan.residue)
+    return plan
+
+
+def _is_worth_it(reader: GraphReader, plan: Plan) -> bool:
+    """It leaves fewer operators, or as many with an Add where a BatchNormalization was."""
+    saved = plan.operators_saved(reader)
+    return saved > 0 or (saved == 0 and plan.run.has_batchnorm and not _norms_left(reader, plan))
+
+
+def _costs_more(plan: Plan) -> Obstacle:
+    before = plan.run.entry.producer()
+    if (
+        _is_bias(plan.run)
+        and plan.run.affine.has_no_scale
+        and plan.direction == "backward"
+        and any(rewrite.node is before for rewrite in plan.rewrites)
+    ):
+        return Obstacle(Reason.BIAS, ", ".join(plan.into), direction=plan.direction)
+    detail = "it would add an operator for each one it removes"
+    return Obstacle(Reason.COSTS_MORE, ", ".join(plan.into), detail=detail, direction=plan.direction)
+
+
+def _goes(attempt: _Attempt) -> bool:
+    """Whether there is such a plan."""
+    return bool(_tried(iter([("", attempt)]))[0])
+
+
+def _is_bias(run: Run) -> bool:
+    """Whether an Add in the place of ``run`` would be the bias of a MatMul."""
+    before = run.entry.producer()
+    return before is not None and before.op_type == "MatMul"
+
+
+def _norms_left(reader: GraphReader, plan: Plan) -> bool:
+    return "BatchNormalization" in operators_for(reader, plan.run, plan.residue)
