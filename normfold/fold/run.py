@@ -5,7 +5,7 @@ Each affine of the model gets exactly one verdict: folded (by which rule, into w
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
@@ -67,12 +67,13 @@ def rule_of(operator: str) -> str:
 
 def fold_affines(model: ir.Model, options: FoldOptions | None = None) -> tuple[Verdict, ...]:
     """Fold in place; one verdict for each BatchNormalization and constant affine that the model had."""
+    own = {node for path, graph in graphs_of(model) for node in _findings(GraphReader(model, graph, path))}
     clear_the_way(model)
     remember_names(model)
     names = Names(model)
     verdicts: list[Verdict] = []
     for path, graph in list(graphs_of(model)):
-        verdicts.extend(_GraphFold(model, graph, path, names, options or FoldOptions()).run())
+        verdicts.extend(_GraphFold(model, graph, path, names, own, options or FoldOptions()).run())
     return tuple(verdicts)
 
 
@@ -105,14 +106,22 @@ class _GraphFold:
     """The folds of one graph."""
 
     def __init__(
-        self, model: ir.Model, graph: ir.Graph | ir.Function, path: str, names: Names, options: FoldOptions
+        self,
+        model: ir.Model,
+        graph: ir.Graph | ir.Function,
+        path: str,
+        names: Names,
+        own: Container[ir.Node],
+        options: FoldOptions,
     ) -> None:
+        """``own`` are the affines that the model came with; what clearing the way made one is none of its findings."""
         self.options = options
         self.reader = GraphReader(model, graph, path)
         self.editor = Editor(self.reader, names)
         self.findings = _findings(self.reader)
         self.owned = {node for node in self.findings if node.metadata_props.get(RULE) in _WRITES_AFFINES}
-        self.made: set[ir.Node] = set()  # affines that folds wrote: tried like all others, but no findings of the model
+        # Affines that folds wrote: tried like all others, but no findings of the model.
+        self.made = {node for node in self.findings if node not in own}
         left = dict.fromkeys(parts_of_activations(self.reader), Reason.PART_OF_ACTIVATION)
         left |= {node: why for node, finding in self.findings.items() if (why := options.reason_to_leave(finding))}
         self.sources = Sources(self.reader, left)
