@@ -285,6 +285,8 @@ def _integers(shape: tuple[int, ...], dtype: np.dtype, use: Use, index: int, rng
         return np.ones(shape)
     if use.role is Role.SIZE:
         return np.full(shape, 4)
+    if use.role is Role.CEILING:
+        return np.full(shape, 24)
     if use.role is Role.DEPTH:
         return np.full(shape, 8)
     bounds = np.iinfo(dtype)

@@ -28,6 +28,7 @@ class Role(Enum):
     SCALE = "scale"
     COUNT = "count"
     DEPTH = "depth"
+    CEILING = "ceiling"
     ZERO = "zero"
 
 
@@ -79,11 +80,17 @@ _ROLES: dict[tuple[str, int], Role] = {
     ("ReverseSequence", 1): Role.LENGTH,
     ("SequenceAt", 1): Role.ZERO,
     ("Where", 0): Role.MASK,
+    **{(search, 0): Role.INDEX for search in ("BeamSearch", "GreedySearch", "Sampling")},
+    **{(search, 1): Role.CEILING for search in ("BeamSearch", "GreedySearch", "Sampling")},
+    **{("BeamSearch", i): Role.COUNT for i in (2, 3, 4)},
+    **{("BeamSearch", i): Role.SCALE for i in (5, 6)},
+    **{(search, 2): Role.COUNT for search in ("GreedySearch", "Sampling")},
+    **{(search, 3): Role.SCALE for search in ("GreedySearch", "Sampling")},
 }
 
 # Of several roles the strictest decides.
 _PRIORITY = (
-    Role.SHAPE, Role.SCALE, Role.COUNT, Role.SIZE, Role.DEPTH, Role.LENGTH, Role.ZERO, Role.INDEX, Role.POSITION,
+    Role.SHAPE, Role.SCALE, Role.COUNT, Role.CEILING, Role.SIZE, Role.DEPTH, Role.LENGTH, Role.ZERO, Role.INDEX, Role.POSITION,
     Role.ADDITIVE_MASK, Role.MASK, Role.DATA,
 )  # fmt: skip
 
@@ -166,7 +173,7 @@ def _role_at(node: onnx.NodeProto, index: int, offset: int, graph: _Graph) -> It
         depth = graph.constants.get(node.input[1])
         yield Role.INDEX, int(depth.reshape(-1)[0]) if depth is not None else None
     elif (operator, index) in _ROLES:
-        yield _ROLES[operator, index], None
+        yield _ROLES[operator, index], next((a.i for a in node.attribute if a.name == "vocab_size" and a.i > 0), None)
     elif operator == "Sub" and index == 1 and _is_one(graph.constants.get(node.input[0])):
         yield Role.MASK, 2
 

@@ -218,3 +218,20 @@ def test_sequences_of_tensors_are_fed() -> None:
         g (seq(float[N,3]) s, int64 i) => (float[N,3] y) { y = SequenceAt(s, i) }"""
     )
     assert prove(model, model)
+
+
+def test_a_search_for_text_gets_lengths_that_fit() -> None:
+    """BeamSearch of com.microsoft wants a longest length above the length of its input, and positive penalties."""
+    names = ("ids", "longest", "shortest", "beams", "returned", "lengths", "repetition")
+    kinds = [onnx.TensorProto.INT32] * 5 + [onnx.TensorProto.FLOAT] * 2
+    search = onnx.helper.make_node("BeamSearch", names, ["y"], domain="com.microsoft", vocab_size=50)
+    inputs = [
+        onnx.helper.make_tensor_value_info(name, kind, ["B", "S"] if name == "ids" else [1])
+        for name, kind in zip(names, kinds, strict=True)
+    ]
+    graph = onnx.helper.make_graph([search], "g", inputs, [onnx.ValueInfoProto(name="y")])
+    for feed in feeds(onnx.helper.make_model(graph)):
+        values = feed.values
+        assert values["longest"][0] > values["ids"].shape[1] >= values["shortest"][0] == values["beams"][0] == 1
+        assert values["ids"].max() < 50
+        assert values["lengths"][0] == values["repetition"][0] == 1
