@@ -83,5 +83,6 @@ def _verification(data: Data) -> Verification:
         "verdict": Proof(data["verdict"]),
         "outputs": tuple(Comparison(**_tuples(entry)) for entry in data["outputs"]),
         "sites": tuple(Comparison(**_tuples(entry)) for entry in data["sites"]),
+        "trail": tuple(Comparison(**_tuples(entry)) for entry in data.get("trail", ())),
     }
     return Verification(**{**_tuples(data), **changes})

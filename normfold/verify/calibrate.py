@@ -27,6 +27,10 @@ MADE_HERE = {"float64": 256, "float32": 256, "float16": 8, "bfloat16": 8}
 AT_THE_END = {"float64": 2048, "float32": 2048, "float16": 32, "bfloat16": 32}
 """For an output at the end of a whole model, run by other kernels than the reference."""
 
+WHOLE = {**AT_THE_END, "float16": 8, "bfloat16": 8}
+"""For an output of a whole model without optimizations, where no site was compared: what the few digits of a type do to
+it is measured, not granted."""
+
 FACTOR = 8.0
 """A few draws see less than the worst case; measured over the reference networks, correct folds stay below 2."""
 

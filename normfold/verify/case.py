@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from normfold.verify.calibrate import BEYOND, BEYOND_COARSE, floor_of, noise
+from normfold.verify.calibrate import BEYOND, BEYOND_COARSE, MADE_HERE, WHOLE, floor_of, noise
 from normfold.verify.compare import Allowance, Distance, distance
 from normfold.verify.feeds import Feed, Feeder
 from normfold.verify.held import Held, Part
@@ -46,6 +46,16 @@ class Case:
     references: list[dict[str, Value]] = field(default_factory=list)
     worst: dict[tuple[str, str], Comparison] = field(default_factory=dict)
     chaotic: dict[tuple[str, str], Comparison] = field(default_factory=dict)
+
+    @property
+    def first_witness(self) -> str:
+        """What the comparison of the parts shows: each site where it is made, or, without sites, the whole."""
+        return FORCED if self.owners else Level.DISABLE_ALL.value
+
+    @property
+    def first_units(self) -> Mapping[str, int]:
+        """The tolerance that goes with it."""
+        return MADE_HERE if self.owners else WHOLE
 
     @cached_property
     def feeder(self) -> Feeder:

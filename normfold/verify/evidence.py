@@ -15,8 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 
-from normfold.verify.calibrate import MADE_HERE
-from normfold.verify.case import FORCED, Case, part_feed, run_part
+from normfold.verify.case import Case, part_feed, run_part
 from normfold.verify.compare import is_floating
 from normfold.verify.feeds import Feed
 from normfold.verify.held import Held, Part, part, producers, reads
@@ -176,7 +175,7 @@ class SiteCheck:
             obtained = self._one_by_one(self._due(turn), feed, values, cut, error)
         doubtful = []
         for name, value in obtained.items():
-            judged = case.judge(name, FORCED, values[name], value, feed, MADE_HERE)
+            judged = case.judge(name, case.first_witness, values[name], value, feed, case.first_units)
             if judged.passed:
                 case.add(judged)
             else:
@@ -207,8 +206,9 @@ class SiteCheck:
                 expected |= run_part(runner, small, feed, values)
             levels = case.noise_of(small, part_feed(small, feed, values), {name: expected[name] for name in floating})
         for name in names:
-            judged = case.judge(name, FORCED, expected[name], obtained[name], feed, MADE_HERE, levels.get(name))
-            case.add(is_a_tie(case, judged, expected[name], obtained[name], feed) or judged)
+            pair = expected[name], obtained[name]
+            judged = case.judge(name, case.first_witness, *pair, feed, case.first_units, levels.get(name))
+            case.add(is_a_tie(case, judged, *pair, feed) or judged)
 
     def _one_by_one(
         self,
@@ -226,7 +226,9 @@ class SiteCheck:
                 with self._case.open(small.held) as runner:
                     obtained.update(run_part(runner, small, feed, values))
             except CannotRun as alone:
-                self._case.fail(name, FORCED, f"the candidate does not compute it: {alone}", feed.text)
+                self._case.fail(
+                    name, self._case.first_witness, f"the candidate does not compute it: {alone}", feed.text
+                )
         if len(obtained) == len(due):
             self._case.note(f"the candidate's values were computed one by one, because together: {error}")
         return obtained

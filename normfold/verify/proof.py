@@ -20,7 +20,8 @@ from normfold.verify.inputs import load_inputs
 from normfold.verify.randomness import depending_on, drawn_values
 from normfold.verify.result import Comparison, ProofOptions, Site, Verdict, Verification
 from normfold.verify.retype import can_retype, coarsest, retyped
-from normfold.verify.run import CannotRun, Runner, Trouble, Value, unsafe_reason
+from normfold.verify.run import CannotRun, Level, Runner, Trouble, Value, unsafe_reason
+from normfold.verify.trail import first_difference
 from normfold.verify.whole import check_stored, check_whole
 
 Model = onnx.ModelProto | bytes | str | Path
@@ -325,7 +326,8 @@ def _decide(case: Case) -> Verification:
         return _result(case, Verdict.INCONCLUSIVE, why)
     certain = [c for c in failing if not c.chaotic or (c.witness == FORCED and c.owners)]
     if certain:
-        return _result(case, Verdict.DIFFERENT)
+        found = _result(case, Verdict.DIFFERENT)
+        return found if found.guilty or case.is_stored else replace(found, trail=_trail(case, certain))
     proved = any(c.owners for c in comparisons) and all(c.passed for c in comparisons if c.witness == FORCED)
     if proved:
         _excuse(case, failing)
@@ -333,9 +335,17 @@ def _decide(case: Case) -> Verification:
     return _result(case, Verdict.INCONCLUSIVE, f"{CHAOTIC}, so nothing can be told; pass --inputs with real data")
 
 
+def _trail(case: Case, failing: Sequence[Comparison]) -> tuple[Comparison, ...]:
+    """Where the difference begins, for the feed of its worst comparison; nothing when only an optimized run differs."""
+    plain = [c for c in failing if c.witness in (FORCED, Level.DISABLE_ALL.value)]
+    worst = max(plain, key=lambda c: c.margin, default=None)
+    feed = next((feed for feed in case.feeds if worst is not None and feed.text == worst.feed), None)
+    return () if feed is None else tuple(first_difference(case, feed, [c.value for c in plain]))
+
+
 def _is_certain(case: Case, comparisons: Sequence[Comparison]) -> bool:
     """Whether random outputs leave something to tell: the sites, with the random values held equal in both models."""
-    at_sites = [c for c in comparisons if c.witness == FORCED]
+    at_sites = [c for c in comparisons if c.witness == case.first_witness]
     if set(drawn_values(case.candidate)) - case.drawn or set(drawn_values(case.original)) - case.drawn:
         return False
     return any(c.owners or not c.passed for c in at_sites)

@@ -98,6 +98,8 @@ class Verification:
 
     ``outputs`` compares each graph output by each witness, ``sites`` each fold where its value is made. ``guilty``
     names the owners whose own site is wrong, in the order of the graph: the error is *made* there, not inherited.
+    ``trail`` follows a difference that no site explains through the values that have one name in both models: the last
+    that agrees, then those that do not, as whole models compute them.
     """
 
     verdict: Verdict
@@ -107,6 +109,7 @@ class Verification:
     notes: tuple[str, ...] = ()
     seed: int = 0
     feeds: tuple[str, ...] = field(default=())
+    trail: tuple[Comparison, ...] = ()
 
     def __bool__(self) -> bool:
         return self.verdict is Verdict.EQUIVALENT
@@ -180,6 +183,9 @@ def as_table(verification: Verification, sites: int = 10) -> str:
             feed = f" (feed {_clean(c.feed)})" if c.feed else ""
             why = _clean(c.note, 500) or "differs"
             lines.append(f"{_clean(c.value)}{blame}: {why}{feed}; would have passed with {c.would_pass or 'nothing'}")
+    if verification.trail:
+        lines.append("where it begins, by values of one name in both models:")
+        lines += _aligned([_HEAD, *map(_row, verification.trail)])
     lines += [f"note: {_clean(note, 600)}" for note in verification.notes]
     lines.append(f"seed {verification.seed}; feeds: {_clean('; '.join(verification.feeds), 600) or 'none'}")
     return "\n".join(lines)

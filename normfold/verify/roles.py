@@ -90,8 +90,8 @@ _ROLES: dict[tuple[str, int], Role] = {
 
 # Of several roles the strictest decides.
 _PRIORITY = (
-    Role.SHAPE, Role.SCALE, Role.COUNT, Role.CEILING, Role.SIZE, Role.DEPTH, Role.LENGTH, Role.ZERO, Role.INDEX, Role.POSITION,
-    Role.ADDITIVE_MASK, Role.MASK, Role.DATA,
+    Role.SHAPE, Role.SCALE, Role.COUNT, Role.CEILING, Role.SIZE, Role.DEPTH, Role.LENGTH, Role.ZERO, Role.INDEX,
+    Role.POSITION, Role.ADDITIVE_MASK, Role.MASK, Role.DATA,
 )  # fmt: skip
 
 

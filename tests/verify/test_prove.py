@@ -184,3 +184,25 @@ def with_bias(model: onnx.ModelProto, bias: np.ndarray) -> onnx.ModelProto:
     copy.graph.node[0].input.append("own_bias")
     copy.graph.initializer.append(onnx.numpy_helper.from_array(bias.astype(np.float32), "own_bias"))
     return copy
+
+
+def test_without_sites_the_trail_shows_where_a_difference_begins() -> None:
+    raw, folded = conv_bn_pair(depth=5)
+    result = prove(raw, edited(folded, "w2", lambda w: w * 1.01))
+    assert [(c.value, c.passed) for c in result.trail[:3]] == [("relu1", True), ("bn2", False), ("relu2", False)]
+    assert "where it begins" in str(result)
+    assert prove(raw, folded).trail == ()
+
+
+def test_a_name_used_for_another_value_is_no_difference() -> None:
+    """conv2 is the sum before the norm in one model and behind it in the other, and nothing behind it differs."""
+    raw, folded = conv_bn_pair(depth=5)
+    broken = edited(folded, "w3", lambda w: w * 1.01)
+    for model in (folded, broken):
+        for node in model.graph.node:
+            node.input[:] = ["conv2" if name == "bn2" else name for name in node.input]
+            node.output[:] = ["conv2" if name == "bn2" else name for name in node.output]
+    assert prove(raw, folded)
+    trail = prove(raw, broken).trail
+    assert [c.value for c in trail][:2] == ["relu2", "bn3"]
+    assert "conv2" not in {c.value for c in trail}
