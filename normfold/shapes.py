@@ -19,6 +19,7 @@ import onnx
 import onnx_ir as ir
 from onnx import numpy_helper
 
+from normfold.classic_shapes import infer_shapes
 from normfold.constants import EVALUATORS
 
 ROUNDS = 16  # of inference and arithmetic; each can only make more dimensions known
@@ -58,7 +59,7 @@ def resolve(bare: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, tuple[int
     targets: dict[str, tuple[int, ...]] = {}
     model = bare
     for _ in range(ROUNDS):
-        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        model = infer_shapes(model)
         if not _rewrite(model, targets):
             break
         _forget_shapes(model, bare)

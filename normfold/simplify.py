@@ -18,6 +18,7 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
+from normfold.classic_shapes import infer_shapes
 from normfold.constants import EVALUATORS
 from normfold.named_shapes import named_reshapes
 from normfold.shapes import resolve
@@ -66,7 +67,7 @@ def _resolved(
 ) -> tuple[onnx.ModelProto, dict[str, tuple[int, ...]], str]:
     try:
         if shapes_only:
-            return onnx.shape_inference.infer_shapes(bare, data_prop=True), {}, ""
+            return infer_shapes(bare), {}, ""
         model, targets = resolve(bare)
         return named_reshapes(model), targets, ""
     except Exception as error:  # noqa: BLE001  # its C++ core raises unrelated classes for models it cannot follow

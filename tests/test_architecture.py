@@ -15,7 +15,7 @@ from tests.conftest import ROOT, Command
 # From the top down. A name stands for a module or a package of normfold; "cli" for the folder.
 LAYERS = (
     ("reason", "errors", "options"),
-    ("record", "explain", "rules", "skeleton", "constants"),
+    ("record", "explain", "rules", "skeleton", "constants", "classic_shapes"),
     ("shapes", "named_shapes", "serial", "stream", "affine"),
     ("weight",),
     ("graph", "edit"),

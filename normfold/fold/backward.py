@@ -125,7 +125,7 @@ class Backward(Search):
 
         A Slice of the keys sees nothing of a scale on the queries. False where the reader takes no part in the plan.
         """
-        carrier = carry.FORWARD.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        carrier = carry.carrier_for(carry.FORWARD, node)
         wanted = {i: state.labels[out] for i, out in enumerate(node.outputs) if out in state.labels}
         claimed = (node, index) in state.claimed[value]
         if carrier is None or self.sources.at(node) is not None:

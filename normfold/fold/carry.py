@@ -7,6 +7,8 @@ what its output then lacks. What is not in a table stops every affine. https://o
 
 from __future__ import annotations
 
+import onnx_ir as ir
+
 from normfold.fold.carriers import (
     choices,
     elementwise,
@@ -84,9 +86,23 @@ _EITHER: dict[str, tuple[Carrier, Carrier]] = {
     "MatMul": (products.matmul_backward, products.matmul_forward),
     "Einsum": both_ways(products.einsum),
 }
+# Of the domain ai.onnx.ml.
+_CLASSIC: dict[str, tuple[Carrier, Carrier]] = {
+    "ArrayFeatureExtractor": both_ways(layout_operators.features),
+}
 BACKWARD: Tables = {operator: backward for operator, (backward, _) in _EITHER.items()}
 FORWARD: Tables = {
     **{operator: forward for operator, (_, forward) in _EITHER.items()},
     "Shape": elementwise.only_shape,
     "Size": elementwise.only_shape,
 }
+CLASSIC_BACKWARD: Tables = {operator: backward for operator, (backward, _) in _CLASSIC.items()}
+CLASSIC_FORWARD: Tables = {operator: forward for operator, (_, forward) in _CLASSIC.items()}
+
+
+def carrier_for(table: Tables, node: ir.Node) -> Carrier | None:
+    """How an affine passes ``node``, by BACKWARD or FORWARD; None where it does not."""
+    if node.domain == "ai.onnx.ml":
+        table = CLASSIC_FORWARD if table is FORWARD else CLASSIC_BACKWARD
+        return table.get(node.op_type)
+    return table.get(node.op_type) if node.domain in ("", "ai.onnx") else None

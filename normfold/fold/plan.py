@@ -15,6 +15,7 @@ import onnx_ir as ir
 from normfold.affine import Affine
 from normfold.edit import Rewrite
 from normfold.fold.carriers.passage import Labels, Passage, Tables
+from normfold.fold.carry import carrier_for
 from normfold.fold.find import Run, Sources
 from normfold.fold.form import operators_for, require_run_fits
 from normfold.graph import GraphReader, name_of
@@ -137,7 +138,7 @@ class Search:
         """The ways through an operator, or the refusal of one that no affine passes."""
         if node in self.sources.left:
             raise Refusal(self.sources.left[node], name_of(node))
-        carrier = table.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        carrier = carrier_for(table, node)
         if carrier is None:
             reason = Reason.QUANTIZED if node.op_type in _QUANTIZERS else Reason.OPERATOR_STOPS
             raise Refusal(reason, name_of(node), detail=f"{node.op_type}")

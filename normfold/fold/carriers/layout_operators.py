@@ -87,6 +87,20 @@ def part(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -
     return through(whole)
 
 
+def features(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+    """ArrayFeatureExtractor takes columns of a table by constant indices."""
+    affine = first(node, labels)
+    size = shape_of(reader, node, node.inputs[0])[-1]
+    require(affine.rank == 2 and isinstance(size, int), Reason.UNKNOWN_SHAPE, node, "the number of features")
+    indices = np.asarray(reader.require_constant(node, 1, Reason.DYNAMIC_PARAMETERS)).reshape(-1)
+    if forward:
+        return through(affine.map(lambda array: _taken(array, {1: indices})))
+    whole = _spread(reader, node, affine, 1, indices)
+    same = affine.same_as(whole.map(lambda array: _taken(array, {1: indices})))
+    require(same, Reason.READERS_DISAGREE, node, "a feature is taken twice with different affines")
+    return through(whole)
+
+
 def _picks_constants(reader: GraphReader, node: ir.Node) -> bool:
     indices = reader.constant(node.inputs[1])
     return indices is not None and indices.ndim <= 1

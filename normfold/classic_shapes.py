@@ -1,0 +1,65 @@
+"""Shapes of the operators of classic machine learning, which ``onnx.shape_inference`` does not know.
+
+Pipelines of scikit-learn begin with them, and nothing behind them would have a shape.
+Source: https://onnx.ai/onnx/operators/index.html#ai-onnx-ml
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx
+from onnx import helper
+
+DOMAIN = "ai.onnx.ml"
+_KEEPS_SHAPE = frozenset({"Scaler", "Normalizer", "Imputer", "Binarizer"})
+_MAKES_FLOATS = frozenset({"Scaler", "Normalizer", "LinearRegressor", "SVMRegressor"})
+Sizes = Sequence[int | str | None]
+
+
+def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """As ``onnx.shape_inference.infer_shapes``, through the operators of classic machine learning as well."""
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    if not any(node.domain == DOMAIN for node in model.graph.node):
+        return inferred
+    while _add_shapes(inferred.graph):  # each round makes at least one more output known
+        inferred = onnx.shape_inference.infer_shapes(inferred, data_prop=True)
+    return inferred
+
+
+def _add_shapes(graph: onnx.GraphProto) -> bool:
+    """Write down the shape of every such operator whose input has one; whether there was any."""
+    known = {value.name: value for value in (*graph.input, *graph.value_info, *graph.output)}
+    lengths = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
+    found = []
+    for node in graph.node:
+        entry = known.get(node.input[0]) if node.domain == DOMAIN and node.input else None
+        if entry is None or node.output[0] in known or not entry.type.tensor_type.HasField("shape"):
+            continue
+        sizes = _sizes(node, _sizes_of(entry), lengths)
+        if sizes is not None:
+            kind = entry.type.tensor_type.elem_type
+            kind = onnx.TensorProto.FLOAT if node.op_type in _MAKES_FLOATS else kind
+            found.append(helper.make_tensor_value_info(node.output[0], kind, list(sizes)))
+    graph.value_info.extend(found)
+    return bool(found)
+
+
+def _sizes_of(value: onnx.ValueInfoProto) -> Sizes:
+    dims = value.type.tensor_type.shape.dim
+    return [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in dims]
+
+
+def _sizes(node: onnx.NodeProto, entry: Sizes, lengths: dict[str, list[int]]) -> Sizes | None:
+    """The shape of the first output; None for an operator that is not known here."""
+    if node.op_type in _KEEPS_SHAPE:
+        return entry
+    if node.op_type in ("LinearRegressor", "SVMRegressor") and len(entry) == 2:
+        targets = next((attribute.i for attribute in node.attribute if attribute.name == "targets"), 1)
+        return [entry[0], targets]
+    if node.op_type == "ArrayFeatureExtractor" and len(entry) == 2 and node.input[1] in lengths:
+        count = 1
+        for length in lengths[node.input[1]]:
+            count *= length
+        return [entry[0], count]
+    return None
