@@ -72,11 +72,22 @@ def name_of(node: ir.Node) -> str:
 
 
 def remember_names(model: ir.Model) -> None:
-    """Let ``name_of`` give nodes without names the one that they have now, whatever becomes of their outputs."""
+    """Let ``name_of`` and ``known_as`` tell the names that nodes and values have now, whatever folds make of them."""
     for _, graph in graphs_of(model):
         for node in graph:
             if not node.name:
                 node.meta[_OWN_NAME] = name_of(node)
+            for value in node.outputs:
+                if value.name:
+                    value.meta[_OWN_NAME] = value.name
+
+
+def known_as(value: ir.Value | None) -> str:
+    """The name that the caller knows a value by: the one it had before folds changed its content."""
+    if value is None:
+        return ""
+    name: str = value.meta.get(_OWN_NAME) or value.name or ""
+    return name
 
 
 def is_in(graph: ir.Graph | ir.Function, node: ir.Node) -> bool:
@@ -242,7 +253,7 @@ class GraphReader:
 
     def _variable(self, node: ir.Node, index: int, reason: Reason) -> NoReturn:
         value = _input(node, index)
-        named = value.name or "" if value is not None else ""
+        named = known_as(value)
         if self.overridable(value):
             raise Refusal(Reason.OVERRIDABLE_INITIALIZER, name_of(node), named)
         raise Refusal(reason, name_of(node), named, f"input {index} is computed at run time")
@@ -253,7 +264,7 @@ class GraphReader:
         nodes = list(dict.fromkeys(node for node, _ in value.uses()))
         for node in nodes:
             if node not in self._order:
-                raise Refusal(Reason.CAPTURED, name_of(node), value.name or "")
+                raise Refusal(Reason.CAPTURED, name_of(node), known_as(value))
         return sorted(nodes, key=self.order)
 
     # -- shapes --------------------------------------------------------------------------------------------------
@@ -292,7 +303,7 @@ class GraphReader:
         """The shape of ``value``, or a Refusal that names ``node``."""
         found = self.shape(value)
         if found is None:
-            raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), value.name or "", "its rank is not known")
+            raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), known_as(value), "its rank is not known")
         return found
 
     def dtype(self, value: ir.Value) -> ir.DataType | None:

@@ -14,7 +14,7 @@ from normfold.fold import absorb, carry
 from normfold.fold.carriers.passage import Labels, Passage, applied
 from normfold.fold.find import Run, Source, Sources, require_digits_left
 from normfold.fold.plan import Choice, Plan, Search, State, require_disjoint
-from normfold.graph import GraphReader, name_of
+from normfold.graph import GraphReader, known_as, name_of
 from normfold.reason import Reason, Refusal
 
 
@@ -43,9 +43,9 @@ class Backward(Search):
         producer = value.producer()
         if producer is None:
             reason = Reason.OVERRIDABLE_INITIALIZER if self.reader.overridable(value) else Reason.GRAPH_INPUT
-            raise Refusal(reason, name_of(node), value.name or "", f"{value.name} has no producer")
+            raise Refusal(reason, name_of(node), known_as(value), f"{known_as(value)} has no producer")
         if producer.graph is not node.graph:
-            raise Refusal(Reason.CAPTURED, name_of(node), value.name or "")
+            raise Refusal(Reason.CAPTURED, name_of(node), known_as(value))
         state.labels[value] = _both(state.labels.get(value), affine, node)
         state.claimed.setdefault(value, {})[node, index] = affine
         state.waiting[producer] = self.reader.order(producer)
@@ -111,7 +111,7 @@ class Backward(Search):
     def settle_readers(self, state: State, value: ir.Value) -> None:
         """Every reader of a value that changes must have asked for it, or be an affine that can undo it."""
         if value.is_graph_output():
-            raise Refusal(Reason.GRAPH_OUTPUT, name_of(self.run.nodes[0]), value.name or "", f"output {value.name}")
+            raise Refusal(Reason.GRAPH_OUTPUT, name_of(self.run.nodes[0]), known_as(value), f"output {known_as(value)}")
         self.reader.readers(value)
         for use in value.uses():
             demanded = state.claimed[value].get((use[0], use[1]))
@@ -130,7 +130,7 @@ class Backward(Search):
         claimed = (node, index) in state.claimed[value]
         if carrier is None or self.sources.at(node) is not None:
             if claimed:
-                raise Refusal(Reason.READERS_DISAGREE, name_of(node), value.name or "")
+                raise Refusal(Reason.READERS_DISAGREE, name_of(node), known_as(value))
             return False
         try:
             seen = carrier(self.reader, node, {index: state.labels[value]})[0]
@@ -143,7 +143,7 @@ class Backward(Search):
         same = seen.rewrite is None and set(seen.labels) == set(wanted)
         same = same and all(seen.labels[i].same_as(wanted[i]) for i in wanted)
         if claimed and not same:
-            raise Refusal(Reason.READERS_DISAGREE, name_of(node), value.name or "")
+            raise Refusal(Reason.READERS_DISAGREE, name_of(node), known_as(value))
         return same
 
     def undo_in(self, state: State, node: ir.Node, value: ir.Value) -> None:
@@ -151,7 +151,7 @@ class Backward(Search):
         source = self.sources.at(node)
         label = state.labels[value]
         if value is not self.run.entry or source is None or source.entry is not value or not label.scale.all():
-            raise Refusal(Reason.SEVERAL_READERS, name_of(node), value.name or "", f"it reads {value.name}")
+            raise Refusal(Reason.SEVERAL_READERS, name_of(node), known_as(value), f"it reads {known_as(value)}")
         run = self.sources.run_from(source)
         require_digits_left(self.reader, label, (source.node, self.run.nodes[0]))
         state.merged += (self.merge(run, run.affine.after(label)),)

@@ -21,7 +21,7 @@ from normfold.fold.absorbers.common import bias_of, channels, fitted, weight_of
 from normfold.fold.carriers.passage import require
 from normfold.fold.find import Run
 from normfold.fold.plan import Plan
-from normfold.graph import GraphReader, attribute, name_of
+from normfold.graph import GraphReader, attribute, known_as, name_of
 from normfold.reason import Reason, Refusal
 
 _BLOCK = 8
@@ -54,10 +54,10 @@ def _until_conv(reader: GraphReader, run: Run) -> Iterator[ir.Value]:
     value, reading = run.entry, run.nodes[0]
     while True:
         alone = len(value.uses()) == 1 and not value.is_graph_output()
-        require(alone, Reason.SEVERAL_READERS, reading, f"others read {value.name}")
+        require(alone, Reason.SEVERAL_READERS, reading, f"others read {known_as(value)}")
         node = value.producer()
         if node is None or not reader.holds(node) or node.domain not in ("", "ai.onnx"):
-            raise Refusal(Reason.ZERO_PADDING, name_of(reading), value.name or "", "no convolution before it")
+            raise Refusal(Reason.ZERO_PADDING, name_of(reading), known_as(value), "no convolution before it")
         yield value
         if node.op_type == "Conv":
             require(int(attribute(node, "group", 1)) == 1, Reason.ZERO_PADDING, node, "it has groups")

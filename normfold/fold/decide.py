@@ -12,7 +12,7 @@ from normfold.fold.find import Run, Sources
 from normfold.fold.form import operators_for, require_run_fits
 from normfold.fold.forward import plan_forward
 from normfold.fold.plan import Plan
-from normfold.graph import GraphReader, name_of
+from normfold.graph import GraphReader, known_as, name_of
 from normfold.reason import Obstacle, Reason, Refusal
 
 _Attempt = Callable[[], Plan]
@@ -93,7 +93,7 @@ def _removal(reader: GraphReader, run: Run) -> Plan:
     """An affine that does nothing goes, unless it is what gives an output its own name."""
     entry = run.entry
     if run.site.is_graph_output() and (not reader.holds(entry.producer()) or entry.is_graph_output()):
-        raise Refusal(Reason.GRAPH_OUTPUT, name_of(run.nodes[-1]), run.site.name or "")
+        raise Refusal(Reason.GRAPH_OUTPUT, name_of(run.nodes[-1]), known_as(run.site))
     return Plan(run, "removal", run.affine)
 
 

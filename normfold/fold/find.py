@@ -13,7 +13,7 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.affine import Affine, Array, aligned
-from normfold.graph import FLOATS, GraphReader, attribute, name_of
+from normfold.graph import FLOATS, GraphReader, attribute, known_as, name_of
 from normfold.reason import Reason, Refusal
 
 _DEFAULT_EPSILON = float(np.float32(1e-5))  # as runtimes hold it
@@ -169,7 +169,7 @@ def _arithmetic(reader: GraphReader, node: ir.Node) -> Source:
     entry = _operand(node, index)
     shape = reader.shape(entry)
     if shape is None:
-        raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), entry.name or "", "its rank is not known")
+        raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), known_as(entry), "its rank is not known")
     _require_no_broadcast(node, array, shape)
     scale, shift = _AS_AFFINE[node.op_type](np.asarray(array), index)
     return Source(node, index, Affine.of(scale, shift, len(shape)))
@@ -240,7 +240,7 @@ def _scaler(reader: GraphReader, node: ir.Node) -> Source:
     """
     entry = _operand(node, 0)
     if reader.dtype(entry) is not ir.DataType.FLOAT:
-        raise Refusal(Reason.NOT_FLOATING, name_of(node), entry.name or "", f"its input is {reader.dtype(entry)}")
+        raise Refusal(Reason.NOT_FLOATING, name_of(node), known_as(entry), f"its input is {reader.dtype(entry)}")
     scale, offset = (
         np.asarray(attribute(node, name, [rest]), np.float64) for name, rest in (("scale", 1.0), ("offset", 0.0))
     )

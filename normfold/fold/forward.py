@@ -20,7 +20,7 @@ from normfold.fold.carriers.passage import Labels
 from normfold.fold.find import Run, Source, Sources
 from normfold.fold.form import operators_for
 from normfold.fold.plan import Plan, Search, State, require_disjoint
-from normfold.graph import GraphReader, name_of
+from normfold.graph import GraphReader, known_as, name_of
 from normfold.reason import Reason, Refusal
 
 _MODERATE = 2.0**10  # a scale that is shared lies between this and its inverse
@@ -50,10 +50,10 @@ class _Forward(Search):
     def owe(self, state: State, node: ir.Node, value: ir.Value, affine: Affine) -> None:
         """From here on ``value`` lacks ``affine``: all its readers must know."""
         if value.is_graph_output():
-            raise Refusal(Reason.GRAPH_OUTPUT, name_of(node), value.name or "", f"output {value.name}")
+            raise Refusal(Reason.GRAPH_OUTPUT, name_of(node), known_as(value), f"output {known_as(value)}")
         readers = self.reader.readers(value)
         if not readers and value is self.run.site:
-            raise Refusal(Reason.NO_CONSUMER, name_of(node), value.name or "")
+            raise Refusal(Reason.NO_CONSUMER, name_of(node), known_as(value))
         state.labels[value] = affine
         state.waiting.update((reader, self.reader.order(reader)) for reader in readers)
 

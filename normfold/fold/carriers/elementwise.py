@@ -7,7 +7,16 @@ import onnx_ir as ir
 
 from normfold.affine import Affine, Array, aligned, compact
 from normfold.edit import Rewrite, trimmed
-from normfold.fold.carriers.passage import Labels, Passage, first, require, require_attributes_fit, through
+from normfold.fold.carriers.passage import (
+    Labels,
+    Passage,
+    first,
+    require,
+    require_attributes_fit,
+    require_no_shift,
+    require_no_sign,
+    through,
+)
 from normfold.graph import FLOATS, GraphReader, attribute
 from normfold.reason import Reason
 
@@ -28,8 +37,8 @@ def identity(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage
 def positively_homogeneous(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
     """f(s*x) = s*f(x) for s >= 0: Relu."""
     affine = first(node, labels)
-    require(affine.has_no_shift, Reason.SHIFT_STOPS, node)
-    require(affine.scale_is_nonnegative, Reason.SIGN_STOPS, node)
+    require_no_shift(affine, node)
+    require_no_sign(affine, node)
     return through(affine)
 
 
@@ -52,7 +61,7 @@ def leaky(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
     A LeakyRelu becomes a PRelu, whose slopes may vary with the sign. Forward, f(s*x; a) = s*a*f(x; 1/a).
     """
     affine = first(node, labels)
-    require(affine.has_no_shift, Reason.SHIFT_STOPS, node)
+    require_no_shift(affine, node)
     if affine.scale_is_nonnegative:
         return through(affine)
     slope = _slope(reader, node, affine.rank)
@@ -76,7 +85,7 @@ def _slope(reader: GraphReader, node: ir.Node, rank: int) -> Array:
 def absolute(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
     """|s*x| = |s|*|x|: backward for s >= 0, forward for every s."""
     affine = first(node, labels)
-    require(affine.has_no_shift, Reason.SHIFT_STOPS, node)
+    require_no_shift(affine, node)
     require(forward or affine.scale_is_nonnegative, Reason.SIGN_STOPS, node)
     return through(Affine(np.abs(affine.scale), affine.shift))
 
@@ -84,7 +93,7 @@ def absolute(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: boo
 def threshold(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
     """ThresholdedRelu and Shrink scale with their thresholds: s*f(x; a) = f(s*x; s*a) for one s > 0."""
     affine = first(node, labels)
-    require(affine.has_no_shift, Reason.SHIFT_STOPS, node)
+    require_no_shift(affine, node)
     require(affine.scale.size == 1, Reason.AXIS_STOPS, node, "its threshold is one number")
     scale = float(affine.scale.reshape(()))
     require(scale > 0, Reason.SIGN_STOPS, node)
@@ -98,14 +107,14 @@ def threshold(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bo
 def triangle(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
     """Trilu sets elements to zero and leaves the others: any scale passes."""
     affine = first(node, labels)
-    require(affine.has_no_shift, Reason.SHIFT_STOPS, node, "the other triangle is zero")
+    require_no_shift(affine, node, "the other triangle is zero")
     return through(affine)
 
 
 def running_sum(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
     """CumSum takes a scale that is the same along its axis."""
     affine = first(node, labels)
-    require(affine.has_no_shift, Reason.SHIFT_STOPS, node, "it would be counted once more at each step")
+    require_no_shift(affine, node, "it would be counted once more at each step")
     axis = int(reader.require_constant(node, 1, Reason.DYNAMIC_PARAMETERS).reshape(()))
     require(affine.is_constant_on([axis]), Reason.AXIS_STOPS, node, "it varies along the summed axis")
     return through(affine)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from normfold.affine import Affine, Array
@@ -34,9 +35,28 @@ Tables = dict[str, Carrier]
 
 
 def require(condition: bool, reason: Reason, node: ir.Node, detail: str = "") -> None:
-    """Refuse with ``reason`` unless ``condition`` holds."""
+    """Refuse with ``reason`` unless ``condition`` holds; without a ``detail`` the operator is named."""
     if not condition:
-        raise Refusal(reason, name_of(node), detail=detail)
+        raise Refusal(reason, name_of(node), detail=detail or node.op_type)
+
+
+def require_no_shift(affine: Affine, node: ir.Node, detail: str = "") -> None:
+    """Refuse a shift, and say of how many channels."""
+    if not affine.has_no_shift:
+        detail = detail or f"{node.op_type} passes a scale only"
+        raise Refusal(Reason.SHIFT_STOPS, name_of(node), detail=f"{detail}; {_how_many(affine.shift != 0)} have one")
+
+
+def require_no_sign(affine: Affine, node: ir.Node) -> None:
+    """Refuse negative scales, and say how many there are."""
+    if not affine.scale_is_nonnegative:
+        raise Refusal(
+            Reason.SIGN_STOPS, name_of(node), detail=f"{node.op_type}; {_how_many(affine.scale < 0)} are negative"
+        )
+
+
+def _how_many(which: npt.NDArray[np.bool_]) -> str:
+    return f"{int(which.sum())} of {which.size}"
 
 
 def through(affine: Affine) -> list[Passage]:

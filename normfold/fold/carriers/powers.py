@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from normfold.affine import Affine
-from normfold.fold.carriers.passage import Labels, Passage, first, require, through
+from normfold.fold.carriers.passage import Labels, Passage, first, require, require_no_shift, through
 from normfold.graph import GraphReader
 from normfold.reason import Reason
 
@@ -21,7 +21,7 @@ def power(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) 
 
 def raised_to(node: ir.Node, affine: Affine, exponent: float) -> Affine:
     """A scale to a power: positive, or of any sign but 0 where the exponent is 1 or -1."""
-    require(affine.has_no_shift, Reason.SHIFT_STOPS, node)
+    require_no_shift(affine, node)
     signed = exponent in (1.0, -1.0)
     allowed = bool(affine.scale.all()) if signed else bool((affine.scale > 0).all())
     require(allowed, Reason.SIGN_STOPS, node, "a power passes positive scales only")

@@ -8,7 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.affine import Affine, compact
-from normfold.fold.carriers.passage import Labels, Passage, first, require, shape_of, through
+from normfold.fold.carriers.passage import Labels, Passage, first, require, require_no_shift, shape_of, through
 from normfold.fold.carriers.powers import raised_to
 from normfold.fold.carriers.sums import on_operand, raised
 from normfold.fold.equation import equation_of, on_letters
@@ -17,7 +17,7 @@ from normfold.reason import Reason, Refusal
 
 
 def _scale(node: ir.Node, affine: Affine) -> Affine:
-    require(affine.has_no_shift, Reason.SHIFT_STOPS, node, "a product takes a scale only")
+    require_no_shift(affine, node, "a product takes a scale only")
     return affine
 
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from normfold.affine import Affine, compact
 from normfold.fold.carriers.passage import Labels, Passage, first, require, shape_of, through
-from normfold.graph import GraphReader
+from normfold.graph import GraphReader, known_as, name_of
 from normfold.reason import Reason, Refusal
 
 OPERATORS = ("Add", "Sum", "Sub")
@@ -87,9 +87,10 @@ def add_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Pass
     """u + v lacks a scale only where every addend lacks the same one; shifts add up."""
     rank = len(shape_of(reader, node, node.outputs[0]))
     whole = [raised(labels.get(index), rank) for index in range(len(node.inputs))]
-    for other in whole[1:]:
-        same = np.array_equal(whole[0].scale, other.scale)
-        require(same, Reason.SUM_NEEDS_ALL, node, "the addends would carry different scales")
+    for index, other in enumerate(whole):
+        if not np.array_equal(whole[0].scale, other.scale):
+            lacking = known_as(node.inputs[index if other.has_no_scale else 0])
+            raise Refusal(Reason.SUM_NEEDS_ALL, name_of(node), lacking, f"its addend {lacking} has not the same scale")
     if not whole[0].has_no_scale:
         for value in node.inputs:
             on_operand(reader, node, whole[0].scale_only, value)

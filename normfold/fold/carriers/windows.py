@@ -11,7 +11,18 @@ import onnx_ir as ir
 from normfold.affine import Affine, Array
 from normfold.edit import Rewrite
 from normfold.fold.carriers.elementwise import absolute
-from normfold.fold.carriers.passage import Labels, Passage, axes_of, first, is_read, require, shape_of, through
+from normfold.fold.carriers.passage import (
+    Labels,
+    Passage,
+    axes_of,
+    first,
+    is_read,
+    require,
+    require_no_shift,
+    require_no_sign,
+    shape_of,
+    through,
+)
 from normfold.fold.carriers.powers import raised_to
 from normfold.graph import Dim, GraphReader, attribute
 from normfold.reason import Reason
@@ -21,7 +32,7 @@ def maximum(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]
     """max(s*x + t) = s*max(x) + t for s >= 0: MaxPool (its padding is -inf) and GlobalMaxPool, per channel."""
     affine = first(node, labels)
     require(not any(map(is_read, node.outputs[1:])), Reason.OPERATOR_STOPS, node, "its Indices are read")
-    require(affine.scale_is_nonnegative, Reason.SIGN_STOPS, node)
+    require_no_sign(affine, node)
     require(affine.is_constant_on(range(2, affine.rank)), Reason.AXIS_STOPS, node, "it varies inside the window")
     return through(affine)
 
@@ -102,7 +113,7 @@ def _reduced(node: ir.Node, affine: Affine, sizes: Sequence[Dim], *, forward: bo
             )
             return Affine(affine.scale, affine.shift * (prod(known) if forward else 1.0 / prod(known)))
         case "ReduceL1" | "ReduceL2":
-            require(affine.has_no_shift, Reason.SHIFT_STOPS, node)
+            require_no_shift(affine, node)
             require(forward or affine.scale_is_nonnegative, Reason.SIGN_STOPS, node)
             return Affine(np.abs(affine.scale), affine.shift)
         case "ReduceSumSquare":
