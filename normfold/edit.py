@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.affine import Array
-from normfold.graph import EXACT, FLOATS, GraphReader, graphs_of, name_of
+from normfold.graph import EXACT, FLOATS, GraphReader, graphs_of, name_of, stand_in_for
 from normfold.reason import Reason, Refusal
 from normfold.weight import Weight
 
@@ -222,6 +222,7 @@ class Editor:
         for index, output in enumerate(outputs):
             if output is old:
                 outputs[index] = new
+        stand_in_for(old, new)
         name, old.name = old.name, self.names.new(f"{old.name}_folded")
         new.name = name
 

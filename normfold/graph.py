@@ -82,6 +82,18 @@ def remember_names(model: ir.Model) -> None:
                     value.meta[_OWN_NAME] = value.name
 
 
+def stand_in_for(old: ir.Value, new: ir.Value) -> None:
+    """Let ``known_as`` give ``new``, which takes the place of ``old``, its name."""
+    new.meta[_OWN_NAME] = known_as(old)
+
+
+def name_like(old: ir.Node, new: ir.Node) -> None:
+    """Give ``new``, which takes the place of ``old``, its name, also where it is only a remembered one."""
+    new.name = old.name
+    if not old.name:
+        new.meta[_OWN_NAME] = name_of(old)
+
+
 def known_as(value: ir.Value | None) -> str:
     """The name that the caller knows a value by: the one it had before folds changed its content."""
     if value is None:

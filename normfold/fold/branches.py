@@ -18,7 +18,7 @@ from normfold.fold.find import Run, Sources
 from normfold.fold.form import nodes_for, operators_for, require_run_fits
 from normfold.fold.kernels import Diagonal, Kernel, Matrix, summed, summed_matrices
 from normfold.fold.linear import Linear, Twin, linear_of, summed_twins
-from normfold.graph import GraphReader, name_of
+from normfold.graph import GraphReader, name_like, name_of
 from normfold.reason import Reason, Refusal
 
 RULE = "branches"
@@ -281,7 +281,7 @@ def _conv(editor: Editor, merge: Merge, kernel: Kernel) -> ir.Node:
         "pads": (*kernel.begins, *kernel.ends),
         "group": kernel.group,
     }
-    node = ir.node("Conv", inputs, attributes, name=old.name)
+    node = _named(old, ir.node("Conv", inputs, attributes))
     node.metadata_props.update(old.metadata_props)
     return node
 
@@ -295,7 +295,7 @@ def _twin(editor: Editor, merge: Merge, twin: Twin) -> ir.Node:
     if twin.bias is not None:
         bias = editor.constant(twin.bias, dtype, f"{name_of(old)}_bias_folded")
         inputs = [*inputs[:2], bias]
-    node = ir.Node(old.domain, old.op_type, inputs, list(old.attributes.values()), name=old.name)
+    node = _named(old, ir.Node(old.domain, old.op_type, inputs, list(old.attributes.values())))
     node.metadata_props.update(old.metadata_props)
     return node
 
@@ -307,11 +307,16 @@ def _product(editor: Editor, merge: Merge, matrix: Matrix) -> list[ir.Node]:
     dtype = _dtype(editor.reader, old)
     weight = editor.constant(matrix.weight, dtype, f"{name_of(old)}_weight_folded")
     if not matrix.bias.any():
-        return [ir.node("MatMul", [entry, weight], name=old.name)]
+        return [_named(old, ir.node("MatMul", [entry, weight]))]
     bias = editor.constant(matrix.bias, dtype, f"{name_of(old)}_bias_folded")
     if len(editor.reader.shape(entry) or ()) == 2 and dtype in (ir.DataType.FLOAT, ir.DataType.DOUBLE):
-        return [ir.node("Gemm", [entry, weight, bias], name=old.name)]
-    product = ir.node("MatMul", [entry, weight], name=old.name)
+        return [_named(old, ir.node("Gemm", [entry, weight, bias]))]
+    product = _named(old, ir.node("MatMul", [entry, weight]))
     site = merge.root.outputs[0]
     product.outputs[0].shape, product.outputs[0].type = site.shape, site.type
     return [product, ir.node("Add", [product.outputs[0], bias], name=editor.names.new(f"{name_of(old)}_bias"))]
+
+
+def _named(old: ir.Node, new: ir.Node) -> ir.Node:
+    name_like(old, new)
+    return new

@@ -12,7 +12,7 @@ import onnx_ir as ir
 from normfold.affine import Affine
 from normfold.edit import Editor, require_fits, stamp, trimmed
 from normfold.fold.find import Run
-from normfold.graph import GraphReader, name_of
+from normfold.graph import GraphReader, known_as, name_like, name_of
 
 _HAS_FAST_BATCHNORM = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 _MERGED = "merge"
@@ -46,7 +46,7 @@ def rewrite_run(editor: Editor, run: Run, affine: Affine, rule: str = _MERGED) -
     """Write ``affine`` in the place of ``run``; returns the new nodes. The value at the site keeps its name."""
     nodes = nodes_for(editor, run, run.entry, affine)
     for node, old in zip(reversed(nodes), reversed(run.nodes), strict=False):
-        node.name = old.name
+        name_like(old, node)
         node.metadata_props.update(old.metadata_props)
         stamp(node, rule, ", ".join(name_of(each) for each in run.nodes))
     editor.insert_before(run.nodes[-1], nodes)
@@ -69,7 +69,7 @@ def nodes_for(editor: Editor, run: Run, entry: ir.Value, affine: Affine) -> list
 
 
 def _node(editor: Editor, operator: str, value: ir.Value, affine: Affine, dtype: ir.DataType) -> ir.Node:
-    hint = value.name or operator
+    hint = known_as(value) or operator
     if operator == "BatchNormalization":
         size = editor.reader.shape(value)
         assert size is not None and isinstance(size[1], int), "asked by operators_for()"

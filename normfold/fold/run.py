@@ -67,14 +67,25 @@ def rule_of(operator: str) -> str:
 
 def fold_affines(model: ir.Model, options: FoldOptions | None = None) -> tuple[Verdict, ...]:
     """Fold in place; one verdict for each BatchNormalization and constant affine that the model had."""
-    own = {node for path, graph in graphs_of(model) for node in _findings(GraphReader(model, graph, path))}
+    own = {
+        node: finding
+        for path, graph in graphs_of(model)
+        for node, finding in _findings(GraphReader(model, graph, path)).items()
+    }
+    dead = set(dead_operators(model))
     clear_the_way(model)
     remember_names(model)
     names = Names(model)
-    verdicts: list[Verdict] = []
+    verdicts = {
+        finding: Verdict(finding, Outcome.FOLDED, MERGE, "removal")
+        for node, finding in own.items()
+        if node.graph is None and node not in dead
+    }
     for path, graph in list(graphs_of(model)):
-        verdicts.extend(_GraphFold(model, graph, path, names, own, options or FoldOptions()).run())
-    return tuple(verdicts)
+        found = _GraphFold(model, graph, path, names, own, options or FoldOptions()).run()
+        verdicts.update({verdict.finding: verdict for verdict in found})
+    order = {finding: index for index, finding in enumerate(own.values())}
+    return tuple(sorted(verdicts.values(), key=lambda verdict: order.get(verdict.finding, len(order))))
 
 
 def find_affines(model: ir.Model) -> tuple[Finding, ...]:

@@ -108,6 +108,8 @@ def assert_ledger(model: onnx.ModelProto, result: Folded) -> None:
     for verdict in result.verdicts:
         assert verdict.outcome in (Outcome.FOLDED, Outcome.KEPT)
         assert bool(verdict.obstacles) == (verdict.outcome is Outcome.KEPT), f"{verdict} says why exactly if kept"
+        said = " ".join(map(str, verdict.obstacles))
+        assert "_folded" not in said, f"the caller has no such value: {said}"
         assert bool(verdict.rule and verdict.direction) == (verdict.outcome is Outcome.FOLDED), verdict
     again = fold(result.model)
     assert not again.sites(Outcome.FOLDED), f"a second run folds {again.sites(Outcome.FOLDED)}"

@@ -50,9 +50,8 @@ def require_no_shift(affine: Affine, node: ir.Node, detail: str = "") -> None:
 def require_no_sign(affine: Affine, node: ir.Node) -> None:
     """Refuse negative scales, and say how many there are."""
     if not affine.scale_is_nonnegative:
-        raise Refusal(
-            Reason.SIGN_STOPS, name_of(node), detail=f"{node.op_type}; {_how_many(affine.scale < 0)} are negative"
-        )
+        detail = f"{node.op_type}; {_how_many(affine.scale < 0)} are negative"
+        raise Refusal(Reason.SIGN_STOPS, name_of(node), detail=detail)
 
 
 def _how_many(which: npt.NDArray[np.bool_]) -> str:
