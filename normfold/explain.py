@@ -255,9 +255,10 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.COMPUTED_PARAMETER: Explanation(
         "The weight is not a parameter: it is computed at each call from others, so there is nothing to write the "
-        "folded weight into.",
-        "a Conv2d under weight_norm, spectral_norm or any torch.nn.utils.parametrize parametrization.",
-        "Make the weight a parameter first, with remove_parametrizations(module, 'weight') or remove_weight_norm.",
+        "folded weight into. torch's own weight_norm, spectral_norm, pruning and parametrizations are removed by "
+        "normfold itself; this is something else.",
+        "a Conv2d whose forward() computes its weight as self.weight_orig * self.scale.",
+        "Make the weight a plain parameter first, or optimize the exported file, where this fold is possible.",
     ),
     Reason.NO_PLACE: Explanation(
         "The fold needs a bias, a weight or an operator that the module does not have and that normfold cannot add "

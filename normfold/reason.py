@@ -208,8 +208,8 @@ class Reason(Enum):
     )
     COMPUTED_PARAMETER = (
         "NF303",
-        "the weight beside it is computed from other parameters, by weight_norm, spectral_norm or a parametrization",
-        "remove it first: torch.nn.utils.parametrize.remove_parametrizations(module, 'weight') or remove_weight_norm",
+        "the weight beside it is computed from other parameters in forward() or by a hook",
+        "make the weight a plain parameter first, or optimize the exported file instead",
     )
     NO_PLACE = (
         "NF304",

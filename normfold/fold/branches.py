@@ -22,6 +22,7 @@ from normfold.graph import GraphReader, name_like, name_of
 from normfold.reason import Reason, Refusal
 
 RULE = "branches"
+STANDS_FOR = "normfold.stands_for"  # in a node's meta, which no file holds: the sum whose rest the node is
 _SUMS = ("Add", "Sum", "Sub", "Mean")
 
 
@@ -250,10 +251,12 @@ def apply(editor: Editor, merge: Merge) -> list[ir.Node]:
     value = nodes[-1].outputs[0]
     for other, sign in merge.others:
         value.shape, value.type = site.shape, site.type
-        nodes.append(
-            ir.node("Add" if sign > 0 else "Sub", [value, other], name=editor.names.new(f"{name_of(merge.root)}_sum"))
+        total = ir.node(
+            "Add" if sign > 0 else "Sub", [value, other], name=editor.names.new(f"{name_of(merge.root)}_sum")
         )
-        value = nodes[-1].outputs[0]
+        total.meta[STANDS_FOR] = merge.root.meta.get(STANDS_FOR, merge.name)
+        nodes.append(total)
+        value = total.outputs[0]
     for node in nodes:
         merged = ", ".join(name_of(each) for each in merge.nodes if each.op_type not in _SUMS)
         stamp(node, RULE, merged or name_of(merge.root))

@@ -8,7 +8,6 @@ names the folds to leave out. Nothing here changes the module.
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -19,14 +18,17 @@ import numpy.typing as npt
 import onnx_ir as ir
 import torch
 
-from normfold.edit import FROM
+from normfold.edit import FROM, RULE
+from normfold.fold import branches
+from normfold.pytorch.demands import Demands, array_of, numbers_in, window
+from normfold.pytorch.modules import Modules, Slot
 from normfold.pytorch.provenance import LAYOUT, SAME_ORDER, Provenance, Snapshot
+from normfold.pytorch.wiring import SUMS, Wiring
 from normfold.reason import Reason
 
-_SCOPES = "pkg.torch.onnx.name_scopes"
+PRODUCTS = {"Gemm", "MatMul"}
+_CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
 _BIAS_INPUT = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2}
-
-Slot = tuple[torch.nn.Module, str]
 
 
 @dataclass(frozen=True)
@@ -41,62 +43,16 @@ class Problem:
 
 @dataclass
 class Changes:
-    """``weights``: new values by parameter; ``gone``: modules that become Identity, or what their children still do."""
+    """``weights``: new values by parameter; ``windows``: what else changes of a convolution whose kernel grows, by the
+    names of its attributes; ``gone``: modules that become Identity; ``left``: the paths of what is left of a module
+    that becomes a Sequential; ``dropped``: what is not; ``zeros``: modules that give zero from now on."""
 
     weights: dict[Slot, npt.NDArray[Any]] = field(default_factory=dict)
+    windows: dict[torch.nn.Module, dict[str, Any]] = field(default_factory=dict)
     gone: set[torch.nn.Module] = field(default_factory=set)
-
-
-class Modules:
-    """The module tree by scope: which module a node ran in, and who owns a tensor."""
-
-    def __init__(self, root: torch.nn.Module) -> None:
-        self.root = root
-        self.tensors: dict[str, torch.Tensor] = dict(root.named_parameters(remove_duplicate=False))
-        self.tensors.update(root.named_buffers(remove_duplicate=False))
-        self._owners: dict[int, list[Slot]] = {}
-        self._around: dict[str, tuple[torch.nn.Module, ...]] = {}
-        for module in root.modules():
-            for name, tensor in (*module._parameters.items(), *module._buffers.items()):
-                if tensor is not None:
-                    self._owners.setdefault(id(tensor), []).append((module, name))
-
-    def around(self, node: ir.Node) -> tuple[torch.nn.Module, ...]:
-        """The modules that ``node`` ran in, outermost first; the root alone where the exporter did not say."""
-        scopes = node.metadata_props.get(_SCOPES, "[]")
-        if scopes not in self._around:
-            self._around[scopes] = (self.root, *self._named(scopes))
-        return self._around[scopes]
-
-    def _named(self, scopes: str) -> Iterator[torch.nn.Module]:
-        try:
-            paths = ast.literal_eval(scopes)
-        except (ValueError, SyntaxError):
-            return
-        for path in paths[1:-1]:
-            try:
-                yield self.root.get_submodule(path)
-            except AttributeError:
-                continue  # a scope that is no module, such as one of a decomposition
-
-    def slot(self, leaf: str, node: ir.Node) -> Slot | None:
-        """The parameter ``leaf`` as ``node`` reads it: its own module's, else the only owner's; None if unclear."""
-        tensor = self.tensors.get(leaf)
-        owners = self._owners.get(id(tensor), []) if tensor is not None else []
-        module = self.around(node)[-1]
-        own = [slot for slot in owners if slot[0] is module]
-        candidates = own or owners
-        return candidates[0] if len(candidates) == 1 else None
-
-    def tensor(self, slot: Slot) -> torch.Tensor | None:
-        """The tensor in a slot, None for an empty one."""
-        module, name = slot
-        return module._parameters.get(name, module._buffers.get(name))
-
-    def is_computed(self, leaf: str, node: ir.Node) -> bool:
-        """Whether the module of ``node`` computes its weight from ``leaf`` (weight_norm, parametrizations)."""
-        module = self.around(node)[-1]
-        return "parametrizations" in leaf or any(name.endswith(("_g", "_v", "_orig")) for name in module._parameters)
+    left: dict[torch.nn.Module, tuple[str, ...]] = field(default_factory=dict)
+    dropped: set[torch.nn.Module] = field(default_factory=set)
+    zeros: set[torch.nn.Module] = field(default_factory=set)
 
 
 class Comparison:
@@ -106,18 +62,20 @@ class Comparison:
         self, model: ir.Model, snapshot: Snapshot, provenance: Provenance, modules: Modules, findings: frozenset[str]
     ) -> None:
         self.model, self.snapshot, self.provenance, self.modules = model, snapshot, provenance, modules
-        self.findings = findings
         self.old = self._twins()
         self.new = {old: new for new, old in self.old.items()}
         self.removed = [node for node in snapshot.nodes if node not in self.new]
+        self.sums = [node for node in self.removed if node.op_type in SUMS and self._reads_several(node)]
+        self.findings = findings | {node.name or "" for node in self.sums}
         self.inside: dict[torch.nn.Module, list[ir.Node]] = {}
         for node in snapshot.nodes:
             self.inside.setdefault(modules.around(node)[-1], []).append(node)
+        self.wiring = Wiring(model, snapshot, modules, self.old)
         self.changes = Changes()
         self.problems: list[Problem] = []
         self.replaced: set[ir.Node] = set()
-        self.demands: dict[tuple[int, str], list[tuple[ir.Node, npt.NDArray[Any] | None]]] = {}
-        self.slots: dict[tuple[int, str], Slot] = {}
+        self.biased: set[ir.Node] = set()
+        self.demands = Demands()
 
     def _twins(self) -> dict[ir.Node, ir.Node]:
         """For each node that is left, what it was before: itself, or the node of the same name that it replaced."""
@@ -125,96 +83,191 @@ class Comparison:
         gone = {node.name: node for node in self.snapshot.nodes if node not in kept}
         for node in self.model.graph:
             old = gone.get(node.name) if node not in self.snapshot.known else None
-            if old is not None and old.op_type == node.op_type:
+            if old is not None and (old.op_type == node.op_type or {old.op_type, node.op_type} <= PRODUCTS):
                 kept[node] = old
         return kept
 
+    def _reads_several(self, node: ir.Node) -> bool:
+        return sum(value in self.snapshot.live for value in self.snapshot.nodes[node].inputs) > 1
+
     def run(self) -> tuple[Changes, tuple[Problem, ...]]:
         """The changes, and the problems; with any problem the changes are not to be used."""
-        self._compare_wiring()
         for node in self.model.graph:
-            if node in self.old:
-                self._compare_node(node)
-            elif node not in self.snapshot.known:
+            if node not in self.old and node not in self.snapshot.known:
                 self._place_new(node)
+        self.wiring.find_chains({module for node in self.removed for module in self._broken_by(node)})
+        self._compare_wiring()
+        for node in self.old:
+            self._compare_node(node)
+        self.changes.zeros = {module for module in self.wiring.zeros if not self._is_in_zero(module)}
         for node in self.removed:
-            if node.op_type not in LAYOUT and node not in self.replaced:
-                self._remove(node)
-        self._agree()
+            self._remove(node)
+        self._tell_what_is_left()
+        self.changes.weights, disagreements = self.demands.agreed(self._calls)
+        for slot, nodes in disagreements:
+            name = f"{type(slot[0]).__name__}.{slot[1]}"
+            self._problem(Reason.SHARED_PARAMETER, nodes[0], f"{name} would need several values", *nodes)
         return self.changes, tuple(self.problems)
 
     def _problem(self, reason: Reason, node: ir.Node, detail: str = "", *more: ir.Node) -> None:
-        """Blame the findings on whose behalf these nodes were changed or removed."""
+        """Blame the findings on whose behalf these nodes were changed or removed, and the sums that went with them."""
         names = {name for each in (node, *more) for name in each.metadata_props.get(FROM, "").split(", ")}
         names |= {each.name or "" for each in (node, *more) if each not in self.old and each not in self.new}
+        names |= {each.name or "" for each in self._merged_into(node)}
         self.problems.append(Problem(frozenset(names) & self.findings, reason, node.name or node.op_type, detail))
+
+    def _merged_into(self, node: ir.Node) -> Iterator[ir.Node]:
+        """The sums that went when branches were merged into ``node``."""
+        if node.metadata_props.get(RULE) != branches.RULE or node not in self.old:
+            return
+        values, seen = list(self.old[node].outputs), set[ir.Node]()
+        while values:
+            for reading in self.wiring.readers.get(values.pop(), ()):
+                if reading is not None and reading not in self.new and reading not in seen:
+                    seen.add(reading)
+                    values.extend(reading.outputs)
+                    if reading in self.sums:
+                        yield reading
 
     # -- wiring: what is left must be connected as before, with the removed nodes taken out ------------------------
     def _compare_wiring(self) -> None:
         for node, old in self.old.items():
             for index, before in enumerate(self.snapshot.nodes[old].inputs):
                 after = node.inputs[index] if index < len(node.inputs) else None
-                if before in self.snapshot.live and self._end_before(before) != self._end_now(after):
-                    self._problem(Reason.NO_PLACE, node, f"input {index} is connected differently")
+                if before in self.snapshot.live and not self.wiring.is_same(before, after, old):
+                    self._misconnected(node, f"input {index} is connected differently")
         for before, after in zip(self.snapshot.outputs, self.model.graph.outputs, strict=True):
-            if self._end_before(before) != self._end_now(after):
-                producer = after.producer() or before.producer()
-                if producer is not None:
-                    self._problem(Reason.NO_PLACE, producer, f"the output {after.name} is connected differently")
+            producer = after.producer() or before.producer()
+            if producer is not None and not self.wiring.is_same(before, after):
+                self._misconnected(producer, f"the output {after.name} is connected differently")
+        for chain in self.wiring.chains.values():
+            if not self.wiring.is_fed(chain):
+                self._misconnected(self.inside[chain.module][0], "its input is connected differently")
 
-    def _end_before(self, value: ir.Value | None) -> tuple[object, int]:
-        """Where a value came from, as a node that is left (by what it was before) or an input of the graph."""
-        while value is not None:
-            node = value.producer()
-            if node is None or node in self.new:
-                return (node or value), value.index() or 0
-            value = self.snapshot.data_input(node)
-        return None, 0
-
-    def _end_now(self, value: ir.Value | None) -> tuple[object, int]:
-        while value is not None:
-            node = value.producer()
-            if node is None or node in self.old:
-                return (self.old[node] if node is not None else value), value.index() or 0
-            value = node.inputs[0]
-        return None, 0
+    def _misconnected(self, node: ir.Node, detail: str) -> None:
+        """Blame the sums between, which forward() still makes, or those of the chains between, or the node itself."""
+        inside = (each for each in self.sums if not self.wiring.met.isdisjoint(self.modules.around(each)))
+        sums = self.wiring.sums or list(inside)
+        if not sums:
+            self._problem(Reason.NO_PLACE, node, detail)
+            return
+        detail = f"{type(self._module_of(sums[-1])).__name__}.forward() adds what is no module of its own"
+        names = frozenset(each.name or "" for each in sums)
+        self.problems.append(Problem(names, Reason.IN_FORWARD, sums[-1].name or "", detail))
 
     # -- modules that go ------------------------------------------------------------------------------------------
-    def _remove(self, node: ir.Node) -> None:
+    def _broken_by(self, node: ir.Node) -> list[torch.nn.Module]:
+        """The module whose forward() does more than ``node``, which went."""
+        if node.op_type in LAYOUT or node in self.replaced:
+            return []
         module = self._module_of(node)
-        if module in self.changes.gone:
-            return
+        return [module] if node in self.sums or self._rest(module) is not None else []
+
+    def _rest(self, module: torch.nn.Module) -> ir.Node | None:
+        """What a module itself still does."""
+        return next((each for each in self.inside[module] if each in self.new and each.op_type not in SAME_ORDER), None)
+
+    def _is_in_zero(self, module: torch.nn.Module) -> bool:
+        return any(module in set(zero.modules()) - {zero} for zero in self.wiring.zeros)
+
+    def _remove(self, node: ir.Node) -> None:
+        around = self.modules.around(node)
+        module = around[-1]
+        if node.op_type in LAYOUT or node in self.replaced or node in self.sums or module in self.changes.gone:
+            return  # of a sum, the wiring has told
+        if self.wiring.regions.get(node, (None, module))[1] is None or any(
+            each in self.changes.zeros for each in around
+        ):
+            return  # it went with the rest
         if module is self.modules.root:
             self._problem(Reason.IN_FORWARD, node, "it stands in the forward() of the whole model")
             return
-        for other in self.inside[module]:
-            if other in self.new and other.op_type not in SAME_ORDER:
-                self._problem(Reason.IN_FORWARD, node, f"{type(module).__name__}.forward() also does {other.op_type}")
-                return
+        rest = self._rest(module)
+        if rest is not None:
+            self._problem(Reason.IN_FORWARD, node, f"{type(module).__name__}.forward() also does {rest.op_type}")
+            return
         self.changes.gone.add(module)
+
+    def _tell_what_is_left(self) -> None:
+        changes = self.changes
+        changes.left = _children_left(changes.gone, self.model.graph, self.modules)
+        for chain in self.wiring.chains.values():
+            kept = [part.path for part in chain.parts]
+            changes.left[chain.module] = tuple(kept)
+            for path, module in chain.module.named_modules():
+                if path and module in self.wiring.within and not any(_meet(path, other) for other in kept):
+                    changes.dropped.add(module)
+                    kept.append(path)
 
     # -- weights that change --------------------------------------------------------------------------------------
     def _compare_node(self, node: ir.Node) -> None:
         before = self.snapshot.nodes[self.old[node]]
-        attributes = {name: str(attribute) for name, attribute in node.attributes.items()}
         if node.op_type == "BatchNormalization" and self.old[node] is not node:
             self._compare_statistics(node)
             return
-        if node.op_type != before.operator or attributes != before.attributes:
+        if node.op_type in PRODUCTS and self.old[node] is not node:
+            self._compare_product(node)
+            return
+        attributes = {name: str(attribute) for name, attribute in node.attributes.items()}
+        is_window = node.op_type == "Conv" and self.old[node] is not node
+        if is_window:
+            self._compare_window(node)
+        elif node.op_type != before.operator or attributes != {
+            name: str(attribute) for name, attribute in before.attributes.items()
+        }:
             self._problem(Reason.NO_PLACE, node, f"{before.operator} became {node.op_type} with other attributes")
             return
-        for index, new in enumerate(node.inputs):
-            old = before.inputs[index] if index < len(before.inputs) else None
+        for index, old in enumerate((*before.inputs, None)[: max(len(before.inputs), len(node.inputs))]):
+            new = node.inputs[index] if index < len(node.inputs) else None
             if new is old:
                 self._demand_unchanged(node, old)
+            elif new is None and old is not None and index == _BIAS_INPUT.get(node.op_type):
+                self._demand_constant(node, old, np.zeros(numbers_in(old)))  # the merged bias is zero
             elif new is not None and new.producer() is None and new.const_value is not None:
                 self._compare_constant(node, index, old, new)
 
+    def _compare_window(self, node: ir.Node) -> None:
+        """A convolution that was written anew, for branches that were merged: its window may have grown."""
+        before, module = self.snapshot.nodes[self.old[node]], self._module_of(node)
+        old, new = window(before.inputs[1], before.attributes), window(node.inputs[1], node.attributes)
+        if old == new:
+            return
+        begins, ends = new["pads"][: len(new["sizes"])], new["pads"][len(new["sizes"]) :]
+        if type(module) not in _CONVOLUTIONS or module.padding_mode != "zeros" or begins != ends:
+            self._problem(Reason.NO_PLACE, node, f"{type(module).__name__} cannot have another window")
+            return
+        self.changes.windows[module] = {
+            "kernel_size": new["sizes"],
+            "stride": new["strides"],
+            "dilation": new["dilations"],
+            "padding": begins,
+            "groups": new["group"][0],
+            "_reversed_padding_repeated_twice": [pad for pad in reversed(begins) for _ in range(2)],
+        }
+
+    def _compare_product(self, node: ir.Node) -> None:
+        """A matrix product that was written anew as [K, N], for branches that were merged."""
+        before = self.snapshot.nodes[self.old[node]]
+        weight, new = before.inputs[1], node.inputs[1]
+        scaled = any(
+            before.attributes[name].as_float() != 1.0 for name in ("alpha", "beta") if name in before.attributes
+        )
+        if weight is None or new is None or weight.name not in self.provenance.origins or scaled:
+            self._problem(Reason.NO_PLACE, node, f"the weight of {type(self._module_of(node)).__name__}")
+            return
+        is_transposed = "transB" in before.attributes and before.attributes["transB"].as_int() == 1
+        self._demand_constant(node, weight, array_of(new).T if is_transposed else array_of(new))
+        given = node.inputs[2] if len(node.inputs) > 2 else None
+        if given is not None:
+            self._place_bias(node, array_of(given), node)
+        elif node not in self.biased and (own := self._bias_before(node)) is not None:
+            self._place_bias(node, np.zeros(numbers_in(own[1])), node)
+
     def _demand_unchanged(self, node: ir.Node, value: ir.Value | None) -> None:
         for leaf in self.provenance.leaves.get(value.name or "", frozenset()) if value is not None else ():
-            slot = self.modules.slot(leaf, node)
+            slot = self._slot(leaf, node)
             if slot is not None:
-                self._demand(slot, node, None)
+                self.demands.add(slot, node, None)
 
     def _compare_constant(self, node: ir.Node, index: int, old: ir.Value | None, new: ir.Value) -> None:
         array = array_of(new)
@@ -224,7 +277,7 @@ class Comparison:
             if _BIAS_INPUT.get(node.op_type) == index and not leaves:
                 self._demand_bias(node, array)
             else:
-                computed = any(self.modules.is_computed(leaf, node) for leaf in leaves)
+                computed = any(self.modules.is_computed(leaf, self.old[node]) for leaf in leaves)
                 self._problem(Reason.COMPUTED_PARAMETER if computed else Reason.NO_PLACE, node, f"input {index}")
             return
         assert old is not None, "an origin belongs to a value"
@@ -232,22 +285,37 @@ class Comparison:
 
     def _demand_constant(self, node: ir.Node, old: ir.Value, array: npt.NDArray[Any]) -> None:
         """``array`` in the place of ``old``, which is a parameter in some layout."""
-        origin = self.provenance.origins[old.name or ""]
-        slot = self.modules.slot(origin.leaf, node)
+        origin = self.provenance.origins.get(old.name or "")
+        if origin is None:
+            self._problem(Reason.NO_PLACE, node, f"{old.name} is no parameter")
+            return
+        slot = self._slot(origin.leaf, node)
         tensor = self.modules.tensor(slot) if slot is not None else None
         if slot is None or tensor is None:
             self._problem(Reason.SHARED_PARAMETER, node, f"{origin.leaf} has no single owner")
+        elif slot[0] in self.changes.windows and slot[1] == "weight" and not origin.steps:
+            self.demands.add(slot, node, array)
         elif tensor.numel() != array.size:
             self._problem(Reason.NO_PLACE, node, f"{origin.leaf} would change its shape")
         else:
-            self._demand(slot, node, origin.undo(array).reshape(tuple(tensor.shape)))
+            self.demands.add(slot, node, origin.undo(array).reshape(tuple(tensor.shape)))
+
+    def _calls(self, module: torch.nn.Module) -> set[ir.Node]:
+        """The linear operators that a module itself does, as they are now."""
+        linear = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+        return {self.new[old] for old in self.inside[module] if old in self.new and old.op_type in linear}
+
+    def _slot(self, leaf: str, node: ir.Node) -> Slot | None:
+        return self.modules.slot(leaf, self.old.get(node, node))
 
     def _module_of(self, node: ir.Node) -> torch.nn.Module:
         """The module that a node runs in; of a node written anew, the one of the node that it replaced."""
         return self.modules.around(self.old.get(node, node))[-1]
 
     def _place_new(self, node: ir.Node) -> None:
-        """A new operator has a place only as the bias of the Linear before it."""
+        """A new operator has a place only as the bias of the Linear before it, or as a sum that was there before."""
+        if node.op_type in SUMS and self.wiring.reads_several(node):
+            return
         data = node.inputs[0] if node.inputs else None
         producer = data.producer() if data is not None else None
         constant = node.inputs[1] if len(node.inputs) == 2 else None
@@ -256,23 +324,31 @@ class Comparison:
             self._problem(Reason.NO_PLACE, node, f"it needs a {node.op_type} that forward() does not have")
             return
         assert constant is not None
-        old = self._bias_before(producer)
-        if old is None:
-            self._demand_bias(producer, array_of(constant), node)
+        self.biased.add(producer)
+        self._place_bias(producer, array_of(constant), node)
+
+    def _place_bias(self, product: ir.Node, array: npt.NDArray[Any], node: ir.Node) -> None:
+        """``array`` as the bias of a product, which may have one already."""
+        own = self._bias_before(product)
+        if own is None:
+            self._demand_bias(product, array, node)
         else:
-            before, value = old
+            before, value = own
             self.replaced.add(before)
-            self._demand_constant(node, value, array_of(constant))
+            self._demand_constant(product, value, np.broadcast_to(array.reshape(-1), (numbers_in(value),)))
 
     def _bias_before(self, product: ir.Node) -> tuple[ir.Node, ir.Value] | None:
-        """The Add that was a Linear's own bias behind its MatMul, when the fold has replaced it, and its constant."""
-        module = self.modules.around(product)[-1]
-        for node in self.removed:
-            inputs = self.snapshot.nodes[node].inputs
-            if node.op_type != "Add" or product.outputs[0] not in inputs or self.modules.around(node)[-1] is not module:
+        """A Linear's own bias, as the operator that adds it and its constant, when the fold has replaced it."""
+        old = self.old[product]
+        inputs = self.snapshot.nodes[old].inputs
+        if old.op_type == "Gemm" and len(inputs) > 2 and inputs[2] is not None:
+            return old, inputs[2]
+        for node in self.wiring.readers.get(old.outputs[0], ()):
+            if node is None or node in self.new or node.op_type != "Add" or node in self.sums:
                 continue
-            constant = next(value for value in inputs if value is not product.outputs[0])
-            if constant is not None and constant.name in self.provenance.origins:
+            constant = next(value for value in self.snapshot.nodes[node].inputs if value is not old.outputs[0])
+            is_own = self.modules.around(node)[-1] is self.modules.around(old)[-1]
+            if is_own and constant is not None and constant.name in self.provenance.origins:
                 return node, constant
         return None
 
@@ -288,7 +364,7 @@ class Comparison:
         if array.size not in (1, channels):
             self._problem(Reason.NO_PLACE, node, f"the shift has {array.size} values for {channels} channels", *more)
             return
-        self._demand((module, "bias"), node, np.broadcast_to(array.reshape(-1), (channels,)))
+        self.demands.add((module, "bias"), node, np.broadcast_to(array.reshape(-1), (channels,)))
 
     def _compare_statistics(self, node: ir.Node) -> None:
         """A BatchNormalization that was written anew: all four parameters change, and the module keeps its own eps."""
@@ -307,52 +383,22 @@ class Comparison:
             if tensor is None or tensor.numel() != array.size or (name == "running_var" and array.min() < 0):
                 self._problem(Reason.NO_PLACE, node, f"{type(module).__name__} has no {name} for it")
                 return
-            self._demand((module, name), node, array)
-
-    # -- agreement ------------------------------------------------------------------------------------------------
-    def _demand(self, slot: Slot, node: ir.Node, array: npt.NDArray[Any] | None) -> None:
-        key = (id(slot[0]), slot[1])
-        self.slots[key] = slot
-        self.demands.setdefault(key, []).append((node, array))
-
-    def _agree(self) -> None:
-        """Every use of a parameter must want the same new value, and a bias is wanted by every call or by none."""
-        for key, demands in self.demands.items():
-            wanted = [array for _, array in demands if array is not None]
-            if not wanted:
-                continue
-            slot = self.slots[key]
-            nodes = [node for node, _ in demands]
-            same = len(wanted) == len(demands) and all(np.array_equal(array, wanted[0]) for array in wanted)
-            if not same or not self._covers_all_calls(slot, nodes):
-                name = f"{type(slot[0]).__name__}.{slot[1]}"
-                self._problem(Reason.SHARED_PARAMETER, nodes[0], f"{name} would need several values", *nodes)
-                continue
-            self.changes.weights[slot] = wanted[0]
-
-    def _covers_all_calls(self, slot: Slot, nodes: list[ir.Node]) -> bool:
-        """For a new bias: whether each linear node of the module asks for it."""
-        module, name = slot
-        if module._parameters.get(name, module._buffers.get(name)) is not None:
-            return True
-        linear = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-        calls = (self.new[old] for old in self.inside[module] if old in self.new and old.op_type in linear)
-        return set(calls) <= set(nodes)
+            self.demands.add((module, name), node, array)
 
 
-def array_of(value: ir.Value) -> npt.NDArray[Any]:
-    """The constant in ``value`` as a numpy array of its own type."""
-    assert value.const_value is not None
-    return value.const_value.numpy()
+def _meet(path: str, other: str) -> bool:
+    """Whether one path is the other, or contains it."""
+    return f"{path}.".startswith(f"{other}.") or f"{other}.".startswith(f"{path}.")
 
 
-def children_left(
+def _children_left(
     gone: Collection[torch.nn.Module], nodes: Iterable[ir.Node], modules: Modules
 ) -> dict[torch.nn.Module, tuple[str, ...]]:
-    """For each module that goes, the names of the children that still do something, in the order in which they run."""
-    found: dict[torch.nn.Module, dict[str, None]] = {module: {} for module in gone}
+    """For modules that go but for some children, those that still do something, in the order in which they run."""
+    found: dict[torch.nn.Module, dict[str, None]] = {}
     for node in nodes:
         for module, child in pairwise(modules.around(node)):
-            if module in found:
-                found[module].update((name, None) for name, part in module.named_children() if part is child)
+            if module in gone:
+                names = (name for name, part in module.named_children() if part is child)
+                found.setdefault(module, {}).update(dict.fromkeys(names))
     return {module: tuple(names) for module, names in found.items()}

@@ -41,7 +41,7 @@ class Provenance:
         for name, value in model.graph.initializers.items():
             if name not in parameters:
                 continue
-            self.origins[name] = Origin(name, shape=_static(value.shape))
+            self.origins[name] = Origin(name, shape=static(value.shape))
             self.leaves[name] = frozenset({name})
         live = set(model.graph.inputs)
         for node in model.graph:
@@ -70,7 +70,7 @@ def _reads_data(node: ir.Node, live: set[ir.Value]) -> bool:
 
 
 def _moved(origin: Origin, node: ir.Node) -> Origin | None:
-    output = _static(node.outputs[0].shape)
+    output = static(node.outputs[0].shape)
     if node.op_type in ("Identity", "Cast", "CastLike"):
         return origin
     if node.op_type == "Transpose":
@@ -84,7 +84,8 @@ def _moved(origin: Origin, node: ir.Node) -> Origin | None:
     return None
 
 
-def _static(shape: ir.Shape | None) -> tuple[int, ...] | None:
+def static(shape: ir.Shape | None) -> tuple[int, ...] | None:
+    """The sizes of a shape that knows them all, else None."""
     if shape is None or not all(isinstance(dim, int) for dim in shape):
         return None
     return tuple(int(dim) for dim in shape)  # type: ignore[arg-type]  # all are int, as asked above
@@ -96,7 +97,7 @@ class _Before:
 
     operator: str
     inputs: tuple[ir.Value | None, ...]
-    attributes: Mapping[str, Any]
+    attributes: Mapping[str, ir.Attr]
 
 
 class Snapshot:
@@ -108,8 +109,7 @@ class Snapshot:
         for node in model.graph:
             if _reads_data(node, live):
                 live.update(node.outputs)
-                attributes = {name: str(attribute) for name, attribute in node.attributes.items()}
-                self.nodes[node] = _Before(node.op_type, tuple(node.inputs), attributes)
+                self.nodes[node] = _Before(node.op_type, tuple(node.inputs), dict(node.attributes))
         self.live = live
         self.known = set(model.graph)
         self.outputs = tuple(model.graph.outputs)

@@ -166,12 +166,24 @@ class Transposed(nn.Module):
         return out
 
 
-def weight_normed() -> nn.Module:
-    return nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4))
+class ScaledConv(nn.Conv2d):
+    """Its weight is computed from another one in forward(), as equalized learning rates have it."""
+
+    def __init__(self, inputs: int, outputs: int, size: int) -> None:
+        super().__init__(inputs, outputs, size)
+        self.weight_orig = self.weight
+        del self.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self._conv_forward(x, self.weight_orig * 0.5, self.bias)
+        return out
 
 
-def spectral_normed() -> nn.Module:
-    return nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4))
+class Scaled(nn.Sequential):
+    """Such a convolution and its norm."""
+
+    def __init__(self) -> None:
+        super().__init__(ScaledConv(3, 4, 3), nn.BatchNorm2d(4))
 
 
 def image(*shape: int) -> Callable[[], tuple[Tensor, ...]]:

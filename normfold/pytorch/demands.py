@@ -1,0 +1,78 @@
+"""The values that the nodes of a folded graph want parameters to have, and whether they agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+import torch
+
+from normfold.pytorch.modules import Slot
+from normfold.pytorch.provenance import static
+
+Weights = dict[Slot, npt.NDArray[Any]]
+
+
+class Demands:
+    """What each node wants in each parameter; None for the value that it has."""
+
+    def __init__(self) -> None:
+        self._wanted: dict[tuple[int, str], list[tuple[ir.Node, npt.NDArray[Any] | None]]] = {}
+        self._slots: dict[tuple[int, str], Slot] = {}
+
+    def add(self, slot: Slot, node: ir.Node, array: npt.NDArray[Any] | None) -> None:
+        """``node`` wants ``array`` in ``slot``."""
+        key = (id(slot[0]), slot[1])
+        self._slots[key] = slot
+        self._wanted.setdefault(key, []).append((node, array))
+
+    def agreed(
+        self, calls: Callable[[torch.nn.Module], Collection[ir.Node]]
+    ) -> tuple[Weights, list[tuple[Slot, list[ir.Node]]]]:
+        """The values that every use of a parameter agrees on, and the nodes that want different ones of it.
+
+        A bias that a module does not have yet is wanted by each of its ``calls``, or by none.
+        """
+        weights: Weights = {}
+        disagreements = []
+        for key, demands in self._wanted.items():
+            slot, nodes = self._slots[key], [node for node, _ in demands]
+            wanted = [array for _, array in demands if array is not None]
+            if not wanted:
+                continue
+            same = len(wanted) == len(demands) and all(np.array_equal(array, wanted[0]) for array in wanted)
+            if same and (_exists(slot) or set(calls(slot[0])) <= set(nodes)):
+                weights[slot] = wanted[0]
+            else:
+                disagreements.append((slot, nodes))
+        return weights, disagreements
+
+
+def _exists(slot: Slot) -> bool:
+    module, name = slot
+    return module._parameters.get(name, module._buffers.get(name)) is not None
+
+
+def window(weight: ir.Value | None, attributes: Mapping[str, ir.Attr]) -> dict[str, tuple[int, ...]]:
+    """Everything that tells where a convolution looks, with the defaults of ONNX filled in."""
+    sizes = (static(weight.shape if weight is not None else None) or ())[2:]
+    ones, zeros = (1,) * len(sizes), (0,) * 2 * len(sizes)
+    named = {"strides": ones, "dilations": ones, "pads": zeros}
+    found = {name: tuple(attributes[name].as_ints()) if name in attributes else own for name, own in named.items()}
+    group = attributes["group"].as_int() if "group" in attributes else 1
+    return {**found, "sizes": sizes, "group": (group,)}
+
+
+def numbers_in(value: ir.Value) -> int:
+    """How many numbers a constant of a known shape holds."""
+    return prod(static(value.shape) or ())
+
+
+def array_of(value: ir.Value) -> npt.NDArray[Any]:
+    """The constant in ``value`` as a numpy array of its own type."""
+    assert value.const_value is not None
+    return value.const_value.numpy()

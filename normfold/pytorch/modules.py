@@ -1,0 +1,65 @@
+"""The module tree as an exported graph speaks of it: which modules a node ran in, and who owns a tensor."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+import onnx_ir as ir
+import torch
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+
+Slot = tuple[torch.nn.Module, str]
+
+
+class Modules:
+    """The module tree by scope: which module a node ran in, and who owns a tensor."""
+
+    def __init__(self, root: torch.nn.Module) -> None:
+        self.root = root
+        self.tensors: dict[str, torch.Tensor] = dict(root.named_parameters(remove_duplicate=False))
+        self.tensors.update(root.named_buffers(remove_duplicate=False))
+        self._owners: dict[int, list[Slot]] = {}
+        self._around: dict[str, tuple[torch.nn.Module, ...]] = {}
+        for module in root.modules():
+            for name, tensor in (*module._parameters.items(), *module._buffers.items()):
+                if tensor is not None:
+                    self._owners.setdefault(id(tensor), []).append((module, name))
+
+    def around(self, node: ir.Node) -> tuple[torch.nn.Module, ...]:
+        """The modules that ``node`` ran in, outermost first; the root alone where the exporter did not say."""
+        scopes = node.metadata_props.get(_SCOPES, "[]")
+        if scopes not in self._around:
+            self._around[scopes] = (self.root, *self._named(scopes))
+        return self._around[scopes]
+
+    def _named(self, scopes: str) -> Iterator[torch.nn.Module]:
+        try:
+            paths = ast.literal_eval(scopes)
+        except (ValueError, SyntaxError):
+            return
+        for path in paths[1:-1]:
+            try:
+                yield self.root.get_submodule(path)
+            except AttributeError:
+                continue  # a scope that is no module, such as one of a decomposition
+
+    def slot(self, leaf: str, node: ir.Node) -> Slot | None:
+        """The parameter ``leaf`` as ``node`` reads it: its own module's, else the only owner's; None if unclear."""
+        tensor = self.tensors.get(leaf)
+        owners = self._owners.get(id(tensor), []) if tensor is not None else []
+        module = self.around(node)[-1]
+        own = [slot for slot in owners if slot[0] is module]
+        candidates = own or owners
+        return candidates[0] if len(candidates) == 1 else None
+
+    def tensor(self, slot: Slot) -> torch.Tensor | None:
+        """The tensor in a slot, None for an empty one."""
+        module, name = slot
+        return module._parameters.get(name, module._buffers.get(name))
+
+    def is_computed(self, leaf: str, node: ir.Node) -> bool:
+        """Whether the module of ``node`` computes its weight from ``leaf`` (weight_norm, parametrizations)."""
+        module = self.around(node)[-1]
+        return "parametrizations" in leaf or any(name.endswith(("_g", "_v", "_orig")) for name in module._parameters)
