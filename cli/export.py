@@ -6,10 +6,10 @@ from pathlib import Path
 
 import click
 
-from .arguments import report_files, selection, voice
+from .arguments import norm_forms, report_files, selection, voice
 from .exits import HELP, Exit
 from .progress import stages
-from .show import planned, show, write_reports
+from .show import planned, show, wants_pictures, write_reports
 
 
 @click.command(epilog=HELP)
@@ -19,12 +19,15 @@ from .show import planned, show, write_reports
     "--input", "specs", multiple=True, metavar="SHAPE[:TYPE]", help="1x3x224x224 or 1x16:int64<100. Repeatable."
 )
 @click.option("--output", "-o", type=click.Path(path_type=Path), help="Where to write. [default: FACTORY.opt.onnx]")
-@click.option("--opset", type=int, help="Opset of the file. [default: the exporter's]")
 @selection
-@click.option("--contrib", is_flag=True, help="Allow norm operators of com.microsoft.")
+@norm_forms
 @click.option("--no-verify", is_flag=True, help="Write without proof. The report says so.")
 @click.option("--strict", is_flag=True, help="Fail where a fold would be undone after the proof blamed it.")
 @click.option("--seed", default=0, show_default=True, help="Seed of the inputs of the trace and the proof.")
+@click.option("--inputs", multiple=True, metavar="FILE|DIR", help="Inputs: .npz, .npy, or a test_data_set folder.")
+@click.option("--rtol", type=float, help="Relative tolerance in place of the calibrated one.")
+@click.option("--atol", type=float, help="Absolute tolerance in place of the calibrated one.")
+@click.option("--verbose", "-v", is_flag=True, help="List every norm and constant affine.")
 @voice
 @report_files
 def command(
@@ -32,7 +35,6 @@ def command(
     weights: Path | None,
     specs: tuple[str, ...],
     output: Path | None,
-    opset: int | None,
     skip: tuple[str, ...],
     only: tuple[str, ...],
     assume_eval: bool,
@@ -40,11 +42,16 @@ def command(
     constant_channel: bool,
     no_simplify: bool,
     target: str,
-    trust_pickle: bool,
+    opset: str,
     contrib: bool,
+    trust_pickle: bool,
     no_verify: bool,
     strict: bool,
     seed: int,
+    inputs: tuple[str, ...],
+    rtol: float | None,
+    atol: float | None,
+    verbose: bool,
     as_json: bool,
     quiet: bool,
     reports: tuple[str, ...],
@@ -64,13 +71,14 @@ def command(
     module = loading.network(network, weights, trust_pickle=trust_pickle)
     arguments = loading.arguments(specs, seed)
     try:
-        with stages("exporting", quiet):
+        with stages("exporting", quiet) as told:
             result = torch_room("export").export(
                 module,
                 arguments or None,
                 output or loading.default_output(network),
                 opset=opset,
                 eval=True,
+                assume_eval=assume_eval,
                 skip=skip,
                 only=only,
                 verify=not no_verify,
@@ -81,14 +89,18 @@ def command(
                 target=target,
                 contrib=contrib,
                 seed=seed,
+                inputs=inputs,
+                rtol=rtol,
+                atol=atol,
+                told=told,
             )
     except NotProven as error:
-        report = error.result.report()
-        show(report, as_json, quiet)
+        report = error.result.report(pictures=wants_pictures(files))
+        show(report, as_json, quiet, verbose)
         write_reports(report, files)
         click.echo(f"normfold: {error}", err=True)
         return Exit.DIFFERS if error.is_different else Exit.INCONCLUSIVE
-    report = result.report()
-    show(report, as_json, quiet)
+    report = result.report(pictures=wants_pictures(files))
+    show(report, as_json, quiet, verbose)
     write_reports(report, files)
     return Exit.DONE

@@ -7,7 +7,7 @@ against result) comes a third witness: the module itself, called eagerly, agains
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -21,12 +21,14 @@ import torch
 from normfold.errors import SourceError, UsageError
 from normfold.options import Options
 from normfold.pipeline import NotProven, Result, optimize_with
+from normfold.pytorch.arrays import array_of, tensor_of
 from normfold.pytorch.files import load_model
 from normfold.pytorch.source import Call, TorchModel, Traced, evaluation, trace
 from normfold.pytorch.witness import WITNESS, Run, compare, feeds, tensors_of
-from normfold.verify.held import hold
+from normfold.verify.held import Held, hold
 from normfold.verify.result import Comparison, Verdict, Verification
-from normfold.verify.run import CannotRun, Level, Runner
+from normfold.verify.retype import can_retype, retyped
+from normfold.verify.run import CannotRun, Level, Runner, Trouble
 
 
 def export(
@@ -36,12 +38,13 @@ def export(
     *,
     kwargs: Mapping[str, Any] | None = None,
     dynamic_shapes: Any = None,
-    opset: int | None = None,
+    opset: int | str | None = None,
     eval: bool = False,  # the word of nn.Module.eval
     skip: Iterable[str] = (),
     only: Iterable[str] = (),
     verify: bool = True,
     simplify: bool = True,
+    assume_eval: bool = False,
     fold_norm_affine: bool = False,
     constant_channel: bool = False,
     strict: bool = False,
@@ -51,13 +54,15 @@ def export(
     inputs: Iterable[str] = (),
     rtol: float | None = None,
     atol: float | None = None,
+    told: Callable[[str], None] | None = None,
 ) -> Result:
     """Export ``module``, fold and fuse its norms, prove that the result equals the module, and write it to ``path``.
 
     ``args`` and ``kwargs`` are one valid call of ``forward`` (an ExportedProgram or ONNXProgram brings its own),
-    ``dynamic_shapes`` is that of torch.export.export, ``opset`` is that of the file: None takes the exporter's, and
-    raises it where the target has a better form for a norm. A module in training mode
-    is refused, or, with ``eval=True``, switched and restored. The other arguments are those of ``normfold.optimize``.
+    ``dynamic_shapes`` is that of torch.export.export, ``opset`` is that of the file: a number, or "keep" for the
+    exporter's; None and "auto" raise the exporter's where the target has a better form for a norm. A module in training
+    mode is refused, or, with ``eval=True``, switched and restored. The other arguments are those of
+    ``normfold.optimize``.
 
     ``Result.verification`` has rows of the witness "eager module": the module against the result on ``args``, on
     values drawn like them, and on larger dynamic dimensions. Where torch.export cannot trace the module, the
@@ -66,24 +71,36 @@ def export(
     Raises UsageError (training mode, wrong arguments), SourceError (torch cannot export it), NotProven (the result
     differs, or nothing could be decided; nothing is written) and WriteError.
     """
+    number, habit = _opsets(opset)
     options = Options(
         skip=frozenset(skip),
         only=frozenset(only),
         verify=verify,
         simplify=simplify,
+        assume_eval=assume_eval,
         fold_norm_affine=fold_norm_affine,
         constant_channel=constant_channel,
         strict=strict,
         target=target,
-        opset="" if opset is None else "keep",
+        opset=habit,
         contrib=contrib,
         seed=seed,
         inputs=tuple(inputs),
         rtol=rtol,
         atol=atol,
     )
-    traced = trace(module, args, kwargs, dynamic_shapes=dynamic_shapes, opset=opset, eval=eval)
-    return _optimized(module, traced, path, options)
+    traced = trace(module, args, kwargs, dynamic_shapes=dynamic_shapes, opset=number, eval=eval)
+    return _optimized(module, traced, path, options, told)
+
+
+def _opsets(opset: int | str | None) -> tuple[int | None, str]:
+    """The opset to ask torch's exporter for, and what may become of it then."""
+    if opset is None or opset in ("", "auto", "keep"):
+        return None, opset or ""
+    try:
+        return int(opset), "keep"
+    except ValueError:
+        raise UsageError(f"expected opset as auto, keep or a number, got {opset!r}") from None
 
 
 def optimize_torch(
@@ -104,9 +121,15 @@ def optimize_torch(
     return _optimized(opened, traced, output, options)
 
 
-def _optimized(model: TorchModel, traced: Traced, path: str | os.PathLike[str] | None, options: Options) -> Result:
+def _optimized(
+    model: TorchModel,
+    traced: Traced,
+    path: str | os.PathLike[str] | None,
+    options: Options,
+    told: Callable[[str], None] | None = None,
+) -> Result:
     """Optimize the export, call the third witness, write."""
-    result = optimize_with(traced.model, options)
+    result = optimize_with(traced.model, options, told=told)
     result = replace(result, notes=(*traced.notes, *result.notes))
     if options.verify:
         with evaluation(model, switch=True) if isinstance(model, torch.nn.Module) else nullcontext():
@@ -163,12 +186,26 @@ def _witnessed(traced: Traced, result: Result) -> Result:
 
 
 def _against(traced: Traced, model: onnx.ModelProto, result: Result) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
+    """The module against a file; in float32 where ONNX Runtime cannot run the file's own type."""
+    held = hold(model)
+    try:
+        return _compared(traced, model, held, result)
+    except CannotRun as error:
+        if error.trouble is Trouble.TIME or not can_retype(held):
+            raise
+    comparisons, notes = _compared(traced, model, retyped(held), result)
+    return comparisons, (*notes, "the file was run in float32 beside the eager module: ONNX Runtime lacks its own type")
+
+
+def _compared(
+    traced: Traced, model: onnx.ModelProto, held: Held, result: Result
+) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
     assert traced.eager is not None
     options = result.options
-    with Runner(hold(model), Level.DEFAULT) as runner:
+    with Runner(held, Level.DEFAULT) as runner:
         return compare(
             traced.eager,
-            _session_run(runner, model, traced),
+            _session_run(runner, model, held, traced),
             feeds(traced.call, traced.program, options.seed),
             [output.name for output in model.graph.output],
             rtol=options.rtol,
@@ -191,19 +228,24 @@ class _CannotFeed(Exception):
     """The arguments of the module are not the inputs of the graph."""
 
 
-def _session_run(runner: Runner, model: onnx.ModelProto, traced: Traced) -> Run:
-    constants = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value.name for value in model.graph.input if value.name not in constants]
-    outputs = [value.name for value in model.graph.output]
+def _session_run(runner: Runner, model: onnx.ModelProto, held: Held, traced: Traced) -> Run:
+    """Calls of a session over ``held``, which is ``model`` or a copy of it in other types."""
+    kinds = {value.name: _kind_of(value) for value in held.inputs}
+    outputs = {value.name: _kind_of(value) for value in model.graph.output}
 
     def run(call: Call) -> list[torch.Tensor]:
         tensors = tensors_of((call.args, _in_order(call.kwargs, traced)))
-        if len(tensors) != len(inputs):
-            raise _CannotFeed(f"its arguments hold {len(tensors)} tensors, the graph has {len(inputs)} inputs")
-        feed = {name: _array(tensor) for name, tensor in zip(inputs, tensors, strict=True)}
-        return [torch.from_numpy(np.array(value)) for value in runner.run(feed, outputs)]
+        if len(tensors) != len(kinds):
+            raise _CannotFeed(f"its arguments hold {len(tensors)} tensors, the graph has {len(kinds)} inputs")
+        feed = {name: array_of(tensor).astype(kinds[name]) for name, tensor in zip(kinds, tensors, strict=True)}
+        values = runner.run(feed, list(outputs))
+        return [tensor_of(np.asarray(value).astype(kind)) for value, kind in zip(values, outputs.values(), strict=True)]
 
     return run
+
+
+def _kind_of(value: onnx.ValueInfoProto) -> np.dtype[Any]:
+    return onnx.helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type)
 
 
 def _in_order(kwargs: Mapping[str, Any], traced: Traced) -> dict[str, Any]:
@@ -213,9 +255,3 @@ def _in_order(kwargs: Mapping[str, Any], traced: Traced) -> dict[str, Any]:
     if sorted(names) != sorted(kwargs):
         return dict(kwargs)
     return {name: kwargs[name] for name in names}
-
-
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    if tensor.dtype == torch.bfloat16:
-        raise _CannotFeed("ONNX Runtime takes no bfloat16 from numpy")
-    return np.asarray(tensor.detach().cpu().contiguous().numpy())

@@ -16,7 +16,7 @@ import torch
 from torch.utils import _pytree as pytree
 
 from normfold.pytorch.source import Call
-from normfold.verify.calibrate import BEYOND, FACTOR, floor_of
+from normfold.verify.calibrate import BEYOND, BEYOND_COARSE, FACTOR, floor_of
 from normfold.verify.compare import Allowance, Distance, distance, pooled
 from normfold.verify.result import Comparison
 
@@ -258,7 +258,7 @@ def _compare(
         would_pass="" if passed else f"atol={found.needed_atol:.3g} or rtol={found.needed_rtol:.3g}",
         feed=feed,
         note=found.mismatch,
-        chaotic=passed and not allowance.is_explicit and tolerance > BEYOND,
+        chaotic=passed and not allowance.is_explicit and tolerance > BEYOND_COARSE.get(dtype, BEYOND),
     )
 
 

@@ -6,10 +6,10 @@ import copy
 from collections.abc import Iterable
 from typing import Any, TypeVar
 
-import numpy as np
 import numpy.typing as npt
 import torch
 
+from normfold.pytorch.arrays import tensor_of
 from normfold.pytorch.module_map import Changes
 from normfold.pytorch.modules import Slot
 
@@ -91,15 +91,8 @@ def _set_weight(module: torch.nn.Module, slot: Slot, array: npt.NDArray[Any]) ->
     old: torch.Tensor | None = module._parameters.get(name, module._buffers.get(name))
     like = old if old is not None else module._parameters["weight"]
     assert like is not None
-    tensor = _tensor_of(array).to(device=like.device, dtype=like.dtype)
+    tensor = tensor_of(array).to(device=like.device, dtype=like.dtype)
     if name in module._buffers:
         module._buffers[name] = tensor
     else:
         module._parameters[name] = torch.nn.Parameter(tensor, requires_grad=like.requires_grad)
-
-
-def _tensor_of(array: npt.NDArray[Any]) -> torch.Tensor:
-    array = np.array(array, copy=True, order="C")
-    if array.dtype.name == "bfloat16":
-        return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)
-    return torch.from_numpy(array)

@@ -16,9 +16,10 @@ from torch import Tensor, nn
 import normfold
 from models.registry import NETWORKS, build
 from normfold.errors import SourceError, UsageError
+from normfold.options import Options
 from normfold.pipeline import NotProven, optimize_with
 from normfold.pytorch import witness
-from normfold.pytorch.export import export
+from normfold.pytorch.export import _against, export
 from normfold.pytorch.settle import settle
 from normfold.pytorch.source import Call, trace
 from normfold.verify.held import hold
@@ -257,3 +258,38 @@ def test_settling_leaves_weights_norms_and_values_alone() -> None:
         name = settled.graph.inputs[0].name or ""
         (got,) = runner.run({name: inputs[0].numpy()}, [settled.graph.outputs[0].name or ""])
     torch.testing.assert_close(torch.from_numpy(got), module(*inputs).detach(), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_proven_against_the_eager_module(dtype: torch.dtype) -> None:
+    module, (image,) = build("residual")
+    result = export(module.to(dtype), (image.to(dtype),))
+    assert len(result.folds) == 9
+    assert result.verification is not None and result.verification.verdict is Verdict.EQUIVALENT
+    (eager,) = (row for row in result.verification.outputs if row.witness == witness.WITNESS)
+    assert eager.passed and not eager.chaotic and eager.dtype == str(dtype).removeprefix("torch.")
+
+
+def test_half_precision_that_differs_is_seen() -> None:
+    """The file of a module with another weight, beside the module."""
+    module, (image,) = build("residual")
+    inputs, weight = (image.to(torch.bfloat16),), module.to(torch.bfloat16).get_parameter("head.weight")
+    with torch.no_grad():
+        weight.mul_(2)
+        traced = trace(module, inputs)
+        result = optimize_with(traced.model, Options(verify=False))
+        same, _ = _against(traced, result.model, result)
+        weight.div_(2)
+        different, notes = _against(traced, result.model, result)
+    assert all(compared.passed for compared in same)
+    assert not any(compared.passed for compared in different)
+    assert any("float32" in note for note in notes)
+
+
+@pytest.mark.parametrize(("opset", "expected"), [(17, 17), ("17", 17), ("keep", None), ("auto", None)])
+def test_the_opset_is_that_of_optimize(opset: int | str, expected: int | None) -> None:
+    module, inputs = build("residual")
+    result = export(module, inputs, opset=opset, verify=False)
+    assert expected is None or result.model.opset_import[0].version == expected
+    with pytest.raises(UsageError, match="auto, keep or a number"):
+        export(module, inputs, opset="newest")
