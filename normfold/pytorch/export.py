@@ -90,6 +90,10 @@ def export(
         atol=atol,
     )
     traced = trace(module, args, kwargs, dynamic_shapes=dynamic_shapes, opset=number, eval=eval)
+    written = traced.model.opset_imports.get("", 0)
+    if number is not None and written != number:
+        note = f"torch's exporter wrote operator set {written}, and not {number}"
+        traced = replace(traced, notes=(*traced.notes, note))
     return _optimized(module, traced, path, options, told)
 
 

@@ -286,10 +286,16 @@ def test_half_precision_that_differs_is_seen() -> None:
     assert any("float32" in note for note in notes)
 
 
-@pytest.mark.parametrize(("opset", "expected"), [(17, 17), ("17", 17), ("keep", None), ("auto", None)])
-def test_the_opset_is_that_of_optimize(opset: int | str, expected: int | None) -> None:
+@pytest.mark.parametrize("opset", [17, "20", "keep"])
+def test_the_opset_is_that_which_was_asked_for_or_said(opset: int | str) -> None:
+    """torch's exporter goes below 18 for some networks only."""
     module, inputs = build("residual")
     result = export(module, inputs, opset=opset, verify=False)
-    assert expected is None or result.model.opset_import[0].version == expected
+    written = result.model.opset_import[0].version
+    note = f"torch's exporter wrote operator set {written}, and not {opset}"
+    assert opset == "keep" or (written == int(opset)) != (note in result.notes)
+
+
+def test_an_opset_is_a_number_or_a_habit() -> None:
     with pytest.raises(UsageError, match="auto, keep or a number"):
-        export(module, inputs, opset="newest")
+        export(nn.ReLU().eval(), torch.ones(1), opset="newest")
