@@ -15,8 +15,9 @@ import onnx_ir as ir
 import torch
 
 from normfold.errors import SourceError
-from normfold.fold import branches
+from normfold.fold import branches, order
 from normfold.fold.run import FoldOptions, fold_affines
+from normfold.fold.tidy import clear_the_way
 from normfold.pytorch.computed import computed_weights, make_plain
 from normfold.pytorch.module_map import Changes, Comparison, Problem
 from normfold.pytorch.modules import Modules
@@ -30,6 +31,8 @@ from normfold.simplify import apply_facts, simplify
 from normfold.verify.result import Comparison as Compared
 
 M = TypeVar("M", bound=torch.nn.Module)
+
+_NOT_IN_MODULES = frozenset({order.RULE})  # what has no module of its own to take out
 
 
 @dataclass(frozen=True)
@@ -148,10 +151,11 @@ class _Planner:
     """Plans with some findings excluded; the export and what is known about it are made once."""
 
     def __init__(self, module: torch.nn.Module, traced: Traced, skip: frozenset[str]) -> None:
-        self.modules, self.skip = Modules(module), skip
+        self.modules, self.skip = Modules(module), skip | _NOT_IN_MODULES
         self.model = traced.model
         self.provenance = Provenance(self.model, self.modules.tensors)
         apply_facts(self.model, simplify(ir.to_proto(self.model)))
+        clear_the_way(self.model)  # before any snapshot: what is computed twice is no part of a fold
         self.refused: dict[str, tuple[Obstacle, ...]] = {}
         self.sites = {node.name or "": node.outputs[0].name for node in self.model.graph}
         self.unmerged: dict[str, tuple[Obstacle, ...]] = {}

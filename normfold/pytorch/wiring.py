@@ -20,7 +20,7 @@ from normfold.fold.branches import STANDS_FOR
 from normfold.pytorch.modules import Modules
 from normfold.pytorch.provenance import Snapshot
 
-SUMS = frozenset({"Add", "Sum", "Sub"})
+SUMS = frozenset({"Add", "Sum", "Sub", "Mean"})
 
 Region = tuple[torch.nn.Module, torch.nn.Module | None]
 """A chain and the part of it that a node belongs to; None for a node that went with the rest of the module."""
