@@ -34,7 +34,11 @@ def norm_forms(command: Command) -> Command:
     """--opset and --contrib: how norms may be written."""
     options = (
         click.option("--opset", default="", metavar="auto|keep|N", help="Operator set. [default: the target's habit]"),
-        click.option("--contrib", is_flag=True, help="Allow norm operators of com.microsoft."),
+        click.option(
+            "--contrib",
+            is_flag=True,
+            help="Allow norm operators of com.microsoft; none is written so far, and the report says why.",
+        ),
     )
     return _apply(options, command)
 

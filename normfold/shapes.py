@@ -22,7 +22,7 @@ from onnx import numpy_helper
 from normfold.classic_shapes import infer_shapes
 from normfold.constants import EVALUATORS
 
-ROUNDS = 16  # of inference and arithmetic; each can only make more dimensions known
+ROUNDS = 256  # of inference and arithmetic; before Shape-15, each can take a chain of Reshapes only one further
 LONGEST = 64  # entries; longer vectors are no shapes
 LARGEST = 2**18  # elements; a larger result of constants is left to the runtime
 _NUMPY: dict[int, type[np.generic]] = {
@@ -61,9 +61,9 @@ def resolve(bare: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, tuple[int
     for _ in range(ROUNDS):
         model = infer_shapes(model)
         if not _rewrite(model, targets):
-            break
+            return model, targets
         _forget_shapes(model, bare)
-    return model, targets
+    return onnx.shape_inference.infer_shapes(model, data_prop=True), targets
 
 
 def _rewrite(model: onnx.ModelProto, targets: dict[str, tuple[int, ...]]) -> bool:

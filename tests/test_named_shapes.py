@@ -53,6 +53,13 @@ def test_a_rest_that_is_no_size_of_the_input_has_no_name() -> None:
     assert sizes(named, "r")[1] != "H", "there are twice as many"
 
 
+def test_a_chain_longer_than_a_few_rounds_of_inference_is_followed_to_its_end() -> None:
+    """Before Shape-15, inference loses the rank at each Reshape to a Shape, and finds it only when that is constant."""
+    blocks = [f"s{n} = Shape(x{n}) r{n} = Reshape(x{n}, flat) x{n + 1} = Reshape(r{n}, s{n})" for n in range(40)]
+    text = f"(float[2,3,4] x0) => (float[2,3,4] y) <int64[2] flat = {{2, 12}}>{{ {' '.join(blocks)} y = Relu(x40) }}"
+    assert simplify(parse(text, opset=13)).types["x40"].tensor_type.shape.dim[2].dim_value == 4
+
+
 def test_the_norm_of_a_dynamic_image_is_recognized() -> None:
     assert simplify(parse(DYNAMIC)).note == ""
     result = normfold.inspect(parse(DYNAMIC))

@@ -57,6 +57,18 @@ def test_every_target_is_there_with_its_source() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(REQUIRED))
+@pytest.mark.parametrize("text", [LAYERNORM, RMSNORM, GROUPNORM])
+def test_contrib_says_why_it_writes_nothing_of_com_microsoft(name: str, text: str) -> None:
+    model = ir.from_proto(parse(text))
+    verdicts = fuse_norms(model, FuseOptions(target=name, opset="auto", contrib=True))
+    assert {node.domain for node in model.graph} <= {""}
+    fused = [verdict.why for verdict in verdicts if verdict.outcome is Outcome.FUSED]
+    assert all("--contrib: " in why for why in fused)
+    plain = fuse_norms(ir.from_proto(parse(text)), FuseOptions(target=name, opset="auto"))
+    assert not any("contrib" in verdict.why for verdict in plain)
+
+
+@pytest.mark.parametrize("name", sorted(REQUIRED))
 def test_a_target_gets_its_own_form_of_each_norm(name: str) -> None:
     for text, wanted in zip((LAYERNORM, RMSNORM, GROUPNORM), WRITES[name], strict=True):
         model = ir.from_proto(parse(text))

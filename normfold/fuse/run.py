@@ -41,7 +41,7 @@ class FuseOptions:
 
     ``opset`` is "auto" (raise the model as far as a form needs), "keep", a number to raise it to, or "" for the
     target's default. ``skip`` and ``only`` hold names of rules (``layernorm``) or findings; ``exclude`` holds findings
-    that were rolled back. ``contrib`` allows operators of com.microsoft.
+    that were rolled back. ``contrib`` allows operators of com.microsoft; the verdict says why none is written.
     """
 
     target: str = "onnxruntime"
@@ -301,9 +301,11 @@ class _GraphFuse:
         self.editor.take_over(site, value)
 
     def _why(self, plan: Plan) -> str:
-        why = self.target.why
         operator = OPERATOR_OF[GROUPNORM] if plan.form.rule == GROUPNORM else plan.form.operator
-        return why.get(operator, "")
+        known = OPERATOR_OF.get(plan.form.rule, operator)
+        contrib = self.target.contrib.get(known, "no operator of com.microsoft is known for it here")
+        reasons = [self.target.why.get(operator, ""), f"--contrib: {contrib}" if self.options.contrib else ""]
+        return "; ".join(filter(None, reasons))
 
     def _ask_root_for_shape(self, region: Region) -> None:
         for node in region.shape_readers:
