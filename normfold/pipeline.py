@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from normfold import __version__
 from normfold.errors import NormfoldError, UsageError
+from normfold.inlining import CannotInline, inline, may_help
 from normfold.options import Options
 from normfold.record import Outcome, Verdict
 from normfold.report.neighbourhood import drawings
@@ -336,13 +337,28 @@ class _Builder:
 
     def build(self, excluded: Collection[str] = ()) -> Candidate:
         """Fold, fuse and tidy a fresh copy; findings in ``excluded`` stay."""
+        candidate = self._built(self.source.model(), self.facts, excluded)
+        if not may_help(candidate.model, candidate.verdicts):
+            return candidate
+        model = self.source.model()
+        try:
+            inline(model)
+        except CannotInline as fault:
+            return replace(candidate, notes=(*candidate.notes, str(fault)))
+        with self.clock.stage("simplify"):
+            facts = simplify(to_proto(model), fold=self.options.simplify)
+        inlined = self._built(model, facts, excluded)
+        if len(inlined.changes) <= len(candidate.changes):
+            return candidate
+        return replace(inlined, notes=(*inlined.notes, "the functions of the model were inlined"))
+
+    def _built(self, model: ir.Model, facts: Facts, excluded: Collection[str]) -> Candidate:
         with self.clock.stage("fold"):
-            model = self.source.model()
-            apply_facts(model, self.facts)
+            apply_facts(model, facts)
             verdicts = rewrite(model, self.options, excluded)
             if not any(map(is_change, verdicts)):
                 model = self.source.model()
-        notes = (*self.source.notes, *filter(None, [self.facts.note]))
+        notes = (*self.source.notes, *filter(None, [facts.note]))
         return Candidate(model, verdicts, notes)
 
 

@@ -25,7 +25,7 @@ LAYERS = (
     ("verify",),
     ("report",),
     ("write",),
-    ("rewrite",),
+    ("rewrite", "inlining"),
     ("source", "simplify", "simplify_worker", "torch_door"),
     ("pipeline",),
     ("pytorch", "gate"),

@@ -50,7 +50,7 @@ def min_ir_version(opset: int) -> int:
 
 def _refuse_known_faults(model: ir.Model, present: int, opset: int) -> None:
     if model.functions:
-        raise CannotRaise("the converter loses model functions; inline them first")
+        raise CannotRaise("the converter knows no model functions")
     for _, graph in graphs_of(model):
         for node in graph:
             if node.domain not in ("", "ai.onnx"):
