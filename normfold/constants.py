@@ -20,6 +20,12 @@ Evaluator = Callable[[ir.Node, Sequence[Any]], npt.NDArray[Any]]
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 
+def jumps(node: ir.Node) -> bool:
+    """Whether the least change of an operand may change the result by much: a comparison, a Cast to integers."""
+    to_other = node.op_type == "Cast" and ir.DataType(_attribute(node, "to")) not in _FLOATS
+    return to_other or node.op_type in ("CastLike", "Equal", "Less", "Greater", "Sign")
+
+
 def _attribute(node: ir.Node, name: str, default: Any = None) -> Any:
     found = node.attributes.get(name)
     return default if found is None else found.value
@@ -86,11 +92,11 @@ def _slice(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
     parts = [slice(None)] * array.ndim
     for index, axis in enumerate(range(len(starts)) if axes is None else axes):
         step = 1 if steps is None else int(steps[index])
-        parts[int(axis)] = _part(int(starts[index]), int(ends[index]), step, array.shape[int(axis)])
+        parts[int(axis)] = part_of_axis(int(starts[index]), int(ends[index]), step, array.shape[int(axis)])
     return np.asarray(array[tuple(parts)])
 
 
-def _part(start: int, end: int, step: int, size: int) -> slice:
+def part_of_axis(start: int, end: int, step: int, size: int) -> slice:
     """ONNX counts both bounds from the end once where they are negative, and then clips them into the axis."""
     start, end = (bound + size if bound < 0 else bound for bound in (start, end))
     if step > 0:
@@ -109,10 +115,10 @@ def _clip(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
 
 def _reduce(reduction: Callable[..., Any]) -> Evaluator:
     def evaluate(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
-        axes = _axes(node, operands)
-        if axes is None and _attribute(node, "noop_with_empty_axes", 0):
-            return np.asarray(operands[0])
-        return np.asarray(reduction(operands[0], axis=axes, keepdims=bool(_attribute(node, "keepdims", 1))))
+        array, keepdims = np.asarray(operands[0]), bool(_attribute(node, "keepdims", 1))
+        nothing = () if _attribute(node, "noop_with_empty_axes", 0) else None
+        result = reduction(array, axis=_axes(node, operands) or nothing, keepdims=keepdims)
+        return np.asarray(result).astype(array.dtype)
 
     return evaluate
 
@@ -120,7 +126,7 @@ def _reduce(reduction: Callable[..., Any]) -> Evaluator:
 def _divide(left: npt.NDArray[Any], right: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """ONNX divides integers toward zero, numpy does not."""
     if np.issubdtype(left.dtype, np.integer):
-        return np.asarray(np.trunc(left / right)).astype(left.dtype)
+        return np.asarray(np.sign(left) * np.sign(right) * (abs(left) // abs(right))).astype(left.dtype)
     return np.asarray(left / right)
 
 
@@ -182,7 +188,7 @@ EVALUATORS: dict[str, Evaluator] = {
     "Sqrt": _elementwise(np.sqrt),
     "Reciprocal": _elementwise(lambda x: 1.0 / x),
     "Exp": _elementwise(np.exp),
-    "Pow": _elementwise(lambda x, y: np.power(x, y)),
+    "Pow": _elementwise(lambda x, y: np.power(x, y).astype(x.dtype)),
     "MatMul": _elementwise(np.matmul),
     "BatchNormalization": _batchnorm,
     "ReduceMean": _reduce(np.mean),

@@ -12,13 +12,14 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from normfold.constants import EVALUATORS
+from normfold.constants import EVALUATORS, jumps
 from normfold.reason import Reason, Refusal
 from normfold.weight import Weight
 
 Dim = int | str | None
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 EXACT = "normfold.float64"
+DROPS_NOTHING = 7  # the opset since which a Dropout is one of inference unless it says otherwise
 _OWN_NAME = "normfold.name"
 _MAX_CHAIN = 64  # longest chain of operators on constants that is evaluated to reach a weight
 
@@ -224,8 +225,9 @@ class GraphReader:
         except (ValueError, IndexError, TypeError, KeyError):  # an operator whose operands do not fit each other
             return None
 
-    def _evaluate(self, value: ir.Value) -> npt.NDArray[Any]:
-        exact = value.meta.get(EXACT)
+    def _evaluate(self, value: ir.Value, as_run: bool = False) -> npt.NDArray[Any]:
+        """In float64; ``as_run``, every result on the way is rounded to its own type, as the runtime does."""
+        exact = None if as_run else value.meta.get(EXACT)
         if exact is not None:
             return np.asarray(exact)
         if value.const_value is not None:
@@ -234,8 +236,20 @@ class GraphReader:
         assert node is not None, "is_constant() was asked first"
         if node.op_type == "Constant":
             return _widened(*constant_attribute(node))  # type: ignore[misc]  # not None: is_constant() was asked first
-        operands = [None if operand is None else self._evaluate(operand) for operand in node.inputs]
-        return EVALUATORS[node.op_type](node, operands)
+        rounds = as_run or jumps(node)
+        operands = [None if operand is None else self._evaluate(operand, rounds) for operand in node.inputs]
+        result = EVALUATORS[node.op_type](node, operands)
+        dtype = self._type_on_chain(value) if as_run and result.dtype == np.float64 else None
+        return result if dtype not in FLOATS or dtype is None else result.astype(dtype.numpy()).astype(np.float64)
+
+    def _type_on_chain(self, value: ir.Value | None) -> ir.DataType | None:
+        """The type of a constant; where it was not inferred, that of what it is made from."""
+        while value is not None and self.dtype(value) is None:
+            node = value.producer()
+            if node is None or not node.inputs or node.op_type == "Cast":
+                return None if node is None or node.op_type != "Cast" else ir.DataType(attribute(node, "to"))
+            value = node.inputs[-1]
+        return None if value is None else self.dtype(value)
 
     def weight(self, value: ir.Value | None) -> Weight | None:
         """A constant as it is stored, with what was done to it since, nothing widened yet; None if not constant."""

@@ -70,6 +70,8 @@ def absorber_for(table: Tables, reader: GraphReader, node: ir.Node) -> Absorber 
     if node.op_type in _QUANTIZED and quantized.dequantizer_of(reader, node) is not None:
         return quantized.quantized_backward if table is BACKWARD else quantized.quantized_forward
     asked = _BESIDE_A_CONSTANT.get(node.op_type)
-    if asked is not None and not any(reader.is_constant(node.inputs[index]) for index in asked):
+    if asked is not None and not any(reader.is_constant(value) for value in node.inputs[: len(asked)]):
         return None
+    if node.op_type == "Einsum" and len(node.inputs) != 2:
+        return None  # of one operand, or of more than two, it is a carrier
     return table.get(node.op_type)

@@ -55,7 +55,12 @@ def summed_twins(twins: Sequence[tuple[Twin, float]]) -> Twin:
 def _twin(reader: GraphReader, node: ir.Node) -> Twin | None:
     sides, bias_at = _BY_WEIGHT.get(node.op_type, ((), None))
     constants = [side for side in sides if side < len(node.inputs) and reader.is_constant(node.inputs[side])]
-    if len(node.inputs) < 2 or len(constants) != 1 or any(found.is_ref() for found in node.attributes.values()):
+    most = 2 if bias_at is None else bias_at + 1  # an Einsum of three has a variable that is not compared
+    if (
+        not 2 <= len(node.inputs) <= most
+        or len(constants) != 1
+        or any(found.is_ref() for found in node.attributes.values())
+    ):
         return None
     (side,) = constants
     weight = reader.constant(node.inputs[side])

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import onnx_ir as ir
 
-from normfold.graph import GraphReader, attribute
+from normfold.graph import DROPS_NOTHING, GraphReader, attribute
 
 Test = Callable[[GraphReader, ir.Node], bool]
 
@@ -38,6 +38,8 @@ def _alone(_: GraphReader, node: ir.Node) -> bool:
 
 def _at_inference(reader: GraphReader, node: ir.Node) -> bool:
     """Dropout, unless it may train."""
+    if reader.opset < DROPS_NOTHING and not attribute(node, "is_test", 0):
+        return False
     if len(node.inputs) < 3 or node.inputs[2] is None:
         return True
     training = reader.constant(node.inputs[2])

@@ -78,6 +78,7 @@ def require_disjoint(plan: Plan) -> Plan:
     runs = (plan.run, *(run for run, _ in plan.merged))
     changes: list[ir.Node | tuple[ir.Node, int]] = [node for run in runs for node in run.nodes]
     changes += [(rewrite.node, index) for rewrite in plan.rewrites for index in rewrite.inputs]
+    changes += [(rewrite.node, -1) for rewrite in plan.rewrites if rewrite.attributes or rewrite.operator]
     for each in changes:
         if each in taken:
             node = each[0] if isinstance(each, tuple) else each

@@ -6,16 +6,18 @@ All of them take the same affine; a constant among them, such as the fill of a m
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
-from normfold.affine import Affine, aligned, compact
-from normfold.edit import Rewrite, trimmed
+from normfold.affine import Affine, Array
+from normfold.edit import Rewrite
 from normfold.fold.carriers.passage import Labels, Passage, applied, first, require, shape_of
 from normfold.fold.carriers.sums import on_operand, raised
-from normfold.graph import GraphReader
-from normfold.reason import Reason
+from normfold.graph import GraphReader, name_of
+from normfold.reason import Reason, Refusal
 
 _OPPOSITE = {"Max": "Min", "Min": "Max"}
 _BROADCASTS = 8  # the opset since which Max and Min do
@@ -31,14 +33,22 @@ def choice(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool)
     inputs = {}
     for index in constants:
         array = reader.constant(node.inputs[index])
-        require(array is not None, Reason.DYNAMIC_PARAMETERS, node)
+        if array is None:
+            raise Refusal(Reason.DYNAMIC_PARAMETERS, name_of(node))
         wanted = affine.inverse() if forward else affine
-        inputs[index] = trimmed(compact(aligned(applied(reader, node, index, wanted), affine.rank)))
+        inputs[index] = _as_large(applied(reader, node, index, wanted), array)
     rewrite = Rewrite(node, inputs=inputs, operator=operator) if inputs or operator else None
     if forward:
         return [Passage({0: affine}, rewrite)]
     others = [index for index in _chosen(node) if index not in constants]
     return [Passage({index: on_operand(reader, node, affine, node.inputs[index]) for index in others}, rewrite)]
+
+
+def _as_large(array: Array, before: npt.NDArray[Any]) -> Array:
+    """Without the leading axes that only came with the affine; the others may be what gives the result its shape."""
+    while array.ndim > before.ndim and array.shape[0] == 1:
+        array = array[0]
+    return array
 
 
 def _chosen(node: ir.Node) -> range:

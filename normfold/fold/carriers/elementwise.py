@@ -17,7 +17,7 @@ from normfold.fold.carriers.passage import (
     require_no_sign,
     through,
 )
-from normfold.graph import FLOATS, GraphReader, attribute
+from normfold.graph import DROPS_NOTHING, FLOATS, GraphReader, attribute
 from normfold.reason import Reason
 
 _LEAST_SLOPE = 1e-3  # the inverse of a smaller one would cost range
@@ -29,7 +29,8 @@ def identity(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage
     """Identity; Dropout at inference; Cast between floating types."""
     if node.op_type == "Dropout":
         training = reader.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else False
-        require(training is not None and not np.any(training), Reason.TRAINING_MODE, node)
+        tested = reader.opset >= DROPS_NOTHING or bool(attribute(node, "is_test", 0))
+        require(tested and training is not None and not np.any(training), Reason.TRAINING_MODE, node)
         require(not any(output.uses() for output in node.outputs[1:]), Reason.OPERATOR_STOPS, node, "its mask is read")
     return through(first(node, labels))
 
@@ -140,6 +141,7 @@ def clip(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -
     changed = {name: float(change.apply(bound).reshape(())) for name, bound in bounds.items() if abs(bound) < _ENDLESS}
     if scale < 0:
         require(len(changed) == 2, Reason.SIGN_STOPS, node, "one of its bounds is infinite")
+        require(bounds["min"] <= bounds["max"], Reason.SIGN_STOPS, node, "its upper bound is the lower one")
         changed = {"min": changed["max"], "max": changed["min"]}
     if "min" in node.attributes or "max" in node.attributes or reader.opset < 11:
         require_attributes_fit(reader, node, changed)

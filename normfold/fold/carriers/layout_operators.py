@@ -8,6 +8,7 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.affine import Affine, Array, compact
+from normfold.constants import part_of_axis
 from normfold.fold.carriers.passage import Labels, Passage, first, require, shape_of, through
 from normfold.fold.layout import reshaped
 from normfold.graph import Dim, GraphReader, attribute, name_of
@@ -177,13 +178,8 @@ def picks_of(reader: GraphReader, node: ir.Node, shape: Sequence[Dim]) -> dict[i
         size = shape[axis]
         if not isinstance(size, int):
             raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), detail=f"size {size} along axis {axis}")
-        picks[axis % len(shape)] = np.arange(size)[slice(start, _end(end, size, step), step)].astype(np.float64)
+        picks[axis % len(shape)] = np.arange(size)[part_of_axis(start, end, step, size)].astype(np.float64)
     return picks
-
-
-def _end(end: int, size: int, step: int) -> int | None:
-    """ONNX says with a number below -size that a backward slice runs to the front; numpy says None."""
-    return None if step < 0 and end < -size else end
 
 
 def _slice_bounds(reader: GraphReader, node: ir.Node) -> list[list[int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from normfold.affine import Affine
-from normfold.fold.carriers.passage import Labels, Passage, first, require, require_no_shift, through
+from normfold.fold.carriers.passage import Labels, Passage, first, require, require_no_shift, shape_of, through
 from normfold.graph import GraphReader
 from normfold.reason import Reason
 
@@ -31,6 +31,8 @@ def raised_to(node: ir.Node, affine: Affine, exponent: float) -> Affine:
 def _exponent(reader: GraphReader, node: ir.Node) -> float:
     exponent = reader.require_constant(node, 1, Reason.OPERATOR_STOPS)
     require(exponent.size == 1, Reason.OPERATOR_STOPS, node, "it has several exponents")
+    grows = exponent.ndim > 0 and exponent.ndim > len(shape_of(reader, node, node.inputs[0]))
+    require(not grows, Reason.OPERATOR_STOPS, node, "its exponent has more dimensions")
     number = float(exponent.reshape(()))
     require(number != 0, Reason.OPERATOR_STOPS, node, "its exponent is 0")
     return number

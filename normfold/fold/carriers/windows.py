@@ -73,6 +73,7 @@ def sampled(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]
     return through(affine)
 
 
+_PLAIN = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin")  # of one number they are that number
 _OPPOSITE = {"ReduceMax": "ReduceMin", "ReduceMin": "ReduceMax"}
 
 
@@ -128,7 +129,10 @@ def _reduced(node: ir.Node, affine: Affine, sizes: Sequence[Dim], *, forward: bo
 def _reduced_axes(reader: GraphReader, node: ir.Node, rank: int) -> tuple[int, ...]:
     axes = axes_of(reader, node)
     if axes is None or not len(axes):
-        return () if attribute(node, "noop_with_empty_axes", 0) else tuple(range(rank))
+        if not attribute(node, "noop_with_empty_axes", 0):
+            return tuple(range(rank))
+        require(node.op_type in _PLAIN, Reason.OPERATOR_STOPS, node, "runtimes differ in what it does without axes")
+        return ()
     return tuple(sorted(axis % rank for axis in axes))
 
 
