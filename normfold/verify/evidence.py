@@ -168,6 +168,8 @@ class SiteCheck:
     def compare(self, feed: Feed, values: Mapping[str, Value], number: int) -> None:
         """Compare feed ``number``; ``values`` are the original's, of the chunk and what it needs of earlier ones."""
         case, cut, turn = self._case, types_of(values), number % TURNS if number else ALL
+        if not self._due(turn):
+            return
         try:
             obtained = self._obtained(turn, feed, values, cut)
         except CannotRun as error:

@@ -129,18 +129,18 @@ def _holds_numbers(kind: str) -> bool:
 
 
 def _to_runtime(array: np.ndarray) -> ort.OrtValue:
-    element = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)
-    if element == onnx.TensorProto.BFLOAT16:
-        return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(np.uint16), element)
-    return ort.OrtValue.ortvalue_from_numpy(array)
+    if array.dtype.kind != "V":
+        return ort.OrtValue.ortvalue_from_numpy(array)
+    element = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)  # bfloat16 or an 8-bit float, unknown to numpy itself
+    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(f"u{array.dtype.itemsize}"), element)
 
 
 def _from_runtime(value: ort.OrtValue) -> np.ndarray:
-    if value.element_type() != onnx.TensorProto.BFLOAT16:
+    kind = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(value.element_type()))
+    if kind.kind != "V":
         return np.asarray(value.numpy())
     size = value.tensor_size_in_bytes()
     held = (ctypes.c_char * size).from_address(value.data_ptr()) if size else b""
-    kind = onnx.helper.tensor_dtype_to_np_dtype(onnx.TensorProto.BFLOAT16)
     return np.frombuffer(held, dtype=kind).reshape(value.shape()).copy()
 
 

@@ -26,6 +26,7 @@ import normfold
 from normfold.verify import ProofOptions, Site, Verdict, Verification, prove
 
 WAYS = ("right", "shared", "other", "missed")
+SHIFT = 0.05
 LINEAR = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 
 
@@ -197,10 +198,15 @@ def dropped_bias(model: onnx.ModelProto, target: Target) -> onnx.ModelProto | No
 
 
 def shift_through_padding(model: onnx.ModelProto, target: Target) -> onnx.ModelProto | None:
-    """The border padded with a shift, as if one had been moved through zero padding."""
+    """The border padded with a shift, as if one had been moved through zero padding; None where the taps that reach the
+    border are so weak that nothing but rounding would change (the layer scale of an untrained network)."""
     pads = next((list(a.ints) for a in target.node.attribute if a.name == "pads"), [])
     opset = next(o.version for o in model.opset_import if o.domain == "")
     if target.node.op_type != "Conv" or not any(pads) or opset < 11:
+        return None
+    taps = np.abs(target.weight.astype(np.float64)).reshape(*target.weight.shape[:2], -1)
+    around = np.delete(taps, taps.shape[2] // 2, axis=2)
+    if SHIFT * around.sum(axis=(1, 2)).max() < 1e-4 * taps.max():
         return None
     broken = onnx.ModelProto()
     broken.CopyFrom(model)
@@ -209,7 +215,7 @@ def shift_through_padding(model: onnx.ModelProto, target: Target) -> onnx.ModelP
     half = len(pads) // 2
     amounts = np.array([0, 0, *pads[:half], 0, 0, *pads[half:]], dtype=np.int64)
     broken.graph.initializer.append(numpy_helper.from_array(amounts, "fault_pads"))
-    broken.graph.initializer.append(numpy_helper.from_array(np.array(0.05, dtype=target.weight.dtype), "fault_shift"))
+    broken.graph.initializer.append(numpy_helper.from_array(np.array(SHIFT, dtype=target.weight.dtype), "fault_shift"))
     pad = helper.make_node("Pad", [node.input[0], "fault_pads", "fault_shift"], ["fault_padded"])
     node.input[0] = "fault_padded"
     next(a for a in node.attribute if a.name == "pads").ints[:] = [0] * len(pads)
