@@ -9,6 +9,7 @@ from __future__ import annotations
 import mmap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import onnx
 
@@ -31,8 +32,7 @@ class Place:
     size: int
 
 
-@dataclass(frozen=True)
-class _Field:
+class _Field(NamedTuple):
     number: int
     kind: int
     start: int
@@ -76,7 +76,9 @@ def _weight(data: Buffer, field: _Field) -> Place | None:
 
 def _fields(data: Buffer, at: int, end: int) -> Iterator[_Field]:
     while at < end:
-        tag, value = _read_varint(data, at, end)
+        tag, value = data[at], at + 1
+        if tag > 0x7F:
+            tag, value = _read_varint(data, at, end)
         kind = tag & 7
         if kind == _VARINT:
             stop = _read_varint(data, value, end)[1]
