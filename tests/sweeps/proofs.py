@@ -11,9 +11,11 @@ from __future__ import annotations
 
 import argparse
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,7 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 import normfold
-from normfold.verify import ProofOptions, Verdict, Verification, prove
+from normfold.verify import ProofOptions, Verdict, prove
 from normfold.verify.feeds import Feeder
 from normfold.verify.held import hold
 from normfold.verify.run import CannotRun, Runner
@@ -52,9 +54,9 @@ def in_float16(model: onnx.ModelProto) -> onnx.ModelProto:
     return half
 
 
-def one_run(result: normfold.Result, count: int) -> float:
+def one_run(model: Path | onnx.ModelProto, count: int) -> float:
     """Seconds of one unoptimized run of the original for each of the feeds: what a proof is compared with."""
-    original = hold(result.source.proto)
+    original = hold(model)
     feeder, names = Feeder.of(original), list(original.output_names)
     total = 0.0
     with Runner(original) as runner:
@@ -93,6 +95,43 @@ def loads_timed(seconds: list[float]) -> Iterator[None]:
         yield
 
 
+@dataclass
+class Tally:
+    """How many proofs, and of those how many said "different" or "inconclusive"."""
+
+    proofs: int = 0
+    alarms: int = 0
+    undecided: int = 0
+
+
+def sweep(path: Path, options: argparse.Namespace, room: Path, tally: Tally) -> str:
+    """Fold one model, prove it with every seed, and say what that cost."""
+    result = normfold.optimize(in_float16(onnx.load(path)) if options.half else path, verify=False)
+    original, folded = result.source.path or result.source.proto, result.save(room / "folded.onnx")
+    worst, loads, costs = 0.0, list[float](), list[tuple[float, int]]()
+    for seed in range(options.seeds):
+        loads.clear()
+        start = time.process_time()
+        with loads_timed(loads):
+            proof = prove(original, folded, sites_of(result), ProofOptions(seed=seed))
+        costs.append((time.process_time() - start - sum(loads), len(loads)))
+        worst = max([worst, *(c.margin for c in (*proof.sites, *proof.outputs) if not c.chaotic)])
+        tally.proofs += 1
+        tally.alarms += proof.verdict is Verdict.DIFFERENT
+        tally.undecided += proof.verdict is Verdict.INCONCLUSIVE
+        if not proof:
+            sys.stdout.write(f"{path.name}, seed {seed}: {proof}\n")
+    (seconds, sessions), feeds = min(costs), max(len(proof.feeds), 1)
+    try:
+        run = one_run(original, feeds)
+    except CannotRun as error:
+        return f"{path.name}: {error}\n"
+    return (
+        f"{path.name}: {len(result.folds)} folds, {len(proof.sites)} sites, largest error {worst:.2f} of allowed, "
+        f"proof {seconds:.2f} s and {sessions} loads, {feeds} runs {run:.2f} s: {seconds / run:.1f}\n"
+    )
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Fold, prove, print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -100,43 +139,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--half", action="store_true")
     options = parser.parse_args(arguments)
-    proofs, alarms, undecided = 0, 0, 0
-    for path in options.models:
-        source = in_float16(onnx.load(path)) if options.half else path
-        loads: list[float] = []
-        result = normfold.optimize(source, verify=False)
-        sites = sites_of(result)
-        worst, feeds = 0.0, 0
-        seconds: list[tuple[float, int]] = []
-        for seed in range(options.seeds):
-            loads.clear()
-            start = time.process_time()
-            with loads_timed(loads):
-                proof = prove(result.source.path or result.source.proto, result.model, sites, ProofOptions(seed=seed))
-            seconds.append((time.process_time() - start - sum(loads), len(loads)))
-            proofs, feeds = proofs + 1, max(len(proof.feeds), 1)
-            worst = max([worst, *(c.margin for c in (*proof.sites, *proof.outputs) if not c.chaotic)])
-            alarms += proof.verdict is Verdict.DIFFERENT
-            undecided += proof.verdict is Verdict.INCONCLUSIVE
-            _tell(path.name, seed, proof)
-        try:
-            run = one_run(result, feeds)
-        except CannotRun as error:
-            sys.stdout.write(f"{path.name}: {error}\n")
-            continue
-        (least, sessions), ratio = min(seconds), min(seconds)[0] / run if run else 0.0
-        sys.stdout.write(
-            f"{path.name}: {len(result.folds)} folds, {len(proof.sites)} sites, largest error {worst:.2f} of allowed, "
-            f"proof {least:.2f} s and {sessions} loads, {feeds} runs {run:.2f} s: {ratio:.1f}\n"
-        )
-        sys.stdout.flush()
-    sys.stdout.write(f"{proofs} proofs, {alarms} false alarms, {undecided} undecided\n")
-    return 1 if alarms else 0
-
-
-def _tell(name: str, seed: int, proof: Verification) -> None:
-    if not proof:
-        sys.stdout.write(f"{name}, seed {seed}: {proof}\n")
+    tally = Tally()
+    with tempfile.TemporaryDirectory() as room:
+        for path in options.models:
+            sys.stdout.write(sweep(path, options, Path(room), tally))
+            sys.stdout.flush()
+    sys.stdout.write(f"{tally.proofs} proofs, {tally.alarms} false alarms, {tally.undecided} undecided\n")
+    return 1 if tally.alarms else 0
 
 
 if __name__ == "__main__":
