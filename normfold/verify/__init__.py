@@ -13,7 +13,7 @@ from normfold.verify.result import Comparison, ProofOptions, Site, Verdict, Veri
 from normfold.verify.rollback import Built, Settlement, settle
 
 if TYPE_CHECKING:
-    import onnx
+    from normfold.verify.held import ModelLike
 
 __all__ = [
     "Built",
@@ -31,8 +31,8 @@ __all__ = [
 
 
 def prove(
-    original: onnx.ModelProto | bytes | str | Path,
-    candidate: onnx.ModelProto | bytes | str | Path,
+    original: ModelLike,
+    candidate: ModelLike,
     sites: Sequence[Site] = (),
     options: ProofOptions | None = None,
 ) -> Verification:
@@ -49,6 +49,7 @@ def prove(
         options: seed, number of feeds, tolerances, the user's inputs.
 
     Raises:
+        SourceError: what is given is no model.
         UsageError: an option that does not fit the model (an unknown input name, a malformed file).
     """
     from normfold.verify.proof import prove as run_proof
@@ -56,7 +57,7 @@ def prove(
     return run_proof(original, candidate, sites, options or ProofOptions())
 
 
-def check(model: onnx.ModelProto | bytes | str | Path, options: ProofOptions) -> Verification:
+def check(model: ModelLike, options: ProofOptions) -> Verification:
     """Compare a model with outputs that were stored beside the inputs in ``options.inputs`` (test_data_set folders).
 
     The model runs without optimizations and as a user runs it. UsageError when a folder holds no outputs.
@@ -67,8 +68,8 @@ def check(model: onnx.ModelProto | bytes | str | Path, options: ProofOptions) ->
 
 
 def verify(
-    a: onnx.ModelProto | bytes | str | Path,
-    b: onnx.ModelProto | bytes | str | Path,
+    a: ModelLike,
+    b: ModelLike,
     *,
     seed: int = 0,
     feeds: int = 4,
@@ -78,7 +79,7 @@ def verify(
     input_specs: Sequence[str] = (),
     threads: int = 1,
 ) -> Verification:
-    """Whether model ``b`` computes what ``a`` computes.
+    """Whether model ``b`` computes what ``a`` computes; each a path, bytes, ModelProto or onnx_ir.Model.
 
     ``assert normfold.verify(a, b)`` in pytest shows the table on failure: it is logged as a warning, because an
     assertion message has one line. ``inputs`` are the user's own feeds (.npz, .npy, directories of test_data_set .pb),

@@ -7,6 +7,7 @@ weight lies, as if it were external data, so a part costs neither serialization 
 from __future__ import annotations
 
 import mmap
+import os
 import shutil
 import tempfile
 import weakref
@@ -17,10 +18,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
+from normfold.errors import SourceError
+from normfold.serial import to_proto
 from normfold.verify.weights import GIVEN, Weights, from_file, is_external, large_bytes, stub
 from normfold.verify.wire import NotWalkable, split
+
+ModelLike = onnx.ModelProto | ir.Model | bytes | str | os.PathLike[str]
 
 # Weights of models in memory go to a file from this size on: the runtime maps a file, and copies an array.
 _SPOOL_BYTES = 16 * 2**20
@@ -66,21 +73,16 @@ def initializer_names(graph: onnx.GraphProto) -> set[str]:
     return {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
 
 
-def hold(model: onnx.ModelProto | bytes | str | Path, folder: str | None = None) -> Held:
+def hold(model: ModelLike, folder: str | None = None) -> Held:
     """Split a model, which stays untouched. External data is in ``folder``, or beside the path; it is not read here.
 
     A large model in memory is copied to a temporary file, unless it has external data, which must lie beside it."""
-    if isinstance(model, (str, Path)):
-        path = Path(model).resolve()
-        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            try:
-                proto, places = split(data, lambda tensor, size: 0 < large_bytes(tensor) == size)
-            except NotWalkable:
-                return hold(bytes(data), str(path.parent))
-        held = _held_in_memory(proto, str(path.parent))
-        held.graph.initializer.extend(stub(place.tensor, path.name, place.offset) for place in places)
-        return held
-    proto = onnx.load_from_string(model) if isinstance(model, bytes) else model
+    if isinstance(model, (str, os.PathLike)):
+        return _in_its_file(Path(model).resolve())
+    if isinstance(model, ir.Model):
+        proto = to_proto(model)
+    else:
+        proto = _parsed(model, "the bytes") if isinstance(model, bytes) else model
     tensors = proto.graph.initializer
     if any(map(is_external, tensors)) or sum(map(large_bytes, tensors)) < _SPOOL_BYTES:
         return _held_in_memory(proto, folder)
@@ -88,6 +90,29 @@ def hold(model: onnx.ModelProto | bytes | str | Path, folder: str | None = None)
         return _spooled(proto)
     except OSError:  # no room on the disk, perhaps there is in memory
         return _held_in_memory(proto, folder)
+
+
+def _in_its_file(path: Path) -> Held:
+    try:
+        if not path.stat().st_size:
+            raise SourceError(f"{path}: expected an ONNX model, got an empty file")
+        with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            try:
+                proto, places = split(data, lambda tensor, size: 0 < large_bytes(tensor) == size)
+            except (NotWalkable, DecodeError):
+                return hold(_parsed(bytes(data), str(path)), str(path.parent))
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
+    held = _held_in_memory(proto, str(path.parent))
+    held.graph.initializer.extend(stub(place.tensor, path.name, place.offset) for place in places)
+    return held
+
+
+def _parsed(content: bytes, name: str) -> onnx.ModelProto:
+    try:
+        return onnx.load_from_string(content)
+    except DecodeError as error:
+        raise SourceError(f"{name}: expected an ONNX model, got something that is no protobuf") from error
 
 
 def _held_in_memory(proto: onnx.ModelProto, folder: str | None) -> Held:

@@ -5,17 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
-import onnx
 
 from normfold.errors import UsageError
 from normfold.verify.case import CHAOTIC, FORCED, Case, part_feed, random_values
 from normfold.verify.compare import is_floating
 from normfold.verify.evidence import Chunk, SiteCheck, expected_bytes, in_order, plan_chunks, types_of, weight_bytes
 from normfold.verify.feeds import Feed, Feeder
-from normfold.verify.held import Held, Part, hold, part, producers, readers_of
+from normfold.verify.held import Held, ModelLike, Part, hold, part, producers, readers_of
 from normfold.verify.inputs import load_inputs
 from normfold.verify.randomness import depending_on, drawn_values
 from normfold.verify.result import Comparison, ProofOptions, Site, Verdict, Verification
@@ -23,8 +21,6 @@ from normfold.verify.retype import can_retype, coarsest, retyped
 from normfold.verify.run import CannotRun, Level, Runner, Trouble, Value, unsafe_reason
 from normfold.verify.trail import first_difference
 from normfold.verify.whole import check_stored, check_whole
-
-Model = onnx.ModelProto | bytes | str | Path
 
 SLOW_SECONDS = 10.0
 """A model whose first run takes longer gets two feeds."""
@@ -34,7 +30,7 @@ class _Undecided(Exception):
     """Why nothing can be said, with what to do."""
 
 
-def prove(original: Model, candidate: Model, sites: Sequence[Site], options: ProofOptions) -> Verification:
+def prove(original: ModelLike, candidate: ModelLike, sites: Sequence[Site], options: ProofOptions) -> Verification:
     """See ``normfold.verify.prove``."""
     case = _opened(original, candidate, options)
     different = _interface_difference(case.original, case.candidate)
@@ -49,12 +45,12 @@ def prove(original: Model, candidate: Model, sites: Sequence[Site], options: Pro
         return _result(case, Verdict.INCONCLUSIVE, str(why))
 
 
-def _opened(original: Model, candidate: Model, options: ProofOptions) -> Case:
+def _opened(original: ModelLike, candidate: ModelLike, options: ProofOptions) -> Case:
     a, b = hold(original, options.folder), hold(candidate, options.folder)
     return Case(a, b, options, coarsest(a))
 
 
-def check(model: Model, options: ProofOptions) -> Verification:
+def check(model: ModelLike, options: ProofOptions) -> Verification:
     """See ``normfold.verify.check``."""
     held = hold(model, options.folder)
     case = Case(held, held, options, coarsest(held), is_stored=True)

@@ -6,11 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from normfold.errors import SourceError
 from normfold.verify import held as held_module
-from normfold.verify import prove
+from normfold.verify import prove, verify
 from normfold.verify.calibrate import moved_weights
 from normfold.verify.held import Held, hold
 from normfold.verify.retype import retyped
@@ -31,6 +33,7 @@ def ways(folder: Path, model: onnx.ModelProto) -> dict[str, Held]:
         "path with external data": hold(folder / "e.onnx"),
         "bytes": hold(model.SerializeToString()),
         "proto": hold(model),
+        "onnx_ir": hold(ir.from_proto(model)),
     }
 
 
@@ -94,3 +97,13 @@ def test_every_field_outlives_the_split() -> None:
     assert model.SerializeToString()[place.offset : place.offset + 4] == np.float32(1).tobytes()
     bare.graph.initializer.append(weight)
     assert bare == model
+
+
+def test_what_is_no_model_is_said_in_one_line(tmp_path: Path) -> None:
+    good = conv_bn_pair()[1]
+    for name, content in (("empty.onnx", b""), ("junk.onnx", b"junk" * 100)):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(SourceError, match="expected an ONNX model"):
+            verify(good, tmp_path / name)
+    with pytest.raises(SourceError, match="cannot be read: No such file"):
+        verify(good, tmp_path / "nothing.onnx")
