@@ -3,7 +3,8 @@
 The noise of a value is measured on the original alone: its weights and inputs are moved by one unit in the last
 place at random and it runs again. That is what a fold does to weights when it rounds them once, so a value that a
 correct fold moves further than the floor (a large mean subtracted, a quantizer at a step) shows the same unrest here.
-A model in float16 or bfloat16 is also run in float32: how far it is from that is its own error in all the steps.
+A model in float16 or bfloat16 is also run in float32: how far it is from that is its own error in all the steps. So is
+one that takes sums, with these in float64.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from normfold.verify.compare import ROUNDING, is_floating, pooled
 from normfold.verify.held import Held, Part, changed
 from normfold.verify.retype import can_retype, coarsest, retyped
 from normfold.verify.run import CannotRun, Level, Runner, Value
+from normfold.verify.sums import with_exact_sums
 from normfold.verify.weights import is_external
 
 # Units of half a last place, relative to the scale of the value.
@@ -64,6 +66,9 @@ def noise(
     variants = [(moved_weights(part.held, rng), moved)]
     if coarsest(part.held) and can_retype(part.held):
         variants.append((retyped(part.held), [{name: _in_float32(value) for name, value in feed.items()}]))
+    exact = with_exact_sums(part.held)
+    if exact is not None:
+        variants.append((exact, [dict(feed)]))
     for held, feeds in variants:
         try:
             with Runner(held, Level.DISABLE_ALL, threads, seconds) as runner:

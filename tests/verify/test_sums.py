@@ -1,0 +1,57 @@
+"""An original that sums badly is no measure of an operator that sums well, and still finds what is wrong."""
+
+from __future__ import annotations
+
+import onnx
+from onnx import TensorProto, numpy_helper
+
+import normfold
+from normfold.record import Outcome
+from normfold.verify import ProofOptions, Site, Verdict, prove
+from normfold.verify.held import hold
+from normfold.verify.sums import with_exact_sums
+from tests.onnx_text import assert_close, feeds_of, parse, run_in_float64, run_in_ort
+
+# Channels last: ReduceMean adds 50,176 numbers one after another.
+GROUPNORM = (
+    "(float[N,112,112,16] x) => (float[N,112,112,16] y) <int64[5] split = {-1, 112, 112, 4, 4},"
+    "int64[4] back = {-1, 112, 112, 16}, float eps = {0.001}, float[16] g, float[16] b>"
+    "{ r = Reshape(x, split) m = ReduceMean<axes=[1,2,4]>(r) d = Sub(r, m) p = Mul(d, d)"
+    "v = ReduceMean<axes=[1,2,4]>(p) w = Add(v, eps) s = Sqrt(w) n = Div(d, s) q = Reshape(n, back) h = Mul(q, g)"
+    "y = Add(h, b) }"
+)
+
+
+def test_a_norm_that_sums_better_than_the_original_is_no_difference() -> None:
+    result = normfold.optimize(parse(GROUPNORM))
+    assert [verdict.outcome for verdict in result.folds] == [Outcome.FUSED]
+    assert result.verification
+
+
+def test_a_wrong_scale_of_such_a_norm_is_found() -> None:
+    original = parse(GROUPNORM)
+    candidate = normfold.optimize(original).model
+    (gamma,) = (tensor for tensor in candidate.graph.initializer if tensor.name.endswith("_gamma"))
+    array = numpy_helper.to_array(gamma).copy()
+    array[3] *= 1.002
+    gamma.CopyFrom(numpy_helper.from_array(array, gamma.name))
+    proof = prove(original, candidate, (Site("y", "y"),), ProofOptions())
+    assert proof.verdict is Verdict.DIFFERENT
+
+
+def test_exact_sums_change_rounding_only_and_only_sums_of_floats() -> None:
+    original = parse(
+        "(float[2,3,4] x) => (float[2,1,1] y, int64[1] z) <int64[1] axes = {0}>"
+        "{ y = ReduceMean<axes=[1,2]>(x) l = Shape(x) z = ReduceSum(l, axes) }"
+    )
+    exact = with_exact_sums(hold(original))
+    assert exact is not None
+    assert [node.op_type for node in exact.graph.node] == ["Cast", "ReduceMean", "Cast", "Shape", "ReduceSum"]
+    feeds = feeds_of(original)
+    assert_close(
+        run_in_ort(exact.skeleton, feeds, ["y", "z"]), run_in_ort(original, feeds, ["y", "z"]), note="own type"
+    )
+    assert_close(run_in_float64(exact.skeleton, feeds), run_in_float64(original, feeds), note="float64")
+    assert with_exact_sums(hold(parse("(float[2] x) => (float[2] y) { y = Relu(x) }"))) is None
+    assert exact.graph.node[0].attribute[0].i == TensorProto.DOUBLE
+    onnx.checker.check_model(exact.skeleton)
