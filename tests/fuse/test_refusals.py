@@ -16,6 +16,7 @@ from tests.onnx_text import assert_close, feeds_of, parse, run_in_float64, run_i
 
 NUMBERS = "float two = {2.0}, float eps = {0.0009765625}"
 X34 = "(float[N,3,4] x) => (float[N,3,4] y)"
+X4 = "(float[N,4,3,5] x) => (float[N,4,3,5] y)"
 MEAN = "m = ReduceMean<axes=[-1]>(x) d = Sub(x, m)"
 VARIANCE = f"{MEAN} p = Pow(d, two) v = ReduceMean<axes=[-1]>(p)"
 
@@ -86,6 +87,56 @@ MISSES = {
     ),
     "a bound from below": Miss(
         f"{X34} <float low = {{1e-12}}>{{ l = ReduceL2<axes=[-1]>(x) c = Clip(l, low) y = Div(x, c) }}", Reason.CLIPPED
+    ),
+    "a variance bounded from below": Miss(
+        f"{X34} <{NUMBERS}, float low = {{0.5}}>"
+        f"{{ {VARIANCE} c = Max(v, low) w = Add(c, eps) s = Sqrt(w) y = Div(d, s) }}",
+        Reason.CLIPPED,
+    ),
+    "a variance bounded from above": Miss(
+        f"{X34} <{NUMBERS}, float low = {{0.0}}, float high = {{0.5}}>"
+        f"{{ {VARIANCE} c = Clip(v, low, high) w = Add(c, eps) s = Sqrt(w) y = Div(d, s) }}",
+        Reason.CLIPPED,
+    ),
+    "an inverse deviation bounded from above": Miss(
+        f"{X34} <{NUMBERS}, float high = {{0.5}}>"
+        f"{{ {VARIANCE} w = Add(v, eps) s = Sqrt(w) r = Reciprocal(s) c = Min(r, high) y = Mul(d, c) }}",
+        Reason.CLIPPED,
+    ),
+    "epsilon under a bounded root": Miss(
+        f"{X34} <{NUMBERS}, float low = {{0.5}}>{{ p = Pow(x, two) v = ReduceMean<axes=[-1]>(p) c = Max(v, low)"
+        " w = Add(c, eps) s = Sqrt(w) y = Div(x, s) }",
+        Reason.CLIPPED,
+    ),
+    "the mean over H and W, the variance over H only": Miss(
+        f"{X4} <{NUMBERS}>{{ a = ReduceMean<axes=[2]>(x) m = ReduceMean<axes=[3]>(a) d = Sub(x, m) p = Mul(d, d)"
+        "v = ReduceMean<axes=[2]>(p) w = Add(v, eps) s = Sqrt(w) y = Div(d, s) }",
+        None,
+        "ReduceMean ReduceMean Sub Transpose RMSNormalization Transpose",  # exact: the RMSNorm over H of the centred
+    ),
+    "sums of two axes divided by the wrong number": Miss(
+        f"{X4} <{NUMBERS}, int64[1] up = {{2}}, int64[1] across = {{3}}, float all = {{60.0}}>"
+        "{ a = ReduceSum(x, up) f = ReduceSum(a, across) m = Div(f, all) d = Sub(x, m) p = Mul(d, d)"
+        "b = ReduceSum(p, up) c = ReduceSum(b, across) v = Div(c, all) w = Add(v, eps) s = Sqrt(w) y = Div(d, s) }",
+        None,
+        "ReduceSum ReduceSum Div Sub RMSNormalization",  # exact: the RMSNorm of what is not quite centred
+    ),
+    "an epsilon between two means": Miss(
+        f"{X4} <{NUMBERS}>{{ a = ReduceMean<axes=[2]>(x) e = Add(a, eps) m = ReduceMean<axes=[3]>(e) d = Sub(x, m)"
+        "p = Mul(d, d) v = ReduceMean<axes=[2,3]>(p) w = Add(v, eps) s = Sqrt(w) y = Div(d, s) }",
+        None,
+        "ReduceMean Add ReduceMean Sub RMSNormalization",  # exact, as above
+    ),
+    "a pool that is smaller than its input": Miss(
+        f"{X4} <{NUMBERS}>{{ m = GlobalAveragePool(x) d = Sub(x, m) p = Mul(d, d)"
+        "v = AveragePool<kernel_shape=[3,3], pads=[1,1,1,1]>(p) w = Add(v, eps) s = Sqrt(w) y = Div(d, s) }",
+        None,
+        "GlobalAveragePool Sub Mul AveragePool Add Sqrt Div",
+    ),
+    "the magnitude of centred data": Miss(
+        f"{X34} <{NUMBERS}>{{ {MEAN} a = Abs(d) v = ReduceMean<axes=[-1]>(a) w = Add(v, eps) y = Div(d, w) }}",
+        None,
+        "ReduceMean Sub Abs ReduceMean Add Div",
     ),
     "a variance of half the mean": Miss(
         f"{X34} <{NUMBERS}, float half = {{0.5}}>{{ p = Pow(x, two) q = ReduceMean<axes=[-1]>(p)"
