@@ -39,7 +39,7 @@ Linear = Kernel | Matrix | Twin
 
 def linear_of(reader: GraphReader, node: ir.Node) -> Linear | None:
     """The linear operator that ``node`` is, or None. A Kernel or Matrix reads its input 0, a Twin the one beside."""
-    if node.domain not in ("", "ai.onnx"):
+    if node.domain not in ("", "ai.onnx") or any(found.is_ref() for found in node.attributes.values()):
         return None
     return _kernel(reader, node) or _matrix(reader, node) or _twin(reader, node)
 
@@ -56,11 +56,7 @@ def _twin(reader: GraphReader, node: ir.Node) -> Twin | None:
     sides, bias_at = _BY_WEIGHT.get(node.op_type, ((), None))
     constants = [side for side in sides if side < len(node.inputs) and reader.is_constant(node.inputs[side])]
     most = 2 if bias_at is None else bias_at + 1  # an Einsum of three has a variable that is not compared
-    if (
-        not 2 <= len(node.inputs) <= most
-        or len(constants) != 1
-        or any(found.is_ref() for found in node.attributes.values())
-    ):
+    if not 2 <= len(node.inputs) <= most or len(constants) != 1:
         return None
     (side,) = constants
     weight = reader.constant(node.inputs[side])

@@ -63,6 +63,12 @@ def _is_random(node: ir.Node) -> bool:
 
 def _same_attributes(one: ir.Node, other: ir.Node) -> bool:
     return one.attributes.keys() == other.attributes.keys() and all(
-        ir.serde.serialize_attribute(found) == ir.serde.serialize_attribute(other.attributes[name])
-        for name, found in one.attributes.items()
+        _same_attribute(found, other.attributes[name]) for name, found in one.attributes.items()
     )
+
+
+def _same_attribute(one: ir.Attr, other: ir.Attr) -> bool:
+    """Of equal type and value; of a function, parameters of one name."""
+    if one.is_ref() or other.is_ref():
+        return (one.ref_attr_name, one.type) == (other.ref_attr_name, other.type)
+    return ir.serde.serialize_attribute(one) == ir.serde.serialize_attribute(other)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import onnx
 import pytest
 
 import normfold
@@ -130,3 +131,16 @@ def test_constants_are_what_the_runtime_makes_of_them(name: str, simplify: bool)
     assert operators(folded) == "MatMul"
     feeds = feeds_of(model)
     assert_close(run_in_ort(model, feeds, ["y"]), run_in_ort(folded, feeds, ["y"]), note=name)
+
+
+def test_operators_that_read_a_parameter_of_their_function_are_compared_by_its_name() -> None:
+    text = """<ir_version: 8, opset_import: ["":17, "own":1]> g (float[N,4] x) => (float[N,4] y)
+        { y = own.f<p=0.2, q=0.3>(x) }
+        <domain: "own", opset_import: ["":17]> f <p, q> (x) => (y) {
+        a = LeakyRelu<alpha: float = @p>(x) b = LeakyRelu<alpha: float = @p>(x) c = LeakyRelu<alpha: float = @q>(x)
+        d = Add(a, b) y = Sub(d, c) }"""
+    model = onnx.parser.parse_model(text)
+    folded = fold(model).model
+    assert [node.op_type for node in folded.functions[0].node] == ["LeakyRelu", "LeakyRelu", "Add", "Sub"]
+    feeds = feeds_of(model)
+    assert_close(run_in_ort(model, feeds, ["y"]), run_in_ort(folded, feeds, ["y"]), note="function")
