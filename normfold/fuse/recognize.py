@@ -22,6 +22,8 @@ from normfold.reason import Refusal
 _LONGEST_WAY = 10  # operators between a reduction and the root of its norm
 _STEPS = (*MEANS, "ReduceSum", "ReduceSumSquare")  # reductions that may be taken one axis at a time
 _BETWEEN = ("Identity", "Cast", "Mul", "Div")
+_TO_THE_ROOT = 5  # operators between a mean square and the root of it
+_UNDER_ROOT = ("Add", "Sub", "Mul", "Div", "Cast", "Identity", "Unsqueeze", "Reshape", "Max", "Clip", "Sqrt", "Pow")
 _WIDTH = {ir.DataType.FLOAT16: 2, ir.DataType.BFLOAT16: 2, ir.DataType.FLOAT: 4, ir.DataType.DOUBLE: 8}
 
 
@@ -167,6 +169,22 @@ def _above(reader: GraphReader, node: ir.Node) -> ir.Value | None:
         if len(variable) == 1 and (node.op_type != "Div" or variable[0] is node.inputs[0]):
             return variable[0]
     return None
+
+
+def takes_root_of_unknown_rank(reader: GraphReader, core: ir.Node) -> bool:
+    """Whether a root is taken of the sum or mean of a square whose rank is unknown: a norm that nobody can tell."""
+    source = core.inputs[0] if core.inputs else None
+    if not is_core(core) or core.op_type in NORM_OPERATORS or source is None or sizes_of(reader, source) is not None:
+        return False
+    square = source.producer()
+    if core.op_type != "ReduceSumSquare" and (square is None or not _is_square(reader, square)):
+        return False
+    nodes = [core]
+    for _ in range(_TO_THE_ROOT):
+        nodes = [reading for node in nodes for reading, _ in node.outputs[0].uses() if reading.op_type in _UNDER_ROOT]
+        if any(node.op_type in ("Sqrt", "Pow") for node in nodes):
+            return True
+    return False
 
 
 # -- the decision -----------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from normfold.fuse.operators import NORM_OPERATORS
 from normfold.fuse.opset import CannotRaise, raise_opset
 from normfold.fuse.place import GROUPNORM, Writer
 from normfold.fuse.plan import OPERATOR_OF, Plan, Stays, decide, describe, finding_name, rule_of, slice_of
-from normfold.fuse.recognize import is_core, regions
+from normfold.fuse.recognize import is_core, regions, takes_root_of_unknown_rank
 from normfold.fuse.region import Region, Seen
 from normfold.graph import GraphReader, graphs_of, name_of, opset_of
 from normfold.reason import Obstacle, Reason, Refusal
@@ -325,11 +325,13 @@ class _GraphFuse:
         verdicts = []
         for node in self.reader.graph:
             is_norm = (node.domain in ("", "ai.onnx") and node.op_type in NORM_OPERATORS) or node.op_type in _CONTRIB
-            if node in self.covered or not (is_norm or node in self.misses):
+            is_unknown = not is_norm and takes_root_of_unknown_rank(self.reader, node)
+            if node in self.covered or not (is_norm or is_unknown or node in self.misses):
                 continue
-            what = "" if is_norm else "looks like a norm and is none"
+            what = "" if is_norm else "looks like a norm" if is_unknown else "looks like a norm and is none"
             finding = Finding(name_of(node), node.op_type, node.outputs[0].name or "", self.reader.path, what, True)
-            own = Obstacle(Reason.OWN_STATISTICS, finding.name, finding.site)
-            obstacle = own if is_norm else self.misses[node]
+            reason = Reason.UNKNOWN_SHAPE if is_unknown else Reason.OWN_STATISTICS
+            own = Obstacle(reason, finding.name, finding.site, "its rank is not known" if is_unknown else "")
+            obstacle = own if is_norm or is_unknown else self.misses[node]
             verdicts.append(Verdict(finding, Outcome.KEPT, obstacles=(obstacle,)))
         return verdicts

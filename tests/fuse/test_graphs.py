@@ -9,6 +9,7 @@ import onnx_ir as ir
 from normfold.fold.tidy import tidy
 from normfold.fuse.run import find_norms, fuse_norms
 from normfold.graph import graphs_of
+from normfold.reason import Reason
 from normfold.record import Outcome
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
 
@@ -57,7 +58,7 @@ def test_a_norm_in_a_function_whose_calls_agree() -> None:
     assert not any(value.type.HasField("tensor_type") for value in result.functions[0].value_info)
 
 
-def test_a_function_whose_calls_disagree_is_left() -> None:
+def test_a_function_whose_calls_disagree_is_left_with_its_reason() -> None:
     text = (
         '<ir_version: 8, opset_import: ["": 17, "own": 1]> g (float[N,3,4] x, float[4] g, float[N,4] z)'
         " => (float[N,3,4] y, float[N,4] u) { y = own.Norm(x, g) u = own.Norm(z, g) }"
@@ -65,7 +66,9 @@ def test_a_function_whose_calls_disagree_is_left() -> None:
         f"{{ eps = Constant<value_float=0.001>() {BODY} }}"
     )
     model = ir.from_proto(onnx.parser.parse_model(text))
-    assert fuse_norms(model) == ()
+    (verdict,) = fuse_norms(model)
+    assert [obstacle.reason for obstacle in verdict.obstacles] == [Reason.UNKNOWN_SHAPE]
+    assert [node.op_type for node in next(iter(model.functions.values()))][-1] == "Mul"
 
 
 def test_an_intermediate_that_a_subgraph_reads_stays() -> None:

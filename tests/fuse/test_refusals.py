@@ -191,6 +191,11 @@ MISSES = {
         Reason.UNKNOWN_SHAPE,
         target="tract",
     ),
+    "an unknown rank": Miss(
+        f"(float[N,3,4] z, int64[K] shape) => (float[N,3,4] y) <{NUMBERS}, int64[3] back = {{-1, 3, 4}}>"
+        f"{{ x = Reshape(z, shape) {VARIANCE} w = Add(v, eps) s = Sqrt(w) n = Div(d, s) y = Reshape(n, back) }}",
+        Reason.UNKNOWN_SHAPE,
+    ),
     "no kernel in the target": Miss(
         "(double[N,3,4] x) => (double[N,3,4] y) { l = ReduceL2<axes=[-1]>(x) y = Div(x, l) }",
         Reason.NO_KERNEL,
