@@ -28,8 +28,6 @@ _GUESS = 16
 TURNS = 3
 """On all feeds but the first, one site in so many is compared."""
 
-ALL = -1
-
 
 @dataclass(frozen=True)
 class Chunk:
@@ -135,46 +133,49 @@ class SiteCheck:
 
     For the first feed every site is compared; for a later one the outputs, and each site in its turn. Only the pieces
     of the candidate that make those values run then, so it costs little more than the reference. A session
-    opens with its feed: the types of the values that it is fed with are known only then.
+    opens with its feed, because the types of the values that it is fed with are known only then, and stays open only
+    while the next feed asks for the same values.
     """
 
     def __init__(self, case: Case, chunk: Chunk) -> None:
         self._case, self._chunk = case, chunk
-        self._open: tuple[int, Part, Runner] | None = None
+        self._open: tuple[Part, Runner] | None = None
 
     def close(self) -> None:
         """Free the candidate's session."""
         if self._open is not None:
-            self._open[2].close()
+            self._open[1].close()
         self._open = None
 
-    def _due(self, turn: int) -> list[str]:
-        """What to compare. Random values are not: the candidate is fed with those of the original."""
+    def _due(self, number: int) -> list[str]:
+        """What to compare for a feed. Random values are not: the candidate is fed with those of the original."""
         wanted = [name for name in self._chunk.targets if name not in self._case.drawn]
         sites = [name for name in wanted if name not in self._case.original.output_names]
-        resting = {name for place, name in enumerate(sites) if turn != ALL and place % TURNS != turn}
+        resting = {name for place, name in enumerate(sites) if number and place % TURNS != number % TURNS}
         return [name for name in wanted if name not in resting]
 
     def _obtained(
-        self, turn: int, feed: Feed, values: Mapping[str, Value], cut: Mapping[str, onnx.TypeProto]
+        self, number: int, feed: Feed, values: Mapping[str, Value], cut: Mapping[str, onnx.TypeProto]
     ) -> Mapping[str, Value]:
-        if self._open is None or self._open[0] != turn:
+        due = self._due(number)
+        if self._open is None:
+            small = part(self._case.candidate, due, cut)
+            self._open = small, self._case.open(small.held)
+        obtained = run_part(self._open[1], self._open[0], feed, values)
+        if due != self._due(number + 1):
             self.close()
-            small = part(self._case.candidate, self._due(turn), cut)
-            self._open = turn, small, self._case.open(small.held)
-        _, small, runner = self._open
-        return run_part(runner, small, feed, values)
+        return obtained
 
     def compare(self, feed: Feed, values: Mapping[str, Value], number: int) -> None:
         """Compare feed ``number``; ``values`` are the original's, of the chunk and what it needs of earlier ones."""
-        case, cut, turn = self._case, types_of(values), number % TURNS if number else ALL
-        if not self._due(turn):
+        case, cut = self._case, types_of(values)
+        if not self._due(number):
             return
         try:
-            obtained = self._obtained(turn, feed, values, cut)
+            obtained = self._obtained(number, feed, values, cut)
         except CannotRun as error:
             self.close()
-            obtained = self._one_by_one(self._due(turn), feed, values, cut, error)
+            obtained = self._one_by_one(self._due(number), feed, values, cut, error)
         doubtful = []
         for name, value in obtained.items():
             judged = case.judge(name, case.first_witness, values[name], value, feed, case.first_units)

@@ -65,6 +65,8 @@ class Runner:
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
         options.enable_cpu_mem_arena = False
+        if level is Level.DISABLE_ALL:  # most of these sessions run once or twice: packed copies of weights do not pay
+            options.add_session_config_entry("session.disable_prepacking", "1")
         if held.folder is not None:
             options.add_session_config_entry("session.model_external_initializers_file_folder_path", held.folder)
         # The runtime may read the arrays in place, so they live as long as the session.
