@@ -86,11 +86,17 @@ def fold_module(
 
     UsageError when ``module`` is in training mode and not ``eval``; SourceError when torch.export cannot trace it.
     """
+    if isinstance(module, torch.jit.ScriptModule):
+        raise SourceError(
+            "a TorchScript module has its forward() compiled in; fold the nn.Module before torch.jit.script or trace, "
+            "or optimize the exported file: normfold.export(module, args, path)"
+        )
     with evaluation(module, eval):
         plain = _plain_copy(module)
-        traced = trace(plain, args, kwargs, dynamic_shapes=dynamic_shapes)
-        if traced.program is None:
-            raise SourceError(f"fold_module needs a module that torch.export can trace; {'; '.join(traced.notes)}")
+        try:
+            traced = trace(plain, args, kwargs, dynamic_shapes=dynamic_shapes, fallback=False)
+        except SourceError as error:
+            raise SourceError(f"fold_module needs a module that torch.export can trace; {error}") from error
         planner = _Planner(plain, traced, frozenset(skip))
         plan, comparisons, notes = _confirmed(module, plain, planner, traced, seed)
     changes = plan.changes

@@ -165,7 +165,8 @@ class Comparison:
 
     def _rest(self, module: torch.nn.Module) -> ir.Node | None:
         """What a module itself still does."""
-        return next((each for each in self.inside[module] if each in self.new and each.op_type not in SAME_ORDER), None)
+        left = [each for each in self.inside[module] if each in self.new and each.op_type not in SAME_ORDER]
+        return None if _undo_each_other(left) else next(iter(left), None)
 
     def _is_in_zero(self, module: torch.nn.Module) -> bool:
         return any(module in set(zero.modules()) - {zero} for zero in self.wiring.zeros)
@@ -384,6 +385,17 @@ class Comparison:
                 self._problem(Reason.NO_PLACE, node, f"{type(module).__name__} has no {name} for it")
                 return
             self.demands.add((module, name), node, array)
+
+
+def _undo_each_other(nodes: Iterable[ir.Node]) -> bool:
+    """Whether they are Transposes that come to nothing together, as around the arithmetic of a norm."""
+    order: tuple[int, ...] | None = None
+    for node in nodes:
+        if node.op_type != "Transpose" or "perm" not in node.attributes:
+            return False
+        perm = tuple(node.attributes["perm"].as_ints())
+        order = perm if order is None else tuple(order[axis] for axis in perm)
+    return order is None or order == tuple(sorted(order))
 
 
 def _meet(path: str, other: str) -> bool:

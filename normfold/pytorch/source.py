@@ -61,13 +61,14 @@ def trace(
     dynamic_shapes: Any = None,
     opset: int | None = None,
     eval: bool = False,  # the word of nn.Module.eval
+    fallback: bool = True,
 ) -> Traced:
     """Export ``model`` to an ONNX model in memory.
 
     ``args`` and ``kwargs`` are those of ``forward``; an ExportedProgram or ONNXProgram brings its own.
     ``dynamic_shapes`` is that of torch.export.export. ``opset`` None takes the exporter's. A module in training
     mode is refused with UsageError, or, with ``eval=True``, switched for the export and restored.
-    SourceError when neither exporter can export the module.
+    SourceError when torch.export cannot trace the module and, with ``fallback``, nor can the TorchScript exporter.
     """
     call = _as_call(args, kwargs)
     if isinstance(model, torch.onnx.ONNXProgram):
@@ -78,8 +79,9 @@ def trace(
         return Traced(_model_of(program), eager_of(model), call or Call(), model)
     if call is None:
         raise UsageError("expected args for an nn.Module: the tensors (or a tuple of them) that forward() takes")
+    _require_initialized(model)
     with evaluation(model, eval):
-        traced = _from_module(model, call, dynamic_shapes, opset)
+        traced = _from_module(model, call, dynamic_shapes, opset, fallback)
     traced.model.graph.name = type(model).__name__  # what a report calls it
     return traced
 
@@ -92,6 +94,15 @@ def _as_call(args: Sequence[Any] | torch.Tensor | None, kwargs: Mapping[str, Any
     if args is not None and not isinstance(args, (tuple, list)):
         raise UsageError(f"expected args as a tensor or a tuple of arguments, got {type(args).__name__}")
     return Call(tuple(args or ()), dict(kwargs or {}))
+
+
+def _require_initialized(module: torch.nn.Module) -> None:
+    """A lazy module draws its weights in its first call, which must not be ours."""
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if torch.nn.parameter.is_lazy(tensor):
+            raise UsageError(
+                f"expected a module with weights, but {name} is not initialized; call the module once first"
+            )
 
 
 @contextmanager
@@ -113,13 +124,15 @@ def evaluation(module: torch.nn.Module, switch: bool = False) -> Iterator[None]:
             part.training = True
 
 
-def _from_module(module: torch.nn.Module, call: Call, dynamic_shapes: Any, opset: int | None) -> Traced:
+def _from_module(module: torch.nn.Module, call: Call, dynamic_shapes: Any, opset: int | None, fallback: bool) -> Traced:
     if isinstance(module, (torch.jit.ScriptModule, torch.jit.ScriptFunction)):
         model = _script_export(module, call, dynamic_shapes, opset)
         return Traced(model, module, call, None, ("a TorchScript module, exported by the TorchScript exporter",))
     try:
         program = _export(module, call, dynamic_shapes, opset)
     except SourceError as error:
+        if not fallback:
+            raise
         try:
             model = _script_export(module, call, dynamic_shapes, opset)
         except SourceError as second:
@@ -195,7 +208,7 @@ def _script_export(module: torch.nn.Module, call: Call, dynamic_shapes: Any, ops
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         try:
-            with warnings.catch_warnings(), torch.no_grad():
+            with warnings.catch_warnings(), torch.no_grad(), _without_log():
                 warnings.simplefilter("ignore")  # it announces its own deprecation
                 torch.onnx.export(
                     module,
@@ -214,6 +227,20 @@ def _script_export(module: torch.nn.Module, call: Call, dynamic_shapes: Any, ops
         model = ir.load(path)
         ir.external_data.load_to_model(model)
     return model
+
+
+@contextmanager
+def _without_log() -> Iterator[None]:
+    """Where it fails, the TorchScript exporter writes its graph to the standard output, which is the report's.
+
+    It switches its log on itself, so the function that logs has to be another one for a while.
+    """
+    torch_log = torch._C._jit_onnx_log
+    torch._C._jit_onnx_log = lambda *_: None
+    try:
+        yield
+    finally:
+        torch._C._jit_onnx_log = torch_log
 
 
 def _dynamic_axes(dynamic_shapes: Any, call: Call) -> tuple[dict[str, dict[int, str]] | None, list[str] | None]:

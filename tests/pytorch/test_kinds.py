@@ -1,0 +1,253 @@
+"""Norms that users wrote, and modules that are wrapped or not ready: folded exactly, or refused in one line."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from normfold.errors import SourceError, UsageError
+from normfold.pytorch.export import export
+from normfold.pytorch.fold_module import fold_module
+from normfold.reason import Reason
+from tests.pytorch.nets import FrozenNorm, drawn, image
+from tests.pytorch.test_fold_module import equal
+
+
+class DetectronNorm(FrozenNorm):
+    """FrozenBatchNorm2d of detectron2: one way with gradients, another one without."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.requires_grad:
+            return super().forward(x)
+        return functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, training=False)
+
+
+class BatchRenorm(nn.Module):
+    """Batch Renormalization at inference: channels last, with statistics of its own."""
+
+    running_mean: Tensor
+    running_std: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.rand(channels) + 0.5), nn.Parameter(torch.randn(channels))
+        self.register_buffer("running_mean", torch.randn(channels))
+        self.register_buffer("running_std", torch.rand(channels) + 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = (x.transpose(1, -1) - self.running_mean) / self.running_std
+        return (self.weight * x + self.bias).transpose(1, -1)
+
+
+class Transposing(BatchRenorm):
+    """Its transposes do not come to nothing, so it must not become Identity."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).transpose(2, 3)
+
+
+class GhostNorm(nn.BatchNorm2d):
+    """Statistics for each of two parts of a batch; those of the first serve at inference."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels)
+        self.register_buffer("running_mean", torch.randn(2 * channels))
+        self.register_buffer("running_var", torch.rand(2 * channels) + 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        assert self.running_mean is not None and self.running_var is not None
+        mean, variance = self.running_mean[: self.num_features], self.running_var[: self.num_features]
+        return functional.batch_norm(x, mean, variance, self.weight, self.bias, False, 0.1, self.eps)
+
+
+class GhostParts(nn.Module):
+    """TabNet's: the parts of a batch, one after another, through one norm."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bn = nn.BatchNorm2d(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.bn(part) for part in x.chunk(2)])
+
+
+class SwitchableNorm(nn.Module):
+    """The weights of its three statistics are frozen on those of the batch, whose others weigh nothing."""
+
+    means: Tensor
+    variances: Tensor
+    share: Tensor
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight, self.bias = (
+            nn.Parameter(torch.rand(channels, 1, 1) + 0.5),
+            nn.Parameter(torch.randn(channels, 1, 1)),
+        )
+        self.register_buffer("means", torch.randn(channels, 1, 1))
+        self.register_buffer("variances", torch.rand(channels, 1, 1) + 0.5)
+        self.register_buffer("share", torch.tensor([0.0, 0.0, 1.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        mean, variance = self.means * self.share[2], self.variances * self.share[2]
+        return (x - mean) / (variance + 1e-5).sqrt() * self.weight + self.bias
+
+
+class OneOfThree(nn.Module):
+    """Switchable BatchNorm: one for each width, chosen by a number."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norms, self.width = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(3)), 1
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.norms[self.width](x)
+        return out
+
+
+KINDS: dict[str, tuple[Callable[[int], nn.Module], tuple[str, ...]]] = {
+    "detectron": (DetectronNorm, ("1",)),
+    "batch renormalization": (BatchRenorm, ("1",)),
+    "with a transpose": (Transposing, ()),
+    "ghost": (GhostNorm, ("1",)),
+    "ghost in parts": (GhostParts, ("1.bn",)),
+    "switchable, frozen": (SwitchableNorm, ("1",)),
+    "one of three": (OneOfThree, ("1.norms.1",)),
+}
+
+
+def behind_conv(norm: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), norm)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_norm_that_is_affine_at_inference_goes(kind: str) -> None:
+    make, removed = KINDS[kind]
+    module, args = drawn(behind_conv(make(4))), image(2, 3, 7, 6)()
+    folded = fold_module(module, args)
+    assert folded.removed == removed
+    equal(folded.module(*args), module(*args))
+
+
+def test_a_weight_that_forward_hands_over_takes_a_scale_and_a_shift() -> None:
+    class Functional(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kernel, self.shift = nn.Parameter(torch.randn(4, 3, 3, 3)), nn.Parameter(torch.randn(4))
+            self.bn = nn.BatchNorm2d(4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.bn(functional.conv2d(x, self.kernel, self.shift))
+            return out
+
+    module, args = drawn(Functional()), image(1, 3, 6, 6)()
+    folded = fold_module(module, args)
+    assert folded.removed == ("bn",)
+    equal(folded.module(*args), module(*args))
+
+
+def test_the_same_norm_behind_two_convolutions_goes_into_both() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.bn, self.a, self.b = nn.BatchNorm2d(3), nn.Conv2d(3, 3, 1), nn.Conv2d(3, 3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.bn(self.a(x)).relu() + self.bn(self.b(x)).sigmoid()
+            return out
+
+    module, args = drawn(Shared()), image(1, 3, 6, 6)()
+    folded = fold_module(module, args)
+    assert folded.removed == ("bn",)
+    equal(folded.module(*args), module(*args))
+
+
+class Branching(nn.Module):
+    """Control flow that torch.export keeps; the norm stands before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = behind_conv(nn.BatchNorm2d(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(x)
+        out: Tensor = torch.cond(y.sum() > 0, torch.sin, torch.cos, (y,))
+        return out
+
+
+def plain() -> nn.Module:
+    return behind_conv(nn.BatchNorm2d(4))
+
+
+WRAPPED: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "compiled": (lambda: cast(nn.Module, torch.compile(plain(), backend="eager")), "_orig_mod.1"),
+    "data parallel": (lambda: nn.DataParallel(plain()), "module.1"),
+    "control flow": (Branching, "body.1"),
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_wrappers_are_seen_through(kind: str) -> None:
+    make, removed = WRAPPED[kind]
+    module, args = drawn(make()), image(1, 3, 6, 6)()
+    folded = fold_module(module, args)
+    assert folded.removed == (removed,) and type(folded.module) is type(module)
+    with torch.no_grad():
+        equal(folded.module(*args), module(*args))
+
+
+class Untraceable(nn.Module):
+    def forward(self, x: Tensor) -> Any:
+        return torch.linalg.eigvals(x).real
+
+
+@pytest.mark.parametrize("road", [fold_module, export])
+@pytest.mark.parametrize(
+    ("make", "error", "says"),
+    [
+        (lambda: nn.Sequential(nn.LazyConv2d(4, 3), nn.BatchNorm2d(4)), UsageError, "0.weight is not initialized"),
+        (Untraceable, SourceError, "torch.export: "),
+    ],
+)
+def test_what_cannot_be_traced_is_refused_in_one_line(
+    road: Callable[..., Any],
+    make: Callable[[], nn.Module],
+    error: type[Exception],
+    says: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(error, match=says):
+        road(make().eval(), image(1, 3, 6, 6)())
+    assert capfd.readouterr().out == ""
+
+
+def test_a_script_is_refused_with_the_way_out() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit announces its own deprecation
+        script = torch.jit.script(plain().eval())
+    with pytest.raises(SourceError, match="has its forward"):
+        fold_module(script, image(1, 3, 6, 6)())
+
+
+def test_a_refused_branch_of_a_sum_says_so() -> None:
+    """The shortcut is no module; the file would have merged it, so the norm tells why it stays."""
+
+    class Shortcut(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.bn = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = x.relu()
+            return functional.relu(self.conv(x) + self.bn(x) + x)
+
+    folded = fold_module(drawn(Shortcut()), image(1, 3, 6, 6)())
+    (kept,) = folded.kept
+    assert kept.obstacles[0].reason is Reason.IN_FORWARD
+    assert "Shortcut.forward() adds" in kept.obstacles[0].detail
