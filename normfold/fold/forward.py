@@ -114,15 +114,18 @@ class _Forward(Search):
         """s*x + v = s*(x + v/s): the other addends take 1/s into their weights, and the sum lacks s."""
         if node.op_type not in (*sums.OPERATORS, "Mean") or node.domain not in ("", "ai.onnx"):
             return False
-        scale = next(iter(labels.values())).scale_only
+        shape = self.reader.shape(node.outputs[0])
+        if shape is None:
+            return False
+        scale = sums.raised(next(iter(labels.values())), len(shape)).scale_only
         others = [index for index in range(len(node.inputs)) if index not in labels]
         if node in self.sources.left or not others or scale.is_identity or not self.is_moderate(node, scale):
             return False
         try:
             back, gift = Backward(self.reader, self.sources, self.run), State()
             for other in others:
-                shape = sums.on_operand(self.reader, node, scale, node.inputs[other])
-                back.demand(gift, node, other, shape.inverse())
+                own = sums.on_operand(self.reader, node, scale, node.inputs[other])
+                back.demand(gift, node, other, own.inverse())
             gift = back.advance(gift)
             whole = {
                 **labels,

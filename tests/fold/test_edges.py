@@ -75,6 +75,30 @@ EDGES = {
         "Mul ReduceL1 MatMul",
         18,
     ),
+    "an addend of lower rank lacks a scale": (
+        "(float[N,3,4] x, float[3,4] z) => (float[N,3,5] y) <float[4] s, float[4,4] v, float[4,5] w> "
+        "{ a = Mul(z, s) b = MatMul(x, v) c = Add(a, b) y = MatMul(c, w) }",
+        "MatMul Add MatMul",
+        17,
+    ),
+    "an addend of lower rank lacks a scale, the other is reshaped": (
+        "(float[N,12] x, float[3,4] z) => (float[N,3,5] y) <float[4] s, float[12,12] v, int64[3] i={-1,3,4}, "
+        "float[4,5] w> { a = Mul(z, s) b = MatMul(x, v) r = Reshape(b, i) c = Add(a, r) y = MatMul(c, w) }",
+        "MatMul Reshape Add MatMul",
+        17,
+    ),
+    "no bound, written as a number that float32 rounds down": (
+        "(float[N,4] x) => (float[N,4] y) <float lo={0}, float hi={3.4e38}, float k={2}, float[4,4] w> "
+        "{ a = MatMul(x, w) b = Clip(a, lo, hi) y = Mul(b, k) }",
+        "MatMul Clip",
+        17,
+    ),
+    "a bound that would leave its type": (
+        "(float[N,4] x) => (float[N,4] y) <float lo={-1}, float hi={3e38}, float k={2}, float[4,4] w> "
+        "{ a = MatMul(x, w) b = Clip(a, lo, hi) y = Mul(b, k) }",
+        "MatMul Clip Mul",
+        17,
+    ),
     "a slice that begins before the front": (
         "(float[N,4] x) => (float[N,1] y) <float[4] s, float[1,1] w, int64[1] b={-10}, int64[1] e={-100}, "
         "int64[1] i={1}, int64[1] p={-1}> { a = Mul(x, s) c = Slice(a, b, e, i, p) y = MatMul(c, w) }",

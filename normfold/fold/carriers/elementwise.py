@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.affine import Affine, Array, aligned, compact
-from normfold.edit import Rewrite, trimmed
+from normfold.edit import Rewrite, require_fits, trimmed
 from normfold.fold.carriers.passage import (
     Labels,
     Passage,
@@ -22,7 +22,7 @@ from normfold.reason import Reason
 
 _LEAST_SLOPE = 1e-3  # the inverse of a smaller one would cost range
 _SLOPES_BROADCAST = 9
-_ENDLESS = 3.4e38  # exporters write the largest float for no bound
+_ENDLESS = 3.38e38  # exporters write the largest float of a type for no bound, or 3.4e38
 
 
 def identity(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
@@ -146,6 +146,8 @@ def clip(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -
     if "min" in node.attributes or "max" in node.attributes or reader.opset < 11:
         require_attributes_fit(reader, node, changed)
         return [Passage({0: affine}, Rewrite(node, attributes=changed))]
+    for bound in changed.values():
+        require_fits(np.asarray(bound), reader.dtype(node.outputs[0]), node)
     inputs = {1 if name == "min" else 2: np.asarray(bound) for name, bound in changed.items()}
     return [Passage({0: affine}, Rewrite(node, inputs=inputs))]
 
