@@ -18,7 +18,7 @@ import onnx
 from normfold.verify.case import Case, part_feed, run_part
 from normfold.verify.compare import is_floating
 from normfold.verify.feeds import Feed
-from normfold.verify.held import Held, Part, part, producers, reads
+from normfold.verify.held import Held, Part, part
 from normfold.verify.run import CannotRun, Runner, Value
 from normfold.verify.ties import is_a_tie
 
@@ -41,8 +41,7 @@ class Chunk:
 
 def in_order(held: Held, names: Iterable[str]) -> list[str]:
     """Values in the order in which the graph makes them (inputs and initializers first)."""
-    place = {name: i for i, node in enumerate(held.graph.node) for name in node.output}
-    return sorted(dict.fromkeys(names), key=lambda name: place.get(name, -1))
+    return sorted(dict.fromkeys(names), key=lambda name: held.producers.get(name, -1))
 
 
 def plan_chunks(case: Case, targets: Sequence[str], sizes: Mapping[str, int]) -> list[Chunk]:
@@ -71,7 +70,7 @@ def plan_chunks(case: Case, targets: Sequence[str], sizes: Mapping[str, int]) ->
 def _weights_between(held: Held, targets: Sequence[str]) -> dict[str, int]:
     """Bytes of the weights that each target needs and none before it does."""
     graph = held.graph
-    made_by = producers(graph)
+    made_by = held.producers
     sizes = {t.name: math.prod(t.dims) * _item_size(t) for t in graph.initializer}
     seen: set[str] = set()
     found = {}
@@ -84,7 +83,7 @@ def _weights_between(held: Held, targets: Sequence[str]) -> dict[str, int]:
             seen.add(name)
             total += sizes.get(name, 0)
             if name in made_by:
-                stack.extend(reads(graph.node[made_by[name]]))
+                stack.extend(held.reads[made_by[name]])
         found[target] = total
     return found
 

@@ -13,7 +13,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +55,25 @@ class Held:
     def graph(self) -> onnx.GraphProto:
         """The main graph of the skeleton."""
         return self.skeleton.graph
+
+    @cached_property
+    def reads(self) -> tuple[set[str], ...]:
+        """What each node of the main graph needs: its inputs, and what its subgraphs capture from outside."""
+        return tuple(map(reads, self.graph.node))
+
+    @cached_property
+    def producers(self) -> dict[str, int]:
+        """The index of the node that makes each value."""
+        return {name: index for index, node in enumerate(self.graph.node) for name in node.output if name}
+
+    @cached_property
+    def readers(self) -> dict[str, list[int]]:
+        """The indices of the nodes that need each value."""
+        found: dict[str, list[int]] = {}
+        for index, names in enumerate(self.reads):
+            for name in names:
+                found.setdefault(name, []).append(index)
+        return found
 
     @property
     def inputs(self) -> tuple[onnx.ValueInfoProto, ...]:
@@ -207,20 +226,6 @@ def _captures(graph: onnx.GraphProto) -> set[str]:
     return needed | ({value.name for value in graph.output} - own)
 
 
-def producers(graph: onnx.GraphProto) -> dict[str, int]:
-    """The index of the node that makes each value."""
-    return {name: index for index, node in enumerate(graph.node) for name in node.output if name}
-
-
-def readers_of(graph: onnx.GraphProto) -> dict[str, list[int]]:
-    """The indices of the nodes that need each value."""
-    found: dict[str, list[int]] = {}
-    for index, node in enumerate(graph.node):
-        for name in reads(node):
-            found.setdefault(name, []).append(index)
-    return found
-
-
 def every_node(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     """Nodes of the main graph, of all subgraphs and of all functions."""
 
@@ -259,9 +264,9 @@ def part(held: Held, targets: Collection[str], cut: Mapping[str, onnx.TypeProto]
     readers get the value that is fed. So each target shows only the error that is made between the cuts and itself.
     """
     graph = held.graph
-    made_by = producers(graph)
+    made_by = held.producers
     cuts = {name: kind for name, kind in cut.items() if name in made_by}
-    nodes, needed = _upstream(graph, made_by, targets, cuts)
+    nodes, needed = _upstream(held, targets, cuts)
     small = onnx.ModelProto(
         ir_version=held.skeleton.ir_version,
         opset_import=held.skeleton.opset_import,
@@ -293,19 +298,17 @@ def part(held: Held, targets: Collection[str], cut: Mapping[str, onnx.TypeProto]
     return Part(replace(held, skeleton=small, given=held.given.only(needed)), feeds, forced, fetch)
 
 
-def _upstream(
-    graph: onnx.GraphProto, made_by: Mapping[str, int], targets: Iterable[str], cuts: Collection[str]
-) -> tuple[set[int], set[str]]:
+def _upstream(held: Held, targets: Iterable[str], cuts: Collection[str]) -> tuple[set[int], set[str]]:
     """Indices of the nodes needed for ``targets`` without passing a cut, and every name those nodes read."""
     nodes: set[int] = set()
     needed: set[str] = set()
-    stack = [made_by[name] for name in targets if name in made_by]
+    stack = [held.producers[name] for name in targets if name in held.producers]
     while stack:
         index = stack.pop()
         if index in nodes:
             continue
         nodes.add(index)
-        names = reads(graph.node[index])
+        names = held.reads[index]
         needed |= names
-        stack.extend(made_by[name] for name in names if name in made_by and name not in cuts)
+        stack.extend(held.producers[name] for name in names if name in held.producers and name not in cuts)
     return nodes, needed

@@ -13,7 +13,7 @@ from normfold.verify.case import CHAOTIC, FORCED, Case, part_feed, random_values
 from normfold.verify.compare import is_floating
 from normfold.verify.evidence import Chunk, SiteCheck, expected_bytes, in_order, plan_chunks, types_of, weight_bytes
 from normfold.verify.feeds import Feed, Feeder
-from normfold.verify.held import Held, ModelLike, Part, hold, part, producers, readers_of
+from normfold.verify.held import Held, ModelLike, Part, hold, part
 from normfold.verify.inputs import load_inputs
 from normfold.verify.randomness import depending_on, drawn_values
 from normfold.verify.result import Comparison, ProofOptions, Site, Verdict, Verification
@@ -151,9 +151,9 @@ def _sizes(case: Case) -> dict[str, int]:
 def _targets(case: Case, sites: Sequence[Site]) -> list[str]:
     """Values to compare, in the order of the original's graph: each site, or where it is gone the first values behind
     it that both models make, and the outputs."""
-    ours, theirs = producers(case.original.graph), producers(case.candidate.graph)
+    ours, theirs = case.original.producers, case.candidate.producers
     both = ours.keys() & theirs.keys()
-    readers = readers_of(case.original.graph)
+    readers = case.original.readers
     owners: dict[str, list[str]] = {}
     lost = []
     for site in sites:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 import onnx
 from onnx import numpy_helper
 
-from normfold.verify.held import Held, every_node, readers_of, subgraphs
+from normfold.verify.held import Held, every_node, subgraphs
 
 _DRAWS = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 
@@ -44,7 +44,7 @@ def _inside(node: onnx.NodeProto, off: Collection[str]) -> bool:
 
 def depending_on(held: Held, values: Iterable[str]) -> set[str]:
     """Everything downstream of ``values``, themselves included."""
-    readers = readers_of(held.graph)
+    readers = held.readers
     found = set(values)
     stack = list(found)
     while stack:

@@ -13,7 +13,7 @@ from normfold.verify.calibrate import AT_THE_END, FACTOR, floor_of
 from normfold.verify.case import Case, part_feed, run_part
 from normfold.verify.compare import is_floating, pooled
 from normfold.verify.feeds import Feed
-from normfold.verify.held import Held, part, producers
+from normfold.verify.held import Held, part
 from normfold.verify.result import Comparison
 from normfold.verify.run import CannotRun, Value
 
@@ -54,7 +54,7 @@ def is_a_tie(case: Case, judged: Comparison, expected: Value, obtained: Value, f
 
 def _decision(held: Held, value: str) -> onnx.NodeProto | None:
     """The operator that decides the value, found backward through operators that keep its places."""
-    made_by = producers(held.graph)
+    made_by = held.producers
     while value in made_by:
         node: onnx.NodeProto = held.graph.node[made_by[value]]
         if node.op_type in ("ArgMax", "ArgMin", "TopK") or node.op_type in _COMPARE:
@@ -74,7 +74,7 @@ def _is_discrete(held: Held, node: onnx.NodeProto) -> bool:
     """Whether a Cast only turns one kind of integer into another: its input was decided before."""
     if node.op_type != "Cast":
         return False
-    made_by = producers(held.graph)
+    made_by = held.producers
     before = held.graph.node[made_by[node.input[0]]].op_type if node.input[0] in made_by else ""
     return before in ("ArgMax", "ArgMin", "TopK", "Not", "Gather") or before in _COMPARE
 

@@ -15,7 +15,7 @@ from normfold.verify.case import Case, run_part
 from normfold.verify.compare import is_floating
 from normfold.verify.evidence import expected_bytes, in_order
 from normfold.verify.feeds import Feed
-from normfold.verify.held import Held, part, producers, readers_of
+from normfold.verify.held import Held, part
 from normfold.verify.result import Comparison
 from normfold.verify.run import CannotRun, Value
 
@@ -27,9 +27,9 @@ _NO_EVIDENCE = {"Constant", "ConstantOfShape", "Shape", "Size", "Identity"}
 def first_difference(case: Case, feed: Feed, failing: Sequence[str]) -> list[Comparison]:
     """The last value that agrees before the first that does not, that one, and the next ones up to the ``failing``
     outputs; nothing when no value but the outputs has one name in both models."""
-    made = producers(case.original.graph)
+    made, theirs = case.original.producers, case.candidate.producers
     kinds = {name: case.original.graph.node[index].op_type for name, index in made.items()}
-    both = [name for name in made if name in producers(case.candidate.graph) and kinds[name] not in _NO_EVIDENCE]
+    both = [name for name in made if name in theirs and kinds[name] not in _NO_EVIDENCE]
     names = [name for name in in_order(case.original, both) if name not in case.drawn]
     found: dict[str, Comparison] = {}
     try:
@@ -80,7 +80,7 @@ def _compared(case: Case, name: str, expected: Value, obtained: Value, feed: Fee
 
 def _spreading(held: Held, wrong: Sequence[str], compared: set[str], failing: set[str]) -> set[str]:
     """Those of the ``wrong`` values whose error reaches the next compared values, and so on to a failing output."""
-    readers = readers_of(held.graph)
+    readers = held.readers
     found: set[str] = set()
     for name in reversed(wrong):
         if name in failing or any(after in found for after in _next(held, readers, name, compared)):
