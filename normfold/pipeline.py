@@ -427,15 +427,19 @@ def _proof(source: Source, candidate: Candidate, options: Options) -> Verificati
 
 @contextmanager
 def _as_file(model: ir.Model, has_external_data: bool) -> Iterator[Path | onnx.ModelProto]:
-    """The model in a temporary file, whose weights ONNX Runtime maps; as a proto when it must lie beside its data."""
+    """The model in a temporary file, whose weights ONNX Runtime maps; as a proto when it must lie beside its data, or
+    when there is no room on the disk."""
     if has_external_data:
         yield to_proto(model)
         return
     with tempfile.TemporaryDirectory(prefix="normfold-", ignore_cleanup_errors=True) as folder:
         path = Path(folder, "candidate.onnx")
-        with path.open("wb") as file:
-            file.writelines(streamed(model).pieces())
-        yield path
+        try:
+            with path.open("wb") as file:
+                file.writelines(streamed(model).pieces())
+        except OSError:
+            path.unlink(missing_ok=True)
+        yield path if path.exists() else to_proto(model)
 
 
 class _Clock:

@@ -73,3 +73,13 @@ def test_strict_writes_nothing(faulty: None) -> None:
     verification = caught.value.result.verification
     assert verification is not None
     assert verification.guilty == ("bn1",)
+
+
+def test_without_room_on_the_disk_the_proof_runs_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(model: ir.Model) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(pipeline, "streamed", full)
+    result = normfold.optimize(conv_bn_pair()[0])
+    assert result.verification
+    assert len(result.verification.sites) == 3
