@@ -21,8 +21,8 @@ class Target:
 
     ``operators`` maps an operator to the element types of its kernel. ``rmsnorm_below_23`` says whether a decomposed
     RMSNorm should be spelled ``x / Sqrt(..)``, which the runtime fuses by itself. ``batchnorm_affine`` says whether a
-    per-channel scale and shift that stay should be one BatchNormalization, ``slow_lpnorm`` whether LpNormalization is
-    slow along axes other than the last. ``opset`` is the default policy,
+    per-channel scale and shift that stay should be one BatchNormalization, ``slow_lengths`` whether ReduceL1
+    and ReduceL2 are slow, and LpNormalization along axes other than the last. ``opset`` is the default policy,
     ``newest_opset`` and ``newest_ir`` the newest that it loads. ``why`` gives the reason for each form, ``contrib``
     what is known of the operators of com.microsoft, by the operator that each would replace: none is written so far.
     """
@@ -37,7 +37,7 @@ class Target:
     batchnorm_affine: bool = False
     instancenorm_rank: int = 5
     static_groupnorm: bool = False
-    slow_lpnorm: bool = False
+    slow_lengths: bool = False
     opset: str = AUTO
     newest_opset: int = 23
     newest_ir: int = 11
@@ -86,7 +86,7 @@ ONNXRUNTIME = Target(
     },
     rmsnorm_below_23=True,
     batchnorm_affine=True,
-    slow_lpnorm=True,
+    slow_lengths=True,
     newest_opset=26,
     newest_ir=13,
 )

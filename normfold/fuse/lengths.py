@@ -17,7 +17,7 @@ from normfold.fuse.recognize import Norm
 from normfold.fuse.views import count_of
 
 _ORDER = {Kind.SQUARE: 2, Kind.MAGNITUDE: 1}
-_SLOW_AXIS = 1.5 * PASS  # what LpNormalization loses along an axis that is not the last, where the target says so
+_SLOW_AXIS = 4.5 * PASS  # what LpNormalization loses along an axis that is not the last, where the target says so
 
 
 def _scale(place: Place, norm: Norm) -> Array | None:
@@ -52,7 +52,7 @@ def holds_lpnorm(place: Place, norm: Norm) -> bool:
 
 def cost_lpnorm(place: Place, norm: Norm) -> float:
     """Along any axis but the last its kernel takes 1.7 times as long as ReduceL2 and Div (ONNX Runtime 1.31, CPU)."""
-    is_slow = place.target.slow_lpnorm and place.axes != (place.rank - 1,)
+    is_slow = place.target.slow_lengths and place.axes != (place.rank - 1,)
     return cost_plain("LpNormalization")(place, norm) + (_SLOW_AXIS if is_slow else 0.0)
 
 
@@ -79,7 +79,8 @@ def holds_bounded(place: Place, norm: Norm) -> bool:
 
 
 def cost_bounded(place: Place, norm: Norm) -> float:
-    return PASS * (2 if _is_one(_scale(place, norm)) else 3) + SMALL
+    scale = 0.0 if _is_one(_scale(place, norm)) else PASS
+    return place.reduction(f"ReduceL{_ORDER[norm.spread.kind]}") + SMALL + PASS + scale
 
 
 def write_bounded(writer: Writer, norm: Norm) -> ir.Value:

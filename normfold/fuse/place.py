@@ -22,6 +22,7 @@ from normfold.graph import GraphReader, attribute
 from normfold.targets import Target
 
 LAYOUT, SMALL, PASS = 0.2, 0.3, 1.0  # costs: of a change of shape, of work on reduced values, of a pass over the data
+LENGTH, LENGTHS = 2.7, ("ReduceL1", "ReduceL2", "ReduceSumSquare")  # slower than Mul and ReduceSum (ONNX Runtime 1.31)
 LAYERNORM, RMSNORM, INSTANCENORM, GROUPNORM, LPNORM = "layernorm", "rmsnorm", "instancenorm", "groupnorm", "lpnorm"
 _LAYOUTS = 4  # changes of shape to look through for a parameter of the right one
 _WIDER = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.FLOAT, ir.DataType.DOUBLE)
@@ -98,6 +99,10 @@ class Place:
             if _WIDER.index(dtype) >= _WIDER.index(widest) and self.target.has(operator, dtype.name):
                 return dtype
         return None
+
+    def reduction(self, operator: str) -> float:
+        """What a reduction of the whole value costs: ONNX Runtime takes its time for lengths on CPU."""
+        return LENGTH if self.target.slow_lengths and operator in LENGTHS else PASS
 
     def casts(self, norm: Norm, dtype: ir.DataType) -> float:
         types = self.types(norm) or (dtype, dtype)

@@ -247,7 +247,7 @@ def _cost(place: Place, node: ir.Node) -> float:
         return PASS if has_kernel else _EXPANDED
     if node.op_type in REDUCTIONS:
         further = node.inputs[0] is not None and isinstance(region.seen.get(node.inputs[0]), Partial)
-        return SMALL if further else PASS
+        return SMALL if further else place.reduction(node.op_type)
     seen = region.seen.get(node.outputs[0])
     return SMALL if isinstance(seen, Seen) and not region.is_whole(seen) else PASS
 

@@ -130,17 +130,20 @@ LENGTHS = {
         f"{X34} <float low = {{2.0}}, int64[1] last = {{-1}}>"
         "{ p = Mul(x, x) q = ReduceSum(p, last) c = Max(q, low) s = Sqrt(c) r = Reciprocal(s) y = Mul(x, r) }",
         "ReduceL2 Max Div",
+        options={"target": "openvino"},
     ),
     "Keras's UnitNormalization": Row(
         f"{X34} <float high = {{0.7}}, int64[1] last = {{-1}}>"
         "{ p = Mul(x, x) q = ReduceSum(p, last) s = Sqrt(q) r = Reciprocal(s) c = Min(r, high) y = Mul(x, c) }",
         "ReduceL2 Max Div",
+        options={"target": "openvino"},
     ),
     "over several axes, with a scale": Row(
         f"{X4} <float low = {{4.0}}, float g = {{3.0}}>"
         "{ p = Mul(x, x) q = ReduceSum(p, axes) c = Max(q, low) s = Sqrt(c) r = Reciprocal(s) n = Mul(x, r)"
         " y = Mul(n, g) }".replace("axes)", "hw)").replace("{ p", "{ hw = Constant<value_ints=[2, 3]>() p"),
         "ReduceL2 Max Div Mul",
+        options={"target": "openvino"},
     ),
     "along another axis, where that is not slow": Row(
         f"{X34} {{ l = ReduceL2<axes=[1]>(x) y = Div(x, l) }}", "LpNormalization", options={"target": "openvino"}

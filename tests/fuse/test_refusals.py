@@ -88,6 +88,11 @@ MISSES = {
     "a bound from below": Miss(
         f"{X34} <float low = {{1e-12}}>{{ l = ReduceL2<axes=[-1]>(x) c = Clip(l, low) y = Div(x, c) }}", Reason.CLIPPED
     ),
+    "Keras's UnitNormalization, which ONNX Runtime runs as fast as ReduceL2": Miss(
+        f"{X34} <float high = {{0.7}}, int64[1] last = {{-1}}>"
+        "{ p = Mul(x, x) q = ReduceSum(p, last) s = Sqrt(q) r = Reciprocal(s) c = Min(r, high) y = Mul(x, c) }",
+        Reason.CLIPPED,
+    ),
     "a variance bounded from below": Miss(
         f"{X34} <{NUMBERS}, float low = {{0.5}}>"
         f"{{ {VARIANCE} c = Max(v, low) w = Add(c, eps) s = Sqrt(w) y = Div(d, s) }}",
