@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from normfold.graph import GraphReader, attribute
+from normfold.graph import GraphReader, attribute, constant_attribute
 
+_SMALL = 64  # elements
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
@@ -48,12 +49,26 @@ def compute_once(graph: ir.Graph | ir.Function) -> None:
     for node in graph:
         if len(node.outputs) != 1 or not node.inputs or node.domain not in ("", "ai.onnx") or _is_random(node):
             continue
-        twins = known.setdefault((node.op_type, *node.inputs), [])
+        twins = known.setdefault((node.op_type, *map(_identity, node.inputs)), [])
         twin = next((each for each in twins if _same_attributes(each, node)), None)
         if twin is None:
             twins.append(node)
         elif not node.outputs[0].is_graph_output():
             node.outputs[0].replace_all_uses_with(twin.outputs[0])
+
+
+def _identity(value: ir.Value | None) -> object:
+    """The value itself, or what a small constant holds: exporters write one for each reader."""
+    if value is None or value.is_graph_input():
+        return value
+    maker, stored = value.producer(), value.const_value
+    found = constant_attribute(maker) if maker is not None and maker.op_type == "Constant" else None
+    if stored is not None and stored.size <= _SMALL and stored.dtype is not ir.DataType.STRING:
+        found = stored.numpy(), stored.dtype
+    if found is None or found[0].size > _SMALL:
+        return value
+    array, dtype = found
+    return dtype, array.shape, array.tobytes()
 
 
 def _is_random(node: ir.Node) -> bool:

@@ -92,6 +92,11 @@ TWINS = {
     "alike": ("a = Softmax<axis=1> (x) b = Softmax<axis=1> (x) y = Add (a, b)", "Softmax Add"),
     "in a row": ("a = Sin (x) b = Sin (x) c = Cos (a) d = Cos (b) y = Add (c, d)", "Sin Cos Add"),
     "with other attributes": ("a = Softmax<axis=0> (x) b = Softmax<axis=1> (x) y = Add (a, b)", "Softmax Softmax Add"),
+    "with equal constants": (
+        "k = Constant<value = float {2}>() l = Constant<value = float {2}>() m = Constant<value = float {3}>()"
+        " a = Pow (x, k) b = Pow (x, l) c = Pow (x, m) y = Sum (a, b, c)",
+        "Constant Constant Pow Pow Sum",
+    ),
     "by chance": (
         "a = RandomNormalLike (x) b = RandomNormalLike (x) y = Add (a, b)",
         "RandomNormalLike RandomNormalLike Add",

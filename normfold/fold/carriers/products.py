@@ -1,4 +1,7 @@
-"""Carriers that multiply: Mul and Div by a variable, MatMul of two variables. Only a scale passes, by one factor."""
+"""Carriers that multiply: Mul and Div by a variable, MatMul of two variables. A scale passes, by one factor.
+
+A shift passes a product that is a weighted mean.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.affine import Affine, compact
+from normfold.fold.carriers.averages import is_mean_over
 from normfold.fold.carriers.passage import Labels, Passage, first, require, require_no_shift, shape_of, through
 from normfold.fold.carriers.powers import raised_to
 from normfold.fold.carriers.sums import on_operand, raised
@@ -56,9 +60,11 @@ def product_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[
 
 
 def matmul_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
-    """s*(U@V): by columns into V, by rows into U, by batch or as a scalar into either."""
-    affine = _scale(node, first(node, labels))
-    passages = [Passage({index: part}) for index, part in _factors(reader, node, affine)]
+    """s*(U@V): into V by columns, into U by rows, by batch or as a scalar into either; a shift into the averaged."""
+    affine = first(node, labels)
+    sides = [index for index in (1, 0) if affine.has_no_shift or is_mean_over(reader, node, index)]
+    affine = affine if sides else _scale(node, affine)
+    passages = [Passage({index: part}) for index, part in _factors(reader, node, affine) if index in sides]
     require(bool(passages), Reason.AXIS_STOPS, node, "it varies along rows and columns")
     return passages
 
@@ -71,9 +77,19 @@ def _factors(reader: GraphReader, node: ir.Node, affine: Affine) -> Iterator[tup
         lead = affine.rank - len(shape)
         batch = [axis for axis in affine.varying_axes if axis < affine.rank - 2]
         own = [shape[axis - lead] if axis >= lead else 1 for axis in batch]
-        if lead < 0 or any(size != affine.scale.shape[axis] for axis, size in zip(batch, own, strict=True)):
+        if lead < 0 or any(size != _size(affine, axis) for axis, size in zip(batch, own, strict=True)):
             continue
         yield index, affine.map(lambda array, lead=lead: array.reshape(array.shape[lead:]))  # type: ignore[misc]  # bound now
+
+
+def _is_averaged(reader: GraphReader, node: ir.Node, index: int, affine: Affine) -> bool:
+    """Whether a weighted mean is taken of an operand, and its shift is the same for all that goes into the mean."""
+    is_same = affine.rank > 1 and affine.is_constant_on([-2 if index == 1 else -1])
+    return is_same and not affine.has_no_shift and is_mean_over(reader, node, index)
+
+
+def _size(affine: Affine, axis: int) -> int:
+    return int(max(affine.scale.shape[axis], affine.shift.shape[axis]))
 
 
 def matmul_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
@@ -82,6 +98,10 @@ def matmul_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[P
     A shift t of V that is the same for all columns adds U@t to whole rows, which a Softmax behind cancels.
     """
     rank = len(shape_of(reader, node, node.outputs[0]))
+    if len(labels) == 1:
+        ((index, affine),) = labels.items()
+        if _is_averaged(reader, node, index, affine) and affine.rank <= rank:
+            return through(raised(affine, rank))
     total = np.ones((1,) * rank)
     moved: tuple[ir.Value, ...] = ()
     for index, affine in labels.items():
