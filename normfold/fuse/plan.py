@@ -39,6 +39,7 @@ from normfold.targets import Target
 _EXPANDED = 30.0  # what a runtime does with a norm operator that it has no kernel for
 _OTHER_SPELLING = 0.1  # what the runtime's own spelling of the same operators is worth
 _LEAST = 0.05
+_LENGTH = "LpNormalization"
 _LAYOUT_OPERATORS = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Shape"})
 _NEWEST = 1 << 30
 
@@ -111,6 +112,11 @@ def decide(
     return stays, met
 
 
+def _gives_zero(region: Region, norm: Norm) -> bool:
+    """Whether it is zero where all data is, as LpNormalization is by definition; all other forms divide by zero."""
+    return any(node.op_type == _LENGTH for node in slice_of(region, [norm]))
+
+
 def _transposed_plans(place: Place, norms: Mapping[ir.Value, Norm]) -> Iterator[Plan]:
     """Where the channels come last: the forms over channels, between Transposes."""
     first = place.channels_first()
@@ -119,8 +125,13 @@ def _transposed_plans(place: Place, norms: Mapping[ir.Value, Norm]) -> Iterator[
 
 
 def _plans(place: Place, norms: Mapping[ir.Value, Norm]) -> Iterator[Plan]:
+    lengths = {value for value, norm in norms.items() if _gives_zero(place.region, norm)}
     for form in FORMS:
-        held = {value: norm for value, norm in norms.items() if form.holds(place, norm)}
+        held = {
+            value: norm
+            for value, norm in norms.items()
+            if form.holds(place, norm) and (form.operator == _LENGTH or value not in lengths)
+        }
         if form.opset > place.opset or not held:
             continue
         chosen = _needed(place.region, _exits(place.region, held))

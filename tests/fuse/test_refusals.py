@@ -210,6 +210,9 @@ MISSES = {
         f"{X34} <float[4] g, float[4] b>{{ y = LayerNormalization(x, g, b) }}", Reason.OWN_STATISTICS
     ),
     "L1 normalization": Miss(f"{X34} {{ y = LpNormalization<p=1>(x) }}", Reason.OWN_STATISTICS),
+    "LpNormalization and a gamma, of data that may be zero": Miss(
+        f"{X34} <float[4] g>{{ n = LpNormalization(x) y = Mul(n, g) }}", Reason.OWN_STATISTICS
+    ),
 }
 
 
