@@ -19,6 +19,23 @@ from normfold.graph import GraphReader, attribute, graphs_of, name_of, opset_of
 _LARGE = 1024  # elements; smaller constants may be axes or shapes that the converter needs to see
 
 
+# Operators that got new types in operator set 22, and for it no kernel in ONNX Runtime (1.31, CPU).
+_NEW_TYPES = 22
+_WITHOUT_KERNEL = frozenset(
+    {
+        "Bernoulli",
+        "GlobalLpPool",
+        "MaxRoiPool",
+        "Multinomial",
+        "RandomNormal",
+        "RandomNormalLike",
+        "RandomUniform",
+        "RandomUniformLike",
+        "RoiAlign",
+    }
+)
+
+
 class CannotRaise(Exception):
     """The model stays at its operator set; the message says why."""
 
@@ -57,6 +74,8 @@ def _refuse_known_faults(model: ir.Model, present: int, opset: int) -> None:
                 continue
             if node.op_type == "BatchNormalization" and _is_training(node, present):
                 raise CannotRaise(f"{name_of(node)} is a BatchNormalization in training mode")
+            if node.op_type in _WITHOUT_KERNEL and present < _NEW_TYPES <= opset:
+                raise CannotRaise(f"{name_of(node)}: ONNX Runtime has no {node.op_type} of operator set {_NEW_TYPES}")
             if node.op_type == "Upsample" or (node.op_type == "Resize" and present < 11):
                 raise CannotRaise(f"{name_of(node)}: the converter changes the coordinates of {node.op_type}")
 

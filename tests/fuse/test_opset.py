@@ -125,6 +125,8 @@ FAULTS = {
         10,
         17,
     ),
+    "no kernel for 22": ("(float[2,4,5,5] x) => (float[2,4,1,1] y) { y = GlobalLpPool(x) }", 17, 23),
+    "no kernel for random numbers of 22": ("(float[2,4] x) => (float[2,4] y) { y = RandomNormalLike(x) }", 17, 23),
 }
 
 
