@@ -99,8 +99,11 @@ def known_as(value: ir.Value | None) -> str:
     """The name that the caller knows a value by: the one it had before folds changed its content."""
     if value is None:
         return ""
-    name: str = value.meta.get(_OWN_NAME) or value.name or ""
-    return name
+    remembered: str | None = value.meta.get(_OWN_NAME)
+    if remembered:
+        return remembered
+    producer = value.producer()  # a value that folds made is told by the operator that makes it
+    return value.name or "" if producer is None else name_of(producer)
 
 
 def is_in(graph: ir.Graph | ir.Function, node: ir.Node) -> bool:

@@ -35,6 +35,7 @@ class Net:
     weights: list[onnx.TensorProto] = field(default_factory=list)
     values: dict[str, Shape] = field(default_factory=dict)
     shared: dict[str, tuple[tuple[int, ...], str]] = field(default_factory=dict)
+    functions: list[onnx.FunctionProto] = field(default_factory=list)
     count: int = 0
 
     # -- drawing -------------------------------------------------------------------------------------------------
@@ -386,6 +387,129 @@ def branch(net: Net) -> None:
     net.add("If", ["flag"], shape, **bodies)
 
 
+def choose(net: Net) -> None:
+    """A maximum, a minimum or a masked value, of two variables or of one and a constant."""
+    first = net.value()
+    shape = net.values[first]
+    operator = net.draw(st.sampled_from(["Max", "Min", "Where", "Where"]))
+    alike = net.value(lambda other: other == shape) if net.maybe() else net.weight([])
+    operands = [first, alike] if net.maybe() else [alike, first]
+    net.add(operator, ["flag", *operands] if operator == "Where" else operands, shape)
+
+
+def power(net: Net) -> None:
+    name = net.value()
+    shape = net.values[name]
+    way = net.draw(st.sampled_from(["square", "root", "pow"]))
+    if way == "square":
+        net.add("Mul", [name, name], shape)
+    elif way == "pow":
+        net.add("Pow", [name, net.constant(np.array(2, DTYPES[net.dtype]))], shape)
+    else:
+        net.add("Sqrt", [net.add("Abs", [name], shape)], shape)
+
+
+def along_axis(net: Net) -> None:
+    """A running sum, the largest few, a norm's length, the order or the share of each, along one axis."""
+    name = net.value(lambda shape: len(shape) >= 2)
+    shape = net.values[name]
+    axis = net.number(1, len(shape) - 1)
+    operator = net.draw(
+        st.sampled_from(["CumSum", "TopK", "ReduceL2", "ReduceL1", "ReduceSum", "ReduceMin", "Softmax", "LogSoftmax"])
+    )
+    if operator == "CumSum":
+        if net.dtype != TensorProto.FLOAT:
+            raise Unfit
+        net.add(operator, [name, net.constant(np.array(axis))], shape)
+    elif operator == "TopK":
+        taken = (*shape[:axis], 1, *shape[axis + 1 :])
+        net.add(operator, [name, net.constant(np.array([1]))], taken, taken, axis=axis)
+        del net.values[list(net.values)[-1]]
+    elif operator in ("Softmax", "LogSoftmax"):
+        net.add(operator, [name], shape, axis=axis)
+    elif net.opset >= 18 or (operator == "ReduceSum" and net.opset >= 13):
+        reduced = (*shape[:axis], 1, *shape[axis + 1 :])
+        net.add(operator, [name, net.constant(np.array([axis]))], reduced)
+    else:
+        net.add(operator, [name], (*shape[:axis], 1, *shape[axis + 1 :]), axes=[axis])
+
+
+def average_of(net: Net) -> None:
+    first = net.value()
+    shape = net.values[first]
+    second = net.value(lambda other: other == shape)
+    net.add("Mean", [first, second, *([net.weight([])] if net.maybe() else [])], shape)
+
+
+def einsum(net: Net) -> None:
+    name = net.value(lambda shape: len(shape) == 3)
+    batch, rows, columns = net.values[name]
+    if net.maybe():
+        out = net.number(1, 3)
+        net.add("Einsum", [name, net.weight([int(columns), out])], (batch, rows, out), equation="abc,cd->abd")
+        return
+    other = net.value(lambda shape: len(shape) == 3 and shape[0] == batch and shape[2] == columns)
+    net.add("Einsum", [name, other], (batch, rows, net.values[other][1]), equation="abc,adc->abd")
+
+
+def order(net: Net) -> None:
+    """The channels in another order, by one operator or by the parts of a Split."""
+    name = net.value(lambda shape: len(shape) >= 2 and int(shape[1]) > 1)
+    shape = net.values[name]
+    size = int(shape[1])
+    if net.maybe():
+        net.add("Gather", [name, net.constant(np.array(net.draw(st.permutations(range(size)))))], shape, axis=1)
+        return
+    cut = net.number(1, size - 1)
+    sizes = [cut, size - cut]
+    net.add("Split", [name, net.constant(np.array(sizes))], *((shape[0], each, *shape[2:]) for each in sizes), axis=1)
+    net.add("Concat", list(net.values)[:-3:-1], shape, axis=1)
+
+
+def quantized(net: Net) -> None:
+    """A matrix product or a convolution by a weight of integers."""
+    if net.dtype != TensorProto.FLOAT:
+        raise Unfit
+    name = net.value(lambda shape: len(shape) >= 2)
+    shape, out = net.values[name], net.number(1, 4)
+    is_conv = len(shape) > 2 and net.maybe()
+    form = [out, int(shape[1]), *[1] * (len(shape) - 2)] if is_conv else [int(shape[-1]), out]
+    numbers = net.constant(net.rng.integers(-128 + net.number(0, 1), 128, form).astype(np.int8))
+    by_channel = net.maybe()
+    scale = net.constant(np.asarray(net.rng.uniform(0.002, 0.02, [out] if by_channel else []), np.float32))
+    axis = {"axis": 0 if is_conv else 1} if by_channel else {}
+    net.count += 1
+    weight = f"w{net.count}"
+    net.nodes.append(helper.make_node("DequantizeLinear", [numbers, scale], [weight], **axis))
+    if is_conv:
+        net.add("Conv", [name, weight, *([net.weight([out])] if net.maybe() else [])], (shape[0], out, *shape[2:]))
+    else:
+        net.add("MatMul", [name, weight], (*shape[:-1], out))
+
+
+def called(net: Net) -> None:
+    """A function of the model with constants of its own."""
+    name = net.value(lambda shape: len(shape) >= 2)
+    shape = net.values[name]
+    net.count += 1
+    function = f"F{net.count}"
+    dtype = DTYPES[net.dtype]
+    channels = [int(shape[1]), *[1] * (len(shape) - 2)]
+    tensors = [numpy_helper.from_array((some_values(net.rng, size) * 0.7).astype(dtype)) for size in (channels, [])]
+    middle = net.draw(st.sampled_from(["Relu", "Abs", "Identity", "Sigmoid"]))
+    nodes = [
+        helper.make_node("Constant", [], ["k"], value=tensors[0]),
+        helper.make_node("Constant", [], ["t"], value=tensors[1]),
+        helper.make_node("Mul", ["a", "k"], ["b"]),
+        helper.make_node(middle, ["b"], ["c"]),
+        helper.make_node("Mul", ["c", "t"], ["d"]),
+        helper.make_node("Add", ["d", "k"], ["e"]),
+    ]
+    imports = [helper.make_opsetid("", net.opset)]
+    net.functions.append(helper.make_function("local", function, ["a"], ["e"], nodes, imports))
+    net.add(function, [name], shape, domain="local")
+
+
 OPERATORS: tuple[tuple[Callable[[Net], None], int], ...] = (
     (batchnorm, 6),
     (arithmetic, 8),
@@ -406,6 +530,14 @@ OPERATORS: tuple[tuple[Callable[[Net], None], int], ...] = (
     (join, 5),
     (product, 1),
     (branch, 1),
+    (choose, 2),
+    (power, 1),
+    (along_axis, 2),
+    (average_of, 1),
+    (einsum, 1),
+    (order, 2),
+    (quantized, 1),
+    (called, 1),
 )
 _WEIGHTED = [operator for operator, weight in OPERATORS for _ in range(weight)]
 _INPUTS: tuple[Shape, ...] = (
@@ -462,6 +594,7 @@ def finished(net: Net, inputs: Sequence[Shape]) -> onnx.ModelProto:
         [info(name) for name in outputs],
         net.weights,
     )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", net.opset)], ir_version=8)
+    imports = [helper.make_opsetid("", net.opset), *([helper.make_opsetid("local", 1)] if net.functions else [])]
+    model = helper.make_model(graph, opset_imports=imports, functions=net.functions, ir_version=8)
     onnx.checker.check_model(model)
     return onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True)

@@ -23,7 +23,7 @@ def plan_backward(reader: GraphReader, sources: Sources, run: Run, affine: Affin
     search = Backward(reader, sources, run)
     state = State()
     search.demand_of_entry(state, run.sources[0], affine)
-    state = search.advance(state)
+    search.advance(state)
     return require_disjoint(Plan(run, "backward", residue, state.rewrites, state.merged, tuple(state.labels)))
 
 
@@ -47,10 +47,10 @@ class Backward(Search):
         if producer.graph is not node.graph:
             raise Refusal(Reason.CAPTURED, name_of(node), known_as(value))
         state.labels[value] = _both(state.labels.get(value), affine, node)
-        state.claimed.setdefault(value, {})[node, index] = affine
+        state.claims[value, node, index] = affine
         state.waiting[producer] = self.reader.order(producer)
 
-    def advance(self, state: State) -> State:
+    def advance(self, state: State) -> None:
         """Try the alternatives depth first until one ends well; raises the first refusal met where none does."""
         choices: list[Choice] = []
         refused: list[Refusal] = []
@@ -58,31 +58,29 @@ class Backward(Search):
             try:
                 node, passages = self.until_a_choice(state)
                 if node is None:
-                    return state
-                choices.append(Choice(state, node, iter(passages)))
+                    return
+                choices.append(Choice(state.mark(), node, iter(passages)))
             except Refusal as refusal:
                 refused.append(refusal)
-            following = self.next_alternative(choices, refused)
-            if following is None:
+            if not self.next_alternative(state, choices, refused):
                 raise refused[0]
-            state = following
 
-    def next_alternative(self, choices: list[Choice], refused: list[Refusal]) -> State | None:
-        """The state after the next passage of the last choice that has one left; None where none has."""
+    def next_alternative(self, state: State, choices: list[Choice], refused: list[Refusal]) -> bool:
+        """Take the next passage of the last choice that has one left; False where none has."""
         while choices:
             choice = choices[-1]
+            state.back_to(choice.mark)
             passage = next(choice.passages, None)
             if passage is None:
                 choices.pop()
                 continue
-            state = choice.state.copy()
             try:
                 self.pass_on(state, choice.node, passage)
             except Refusal as refusal:
                 refused.append(refusal)
                 continue
-            return state
-        return None
+            return True
+        return False
 
     def until_a_choice(self, state: State) -> tuple[ir.Node | None, list[Passage]]:
         """Visit the operators that wait, last first; stops at one with alternatives, or when none waits any more."""
@@ -114,7 +112,7 @@ class Backward(Search):
             raise Refusal(Reason.GRAPH_OUTPUT, name_of(self.run.nodes[0]), known_as(value), f"output {known_as(value)}")
         self.reader.readers(value)
         for use in value.uses():
-            demanded = state.claimed[value].get((use[0], use[1]))
+            demanded = state.claims.get((value, use[0], use[1]))
             if demanded is not None and demanded.same_as(state.labels[value]):
                 continue
             if not self.sees_only_what_it_asked(state, value, *use) and demanded is None:
@@ -127,7 +125,7 @@ class Backward(Search):
         """
         carrier = carry.carrier_for(carry.FORWARD, node)
         wanted = {i: state.labels[out] for i, out in enumerate(node.outputs) if out in state.labels}
-        claimed = (node, index) in state.claimed[value]
+        claimed = (value, node, index) in state.claims
         if carrier is None or self.sources.at(node) is not None:
             if claimed:
                 raise Refusal(Reason.READERS_DISAGREE, name_of(node), known_as(value))

@@ -55,7 +55,8 @@ class _Forward(Search):
         if not readers and value is self.run.site:
             raise Refusal(Reason.NO_CONSUMER, name_of(node), known_as(value))
         state.labels[value] = affine
-        state.waiting.update((reader, self.reader.order(reader)) for reader in readers)
+        for reader in readers:
+            state.waiting[reader] = self.reader.order(reader)
 
     def advance(self, state: State) -> None:
         """Visit the operators that wait, first first, until nothing lacks anything."""
@@ -101,7 +102,7 @@ class _Forward(Search):
                 back = Backward(self.reader, self.sources, self.run)
                 gift = State()
                 back.demand(gift, node, other, shift)
-                gift = back.advance(gift)
+                back.advance(gift)
             except Refusal:
                 continue
             if not self.accepts(state, gift):
@@ -126,7 +127,7 @@ class _Forward(Search):
             for other in others:
                 own = sums.on_operand(self.reader, node, scale, node.inputs[other])
                 back.demand(gift, node, other, own.inverse())
-            gift = back.advance(gift)
+            back.advance(gift)
             whole = {
                 **labels,
                 **{other: sums.on_operand(self.reader, node, scale, node.inputs[other]) for other in others},

@@ -8,7 +8,8 @@ value is judged: branches that part and meet again are one case, not several. A 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import onnx_ir as ir
 
@@ -21,7 +22,10 @@ from normfold.fold.form import operators_for, require_run_fits
 from normfold.graph import GraphReader, name_of
 from normfold.reason import Reason, Refusal
 
-_MOST_NODES = 2_000  # visited by one search; the largest fold in the zoo visits 60
+_MOST_RETRIES = 2_000  # operators that one search may visit again on other ways; the most in the zoo is 60
+_ABSENT = object()
+_Key = TypeVar("_Key")
+_Item = TypeVar("_Item")
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 
 
@@ -87,28 +91,66 @@ def require_disjoint(plan: Plan) -> Plan:
     return plan
 
 
-@dataclass
+class _Recorded(dict[_Key, _Item]):
+    """A dict that writes into a journal what each change overwrites, so that it can be taken back."""
+
+    def __init__(self, journal: list[tuple[dict[Any, Any], Any, Any]]) -> None:
+        super().__init__()
+        self._journal = journal
+
+    def __setitem__(self, key: _Key, item: _Item) -> None:
+        self._journal.append((self, key, self.get(key, _ABSENT)))
+        super().__setitem__(key, item)
+
+    def __delitem__(self, key: _Key) -> None:
+        self._journal.append((self, key, self[key]))
+        super().__delitem__(key)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point that a search may go back to."""
+
+    length: int
+    rewrites: tuple[Rewrite, ...]
+    merged: tuple[tuple[Run, Affine], ...]
+
+
 class State:
-    """How far a search is. Copied at each alternative, so that a failed one leaves no trace."""
+    """How far a search is. ``back_to`` takes back what was done since a mark, so that a failure leaves no trace.
 
-    labels: dict[ir.Value, Affine] = field(default_factory=dict)
-    claimed: dict[ir.Value, dict[tuple[ir.Node, int], Affine]] = field(default_factory=dict)
-    waiting: dict[ir.Node, float] = field(default_factory=dict)
-    rewrites: tuple[Rewrite, ...] = ()
-    merged: tuple[tuple[Run, Affine], ...] = ()
-    moved: tuple[ir.Value, ...] = ()  # values without a label whose content changes all the same
-    ends: tuple[ir.Value, ...] = ()  # values at which an affine has died without an absorber
+    ``claims`` are what readers ask for by value, reader and input; ``moved`` values without a label whose content
+    changes all the same; ``ends`` values at which an affine has died without an absorber.
+    """
 
-    def copy(self) -> State:
-        claimed = {value: dict(uses) for value, uses in self.claimed.items()}
-        return replace(self, labels=dict(self.labels), claimed=claimed, waiting=dict(self.waiting))
+    def __init__(self) -> None:
+        self._journal: list[tuple[dict[Any, Any], Any, Any]] = []
+        self.labels: dict[ir.Value, Affine] = _Recorded(self._journal)
+        self.claims: dict[tuple[ir.Value, ir.Node, int], Affine] = _Recorded(self._journal)
+        self.waiting: dict[ir.Node, float] = _Recorded(self._journal)
+        self.rewrites: tuple[Rewrite, ...] = ()
+        self.merged: tuple[tuple[Run, Affine], ...] = ()
+        self.moved: tuple[ir.Value, ...] = ()
+        self.ends: tuple[ir.Value, ...] = ()
+
+    def mark(self) -> Mark:
+        return Mark(len(self._journal), self.rewrites, self.merged)
+
+    def back_to(self, mark: Mark) -> None:
+        while len(self._journal) > mark.length:
+            changed, key, before = self._journal.pop()
+            if before is _ABSENT:
+                dict.__delitem__(changed, key)
+            else:
+                dict.__setitem__(changed, key, before)
+        self.rewrites, self.merged = mark.rewrites, mark.merged
 
 
 @dataclass(frozen=True)
 class Choice:
-    """An operator with several ways through it: the search as it was there, and the ways not tried yet."""
+    """An operator with several ways through it: the point to go back to, and the ways not tried yet."""
 
-    state: State
+    mark: Mark
     node: ir.Node
     passages: Iterator[Passage]
 
@@ -120,12 +162,15 @@ class Search:
         self.reader = reader
         self.sources = sources
         self.run = run
-        self._left = _MOST_NODES
+        self._seen: set[ir.Node] = set()
+        self._left = _MOST_RETRIES
 
     def count(self, node: ir.Node) -> None:
-        self._left -= 1
+        """Visits are free the first time, so that a search takes as long as what it changes is large."""
+        self._left -= node in self._seen
+        self._seen.add(node)
         if self._left < 0:
-            raise Refusal(Reason.SEARCH_LIMIT, name_of(node), detail=f"{_MOST_NODES} operators visited")
+            raise Refusal(Reason.SEARCH_LIMIT, name_of(node), detail=f"{_MOST_RETRIES} operators visited again")
 
     def merge(self, run: Run, affine: Affine) -> tuple[Run, Affine]:
         """Another run becomes ``affine``, as long as that takes no more operators than it has."""

@@ -23,6 +23,7 @@ from normfold.graph import GraphReader, graphs_of, name_of, remember_names
 from normfold.reason import Obstacle, Reason, Refusal
 from normfold.record import Finding, Outcome, Verdict
 
+_SUMS = ("Add", "Sum", "Mean")
 BATCHNORM, AFFINE, MERGE, CONSTANT = "batchnorm", "affine", "merge", "constant"
 
 
@@ -170,6 +171,7 @@ class _GraphFold:
     def _pass(self, *, generous: bool = False) -> bool:
         """Try every run once, in order; True when one was folded. ``generous`` folds change a sum's other addends."""
         changed = False
+        self._find_new()
         for node in list(self.findings):
             if node not in self.findings:
                 continue
@@ -189,6 +191,12 @@ class _GraphFold:
                 self._apply(plan)
                 changed = True
         return changed
+
+    def _find_new(self) -> None:
+        """A sum whose addends have become one value, or constants but for one, is an affine from now on."""
+        for node in self.reader.graph:
+            if node.op_type in _SUMS and not self.reader.is_constant(node.outputs[0]):
+                self._remember(node)
 
     def _merge_branches(self) -> bool:
         """Try every sum once; True when branches were merged."""

@@ -20,6 +20,7 @@ def tidy(model: ir.Model) -> None:
         reshape_once(GraphReader(model, graph, path))
         _cancel_transposes(graph)
         _skip_noops(GraphReader(model, graph, path))
+        compute_once(graph)
         _rename_instead_of_identities(graph)
     RemoveUnusedNodesPass()(model)
     if model.ir_version < 4:
