@@ -23,6 +23,9 @@ from normfold.fold.plan import Plan, Search, State, require_disjoint
 from normfold.graph import GraphReader, known_as, name_of
 from normfold.reason import Reason, Refusal
 
+_ACCUMULATE = frozenset(
+    {"ReduceSum", "ReduceSumSquare", "ReduceL1", "ReduceL2", "CumSum", "MatMul", "Einsum", "Mul", "Pow"}
+)
 _MODERATE = 2.0**10  # a scale that is shared lies between this and its inverse
 
 
@@ -69,6 +72,7 @@ class _Forward(Search):
                 continue
             if self.generous and self.shared_with_addends(state, node, labels):
                 continue
+            self.require_room(node, labels)
             passage = self.alternatives(carry.FORWARD, node, labels)[0]
             if passage.rewrite is not None:
                 state.rewrites += (passage.rewrite,)
@@ -76,6 +80,15 @@ class _Forward(Search):
             state.ends += passage.ends
             for index, affine in passage.labels.items():
                 self.owe(state, node, node.outputs[index], affine)
+
+    def require_room(self, node: ir.Node, labels: Labels) -> None:
+        """A sum or product of float16 may overflow where it lacks a scale below 1: the 1/sqrt(d) of attention."""
+        if node.op_type not in _ACCUMULATE or self.reader.dtype(node.outputs[0]) is not ir.DataType.FLOAT16:
+            return
+        smallest = min(float(np.abs(label.scale).min()) for label in labels.values())
+        if smallest < 1:
+            detail = f"without the scale of {smallest:.3g} its float16 result may overflow"
+            raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail=detail)
 
     def absorbed(self, state: State, node: ir.Node, labels: Labels) -> bool:
         """Whether the operator takes the affine into its constants."""
