@@ -12,7 +12,7 @@ import onnx_ir as ir
 from normfold.affine import Affine
 from normfold.edit import Rewrite
 from normfold.fold.absorbers.common import only
-from normfold.fold.carriers.passage import require, require_attributes_fit
+from normfold.fold.carriers.passage import require, require_attributes_fit, require_constant_on
 from normfold.graph import GraphReader, attribute
 from normfold.reason import Reason
 
@@ -79,7 +79,7 @@ def hard_sigmoid_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int
 
 
 def _require_alike(node: ir.Node, affine: Affine, axes: Sequence[int]) -> None:
-    require(affine.is_constant_on(axes), Reason.AXIS_STOPS, node, "it varies along the axis that is compared")
+    require_constant_on(affine, axes, node, "compared")
 
 
 def _require_positive(node: ir.Node, affine: Affine) -> None:

@@ -10,7 +10,7 @@ import onnx_ir as ir
 from normfold.affine import Affine, Array
 from normfold.edit import Rewrite
 from normfold.fold.absorbers.common import Absorber, bias_of, fitted, only, weight_of
-from normfold.fold.carriers.passage import is_read, require
+from normfold.fold.carriers.passage import is_read, require, require_constant_on
 from normfold.graph import GraphReader, attribute
 from normfold.reason import Reason
 
@@ -24,8 +24,8 @@ def norm_backward(span_of: Callable[[ir.Node, int], range], *, scale_at: int = 1
         beta = None if shift_at is None else bias_of(reader, node, shift_at)
         require(shift_at is not None or affine.has_no_shift, Reason.SHIFT_STOPS, node, "it has no beta")
         span = span_of(node, affine.rank)
-        others = (axis for axis in range(affine.rank) if axis not in span)
-        require(affine.is_constant_on(others), Reason.AXIS_STOPS, node, "it varies outside gamma's axes")
+        others = [axis for axis in affine.varying_axes if axis not in span]
+        require(not others, Reason.AXIS_STOPS, node, f"it varies along axes {others}, gamma along {list(span)}")
         scale, shift = (array.reshape([array.shape[a] for a in span]) for array in (affine.scale, affine.shift))
         before = np.zeros(()) if beta is None else beta
         wanted = scale * before + shift
@@ -69,7 +69,7 @@ def layer_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, 
     """LayerNormalization(s*x + t) = LayerNormalization(x) with eps/s^2, for s and t uniform on the normalized axes."""
     affine = only(node, labels)
     axes = _last_axes(node, affine.rank)
-    require(affine.is_constant_on(axes), Reason.AXIS_STOPS, node, "it varies on the normalized axes")
+    require_constant_on(affine, axes, node, "normalized")
     require(affine.scale.size == 1, Reason.AXIS_STOPS, node, "epsilon is one number, so the scale must be one too")
     return _with_scaled_epsilon(reader, node, affine)
 
@@ -84,14 +84,14 @@ def rms_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Af
 def instance_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
     """A shift by channel is dead before InstanceNormalization, and a uniform positive scale but for eps/s^2."""
     affine = only(node, labels)
-    require(affine.is_constant_on(range(2, affine.rank)), Reason.AXIS_STOPS, node, "it varies on the normalized axes")
+    require_constant_on(affine, range(2, affine.rank), node, "normalized")
     return _with_scaled_epsilon(reader, node, affine)
 
 
 def group_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
     """As InstanceNormalization, where scale and shift are the same for all channels of a group."""
     affine = only(node, labels)
-    require(affine.is_constant_on(range(2, affine.rank)), Reason.AXIS_STOPS, node, "it varies on the normalized axes")
+    require_constant_on(affine, range(2, affine.rank), node, "normalized")
     groups = int(attribute(node, "num_groups"))
     for array in (affine.scale, affine.shift):
         rows = array.reshape(groups, -1) if array.size > 1 else array.reshape(1, -1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -45,6 +45,14 @@ def require_no_shift(affine: Affine, node: ir.Node, detail: str = "") -> None:
     if not affine.has_no_shift:
         detail = detail or f"{node.op_type} passes a scale only"
         raise Refusal(Reason.SHIFT_STOPS, name_of(node), detail=f"{detail}; {_how_many(affine.shift != 0)} have one")
+
+
+def require_constant_on(affine: Affine, axes: Iterable[int], node: ir.Node, what: str) -> None:
+    """Refuse what varies along axes that the operator mixes, and name them; ``what`` says how it mixes them."""
+    mixed = {axis % affine.rank for axis in axes}
+    varies = [axis for axis in affine.varying_axes if axis in mixed]
+    if varies:
+        raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=f"it varies along axes {varies}, which are {what}")
 
 
 def require_no_sign(affine: Affine, node: ir.Node) -> None:
