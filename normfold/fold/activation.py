@@ -28,12 +28,20 @@ def _gelu_around(reader: GraphReader, core: ir.Node) -> Iterator[ir.Node]:
     if one is None or one.op_type != "Add" or not _is_number(reader, one, 1.0):
         return
     product = _only_reader(one.outputs[0])
-    if product is None or product.op_type != "Mul":
+    if product is None or product.op_type != "Mul" or not _meets_a_variable(reader, product):
         return
     yield one
     yield product
     yield from _halves(reader, product)
     yield from _arguments(reader, core, _inputs_of(reader, one, product), depth=5)
+
+
+def _meets_a_variable(reader: GraphReader, product: ir.Node) -> bool:
+    """Whether it is multiplied by x, here or behind the factor 0.5; a Tanh that is only rescaled is no GELU."""
+    if not any(reader.is_constant(value) for value in product.inputs):
+        return True
+    after = _only_reader(product.outputs[0])
+    return after is not None and after.op_type == "Mul" and not any(map(reader.is_constant, after.inputs))
 
 
 def _inputs_of(reader: GraphReader, one: ir.Node, product: ir.Node) -> set[ir.Value | None]:

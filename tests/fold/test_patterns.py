@@ -1,6 +1,7 @@
 """Small patterns that exact algebra can shrink, and the number of operators that it leaves.
 
-One line a pattern: B backward, F forward, S several readers or producers, I input, R branches, K Keras, M what stays.
+The first letter: B backward, F forward, S several readers or producers, I input, R branches, K Keras, M what stays,
+T together, O order of channels, 2 whole blocks.
 """
 
 from __future__ import annotations
@@ -232,7 +233,7 @@ PATTERNS = {
         "(float[N,5,3] x) => (float[N,5,4] y) <float[3,4] w, float[4] g, float[4] be, float[4] m, float[4] "
         "var, int64[2] s1={-1,4}, int64[3] s2={-1,5,4}> { c = MatMul(x, w) d = Reshape(c, s1) e = "
         "BatchNormalization(d, g, be, m, var) y = Reshape(e, s2) }",
-        4,
+        2,
     ),
     "B vector matmul scale": Pattern(
         "(float[3] x) => (float[4] y) <float[3,4] w, float[4] k> { c = MatMul(x, w) y = Mul(k, c) }",
@@ -1551,7 +1552,6 @@ PATTERNS = {
     "F shift before batchnorm-free MVN": Pattern(
         "(float[N,4,6,6] x) => (float[N,4,6,6] y) <float[4,1,1] t> { a = Add(x, t) y = MeanVarianceNormalization(a) }",
         1,
-        has_reference=False,
     ),
     "F conv bias before instancenorm": Pattern(
         "(float[N,4,6] x) => (float[N,4,6] y) <float[4,4,1] w, float[4] cb, float[4] g, float[4] b> { a = "
@@ -2086,6 +2086,238 @@ PATTERNS = {
         "(float[N,3] x) => (float[N,4] y) <float[4,3] w, float[4] b, int64[4] i={2,0,3,1}> { c = "
         "Gemm<transB=1>(x, w, b) y = Gather<axis=1>(c, i) }",
         1,
+    ),
+    "2 loop body": Pattern(
+        "(float[N,3,8,8] x, int64 n, bool q) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, float[4] g, "
+        "float[4] be, float[4] m, float[4] var, float[4,1,1] k1> { s = Conv(x, w, b) y = Loop(n, q, s) <body "
+        "= lb (int64 i, bool c0, float[N,4,6,6] a) => (bool c1, float[N,4,6,6] o) { c1 = Identity(c0) e = "
+        "Mul(a, k1) o = Mul(e, k1) }> }",
+        4,
+    ),
+    "2 if captured conv": Pattern(
+        "(float[N,3,8,8] x, bool q) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, float[4] g, float[4] "
+        "be, float[4] m, float[4] var> { c = Conv(x, w, b) y = If(q) <then_branch = tb () => (float[N,4,6,6] "
+        "t1) { t1 = BatchNormalization(c, g, be, m, var) }, else_branch = eb () => (float[N,4,6,6] e1) { e1 = "
+        "Identity(c) }> }",
+        4,
+    ),
+    "2 two linear layers with affines between": Pattern(
+        "(float[N,3] x) => (float[N,2] y) <float[3,4] w, float[4] b, float[4] k, float[4] t, float[4,2] v, "
+        "float[4] posq> { a = MatMul(x, w) c = Add(a, b) d = Mul(c, k) e = Add(d, t) r = Relu(e) h = Mul(r, "
+        "posq) y = MatMul(h, v) }",
+        3,
+    ),
+    "2 prenorm scale into both qkv": Pattern(
+        "(float[N,5,4] x) => (float[N,5,4] q, float[N,5,4] k) <float[4] g, float[4] b, float[4,4] wq, "
+        "float[4,4] wk, float s> { l = LayerNormalization(x, g, b) l2 = Mul(l, s) q = MatMul(l2, wq) k = "
+        "MatMul(l2, wk) }",
+        3,
+    ),
+    "2 embedding sum scaled": Pattern(
+        "(int64[N,5] x) => (float[N,5,4] y) <float[10,4] w, float[5,4] pe, float s={2.0}> { c = Gather(w, x) "
+        "d = Mul(c, s) y = Add(d, pe) }",
+        2,
+    ),
+    "2 embedding (a+b)*s": Pattern(
+        "(int64[N,5] x, int64[N,5] z) => (float[N,5,4] y) <float[10,4] w, float[3,4] v, float s={2.0}> { c = "
+        "Gather(w, x) e = Gather(v, z) d = Add(c, e) y = Mul(d, s) }",
+        3,
+    ),
+    "2 two embeddings of the same ids": Pattern(
+        "(int64[N,5] x) => (float[N,5,4] y) <float[10,4] w, float[10,4] v> { c = Gather(w, x) e = Gather(v, "
+        "x) y = Add(c, e) }",
+        1,
+    ),
+    "2 conv bn add relu residual": Pattern(
+        "(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,4,3,3] w, float[4] g, float[4] be, float[4] m, "
+        "float[4] var, float[4,4,1,1] v> { c = Conv<pads=[1,1,1,1]>(x, w) d = BatchNormalization(c, g, be, m, "
+        "var) e = Relu(x) f = Conv(e, v) h = Add(d, f) y = Relu(h) }",
+        5,
+    ),
+    "2 se block": Pattern(
+        "(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,4,3,3] w, float[4] g, float[4] be, float[4] m, "
+        "float[4] var, float[2,4,1,1] v, float[4,2,1,1] u> { c = Conv<pads=[1,1,1,1]>(x, w) d = "
+        "BatchNormalization(c, g, be, m, var) p = GlobalAveragePool(d) a = Conv(p, v) r = Relu(a) e = Conv(r, "
+        "u) s = Sigmoid(e) y = Mul(d, s) }",
+        7,
+    ),
+    "2 layer scale dim last": Pattern(
+        "(float[N,5,4] x, float[N,5,4] z) => (float[N,5,4] y) <float[4,4] w, float[4] b, float[4] k> { a = "
+        "MatMul(z, w) c = Add(a, b) d = Mul(k, c) y = Add(x, d) }",
+        3,
+    ),
+    "2 residual scaling 0.5*(x+f(z))": Pattern(
+        "(float[N,4,8,8] x, float[N,4,8,8] z) => (float[N,4,8,8] y) <float[4,4,3,3] w, float s={0.5}> { c = "
+        "Conv<pads=[1,1,1,1]>(z, w) a = Add(x, c) y = Mul(a, s) }",
+        3,
+    ),
+    "2 nfnet alpha beta": Pattern(
+        "(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,4,3,3] w, float a={0.2}, float k={1.7}, float "
+        "bt={0.9}> { r = Relu(x) r1 = Mul(r, k) r2 = Mul(r1, bt) c = Conv<pads=[1,1,1,1]>(r2, w) d = Mul(c, "
+        "a) y = Add(d, x) }",
+        3,
+    ),
+    "2 hardswish spelled then conv stays": Pattern(
+        "(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,4,3,3] w, float three={3}, float six={6}, float "
+        "zero={0}> { a = Add(x, three) c = Clip(a, zero, six) d = Mul(x, c) e = Div(d, six) y = "
+        "Conv<pads=[1,1,1,1]>(e, w) }",
+        4,
+    ),
+    "2 silu scaled": Pattern(
+        "(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,4,3,3] w, float k={1.67}> { s = Sigmoid(x) m = "
+        "Mul(x, s) d = Mul(m, k) y = Conv<pads=[1,1,1,1]>(d, w) }",
+        3,
+    ),
+    "2 bn then padded conv, relu before": Pattern(
+        "(float[N,3,8,8] x) => (float[N,5,6,6] y) <float[4,3,3,3] w, float[4] b, float[4] g, float[4] be, "
+        "float[4] m, float[4] var, float[5,4,3,3] v> { c = Conv(x, w, b) r = Relu(c) d = "
+        "BatchNormalization(r, g, be, m, var) y = Conv<pads=[1,1,1,1]>(d, v) }",
+        3,
+    ),
+    "2 pixel norm 255 nhwc minmax gemm": Pattern(
+        "(uint8[N,2,2,3] x) => (float[N,5] y) <float d={255}, float[12,5] w, float[5] b, int64[2] s={-1,12}> "
+        "{ f = Cast<to=1>(x) a = Div(f, d) r = Reshape(a, s) y = Gemm(r, w, b) }",
+        3,
+    ),
+    "2 minmax then zscore": Pattern(
+        "(float[N,4] x) => (float[N,5] y) <float[4] mi, float[4] ra, float[4] me, float[4] sd, float[4,5] w, "
+        "float[5] b> { a = Sub(x, mi) c = Div(a, ra) d = Sub(c, me) e = Div(d, sd) f = MatMul(e, w) y = "
+        "Add(f, b) }",
+        1,
+    ),
+    "2 gan: conv transpose bn relu x2": Pattern(
+        "(float[N,3,4,4] x) => (float[N,2,16,16] y) <float[3,4,4,4] w, float[4] g, float[4] be, float[4] m, "
+        "float[4] var, float[4,2,4,4] v, float[2] g2, float[2] b2, float[2] m2, float[2] var2> { c = "
+        "ConvTranspose<strides=[2,2],pads=[1,1,1,1]>(x, w) d = BatchNormalization(c, g, be, m, var) r = "
+        "Relu(d) e = ConvTranspose<strides=[2,2],pads=[1,1,1,1]>(r, v) f = BatchNormalization(e, g2, b2, m2, "
+        "var2) y = Tanh(f) }",
+        4,
+    ),
+    "2 inverse standardization at output": Pattern(
+        "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, float s={127.5}, float "
+        "o={1}> { c = Conv(x, w, b) t = Tanh(c) a = Add(t, o) y = Mul(a, s) }",
+        3,
+    ),
+    "2 sub mean then l2": Pattern(
+        "(float[N,4] x) => (float[N,3] y) <float[4] m, float[4,3] w, float k={2}> { a = Sub(x, m) c = "
+        "MatMul(a, w) d = Mul(c, k) y = LpNormalization<axis=1>(d) }",
+        2,
+    ),
+    "2 cosine logits scale": Pattern(
+        "(float[N,4] x) => (float[N,3] y) <float[4,3] w, float k={16}> { n = LpNormalization<axis=1>(x) c = "
+        "MatMul(n, w) y = Mul(c, k) }",
+        2,
+    ),
+    "2 temperature softmax": Pattern(
+        "(float[N,4] x) => (float[N,3] y) <float[4,3] w, float[3] b, float k={0.7}> { c = Gemm(x, w, b) d = "
+        "Div(c, k) y = Softmax(d) }",
+        2,
+    ),
+    "2 gemm then argmax uniform": Pattern(
+        "(float[N,4] x) => (int64[N,1] y) <float[4,3] w, float[3] b, float k={0.7}> { c = Gemm(x, w, b) d = "
+        "Div(c, k) y = ArgMax<axis=1>(d) }",
+        2,
+    ),
+    "2 conv bn sigmoid mul (attention gate)": Pattern(
+        "(float[N,3,8,8] x, float[N,4,6,6] z) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, float[4] "
+        "g, float[4] be, float[4] m, float[4] var> { c = Conv(x, w, b) d = BatchNormalization(c, g, be, m, "
+        "var) s = Sigmoid(d) y = Mul(z, s) }",
+        3,
+    ),
+    "2 split relu halves scale": Pattern(
+        "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, float[2,1,1] pos, int64[2] "
+        "sp={2,2}> { c = Conv(x, w, b) l, r = Split<axis=1>(c, sp) l1 = Mul(l, pos) r1 = Relu(r) y = "
+        "Concat<axis=1>(l1, r1) }",
+        4,
+    ),
+    "2 ghost module": Pattern(
+        "(float[N,3,8,8] x) => (float[N,4,8,8] y) <float[2,3,1,1] w, float[2] g, float[2] be, float[2] m, "
+        "float[2] var, float[2,1,3,3] d> { c = Conv(x, w) p = BatchNormalization(c, g, be, m, var) r = "
+        "Relu(p) e = Conv<group=2,pads=[1,1,1,1]>(r, d) q = BatchNormalization(e, be, g, m, var) y = "
+        "Concat<axis=1>(r, q) }",
+        4,
+    ),
+    "2 repghost": Pattern(
+        "(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,1,3,3] d, float[4] g, float[4] be, float[4] m, "
+        "float[4] var, float[4] g2, float[4] b2> { e = Conv<group=4,pads=[1,1,1,1]>(x, d) q = "
+        "BatchNormalization(e, g, be, m, var) i = BatchNormalization(x, g2, b2, m, var) s = Add(q, i) y = "
+        "Relu(s) }",
+        2,
+    ),
+    "2 mobileone 3 branches k3 + 1x1 + id dense": Pattern(
+        "(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,4,3,3] a, float[4,4,3,3] b, float[4,4,1,1] c, "
+        "float[4] g, float[4] be, float[4] m, float[4] var> { a1 = Conv<pads=[1,1,1,1]>(x, a) a2 = "
+        "BatchNormalization(a1, g, be, m, var) b1 = Conv<pads=[1,1,1,1]>(x, b) b2 = BatchNormalization(b1, g, "
+        "be, m, var) c1 = Conv(x, c) c2 = BatchNormalization(c1, g, be, m, var) i = BatchNormalization(x, g, "
+        "be, m, var) s1 = Add(a2, b2) s2 = Add(c2, i) y = Add(s1, s2) }",
+        1,
+    ),
+    "2 asymmetric kernel sum 1x3 + 3x1": Pattern(
+        "(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,4,1,3] a, float[4,4,3,1] b, float[4,4,3,3] c> { a1 "
+        "= Conv<pads=[0,1,0,1]>(x, a) b1 = Conv<pads=[1,0,1,0]>(x, b) c1 = Conv<pads=[1,1,1,1]>(x, c) y = "
+        "Sum(a1, b1, c1) }",
+        1,
+    ),
+    "2 strided parallel with avgpool 1x1": Pattern(
+        "(float[N,4,8,8] x) => (float[N,4,4,4] y) <float[4,4,3,3] a> { a1 = "
+        "Conv<pads=[1,1,1,1],strides=[2,2]>(x, a) b1 = AveragePool<kernel_shape=[1,1],strides=[2,2]>(x) y = "
+        "Add(a1, b1) }",
+        1,
+    ),
+    "2 skip via maxpool k1": Pattern(
+        "(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,4,3,3] a, float[4,1,1] k> { a1 = "
+        "Conv<pads=[1,1,1,1]>(x, a) d = Mul(x, k) y = Sub(a1, d) }",
+        1,
+    ),
+    "2 conv fp16": Pattern(
+        "(float16[N,3,4,4] x) => (float16[N,4,4,4] y) <float16[4,3,1,1] w, float16[4,1,1] k> { c = Conv(x, w) "
+        "y = Mul(c, k) }",
+        1,
+        values={"w": [0.5, 1, -1, 0.5, 1, -1, 0.5, 1, -1, 0.5, 1, -1], "k": [1, 2, 0.5, -1]},
+    ),
+    "2 squeeze before mul": Pattern(
+        "(float[N,3,1,8] x) => (float[N,4,8] y) <float[4,3,1,1] w, float[4,1] k, int64[1] a={2}> { c = "
+        "Conv(x, w) s = Squeeze(c, a) y = Mul(s, k) }",
+        2,
+    ),
+    "2 flatten gemm bn relu gemm bn": Pattern(
+        "(float[N,2,2,2] x) => (float[N,4] y) <float[8,4] w, float[4] g, float[4] be, float[4] m, float[4] "
+        "var, float[4,4] v> { f = Flatten(x) c = Gemm(f, w) d = BatchNormalization(c, g, be, m, var) r = "
+        "Relu(d) e = Gemm(r, v) y = BatchNormalization(e, be, g, m, var) }",
+        4,
+    ),
+    "2 conv1d dilated causal bn": Pattern(
+        "(float[N,3,8] x) => (float[N,4,8] y) <float[4,3,3] w, float[4] g, float[4] be, float[4] m, float[4] "
+        "var, int64[6] pd={0,0,4,0,0,0}> { q = Pad(x, pd) c = Conv<dilations=[2]>(q, w) y = "
+        "BatchNormalization(c, g, be, m, var) }",
+        2,
+    ),
+    "2 pad scale conv": Pattern(
+        "(float[N,3,8] x) => (float[N,4,10] y) <float[4,3,3] w, float[3,1] k, int64[6] pd={0,0,2,0,0,2}> { s "
+        "= Mul(x, k) q = Pad(s, pd) y = Conv(q, w) }",
+        2,
+    ),
+    "2 chain into two heads": Pattern(
+        "(float[N,3,8,8] x) => (float[N,2,6,6] y, float[N,3,6,6] z) <float[4,3,3,3] w, float[4] b, float[4] "
+        "g, float[4] be, float[4] m, float[4] var, float[2,4,1,1] h1, float[3,4,1,1] h2> { c = Conv(x, w, b) "
+        "d = BatchNormalization(c, g, be, m, var) y = Conv(d, h1) z = Conv(d, h2) }",
+        3,
+    ),
+    "2 bn shared by conv and output": Pattern(
+        "(float[N,3,8,8] x) => (float[N,4,6,6] y, float[N,3,6,6] z) <float[4,3,3,3] w, float[4] b, float[4] "
+        "g, float[4] be, float[4] m, float[4] var, float[3,4,1,1] h2> { c = Conv(x, w, b) y = "
+        "BatchNormalization(c, g, be, m, var) z = Conv(y, h2) }",
+        2,
+    ),
+    "2 gru input after transpose and scaler": Pattern(
+        "(float[N,5,4] x) => (float[5,1,N,3] y) <float[1,9,4] w, float[1,9,3] r, float[4] me, float[4] sd> { "
+        "a = Sub(x, me) c = Div(a, sd) t = Transpose<perm=[1,0,2]>(c) y, h = GRU<hidden_size=3>(t, w, r) }",
+        2,
+    ),
+    "2 einsum attention scale": Pattern(
+        "(float[N,5,4] x) => (float[N,5,5] y) <float[4,4] w, float[4,4] v, float k={0.5}> { q = MatMul(x, w) "
+        'kk = MatMul(x, v) s = Einsum<equation="bid,bjd->bij">(q, kk) y = Mul(s, k) }',
+        3,
     ),
 }
 
