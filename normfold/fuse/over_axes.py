@@ -45,7 +45,10 @@ def holds_layernorm(place: Place, norm: Norm) -> bool:
 
 
 def holds_rmsnorm(place: Place, norm: Norm) -> bool:
-    return fits(norm, Kind.SQUARE) and has_no_beta(norm) and _holds_over_axes(place, norm, "RMSNormalization")
+    """A length without epsilon is two operators, which Transposes are no gain for."""
+    is_cheap = _permutation(place) is not None and not norm.spread.eps
+    is_fit = fits(norm, Kind.SQUARE) and has_no_beta(norm) and not is_cheap
+    return is_fit and _holds_over_axes(place, norm, "RMSNormalization")
 
 
 def _permutation(place: Place) -> list[int] | None:

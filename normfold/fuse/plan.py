@@ -40,6 +40,7 @@ _EXPANDED = 30.0  # what a runtime does with a norm operator that it has no kern
 _OTHER_SPELLING = 0.1  # what the runtime's own spelling of the same operators is worth
 _LEAST = 0.05
 _LENGTH = "LpNormalization"
+_BETWEEN_TRANSPOSES = 3  # operators: a norm and two Transposes
 _LAYOUT_OPERATORS = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Shape"})
 _NEWEST = 1 << 30
 
@@ -118,10 +119,11 @@ def _gives_zero(region: Region, norm: Norm) -> bool:
 
 
 def _transposed_plans(place: Place, norms: Mapping[ir.Value, Norm]) -> Iterator[Plan]:
-    """Where the channels come last: the forms over channels, between Transposes."""
+    """Where the channels come last: the forms over channels, between Transposes, for no fewer operators than that."""
     first = place.channels_first()
     if first is not None:
-        yield from _plans(first, {value: norm.transposed(first.order) for value, norm in norms.items()})
+        plans = _plans(first, {value: norm.transposed(first.order) for value, norm in norms.items()})
+        yield from (plan for plan in plans if len(plan.dead) >= _BETWEEN_TRANSPOSES * len(plan.norms))
 
 
 def _plans(place: Place, norms: Mapping[ir.Value, Norm]) -> Iterator[Plan]:

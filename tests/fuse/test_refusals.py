@@ -93,6 +93,9 @@ MISSES = {
         "{ p = Mul(x, x) q = ReduceSum(p, last) s = Sqrt(q) r = Reciprocal(s) c = Min(r, high) y = Mul(x, c) }",
         Reason.CLIPPED,
     ),
+    "L2 normalization along another axis, for which LpNormalization is slow": Miss(
+        f"{X34} {{ l = ReduceL2<axes=[1]>(x) y = Div(x, l) }}", Reason.COSTS_MORE
+    ),
     "a variance bounded from below": Miss(
         f"{X34} <{NUMBERS}, float low = {{0.5}}>"
         f"{{ {VARIANCE} c = Max(v, low) w = Add(c, eps) s = Sqrt(w) y = Div(d, s) }}",
