@@ -67,6 +67,22 @@ def window(weight: ir.Value | None, attributes: Mapping[str, ir.Attr]) -> dict[s
     return {**found, "sizes": sizes, "group": (group,)}
 
 
+def without_identity(
+    weight: npt.NDArray[Any], where: Mapping[str, tuple[int, ...]], times: int
+) -> npt.NDArray[np.float64] | None:
+    """A convolution's weight less ``times`` the one that gives the input itself; None where it cannot hold that."""
+    outputs, inputs = weight.shape[:2]
+    sizes = where["sizes"]
+    places = [divmod(pad, step) for pad, step in zip(where["pads"], where["dilations"], strict=False)]
+    fits = all(not rest and place < size for (place, rest), size in zip(places, sizes, strict=True))
+    if not fits or outputs != inputs * where["group"][0] or set(where["strides"]) != {1}:
+        return None
+    less = weight.astype(np.float64)
+    channels = np.arange(outputs)
+    less[(channels, channels % inputs, *(place for place, _ in places))] -= times
+    return less
+
+
 def numbers_in(value: ir.Value) -> int:
     """How many numbers a constant of a known shape holds."""
     return prod(static(value.shape) or ())

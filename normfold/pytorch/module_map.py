@@ -20,7 +20,7 @@ import torch
 
 from normfold.edit import FROM, RULE
 from normfold.fold import branches
-from normfold.pytorch.demands import Demands, array_of, numbers_in, window
+from normfold.pytorch.demands import Demands, array_of, numbers_in, window, without_identity
 from normfold.pytorch.modules import Modules, Slot
 from normfold.pytorch.provenance import LAYOUT, SAME_ORDER, Provenance, Snapshot
 from normfold.pytorch.wiring import SUMS, Wiring
@@ -257,7 +257,11 @@ class Comparison:
             self._problem(Reason.NO_PLACE, node, f"the weight of {type(self._module_of(node)).__name__}")
             return
         is_transposed = "transB" in before.attributes and before.attributes["transB"].as_int() == 1
-        self._demand_constant(node, weight, array_of(new).T if is_transposed else array_of(new))
+        matrix = array_of(new)
+        shortcut = self.wiring.shortcuts.get(self.old[node], 0)
+        if shortcut:
+            matrix = matrix.astype(np.float64) - shortcut * np.eye(*matrix.shape)
+        self._demand_constant(node, weight, matrix.T if is_transposed else matrix)
         given = node.inputs[2] if len(node.inputs) > 2 else None
         if given is not None:
             self._place_bias(node, array_of(given), node)
@@ -282,6 +286,12 @@ class Comparison:
                 self._problem(Reason.COMPUTED_PARAMETER if computed else Reason.NO_PLACE, node, f"input {index}")
             return
         assert old is not None, "an origin belongs to a value"
+        if index == 1 and (shortcut := self.wiring.shortcuts.get(self.old[node], 0)):
+            less = without_identity(array, window(new, node.attributes), shortcut)
+            if less is None:
+                self._problem(Reason.NO_PLACE, node, "its weight cannot take off its input")
+                return
+            array = less
         self._demand_constant(node, old, array)
 
     def _demand_constant(self, node: ir.Node, old: ir.Value, array: npt.NDArray[Any]) -> None:

@@ -3,7 +3,8 @@
 Every node that is left must read what it read before, with the nodes that went taken out. Two things may stand in
 between. A module whose operators have become a chain of whole modules (the merged convolution, its activation) is
 such a chain from now on: ``Chain``. Elsewhere forward() goes on adding up its branches, and all but one of them must
-be modules, which give zero from now on: ``zeros``.
+be modules, which give zero from now on: ``zeros``. Only the input itself may be added too, which the weight of the
+operator that is left takes off: ``shortcuts``.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from normfold.pytorch.modules import Modules
 from normfold.pytorch.provenance import Snapshot
 
 SUMS = frozenset({"Add", "Sum", "Sub", "Mean"})
+
+LINEAR = frozenset({"Conv", "Gemm", "MatMul"})
 
 Region = tuple[torch.nn.Module, torch.nn.Module | None]
 """A chain and the part of it that a node belongs to; None for a node that went with the rest of the module."""
@@ -67,6 +70,7 @@ class Wiring:
         self.chains: dict[torch.nn.Module, Chain] = {}
         self.regions: dict[ir.Node, Region] = {}
         self.zeros: set[torch.nn.Module] = set()
+        self.shortcuts: dict[ir.Node, int] = {}  # linear operators and how often forward() adds their input to them
         self.sums: list[ir.Node] = []  # that went, and that the last comparison has met,
         self.met: set[torch.nn.Module] = set()  # and the chains
 
@@ -206,11 +210,15 @@ class Wiring:
         return self._agree(chain.entry, read[0], None)
 
     def _agree(self, before: ir.Value | None, now: ir.Value | None, region: Region | None) -> bool:
-        """Whether the sums are the same but for addends whose module can give zero, which it does from now on."""
+        """Whether the sums are the same but for addends whose module can give zero, which it does from now on.
+
+        What is left over may be what the only addend itself reads: a shortcut, which its weight can take off.
+        """
         self.sums.clear()
         self.met.clear()
         self.met.update([region[0]] if region is not None else [])
-        had, wanted = list(self._addends_before(before, region)), Counter(self._addends_now(now, region))
+        had, terms = list(self._addends_before(before, region)), list(self._addends_now(now, region))
+        wanted = Counter(terms)
         wanted.subtract((addend.end, addend.sign) for addend in had if addend.zero is None)
         for addend in had:
             if addend.zero is None:
@@ -219,7 +227,22 @@ class Wiring:
                 wanted[addend.end, addend.sign] -= 1
             else:
                 self.zeros.add(addend.zero)
-        return not any(wanted.values())
+        left = {term: -count for term, count in wanted.items() if count}
+        return self._is_taken_off(left, terms, region)
+
+    def _is_taken_off(
+        self, left: Mapping[tuple[object, int], int], terms: list[tuple[object, int]], region: Region | None
+    ) -> bool:
+        """Whether ``left``, which forward() adds as before, is what the one operator in ``terms`` reads."""
+        end = terms[0][0] if len(terms) == 1 and terms[0][1] == 1 else None
+        node = end[0] if isinstance(end, tuple) else None
+        if not isinstance(node, ir.Node) or node.op_type not in LINEAR:
+            return not left
+        for sign in (1, -1):
+            read = self._addends_before(self.snapshot.nodes[node].inputs[0], region, sign)
+            if left and Counter((addend.end, addend.sign) for addend in read if addend.zero is None) == Counter(left):
+                return self.shortcuts.setdefault(node, sign) == sign
+        return not left and self.shortcuts.setdefault(node, 0) == 0
 
     def _addends_before(self, value: ir.Value | None, region: Region | None, sign: int = 1) -> Iterator[_Addend]:
         """A value as a sum of nodes that are left (by what they were before), inputs and borders of regions."""

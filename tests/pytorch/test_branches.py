@@ -65,6 +65,15 @@ def shortcut_then_relu(branches: nn.ModuleList, x: Tensor) -> Tensor:
     return functional.relu(added_and_shortcut(branches, x))
 
 
+def less_shortcut(branches: nn.ModuleList, x: Tensor) -> Tensor:
+    return functional.silu(added(branches, x) - x)
+
+
+def norm_behind_shortcut(branches: nn.ModuleList, x: Tensor) -> Tensor:
+    """QARepVGG."""
+    return functional.silu(branches[1](branches[0](x) + x))
+
+
 def less_the_second(branches: nn.ModuleList, x: Tensor) -> Tensor:
     out: Tensor = functional.relu(branches[0](x) - branches[1](x))
     return out
@@ -126,14 +135,9 @@ ROWS = (
         nn.Identity,
         zeros=4,
     ),
-    Row(
-        "the identity is no module",
-        shortcut_then_relu,
-        lambda: (conv_bn(), BN(4)),
-        nn.Identity,
-        norms=1,
-        reason=Reason.IN_FORWARD,
-    ),
+    Row("the identity is no module", shortcut_then_relu, lambda: (conv_bn(), BN(4)), nn.Identity, zeros=1),
+    Row("a shortcut is subtracted", less_shortcut, lambda: (conv_bn(groups=2), BN(4)), nn.Identity, zeros=1),
+    Row("a norm behind a shortcut", norm_behind_shortcut, lambda: (conv_bn(), BN(4)), nn.Identity),
     Row(
         "the largest is subtracted", less_the_first, lambda: (conv_bn(), BN(4)), nn.Identity, norms=1,
         reason=Reason.IN_FORWARD,

@@ -236,18 +236,18 @@ def test_a_script_is_refused_with_the_way_out() -> None:
 
 
 def test_a_refused_branch_of_a_sum_says_so() -> None:
-    """The shortcut is no module; the file would have merged it, so the norm tells why it stays."""
+    """What is left is subtracted; the file would have merged it, so the norm tells why it stays."""
 
-    class Shortcut(nn.Module):
+    class Subtracted(nn.Module):
         def __init__(self) -> None:
             super().__init__()
             self.conv, self.bn = nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3)
 
         def forward(self, x: Tensor) -> Tensor:
             x = x.relu()
-            return functional.relu(self.conv(x) + self.bn(x) + x)
+            return functional.relu(self.bn(x) - self.conv(x))
 
-    folded = fold_module(drawn(Shortcut()), image(1, 3, 6, 6)())
+    folded = fold_module(drawn(Subtracted()), image(1, 3, 6, 6)())
     (kept,) = folded.kept
     assert kept.obstacles[0].reason is Reason.IN_FORWARD
-    assert "Shortcut.forward() adds" in kept.obstacles[0].detail
+    assert "Subtracted.forward() adds" in kept.obstacles[0].detail
