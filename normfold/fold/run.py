@@ -134,6 +134,7 @@ class _GraphFold:
         self.owned = {node for node in self.findings if node.metadata_props.get(RULE) in _WRITES_AFFINES}
         # Affines that folds wrote: tried like all others, but no findings of the model.
         self.made = {node for node in self.findings if node not in own}
+        self.cleared = frozenset(self.made)
         left = dict.fromkeys(parts_of_activations(self.reader), Reason.PART_OF_ACTIVATION)
         left |= {node: why for node, finding in self.findings.items() if (why := options.reason_to_leave(finding))}
         self.sources = Sources(self.reader, left)
@@ -361,7 +362,9 @@ class _GraphFold:
         for node in known:
             finding = self.findings.pop(node)
             self.obstacles.pop(node, None)
-            if node not in survivors and node not in self.made:
+            if node in self.cleared:  # no affine of the model as it came, but what became of it changes the model
+                finding = replace(finding, what="a value added to itself")
+            if node not in survivors and (node not in self.made or node in self.cleared):
                 own = rule_of(finding.operator) if rule != MERGE else MERGE
                 self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, own, direction, into, sites)
 
