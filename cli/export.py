@@ -64,7 +64,7 @@ def command(
     and type of each argument of forward(), in order.
     """
     files = planned(reports, form, as_json)
-    from normfold.pipeline import NotProven
+    from normfold.result import NotProven
     from normfold.torch_door import torch_room
 
     loading = torch_room("loading")

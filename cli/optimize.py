@@ -60,7 +60,8 @@ def command(
     if in_place and output is not None:
         raise click.UsageError("--in-place writes to MODEL itself; leave out --output")
     files = planned(reports, form, as_json)
-    from normfold.pipeline import NotProven, optimize
+    from normfold.pipeline import optimize
+    from normfold.result import NotProven
 
     try:
         with stages("optimizing", quiet) as told:

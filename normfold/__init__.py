@@ -11,11 +11,12 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from normfold.errors import NormfoldError, SourceError, UsageError, WriteError
-    from normfold.pipeline import Inspection, NotProven, Result, inspect, optimize
+    from normfold.pipeline import inspect, optimize
     from normfold.pytorch.export import export
     from normfold.pytorch.fold_module import Folded, fold_module
     from normfold.reason import Obstacle, Reason
     from normfold.record import Finding, Outcome, Verdict
+    from normfold.result import Inspection, NotProven, Result
 
 # Where each public name lives. It is imported when somebody asks for it, so that `normfold --help` stays quick.
 _HOMES = {

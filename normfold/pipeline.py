@@ -7,21 +7,18 @@ import tempfile
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import onnx
 import onnx_ir as ir
 
-from normfold import __version__
-from normfold.errors import NormfoldError, UsageError
+from normfold.errors import UsageError
 from normfold.inlining import CannotInline, inline, may_help
 from normfold.options import Options
-from normfold.record import Outcome, Verdict
-from normfold.report.neighbourhood import drawings
-from normfold.report.report import Report, statistics
+from normfold.record import Verdict
+from normfold.result import Inspection, NotProven, Result, check_output
 from normfold.rewrite import is_change, rewrite
 from normfold.serial import to_proto
 from normfold.simplify import Facts, apply_facts, simplify
@@ -30,132 +27,6 @@ from normfold.stream import streamed
 from normfold.torch_door import TorchObject, is_for_torch, torch_room
 from normfold.verify import Built, ProofOptions, Settlement, Site, Verification, prove, settle
 from normfold.verify import Verdict as Proof
-from normfold.write import write_bytes, write_model
-
-
-@dataclass(frozen=True)
-class Result:
-    """What ``optimize`` made: the new model, what became of each finding, and the proof.
-
-    ``ir_model`` is the new model (the original, when nothing was folded or fused). ``verification`` is None when the
-    caller asked for none. ``notes`` say what else happened. ``output`` is where it was written.
-    """
-
-    source: Source
-    ir_model: ir.Model
-    verdicts: tuple[Verdict, ...]
-    verification: Verification | None
-    options: Options
-    notes: tuple[str, ...] = ()
-    output: Path | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-
-    @cached_property
-    def model(self) -> onnx.ModelProto:
-        """The new model as a ModelProto. External data still refers to the folder of the original."""
-        return to_proto(self.ir_model)
-
-    @property
-    def folds(self) -> tuple[Verdict, ...]:
-        """What was folded or fused."""
-        return tuple(filter(is_change, self.verdicts))
-
-    @property
-    def kept(self) -> tuple[Verdict, ...]:
-        """What stayed, each with its obstacles."""
-        return tuple(verdict for verdict in self.verdicts if verdict.outcome is Outcome.KEPT)
-
-    @property
-    def is_changed(self) -> bool:
-        """Whether anything was folded or fused."""
-        return bool(self.folds)
-
-    def save(self, path: str | os.PathLike[str], *, in_place: bool = False) -> Path:
-        """Write the model to ``path`` atomically, and give its path.
-
-        An unchanged model is written byte for byte as it came. UsageError when ``path`` is the input and not
-        ``in_place``; WriteError when writing fails, and then whatever stood there is whole.
-        """
-        target = Path(path)
-        check_output(self.source, target, in_place)
-        source = self.source
-        if not self.is_changed and _same_file(source.path, target):
-            return target
-        if self.is_changed or source.has_external_data:
-            write_model(self.ir_model, target, external=source.has_external_data, check=source.passes_checker)
-        else:
-            write_bytes(source.content or source.proto.SerializeToString(), target)
-        return target
-
-    def report(self, pictures: bool = False) -> Report:
-        """The result as data for every form of report; with ``pictures`` of every finding for those that draw."""
-        original = self.source.model()
-        return Report(
-            command="optimize",
-            version=__version__,
-            model=self.source.name,
-            target=self.options.target,
-            verdicts=self.verdicts,
-            before=statistics(original),
-            after=statistics(self.ir_model),
-            verification=self.verification,
-            output=str(self.output or ""),
-            is_copy=not self.is_changed and not self.source.has_external_data,
-            notes=self.notes,
-            seconds=self.seconds,
-            drawings=drawings(original, self.ir_model, self.verdicts) if pictures else (),
-        )
-
-
-@dataclass(frozen=True)
-class Inspection:
-    """What ``optimize`` would do to a model, without proof and without writing."""
-
-    source: Source
-    ir_model: ir.Model
-    verdicts: tuple[Verdict, ...]
-    options: Options
-    notes: tuple[str, ...] = ()
-
-    @property
-    def folds(self) -> tuple[Verdict, ...]:
-        """What would be folded or fused."""
-        return tuple(filter(is_change, self.verdicts))
-
-    @property
-    def kept(self) -> tuple[Verdict, ...]:
-        """What would stay, each with its obstacles."""
-        return tuple(verdict for verdict in self.verdicts if verdict.outcome is Outcome.KEPT)
-
-    def report(self, pictures: bool = False) -> Report:
-        """The inspection as data for every form of report; with ``pictures`` of every finding for those that draw."""
-        original = self.source.model()
-        return Report(
-            command="inspect",
-            version=__version__,
-            model=self.source.name,
-            target=self.options.target,
-            verdicts=self.verdicts,
-            before=statistics(original),
-            after=statistics(self.ir_model),
-            notes=self.notes,
-            drawings=drawings(original, self.ir_model, self.verdicts) if pictures else (),
-        )
-
-
-class NotProven(NormfoldError):
-    """The result differs from the original, or it could not be decided. Nothing was written; ``result`` has it all."""
-
-    def __init__(self, result: Result) -> None:
-        verification = result.verification
-        verdict = "unknown" if verification is None else verification.verdict.value
-        super().__init__(f"{result.source.name}: verification says {verdict}; nothing was written")
-        self.result = result
-
-    @property
-    def is_different(self) -> bool:
-        """True: a difference was measured. False: nothing could be decided."""
-        return self.result.verification is not None and self.result.verification.verdict is Proof.DIFFERENT
 
 
 def optimize(
@@ -284,20 +155,6 @@ def inspect(
     source = _read(model, options)
     candidate = _Builder(source, options, _Clock()).build()
     return Inspection(source, candidate.model, candidate.verdicts, options, candidate.notes)
-
-
-def check_output(source: Source, output: Path, in_place: bool) -> None:
-    """UsageError when ``output`` is a folder, has no folder, or is the input without ``in_place``."""
-    if output.is_dir():
-        raise UsageError(f"expected a file to write, got the folder {output}")
-    if not output.resolve().parent.is_dir():
-        raise UsageError(f"the folder of {output} does not exist; create it first")
-    if not in_place and _same_file(source.path, output):
-        raise UsageError(f"{output} is the input; choose another output, or pass --in-place (in_place=True)")
-
-
-def _same_file(one: Path | None, other: Path) -> bool:
-    return one is not None and one.exists() and other.exists() and one.samefile(other)
 
 
 # -- the stages ---------------------------------------------------------------------------------------------------

@@ -1,8 +1,7 @@
 """The bytes of a model file as a sequence of pieces: no weight is copied to write it, and no file is held whole.
 
-A protobuf message is a sequence of fields; one that holds bytes or a message is its tag, its length and its content
-(https://protobuf.dev/programming-guides/encoding). So the graph is serialized without its weights, and the weights
-follow it from where they lie.
+A message in a message is its tag, its length and its content (see ``wire``). So the graph is serialized without
+its weights, and the weights follow it from where they lie.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ import onnx
 import onnx_ir as ir
 
 from normfold.serial import to_proto
+from normfold.wire import GRAPH, INITIALIZER, RAW_DATA, framed
 
 BIG = 4096  # bytes; smaller tensors are serialized with the graph
 
@@ -40,10 +40,10 @@ class Streamed:
         entries = [(_head(tensor, self.weights), self.weights.get(tensor.name)) for tensor in graph.initializer]
         del graph.initializer[:]
         nodes = _serialized(graph)
-        initializers = [(_framed(_INITIALIZER, len(head) + _size(weight)), head, weight) for head, weight in entries]
+        initializers = [(framed(INITIALIZER, len(head) + _size(weight)), head, weight) for head, weight in entries]
         total = len(nodes) + sum(len(frame) + len(head) + _size(weight) for frame, head, weight in initializers)
         yield _serialized(rest)
-        yield _framed(_GRAPH, total)
+        yield framed(GRAPH, total)
         yield nodes
         for frame, head, weight in initializers:
             yield frame + head
@@ -99,14 +99,6 @@ def _constant(value: ir.Value) -> ir.TensorProtocol:
     return value.const_value
 
 
-# -- the wire format ----------------------------------------------------------------------------------------------
-
-_GRAPH = onnx.ModelProto.GRAPH_FIELD_NUMBER
-_INITIALIZER = onnx.GraphProto.INITIALIZER_FIELD_NUMBER
-_RAW_DATA = onnx.TensorProto.RAW_DATA_FIELD_NUMBER
-_LENGTH_DELIMITED = 2
-
-
 def _head(tensor: onnx.TensorProto, weights: Mapping[str, ir.TensorProtocol]) -> bytes:
     """A tensor up to where its content begins; the whole of one that has its content already."""
     weight = weights.get(tensor.name)
@@ -116,7 +108,7 @@ def _head(tensor: onnx.TensorProto, weights: Mapping[str, ir.TensorProtocol]) ->
     described.CopyFrom(tensor)
     described.ClearField("external_data")
     described.ClearField("data_location")
-    return _serialized(described) + _framed(_RAW_DATA, weight.nbytes)
+    return _serialized(described) + framed(RAW_DATA, weight.nbytes)
 
 
 def _size(weight: ir.TensorProtocol | None) -> int:
@@ -125,16 +117,3 @@ def _size(weight: ir.TensorProtocol | None) -> int:
 
 def _serialized(message: onnx.ModelProto | onnx.GraphProto | onnx.TensorProto) -> bytes:
     return bytes(message.SerializeToString(deterministic=True))
-
-
-def _framed(field: int, size: int) -> bytes:
-    """The tag of a field that holds ``size`` bytes, and its length."""
-    return _varint(field << 3 | _LENGTH_DELIMITED) + _varint(size)
-
-
-def _varint(number: int) -> bytes:
-    groups = bytearray()
-    while number > 0x7F:
-        groups.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes((*groups, number))

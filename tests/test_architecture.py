@@ -15,7 +15,7 @@ from tests.conftest import ROOT, Command
 # From the top down. A name stands for a module or a package of normfold; "cli" for the folder.
 LAYERS = (
     ("reason", "errors", "options"),
-    ("record", "explain", "rules", "skeleton", "constants", "classic_shapes"),
+    ("record", "explain", "rules", "skeleton", "wire", "constants", "classic_shapes"),
     ("shapes", "named_shapes", "serial", "stream", "affine"),
     ("weight",),
     ("graph", "edit"),
@@ -27,6 +27,7 @@ LAYERS = (
     ("write",),
     ("rewrite", "inlining"),
     ("source", "simplify", "simplify_worker", "torch_door"),
+    ("result",),
     ("pipeline",),
     ("pytorch", "gate"),
     ("cli",),

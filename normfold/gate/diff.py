@@ -12,7 +12,8 @@ from onnx import numpy_helper
 
 from normfold.errors import SourceError
 from normfold.gate.lock import states
-from normfold.pipeline import Inspection, inspect
+from normfold.pipeline import inspect
+from normfold.result import Inspection
 from normfold.source import Source
 
 SECTIONS = ("interface", "opset", "norms", "operators", "weights")

@@ -25,7 +25,7 @@ from onnx import numpy_helper
 from normfold.errors import SourceError
 from normfold.serial import to_proto
 from normfold.verify.weights import GIVEN, Weights, from_file, is_external, large_bytes, stub
-from normfold.verify.wire import NotWalkable, split
+from normfold.wire import NotWalkable, split
 
 ModelLike = onnx.ModelProto | ir.Model | bytes | str | os.PathLike[str]
 

@@ -17,11 +17,12 @@ import normfold
 from models.registry import NETWORKS, build
 from normfold.errors import SourceError, UsageError
 from normfold.options import Options
-from normfold.pipeline import NotProven, optimize_with
+from normfold.pipeline import optimize_with
 from normfold.pytorch import witness
 from normfold.pytorch.export import _against, export
 from normfold.pytorch.settle import settle
 from normfold.pytorch.source import Call, trace
+from normfold.result import NotProven
 from normfold.verify.held import hold
 from normfold.verify.result import Verdict
 from normfold.verify.run import Level, Runner

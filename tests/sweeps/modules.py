@@ -23,7 +23,7 @@ from torch import nn
 
 import normfold
 from models.registry import NETWORKS, build
-from normfold.pipeline import NotProven
+from normfold.result import NotProven
 
 Made = tuple[nn.Module, tuple[Any, ...]]
 

@@ -17,7 +17,7 @@ from normfold.verify.calibrate import moved_weights
 from normfold.verify.held import Held, hold
 from normfold.verify.retype import retyped
 from normfold.verify.run import Runner
-from normfold.verify.wire import NotWalkable, split
+from normfold.wire import NotWalkable, split
 from tests.verify.verify_nets import conv_bn_pair
 
 X = {"x": np.random.default_rng(0).normal(size=(2, 3, 12, 12)).astype(np.float32)}

@@ -1,7 +1,7 @@
-"""A serialized ONNX model split without reading its weights: protobuf's wire format, as far as it takes to skip them.
+"""Protobuf's wire format, as far as it takes to write a model's weights from where they lie, and to skip them.
 
-Fields are a tag (number and kind) and a value; a message within a message is its length and its bytes. So the large
-weights are found by walking over lengths: ModelProto.graph, GraphProto.initializer, TensorProto.raw_data.
+Fields are a tag (number and kind) and a value; a message within a message is its length and its bytes
+(https://protobuf.dev/programming-guides/encoding). So large weights are found by walking over lengths.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ from typing import NamedTuple
 
 import onnx
 
-_GRAPH, _INITIALIZER, _RAW_DATA = 7, 5, 9
+GRAPH = onnx.ModelProto.GRAPH_FIELD_NUMBER
+INITIALIZER = onnx.GraphProto.INITIALIZER_FIELD_NUMBER
+RAW_DATA = onnx.TensorProto.RAW_DATA_FIELD_NUMBER
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 
 Buffer = bytes | mmap.mmap
@@ -45,18 +47,18 @@ def split(data: Buffer, is_weight: Callable[[onnx.TensorProto, int], bool]) -> t
     model, places = bytearray(), []
     graphs = 0
     for field in _fields(data, 0, len(data)):
-        if field.number != _GRAPH or field.kind != _BYTES:
+        if field.number != GRAPH or field.kind != _BYTES:
             model += data[field.start : field.end]
             continue
         graphs += 1
         graph = bytearray()
         for inner in _fields(data, field.value, field.end):
-            place = _weight(data, inner) if inner.number == _INITIALIZER and inner.kind == _BYTES else None
+            place = _weight(data, inner) if inner.number == INITIALIZER and inner.kind == _BYTES else None
             if place is not None and is_weight(place.tensor, place.size):
                 places.append(place)
             else:
                 graph += data[inner.start : inner.end]
-        model += bytes([_GRAPH << 3 | _BYTES]) + _varint(len(graph)) + graph
+        model += framed(GRAPH, len(graph)) + graph
     if graphs != 1:
         raise NotWalkable
     return onnx.ModelProto.FromString(bytes(model)), places
@@ -65,7 +67,7 @@ def split(data: Buffer, is_weight: Callable[[onnx.TensorProto, int], bool]) -> t
 def _weight(data: Buffer, field: _Field) -> Place | None:
     header, raw = bytearray(), None
     for inner in _fields(data, field.value, field.end):
-        if inner.number == _RAW_DATA and inner.kind == _BYTES:
+        if inner.number == RAW_DATA and inner.kind == _BYTES:
             raw = inner
         else:
             header += data[inner.start : inner.end]
@@ -107,10 +109,15 @@ def _read_varint(data: Buffer, at: int, end: int) -> tuple[int, int]:
     raise NotWalkable
 
 
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
+def framed(field: int, size: int) -> bytes:
+    """The tag of a field that holds ``size`` bytes, and its length."""
+    return varint(field << 3 | _BYTES) + varint(size)
+
+
+def varint(number: int) -> bytes:
+    """A number in groups of seven bits, the lowest first."""
+    groups = bytearray()
+    while number > 0x7F:
+        groups.append(number & 0x7F | 0x80)
         number >>= 7
-    out.append(number)
-    return bytes(out)
+    return bytes((*groups, number))
