@@ -477,7 +477,7 @@ def quantized(net: Net) -> None:
     numbers = net.constant(net.rng.integers(-128 + net.number(0, 1), 128, form).astype(np.int8))
     by_channel = net.maybe()
     scale = net.constant(np.asarray(net.rng.uniform(0.002, 0.02, [out] if by_channel else []), np.float32))
-    axis = {"axis": 0 if is_conv else 1} if by_channel else {}
+    axis: dict[str, Any] = {"axis": 0 if is_conv else 1} if by_channel else {}
     net.count += 1
     weight = f"w{net.count}"
     net.nodes.append(helper.make_node("DequantizeLinear", [numbers, scale], [weight], **axis))

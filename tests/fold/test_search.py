@@ -14,7 +14,8 @@ from tests.fold.rows import Folds, Refuses, assert_folds, assert_refuses
 
 def test_a_norm_behind_a_sum_of_many() -> None:
     """The shift goes to one of 1,050 convolutions, the scale to all: as many operators as there are, each once."""
-    count, shape = 1050, ["N", 4, 1, 1]
+    count = 1050
+    shape: list[str | int | None] = ["N", 4, 1, 1]
     nodes = [helper.make_node("Sigmoid", ["x"], ["s0"])]
     for i in range(1, count + 1):
         nodes.append(helper.make_node("Tanh" if i % 2 else "Sigmoid", [f"s{i - 1}"], [f"s{i}"]))
