@@ -23,8 +23,11 @@ from normfold.verify.sums import with_exact_sums
 from normfold.verify.weights import is_external
 
 # Units of half a last place, relative to the scale of the value.
-MADE_HERE = {"float64": 256, "float32": 256, "float16": 8, "bfloat16": 8}
+MADE_HERE = {"float64": 256, "float32": 64, "float16": 8, "bfloat16": 8}
 """For a value compared where it is made: one linear operator's worth of rounding."""
+
+RESTLESS = {**MADE_HERE, "float64": 256, "float32": 256}
+"""The same where the model's own noise is above that: a few draws of it do not show how far it goes."""
 
 AT_THE_END = {"float64": 2048, "float32": 2048, "float16": 32, "bfloat16": 32}
 """For an output at the end of a whole model, run by other kernels than the reference."""

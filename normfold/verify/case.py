@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from normfold.verify.calibrate import BEYOND, BEYOND_COARSE, MADE_HERE, WHOLE, floor_of, noise
+from normfold.verify.calibrate import BEYOND, BEYOND_COARSE, MADE_HERE, RESTLESS, WHOLE, floor_of, noise
 from normfold.verify.compare import Allowance, Distance, distance
 from normfold.verify.feeds import Feed, Feeder
 from normfold.verify.held import Held, Part
@@ -89,6 +89,8 @@ class Case:
         chaotic = False
         if level is not None and not self.options.is_explicit:
             top = float(np.max(np.abs(expected), initial=0.0, where=np.isfinite(expected)))
+            if units is MADE_HERE and np.max(level, initial=0.0) > floor * top:
+                floor = max(floor, floor_of(dtype, RESTLESS))
             found = distances(
                 expected, obtained, Allowance(floor, np.minimum(level, BEYOND_COARSE.get(self.precision, BEYOND) * top))
             )
