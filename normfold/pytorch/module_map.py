@@ -404,6 +404,8 @@ def _undo_each_other(nodes: Iterable[ir.Node]) -> bool:
         if node.op_type != "Transpose" or "perm" not in node.attributes:
             return False
         perm = tuple(node.attributes["perm"].as_ints())
+        if order is not None and len(order) != len(perm):  # a Reshape stands between them
+            return False
         order = perm if order is None else tuple(order[axis] for axis in perm)
     return order is None or order == tuple(sorted(order))
 

@@ -251,3 +251,26 @@ def test_a_refused_branch_of_a_sum_says_so() -> None:
     (kept,) = folded.kept
     assert kept.obstacles[0].reason is Reason.IN_FORWARD
     assert "Subtracted.forward() adds" in kept.obstacles[0].detail
+
+
+class HeadsBesideLayout(nn.Module):
+    """A block whose own forward() transposes values of three and of four axes, and scales by 1/sqrt(d)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(2, 8)
+        self.qkv = nn.Linear(8, 24)
+
+    def forward(self, x: Tensor) -> Tensor:
+        count = x.shape[0]
+        rows = self.norm(x.flatten(2)).transpose(1, 2)
+        query, key, value = self.qkv(rows).reshape(count, -1, 6, 4).transpose(1, 2).split(2, 1)
+        weights = torch.softmax((query * 0.5) @ key.transpose(2, 3), -1)
+        return (weights @ value).transpose(1, 2).flatten(2).transpose(1, 2).reshape(x.shape)
+
+
+def test_transposes_of_unlike_ranks_in_one_module() -> None:
+    module = HeadsBesideLayout().eval()
+    x = torch.randn(2, 8, 4, 4, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        assert torch.allclose(fold_module(module, (x,)).module(x), module(x), atol=1e-5)
