@@ -264,9 +264,11 @@ class HeadsBesideLayout(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         count = x.shape[0]
         rows = self.norm(x.flatten(2)).transpose(1, 2)
-        query, key, value = self.qkv(rows).reshape(count, -1, 6, 4).transpose(1, 2).split(2, 1)
+        heads: Tensor = self.qkv(rows).reshape(count, -1, 6, 4).transpose(1, 2)
+        query, key, value = heads.chunk(3, 1)
         weights = torch.softmax((query * 0.5) @ key.transpose(2, 3), -1)
-        return (weights @ value).transpose(1, 2).flatten(2).transpose(1, 2).reshape(x.shape)
+        mixed: Tensor = weights @ value
+        return mixed.transpose(1, 2).flatten(2).transpose(1, 2).reshape(x.shape)
 
 
 def test_transposes_of_unlike_ranks_in_one_module() -> None:
