@@ -91,9 +91,5 @@ def _says_more(named: tuple[Entry, ...], known: tuple[Entry, ...] | None) -> boo
     )
 
 
-def _copied(source: tuple[Entry, ...] | None, axis: int) -> Entry:
-    return source[axis] if source is not None and axis < len(source) else None
-
-
 def _allows_zero(node: onnx.NodeProto) -> bool:
     return any(entry.name == "allowzero" and entry.i for entry in node.attribute)

@@ -24,8 +24,24 @@ from normfold.verify import Verification
 from normfold.write import write_bytes, write_model
 
 
+class _Judged:
+    """Whatever has a verdict for each finding."""
+
+    verdicts: tuple[Verdict, ...]
+
+    @property
+    def folds(self) -> tuple[Verdict, ...]:
+        """What was folded or fused; of an inspection, what would be."""
+        return tuple(filter(is_change, self.verdicts))
+
+    @property
+    def kept(self) -> tuple[Verdict, ...]:
+        """What stayed (would stay), each with its obstacles."""
+        return tuple(verdict for verdict in self.verdicts if verdict.outcome is Outcome.KEPT)
+
+
 @dataclass(frozen=True)
-class Result:
+class Result(_Judged):
     """What ``optimize`` made: the new model, what became of each finding, and the proof.
 
     ``ir_model`` is the new model (the original, when nothing was folded or fused). ``verification`` is None when the
@@ -45,16 +61,6 @@ class Result:
     def model(self) -> onnx.ModelProto:
         """The new model as a ModelProto. External data still refers to the folder of the original."""
         return to_proto(self.ir_model)
-
-    @property
-    def folds(self) -> tuple[Verdict, ...]:
-        """What was folded or fused."""
-        return tuple(filter(is_change, self.verdicts))
-
-    @property
-    def kept(self) -> tuple[Verdict, ...]:
-        """What stayed, each with its obstacles."""
-        return tuple(verdict for verdict in self.verdicts if verdict.outcome is Outcome.KEPT)
 
     @property
     def is_changed(self) -> bool:
@@ -99,7 +105,7 @@ class Result:
 
 
 @dataclass(frozen=True)
-class Inspection:
+class Inspection(_Judged):
     """What ``optimize`` would do to a model, without proof and without writing."""
 
     source: Source
@@ -107,16 +113,6 @@ class Inspection:
     verdicts: tuple[Verdict, ...]
     options: Options
     notes: tuple[str, ...] = ()
-
-    @property
-    def folds(self) -> tuple[Verdict, ...]:
-        """What would be folded or fused."""
-        return tuple(filter(is_change, self.verdicts))
-
-    @property
-    def kept(self) -> tuple[Verdict, ...]:
-        """What would stay, each with its obstacles."""
-        return tuple(verdict for verdict in self.verdicts if verdict.outcome is Outcome.KEPT)
 
     def report(self, pictures: bool = False) -> Report:
         """The inspection as data for every form of report; with ``pictures`` of every finding for those that draw."""

@@ -23,7 +23,6 @@ from normfold.reason import Obstacle, Reason, Refusal
 from normfold.record import Finding, Outcome, Verdict
 from normfold.targets import AUTO, KEEP, Target, target_named
 
-FUSE_RULES = tuple(OPERATOR_OF)
 _CONTRIB = frozenset(
     {
         "SkipLayerNormalization",
