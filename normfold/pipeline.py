@@ -181,7 +181,11 @@ class Candidate:
     @property
     def sites(self) -> tuple[Site, ...]:
         """Where the effect of each fold can be measured."""
-        return tuple(Site(value, verdict.finding.name) for verdict in self.changes for value in verdict.sites)
+        return tuple(
+            Site(value, verdict.finding.name, verdict.finding.graph)
+            for verdict in self.changes
+            for value in verdict.sites
+        )
 
 
 class _Builder:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from normfold.verify.calibrate import BEYOND, BEYOND_COARSE, MADE_HERE, RESTLESS, WHOLE, floor_of, noise
+from normfold.verify.calibrate import AT_THE_END, BEYOND, BEYOND_COARSE, MADE_HERE, RESTLESS, WHOLE, floor_of, noise
 from normfold.verify.compare import Allowance, Distance, distance
 from normfold.verify.feeds import Feed, Feeder
 from normfold.verify.held import Held, Part
@@ -28,6 +28,7 @@ class Case:
     """Both models, how to compare them, and the worst comparison of each value and witness over all feeds.
 
     ``precision`` is the coarsest floating type in which the models compute. ``owners`` are the folds behind a site.
+    ``has_open_bodies``: copies of bodies were added for their sites, and outputs may come through bodies without cuts.
     ``drawn`` are random values that both models make, ``random_outputs`` the outputs that depend on any.
     ``chaotic`` are comparisons that noise decides: they count only where no other feed tells anything.
     ``references`` are the original's outputs for each of ``feeds``, or, when ``is_stored``, what somebody stored.
@@ -39,6 +40,7 @@ class Case:
     precision: str = ""
     is_stored: bool = False
     owners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    has_open_bodies: bool = False
     drawn: frozenset[str] = frozenset()
     random_outputs: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
@@ -52,9 +54,10 @@ class Case:
         """What the comparison of the parts shows: each site where it is made, or, without sites, the whole."""
         return FORCED if self.owners else Level.DISABLE_ALL.value
 
-    @property
-    def first_units(self) -> Mapping[str, int]:
+    def first_units(self, value: str) -> Mapping[str, int]:
         """The tolerance that goes with it."""
+        if self.has_open_bodies and value not in self.owners:
+            return AT_THE_END
         return MADE_HERE if self.owners else WHOLE
 
     @cached_property

@@ -177,7 +177,7 @@ class SiteCheck:
             obtained = self._one_by_one(self._due(number), feed, values, cut, error)
         doubtful = []
         for name, value in obtained.items():
-            judged = case.judge(name, case.first_witness, values[name], value, feed, case.first_units)
+            judged = case.judge(name, case.first_witness, values[name], value, feed, case.first_units(name))
             if judged.passed:
                 case.add(judged)
             else:
@@ -210,7 +210,7 @@ class SiteCheck:
             levels = case.noise_of(small, part_feed(small, feed, values), {name: expected[name] for name in floating})
         for name in names:
             pair = expected[name], obtained[name]
-            judged = case.judge(name, case.first_witness, *pair, feed, case.first_units, levels.get(name))
+            judged = case.judge(name, case.first_witness, *pair, feed, case.first_units(name), levels.get(name))
             case.add(is_a_tie(case, judged, *pair, feed) or judged)
 
     def _one_by_one(

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from normfold.errors import UsageError
-from normfold.verify.case import CHAOTIC, FORCED, Case, part_feed, random_values
+from normfold.verify.bodies import lay_open
+from normfold.verify.case import CHAOTIC, FORCED, Case, part_feed, random_values, run_part
 from normfold.verify.compare import is_floating
 from normfold.verify.evidence import Chunk, SiteCheck, expected_bytes, in_order, plan_chunks, types_of, weight_bytes
 from normfold.verify.feeds import Feed, Feeder
@@ -109,7 +110,8 @@ def _advice(error: CannotRun) -> str:
 
 
 def _gather(case: Case, sites: Sequence[Site]) -> None:
-    targets = _targets(case, sites)
+    as_given = case.original, case.candidate
+    targets = _targets(case, _in_the_open(case, sites))
     first = part(case.original, targets, {})
     # The runtime knows the sizes of the values, but a very large model is never opened as a whole for that.
     is_large = weight_bytes(first.held) > case.options.weight_bytes
@@ -131,7 +133,41 @@ def _gather(case: Case, sites: Sequence[Site]) -> None:
         kept = _next_chunk(case, chunk, kept)
     if any(c.owners and not c.passed for c in case.comparisons()):
         return  # guilty folds are known by name: whole runs would only show what they cause
-    check_whole(case)
+    check_whole(replace(case, original=as_given[0], candidate=as_given[1]))
+
+
+def _in_the_open(case: Case, sites: Sequence[Site]) -> list[Site]:
+    """The sites by names of the main graph: those inside bodies by those of copies that run (see ``bodies``)."""
+    paths = {site.graph for site in sites if site.graph}
+    if not paths:
+        return list(sites)
+    plain = part(case.original, case.original.output_names, {})
+    with case.open(plain.held) as runner:
+        feed, _ = next(_accepted_feeds(case, runner, plain))
+    original, copies = lay_open(case.original, paths)
+    closed = tuple(copy.prefix for copy in copies if not _runs(case, original, copy.prefix, feed))
+    case.original, copies = lay_open(case.original, paths, closed)
+    case.candidate, _ = lay_open(case.candidate, paths, closed)
+    case.has_open_bodies = bool(copies)
+    prefixes: dict[str, list[str]] = {"": [""]}
+    for copy in copies:
+        prefixes.setdefault(copy.path, []).append(copy.prefix)
+    return [
+        Site(prefix + site.value, site.owner)
+        for site in sites
+        for prefix in prefixes.get(site.graph, [f"{site.graph}/"])
+    ]
+
+
+def _runs(case: Case, held: Held, prefix: str, feed: Feed) -> bool:
+    """Whether a copy of a body runs; in a branch that no feed takes the values may not fit."""
+    small = part(held, [name for name in held.producers if name.startswith(prefix)], {})
+    try:
+        with case.open(small.held) as runner:
+            run_part(runner, small, feed, {})
+    except CannotRun:
+        return False
+    return True
 
 
 def _sizes(case: Case) -> dict[str, int]:
@@ -164,9 +200,8 @@ def _targets(case: Case, sites: Sequence[Site]) -> list[str]:
             lost.append(site.value)
     if lost:
         more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
-        case.note(
-            f"no evidence of its own for {', '.join(sorted(lost)[:5])}{more}: not in the main graph of both models"
-        )
+        names = ", ".join(sorted(lost)[:5])
+        case.note(f"no evidence of its own for {names}{more}: not among the values that both models make")
     case.owners = {value: tuple(dict.fromkeys(names)) for value, names in owners.items()}
     drawn = drawn_values(case.original)
     case.drawn = frozenset(drawn) & both

@@ -18,10 +18,12 @@ class Verdict(Enum):
 
 @dataclass(frozen=True)
 class Site:
-    """A value name that exists in both models, and the finding (fold) that it is evidence for."""
+    """A value name that exists in both models, and the finding (fold) that it is evidence for. ``graph`` is the path of
+    the subgraph or function in which it is made, "" for the main graph."""
 
     value: str
     owner: str
+    graph: str = ""
 
 
 @dataclass(frozen=True)

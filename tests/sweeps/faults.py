@@ -256,7 +256,7 @@ def plant(result: normfold.Result, each: int, rng: np.random.Generator) -> Itera
 
 def sites_of(result: normfold.Result) -> list[Site]:
     """Where the effect of each fold can be measured."""
-    return [Site(value, verdict.finding.name) for verdict in result.folds for value in verdict.sites]
+    return [Site(value, v.finding.name, v.finding.graph) for v in result.folds for value in v.sites]
 
 
 def judge(result: normfold.Result, fault: Fault, seed: int) -> tuple[str, Verification]:
