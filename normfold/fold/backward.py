@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from normfold.affine import Affine, compact
+from normfold.affine import Affine
 from normfold.edit import Rewrite
 from normfold.fold import absorb, carry
 from normfold.fold.carriers.passage import Labels, Passage, applied
@@ -174,9 +174,19 @@ class Backward(Search):
         try:
             state.merged += (self.merge(run, run.affine.then(label)),)
         except Refusal:
-            through = Affine(run.affine.scale, compact(label.scale * run.affine.shift + label.shift))
-            state.merged += (self.merge(run, through),)
-            self.demand_of_entry(state, run.sources[0], label.scale_only)
+            self.pass_run(state, run, label)
+
+    def pass_run(self, state: State, run: Run, label: Affine) -> None:
+        """The scale goes on before a run that takes the shift; or both do: s*(a*x + b) + t = a*(s*x + rest) + b."""
+        own, through = run.affine, run.affine.then(label)
+        before = label.scale_only
+        try:
+            state.merged += (self.merge(run, Affine(own.scale, through.shift)),)
+        except Refusal as refusal:
+            if not own.scale.all():
+                raise refusal
+            before = Affine.of(label.scale, (through.shift - own.shift) / own.scale, own.rank)
+        self.demand_of_entry(state, run.sources[0], before)
 
 
 def _both(known: Affine | None, asked: Affine, node: ir.Node) -> Affine:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from normfold.affine import Affine
@@ -11,11 +11,12 @@ from normfold.fold.constant_channel import plan_constant_channel
 from normfold.fold.find import Run, Sources
 from normfold.fold.form import operators_for, require_run_fits
 from normfold.fold.forward import plan_forward
-from normfold.fold.plan import Plan
+from normfold.fold.plan import Plan, obstacle_of
 from normfold.graph import GraphReader, known_as, name_of
 from normfold.reason import Obstacle, Reason, Refusal
 
 _Attempt = Callable[[], Plan]
+_TOLD = 3  # names in one sentence
 _SAYS_LITTLE = (Reason.GRAPH_INPUT, Reason.NO_CONSUMER, Reason.GRAPH_OUTPUT)
 
 
@@ -40,7 +41,7 @@ def decide(
     plans += [plan for merged in plans for plan in _from_the_other_end(reader, sources, merged)]
     worth = [plan for plan in plans if _is_worth_it(reader, plan)]
     if not worth:
-        obstacles += tuple(_costs_more(plan) for plan in plans if plan.direction != "merge")
+        obstacles += tuple(_costs_more(reader, plan) for plan in plans if plan.direction != "merge")
         return None, tuple(sorted(obstacles, key=_says_little))
     return min(
         worth, key=lambda plan: (-plan.operators_saved(reader), _norms_left(reader, plan), plan.weights_changed)
@@ -60,11 +61,8 @@ def _tried(attempts: Iterator[tuple[str, _Attempt]]) -> tuple[list[Plan], tuple[
     for direction, attempt in attempts:
         try:
             plans.append(attempt())
-        except Refusal as refusal:
-            obstacles.append(replace(refusal.obstacle, direction=direction))
-        except ValueError as error:  # numpy's word for a weight or bias of a shape that the operator does not allow
-            detail = f"shapes that do not fit: {error}"[:200]
-            obstacles.append(Obstacle(Reason.UNKNOWN_SHAPE, detail=detail, direction=direction))
+        except (Refusal, ValueError) as error:
+            obstacles.append(replace(obstacle_of(error), direction=direction))
     return plans, tuple(obstacles)
 
 
@@ -126,7 +124,7 @@ def _is_worth_it(reader: GraphReader, plan: Plan) -> bool:
     return saved > 0 or (saved == 0 and plan.run.has_batchnorm and not _norms_left(reader, plan))
 
 
-def _costs_more(plan: Plan) -> Obstacle:
+def _costs_more(reader: GraphReader, plan: Plan) -> Obstacle:
     before = plan.run.entry.producer()
     if (
         _is_bias(plan.run)
@@ -135,8 +133,28 @@ def _costs_more(plan: Plan) -> Obstacle:
         and any(rewrite.node is before for rewrite in plan.rewrites)
     ):
         return Obstacle(Reason.BIAS, ", ".join(plan.into), direction=plan.direction)
-    detail = "it would add an operator for each one it removes"
-    return Obstacle(Reason.COSTS_MORE, ", ".join(plan.into), detail=detail, direction=plan.direction)
+    return Obstacle(
+        Reason.COSTS_MORE, _some(plan.into), detail="; ".join(_costs(reader, plan)), direction=plan.direction
+    )
+
+
+def _costs(reader: GraphReader, plan: Plan) -> Iterator[str]:
+    """What would be there afterwards that is not there now, and why."""
+    added = [name_of(rewrite.node) for rewrite in plan.rewrites if rewrite.operators_added]
+    stays = operators_for(reader, plan.run, plan.residue)
+    if stays:
+        yield f"{' and '.join(stays)} would stay"
+    if added:
+        yield f"an Add would come behind {_some(added)}"
+    for node, why in plan.held[:_TOLD]:
+        detail = f", {why.detail}" if why.detail else ""
+        yield f"the shift behind {name_of(node)} stops at {why.node}: {why.reason.obstacle}{detail}"
+
+
+def _some(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
+    return ", ".join(names[:_TOLD]) + more
 
 
 def _goes(attempt: _Attempt) -> bool:

@@ -5,7 +5,7 @@ Nodes are visited along the order of the graph, so that all operands of an opera
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -19,13 +19,14 @@ from normfold.fold.carriers import sums
 from normfold.fold.carriers.passage import Labels
 from normfold.fold.find import Run, Source, Sources
 from normfold.fold.form import operators_for
-from normfold.fold.plan import Plan, Search, State, require_disjoint
+from normfold.fold.plan import Plan, Search, State, obstacle_of, require_disjoint
 from normfold.graph import GraphReader, known_as, name_of
-from normfold.reason import Reason, Refusal
+from normfold.reason import Obstacle, Reason, Refusal
 
 _ACCUMULATE = frozenset(
     {"ReduceSum", "ReduceSumSquare", "ReduceL1", "ReduceL2", "CumSum", "MatMul", "Einsum", "Mul", "Pow"}
 )
+_MOST_HELD = 8  # shifts that are tried one by one; of more, all stay where they are
 _MODERATE = 2.0**10  # a scale that is shared lies between this and its inverse
 
 
@@ -34,21 +35,49 @@ def plan_forward(
 ) -> Plan:
     """Let the operators behind ``run`` read what lacks ``affine``; ``residue`` stays at the run.
 
+    A linear operator without a bias lets its shift go on; where that ends nowhere, an Add behind the operator holds it.
     ``generous``: where one addend of a sum lacks a scale, the others may be made to lack it as well.
     """
-    search = _Forward(reader, sources, run, generous)
-    state = State()
-    search.owe(state, run.nodes[-1], run.site, affine)
-    search.advance(state)
-    stays = () if residue.is_identity else (run.site,)
-    changed = (*stays, *(value for value in state.labels if value is not run.site), *state.moved)
-    return require_disjoint(Plan(run, "forward", residue, state.rewrites, state.merged, changed, state.ends))
+    held: dict[ir.Node, Obstacle] = {}
+    while True:
+        search = _Forward(reader, sources, run, generous, held)
+        try:
+            plan = search.plan(affine, residue)
+            break
+        except (Refusal, ValueError) as error:
+            if not search.led_here:
+                raise
+            held |= dict.fromkeys(search.led_here, obstacle_of(error))
+    for node in list(held) if 1 < len(held) <= _MOST_HELD else ():
+        fewer = {each: why for each, why in held.items() if each is not node}
+        try:
+            plan = _Forward(reader, sources, run, generous, fewer).plan(affine, residue)
+            held = fewer
+        except (Refusal, ValueError):
+            continue
+    return replace(plan, held=tuple(held.items()))
 
 
 class _Forward(Search):
-    def __init__(self, reader: GraphReader, sources: Sources, run: Run, generous: bool) -> None:
+    """``held`` are operators whose shift does not go on, with what stopped it."""
+
+    def __init__(
+        self, reader: GraphReader, sources: Sources, run: Run, generous: bool, held: Mapping[ir.Node, Obstacle]
+    ) -> None:
         super().__init__(reader, sources, run)
         self.generous = generous
+        self.held = held
+        self.led_here: frozenset[ir.Node] = frozenset()  # the first operators whose shift went on and is here now
+        self.led_to: dict[ir.Value, frozenset[ir.Node]] = {}
+
+    def plan(self, affine: Affine, residue: Affine) -> Plan:
+        run, state = self.run, State()
+        self.owe(state, run.nodes[-1], run.site, affine)
+        self.advance(state)
+        self.led_here = frozenset().union(*self.led_to.values())
+        stays = () if residue.is_identity else (run.site,)
+        changed = (*stays, *(value for value in state.labels if value is not run.site), *state.moved)
+        return require_disjoint(Plan(run, "forward", residue, state.rewrites, state.merged, changed, state.ends))
 
     def owe(self, state: State, node: ir.Node, value: ir.Value, affine: Affine) -> None:
         """From here on ``value`` lacks ``affine``: all its readers must know."""
@@ -58,6 +87,7 @@ class _Forward(Search):
         if not readers and value is self.run.site:
             raise Refusal(Reason.NO_CONSUMER, name_of(node), known_as(value))
         state.labels[value] = affine
+        self.led_to[value] = self.led_here
         for reader in readers:
             state.waiting[reader] = self.reader.order(reader)
 
@@ -67,6 +97,7 @@ class _Forward(Search):
             node = min(state.waiting, key=state.waiting.__getitem__)
             del state.waiting[node]
             self.count(node)
+            self.led_here = frozenset().union(*(self.led_to.get(v, ()) for v in node.inputs if v is not None))
             labels = {i: state.labels[v] for i, v in enumerate(node.inputs) if v is not None and v in state.labels}
             if self.absorbed(state, node, labels) or self.given_to_addend(state, node, labels):
                 continue
@@ -177,14 +208,18 @@ class _Forward(Search):
         return {*(rewrite.node for rewrite in state.rewrites), *merged}
 
     def without_new_add(self, state: State, rewrite: Rewrite) -> tuple[Rewrite, ...]:
-        """A MatMul's shift goes into the affine behind it, where there is one: most often the bias."""
+        """A MatMul's shift goes into the affine behind it, where there is one: most often the bias; or else on."""
         if rewrite.shift_after is None:
             return (rewrite,)
         out = rewrite.node.outputs[0]
         run = next(self.runs_behind(out), None)
-        if run is None:
+        if run is None and (rewrite.node in self.held or len(self.held) > _MOST_HELD):
             return (rewrite,)
         shift = Affine.of(1.0, rewrite.shift_after, rewrite.shift_after.ndim)
+        if run is None:
+            self.led_here = self.led_here or frozenset({rewrite.node})
+            self.owe(state, rewrite.node, out, shift)
+            return (replace(rewrite, shift_after=None),)
         state.merged += (self.merge(run, shift.then(run.affine)),)
         state.moved += (rewrite.node.outputs[0],)
         return (replace(rewrite, shift_after=None),)
@@ -212,6 +247,14 @@ class _Forward(Search):
         except Refusal as refusal:
             if not label.scale.all():
                 raise refusal
-            shift = (run.affine.scale * label.shift + run.affine.shift) / label.scale
-            state.merged += (self.merge(run, Affine(run.affine.scale, compact(shift))),)
-            self.owe(state, run.nodes[-1], run.site, label.scale_only)
+            self.pass_run(state, run, label)
+
+    def pass_run(self, state: State, run: Run, label: Affine) -> None:
+        """The scale goes on behind a run that takes the shift; or both do: a*(s*x + t) + b = s*(a*x + b) + rest."""
+        own, through = run.affine, label.then(run.affine)
+        rest = label.scale_only
+        try:
+            state.merged += (self.merge(run, Affine(own.scale, compact(through.shift / label.scale))),)
+        except Refusal:
+            rest = Affine.of(label.scale, through.shift - label.scale * own.shift, own.rank)
+        self.owe(state, run.nodes[-1], run.site, rest)

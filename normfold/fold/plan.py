@@ -20,7 +20,7 @@ from normfold.fold.carry import carrier_for
 from normfold.fold.find import Run, Sources
 from normfold.fold.form import operators_for, require_run_fits
 from normfold.graph import GraphReader, name_of
-from normfold.reason import Reason, Refusal
+from normfold.reason import Obstacle, Reason, Refusal
 
 _MOST_RETRIES = 2_000  # operators that one search may visit again on other ways; the most in the zoo is 60
 _ABSENT = object()
@@ -36,7 +36,7 @@ class Plan:
     ``rewrites`` are the absorbers; ``merged`` other runs and the affine each becomes; ``changed`` the values between,
     whose content is no longer what their name says; ``ends`` values at which the affine has no effect any more;
     ``residue`` what stays where the run stood; ``beside`` operators that change without taking the affine; ``widened``
-    values that get one more channel.
+    values that get one more channel; ``held`` operators whose shift becomes an Add behind them, and why it stops there.
     """
 
     run: Run
@@ -48,6 +48,7 @@ class Plan:
     ends: tuple[ir.Value, ...] = ()
     beside: tuple[Rewrite, ...] = ()
     widened: tuple[ir.Value, ...] = ()
+    held: tuple[tuple[ir.Node, Obstacle], ...] = ()
 
     def operators_saved(self, reader: GraphReader) -> int:
         """Operators that are gone after the plan, less those it adds."""
@@ -74,6 +75,13 @@ class Plan:
         absorbers = (rewrite.node.outputs[0] for rewrite in self.rewrites)
         sites = (*absorbers, *(run.site for run, _ in self.merged), *self.ends)
         return tuple(value.name or "" for value in sites if value not in self.changed)
+
+
+def obstacle_of(error: Refusal | ValueError) -> Obstacle:
+    """What stopped an attempt; a ValueError is numpy's word for a weight or bias of a shape that cannot be."""
+    if isinstance(error, Refusal):
+        return error.obstacle
+    return Obstacle(Reason.UNKNOWN_SHAPE, detail=f"shapes that do not fit: {error}"[:200])
 
 
 def require_disjoint(plan: Plan) -> Plan:
