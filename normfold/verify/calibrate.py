@@ -9,7 +9,7 @@ one that takes sums, with these in float64.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,10 +17,16 @@ from onnx import TensorProto, numpy_helper
 
 from normfold.verify.compare import ROUNDING, is_floating, pooled
 from normfold.verify.held import Held, Part, changed
-from normfold.verify.retype import can_retype, coarsest, retyped
-from normfold.verify.run import CannotRun, Level, Runner, Value
+from normfold.verify.retype import coarsest, retyped
+from normfold.verify.run import CannotRun, Runner, Value
 from normfold.verify.sums import with_exact_sums
 from normfold.verify.weights import is_external
+
+Open = Callable[[Held], Runner]
+"""What opens a session without optimizations."""
+
+Looks = Generator[Mapping[str, np.ndarray], None, None]
+"""Noise by name, wider with every look at it."""
 
 # Units of half a last place, relative to the scale of the value.
 MADE_HERE = {"float64": 256, "float32": 64, "float16": 8, "bfloat16": 8}
@@ -56,32 +62,45 @@ def floor_of(dtype: str, units: Mapping[str, int]) -> float:
     return units.get(dtype, 8) * ROUNDING.get(dtype, 2.0**-4)
 
 
-def noise(
-    part: Part, feed: Mapping[str, Value], expected: Mapping[str, Value], threads: int, seconds: float, draws: int = 2
-) -> dict[str, np.ndarray]:
-    """Rounding noise of each floating value of ``expected``: its magnitude, pooled over channels, times ``FACTOR``."""
-    found: dict[str, np.ndarray] = {}
+def noise(part: Part, feed: Mapping[str, Value], expected: Mapping[str, Value], open_session: Open) -> Looks:
+    """Rounding noise of each floating value of ``expected``: its magnitude, pooled over channels, times ``FACTOR``.
+
+    It is given again, wider, after each look at it, so whoever has seen enough can stop.
+    """
     wanted = [name for name, value in expected.items() if isinstance(value, np.ndarray) and is_floating(value)]
-    if not wanted:
-        return found
-    rng = np.random.default_rng(1)
-    moved = [{name: _moved(value, rng) for name, value in feed.items()} for _ in range(draws)]
-    variants = [(moved_weights(part.held, rng), moved)]
-    if coarsest(part.held) and can_retype(part.held):
-        variants.append((retyped(part.held), [{name: _in_float32(value) for name, value in feed.items()}]))
-    exact = with_exact_sums(part.held)
-    if exact is not None:
-        variants.append((exact, [dict(feed)]))
-    for held, feeds in variants:
+    found: dict[str, np.ndarray] = {}
+    for variant in (_moved_twice, _finer, _with_exact_sums) if wanted else ():
+        held, feeds = variant(part.held, feed)
+        if not feeds:
+            continue
         try:
-            with Runner(held, Level.DISABLE_ALL, threads, seconds) as runner:
+            with open_session(held) as runner:
                 for values in feeds:
                     obtained = runner.run(values, [part.fetch[name] for name in wanted])
                     for name, value in zip(wanted, obtained, strict=True):
                         _widen(found, name, expected[name], value)
+                    yield dict(found)
         except CannotRun:  # this variant tells nothing then
             continue
-    return found
+
+
+Variant = tuple[Held, Sequence[Mapping[str, Value]]]
+
+
+def _moved_twice(held: Held, feed: Mapping[str, Value]) -> Variant:
+    move = Mover(np.random.default_rng(1))
+    return moved_weights(held, move), [{name: move(value) for name, value in feed.items()} for _ in range(2)]
+
+
+def _finer(held: Held, feed: Mapping[str, Value]) -> Variant:
+    if not coarsest(held):
+        return held, ()
+    return retyped(held), [{name: _in_float32(value) for name, value in feed.items()}]
+
+
+def _with_exact_sums(held: Held, feed: Mapping[str, Value]) -> Variant:
+    exact = with_exact_sums(held)
+    return (held, ()) if exact is None else (exact, [feed])
 
 
 def _in_float32(value: Any) -> Any:
@@ -99,21 +118,39 @@ def _widen(found: dict[str, np.ndarray], name: str, expected: np.ndarray, obtain
     found[name] = np.maximum(found[name], level) if name in found else level
 
 
-def _moved(value: Any, rng: np.random.Generator) -> Any:
-    """A floating array with each number moved up or down by a unit in the last place; everything else as it is."""
-    if not isinstance(value, np.ndarray) or not is_floating(value) or str(value.dtype) not in ROUNDING:
-        return value
-    wide = value.astype(np.float64 if value.dtype == np.float64 else np.float32)
-    signs = rng.integers(0, 2, min(value.size, _SIGNS), dtype=np.int8) * 2 - 1
-    factors = np.resize((1 + 2 * ROUNDING[str(value.dtype)] * signs).astype(wide.dtype), value.shape)
-    with np.errstate(all="ignore"):  # the largest number of the type may move beyond it
-        return np.multiply(wide, factors, out=factors).astype(value.dtype, copy=False)
+class Mover:
+    """Moves each number of a floating array up or down by a unit in the last place; everything else stays as it is."""
+
+    def __init__(self, rng: np.random.Generator) -> None:
+        self._rng = rng
+        self._signs = np.tile(rng.integers(0, 2, _SIGNS, dtype=np.int8) * 2 - 1, 2)
+        self._factors: dict[str, np.ndarray] = {}
+
+    def __call__(self, value: Any) -> Any:
+        """A moved copy. The largest number of the type may move beyond it."""
+        if not isinstance(value, np.ndarray) or not is_floating(value) or str(value.dtype) not in ROUNDING:
+            return value
+        factors = self._factors_of(str(value.dtype))
+        start = int(self._rng.integers(_SIGNS))
+        moved = np.empty(value.shape, value.dtype)
+        to, source = moved.reshape(-1), value.reshape(-1)
+        with np.errstate(all="ignore"):
+            for at in range(0, value.size, _SIGNS):
+                block = source[at : at + _SIGNS]
+                to[at : at + _SIGNS] = block.astype(factors.dtype, copy=False) * factors[start : start + block.size]
+        return moved
+
+    def _factors_of(self, dtype: str) -> np.ndarray:
+        if dtype not in self._factors:
+            wide = np.float64 if dtype == "float64" else np.float32
+            self._factors[dtype] = (1 + 2 * ROUNDING[dtype] * self._signs).astype(wide)
+        return self._factors[dtype]
 
 
-def moved_weights(held: Held, rng: np.random.Generator) -> Held:
+def moved_weights(held: Held, move: Mover) -> Held:
     """The model with every floating initializer moved likewise."""
-    moved = changed(held, lambda array: _moved(array, rng), {kind: kind for kind in _MOVED})
+    moved = changed(held, move, {kind: kind for kind in _MOVED})
     for tensor in moved.skeleton.graph.initializer:
         if tensor.data_type in _MOVED and not is_external(tensor):
-            tensor.CopyFrom(numpy_helper.from_array(_moved(numpy_helper.to_array(tensor), rng), tensor.name))
+            tensor.CopyFrom(numpy_helper.from_array(move(numpy_helper.to_array(tensor)), tensor.name))
     return moved

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from normfold.verify.calibrate import AT_THE_END, BEYOND, BEYOND_COARSE, MADE_HERE, RESTLESS, WHOLE, floor_of, noise
+from normfold.verify.calibrate import (
+    AT_THE_END,
+    BEYOND,
+    BEYOND_COARSE,
+    MADE_HERE,
+    RESTLESS,
+    WHOLE,
+    Looks,
+    floor_of,
+    noise,
+)
 from normfold.verify.compare import Allowance, Distance, distance
 from normfold.verify.feeds import Feed, Feeder
 from normfold.verify.held import Held, Part
 from normfold.verify.inputs import parse_spec
 from normfold.verify.result import Comparison, ProofOptions
 from normfold.verify.run import CannotRun, Level, Runner, Value
+from normfold.verify.watch import Watch
 
 FORCED = "at the site"
 """The witness that compares a value where it is made: without optimizations, cut at every site."""
@@ -65,9 +77,14 @@ class Case:
         """What makes feeds, as the options shape them."""
         return Feeder.of(self.original, [parse_spec(text) for text in self.options.input_specs], self.options.seed)
 
+    @cached_property
+    def watch(self) -> Watch:
+        """What ends a run that takes too long."""
+        return Watch(self.options.seconds)
+
     def open(self, held: Held, level: Level = Level.DISABLE_ALL) -> Runner:
         """A session with the options of this proof."""
-        return Runner(held, level, self.options.threads, self.options.seconds)
+        return Runner(held, level, self.options.threads, self.watch)
 
     def note(self, text: str) -> None:
         """Say something once."""
@@ -152,11 +169,31 @@ class Case:
         owners = self.owners.get(value, ())
         self.add(Comparison(value, witness, False, relative=inf, margin=inf, feed=feed, note=why, owners=owners))
 
-    def noise_of(self, part: Part, feed: Mapping[str, Value], expected: Mapping[str, Value]) -> dict[str, np.ndarray]:
-        """The original's own rounding noise in the values of a part of it; empty when the user's tolerance decides."""
-        if self.options.is_explicit:
-            return {}
-        return noise(part, feed, expected, self.options.threads, self.options.seconds)
+    def judge_closer(
+        self,
+        looks: Looks,
+        witness: str,
+        pairs: Mapping[str, tuple[Value, Value]],
+        feed: Feed,
+        units: Callable[[str], Mapping[str, int]],
+    ) -> tuple[dict[str, Comparison], Mapping[str, np.ndarray]]:
+        """Compare ``pairs`` (expected, obtained) by name beside the noise of the original, of which each of ``looks``
+        shows more, until all pass; with the noise as far as it was seen."""
+        levels: Mapping[str, np.ndarray] = {}
+        judged = {name: self.judge(name, witness, *pair, feed, units(name)) for name, pair in pairs.items()}
+        with closing(looks):
+            for levels in looks:
+                for name, pair in pairs.items():
+                    if not judged[name].passed:
+                        judged[name] = self.judge(name, witness, *pair, feed, units(name), levels.get(name))
+                if all(comparison.passed for comparison in judged.values()):
+                    break
+        return judged, levels
+
+    def noise_of(self, part: Part, given: Mapping[str, Value], expected: Mapping[str, Value]) -> Looks:
+        """The original's own rounding noise in the values of a part of it; none when the user's tolerance decides."""
+        if not self.options.is_explicit:
+            yield from noise(part, given, expected, self.open)
 
 
 def _badness(comparison: Comparison) -> tuple[bool, float, int]:

@@ -200,18 +200,16 @@ class SiteCheck:
         """
         case = self._case
         floating = [name for name in names if isinstance(values[name], np.ndarray) and is_floating(values[name])]
-        levels: dict[str, np.ndarray] = {}
         expected = dict(values)
-        if floating:
-            small = part(case.original, floating, cut)
-            if case.precision:
-                with case.open(small.held) as runner:
-                    expected |= run_part(runner, small, feed, values)
-            levels = case.noise_of(small, part_feed(small, feed, values), {name: expected[name] for name in floating})
-        for name in names:
-            pair = expected[name], obtained[name]
-            judged = case.judge(name, case.first_witness, *pair, feed, case.first_units(name), levels.get(name))
-            case.add(is_a_tie(case, judged, *pair, feed) or judged)
+        small = part(case.original, floating, cut)
+        if floating and case.precision:
+            with case.open(small.held) as runner:
+                expected |= run_part(runner, small, feed, values)
+        looks = case.noise_of(small, part_feed(small, feed, values), {name: expected[name] for name in floating})
+        pairs = {name: (expected[name], obtained[name]) for name in names}
+        judged, _ = case.judge_closer(looks, case.first_witness, pairs, feed, case.first_units)
+        for name, comparison in judged.items():
+            case.add(is_a_tie(case, comparison, *pairs[name], feed) or comparison)
 
     def _one_by_one(
         self,

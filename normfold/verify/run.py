@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ctypes
-import threading
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import partial
@@ -15,6 +14,7 @@ import onnxruntime as ort
 
 from normfold.verify.held import Held, every_node
 from normfold.verify.randomness import draws
+from normfold.verify.watch import Watch
 
 Value = Any
 """A numpy array, or a list of them (sequence), or None (empty optional)."""
@@ -57,14 +57,16 @@ class CannotRun(Exception):
 class Runner:
     """One session over a held model. Close it (``with``) to give its memory back before the next one opens."""
 
-    def __init__(self, held: Held, level: Level = Level.DISABLE_ALL, threads: int = 1, seconds: float = 300.0) -> None:
-        self._seconds = seconds
+    def __init__(
+        self, held: Held, level: Level = Level.DISABLE_ALL, threads: int = 1, watch: Watch | None = None
+    ) -> None:
+        self._watch = watch or Watch()
         options = ort.SessionOptions()
         options.graph_optimization_level = _LEVELS[level]
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
-        options.enable_cpu_mem_arena = False
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = False  # both hold on to memory for later runs
         if level is Level.DISABLE_ALL:  # most of these sessions run once or twice: packed copies of weights do not pay
             options.add_session_config_entry("session.disable_prepacking", "1")
         if held.folder is not None:
@@ -96,30 +98,28 @@ class Runner:
         if not outputs:  # the runtime takes an empty list for "all"
             return []
         session, self._session = self._session, self._session if self._again is None else self._again()
-        options = ort.RunOptions()
-        options.log_severity_level = 4
-        out_of_time = threading.Event()
+        with self._watch.run() as limited:
+            try:
+                return _run(session, feed, outputs, self._output_types, limited.options)
+            except Exception as error:  # the runtime's error classes share no public base
+                if limited.is_out_of_time:
+                    raise CannotRun(Trouble.TIME, f"more than {self._watch.seconds:g} s") from error
+                raise CannotRun(_run_trouble(error), _first_line(error)) from error
 
-        def stop() -> None:
-            out_of_time.set()
-            options.terminate = True
 
-        timer = threading.Timer(self._seconds, stop)
-        timer.daemon = True
-        timer.start()
-        try:
-            if all(map(_is_numbers, feed.values())) and all(_holds_numbers(self._output_types[n]) for n in outputs):
-                # Tensors of numbers go in and out without a copy, bfloat16 included.
-                given = {name: _to_runtime(array) for name, array in feed.items()}
-                return [_from_runtime(v) for v in session.run_with_ort_values(list(outputs), given, options)]
-            values: list[Value] = session.run(list(outputs), dict(feed), options)
-        except Exception as error:  # the runtime's error classes share no public base
-            if out_of_time.is_set():
-                raise CannotRun(Trouble.TIME, f"more than {self._seconds:g} s") from error
-            raise CannotRun(_run_trouble(error), _first_line(error)) from error
-        finally:
-            timer.cancel()
-        return values
+def _run(
+    session: ort.InferenceSession,
+    feed: Mapping[str, Value],
+    outputs: Sequence[str],
+    types: Mapping[str, str],
+    options: ort.RunOptions,
+) -> list[Value]:
+    if all(map(_is_numbers, feed.values())) and all(_holds_numbers(types[name]) for name in outputs):
+        # Tensors of numbers go in and out without a copy, bfloat16 included.
+        given = {name: _to_runtime(array) for name, array in feed.items()}
+        return [_from_runtime(v) for v in session.run_with_ort_values(list(outputs), given, options)]
+    values: list[Value] = session.run(list(outputs), dict(feed), options)
+    return values
 
 
 def _is_numbers(value: Value) -> bool:

@@ -20,7 +20,7 @@ _INSTEAD = {Level.BASIC: "disabled", Level.EXTENDED: "at level basic", Level.DEF
 
 
 WHOLE_FEEDS = 2
-"""Feeds for the whole candidate at the default level, once the parts have shown all feeds at every site."""
+"""Feeds for the whole candidate at the default level, once all of them were compared without optimizations."""
 
 
 def check_whole(case: Case) -> None:
@@ -28,9 +28,9 @@ def check_whole(case: Case) -> None:
 
     Without optimizations its parts have run already, each fed with what the original made before it; without sites the
     one part was the whole. So it runs whole without optimizations only to tell whose fault it is when the optimized run
-    differs. Where there are sites, the two smallest feeds are enough here.
+    differs, and the two smallest feeds are enough here.
     """
-    _check(case, Level.DEFAULT, WHOLE_FEEDS if case.owners else len(case.feeds))
+    _check(case, Level.DEFAULT, WHOLE_FEEDS)
     if case.owners and not any(witness == Level.DEFAULT.value for _, witness in (*case.worst, *case.chaotic)):
         _check(case, Level.DISABLE_ALL, 1)  # the runtime cannot run the model at its default level
 
@@ -81,11 +81,12 @@ def _compare(case: Case, level: Level, feed: Feed, reference: Mapping[str, Value
     if not doubtful:
         return
     whole = part(case.original, doubtful, {})
-    levels = case.noise_of(whole, part_feed(whole, feed, {}), _own(case, whole, feed, reference, doubtful))
+    looks = case.noise_of(whole, part_feed(whole, feed, {}), _own(case, whole, feed, reference, doubtful))
+    pairs = {name: (reference[name], found[name]) for name in doubtful}
+    closer, levels = case.judge_closer(looks, level.value, pairs, feed, lambda _: AT_THE_END)
     failing = []
-    for name in doubtful:
-        judged = case.judge(name, level.value, reference[name], found[name], feed, AT_THE_END, levels.get(name))
-        judged = is_a_tie(case, judged, reference[name], found[name], feed) or judged
+    for name, judged in closer.items():
+        judged = is_a_tie(case, judged, *pairs[name], feed) or judged
         if judged.passed or judged.chaotic or level is Level.DISABLE_ALL:
             case.add(judged)
         else:
