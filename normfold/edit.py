@@ -288,6 +288,8 @@ class Editor:
 
 def _attribute(name: str, setting: int | float | Sequence[float]) -> ir.Attr:
     if isinstance(setting, Sequence):
+        if all(isinstance(each, int) for each in setting):
+            return ir.AttrInt64s(name, [int(each) for each in setting])
         return ir.AttrFloat32s(name, list(setting))
     return ir.AttrFloat32(name, setting) if isinstance(setting, float) else ir.AttrInt64(name, setting)
 

@@ -12,6 +12,7 @@ RULES: tuple[tuple[str, str], ...] = (
     ("merge", "merge neighbouring affines, or an affine into the gamma and beta of a norm"),
     ("branches", "merge parallel linear branches of one input into one operator"),
     ("order", "move a fixed order of channels (RGB to BGR) into the weights behind or before it"),
+    ("pad", "let the convolutions and pools behind a Pad of zeros pad themselves"),
     ("constant", "evaluate a norm of constants, as in weight standardization"),
     ("dead", "drop a bias that the norm behind it subtracts again"),
     ("norm-affine", "with --fold-norm-affine: gamma and beta of LayerNorm and RMSNorm into all MatMuls behind"),

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from normfold.affine import Affine
 from normfold.edit import RULE, Editor, Names
-from normfold.fold import branches, dead, norm_affine, order, together
+from normfold.fold import branches, dead, norm_affine, order, padding, together
 from normfold.fold.activation import parts_of_activations
 from normfold.fold.decide import decide, decide_generously
 from normfold.fold.find import Run, Sources, is_candidate, source_of
@@ -151,6 +151,7 @@ class _GraphFold:
             or self._move_orders()
             or self._fold_norm_affines()
             or self._pass(generous=True)
+            or self._merge_paddings()
         ):
             continue
         self._drop_dead_biases()
@@ -254,6 +255,17 @@ class _GraphFold:
                 verdict = Verdict(finding, Outcome.FOLDED, order.RULE, move.direction, move.into, move.sites)
                 order.apply(self.editor, move)
                 self.verdicts[finding] = verdict
+                changed = True
+        return changed
+
+    def _merge_paddings(self) -> bool:
+        """Zeros go from a Pad into the operators behind it; True when some did."""
+        changed = False
+        for found in padding.paddings(self.reader, self.sources):
+            finding, into, sites = found.finding(self.reader.path), found.into, found.sites
+            if self.options.allows(padding.RULE, finding.name):
+                padding.apply(self.editor, found)
+                self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, padding.RULE, "forward", into, sites)
                 changed = True
         return changed
 

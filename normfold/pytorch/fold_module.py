@@ -15,7 +15,7 @@ import onnx_ir as ir
 import torch
 
 from normfold.errors import SourceError
-from normfold.fold import branches, order
+from normfold.fold import branches, order, padding
 from normfold.fold.run import FoldOptions, fold_affines
 from normfold.fold.tidy import clear_the_way
 from normfold.pytorch.computed import computed_weights, make_plain
@@ -32,7 +32,7 @@ from normfold.verify.result import Comparison as Compared
 
 M = TypeVar("M", bound=torch.nn.Module)
 
-_NOT_IN_MODULES = frozenset({order.RULE})  # what has no module of its own to take out
+_NOT_IN_MODULES = frozenset({order.RULE, padding.RULE})  # what has no module of its own to take out
 
 
 @dataclass(frozen=True)

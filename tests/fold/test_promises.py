@@ -127,8 +127,8 @@ REFUSES = {
         "NF106 c, NF104 y",
     ),
     "a Pad with zeros between": Refuses(
-        f"(float[N,4,6,6] x) => (float[N,4,6,6] y) <float[4,4,3,3] w, int64[8] p = {{0, 0, 1, 1, 0, 0, 1, 1}}, {BN4}>"
-        "{ c = BatchNormalization(x, g, be, m, var) d = Pad(c, p) y = Conv(d, w) }",
+        f"(float[N,4,6,6] x) => (float[N,4,8,8] y) <float[4,4,3,3] w, int64[8] p = {{0, 0, 1, 1, 0, 0, 1, 1}}, {BN4}>"
+        "{ c = BatchNormalization(x, g, be, m, var) d = Pad(c, p) y = ConvTranspose<pads=[1,1,1,1]>(d, w) }",
         "NF107 d, NF118 c",
         site="c",
     ),

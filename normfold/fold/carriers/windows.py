@@ -169,13 +169,13 @@ def pad(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) ->
     """
     affine = first(node, labels)
     mode = str(attribute(node, "mode", "constant"))
-    pads = _pads(reader, node, affine.rank)
-    if mode == "constant" and affine.has_no_shift and _pad_value(reader, node) == 0:
+    pads = pads_of(reader, node, affine.rank)
+    if mode == "constant" and affine.has_no_shift and pad_value(reader, node) == 0:
         return through(affine.map(lambda array: _padded(array, pads) if forward else _cropped(array, pads)))
     require(affine.is_constant_on(pads), Reason.AXIS_STOPS, node, "it varies along a padded axis")
     if mode != "constant" or not pads:
         return through(affine)
-    value = _pad_value(reader, node)
+    value = pad_value(reader, node)
     require(bool(affine.scale.all()) or not forward, Reason.ZERO_PADDING, node, "a scale is 0")
     filled = np.asarray(affine.inverse().apply(value) if forward else affine.apply(value))
     one = float(filled.flat[0])
@@ -187,7 +187,7 @@ def pad(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) ->
     return [Passage({0: affine}, _with_pad_value(node, one))]
 
 
-def _pads(reader: GraphReader, node: ir.Node, rank: int) -> dict[int, tuple[int, int]]:
+def pads_of(reader: GraphReader, node: ir.Node, rank: int) -> dict[int, tuple[int, int]]:
     """What is added at the begin and the end of each axis, where it is not nothing; a negative number cuts."""
     pads = attribute(node, "pads")
     if pads is None:
@@ -215,7 +215,8 @@ def _cropped(array: Array, pads: Mapping[int, tuple[int, int]]) -> Array:
     return _padded(array, {axis: (-begin, -end) for axis, (begin, end) in pads.items()})
 
 
-def _pad_value(reader: GraphReader, node: ir.Node) -> float:
+def pad_value(reader: GraphReader, node: ir.Node) -> float:
+    """The constant that a Pad puts around; Refusal where it is known at run time only."""
     if len(node.inputs) > 2 and node.inputs[2] is not None:
         return float(reader.require_constant(node, 2, Reason.DYNAMIC_PARAMETERS).reshape(()))
     return float(attribute(node, "value", 0.0))
