@@ -42,8 +42,11 @@ class _Field(NamedTuple):
     end: int
 
 
-def split(data: Buffer, is_weight: Callable[[onnx.TensorProto, int], bool]) -> tuple[onnx.ModelProto, list[Place]]:
-    """The model without the initializers of the main graph for which ``is_weight(tensor, bytes)``, and those."""
+def split(
+    data: Buffer, is_weight: Callable[[onnx.TensorProto, int], bool], least: int = 0
+) -> tuple[onnx.ModelProto, list[Place]]:
+    """The model without the initializers of the main graph for which ``is_weight(tensor, bytes)``, and those. It is
+    asked of tensors of ``least`` bytes or more."""
     model, places = bytearray(), []
     graphs = 0
     for field in _fields(data, 0, len(data)):
@@ -53,7 +56,8 @@ def split(data: Buffer, is_weight: Callable[[onnx.TensorProto, int], bool]) -> t
         graphs += 1
         graph = bytearray()
         for inner in _fields(data, field.value, field.end):
-            place = _weight(data, inner) if inner.number == INITIALIZER and inner.kind == _BYTES else None
+            is_large = inner.number == INITIALIZER and inner.kind == _BYTES and inner.end - inner.start >= least
+            place = _weight(data, inner) if is_large else None
             if place is not None and is_weight(place.tensor, place.size):
                 places.append(place)
             else:
@@ -82,11 +86,15 @@ def _fields(data: Buffer, at: int, end: int) -> Iterator[_Field]:
         if tag > 0x7F:
             tag, value = _read_varint(data, at, end)
         kind = tag & 7
-        if kind == _VARINT:
-            stop = _read_varint(data, value, end)[1]
-        elif kind == _BYTES:
-            size, value = _read_varint(data, value, end)
+        if kind == _BYTES:
+            if value >= end:
+                raise NotWalkable
+            size, value = data[value], value + 1
+            if size > 0x7F:
+                size, value = _read_varint(data, value - 1, end)
             stop = value + size
+        elif kind == _VARINT:
+            stop = _read_varint(data, value, end)[1]
         elif kind in (_FIXED32, _FIXED64):
             stop = value + (4 if kind == _FIXED32 else 8)
         else:

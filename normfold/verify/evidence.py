@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import onnx
@@ -116,15 +117,19 @@ def expected_bytes(runner: Runner, chunk: Part, sizes: Mapping[str, int]) -> dic
     return found
 
 
-def type_of(value: np.ndarray) -> onnx.TypeProto:
-    """The tensor type of an array, with its rank but free sizes."""
-    element = onnx.helper.np_dtype_to_tensor_dtype(value.dtype)
-    return onnx.helper.make_tensor_type_proto(element, [None] * value.ndim)
+@cache
+def _tensor_type(dtype: np.dtype, rank: int) -> onnx.TypeProto:
+    """The type of a tensor with free sizes."""
+    return onnx.helper.make_tensor_type_proto(onnx.helper.np_dtype_to_tensor_dtype(dtype), [None] * rank)
 
 
 def types_of(values: Mapping[str, Value]) -> dict[str, onnx.TypeProto]:
     """The types of all values that can be fed back: tensors of numbers."""
-    return {name: type_of(v) for name, v in values.items() if isinstance(v, np.ndarray) and v.dtype != object}
+    return {
+        name: _tensor_type(v.dtype, v.ndim)
+        for name, v in values.items()
+        if isinstance(v, np.ndarray) and v.dtype != object
+    }
 
 
 class SiteCheck:

@@ -11,9 +11,10 @@ import os
 import shutil
 import tempfile
 import weakref
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +25,7 @@ from onnx import numpy_helper
 
 from normfold.errors import SourceError
 from normfold.serial import to_proto
-from normfold.verify.weights import GIVEN, Weights, from_file, is_external, large_bytes, stub
+from normfold.verify.weights import GIVEN, INLINE_BYTES, Weights, from_file, is_external, large_bytes, stub
 from normfold.wire import NotWalkable, split
 
 ModelLike = onnx.ModelProto | ir.Model | bytes | str | os.PathLike[str]
@@ -44,12 +45,18 @@ class Spool:
 @dataclass(frozen=True)
 class Held:
     """``skeleton`` says of each large weight in which file of ``folder`` it lies, or that it is among ``given``, the
-    arrays by name. ``spool`` is that folder when it is a temporary one."""
+    arrays by name. ``spool`` is that folder when it is a temporary one. ``operators`` are the types of operator in the
+    model, or in the one that this was made from."""
 
     skeleton: onnx.ModelProto
     given: Weights
     folder: str | None = None
     spool: Spool | None = None
+    operators: frozenset[str] = frozenset()
+
+    def __post_init__(self) -> None:
+        if not self.operators:
+            object.__setattr__(self, "operators", frozenset(node.op_type for node in every_node(self.skeleton)))
 
     @property
     def graph(self) -> onnx.GraphProto:
@@ -74,6 +81,17 @@ class Held:
             for name in names:
                 found.setdefault(name, []).append(index)
         return found
+
+    @cached_property
+    def declared(self) -> dict[str, onnx.ValueInfoProto]:
+        """What the model says of the types of its values, by name."""
+        values = (*self.graph.value_info, *self.graph.output)
+        return {value.name: value for value in values if value.type.WhichOneof("value")}
+
+    @cached_property
+    def initializers(self) -> tuple[tuple[str, onnx.TensorProto], ...]:
+        """The initializers of the main graph with their names, sparse ones aside."""
+        return tuple((tensor.name, tensor) for tensor in self.graph.initializer)
 
     @property
     def inputs(self) -> tuple[onnx.ValueInfoProto, ...]:
@@ -117,14 +135,21 @@ def _in_its_file(path: Path) -> Held:
             raise SourceError(f"{path}: expected an ONNX model, got an empty file")
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
-                proto, places = split(data, lambda tensor, size: 0 < large_bytes(tensor) == size)
+                proto, places = split(data, lambda tensor, size: 0 < large_bytes(tensor) == size, INLINE_BYTES)
             except (NotWalkable, DecodeError):
                 return hold(_parsed(bytes(data), str(path)), str(path.parent))
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
-    held = _held_in_memory(proto, str(path.parent))
-    held.graph.initializer.extend(stub(place.tensor, path.name, place.offset) for place in places)
-    return held
+    stubs = [stub(place.tensor, path.name, place.offset) for place in places]
+    if any(map(large_bytes, proto.graph.initializer)):  # some lie there in another form than the runtime maps
+        held = _held_in_memory(proto, str(path.parent))
+        held.graph.initializer.extend(stubs)
+        return held
+    proto.graph.initializer.extend(stubs)
+    proto.ClearField("training_info")
+    proto.ClearField("metadata_props")
+    proto.graph.name = proto.graph.name or "graph"
+    return Held(proto, Weights({}), str(path.parent))
 
 
 def _parsed(content: bytes, name: str) -> onnx.ModelProto:
@@ -200,9 +225,19 @@ def _without_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
     return skeleton
 
 
+@cache
+def _may_have_bodies(domain: str, operator: str) -> bool:
+    """Whether an operator is unknown to ONNX, or has attributes that are graphs."""
+    try:
+        attributes = onnx.defs.get_schema(operator, domain).attributes.values()
+    except onnx.defs.SchemaError:
+        return True
+    return any("GRAPH" in str(attribute.type) for attribute in attributes)
+
+
 def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
     """The graphs in the attributes of a node (not the graphs inside those)."""
-    for attribute in node.attribute:
+    for attribute in node.attribute if _may_have_bodies(node.domain, node.op_type) else ():
         if attribute.type == onnx.AttributeProto.GRAPH:
             yield attribute.g
         elif attribute.type == onnx.AttributeProto.GRAPHS:
@@ -228,16 +263,23 @@ def _captures(graph: onnx.GraphProto) -> set[str]:
 
 def every_node(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     """Nodes of the main graph, of all subgraphs and of all functions."""
+    yield from model.graph.node
+    yield from inner_nodes(model)
 
-    def walk(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-        for node in nodes:
-            yield node
-            for graph in subgraphs(node):
-                yield from walk(graph.node)
 
-    yield from walk(model.graph.node)
+def inner_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Nodes of all subgraphs and of all functions."""
     for function in model.functions:
-        yield from walk(function.node)
+        yield from function.node
+    for nodes in (model.graph.node, *(function.node for function in model.functions)):
+        yield from _within(nodes)
+
+
+def _within(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    for node in nodes:
+        for graph in subgraphs(node):
+            yield from graph.node
+            yield from _within(graph.node)
 
 
 MADE = "\u207amade"
@@ -273,9 +315,10 @@ def part(held: Held, targets: Collection[str], cut: Mapping[str, onnx.TypeProto]
         functions=held.skeleton.functions,
     )
     small.graph.name = graph.name
-    for index in sorted(nodes):
-        node = small.graph.node.add()
-        node.CopyFrom(graph.node[index])
+    order = sorted(nodes)
+    small.graph.node.extend(graph.node[index] for index in order)
+    for place in {bisect_left(order, made_by[name]) for name in cuts if made_by[name] in nodes}:
+        node = small.graph.node[place]
         node.output[:] = [name + MADE if name in cuts else name for name in node.output]
     forced = tuple(name for name in cuts if name in needed)
     fetch = {name: name + MADE if name in cuts else name for name in targets}
@@ -286,13 +329,13 @@ def part(held: Held, targets: Collection[str], cut: Mapping[str, onnx.TypeProto]
             small.graph.node.add(op_type="Identity", input=[name], output=[name + MADE])
     small.graph.input.extend(value for value in graph.input if value.name in needed)
     small.graph.input.extend(onnx.ValueInfoProto(name=name, type=cuts[name]) for name in forced)
-    declared = {v.name: v.type for v in (*graph.value_info, *graph.output) if v.type.WhichOneof("value")}
+    declared = held.declared
     for name, made in fetch.items():
-        small.graph.output.add(name=made, type=declared.get(name))
-    small.graph.initializer.extend(t for t in graph.initializer if t.name in needed)
+        small.graph.output.add(name=made, type=declared[name].type if name in declared else None)
+    small.graph.initializer.extend(tensor for name, tensor in held.initializers if name in needed)
     small.graph.sparse_initializer.extend(t for t in graph.sparse_initializer if t.values.name in needed)
-    inside = {name for node in small.graph.node for name in node.output}
-    small.graph.value_info.extend(v for v in graph.value_info if v.name in inside and v.name not in fetch)
+    inside = [name for node in small.graph.node for name in node.output if name in declared and name not in fetch]
+    small.graph.value_info.extend(declared[name] for name in inside)
     given = initializer_names(small.graph)
     feeds = tuple(v.name for v in small.graph.input if v.name not in given and v.name not in cuts)
     return Part(replace(held, skeleton=small, given=held.given.only(needed)), feeds, forced, fetch)

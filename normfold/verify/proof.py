@@ -37,7 +37,7 @@ def prove(original: ModelLike, candidate: ModelLike, sites: Sequence[Site], opti
     different = _interface_difference(case.original, case.candidate)
     if different:
         return Verification(Verdict.DIFFERENT, notes=(different,), seed=options.seed)
-    unsafe = unsafe_reason(case.original.skeleton) or unsafe_reason(case.candidate.skeleton)
+    unsafe = unsafe_reason(case.original) or unsafe_reason(case.candidate)
     if unsafe:
         return _result(case, Verdict.INCONCLUSIVE, f"{unsafe}; export after model.eval() to verify")
     try:
@@ -63,7 +63,7 @@ def check(model: ModelLike, options: ProofOptions) -> Verification:
         case.references.append(given.expected)
     if not case.feeds:
         raise UsageError("expected --inputs with stored outputs, or a second model to compare with")
-    unsafe = unsafe_reason(held.skeleton)
+    unsafe = unsafe_reason(held)
     if unsafe:
         return _result(case, Verdict.INCONCLUSIVE, f"{unsafe}; export after model.eval() to verify")
     try:
@@ -332,7 +332,12 @@ def _first_that_runs(
 def _says_nothing(values: Sequence[Value]) -> bool:
     """Whether every floating number is NaN or infinite."""
     floating = [v for v in values if isinstance(v, np.ndarray) and is_floating(v) and v.size]
-    return bool(floating) and not any(np.isfinite(v.astype(np.float32)).any() for v in floating)
+    return bool(floating) and not any(map(_has_numbers, floating))
+
+
+def _has_numbers(array: np.ndarray) -> bool:
+    flat = array.reshape(-1)
+    return any(np.isfinite(part.astype(np.float32)).any() for part in (flat[:64], flat))
 
 
 def _decide(case: Case) -> Verification:

@@ -22,11 +22,19 @@ def draws_anew(node: onnx.NodeProto, off: Collection[str] = ()) -> bool:
 
 def draws(held: Held) -> bool:
     """Whether any operator may draw numbers, with or without a seed."""
-    return any(node.op_type in _DRAWS or "Dropout" in node.op_type for node in every_node(held.skeleton))
+    if not any(map(_may_draw, held.operators)):  # of the whole model, which is known already
+        return False
+    return any(_may_draw(node.op_type) for node in every_node(held.skeleton))
+
+
+def _may_draw(operator: str) -> bool:
+    return operator in _DRAWS or "Dropout" in operator
 
 
 def drawn_values(held: Held) -> list[str]:
     """What such operators of the main graph make; of those in subgraphs, what the node around them makes."""
+    if not draws(held):
+        return []
     constants = [(t.name, t) for t in held.graph.initializer]
     constants += [(n.output[0], a.t) for n in held.graph.node if n.op_type == "Constant" for a in n.attribute]
     off = {name for name, t in constants if t.data_type == onnx.TensorProto.BOOL and not _first(t)}

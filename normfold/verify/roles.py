@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from normfold.verify.held import Held, every_node
+from normfold.verify.held import Held, every_node, inner_nodes
 
 
 class Role(Enum):
@@ -99,22 +99,30 @@ _PRIORITY = (
 class _Graph:
     """Who reads what, which constants are small enough to look at, and which sizes are known."""
 
-    readers: Mapping[str, list[tuple[onnx.NodeProto, int]]]
+    held: Held
+    inner: Mapping[str, list[tuple[onnx.NodeProto, int]]]
     constants: Mapping[str, np.ndarray]
     shapes: Mapping[str, tuple[int | None, ...]]
 
+    def readers(self, name: str) -> Iterator[tuple[onnx.NodeProto, int]]:
+        """The operators that read a value, with the place of it among their inputs; bodies and functions too."""
+        for number in self.held.readers.get(name, ()):
+            node = self.held.graph.node[number]
+            yield from ((node, index) for index, each in enumerate(node.input) if each == name)
+        yield from self.inner.get(name, ())
+
 
 def _read(held: Held) -> _Graph:
-    readers: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
+    inner: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
     constants: dict[str, np.ndarray] = {}
-    for node in every_node(held.skeleton):
-        for index, name in enumerate(node.input):
-            readers.setdefault(name, []).append((node, index))
-        if node.op_type == "Constant":
-            for attribute in node.attribute:
-                if attribute.name == "value" and attribute.t.data_type:
-                    constants[node.output[0]] = numpy_helper.to_array(attribute.t)
     shapes: dict[str, tuple[int | None, ...]] = {}
+    if "Constant" in held.operators:
+        for node in every_node(held.skeleton):
+            if node.op_type == "Constant":
+                _read_constant(node, constants, shapes)
+    for node in inner_nodes(held.skeleton):
+        for index, name in enumerate(node.input):
+            inner.setdefault(name, []).append((node, index))
     for value in (*held.graph.value_info, *held.graph.input):
         if value.type.HasField("tensor_type") and value.type.tensor_type.HasField("shape"):
             dims = value.type.tensor_type.shape.dim
@@ -123,8 +131,18 @@ def _read(held: Held) -> _Graph:
         shapes[tensor.name] = tuple(tensor.dims)
         if tensor.data_location != TensorProto.EXTERNAL and math.prod(tensor.dims) <= 64:
             constants[tensor.name] = numpy_helper.to_array(tensor)
-    shapes.update({name: array.shape for name, array in constants.items() if name not in shapes})
-    return _Graph(readers, constants, shapes)
+    return _Graph(held, inner, constants, shapes)
+
+
+def _read_constant(
+    node: onnx.NodeProto, constants: dict[str, np.ndarray], shapes: dict[str, tuple[int | None, ...]]
+) -> None:
+    """The shape of a Constant, and its value if it is small."""
+    for attribute in node.attribute:
+        if attribute.name == "value" and attribute.t.data_type:
+            shapes[node.output[0]] = tuple(attribute.t.dims)
+            if math.prod(attribute.t.dims) <= 64:
+                constants[node.output[0]] = numpy_helper.to_array(attribute.t)
 
 
 def uses(held: Held) -> dict[str, Use]:
@@ -140,7 +158,7 @@ def _use(value: onnx.ValueInfoProto, graph: _Graph) -> Use:
     stack = [(value.name, 0)]
     while stack:
         name, offset = stack.pop()
-        for node, index in graph.readers.get(name, ()):
+        for node, index in graph.readers(name):
             found += _role_at(node, index, offset, graph)
             words += _words(node)
             shift = _passes(node, index, graph)
@@ -235,7 +253,7 @@ def _demanded(value: onnx.ValueInfoProto, graph: _Graph) -> dict[int, int]:
     found: dict[int, int] = {}
     seen, stack = {value.name}, [value.name]
     while stack:
-        for node, index in graph.readers.get(stack.pop(), ()):
+        for node, index in graph.readers(stack.pop()):
             for axis, size in _size_at(node, index, rank, graph):
                 found.setdefault(axis % rank, size)
             same = node.op_type in _SAME_AXES and index == 0

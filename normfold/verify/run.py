@@ -168,9 +168,9 @@ def _run_trouble(error: Exception) -> Trouble:
     return Trouble.KERNEL if "NOT_IMPLEMENTED" in str(error) else Trouble.RUN
 
 
-def unsafe_reason(model: onnx.ModelProto) -> str:
+def unsafe_reason(held: Held) -> str:
     """Why a model must not be given to ONNX Runtime, else "". Checked before any session opens."""
-    for node in every_node(model):
+    for node in every_node(held.skeleton) if "BatchNormalization" in held.operators else ():
         if node.op_type == "BatchNormalization" and _leaves_outputs_out(node):
             name = node.name or node.output[0]
             return f"BatchNormalization {name} has training_mode=1 and unnamed outputs, which crashes ONNX Runtime"

@@ -20,8 +20,10 @@ _SUMS = frozenset({"ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceL2", "Re
 
 def with_exact_sums(held: Held) -> Held | None:
     """A copy whose float32 reductions compute in float64; None where there is none, or where types are unknown."""
-    kinds = _kinds(held.skeleton)
     nodes = list(held.graph.node)
+    if not any(node.op_type in _SUMS for node in nodes):
+        return None
+    kinds = _kinds(held.skeleton)
     if not any(_is_sum(node, kinds) for node in nodes):
         return None
     skeleton = onnx.ModelProto()
