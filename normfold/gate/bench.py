@@ -126,8 +126,8 @@ def _feed(models: Sequence[str], plan: Plan) -> Feed:
     """Inputs with which all models run: the user's own, or the first legal ones made up from the first model."""
     held = [hold(model) for model in models]
     for model in held:
-        if unsafe_reason(model.skeleton):
-            raise CannotBench(unsafe_reason(model.skeleton))
+        if unsafe_reason(model):
+            raise CannotBench(unsafe_reason(model))
     with ExitStack() as stack:
         try:
             runners = [stack.enter_context(Runner(model, Level.DEFAULT)) for model in held]

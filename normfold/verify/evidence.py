@@ -48,16 +48,17 @@ def in_order(held: Held, names: Iterable[str]) -> list[str]:
 def plan_chunks(case: Case, targets: Sequence[str], sizes: Mapping[str, int]) -> list[Chunk]:
     """Targets, in the order of the graph, grouped so that the values of a group, and the weights that it needs, stay
     below the limits of bytes."""
-    weights = _weights_between(case.original, targets)
+    limit = case.options.weight_bytes
+    weights = _weights_between(case.original, targets) if weight_bytes(case.original) > limit else {}
     groups: list[list[str]] = [[]]
     values_held = weights_held = 0
     for name in targets:
         values_held += sizes.get(name, 0)
-        weights_held += weights[name]
-        too_much = values_held > case.options.piece_bytes or weights_held > case.options.weight_bytes
+        weights_held += weights.get(name, 0)
+        too_much = values_held > case.options.piece_bytes or weights_held > limit
         if groups[-1] and too_much:
             groups.append([])
-            values_held, weights_held = sizes.get(name, 0), weights[name]
+            values_held, weights_held = sizes.get(name, 0), weights.get(name, 0)
         groups[-1].append(name)
     starts = [sum(map(len, groups[:i])) for i in range(len(groups))]
     fed = [_forced(case, group, targets[:start]) for group, start in zip(groups, starts, strict=True)]
@@ -72,7 +73,7 @@ def _weights_between(held: Held, targets: Sequence[str]) -> dict[str, int]:
     """Bytes of the weights that each target needs and none before it does."""
     graph = held.graph
     made_by = held.producers
-    sizes = {t.name: math.prod(t.dims) * _item_size(t) for t in graph.initializer}
+    sizes = {t.name: math.prod(t.dims) * _item_size(t.data_type) for t in graph.initializer}
     seen: set[str] = set()
     found = {}
     for target in targets:
@@ -91,11 +92,12 @@ def _weights_between(held: Held, targets: Sequence[str]) -> dict[str, int]:
 
 def weight_bytes(held: Held) -> int:
     """Bytes of all initializers of the main graph, wherever they lie."""
-    return sum(math.prod(t.dims) * _item_size(t) for t in held.graph.initializer)
+    return sum(math.prod(t.dims) * _item_size(t.data_type) for t in held.graph.initializer)
 
 
-def _item_size(tensor: onnx.TensorProto) -> int:
-    return int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
+@cache
+def _item_size(kind: int) -> int:
+    return int(onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize)
 
 
 def _forced(case: Case, group: Sequence[str], earlier: Sequence[str]) -> frozenset[str]:
@@ -154,9 +156,12 @@ class SiteCheck:
     def _due(self, number: int) -> list[str]:
         """What to compare for a feed. Random values are not: the candidate is fed with those of the original."""
         wanted = [name for name in self._chunk.targets if name not in self._case.drawn]
-        sites = [name for name in wanted if name not in self._case.original.output_names]
-        resting = {name for place, name in enumerate(sites) if number and place % TURNS != number % TURNS}
-        return [name for name in wanted if name not in resting]
+        if not number:
+            return wanted
+        outputs = set(self._case.original.output_names)
+        sites = [name for name in wanted if name not in outputs]
+        due = outputs.union(sites[number % TURNS :: TURNS])
+        return [name for name in wanted if name in due]
 
     def _obtained(
         self, number: int, feed: Feed, values: Mapping[str, Value], cut: Mapping[str, onnx.TypeProto]

@@ -93,13 +93,17 @@ class Held:
         """The initializers of the main graph with their names, sparse ones aside."""
         return tuple((tensor.name, tensor) for tensor in self.graph.initializer)
 
-    @property
+    @cached_property
+    def initializer_names(self) -> set[str]:
+        """Names of all initializers of the main graph, sparse ones included."""
+        return initializer_names(self.graph)
+
+    @cached_property
     def inputs(self) -> tuple[onnx.ValueInfoProto, ...]:
         """The inputs that a caller must feed: those without an initializer of the same name."""
-        given = initializer_names(self.graph)
-        return tuple(value for value in self.graph.input if value.name not in given)
+        return tuple(value for value in self.graph.input if value.name not in self.initializer_names)
 
-    @property
+    @cached_property
     def output_names(self) -> tuple[str, ...]:
         """The names of the graph's outputs, each once."""
         return tuple(dict.fromkeys(value.name for value in self.graph.output))
@@ -226,17 +230,24 @@ def _without_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 @cache
-def _may_have_bodies(domain: str, operator: str) -> bool:
-    """Whether an operator is unknown to ONNX, or has attributes that are graphs."""
+def attributes_of(domain: str, operator: str) -> dict[str, str] | None:
+    """The names of an operator's attributes with their kinds ("INT", "TENSOR", "GRAPH" ...); None of a custom one."""
     try:
-        attributes = onnx.defs.get_schema(operator, domain).attributes.values()
+        attributes = onnx.defs.get_schema(operator, domain).attributes
     except onnx.defs.SchemaError:
-        return True
-    return any("GRAPH" in str(attribute.type) for attribute in attributes)
+        return None
+    return {name: str(attribute.type).rpartition(".")[2] for name, attribute in attributes.items()}
+
+
+@cache
+def _may_have_bodies(domain: str, operator: str) -> bool:
+    known = attributes_of(domain, operator)
+    return known is None or not {"GRAPH", "GRAPHS"}.isdisjoint(known.values())
 
 
 def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
     """The graphs in the attributes of a node (not the graphs inside those)."""
+    # Most of a walk over a model is spent on attributes, so only those are looked at that can be graphs.
     for attribute in node.attribute if _may_have_bodies(node.domain, node.op_type) else ():
         if attribute.type == onnx.AttributeProto.GRAPH:
             yield attribute.g
@@ -334,10 +345,9 @@ def part(held: Held, targets: Collection[str], cut: Mapping[str, onnx.TypeProto]
         small.graph.output.add(name=made, type=declared[name].type if name in declared else None)
     small.graph.initializer.extend(tensor for name, tensor in held.initializers if name in needed)
     small.graph.sparse_initializer.extend(t for t in graph.sparse_initializer if t.values.name in needed)
-    inside = [name for node in small.graph.node for name in node.output if name in declared and name not in fetch]
+    inside = [name for name in declared if name not in fetch and made_by.get(name) in nodes]
     small.graph.value_info.extend(declared[name] for name in inside)
-    given = initializer_names(small.graph)
-    feeds = tuple(v.name for v in small.graph.input if v.name not in given and v.name not in cuts)
+    feeds = tuple(v.name for v in held.inputs if v.name in needed and v.name not in cuts)
     return Part(replace(held, skeleton=small, given=held.given.only(needed)), feeds, forced, fetch)
 
 

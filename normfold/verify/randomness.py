@@ -52,11 +52,10 @@ def _inside(node: onnx.NodeProto, off: Collection[str]) -> bool:
 
 def depending_on(held: Held, values: Iterable[str]) -> set[str]:
     """Everything downstream of ``values``, themselves included."""
-    readers = held.readers
     found = set(values)
     stack = list(found)
     while stack:
-        for index in readers.get(stack.pop(), ()):
+        for index in held.readers.get(stack.pop(), ()):
             fresh = set(held.graph.node[index].output) - found
             found |= fresh
             stack.extend(fresh)

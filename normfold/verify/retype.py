@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import cache
 
 import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from normfold.verify.held import Held, changed, every_node, subgraphs
+from normfold.verify.held import Held, attributes_of, changed, every_node, subgraphs
 
 _NAMES = {TensorProto.DOUBLE: "float64", TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
 _COARSE = (TensorProto.BFLOAT16, TensorProto.FLOAT16)
@@ -28,6 +29,12 @@ def can_retype(held: Held) -> bool:
     return bool(set(_types(held)) & set(_NAMES))
 
 
+@cache
+def _may_name_types(domain: str, operator: str) -> bool:
+    known = attributes_of(domain, operator)
+    return known is None or not _TYPE_ATTRIBUTES.isdisjoint(known) or "TENSOR" in known.values()
+
+
 def _types(held: Held) -> Iterable[int]:
     graph = held.graph
     for tensor in graph.initializer:
@@ -35,7 +42,7 @@ def _types(held: Held) -> Iterable[int]:
     for value in (*graph.input, *graph.output, *graph.value_info):
         yield value.type.tensor_type.elem_type
     for node in every_node(held.skeleton):
-        for attribute in node.attribute:
+        for attribute in node.attribute if _may_name_types(node.domain, node.op_type) else ():
             if attribute.name in _TYPE_ATTRIBUTES:
                 yield attribute.i
             elif attribute.type == onnx.AttributeProto.TENSOR:

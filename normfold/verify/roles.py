@@ -97,12 +97,29 @@ _PRIORITY = (
 
 @dataclass(frozen=True)
 class _Graph:
-    """Who reads what, which constants are small enough to look at, and which sizes are known."""
+    """Who reads what, which constants are small enough to look at, and which sizes are known. ``inner`` are the readers
+    of values in bodies and functions."""
 
     held: Held
     inner: Mapping[str, list[tuple[onnx.NodeProto, int]]]
-    constants: Mapping[str, np.ndarray]
-    shapes: Mapping[str, tuple[int | None, ...]]
+    tensors: Mapping[str, onnx.TensorProto]
+    values: Mapping[str, onnx.ValueInfoProto]
+
+    def constant(self, name: str) -> np.ndarray | None:
+        """The value of a small constant."""
+        tensor = self.tensors.get(name)
+        if tensor is None or tensor.data_location == TensorProto.EXTERNAL or math.prod(tensor.dims) > 64:
+            return None
+        return numpy_helper.to_array(tensor)
+
+    def shape(self, name: str) -> tuple[int | None, ...] | None:
+        """The sizes of a value, as far as they are known."""
+        if name in self.tensors:
+            return tuple(self.tensors[name].dims)
+        if name not in self.values or not self.values[name].type.tensor_type.HasField("shape"):
+            return None
+        dims = self.values[name].type.tensor_type.shape.dim
+        return tuple(d.dim_value if d.HasField("dim_value") else None for d in dims)
 
     def readers(self, name: str) -> Iterator[tuple[onnx.NodeProto, int]]:
         """The operators that read a value, with the place of it among their inputs; bodies and functions too."""
@@ -114,35 +131,14 @@ class _Graph:
 
 def _read(held: Held) -> _Graph:
     inner: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
-    constants: dict[str, np.ndarray] = {}
-    shapes: dict[str, tuple[int | None, ...]] = {}
-    if "Constant" in held.operators:
-        for node in every_node(held.skeleton):
-            if node.op_type == "Constant":
-                _read_constant(node, constants, shapes)
+    tensors = dict(held.initializers)
+    for node in every_node(held.skeleton) if "Constant" in held.operators else ():
+        if node.op_type == "Constant":
+            tensors.update((node.output[0], a.t) for a in node.attribute if a.name == "value" and a.t.data_type)
     for node in inner_nodes(held.skeleton):
         for index, name in enumerate(node.input):
             inner.setdefault(name, []).append((node, index))
-    for value in (*held.graph.value_info, *held.graph.input):
-        if value.type.HasField("tensor_type") and value.type.tensor_type.HasField("shape"):
-            dims = value.type.tensor_type.shape.dim
-            shapes[value.name] = tuple(d.dim_value if d.HasField("dim_value") else None for d in dims)
-    for tensor in held.graph.initializer:
-        shapes[tensor.name] = tuple(tensor.dims)
-        if tensor.data_location != TensorProto.EXTERNAL and math.prod(tensor.dims) <= 64:
-            constants[tensor.name] = numpy_helper.to_array(tensor)
-    return _Graph(held, inner, constants, shapes)
-
-
-def _read_constant(
-    node: onnx.NodeProto, constants: dict[str, np.ndarray], shapes: dict[str, tuple[int | None, ...]]
-) -> None:
-    """The shape of a Constant, and its value if it is small."""
-    for attribute in node.attribute:
-        if attribute.name == "value" and attribute.t.data_type:
-            shapes[node.output[0]] = tuple(attribute.t.dims)
-            if math.prod(attribute.t.dims) <= 64:
-                constants[node.output[0]] = numpy_helper.to_array(attribute.t)
+    return _Graph(held, inner, tensors, {value.name: value for value in (*held.graph.value_info, *held.graph.input)})
 
 
 def uses(held: Held) -> dict[str, Use]:
@@ -176,7 +172,7 @@ def _passes(node: onnx.NodeProto, index: int, graph: _Graph) -> int | None:
     if node.op_type in _SAME_VALUE and (index == 0 or node.op_type == "Concat"):
         return 0
     if node.op_type in ("Add", "Sub") and len(node.input) == 2:
-        other = graph.constants.get(node.input[1 - index])
+        other = graph.constant(node.input[1 - index])
         if other is not None and other.dtype.kind in "iu" and other.size == 1 and not (node.op_type == "Sub" and index):
             amount = int(other.reshape(-1)[0])
             return amount if node.op_type == "Add" else -amount
@@ -188,11 +184,11 @@ def _role_at(node: onnx.NodeProto, index: int, offset: int, graph: _Graph) -> It
     if operator in _INDEXED and index == _INDEXED[operator]:
         yield Role.INDEX, _table_size(node, offset, graph)
     elif operator == "OneHot" and index == 0:
-        depth = graph.constants.get(node.input[1])
+        depth = graph.constant(node.input[1])
         yield Role.INDEX, int(depth.reshape(-1)[0]) if depth is not None else None
     elif (operator, index) in _ROLES:
         yield _ROLES[operator, index], next((a.i for a in node.attribute if a.name == "vocab_size" and a.i > 0), None)
-    elif operator == "Sub" and index == 1 and _is_one(graph.constants.get(node.input[0])):
+    elif operator == "Sub" and index == 1 and _is_one(graph.constant(node.input[0])):
         yield Role.MASK, 2
 
 
@@ -202,7 +198,7 @@ def _is_one(array: np.ndarray | None) -> bool:
 
 def _table_size(node: onnx.NodeProto, offset: int, graph: _Graph) -> int | None:
     """How many rows an index may name: the table's size on the indexed axis."""
-    shape = graph.shapes.get(node.input[0])
+    shape = graph.shape(node.input[0])
     if not shape:
         return 1
     if node.op_type in ("GatherND", "ScatterND"):
@@ -266,7 +262,7 @@ def _demanded(value: onnx.ValueInfoProto, graph: _Graph) -> dict[int, int]:
 
 def _size_at(node: onnx.NodeProto, index: int, rank: int, graph: _Graph) -> Iterable[tuple[int, int]]:
     operator = node.op_type
-    others = [graph.shapes.get(name) for name in node.input]
+    others = [graph.shape(name) for name in node.input]
     if operator in _SAME_SIZES:
         other = others[1 - index] if len(others) == 2 else None
         if other and len(other) <= rank:
