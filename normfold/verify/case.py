@@ -21,7 +21,7 @@ from normfold.verify.calibrate import (
     floor_of,
     noise,
 )
-from normfold.verify.compare import Allowance, Distance, distance
+from normfold.verify.compare import Allowance, Distance, distance, type_name
 from normfold.verify.feeds import Feed, Feeder
 from normfold.verify.held import Held, Part
 from normfold.verify.inputs import parse_spec
@@ -102,7 +102,7 @@ class Case:
         level: np.ndarray | None = None,
     ) -> Comparison:
         """Compare one value of one feed. ``level`` is the model's own noise there, if it was measured."""
-        dtype = str(expected.dtype) if isinstance(expected, np.ndarray) else "float32"
+        dtype = type_name(expected.dtype) if isinstance(expected, np.ndarray) else "float32"
         floor = max(floor_of(dtype, units), floor_of(self.precision, units) if self.precision else 0.0)
         allowance = Allowance(floor, 0.0, self.options.rtol, self.options.atol)
         found = distances(expected, obtained, allowance)

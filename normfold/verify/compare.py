@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,9 @@ ROUNDING = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bflo
 
 # A channel much weaker than its tensor is measured on its own scale down to this share of the tensor's.
 WEAKEST = 2.0**-7
+
+
+_TINY = 1e-30
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,12 @@ class Distance:
     obtained: str = ""
     needed_atol: float = 0.0
     needed_rtol: float = 0.0
+
+
+@cache
+def type_name(dtype: np.dtype) -> str:
+    """The name of a type: numpy spells it anew at every call, which takes longer than to compare a few numbers."""
+    return str(dtype)
 
 
 def is_floating(array: np.ndarray) -> bool:
@@ -147,24 +157,24 @@ def _wide(array: np.ndarray) -> np.ndarray:
 
 
 def _floating(a: np.ndarray, b: np.ndarray, allowance: Allowance) -> Distance:
-    dtype = str(a.dtype)
     if not a.size:
-        return Distance(dtype)
+        return Distance(type_name(a.dtype))
     if not allowance.is_explicit and np.ndim(allowance.noise) == 0 and not allowance.noise:
         found = survey(a, b)
         if found.is_finite:
-            quick = _by_channel(a, b, found, allowance.floor)
-            if quick.margin <= 1:
-                return _completed(quick, a, b)
+            share, axis, channel = _worst_channel(a, found)
+            if share <= allowance.floor:
+                return _by_channel(a, b, found, allowance.floor, (share, axis, channel))
     return _by_place(a, b, allowance)
 
 
 def _completed(found: Distance, a: np.ndarray, b: np.ndarray) -> Distance:
     """With what follows from the worst place and the arrays."""
+    dtype = type_name(a.dtype)
     return replace(
         found,
-        dtype=str(a.dtype),
-        ulps=found.relative / (2 * ROUNDING.get(str(a.dtype), 2.0**-4)),
+        dtype=dtype,
+        ulps=found.relative / (2 * ROUNDING.get(dtype, 2.0**-4)),
         top1=_top1(a, b),
         elements=a.size,
         expected=_number(a[found.at]),
@@ -174,11 +184,15 @@ def _completed(found: Distance, a: np.ndarray, b: np.ndarray) -> Distance:
 
 def _by_place(a: np.ndarray, b: np.ndarray, allowance: Allowance) -> Distance:
     """The long way: where the numbers are not all finite, or what is allowed differs from place to place."""
-    dtype = str(a.dtype)
     wide_a, wide_b = _wide(a), _wide(b)
+    finite = np.isfinite(wide_a)
+    if finite.all() and np.isfinite(wide_b).all():
+        with np.errstate(all="ignore"):
+            return replace(_completed(_finite(wide_a, wide_b, allowance), a, b), comparable=a.size)
+    dtype = type_name(a.dtype)
     with np.errstate(all="ignore"):
         at_the_end = _overflow_both(wide_a, wide_b, dtype)
-        finite = np.isfinite(wide_a) & ~at_the_end
+        finite &= ~at_the_end
         comparable = int(finite.sum())
         bad = (finite & ~np.isfinite(wide_b)) | (np.isinf(wide_a) & (wide_a != wide_b) & ~at_the_end)
         if bad.any():
@@ -209,34 +223,54 @@ def _overflow_both(a: np.ndarray, b: np.ndarray, dtype: str) -> np.ndarray:
     return np.asarray((np.isinf(a) | np.isinf(b)) & (np.sign(a) == np.sign(b)) & (size >= 0.99 * largest))
 
 
-def _by_channel(a: np.ndarray, b: np.ndarray, found: Survey, floor: float) -> Distance:
-    """The short way, when the tolerance is a share of the scale alone.
+def _worst_channel(a: np.ndarray, found: Survey) -> tuple[float, int | None, int]:
+    """The largest difference as a share of its scale, and the axis and the number of the channel where that is; axis
+    None stands for the whole.
 
     The scale of a place is the least of its channels', so the worst place is the worst of any channel against that
     channel's own scale: no array of the size of the values is needed.
     """
-    gap, whole = float(found.gaps[-1][0]), found.sizes[-1]
-    worst, axis, channel = float(_ratio(found.gaps[-1], whole)[0]), None, 0
+    gap, whole = found.largest
+    if not gap or whole < _TINY:  # shares of numbers that small may vanish themselves
+        return (float("inf") if gap else 0.0), None, 0
+    worst, axis, channel = gap / whole, None, 0
     for each in channel_axes(a):
-        shares = _ratio(found.gaps[each], np.maximum(found.sizes[each], whole * _share(a, each)))
+        shares = found.gaps[each] / np.maximum(found.sizes[each], whole * _share(a, each))
         place = int(shares.argmax())
         if shares[place] > worst:
             worst, axis, channel = float(shares[place]), each, place
-    if axis is None:
+    return worst, axis, channel
+
+
+def _by_channel(
+    a: np.ndarray, b: np.ndarray, found: Survey, floor: float, where: tuple[float, int | None, int]
+) -> Distance:
+    """The short way, when the tolerance is a share of the scale alone."""
+    share, axis, channel = where
+    gap, _ = found.largest
+    if not gap:
+        at = (0,) * a.ndim
+    elif axis is None:
         at = _worst_at(a, b)
     else:
         part = _worst_at(a.take(channel, axis=axis), b.take(channel, axis=axis))
         at = (*part[:axis], channel, *part[axis:])
+    dtype = type_name(a.dtype)
     return Distance(
-        "",
+        dtype,
         max_abs=gap,
-        relative=worst,
-        margin=worst / floor if floor else (float("inf") if worst else 0.0),
+        relative=share,
+        margin=share / floor if floor else 0.0,
         tolerance=floor,
-        cosine=_cosine(a, b, found),
+        ulps=share / (2 * ROUNDING.get(dtype, 2.0**-4)),
+        cosine=_cosine(a, b, found.squares, found.product) if gap else 1.0,
+        top1=_top1(a, b),
         differing=found.differing,
+        elements=a.size,
         comparable=a.size,
         at=at,
+        expected=_number(a[at]),
+        obtained=_number(b[at]),
         needed_atol=gap,
         needed_rtol=float("inf"),
     )
@@ -262,7 +296,7 @@ def _finite(a: np.ndarray, b: np.ndarray, allowance: Allowance) -> Distance:
         relative=relative,
         margin=margin,
         tolerance=relative / margin if 0 < margin < float("inf") else 0.0,
-        cosine=_cosine(a, b, survey(a, b)),
+        cosine=_cosine(a, b, _squares(a, b), float(np.vdot(a, b))),
         differing=int(np.count_nonzero(gap)),
         at=at,
         needed_atol=float((gap - rtol * magnitude).max(initial=0.0)),
@@ -280,18 +314,21 @@ def _number(value: Any) -> str:
     return f"{float(value):.9g}"
 
 
-def _cosine(a: np.ndarray, b: np.ndarray, found: Survey) -> float:
-    """Cosine similarity, 1 for two zeros."""
-    squares, product = found.squares, found.product
-    if not 1e-30 < squares[0] * squares[1] < 1e30:  # squares may have overflowed or vanished: scale first
+def _squares(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
+    return float(np.vdot(a, a)), float(np.vdot(b, b))
+
+
+def _cosine(a: np.ndarray, b: np.ndarray, squares: tuple[float, float], product: float) -> float:
+    """Cosine similarity from the sums of squares and of products; 1 for two zeros."""
+    if not 1e-30 < min(squares) <= max(squares) < 1e37:  # they may have overflowed or vanished: scale first
         x, y = (array.reshape(-1).astype(np.float64) for array in (a, b))
         top = max(float(np.abs(x).max()), float(np.abs(y).max()))
         if top == 0:
             return 1.0
         x, y = x / top, y / top
-        squares, product = (float(x @ x), float(y @ y)), float(x @ y)
+        squares, product = _squares(x, y), float(x @ y)
     both = squares[0] * squares[1]
-    return float(np.clip(product / both**0.5, -1, 1)) if both else 0.0
+    return min(max(product / both**0.5, -1.0), 1.0) if both else 0.0
 
 
 def _top1(a: np.ndarray, b: np.ndarray) -> float | None:

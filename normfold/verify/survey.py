@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -24,7 +25,12 @@ class Survey:
     @property
     def is_finite(self) -> bool:
         """Whether neither array holds NaN or infinity."""
-        return bool(np.isfinite(self.gaps[-1][0]) and np.isfinite(self.sizes[-1][0]))
+        return all(map(math.isfinite, self.largest))
+
+    @property
+    def largest(self) -> tuple[float, float]:
+        """The largest difference and the largest magnitude of all."""
+        return float(self.gaps[-1][0]), float(self.sizes[-1][0])
 
 
 def channel_axes(array: np.ndarray) -> tuple[int, ...]:
