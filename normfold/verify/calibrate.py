@@ -20,6 +20,7 @@ from normfold.verify.held import Held, Part, changed
 from normfold.verify.retype import coarsest, retyped
 from normfold.verify.run import CannotRun, Runner, Value
 from normfold.verify.sums import with_exact_sums
+from normfold.verify.unshared import unshared
 from normfold.verify.weights import is_external
 
 Open = Callable[[Held], Runner]
@@ -148,8 +149,8 @@ class Mover:
 
 
 def moved_weights(held: Held, move: Mover) -> Held:
-    """The model with every floating initializer moved likewise."""
-    moved = changed(held, move, {kind: kind for kind in _MOVED})
+    """The model with every floating initializer and Constant moved likewise, for each reader in another way."""
+    moved = changed(unshared(held), move, {kind: kind for kind in _MOVED})
     for tensor in moved.skeleton.graph.initializer:
         if tensor.data_type in _MOVED and not is_external(tensor):
             tensor.CopyFrom(numpy_helper.from_array(move(numpy_helper.to_array(tensor)), tensor.name))

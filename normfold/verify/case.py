@@ -25,6 +25,7 @@ from normfold.verify.compare import Allowance, Distance, distance, type_name
 from normfold.verify.feeds import Feed, Feeder
 from normfold.verify.held import Held, Part
 from normfold.verify.inputs import parse_spec
+from normfold.verify.reference import ReferenceRunner
 from normfold.verify.result import Comparison, ProofOptions
 from normfold.verify.run import CannotRun, Level, Runner, Value
 from normfold.verify.watch import Watch
@@ -39,7 +40,8 @@ CHAOTIC = "the model itself turns rounding noise into errors of this size"
 class Case:
     """Both models, how to compare them, and the worst comparison of each value and witness over all feeds.
 
-    ``precision`` is the coarsest floating type in which the models compute. ``owners`` are the folds behind a site.
+    ``precision`` is the coarsest floating type in which the models compute. ``is_by_reference``: they run in onnx's
+    reference evaluator, not in ONNX Runtime. ``owners`` are the folds behind a site.
     ``has_open_bodies``: copies of bodies were added for their sites, and outputs may come through bodies without cuts.
     ``drawn`` are random values that both models make, ``random_outputs`` the outputs that depend on any.
     ``chaotic`` are comparisons that noise decides: they count only where no other feed tells anything.
@@ -51,6 +53,7 @@ class Case:
     options: ProofOptions
     precision: str = ""
     is_stored: bool = False
+    is_by_reference: bool = False
     owners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     has_open_bodies: bool = False
     drawn: frozenset[str] = frozenset()
@@ -84,6 +87,8 @@ class Case:
 
     def open(self, held: Held, level: Level = Level.DISABLE_ALL) -> Runner:
         """A session with the options of this proof."""
+        if self.is_by_reference:
+            return ReferenceRunner(held, self.options.seconds)
         return Runner(held, level, self.options.threads, self.watch)
 
     def note(self, text: str) -> None:

@@ -17,6 +17,7 @@ from normfold.verify.feeds import Feed, Feeder
 from normfold.verify.held import Held, ModelLike, Part, hold, part
 from normfold.verify.inputs import load_inputs
 from normfold.verify.randomness import depending_on, drawn_values
+from normfold.verify.reference import is_small_enough
 from normfold.verify.result import Comparison, ProofOptions, Site, Verdict, Verification
 from normfold.verify.retype import can_retype, coarsest, retyped
 from normfold.verify.run import CannotRun, Level, Runner, Trouble, Value, unsafe_reason
@@ -84,19 +85,38 @@ def _interface_difference(a: Held, b: Held) -> str:
 
 
 def _gathered(case: Case, sites: Sequence[Site]) -> Case:
-    """All evidence; in float32 when the runtime cannot compute in the model's own type."""
+    """All evidence; in float32 when the runtime cannot compute in the model's own type, and by the reference evaluator
+    when it has no kernel there either."""
+    given = case.original, case.candidate
+    trouble = _attempt(case, sites)
+    if trouble is not None and can_retype(given[0]):
+        case.original, case.candidate = retyped(given[0]), retyped(given[1])
+        if _attempt(case, sites) is None:
+            case.note(f"both models were compared in float32, because in their own type: {trouble}")
+            return case
+    if trouble is not None and trouble.trouble in (Trouble.KERNEL, Trouble.LOAD) and all(map(is_small_enough, given)):
+        case.original, case.candidate = given
+        case.is_by_reference = True
+        if _attempt(case, sites) is None:
+            case.note(
+                f"both models were run by onnx's reference evaluator, because: {trouble}. "
+                "What ONNX Runtime makes of the result is not known"
+            )
+            return case
+    if trouble is not None:
+        raise _Undecided(_advice(trouble))
+    return case
+
+
+def _attempt(case: Case, sites: Sequence[Site]) -> CannotRun | None:
+    """Gather all evidence in one way, or say why the original cannot run in this way."""
     try:
         _gather(case, sites)
     except CannotRun as error:
-        if case.feeds or error.trouble is Trouble.TIME or not can_retype(case.original):
+        if case.feeds or error.trouble is Trouble.TIME:
             raise _Undecided(_advice(error)) from error
-        case.original, case.candidate = retyped(case.original), retyped(case.candidate)
-        case.note(f"both models were compared in float32, because in their own type: {error}")
-        try:
-            _gather(case, sites)
-        except CannotRun as again:
-            raise _Undecided(_advice(again)) from again
-    return case
+        return error
+    return None
 
 
 def _advice(error: CannotRun) -> str:
@@ -133,7 +153,8 @@ def _gather(case: Case, sites: Sequence[Site]) -> None:
         kept = _next_chunk(case, chunk, kept)
     if any(c.owners and not c.passed for c in case.comparisons()):
         return  # guilty folds are known by name: whole runs would only show what they cause
-    check_whole(replace(case, original=as_given[0], candidate=as_given[1]))
+    if not case.is_by_reference:
+        check_whole(replace(case, original=as_given[0], candidate=as_given[1]))
 
 
 def _in_the_open(case: Case, sites: Sequence[Site]) -> list[Site]:

@@ -104,7 +104,7 @@ class Runner:
             except Exception as error:  # the runtime's error classes share no public base
                 if limited.is_out_of_time:
                     raise CannotRun(Trouble.TIME, f"more than {self._watch.seconds:g} s") from error
-                raise CannotRun(_run_trouble(error), _first_line(error)) from error
+                raise CannotRun(_run_trouble(error), first_line(error)) from error
 
 
 def _run(
@@ -150,10 +150,11 @@ def _session(held: Held, options: ort.SessionOptions) -> ort.InferenceSession:
     try:
         return ort.InferenceSession(held.skeleton.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's error classes share no public base
-        raise CannotRun(_load_trouble(error), _first_line(error)) from error
+        raise CannotRun(_load_trouble(error), first_line(error)) from error
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, on one line."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0][:400] if lines else type(error).__name__
 
