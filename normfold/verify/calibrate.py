@@ -150,8 +150,9 @@ class Mover:
 
 def moved_weights(held: Held, move: Mover) -> Held:
     """The model with every floating initializer and Constant moved likewise, for each reader in another way."""
-    moved = changed(unshared(held), move, {kind: kind for kind in _MOVED})
+    apart, settings = unshared(held)
+    moved = changed(apart, move, {kind: kind for kind in _MOVED})
     for tensor in moved.skeleton.graph.initializer:
-        if tensor.data_type in _MOVED and not is_external(tensor):
+        if tensor.data_type in _MOVED and not is_external(tensor) and tensor.name not in settings:
             tensor.CopyFrom(numpy_helper.from_array(move(numpy_helper.to_array(tensor)), tensor.name))
     return moved

@@ -69,6 +69,10 @@ def check(model: ModelLike, options: ProofOptions) -> Verification:
         return _result(case, Verdict.INCONCLUSIVE, f"{unsafe}; export after model.eval() to verify")
     try:
         check_stored(case)
+        if not case.comparisons() and is_small_enough(held):
+            case.is_by_reference = True
+            case.note("so it was run by onnx's reference evaluator")
+            check_stored(case)
         return _decide(case)
     except CannotRun as error:
         return _result(case, Verdict.INCONCLUSIVE, _advice(error))

@@ -1,8 +1,9 @@
-"""The same model with its sums taken in float64: how far its own sums are from right.
+"""The same model with its sums and affine steps taken in float64: how far its own are from right.
 
 A reduction that strides through memory adds one number after another, and over some thousand elements loses more
-digits than an operator that sums by blocks. Moving weights and inputs does not show that, because the losses of the
-original and of the moved one are alike; and it is then the original that is off, not what stands in its place.
+digits than an operator that sums by blocks. A norm takes the difference of two large numbers where a channel is dead.
+Moving weights and inputs does not show that where the losses of the original and of the moved one are alike; and it is
+then the original that is off, not what stands in its place.
 """
 
 from __future__ import annotations
@@ -16,20 +17,24 @@ from onnx import TensorProto, helper
 from normfold.verify.held import Held
 
 _SUMS = frozenset({"ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceL2", "ReduceL1"})
+_STEPS = frozenset({"Add", "Sub", "Mul", "Div", "BatchNormalization"})
 
 
 def with_exact_sums(held: Held) -> Held | None:
-    """A copy whose float32 reductions compute in float64; None where there is none, or where types are unknown."""
+    """A copy whose float32 reductions, norms and arithmetic compute in float64; None where there is none of these, or
+    where types are unknown."""
     nodes = list(held.graph.node)
-    if not any(node.op_type in _SUMS for node in nodes):
+    if not any(node.op_type in _SUMS | _STEPS for node in nodes):
         return None
     kinds = _kinds(held.skeleton)
-    if not any(_is_sum(node, kinds) for node in nodes):
+    if not any(_is_exact(node, kinds) for node in nodes):
         return None
     skeleton = onnx.ModelProto()
     skeleton.CopyFrom(held.skeleton)
     del skeleton.graph.node[:]
-    skeleton.graph.node.extend(each for node in nodes for each in (_widened(node) if _is_sum(node, kinds) else (node,)))
+    wide: dict[str, str] = {}
+    for node in nodes:
+        skeleton.graph.node.extend(_widened(node, wide) if _is_exact(node, kinds) else (node,))
     return replace(held, skeleton=skeleton)
 
 
@@ -40,19 +45,32 @@ def _kinds(model: onnx.ModelProto) -> dict[str, int]:
     except (onnx.shape_inference.InferenceError, ValueError):
         graph = model.graph
     values = (*graph.input, *graph.value_info, *graph.output)
-    return {value.name: value.type.tensor_type.elem_type for value in values}
+    tensors = {tensor.name: tensor.data_type for tensor in graph.initializer}
+    return tensors | {value.name: value.type.tensor_type.elem_type for value in values}
 
 
-def _is_sum(node: onnx.NodeProto, kinds: dict[str, int]) -> bool:
-    is_sum = node.op_type in _SUMS and node.domain in ("", "ai.onnx")
-    return is_sum and kinds.get(node.input[0]) == TensorProto.FLOAT
+def _is_exact(node: onnx.NodeProto, kinds: dict[str, int]) -> bool:
+    is_one = node.op_type in _SUMS or (node.op_type in _STEPS and len(node.output) == 1)
+    if not is_one or node.domain not in ("", "ai.onnx") or not node.input:
+        return False
+    return all(kinds.get(name) == TensorProto.FLOAT for name in _numbers(node))
 
 
-def _widened(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-    entry, result = f"{node.output[0]}::wide_input", f"{node.output[0]}::wide"
-    wide = onnx.NodeProto()
-    wide.CopyFrom(node)
-    wide.input[0], wide.output[0] = entry, result
-    yield helper.make_node("Cast", [node.input[0]], [entry], to=TensorProto.DOUBLE)
-    yield wide
+def _numbers(node: onnx.NodeProto) -> list[str]:
+    """The inputs that are numbers, not axes."""
+    return list(node.input[:1] if node.op_type in _SUMS else node.input)
+
+
+def _widened(node: onnx.NodeProto, wide: dict[str, str]) -> Iterator[onnx.NodeProto]:
+    """The node in float64, from values that are ``wide`` already where there are such."""
+    result = f"{node.output[0]}::wide"
+    for name in dict.fromkeys(_numbers(node)):
+        if name not in wide:
+            wide[name] = f"{name}::wide"
+            yield helper.make_node("Cast", [name], [wide[name]], to=TensorProto.DOUBLE)
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    copy.input[:] = [wide.get(name, name) for name in node.input]
+    copy.output[0] = wide[node.output[0]] = result
+    yield copy
     yield helper.make_node("Cast", [result], [node.output[0]], to=TensorProto.FLOAT)
