@@ -9,7 +9,7 @@ one that takes sums, with these in float64.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,9 @@ def floor_of(dtype: str, units: Mapping[str, int]) -> float:
     return units.get(dtype, 8) * ROUNDING.get(dtype, 2.0**-4)
 
 
-def noise(part: Part, feed: Mapping[str, Value], expected: Mapping[str, Value], open_session: Open) -> Looks:
+def noise(
+    part: Part, feed: Mapping[str, Value], expected: Mapping[str, Value], move: Mover, open_session: Open
+) -> Looks:
     """Rounding noise of each floating value of ``expected``: its magnitude, pooled over channels, times ``FACTOR``.
 
     It is given again, wider, after each look at it, so whoever has seen enough can stop.
@@ -71,9 +73,10 @@ def noise(part: Part, feed: Mapping[str, Value], expected: Mapping[str, Value], 
     wanted = [name for name, value in expected.items() if isinstance(value, np.ndarray) and is_floating(value)]
     found: dict[str, np.ndarray] = {}
     for variant in (_moved_twice, _finer, _with_exact_sums) if wanted else ():
-        held, feeds = variant(part.held, feed)
-        if not feeds:
+        made = variant(part.held, feed, move)
+        if made is None:
             continue
+        held, feeds = made
         try:
             with open_session(held) as runner:
                 for values in feeds:
@@ -85,23 +88,21 @@ def noise(part: Part, feed: Mapping[str, Value], expected: Mapping[str, Value], 
             continue
 
 
-Variant = tuple[Held, Sequence[Mapping[str, Value]]]
+Variant = tuple[Held, Iterable[Mapping[str, Value]]] | None
+"""Another form of the original, and the feeds for it; None where it has no such form."""
 
 
-def _moved_twice(held: Held, feed: Mapping[str, Value]) -> Variant:
-    move = Mover(np.random.default_rng(1))
-    return moved_weights(held, move), [{name: move(value) for name, value in feed.items()} for _ in range(2)]
+def _moved_twice(held: Held, feed: Mapping[str, Value], move: Mover) -> Variant:
+    return moved_weights(held, move), ({name: move(value) for name, value in feed.items()} for _ in range(2))
 
 
-def _finer(held: Held, feed: Mapping[str, Value]) -> Variant:
-    if not coarsest(held):
-        return held, ()
-    return retyped(held), [{name: _in_float32(value) for name, value in feed.items()}]
+def _finer(held: Held, feed: Mapping[str, Value], _: Mover) -> Variant:
+    return (retyped(held), [{name: _in_float32(value) for name, value in feed.items()}]) if coarsest(held) else None
 
 
-def _with_exact_sums(held: Held, feed: Mapping[str, Value]) -> Variant:
+def _with_exact_sums(held: Held, feed: Mapping[str, Value], _: Mover) -> Variant:
     exact = with_exact_sums(held)
-    return (held, ()) if exact is None else (exact, [feed])
+    return None if exact is None else (exact, [feed])
 
 
 def _in_float32(value: Any) -> Any:
@@ -112,8 +113,10 @@ def _in_float32(value: Any) -> Any:
 def _widen(found: dict[str, np.ndarray], name: str, expected: np.ndarray, obtained: np.ndarray) -> None:
     if expected.shape != obtained.shape:
         return
+    wide = np.float64 if expected.dtype == np.float64 else np.float32
     with np.errstate(all="ignore"):
-        gap = np.abs(np.asarray(expected, dtype=np.float64) - np.asarray(obtained, dtype=np.float64))
+        gap = np.asarray(expected.astype(wide, copy=False) - obtained.astype(wide, copy=False))
+        np.abs(gap, out=gap)
     gap[~np.isfinite(gap)] = 0
     level = FACTOR * pooled(gap)
     found[name] = np.maximum(found[name], level) if name in found else level
@@ -122,8 +125,8 @@ def _widen(found: dict[str, np.ndarray], name: str, expected: np.ndarray, obtain
 class Mover:
     """Moves each number of a floating array up or down by a unit in the last place; everything else stays as it is."""
 
-    def __init__(self, rng: np.random.Generator) -> None:
-        self._rng = rng
+    def __init__(self, seed: int = 1) -> None:
+        self._rng = rng = np.random.default_rng(seed)
         self._signs = np.tile(rng.integers(0, 2, _SIGNS, dtype=np.int8) * 2 - 1, 2)
         self._factors: dict[str, np.ndarray] = {}
 

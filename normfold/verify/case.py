@@ -18,6 +18,7 @@ from normfold.verify.calibrate import (
     RESTLESS,
     WHOLE,
     Looks,
+    Mover,
     floor_of,
     noise,
 )
@@ -79,6 +80,11 @@ class Case:
     def feeder(self) -> Feeder:
         """What makes feeds, as the options shape them."""
         return Feeder.of(self.original, [parse_spec(text) for text in self.options.input_specs], self.options.seed)
+
+    @cached_property
+    def mover(self) -> Mover:
+        """What moves weights and inputs by a unit in the last place."""
+        return Mover()
 
     @cached_property
     def watch(self) -> Watch:
@@ -198,7 +204,7 @@ class Case:
     def noise_of(self, part: Part, given: Mapping[str, Value], expected: Mapping[str, Value]) -> Looks:
         """The original's own rounding noise in the values of a part of it; none when the user's tolerance decides."""
         if not self.options.is_explicit:
-            yield from noise(part, given, expected, self.open)
+            yield from noise(part, given, expected, self.mover, self.open)
 
 
 def _badness(comparison: Comparison) -> tuple[bool, float, int]:

@@ -263,7 +263,7 @@ def _by_channel(
         margin=share / floor if floor else 0.0,
         tolerance=floor,
         ulps=share / (2 * ROUNDING.get(dtype, 2.0**-4)),
-        cosine=_cosine(a, b, found.squares, found.product) if gap else 1.0,
+        cosine=1.0 if _is_parallel(a, found) else _cosine(_wide(a), _wide(b)),
         top1=_top1(a, b),
         differing=found.differing,
         elements=a.size,
@@ -296,7 +296,7 @@ def _finite(a: np.ndarray, b: np.ndarray, allowance: Allowance) -> Distance:
         relative=relative,
         margin=margin,
         tolerance=relative / margin if 0 < margin < float("inf") else 0.0,
-        cosine=_cosine(a, b, _squares(a, b), float(np.vdot(a, b))),
+        cosine=_cosine(a, b),
         differing=int(np.count_nonzero(gap)),
         at=at,
         needed_atol=float((gap - rtol * magnitude).max(initial=0.0)),
@@ -314,19 +314,23 @@ def _number(value: Any) -> str:
     return f"{float(value):.9g}"
 
 
-def _squares(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    return float(np.vdot(a, a)), float(np.vdot(b, b))
+def _is_parallel(a: np.ndarray, found: Survey) -> bool:
+    """Whether the cosine is 1 to seven digits, because the differences are small beside the channels' largest."""
+    gap, _ = found.largest
+    sizes = found.sizes[max(found.sizes)].astype(np.float64)
+    return not gap or 2e-7 * float(sizes @ sizes) > a.size * gap * gap
 
 
-def _cosine(a: np.ndarray, b: np.ndarray, squares: tuple[float, float], product: float) -> float:
-    """Cosine similarity from the sums of squares and of products; 1 for two zeros."""
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Cosine similarity, 1 for two zeros."""
+    x, y = a.reshape(-1), b.reshape(-1)
+    squares, product = (float(x @ x), float(y @ y)), float(x @ y)
     if not 1e-30 < min(squares) <= max(squares) < 1e37:  # they may have overflowed or vanished: scale first
-        x, y = (array.reshape(-1).astype(np.float64) for array in (a, b))
         top = max(float(np.abs(x).max()), float(np.abs(y).max()))
         if top == 0:
             return 1.0
-        x, y = x / top, y / top
-        squares, product = _squares(x, y), float(x @ y)
+        x, y = x.astype(np.float64) / top, y.astype(np.float64) / top
+        squares, product = (float(x @ x), float(y @ y)), float(x @ y)
     both = squares[0] * squares[1]
     return min(max(product / both**0.5, -1.0), 1.0) if both else 0.0
 

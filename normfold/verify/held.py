@@ -64,7 +64,7 @@ class Held:
         return self.skeleton.graph
 
     @cached_property
-    def reads(self) -> tuple[set[str], ...]:
+    def reads(self) -> tuple[tuple[str, ...], ...]:
         """What each node of the main graph needs: its inputs, and what its subgraphs capture from outside."""
         return tuple(map(reads, self.graph.node))
 
@@ -255,19 +255,19 @@ def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
             yield from attribute.graphs
 
 
-def reads(node: onnx.NodeProto) -> set[str]:
-    """Every value that a node needs: its inputs, and what its subgraphs capture from outside."""
-    names = {name for name in node.input if name}
+def reads(node: onnx.NodeProto) -> tuple[str, ...]:
+    """Every value that a node needs, each once: its inputs, and what its subgraphs capture from outside."""
+    names = dict.fromkeys(filter(None, node.input))
     for graph in subgraphs(node):
-        names |= _captures(graph)
-    return names
+        names |= dict.fromkeys(sorted(_captures(graph)))
+    return tuple(names)
 
 
 def _captures(graph: onnx.GraphProto) -> set[str]:
     own = {value.name for value in graph.input} | initializer_names(graph)
     needed: set[str] = set()
     for node in graph.node:
-        needed |= reads(node) - own
+        needed |= set(reads(node)) - own
         own |= set(node.output)
     return needed | ({value.name for value in graph.output} - own)
 
@@ -362,6 +362,6 @@ def _upstream(held: Held, targets: Iterable[str], cuts: Collection[str]) -> tupl
             continue
         nodes.add(index)
         names = held.reads[index]
-        needed |= names
+        needed.update(names)
         stack.extend(held.producers[name] for name in names if name in held.producers and name not in cuts)
     return nodes, needed

@@ -14,13 +14,11 @@ _BLOCK = 2**16
 @dataclass(frozen=True)
 class Survey:
     """The largest difference and the largest magnitude of each channel, by axis (1 and the last, see ``channel_axes``;
-    -1 holds the one number of the whole), how many places differ, and the sums of squares and of products."""
+    -1 holds the one number of the whole), and how many places differ."""
 
     gaps: Mapping[int, np.ndarray]
     sizes: Mapping[int, np.ndarray]
     differing: int
-    squares: tuple[float, float]
-    product: float
 
     @property
     def is_finite(self) -> bool:
@@ -46,7 +44,7 @@ def survey(a: np.ndarray, b: np.ndarray) -> Survey:
     width = rows_a.shape[1]
     by_row = np.empty((2, lead), kind)
     by_column = np.zeros((2, width), kind)
-    differing, squares_a, squares_b, product = 0, 0.0, 0.0, 0.0
+    differing = 0
     step = max(1, _BLOCK // width)
     room = np.empty((min(step, lead), width), kind)
     with np.errstate(all="ignore"):
@@ -61,10 +59,6 @@ def survey(a: np.ndarray, b: np.ndarray) -> Survey:
             np.abs(x, out=part)
             part.max(axis=1, out=by_row[1, start : start + step])
             np.maximum(by_column[1], part.max(axis=0), out=by_column[1])
-            flat_x, flat_y = x.reshape(-1), y.reshape(-1)
-            squares_a += float(np.dot(flat_x, flat_x))
-            squares_b += float(np.dot(flat_y, flat_y))
-            product += float(np.dot(flat_x, flat_y))
         found: list[dict[int, np.ndarray]] = []
         for row, column in zip(by_row, by_column, strict=True):
             whole = {-1: row.max(keepdims=True)}
@@ -76,4 +70,4 @@ def survey(a: np.ndarray, b: np.ndarray) -> Survey:
                     a.ndim - 1: column.reshape(-1, a.shape[-1]).max(axis=0),
                 }
             found.append(whole)
-    return Survey(found[0], found[1], differing, (squares_a, squares_b), product)
+    return Survey(found[0], found[1], differing)

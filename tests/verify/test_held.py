@@ -68,7 +68,7 @@ def test_weights_in_files_are_moved_and_retyped_too(tmp_path: Path) -> None:
         wide = result(retyped(held), X)
         assert wide.dtype == np.float32
         assert 0 < np.abs(wide - exact).max() < 0.05
-        moved = result(moved_weights(held, Mover(np.random.default_rng(0))), {"x": X["x"].astype(np.float16)})
+        moved = result(moved_weights(held, Mover()), {"x": X["x"].astype(np.float16)})
         assert 0 < np.abs(moved.astype(np.float32) - exact).max() < 0.05
 
 
