@@ -13,7 +13,8 @@ from onnx import helper
 
 DOMAIN = "ai.onnx.ml"
 _KEEPS_SHAPE = frozenset({"Scaler", "Normalizer", "Imputer", "Binarizer"})
-_MAKES_FLOATS = frozenset({"Scaler", "Normalizer", "LinearRegressor", "SVMRegressor"})
+_MAKES_FLOATS = frozenset({"Scaler", "Normalizer", "LinearRegressor", "SVMRegressor", "TreeEnsembleRegressor"})
+_TARGETS = {"LinearRegressor": "targets", "SVMRegressor": "", "TreeEnsembleRegressor": "n_targets"}
 Sizes = Sequence[int | str | None]
 
 
@@ -54,8 +55,9 @@ def _sizes(node: onnx.NodeProto, entry: Sizes, lengths: dict[str, list[int]]) ->
     """The shape of the first output; None for an operator that is not known here."""
     if node.op_type in _KEEPS_SHAPE:
         return entry
-    if node.op_type in ("LinearRegressor", "SVMRegressor") and len(entry) == 2:
-        targets = next((attribute.i for attribute in node.attribute if attribute.name == "targets"), 1)
+    if node.op_type in _TARGETS and len(entry) == 2:
+        named = _TARGETS[node.op_type]
+        targets = next((attribute.i for attribute in node.attribute if attribute.name == named), 1)
         return [entry[0], targets]
     if node.op_type == "ArrayFeatureExtractor" and len(entry) == 2 and node.input[1] in lengths:
         count = 1

@@ -184,6 +184,8 @@ class Editor:
         if change.operator:
             node.op_type = change.operator
         stamp(node, rule, source)
+        for unread in (output for output in node.outputs[1:] if not output.uses() and not output.is_graph_output()):
+            self.rename(unread)  # such as the mean that a norm tells beside its result
         if change.shift_after is None:
             return node.outputs[0]
         return self._add_after(node, change.shift_after, dtype, rule, source)
@@ -275,7 +277,8 @@ class Editor:
 
     def rename(self, value: ir.Value) -> None:
         """A value whose content a fold changed must not keep its old name."""
-        value.name = self.names.new(f"{value.name}_folded")
+        if value.name:
+            value.name = self.names.new(f"{value.name}_folded")
 
     def insert_before(self, anchor: ir.Node, nodes: Sequence[ir.Node]) -> None:
         """Put ``nodes``, in their order, directly before ``anchor``."""

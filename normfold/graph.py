@@ -40,10 +40,12 @@ def _gemm_shape(node: ir.Node, weight: tuple[int, ...]) -> tuple[Dim, ...]:
 _SHAPED_BY_WEIGHT = {"Conv": _conv_shape, "ConvTranspose": _conv_transpose_shape, "Gemm": _gemm_shape}
 _KEEPS_SHAPE = frozenset(
     {"BatchNormalization", "Relu", "LeakyRelu", "Sigmoid", "Tanh", "Identity", "Dropout", "Clip", "Cast", "Neg", "Abs"}
+    | {"LayerNormalization", "RMSNormalization", "InstanceNormalization", "GroupNormalization"}
 )
 # Shape inference does not know the operators of classic machine learning.
 _CLASSIC_KEEPS_SHAPE = frozenset({"Scaler", "Normalizer", "Imputer", "Binarizer"})
-_CLASSIC_FLOATS = frozenset({"Scaler", "Normalizer", "LinearRegressor", "SVMRegressor"})
+_TARGETS = {"LinearRegressor": "targets", "TreeEnsembleRegressor": "n_targets"}
+_CLASSIC_FLOATS = frozenset({"Scaler", "Normalizer", "LinearRegressor", "SVMRegressor", "TreeEnsembleRegressor"})
 
 
 def graphs_of(model: ir.Model) -> Iterator[tuple[str, ir.Graph | ir.Function]]:
@@ -323,8 +325,8 @@ class GraphReader:
         return None if weight is None else _SHAPED_BY_WEIGHT[node.op_type](node, weight.shape)
 
     def _classic_shape(self, node: ir.Node, depth: int) -> tuple[Dim, ...] | None:
-        if node.op_type == "LinearRegressor":
-            return (None, int(attribute(node, "targets", 1)))
+        if node.op_type in _TARGETS:
+            return (None, int(attribute(node, _TARGETS[node.op_type], 1)))
         entry = node.inputs[0] if node.op_type in _CLASSIC_KEEPS_SHAPE else None
         return None if entry is None else self._shape(entry, depth - 1)
 

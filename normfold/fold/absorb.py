@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from normfold.fold.absorbers import blind, classic, convolutions, einsum, matrices, norms, quantized, recurrent, tables
 from normfold.fold.absorbers.common import Absorber, Tables
+from normfold.fold.carriers import gemm
 from normfold.graph import GraphReader
 
 BACKWARD: Tables = {
@@ -25,6 +26,9 @@ BACKWARD: Tables = {
     "RMSNormalization": norms.rms_norm_backward,
     "InstanceNormalization": norms.instance_norm_backward,
     "GroupNormalization": norms.group_norm_backward,
+    "BatchNormalization": norms.batch_norm_backward,
+    "Selu": blind.selu_backward,
+    "DequantizeLinear": quantized.dequantizer_backward,
 }
 FORWARD: Tables = {
     "Conv": convolutions.conv_forward,
@@ -39,6 +43,7 @@ FORWARD: Tables = {
     "RMSNormalization": norms.rms_norm_forward,
     "InstanceNormalization": norms.instance_norm_forward,
     "GroupNormalization": norms.group_norm_forward,
+    "BatchNormalization": norms.batch_norm_forward,
     "Softmax": blind.softmax_forward,
     "LogSoftmax": blind.softmax_forward,
     "ArgMax": blind.order_forward,
@@ -50,6 +55,7 @@ FORWARD: Tables = {
 }
 CLASSIC_BACKWARD: Tables = {
     "LinearRegressor": classic.linear_regressor_backward,
+    "TreeEnsembleRegressor": classic.tree_regressor_backward,
 }
 CLASSIC_FORWARD: Tables = {
     "LinearRegressor": classic.linear_model_forward,
@@ -72,6 +78,8 @@ def absorber_for(table: Tables, reader: GraphReader, node: ir.Node) -> Absorber 
     asked = _BESIDE_A_CONSTANT.get(node.op_type)
     if asked is not None and not any(reader.is_constant(value) for value in node.inputs[: len(asked)]):
         return None
+    if node.op_type == "Gemm" and not gemm.is_linear(reader, node):
+        return None  # with a variable C, or two variable factors, it is a carrier
     if node.op_type == "Einsum" and len(node.inputs) != 2:
         return None  # of one operand, or of more than two, it is a carrier
     return table.get(node.op_type)

@@ -12,10 +12,13 @@ import onnx_ir as ir
 from normfold.fold.carriers import (
     choices,
     elementwise,
+    functions,
+    gemm,
     joints,
     layout_operators,
     powers,
     products,
+    scattering,
     sums,
     taking,
     windows,
@@ -33,11 +36,15 @@ _EITHER: dict[str, tuple[Carrier, Carrier]] = {
     "Clip": both_ways(elementwise.clip),
     "ThresholdedRelu": both_ways(elementwise.threshold),
     "Shrink": both_ways(elementwise.threshold),
+    "Celu": both_ways(elementwise.threshold),
+    "LRN": both_ways(elementwise.local_response),
     "Trilu": (elementwise.triangle, elementwise.triangle),
     "CumSum": (elementwise.running_sum, elementwise.running_sum),
     "Sqrt": both_ways(powers.power),
     "Reciprocal": both_ways(powers.power),
     "Pow": both_ways(powers.power),
+    "Exp": both_ways(functions.exponential),
+    "Log": both_ways(functions.logarithm),
     "Where": both_ways(choices.choice),
     "Max": both_ways(choices.choice),
     "Min": both_ways(choices.choice),
@@ -73,6 +80,10 @@ _EITHER: dict[str, tuple[Carrier, Carrier]] = {
     "GatherND": both_ways(taking.by_position),
     "ReverseSequence": (taking.reversed_sequence, taking.reversed_sequence),
     "TopK": (taking.largest, taking.largest),
+    "ScatterElements": both_ways(scattering.scatter),
+    "ScatterND": both_ways(scattering.scatter),
+    "Compress": both_ways(scattering.compress),
+    "MaxUnpool": (scattering.unpooled, scattering.unpooled),
     "DepthToSpace": both_ways(layout_operators.depth_to_space),
     "SpaceToDepth": both_ways(layout_operators.space_to_depth),
     "Concat": (joints.concat_backward, joints.concat_forward),
@@ -83,16 +94,24 @@ _EITHER: dict[str, tuple[Carrier, Carrier]] = {
     "Mul": (products.product_backward, products.product_forward),
     "Div": (products.product_backward, products.product_forward),
     "Mean": (sums.mean_backward, sums.mean_forward),
+    "Gemm": (gemm.backward, gemm.forward),
     "MatMul": (products.matmul_backward, products.matmul_forward),
     "Einsum": both_ways(products.einsum),
 }
+_ODD = ("Tanh", "Erf", "Sin", "Sinh", "Asin", "Asinh", "Tan", "Atan", "Atanh", "Softsign", "Round")
 # Of the domain ai.onnx.ml.
 _CLASSIC: dict[str, tuple[Carrier, Carrier]] = {
     "ArrayFeatureExtractor": both_ways(layout_operators.features),
 }
-BACKWARD: Tables = {operator: backward for operator, (backward, _) in _EITHER.items()}
+BACKWARD: Tables = {
+    **{operator: backward for operator, (backward, _) in _EITHER.items()},
+    **dict.fromkeys(_ODD, functions.odd),
+}
 FORWARD: Tables = {
     **{operator: forward for operator, (_, forward) in _EITHER.items()},
+    **dict.fromkeys(_ODD, functions.odd),
+    "Cos": functions.even,
+    "Cosh": functions.even,
     "Shape": elementwise.only_shape,
     "Size": elementwise.only_shape,
 }

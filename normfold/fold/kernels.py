@@ -18,6 +18,8 @@ import numpy as np
 from normfold.affine import Array
 from normfold.reason import Reason, Refusal
 
+_ADDITION = 8  # multiply-adds that take as long as the addition of two tensors takes for one of its elements
+
 
 @dataclass(frozen=True, eq=False)
 class Kernel:
@@ -110,7 +112,7 @@ def summed(kernels: Sequence[Kernel], diagonals: Sequence[Diagonal]) -> Kernel:
         group = gcd(group, kernel.group)
     outputs, inputs = first.channels
     cost = outputs * (inputs // group) * prod(len(grid) for grid in grids)
-    spent = sum(kernel.multiply_adds for kernel in kernels)
+    spent = sum(kernel.multiply_adds for kernel in kernels) + _ADDITION * outputs * (len(every) - 1)
     if cost > spent:
         raise Refusal(Reason.COSTS_MORE, detail=f"{cost} multiply-adds a position instead of {spent}")
     weight = np.zeros((outputs, inputs // group, *(len(grid) for grid in grids)))

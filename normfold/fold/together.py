@@ -18,7 +18,8 @@ from normfold.fold.form import nodes_for, operators_at
 from normfold.graph import GraphReader, name_of
 from normfold.reason import Refusal
 
-_JOINTS = ("Add", "Sub", "Sum", "Mean", "Max", "Min", "Where", "Concat", "Mul", "Div")
+_JOINTS = ("Add", "Sub", "Sum", "Mean", "Max", "Min", "Where", "Concat", "Mul", "Div", "ScatterND", "ScatterElements")
+_UNLIKE = ("Concat", "ScatterND", "ScatterElements")  # their operands may have other shapes than the result
 _WIDE = (ir.DataType.FLOAT, ir.DataType.DOUBLE)  # narrower types overflow where a small scale comes later
 
 
@@ -68,7 +69,7 @@ def _runs_before(reader: GraphReader, sources: Sources, node: ir.Node) -> Iterat
         if value is None or producer is None or not reader.holds(producer) or value.is_graph_output():
             continue
         source = sources.at(producer) if len(value.uses()) == 1 else None
-        if source is not None and (node.op_type == "Concat" or reader.shape(value) == shape):
+        if source is not None and (node.op_type in _UNLIKE or reader.shape(value) == shape):
             yield index, sources.run_up_to(source)
 
 

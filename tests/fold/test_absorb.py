@@ -437,7 +437,7 @@ REFUSES = {
     ),
     "gemm with two variables": Refuses(
         f"(float[N,4] x, float[4,8] w) => (float[N,8] y) <{BN8}> {{ c = Gemm(x, w) y = {NORM} }}",
-        "NF113 c, NF104 y",
+        "NF118 c, NF104 y",
     ),
     "gemm and a scale of its rows": Refuses(
         "(float[3,4] x) => (float[3,8] y) <float[4,8] w, float[3,1] k> { c = Gemm(x, w) y = Mul(c, k) }",

@@ -2328,9 +2328,8 @@ def count(graph: onnx.GraphProto) -> int:
     return len(graph.node) + sum(count(body) for body in bodies)
 
 
-@pytest.mark.parametrize("name", PATTERNS)
-def test_pattern(name: str) -> None:
-    pattern = PATTERNS[name]
+def assert_shrinks(pattern: Pattern) -> None:
+    """At most ``least`` operators are left, they compute the same, and every promise of a fold is kept."""
     model = parse(pattern.text, opset=pattern.opset, domains=pattern.domains, values=pattern.values)
     result = fold(model)
     assert count(result.model.graph) <= pattern.least, [node.op_type for node in result.model.graph.node]
@@ -2339,3 +2338,8 @@ def test_pattern(name: str) -> None:
     assert_same_values(model, result.model)
     if pattern.has_reference:
         assert_same_algebra(model, result.model)
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_pattern(name: str) -> None:
+    assert_shrinks(PATTERNS[name])

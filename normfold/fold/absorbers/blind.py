@@ -16,6 +16,7 @@ from normfold.fold.carriers.passage import require, require_attributes_fit, requ
 from normfold.graph import GraphReader, attribute
 from normfold.reason import Reason
 
+_SELU_GAMMA = 1.05070102214813232421875
 _ONE_AXIS = 13  # the opset since which Softmax takes one axis, and not that and all behind it
 
 
@@ -64,6 +65,17 @@ def mean_variance_forward(reader: GraphReader, node: ir.Node, labels: Mapping[in
     _require_alike(node, affine, [int(axis) for axis in attribute(node, "axes", (0, 2, 3))])
     require(affine.has_no_scale, Reason.OPERATOR_STOPS, node, "its epsilon sees a scale")
     return Rewrite(node)
+
+
+def selu_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """s * gamma * f(x): into gamma, for one s > 0."""
+    affine = only(node, labels)
+    require(affine.has_no_shift, Reason.SHIFT_STOPS, node, "gamma takes a scale only")
+    require(affine.scale.size == 1, Reason.AXIS_STOPS, node, "gamma is one number")
+    _require_positive(node, affine)
+    changed = {"gamma": float(attribute(node, "gamma", _SELU_GAMMA)) * float(affine.scale.reshape(()))}
+    require_attributes_fit(reader, node, changed)
+    return Rewrite(node, attributes=changed)
 
 
 def hard_sigmoid_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:

@@ -44,6 +44,26 @@ def linear_regressor_backward(reader: GraphReader, node: ir.Node, labels: Mappin
     return _changed(node, weights * scale[:, None], scale * intercepts + shift)
 
 
+def tree_regressor_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """s * (sum of leaves + base) + t by target: into the weights of the leaves and the base values."""
+    affine = only(node, labels)
+    require(affine.is_constant_on(range(affine.rank - 1)), Reason.AXIS_STOPS, node, "it varies between samples")
+    for name, plain in (("post_transform", "NONE"), ("aggregate_function", "SUM")):
+        setting = attribute(node, name, plain)
+        require(setting == plain, Reason.OPERATOR_STOPS, node, f"{name} is {setting}")
+    require("target_weights" in node.attributes, Reason.OPERATOR_STOPS, node, "its leaves are tensors")
+    require("base_values_as_tensor" not in node.attributes, Reason.OPERATOR_STOPS, node, "its base is a tensor")
+    outputs = int(attribute(node, "n_targets", 1))
+    scale, shift = affine.vectors(affine.rank - 1, outputs)
+    weights = np.asarray(attribute(node, "target_weights"), np.float64)
+    weights = weights * scale[np.asarray(attribute(node, "target_ids"), np.int64)]
+    base = scale * np.asarray(attribute(node, "base_values", [0.0] * outputs), np.float64) + shift
+    changed = {"target_weights": weights, "base_values": base}
+    for array in changed.values():
+        require_fits(array, ir.DataType.FLOAT, node)
+    return Rewrite(node, attributes={name: [float(n) for n in array] for name, array in changed.items()})
+
+
 def _changed(node: ir.Node, weights: Array, intercepts: Array) -> Rewrite:
     changed = {"coefficients": weights.reshape(-1), "intercepts": intercepts}
     for array in changed.values():

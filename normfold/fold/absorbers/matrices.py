@@ -10,6 +10,7 @@ import onnx_ir as ir
 from normfold.affine import Affine, Array
 from normfold.edit import Rewrite, require_fits
 from normfold.fold.absorbers.common import along, bias_of, fitted, only, weight_of
+from normfold.fold.carriers.gemm import summed_with
 from normfold.fold.carriers.passage import require
 from normfold.graph import GraphReader, attribute, name_of
 from normfold.reason import Reason, Refusal
@@ -72,24 +73,8 @@ def gemm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine
     """(s*x + t)*B = x*(s*B) + t*B along the axis that is summed; the same from the left."""
     side, _ = _constant_side(reader, node)
     affine = only(node, labels, 1 - side)
-    variable_flipped = bool(attribute(node, "transA" if side == 1 else "transB", 0))
-    weight_flipped = bool(attribute(node, "transB" if side == 1 else "transA", 0))
-    summed = (1 if side == 1 else 0) if not variable_flipped else (0 if side == 1 else 1)
-    require(affine.is_constant_on([1 - summed]), Reason.AXIS_STOPS, node, "it varies along an axis that is not summed")
-    weight = weight_of(reader, node, side)
-    across = (1 - side) ^ weight_flipped  # the axis of the weight that is summed
-    scale, shift = affine.vectors(summed, weight.shape[across])
-    moved = float(attribute(node, "alpha", 1.0)) * _contracted(weight, shift, across)
-    scaled = weight * np.expand_dims(scale, 1 - across)
-    return _gemm(reader, node, side, scaled, across, affine, 1.0, np.expand_dims(moved, 1 - side))
-
-
-def _contracted(weight: Weight, vector: Array, axis: int) -> Array:
-    """The sum over ``axis`` of a matrix times a vector along it."""
-    if not vector.any():
-        return np.zeros(weight.shape[1 - axis])
-    exact = np.asarray(weight)
-    return np.asarray(vector @ exact if axis == 0 else exact @ vector)
+    scaled, across, moved = summed_with(reader, node, side, affine)
+    return _gemm(reader, node, side, scaled, across, affine, 1.0, moved)
 
 
 # -- MatMul ------------------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from normfold.affine import Affine, Array
 from normfold.edit import Rewrite
 from normfold.fold.absorbers.common import Absorber, bias_of, fitted, only, weight_of
 from normfold.fold.carriers.passage import is_read, require, require_constant_on
+from normfold.fold.find import is_training
 from normfold.graph import GraphReader, attribute
 from normfold.reason import Reason
 
@@ -64,6 +65,17 @@ def group_norm_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int,
     return norm_backward(_channel_axis)(reader, node, labels)
 
 
+def _require_training(node: ir.Node) -> None:
+    """With its own statistics it is an affine, which is another matter."""
+    require(is_training(node), Reason.OPERATOR_STOPS, node)
+
+
+def batch_norm_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """In training mode it is a norm like others, of the statistics of its batch; gamma and beta are by channel."""
+    _require_training(node)
+    return norm_backward(_channel_axis)(reader, node, labels)
+
+
 # -- what a norm does not see ------------------------------------------------------------------------------------
 def layer_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
     """LayerNormalization(s*x + t) = LayerNormalization(x) with eps/s^2, for s and t uniform on the normalized axes."""
@@ -96,6 +108,14 @@ def group_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, 
     for array in (affine.scale, affine.shift):
         rows = array.reshape(groups, -1) if array.size > 1 else array.reshape(1, -1)
         require(bool((rows == rows[:, :1]).all()), Reason.AXIS_STOPS, node, "it varies inside a group")
+    return _with_scaled_epsilon(reader, node, affine)
+
+
+def batch_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """As InstanceNormalization in training mode, where it normalizes the batch as well; its statistics are not read."""
+    _require_training(node)
+    affine = only(node, labels)
+    require_constant_on(affine, (axis for axis in range(affine.rank) if axis != 1), node, "normalized")
     return _with_scaled_epsilon(reader, node, affine)
 
 

@@ -31,6 +31,25 @@ def dequantizer_of(reader: GraphReader, node: ir.Node) -> ir.Node | None:
     return producer if all(operand is None or reader.is_constant(operand) for operand in producer.inputs) else None
 
 
+def dequantizer_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """(q - zero) * scale, where q is an input or an integer result: one factor > 0 goes into the scale.
+
+    Behind a QuantizeLinear both must keep one scale, or runtimes no longer see that they belong together.
+    """
+    affine = only(node, labels)
+    maker = None if node.inputs[0] is None else node.inputs[0].producer()
+    paired = maker is not None and maker.op_type in ("QuantizeLinear", "DynamicQuantizeLinear")
+    require(not paired, Reason.QUANTIZED, node, "it belongs to the QuantizeLinear before it")
+    require(affine.has_no_shift, Reason.SHIFT_STOPS, node, "its zero point is an integer")
+    single = affine.scale.size == 1 and bool((affine.scale > 0).all())
+    require(single, Reason.QUANTIZED, node, "its scale takes one positive factor")
+    scale = reader.require_constant(node, 1, Reason.QUANTIZED)
+    wanted = np.asarray(scale) * float(affine.scale.reshape(()))
+    value = node.inputs[1]
+    require_fits(wanted, None if value is None else reader.dtype(value), node)
+    return Rewrite(node, inputs={1: wanted})
+
+
 def quantized_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
     """s*(DQ(W)*x + b) + t: s > 0 into the scale of DQ, s*b + t into the bias (or an Add behind a MatMul)."""
     affine = only(node, labels)

@@ -92,15 +92,29 @@ def absolute(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: boo
 
 
 def threshold(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
-    """ThresholdedRelu and Shrink scale with their thresholds: s*f(x; a) = f(s*x; s*a) for one s > 0."""
+    """ThresholdedRelu, Shrink and Celu scale with their numbers: s*f(x; a) = f(s*x; s*a) for one s > 0."""
     affine = first(node, labels)
     require_no_shift(affine, node)
     require(affine.scale.size == 1, Reason.AXIS_STOPS, node, "its threshold is one number")
     scale = float(affine.scale.reshape(()))
     require(scale > 0, Reason.SIGN_STOPS, node)
-    known = {"ThresholdedRelu": {"alpha": 1.0}, "Shrink": {"lambd": 0.5, "bias": 0.0}}[node.op_type]
+    known = {"ThresholdedRelu": {"alpha": 1.0}, "Shrink": {"lambd": 0.5, "bias": 0.0}, "Celu": {"alpha": 1.0}}[
+        node.op_type
+    ]
     factor = 1.0 / scale if forward else scale
     changed = {name: float(attribute(node, name, rest)) * factor for name, rest in known.items()}
+    require_attributes_fit(reader, node, changed)
+    return [Passage({0: affine}, Rewrite(node, attributes=changed))]
+
+
+def local_response(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+    """LRN(s*x; alpha) = s * LRN(x; s^2*alpha) for one s: x / (k + alpha/n * sum of x^2)^beta."""
+    affine = first(node, labels)
+    require_no_shift(affine, node)
+    require(affine.scale.size == 1, Reason.AXIS_STOPS, node, "its alpha is one number")
+    scale = float(affine.scale.reshape(()))
+    require(scale != 0, Reason.SIGN_STOPS, node, "the scale is 0")
+    changed = {"alpha": float(attribute(node, "alpha", 1e-4)) * (scale**2 if forward else scale**-2)}
     require_attributes_fit(reader, node, changed)
     return [Passage({0: affine}, Rewrite(node, attributes=changed))]
 

@@ -11,8 +11,9 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.affine import Affine, compact
+from normfold.edit import Rewrite, trimmed
 from normfold.fold.carriers.averages import is_mean_over
-from normfold.fold.carriers.passage import Labels, Passage, first, require, require_no_shift, shape_of, through
+from normfold.fold.carriers.passage import Labels, Passage, applied, first, require, require_no_shift, shape_of, through
 from normfold.fold.carriers.powers import raised_to
 from normfold.fold.carriers.sums import on_operand, raised
 from normfold.fold.equation import equation_of, on_letters
@@ -49,7 +50,10 @@ def _inverse(node: ir.Node, affine: Affine) -> Affine:
 
 
 def product_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
-    """The product lacks the product of the scales; what divides lacks the inverse."""
+    """The product lacks the product of the scales; what divides lacks the inverse, which a constant before it takes."""
+    if node.op_type == "Div" and set(labels) == {1} and reader.is_constant(node.inputs[0]):
+        divided = applied(reader, node, 0, _inverse(node, _scale(node, labels[1])))
+        return [Passage({}, Rewrite(node, inputs={0: trimmed(divided)}))]
     rank = len(shape_of(reader, node, node.outputs[0]))
     total = np.ones((1,) * rank)
     for index, affine in labels.items():

@@ -1,0 +1,109 @@
+"""Carriers that write some elements over, or into, others: ScatterElements, ScatterND; and Compress, MaxUnpool.
+
+What is written must lack what it is written into lacks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+
+from normfold.affine import Affine
+from normfold.edit import Rewrite
+from normfold.fold.carriers.passage import (
+    Labels,
+    Passage,
+    applied,
+    first,
+    require,
+    require_constant_on,
+    require_no_shift,
+    shape_of,
+    through,
+)
+from normfold.graph import GraphReader, attribute, known_as
+from normfold.reason import Reason
+
+_DATA, _UPDATES = 0, 2
+
+
+def scatter(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+    """s*y + t where y is the data with some elements replaced: data and updates take both.
+
+    Where updates are added (``reduction``), they take the scale only.
+    """
+    reduction = str(attribute(node, "reduction", "none"))
+    require(reduction in ("none", "add"), Reason.OPERATOR_STOPS, node, f"reduction {reduction}")
+    if not forward:
+        affine = first(node, labels)
+        return [Passage({_DATA: affine, _UPDATES: _of_updates(reader, node, affine, reduction)})]
+    require(set(labels) <= {_DATA, _UPDATES}, Reason.OPERATOR_STOPS, node, "its indices carry no data")
+    affine = labels.get(_DATA) or _of_result(reader, node, labels[_UPDATES])
+    wanted = {_DATA: affine, _UPDATES: _of_updates(reader, node, affine, reduction)}
+    inputs = {}
+    for index, each in wanted.items():
+        if reader.is_constant(node.inputs[index]):
+            require(bool(each.scale.all()), Reason.SIGN_STOPS, node, "a scale is 0")
+            inputs[index] = applied(reader, node, index, each.inverse())
+            continue
+        own = labels.get(index, Affine.identity(each.rank))
+        alike = f"{known_as(node.inputs[index])} does not lack the same"
+        require(own.same_as(each), Reason.SUM_NEEDS_ALL, node, alike)
+    return [Passage({0: affine}, Rewrite(node, inputs=inputs) if inputs else None)]
+
+
+def _of_updates(reader: GraphReader, node: ir.Node, affine: Affine, reduction: str) -> Affine:
+    """The affine of the result, on the updates."""
+    affine = affine if reduction == "none" else affine.scale_only
+    kept = _kept_axes(reader, node, affine.rank)
+    require_constant_on(affine, (axis for axis in range(affine.rank) if axis not in kept), node, "indexed")
+    if node.op_type == "ScatterND":
+        rank = len(shape_of(reader, node, node.inputs[_UPDATES]))
+        tail = len(kept)
+        return affine.map(lambda array: array.reshape((1,) * (rank - tail) + array.shape[array.ndim - tail :]))
+    data, updates = (shape_of(reader, node, node.inputs[index]) for index in (_DATA, _UPDATES))
+    for axis in affine.varying_axes:
+        whole = data[axis] is not None and data[axis] == updates[axis]
+        require(whole, Reason.AXIS_STOPS, node, f"a part of axis {axis} is written")
+    return affine
+
+
+def _of_result(reader: GraphReader, node: ir.Node, affine: Affine) -> Affine:
+    """The affine of the updates, on the result."""
+    if node.op_type != "ScatterND":
+        return affine
+    rank = len(shape_of(reader, node, node.inputs[_DATA]))
+    tail = len(_kept_axes(reader, node, rank))
+    require_constant_on(affine, range(affine.rank - tail), node, "indexed")
+    return affine.map(lambda array: array.reshape((1,) * (rank - tail) + array.shape[array.ndim - tail :]))
+
+
+def _kept_axes(reader: GraphReader, node: ir.Node, rank: int) -> Sequence[int]:
+    """The axes of the data that the indices leave as they are."""
+    if node.op_type != "ScatterND":
+        axis = int(attribute(node, "axis", 0)) % rank
+        return [other for other in range(rank) if other != axis]
+    length = shape_of(reader, node, node.inputs[1])[-1]
+    require(isinstance(length, int), Reason.UNKNOWN_SHAPE, node, "the length of an index")
+    assert isinstance(length, int), "required above"
+    return range(length, rank)
+
+
+def compress(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+    """Compress takes some slices along its axis; without one it takes elements of the whole."""
+    affine = first(node, labels)
+    if "axis" in node.attributes:
+        require_constant_on(affine, [int(attribute(node, "axis"))], node, "taken by a condition")
+        return through(affine)
+    require_constant_on(affine, range(affine.rank), node, "taken by a condition")
+    rank = 1 if forward else len(shape_of(reader, node, node.inputs[0]))
+    return through(affine.map(lambda array: array.reshape((1,) * rank)))
+
+
+def unpooled(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+    """MaxUnpool puts the elements anywhere in the result, and zeros around: one scale passes."""
+    affine = first(node, labels)
+    require_no_shift(affine, node, "it puts zeros around")
+    require_constant_on(affine, range(affine.rank), node, "addressed by indices")
+    return through(affine)

@@ -1,0 +1,680 @@
+"""More small patterns, written without a look at the code: the least number of operators was stated before the run.
+
+The first letter as in ``test_patterns``, and L old opsets, D other dtypes, Q quantized, C classic machine learning,
+P positions in odd places.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fold.test_patterns import Pattern, assert_shrinks
+
+BN = "float[4] g, float[4] be, float[4] m, float[4] var"
+BN2 = f"{BN}, float[4] g2, float[4] be2, float[4] m2, float[4] var2"
+IMAGE = "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b"
+
+PATTERNS = {
+    # -- backward ------------------------------------------------------------------------------------------------
+    "B convtranspose3d bn": Pattern(
+        f"(float[N,3,2,2,2] x) => (float[N,4,4,4,4] y) <float[3,4,3,3,3] w, float[4] b, {BN}> {{ c = "
+        "ConvTranspose(x, w, b) y = BatchNormalization(c, g, be, m, var) }",
+        1,
+    ),
+    "B convtranspose output_padding bn": Pattern(
+        f"(float[N,3,4,4] x) => (float[N,4,8,8] y) <float[3,4,3,3] w, {BN}> {{ c = ConvTranspose<strides=[2,2],"
+        "pads=[1,1,1,1],output_padding=[1,1]>(x, w) y = BatchNormalization(c, g, be, m, var) }",
+        1,
+    ),
+    "B convtranspose output_shape mul add": Pattern(
+        "(float[N,3,4,4] x) => (float[N,4,8,8] y) <float[3,4,3,3] w, float[4,1,1] k, float[4,1,1] t> { c = "
+        "ConvTranspose<strides=[2,2],output_shape=[8,8]>(x, w) d = Mul(c, k) y = Add(t, d) }",
+        1,
+    ),
+    "B convtranspose depthwise dilated bn": Pattern(
+        f"(float[N,4,4,4] x) => (float[N,4,8,8] y) <float[4,1,3,3] w, float[4] b, {BN}> {{ c = "
+        "ConvTranspose<group=4,dilations=[2,2]>(x, w, b) y = BatchNormalization(c, g, be, m, var) }",
+        1,
+    ),
+    "B conv dynamic space bn": Pattern(
+        f"(float[N,3,H,W] x) => (float[N,4,H,W] y) <float[4,3,3,3] w, {BN}> {{ c = Conv<pads=[1,1,1,1]>(x, w) r = "
+        'LeakyRelu(c) d = Conv<auto_pad="SAME_UPPER">(x, w) e = BatchNormalization(d, g, be, m, var) y = Add(r, e) }',
+        4,
+    ),
+    "B shared conv weight, two sets of statistics": Pattern(
+        f"(float[N,3,8,8] x, float[N,3,8,8] z) => (float[N,4,6,6] y, float[N,4,6,6] q) <float[4,3,3,3] w, float[4] b, "
+        f"{BN2}> {{ c = Conv(x, w, b) y = BatchNormalization(c, g, be, m, var) d = Conv(z, w, b) q = "
+        "BatchNormalization(d, g2, be2, m2, var2) }",
+        2,
+    ),
+    "B shared statistics of two convs": Pattern(
+        f"{IMAGE}, float[4,3,3,3] w2, {BN}> {{ c = Conv(x, w, b) d = BatchNormalization(c, g, be, m, var) f = "
+        "Sigmoid(d) e = Conv(x, w2) h = BatchNormalization(e, g, be, m, var) y = Mul(f, h) }",
+        4,
+    ),
+    "B position embedding between conv and scale": Pattern(
+        f"{IMAGE}, float[1,4,6,6] p, float[4,1,1] k> {{ c = Conv(x, w, b) d = Add(c, p) y = Mul(d, k) }}",
+        2,
+    ),
+    "B position embedding of tokens then scale": Pattern(
+        "(float[N,5,3] x) => (float[N,5,4] y) <float[3,4] w, float[1,5,4] p, float[4] k> { c = MatMul(x, w) d = "
+        "Add(c, p) y = Mul(d, k) }",
+        2,
+    ),
+    "B class token and position then scale": Pattern(
+        "(float[2,5,3] x) => (float[2,6,4] y) <float[3,4] w, float[2,1,4] t, float[1,6,4] p, float s> { c = "
+        "MatMul(x, w) d = Concat<axis=-2>(t, c) e = Add(d, p) y = Mul(e, s) }",
+        3,
+    ),
+    "B class token after scale and norm": Pattern(
+        "(float[2,5,3] x) => (float[2,6,4] y) <float[3,4] w, float[2,1,4] t, float[4] k, float[4] q> { c = "
+        "MatMul(x, w) d = Concat<axis=1>(t, c) e = Mul(d, k) y = Div(e, q) }",
+        2,
+    ),
+    "B matmul 3d constant bn": Pattern(
+        "(float[N,2,5,3] x) => (float[N,2,5,4] y) <float[1,2,3,4] w, float[1,2,1,4] k, float[1,2,1,4] t> { c = "
+        "MatMul(x, w) d = Mul(c, k) y = Add(d, t) }",
+        2,
+    ),
+    "B matmul 5d mul": Pattern(
+        "(float[N,2,2,5,3] x) => (float[N,2,2,5,4] y) <float[3,4] w, float[4] k> { c = MatMul(x, w) y = Div(c, k) }",
+        1,
+    ),
+    "B matmul vectors": Pattern(
+        "(float[3] x) => (float y) <float[3] w, float k, float t> { c = MatMul(x, w) d = Mul(c, k) y = Add(d, t) }",
+        2,
+    ),
+    "B gemm beta zero bn": Pattern(
+        f"(float[N,3] x) => (float[N,4] y) <float[3,4] w, float[4] b, {BN}> {{ c = Gemm<beta=0.0>(x, w, b) y = "
+        "BatchNormalization(c, g, be, m, var) }",
+        1,
+    ),
+    "B gemm variable C then scale": Pattern(
+        "(float[N,3] x, float[N,4] z) => (float[N,4] y) <float[3,4] w, float s={0.5}> "
+        "{ c = Gemm(x, w, z) y = Mul(c, s) }",
+        1,
+    ),
+    "B gemm variable C from conv then scale by channel": Pattern(
+        "(float[N,3] x, float[N,3] z) => (float[N,4] y) <float[3,4] w, float[3,4] v, float[4] k> { d = MatMul(z, v) "
+        "c = Gemm(x, w, d) y = Mul(c, k) }",
+        2,
+    ),
+    "B gemm of two variables then scalar": Pattern(
+        "(float[N,3] x, float[3,4] z) => (float[N,4] y) <float[4] b, float s={0.5}> "
+        "{ c = Gemm(x, z, b) y = Mul(c, s) }",
+        1,
+    ),
+    "B einsum 1x1 conv bn": Pattern(
+        f"(float[N,3,8,8] x) => (float[N,4,8,8] y) <float[4,3] w, {BN}> {{ c = "
+        'Einsum<equation="bchw,oc->bohw">(x, w) y = BatchNormalization(c, g, be, m, var) }',
+        2,
+    ),
+    "B einsum three operands scale": Pattern(
+        "(float[N,5,3] x, float[N,5] z) => (float[N,5,4] y) <float[3,4] w, float[4] k> { c = "
+        'Einsum<equation="nij,ni,jk->nik">(x, z, w) y = Mul(c, k) }',
+        1,
+    ),
+    "B einsum const left grouped": Pattern(
+        "(float[N,2,5,3] x) => (float[N,2,5,4] y) <float[2,3,4] w, float[2,1,4] k> { c = "
+        'Einsum<equation="hjk,nhij->nhik">(w, x) y = Mul(k, c) }',
+        1,
+    ),
+    "B einsum sum of one operand": Pattern(
+        "(float[N,3,6] x) => (float[N,4] y) <float[4,3,1] w, float[4] k> { c = Conv(x, w) r = "
+        'Einsum<equation="ncl->nc">(c) y = Mul(r, k) }',
+        2,
+    ),
+    "B resize cubic bn": Pattern(
+        f"{IMAGE.replace('6,6', '12,12')}, {BN}, float[4] s = {{1,1,2,2}}> {{ c = Conv(x, w, b) d = "
+        'Resize<mode="cubic",cubic_coeff_a=-0.5>(c, , s) y = BatchNormalization(d, g, be, m, var) }',
+        2,
+    ),
+    "B resize sizes align_corners bn": Pattern(
+        f"{IMAGE.replace('6,6', '9,11').replace('N', '2')}, {BN}, int64[4] s = {{2,4,9,11}}> {{ c = Conv(x, w, b) "
+        'd = Resize<mode="linear",coordinate_transformation_mode="align_corners">(c, , , s) '
+        "y = BatchNormalization(d, g, be, m, var) }",
+        2,
+    ),
+    "B depthtospace crd bn": Pattern(
+        f"(float[N,3,4,4] x) => (float[N,4,8,8] y) <float[16,3,1,1] w, {BN}> {{ c = Conv(x, w) d = "
+        'DepthToSpace<blocksize=2,mode="CRD">(c) y = BatchNormalization(d, g, be, m, var) }',
+        2,
+    ),
+    "B gather scalar token bn": Pattern(
+        f"(float[N,5,3] x) => (float[N,4] y) <float[3,4] w, float[4] b, int64 i = {{0}}, {BN}> {{ c = MatMul(x, w) d = "
+        "Add(c, b) e = Gather<axis=1>(d, i) y = BatchNormalization(e, g, be, m, var) }",
+        3,
+    ),
+    "B slice with steps bn": Pattern(
+        f"(float[N,3,8,8] x) => (float[N,4,3,6] y) <float[4,3,3,3] w, {BN}, int64[1] a={{0}}, int64[1] e={{-1}}, "
+        "int64[1] ax={-2}, int64[1] st={2}> { c = Conv(x, w) d = Slice(c, a, e, ax, st) y = "
+        "BatchNormalization(d, g, be, m, var) }",
+        2,
+    ),
+    "B slice negative step on channels": Pattern(
+        f"(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, {BN}, int64[1] a={{-1}}, "
+        "int64[1] e={-99}, int64[1] ax={-3}, int64[1] st={-1}> { c = Conv(x, w, b) d = Slice(c, a, e, ax, st) y = "
+        "BatchNormalization(d, g, be, m, var) }",
+        1,
+    ),
+    "B split uneven negative axis": Pattern(
+        "(float[N,3,8,8] x) => (float[N,1,6,6] y, float[N,3,6,6] q) <float[4,3,3,3] w, float[4] b, int64[2] s={1,3}, "
+        "float[3,1,1] k, float[1,1,1] t> { c = Conv(x, w, b) d, e = Split<axis=-3>(c, s) y = Add(d, t) q = Mul(e, k) }",
+        2,
+    ),
+    "B concat uneven negative axis bn": Pattern(
+        f"(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[1,3,3,3] w, float[3,3,3,3] v, {BN}> {{ c = Conv(x, w) d = "
+        "Conv(x, v) e = Concat<axis=-3>(c, d) y = BatchNormalization(e, g, be, m, var) }",
+        3,
+    ),
+    "B concat in space bn": Pattern(
+        f"(float[N,3,8,8] x, float[N,3,8,8] z) => (float[N,4,6,12] y) <float[4,3,3,3] w, {BN}> {{ c = Conv(x, w) d = "
+        "Conv(z, w) e = Concat<axis=3>(c, d) y = BatchNormalization(e, g, be, m, var) }",
+        3,
+    ),
+    "B glu scale": Pattern(
+        "(float[N,3,8] x) => (float[N,2,6] y) <float[4,3,3] w, float[4] b, float[2,1] k> { c = Conv(x, w, b) d, e = "
+        "Split<axis=1,num_outputs=2>(c) s = Sigmoid(e) p = Mul(d, s) y = Mul(p, k) }",
+        4,
+        opset=18,
+    ),
+    "B glu bn goes on": Pattern(
+        "(float[N,3,8] x) => (float[N,5,6] y) <float[4,3,3] w, float[4] b, float[2,1] k, float[2,1] t, float[5,2,1] v> "
+        "{ c = Conv(x, w, b) d, e = Split<axis=1,num_outputs=2>(c) s = Sigmoid(e) p = Mul(d, s) q = Mul(p, k) r = "
+        "Add(q, t) y = Conv(r, v) }",
+        5,
+        opset=18,
+    ),
+    "B head gate after attention": Pattern(
+        "(float[N,5,4] x, float[N,2,5,5] a) => (float[N,2,5,2] y) <float[4,4] w, float[4] b, float[2,1,1] k, "
+        "int64[4] s={0,5,2,2}> { c = MatMul(x, w) d = Add(c, b) e = Reshape(d, s) v = Transpose<perm=[0,2,1,3]>(e) p = "
+        "MatMul(a, v) y = Mul(p, k) }",
+        5,
+    ),
+    "B scores scale through rotary": Pattern(
+        "(float[N,5,4] x, float[N,4,5] k) => (float[N,5,5] y) <float[4,4] w, float[5,4] co, float[5,4] si, float h, "
+        "int64[2] s={2,2}> { q = MatMul(x, w) a, b = Split<axis=-1>(q, s) n = Neg(b) r = Concat<axis=-1>(n, a) e = "
+        "Mul(q, co) f = Mul(r, si) t = Add(e, f) o = Mul(t, h) y = MatMul(o, k) }",
+        7,
+    ),
+    "B yolo decode": Pattern(
+        "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, float two={2}, float half={0.5}, "
+        "float[1,1,6,6] grid, float st={8}> { c = Conv(x, w, b) s = Sigmoid(c) d = Mul(s, two) e = Sub(d, half) f = "
+        "Add(e, grid) y = Mul(f, st) }",
+        4,
+    ),
+    "B anchors times exponential": Pattern(
+        f"{IMAGE}, float[4,1,1] posa> {{ c = Conv(x, w, b) e = Exp(c) y = Mul(e, posa) }}",
+        2,
+    ),
+    "B logarithm takes a shift": Pattern(
+        "(float[N,3] x) => (float[N,4] y) <float[3,4] w, float t={0.5}> { c = MatMul(x, w) a = Softplus(c) l = Log(a) "
+        "d = Abs(x) e = MatMul(d, w) h = Abs(e) o = Log(h) k = Add(o, t) y = Add(l, k) }",
+        8,
+    ),
+    "B tanh negated": Pattern(
+        f"{IMAGE}> {{ c = Conv(x, w, b) h = Tanh(c) y = Neg(h) }}",
+        2,
+    ),
+    "B erf of negated": Pattern(
+        "(float[N,3] x) => (float[N,4] y) <float[3,4] w, float[4] k={1,-1,1,-1}> { c = MatMul(x, w) h = Erf(c) y = "
+        "Mul(h, k) }",
+        2,
+    ),
+    "B celu scalar": Pattern(
+        f"{IMAGE}, float s={{1.5}}> {{ c = Conv(x, w, b) h = Celu<alpha=0.7>(c) y = Mul(h, s) }}",
+        2,
+    ),
+    "B selu scalar": Pattern(
+        "(float[N,3] x) => (float[N,3] y) <float s={1.5}> { h = Selu(x) y = Mul(h, s) }",
+        1,
+    ),
+    "B lrn scalar": Pattern(
+        f"{IMAGE}, float s={{1.5}}> {{ c = Conv(x, w, b) h = LRN<size=3,alpha=0.001>(c) y = Mul(h, s) }}",
+        2,
+    ),
+    "B constant over x": Pattern(
+        "(float[N,3] x) => (float[N,4] y) <float[3,4] w, float[4] b, float[4] k, float[4] q> { c = Gemm(x, w, b) d = "
+        "Div(k, c) y = Mul(d, q) }",
+        2,
+    ),
+    "B groupnorm21 mul add": Pattern(
+        "(float[N,4,6] x) => (float[N,4,6] y) <float[4] g, float[4] b, float[4,1] k, float[4,1] t> { c = "
+        "GroupNormalization<num_groups=2>(x, g, b) d = Mul(c, k) y = Add(d, t) }",
+        1,
+        opset=21,
+        has_reference=False,
+    ),
+    "B instancenorm bn": Pattern(
+        f"(float[N,4,6,6] x) => (float[N,4,6,6] y) <float[4] a, float[4] c, {BN}> {{ i = "
+        "InstanceNormalization(x, a, c) y = BatchNormalization(i, g, be, m, var) }",
+        1,
+    ),
+    "B layernorm transpose bn": Pattern(
+        f"(float[N,5,4] x) => (float[N,4,5] y) <float[4] a, float[4] c, {BN}> {{ l = LayerNormalization(x, a, c) t = "
+        "Transpose<perm=[0,2,1]>(l) y = BatchNormalization(t, g, be, m, var) }",
+        2,
+    ),
+    "B batchnorm in training mode then affine": Pattern(
+        f"(float[N,4,6,6] x) => (float[N,4,6,6] y) <{BN}, float[4,1,1] k, float[4,1,1] t> {{ d, e, f = "
+        "BatchNormalization<training_mode=1>(x, g, be, m, var) h = Mul(d, k) y = Add(h, t) }",
+        1,
+        has_reference=False,
+    ),
+    "B scatter into conv result": Pattern(
+        "(float[3,4] x, float[2,4] z) => (float[3,4] y) <float[4,4] w, int64[2,4] i={0,0,0,0,1,1,1,1}, float s> "
+        "{ c = MatMul(x, w) d = MatMul(z, w) e = ScatterElements<axis=0>(c, i, d) y = Mul(e, s) }",
+        3,
+    ),
+    "B scatternd by channel": Pattern(
+        "(float[3,4] x, float[2,4] z) => (float[3,4] y) <float[4,4] w, int64[2,1] i={0,2}, float[4] k> { c = "
+        "MatMul(x, w) d = MatMul(z, w) e = ScatterND(c, i, d) y = Mul(e, k) }",
+        3,
+    ),
+    "B compress": Pattern(
+        "(float[3,4] x) => (float[2,4] y) <float[4,4] w, bool[3] i={1,0,1}, float[4] k> { c = MatMul(x, w) d = "
+        "Compress<axis=0>(c, i) y = Mul(d, k) }",
+        2,
+    ),
+    "B maxunpool scale": Pattern(
+        "(float[N,3,4,4] x, int64[N,4,2,2] i) => (float[N,4,4,4] y) <float[4,3,3,3] w, float k> { c = Conv(x, w) "
+        "d = MaxUnpool<kernel_shape=[2,2],strides=[2,2]>(c, i) y = Mul(d, k) }",
+        2,
+        has_reference=False,
+    ),
+    "B dynamic quantized matmul then scale": Pattern(
+        "(float[5,3] x) => (float[5,4] y) <uint8[3,4] w, float[4] ws, float[4] k> { q, s, z = "
+        "DynamicQuantizeLinear(x) i = MatMulInteger(q, w, z) f = Cast<to=1>(i) sc = Mul(s, ws) d = Mul(f, sc) y = "
+        "Mul(d, k) }",
+        5,
+        has_reference=False,
+    ),
+    "B dequantized activation then scale": Pattern(
+        "(uint8[N,4] x) => (float[N,4] y) <float s={0.5}, uint8 z={128}, float k={0.25}> { d = "
+        "DequantizeLinear(x, s, z) y = Mul(d, k) }",
+        1,
+        has_reference=False,
+    ),
+    "B tree then inverse target scaling": Pattern(
+        "(float[N,2] x) => (float[N,1] y) <float k={3}, float t={2}> { c = ai.onnx.ml.TreeEnsembleRegressor<"
+        "n_targets=1, nodes_treeids=[0,0,0], nodes_nodeids=[0,1,2], nodes_featureids=[1,0,0], nodes_values=[0.2,0.0,"
+        'nodes_hitrates=[1.0,1.0,1.0], nodes_modes=["BRANCH_LEQ","LEAF","LEAF"], nodes_truenodeids=[1,0,0], '
+        "nodes_falsenodeids=[2,0,0], nodes_missing_value_tracks_true=[0,0,0], target_treeids=[0,0], "
+        "target_nodeids=[1,2], target_ids=[0,0], target_weights=[1.5,-0.5]>(x) d = Mul(c, k) y = Add(d, t) }".replace(
+            "[0.2,0.0,", "[0.2,0.0,0.0], "
+        ),
+        1,
+        domains='"ai.onnx.ml": 3',
+        has_reference=False,
+    ),
+    # -- forward -------------------------------------------------------------------------------------------------
+    "F bn 5d into conv3d": Pattern(
+        f"(float[N,4,3,4,4] x) => (float[N,5,1,2,2] y) <{BN}, float[5,4,3,3,3] v> {{ d = BatchNormalization(x, g, be, "
+        "m, var) y = Conv(d, v) }",
+        1,
+    ),
+    "F bn 3d into depthwise then pointwise": Pattern(
+        f"(float[N,4,8] x) => (float[N,5,6] y) <{BN}, float[4,1,3] v, float[5,4,1] u> {{ d = BatchNormalization(x, g, "
+        "be, m, var) c = Conv<group=4>(d, v) y = Conv(c, u) }",
+        2,
+    ),
+    "F bn into grouped conv, strides and dilations": Pattern(
+        f"(float[N,4,9,9] x) => (float[N,6,3,3] y) <{BN}, float[6,2,3,3] v, float[6] b> {{ d = "
+        f"BatchNormalization(x, g, "
+        "be, m, var) y = Conv<group=2,strides=[2,2],dilations=[2,2]>(d, v, b) }",
+        1,
+    ),
+    "F convtranspose groups scale": Pattern(
+        "(float[N,4,4,4] x) => (float[N,6,8,8] y) <float[4,3,2,2] w, float[4,1,1] k> { d = Mul(x, k) y = "
+        "ConvTranspose<group=2,strides=[2,2]>(d, w) }",
+        1,
+    ),
+    "F convtranspose output_padding scale": Pattern(
+        "(float[N,4,4] x) => (float[N,3,8] y) <float[4,3,3] w, float[4,1] k> { d = Mul(x, k) y = "
+        "ConvTranspose<strides=[2],pads=[1,1],output_padding=[1]>(d, w) }",
+        1,
+    ),
+    "F gemm transA transB alpha beta": Pattern(
+        "(float[4,N] x) => (float[N,3] y) <float[3,4] w, float[3] b, float[4,1] k, float[4,1] t> { d = Mul(x, k) e = "
+        "Add(d, t) y = Gemm<transA=1,transB=1,alpha=0.5,beta=3.0>(e, w, b) }",
+        1,
+    ),
+    "F gemm with variable C takes a scale": Pattern(
+        "(float[N,4] x, float[N,3] z) => (float[N,3] y) <float[4,3] w, float[4] k> { d = Mul(x, k) y = Gemm(d, w, z) }",
+        1,
+    ),
+    "F gemm with variable C and a shift": Pattern(
+        "(float[N,4] x, float[N,3] z) => (float[N,3] y) <float[4,3] w, float[4,3] v, float[4] k, float[4] t> { d = "
+        "Mul(x, k) e = Add(d, t) a = Relu(z) b = Sigmoid(a) c = MatMul(e, w) y = Add(c, b) }",
+        5,
+    ),
+    "F gemm of two scaled variables": Pattern(
+        "(float[N,4] x, float[4,3] z) => (float[N,3] y) <float k={2}, float q={0.5}> { d = Mul(x, k) e = Mul(z, q) y = "
+        "Gemm<alpha=3.0>(d, e) }",
+        1,
+    ),
+    "F gemm C shift then next": Pattern(
+        "(float[N,4] x, float[N,3] z) => (float[N,2] y) <float[4,3] w, float[3] t, float[3,2] v> { d = Add(z, t) c = "
+        "Gemm<beta=2.0>(x, w, d) y = Gemm(c, v) }",
+        2,
+    ),
+    "F matmul left constant from rows": Pattern(
+        "(float[N,4,5] x) => (float[N,3,5] y) <float[3,4] w, float[4,1] k, float[4,1] t> { d = Mul(x, k) e = Add(d, t) "
+        "y = MatMul(w, e) }",
+        2,
+    ),
+    "F vector into matmul": Pattern(
+        "(float[4] x) => (float[3] y) <float[4,3] w, float[4] k, float[4] t> { d = Mul(x, k) e = Add(d, t) y = "
+        "MatMul(e, w) }",
+        2,
+    ),
+    "F batched constant matmul": Pattern(
+        "(float[N,2,5,4] x) => (float[N,2,5,3] y) <float[2,4,3] w, float[4] k> { d = Mul(x, k) y = MatMul(d, w) }",
+        1,
+    ),
+    "F lstm of given states": Pattern(
+        "(float[5,N,4] x, float[1,N,3] h0, float[1,N,3] c0) => (float[1,N,3] h) <float[1,12,4] w, float[1,12,3] r, "
+        "float[4] k, float[4] t> { d = Mul(x, k) e = Add(d, t) o, h, c = LSTM<hidden_size=3>(e, w, r, , , h0, c0) }",
+        1,
+        has_reference=False,
+    ),
+    "F gru reverse with bias": Pattern(
+        "(float[5,N,4] x) => (float[5,1,N,3] y) <float[1,9,4] w, float[1,9,3] r, float[1,18] b, float[4] k, "
+        "float[4] t> "
+        '{ d = Div(x, k) e = Sub(d, t) y, h = GRU<hidden_size=3,direction="reverse",linear_before_reset=1>(e, w, r, '
+        "b) }",
+        1,
+        has_reference=False,
+    ),
+    "F bidirectional lstm, norm, dense": Pattern(
+        f"(float[5,N,4] x) => (float[N,3] y) <float[2,8,4] w, float[2,8,2] r, {BN}, float[4,3] v, int64[1] i={{0}}, "
+        'int64[2] s={-1,4}> { o, h, c = LSTM<hidden_size=2,direction="bidirectional">(x, w, r) t = '
+        "Transpose<perm=[1,0,2]>(h) f = Reshape(t, s) d = BatchNormalization(f, g, be, m, var) y = Gemm(d, v) }",
+        4,
+        has_reference=False,
+    ),
+    "F bn gap flatten gemm relu": Pattern(
+        f"(float[N,4,6,6] x) => (float[N,3] y) <{BN}, float[4,3] v> {{ d = BatchNormalization(x, g, be, m, var) p = "
+        "GlobalAveragePool(d) f = Flatten(p) h = Gemm(f, v) y = Relu(h) }",
+        4,
+    ),
+    "F bn relu gap flatten bn gemm": Pattern(
+        f"(float[N,4,6,6] x) => (float[N,3] y) <{BN2}, float[4,3] v> {{ d = BatchNormalization(x, g, be, m, var) r = "
+        "Relu(d) p = GlobalAveragePool(r) f = Flatten(p) n = BatchNormalization(f, g2, be2, m2, var2) y = Gemm(n, v) }",
+        5,
+    ),
+    "F mean over space without keepdims": Pattern(
+        f"(float[N,4,6,6] x) => (float[N,3] y) <{BN}, float[4,3] v> {{ d = BatchNormalization(x, g, be, m, var) p = "
+        "ReduceMean<axes=[-2,-1],keepdims=0>(d) y = MatMul(p, v) }",
+        2,
+    ),
+    "F bn into two branches of different kinds": Pattern(
+        f"(float[N,4,6,6] x) => (float[N,5,6,6] y, float[N,3] q) <{BN}, float[5,4,1,1] w, float[4,3] v> {{ d = "
+        "BatchNormalization(x, g, be, m, var) y = Conv(d, w) p = GlobalAveragePool(d) f = Flatten(p) q = Gemm(f, v) }",
+        4,
+    ),
+    "F norms of both inputs of a concat": Pattern(
+        f"(float[N,4,6,6] x, float[N,4,6,6] z) => (float[N,5,6,6] y) <{BN2}, float[5,8,1,1] w> {{ d = "
+        "BatchNormalization(x, g, be, m, var) e = BatchNormalization(z, g2, be2, m2, var2) c = Concat<axis=1>(d, "
+        "e) y = "
+        "Conv(c, w) }",
+        2,
+    ),
+    "F subtract then square": Pattern(
+        "(float[N,4] x) => (float[N,3] y) <float k={2}, float[4,3] w> { d = Mul(x, k) e = Mul(d, d) y = MatMul(e, w) }",
+        2,
+    ),
+    "F scale, reciprocal, linear": Pattern(
+        "(float[N,4] x) => (float[N,3] y) <float[4] k, float[4,3] w> { d = Mul(x, k) e = Reciprocal(d) y = "
+        "MatMul(e, w) }",
+        2,
+    ),
+    "F constant over scaled x": Pattern(
+        "(float[N,4] x) => (float[N,4] y) <float[4] k, float[4] q> { d = Mul(x, k) y = Div(q, d) }",
+        1,
+    ),
+    "F constant to the power stays": Pattern(
+        "(float[N,4] x) => (float[N,4] y) <float[4] k, float q={2}> { d = Mul(x, k) y = Pow(q, d) }",
+        2,
+    ),
+    "F exponential of shifted then linear": Pattern(
+        "(float[N,4] x) => (float[N,3] y) <float[4] post, float[4,3] w> { d = Add(x, post) e = Exp(d) y = "
+        "MatMul(e, w) }",
+        2,
+    ),
+    "F log of scaled then standardized then conv": Pattern(
+        f"(float[N,4,6] x) => (float[N,5,6] y) <float[1] posk, {BN}, float[5,4,1] w> {{ d = Mul(x, posk) a = "
+        f"Abs(d) l = "
+        "Log(a) n = BatchNormalization(l, g, be, m, var) y = Conv(n, w) }",
+        3,
+    ),
+    "F negated tanh then linear": Pattern(
+        "(float[N,4] x) => (float[N,3] y) <float[4,3] w> { d = Neg(x) e = Tanh(d) y = MatMul(e, w) }",
+        2,
+    ),
+    "F negated cosine": Pattern(
+        "(float[N,4] x) => (float[N,4] y) <float[4] k={1,-1,-1,1}> { d = Mul(x, k) y = Cos(d) }",
+        1,
+    ),
+    "F lrn scaled input": Pattern(
+        "(float[N,4,6,6] x) => (float[N,5,6,6] y) <float k={2}, float[5,4,1,1] w> { d = Mul(x, k) e = "
+        "LRN<size=3>(d) y = "
+        "Conv(e, w) }",
+        2,
+    ),
+    "F celu of scaled": Pattern(
+        "(float[N,4] x) => (float[N,3] y) <float k={2}, float[4,3] w> { d = Mul(x, k) e = Celu<alpha=1.5>(d) y = "
+        "Gemm(e, w) }",
+        2,
+    ),
+    "F scale through scatter with zeros": Pattern(
+        "(float[2,4] x) => (float[3,5] y) <float[3,4] zero = {0,0,0,0,0,0,0,0,0,0,0,0}, int64[2,1] i={2,0}, "
+        "float[4] k, "
+        "float[4,5] w> { d = Mul(x, k) e = ScatterND(zero, i, d) y = MatMul(e, w) }",
+        2,
+    ),
+    "F scatter add": Pattern(
+        "(float[3,4] x, float[3,4] z) => (float[3,5] y) <int64[3,1] i={2,0,2}, float[4] k, float[4,5] w> { d = "
+        "Mul(x, k) "
+        'f = Mul(z, k) e = ScatterND<reduction="add">(d, i, f) y = MatMul(e, w) }',
+        2,
+        has_reference=False,
+    ),
+    "F shift before batchnorm in training mode": Pattern(
+        f"(float[N,4,6,6] x) => (float[N,4,6,6] y) <{BN}, float[4,1,1] t> {{ d = Add(x, t) y, e, f = "
+        "BatchNormalization<training_mode=1>(d, g, be, m, var) }",
+        1,
+        has_reference=False,
+    ),
+    "F shift and uniform scale before groupnorm": Pattern(
+        "(float[N,4,6] x) => (float[N,4,6] y) <float[4] g, float[4] b, float k={2}, float t={3}> { a = Mul(x, k) c = "
+        "Add(a, t) y = GroupNormalization<num_groups=2>(c, g, b) }",
+        1,
+        opset=21,
+        has_reference=False,
+    ),
+    "F softmax along another axis": Pattern(
+        "(float[N,4,6] x) => (float[N,4,6] y) <float[1,6] t> { c = Add(x, t) y = Softmax<axis=1>(c) }",
+        1,
+    ),
+    "F logsoftmax shift": Pattern(
+        "(float[N,4] x) => (float[N,4] y) <float t> { c = Add(x, t) y = LogSoftmax(c) }",
+        1,
+    ),
+    "F query bias stays, key bias dies, scale goes": Pattern(
+        "(float[N,5,4] x) => (float[N,5,5] y) <float[4,4] wq, float[4] bq, float[4,4] wk, float[4] bk, float "
+        "s={0.5}> { "
+        "q = MatMul(x, wq) qb = Add(q, bq) k = MatMul(x, wk) kb = Add(k, bk) kt = Transpose<perm=[0,2,1]>(kb) a = "
+        "MatMul(qb, kt) sc = Mul(a, s) y = Softmax(sc) }",
+        6,
+    ),
+    "F argmin of normalized distances": Pattern(
+        "(float[N,4] x) => (int64[N,1] y) <float[4,3] w, float k={4}, float t={1}> { c = MatMul(x, w) d = Add(c, "
+        "t) e = "
+        "Div(d, k) y = ArgMin<axis=-1>(e) }",
+        2,
+    ),
+    # -- inputs --------------------------------------------------------------------------------------------------
+    "I nhwc uint8 standardized before the transpose": Pattern(
+        "(uint8[N,8,8,3] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, float[3] mean, float[3] std> { f = "
+        "Cast<to=1>(x) a = Sub(f, mean) d = Div(a, std) t = Transpose<perm=[0,3,1,2]>(d) y = Conv(t, w, b) }",
+        3,
+    ),
+    "I nhwc bgr reversed, standardized": Pattern(
+        "(uint8[N,8,8,3] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, float[3] mean, float[3] std, int64[1] "
+        "s={-1}, int64[1] e={-99}, int64[1] ax={3}, int64[1] st={-1}> { r = Slice(x, s, e, ax, st) f = Cast<to=1>(r) a "
+        "= Sub(f, mean) d = Div(a, std) t = Transpose<perm=[0,3,1,2]>(d) y = Conv(t, w, b) }",
+        3,
+    ),
+    "I letterbox 114 then 255": Pattern(
+        "(float[N,3,6,8] x) => (float[N,4,8,8] y) <float[4,3,3,3] w, float[4] b, int64[8] p={0,0,1,0,0,0,1,0}, float v="
+        "{114}, float d={255}> { q = Pad(x, p, v) a = Div(q, d) y = Conv<pads=[1,1,1,1]>(a, w, b) }",
+        2,
+    ),
+    "I 255, letterbox, mean and std, valid conv": Pattern(
+        "(float[N,3,6,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, int64[8] p={0,0,1,0,0,0,1,0}, float v="
+        "{0.447}, float d={255}, float[3,1,1] me, float[3,1,1] sd> { a = Div(x, d) q = Pad(a, p, v) s = Sub(q, me) t = "
+        "Div(s, sd) y = Conv(t, w, b) }",
+        2,
+    ),
+    "I resize then standardize": Pattern(
+        "(float[1,3,4,4] x) => (float[1,4,6,6] y) <float[4,3,3,3] w, float[4] b, float[4] sc={1,1,2,2}, "
+        "float[3,1,1] me, "
+        'float[3,1,1] sd> { r = Resize<mode="linear">(x, , sc) s = Sub(r, me) t = Div(s, sd) y = Conv(t, w, b) }',
+        2,
+    ),
+    "I standardize then resize": Pattern(
+        "(float[1,3,4,4] x) => (float[1,4,6,6] y) <float[4,3,3,3] w, float[4] b, float[4] sc={1,1,2,2}, "
+        "float[3,1,1] me, "
+        'float[3,1,1] sd> { s = Sub(x, me) t = Div(s, sd) r = Resize<mode="linear">(t, , sc) y = Conv(r, w, b) }',
+        2,
+    ),
+    "I batchnorm of the input, valid conv": Pattern(
+        "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[3] g, float[3] be, float[3] m, float[3] var, "
+        "float[4,3,3,3] w> "
+        "{ n = BatchNormalization(x, g, be, m, var) y = Conv(n, w) }",
+        1,
+    ),
+    "I batchnorm of the input, padded conv": Pattern(
+        "(float[N,3,8,8] x) => (float[N,4,8,8] y) <float[3] g, float[3] be, float[3] m, float[3] var, "
+        "float[4,3,3,3] w> "
+        "{ n = BatchNormalization(x, g, be, m, var) y = Conv<pads=[1,1,1,1]>(n, w) }",
+        2,
+    ),
+    "I standardized patches": Pattern(
+        "(float[1,3,8,8] x) => (float[1,16,5] y) <float[3,1,1] me, float[3,1,1] sd, float[5,3,2,2] w, float[5] b, "
+        "int64[3] s={1,5,16}> { a = Sub(x, me) d = Div(a, sd) c = Conv<strides=[2,2]>(d, w, b) r = Reshape(c, s) y = "
+        "Transpose<perm=[0,2,1]>(r) }",
+        3,
+    ),
+    "I standardized patches by reshapes": Pattern(
+        "(float[N,3,4,4] x) => (float[N,4,5] y) <float[3,1,1] me, float[3,1,1] sd, float[12,5] w, float[5] b, int64[6] "
+        "s={-1,3,2,2,2,2}, int64[3] q={-1,4,12}> { a = Sub(x, me) d = Div(a, sd) r = Reshape(d, s) t = "
+        "Transpose<perm=[0,2,4,3,5,1]>(r) u = Reshape(t, q) c = MatMul(u, w) y = Add(c, b) }",
+        5,
+    ),
+    "I numbers and classes side by side": Pattern(
+        "(float[N,3] x, int64[N] c) => (float[N,2] y) <float[3] me, float[3] sd, float[7,4] table, float[7,2] w, "
+        "float[2] b> { a = Sub(x, me) d = Div(a, sd) e = Gather(table, c) f = Concat<axis=1>(d, e) y = Gemm(f, w, b) }",
+        3,
+    ),
+    "I numbers, classes and a norm of all": Pattern(
+        "(float[N,2] x, int64[N] c) => (float[N,2] y) <float[7,2] table, float[4] g, float[4] be, float[4] m, float[4] "
+        "var, float[4,2] w, float[2] b> { e = Gather(table, c) f = Concat<axis=1>(x, e) d = "
+        "BatchNormalization(f, g, be, "
+        "m, var) r = Relu(d) y = Gemm(r, w, b) }",
+        5,
+    ),
+    "I normalized and clipped": Pattern(
+        "(float[N,4] x) => (float[N,3] y) <float lo={-1}, float hi={1}, float k={0.25}, float t={0.5}, "
+        "float[4,3] w> { a "
+        "= Mul(x, k) c = Add(a, t) d = Clip(c, lo, hi) y = MatMul(d, w) }",
+        3,
+    ),
+    # -- branches ------------------------------------------------------------------------------------------------
+    "R repvgg dilated": Pattern(
+        f"(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,4,3,3] a, float[4,4,1,1] c, {BN2}> {{ a1 = "
+        "Conv<pads=[2,2,2,2],dilations=[2,2]>(x, a) a2 = BatchNormalization(a1, g, be, m, var) c1 = Conv(x, c) i = "
+        "BatchNormalization(x, g2, be2, m2, var2) y = Sum(a2, c1, i) }",
+        1,
+    ),
+    "R repvgg grouped": Pattern(
+        f"(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,2,3,3] a, float[4,2,1,1] c, {BN}> {{ a1 = "
+        "Conv<pads=[1,1,1,1],group=2>(x, a) c1 = Conv<group=2>(x, c) s = Add(a1, c1) i = BatchNormalization(x, g, be, "
+        "m, var) y = Add(s, i) }",
+        1,
+    ),
+    "R even kernel beside identity": Pattern(
+        "(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,4,2,2] a> { a1 = Conv<pads=[0,0,1,1]>(x, a) y = "
+        "Add(a1, x) }",
+        1,
+    ),
+    "R 4x4 and 2x2": Pattern(
+        "(float[N,4,8,8] x) => (float[N,4,4,4] y) <float[4,4,4,4] a, float[4,4,2,2] c> { a1 = "
+        "Conv<pads=[1,1,1,1],strides=[2,2]>(x, a) c1 = Conv<strides=[2,2]>(x, c) y = Add(a1, c1) }",
+        1,
+    ),
+    "R 4x4 and 3x3 do not meet": Pattern(
+        "(float[N,4,8,8] x) => (float[N,4,4,4] y) <float[4,4,4,4] a, float[4,4,3,3] c> { a1 = "
+        "Conv<pads=[1,1,1,1],strides=[2,2]>(x, a) c1 = Conv<pads=[1,1,0,0],strides=[2,2]>(x, c) y = Sub(a1, c1) }",
+        1,
+    ),
+    "R average of counted zeros beside conv": Pattern(
+        "(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,4,3,3] a> { a1 = Conv<pads=[1,1,1,1]>(x, a) p = "
+        "AveragePool<kernel_shape=[3,3],pads=[1,1,1,1],count_include_pad=1>(x) y = Add(p, a1) }",
+        1,
+    ),
+    "R average beside depthwise": Pattern(
+        "(float[N,4,8,8] x) => (float[N,4,7,7] y) <float[4,1,2,2] a> { a1 = Conv<group=4>(x, a) p = "
+        "AveragePool<kernel_shape=[2,2]>(x) y = Sub(p, a1) }",
+        1,
+    ),
+    "R depthwise in 3d beside identity": Pattern(
+        f"(float[N,4,4,4,4] x) => (float[N,4,4,4,4] y) <float[4,1,3,3,3] a, {BN}> {{ a1 = "
+        "Conv<group=4,pads=[1,1,1,1,1,1]>(x, a) d = BatchNormalization(a1, g, be, m, var) y = Add(x, d) }",
+        1,
+    ),
+    "R three depthwise of different sizes": Pattern(
+        "(float[N,4,9,9] x) => (float[N,4,9,9] y) <float[4,1,3,3] a, float[4,1,1,5] b, float[4,1,5,1] c> { a1 = "
+        "Conv<group=4,pads=[1,1,1,1]>(x, a) b1 = Conv<group=4,pads=[0,2,0,2]>(x, b) c1 = Conv<group=4,pads=[2,0,2,0]>"
+        "(x, c) s = Add(a1, b1) y = Add(s, c1) }",
+        1,
+    ),
+    "R branch behind relu": Pattern(
+        "(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,4,3,3] a, float[4,4,1,1] b> { r = Relu(x) a1 = "
+        "Conv<pads=[1,1,1,1]>(r, a) b1 = Conv(r, b) s = Add(a1, b1) y = Add(s, r) }",
+        2,
+    ),
+    "R residual of a scaled input": Pattern(
+        "(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,4,3,3] a, float k={0.5}> { d = Mul(x, k) a1 = "
+        "Conv<pads=[1,1,1,1]>(d, a) y = Add(a1, d) }",
+        1,
+    ),
+    "R branches of slices stay": Pattern(
+        "(float[N,4,8,8] x) => (float[N,2,8,8] y) <float[2,2,3,3] a, float[2,2,1,1] b, int64[2] s={2,2}> { l, r = "
+        "Split<axis=1>(x, s) a1 = Conv<pads=[1,1,1,1]>(l, a) b1 = Conv(l, b) c = Add(a1, b1) y = Mul(c, r) }",
+        3,
+    ),
+    "R linear with lora": Pattern(
+        "(float[N,5,4] x) => (float[N,5,4] y) <float[4,4] w, float[4] b, float[4,2] u, float[2,4] v, float "
+        "k={0.5}> { m "
+        "= MatMul(x, w) n = Add(m, b) a = MatMul(x, u) c = MatMul(a, v) d = Mul(c, k) y = Add(n, d) }",
+        5,
+    ),
+    "R mean of three linears": Pattern(
+        "(float[N,4] x) => (float[N,3] y) <float[4,3] u, float[4,3] v, float[4,3] w, float[3] b> { a = MatMul(x, "
+        "u) c = "
+        "Gemm(x, v, b) d = MatMul(x, w) y = Mean(a, c, d) }",
+        1,
+    ),
+    "R conv with its negative": Pattern(
+        "(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,4,3,3] a, float[4,4,3,3] b> { n = Neg(x) a1 = "
+        "Conv<pads=[1,1,1,1]>(x, a) b1 = Conv<pads=[1,1,1,1]>(n, b) y = Add(a1, b1) }",
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_pattern(name: str) -> None:
+    assert_shrinks(PATTERNS[name])
