@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from normfold.affine import Array
@@ -125,7 +126,7 @@ class Editor:
         self.names = names
 
     # -- constants -----------------------------------------------------------------------------------------------
-    def constant(self, array: Array | Weight, dtype: ir.DataType, hint: str) -> ir.Value:
+    def constant(self, array: npt.NDArray[Any] | Weight, dtype: ir.DataType, hint: str) -> ir.Value:
         """A new constant: rounded once to ``dtype``, its exact value remembered."""
         name = self.names.new(hint)
         if isinstance(array, Weight):

@@ -60,9 +60,10 @@ CLASSIC_BACKWARD: Tables = {
 CLASSIC_FORWARD: Tables = {
     "LinearRegressor": classic.linear_model_forward,
     "LinearClassifier": classic.linear_model_forward,
+    "SVMRegressor": classic.linear_machine_forward,
     "Normalizer": blind.direction_forward,
 }
-_QUANTIZED = ("Conv", "Gemm", "MatMul")
+_QUANTIZED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # These are linear only beside a constant; between two variables they are carriers. The numbers are the inputs asked.
 _BESIDE_A_CONSTANT = {"MatMul": (0, 1), "Einsum": (0, 1), "Gather": (0,), "GatherND": (0,)}
 

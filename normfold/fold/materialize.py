@@ -27,7 +27,7 @@ def materialize_constants(model: ir.Model) -> None:
             array, dtype = reader.constant(value), reader.dtype(value) or _type_of_operands(reader, node)
             if array is None or dtype not in FLOATS or dtype is None:
                 continue
-            if array.size > max(_SMALL, 2 * _elements_before(value, depth=64)):
+            if is_much_larger(array.size, elements_before(value, depth=64)):
                 continue
             constant = editor.constant(array, dtype, f"{value.name}_constant")
             for user, index in list(value.uses()):
@@ -41,13 +41,18 @@ def _is_met_by_others(reader: GraphReader, value: ir.Value) -> bool:
     return not all(all(reader.is_constant(output) for output in user.outputs) for user, _ in value.uses())
 
 
-def _elements_before(value: ir.Value, depth: int) -> int:
+def is_much_larger(size: int, before: int) -> bool:
+    """Whether ``size`` elements would make a model larger that holds ``before`` of them now."""
+    return size > max(_SMALL, 2 * before)
+
+
+def elements_before(value: ir.Value, depth: int) -> int:
     """How many elements the stored constants have that a value is made from."""
     node = value.producer()
     if node is None or node.op_type == "Constant" or depth == 0:
         stored = value.const_value
         return 0 if stored is None else int(stored.size)
-    return sum(_elements_before(operand, depth - 1) for operand in node.inputs if operand is not None)
+    return sum(elements_before(operand, depth - 1) for operand in node.inputs if operand is not None)
 
 
 def _type_of_operands(reader: GraphReader, node: ir.Node) -> ir.DataType | None:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from normfold.edit import Editor, Names
 from normfold.graph import GraphReader, attribute, constant_attribute
 
 _SMALL = 64  # elements
+_REGROUPS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
-def reshape_once(reader: GraphReader) -> None:
+def reshape_once(model: ir.Model, reader: GraphReader) -> None:
     """A Reshape behind operators that only group the elements anew reads what they read."""
+    _reshape_instead_of_units(model, reader)
     for node in reader.graph:
         if node.op_type != "Reshape" or node.domain not in ("", "ai.onnx") or len(node.inputs) < 2:
             continue
@@ -23,6 +26,26 @@ def reshape_once(reader: GraphReader) -> None:
             node.replace_input_with(0, before)
 
 
+def _reshape_instead_of_units(model: ir.Model, reader: GraphReader) -> None:
+    """A Transpose that only moves axes of size 1 is a Reshape, where that takes the place of one before it."""
+    editor: Editor | None = None
+    for node in list(reader.graph):
+        if node.op_type != "Transpose" or node.domain not in ("", "ai.onnx") or node.inputs[0] is None:
+            continue
+        before, sizes = node.inputs[0].producer(), reader.shape(node.outputs[0])
+        if before is None or before.op_type not in _REGROUPS or not reader.holds(before) or sizes is None:
+            continue
+        unknown = [size for size in sizes if not isinstance(size, int) or size == 0]
+        if len(node.inputs[0].uses()) > 1 or len(unknown) > 1 or 0 in unknown or not _moves_only_units(node):
+            continue
+        editor = editor or Editor(reader, Names(model))
+        target = np.asarray([size if isinstance(size, int) else -1 for size in sizes], np.int64)
+        node.op_type = "Reshape"
+        node.attributes.clear()
+        node.resize_inputs(2)
+        node.replace_input_with(1, editor.constant(target, ir.DataType.INT64, f"{node.outputs[0].name}_shape"))
+
+
 def _regrouped(value: ir.Value | None) -> ir.Value | None:
     """What the producer of ``value`` reads, if ``value`` holds the same elements in the same order."""
     node = None if value is None else value.producer()
@@ -30,7 +53,7 @@ def _regrouped(value: ir.Value | None) -> ir.Value | None:
         return None
     if any(found.is_ref() for found in node.attributes.values()):
         return None
-    keeps = node.op_type in ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
+    keeps = node.op_type in _REGROUPS
     return node.inputs[0] if keeps or (node.op_type == "Transpose" and _moves_only_units(node)) else None
 
 

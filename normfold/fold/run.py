@@ -5,7 +5,7 @@ Each affine of the model gets exactly one verdict: folded (by which rule, into w
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import onnx_ir as ir
@@ -82,11 +82,23 @@ def fold_affines(model: ir.Model, options: FoldOptions | None = None) -> tuple[V
         for node, finding in own.items()
         if node.graph is None and node not in dead
     }
+    verdicts |= {
+        own[node]: Verdict(own[node], Outcome.FOLDED, CONSTANT, "forward")
+        for path, graph in graphs_of(model)
+        for node in _constant_now(GraphReader(model, graph, path), own)
+    }
     for path, graph in list(graphs_of(model)):
         found = _GraphFold(model, graph, path, names, own, options or FoldOptions()).run()
         verdicts.update({verdict.finding: verdict for verdict in found})
     order = {finding: index for index, finding in enumerate(own.values())}
     return tuple(sorted(verdicts.values(), key=lambda verdict: order.get(verdict.finding, len(order))))
+
+
+def _constant_now(reader: GraphReader, own: Container[ir.Node]) -> Iterator[ir.Node]:
+    """Affines of a value that the runtime has computed by now; a norm of constants is settled with its readers."""
+    for node in reader.graph:
+        if node in own and node.op_type != "BatchNormalization" and reader.is_constant(node.outputs[0]):
+            yield node
 
 
 def find_affines(model: ir.Model) -> tuple[Finding, ...]:

@@ -7,6 +7,7 @@ from collections.abc import Container
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 
+from normfold.fold.evaluate import evaluate_by_runtime
 from normfold.fold.materialize import materialize_constants
 from normfold.fold.noops import does_nothing
 from normfold.fold.once import compute_once, reshape_once
@@ -17,7 +18,7 @@ def tidy(model: ir.Model) -> None:
     """Remove, in place, what nobody reads any more. Names of inputs and outputs stay."""
     materialize_constants(model)
     for path, graph in graphs_of(model):
-        reshape_once(GraphReader(model, graph, path))
+        reshape_once(model, GraphReader(model, graph, path))
         _cancel_transposes(graph)
         _skip_noops(GraphReader(model, graph, path))
         compute_once(graph)
@@ -37,6 +38,7 @@ def _drop_listed_initializers(graph: ir.Graph) -> None:
 
 def clear_the_way(model: ir.Model) -> None:
     """Remove, in place, what would hide a fold: inverse Transposes, inner Identities, operators that nobody reads."""
+    evaluate_by_runtime(model)
     for path, graph in graphs_of(model):
         _cancel_transposes(graph)
         _skip_noops(GraphReader(model, graph, path))

@@ -1,5 +1,4 @@
 """More small patterns, written without a look at the code: the least number of operators was stated before the run.
-
 The first letter as in ``test_patterns``, and L old opsets, D other dtypes, Q quantized, C classic machine learning,
 P positions in odd places.
 """
@@ -671,6 +670,358 @@ PATTERNS = {
         "(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,4,3,3] a, float[4,4,3,3] b> { n = Neg(x) a1 = "
         "Conv<pads=[1,1,1,1]>(x, a) b1 = Conv<pads=[1,1,1,1]>(n, b) y = Add(a1, b1) }",
         1,
+    ),
+    # -- old opsets ----------------------------------------------------------------------------------------------
+    "L 7 conv, norm, dropout, upsample, norm": Pattern(
+        f"(float[N,3,4,4] x) => (float[N,4,8,8] y) <float[4,3,1,1] w, {BN2}> {{ c = Conv(x, w) d = "
+        "BatchNormalization<spatial=1,momentum=0.9>(c, g, be, m, var) e = Dropout<ratio=0.5>(d) u = "
+        "Upsample<scales=[1.0,1.0,2.0,2.0]>(e) y = BatchNormalization(u, g2, be2, m2, var2) }",
+        2,
+        opset=7,
+        has_reference=False,
+    ),
+    "L 9 upsample by an input": Pattern(
+        f"(float[N,3,4,4] x) => (float[N,4,8,8] y) <float[4,3,1,1] w, float[4] s={{1,1,2,2}}, {BN}> {{ c = "
+        f"Conv(x, w) u "
+        '= Upsample<mode="linear">(c, s) y = BatchNormalization(u, g, be, m, var) }',
+        2,
+        opset=9,
+        has_reference=False,
+    ),
+    "L 9 slice, squeeze, clip, norm": Pattern(
+        "(float[N,3,1,8] x) => (float[N,2,8] y) <float[4,3,1,1] w, float[2,1] k, float[2,1] t> { c = Conv(x, w) d = "
+        "Slice<axes=[1],starts=[0],ends=[2]>(c) e = Squeeze<axes=[2]>(d) f = Mul(e, k) h = Add(f, t) y = "
+        "Clip<min=0.0,max=6.0>(h) }",
+        4,
+        opset=9,
+    ),
+    "L 10 pad of value, then scaled conv": Pattern(
+        "(float[N,3,6] x) => (float[N,4,6] y) <float[4,3,3] w, float k={2}, float t={1}> { a = Mul(x, k) b = Add(a, t) "
+        "p = Pad<pads=[0,0,1,0,0,1],value=1.0>(b) y = Conv(p, w) }",
+        2,
+        opset=10,
+    ),
+    "L 11 reduce, unsqueeze, norm": Pattern(
+        f"(float[N,3,8,8] x) => (float[N,4,1,1] y) <float[4,3,3,3] w, {BN}> {{ c = Conv(x, w) r = "
+        "ReduceSum<axes=[2,3],keepdims=0>(c) u = Unsqueeze<axes=[2,3]>(r) y = BatchNormalization(u, g, be, m, var) }",
+        3,
+        opset=11,
+    ),
+    "L 11 clip of inputs scaled": Pattern(
+        "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, float lo={0}, float hi={6}, "
+        "float s={6}> "
+        "{ c = Conv(x, w, b) d = Clip(c, lo, hi) y = Div(d, s) }",
+        2,
+        opset=11,
+    ),
+    "L 12 split by attribute": Pattern(
+        "(float[N,3,8,8] x) => (float[N,3,6,6] y, float[N,1,6,6] z) <float[4,3,3,3] w, float[4] b, float[3,1,1] "
+        "k> { c = "
+        "Conv(x, w, b) d, z = Split<axis=1,split=[3,1]>(c) y = Mul(d, k) }",
+        2,
+        opset=12,
+    ),
+    "L 12 softmax over all behind": Pattern(
+        "(float[N,4,3] x) => (float[N,4,3] y) <float t={2}> { a = Add(x, t) y = Softmax<axis=1>(a) }",
+        1,
+        opset=12,
+    ),
+    "L 8 hand-written norm with unsqueezed parameters": Pattern(
+        "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] m, float[4] var, float[4] g, float[4] b, "
+        "float e={0.001}> { c = Conv(x, w) mu = Unsqueeze<axes=[1,2]>(m) ve = Add(var, e) sd = Sqrt(ve) su = "
+        "Unsqueeze<axes=[1,2]>(sd) gu = Unsqueeze<axes=[1,2]>(g) bu = Unsqueeze<axes=[1,2]>(b) d = Sub(c, mu) f = "
+        "Div(d, su) h = Mul(f, gu) y = Add(h, bu) }",
+        1,
+        opset=8,
+    ),
+    "L 9 gemm with a bias of one row": Pattern(
+        f"(float[N,3] x) => (float[N,4] y) <float[3,4] w, float[1,4] b, {BN}> {{ c = Gemm(x, w, b) y = "
+        "BatchNormalization(c, g, be, m, var) }",
+        1,
+        opset=9,
+    ),
+    "L 8 sum of two convs and a norm": Pattern(
+        f"(float[N,3,8,8] x, float[N,3,8,8] z) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4,3,3,3] v, {BN}> {{ c = "
+        "Conv(x, w) d = Conv(z, v) e = Sum(c, d) y = BatchNormalization(e, g, be, m, var) }",
+        3,
+        opset=8,
+    ),
+    "L 7 caffe norm and scale": Pattern(
+        "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] pos = {1,1,1,1}, float[4] "
+        "zero={0,0,0,0}, "
+        "float[4] m, float[4] var, float[1,4,1,1] k, float[1,4,1,1] t> { c = Conv(x, w) n = "
+        "BatchNormalization<epsilon=0.001>(c, pos, zero, m, var) s = Mul(n, k) a = Add(s, t) y = Relu(a) }",
+        2,
+        opset=7,
+    ),
+    "L 7 mxnet: flatten, dense, norm of fixed gamma": Pattern(
+        "(float[N,2,2,2] x) => (float[N,4] y) <float[4,8] w, float[4] b, float[4] pos={1,1,1,1}, float[4] be, "
+        "float[4] m, "
+        "float[4] var, int64[2] s={0,-1}> { f = Reshape(x, s) c = Gemm<transB=1>(f, w, b) y = "
+        "BatchNormalization(c, pos, "
+        "be, m, var) }",
+        2,
+        opset=7,
+    ),
+    # -- spellings of other front ends ---------------------------------------------------------------------------
+    "K paddle: bias by reshape, norm, hard swish": Pattern(
+        f"(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, int64[4] s={{1,-1,1,1}}, {BN}> "
+        f"{{ c = "
+        "Conv(x, w) r = Reshape(b, s) d = Add(c, r) e = BatchNormalization(d, g, be, m, var) y = HardSwish(e) }",
+        2,
+    ),
+    "K paddle: hard sigmoid of a scaled conv": Pattern(
+        "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, float s={0.2}, float t={0.5}, float "
+        "lo={0}, float hi={1}> { c = Conv(x, w, b) d = Mul(c, s) e = Add(d, t) y = Clip(e, lo, hi) }",
+        2,
+    ),
+    "K tensorflow: depthwise, bias and relu6 channels last": Pattern(
+        "(float[N,8,8,4] x) => (float[N,6,6,4] y) <float[4,1,3,3] w, float[4] k, float[4] b, float lo={0}, float "
+        "hi={6}> "
+        "{ t = Transpose<perm=[0,3,1,2]>(x) c = Conv<group=4>(t, w) u = Transpose<perm=[0,2,3,1]>(c) m = Mul(u, k) a = "
+        "Add(m, b) y = Clip(a, lo, hi) }",
+        4,
+    ),
+    "K tensorflow: norm as scale and offset of rsqrt": Pattern(
+        "(float[N,6] x) => (float[N,4] y) <float[6,4] w, float[4] var, float e={0.001}, float h={-0.5}, float[4] "
+        "g, float[4] "
+        "m, float[4] b> { c = MatMul(x, w) v = Add(var, e) r = Pow(v, h) k = Mul(r, g) d = Mul(c, k) n = Neg(m) q = "
+        "Mul(n, k) o = Add(q, b) y = Add(d, o) }",
+        1,
+    ),
+    "K keras: rescaling and normalization before a valid conv": Pattern(
+        "(float[N,8,8,3] x) => (float[N,4,6,6] y) <float s={0.00392}, float o={-1}, float[1,1,1,3] m, "
+        "float[1,1,1,3] sd, "
+        "float[4,3,3,3] w, float[4] b> { a = Mul(x, s) c = Add(a, o) d = Sub(c, m) e = Div(d, sd) t = "
+        "Transpose<perm=[0,3,1,2]>(e) y = Conv(t, w, b) }",
+        2,
+    ),
+    "K keras: separable conv and norm": Pattern(
+        f"(float[N,8,8,3] x) => (float[N,6,6,4] y) <float[3,1,3,3] d, float[4,3,1,1] w, {BN}> {{ t = "
+        "Transpose<perm=[0,3,1,2]>(x) a = Conv<group=3>(t, d) c = Conv(a, w) n = BatchNormalization(c, g, be, m, "
+        "var) y "
+        "= Transpose<perm=[0,2,3,1]>(n) }",
+        4,
+    ),
+    "K keras: embedding, mean, norm, dense": Pattern(
+        f"(int64[N,5] x) => (float[N,2] y) <float[10,4] e, {BN}, float[4,2] w, float[2] b> {{ a = Gather(e, x) p = "
+        "ReduceMean<axes=[1],keepdims=0>(a) n = BatchNormalization(p, g, be, m, var) y = Gemm(n, w, b) }",
+        3,
+    ),
+    "K coreml: bias and scale of rank three": Pattern(
+        "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4,1,1] t, float[4,1,1] k, float[1] s> { c = "
+        "Conv(x, w) d = Add(c, t) e = Mul(k, d) y = Mul(e, s) }",
+        1,
+    ),
+    "K space to batch: dilated conv and norm": Pattern(
+        f"(float[1,4,4,4] x) => (float[1,4,4,4] y) <float[4,4,1,1] w, {BN}, int64[6] s={{1,4,2,2,2,2}}, int64[4] "
+        "q={4,4,2,2}, int64[6] r={2,2,1,4,2,2}, int64[4] o={1,4,4,4}> { a = Reshape(x, s) b = "
+        "Transpose<perm=[3,5,0,1,2,4]>(a) d = Reshape(b, q) c = Conv(d, w) e = Reshape(c, r) f = "
+        "Transpose<perm=[2,3,4,0,5,1]>(e) h = Reshape(f, o) y = BatchNormalization(h, g, be, m, var) }",
+        7,
+    ),
+    # -- dtypes --------------------------------------------------------------------------------------------------
+    "D double zscore gemm": Pattern(
+        "(double[N,4] x) => (double[N,3] y) <double[4] m, double[4] s, double[4,3] w, double[3] b> { a = Sub(x, m) d = "
+        "Div(a, s) y = Gemm(d, w, b) }",
+        1,
+    ),
+    "D double input, float network": Pattern(
+        "(double[N,4] x) => (float[N,3] y) <double[4] m, double[4] s, float[4,3] w, float[3] b> { a = Sub(x, m) d = "
+        "Div(a, s) c = Cast<to=1>(d) y = Gemm(c, w, b) }",
+        2,
+    ),
+    "D float16 gemm scale": Pattern(
+        "(float16[N,3] x) => (float16[N,2] y) <float16[3,2] w, float16[2] b, float16[2] k> { c = Gemm(x, w, b) y = "
+        "Mul(c, k) }",
+        1,
+        values={"w": [0.5, 1, -1, 0.25, 1, -1], "b": [1, 2], "k": [2, -0.5]},
+    ),
+    "D int8 input through cast": Pattern(
+        "(int8[N,4] x) => (float[N,3] y) <float s={0.0078}, float[4,3] w> { c = Cast<to=1>(x) d = Mul(c, s) y = "
+        "MatMul(d, w) }",
+        2,
+    ),
+    "D float32 norm in a float16 network": Pattern(
+        "(float16[N,3,4,4] x) => (float16[N,2,4,4] y) <float16[2,3,1,1] w, float[2] g, float[2] be, float[2] m, "
+        "float[2] "
+        "var> { c = Conv(x, w) d = Cast<to=1>(c) e = BatchNormalization(d, g, be, m, var) y = Cast<to=10>(e) }",
+        3,
+        values={"w": [0.5, 1, -1, 0.25, 1, -1]},
+    ),
+    # -- quantized -----------------------------------------------------------------------------------------------
+    "Q per-axis weight of a convtranspose and its norm": Pattern(
+        f"(float[N,3,4,4] x) => (float[N,4,6,6] y) <int8[3,4,3,3] q, float[4] pos, {BN}> {{ w = "
+        "DequantizeLinear<axis=1>(q, pos) c = ConvTranspose(x, w) y = BatchNormalization(c, g, be, m, var) }",
+        2,
+    ),
+    "Q depthwise weight and a norm before it": Pattern(
+        "(float[N,4,8,8] x) => (float[N,4,6,6] y) <int8[4,1,3,3] q, float[4] pos, float[4,1,1] k> { d = Mul(x, k) w = "
+        "DequantizeLinear<axis=0>(q, pos) y = Conv<group=4>(d, w) }",
+        2,
+    ),
+    "Q quantized embedding scaled": Pattern(
+        "(int64[N,5] x) => (float[N,5,4] y) <uint8[10,4] q, float s={0.1}, uint8 z={128}, float k={2}> { t = "
+        "DequantizeLinear(q, s, z) e = Gather(t, x) y = Mul(e, k) }",
+        2,
+    ),
+    "Q conv integer, scale, bias": Pattern(
+        "(uint8[N,3,8,8] x) => (float[N,4,6,6] y) <int8[4,3,3,3] w, uint8 z={128}, float s={0.1}, float[4,1,1] k, "
+        "float[4,1,1] t> { c = ConvInteger(x, w, z) f = Cast<to=1>(c) d = Mul(f, s) e = Mul(d, k) y = Add(e, t) }",
+        4,
+    ),
+    "Q quantized activations, norm behind": Pattern(
+        f"(float[N,4,8,8] x) => (float[N,4,8,8] y) <float s={{0.1}}, uint8 z={{128}}, float[4,4,1,1] w, {BN}> {{ q = "
+        "QuantizeLinear(x, s, z) d = DequantizeLinear(q, s, z) c = Conv(d, w) y = BatchNormalization(c, g, be, "
+        "m, var) }",
+        3,
+    ),
+    # -- classic machine learning --------------------------------------------------------------------------------
+    "C two scalers side by side, classifier": Pattern(
+        "(float[N,2] x, float[N,1] z) => (float[N,3] y) <float[3,3] w, float[3] b> { s = "
+        "ai.onnx.ml.Scaler<offset=[1.0,2.0],scale=[0.5,0.25]>(x) t = "
+        "ai.onnx.ml.Scaler<offset=[3.0],scale=[0.1]>(z) c = "
+        "Concat<axis=1>(s, t) y = Gemm(c, w, b) }",
+        2,
+        domains='"ai.onnx.ml": 3',
+        has_reference=False,
+    ),
+    "C scaler then principal components then regressor": Pattern(
+        "(float[N,3] x) => (float[N,1] y) <float[3] m, float[3,2] w> { s = "
+        "ai.onnx.ml.Scaler<offset=[1.0,2.0,3.0],scale=[0.5,0.25,2.0]>(x) d = Sub(s, m) p = MatMul(d, w) y = "
+        "ai.onnx.ml.LinearRegressor<coefficients=[1.0,-2.0],intercepts=[0.5],targets=1>(p) }",
+        2,
+        domains='"ai.onnx.ml": 3',
+        has_reference=False,
+    ),
+    "C min-max to a range then linear vector machine": Pattern(
+        "(float[N,2] x) => (float[N,1] y) { s = ai.onnx.ml.Scaler<offset=[1.0,2.0],scale=[0.5,0.25]>(x) y = "
+        "ai.onnx.ml.SVMRegressor<coefficients=[1.0,-1.0],support_vectors=[1.0,2.0,0.5,0.25],rho=[0.5],n_supports=2,"
+        'kernel_type="LINEAR",kernel_params=[0.0,0.0,0.0]>(s) }',
+        1,
+        domains='"ai.onnx.ml": 3',
+        has_reference=False,
+    ),
+    # -- what stays ----------------------------------------------------------------------------------------------
+    "M add, relu, add, mul at input and output": Pattern(
+        "(float[N,4] x) => (float[N,4] y) <float[4] a, float[4] b, float[4] k, float[4] c> { d = Add(x, a) e = "
+        "Add(d, b) "
+        "r = Relu(e) f = Add(r, k) y = Sub(f, c) }",
+        3,
+    ),
+    "M chain with casts between": Pattern(
+        "(float16[N,4] x) => (float[N,4] y) <float16[4] a, float[4] k, float[4] c> { d = Add(x, a) e = "
+        "Cast<to=1>(d) f = "
+        "Mul(e, k) y = Add(f, c) }",
+        3,
+        values={"a": [1, 2, 3, 4]},
+    ),
+    "M div by constant then by constant": Pattern(
+        "(float[N,4,6] x) => (float[N,4,6] y) <float[4,1] k, float[6] q> { d = Div(x, k) y = Div(d, q) }",
+        1,
+    ),
+    "M five-dimensional mul add": Pattern(
+        "(float[N,4,2,2,2] x) => (float[N,4,2,2,2] y) <float[4,1,1,1] k, float[4,1,1,1] t> { d = Mul(x, k) y = "
+        "Add(d, t) }",
+        1,
+    ),
+    "M mul of one value by two constants and their sum": Pattern(
+        "(float[N,4] x) => (float[N,4] y) <float[4] k, float[4] q, float[4] t> { d = Mul(x, k) e = Mul(x, q) f = "
+        "Add(d, "
+        "e) y = Add(f, t) }",
+        2,
+    ),
+    "M reciprocal of a scaled reciprocal": Pattern(
+        "(float[N,4] x) => (float[N,4] y) <float[4] k> { d = Reciprocal(x) e = Mul(d, k) f = Sigmoid(e) y = Neg(f) }",
+        4,
+    ),
+    # -- positions -----------------------------------------------------------------------------------------------
+    "P residual around a norm of the sum, three deep": Pattern(
+        f"(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,4,3,3] a, float[4,4,3,3] b, {BN2}> {{ c = "
+        "Conv<pads=[1,1,1,1]>(x, a) d = Add(c, x) e = BatchNormalization(d, g, be, m, var) f = Conv<pads=[1,1,1,1]>(e, "
+        "b) h = BatchNormalization(f, g2, be2, m2, var2) y = Add(h, e) }",
+        3,
+    ),
+    "P norm of an output that others read": Pattern(
+        f"(float[N,3,8,8] x) => (float[N,4,6,6] y, float[N,5,6,6] z) <float[4,3,3,3] w, {BN}, float[5,4,1,1] v> {{ c = "
+        "Conv(x, w) y = BatchNormalization(c, g, be, m, var) z = Conv(y, v) }",
+        2,
+    ),
+    "P raw output before the norm": Pattern(
+        f"(float[N,3,8,8] x) => (float[N,4,6,6] c, float[N,5,6,6] z) <float[4,3,3,3] w, {BN}, float[5,4,1,1] v> {{ c = "
+        "Conv(x, w) y = BatchNormalization(c, g, be, m, var) z = Conv(y, v) }",
+        2,
+    ),
+    "P dense block": Pattern(
+        f"(float[N,3,8,8] x) => (float[N,2,8,8] y) <float[2,3,1,1] a, float[2,2,3,3] b, float[2,4,1,1] v, {BN}> {{ p = "
+        "Conv(x, a) q = Conv<pads=[1,1,1,1]>(p, b) c = Concat<axis=1>(p, q) n = BatchNormalization(c, g, be, m, var) y "
+        "= Conv(n, v) }",
+        4,
+    ),
+    "P squeeze and excitation over a norm": Pattern(
+        f"(float[N,4,8,8] x) => (float[N,4,1,1] y) <float[4,4,3,3] w, {BN2}, float[4,4,1,1] v> {{ c = Conv(x, w) d = "
+        "BatchNormalization(c, g, be, m, var) p = GlobalAveragePool(d) e = Conv(p, v) h = BatchNormalization(e, g2, "
+        "be2, m2, var2) y = Sigmoid(h) }",
+        4,
+    ),
+    "P norm across a pixel shuffle and a crop": Pattern(
+        f"(float[N,3,4,4] x) => (float[N,4,6,6] y) <float[16,3,1,1] w, float[16] b, {BN}, int64[2] s={{1,1}}, int64[2] "
+        "e={-1,-1}, int64[2] ax={2,3}> { c = Conv(x, w, b) d = DepthToSpace<blocksize=2>(c) f = Slice(d, s, e, ax) y = "
+        "BatchNormalization(f, g, be, m, var) }",
+        3,
+    ),
+    "P norm behind a flip": Pattern(
+        f"(float[N,3,6,6] x) => (float[N,4,6,6] y) <float[4,3,1,1] w, {BN}, int64[1] s={{-1}}, int64[1] e={{-99}}, "
+        "int64[1] ax={3}> { c = Conv(x, w) f = Slice(c, s, e, ax, s) y = BatchNormalization(f, g, be, m, var) }",
+        2,
+    ),
+    "P scale of both addends at a gate": Pattern(
+        "(float[N,4] x, float[N,4] z) => (float[N,4] y) <float[4,4] w, float[4,4] v, float k={2}> { a = "
+        "MatMul(x, w) b = "
+        "MatMul(z, v) s = Sigmoid(a) t = Mul(b, s) o = Add(t, b) y = Mul(o, k) }",
+        5,
+    ),
+    "P loop invariant affine of a constant": Pattern(
+        "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4,3,1,1] k, float[4] b, float[4] t> { v = "
+        "Mul(w, k) c = Add(b, t) y = Conv(x, v, c) }",
+        1,
+    ),
+    "P weight normalization": Pattern(
+        "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] v, float[4,1,1,1] posg, float[4] b> { n = "
+        "ReduceL2<axes=[1,2,3]>(v) d = Div(v, n) w = Mul(d, posg) y = Conv(x, w, b) }",
+        1,
+    ),
+    "P softmax of a constant in the weight": Pattern(
+        "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] v, float[2] a, float[4,3,3,3] u, int64 z={0}, int64 "
+        "o={1}, float[4,1,1] k> { s = Softmax(a) p = Gather(s, z) q = Gather(s, o) d = Mul(v, p) e = Mul(u, q) w = "
+        "Add(d, e) c = Conv(x, w) y = Mul(c, k) }",
+        1,
+    ),
+    "P relative position bias": Pattern(
+        "(float[N,2,3,4] q, float[N,2,4,3] k) => (float[N,2,3,3] y) <float[25,2] table, int64[3,3] i, float "
+        "s={0.5}> { g "
+        "= Gather(table, i) t = Transpose<perm=[2,0,1]>(g) a = MatMul(q, k) b = Mul(a, s) y = Add(b, t) }",
+        3,
+    ),
+    # -- subgraphs -----------------------------------------------------------------------------------------------
+    "G both bodies begin with a conv of a normed value": Pattern(
+        f"(float[N,3,8,8] x, bool q) => (float[N,4,6,6] y) <float[4,3,3,3] w, {BN}, float[4,4,1,1] v> {{ c = "
+        f"Conv(x, w) "
+        "d = BatchNormalization(c, g, be, m, var) y = If(q) <then_branch = tb () => (float[N,4,6,6] t1) { t1 = Conv(d, "
+        "v) }, else_branch = eb () => (float[N,4,6,6] e1) { e1 = Relu(d) }> }",
+        4,
+    ),
+    "G scan body": Pattern(
+        "(float[3] h0, float[T,4] x) => (float[3] h, float[T,3] y) <float[4,3] w, float[3] k, float[3] t> { h, y = "
+        "Scan<num_scan_inputs=1, body = b (float[3] s, float[4] e) => (float[3] n, float[3] o) { a = MatMul(e, w) c = "
+        "Mul(a, k) d = Add(c, t) f = Add(d, s) n = Tanh(f) o = Identity(n) }>(h0, x) }",
+        6,
+    ),
+    "P softmax over two of a split attention": Pattern(
+        "(float[N,3,1,1] x) => (float[N,8,1,1] y) <float[8,3,1,1] w, float[8,1,1] k, int64[4] a={-1,1,2,4}, int64[4] "
+        "b={-1,8,1,1}> { c = Conv(x, w) d = Mul(c, k) r = Reshape(d, a) t = Transpose<perm=[0,2,1,3]>(r) s = "
+        "Softmax<axis=1>(t) y = Reshape(s, b) }",
+        4,
     ),
 }
 

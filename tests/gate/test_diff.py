@@ -47,7 +47,7 @@ def widen_weight(model: onnx.ModelProto) -> None:
 
 
 def change_operator(model: onnx.ModelProto) -> None:
-    model.graph.node[0].op_type = "Tanh"
+    model.graph.node[0].op_type = "Softplus"
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def change_operator(model: onnx.ModelProto) -> None:
         (set_opset, {("opset", "ai.onnx", "17", "18")}),
         (set_ir, {("opset", "IR version", "8", "9")}),
         (set_dimension, {("interface", "input x", "float32[1,3,8,8]", "float32[batch,3,8,8]")}),
-        (change_operator, {("operators", "Sigmoid", "2", "1"), ("operators", "Tanh", "", "1")}),
+        (change_operator, {("operators", "Sigmoid", "2", "1"), ("operators", "Softplus", "", "1")}),
         (lambda model: None, set()),
     ],
 )

@@ -64,6 +64,26 @@ def tree_regressor_backward(reader: GraphReader, node: ir.Node, labels: Mapping[
     return Rewrite(node, attributes={name: [float(n) for n in array] for name, array in changed.items()})
 
 
+def linear_machine_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """SVMRegressor of a linear kernel, the sum of c_i * <v_i, s*x + t> and rho: s into the vectors, t into rho."""
+    affine = only(node, labels)
+    kernel = attribute(node, "kernel_type", "LINEAR")
+    require(kernel == "LINEAR", Reason.OPERATOR_STOPS, node, f"kernel {kernel}")
+    require(not attribute(node, "one_class", 0), Reason.OPERATOR_STOPS, node, "it tells one class by a sign")
+    require(affine.is_constant_on(range(affine.rank - 1)), Reason.AXIS_STOPS, node, "it varies between samples")
+    factors = np.asarray(attribute(node, "coefficients"), np.float64)
+    count = int(attribute(node, "n_supports", 0))
+    vectors = np.asarray(attribute(node, "support_vectors", []), np.float64)
+    require(count > 0 and vectors.size % count == 0, Reason.OPERATOR_STOPS, node, "it has no support vectors")
+    vectors = vectors.reshape(count, -1)
+    scale, shift = affine.vectors(affine.rank - 1, vectors.shape[1])
+    rho = np.asarray(attribute(node, "rho", [0.0]), np.float64) + factors @ (vectors @ shift)
+    changed = {"support_vectors": vectors * scale, "rho": rho}
+    for array in changed.values():
+        require_fits(array, ir.DataType.FLOAT, node)
+    return Rewrite(node, attributes={name: [float(n) for n in array.flat] for name, array in changed.items()})
+
+
 def _changed(node: ir.Node, weights: Array, intercepts: Array) -> Rewrite:
     changed = {"coefficients": weights.reshape(-1), "intercepts": intercepts}
     for array in changed.values():

@@ -20,6 +20,7 @@ from normfold.graph import GraphReader, attribute, name_of
 from normfold.reason import Reason, Refusal
 
 _PER_CHANNEL_OPSET = 13
+_CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 
 def dequantizer_of(reader: GraphReader, node: ir.Node) -> ir.Node | None:
@@ -57,7 +58,9 @@ def quantized_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, 
     assert dequantizer is not None, "asked by absorber_for()"
     require(len(dequantizer.outputs[0].uses()) == 1, Reason.SEVERAL_READERS, dequantizer, "its weight is shared")
     rank = len(reader.require_shape(dequantizer.inputs[0], dequantizer)) if dequantizer.inputs[0] is not None else 0
-    require(node.op_type == "Conv" or rank == 2, Reason.QUANTIZED, node, f"a quantized weight of {rank} dimensions")
+    require(
+        node.op_type in _CONVOLUTIONS or rank == 2, Reason.QUANTIZED, node, f"a quantized weight of {rank} dimensions"
+    )
     axis, channel = _axes(node, affine)
     require(affine.is_constant_on(a for a in range(affine.rank) if a != channel), Reason.AXIS_STOPS, node)
     require(bool(affine.scale.all()), Reason.QUANTIZED, dequantizer, "a quantization scale must not be 0")
@@ -78,10 +81,12 @@ def quantized_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, A
     dequantizer = dequantizer_of(reader, node)
     assert dequantizer is not None, "asked by absorber_for()"
     require(len(dequantizer.outputs[0].uses()) == 1, Reason.SEVERAL_READERS, dequantizer, "its weight is shared")
-    axis, channel = _input_axes(reader, node, affine)
+    axis, channel, out = _input_axes(reader, node, affine)
     require(affine.is_constant_on(a for a in range(affine.rank) if a != channel), Reason.AXIS_STOPS, node)
     require(bool(affine.scale.all()), Reason.QUANTIZED, dequantizer, "a quantization scale must not be 0")
-    scale, shift = affine.vectors(channel, _weight_size(reader, dequantizer, axis))
+    size = _weight_size(reader, dequantizer, axis)
+    groups = int(attribute(node, "group", 1)) if axis == out else size
+    scale, shift = (np.repeat(each, size // groups) for each in affine.vectors(channel, groups))
     beside = (
         ()
         if affine.has_no_scale
@@ -89,29 +94,36 @@ def quantized_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, A
     )
     if affine.has_no_shift:
         return Rewrite(node, beside=beside)
-    padded = node.op_type == "Conv" and (
-        any(attribute(node, "pads", ())) or attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID")
+    padded = node.op_type == "ConvTranspose" or (
+        node.op_type == "Conv"
+        and (any(attribute(node, "pads", ())) or attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID"))
     )
     require(not padded, Reason.ZERO_PADDING, node, f"pads {list(attribute(node, 'pads', ()))}")
     weight = dequantized(reader, dequantizer)
     form = [-1 if at == axis else 1 for at in range(weight.ndim)]
-    out = 0 if axis == 1 else 1
     moved = (weight * shift.reshape(form)).sum(axis=tuple(at for at in range(weight.ndim) if at != out))
     if node.op_type == "MatMul":
         return Rewrite(node, shift_after=moved.reshape((1,) * (affine.rank - 1) + (-1,)), beside=beside)
     return Rewrite(node, inputs={2: _bias(reader, node, moved.size) + moved}, beside=beside)
 
 
-def _input_axes(reader: GraphReader, node: ir.Node, affine: Affine) -> tuple[int, int]:
-    """The axis of the weight that is summed, and that of the input which meets it."""
+def _input_axes(reader: GraphReader, node: ir.Node, affine: Affine) -> tuple[int, int, int]:
+    """The axis of the weight that is summed, that of the input which meets it, and the weight's axis of outputs.
+
+    Depthwise, each row of the weight meets one channel of the input: both axes of the weight are the first.
+    """
+    if node.op_type == "ConvTranspose":
+        return 0, 1, 1
     if node.op_type == "Conv":
-        require(int(attribute(node, "group", 1)) == 1, Reason.QUANTIZED, node, "a quantized weight in groups")
-        return 1, 1
+        shape = reader.require_shape(node.inputs[1], node) if node.inputs[1] is not None else ()
+        alone = int(attribute(node, "group", 1)) == 1
+        require(alone or shape[1] == 1, Reason.QUANTIZED, node, "a quantized weight in groups of several channels")
+        return (1, 1, 0) if alone else (0, 1, 0)
     if node.op_type == "Gemm":
         out, _ = _axes(node, affine)
         require(not attribute(node, "transA", 0), Reason.QUANTIZED, node, "transA beside a quantized weight")
-        return 1 - out, 1
-    return 0, affine.rank - 1
+        return 1 - out, 1, out
+    return 0, affine.rank - 1, 1
 
 
 def dequantized(reader: GraphReader, dequantizer: ir.Node) -> Array:
@@ -131,6 +143,9 @@ def _axes(node: ir.Node, affine: Affine) -> tuple[int, int]:
     """The output axis of the weight, and the channel axis of the result."""
     if node.op_type == "Conv":
         return 0, 1
+    if node.op_type == "ConvTranspose":
+        require(int(attribute(node, "group", 1)) == 1, Reason.QUANTIZED, node, "a quantized weight in groups")
+        return 1, 1
     if node.op_type == "Gemm":
         plain = all(attribute(node, name, 1.0) == 1.0 for name in ("alpha", "beta"))
         require(plain, Reason.QUANTIZED, node, "alpha and beta beside a quantized weight")

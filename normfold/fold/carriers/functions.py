@@ -69,9 +69,8 @@ def _of_shift(shift: Array) -> Affine:
 def odd(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
     """f(-x) = -f(x): Tanh, Erf, Sin and their kin pass a sign, which may vary by channel."""
     affine = first(node, labels)
-    require_no_shift(affine, node)
-    signs = bool((np.abs(affine.scale) == 1).all())
-    require(signs, Reason.OPERATOR_STOPS, node, f"{node.op_type} passes a sign only")
+    signs = affine.has_no_shift and bool((np.abs(affine.scale) == 1).all())
+    require(signs, Reason.OPERATOR_STOPS, node)
     return through(affine)
 
 
