@@ -48,6 +48,9 @@ FACTOR = 8.0
 
 _MOVED = (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE)
 
+_SMALLEST = {"float16": np.float32(2.0**-24)}
+"""The distance of the smallest numbers of a type that is short of range: a layer scale of 1e-5 has only eight bits."""
+
 # As many signs are drawn, and used over and over: no size of a weight divides it.
 _SIGNS = 65_537
 
@@ -123,9 +126,13 @@ def _widen(found: dict[str, np.ndarray], name: str, expected: np.ndarray, obtain
 
 
 class Mover:
-    """Moves each number of a floating array up or down by a unit in the last place; everything else stays as it is."""
+    """Moves each number of a floating array up or down by a unit in the last place; everything else stays as it is.
 
-    def __init__(self, seed: int = 1) -> None:
+    ``precision`` is the type whose last place counts for float32 arrays, which may stand in for a coarser type.
+    """
+
+    def __init__(self, precision: str = "", seed: int = 1) -> None:
+        self._precision = precision or "float32"
         self._rng = rng = np.random.default_rng(seed)
         self._signs = np.tile(rng.integers(0, 2, _SIGNS, dtype=np.int8) * 2 - 1, 2)
         self._factors: dict[str, np.ndarray] = {}
@@ -134,14 +141,19 @@ class Mover:
         """A moved copy. The largest number of the type may move beyond it."""
         if not isinstance(value, np.ndarray) or not is_floating(value) or str(value.dtype) not in ROUNDING:
             return value
-        factors = self._factors_of(str(value.dtype))
+        step = self._precision if value.dtype == np.float32 else str(value.dtype)
+        factors, smallest = self._factors_of(step), _SMALLEST.get(step)
         start = int(self._rng.integers(_SIGNS))
         moved = np.empty(value.shape, value.dtype)
         to, source = moved.reshape(-1), value.reshape(-1)
         with np.errstate(all="ignore"):
             for at in range(0, value.size, _SIGNS):
                 block = source[at : at + _SIGNS]
-                to[at : at + _SIGNS] = block.astype(factors.dtype, copy=False) * factors[start : start + block.size]
+                places = slice(start, start + block.size)
+                changed_block = block.astype(factors.dtype, copy=False) * factors[places]
+                if smallest is not None:
+                    changed_block += smallest * self._signs[places] * (block != 0)
+                to[at : at + _SIGNS] = changed_block
         return moved
 
     def _factors_of(self, dtype: str) -> np.ndarray:

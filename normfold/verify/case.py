@@ -84,7 +84,7 @@ class Case:
     @cached_property
     def mover(self) -> Mover:
         """What moves weights and inputs by a unit in the last place."""
-        return Mover()
+        return Mover(self.precision if self.precision == "float16" else "")
 
     @cached_property
     def watch(self) -> Watch:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import permutations
 
 import numpy as np
 import onnx
@@ -13,7 +14,7 @@ from onnx import TensorProto
 
 from normfold.errors import UsageError
 from normfold.verify.held import Held
-from normfold.verify.inputs import InputSpec
+from normfold.verify.inputs import InputSpec, check_shape
 from normfold.verify.roles import Role, Use, uses
 from normfold.verify.run import Value
 
@@ -28,7 +29,7 @@ class Feed:
 
 REGIMES = ("normal", "scales", "stress", "positive", "tiny")
 """Signed normal; signed at a scale of its own per channel; stress blocks; uniform [0, 1); signed and small. Where the
-model rejects integers drawn at random, "ones" and "zeros" are tried for them."""
+model rejects integers drawn at random, "bits" (0 and 1), "ones" and "zeros" are tried for them."""
 
 # Sizes tried for a free dimension, by what it seems to be; the n-th feed prefers the n-th size.
 _SIZES = {
@@ -38,7 +39,36 @@ _SIZES = {
     "past": (4, 1, 0, 7),
     "length": (6, 1, 9, 16),
 }
-_EVERYWHERE = (1, 2, 8, 16, 32, 64, 128, 224, 3, 4)
+_EVERYWHERE = (
+    1,
+    2,
+    8,
+    16,
+    32,
+    64,
+    128,
+    224,
+    3,
+    4,
+    7,
+    14,
+    28,
+    56,
+    112,
+    12,
+    20,
+    24,
+    48,
+    96,
+    160,
+    192,
+    256,
+    299,
+    384,
+    512,
+)
+_LONG = (400, 1000, 1600, 3000, 16000, 80000)
+"""Tried for lengths alone: frames and samples of sound."""
 
 # Ranks tried for an input that declares none.
 _RANKS = (2, 4, 3, 1, 0)
@@ -46,15 +76,22 @@ _RANKS = (2, 4, 3, 1, 0)
 # No made-up input has more numbers than this.
 _LARGEST = 2**27
 
+# So many lengths are tried as the sum of two others.
+_MANY = 6
+
 
 @dataclass(frozen=True)
 class Feeder:
-    """Makes feeds for one model. Each feed has several proposals, because only running tells which sizes are legal."""
+    """Makes feeds for one model. Each feed has several proposals, because only running tells which sizes are legal.
+
+    ``known`` are sizes of named dimensions that a spec gives, or that an operator behind any input demands.
+    """
 
     inputs: tuple[onnx.ValueInfoProto, ...]
     uses: Mapping[str, Use]
     specs: Mapping[str, InputSpec]
     seed: int
+    known: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
     def of(cls, held: Held, specs: Sequence[InputSpec] = (), seed: int = 0) -> Feeder:
@@ -64,7 +101,8 @@ class Feeder:
         for name in by_name:
             if name not in known:
                 raise UsageError(f"expected the name of an input, got {name!r}; the inputs are {', '.join(known)}")
-        return cls(held.inputs, uses(held), by_name, seed)
+        found = uses(held)
+        return cls(held.inputs, found, by_name, seed, _known(held.inputs, found, by_name))
 
     def proposals(self, index: int, working: Mapping[str, int] | None = None) -> Iterator[tuple[Feed, dict[str, int]]]:
         """Feeds for number ``index``, the most wanted first, each with its sizes; ``working`` sizes ran before."""
@@ -73,7 +111,7 @@ class Feeder:
             if sizes in tried or self._is_too_large(sizes):
                 continue
             tried.append(sizes)
-            regimes = [REGIMES[index % len(REGIMES)], "positive", "ones", "zeros"]
+            regimes = [REGIMES[index % len(REGIMES)], "positive", "bits", "ones", "zeros"]
             for regime in dict.fromkeys(regimes if len(tried) == 1 else regimes[:1]):
                 rng = np.random.default_rng([self.seed, index])
                 values = {v.name: self._value(v, sizes, regime, index, rng) for v in self.inputs}
@@ -97,6 +135,7 @@ class Feeder:
             return
         preferred = {name: _SIZES[kind][index % 4] for name, kind in kinds.items()}
         yield preferred
+        yield from _tied(preferred, kinds)
         if working is not None:
             yield dict(working)
         if not kinds:
@@ -106,6 +145,9 @@ class Feeder:
             yield {name: 1 if kind == "batch" else size for name, kind in kinds.items()}
         for size in (2, 4, 8):
             yield dict.fromkeys(kinds, size)
+        if "image" not in kinds.values():
+            for size in _LONG:
+                yield {name: size if kind == "length" else 1 for name, kind in kinds.items()}
 
     def _is_too_large(self, sizes: Mapping[str, int]) -> bool:
         return any(math.prod(self._shape(value, sizes)) > _LARGEST for value in self.inputs)
@@ -119,9 +161,9 @@ class Feeder:
             rank = len(_tensor(value).shape.dim)  # 0 when nothing is declared
             for axis, dim in enumerate(_tensor(value).shape.dim):
                 name = _dim_name(value.name, axis, dim)
-                if name is None or axis in self.uses[value.name].dims or _terms(name):
+                if name is None or name in self.known or axis in self.uses[value.name].dims or _terms(name):
                     continue
-                kinds.setdefault(name, _kind(name, axis, rank, self.uses[value.name].role))
+                kinds.setdefault(name, _kind(value.name, name, axis, rank, self.uses[value.name].role))
         return kinds
 
     def _is_unranked(self, value: onnx.ValueInfoProto) -> bool:
@@ -142,13 +184,13 @@ class Feeder:
             elif axis in self.uses[value.name].dims:
                 shape.append(self.uses[value.name].dims[axis])
             else:
-                shape.append(_evaluate(name, sizes))
+                shape.append(_evaluate(name, {**self.known, **sizes}))
         return tuple(shape)
 
     def _value(
         self, value: onnx.ValueInfoProto, sizes: Mapping[str, int], regime: str, index: int, rng: np.random.Generator
     ) -> Value:
-        use = self.uses[value.name]
+        use = self.uses[value.name].with_sizes({**self.known, **sizes})
         shape = self._shape(value, sizes)
         if value.type.HasField("sequence_type"):
             count = 1 + index % 3
@@ -171,8 +213,8 @@ def _tensor(value: onnx.ValueInfoProto) -> onnx.TypeProto.Tensor:
 
 
 def _dim_name(owner: str, axis: int, dim: onnx.TensorShapeProto.Dimension) -> str | None:
-    """The name of a free dimension (one is made for a nameless one); None for a fixed one."""
-    if dim.HasField("dim_value") and dim.dim_value > 0:
+    """The name of a free dimension (one is made for a nameless one); None for a fixed one, which may be 0."""
+    if dim.HasField("dim_value") and dim.dim_value >= 0:
         return None
     return dim.dim_param or f"{owner}:{axis}"
 
@@ -195,11 +237,49 @@ def _evaluate(name: str, sizes: Mapping[str, int]) -> int:
     return max(total, 0)
 
 
-def _kind(name: str, axis: int, rank: int, role: Role) -> str:
+def _known(
+    inputs: Sequence[onnx.ValueInfoProto], found: Mapping[str, Use], specs: Mapping[str, InputSpec]
+) -> dict[str, int]:
+    """Sizes of named dimensions: those of the specs, and those that weights demand of any input."""
+    known: dict[str, int] = {}
+    for value in inputs:
+        spec, dims = specs.get(value.name), _tensor(value).shape.dim
+        if spec is not None:
+            _check_fits(spec, value)
+        if spec is not None and spec.shape is not None:
+            known |= {dim.dim_param: size for dim, size in zip(dims, spec.shape, strict=False) if dim.dim_param}
+    for value in inputs:
+        if value.name not in specs or specs[value.name].shape is None:
+            for axis, size in found[value.name].dims.items():
+                known.setdefault(_tensor(value).shape.dim[axis].dim_param, size)
+    known.pop("", None)
+    return known
+
+
+def _check_fits(spec: InputSpec, value: onnx.ValueInfoProto) -> None:
+    if spec.shape is not None and _tensor(value).HasField("shape"):
+        check_shape(spec.name, spec.shape, value)
+    wanted = _dtype(_tensor(value).elem_type)
+    if spec.dtype and np.dtype(spec.dtype) != wanted:
+        raise UsageError(f"expected {spec.name} as {wanted}, got {spec.dtype}")
+
+
+def _tied(preferred: Mapping[str, int], kinds: Mapping[str, str]) -> Iterator[dict[str, int]]:
+    """Sizes that may belong together though their names do not tell: all lengths equal, or one the sum of two."""
+    lengths = [name for name, kind in kinds.items() if kind not in ("batch", "channel")]
+    if len(lengths) < 2 or len(lengths) > _MANY:
+        return
+    yield {**preferred, **dict.fromkeys(lengths, preferred[lengths[0]])}
+    for total, *parts in permutations(lengths, 3):
+        if parts == sorted(parts):
+            yield {**preferred, total: preferred[parts[0]] + preferred[parts[1]]}
+
+
+def _kind(owner: str, name: str, axis: int, rank: int, role: Role) -> str:
     low = name.lower()
     if "batch" in low or (axis == 0 and rank > 1 and "seq" not in low and "len" not in low):
         return "batch"
-    if "past" in low:
+    if "past" in low or (rank == 4 and axis == 2 and ("past" in owner.lower() or "cache" in owner.lower())):
         return "past"
     if rank >= 4 and axis >= 2 and role is Role.DATA:
         return "image"
@@ -219,11 +299,11 @@ def _array(
         return _strings(shape, use.words, rng)
     dtype = _dtype(elem_type)
     if elem_type == TensorProto.BOOL:
-        return _mask(shape, index, rng).astype(bool)
+        return np.zeros(shape, bool) if use.role is Role.OFF else _mask(shape, index, rng).astype(bool)
     if dtype.kind not in "iu":
         return _floats(shape, use, regime, rng).astype(dtype)
-    if regime in ("ones", "zeros") and use.role in (Role.DATA, Role.INDEX):
-        return np.full(shape, int(regime == "ones"), dtype)
+    if regime in ("bits", "ones", "zeros") and use.role in (Role.DATA, Role.INDEX):
+        return rng.integers(int(regime == "ones"), 1 + (regime != "zeros"), shape).astype(dtype)
     return _integers(shape, dtype, use, index, rng).astype(dtype)
 
 
@@ -246,12 +326,12 @@ def _mask(shape: tuple[int, ...], index: int, rng: np.random.Generator) -> np.nd
 def _floats(shape: tuple[int, ...], use: Use, regime: str, rng: np.random.Generator) -> np.ndarray:
     if use.role is Role.ADDITIVE_MASK:
         return np.where(_mask(shape, 1, rng) > 0, 0.0, -1e4)
-    if use.role is Role.SCALE:
-        return np.ones(shape)
+    if use.role in (Role.SCALE, Role.ZERO):
+        return np.full(shape, float(use.role is Role.SCALE))
     drawn = rng.standard_normal(shape)
     if regime == "normal" or not shape:
         return drawn
-    if regime in ("positive", "ones", "zeros"):
+    if regime in ("positive", "bits", "ones", "zeros"):
         return rng.random(shape)
     if regime == "tiny":
         return np.asarray(drawn * 1e-2)
@@ -268,6 +348,8 @@ def _floats(shape: tuple[int, ...], use: Use, regime: str, rng: np.random.Genera
 
 def _integers(shape: tuple[int, ...], dtype: np.dtype, use: Use, index: int, rng: np.random.Generator) -> np.ndarray:
     count = int(np.prod(shape))
+    if len(use.goal) == count:
+        return np.array(use.goal).reshape(shape)
     if use.role is Role.POSITION:
         top = use.limit or 2**31
         return np.broadcast_to(np.arange(shape[-1] if shape else 1) % top, shape).copy() if shape else np.array(0)

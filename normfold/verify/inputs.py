@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import onnx
 from onnx import numpy_helper
 
 from normfold.errors import UsageError
+from normfold.verify.compare import is_floating
 from normfold.verify.held import Held
 
 
@@ -101,7 +102,52 @@ def load_inputs(path: str | Path, held: Held) -> Given:
             f"expected the inputs {', '.join(names)} in {source}, got {', '.join(values) or 'none'}; "
             "name the arrays like the inputs"
         )
-    return Given(source.name, values, expected)
+    text = source.name
+    for value in held.inputs:
+        fitting = _as_declared(values[value.name], value, source)
+        if fitting is not values[value.name]:
+            text += f" ({value.name} from {values[value.name].dtype})"
+            values[value.name] = fitting
+    return Given(text, values, expected)
+
+
+def all_inputs(paths: Sequence[str | Path], held: Held) -> Iterator[Given]:
+    """The feed of each path; of a folder with several test_data_set folders each of those."""
+    for path in paths:
+        sets = sorted(Path(path).glob("test_data_set_*"), key=_number) if Path(path).is_dir() else []
+        yield from (load_inputs(each, held) for each in sets or [Path(path)])
+
+
+def _number(path: Path) -> tuple[int, str]:
+    digits = path.stem.rpartition("_")[2]
+    return (int(digits) if digits.isdigit() else 0, path.stem)
+
+
+def _as_declared(array: Any, value: onnx.ValueInfoProto, source: Path) -> Any:
+    """The array in the type that the model declares, where only the width differs; UsageError where more does."""
+    kind = value.type.tensor_type
+    if not isinstance(array, np.ndarray) or not value.type.HasField("tensor_type"):
+        return array
+    if kind.HasField("shape"):
+        check_shape(f"{value.name} in {source.name}", array.shape, value)
+    wanted = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type or onnx.TensorProto.FLOAT))
+    if array.dtype == wanted or "O" in (array.dtype.kind, wanted.kind):
+        return array
+    fits = (is_floating(array) and is_floating(np.empty(0, wanted))) or (
+        {array.dtype.kind, wanted.kind} <= set("iu") and np.array_equal(array, array.astype(wanted))
+    )
+    if not fits:
+        raise UsageError(f"expected {value.name} in {source} as {wanted}, got {array.dtype}; convert it with astype")
+    return array.astype(wanted)
+
+
+def check_shape(name: str, shape: Sequence[int], value: onnx.ValueInfoProto) -> None:
+    """UsageError where a shape is not one that the model declares for an input."""
+    dims = value.type.tensor_type.shape.dim
+    fixed = [dim.dim_value if dim.HasField("dim_value") else None for dim in dims]
+    if len(shape) != len(dims) or any(n is not None and n != size for n, size in zip(fixed, shape, strict=True)):
+        wanted = "x".join(str(d.dim_value) if d.HasField("dim_value") else d.dim_param or "?" for d in dims)
+        raise UsageError(f"expected {name} of shape {wanted or 'scalar'}, got {'x'.join(map(str, shape)) or 'scalar'}")
 
 
 def _arrays(source: Path) -> dict[str, Any]:

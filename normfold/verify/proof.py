@@ -15,7 +15,7 @@ from normfold.verify.compare import is_floating
 from normfold.verify.evidence import Chunk, SiteCheck, expected_bytes, in_order, plan_chunks, types_of, weight_bytes
 from normfold.verify.feeds import Feed, Feeder
 from normfold.verify.held import Held, ModelLike, Part, hold, part
-from normfold.verify.inputs import load_inputs
+from normfold.verify.inputs import all_inputs
 from normfold.verify.randomness import depending_on, drawn_values
 from normfold.verify.reference import is_small_enough
 from normfold.verify.result import Comparison, ProofOptions, Site, Verdict, Verification
@@ -56,10 +56,9 @@ def check(model: ModelLike, options: ProofOptions) -> Verification:
     """See ``normfold.verify.check``."""
     held = hold(model, options.folder)
     case = Case(held, held, options, coarsest(held), is_stored=True)
-    for path in options.inputs:
-        given = load_inputs(path, held)
+    for given in all_inputs(options.inputs, held):
         if not given.expected:
-            raise UsageError(f"expected stored outputs beside the inputs in {path} (output_0.pb ...), got none")
+            raise UsageError(f"expected stored outputs beside the inputs in {given.text} (output_0.pb ...), got none")
         case.feeds.append(Feed(given.values, given.text))
         case.references.append(given.expected)
     if not case.feeds:
@@ -200,8 +199,8 @@ def _sizes(case: Case) -> dict[str, int]:
     if not case.options.inputs:
         return case.feeder.largest(case.options.feeds)
     found: dict[str, int] = {}
-    for path in case.options.inputs:
-        values = load_inputs(path, case.original).values
+    for given in all_inputs(case.options.inputs, case.original):
+        values = given.values
         for value in case.original.inputs:
             dims = value.type.tensor_type.shape.dim
             for dim, size in zip(dims, np.shape(values[value.name]), strict=False):
@@ -311,8 +310,7 @@ def _accepted_feeds(case: Case, runner: Runner, small: Part) -> Iterator[tuple[F
         return dict(zip(small.fetch, runner.run(part_feed(small, feed, {}), fetch), strict=True))
 
     if case.options.inputs:
-        for path in case.options.inputs:
-            given = load_inputs(path, case.original)
+        for given in all_inputs(case.options.inputs, case.original):
             feed = Feed(given.values, given.text)
             yield feed, run(feed)
         return

@@ -94,7 +94,47 @@ def test_a_pickle_is_not_opened(tmp_path: Path, model: onnx.ModelProto) -> None:
 
 
 def test_data_that_the_model_rejects_is_inconclusive(tmp_path: Path, model: onnx.ModelProto) -> None:
-    np.savez(tmp_path / "feed.npz", x=np.ones((2, 3), np.float32), z=np.ones((2, 4), np.float32))
+    np.savez(tmp_path / "feed.npz", x=np.ones((2, 3), np.float32), z=np.ones((4, 3), np.float32))
     result = prove(model, model, (), ProofOptions(inputs=(str(tmp_path / "feed.npz"),)))
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "pass --inputs" in str(result)
+
+
+def test_data_of_another_width_is_converted_and_that_is_said(tmp_path: Path, model: onnx.ModelProto) -> None:
+    """numpy makes float64 and int64 unless told otherwise."""
+    np.savez(tmp_path / "feed.npz", x=np.ones((2, 3)), z=np.ones((2, 3), np.float32))
+    result = prove(model, model, (), ProofOptions(inputs=(str(tmp_path / "feed.npz"),)))
+    assert result
+    assert result.feeds == ("feed.npz (x from float64)",)
+
+
+@pytest.mark.parametrize(
+    ("x", "expected"),
+    [
+        (np.ones((2, 3), np.int64), "expected x in feed.npz as float32, got int64"),
+        (np.ones((2, 4), np.float32), "expected x in feed.npz of shape Nx3, got 2x4"),
+        (np.ones(3, np.float32), "expected x in feed.npz of shape Nx3, got 3"),
+    ],
+    ids=["kind", "size", "rank"],
+)
+def test_data_that_no_model_of_this_interface_takes_is_refused(
+    tmp_path: Path, model: onnx.ModelProto, x: np.ndarray, expected: str
+) -> None:
+    np.savez(tmp_path / "feed.npz", x=x, z=np.ones((2, 3), np.float32))
+    with pytest.raises(UsageError) as caught:
+        prove(model, model, (), ProofOptions(inputs=(str(tmp_path / "feed.npz"),)))
+    assert expected in str(caught.value).replace(f"{tmp_path}/", "")
+
+
+@pytest.mark.parametrize("spec", ["x=2x4", "x=3", "x=2x3:int64"])
+def test_a_spec_that_does_not_fit_is_refused(model: onnx.ModelProto, spec: str) -> None:
+    with pytest.raises(UsageError, match="expected x"):
+        prove(model, model, (), ProofOptions(input_specs=(spec,)))
+
+
+def test_a_folder_of_sets_is_all_of_them(tmp_path: Path, model: onnx.ModelProto) -> None:
+    for number in (0, 2, 10):
+        arrays = {f"input_{i}": np.full((2, 3), number, np.float32) for i in range(2)}
+        save_set(tmp_path / f"test_data_set_{number}", arrays)
+    result = prove(model, model, (), ProofOptions(inputs=(str(tmp_path),)))
+    assert result.feeds == ("test_data_set_0", "test_data_set_2", "test_data_set_10")

@@ -206,3 +206,18 @@ def test_rounding_of_a_constant_with_two_readers_is_no_difference() -> None:
     folded = edited(folded, "b", lambda b: arrays["k"])
     assert prove(raw, folded, [Site("y", "norm")])
     assert prove(raw, edited(folded, "b", lambda b: b * 1.01), [Site("y", "norm")]).guilty == ("norm",)
+
+
+def test_a_layer_scale_among_the_smallest_numbers_of_float16_is_no_difference() -> None:
+    """1e-5 has eight bits in float16, and so have the weights that it is folded into."""
+    raw = parse(
+        "(float16[N,32] x) => (float16[N,16] y) <float16[32,16] w, float16[16] g> { a = MatMul(x, w) y = Mul(a, g) }",
+        values={"g": [1e-5] * 16},
+    )
+    gain = {t.name: numpy_helper.to_array(t).astype(np.float64) for t in raw.graph.initializer}
+    folded = edited(raw, "w", lambda w: (w.astype(np.float64) * gain["g"]).astype(np.float16))
+    folded.graph.node[0].output[0] = "y"
+    del folded.graph.node[1]
+    for seed in range(5):
+        assert prove(raw, folded, [Site("y", "scale")], ProofOptions(seed=seed))
+    assert prove(raw, edited(folded, "w", lambda w: w * 1.5), [Site("y", "scale")]).guilty == ("scale",)
