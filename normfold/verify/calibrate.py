@@ -75,7 +75,7 @@ def noise(
     """
     wanted = [name for name, value in expected.items() if isinstance(value, np.ndarray) and is_floating(value)]
     found: dict[str, np.ndarray] = {}
-    for variant in (_moved_twice, _finer, _with_exact_sums) if wanted else ():
+    for variant in (_moved_feed, _moved_twice, _finer, _with_exact_sums) if wanted else ():
         made = variant(part.held, feed, move)
         if made is None:
             continue
@@ -93,6 +93,10 @@ def noise(
 
 Variant = tuple[Held, Iterable[Mapping[str, Value]]] | None
 """Another form of the original, and the feeds for it; None where it has no such form."""
+
+
+def _moved_feed(held: Held, feed: Mapping[str, Value], move: Mover) -> Variant:
+    return held, [{name: move(value) for name, value in feed.items()}]
 
 
 def _moved_twice(held: Held, feed: Mapping[str, Value], move: Mover) -> Variant:

@@ -115,21 +115,20 @@ class Case:
         """Compare one value of one feed. ``level`` is the model's own noise there, if it was measured."""
         dtype = type_name(expected.dtype) if isinstance(expected, np.ndarray) else "float32"
         floor = max(floor_of(dtype, units), floor_of(self.precision, units) if self.precision else 0.0)
-        allowance = Allowance(floor, 0.0, self.options.rtol, self.options.atol)
-        found = distances(expected, obtained, allowance)
-        chaotic = False
-        if level is not None and not self.options.is_explicit:
-            top = float(np.max(np.abs(expected), initial=0.0, where=np.isfinite(expected)))
-            if units is MADE_HERE and np.max(level, initial=0.0) > floor * top:
-                floor = max(floor, floor_of(dtype, RESTLESS))
-            found = distances(
-                expected, obtained, Allowance(floor, np.minimum(level, BEYOND_COARSE.get(self.precision, BEYOND) * top))
-            )
-            if found.margin > 1 and not found.mismatch:
-                chaotic = distances(expected, obtained, Allowance(floor, level)).margin <= 1
+        if level is None or self.options.is_explicit:
+            found = distances(expected, obtained, Allowance(floor, 0.0, self.options.rtol, self.options.atol))
+            return self._comparison(value, witness, found, feed.text)
+        top = float(np.max(np.abs(expected), initial=0.0, where=np.isfinite(expected)))
+        if units is MADE_HERE and np.max(level, initial=0.0) > floor * top:
+            floor = max(floor, floor_of(dtype, RESTLESS))
+        bound = BEYOND_COARSE.get(self.precision, BEYOND) * top
+        found = distances(expected, obtained, Allowance(floor, np.minimum(level, bound)))
+        chaotic = (
+            not found.mismatch and found.margin > 1 >= distances(expected, obtained, Allowance(floor, level)).margin
+        )
         return self._comparison(value, witness, found, feed.text, chaotic)
 
-    def _comparison(self, value: str, witness: str, found: Distance, feed: str, chaotic: bool) -> Comparison:
+    def _comparison(self, value: str, witness: str, found: Distance, feed: str, chaotic: bool = False) -> Comparison:
         inf = float("inf")
         return Comparison(
             value=value,
@@ -191,15 +190,16 @@ class Case:
         """Compare ``pairs`` (expected, obtained) by name beside the noise of the original, of which each of ``looks``
         shows more, until all pass; with the noise as far as it was seen."""
         levels: Mapping[str, np.ndarray] = {}
-        judged = {name: self.judge(name, witness, *pair, feed, units(name)) for name, pair in pairs.items()}
+        judged: dict[str, Comparison] = {}
+        left = list(pairs)
         with closing(looks):
             for levels in looks:
-                for name, pair in pairs.items():
-                    if not judged[name].passed:
-                        judged[name] = self.judge(name, witness, *pair, feed, units(name), levels.get(name))
-                if all(comparison.passed for comparison in judged.values()):
+                judged |= {n: self.judge(n, witness, *pairs[n], feed, units(n), levels.get(n)) for n in left}
+                left = [name for name in left if not judged[name].passed]
+                if not left:
                     break
-        return judged, levels
+        unseen = [name for name in pairs if name not in judged]
+        return judged | {n: self.judge(n, witness, *pairs[n], feed, units(n)) for n in unseen}, levels
 
     def noise_of(self, part: Part, given: Mapping[str, Value], expected: Mapping[str, Value]) -> Looks:
         """The original's own rounding noise in the values of a part of it; none when the user's tolerance decides."""
