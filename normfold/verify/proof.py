@@ -292,13 +292,14 @@ def _compared(
     values: dict[str, Value],
     number: int,
 ) -> dict[str, Value]:
-    """Compare one feed, remember the outputs, and give the values that later chunks need."""
+    """Compare one feed, remember the outputs, and give what later chunks need of ``values``, which are then let go."""
     known = earlier | values
     check.compare(feed, known, number)
     if number == len(case.references):
         case.references.append({})
     outputs = set(case.original.output_names)
     case.references[number].update({name: value for name, value in values.items() if name in outputs})
+    values.clear()  # before the next feed runs, which takes their memory
     return {name: value for name, value in known.items() if name in chunk.needed_later}
 
 
