@@ -76,6 +76,16 @@ class Case:
             return AT_THE_END
         return MADE_HERE if self.owners else WHOLE
 
+    @property
+    def takes_turns(self) -> bool:
+        """Whether the whole candidate runs without optimizations on one feed and as a user runs it on the next: where
+        no site is compared, and nobody gave the feeds."""
+        return not (self.owners or self.options.inputs or self.is_by_reference)
+
+    def is_plain_turn(self, number: int) -> bool:
+        """Whether feed ``number`` is compared without optimizations."""
+        return not self.takes_turns or number % 2 == 0
+
     @cached_property
     def feeder(self) -> Feeder:
         """What makes feeds, as the options shape them."""
@@ -166,7 +176,9 @@ class Case:
     def comparisons(self) -> list[Comparison]:
         """What counts of each value and witness: the worst that tells something, else the one that noise decides."""
         telling = {key: c for key, c in self.worst.items() if c.comparable or not c.passed}
-        return list((self.worst | self.chaotic | telling).values())
+        told = {value for value, _ in telling} if self.takes_turns else set()
+        deciding = {key: c for key, c in self.chaotic.items() if key[0] not in told}
+        return list((self.worst | deciding | telling).values())
 
     def set_aside(self) -> list[Comparison]:
         """What noise decides on one feed while another feed tells something."""

@@ -155,8 +155,10 @@ class SiteCheck:
 
     def _due(self, number: int) -> list[str]:
         """What to compare for a feed. Random values are not: the candidate is fed with those of the original."""
+        if not self._case.is_plain_turn(number):
+            return []
         wanted = [name for name in self._chunk.targets if name not in self._case.drawn]
-        if not number:
+        if not number or not self._case.owners:
             return wanted
         outputs = set(self._case.original.output_names)
         sites = [name for name in wanted if name not in outputs]
@@ -171,7 +173,7 @@ class SiteCheck:
             small = part(self._case.candidate, due, cut)
             self._open = small, self._case.open(small.held)
         obtained = run_part(self._open[1], self._open[0], feed, values)
-        if due != self._due(number + 1):
+        if due != (self._due(number + 1) or due):
             self.close()
         return obtained
 

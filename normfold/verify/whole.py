@@ -20,42 +20,51 @@ _INSTEAD = {Level.BASIC: "disabled", Level.EXTENDED: "at level basic", Level.DEF
 
 
 WHOLE_FEEDS = 2
-"""Feeds for the whole candidate at the default level, once all of them were compared without optimizations."""
+"""Feeds for the whole candidate at the default level, where all of them were compared at the sites."""
 
 
 def check_whole(case: Case) -> None:
     """Run the whole candidate as a user runs it; the references are the original's outputs.
 
-    Without optimizations its parts have run already, each fed with what the original made before it; without sites the
-    one part was the whole. So it runs whole without optimizations only to tell whose fault it is when the optimized run
-    differs, and the two smallest feeds are enough here.
+    Where there are sites, the candidate has run in parts without optimizations, each fed with what the original made
+    before it, and the two smallest feeds are enough here. Without sites it has run whole, for every other feed if it
+    takes turns. It runs whole without optimizations beside that only to tell whose fault it is when
+    the optimized run differs.
     """
-    _check(case, Level.DEFAULT, WHOLE_FEEDS)
-    if case.owners and not any(witness == Level.DEFAULT.value for _, witness in (*case.worst, *case.chaotic)):
-        _check(case, Level.DISABLE_ALL, 1)  # the runtime cannot run the model at its default level
+    numbers = _smallest(case) if case.owners else _its_turns(case)
+    _check(case, Level.DEFAULT, numbers)
+    if not any(witness == Level.DEFAULT.value for _, witness in (*case.worst, *case.chaotic)):
+        _check(case, Level.DISABLE_ALL, numbers)  # the runtime cannot run the model at its default level
 
 
 def check_stored(case: Case) -> None:
     """Run the whole model on all feeds at both levels; the references are stored outputs."""
-    _check(case, Level.DISABLE_ALL, len(case.feeds))
+    _check(case, Level.DISABLE_ALL, range(len(case.feeds)))
     if not case.is_by_reference:
-        _check(case, Level.DEFAULT, len(case.feeds))
+        _check(case, Level.DEFAULT, range(len(case.feeds)))
 
 
-def _check(case: Case, level: Level, count: int) -> None:
-    # Of feeds of one size the first and the last, which are tame: here the runtime is looked at, not the extremes.
-    smallest = sorted(range(len(case.feeds)), key=lambda number: (_size(case.feeds[number]), -number % len(case.feeds)))
-    smallest = smallest[:count]
-    feeds = [case.feeds[number] for number in smallest]
-    references = [_comparable(case, case.references[number]) for number in smallest]
+def _smallest(case: Case) -> list[int]:
+    """Of feeds of one size the first and the last, which are tame: the runtime is looked at, not the extremes."""
+    count = len(case.feeds)
+    return sorted(range(count), key=lambda number: (_size(case.feeds[number]), -number % count))[:WHOLE_FEEDS]
+
+
+def _its_turns(case: Case) -> list[int]:
+    numbers = range(len(case.feeds))
+    return [number for number in numbers if not (case.takes_turns and case.is_plain_turn(number))] or [0]
+
+
+def _check(case: Case, level: Level, numbers: Sequence[int]) -> None:
+    references = {number: _comparable(case, case.references[number]) for number in numbers}
     try:
         with case.open(case.candidate, level) as runner:
-            obtained = [_outputs(runner, feed, list(ref)) for feed, ref in zip(feeds, references, strict=True)]
+            obtained = {number: _outputs(runner, case.feeds[number], list(ref)) for number, ref in references.items()}
     except CannotRun as error:
         _did_not_run(case, level, error)
         return
-    for feed, reference, found in zip(feeds, references, obtained, strict=True):
-        _compare(case, level, feed, reference, found)
+    for number, found in obtained.items():
+        _compare(case, level, number, references[number], found)
 
 
 def _size(feed: Feed) -> int:
@@ -71,8 +80,8 @@ def _outputs(runner: Runner, feed: Feed, names: Sequence[str]) -> dict[str, Valu
     return dict(zip(names, runner.run(feed.values, names), strict=True))
 
 
-def _compare(case: Case, level: Level, feed: Feed, reference: Mapping[str, Value], found: Mapping[str, Value]) -> None:
-    doubtful = []
+def _compare(case: Case, level: Level, number: int, reference: Mapping[str, Value], found: Mapping[str, Value]) -> None:
+    feed, doubtful = case.feeds[number], []
     for name, expected in reference.items():
         judged = case.judge(name, level.value, expected, found[name], feed, AT_THE_END)
         if judged.passed:
@@ -93,8 +102,7 @@ def _compare(case: Case, level: Level, feed: Feed, reference: Mapping[str, Value
         else:
             failing.append(judged)
     if failing:
-        if case.owners:
-            _check(case, Level.DISABLE_ALL, 1)
+        _check(case, Level.DISABLE_ALL, [number])
         _blame(case, failing, feed, reference, levels)
 
 
