@@ -12,6 +12,7 @@ from normfold.errors import UsageError
 from normfold.verify.bodies import lay_open
 from normfold.verify.case import CHAOTIC, FORCED, Case, part_feed, random_values, run_part
 from normfold.verify.compare import is_floating
+from normfold.verify.empty import takes_nothing, with_free_sizes
 from normfold.verify.evidence import Chunk, SiteCheck, expected_bytes, in_order, plan_chunks, types_of, weight_bytes
 from normfold.verify.feeds import Feed, Feeder
 from normfold.verify.held import Held, ModelLike, Part, hold, part
@@ -41,10 +42,30 @@ def prove(original: ModelLike, candidate: ModelLike, sites: Sequence[Site], opti
     unsafe = unsafe_reason(case.original) or unsafe_reason(case.candidate)
     if unsafe:
         return _result(case, Verdict.INCONCLUSIVE, f"{unsafe}; export after model.eval() to verify")
+    found = _outcome(case, sites)
+    if not case.feeds or any(c.elements or not c.passed for c in case.comparisons()):
+        return found
+    return _with_something_in(case, sites) if takes_nothing(case.original) else found
+
+
+def _outcome(case: Case, sites: Sequence[Site]) -> Verification:
     try:
         return _decide(_gathered(case, sites))
     except _Undecided as why:
         return _result(case, Verdict.INCONCLUSIVE, str(why))
+
+
+def _with_something_in(case: Case, sites: Sequence[Site]) -> Verification:
+    """For models that only take empty inputs, and so only give empty outputs: they are equal, unless with that size
+    left free they are not."""
+    free = Case(with_free_sizes(case.original), with_free_sizes(case.candidate), case.options, case.precision)
+    found = _outcome(free, sites)
+    if found.verdict is not Verdict.INCONCLUSIVE:
+        return replace(
+            found, notes=(*found.notes, "an input is fixed to size 0; the models were compared with it free")
+        )
+    note = "every output is empty, because an input is fixed to size 0: only shapes and types could be compared"
+    return _result(case, Verdict.EQUIVALENT, note)
 
 
 def _opened(original: ModelLike, candidate: ModelLike, options: ProofOptions) -> Case:
@@ -372,7 +393,8 @@ def _decide(case: Case) -> Verification:
         note = f"{', '.join(sorted(case.random_outputs)[:3])} is random at every run; give the random operators a seed"
         return _result(case, Verdict.INCONCLUSIVE, note)
     if not failing and not counted:
-        return _result(case, Verdict.INCONCLUSIVE, "nothing could be compared")
+        why = "every output is empty; pass --inputs with other sizes" if comparisons else "nothing could be compared"
+        return _result(case, Verdict.INCONCLUSIVE, why)
     if not failing:
         if not any(c.comparable for c in counted):
             return _result(

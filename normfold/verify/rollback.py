@@ -70,7 +70,8 @@ def settle(
             notes.append("the candidate differs from the original even without any fold")
             break
         how = "the evidence at its own site" if set(fresh) <= set(suspects) else "bisection over the folds"
-        notes += [f"{owner} was undone by {how}" for owner in fresh]
+        why = "" if set(fresh) <= set(suspects) else _only_when_optimized(verification)
+        notes += [f"{owner} was undone by {how}{why}" for owner in fresh]
         undone += fresh
         built, verification = trial.outcome(frozenset(undone))
     return Settlement(built, verification, undone, tuple(notes))
@@ -80,6 +81,13 @@ def _proved_guilty(verification: Verification, suspects: tuple[str, ...]) -> tup
     """The suspects with a failing site that no other fold shares: nothing is left to search."""
     alone = {c.owners[0] for c in verification.sites if not c.passed and len(c.owners) == 1}
     return tuple(owner for owner in suspects if owner in alone)
+
+
+def _only_when_optimized(verification: Verification) -> str:
+    """That the folds are right, where only ONNX Runtime's own optimizations make the candidate wrong."""
+    if not verification.failures or any(c.witness != "default" for c in verification.failures):
+        return ""
+    return ", because with it ONNX Runtime's optimizations at its default level change the result; it is right itself"
 
 
 class _Trial(Generic[Candidate]):

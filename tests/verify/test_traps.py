@@ -7,8 +7,9 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+import normfold
 from normfold.verify import Site, Verdict, prove
-from tests.onnx_text import parse
+from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
 from tests.verify.verify_nets import edited
 
 
@@ -50,6 +51,55 @@ def test_a_wrong_fold_is_found_beside_a_miscompilation(text: str) -> None:
     original = parse(text)
     broken = edited(scale_folded(original), "w", lambda w: w * 1.001)
     assert prove(original, broken, [Site("h", "scale")]).guilty == ("scale",)
+
+
+ROWS = """(float[8,6] x) => (float[2,4,4] y)
+    <float[6,4] w, float[4] s, float[4] b, float[4] m, float[4] var, int64[3] rows = {2, 4, 4}>
+    { a = MatMul(x, w) r = Reshape(a, rows) y = BatchNormalization(r, s, b, m, var) }"""
+PADS = """(float[1,3,8,8] x) => (float[1,4,5,5] y) <float[4,3,1,1] w, float[4,1,1] g, int64[8] p = {0,0,1,1,0,0,1,1}>
+    { c = Conv(x, w) h = Mul(c, g) n = Neg(h) q = Pad(n, p) y = MaxPool<kernel_shape=[2,2], strides=[2,2]>(q) }"""
+MORE = {"a norm of rows behind a Reshape of a MatMul": ROWS, "a maximum over padding": PADS}
+
+
+@pytest.mark.parametrize("text", [*TRAPS.values(), *MORE.values()], ids=[*TRAPS, *MORE])
+def test_a_model_is_itself_whatever_the_runtime_makes_of_it(text: str) -> None:
+    model = parse(text)
+    result = normfold.verify(model, model)
+    assert result
+    [note] = result.notes
+    assert "changes the result of the original itself (y) at level basic: its fault" in note
+    assert {c.witness: c.relative > 0.01 for c in result.outputs} == {"disable_all": False, "default": True}
+
+
+@pytest.mark.parametrize("text", [*TRAPS.values(), PADS], ids=[*TRAPS, "a maximum over padding"])
+def test_a_trap_is_folded_and_what_is_written_equals_the_reference(text: str) -> None:
+    original = parse(text)
+    result = normfold.optimize(original)
+    assert result.folds
+    assert result.verification
+    feeds = feeds_of(original)
+    assert_close(
+        run_in_ort(result.model, feeds, ["y"]), run_in_ort(original, feeds, ["y"]), note="without optimizations"
+    )
+    wrong = [c for c in result.verification.outputs if c.witness == "default" and c.relative > 0.01]
+    said = [note for note in result.verification.notes if "at level basic: its fault, not a fold's" in note]
+    assert bool(wrong) == bool(said)
+
+
+def test_a_right_fold_that_leads_into_a_trap_is_undone_and_the_runtime_is_named() -> None:
+    """MatMul, Mul, Reshape, BatchNormalization is right at every level; without the Mul the runtime gets it wrong."""
+    text = ROWS.replace("r = Reshape(a,", "h = Mul(a, g) r = Reshape(h,").replace(
+        "float[4] s,", "float[4] g, float[4] s,"
+    )
+    result = normfold.optimize(parse(text))
+    assert not result.folds
+    [note] = result.notes
+    assert (
+        "h was undone by bisection over the folds, because with it ONNX Runtime's optimizations at its default" in note
+    )
+    with pytest.raises(normfold.NotProven) as caught:
+        normfold.optimize(parse(text), strict=True)
+    assert "wrong at ONNX Runtime's default level" in str(caught.value.result.verification)
 
 
 def test_a_candidate_that_only_the_optimized_runtime_gets_wrong_is_different() -> None:
