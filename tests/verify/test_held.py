@@ -14,7 +14,7 @@ from normfold.errors import SourceError
 from normfold.verify import held as held_module
 from normfold.verify import prove, verify
 from normfold.verify.calibrate import Mover, moved_weights
-from normfold.verify.held import Held, hold
+from normfold.verify.held import Held, every_node, hold
 from normfold.verify.retype import retyped
 from normfold.verify.run import Runner
 from normfold.wire import NotWalkable, split
@@ -107,3 +107,16 @@ def test_what_is_no_model_is_said_in_one_line(tmp_path: Path) -> None:
             verify(good, tmp_path / name)
     with pytest.raises(SourceError, match="cannot be read: No such file"):
         verify(good, tmp_path / "nothing.onnx")
+
+
+def test_bodies_are_found_in_known_and_in_custom_operators_and_functions() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17, "mine" : 1]>
+        g (float[2] x, bool c) => (float[2] y, float[2] z)
+        { y = If(c) <then_branch = a () => (float[2] p) { p = Neg(x) },
+                     else_branch = b () => (float[2] p) { p = Abs(x) }>
+          z = mine.Twice(x) <body = t () => (float[2] q) { q = Exp(x) }> }
+        <domain: "mine", opset_import: ["" : 17]> Own (i) => (o) { o = Floor(i) }"""
+    model = onnx.parser.parse_model(text)
+    assert [node.op_type for node in every_node(model)] == ["If", "Twice", "Floor", "Neg", "Abs", "Exp"]
+    assert hold(model).operators == {"If", "Twice", "Floor", "Neg", "Abs", "Exp"}
+    assert set(hold(model).reads[1]) == {"x"}

@@ -171,6 +171,19 @@ def test_a_model_that_never_ends_is_stopped() -> None:
     assert "takes too long" in str(result)
 
 
+def test_without_sites_every_feed_counts_though_the_levels_take_turns() -> None:
+    """Only the second feed, signed numbers at scales up to 10, leaves the bounds; it is the default level's turn."""
+    bounded = parse("(float[16,64] x) => (float[16,64] y) <float a = {-6.5}, float b = {6.5}> { y = Clip(x, a, b) }")
+    free = parse("(float[16,64] x) => (float[16,64] y) { y = Identity(x) }")
+    assert prove(bounded, free, (), ProofOptions(feeds=1))
+    result = prove(bounded, free, (), ProofOptions(feeds=2))
+    assert result.verdict is Verdict.DIFFERENT
+    assert {(c.witness, c.feed.split()[0], c.passed) for c in result.outputs} == {
+        ("default", "scales", False),
+        ("disable_all", "scales", False),
+    }
+
+
 def test_a_feed_that_noise_decides_is_set_aside_where_another_tells(tmp_path: Path) -> None:
     """x -> 4x(1-x) sixty times leaves no digit of what begins between 0 and 1, but 0 stays 0."""
     steps = " ".join(f"s{i} = Mul(v{i}, v{i}) d{i} = Sub(v{i}, s{i}) v{i + 1} = Mul(d{i}, four)" for i in range(60))
