@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.float64]
+_ROUNDING = 2.0**-52  # of one product near 1 whose factors are rounded themselves
 
 
 def compact(array: npt.ArrayLike) -> Array:
@@ -99,8 +100,10 @@ class Affine:
         return Affine(np.ones((1,) * self.rank), self.shift)
 
     def then(self, outer: Affine) -> Affine:
-        """``outer(self(x))``."""
-        return Affine(compact(outer.scale * self.scale), compact(outer.scale * self.shift + outer.shift))
+        """``outer(self(x))``. A scale that is 1 but for float64 rounding is 1: ``c * (1/c)``, of x*c/c."""
+        scale = outer.scale * self.scale
+        scale = np.where(np.abs(scale - 1) <= _ROUNDING, 1.0, scale)
+        return Affine(compact(scale), compact(outer.scale * self.shift + outer.shift))
 
     def inverse(self) -> Affine:
         """The affine that undoes this one; ZeroDivisionError where a scale is 0."""

@@ -5,7 +5,9 @@ The Editor in ``normfold.edit`` is the only thing that does.
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from typing import Any, NoReturn
 
 import numpy as np
@@ -101,6 +103,8 @@ def known_as(value: ir.Value | None) -> str:
     """The name that the caller knows a value by: the one it had before folds changed its content."""
     if value is None:
         return ""
+    if value.is_graph_output():  # outputs keep their names
+        return value.name or ""
     remembered: str | None = value.meta.get(_OWN_NAME)
     if remembered:
         return remembered
@@ -142,8 +146,7 @@ class GraphReader:
         self.path = path
         self.opset = opset_of(graph) if opset_of(graph) > 1 else opset_of(model.graph)
         self._overridable = _overridable(model)
-        self._order = {node: float(index) for index, node in enumerate(graph)}
-        self._lowest = 0.0
+        self._number()
         self._chains: dict[ir.Value, int | None] = {}
 
     def holds(self, node: ir.Node | None) -> bool:
@@ -157,19 +160,35 @@ class GraphReader:
 
     def place_after(self, anchor: ir.Node, node: ir.Node) -> None:
         """Remember that ``node`` was inserted directly behind ``anchor``."""
-        self._order[node] = float(np.nextafter(self._order[anchor], np.inf))
+        low = self._order[anchor]
+        above = bisect_right(self._places, low)
+        self._place([node], low, self._places[above] if above < len(self._places) else low + 1.0)
 
     def place_before(self, anchor: ir.Node, nodes: Sequence[ir.Node]) -> None:
         """Remember that ``nodes``, in their order, were inserted directly before ``anchor``."""
-        place = self._order[anchor]
-        for node in reversed(nodes):
-            place = float(np.nextafter(place, -np.inf))
-            self._order[node] = place
+        high = self._order[anchor]
+        below = bisect_left(self._places, high)
+        self._place(nodes, self._places[below - 1] if below else high - 1.0, high)
 
     def place_first(self, node: ir.Node) -> None:
         """Remember that ``node`` was inserted before every other one."""
-        self._lowest -= 1.0
-        self._order[node] = self._lowest
+        low = self._places[0] if self._places else 0.0
+        self._place([node], low - 2.0, low)
+
+    def _place(self, nodes: Sequence[ir.Node], low: float, high: float) -> None:
+        """Numbers for ``nodes`` between two that others have or had; all are numbered anew where there is no room."""
+        step = (high - low) / (len(nodes) + 1)
+        places = [low + step * (index + 1) for index in range(len(nodes))]
+        if any(right <= left for left, right in pairwise((low, *places, high))):
+            self._number()
+            return
+        self._order.update(zip(nodes, places, strict=True))
+        at = bisect_right(self._places, low)
+        self._places[at:at] = places
+
+    def _number(self) -> None:
+        self._order = {node: float(index) for index, node in enumerate(self.graph)}
+        self._places = list(self._order.values())
 
     # -- constants -----------------------------------------------------------------------------------------------
     def is_constant(self, value: ir.Value | None) -> bool:

@@ -109,6 +109,8 @@ class _Forward(Search):
                 state.rewrites += (passage.rewrite,)
             state.moved += passage.moved
             state.ends += passage.ends
+            if not (passage.labels or passage.moved or passage.rewrite is not None):
+                state.ends += tuple(node.outputs[:1])  # it dies here, as a sign does in an Abs
             for index, affine in passage.labels.items():
                 self.owe(state, node, node.outputs[index], affine)
 

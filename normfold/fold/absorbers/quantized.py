@@ -51,12 +51,19 @@ def dequantizer_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int
     return Rewrite(node, inputs={1: wanted})
 
 
+def _require_alone(dequantizer: ir.Node) -> None:
+    """Nobody else may see the weight that changes."""
+    weight = dequantizer.outputs[0]
+    alone = len(weight.uses()) == 1 and not weight.is_graph_output()
+    require(alone, Reason.SEVERAL_READERS, dequantizer, "its weight is shared")
+
+
 def quantized_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
     """s*(DQ(W)*x + b) + t: s > 0 into the scale of DQ, s*b + t into the bias (or an Add behind a MatMul)."""
     affine = only(node, labels)
     dequantizer = dequantizer_of(reader, node)
     assert dequantizer is not None, "asked by absorber_for()"
-    require(len(dequantizer.outputs[0].uses()) == 1, Reason.SEVERAL_READERS, dequantizer, "its weight is shared")
+    _require_alone(dequantizer)
     rank = len(reader.require_shape(dequantizer.inputs[0], dequantizer)) if dequantizer.inputs[0] is not None else 0
     require(
         node.op_type in _CONVOLUTIONS or rank == 2, Reason.QUANTIZED, node, f"a quantized weight of {rank} dimensions"
@@ -80,7 +87,7 @@ def quantized_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, A
     affine = only(node, labels)
     dequantizer = dequantizer_of(reader, node)
     assert dequantizer is not None, "asked by absorber_for()"
-    require(len(dequantizer.outputs[0].uses()) == 1, Reason.SEVERAL_READERS, dequantizer, "its weight is shared")
+    _require_alone(dequantizer)
     axis, channel, out = _input_axes(reader, node, affine)
     require(affine.is_constant_on(a for a in range(affine.rank) if a != channel), Reason.AXIS_STOPS, node)
     require(bool(affine.scale.all()), Reason.QUANTIZED, dequantizer, "a quantization scale must not be 0")

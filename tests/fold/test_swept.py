@@ -1,0 +1,81 @@
+"""What sweeps over random graphs found wrong once: a row for each, smaller than what they found."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import onnx
+import onnx_ir as ir
+import pytest
+
+from normfold.edit import Editor, Names
+from normfold.graph import GraphReader
+from normfold.record import Outcome
+from normfold.serial import to_ir
+from tests.fold.rows import Folds, assert_folds, assert_sound, fold, operators
+from tests.onnx_text import parse
+
+FOLDS = {
+    "two sums in a row, of which the second meets what the first has written": Folds(
+        "(float[N,5,4] x) => (float[N,5,4] y) <float t, float[4,4] w, float[4] b>"
+        " { c = Add(x, t) d = MatMul(c, w) e = Add(d, b) f = Sum(x, c, e) y = Relu(f) }",
+        "MatMul Add Relu",
+        "branches forward",
+    ),
+    "a division by what was multiplied with": Folds(
+        "(float[4,4] x) => (float[4,4] y) <float[4] c> { a = Mul(x, c) b = Div(a, c) y = Relu(b) }",
+        "Relu",
+        "removal",
+        values={"c": [0.49, 1.1, 4.9, 0.98]},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FOLDS)
+def test_folds(name: str) -> None:
+    assert_folds(FOLDS[name])
+
+
+def test_a_dequantized_weight_that_is_an_output_stays() -> None:
+    model = parse(
+        "(float[3,4] x) => (float[3,5] y, float[4,5] w) <float[4] s, int8[4,5] q, float k>"
+        " { a = Mul(x, s) w = DequantizeLinear(q, k) b = MatMul(a, w) y = Relu(b) }"
+    )
+    assert operators(assert_sound(model).model) == operators(model)
+
+
+@pytest.mark.parametrize("dies", ["Abs(b)", "LpPool<kernel_shape=[2,2]>(b)", "Cos(b)"])
+def test_where_a_sign_dies_is_a_site(dies: str) -> None:
+    model = parse(
+        f"(float[N,3,5,5] x) => (float y) {{ a = Tanh(x) b = Neg(a) c = {dies} y = ReduceSum<keepdims=0>(c) }}"
+    )
+    (verdict,) = fold(model).verdicts
+    assert verdict.outcome is Outcome.FOLDED and verdict.sites
+
+
+def test_an_output_is_told_by_its_own_name() -> None:
+    model = parse(
+        "(float[4,4] x) => (float[4,4] y, float[3,4] z) <float[4,1] t, float c, float[3,4] w>"
+        " { d = Transpose(x) a = Add(d, t) b = Mul(a, c) y = Div(b, c) z = MatMul(w, b) }"
+    )
+    said = " ".join(str(obstacle) for verdict in fold(model).verdicts for obstacle in verdict.obstacles)
+    assert "output y" in said and "output b" not in said
+
+
+def test_operators_that_come_later_stand_where_they_are_put() -> None:
+    model = to_ir(
+        onnx.parser.parse_model(
+            '<ir_version: 8, opset_import: ["": 17]> g (float[1] x) => (float[1] y) { a = Abs(x) y = Abs(a) }'
+        )
+    )
+    reader = GraphReader(model, model.graph)
+    editor = Editor(reader, Names(model))
+    first, last = list(model.graph)
+    for count in range(200):
+        new = [ir.node("Abs", [first.outputs[0]], name=f"n{count}_{each}") for each in range(2)]
+        if count % 2:
+            editor.insert_before(last, new)
+        else:
+            editor.insert_after(first, new[0])
+    orders = [reader.order(node) for node in model.graph]
+    assert len(orders) == 302 and all(one < other for one, other in pairwise(orders))
