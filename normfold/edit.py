@@ -15,7 +15,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from normfold.affine import Array
-from normfold.graph import EXACT, FLOATS, GraphReader, graphs_of, name_of, stand_in_for
+from normfold.graph import EXACT, FLOATS, GraphReader, graphs_of, name_of, stand_in_for, tell_as
 from normfold.reason import Reason, Refusal
 from normfold.weight import Weight
 
@@ -140,6 +140,7 @@ class Editor:
             graph.register_initializer(value)
         else:
             value = self._constant_node(graph, tensor, name)
+        tell_as(value, hint.removesuffix("_folded"))
         if dtype in FLOATS:
             value.meta[EXACT] = array if isinstance(array, Weight) else _frozen(array)
         return value
@@ -175,6 +176,8 @@ class Editor:
             value = self.constant(
                 array, (previous is not None and self.reader.dtype(previous)) or dtype, f"{hint}_folded"
             )
+            if previous is not None:
+                stand_in_for(previous, value)
             if index >= len(node.inputs):
                 node.resize_inputs(index + 1)
             node.replace_input_with(index, value)

@@ -89,7 +89,12 @@ def remember_names(model: ir.Model) -> None:
 
 def stand_in_for(old: ir.Value, new: ir.Value) -> None:
     """Let ``known_as`` give ``new``, which takes the place of ``old``, its name."""
-    new.meta[_OWN_NAME] = known_as(old)
+    tell_as(new, known_as(old))
+
+
+def tell_as(value: ir.Value, name: str) -> None:
+    """Let ``known_as`` give ``value`` this name, which is not the one it has in the graph."""
+    value.meta[_OWN_NAME] = name
 
 
 def name_like(old: ir.Node, new: ir.Node) -> None:

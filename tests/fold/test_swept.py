@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
 
-from normfold.edit import Editor, Names
-from normfold.graph import GraphReader
+from normfold.edit import Editor, Names, Rewrite
+from normfold.graph import GraphReader, known_as
 from normfold.record import Outcome
 from normfold.serial import to_ir
 from tests.fold.rows import Folds, assert_folds, assert_sound, fold, operators
@@ -60,6 +61,16 @@ def test_an_output_is_told_by_its_own_name() -> None:
     )
     said = " ".join(str(obstacle) for verdict in fold(model).verdicts for obstacle in verdict.obstacles)
     assert "output y" in said and "output b" not in said
+
+
+def test_a_constant_that_was_written_is_told_by_the_name_that_the_caller_knows() -> None:
+    model = to_ir(parse("(float[N,4] x) => (float[N,3] y) <float[4,3] w> { y = MatMul(x, w) }"))
+    editor = Editor(GraphReader(model, model.graph), Names(model))
+    (node,) = model.graph
+    for factor in (2.0, 3.0):
+        editor.rewrite(Rewrite(node, inputs={1: np.full((4, 3), factor)}), "test", "test")
+    assert node.inputs[1] is not None and node.inputs[1].name != "w" and known_as(node.inputs[1]) == "w"
+    assert known_as(editor.constant(np.ones(3), ir.DataType.FLOAT, "y_bias_folded")) == "y_bias"
 
 
 def test_operators_that_come_later_stand_where_they_are_put() -> None:
