@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
+import onnx
 
 from normfold.errors import UsageError
 from normfold.verify.bodies import lay_open
@@ -36,6 +37,9 @@ class _Undecided(Exception):
 def prove(original: ModelLike, candidate: ModelLike, sites: Sequence[Site], options: ProofOptions) -> Verification:
     """See ``normfold.verify.prove``."""
     case = _opened(original, candidate, options)
+    if not sites and not case.precision and coarsest(case.candidate):
+        case.precision = coarsest(case.candidate)
+        case.note(f"the second model computes in {case.precision}, so what {case.precision} loses is allowed")
     different = _interface_difference(case.original, case.candidate)
     if different:
         return Verification(Verdict.DIFFERENT, notes=(different,), seed=options.seed)
@@ -105,7 +109,20 @@ def _interface_difference(a: Held, b: Held) -> str:
     ):
         if ours != theirs:
             return f"expected the {what} {', '.join(sorted(ours))}, got {', '.join(sorted(theirs))}; rename them"
+    types = {value.name: _type_name(value) for value in b.inputs}
+    for value in a.inputs:
+        wanted, got = _type_name(value), types[value.name]
+        if wanted != got and wanted and got:
+            return f"expected the input {value.name} as {wanted}, got {got}; put a Cast behind it to compare the rest"
     return ""
+
+
+def _type_name(value: onnx.ValueInfoProto) -> str:
+    """The element type of a tensor, of anything else what kind of value it is; empty where nothing is declared."""
+    element = value.type.tensor_type.elem_type
+    if element:
+        return str(onnx.TensorProto.DataType.Name(element)).lower()
+    return "" if value.type.HasField("tensor_type") else value.type.WhichOneof("value") or ""
 
 
 def _gathered(case: Case, sites: Sequence[Site]) -> Case:

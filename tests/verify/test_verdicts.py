@@ -258,3 +258,22 @@ def test_outputs_that_happen_to_be_empty_tell_nothing() -> None:
     result = prove(model, model)
     assert result.verdict is Verdict.INCONCLUSIVE
     assert "every output is empty" in str(result)
+
+
+def test_a_model_that_computes_in_float16_is_granted_what_that_loses() -> None:
+    fine = parse("(float[N,8] x) => (float[N,8] y) <float[8,8] w> { a = MatMul(x, w) y = Relu(a) }")
+    coarse = parse("""(float[N,8] x) => (float[N,8] y) <float16[8,8] w>
+        { h = Cast<to=10>(x) a = MatMul(h, w) r = Relu(a) y = Cast<to=1>(r) }""")
+    weight = numpy_helper.to_array(fine.graph.initializer[0])
+    result = prove(fine, edited(coarse, "w", lambda w: weight))
+    assert result
+    assert any("computes in float16" in note for note in result.notes)
+    assert prove(fine, edited(coarse, "w", lambda w: weight * 1.05)).verdict is Verdict.DIFFERENT
+
+
+def test_an_input_of_another_type_is_a_difference() -> None:
+    one = parse("(float[2] x) => (float[2] y) { y = Relu(x) }")
+    other = parse("(float16[2] x) => (float[2] y) { r = Relu(x) y = Cast<to=1>(r) }")
+    result = prove(one, other)
+    assert result.verdict is Verdict.DIFFERENT
+    assert "expected the input x as float, got float16" in str(result)
