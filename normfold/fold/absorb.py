@@ -48,6 +48,7 @@ FORWARD: Tables = {
     "LogSoftmax": blind.softmax_forward,
     "ArgMax": blind.order_forward,
     "ArgMin": blind.order_forward,
+    "Hardmax": blind.first_of_largest_forward,
     "LpNormalization": blind.direction_forward,
     "Sign": blind.sign_forward,
     "MeanVarianceNormalization": blind.mean_variance_forward,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from normfold.fold.carriers import (
+    attention,
     choices,
     elementwise,
     functions,
@@ -97,6 +98,11 @@ _EITHER: dict[str, tuple[Carrier, Carrier]] = {
     "Gemm": (gemm.backward, gemm.forward),
     "MatMul": (products.matmul_backward, products.matmul_forward),
     "Einsum": both_ways(products.einsum),
+    "Attention": (attention.attention_backward, attention.attention_forward),
+    "RotaryEmbedding": (attention.rotary, attention.rotary),
+    "DFT": both_ways(attention.one_number),
+    "STFT": both_ways(attention.one_number),
+    "Col2Im": both_ways(attention.one_number),
 }
 _ODD = ("Tanh", "Erf", "Sin", "Sinh", "Asin", "Asinh", "Tan", "Atan", "Atanh", "Softsign", "Round")
 # Of the domain ai.onnx.ml.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from normfold.affine import Affine
 from normfold.fold.backward import plan_backward
@@ -17,6 +18,7 @@ from normfold.reason import Obstacle, Reason, Refusal
 
 _Attempt = Callable[[], Plan]
 _TOLD = 3  # names in one sentence
+_LONGEST_TO_PART = 8  # operators in a row: each way to part them is a search
 _SAYS_LITTLE = (Reason.GRAPH_INPUT, Reason.NO_CONSUMER, Reason.GRAPH_OUTPUT)
 
 
@@ -36,7 +38,7 @@ def decide(
     if not plans and any(obstacle.reason is Reason.ZERO_PADDING for obstacle in obstacles):
         plans, _ = _tried(iter([("forward", lambda: plan_constant_channel(reader, run, always=constant_channel))]))
     if not plans:
-        plans, _ = _tried(_partial(reader, sources, run))
+        plans, _ = _tried(chain(_partial(reader, sources, run), _parts(reader, sources, run)))
         plans += [Plan(run, "merge", run.affine)] if len(run.nodes) > 1 else []
     plans += [plan for merged in plans for plan in _from_the_other_end(reader, sources, merged)]
     worth = [plan for plan in plans if _is_worth_it(reader, plan)]
@@ -111,6 +113,22 @@ def _partial(reader: GraphReader, sources: Sources, run: Run) -> Iterator[tuple[
         rest = Affine.of(1.0, affine.shift / affine.scale, affine.rank)
         if not run.has_batchnorm or _goes(lambda: plan_backward(reader, sources, run, rest, rest)):
             yield "forward", lambda: _fitting(reader, plan_forward(reader, sources, run, affine.scale_only, rest))
+
+
+def _parts(reader: GraphReader, sources: Sources, run: Run) -> Iterator[tuple[str, _Attempt]]:
+    """The first of its operators backward, or the last forward: a norm before a LayerScale that float16 cannot fold."""
+    if len(run.sources) > _LONGEST_TO_PART:
+        return
+    for at in range(len(run.sources) - 1, 0, -1):
+        first = Run(run.sources[:at])
+        yield "backward", lambda first=first: plan_backward(reader, sources, first, first.affine, _nothing(first))  # type: ignore[misc]  # bound now
+    for at in range(1, len(run.sources)):
+        last = Run(run.sources[at:])
+        yield "forward", lambda last=last: plan_forward(reader, sources, last, last.affine, _nothing(last))  # type: ignore[misc]  # bound now
+
+
+def _nothing(run: Run) -> Affine:
+    return Affine.identity(run.affine.rank)
 
 
 def _fitting(reader: GraphReader, plan: Plan) -> Plan:

@@ -66,8 +66,9 @@ def _moves_only_units(node: ir.Node) -> bool:
     return longer == sorted(longer)
 
 
-def compute_once(graph: ir.Graph | ir.Function) -> None:
-    """An operator that computes what one before it has computed leaves its readers to that one."""
+def compute_once(graph: ir.Graph | ir.Function) -> list[tuple[ir.Node, ir.Node]]:
+    """An operator that computes what one before it has computed leaves its readers to that one; each with its twin."""
+    found: list[tuple[ir.Node, ir.Node]] = []
     known: dict[tuple[object, ...], list[ir.Node]] = {}
     for node in graph:
         if len(node.outputs) != 1 or not node.inputs or node.domain not in ("", "ai.onnx") or _is_random(node):
@@ -78,6 +79,8 @@ def compute_once(graph: ir.Graph | ir.Function) -> None:
             twins.append(node)
         elif not node.outputs[0].is_graph_output():
             node.outputs[0].replace_all_uses_with(twin.outputs[0])
+            found.append((node, twin))
+    return found
 
 
 def _identity(value: ir.Value | None) -> object:

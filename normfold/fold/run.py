@@ -17,6 +17,7 @@ from normfold.fold.activation import parts_of_activations
 from normfold.fold.decide import decide, decide_generously
 from normfold.fold.find import Run, Sources, is_candidate, source_of
 from normfold.fold.form import rewrite_run
+from normfold.fold.once import compute_once
 from normfold.fold.plan import Plan
 from normfold.fold.tidy import clear_the_way, dead_operators
 from normfold.graph import GraphReader, graphs_of, name_of, remember_names
@@ -164,6 +165,7 @@ class _GraphFold:
             or self._fold_norm_affines()
             or self._pass(generous=True)
             or self._merge_paddings()
+            or self._compute_once()
         ):
             continue
         self._drop_dead_biases()
@@ -280,6 +282,18 @@ class _GraphFold:
                 self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, padding.RULE, "forward", into, sites)
                 changed = True
         return changed
+
+    def _compute_once(self) -> bool:
+        """Operators that folds made twins of others go; True when some did. A graph without folds stays as it is."""
+        if not any(verdict.outcome is Outcome.FOLDED for verdict in self.verdicts.values()):
+            return False
+        twins = compute_once(self.reader.graph)
+        for node, twin in twins:
+            finding = self.findings.pop(node, None)
+            if finding is not None and node not in self.made:
+                self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, MERGE, "removal", (name_of(twin),))
+        self.editor.remove([node for node, _ in twins])
+        return bool(twins)
 
     def _drop_dead_biases(self) -> None:
         for node, finding in list(dead.dead_biases(self.reader)):

@@ -1023,6 +1023,99 @@ PATTERNS = {
         "Softmax<axis=1>(t) y = Reshape(s, b) }",
         4,
     ),
+    # -- spelled out ---------------------------------------------------------------------------------------------
+    "T twins but for a sign": Pattern(
+        "(float[N,4] x) => (float[N,4] y) <float[4] k> { a = Neg(x) b = Erf(a) c = Erf(x) d = Neg(b) e = Mul(d, k) y = "
+        "Add(c, e) }",
+        2,
+    ),
+    "F scale before a spelled out l2 norm": Pattern(
+        "(float[N,4] x) => (float[N,4] y) <float k={3}> { d = Mul(x, k) n = ReduceL2<axes=[1],keepdims=1>(d) y = "
+        "Div(d, n) }",
+        2,
+    ),
+    "F scale before a guarded l2 norm": Pattern(
+        "(float[N,4] x) => (float[N,4] y) <float k={3}, float e={0.000001}, int64[2] s={1,4}> { d = Mul(x, k) n = "
+        "ReduceL2<axes=[1],keepdims=1>(d) c = Clip(n, e) q = Expand(c, s) y = Div(d, q) }",
+        4,
+    ),
+    "F shift before a spelled out softmax": Pattern(
+        "(float[N,4] x) => (float[N,4] y) <float t={3}> { d = Add(x, t) m = ReduceMax<axes=[1],keepdims=1>(d) c "
+        "= Sub(d, "
+        "m) e = Exp(c) s = ReduceSum(e, a) y = Div(e, s) }".replace("t={3}>", "t={3}, int64[1] a={1}>"),
+        5,
+    ),
+    "F affine before a spelled out standardization": Pattern(
+        "(float[N,4] x) => (float[N,4] y) <float t={3}> { d = Add(x, t) m = ReduceMean<axes=[1],keepdims=1>(d) c "
+        "= Sub(d, "
+        "m) q = Mul(c, c) v = ReduceMean<axes=[1],keepdims=1>(q) s = Sqrt(v) y = Div(c, s) }",
+        6,
+    ),
+    "F distance of two scaled": Pattern(
+        "(float[N,4] x, float[N,4] z) => (float[N,1] y) <float k={3}, float t={1}> { a = Mul(x, k) b = Add(a, t) c = "
+        "Mul(z, k) d = Add(c, t) e = Sub(b, d) y = ReduceL2<axes=[1]>(e) }",
+        3,
+    ),
+    "F radial basis of standardized": Pattern(
+        "(float[N,5,1] x) => (float[N,5,3] y) <float k={2}, float t={1}, float[3] centers> { a = Mul(x, k) b = "
+        "Add(a, t) "
+        "c = Sub(b, centers) q = Mul(c, c) n = Neg(q) y = Exp(n) }",
+        5,
+    ),
+    "F gate of one minus": Pattern(
+        "(float[N,4] x) => (float[N,3] y) <float one={1}, float[4,3] w, float[3] b> { s = Sigmoid(x) d = "
+        "Sub(one, s) y = "
+        "Gemm(d, w, b) }",
+        2,
+    ),
+    "F hardmax of scaled": Pattern(
+        "(float[N,4] x) => (float[N,4] y) <float k={3}, float t={1}> { a = Mul(x, k) b = Add(a, t) y = Hardmax(b) }",
+        1,
+    ),
+    "B attention scale of the value": Pattern(
+        "(float[1,2,3,4] q, float[1,2,3,4] k, float[1,2,3,4] x) => (float[1,2,3,4] y) <float[4,4] w, float[4] b, "
+        "float[4] "
+        "s, float[4] t> { p = MatMul(x, w) v = Add(p, b) a = Attention(q, k, v) c = Mul(a, s) y = Add(c, t) }",
+        3,
+        opset=23,
+        has_reference=False,
+    ),
+    "F attention scales of query and key": Pattern(
+        "(float[1,2,3,4] q, float[1,2,3,4] k, float[1,2,3,4] v) => (float[1,2,3,4] y) <float s={0.5}, float "
+        "t={3}> { a = "
+        "Mul(q, s) b = Mul(k, t) y = Attention(a, b, v) }",
+        1,
+        opset=23,
+        has_reference=False,
+    ),
+    "F attention value standardized, projected": Pattern(
+        "(float[1,3,8] q, float[1,3,8] k, float[1,3,8] v) => (float[1,3,5] y) <float[8] s, float[8] t, float[8,5] w, "
+        "float[5] b> { a = Mul(v, s) c = Add(a, t) o = Attention<q_num_heads=2,kv_num_heads=2>(q, k, c) p = "
+        "MatMul(o, w) "
+        "y = Add(p, b) }",
+        3,
+        opset=23,
+        has_reference=False,
+    ),
+    "B rotary embedding scaled": Pattern(
+        "(float[1,2,3,4] x, float[1,2,4,3] k) => (float[1,2,3,3] y) <float[4,4] w, float[1,3,2] co, float[1,3,2] si, "
+        "float s={0.5}> { q = MatMul(x, w) r = RotaryEmbedding(q, co, si) m = Mul(r, s) y = MatMul(m, k) }",
+        3,
+        opset=23,
+        has_reference=False,
+    ),
+    "F signal scaled before its spectrum": Pattern(
+        "(float[1,16,1] x) => (float[1,3,5,1] y) <float s={0.00003}, int64 st={4}, float[8] win, float[2,1] w> { a = "
+        "Mul(x, s) f = STFT(a, st, win) y = MatMul(f, w) }",
+        2,
+        has_reference=False,
+    ),
+    "D float16 norm before a small layer scale": Pattern(
+        "(float16[N,3,4,4] x) => (float16[N,2,4,4] y) <float16[2,3,1,1] w, float16[2] g, float16[2] be, float16[2] m, "
+        "float16[2] var, float16[2,1,1] k> { c = Conv(x, w) n = BatchNormalization(c, g, be, m, var) y = Mul(n, k) }",
+        2,
+        values={"w": [0.5, 1, -1, 0.25, 1, -1], "k": [1e-5, 1e-5]},
+    ),
 }
 
 

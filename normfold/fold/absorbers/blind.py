@@ -42,6 +42,14 @@ def order_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affin
     return Rewrite(node)
 
 
+def first_of_largest_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+    """Hardmax marks the first of the largest along the axes of a Softmax, which s*x + t leaves so for s > 0."""
+    affine = only(node, labels)
+    _require_alike(node, affine, _softmax_axes(reader, node, affine.rank))
+    _require_positive(node, affine)
+    return Rewrite(node)
+
+
 def direction_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
     """LpNormalization, and the Normalizer of classic machine learning: x/|x| does not see s > 0."""
     affine = only(node, labels)
