@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-import onnx
-
 from normfold.errors import UsageError
-from normfold.verify.bodies import lay_open
-from normfold.verify.case import CHAOTIC, FORCED, Case, part_feed, random_values, run_part
-from normfold.verify.compare import is_floating
+from normfold.verify.accepted import accepted_feeds, largest_sizes
+from normfold.verify.case import CHAOTIC, FORCED, Case, part_feed, random_values
 from normfold.verify.empty import takes_nothing, with_free_sizes
 from normfold.verify.evidence import Chunk, SiteCheck, expected_bytes, in_order, plan_chunks, types_of, weight_bytes
-from normfold.verify.feeds import Feed, Feeder
-from normfold.verify.held import Held, ModelLike, Part, hold, part
+from normfold.verify.feeds import Feed
+from normfold.verify.held import ModelLike, Part, hold, part
 from normfold.verify.inputs import all_inputs
-from normfold.verify.randomness import depending_on, drawn_values
+from normfold.verify.interface import interface_difference
+from normfold.verify.places import in_the_open, targets_of
+from normfold.verify.randomness import drawn_values
 from normfold.verify.reference import is_small_enough
 from normfold.verify.result import Comparison, ProofOptions, Site, Verdict, Verification
 from normfold.verify.retype import can_retype, coarsest, retyped
 from normfold.verify.run import CannotRun, Level, Runner, Trouble, Value, unsafe_reason
 from normfold.verify.trail import first_difference
 from normfold.verify.whole import check_stored, check_whole
-
-SLOW_SECONDS = 10.0
-"""A model whose first run takes longer gets two feeds."""
 
 
 class _Undecided(Exception):
@@ -40,7 +34,7 @@ def prove(original: ModelLike, candidate: ModelLike, sites: Sequence[Site], opti
     if not sites and not case.precision and coarsest(case.candidate):
         case.precision = coarsest(case.candidate)
         case.note(f"the second model computes in {case.precision}, so what {case.precision} loses is allowed")
-    different = _interface_difference(case.original, case.candidate)
+    different = interface_difference(case.original, case.candidate)
     if different:
         return Verification(Verdict.DIFFERENT, notes=(different,), seed=options.seed)
     unsafe = unsafe_reason(case.original) or unsafe_reason(case.candidate)
@@ -102,29 +96,6 @@ def check(model: ModelLike, options: ProofOptions) -> Verification:
         return _result(case, Verdict.INCONCLUSIVE, _advice(error))
 
 
-def _interface_difference(a: Held, b: Held) -> str:
-    for what, ours, theirs in (
-        ("inputs", {v.name for v in a.inputs}, {v.name for v in b.inputs}),
-        ("outputs", set(a.output_names), set(b.output_names)),
-    ):
-        if ours != theirs:
-            return f"expected the {what} {', '.join(sorted(ours))}, got {', '.join(sorted(theirs))}; rename them"
-    types = {value.name: _type_name(value) for value in b.inputs}
-    for value in a.inputs:
-        wanted, got = _type_name(value), types[value.name]
-        if wanted != got and wanted and got:
-            return f"expected the input {value.name} as {wanted}, got {got}; put a Cast behind it to compare the rest"
-    return ""
-
-
-def _type_name(value: onnx.ValueInfoProto) -> str:
-    """The element type of a tensor, of anything else what kind of value it is; empty where nothing is declared."""
-    element = value.type.tensor_type.elem_type
-    if element:
-        return str(onnx.TensorProto.DataType.Name(element)).lower()
-    return "" if value.type.HasField("tensor_type") else value.type.WhichOneof("value") or ""
-
-
 def _gathered(case: Case, sites: Sequence[Site]) -> Case:
     """All evidence; in float32 when the runtime cannot compute in the model's own type, and by the reference evaluator
     when it has no kernel there either."""
@@ -172,13 +143,15 @@ def _advice(error: CannotRun) -> str:
 
 def _gather(case: Case, sites: Sequence[Site]) -> None:
     as_given = case.original, case.candidate
-    targets = _targets(case, _in_the_open(case, sites))
+    targets = targets_of(case, in_the_open(case, sites))
     first = part(case.original, targets, {})
     # The runtime knows the sizes of the values, but a very large model is never opened as a whole for that.
     is_large = weight_bytes(first.held) > case.options.weight_bytes
     runner = None if is_large else case.open(first.held)
     try:
-        chunks = plan_chunks(case, targets, {} if runner is None else expected_bytes(runner, first, _sizes(case)))
+        chunks = plan_chunks(
+            case, targets, {} if runner is None else expected_bytes(runner, first, largest_sizes(case))
+        )
         if len(chunks) > 1:
             case.note(f"the values at the sites were compared in {len(chunks)} parts to bound the memory")
         if len(chunks) > 1 or runner is None:
@@ -198,102 +171,12 @@ def _gather(case: Case, sites: Sequence[Site]) -> None:
         check_whole(replace(case, original=as_given[0], candidate=as_given[1]))
 
 
-def _in_the_open(case: Case, sites: Sequence[Site]) -> list[Site]:
-    """The sites by names of the main graph: those inside bodies by those of copies that run (see ``bodies``)."""
-    paths = {site.graph for site in sites if site.graph}
-    if not paths:
-        return list(sites)
-    plain = part(case.original, case.original.output_names, {})
-    with case.open(plain.held) as runner:
-        feed, _ = next(_accepted_feeds(case, runner, plain))
-    original, copies = lay_open(case.original, paths)
-    closed = tuple(copy.prefix for copy in copies if not _runs(case, original, copy.prefix, feed))
-    case.original, copies = lay_open(case.original, paths, closed)
-    case.candidate, _ = lay_open(case.candidate, paths, closed)
-    case.has_open_bodies = bool(copies)
-    prefixes: dict[str, list[str]] = {"": [""]}
-    for copy in copies:
-        prefixes.setdefault(copy.path, []).append(copy.prefix)
-    return [
-        Site(prefix + site.value, site.owner)
-        for site in sites
-        for prefix in prefixes.get(site.graph, [f"{site.graph}/"])
-    ]
-
-
-def _runs(case: Case, held: Held, prefix: str, feed: Feed) -> bool:
-    """Whether a copy of a body runs; in a branch that no feed takes the values may not fit."""
-    small = part(held, [name for name in held.producers if name.startswith(prefix)], {})
-    try:
-        with case.open(small.held) as runner:
-            run_part(runner, small, feed, {})
-    except CannotRun:
-        return False
-    return True
-
-
-def _sizes(case: Case) -> dict[str, int]:
-    """The largest size of each named dimension over all feeds."""
-    if not case.options.inputs:
-        return case.feeder.largest(case.options.feeds)
-    found: dict[str, int] = {}
-    for given in all_inputs(case.options.inputs, case.original):
-        values = given.values
-        for value in case.original.inputs:
-            dims = value.type.tensor_type.shape.dim
-            for dim, size in zip(dims, np.shape(values[value.name]), strict=False):
-                found[dim.dim_param] = max(size, found.get(dim.dim_param, 1))
-    return found
-
-
-def _targets(case: Case, sites: Sequence[Site]) -> list[str]:
-    """Values to compare, in the order of the original's graph: each site, or where it is gone the first values behind
-    it that both models make, and the outputs."""
-    ours, theirs = case.original.producers, case.candidate.producers
-    both = ours.keys() & theirs.keys()
-    readers = case.original.readers
-    owners: dict[str, list[str]] = {}
-    lost = []
-    for site in sites:
-        found = [site.value] if site.value in both else _behind(case.original, readers, site.value, both)
-        for value in found:
-            owners.setdefault(value, []).append(site.owner)
-        if not found:
-            lost.append(site.value)
-    if lost:
-        more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
-        names = ", ".join(sorted(lost)[:5])
-        case.note(f"no evidence of its own for {names}{more}: not among the values that both models make")
-    case.owners = {value: tuple(dict.fromkeys(names)) for value, names in owners.items()}
-    drawn = drawn_values(case.original)
-    case.drawn = frozenset(drawn) & both
-    case.random_outputs = frozenset(depending_on(case.original, drawn)) & set(case.original.output_names)
-    return in_order(case.original, [*owners, *case.drawn, *case.original.output_names])
-
-
-def _behind(held: Held, readers: Mapping[str, list[int]], value: str, both: Collection[str]) -> list[str]:
-    """The first values downstream of ``value`` that both models make. Its shape is no evidence of its content."""
-    found, seen, stack = [], {value}, [value]
-    while stack:
-        for index in readers.get(stack.pop(), ()):
-            node = held.graph.node[index]
-            for output in () if node.op_type in ("Shape", "Size") else node.output:
-                if not output or output in seen:
-                    continue
-                seen.add(output)
-                if output in both:
-                    found.append(output)
-                else:
-                    stack.append(output)
-    return found
-
-
 def _first_chunk(case: Case, chunk: Chunk, small: Part, runner: Runner) -> list[dict[str, Value]]:
     """Compare the first chunk, and settle on the feeds: those that the original accepts."""
     check = SiteCheck(case, chunk)
     kept = []
     try:
-        for feed, values in _accepted_feeds(case, runner, small):
+        for feed, values in accepted_feeds(case, runner, small):
             case.feeds.append(feed)
             kept.append(_compared(case, check, chunk, feed, {}, values, len(case.feeds) - 1))
     finally:
@@ -339,67 +222,6 @@ def _compared(
     case.references[number].update({name: value for name, value in values.items() if name in outputs})
     values.clear()  # before the next feed runs, which takes their memory
     return {name: value for name, value in known.items() if name in chunk.needed_later}
-
-
-def _accepted_feeds(case: Case, runner: Runner, small: Part) -> Iterator[tuple[Feed, dict[str, Value]]]:
-    """Feeds that the original accepts, each with its values of the part's targets."""
-    fetch = list(small.fetch.values())
-
-    def run(feed: Feed) -> dict[str, Value]:
-        return dict(zip(small.fetch, runner.run(part_feed(small, feed, {}), fetch), strict=True))
-
-    if case.options.inputs:
-        for given in all_inputs(case.options.inputs, case.original):
-            feed = Feed(given.values, given.text)
-            yield feed, run(feed)
-        return
-    working: dict[str, int] | None = None
-    count = max(case.options.feeds, 1) if case.original.inputs else 1
-    for index in range(count):
-        start = time.monotonic()
-        found = _first_that_runs(case.feeder, index, working, run)
-        if found is None:
-            continue
-        feed, values, working = found
-        yield feed, values
-        if index == 1 and time.monotonic() - start > SLOW_SECONDS:
-            case.note("two feeds only, because one run takes long")
-            return
-
-
-def _first_that_runs(
-    feeder: Feeder, index: int, working: dict[str, int] | None, run: Callable[[Feed], dict[str, Value]]
-) -> tuple[Feed, dict[str, Value], dict[str, int]] | None:
-    """The first proposal that runs and says something; else the first that runs; CannotRun when none ever did."""
-    fallback: tuple[Feed, dict[str, Value], dict[str, int]] | None = None
-    trouble: CannotRun | None = None
-    for feed, sizes in feeder.proposals(index, working):
-        try:
-            values = run(feed)
-        except CannotRun as error:
-            if error.trouble is not Trouble.RUN:
-                raise
-            trouble = error
-            continue
-        if not _says_nothing(list(values.values())):
-            return feed, values, sizes
-        fallback = fallback or (feed, values, sizes)
-        if feed.text.startswith("positive"):
-            break
-    if fallback is None and working is None:
-        raise trouble or CannotRun(Trouble.RUN, "no legal input is known for it")
-    return fallback
-
-
-def _says_nothing(values: Sequence[Value]) -> bool:
-    """Whether every floating number is NaN or infinite."""
-    floating = [v for v in values if isinstance(v, np.ndarray) and is_floating(v) and v.size]
-    return bool(floating) and not any(map(_has_numbers, floating))
-
-
-def _has_numbers(array: np.ndarray) -> bool:
-    flat = array.reshape(-1)
-    return any(np.isfinite(part.astype(np.float32)).any() for part in (flat[:64], flat))
 
 
 def _decide(case: Case) -> Verification:

@@ -1,0 +1,91 @@
+"""Where two models are compared: the values that stand for the sites, and the outputs."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+from normfold.verify.accepted import accepted_feeds
+from normfold.verify.bodies import lay_open
+from normfold.verify.case import Case, run_part
+from normfold.verify.evidence import in_order
+from normfold.verify.feeds import Feed
+from normfold.verify.held import Held, part
+from normfold.verify.randomness import depending_on, drawn_values
+from normfold.verify.result import Site
+from normfold.verify.run import CannotRun
+
+
+def in_the_open(case: Case, sites: Sequence[Site]) -> list[Site]:
+    """The sites by names of the main graph: those inside bodies by those of copies that run (see ``bodies``)."""
+    paths = {site.graph for site in sites if site.graph}
+    if not paths:
+        return list(sites)
+    plain = part(case.original, case.original.output_names, {})
+    with case.open(plain.held) as runner:
+        feed, _ = next(accepted_feeds(case, runner, plain))
+    original, copies = lay_open(case.original, paths)
+    closed = tuple(copy.prefix for copy in copies if not _runs(case, original, copy.prefix, feed))
+    case.original, copies = lay_open(case.original, paths, closed)
+    case.candidate, _ = lay_open(case.candidate, paths, closed)
+    case.has_open_bodies = bool(copies)
+    prefixes: dict[str, list[str]] = {"": [""]}
+    for copy in copies:
+        prefixes.setdefault(copy.path, []).append(copy.prefix)
+    return [
+        Site(prefix + site.value, site.owner)
+        for site in sites
+        for prefix in prefixes.get(site.graph, [f"{site.graph}/"])
+    ]
+
+
+def _runs(case: Case, held: Held, prefix: str, feed: Feed) -> bool:
+    """Whether a copy of a body runs; in a branch that no feed takes the values may not fit."""
+    small = part(held, [name for name in held.producers if name.startswith(prefix)], {})
+    try:
+        with case.open(small.held) as runner:
+            run_part(runner, small, feed, {})
+    except CannotRun:
+        return False
+    return True
+
+
+def targets_of(case: Case, sites: Sequence[Site]) -> list[str]:
+    """Values to compare, in the order of the original's graph: each site, or where it is gone the first values behind
+    it that both models make, and the outputs."""
+    ours, theirs = case.original.producers, case.candidate.producers
+    both = ours.keys() & theirs.keys()
+    readers = case.original.readers
+    owners: dict[str, list[str]] = {}
+    lost = []
+    for site in sites:
+        found = [site.value] if site.value in both else _behind(case.original, readers, site.value, both)
+        for value in found:
+            owners.setdefault(value, []).append(site.owner)
+        if not found:
+            lost.append(site.value)
+    if lost:
+        more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
+        names = ", ".join(sorted(lost)[:5])
+        case.note(f"no evidence of its own for {names}{more}: not among the values that both models make")
+    case.owners = {value: tuple(dict.fromkeys(names)) for value, names in owners.items()}
+    drawn = drawn_values(case.original)
+    case.drawn = frozenset(drawn) & both
+    case.random_outputs = frozenset(depending_on(case.original, drawn)) & set(case.original.output_names)
+    return in_order(case.original, [*owners, *case.drawn, *case.original.output_names])
+
+
+def _behind(held: Held, readers: Mapping[str, list[int]], value: str, both: Collection[str]) -> list[str]:
+    """The first values downstream of ``value`` that both models make. Its shape is no evidence of its content."""
+    found, seen, stack = [], {value}, [value]
+    while stack:
+        for index in readers.get(stack.pop(), ()):
+            node = held.graph.node[index]
+            for output in () if node.op_type in ("Shape", "Size") else node.output:
+                if not output or output in seen:
+                    continue
+                seen.add(output)
+                if output in both:
+                    found.append(output)
+                else:
+                    stack.append(output)
+    return found
