@@ -139,7 +139,7 @@ def _fitting(reader: GraphReader, plan: Plan) -> Plan:
 def _is_worth_it(reader: GraphReader, plan: Plan) -> bool:
     """It leaves fewer operators, or as many with an Add where a BatchNormalization was."""
     saved = plan.operators_saved(reader)
-    return saved > 0 or (saved == 0 and plan.run.has_batchnorm and not _norms_left(reader, plan))
+    return saved > 0 or (saved == 0 and _norms_left(reader, plan) < 0)
 
 
 def _costs_more(reader: GraphReader, plan: Plan) -> Obstacle:
@@ -186,5 +186,11 @@ def _is_bias(run: Run) -> bool:
     return before is not None and before.op_type == "MatMul"
 
 
-def _norms_left(reader: GraphReader, plan: Plan) -> bool:
-    return "BatchNormalization" in operators_for(reader, plan.run, plan.residue)
+def _norms_left(reader: GraphReader, plan: Plan) -> int:
+    """How many more BatchNormalizations there are afterwards, less those that were there: below 0 some are gone.
+
+    One that comes up at another run instead would go back from there in the next pass, for ever.
+    """
+    left = [(plan.run, plan.residue), *plan.merged]
+    after = sum(operators_for(reader, run, affine).count("BatchNormalization") for run, affine in left)
+    return after - sum(node.op_type == "BatchNormalization" for run, _ in left for node in run.nodes)

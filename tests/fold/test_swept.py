@@ -90,3 +90,14 @@ def test_operators_that_come_later_stand_where_they_are_put() -> None:
             editor.insert_after(first, new[0])
     orders = [reader.order(node) for node in model.graph]
     assert len(orders) == 302 and all(one < other for one, other in pairwise(orders))
+
+
+def test_a_norm_does_not_go_to_and_fro_between_two_biases() -> None:
+    weights = "float[4,4] w, float[4] g, float[4] b, float[4] m, float[4] var, float[4,4] v, float[4,1] t, float[4] k"
+    text = (
+        f"(float[N,4,4] x, float[N,4,4] z) => (float[N,4,4] y) <{weights}> {{ a = MatMul(x, w)"
+        " n = BatchNormalization(a, g, b, m, var) c = MatMul(z, v) d = Mul(c, k) e = Transpose<perm=[0,2,1]>(d)"
+        " f = MatMul(n, e) h = Add(f, t) y = Softmax<axis=1>(h) }"
+    )
+    left = operators(assert_sound(parse(text)).model).split()
+    assert left.count("BatchNormalization") == 1 and len(left) < 8
