@@ -15,7 +15,7 @@ from normfold.edit import Editor, Rewrite
 from normfold.fold.carriers.passage import require
 from normfold.fold.carriers.windows import pad_value, pads_of
 from normfold.fold.find import Sources
-from normfold.graph import GraphReader, attribute, name_of
+from normfold.graph import FLOATS, GraphReader, attribute, name_of
 from normfold.reason import Reason, Refusal
 from normfold.record import Finding
 
@@ -117,7 +117,12 @@ def _require_pool(reader: GraphReader, pad: ir.Node, node: ir.Node, pads: Sequen
     fits = all(one < size for one, size in zip(pads, (*sizes, *sizes), strict=True))
     require(plain and fits, Reason.OPERATOR_STOPS, node, "a window would be all padding")
     entry = None if pad.inputs[0] is None else pad.inputs[0].producer()
-    positive = entry is not None and entry.domain in ("", "ai.onnx") and entry.op_type in _NOT_NEGATIVE
+    positive = (
+        entry is not None
+        and reader.dtype(pad.outputs[0]) in FLOATS
+        and entry.domain in ("", "ai.onnx")
+        and entry.op_type in _NOT_NEGATIVE
+    )
     indices = any(out.uses() or out.is_graph_output() for out in node.outputs[1:])
     require(node.op_type != "MaxPool" or (positive and not indices), Reason.SIGN_STOPS, node, "a zero may be the most")
 

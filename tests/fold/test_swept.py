@@ -101,3 +101,34 @@ def test_a_norm_does_not_go_to_and_fro_between_two_biases() -> None:
     )
     left = operators(assert_sound(parse(text)).model).split()
     assert left.count("BatchNormalization") == 1 and len(left) < 8
+
+
+STAYS = {
+    "an epsilon that would vanish": (
+        "(float[N,4] x) => (float[N,4] y) <float s, float[4] g, float[4] b>"
+        " { a = Mul(x, s) y = LayerNormalization(a, g, b) }",
+        {"s": [1e22]},
+    ),
+    "an epsilon that would vanish, by batch": (
+        "(float[N,4] x) => (float[N,4] y) <float s, float[4] g, float[4] b, float[4] m, float[4] var>"
+        " { a = Mul(x, s) y, r, v = BatchNormalization<training_mode=1>(a, g, b, m, var) }",
+        {"s": [1e18]},
+    ),
+    "an attribute that would vanish": (
+        "(float[N,4,3,3] x) => (float[N,4,3,3] y) <float s>"
+        " { a = Mul(x, s) b = LRN<size=3>(a) c = Div(b, s) y = Tanh(c) }",
+        {"s": [1e-21]},
+    ),
+    "zeros beside a magnitude that is negative, as that of the lowest integer is": (
+        "(int8[N,3,4,4] x) => (int8[N,3,6,6] y) <int64[8] p = {0, 0, 1, 1, 0, 0, 1, 1}>"
+        " { a = Abs(x) b = Pad(a, p) y = MaxPool<kernel_shape=[2,2]>(b) }",
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STAYS)
+def test_stays(name: str) -> None:
+    text, values = STAYS[name]
+    model = parse(text, values=values)
+    assert operators(fold(model).model) == operators(model)

@@ -15,6 +15,8 @@ from normfold.fold.find import is_training
 from normfold.graph import GraphReader, attribute
 from normfold.reason import Reason
 
+_LEAST_EPSILON = 1e-37  # a little above the smallest normal number of float32
+
 
 def norm_backward(span_of: Callable[[ir.Node, int], range], *, scale_at: int = 1, shift_at: int | None = 2) -> Absorber:
     """s*(gamma*n(x) + beta) + t = (s*gamma)*n(x) + (s*beta + t); gamma and beta broadcast to the axes ``span_of``."""
@@ -127,8 +129,10 @@ def _with_scaled_epsilon(reader: GraphReader, node: ir.Node, affine: Affine) -> 
     require(one, Reason.AXIS_STOPS, node, "epsilon is one number, so the scale must be one too")
     scale = float(size.flat[0])
     require(scale > 0, Reason.SIGN_STOPS, node, "the scale is 0")
-    epsilon = float(attribute(node, "epsilon", 1e-5)) / scale**2
-    require(epsilon < 1e30, Reason.OUT_OF_RANGE, node, f"epsilon would be {epsilon:g}")
+    own = float(attribute(node, "epsilon", 1e-5))
+    epsilon = own / scale**2
+    fits = own == epsilon or _LEAST_EPSILON < epsilon < 1e30  # 0 would divide what does not vary by 0
+    require(fits, Reason.OUT_OF_RANGE, node, f"epsilon would be {epsilon:g}")
     attributes = {} if scale == 1.0 else {"epsilon": epsilon}
     return Rewrite(node, inputs=_with_signs(reader, node, affine), attributes=attributes)
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from normfold.affine import Affine, Array
-from normfold.edit import Rewrite, require_fits
+from normfold.edit import Rewrite, ir_limits, require_fits
 from normfold.graph import Dim, GraphReader, attribute, name_of
 from normfold.reason import Reason, Refusal
 
@@ -91,10 +91,12 @@ def applied(reader: GraphReader, node: ir.Node, index: int, affine: Affine) -> A
 
 
 def require_attributes_fit(reader: GraphReader, node: ir.Node, changed: Mapping[str, float]) -> None:
-    """Attributes are float32: in a float64 model they may not be rounded, and nowhere may they overflow."""
+    """Attributes are float32: in a float64 model they may not be rounded, and nowhere may they overflow or vanish."""
     dtypes = {reader.dtype(value) for value in (*node.inputs[:1], *node.outputs[:1]) if value is not None}
     for name, number in changed.items():
         require_fits(np.asarray(number), ir.DataType.FLOAT, node)
+        lost = 0 < abs(number) < ir_limits(ir.DataType.FLOAT).smallest
+        require(not lost, Reason.OUT_OF_RANGE, node, f"attribute {name} would be {number:.3g}")
         exact = ir.DataType.DOUBLE not in dtypes or float(np.float32(number)) == number
         require(exact, Reason.OUT_OF_RANGE, node, f"attribute {name} is float32, in a float64 model")
 
