@@ -124,6 +124,12 @@ def hold(model: ModelLike, folder: str | None = None) -> Held:
         proto = to_proto(model)
     else:
         proto = _parsed(model, "the bytes") if isinstance(model, bytes) else model
+    if not isinstance(proto, onnx.ModelProto):
+        kind = type(model).__name__
+        raise SourceError(
+            f"expected a path, bytes, onnx.ModelProto or onnx_ir.Model, got {kind}; "
+            "normfold.optimize compares a PyTorch module with what it writes, or export the module first"
+        )
     tensors = proto.graph.initializer
     if any(map(is_external, tensors)) or sum(map(large_bytes, tensors)) < _SPOOL_BYTES:
         return _held_in_memory(proto, folder)

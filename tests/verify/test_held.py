@@ -120,3 +120,8 @@ def test_bodies_are_found_in_known_and_in_custom_operators_and_functions() -> No
     assert [node.op_type for node in every_node(model)] == ["If", "Twice", "Floor", "Neg", "Abs", "Exp"]
     assert hold(model).operators == {"If", "Twice", "Floor", "Neg", "Abs", "Exp"}
     assert set(hold(model).reads[1]) == {"x"}
+
+
+def test_what_is_no_model_is_refused_with_the_way_out() -> None:
+    with pytest.raises(SourceError, match=r"expected a path, bytes, onnx.ModelProto or onnx_ir.Model, got dict"):
+        hold({})  # type: ignore[arg-type]  # what a caller without type checks may pass
