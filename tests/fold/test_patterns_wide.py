@@ -1116,6 +1116,11 @@ PATTERNS = {
         2,
         values={"w": [0.5, 1, -1, 0.25, 1, -1], "k": [1e-5, 1e-5]},
     ),
+    "F one number and a shift of a gemm's variable C": Pattern(
+        "(float[N,4] x, float[N,3] z) => (float[N,2] y) <float[4,3] w, float s={0.5}, float[3] t, float[3,2] v> { a = "
+        "Mul(z, s) b = Add(a, t) c = Gemm<beta=2.0>(x, w, b) y = Gemm(c, v) }",
+        2,
+    ),
 }
 
 

@@ -25,7 +25,7 @@ def exponential(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: 
     affine = first(node, labels)
     if forward:
         require(affine.has_no_scale, Reason.OPERATOR_STOPS, node, "Exp passes a shift only")
-        require(bool((affine.shift >= 0).all()), Reason.OUT_OF_RANGE, node, "without its shift it overflows earlier")
+        require(bool((affine.shift >= 0).all()), Reason.SHIFT_STOPS, node, "without its shift it overflows earlier")
         return through(_of_scale(np.exp(_moderate(reader, node, affine.shift))))
     require_no_shift(affine, node)
     return through(_of_shift(_moderate(reader, node, _logarithm(node, affine.scale))))
@@ -41,7 +41,7 @@ def logarithm(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bo
         require_no_shift(affine, node)
         return through(_of_shift(_moderate(reader, node, _logarithm(node, affine.scale))))
     require(affine.has_no_scale, Reason.OPERATOR_STOPS, node, "Log gives a shift only")
-    require(bool((affine.shift >= 0).all()), Reason.OUT_OF_RANGE, node, "its argument would vanish earlier")
+    require(bool((affine.shift >= 0).all()), Reason.SHIFT_STOPS, node, "its argument would vanish earlier")
     return through(_of_scale(np.exp(_moderate(reader, node, affine.shift))))
 
 
@@ -52,9 +52,9 @@ def _logarithm(node: ir.Node, scale: Array) -> Array:
 
 def _moderate(reader: GraphReader, node: ir.Node, exponent: Array) -> Array:
     """Exponents that neither cost digits nor leave the range of the type."""
-    wide = reader.dtype(node.outputs[0]) in _WIDE
     largest = float(np.abs(exponent).max(initial=0.0))
-    require(wide and largest <= _LARGEST_EXPONENT, Reason.CANCELLATION, node, f"a factor of e^{largest:.3g}")
+    small = largest <= _LARGEST_EXPONENT and reader.dtype(node.outputs[0]) in _WIDE
+    require(small, Reason.OPERATOR_STOPS, node, f"a factor of e^{largest:.3g} would cost digits of its type")
     return exponent
 
 

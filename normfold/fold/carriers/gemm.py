@@ -97,12 +97,16 @@ def _into_product(
 
 
 def forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
-    """What a factor lacks goes into a constant other one, or as one number into alpha; the result lacks the shifts."""
+    """What a factor lacks goes into a constant other one or into alpha, one number of C into beta; shifts go on."""
     rank = len(shape_of(reader, node, node.outputs[0]))
     addend = raised(labels.get(2), rank)
+    beta = float(attribute(node, "beta", 1.0))
+    shift = addend.shift * beta
+    attributes: dict[str, float] = {}
     if not addend.has_no_scale:
-        raise Refusal(Reason.SUM_NEEDS_ALL, name_of(node), detail="the product has not the same scale")
-    shift = addend.shift * float(attribute(node, "beta", 1.0))
+        if addend.scale.size > 1:
+            raise Refusal(Reason.SUM_NEEDS_ALL, name_of(node), detail="the product has not the same scale")
+        attributes["beta"] = beta * float(addend.scale.reshape(()))
     inputs: dict[int, Array | Weight] = {}
     factor = 1.0
     for index in sorted({0, 1} & set(labels)):
@@ -114,11 +118,12 @@ def forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]
         scale = labels[index].scale
         require(labels[index].has_no_shift and scale.size == 1, Reason.DYNAMIC_WEIGHT, node, "both factors vary")
         factor *= float(scale.reshape(()))
-    attributes = {} if factor == 1 else {"alpha": float(attribute(node, "alpha", 1.0)) * factor}
+    if factor != 1:
+        attributes["alpha"] = float(attribute(node, "alpha", 1.0)) * factor
     require_attributes_fit(reader, node, attributes)
     for array in inputs.values():
         require_fits(array.largest() if isinstance(array, Weight) else array, reader.dtype(node.outputs[0]), node)
-    (passage,) = through(Affine(addend.scale, compact(shift)))
+    (passage,) = through(Affine.of(1.0, shift, rank))
     return [Passage(passage.labels, Rewrite(node, inputs, attributes) if inputs or attributes else None)]
 
 
