@@ -310,8 +310,9 @@ class GraphReader:
         value = _input(node, index)
         named = known_as(value)
         if self.overridable(value):
-            raise Refusal(Reason.OVERRIDABLE_INITIALIZER, name_of(node), named)
-        raise Refusal(reason, name_of(node), named, f"input {index} is computed at run time")
+            raise Refusal(Reason.OVERRIDABLE_INITIALIZER, name_of(node), named, f"initializer {named}")
+        detail = f"input {index}, {named}, is computed at run time" if named else f"input {index} is missing"
+        raise Refusal(reason, name_of(node), named, detail)
 
     # -- readers -------------------------------------------------------------------------------------------------
     def readers(self, value: ir.Value) -> list[ir.Node]:
@@ -319,7 +320,8 @@ class GraphReader:
         nodes = list(dict.fromkeys(node for node, _ in value.uses()))
         for node in nodes:
             if node not in self._order:
-                raise Refusal(Reason.CAPTURED, name_of(node), known_as(value))
+                detail = f"it reads {known_as(value)} from inside a subgraph"
+                raise Refusal(Reason.CAPTURED, name_of(node), known_as(value), detail)
         return sorted(nodes, key=self.order)
 
     # -- shapes --------------------------------------------------------------------------------------------------
@@ -358,7 +360,8 @@ class GraphReader:
         """The shape of ``value``, or a Refusal that names ``node``."""
         found = self.shape(value)
         if found is None:
-            raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), known_as(value), "its rank is not known")
+            named = known_as(value)
+            raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), named, f"the rank of {named} is not known")
         return found
 
     def dtype(self, value: ir.Value) -> ir.DataType | None:

@@ -127,12 +127,12 @@ class Reason(Enum):
     )
     SUM_NEEDS_ALL = (
         "NF117",
-        "it follows a sum, and not every addend can take the scale",
+        "it meets a sum, and not every addend takes the scale",
         "normalize the addends before the sum",
     )
     GRAPH_INPUT = (
         "NF118",
-        "it is applied to an input of the graph, and no operator comes before it",
+        "the way back ends at an input of the graph, where no operator could take it",
         "nothing to do, or apply it where the data is prepared",
     )
     BROADCASTS_UP = (

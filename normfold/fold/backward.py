@@ -43,9 +43,11 @@ class Backward(Search):
         producer = value.producer()
         if producer is None:
             reason = Reason.OVERRIDABLE_INITIALIZER if self.reader.overridable(value) else Reason.GRAPH_INPUT
-            raise Refusal(reason, name_of(node), known_as(value), f"{known_as(value)} has no producer")
+            kind = "initializer" if self.reader.overridable(value) else "input"
+            raise Refusal(reason, name_of(node), known_as(value), f"{kind} {known_as(value)}")
         if producer.graph is not node.graph:
-            raise Refusal(Reason.CAPTURED, name_of(node), known_as(value))
+            detail = f"{known_as(value)} is made in another graph"
+            raise Refusal(Reason.CAPTURED, name_of(node), known_as(value), detail)
         state.labels[value] = _both(state.labels.get(value), affine, node)
         state.claims[value, node, index] = affine
         state.waiting[producer] = self.reader.order(producer)
@@ -128,7 +130,8 @@ class Backward(Search):
         claimed = (value, node, index) in state.claims
         if carrier is None or self.sources.at(node) is not None:
             if claimed:
-                raise Refusal(Reason.READERS_DISAGREE, name_of(node), known_as(value))
+                detail = f"another reader of {known_as(value)} asks for something else"
+                raise Refusal(Reason.READERS_DISAGREE, name_of(node), known_as(value), detail)
             return False
         try:
             seen = carrier(self.reader, node, {index: state.labels[value]})[0]
@@ -141,7 +144,8 @@ class Backward(Search):
         same = seen.rewrite is None and set(seen.labels) == set(wanted)
         same = same and all(seen.labels[i].same_as(wanted[i]) for i in wanted)
         if claimed and not same:
-            raise Refusal(Reason.READERS_DISAGREE, name_of(node), known_as(value))
+            detail = f"another reader of {known_as(value)} asks for something else"
+            raise Refusal(Reason.READERS_DISAGREE, name_of(node), known_as(value), detail)
         return same
 
     def undo_in(self, state: State, node: ir.Node, value: ir.Value) -> None:
@@ -197,6 +201,8 @@ def _both(known: Affine | None, asked: Affine, node: ir.Node) -> Affine:
     theirs = (asked.scale != 1) | (asked.shift != 0)
     differ = (known.scale != asked.scale) | (known.shift != asked.shift)
     if (ours & theirs & differ).any():
-        raise Refusal(Reason.READERS_DISAGREE, name_of(node))
+        axes = [axis for axis, size in enumerate(differ.shape) if size > 1]
+        detail = f"{int((ours & theirs & differ).sum())} places of axes {axes} are asked for differently"
+        raise Refusal(Reason.READERS_DISAGREE, name_of(node), detail=detail)
     scale, shift = np.where(ours, known.scale, asked.scale), np.where(ours, known.shift, asked.shift)
     return Affine.of(scale, shift, known.rank)

@@ -19,7 +19,7 @@ from normfold.fold.form import nodes_for, operators_for, require_run_fits
 from normfold.fold.kernels import Diagonal, Kernel, Matrix, summed, summed_matrices
 from normfold.fold.linear import Linear, Twin, linear_of, summed_twins
 from normfold.graph import GraphReader, name_like, name_of
-from normfold.reason import Reason, Refusal
+from normfold.reason import Obstacle, Reason, Refusal
 
 RULE = "branches"
 STANDS_FOR = "normfold.stands_for"  # in a node's meta, which no file holds: the sum whose rest the node is
@@ -65,7 +65,7 @@ class Merge:
 
 
 # -- finding -----------------------------------------------------------------------------------------------------
-def merges(reader: GraphReader, sources: Sources) -> Iterator[Merge | tuple[Run, Refusal]]:
+def merges(reader: GraphReader, sources: Sources) -> Iterator[Merge | tuple[Run, Obstacle]]:
     """Every group of branches that can be merged now; for one that cannot, the affine in it and why."""
     for node in list(reader.graph):
         if reader.holds(node) and _is_sum(reader, node) and not _is_inside(reader, node):
@@ -97,7 +97,7 @@ def _is_inside(reader: GraphReader, node: ir.Node) -> bool:
     return reader.holds(reading) and _is_sum(reader, reading)
 
 
-def _merges_at(reader: GraphReader, sources: Sources, root: ir.Node) -> Iterator[Merge | tuple[Run, Refusal]]:
+def _merges_at(reader: GraphReader, sources: Sources, root: ir.Node) -> Iterator[Merge | tuple[Run, Obstacle]]:
     sums: list[ir.Node] = []
     addends = list(_addends(reader, root, sums))
     branches = [branch for value, sign in addends for branch in [_branch(reader, sources, value, sign)]]
@@ -112,7 +112,9 @@ def _merges_at(reader: GraphReader, sources: Sources, root: ir.Node) -> Iterator
             yield Merge(root, tuple(sums), tuple(group), others, _merged(reader, group))
             return  # the graph has changed; the next pass sees what is left
         except Refusal as refusal:
-            yield from ((branch.run, refusal) for branch in group if branch.run is not None)
+            why = refusal.obstacle
+            why = replace(why, node=why.node or name_of(root), direction=RULE)
+            yield from ((branch.run, why) for branch in group if branch.run is not None)
 
 
 def _addends(reader: GraphReader, root: ir.Node, sums: list[ir.Node]) -> Iterator[tuple[ir.Value, float]]:
@@ -217,7 +219,8 @@ def _vectors(affines: Sequence[tuple[Affine, float]], size: int, axis: int) -> I
     """Scale, shift and sign of each affine, which may vary along ``axis`` only."""
     for affine, sign in affines:
         if not affine.is_constant_on(other for other in range(affine.rank) if other != axis % affine.rank):
-            raise Refusal(Reason.AXIS_STOPS, detail=f"a branch varies on an axis other than {axis}")
+            detail = f"a branch varies along axes {list(affine.varying_axes)}, and the operator along axis {axis}"
+            raise Refusal(Reason.AXIS_STOPS, detail=detail)
         yield (*affine.vectors(axis, size), sign)
 
 

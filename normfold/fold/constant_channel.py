@@ -81,7 +81,7 @@ def _clip_keeps_one(reader: GraphReader, node: ir.Node) -> bool:
 def _takes_channel(reader: GraphReader, node: ir.Node, affine: Affine) -> Rewrite:
     """The Conv behind: its weight scaled, and one more input channel that weighs the constant with the shift."""
     plain = node.op_type == "Conv" and node.domain in ("", "ai.onnx") and int(attribute(node, "group", 1)) == 1
-    require(plain, Reason.ZERO_PADDING, node, "not a convolution without groups")
+    require(plain, Reason.ZERO_PADDING, node, f"{node.op_type} is no convolution without groups")
     weight = np.asarray(weight_of(reader, node, 1))
     scale, shift = channels(node, affine, weight.shape[1])
     form = (1, -1, *[1] * (weight.ndim - 2))

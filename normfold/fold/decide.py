@@ -36,7 +36,8 @@ def decide(
     """
     plans, obstacles = _tried(_whole(reader, sources, run))
     if not plans and any(obstacle.reason is Reason.ZERO_PADDING for obstacle in obstacles):
-        plans, _ = _tried(iter([("forward", lambda: plan_constant_channel(reader, run, always=constant_channel))]))
+        plans, why = _tried(iter([("forward", lambda: plan_constant_channel(reader, run, always=constant_channel))]))
+        obstacles = tuple(_not_by_one_more_channel(obstacle, why) for obstacle in obstacles)
     if not plans:
         plans, _ = _tried(chain(_partial(reader, sources, run), _parts(reader, sources, run)))
         plans += [Plan(run, "merge", run.affine)] if len(run.nodes) > 1 else []
@@ -93,7 +94,8 @@ def _removal(reader: GraphReader, run: Run) -> Plan:
     """An affine that does nothing goes, unless it is what gives an output its own name."""
     entry = run.entry
     if run.site.is_graph_output() and (not reader.holds(entry.producer()) or entry.is_graph_output()):
-        raise Refusal(Reason.GRAPH_OUTPUT, name_of(run.nodes[-1]), known_as(run.site))
+        detail = f"output {known_as(run.site)}, and what it is made of has a name of its own"
+        raise Refusal(Reason.GRAPH_OUTPUT, name_of(run.nodes[-1]), known_as(run.site), detail)
     return Plan(run, "removal", run.affine)
 
 
@@ -152,7 +154,10 @@ def _costs_more(reader: GraphReader, plan: Plan) -> Obstacle:
     ):
         return Obstacle(Reason.BIAS, ", ".join(plan.into), direction=plan.direction)
     return Obstacle(
-        Reason.COSTS_MORE, _some(plan.into), detail="; ".join(_costs(reader, plan)), direction=plan.direction
+        Reason.COSTS_MORE,
+        _some(plan.into) or name_of(plan.run.nodes[-1]),
+        detail="; ".join(_costs(reader, plan)),
+        direction=plan.direction,
     )
 
 
@@ -173,6 +178,13 @@ def _some(names: Sequence[str]) -> str:
     """The first few names, and how many more there are."""
     more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
     return ", ".join(names[:_TOLD]) + more
+
+
+def _not_by_one_more_channel(obstacle: Obstacle, why: Sequence[Obstacle]) -> Obstacle:
+    """A shift that meets zero padding, with what kept it from going through by a channel of its own."""
+    if obstacle.reason is not Reason.ZERO_PADDING or obstacle.direction != "forward" or not why:
+        return obstacle
+    return replace(obstacle, detail=f"{obstacle.detail}; as one more channel: {why[0].detail} at {why[0].node}")
 
 
 def _goes(attempt: _Attempt) -> bool:

@@ -90,7 +90,9 @@ def _batchnorm(reader: GraphReader, node: ir.Node) -> Source:
     Source: https://onnx.ai/onnx/operators/onnx__BatchNormalization.html
     """
     if is_training(node):
-        raise Refusal(Reason.TRAINING_MODE, name_of(node))
+        more = [output.name for output in node.outputs[1:] if output.name]
+        detail = "training_mode is 1" if attribute(node, "training_mode", 0) else f"it also gives out {', '.join(more)}"
+        raise Refusal(Reason.TRAINING_MODE, name_of(node), detail=detail)
     if not attribute(node, "spatial", 1):
         raise Refusal(Reason.AXIS_STOPS, name_of(node), detail="spatial=0 normalizes every position by itself")
     gamma, beta, mean, variance = (
@@ -98,7 +100,8 @@ def _batchnorm(reader: GraphReader, node: ir.Node) -> Source:
     )
     spread = variance + float(attribute(node, "epsilon", _DEFAULT_EPSILON))
     if not (spread > 0).all():
-        raise Refusal(Reason.BAD_VARIANCE, name_of(node), detail=f"channel {int(np.argmax(~(spread > 0)))}")
+        channel = int(np.argmax(~(spread > 0)))
+        raise Refusal(Reason.BAD_VARIANCE, name_of(node), detail=f"channel {channel}: {spread[channel]:.3g}")
     _require_digits(reader, node, gamma, mean, variance, spread)
     scale = gamma / np.sqrt(spread)
     entry = _operand(node, 0)
@@ -165,20 +168,23 @@ def _arithmetic(reader: GraphReader, node: ir.Node) -> Source:
     index = 0 if constants[1] is not None else 1
     array = constants[1 - index]
     if array is None:
-        raise Refusal(_why_not_constant(reader, node), name_of(node))
+        raise _not_constant(reader, node)
     entry = _operand(node, index)
     shape = reader.shape(entry)
     if shape is None:
-        raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), known_as(entry), "its rank is not known")
+        detail = f"the rank of {known_as(entry)} is not known"
+        raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), known_as(entry), detail)
     _require_no_broadcast(node, array, shape)
     scale, shift = _AS_AFFINE[node.op_type](np.asarray(array), index)
     return Source(node, index, Affine.of(scale, shift, len(shape)))
 
 
-def _why_not_constant(reader: GraphReader, node: ir.Node) -> Reason:
-    if any(reader.overridable(value) for value in node.inputs):
-        return Reason.OVERRIDABLE_INITIALIZER
-    return Reason.DYNAMIC_PARAMETERS
+def _not_constant(reader: GraphReader, node: ir.Node) -> Refusal:
+    for value in node.inputs:
+        if reader.overridable(value):
+            named = known_as(value)
+            return Refusal(Reason.OVERRIDABLE_INITIALIZER, name_of(node), named, f"initializer {named}")
+    return Refusal(Reason.DYNAMIC_PARAMETERS, name_of(node), detail="no operand is constant")
 
 
 def _require_no_broadcast(node: ir.Node, array: Array, shape: tuple[object, ...]) -> None:

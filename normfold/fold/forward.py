@@ -85,7 +85,7 @@ class _Forward(Search):
             raise Refusal(Reason.GRAPH_OUTPUT, name_of(node), known_as(value), f"output {known_as(value)}")
         readers = self.reader.readers(value)
         if not readers and value is self.run.site:
-            raise Refusal(Reason.NO_CONSUMER, name_of(node), known_as(value))
+            raise Refusal(Reason.NO_CONSUMER, name_of(node), known_as(value), f"nobody reads {known_as(value)}")
         state.labels[value] = affine
         self.led_to[value] = self.led_here
         for reader in readers:

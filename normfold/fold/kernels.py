@@ -105,7 +105,8 @@ def summed(kernels: Sequence[Kernel], diagonals: Sequence[Diagonal]) -> Kernel:
     for other in every[1:]:
         _require(other.channels == first.channels, f"channels {first.channels} and {other.channels}")
         _require(other.strides == first.strides, f"strides {list(first.strides)} and {list(other.strides)}")
-        _require(other.shrinks == first.shrinks, "the branches have different output sizes")
+        sizes = f"outputs smaller than the input by {list(first.shrinks)} and {list(other.shrinks)}"
+        _require(other.shrinks == first.shrinks, sizes)
     grids = [_common(every, axis) for axis in range(dims)]
     group = 0
     for kernel in every:

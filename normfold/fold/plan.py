@@ -185,7 +185,8 @@ class Search:
         require_run_fits(self.reader, run, affine)
         operators = operators_for(self.reader, run, affine)
         if len(operators) > len(run.nodes):
-            raise Refusal(Reason.COSTS_MORE, name_of(run.nodes[-1]), detail="one operator would become two")
+            detail = f"{len(run.nodes)} of its operators would become {len(operators)}: {' and '.join(operators)}"
+            raise Refusal(Reason.COSTS_MORE, name_of(run.nodes[-1]), detail=detail)
         return run, affine
 
     def alternatives(self, table: Tables, node: ir.Node, labels: Labels) -> list[Passage]:

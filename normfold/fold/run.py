@@ -20,7 +20,7 @@ from normfold.fold.form import rewrite_run
 from normfold.fold.once import compute_once
 from normfold.fold.plan import Plan
 from normfold.fold.tidy import clear_the_way, dead_operators
-from normfold.graph import GraphReader, graphs_of, name_of, remember_names
+from normfold.graph import GraphReader, graphs_of, name_like, name_of, remember_names
 from normfold.reason import Obstacle, Reason, Refusal
 from normfold.record import Finding, Outcome, Verdict
 
@@ -224,9 +224,9 @@ class _GraphFold:
                 self._apply_merge(found)
                 changed = True
                 continue
-            run, refusal = found
+            run, obstacle = found
             for node in run.nodes:
-                self.obstacles[node] = (*self.obstacles.get(node, ()), replace(refusal.obstacle, direction="branches"))
+                self.obstacles[node] = (*self.obstacles.get(node, ()), obstacle)
         return changed
 
     def _apply_merge(self, merge: branches.Merge) -> None:
@@ -239,6 +239,7 @@ class _GraphFold:
         known = [node for node in merge.nodes if node in self.findings]
         stays = len(written) - len(merge.others) if isinstance(merge.result, Affine) else 0
         for new, old in zip(written, known[:stays], strict=False):
+            name_like(old, new)
             self.findings[new] = self.findings.pop(old)
             self.made |= {new} if old in self.made else set()
         popped = {node: self.findings.pop(node) for node in known[stays:]}
@@ -256,6 +257,8 @@ class _GraphFold:
             written = together.apply(self.editor, found, MERGE)
             own_last = sorted(known, key=lambda node: (node not in self.made, known.index(node)))
             survivors = own_last[len(known) - len(written) :]
+            for new, old in zip(written, survivors, strict=False):
+                name_like(old, new)
             self._settle(known, survivors, written, MERGE, "forward", tuple(map(name_of, written)), (site,))
             changed = True
         return changed

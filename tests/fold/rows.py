@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -10,6 +11,7 @@ from onnx import numpy_helper
 
 from normfold.fold.run import find_affines, fold_affines
 from normfold.fold.tidy import tidy
+from normfold.reason import Reason
 from normfold.record import Outcome, Verdict
 from normfold.serial import to_ir, to_proto
 from tests.onnx_text import (
@@ -23,6 +25,9 @@ from tests.onnx_text import (
     values_of,
     widened,
 )
+
+# Reasons that say all there is to say by their names.
+SAYS_ALL = (Reason.BIAS, Reason.OWN_STATISTICS, Reason.PART_OF_ACTIVATION, Reason.SKIPPED, Reason.ROLLED_BACK)
 
 
 @dataclass(frozen=True)
@@ -110,6 +115,10 @@ def assert_ledger(model: onnx.ModelProto, result: Folded) -> None:
         assert bool(verdict.obstacles) == (verdict.outcome is Outcome.KEPT), f"{verdict} says why exactly if kept"
         said = " ".join(map(str, verdict.obstacles))
         assert "_folded" not in said, f"the caller has no such value: {said}"
+        for obstacle in verdict.obstacles:
+            assert obstacle.node, f"{obstacle} names no operator"
+            assert obstacle.detail or obstacle.reason in SAYS_ALL, f"{obstacle} does not say what failed"
+            assert obstacle.reason is not Reason.AXIS_STOPS or re.search(r"\d|ax[ie]s \w", obstacle.detail), obstacle
         assert bool(verdict.rule and verdict.direction) == (verdict.outcome is Outcome.FOLDED), verdict
     again = fold(result.model)
     assert not again.sites(Outcome.FOLDED), f"a second run folds {again.sites(Outcome.FOLDED)}"

@@ -12,7 +12,13 @@ import onnx_ir as ir
 from normfold.affine import Affine
 from normfold.edit import Rewrite
 from normfold.fold.absorbers.common import only
-from normfold.fold.carriers.passage import require, require_attributes_fit, require_constant_on
+from normfold.fold.carriers.passage import (
+    how_many,
+    require,
+    require_attributes_fit,
+    require_constant_on,
+    require_no_shift,
+)
 from normfold.graph import GraphReader, attribute
 from normfold.reason import Reason
 
@@ -24,7 +30,7 @@ def softmax_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Aff
     """softmax(x + t) = softmax(x) where t is the same along the axis; LogSoftmax alike."""
     affine = only(node, labels)
     _require_alike(node, affine, _softmax_axes(reader, node, affine.rank))
-    require(affine.has_no_scale, Reason.OPERATOR_STOPS, node, "a scale changes it")
+    require(affine.has_no_scale, Reason.OPERATOR_STOPS, node, f"a scale changes {node.op_type}")
     return Rewrite(node)
 
 
@@ -53,7 +59,7 @@ def first_of_largest_forward(reader: GraphReader, node: ir.Node, labels: Mapping
 def direction_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
     """LpNormalization, and the Normalizer of classic machine learning: x/|x| does not see s > 0."""
     affine = only(node, labels)
-    require(affine.has_no_shift, Reason.SHIFT_STOPS, node, "it changes the norm")
+    require_no_shift(affine, node, "a shift changes the norm")
     _require_alike(node, affine, [1 if node.op_type == "Normalizer" else int(attribute(node, "axis", -1))])
     _require_positive(node, affine)
     return Rewrite(node)
@@ -62,7 +68,7 @@ def direction_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, A
 def sign_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
     """sign(s*x) = sign(x) for s > 0."""
     affine = only(node, labels)
-    require(affine.has_no_shift, Reason.SHIFT_STOPS, node)
+    require_no_shift(affine, node)
     _require_positive(node, affine)
     return Rewrite(node)
 
@@ -90,7 +96,7 @@ def hard_sigmoid_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int
     """clip(alpha*(s*x + t) + beta, 0, 1): alpha*s and alpha*t + beta, for one s and one t."""
     affine = only(node, labels)
     single = affine.scale.size == 1 and affine.shift.size == 1
-    require(single, Reason.AXIS_STOPS, node, "alpha and beta are two numbers")
+    require(single, Reason.AXIS_STOPS, node, f"alpha and beta are two numbers, and it varies along {_along(affine)}")
     alpha, beta = float(attribute(node, "alpha", 0.2)), float(attribute(node, "beta", 0.5))
     scale, shift = float(affine.scale.reshape(())), float(affine.shift.reshape(()))
     changed = {"alpha": alpha * scale, "beta": alpha * shift + beta}
@@ -98,9 +104,14 @@ def hard_sigmoid_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int
     return Rewrite(node, attributes=changed)
 
 
+def _along(affine: Affine) -> str:
+    return ", ".join(f"axis {axis}" for axis in affine.varying_axes)
+
+
 def _require_alike(node: ir.Node, affine: Affine, axes: Sequence[int]) -> None:
     require_constant_on(affine, axes, node, "compared")
 
 
 def _require_positive(node: ir.Node, affine: Affine) -> None:
-    require(bool((affine.scale > 0).all()), Reason.SIGN_STOPS, node, "a scale that is not positive changes it")
+    detail = f"{node.op_type}; {how_many(affine.scale <= 0)} are not positive"
+    require(bool((affine.scale > 0).all()), Reason.SIGN_STOPS, node, detail)

@@ -13,7 +13,10 @@ import onnx_ir as ir
 from normfold.affine import Affine, Array
 from normfold.edit import Rewrite, require_fits
 from normfold.fold.absorbers.common import only
-from normfold.fold.carriers.passage import require
+from normfold.fold.carriers.passage import (
+    require,
+    require_varies_on,
+)
 from normfold.graph import GraphReader, attribute
 from normfold.reason import Reason
 
@@ -22,7 +25,7 @@ def linear_model_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int
     """W(s*x + t) + b = (W*s)x + (W t + b). Coefficients are [outputs * features], intercepts [outputs]."""
     affine = only(node, labels)
     features = affine.rank - 1
-    require(affine.is_constant_on(range(features)), Reason.AXIS_STOPS, node, "it varies between samples")
+    require_varies_on(affine, [features], node, "the features are")
     weights = np.asarray(attribute(node, "coefficients"), np.float64)
     outputs = _outputs(node, weights.size, affine)
     weights = weights.reshape(outputs, -1)
@@ -34,7 +37,7 @@ def linear_model_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int
 def linear_regressor_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
     """s*(W x + b) + t = (s*W)x + (s*b + t) by target, where nothing follows the sum."""
     affine = only(node, labels)
-    require(affine.is_constant_on(range(affine.rank - 1)), Reason.AXIS_STOPS, node, "it varies between samples")
+    require_varies_on(affine, [-1], node, "the targets are")
     transform = attribute(node, "post_transform", "NONE")
     require(transform == "NONE", Reason.OPERATOR_STOPS, node, f"post_transform is {transform}")
     outputs = int(attribute(node, "targets", 1))
@@ -47,7 +50,7 @@ def linear_regressor_backward(reader: GraphReader, node: ir.Node, labels: Mappin
 def tree_regressor_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
     """s * (sum of leaves + base) + t by target: into the weights of the leaves and the base values."""
     affine = only(node, labels)
-    require(affine.is_constant_on(range(affine.rank - 1)), Reason.AXIS_STOPS, node, "it varies between samples")
+    require_varies_on(affine, [-1], node, "the targets are")
     for name, plain in (("post_transform", "NONE"), ("aggregate_function", "SUM")):
         setting = attribute(node, name, plain)
         require(setting == plain, Reason.OPERATOR_STOPS, node, f"{name} is {setting}")
@@ -70,7 +73,7 @@ def linear_machine_forward(reader: GraphReader, node: ir.Node, labels: Mapping[i
     kernel = attribute(node, "kernel_type", "LINEAR")
     require(kernel == "LINEAR", Reason.OPERATOR_STOPS, node, f"kernel {kernel}")
     require(not attribute(node, "one_class", 0), Reason.OPERATOR_STOPS, node, "it tells one class by a sign")
-    require(affine.is_constant_on(range(affine.rank - 1)), Reason.AXIS_STOPS, node, "it varies between samples")
+    require_varies_on(affine, [-1], node, "the features are")
     factors = np.asarray(attribute(node, "coefficients"), np.float64)
     count = int(attribute(node, "n_supports", 0))
     vectors = np.asarray(attribute(node, "support_vectors", []), np.float64)

@@ -9,7 +9,10 @@ import onnx_ir as ir
 
 from normfold.affine import Affine, Array
 from normfold.edit import Rewrite, require_fits, require_rows_fit
-from normfold.fold.carriers.passage import require
+from normfold.fold.carriers.passage import (
+    require,
+    require_varies_on,
+)
 from normfold.graph import GraphReader
 from normfold.reason import Reason
 from normfold.weight import Weight
@@ -37,12 +40,7 @@ def only(node: ir.Node, labels: Mapping[int, Affine], index: int = 0) -> Affine:
 
 def channels(node: ir.Node, affine: Affine, size: int) -> tuple[Array, Array]:
     """Scale and shift along axis 1, of the operator's own channel count."""
-    require(
-        affine.is_constant_on(a for a in range(affine.rank) if a != 1),
-        Reason.AXIS_STOPS,
-        node,
-        "it varies on an axis other than 1",
-    )
+    require_varies_on(affine, [1], node, "the channels are")
     for array in (affine.scale, affine.shift):
         require(array.shape[1] in (1, size), Reason.AXIS_STOPS, node, f"{array.shape[1]} values for {size} channels")
     return affine.vectors(1, size)

@@ -50,7 +50,8 @@ def einsum_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Aff
 
 def _scaled(node: ir.Node, weight: Weight, scale: Array) -> Weight:
     fits = all(size in (1, own) for size, own in zip(scale.shape, weight.shape, strict=True))
-    require(fits, Reason.AXIS_STOPS, node, "the weight is broadcast along it")
+    detail = f"a scale of {list(scale.shape)} on a weight of {list(weight.shape)}"
+    require(fits, Reason.AXIS_STOPS, node, detail)
     return weight * scale
 
 
@@ -68,8 +69,10 @@ def einsum_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affi
 def _moved(node: ir.Node, shift: Array, weight: Weight, equation: Equation) -> Array:
     """What the shift becomes behind the sum: it is spread over the summed letters, whose sizes the weight knows."""
     summed = [letter for letter in equation.variable if letter not in equation.result]
-    if any(letter not in equation.constant for letter in summed):
-        raise Refusal(Reason.AXIS_STOPS, name_of(node), detail="it sums an axis that the weight does not have")
+    for letter in summed:
+        if letter not in equation.constant:
+            detail = f"it sums axis {letter}, which the weight does not have"
+            raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=detail)
     on_weight = np.broadcast_to(on_letters(node, shift, equation.variable, equation.constant), weight.shape)
     kept = "".join(letter for letter in equation.result if letter in equation.constant)
     moved = np.einsum(f"{equation.constant},{equation.constant}->{kept}", np.asarray(weight), on_weight)

@@ -11,9 +11,13 @@ from normfold.affine import Affine, Array
 from normfold.edit import Rewrite, require_fits
 from normfold.fold.absorbers.common import along, bias_of, fitted, only, weight_of
 from normfold.fold.carriers.gemm import summed_with
-from normfold.fold.carriers.passage import require
-from normfold.graph import GraphReader, attribute, name_of
-from normfold.reason import Reason, Refusal
+from normfold.fold.carriers.passage import (
+    require,
+    require_constant_on,
+    require_varies_on,
+)
+from normfold.graph import GraphReader, attribute
+from normfold.reason import Reason
 from normfold.weight import Weight
 
 
@@ -23,8 +27,7 @@ def gemm_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affin
     side, axis = _constant_side(reader, node)
     flipped = bool(attribute(node, "transB" if side == 1 else "transA", 0))
     other = 1 - axis
-    if affine.scale.shape[other] > 1:
-        raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=f"it varies along axis {other} of the variable operand")
+    require_constant_on(affine.scale_only, [other], node, "of the variable operand")
     scaled = weight_of(reader, node, side) * (affine.scale.T if flipped else affine.scale)
     own = other if flipped else axis
     return _gemm(reader, node, side, scaled, own, affine, affine.scale, affine.shift)
@@ -96,7 +99,8 @@ def matmul_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Aff
 def _scale_on_weight(node: ir.Node, scale: Array, weight: Weight, side: int) -> Array:
     """The output's scale as an array on the weight: its own matrix axis, and batch axes that the weight has itself."""
     if weight.ndim == 1:
-        require(scale.size == 1, Reason.AXIS_STOPS, node, "its weight is a vector, so the axis is summed")
+        detail = f"a scale of {list(scale.shape)}, and its weight is a vector, whose axis is summed"
+        require(scale.size == 1, Reason.AXIS_STOPS, node, detail)
         return scale.reshape(())
     variable = scale.ndim - 1 if side == 0 else scale.ndim - 2
     for axis, size in enumerate(scale.shape):
@@ -146,12 +150,7 @@ def matmul_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affi
     affine = only(node, labels, 1 - side)
     weight = weight_of(reader, node, side)
     summed = affine.rank - 1 if side == 1 or affine.rank == 1 else affine.rank - 2
-    require(
-        affine.is_constant_on(a for a in range(affine.rank) if a != summed),
-        Reason.AXIS_STOPS,
-        node,
-        "it varies along an axis that is not summed",
-    )
+    require_varies_on(affine, [summed], node, "the sum runs")
     across = 0 if weight.ndim == 1 else weight.ndim - 1 - side  # the axis of the weight that is summed
     scale, shift = affine.vectors(summed, weight.shape[across])
     changed: dict[int, Array | Weight] = {}

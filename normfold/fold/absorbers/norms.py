@@ -10,7 +10,14 @@ import onnx_ir as ir
 from normfold.affine import Affine, Array
 from normfold.edit import Rewrite
 from normfold.fold.absorbers.common import Absorber, bias_of, fitted, only, weight_of
-from normfold.fold.carriers.passage import is_read, require, require_constant_on
+from normfold.fold.carriers.passage import (
+    how_many,
+    is_read,
+    require,
+    require_constant_on,
+    require_no_shift,
+    require_varies_on,
+)
 from normfold.fold.find import is_training
 from normfold.graph import GraphReader, attribute
 from normfold.reason import Reason
@@ -25,10 +32,9 @@ def norm_backward(span_of: Callable[[ir.Node, int], range], *, scale_at: int = 1
         affine = only(node, labels)
         gamma = np.asarray(weight_of(reader, node, scale_at))
         beta = None if shift_at is None else bias_of(reader, node, shift_at)
-        require(shift_at is not None or affine.has_no_shift, Reason.SHIFT_STOPS, node, "it has no beta")
+        require(shift_at is not None or affine.has_no_shift, Reason.SHIFT_STOPS, node, f"{node.op_type} has no beta")
         span = span_of(node, affine.rank)
-        others = [axis for axis in affine.varying_axes if axis not in span]
-        require(not others, Reason.AXIS_STOPS, node, f"it varies along axes {others}, gamma along {list(span)}")
+        require_varies_on(affine, span, node, "gamma varies")
         scale, shift = (array.reshape([array.shape[a] for a in span]) for array in (affine.scale, affine.shift))
         before = np.zeros(()) if beta is None else beta
         wanted = scale * before + shift
@@ -84,14 +90,14 @@ def layer_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, 
     affine = only(node, labels)
     axes = _last_axes(node, affine.rank)
     require_constant_on(affine, axes, node, "normalized")
-    require(affine.scale.size == 1, Reason.AXIS_STOPS, node, "epsilon is one number, so the scale must be one too")
+    _require_one(node, affine.scale)
     return _with_scaled_epsilon(reader, node, affine)
 
 
 def rms_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
     """RMSNormalization(s*x) = RMSNormalization(x) with eps/s^2; a shift changes the mean square."""
     affine = only(node, labels)
-    require(affine.has_no_shift, Reason.SHIFT_STOPS, node, "it changes the mean square")
+    require_no_shift(affine, node, "it changes the mean square")
     return layer_norm_forward(reader, node, labels)
 
 
@@ -109,7 +115,8 @@ def group_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, 
     groups = int(attribute(node, "num_groups"))
     for array in (affine.scale, affine.shift):
         rows = array.reshape(groups, -1) if array.size > 1 else array.reshape(1, -1)
-        require(bool((rows == rows[:, :1]).all()), Reason.AXIS_STOPS, node, "it varies inside a group")
+        inside = (rows != rows[:, :1]).any(axis=1)
+        require(not inside.any(), Reason.AXIS_STOPS, node, f"it varies along axis 1 inside {how_many(inside)} groups")
     return _with_scaled_epsilon(reader, node, affine)
 
 
@@ -121,12 +128,17 @@ def batch_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, 
     return _with_scaled_epsilon(reader, node, affine)
 
 
+def _require_one(node: ir.Node, scale: Array) -> None:
+    detail = f"epsilon is one number, and the scale is {list(scale.shape)}"
+    require(scale.size == 1, Reason.AXIS_STOPS, node, detail)
+
+
 def _with_scaled_epsilon(reader: GraphReader, node: ir.Node, affine: Affine) -> Rewrite:
     """(s*x)/sqrt(s^2*var + eps) = sign(s) * x/sqrt(var + eps/s^2) for one |s| > 0; the sign goes into gamma."""
     require(not any(map(is_read, node.outputs[1:])), Reason.OPERATOR_STOPS, node, "its mean or deviation is read")
     size = np.abs(affine.scale)
     one = size.shape[0] == 1 and bool((size == size.flat[0]).all())
-    require(one, Reason.AXIS_STOPS, node, "epsilon is one number, so the scale must be one too")
+    require(one, Reason.AXIS_STOPS, node, f"epsilon is one number, and the scale is {size.size} of several sizes")
     scale = float(size.flat[0])
     require(scale > 0, Reason.SIGN_STOPS, node, "the scale is 0")
     own = float(attribute(node, "epsilon", 1e-5))

@@ -15,7 +15,10 @@ import onnx_ir as ir
 from normfold.affine import Affine, Array
 from normfold.edit import Rewrite, require_fits
 from normfold.fold.absorbers.common import only
-from normfold.fold.carriers.passage import require
+from normfold.fold.carriers.passage import (
+    require,
+    require_varies_on,
+)
 from normfold.graph import GraphReader, attribute, name_of
 from normfold.reason import Reason, Refusal
 
@@ -69,7 +72,7 @@ def quantized_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, 
         node.op_type in _CONVOLUTIONS or rank == 2, Reason.QUANTIZED, node, f"a quantized weight of {rank} dimensions"
     )
     axis, channel = _axes(node, affine)
-    require(affine.is_constant_on(a for a in range(affine.rank) if a != channel), Reason.AXIS_STOPS, node)
+    require_varies_on(affine, [channel], node, "the weight is quantized")
     require(bool(affine.scale.all()), Reason.QUANTIZED, dequantizer, "a quantization scale must not be 0")
     size = _weight_size(reader, dequantizer, axis)
     scale, shift = affine.vectors(channel, size)
@@ -89,7 +92,7 @@ def quantized_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, A
     assert dequantizer is not None, "asked by absorber_for()"
     _require_alone(dequantizer)
     axis, channel, out = _input_axes(reader, node, affine)
-    require(affine.is_constant_on(a for a in range(affine.rank) if a != channel), Reason.AXIS_STOPS, node)
+    require_varies_on(affine, [channel], node, "the weight is quantized")
     require(bool(affine.scale.all()), Reason.QUANTIZED, dequantizer, "a quantization scale must not be 0")
     size = _weight_size(reader, dequantizer, axis)
     groups = int(attribute(node, "group", 1)) if axis == out else size
@@ -163,7 +166,8 @@ def _axes(node: ir.Node, affine: Affine) -> tuple[int, int]:
 def _weight_size(reader: GraphReader, dequantizer: ir.Node, axis: int) -> int:
     shape = reader.require_shape(dequantizer.inputs[0], dequantizer) if dequantizer.inputs[0] is not None else ()
     if axis >= len(shape) or not isinstance(shape[axis], int):
-        raise Refusal(Reason.UNKNOWN_SHAPE, name_of(dequantizer))
+        detail = f"its weight of {list(shape)} along axis {axis}"
+        raise Refusal(Reason.UNKNOWN_SHAPE, name_of(dequantizer), detail=detail)
     return int(shape[axis] or 0)
 
 

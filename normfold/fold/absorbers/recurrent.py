@@ -13,16 +13,17 @@ import onnx_ir as ir
 from normfold.affine import Affine, Array
 from normfold.edit import Rewrite
 from normfold.fold.absorbers.common import bias_of, fitted, only, weight_of
-from normfold.fold.carriers.passage import require
+from normfold.fold.carriers.passage import (
+    require_varies_on,
+)
 from normfold.graph import GraphReader
-from normfold.reason import Reason
 
 
 def recurrent_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
     """W(s*x + t) + Wb = (W*s)x + (W t + Wb). X is [T, N, I] (or [N, T, I]), W [D, G*H, I], B [D, 2*G*H], Wb first."""
     affine = only(node, labels)
     weight, bias = np.asarray(weight_of(reader, node, 1)), bias_of(reader, node, 3)
-    require(affine.is_constant_on((0, 1)), Reason.AXIS_STOPS, node, "it varies along time or batch")
+    require_varies_on(affine, [2], node, "the features are")
     scale, shift = affine.vectors(2, weight.shape[2])
     rows = weight.shape[1]
     changed: dict[int, Array] = {} if affine.has_no_scale else {1: weight * scale}

@@ -9,10 +9,11 @@ import onnx_ir as ir
 from normfold.affine import Affine
 from normfold.edit import Rewrite
 from normfold.fold.absorbers.common import fitted, only, weight_of
-from normfold.fold.carriers.passage import require
+from normfold.fold.carriers.passage import (
+    require_constant_on,
+)
 from normfold.fold.carriers.taking import axes_kept
 from normfold.graph import GraphReader, attribute
-from normfold.reason import Reason
 
 
 def gather_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
@@ -22,7 +23,7 @@ def gather_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Aff
     axis = int(attribute(node, "axis", 0)) % table.ndim
     indexed = affine.rank - table.ndim + 1
     span = range(axis, axis + indexed)
-    require(affine.is_constant_on(span), Reason.AXIS_STOPS, node, "it varies along the axes of the indices")
+    require_constant_on(affine, span, node, "of the indices, and not of the table")
     on_table = affine.map(lambda array: array.reshape((*array.shape[:axis], 1, *array.shape[axis + indexed :])))
     return Rewrite(node, inputs=fitted(reader, node, 0, {0: table * on_table.scale + on_table.shift}))
 
@@ -32,6 +33,6 @@ def gather_nd_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, 
     affine = only(node, labels)
     table = weight_of(reader, node, 0)
     kept = axes_kept(reader, node)
-    require(affine.is_constant_on(range(affine.rank - kept)), Reason.AXIS_STOPS, node, "it varies along indexed axes")
+    require_constant_on(affine, range(affine.rank - kept), node, "of the indices, and not of the table")
     on_table = affine.map(lambda array: array.reshape((1,) * (table.ndim - kept) + array.shape[array.ndim - kept :]))
     return Rewrite(node, inputs=fitted(reader, node, 0, {0: table * on_table.scale + on_table.shift}))

@@ -14,7 +14,15 @@ import onnx_ir as ir
 
 from normfold.affine import Affine, Array
 from normfold.edit import Rewrite
-from normfold.fold.carriers.passage import Labels, Passage, applied, first, require, shape_of
+from normfold.fold.carriers.passage import (
+    Labels,
+    Passage,
+    applied,
+    first,
+    how_many,
+    require,
+    shape_of,
+)
 from normfold.fold.carriers.sums import on_operand, raised
 from normfold.graph import GraphReader, name_of
 from normfold.reason import Reason, Refusal
@@ -29,12 +37,13 @@ def choice(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool)
     affine = _common(reader, node, labels) if forward else first(node, labels)
     operator = _turned(node, affine)
     constants = {index for index in _chosen(node) if reader.is_constant(node.inputs[index])}
-    require(not forward or not constants or bool(affine.scale.all()), Reason.SIGN_STOPS, node, "a scale is 0")
+    inverts = forward and bool(constants)
+    require(not inverts or bool(affine.scale.all()), Reason.SIGN_STOPS, node, f"{how_many(affine.scale == 0)} are 0")
     inputs = {}
     for index in constants:
         array = reader.constant(node.inputs[index])
         if array is None:
-            raise Refusal(Reason.DYNAMIC_PARAMETERS, name_of(node))
+            raise Refusal(Reason.DYNAMIC_PARAMETERS, name_of(node), detail=f"input {index} is no constant")
         wanted = affine.inverse() if forward else affine
         inputs[index] = _as_large(applied(reader, node, index, wanted), array)
     rewrite = Rewrite(node, inputs=inputs, operator=operator) if inputs or operator else None
@@ -60,7 +69,8 @@ def _turned(node: ir.Node, affine: Affine) -> str:
     """The operator it becomes under a negative scale; "" where it stays."""
     if node.op_type == "Where" or affine.scale_is_nonnegative:
         return ""
-    require(bool((affine.scale <= 0).all()), Reason.SIGN_STOPS, node, "scales of both signs")
+    detail = f"scales of both signs; {how_many(affine.scale < 0)} are negative"
+    require(bool((affine.scale <= 0).all()), Reason.SIGN_STOPS, node, detail)
     return _OPPOSITE[node.op_type]
 
 

@@ -13,6 +13,7 @@ from normfold.fold.carriers.passage import (
     first,
     require,
     require_attributes_fit,
+    require_constant_on,
     require_no_shift,
     require_no_sign,
     through,
@@ -30,7 +31,8 @@ def identity(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage
     if node.op_type == "Dropout":
         training = reader.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else False
         tested = reader.opset >= DROPS_NOTHING or bool(attribute(node, "is_test", 0))
-        require(tested and training is not None and not np.any(training), Reason.TRAINING_MODE, node)
+        detail = "Dropout may drop values at run time"
+        require(tested and training is not None and not np.any(training), Reason.TRAINING_MODE, node, detail)
         require(not any(output.uses() for output in node.outputs[1:]), Reason.OPERATOR_STOPS, node, "its mask is read")
     return through(first(node, labels))
 
@@ -87,7 +89,8 @@ def absolute(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: boo
     """|s*x| = |s|*|x|: backward for s >= 0, forward for every s."""
     affine = first(node, labels)
     require_no_shift(affine, node)
-    require(forward or affine.scale_is_nonnegative, Reason.SIGN_STOPS, node)
+    if not forward:
+        require_no_sign(affine, node)
     return through(Affine(np.abs(affine.scale), affine.shift))
 
 
@@ -95,9 +98,10 @@ def threshold(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bo
     """ThresholdedRelu, Shrink and Celu scale with their numbers: s*f(x; a) = f(s*x; s*a) for one s > 0."""
     affine = first(node, labels)
     require_no_shift(affine, node)
-    require(affine.scale.size == 1, Reason.AXIS_STOPS, node, "its threshold is one number")
+    detail = f"its threshold is one number, and the scale varies along axes {list(affine.varying_axes)}"
+    require(affine.scale.size == 1, Reason.AXIS_STOPS, node, detail)
     scale = float(affine.scale.reshape(()))
-    require(scale > 0, Reason.SIGN_STOPS, node)
+    require(scale > 0, Reason.SIGN_STOPS, node, f"{node.op_type}; the scale is {scale:.3g}")
     known = {"ThresholdedRelu": {"alpha": 1.0}, "Shrink": {"lambd": 0.5, "bias": 0.0}, "Celu": {"alpha": 1.0}}[
         node.op_type
     ]
@@ -131,7 +135,7 @@ def running_sum(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Pass
     affine = first(node, labels)
     require_no_shift(affine, node, "it would be counted once more at each step")
     axis = int(reader.require_constant(node, 1, Reason.DYNAMIC_PARAMETERS).reshape(()))
-    require(affine.is_constant_on([axis]), Reason.AXIS_STOPS, node, "it varies along the summed axis")
+    require_constant_on(affine, [axis], node, "summed")
     return through(affine)
 
 
@@ -148,9 +152,11 @@ def clip(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -
         and all(n == 0 or abs(n) >= _ENDLESS for n in bounds.values())
     ):
         return through(affine)
-    require(affine.scale.size == 1 and affine.shift.size == 1, Reason.AXIS_STOPS, node, "its bounds are two numbers")
+    detail = f"its bounds are two numbers, and the affine varies along axes {list(affine.varying_axes)}"
+    require(not affine.varying_axes, Reason.AXIS_STOPS, node, detail)
     scale = float(affine.scale.reshape(()))
-    require(scale > 0 or (scale < 0 and len(bounds) == 2), Reason.SIGN_STOPS, node)
+    detail = f"Clip with {len(bounds)} of 2 bounds; the scale is {scale:.3g}"
+    require(scale > 0 or (scale < 0 and len(bounds) == 2), Reason.SIGN_STOPS, node, detail)
     change = affine.inverse() if forward else affine
     changed = {name: float(change.apply(bound).reshape(())) for name, bound in bounds.items() if abs(bound) < _ENDLESS}
     if scale < 0:

@@ -50,7 +50,8 @@ def backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage
     if passages:
         return passages
     reader.require_constant(node, 1, Reason.DYNAMIC_WEIGHT)
-    raise refusal or Refusal(Reason.AXIS_STOPS, name_of(node), detail="it varies along rows and columns")
+    detail = f"it varies along axes {list(affine.varying_axes)}, and no factor has them all"
+    raise refusal or Refusal(Reason.AXIS_STOPS, name_of(node), detail=detail)
 
 
 def _into_addend(

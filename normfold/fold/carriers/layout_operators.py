@@ -9,7 +9,16 @@ import onnx_ir as ir
 
 from normfold.affine import Affine, Array, compact
 from normfold.constants import part_of_axis
-from normfold.fold.carriers.passage import Labels, Passage, first, require, shape_of, through
+from normfold.fold.carriers.passage import (
+    Labels,
+    Passage,
+    first,
+    require,
+    require_constant_on,
+    require_varies_on,
+    shape_of,
+    through,
+)
 from normfold.fold.layout import reshaped
 from normfold.graph import Dim, GraphReader, attribute, name_of
 from normfold.reason import Reason, Refusal
@@ -56,7 +65,7 @@ def expand(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool)
         affine = affine.map(lambda array: array.reshape((1,) * lead + array.shape))
     repeated = [axis for axis in grown if axis >= lead and (node.op_type == "Tile" or before[axis - lead] != 1)]
     limits = repeated if forward else grown
-    require(affine.is_constant_on(limits), Reason.AXIS_STOPS, node, "it varies along an axis that is repeated")
+    require_constant_on(affine, limits, node, "repeated")
     return through(affine if forward else affine.map(lambda array: array.reshape(array.shape[lead:])))
 
 
@@ -112,7 +121,7 @@ def _gathered(reader: GraphReader, node: ir.Node, affine: Affine, *, forward: bo
     rank, count = len(shape_of(reader, node, node.inputs[0])), len(shape_of(reader, node, node.inputs[1]))
     axis = int(attribute(node, "axis", 0)) % rank
     indexed = range(axis, axis + (1 if forward else count))
-    require(affine.is_constant_on(indexed), Reason.AXIS_STOPS, node, "it varies along the axis that is indexed")
+    require_constant_on(affine, indexed, node, "indexed at run time")
     ones = (1,) * (count if forward else 1)
     return affine.map(lambda array: array.reshape((*array.shape[:axis], *ones, *array.shape[indexed.stop :])))
 
@@ -151,7 +160,7 @@ def _spread(reader: GraphReader, node: ir.Node, affine: Affine, axis: int, pick:
     """The affine of a part, on the whole: identity where nothing is taken."""
     size = shape_of(reader, node, node.inputs[0])[axis]
     if not isinstance(size, int):
-        raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), detail=f"size {size} along axis {axis}")
+        raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), detail=f"its input is of size {size} along axis {axis}")
 
     def spread(array: Array, rest: float) -> Array:
         result = np.full((*array.shape[:axis], size, *array.shape[axis + 1 :]), rest)
@@ -177,7 +186,7 @@ def picks_of(reader: GraphReader, node: ir.Node, shape: Sequence[Dim]) -> dict[i
     ):
         size = shape[axis]
         if not isinstance(size, int):
-            raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), detail=f"size {size} along axis {axis}")
+            raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), detail=f"its input is of size {size} along axis {axis}")
         picks[axis % len(shape)] = np.arange(size)[part_of_axis(start, end, step, size)].astype(np.float64)
     return picks
 
@@ -209,9 +218,7 @@ def space_to_depth(reader: GraphReader, node: ir.Node, labels: Labels, *, forwar
 
 def _blocks(node: ir.Node, affine: Affine, block: int, *, blocks_first: bool, gathers: bool) -> list[Passage]:
     """Between C channels and C*block^2: repeated one way; the other way all of a block must agree."""
-    require(
-        affine.is_constant_on(a for a in range(affine.rank) if a != 1), Reason.AXIS_STOPS, node, "it varies in space"
-    )
+    require_varies_on(affine, [1], node, "the channels are")
     count = block * block
 
     def gather(array: Array) -> Array:
@@ -219,7 +226,8 @@ def _blocks(node: ir.Node, affine: Affine, block: int, *, blocks_first: bool, ga
             return array
         parts = array.reshape((count, -1) if blocks_first else (-1, count))
         same = parts[:1] if blocks_first else parts[:, :1]
-        require(bool((parts == same).all()), Reason.AXIS_STOPS, node, "the positions of a block would differ")
+        detail = f"it varies along axis 1 inside the {count} channels of a block"
+        require(bool((parts == same).all()), Reason.AXIS_STOPS, node, detail)
         return same.reshape(1, -1, *[1] * (array.ndim - 2))
 
     def repeat(array: Array) -> Array:

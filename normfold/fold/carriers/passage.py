@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from normfold.affine import Affine, Array
 from normfold.edit import Rewrite, ir_limits, require_fits
-from normfold.graph import Dim, GraphReader, attribute, name_of
+from normfold.graph import Dim, GraphReader, attribute, known_as, name_of
 from normfold.reason import Reason, Refusal
 
 Labels = Mapping[int, Affine]
@@ -41,28 +41,43 @@ def require(condition: bool, reason: Reason, node: ir.Node, detail: str = "") ->
 
 
 def require_no_shift(affine: Affine, node: ir.Node, detail: str = "") -> None:
-    """Refuse a shift, and say of how many channels."""
+    """Refuse a shift, and say how many numbers of it there are."""
     if not affine.has_no_shift:
         detail = detail or f"{node.op_type} passes a scale only"
-        raise Refusal(Reason.SHIFT_STOPS, name_of(node), detail=f"{detail}; {_how_many(affine.shift != 0)} have one")
+        raise Refusal(Reason.SHIFT_STOPS, name_of(node), detail=f"{detail}; {how_many(affine.shift != 0)} have one")
 
 
 def require_constant_on(affine: Affine, axes: Iterable[int], node: ir.Node, what: str) -> None:
-    """Refuse what varies along axes that the operator mixes, and name them; ``what`` says how it mixes them."""
+    """Refuse what varies along axes that the operator mixes, and name them; ``what`` says what becomes of them."""
     mixed = {axis % affine.rank for axis in axes}
     varies = [axis for axis in affine.varying_axes if axis in mixed]
     if varies:
-        raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=f"it varies along axes {varies}, which are {what}")
+        are = "is" if len(varies) == 1 else "are"
+        raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=f"it varies along {_axes(varies)}, which {are} {what}")
+
+
+def require_varies_on(affine: Affine, axes: Iterable[int], node: ir.Node, what: str) -> None:
+    """Refuse what varies along other axes than ``axes``, which are ``what``; name both."""
+    own = {axis % affine.rank for axis in axes}
+    others = [axis for axis in affine.varying_axes if axis not in own]
+    if others:
+        detail = f"it varies along {_axes(others)}, and {what} only along {_axes(sorted(own))}"
+        raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=detail)
+
+
+def _axes(axes: Sequence[int]) -> str:
+    return f"axis {axes[0]}" if len(axes) == 1 else f"axes {list(axes)}"
 
 
 def require_no_sign(affine: Affine, node: ir.Node) -> None:
     """Refuse negative scales, and say how many there are."""
     if not affine.scale_is_nonnegative:
-        detail = f"{node.op_type}; {_how_many(affine.scale < 0)} are negative"
+        detail = f"{node.op_type}; {how_many(affine.scale < 0)} are negative"
         raise Refusal(Reason.SIGN_STOPS, name_of(node), detail=detail)
 
 
-def _how_many(which: npt.NDArray[np.bool_]) -> str:
+def how_many(which: npt.NDArray[np.bool_]) -> str:
+    """``3 of 64``, for details."""
     return f"{int(which.sum())} of {which.size}"
 
 
@@ -80,7 +95,7 @@ def applied(reader: GraphReader, node: ir.Node, index: int, affine: Affine) -> A
     value = node.inputs[index]
     array = reader.constant(value)
     if value is None or array is None:
-        raise Refusal(Reason.DYNAMIC_PARAMETERS, name_of(node))
+        raise Refusal(Reason.DYNAMIC_PARAMETERS, name_of(node), detail=f"input {index} is no constant")
     with np.errstate(invalid="ignore"):
         folded = affine.apply(array)
     endless = np.broadcast_to(np.isinf(array), folded.shape)
@@ -108,7 +123,7 @@ def is_read(value: ir.Value) -> bool:
 
 def shape_of(reader: GraphReader, node: ir.Node, value: ir.Value | None) -> tuple[Dim, ...]:
     if value is None:
-        raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node))
+        raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), detail="an input is missing")
     return reader.require_shape(value, node)
 
 
@@ -124,7 +139,8 @@ def size_of(reader: GraphReader, node: ir.Node, value: ir.Value | None, axis: in
     """The known size of ``value`` along ``axis``, or a Refusal."""
     size = shape_of(reader, node, value)[axis]
     if not isinstance(size, int):
-        raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), detail=f"size {size} along axis {axis}")
+        detail = f"{known_as(value)} is of size {size} along axis {axis}"
+        raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), detail=detail)
     return size
 
 

@@ -5,7 +5,16 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from normfold.affine import Affine
-from normfold.fold.carriers.passage import Labels, Passage, first, require, require_no_shift, shape_of, through
+from normfold.fold.carriers.passage import (
+    Labels,
+    Passage,
+    first,
+    how_many,
+    require,
+    require_no_shift,
+    shape_of,
+    through,
+)
 from normfold.graph import GraphReader
 from normfold.reason import Reason
 
@@ -24,7 +33,8 @@ def raised_to(node: ir.Node, affine: Affine, exponent: float) -> Affine:
     require_no_shift(affine, node)
     signed = exponent in (1.0, -1.0)
     allowed = bool(affine.scale.all()) if signed else bool((affine.scale > 0).all())
-    require(allowed, Reason.SIGN_STOPS, node, "a power passes positive scales only")
+    stops = how_many(affine.scale == 0 if signed else affine.scale <= 0)
+    require(allowed, Reason.SIGN_STOPS, node, f"a power of {exponent:g} does not pass {stops} scales")
     return Affine(affine.scale**exponent, affine.shift)
 
 

@@ -13,7 +13,18 @@ import onnx_ir as ir
 from normfold.affine import Affine, compact
 from normfold.edit import Rewrite, trimmed
 from normfold.fold.carriers.averages import is_mean_over
-from normfold.fold.carriers.passage import Labels, Passage, applied, first, require, require_no_shift, shape_of, through
+from normfold.fold.carriers.passage import (
+    Labels,
+    Passage,
+    applied,
+    first,
+    how_many,
+    require,
+    require_constant_on,
+    require_no_shift,
+    shape_of,
+    through,
+)
 from normfold.fold.carriers.powers import raised_to
 from normfold.fold.carriers.sums import on_operand, raised
 from normfold.fold.equation import equation_of, on_letters
@@ -45,7 +56,8 @@ def product_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list
 
 
 def _inverse(node: ir.Node, affine: Affine) -> Affine:
-    require(bool(affine.scale.all()), Reason.SIGN_STOPS, node, "a divisor cannot take a scale of 0")
+    detail = f"a divisor takes no scale of 0; {how_many(affine.scale == 0)} are 0"
+    require(bool(affine.scale.all()), Reason.SIGN_STOPS, node, detail)
     return affine.inverse()
 
 
@@ -69,7 +81,8 @@ def matmul_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[
     sides = [index for index in (1, 0) if affine.has_no_shift or is_mean_over(reader, node, index)]
     affine = affine if sides else _scale(node, affine)
     passages = [Passage({index: part}) for index, part in _factors(reader, node, affine) if index in sides]
-    require(bool(passages), Reason.AXIS_STOPS, node, "it varies along rows and columns")
+    along = " and ".join(f"axis {axis}" for axis in affine.varying_axes)
+    require(bool(passages), Reason.AXIS_STOPS, node, f"it varies along {along}, and no factor has them all")
     return passages
 
 
@@ -115,9 +128,9 @@ def matmul_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[P
             own = affine.scale_only
         own = _scale(node, own)
         if own.rank < 2 or rank < own.rank:
-            raise Refusal(Reason.AXIS_STOPS, name_of(node), detail="a vector is summed")
+            raise Refusal(Reason.AXIS_STOPS, name_of(node), detail="the axis of a vector is summed")
         summed = -1 if index == 0 else -2
-        require(own.is_constant_on([summed]), Reason.AXIS_STOPS, node, "it varies along the summed axis")
+        require_constant_on(own, [summed], node, "summed")
         total = total * raised(own, rank).scale
     whole = Affine(compact(total), np.zeros((1,) * rank))
     require(not moved or whole.is_identity, Reason.SHIFT_STOPS, node, "a scale would come with the shift")
@@ -169,7 +182,8 @@ def einsum(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool)
             shape = shape_of(reader, node, node.inputs[index])
             scale = on_letters(node, affine.scale, equation.result, letters)
             fits = all(size in (1, own) for size, own in zip(scale.shape, shape, strict=True))
-            require(fits, Reason.AXIS_STOPS, node, "the operand is broadcast along it")
+            detail = f"a scale of {list(scale.shape)} on an operand of {list(shape)}"
+            require(fits, Reason.AXIS_STOPS, node, detail)
             passages.append(Passage({index: Affine(scale, np.zeros((1,) * scale.ndim))}))
         except Refusal as error:
             refusal = refusal or error

@@ -79,7 +79,7 @@ def on_operand(reader: GraphReader, node: ir.Node, affine: Affine, operand: ir.V
         whole = result[axis] if result is not None else None
         size = max(affine.scale.shape[axis], affine.shift.shape[axis])
         fits = own == size or (own == whole and own is not None)
-        require(fits, Reason.AXIS_STOPS, node, f"an operand of size {own} is broadcast along axis {axis}")
+        require(fits, Reason.AXIS_STOPS, node, f"{known_as(operand)} of size {own} is broadcast along axis {axis}")
     return affine.map(lambda array: array.reshape(array.shape[extra:]))
 
 

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from normfold.fold.carriers.passage import Labels, Passage, first, require, shape_of, through
+from normfold.fold.carriers.passage import (
+    Labels,
+    Passage,
+    first,
+    how_many,
+    require,
+    require_constant_on,
+    shape_of,
+    through,
+)
 from normfold.graph import GraphReader, attribute
 from normfold.reason import Reason
 
@@ -14,7 +23,7 @@ def by_element(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passa
     affine = first(node, labels)
     data, result = shape_of(reader, node, node.inputs[0]), shape_of(reader, node, node.outputs[0])
     axis = int(attribute(node, "axis", 0)) % affine.rank
-    require(affine.is_constant_on([axis]), Reason.AXIS_STOPS, node, "it varies along the axis of the indices")
+    require_constant_on(affine, [axis], node, "indexed at run time")
     for other in affine.varying_axes:
         whole = data[other] is not None and data[other] == result[other]
         require(whole, Reason.AXIS_STOPS, node, f"it takes a part of axis {other}")
@@ -26,7 +35,7 @@ def by_position(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: 
     affine = first(node, labels)
     data, result = shape_of(reader, node, node.inputs[0]), shape_of(reader, node, node.outputs[0])
     kept = axes_kept(reader, node)
-    require(affine.is_constant_on(range(affine.rank - kept)), Reason.AXIS_STOPS, node, "it varies along indexed axes")
+    require_constant_on(affine, range(affine.rank - kept), node, "indexed at run time")
     rank = len(result) if forward else len(data)
     return through(affine.map(lambda array: array.reshape((1,) * (rank - kept) + array.shape[array.ndim - kept :])))
 
@@ -44,7 +53,7 @@ def reversed_sequence(reader: GraphReader, node: ir.Node, labels: Labels) -> lis
     """ReverseSequence changes the order along time only, for each element of the batch."""
     affine = first(node, labels)
     time = int(attribute(node, "time_axis", 0))
-    require(affine.is_constant_on([time]), Reason.AXIS_STOPS, node, "it varies along time")
+    require_constant_on(affine, [time], node, "the time")
     return through(affine)
 
 
@@ -52,6 +61,7 @@ def largest(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]
     """TopK: an increasing map that is the same along the axis leaves the order, and so the Indices, as they are."""
     affine = first(node, labels)
     axis = int(attribute(node, "axis", -1))
-    require(bool((affine.scale > 0).all()), Reason.SIGN_STOPS, node, "the order would change")
-    require(affine.is_constant_on([axis]), Reason.AXIS_STOPS, node, "it varies along the axis that is sorted")
+    detail = f"the order would change; {how_many(affine.scale <= 0)} are not positive"
+    require(bool((affine.scale > 0).all()), Reason.SIGN_STOPS, node, detail)
+    require_constant_on(affine, [axis], node, "sorted")
     return through(affine)

@@ -16,10 +16,13 @@ from normfold.fold.carriers.passage import (
     Passage,
     axes_of,
     first,
+    how_many,
     is_read,
     require,
+    require_constant_on,
     require_no_shift,
     require_no_sign,
+    require_varies_on,
     shape_of,
     through,
 )
@@ -33,14 +36,14 @@ def maximum(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]
     affine = first(node, labels)
     require(not any(map(is_read, node.outputs[1:])), Reason.OPERATOR_STOPS, node, "its Indices are read")
     require_no_sign(affine, node)
-    require(affine.is_constant_on(range(2, affine.rank)), Reason.AXIS_STOPS, node, "it varies inside the window")
+    require_constant_on(affine, range(2, affine.rank), node, "of the window")
     return through(affine)
 
 
 def average(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
     """AveragePool, GlobalAveragePool: mean(s*x + t) = s*mean(x) + t per channel, unless padded zeros are counted."""
     affine = first(node, labels)
-    require(affine.is_constant_on(range(2, affine.rank)), Reason.AXIS_STOPS, node, "it varies inside the window")
+    require_constant_on(affine, range(2, affine.rank), node, "of the window")
     counted = _counts_padding(node)
     require(affine.has_no_shift or not counted, Reason.ZERO_PADDING, node, "the average counts padded zeros")
     return through(affine)
@@ -57,19 +60,19 @@ def _counts_padding(node: ir.Node) -> bool:
 def lp_average(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
     """LpPool, GlobalLpPool: the norm of s*x is |s| times that of x."""
     affine = first(node, labels)
-    require(affine.is_constant_on(range(2, affine.rank)), Reason.AXIS_STOPS, node, "it varies inside the window")
+    require_constant_on(affine, range(2, affine.rank), node, "of the window")
     return absolute(reader, node, labels, forward=forward)
 
 
 def sampled(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
     """GridSample and RoiAlign interpolate with weights that add up to 1, and to less where they meet zeros outside."""
     affine = first(node, labels)
-    others = [axis for axis in range(affine.rank) if axis != 1]
-    require(affine.is_constant_on(others), Reason.AXIS_STOPS, node, "it varies in space")
+    require_varies_on(affine, [1], node, "the channels are")
     whole = node.op_type == "GridSample" and attribute(node, "padding_mode", "zeros") in ("border", "reflection")
     require(whole or affine.has_no_shift, Reason.ZERO_PADDING, node, "it takes zeros from outside")
     takes_largest = node.op_type == "RoiAlign" and attribute(node, "mode", "avg") == "max"
-    require(not takes_largest or affine.scale_is_nonnegative, Reason.SIGN_STOPS, node)
+    if takes_largest:
+        require_no_sign(affine, node)
     return through(affine)
 
 
@@ -87,7 +90,7 @@ def reduction(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bo
     axes = _reduced_axes(reader, node, len(shape))
     keeps = bool(attribute(node, "keepdims", 1))
     if forward:
-        require(affine.is_constant_on(axes), Reason.AXIS_STOPS, node, "it varies along a reduced axis")
+        require_constant_on(affine, axes, node, "reduced")
         passed = _reduced(node, affine, [shape[axis] for axis in axes], forward=True)
         answer = passed if keeps else passed.map(lambda array: np.squeeze(array, axes))
     else:
@@ -105,7 +108,8 @@ def _reduced(node: ir.Node, affine: Affine, sizes: Sequence[Dim], *, forward: bo
     match node.op_type:
         case "ReduceMax" | "ReduceMin":
             same_sign = affine.scale_is_nonnegative or bool((affine.scale <= 0).all())
-            require(same_sign, Reason.SIGN_STOPS, node, "scales of both signs")
+            detail = f"scales of both signs; {how_many(affine.scale < 0)} are negative"
+            require(same_sign, Reason.SIGN_STOPS, node, detail)
             return affine
         case "ReduceSum" if not affine.has_no_shift:
             known = [size for size in sizes if isinstance(size, int) and size > 0]
@@ -115,7 +119,8 @@ def _reduced(node: ir.Node, affine: Affine, sizes: Sequence[Dim], *, forward: bo
             return Affine(affine.scale, affine.shift * (prod(known) if forward else 1.0 / prod(known)))
         case "ReduceL1" | "ReduceL2":
             require_no_shift(affine, node)
-            require(forward or affine.scale_is_nonnegative, Reason.SIGN_STOPS, node)
+            if not forward:
+                require_no_sign(affine, node)
             return Affine(np.abs(affine.scale), affine.shift)
         case "ReduceSumSquare":
             return raised_to(
@@ -144,7 +149,7 @@ def resize(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
     before, after = shape_of(reader, node, node.inputs[0]), shape_of(reader, node, node.outputs[0])
     changed = [axis for axis, size in enumerate(after) if size is None or before[axis] != size]
     resized = {*changed, *_scaled_axes(reader, node, affine.rank)}
-    require(affine.is_constant_on(resized), Reason.AXIS_STOPS, node, "it varies along a resized axis")
+    require_constant_on(affine, resized, node, "resized")
     return through(affine)
 
 
@@ -172,11 +177,12 @@ def pad(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) ->
     pads = pads_of(reader, node, affine.rank)
     if mode == "constant" and affine.has_no_shift and pad_value(reader, node) == 0:
         return through(affine.map(lambda array: _padded(array, pads) if forward else _cropped(array, pads)))
-    require(affine.is_constant_on(pads), Reason.AXIS_STOPS, node, "it varies along a padded axis")
+    require_constant_on(affine, pads, node, "padded")
     if mode != "constant" or not pads:
         return through(affine)
     value = pad_value(reader, node)
-    require(bool(affine.scale.all()) or not forward, Reason.ZERO_PADDING, node, "a scale is 0")
+    zeros = how_many(affine.scale == 0)
+    require(bool(affine.scale.all()) or not forward, Reason.ZERO_PADDING, node, f"{zeros} scales are 0")
     filled = np.asarray(affine.inverse().apply(value) if forward else affine.apply(value))
     one = float(filled.flat[0])
     require(
