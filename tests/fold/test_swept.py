@@ -114,6 +114,10 @@ STAYS = {
         " { a = Mul(x, s) y, r, v = BatchNormalization<training_mode=1>(a, g, b, m, var) }",
         {"s": [1e18]},
     ),
+    "a bias that would be infinite": (
+        "(float[N,2] x) => (float[N,2] y) <float[2] t, float[2,2] w> { a = Add(x, t) y = MatMul(a, w) }",
+        {"t": [1e30, 1.0], "w": [1e10, 1.0, 1.0, 1.0]},
+    ),
     "an attribute that would vanish": (
         "(float[N,4,3,3] x) => (float[N,4,3,3] y) <float s>"
         " { a = Mul(x, s) b = LRN<size=3>(a) c = Div(b, s) y = Tanh(c) }",

@@ -123,10 +123,10 @@ def _matmul(
     fitted(reader, node, side, changed, rows)
     if not shift.any():
         return Rewrite(node, inputs=changed)
-    if _can_be_gemm(reader, node, side, shift):
-        return Rewrite(node, inputs={**changed, 2: _lean(shift)}, operator="Gemm")
     weight = node.inputs[side]
     require_fits(shift, None if weight is None else reader.dtype(weight), node)
+    if _can_be_gemm(reader, node, side, shift):
+        return Rewrite(node, inputs={**changed, 2: _lean(shift)}, operator="Gemm")
     return Rewrite(node, inputs=changed, shift_after=shift)
 
 
