@@ -196,7 +196,11 @@ def gemm(net: Net) -> None:
     batch, features = net.values[name]
     out, flip = net.number(1, 4), net.number(0, 1)
     inputs = [name, net.weight([out, int(features)] if flip else [int(features), out])]
-    inputs += [net.weight([[out], [1, out], [1], []][net.number(0, 3)])] if net.maybe() else []
+    variables = [other for other, shape in net.values.items() if shape == (batch, out)]
+    if variables and net.maybe():
+        inputs.append(net.draw(st.sampled_from(variables)))
+    else:
+        inputs += [net.weight([[out], [1, out], [1], []][net.number(0, 3)])] if net.maybe() else []
     alpha, beta = net.draw(st.sampled_from([1.0, -0.5])), net.draw(st.sampled_from([1.0, 2.0, 0.0]))
     net.add("Gemm", inputs, (batch, out), transB=flip, alpha=alpha, beta=beta)
 
@@ -409,6 +413,24 @@ def power(net: Net) -> None:
         net.add("Sqrt", [net.add("Abs", [name], shape)], shape)
 
 
+def function(net: Net) -> None:
+    """An odd function, most often of a sign; an exponential of what is bounded, a logarithm of what is positive."""
+    name = net.value()
+    shape = net.values[name]
+    way = net.draw(st.sampled_from(["odd", "exponential", "logarithm"]))
+    if way == "odd":
+        signed = net.add("Neg", [name], shape) if net.maybe() else name
+        net.add(net.draw(st.sampled_from(["Tanh", "Erf", "Sin"])), [signed], shape)
+    elif way == "exponential":
+        bounded = net.add("Tanh", [name], shape)
+        moved = net.add("Add", [bounded, net.weight([], "positive")], shape) if net.maybe() else bounded
+        net.add("Exp", [moved], shape)
+    else:
+        positive = net.add("Max", [net.add("Abs", [name], shape), net.weight([], "positive")], shape)
+        scaled = net.add("Mul", [positive, net.weight([], "positive")], shape) if net.maybe() else positive
+        net.add("Log", [scaled], shape)
+
+
 def along_axis(net: Net) -> None:
     """A running sum, the largest few, a norm's length, the order or the share of each, along one axis."""
     name = net.value(lambda shape: len(shape) >= 2)
@@ -532,6 +554,7 @@ OPERATORS: tuple[tuple[Callable[[Net], None], int], ...] = (
     (branch, 1),
     (choose, 2),
     (power, 1),
+    (function, 2),
     (along_axis, 2),
     (average_of, 1),
     (einsum, 1),
