@@ -56,7 +56,7 @@ def require_fits(array: Array, dtype: ir.DataType | None, node: ir.Node) -> Arra
 def require_rows_fit(largest: Array, dtype: ir.DataType | None, node: ir.Node) -> None:
     """As ``require_fits``, and no row, of these largest magnitudes, may be lost: become subnormal as a whole."""
     _require_in_range(largest.max(initial=0.0), dtype, node)
-    lost = (largest > 0) & (largest < ir_limits(dtype).smallest)
+    lost = (largest > 0) & (largest < ir_limits(dtype, node).smallest)
     if lost.any():
         raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail=f"row {int(np.argmax(lost))} would become subnormal")
 
@@ -65,7 +65,7 @@ def _require_in_range(largest: float, dtype: ir.DataType | None, node: ir.Node) 
     """The largest magnitude of an array (not a number where one of its elements is none) against its type."""
     if not np.isfinite(largest):
         raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail="a folded weight is not finite")
-    limits = ir_limits(dtype)
+    limits = ir_limits(dtype, node)
     if largest > limits.largest:
         raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail=f"|{largest:.3g}| is above {limits.largest:.3g}")
 
@@ -86,11 +86,11 @@ _LIMITS = {
 }
 
 
-def ir_limits(dtype: ir.DataType | None) -> Limits:
+def ir_limits(dtype: ir.DataType | None, node: ir.Node) -> Limits:
     """The limits of a floating type; Refusal for every other type."""
     limits = _LIMITS.get(dtype) if dtype is not None else None
     if limits is None:
-        raise Refusal(Reason.NOT_FLOATING, detail=f"the type is {dtype}")
+        raise Refusal(Reason.NOT_FLOATING, name_of(node), detail=f"the type is {dtype}")
     return limits
 
 

@@ -13,7 +13,7 @@ from normfold.edit import Editor, Names, Rewrite
 from normfold.graph import GraphReader, known_as
 from normfold.record import Outcome
 from normfold.serial import to_ir
-from tests.fold.rows import Folds, assert_folds, assert_sound, fold, operators
+from tests.fold.rows import Folds, assert_folds, assert_ledger, assert_sound, fold, operators
 from tests.onnx_text import parse
 
 FOLDS = {
@@ -136,3 +136,26 @@ def test_stays(name: str) -> None:
     text, values = STAYS[name]
     model = parse(text, values=values)
     assert operators(fold(model).model) == operators(model)
+
+
+SAYS = {  # each refusal names its operator, and axes where axes are in the way: assert_ledger
+    "LRN": "b = LRN<size=3>(a)",
+    "Selu": "c = Selu(a) b = Mul(c, s)",
+    "DFT": "c = Unsqueeze(a, i) d = DFT(c) b = Abs(d)",
+}
+
+
+@pytest.mark.parametrize("name", SAYS)
+def test_says(name: str) -> None:
+    head = "(float[N,4,3] x) => (float y) <float[4,1] s, int64[1] i = {3}>"
+    text = f"{head} {{ a = Mul(x, s) {SAYS[name]} y = ReduceMax<keepdims=0>(b) }}"
+    model = parse(text, opset=17)
+    assert_ledger(model, fold(model))
+
+
+def test_an_unknown_type_is_told_of_an_operator() -> None:
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["": 12]> g (float16[2,4] x) => (float16[2,4] y) <float16[1] s = {15360}>'
+        " { a = Abs(x) b = Mul(a, s) c = Add(b, s) y = Log(c) }"
+    )
+    assert all(obstacle.node for verdict in fold(model).verdicts for obstacle in verdict.obstacles)

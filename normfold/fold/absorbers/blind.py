@@ -85,7 +85,9 @@ def selu_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affin
     """s * gamma * f(x): into gamma, for one s > 0."""
     affine = only(node, labels)
     require(affine.has_no_shift, Reason.SHIFT_STOPS, node, "gamma takes a scale only")
-    require(affine.scale.size == 1, Reason.AXIS_STOPS, node, "gamma is one number")
+    require(
+        affine.scale.size == 1, Reason.AXIS_STOPS, node, f"gamma is one number, and it varies along {_along(affine)}"
+    )
     _require_positive(node, affine)
     changed = {"gamma": float(attribute(node, "gamma", _SELU_GAMMA)) * float(affine.scale.reshape(()))}
     require_attributes_fit(reader, node, changed)

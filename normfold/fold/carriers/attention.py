@@ -112,6 +112,7 @@ def one_number(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: b
     """DFT, STFT and Col2Im add up elements: one scale for all of them passes."""
     affine = first(node, labels)
     require_no_shift(affine, node)
-    require(affine.scale.size == 1, Reason.AXIS_STOPS, node, "it adds up elements of different scales")
+    detail = f"it adds up elements whose scales vary along axes {list(affine.varying_axes)}"
+    require(affine.scale.size == 1, Reason.AXIS_STOPS, node, detail)
     rank = len(shape_of(reader, node, node.outputs[0] if forward else node.inputs[0]))
     return through(affine.map(lambda array: array.reshape((1,) * rank)))

@@ -115,7 +115,8 @@ def local_response(reader: GraphReader, node: ir.Node, labels: Labels, *, forwar
     """LRN(s*x; alpha) = s * LRN(x; s^2*alpha) for one s: x / (k + alpha/n * sum of x^2)^beta."""
     affine = first(node, labels)
     require_no_shift(affine, node)
-    require(affine.scale.size == 1, Reason.AXIS_STOPS, node, "its alpha is one number")
+    detail = f"its alpha is one number, and the scale varies along axes {list(affine.varying_axes)}"
+    require(affine.scale.size == 1, Reason.AXIS_STOPS, node, detail)
     scale = float(affine.scale.reshape(()))
     require(scale != 0, Reason.SIGN_STOPS, node, "the scale is 0")
     changed = {"alpha": float(attribute(node, "alpha", 1e-4)) * (scale**2 if forward else scale**-2)}

@@ -110,7 +110,7 @@ def require_attributes_fit(reader: GraphReader, node: ir.Node, changed: Mapping[
     dtypes = {reader.dtype(value) for value in (*node.inputs[:1], *node.outputs[:1]) if value is not None}
     for name, number in changed.items():
         require_fits(np.asarray(number), ir.DataType.FLOAT, node)
-        lost = 0 < abs(number) < ir_limits(ir.DataType.FLOAT).smallest
+        lost = 0 < abs(number) < ir_limits(ir.DataType.FLOAT, node).smallest
         require(not lost, Reason.OUT_OF_RANGE, node, f"attribute {name} would be {number:.3g}")
         exact = ir.DataType.DOUBLE not in dtypes or float(np.float32(number)) == number
         require(exact, Reason.OUT_OF_RANGE, node, f"attribute {name} is float32, in a float64 model")
