@@ -26,6 +26,7 @@ from .show import planned, show, wants_pictures, write_reports
 @click.option("--input", "specs", multiple=True, metavar="NAME=SHAPE[:TYPE][:LOW..HIGH]", help="Shape one input.")
 @click.option("--rtol", type=float, help="Relative tolerance in place of the calibrated one.")
 @click.option("--atol", type=float, help="Absolute tolerance in place of the calibrated one.")
+@click.option("--threads", default=1, show_default=True, type=click.IntRange(0), help="Threads of the proof (0: all).")
 @click.option("--verbose", "-v", is_flag=True, help="List every norm and constant affine.")
 @voice
 @report_files
@@ -50,6 +51,7 @@ def command(
     specs: tuple[str, ...],
     rtol: float | None,
     atol: float | None,
+    threads: int,
     verbose: bool,
     as_json: bool,
     quiet: bool,
@@ -85,6 +87,7 @@ def command(
                 input_specs=specs,
                 rtol=rtol,
                 atol=atol,
+                threads=threads,
                 in_place=in_place,
                 told=told,
             )

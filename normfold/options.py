@@ -11,11 +11,11 @@ class Options:
 
     ``skip`` holds names of rules or nodes, ``only`` names of rules; empty means all. ``inputs`` are files or folders
     with feeds for the verification, ``input_specs`` shape those that are made up. ``rtol`` and ``atol`` replace the
-    calibrated tolerance. ``assume_eval`` treats training-mode BatchNormalization as inference. ``fold_norm_affine``
-    moves gamma and beta of LayerNorm and RMSNorm into all MatMuls that follow; ``constant_channel`` carries a shift
-    through zero padding by one more channel even where that is slower on a CPU. ``strict`` fails where a guilty fold
-    would be rolled back. ``target`` names the runtime to write norms for; ``opset`` is "auto", "keep" or a number, ""
-    for the target's habit; ``contrib`` allows operators of com.microsoft.
+    calibrated tolerance; ``threads`` are those of its runs. ``assume_eval`` treats training-mode BatchNormalization as
+    inference. ``fold_norm_affine`` moves gamma and beta of LayerNorm and RMSNorm into all MatMuls that follow;
+    ``constant_channel`` carries a shift through zero padding by one more channel even where that is slower on a CPU.
+    ``strict`` fails where a guilty fold would be rolled back. ``target`` names the runtime to write norms for;
+    ``opset`` is "auto", "keep" or a number, "" for the target's habit; ``contrib`` allows operators of com.microsoft.
     """
 
     skip: frozenset[str] = frozenset()
@@ -34,3 +34,4 @@ class Options:
     input_specs: tuple[str, ...] = ()
     rtol: float | None = None
     atol: float | None = None
+    threads: int = 1

@@ -49,6 +49,7 @@ def optimize(
     input_specs: Iterable[str] = (),
     rtol: float | None = None,
     atol: float | None = None,
+    threads: int = 1,
     in_place: bool = False,
     args: Any = None,
     trust_pickle: bool = False,
@@ -63,7 +64,8 @@ def optimize(
     written as ``target`` runs them best, raising the operator set as ``opset`` ("auto", "keep" or a number) allows,
     with operators of com.microsoft only where ``contrib`` is given. The proof runs both models in ONNX Runtime on feeds
     made from the graph with ``seed``, shaped by ``input_specs`` (NAME=1x3x224x224[:dtype][:low..high]), or on those in
-    ``inputs`` (.npz, .npy, or a folder of test_data_set .pb); ``rtol`` and ``atol`` replace the calibrated tolerance.
+    ``inputs`` (.npz, .npy, or a folder of test_data_set .pb); ``rtol`` and ``atol`` replace the calibrated tolerance;
+    ``threads`` is how many the runtime may use for a run (0 for all).
     ``fold_norm_affine`` also moves gamma and beta of LayerNorm and RMSNorm into all MatMuls that follow;
     ``constant_channel`` lets a shift pass zero padding by one more channel even where that is slower on a CPU. A fold
     that the proof blames is undone, or, with ``strict``, the call fails. ``told`` hears the name of each stage as it
@@ -89,6 +91,7 @@ def optimize(
         input_specs=tuple(input_specs),
         rtol=rtol,
         atol=atol,
+        threads=threads,
     )
     if is_for_torch(model):
         result: Result = torch_room("export").optimize_torch(model, args, output, trust_pickle, options)
@@ -272,6 +275,7 @@ def _proof(source: Source, candidate: Candidate, options: Options) -> Verificati
         seed=options.seed,
         rtol=options.rtol,
         atol=options.atol,
+        threads=options.threads,
         inputs=options.inputs,
         input_specs=options.input_specs,
         folder=None if source.folder is None else str(source.folder),

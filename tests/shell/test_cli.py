@@ -18,6 +18,9 @@ from onnx import numpy_helper
 
 from normfold.rules import RULE_NAMES
 from normfold.verify import Verdict, Verification
+from normfold.verify.held import Held
+from normfold.verify.run import Level, Runner
+from normfold.verify.watch import Watch
 from tests.conftest import ROOT, Command
 from tests.shell.nets import conv_bn, nothing
 
@@ -42,6 +45,19 @@ def model(tmp_path: Path) -> Path:
     path = tmp_path / "net.onnx"
     onnx.save(conv_bn(), path)
     return path
+
+
+def test_the_proof_takes_the_threads_it_is_given(run: Run, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    opened = Runner.__init__
+
+    def counted(self: Runner, held: Held, level: Level, threads: int, watch: Watch) -> None:
+        asked.append(threads)
+        opened(self, held, level, threads, watch)
+
+    monkeypatch.setattr(Runner, "__init__", counted)
+    assert run("optimize", model, "--threads", 2)[0] == 0
+    assert set(asked) == {2}
 
 
 def test_optimize_writes_beside_the_model_and_says_so(run: Run, model: Path) -> None:
