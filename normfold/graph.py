@@ -61,11 +61,17 @@ def _with_subgraphs(path: str, graph: ir.Graph | ir.Function) -> Iterator[tuple[
     yield path, graph
     for node in graph:
         for attribute in node.attributes.values():
-            if attribute.is_ref():
-                continue
-            bodies = {ir.AttributeType.GRAPH: [attribute.value], ir.AttributeType.GRAPHS: attribute.value}
-            for body in bodies.get(attribute.type, []):
+            for body in bodies_of(attribute):
                 yield from _with_subgraphs(f"{path}/{name_of(node)}.{attribute.name}".lstrip("/"), body)
+
+
+def bodies_of(attribute: ir.Attr) -> tuple[ir.Graph, ...]:
+    """The graphs that an attribute holds: those of If, Loop and Scan."""
+    if attribute.is_ref():
+        return ()
+    if attribute.type is ir.AttributeType.GRAPH:
+        return (attribute.as_graph(),)
+    return tuple(attribute.as_graphs()) if attribute.type is ir.AttributeType.GRAPHS else ()
 
 
 def name_of(node: ir.Node) -> str:

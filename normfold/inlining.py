@@ -1,7 +1,8 @@
-"""Model functions are inlined where what they hold could not be fused in them.
+"""Model functions are inlined where that leaves fewer operators.
 
-A norm may be spread over several functions, each call of a function may pass another shape, and the opset converter
-knows no functions. ONNX Runtime inlines every function when it loads a model, so nothing is lost but their names.
+A norm may be spread over several functions, its weights may be inputs of one, a linear operator may lie inside and its
+affine outside, each call of a function may pass another shape, and the opset converter knows no functions. ONNX
+Runtime inlines every function when it loads a model, so nothing is lost but their names.
 """
 
 from __future__ import annotations
@@ -11,29 +12,32 @@ from collections.abc import Iterable
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
-from normfold.fuse.recognize import is_core
-from normfold.graph import graphs_of
-from normfold.reason import Reason
-from normfold.record import Outcome, Verdict
+from normfold.graph import bodies_of
 
 
 class CannotInline(Exception):
     """The functions stay; the message says why."""
 
 
-def may_help(model: ir.Model, verdicts: Iterable[Verdict]) -> bool:
-    """Whether a model has functions that stood in the way: of the converter, or of a norm in one of them."""
-    if not model.functions:
-        return False
-    known = list(verdicts)
-    if any(obstacle.reason is Reason.CONVERTER for verdict in known for obstacle in verdict.obstacles):
-        return True
-    settled = {verdict.finding.graph for verdict in known if verdict.outcome is Outcome.FUSED}
-    outside = {path for path, _ in graphs_of(ir.Model(model.graph, ir_version=model.ir_version))}
-    return any(
-        path not in outside and path not in settled and any(is_core(node) for node in graph)
-        for path, graph in graphs_of(model)
-    )
+def operators(model: ir.Model) -> int:
+    """How many operators run, if every branch is taken once: those of a function count at each call of it."""
+    known: dict[ir.OperatorIdentifier, int] = {}
+
+    def of(nodes: Iterable[ir.Node]) -> int:
+        return sum(of_one(node) for node in nodes)
+
+    def of_one(node: ir.Node) -> int:
+        if node.op_type == "Constant":
+            return 0
+        function = model.functions.get(node.op_identifier())
+        inside = sum(of(body) for attribute in node.attributes.values() for body in bodies_of(attribute))
+        if function is None:
+            return 1 + inside
+        if function.identifier() not in known:
+            known[function.identifier()] = of(function)
+        return known[function.identifier()] + inside
+
+    return of(model.graph)
 
 
 def inline(model: ir.Model) -> None:

@@ -15,7 +15,7 @@ import onnx
 import onnx_ir as ir
 
 from normfold.errors import UsageError
-from normfold.inlining import CannotInline, inline, may_help
+from normfold.inlining import CannotInline, inline, operators
 from normfold.options import Options
 from normfold.record import Verdict
 from normfold.result import Inspection, NotProven, Result, check_output
@@ -202,7 +202,7 @@ class _Builder:
     def build(self, excluded: Collection[str] = ()) -> Candidate:
         """Fold, fuse and tidy a fresh copy; findings in ``excluded`` stay."""
         candidate = self._built(self.source.model(), self.facts, excluded)
-        if not may_help(candidate.model, candidate.verdicts):
+        if not candidate.model.functions:
             return candidate
         model = self.source.model()
         try:
@@ -212,7 +212,7 @@ class _Builder:
         with self.clock.stage("simplify"):
             facts = simplify(to_proto(model), fold=self.options.simplify)
         inlined = self._built(model, facts, excluded)
-        if len(inlined.changes) <= len(candidate.changes):
+        if not inlined.changes or operators(inlined.model) >= operators(candidate.model):
             return candidate
         return replace(inlined, notes=(*inlined.notes, "the functions of the model were inlined"))
 

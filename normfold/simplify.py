@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError
 
 from normfold.classic_shapes import infer_shapes
 from normfold.constants import EVALUATORS
+from normfold.graph import bodies_of
 from normfold.named_shapes import named_reshapes
 from normfold.shapes import resolve
 from normfold.skeleton import skeleton
@@ -32,6 +33,7 @@ _WORKER = Path(__file__).with_name("simplify_worker.py")
 @dataclass(frozen=True)
 class Facts:
     """What was found out about values by name: constants, shapes and types, and targets of Reshapes by their output.
+    Types are told inside bodies as well, by the place of a value.
 
     ``note`` says what did not work out.
     """
@@ -156,21 +158,42 @@ def _new_constants(bare: onnx.ModelProto, folded: onnx.ModelProto) -> Iterator[t
                 yield old, constants[new]
 
 
-def _known_types(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TypeProto]]:
+def _known_types(graph: onnx.GraphProto, path: str = "") -> Iterator[tuple[str, onnx.TypeProto]]:
+    """Types by the place of a value: its name, in a body behind the place of the body (two bodies may share names)."""
     for value in (*graph.value_info, *graph.output):
         if value.type.HasField("tensor_type"):
-            yield value.name, value.type
+            yield path + value.name, value.type
+    for node in graph.node:
+        for attribute in node.attribute:
+            bodies = [attribute.g] if attribute.type == onnx.AttributeProto.GRAPH else attribute.graphs
+            for number, body in enumerate(bodies):
+                yield from _known_types(body, _inside(path, node.output, attribute.name, number))
+
+
+def _typed_values(graph: ir.Graph, path: str = "") -> Iterator[tuple[str, ir.Value]]:
+    """What the operators of a graph and its bodies make, by the same places."""
+    for node in graph:
+        yield from ((path + output.name, output) for output in node.outputs if output.name)
+        for attribute in node.attributes.values():
+            for number, body in enumerate(bodies_of(attribute)):
+                names = [output.name or "" for output in node.outputs]
+                yield from _typed_values(body, _inside(path, names, attribute.name, number))
+
+
+def _inside(path: str, outputs: Sequence[str], attribute: str, number: int) -> str:
+    """The place of a body, told by what its operator makes: operators need no names. No name holds a zero byte."""
+    return "\0".join((path + (outputs[0] if outputs else ""), attribute, str(number), ""))
 
 
 # -- applying -----------------------------------------------------------------------------------------------------
 
 
 def apply_facts(model: ir.Model, facts: Facts) -> None:
-    """Write the facts into the main graph: constant values become initializers, unknown types and shapes known."""
-    values = {output.name: output for node in model.graph for output in node.outputs}
-    for name, known in facts.types.items():
-        if name in values:
-            _learn_type(values[name], known)
+    """Write the facts into a model: unknown types and shapes become known, constant values initializers."""
+    values = dict(_typed_values(model.graph))
+    for place, known in facts.types.items():
+        if place in values:
+            _learn_type(values[place], known)
     for name, tensor in facts.constants.items():
         if name in values and not values[name].is_graph_output():
             _make_constant(model.graph, values[name], tensor)

@@ -1,4 +1,4 @@
-"""Model functions are inlined where a norm could not be fused inside them, and stay where it could."""
+"""Model functions are inlined where a norm or affine could not go inside them, and stay where it could."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import pytest
 from onnx import numpy_helper
 
 import normfold
+from normfold.inlining import operators
 from normfold.record import Outcome
 
 BODY = (
@@ -54,6 +55,29 @@ INLINED = {
         17,
         ["LayerNormalization"],
     ),
+    "an affine whose weights are inputs of a function": (
+        "(float[N,4] x) => (float[N,4] y) <float[4] g, float[4,4] m = {1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7}>"
+        "{ h = MatMul(x, m) y = own.Scaled(h, g) }"
+        '<domain: "own", opset_import: ["": 17]> Scaled (x, s) => (k) { k = Mul(x, s) }',
+        17,
+        ["MatMul"],
+    ),
+    "a linear operator inside and its affine outside": (
+        "(float[N,4] x) => (float[N,4] y) <float[4] g, float[4,4] m = {1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7}>"
+        "{ h = own.Linear(x, m) y = Mul(h, g) }"
+        '<domain: "own", opset_import: ["": 17]> Linear (x, m) => (k) { k = MatMul(x, m) }',
+        17,
+        ["MatMul"],
+    ),
+    "two calls inside a branch": (
+        "(float[N,4] x, bool c) => (float[N,4] y) <float[4] g, float[4,4] m = {1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7}>"
+        "{ y = If (c) <then_branch = a () => (float[N,4] p) { h = own.Linear(x, m) p = own.Scaled(h, g) },"
+        " else_branch = b () => (float[N,4] q) { q = Relu(x) }> }"
+        '<domain: "own", opset_import: ["": 17]> Linear (x, m) => (k) { k = MatMul(x, m) }'
+        '<domain: "own", opset_import: ["": 17]> Scaled (x, s) => (k) { k = Mul(x, s) }',
+        17,
+        ["If"],
+    ),
 }
 
 
@@ -83,3 +107,16 @@ def test_a_function_without_a_norm_stays_as_it_is() -> None:
     result = normfold.optimize(model(text))
     assert len(result.ir_model.functions) == 1
     assert not result.folds
+
+
+def test_a_function_that_folds_by_itself_stays() -> None:
+    weights = "m = Constant<value = float[2,2] {1,2,3,4}>() b = Constant<value = float[2] {5,6}>()"
+    body = f"{weights} h = Gemm(x, m, b) k = Mul(h, b)"
+    text = (
+        "(float[N,2] x) => (float[N,2] y) <float[4] g> { h = own.Layer(x) r = Tanh(h) s = own.Layer(r) y = Tanh(s) }"
+        f'<domain: "own", opset_import: ["": 17]> Layer (x) => (k) {{ {body} }}'
+    )
+    result = normfold.optimize(model(text))
+    assert result.folds
+    assert len(result.ir_model.functions) == 1
+    assert operators(result.ir_model) == 4

@@ -12,6 +12,7 @@ import onnxruntime
 import pytest
 from onnx import numpy_helper
 
+from normfold import optimize
 from normfold import simplify as module
 from normfold.serial import to_ir, to_proto
 from normfold.shapes import Ints, resolve
@@ -200,3 +201,36 @@ def test_ints() -> None:
     assert Ints((1, 2)).is_known
     assert not Ints((1, "batch")).is_known
     assert not Ints((None,)).is_known
+
+
+WEIGHTS = (
+    "float[4,4] m = {1,2,3,4,5,6,7,8,9,1,2,3,4,5,6,7}, float[4,3] w = {1,2,3,4,5,6,7,8,9,1,2,3},"
+    "float[4] g = {2,3,4,5}, float[3] e = {2,3,4}"
+)
+BODIES = {
+    "If, with equal names of other shapes": (
+        "(float[N,4] x, bool c) => (float[N,K] y)",
+        "{ y = If (c) <then_branch = a () => (float[N,4] p) { h = MatMul(x, m) p = Mul(h, g) },"
+        " else_branch = b () => (float[N,3] p) { h = MatMul(x, w) p = Mul(h, e) }> }",
+    ),
+    "Loop": (
+        "(float[N,4] x, int64 n, bool c) => (float[N,4] y)",
+        "{ y = Loop (n, c, x) <body = a (int64 i, bool d, float[N,4] s) => (bool d2, float[N,4] o)"
+        " { d2 = Identity(d) h = MatMul(s, m) k = Mul(h, g) o = Tanh(k) }> }",
+    ),
+    "Scan": (
+        "(float[5,N,4] x, float[N,4] z) => (float[N,4] y, float[5,N,4] ys)",
+        "{ y, ys = Scan <num_scan_inputs = 1, body = a (float[N,4] s, float[N,4] i) => (float[N,4] o, float[N,4] p)"
+        " { h = MatMul(i, m) k = Mul(h, g) j = Add(k, s) o = Tanh(j) p = Identity(o) }> (z, x) }",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_shapes_are_found_inside_bodies(name: str) -> None:
+    interface, body = BODIES[name]
+    model = onnx.parser.parse_model(f'<ir_version: 8, opset_import: ["": 17]> g {interface} <{WEIGHTS}> {body}')
+    result = optimize(model)
+    assert result.folds
+    assert not result.kept
+    assert result.verification
