@@ -12,9 +12,9 @@ import onnx
 from onnx import helper
 
 DOMAIN = "ai.onnx.ml"
-_KEEPS_SHAPE = frozenset({"Scaler", "Normalizer", "Imputer", "Binarizer"})
-_MAKES_FLOATS = frozenset({"Scaler", "Normalizer", "LinearRegressor", "SVMRegressor", "TreeEnsembleRegressor"})
-_TARGETS = {"LinearRegressor": "targets", "SVMRegressor": "", "TreeEnsembleRegressor": "n_targets"}
+KEEPS_SHAPE = frozenset({"Scaler", "Normalizer", "Imputer", "Binarizer"})
+MAKES_FLOATS = frozenset({"Scaler", "Normalizer", "LinearRegressor", "SVMRegressor", "TreeEnsembleRegressor"})
+TARGETS = {"LinearRegressor": "targets", "SVMRegressor": "", "TreeEnsembleRegressor": "n_targets"}
 Sizes = Sequence[int | str | None]
 
 
@@ -40,7 +40,7 @@ def _add_shapes(graph: onnx.GraphProto) -> bool:
         sizes = _sizes(node, _sizes_of(entry), lengths)
         if sizes is not None:
             kind = entry.type.tensor_type.elem_type
-            kind = onnx.TensorProto.FLOAT if node.op_type in _MAKES_FLOATS else kind
+            kind = onnx.TensorProto.FLOAT if node.op_type in MAKES_FLOATS else kind
             found.append(helper.make_tensor_value_info(node.output[0], kind, list(sizes)))
     graph.value_info.extend(found)
     return bool(found)
@@ -53,10 +53,10 @@ def _sizes_of(value: onnx.ValueInfoProto) -> Sizes:
 
 def _sizes(node: onnx.NodeProto, entry: Sizes, lengths: dict[str, list[int]]) -> Sizes | None:
     """The shape of the first output; None for an operator that is not known here."""
-    if node.op_type in _KEEPS_SHAPE:
+    if node.op_type in KEEPS_SHAPE:
         return entry
-    if node.op_type in _TARGETS and len(entry) == 2:
-        named = _TARGETS[node.op_type]
+    if node.op_type in TARGETS and len(entry) == 2:
+        named = TARGETS[node.op_type]
         targets = next((attribute.i for attribute in node.attribute if attribute.name == named), 1)
         return [entry[0], targets]
     if node.op_type == "ArrayFeatureExtractor" and len(entry) == 2 and node.input[1] in lengths:

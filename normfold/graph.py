@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from normfold import classic_shapes
 from normfold.constants import EVALUATORS, jumps
 from normfold.reason import Reason, Refusal
 from normfold.weight import Weight
@@ -44,10 +45,6 @@ _KEEPS_SHAPE = frozenset(
     {"BatchNormalization", "Relu", "LeakyRelu", "Sigmoid", "Tanh", "Identity", "Dropout", "Clip", "Cast", "Neg", "Abs"}
     | {"LayerNormalization", "RMSNormalization", "InstanceNormalization", "GroupNormalization"}
 )
-# Shape inference does not know the operators of classic machine learning.
-_CLASSIC_KEEPS_SHAPE = frozenset({"Scaler", "Normalizer", "Imputer", "Binarizer"})
-_TARGETS = {"LinearRegressor": "targets", "TreeEnsembleRegressor": "n_targets"}
-_CLASSIC_FLOATS = frozenset({"Scaler", "Normalizer", "LinearRegressor", "SVMRegressor", "TreeEnsembleRegressor"})
 
 
 def graphs_of(model: ir.Model) -> Iterator[tuple[str, ir.Graph | ir.Function]]:
@@ -346,7 +343,7 @@ class GraphReader:
         node = value.producer()
         if node is None or depth == 0 or node.outputs[0] is not value:
             return None
-        if node.domain == "ai.onnx.ml":
+        if node.domain == classic_shapes.DOMAIN:
             return self._classic_shape(node, depth)
         if node.domain not in ("", "ai.onnx"):
             return None
@@ -357,9 +354,9 @@ class GraphReader:
         return None if weight is None else _SHAPED_BY_WEIGHT[node.op_type](node, weight.shape)
 
     def _classic_shape(self, node: ir.Node, depth: int) -> tuple[Dim, ...] | None:
-        if node.op_type in _TARGETS:
-            return (None, int(attribute(node, _TARGETS[node.op_type], 1)))
-        entry = node.inputs[0] if node.op_type in _CLASSIC_KEEPS_SHAPE else None
+        if node.op_type in classic_shapes.TARGETS:
+            return (None, int(attribute(node, classic_shapes.TARGETS[node.op_type], 1)))
+        entry = node.inputs[0] if node.op_type in classic_shapes.KEEPS_SHAPE else None
         return None if entry is None else self._shape(entry, depth - 1)
 
     def require_shape(self, value: ir.Value, node: ir.Node) -> tuple[Dim, ...]:
@@ -377,7 +374,7 @@ class GraphReader:
         if value.const_value is not None:
             return value.const_value.dtype
         node = value.producer()
-        if node is not None and node.domain == "ai.onnx.ml" and node.op_type in _CLASSIC_FLOATS:
+        if node is not None and node.domain == classic_shapes.DOMAIN and node.op_type in classic_shapes.MAKES_FLOATS:
             return ir.DataType.FLOAT
         # functions have no inferred types, but their constants have
         found = constant_attribute(node) if node is not None and node.op_type == "Constant" else None

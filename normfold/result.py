@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -25,9 +25,13 @@ from normfold.write import write_bytes, write_model
 
 
 class _Judged:
-    """Whatever has a verdict for each finding."""
+    """Whatever has a verdict for each finding of a model, and the model as it is or would be after."""
 
+    source: Source
+    ir_model: ir.Model
     verdicts: tuple[Verdict, ...]
+    options: Options
+    notes: tuple[str, ...]
 
     @property
     def folds(self) -> tuple[Verdict, ...]:
@@ -38,6 +42,21 @@ class _Judged:
     def kept(self) -> tuple[Verdict, ...]:
         """What stayed (would stay), each with its obstacles."""
         return tuple(verdict for verdict in self.verdicts if verdict.outcome is Outcome.KEPT)
+
+    def report(self, pictures: bool = False) -> Report:
+        """It as data for every form of report; with ``pictures`` of every finding for those that draw."""
+        original = self.source.model()
+        return Report(
+            command="inspect",
+            version=__version__,
+            model=self.source.name,
+            target=self.options.target,
+            verdicts=self.verdicts,
+            before=statistics(original),
+            after=statistics(self.ir_model),
+            notes=self.notes,
+            drawings=drawings(original, self.ir_model, self.verdicts) if pictures else (),
+        )
 
 
 @dataclass(frozen=True)
@@ -85,22 +104,14 @@ class Result(_Judged):
         return target
 
     def report(self, pictures: bool = False) -> Report:
-        """The result as data for every form of report; with ``pictures`` of every finding for those that draw."""
-        original = self.source.model()
-        return Report(
+        """As of an inspection, with the proof and what was written."""
+        return replace(
+            super().report(pictures),
             command="optimize",
-            version=__version__,
-            model=self.source.name,
-            target=self.options.target,
-            verdicts=self.verdicts,
-            before=statistics(original),
-            after=statistics(self.ir_model),
             verification=self.verification,
             output=str(self.output or ""),
             is_copy=not self.is_changed and not self.source.has_external_data,
-            notes=self.notes,
             seconds=self.seconds,
-            drawings=drawings(original, self.ir_model, self.verdicts) if pictures else (),
         )
 
 
@@ -113,21 +124,6 @@ class Inspection(_Judged):
     verdicts: tuple[Verdict, ...]
     options: Options
     notes: tuple[str, ...] = ()
-
-    def report(self, pictures: bool = False) -> Report:
-        """The inspection as data for every form of report; with ``pictures`` of every finding for those that draw."""
-        original = self.source.model()
-        return Report(
-            command="inspect",
-            version=__version__,
-            model=self.source.name,
-            target=self.options.target,
-            verdicts=self.verdicts,
-            before=statistics(original),
-            after=statistics(self.ir_model),
-            notes=self.notes,
-            drawings=drawings(original, self.ir_model, self.verdicts) if pictures else (),
-        )
 
 
 class NotProven(NormfoldError):

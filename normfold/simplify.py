@@ -174,9 +174,9 @@ def _typed_values(graph: ir.Graph, path: str = "") -> Iterator[tuple[str, ir.Val
     """What the operators of a graph and its bodies make, by the same places."""
     for node in graph:
         yield from ((path + output.name, output) for output in node.outputs if output.name)
+        names = [output.name or "" for output in node.outputs]
         for attribute in node.attributes.values():
             for number, body in enumerate(bodies_of(attribute)):
-                names = [output.name or "" for output in node.outputs]
                 yield from _typed_values(body, _inside(path, names, attribute.name, number))
 
 

@@ -85,7 +85,8 @@ def _is_evaluable(reader: GraphReader, node: ir.Node) -> bool:
     graphs = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
     if any(found.is_ref() or found.type in graphs for found in node.attributes.values()):
         return False
-    return all(_is_moderate(value) for value in node.outputs if value.name)
+    is_small = all(prod(_sizes(value)) <= _LARGEST for value in node.inputs if value is not None)
+    return is_small and all(_is_moderate(value) for value in node.outputs if value.name)
 
 
 def _is_moderate(value: ir.Value) -> bool:
@@ -99,7 +100,7 @@ def _is_moderate(value: ir.Value) -> bool:
 
 
 def _sizes(value: ir.Value) -> Sequence[int]:
-    return () if value.shape is None else value.shape.numpy()
+    return () if value.shape is None or not value.shape.is_static() else value.shape.numpy()
 
 
 def _before(values: Sequence[ir.Value], inside: set[ir.Node]) -> set[ir.Node]:

@@ -33,7 +33,7 @@ Looks = Generator[Mapping[str, np.ndarray], None, None]
 MADE_HERE = {"float64": 256, "float32": 64, "float16": 8, "bfloat16": 8}
 """For a value compared where it is made: one linear operator's worth of rounding."""
 
-RESTLESS = {**MADE_HERE, "float64": 256, "float32": 256}
+RESTLESS = {**MADE_HERE, "float32": 256}
 """The same where the model's own noise is above that: a few draws of it do not show how far it goes."""
 
 AT_THE_END = {"float64": 2048, "float32": 2048, "float16": 32, "bfloat16": 32}

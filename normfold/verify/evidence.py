@@ -19,7 +19,7 @@ import onnx
 from normfold.verify.case import Case, part_feed, run_part
 from normfold.verify.compare import is_floating
 from normfold.verify.feeds import Feed
-from normfold.verify.held import Held, Part, part
+from normfold.verify.held import Held, Part, part, tensor_bytes
 from normfold.verify.run import CannotRun, Runner, Value
 from normfold.verify.ties import is_a_tie
 
@@ -49,7 +49,7 @@ def plan_chunks(case: Case, targets: Sequence[str], sizes: Mapping[str, int]) ->
     """Targets, in the order of the graph, grouped so that the values of a group, and the weights that it needs, stay
     below the limits of bytes."""
     limit = case.options.weight_bytes
-    weights = _weights_between(case.original, targets) if weight_bytes(case.original) > limit else {}
+    weights = _weights_between(case.original, targets) if case.original.weight_bytes > limit else {}
     groups: list[list[str]] = [[]]
     values_held = weights_held = 0
     for name in targets:
@@ -73,7 +73,7 @@ def _weights_between(held: Held, targets: Sequence[str]) -> dict[str, int]:
     """Bytes of the weights that each target needs and none before it does."""
     graph = held.graph
     made_by = held.producers
-    sizes = {t.name: math.prod(t.dims) * _item_size(t.data_type) for t in graph.initializer}
+    sizes = {tensor.name: tensor_bytes(tensor) for tensor in graph.initializer}
     seen: set[str] = set()
     found = {}
     for target in targets:
@@ -88,16 +88,6 @@ def _weights_between(held: Held, targets: Sequence[str]) -> dict[str, int]:
                 stack.extend(held.reads[made_by[name]])
         found[target] = total
     return found
-
-
-def weight_bytes(held: Held) -> int:
-    """Bytes of all initializers of the main graph, wherever they lie."""
-    return sum(math.prod(t.dims) * _item_size(t.data_type) for t in held.graph.initializer)
-
-
-@cache
-def _item_size(kind: int) -> int:
-    return int(onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize)
 
 
 def _forced(case: Case, group: Sequence[str], earlier: Sequence[str]) -> frozenset[str]:

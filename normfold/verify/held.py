@@ -6,6 +6,7 @@ weight lies, as if it were external data, so a part costs neither serialization 
 
 from __future__ import annotations
 
+import math
 import mmap
 import os
 import shutil
@@ -94,6 +95,11 @@ class Held:
         return tuple((tensor.name, tensor) for tensor in self.graph.initializer)
 
     @cached_property
+    def weight_bytes(self) -> int:
+        """Bytes of all initializers of the main graph, wherever they lie."""
+        return sum(map(tensor_bytes, self.graph.initializer))
+
+    @cached_property
     def initializer_names(self) -> set[str]:
         """Names of all initializers of the main graph, sparse ones included."""
         return initializer_names(self.graph)
@@ -107,6 +113,16 @@ class Held:
     def output_names(self) -> tuple[str, ...]:
         """The names of the graph's outputs, each once."""
         return tuple(dict.fromkeys(value.name for value in self.graph.output))
+
+
+def tensor_bytes(tensor: onnx.TensorProto) -> int:
+    """Bytes of a tensor's content."""
+    return int(math.prod(tensor.dims)) * _item_size(tensor.data_type)
+
+
+@cache
+def _item_size(kind: int) -> int:
+    return int(onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize)
 
 
 def initializer_names(graph: onnx.GraphProto) -> set[str]:

@@ -9,7 +9,7 @@ from normfold.errors import UsageError
 from normfold.verify.accepted import accepted_feeds, largest_sizes
 from normfold.verify.case import CHAOTIC, FORCED, Case, part_feed, random_values
 from normfold.verify.empty import takes_nothing, with_free_sizes
-from normfold.verify.evidence import Chunk, SiteCheck, expected_bytes, in_order, plan_chunks, types_of, weight_bytes
+from normfold.verify.evidence import Chunk, SiteCheck, expected_bytes, in_order, plan_chunks, types_of
 from normfold.verify.feeds import Feed
 from normfold.verify.held import ModelLike, Part, hold, part
 from normfold.verify.inputs import all_inputs
@@ -146,7 +146,7 @@ def _gather(case: Case, sites: Sequence[Site]) -> None:
     targets = targets_of(case, in_the_open(case, sites))
     first = part(case.original, targets, {})
     # The runtime knows the sizes of the values, but a very large model is never opened as a whole for that.
-    is_large = weight_bytes(first.held) > case.options.weight_bytes
+    is_large = first.held.weight_bytes > case.options.weight_bytes
     runner = None if is_large else case.open(first.held)
     try:
         chunks = plan_chunks(

@@ -25,9 +25,7 @@ LARGEST_BYTES = 64 * 2**20
 
 def is_small_enough(held: Held) -> bool:
     """Whether a model may be run this way."""
-    tensors = held.graph.initializer
-    sizes = (math.prod(t.dims) * onnx.helper.tensor_dtype_to_np_dtype(t.data_type).itemsize for t in tensors)
-    return bool(sum(sizes) <= LARGEST_BYTES)
+    return held.weight_bytes <= LARGEST_BYTES
 
 
 class ReferenceRunner(Runner):

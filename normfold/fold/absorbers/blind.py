@@ -14,6 +14,7 @@ from normfold.edit import Rewrite
 from normfold.fold.absorbers.common import only
 from normfold.fold.carriers.passage import (
     how_many,
+    one_scale,
     require,
     require_attributes_fit,
     require_constant_on,
@@ -84,12 +85,9 @@ def mean_variance_forward(reader: GraphReader, node: ir.Node, labels: Mapping[in
 def selu_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
     """s * gamma * f(x): into gamma, for one s > 0."""
     affine = only(node, labels)
-    require(affine.has_no_shift, Reason.SHIFT_STOPS, node, "gamma takes a scale only")
-    require(
-        affine.scale.size == 1, Reason.AXIS_STOPS, node, f"gamma is one number, and it varies along {_along(affine)}"
-    )
+    scale = one_scale(affine, node, "gamma")
     _require_positive(node, affine)
-    changed = {"gamma": float(attribute(node, "gamma", _SELU_GAMMA)) * float(affine.scale.reshape(()))}
+    changed = {"gamma": float(attribute(node, "gamma", _SELU_GAMMA)) * scale}
     require_attributes_fit(reader, node, changed)
     return Rewrite(node, attributes=changed)
 

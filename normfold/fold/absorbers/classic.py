@@ -13,10 +13,7 @@ import onnx_ir as ir
 from normfold.affine import Affine, Array
 from normfold.edit import Rewrite, require_fits
 from normfold.fold.absorbers.common import only
-from normfold.fold.carriers.passage import (
-    require,
-    require_varies_on,
-)
+from normfold.fold.carriers.passage import require, require_varies_on
 from normfold.graph import GraphReader, attribute
 from normfold.reason import Reason
 
@@ -31,7 +28,7 @@ def linear_model_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int
     weights = weights.reshape(outputs, -1)
     scale, shift = affine.vectors(features, weights.shape[1])
     intercepts = np.asarray(attribute(node, "intercepts", [0.0] * outputs), np.float64)
-    return _changed(node, weights * scale, intercepts + weights @ shift)
+    return _changed(node, coefficients=weights * scale, intercepts=intercepts + weights @ shift)
 
 
 def linear_regressor_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
@@ -44,7 +41,7 @@ def linear_regressor_backward(reader: GraphReader, node: ir.Node, labels: Mappin
     weights = np.asarray(attribute(node, "coefficients"), np.float64).reshape(outputs, -1)
     intercepts = np.asarray(attribute(node, "intercepts", [0.0] * outputs), np.float64)
     scale, shift = affine.vectors(affine.rank - 1, outputs)
-    return _changed(node, weights * scale[:, None], scale * intercepts + shift)
+    return _changed(node, coefficients=weights * scale[:, None], intercepts=scale * intercepts + shift)
 
 
 def tree_regressor_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
@@ -61,10 +58,7 @@ def tree_regressor_backward(reader: GraphReader, node: ir.Node, labels: Mapping[
     weights = np.asarray(attribute(node, "target_weights"), np.float64)
     weights = weights * scale[np.asarray(attribute(node, "target_ids"), np.int64)]
     base = scale * np.asarray(attribute(node, "base_values", [0.0] * outputs), np.float64) + shift
-    changed = {"target_weights": weights, "base_values": base}
-    for array in changed.values():
-        require_fits(array, ir.DataType.FLOAT, node)
-    return Rewrite(node, attributes={name: [float(n) for n in array] for name, array in changed.items()})
+    return _changed(node, target_weights=weights, base_values=base)
 
 
 def linear_machine_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
@@ -81,17 +75,14 @@ def linear_machine_forward(reader: GraphReader, node: ir.Node, labels: Mapping[i
     vectors = vectors.reshape(count, -1)
     scale, shift = affine.vectors(affine.rank - 1, vectors.shape[1])
     rho = np.asarray(attribute(node, "rho", [0.0]), np.float64) + factors @ (vectors @ shift)
-    changed = {"support_vectors": vectors * scale, "rho": rho}
+    return _changed(node, support_vectors=vectors * scale, rho=rho)
+
+
+def _changed(node: ir.Node, **changed: Array) -> Rewrite:
+    """The operator with other numbers in these attributes, which are float32."""
     for array in changed.values():
         require_fits(array, ir.DataType.FLOAT, node)
     return Rewrite(node, attributes={name: [float(n) for n in array.flat] for name, array in changed.items()})
-
-
-def _changed(node: ir.Node, weights: Array, intercepts: Array) -> Rewrite:
-    changed = {"coefficients": weights.reshape(-1), "intercepts": intercepts}
-    for array in changed.values():
-        require_fits(array, ir.DataType.FLOAT, node)
-    return Rewrite(node, attributes={name: [float(n) for n in array] for name, array in changed.items()})
 
 
 def _outputs(node: ir.Node, coefficients: int, affine: Affine) -> int:

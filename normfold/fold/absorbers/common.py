@@ -9,10 +9,7 @@ import onnx_ir as ir
 
 from normfold.affine import Affine, Array
 from normfold.edit import Rewrite, require_fits, require_rows_fit
-from normfold.fold.carriers.passage import (
-    require,
-    require_varies_on,
-)
+from normfold.fold.carriers.passage import require, require_varies_on
 from normfold.graph import GraphReader
 from normfold.reason import Reason
 from normfold.weight import Weight

@@ -11,11 +11,7 @@ from normfold.affine import Affine, Array
 from normfold.edit import Rewrite, require_fits
 from normfold.fold.absorbers.common import along, bias_of, fitted, only, weight_of
 from normfold.fold.carriers.gemm import summed_with
-from normfold.fold.carriers.passage import (
-    require,
-    require_constant_on,
-    require_varies_on,
-)
+from normfold.fold.carriers.passage import require, require_constant_on, require_varies_on
 from normfold.graph import GraphReader, attribute
 from normfold.reason import Reason
 from normfold.weight import Weight

@@ -15,10 +15,7 @@ import onnx_ir as ir
 from normfold.affine import Affine, Array
 from normfold.edit import Rewrite, require_fits
 from normfold.fold.absorbers.common import only
-from normfold.fold.carriers.passage import (
-    require,
-    require_varies_on,
-)
+from normfold.fold.carriers.passage import require, require_varies_on
 from normfold.graph import GraphReader, attribute, name_of
 from normfold.reason import Reason, Refusal
 

@@ -13,9 +13,7 @@ import onnx_ir as ir
 from normfold.affine import Affine, Array
 from normfold.edit import Rewrite
 from normfold.fold.absorbers.common import bias_of, fitted, only, weight_of
-from normfold.fold.carriers.passage import (
-    require_varies_on,
-)
+from normfold.fold.carriers.passage import require_varies_on
 from normfold.graph import GraphReader
 
 

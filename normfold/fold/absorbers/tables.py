@@ -9,9 +9,7 @@ import onnx_ir as ir
 from normfold.affine import Affine
 from normfold.edit import Rewrite
 from normfold.fold.absorbers.common import fitted, only, weight_of
-from normfold.fold.carriers.passage import (
-    require_constant_on,
-)
+from normfold.fold.carriers.passage import require_constant_on
 from normfold.fold.carriers.taking import axes_kept
 from normfold.graph import GraphReader, attribute
 

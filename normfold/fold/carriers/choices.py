@@ -14,15 +14,7 @@ import onnx_ir as ir
 
 from normfold.affine import Affine, Array
 from normfold.edit import Rewrite
-from normfold.fold.carriers.passage import (
-    Labels,
-    Passage,
-    applied,
-    first,
-    how_many,
-    require,
-    shape_of,
-)
+from normfold.fold.carriers.passage import Labels, Passage, applied, first, how_many, require, shape_of
 from normfold.fold.carriers.sums import on_operand, raised
 from normfold.graph import GraphReader, name_of
 from normfold.reason import Reason, Refusal

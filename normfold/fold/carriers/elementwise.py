@@ -11,6 +11,7 @@ from normfold.fold.carriers.passage import (
     Labels,
     Passage,
     first,
+    one_scale,
     require,
     require_attributes_fit,
     require_constant_on,
@@ -97,10 +98,7 @@ def absolute(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: boo
 def threshold(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
     """ThresholdedRelu, Shrink and Celu scale with their numbers: s*f(x; a) = f(s*x; s*a) for one s > 0."""
     affine = first(node, labels)
-    require_no_shift(affine, node)
-    detail = f"its threshold is one number, and the scale varies along axes {list(affine.varying_axes)}"
-    require(affine.scale.size == 1, Reason.AXIS_STOPS, node, detail)
-    scale = float(affine.scale.reshape(()))
+    scale = one_scale(affine, node, "its threshold")
     require(scale > 0, Reason.SIGN_STOPS, node, f"{node.op_type}; the scale is {scale:.3g}")
     known = {"ThresholdedRelu": {"alpha": 1.0}, "Shrink": {"lambd": 0.5, "bias": 0.0}, "Celu": {"alpha": 1.0}}[
         node.op_type
@@ -114,10 +112,7 @@ def threshold(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bo
 def local_response(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
     """LRN(s*x; alpha) = s * LRN(x; s^2*alpha) for one s: x / (k + alpha/n * sum of x^2)^beta."""
     affine = first(node, labels)
-    require_no_shift(affine, node)
-    detail = f"its alpha is one number, and the scale varies along axes {list(affine.varying_axes)}"
-    require(affine.scale.size == 1, Reason.AXIS_STOPS, node, detail)
-    scale = float(affine.scale.reshape(()))
+    scale = one_scale(affine, node, "its alpha")
     require(scale != 0, Reason.SIGN_STOPS, node, "the scale is 0")
     changed = {"alpha": float(attribute(node, "alpha", 1e-4)) * (scale**2 if forward else scale**-2)}
     require_attributes_fit(reader, node, changed)

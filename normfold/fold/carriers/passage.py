@@ -69,6 +69,14 @@ def _axes(axes: Sequence[int]) -> str:
     return f"axis {axes[0]}" if len(axes) == 1 else f"axes {list(axes)}"
 
 
+def one_scale(affine: Affine, node: ir.Node, what: str) -> float:
+    """The scale, where it is one number as ``what`` is, and there is no shift; or a Refusal."""
+    require_no_shift(affine, node)
+    detail = f"{what} is one number, and the scale varies along {_axes(affine.varying_axes)}"
+    require(affine.scale.size == 1, Reason.AXIS_STOPS, node, detail)
+    return float(affine.scale.reshape(()))
+
+
 def require_no_sign(affine: Affine, node: ir.Node) -> None:
     """Refuse negative scales, and say how many there are."""
     if not affine.scale_is_nonnegative:

@@ -20,6 +20,7 @@ from normfold.fold.carriers.passage import (
     require_constant_on,
     require_no_shift,
     shape_of,
+    size_of,
     through,
 )
 from normfold.graph import GraphReader, attribute, known_as
@@ -84,10 +85,7 @@ def _kept_axes(reader: GraphReader, node: ir.Node, rank: int) -> Sequence[int]:
     if node.op_type != "ScatterND":
         axis = int(attribute(node, "axis", 0)) % rank
         return [other for other in range(rank) if other != axis]
-    length = shape_of(reader, node, node.inputs[1])[-1]
-    require(isinstance(length, int), Reason.UNKNOWN_SHAPE, node, "the length of an index")
-    assert isinstance(length, int), "required above"
-    return range(length, rank)
+    return range(size_of(reader, node, node.inputs[1], -1), rank)
 
 
 def compress(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
