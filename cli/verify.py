@@ -57,7 +57,7 @@ def command(
         if second is None:
             verification = check(Path(first), options)
         else:
-            verification = prove(Path(first), Path(second), (), options)
+            verification = prove(Path(first), Path(second), None, options)
     _show(verification, as_json, quiet)
     ends = {Verdict.EQUIVALENT: Exit.DONE, Verdict.DIFFERENT: Exit.DIFFERS, Verdict.INCONCLUSIVE: Exit.INCONCLUSIVE}
     return ends[verification.verdict]

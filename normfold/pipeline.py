@@ -15,6 +15,7 @@ import onnx
 import onnx_ir as ir
 
 from normfold.errors import UsageError
+from normfold.graph import graphs_of
 from normfold.inlining import CannotInline, inline, operators
 from normfold.options import Options
 from normfold.record import Verdict
@@ -27,6 +28,7 @@ from normfold.stream import streamed
 from normfold.torch_door import TorchObject, is_for_torch, torch_room
 from normfold.verify import Built, ProofOptions, Settlement, Site, Verification, prove, settle
 from normfold.verify import Verdict as Proof
+from normfold.verify.told import SITES, as_text, from_text
 
 
 def optimize(
@@ -223,7 +225,23 @@ class _Builder:
             if not any(map(is_change, verdicts)):
                 model = self.source.model()
         notes = (*self.source.notes, *filter(None, [facts.note]))
-        return Candidate(model, verdicts, notes)
+        candidate = Candidate(model, verdicts, notes)
+        if candidate.changes:
+            _tell_sites(candidate)
+        return candidate
+
+
+def _tell_sites(candidate: Candidate) -> None:
+    """Write into the model where its folds can be measured, those of earlier runs too as far as the values exist."""
+    told = candidate.model.metadata_props
+    earlier, _ = from_text(told.get(SITES, ""))
+    made = {
+        (path, value.name)
+        for path, graph in (graphs_of(candidate.model) if earlier else ())
+        for node in graph
+        for value in node.outputs
+    }
+    told[SITES] = as_text((*(site for site in earlier if (site.graph, site.value) in made), *candidate.sites))
 
 
 def _optimized(source: Source, options: Options, clock: _Clock) -> Result:

@@ -40,5 +40,5 @@ def _examined(path: str, original: str, options: Mapping[str, Any]) -> dict[str,
     files = {"external": sorted(external_files(inspection.source.proto))}
     if original:
         files["original external"] = sorted(external_files(read(original).proto))
-        report = replace(report, verification=prove(Path(original), Path(path), (), ProofOptions()))
+        report = replace(report, verification=prove(Path(original), Path(path), None, ProofOptions()))
     return {"report": to_data(report), **files}

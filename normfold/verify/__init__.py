@@ -33,7 +33,7 @@ __all__ = [
 def prove(
     original: ModelLike,
     candidate: ModelLike,
-    sites: Sequence[Site] = (),
+    sites: Sequence[Site] | None = None,
     options: ProofOptions | None = None,
 ) -> Verification:
     """Compare ``candidate`` with ``original`` in ONNX Runtime; neither is changed.
@@ -45,7 +45,8 @@ def prove(
         original: the reference. Pass the path when there is external data beside it.
         candidate: the model to prove, with the same inputs and outputs.
         sites: values with one name in both models, each with the fold that it is evidence for. Sites that either model
-            lacks are skipped, and a note says so.
+            lacks are skipped, and a note says so. None takes those that either model tells of in its metadata, as the
+            results of ``optimize`` do.
         options: seed, number of feeds, tolerances, the user's inputs.
 
     Raises:
@@ -95,7 +96,7 @@ def verify(
         input_specs=tuple(input_specs),
         threads=threads,
     )
-    verification = prove(a, b, (), options)
+    verification = prove(a, b, None, options)
     if not verification:
         import logging
 

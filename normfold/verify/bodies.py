@@ -51,6 +51,22 @@ def lay_open(held: Held, paths: Collection[str], closed: tuple[str, ...] = ()) -
     return replace(held, skeleton=skeleton), tuple(is_open)
 
 
+def body_paths(held: Held) -> set[str]:
+    """The paths of all bodies and functions."""
+    paths: set[str] = set()
+
+    def walk(nodes: Iterable[onnx.NodeProto], path: str) -> None:
+        paths.add(path)
+        for node in nodes:
+            for body_path, _, body in _bodies(node, path):
+                walk(body.node, body_path)
+
+    walk(held.graph.node, "")
+    for function in held.skeleton.functions:
+        walk(function.node, _identifier(function.domain, function.name, function.overload))
+    return paths
+
+
 def _bodies(node: onnx.NodeProto, path: str) -> Iterator[tuple[str, str, onnx.GraphProto]]:
     """The body graph in each attribute of a node, with its path as ``normfold.graph.graphs_of`` tells it, and the last
     step of the path."""

@@ -65,6 +65,10 @@ class Case:
     worst: dict[tuple[str, str], Comparison] = field(default_factory=dict)
     chaotic: dict[tuple[str, str], Comparison] = field(default_factory=dict)
 
+    def afresh(self) -> Case:
+        """The same question, before anything was found out."""
+        return Case(self.original, self.candidate, self.options, self.precision, notes=list(self.notes))
+
     @property
     def first_witness(self) -> str:
         """What the comparison of the parts shows: each site where it is made, or, without sites, the whole."""

@@ -26,6 +26,7 @@ from onnx import numpy_helper
 
 from normfold.errors import SourceError
 from normfold.serial import to_proto
+from normfold.verify.told import SITES
 from normfold.verify.weights import GIVEN, INLINE_BYTES, Weights, from_file, is_external, large_bytes, stub
 from normfold.wire import NotWalkable, split
 
@@ -47,13 +48,14 @@ class Spool:
 class Held:
     """``skeleton`` says of each large weight in which file of ``folder`` it lies, or that it is among ``given``, the
     arrays by name. ``spool`` is that folder when it is a temporary one. ``operators`` are the types of operator in the
-    model, or in the one that this was made from."""
+    model, or in the one that this was made from. ``told`` is what its metadata says of the sites of folds."""
 
     skeleton: onnx.ModelProto
     given: Weights
     folder: str | None = None
     spool: Spool | None = None
     operators: frozenset[str] = frozenset()
+    told: str = ""
 
     def __post_init__(self) -> None:
         if not self.operators:
@@ -172,10 +174,15 @@ def _in_its_file(path: Path) -> Held:
         held.graph.initializer.extend(stubs)
         return held
     proto.graph.initializer.extend(stubs)
+    told = _told(proto)
     proto.ClearField("training_info")
     proto.ClearField("metadata_props")
     proto.graph.name = proto.graph.name or "graph"
-    return Held(proto, Weights({}), str(path.parent))
+    return Held(proto, Weights({}), str(path.parent), told=told)
+
+
+def _told(proto: onnx.ModelProto) -> str:
+    return next((entry.value for entry in proto.metadata_props if entry.key == SITES), "")
 
 
 def _parsed(content: bytes, name: str) -> onnx.ModelProto:
@@ -194,7 +201,7 @@ def _held_in_memory(proto: onnx.ModelProto, folder: str | None) -> Held:
             skeleton.graph.initializer.append(stub(tensor, GIVEN))
         else:
             skeleton.graph.initializer.append(tensor)
-    return Held(skeleton, Weights(given), folder)
+    return Held(skeleton, Weights(given), folder, told=_told(proto))
 
 
 def _array(tensor: onnx.TensorProto) -> np.ndarray:
@@ -212,7 +219,7 @@ def _spooled(proto: onnx.ModelProto) -> Held:
                 file.write(bytes(-file.tell() % 64))
             else:
                 skeleton.graph.initializer.append(tensor)
-    return Held(skeleton, Weights({}), spool.folder, spool)
+    return Held(skeleton, Weights({}), spool.folder, spool, told=_told(proto))
 
 
 def changed(held: Held, change: Callable[[np.ndarray], np.ndarray], kinds: Mapping[int, int]) -> Held:

@@ -21,6 +21,7 @@ from normfold.verify.result import Comparison, ProofOptions, Site, Verdict, Veri
 from normfold.verify.retype import can_retype, coarsest, retyped
 from normfold.verify.run import CannotRun, Level, Runner, Trouble, Value, unsafe_reason
 from normfold.verify.trail import first_difference
+from normfold.verify.trust import by_told_sites, told_sites
 from normfold.verify.whole import check_stored, check_whole
 
 
@@ -28,15 +29,21 @@ class _Undecided(Exception):
     """Why nothing can be said, with what to do."""
 
 
-def prove(original: ModelLike, candidate: ModelLike, sites: Sequence[Site], options: ProofOptions) -> Verification:
+def prove(
+    original: ModelLike, candidate: ModelLike, sites: Sequence[Site] | None, options: ProofOptions
+) -> Verification:
     """See ``normfold.verify.prove``."""
     case = _opened(original, candidate, options)
+    return by_told_sites(case, told_sites(case), _proved) if sites is None else _proved(case, sites)
+
+
+def _proved(case: Case, sites: Sequence[Site]) -> Verification:
     if not sites and not case.precision and coarsest(case.candidate):
         case.precision = coarsest(case.candidate)
         case.note(f"the second model computes in {case.precision}, so what {case.precision} loses is allowed")
     different = interface_difference(case.original, case.candidate)
     if different:
-        return Verification(Verdict.DIFFERENT, notes=(different,), seed=options.seed)
+        return Verification(Verdict.DIFFERENT, notes=(different,), seed=case.options.seed)
     unsafe = unsafe_reason(case.original) or unsafe_reason(case.candidate)
     if unsafe:
         return _result(case, Verdict.INCONCLUSIVE, f"{unsafe}; export after model.eval() to verify")
@@ -56,7 +63,8 @@ def _outcome(case: Case, sites: Sequence[Site]) -> Verification:
 def _with_something_in(case: Case, sites: Sequence[Site]) -> Verification:
     """For models that only take empty inputs, and so only give empty outputs: they are equal, unless with that size
     left free they are not."""
-    free = Case(with_free_sizes(case.original), with_free_sizes(case.candidate), case.options, case.precision)
+    free = case.afresh()
+    free.original, free.candidate = with_free_sizes(case.original), with_free_sizes(case.candidate)
     found = _outcome(free, sites)
     if found.verdict is not Verdict.INCONCLUSIVE:
         return replace(

@@ -1,11 +1,12 @@
 """Sensitivity: plant faults in folded models, and see whether each is found and blamed on the right fold.
 
-    python -m tests.sweeps.faults MODEL.onnx... [--each 3] [--seed 0] [--verbose]
+    python -m tests.sweeps.faults MODEL.onnx... [--each 3] [--seed 0] [--public] [--verbose]
 
 For each model, ``--each`` faults of every kind that fits. The right fold is the one whose verdict says that it
 went into the operator that was broken. Where several folds have no value of their own left between them, they share a
-site and are blamed together ("shared"); the rollback then tells them apart by building without each. The command prints
-a table and ends with 1 when a fault was missed or a fold was blamed at a site that is not the right one's.
+site and are blamed together ("shared"); the rollback then tells them apart by building without each. With ``--public``
+nobody says where the sites are: so ``normfold verify`` judges, which has nothing but the models. The command prints a
+table and ends with 1 when a fault was missed or a fold was blamed at a site that is not the right one's.
 """
 
 from __future__ import annotations
@@ -260,9 +261,9 @@ def sites_of(result: normfold.Result) -> list[Site]:
     return [Site(value, v.finding.name, v.finding.graph) for v in result.folds for value in v.sites]
 
 
-def judge(result: normfold.Result, fault: Fault, seed: int) -> tuple[str, Verification]:
+def judge(result: normfold.Result, fault: Fault, seed: int, sites: Sequence[Site] | None) -> tuple[str, Verification]:
     """``right``, ``shared``, ``missed``, or ``other`` when a fold was blamed at a site that is not broken."""
-    verification = prove(result.source.proto, fault.model, sites_of(result), ProofOptions(seed=seed))
+    verification = prove(result.source.proto, fault.model, sites, ProofOptions(seed=seed))
     if verification.verdict is not Verdict.DIFFERENT:
         return "missed", verification
     blamed = set(verification.guilty)
@@ -279,6 +280,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("models", nargs="+", type=Path)
     parser.add_argument("--each", type=int, default=3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--public", action="store_true")
     parser.add_argument("--verbose", action="store_true")
     options = parser.parse_args(arguments)
     counts: Counter[tuple[str, str]] = Counter()
@@ -286,13 +288,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         start = time.monotonic()
         result = normfold.optimize(path, verify=False)
         here: Counter[str] = Counter()
-        clean = prove(result.source.proto, result.model, sites_of(result), ProofOptions(seed=options.seed))
+        sites = None if options.public else sites_of(result)
+        clean = prove(result.source.proto, result.model, sites, ProofOptions(seed=options.seed))
         if not clean:
             counts["(no fault)", "other"] += 1
             sys.stdout.write(f"{path.name}: nothing was planted, yet: {clean}\n")
             continue
         for fault in plant(result, options.each, np.random.default_rng(options.seed)):
-            how, verification = judge(result, fault, options.seed)
+            how, verification = judge(result, fault, options.seed, sites)
             counts[fault.kind, how] += 1
             here[how] += 1
             if how in ("other", "missed"):
