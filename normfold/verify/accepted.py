@@ -4,39 +4,39 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
-from normfold.verify.case import Case, part_feed
+from normfold.verify.case import Case
 from normfold.verify.compare import is_floating
 from normfold.verify.feeds import Feed, Feeder
-from normfold.verify.held import Part
 from normfold.verify.inputs import all_inputs
-from normfold.verify.run import CannotRun, Runner, Trouble, Value
+from normfold.verify.run import CannotRun, Trouble, Value
+
+Run = Callable[[int, Feed], dict[str, Value]]
+"""What runs the original for feed number so and so."""
 
 SLOW_SECONDS = 10.0
 """A model whose first run takes longer gets two feeds."""
 
 
-def accepted_feeds(case: Case, runner: Runner, small: Part) -> Iterator[tuple[Feed, dict[str, Value]]]:
-    """Feeds that the original accepts, each with its values of the part's targets."""
-    fetch = list(small.fetch.values())
-
-    def run(feed: Feed) -> dict[str, Value]:
-        return dict(zip(small.fetch, runner.run(part_feed(small, feed, {}), fetch), strict=True))
-
+def accepted_feeds(case: Case, run_original: Run) -> Iterator[tuple[Feed, dict[str, Value]]]:
+    """Feeds that the original accepts, each with the values that it gave."""
     if case.options.inputs:
-        for given in all_inputs(case.options.inputs, case.original):
+        for number, given in enumerate(all_inputs(case.options.inputs, case.original)):
             feed = Feed(given.values, given.text)
-            yield feed, run(feed)
+            yield feed, run_original(number, feed)
         return
     working: dict[str, int] | None = None
+    accepted = 0
     count = max(case.options.feeds, 1) if case.original.inputs else 1
     for index in range(count):
         start = time.monotonic()
-        found = _first_that_runs(case.feeder, index, working, run)
+        found = _first_that_runs(case.feeder, index, working, partial(run_original, accepted))
         if found is None:
             continue
+        accepted += 1
         feed, values, working = found
         yield feed, values
         if index == 1 and time.monotonic() - start > SLOW_SECONDS:

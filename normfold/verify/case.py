@@ -249,10 +249,13 @@ def _is_array(value: Any) -> bool:
     return isinstance(value, (np.ndarray, np.generic, float, int, str, bytes))
 
 
-def run_part(runner: Runner, part: Part, feed: Feed, forced: Mapping[str, Value]) -> dict[str, Value]:
-    """The values of a part's targets, by name."""
-    given = part_feed(part, feed, forced)
-    return dict(zip(part.fetch, runner.run(given, list(part.fetch.values())), strict=True))
+def run_part(
+    runner: Runner, part: Part, feed: Feed, forced: Mapping[str, Value], names: Sequence[str] | None = None
+) -> dict[str, Value]:
+    """The values of a part's targets, or of some of them, by name."""
+    wanted = list(part.fetch) if names is None else names
+    found = runner.run(part_feed(part, feed, forced), [part.fetch[name] for name in wanted])
+    return dict(zip(wanted, found, strict=True))
 
 
 def part_feed(part: Part, feed: Feed, forced: Mapping[str, Value]) -> dict[str, Value]:

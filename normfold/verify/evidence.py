@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -19,25 +18,13 @@ import onnx
 from normfold.verify.case import Case, part_feed, run_part
 from normfold.verify.compare import is_floating
 from normfold.verify.feeds import Feed
-from normfold.verify.held import Held, Part, part, tensor_bytes
+from normfold.verify.held import Held, Part, fed_values, part, tensor_bytes
 from normfold.verify.run import CannotRun, Runner, Value
 from normfold.verify.ties import is_a_tie
+from normfold.verify.turns import Chunk, Turns
 
 # A size that nothing tells; of a first dimension, which mostly is the batch, 1.
 _GUESS = 16
-
-TURNS = 3
-"""On all feeds but the first, one site in so many is compared."""
-
-
-@dataclass(frozen=True)
-class Chunk:
-    """Values compared in one go: ``targets``; ``earlier`` targets that its parts may be fed with; and which of all
-    values so far later chunks still need."""
-
-    targets: tuple[str, ...]
-    earlier: tuple[str, ...] = ()
-    needed_later: frozenset[str] = frozenset()
 
 
 def in_order(held: Held, names: Iterable[str]) -> list[str]:
@@ -92,11 +79,9 @@ def _weights_between(held: Held, targets: Sequence[str]) -> dict[str, int]:
 
 def _forced(case: Case, group: Sequence[str], earlier: Sequence[str]) -> frozenset[str]:
     """Which earlier values the two parts of a group will be fed with."""
-    if not earlier:
-        return frozenset()
-    ours = part(case.original, group, dict.fromkeys(earlier, onnx.TypeProto()))
-    theirs = part(case.candidate, group, dict.fromkeys([*earlier, *group], onnx.TypeProto()))
-    return frozenset({*ours.forced, *theirs.forced} & set(earlier))
+    ours = fed_values(case.original, group, earlier)
+    theirs = fed_values(case.candidate, group, [*earlier, *group])
+    return frozenset({*ours, *theirs} & set(earlier))
 
 
 def expected_bytes(runner: Runner, chunk: Part, sizes: Mapping[str, int]) -> dict[str, int]:
@@ -127,56 +112,43 @@ def types_of(values: Mapping[str, Value]) -> dict[str, onnx.TypeProto]:
 class SiteCheck:
     """Compares the values of one chunk, feed after feed.
 
-    For the first feed every site is compared; for a later one the outputs, and each site in its turn. Only the pieces
-    of the candidate that make those values run then, so it costs little more than the reference. A session
-    opens with its feed, because the types of the values that it is fed with are known only then, and stays open only
-    while the next feed asks for the same values.
+    Which ones, ``Turns`` say; only the pieces of the candidate that make those values run. A session opens with its
+    feed, because the types of the values that it is fed with are known only then, and stays open while the next feed
+    asks for the same values.
     """
 
-    def __init__(self, case: Case, chunk: Chunk) -> None:
-        self._case, self._chunk = case, chunk
-        self._open: tuple[Part, Runner] | None = None
+    def __init__(self, case: Case, turns: Turns) -> None:
+        self._case, self._turns = case, turns
+        self._open: tuple[list[str], Part, Runner] | None = None
 
     def close(self) -> None:
         """Free the candidate's session."""
         if self._open is not None:
-            self._open[1].close()
+            self._open[-1].close()
         self._open = None
 
-    def _due(self, number: int) -> list[str]:
-        """What to compare for a feed. Random values are not: the candidate is fed with those of the original."""
-        if not self._case.is_plain_turn(number):
-            return []
-        wanted = [name for name in self._chunk.targets if name not in self._case.drawn]
-        if not number or not self._case.owners:
-            return wanted
-        outputs = set(self._case.original.output_names)
-        sites = [name for name in wanted if name not in outputs]
-        due = outputs.union(sites[number % TURNS :: TURNS])
-        return [name for name in wanted if name in due]
-
     def _obtained(
-        self, number: int, feed: Feed, values: Mapping[str, Value], cut: Mapping[str, onnx.TypeProto]
+        self, due: list[str], feed: Feed, values: Mapping[str, Value], cut: Mapping[str, onnx.TypeProto]
     ) -> Mapping[str, Value]:
-        due = self._due(number)
+        if self._open is not None and self._open[0] != due:
+            self.close()
         if self._open is None:
             small = part(self._case.candidate, due, cut)
-            self._open = small, self._case.open(small.held)
-        obtained = run_part(self._open[1], self._open[0], feed, values)
-        if due != (self._due(number + 1) or due):
-            self.close()
-        return obtained
+            self._open = due, small, self._case.open(small.held)
+        _, small, runner = self._open
+        return run_part(runner, small, feed, values)
 
     def compare(self, feed: Feed, values: Mapping[str, Value], number: int) -> None:
         """Compare feed ``number``; ``values`` are the original's, of the chunk and what it needs of earlier ones."""
         case, cut = self._case, types_of(values)
-        if not self._due(number):
+        due = self._turns.due(number, feed)
+        if not due:
             return
         try:
-            obtained = self._obtained(number, feed, values, cut)
+            obtained = self._obtained(due, feed, values, cut)
         except CannotRun as error:
             self.close()
-            obtained = self._one_by_one(self._due(number), feed, values, cut, error)
+            obtained = self._one_by_one(due, feed, values, cut, error)
         doubtful = []
         for name, value in obtained.items():
             judged = case.judge(name, case.first_witness, values[name], value, feed, case.first_units(name))

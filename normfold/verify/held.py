@@ -380,6 +380,27 @@ def part(held: Held, targets: Collection[str], cut: Mapping[str, onnx.TypeProto]
     return Part(replace(held, skeleton=small, given=held.given.only(needed)), feeds, forced, fetch)
 
 
+def fed_values(held: Held, targets: Iterable[str], cuts: Iterable[str]) -> list[str]:
+    """Which of ``cuts`` a part for ``targets`` must be fed with."""
+    made = [name for name in cuts if name in held.producers]
+    _, needed = _upstream(held, targets, set(made))
+    return [name for name in made if name in needed]
+
+
+def first_behind(held: Held, value: str, among: Collection[str]) -> list[str]:
+    """The first values of ``among`` downstream of ``value``. Its shape is no evidence of its content."""
+    found: list[str] = []
+    seen, stack = {value}, [value]
+    while stack:
+        for index in held.readers.get(stack.pop(), ()):
+            node = held.graph.node[index]
+            for output in () if node.op_type in ("Shape", "Size") else node.output:
+                if output and output not in seen:
+                    seen.add(output)
+                    (found if output in among else stack).append(output)
+    return found
+
+
 def _upstream(held: Held, targets: Iterable[str], cuts: Collection[str]) -> tuple[set[int], set[str]]:
     """Indices of the nodes needed for ``targets`` without passing a cut, and every name those nodes read."""
     nodes: set[int] = set()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 
 from normfold.verify.accepted import accepted_feeds
 from normfold.verify.bodies import lay_open
 from normfold.verify.case import Case, run_part
 from normfold.verify.evidence import in_order
 from normfold.verify.feeds import Feed
-from normfold.verify.held import Held, part
+from normfold.verify.held import Held, first_behind, part
 from normfold.verify.randomness import depending_on, drawn_values
 from normfold.verify.result import Site
 from normfold.verify.run import CannotRun
@@ -22,7 +22,7 @@ def in_the_open(case: Case, sites: Sequence[Site]) -> list[Site]:
         return list(sites)
     plain = part(case.original, case.original.output_names, {})
     with case.open(plain.held) as runner:
-        feed, _ = next(accepted_feeds(case, runner, plain))
+        feed, _ = next(accepted_feeds(case, lambda _, feed: run_part(runner, plain, feed, {})))
     original, copies = lay_open(case.original, paths)
     closed = tuple(copy.prefix for copy in copies if not _runs(case, original, copy.prefix, feed))
     case.original, copies = lay_open(case.original, paths, closed)
@@ -52,13 +52,11 @@ def _runs(case: Case, held: Held, prefix: str, feed: Feed) -> bool:
 def targets_of(case: Case, sites: Sequence[Site]) -> list[str]:
     """Values to compare, in the order of the original's graph: each site, or where it is gone the first values behind
     it that both models make, and the outputs."""
-    ours, theirs = case.original.producers, case.candidate.producers
-    both = ours.keys() & theirs.keys()
-    readers = case.original.readers
+    both = case.original.producers.keys() & case.candidate.producers.keys()
     owners: dict[str, list[str]] = {}
     lost = []
     for site in sites:
-        found = [site.value] if site.value in both else _behind(case.original, readers, site.value, both)
+        found = [site.value] if site.value in both else first_behind(case.original, site.value, both)
         for value in found:
             owners.setdefault(value, []).append(site.owner)
         if not found:
@@ -72,20 +70,3 @@ def targets_of(case: Case, sites: Sequence[Site]) -> list[str]:
     case.drawn = frozenset(drawn) & both
     case.random_outputs = frozenset(depending_on(case.original, drawn)) & set(case.original.output_names)
     return in_order(case.original, [*owners, *case.drawn, *case.original.output_names])
-
-
-def _behind(held: Held, readers: Mapping[str, list[int]], value: str, both: Collection[str]) -> list[str]:
-    """The first values downstream of ``value`` that both models make. Its shape is no evidence of its content."""
-    found, seen, stack = [], {value}, [value]
-    while stack:
-        for index in readers.get(stack.pop(), ()):
-            node = held.graph.node[index]
-            for output in () if node.op_type in ("Shape", "Size") else node.output:
-                if not output or output in seen:
-                    continue
-                seen.add(output)
-                if output in both:
-                    found.append(output)
-                else:
-                    stack.append(output)
-    return found

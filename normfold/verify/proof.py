@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
 
 from normfold.errors import UsageError
-from normfold.verify.accepted import accepted_feeds, largest_sizes
-from normfold.verify.case import CHAOTIC, FORCED, Case, part_feed, random_values
+from normfold.verify.accepted import largest_sizes
+from normfold.verify.ahead import one_ahead
+from normfold.verify.case import CHAOTIC, FORCED, Case, random_values, run_part
 from normfold.verify.empty import takes_nothing, with_free_sizes
-from normfold.verify.evidence import Chunk, SiteCheck, expected_bytes, in_order, plan_chunks, types_of
+from normfold.verify.evidence import SiteCheck, expected_bytes, in_order, plan_chunks, types_of
 from normfold.verify.feeds import Feed
 from normfold.verify.held import ModelLike, Part, hold, part
 from normfold.verify.inputs import all_inputs
 from normfold.verify.interface import interface_difference
+from normfold.verify.original import Original
 from normfold.verify.places import in_the_open, targets_of
 from normfold.verify.randomness import drawn_values
 from normfold.verify.reference import is_small_enough
@@ -22,6 +25,7 @@ from normfold.verify.retype import can_retype, coarsest, retyped
 from normfold.verify.run import CannotRun, Level, Runner, Trouble, Value, unsafe_reason
 from normfold.verify.trail import first_difference
 from normfold.verify.trust import by_told_sites, told_sites
+from normfold.verify.turns import Chunk, Turns
 from normfold.verify.whole import check_stored, check_whole
 
 
@@ -167,10 +171,11 @@ def _gather(case: Case, sites: Sequence[Site]) -> None:
                 runner.close()
             first = part(case.original, chunks[0].targets, {})
             runner = case.open(first.held)
-        kept = _first_chunk(case, chunks[0], first, runner)
-    finally:
+    except BaseException:
         if runner is not None:
             runner.close()
+        raise
+    kept = _first_chunk(case, chunks[0], first, runner)
     for chunk in chunks[1:]:
         kept = _next_chunk(case, chunk, kept)
     if any(c.owners and not c.passed for c in case.comparisons()):
@@ -181,35 +186,36 @@ def _gather(case: Case, sites: Sequence[Site]) -> None:
 
 def _first_chunk(case: Case, chunk: Chunk, small: Part, runner: Runner) -> list[dict[str, Value]]:
     """Compare the first chunk, and settle on the feeds: those that the original accepts."""
-    check = SiteCheck(case, chunk)
+    turns = Turns(case, chunk)
     kept = []
-    try:
-        for feed, values in accepted_feeds(case, runner, small):
+    with (
+        closing(Original(case, turns, small, runner)) as original,
+        closing(SiteCheck(case, turns)) as check,
+        closing(one_ahead(original.feeds())) as feeds,
+    ):
+        for feed, values in feeds:
             case.feeds.append(feed)
             kept.append(_compared(case, check, chunk, feed, {}, values, len(case.feeds) - 1))
-    finally:
-        check.close()
     return kept
 
 
 def _next_chunk(case: Case, chunk: Chunk, kept: Sequence[dict[str, Value]]) -> list[dict[str, Value]]:
-    check = SiteCheck(case, chunk)
-    small: Part | None = None
-    runner: Runner | None = None
-    result = []
-    try:
-        for number, (feed, earlier) in enumerate(zip(case.feeds, kept, strict=True)):
-            if small is None or runner is None:
-                small = part(case.original, chunk.targets, types_of(earlier))
-                runner = case.open(small.held)
-            given = part_feed(small, feed, earlier)
-            values = dict(zip(small.fetch, runner.run(given, list(small.fetch.values())), strict=True))
-            result.append(_compared(case, check, chunk, feed, earlier, values, number))
-    finally:
-        check.close()
-        if runner is not None:
-            runner.close()
-    return result
+    small = part(case.original, chunk.targets, types_of(kept[0]))
+    with (
+        case.open(small.held) as runner,
+        closing(SiteCheck(case, Turns(case, chunk))) as check,
+        closing(one_ahead(_runs(case, runner, small, kept))) as runs,
+    ):
+        return [
+            _compared(case, check, chunk, case.feeds[number], earlier, values, number)
+            for number, (earlier, values) in enumerate(zip(kept, runs, strict=True))
+        ]
+
+
+def _runs(case: Case, runner: Runner, small: Part, kept: Sequence[dict[str, Value]]) -> Iterator[dict[str, Value]]:
+    """The original's values of a part for each feed, ``kept`` being what is known of earlier parts."""
+    for feed, earlier in zip(case.feeds, kept, strict=True):
+        yield run_part(runner, small, feed, earlier)
 
 
 def _compared(

@@ -6,7 +6,7 @@ nothing behind it does, so it is passed over.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from normfold.verify.case import Case, run_part
 from normfold.verify.compare import is_floating
 from normfold.verify.evidence import expected_bytes, in_order
 from normfold.verify.feeds import Feed
-from normfold.verify.held import Held, part
+from normfold.verify.held import Held, first_behind, part
 from normfold.verify.result import Comparison
 from normfold.verify.run import CannotRun, Value
 
@@ -80,22 +80,8 @@ def _compared(case: Case, name: str, expected: Value, obtained: Value, feed: Fee
 
 def _spreading(held: Held, wrong: Sequence[str], compared: set[str], failing: set[str]) -> set[str]:
     """Those of the ``wrong`` values whose error reaches the next compared values, and so on to a failing output."""
-    readers = held.readers
     found: set[str] = set()
     for name in reversed(wrong):
-        if name in failing or any(after in found for after in _next(held, readers, name, compared)):
+        if name in failing or not found.isdisjoint(first_behind(held, name, compared)):
             found.add(name)
     return found
-
-
-def _next(held: Held, readers: Mapping[str, list[int]], name: str, compared: set[str]) -> Iterator[str]:
-    """The first compared values behind a value."""
-    seen, stack = {name}, [name]
-    while stack:
-        for index in readers.get(stack.pop(), ()):
-            for output in held.graph.node[index].output:
-                if output in compared:
-                    yield output
-                elif output and output not in seen:
-                    seen.add(output)
-                    stack.append(output)

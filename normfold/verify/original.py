@@ -1,0 +1,40 @@
+"""The original, run feed after feed for the values that are due."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from normfold.verify.accepted import accepted_feeds
+from normfold.verify.case import Case, run_part
+from normfold.verify.feeds import Feed
+from normfold.verify.held import Part, part
+from normfold.verify.run import Runner, Value
+from normfold.verify.turns import Turns
+
+
+class Original:
+    """A session over the part of the original that makes the targets of a first chunk. To expose a value costs memory
+    and time, so another session takes its place when much fewer values are needed."""
+
+    def __init__(self, case: Case, turns: Turns, small: Part, runner: Runner) -> None:
+        self._case, self._turns = case, turns
+        self._part, self._runner = small, runner
+
+    def close(self) -> None:
+        """Free the session."""
+        self._runner.close()
+
+    def feeds(self) -> Iterator[tuple[Feed, dict[str, Value]]]:
+        """The feeds that it accepts, each with its values."""
+        for number, (feed, values) in enumerate(accepted_feeds(self._case, self._run)):
+            if not number:
+                self._turns.remember(values)
+            yield feed, values
+
+    def _run(self, number: int, feed: Feed) -> dict[str, Value]:
+        needed = self._turns.needed(number, feed)
+        if not self._part.fetch.keys() >= set(needed) or 2 * len(needed) < len(self._part.fetch):
+            self.close()
+            self._part = part(self._case.original, needed, {})
+            self._runner = self._case.open(self._part.held)
+        return run_part(self._runner, self._part, feed, {}, needed)
