@@ -70,7 +70,7 @@ def pooled(magnitude: np.ndarray) -> np.ndarray:
     result = np.full((1,) * magnitude.ndim, whole)
     if magnitude.size:
         for axis in channel_axes(magnitude):
-            result = np.minimum(result, np.maximum(_largest(magnitude, axis), whole * _share(magnitude, axis)))
+            result = np.minimum(result, np.maximum(largest(magnitude, axis), whole * _share(magnitude, axis)))
     return result
 
 
@@ -80,16 +80,16 @@ def _share(array: np.ndarray, axis: int) -> float:
     return WEAKEST if places >= 16 else 0.25 if places >= 4 else 1.0
 
 
-def _largest(magnitude: np.ndarray, axis: int) -> np.ndarray:
+def largest(values: np.ndarray, axis: int) -> np.ndarray:
     """The largest number of each channel on ``axis``, with the other axes kept as 1."""
-    shape = magnitude.shape
+    shape = values.shape
     kept = [n if i == axis else 1 for i, n in enumerate(shape)]
-    if axis == magnitude.ndim - 1:
+    if axis == values.ndim - 1:
         # Long rows first: numpy reduces over the first axis fast only where the others are long.
-        rows = magnitude.reshape(int(np.prod(shape[:-1][:2])), -1).max(axis=0)
+        rows = values.reshape(int(np.prod(shape[:-1][:2])), -1).max(axis=0)
         return np.asarray(rows.reshape(-1, shape[axis]).max(axis=0)).reshape(kept)
     lead = int(np.prod(shape[:axis]))
-    return np.asarray(magnitude.reshape(lead, shape[axis], -1).max(axis=2).max(axis=0)).reshape(kept)
+    return np.asarray(values.reshape(lead, shape[axis], -1).max(axis=2).max(axis=0)).reshape(kept)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ import onnx
 from normfold.verify.case import Case, part_feed, run_part
 from normfold.verify.compare import is_floating
 from normfold.verify.feeds import Feed
-from normfold.verify.held import Held, Part, fed_values, part, tensor_bytes
+from normfold.verify.held import Held, Part, fed_values, first_behind, part, tensor_bytes
+from normfold.verify.mirrored import MIRRORED, with_something_positive
 from normfold.verify.run import CannotRun, Runner, Value
 from normfold.verify.ties import is_a_tie
 from normfold.verify.turns import Chunk, Turns
@@ -140,8 +141,14 @@ class SiteCheck:
 
     def compare(self, feed: Feed, values: Mapping[str, Value], number: int) -> None:
         """Compare feed ``number``; ``values`` are the original's, of the chunk and what it needs of earlier ones."""
-        case, cut = self._case, types_of(values)
         due = self._turns.due(number, feed)
+        self.compare_these(due, feed, values)
+        if not number and self._case.owners:
+            self._look_behind_zeros(due, feed, values)
+
+    def compare_these(self, due: list[str], feed: Feed, values: Mapping[str, Value]) -> None:
+        """Compare values of these names."""
+        cut = types_of(values)
         if not due:
             return
         try:
@@ -149,23 +156,34 @@ class SiteCheck:
         except CannotRun as error:
             self.close()
             obtained = self._one_by_one(due, feed, values, cut, error)
-        doubtful = []
+        self._judge(feed, values, cut, values, obtained)
+
+    def _judge(
+        self,
+        feed: Feed,
+        values: Mapping[str, Value],
+        cut: Mapping[str, onnx.TypeProto],
+        expected: Mapping[str, Value],
+        obtained: Mapping[str, Value],
+    ) -> None:
+        """Compare what the parts gave when they were fed with ``values``."""
+        case, doubtful = self._case, []
         for name, value in obtained.items():
-            judged = case.judge(name, case.first_witness, values[name], value, feed, case.first_units(name))
+            judged = case.judge(name, case.first_witness, expected[name], value, feed, case.first_units(name))
             if judged.passed:
                 case.add(judged)
             else:
                 doubtful.append(name)
         if doubtful:
-            self._look_closer(doubtful, feed, values, cut, obtained)
+            pairs = {name: (expected[name], obtained[name]) for name in doubtful}
+            self._look_closer(feed, values, cut, pairs)
 
     def _look_closer(
         self,
-        names: Sequence[str],
         feed: Feed,
         values: Mapping[str, Value],
         cut: Mapping[str, onnx.TypeProto],
-        obtained: Mapping[str, Value],
+        pairs: dict[str, tuple[Value, Value]],
     ) -> None:
         """Beyond the floor: is it no more than the noise that the original itself makes between the cuts, or a tie?
 
@@ -173,17 +191,34 @@ class SiteCheck:
         shows is not quite what it uses.
         """
         case = self._case
-        floating = [name for name in names if isinstance(values[name], np.ndarray) and is_floating(values[name])]
-        expected = dict(values)
+        floating = [name for name, (value, _) in pairs.items() if isinstance(value, np.ndarray) and is_floating(value)]
         small = part(case.original, floating, cut)
         if floating and case.precision:
             with case.open(small.held) as runner:
-                expected |= run_part(runner, small, feed, values)
-        looks = case.noise_of(small, part_feed(small, feed, values), {name: expected[name] for name in floating})
-        pairs = {name: (expected[name], obtained[name]) for name in names}
+                own = run_part(runner, small, feed, values)
+            pairs |= {name: (value, pairs[name][1]) for name, value in own.items()}
+        looks = case.noise_of(small, part_feed(small, feed, values), {name: pairs[name][0] for name in floating})
         judged, _ = case.judge_closer(looks, case.first_witness, pairs, feed, case.first_units)
         for name, comparison in judged.items():
             case.add(is_a_tie(case, comparison, *pairs[name], feed) or comparison)
+
+    def _look_behind_zeros(self, due: Sequence[str], feed: Feed, values: Mapping[str, Value]) -> None:
+        """Compare once more what only gets zeros, with other values in their place in both models."""
+        case = self._case
+        changed = with_something_positive(case.candidate, values)
+        behind = {name for value in changed for name in first_behind(case.candidate, value, due)}
+        wanted = [name for name in due if name in behind and is_floating(np.asarray(values[name]))]
+        if not wanted:
+            return
+        cut, given, found = types_of(values), {**values, **changed}, []
+        try:
+            for held in (case.original, case.candidate):
+                small = part(held, wanted, cut)
+                with case.open(small.held) as runner:
+                    found.append(run_part(runner, small, feed, given))
+        except CannotRun:  # values that the original never makes may not be legal
+            return
+        self._judge(Feed(feed.values, f"{feed.text}, {MIRRORED}"), given, cut, *found)
 
     def _one_by_one(
         self,

@@ -26,10 +26,7 @@ class Original:
 
     def feeds(self) -> Iterator[tuple[Feed, dict[str, Value]]]:
         """The feeds that it accepts, each with its values."""
-        for number, (feed, values) in enumerate(accepted_feeds(self._case, self._run)):
-            if not number:
-                self._turns.remember(values)
-            yield feed, values
+        return accepted_feeds(self._case, self._run)
 
     def _run(self, number: int, feed: Feed) -> dict[str, Value]:
         needed = self._turns.needed(number, feed)

@@ -196,20 +196,36 @@ def _first_chunk(case: Case, chunk: Chunk, small: Part, runner: Runner) -> list[
         for feed, values in feeds:
             case.feeds.append(feed)
             kept.append(_compared(case, check, chunk, feed, {}, values, len(case.feeds) - 1))
+        original.close()
+        _look_again(case, check, turns, [{} for _ in case.feeds])
     return kept
 
 
 def _next_chunk(case: Case, chunk: Chunk, kept: Sequence[dict[str, Value]]) -> list[dict[str, Value]]:
     small = part(case.original, chunk.targets, types_of(kept[0]))
-    with (
-        case.open(small.held) as runner,
-        closing(SiteCheck(case, Turns(case, chunk))) as check,
-        closing(one_ahead(_runs(case, runner, small, kept))) as runs,
-    ):
-        return [
-            _compared(case, check, chunk, case.feeds[number], earlier, values, number)
-            for number, (earlier, values) in enumerate(zip(kept, runs, strict=True))
-        ]
+    turns = Turns(case, chunk)
+    with closing(SiteCheck(case, turns)) as check:
+        with case.open(small.held) as runner, closing(one_ahead(_runs(case, runner, small, kept))) as runs:
+            later = [
+                _compared(case, check, chunk, case.feeds[number], earlier, values, number)
+                for number, (earlier, values) in enumerate(zip(kept, runs, strict=True))
+            ]
+        _look_again(case, check, turns, kept)
+    return later
+
+
+def _look_again(case: Case, check: SiteCheck, turns: Turns, kept: Sequence[dict[str, Value]]) -> None:
+    """Compare the sites of which the first feed told nothing on the others too."""
+    names = turns.untold()
+    if not names or len(case.feeds) < 2:
+        return
+    small = part(case.original, turns.values_for(names), types_of(kept[0]))
+    with case.open(small.held) as runner:
+        for feed, earlier in zip(case.feeds[1:], kept[1:], strict=True):
+            check.compare_these(names, feed, earlier | run_part(runner, small, feed, earlier))
+            names = turns.untold()
+            if not names:
+                return
 
 
 def _runs(case: Case, runner: Runner, small: Part, kept: Sequence[dict[str, Value]]) -> Iterator[dict[str, Value]]:

@@ -1,0 +1,163 @@
+"""What is compared for which feed, one feed ahead, and what a feed does not show."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from normfold.verify import ProofOptions, Site, Verdict, prove
+from normfold.verify.ahead import one_ahead
+from normfold.verify.case import Case
+from normfold.verify.feeds import Feed
+from normfold.verify.held import hold
+from normfold.verify.mirrored import MIRRORED
+from normfold.verify.places import targets_of
+from normfold.verify.turns import Chunk, Turns
+from tests.onnx_text import parse
+from tests.verify.verify_nets import conv_bn_pair, edited
+
+SITES = tuple(Site(f"bn{i}", f"norm{i}") for i in range(3))
+
+
+# -- one item ahead ----------------------------------------------------------------------------------------------------
+def test_the_next_item_is_made_while_the_last_is_used_and_no_further() -> None:
+    made: list[int] = []
+    second = threading.Event()
+
+    def items() -> Iterator[int]:
+        for number in range(4):
+            made.append(number)
+            if number == 1:
+                second.set()
+            yield number
+
+    ahead = one_ahead(items())
+    assert next(ahead) == 0
+    assert second.wait(10), "nobody asked for the second item, yet it is made"
+    assert list(ahead) == [1, 2, 3]
+    assert made == [0, 1, 2, 3]
+
+
+def test_what_an_item_raises_is_raised_in_its_place() -> None:
+    def items() -> Iterator[int]:
+        yield 1
+        raise ValueError("the second")
+
+    ahead = one_ahead(items())
+    assert next(ahead) == 1
+    with pytest.raises(ValueError, match="the second"):
+        next(ahead)
+
+
+def test_closing_early_leaves_no_thread() -> None:
+    before = threading.active_count()
+    ahead = one_ahead(iter(range(10)))
+    next(ahead)
+    ahead.close()
+    assert threading.active_count() == before
+
+
+# -- turns -------------------------------------------------------------------------------------------------------------
+def turns(sites: tuple[Site, ...] = SITES) -> Turns:
+    raw, folded = conv_bn_pair()
+    case = Case(hold(raw), hold(folded), ProofOptions())
+    return Turns(case, Chunk(tuple(targets_of(case, sites))))
+
+
+def feed(size: int) -> Feed:
+    return Feed({"x": np.zeros((1, 3, size, size), np.float32)}, "")
+
+
+def test_sites_are_compared_once_for_a_size_and_in_turns_for_other_sizes() -> None:
+    plan = turns()
+    due = [plan.due(number, feed(size)) for number, size in enumerate((8, 8, 9, 9, 10))]
+    assert due == [
+        ["bn0", "bn1", "bn2", "relu2"],
+        ["relu2"],
+        ["bn2", "relu2"],
+        ["relu2"],
+        ["bn1", "relu2"],
+    ]
+
+
+def test_only_the_values_between_which_the_candidate_runs_are_needed() -> None:
+    plan = turns()
+    assert plan.needed(0, feed(8)) == ["bn0", "bn1", "bn2", "relu2"]
+    assert plan.needed(1, feed(8)) == ["bn2", "relu2"], "the last Relu is fed with what is before it"
+
+
+def test_without_sites_the_outputs_are_compared_on_every_other_feed() -> None:
+    plan = turns(())
+    assert [plan.due(number, feed(8)) for number in range(4)] == [["relu2"], [], ["relu2"], []]
+
+
+# -- what a feed does not show -----------------------------------------------------------------------------------------
+BEHIND_ZEROS = """(float[1,3,8,8] x) => (float[1,4,6,6] y)
+    <float[8,3,3,3] w0, float[8] below = {-5e4,-5e4,-5e4,-5e4,-5e4,-5e4,-5e4,-5e4}, float[4,8,1,1] w1>
+    { a = Conv(x, w0, below) r = Relu(a) y = Conv(r, w1) }"""
+
+
+@pytest.mark.parametrize("kind", ["Relu", "HardSigmoid", "HardSwish", "ThresholdedRelu"])
+def test_a_fault_in_weights_that_only_get_zeros_is_found(kind: str) -> None:
+    raw = parse(BEHIND_ZEROS.replace("Relu", kind))
+    broken = edited(raw, "w1", lambda w: w * 1.001)
+    result = prove(raw, broken, [Site("a", "first"), Site("y", "second")])
+    assert result.verdict is Verdict.DIFFERENT
+    assert result.guilty == ("second",)
+    assert MIRRORED in result.failures[0].feed
+    assert prove(raw, raw, [Site("a", "first"), Site("y", "second")])
+
+
+def test_a_channel_of_a_sequence_that_only_gets_zeros_is_found() -> None:
+    raw = parse(
+        """(float[1,16,3] x) => (float[1,16,5] y) <float[3,4] w0, float[4] below = {0,0,-5e4,0}, float[4,5] w1>
+        { m = MatMul(x, w0) a = Add(m, below) r = Relu(a) y = MatMul(r, w1) }"""
+    )
+
+    def off(w: np.ndarray) -> np.ndarray:
+        w[2] *= 1.01
+        return w
+
+    result = prove(raw, edited(raw, "w1", off), [Site("a", "first"), Site("y", "second")])
+    assert result.guilty == ("second",)
+
+
+SIZE_MATTERS = """(float[1,3,N] x) => (float[1,3,N] y) <float none = {0.0}, float c = {2.0}, float more = {@}>
+    { s = Mul(x, c) n = Shape(s) i = Cast<to=1>(n) big = ReduceMax<keepdims=0>(i) f = Pow(big, more)
+      t = Mul(s, f) y = Mul(t, none) }"""
+
+
+def test_a_fold_that_is_wrong_for_another_size_only_is_found_at_its_site() -> None:
+    """The first size, 6, is made good again by a constant; the output shows nothing."""
+    right = parse(SIZE_MATTERS.replace("@", "0.0"))
+    wrong = parse(SIZE_MATTERS.replace("@", "0.001").replace("c = {2.0}", f"c = {{{2.0 / 6**0.001}}}"))
+    only_t = [Site("t", "fold")]
+    assert prove(right, right, only_t)
+    result = prove(right, wrong, only_t)
+    assert result.verdict is Verdict.DIFFERENT
+    assert result.guilty == ("fold",)
+    assert prove(right, wrong, only_t, ProofOptions(feeds=1)), "the first size shows nothing"
+
+
+def test_a_site_of_which_the_first_feed_tells_nothing_is_compared_on_the_next(tmp_path: Path) -> None:
+    raw = parse(
+        """(float[1,3,8,8] x) => (float[1,4,6,6] y) <float[4,3,3,3] w, float none = {0.0}>
+        { r = Sqrt(x) a = Conv(r, w) y = Mul(a, none) }"""
+    )
+    rng = np.random.default_rng(0)
+    files = [str(tmp_path / f"{sign}.npz") for sign in ("minus", "plus")]
+    for path, sign in zip(files, (-1, 1), strict=True):
+        np.savez(path, x=(sign * rng.uniform(1, 2, (1, 3, 8, 8))).astype(np.float32))
+
+    def verdict(candidate: onnx.ModelProto, count: int) -> Verdict:
+        return prove(raw, candidate, [Site("a", "fold")], ProofOptions(inputs=tuple(files[:count]))).verdict
+
+    broken = edited(raw, "w", lambda w: w * 1.001)
+    assert verdict(raw, 2) is Verdict.EQUIVALENT
+    assert verdict(broken, 2) is Verdict.DIFFERENT
+    assert verdict(broken, 1) is Verdict.INCONCLUSIVE, "all NaN"
