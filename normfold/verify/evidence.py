@@ -24,6 +24,9 @@ from normfold.verify.run import CannotRun, Runner, Value
 from normfold.verify.ties import is_a_tie
 from normfold.verify.turns import Chunk, Turns
 
+GROUP_BYTES = 16 * 2**20
+"""Of the candidate's values, those that are held at once; each group costs a session over its part."""
+
 # A size that nothing tells; of a first dimension, which mostly is the batch, 1.
 _GUESS = 16
 
@@ -110,6 +113,20 @@ def types_of(values: Mapping[str, Value]) -> dict[str, onnx.TypeProto]:
     }
 
 
+def _groups(names: Iterable[str], values: Mapping[str, Value]) -> list[list[str]]:
+    """Names in groups whose values stay below the limit of bytes."""
+    groups: list[list[str]] = []
+    room = 0
+    for name in names:
+        size = getattr(values[name], "nbytes", 0)
+        room -= size
+        if room < 0 or not groups:
+            groups.append([])
+            room = GROUP_BYTES - size
+        groups[-1].append(name)
+    return groups
+
+
 class SiteCheck:
     """Compares the values of one chunk, feed after feed.
 
@@ -147,16 +164,15 @@ class SiteCheck:
             self._look_behind_zeros(due, feed, values)
 
     def compare_these(self, due: list[str], feed: Feed, values: Mapping[str, Value]) -> None:
-        """Compare values of these names."""
+        """Compare values of these names, a group after the other, so that few of the candidate's are held at once."""
         cut = types_of(values)
-        if not due:
-            return
-        try:
-            obtained = self._obtained(due, feed, values, cut)
-        except CannotRun as error:
-            self.close()
-            obtained = self._one_by_one(due, feed, values, cut, error)
-        self._judge(feed, values, cut, values, obtained)
+        for group in _groups(due, values):
+            try:
+                obtained = self._obtained(group, feed, values, cut)
+            except CannotRun as error:
+                self.close()
+                obtained = self._one_by_one(group, feed, values, cut, error)
+            self._judge(feed, values, cut, values, obtained)
 
     def _judge(
         self,

@@ -10,13 +10,14 @@ import numpy as np
 import onnx
 import pytest
 
-from normfold.verify import ProofOptions, Site, Verdict, prove
+from normfold.verify import ProofOptions, Site, Verdict, evidence, prove
 from normfold.verify.ahead import one_ahead
 from normfold.verify.case import Case
 from normfold.verify.feeds import Feed
-from normfold.verify.held import hold
+from normfold.verify.held import MADE, Held, hold
 from normfold.verify.mirrored import MIRRORED
 from normfold.verify.places import targets_of
+from normfold.verify.run import Level, Runner
 from normfold.verify.turns import Chunk, Turns
 from tests.onnx_text import parse
 from tests.verify.verify_nets import conv_bn_pair, edited
@@ -161,3 +162,23 @@ def test_a_site_of_which_the_first_feed_tells_nothing_is_compared_on_the_next(tm
     assert verdict(raw, 2) is Verdict.EQUIVALENT
     assert verdict(broken, 2) is Verdict.DIFFERENT
     assert verdict(broken, 1) is Verdict.INCONCLUSIVE, "all NaN"
+
+
+@pytest.mark.parametrize("guilty", range(3))
+def test_values_too_large_to_be_held_together_are_compared_in_groups(
+    guilty: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(evidence, "GROUP_BYTES", 1)
+    raw, folded = conv_bn_pair()
+    opened: list[list[str]] = []
+    plain = Case.open
+
+    def counted(self: Case, held: Held, *level: Level) -> Runner:
+        opened.append([value.name for value in held.graph.output])
+        return plain(self, held, *level)
+
+    monkeypatch.setattr(Case, "open", counted)
+    assert len(prove(raw, folded, SITES).sites) == 3
+    assert {(f"bn0{MADE}",), (f"bn1{MADE}",), (f"bn2{MADE}",)} <= set(map(tuple, opened))
+    result = prove(raw, edited(folded, f"w{guilty}", lambda w: w * 1.001), SITES)
+    assert result.guilty == (f"norm{guilty}",)
