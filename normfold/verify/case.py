@@ -44,6 +44,7 @@ class Case:
     ``precision`` is the coarsest floating type in which the models compute. ``is_by_reference``: they run in onnx's
     reference evaluator, not in ONNX Runtime. ``owners`` are the folds behind a site.
     ``has_open_bodies``: copies of bodies were added for their sites, and outputs may come through bodies without cuts.
+    ``left_out`` are values that no site stands for, because their names mean other values in either model.
     ``drawn`` are random values that both models make, ``random_outputs`` the outputs that depend on any.
     ``chaotic`` are comparisons that noise decides: they count only where no other feed tells anything.
     ``references`` are the original's outputs for each of ``feeds``, or, when ``is_stored``, what somebody stored.
@@ -57,6 +58,7 @@ class Case:
     is_by_reference: bool = False
     owners: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     has_open_bodies: bool = False
+    left_out: frozenset[str] = frozenset()
     drawn: frozenset[str] = frozenset()
     random_outputs: frozenset[str] = frozenset()
     notes: list[str] = field(default_factory=list)
@@ -65,9 +67,11 @@ class Case:
     worst: dict[tuple[str, str], Comparison] = field(default_factory=dict)
     chaotic: dict[tuple[str, str], Comparison] = field(default_factory=dict)
 
-    def afresh(self) -> Case:
+    def afresh(self, left_out: frozenset[str] = frozenset()) -> Case:
         """The same question, before anything was found out."""
-        return Case(self.original, self.candidate, self.options, self.precision, notes=list(self.notes))
+        return Case(
+            self.original, self.candidate, self.options, self.precision, left_out=left_out, notes=list(self.notes)
+        )
 
     @property
     def first_witness(self) -> str:

@@ -57,7 +57,7 @@ def targets_of(case: Case, sites: Sequence[Site]) -> list[str]:
     lost = []
     for site in sites:
         found = [site.value] if site.value in both else first_behind(case.original, site.value, both)
-        for value in found:
+        for value in [value for value in found if value not in case.left_out]:
             owners.setdefault(value, []).append(site.owner)
         if not found:
             lost.append(site.value)

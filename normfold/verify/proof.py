@@ -67,7 +67,7 @@ def _outcome(case: Case, sites: Sequence[Site]) -> Verification:
 def _with_something_in(case: Case, sites: Sequence[Site]) -> Verification:
     """For models that only take empty inputs, and so only give empty outputs: they are equal, unless with that size
     left free they are not."""
-    free = case.afresh()
+    free = case.afresh(case.left_out)
     free.original, free.candidate = with_free_sizes(case.original), with_free_sizes(case.candidate)
     found = _outcome(free, sites)
     if found.verdict is not Verdict.INCONCLUSIVE:

@@ -9,22 +9,22 @@ not what is computed from its own. After a fault what is fed with the original's
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
 
 import onnx
 
 from normfold.verify.bodies import body_paths
 from normfold.verify.case import Case
 from normfold.verify.held import Held, part
-from normfold.verify.result import Comparison, Site, Verdict, Verification
+from normfold.verify.result import Site, Verdict, Verification
 from normfold.verify.retype import coarsest
 from normfold.verify.told import SITES, from_text
 
-_ROUNDS = 3
-"""So often more names are doubted."""
+_ROUNDS = 6
+"""So often names are judged by what is behind them."""
 
-_MUCH = 2
+_MUCH = 8
 """An error that is so many times smaller is another one."""
 
 
@@ -56,57 +56,74 @@ def by_told_sites(
 ) -> Verification:
     """What ``prove`` says with ``sites``, as far as their names can be trusted. ``case`` itself stays untouched."""
 
-    def without(values: Mapping[str, Comparison]) -> tuple[Verification, dict[Comparison, set[str]]]:
-        tried = case.afresh()
-        found = prove(tried, _but_for(sites, values))
-        return found, _doubted(tried, found)
+    def without(values: Iterable[str]) -> _Trial:
+        tried = case.afresh(frozenset(values))
+        found = prove(tried, sites)
+        return _Trial(found, _doubted(tried, found), tried.left_out)
 
-    renamed: dict[str, Comparison] = {}
-    found, doubted = without(renamed)
+    trial = without(())
+    is_undecided = bool(sites) and trial.found.verdict is Verdict.INCONCLUSIVE
+    if not is_undecided and not trial.doubted:
+        return trial.found
+    plain = prove(case.afresh(), ())
+    if is_undecided or not plain:
+        return plain if is_undecided else trial.found
+    trial = _without_renamed(trial, without)
+    left_out = sorted(trial.left_out)
+    return replace(trial.found, notes=(*trial.found.notes, _passed_over(left_out))) if left_out else trial.found
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A proof without the sites at some values, and which others are doubted then, each for what is fed with it."""
+
+    found: Verification
+    doubted: dict[str, set[str]]
+    left_out: frozenset[str]
+
+
+def _without_renamed(trial: _Trial, without: Callable[[Iterable[str]], _Trial]) -> _Trial:
+    """The trial without the sites whose names are proved to mean another value: first those that are fed with no other
+    such, because what is fed with one may fail for that alone; and where that proves nothing, all of them together."""
+    judged: set[str] = set()
     for _ in range(_ROUNDS):
-        if not doubted:
+        left = trial.doubted.keys() - judged
+        suspects = left.difference(*(trial.doubted[value] for value in left))
+        if not suspects:
             break
-        fed, suspects = found, doubted
-        found, doubted = without(renamed | {c.value: c for c in suspects})
-        proved = {c.value: c for c, behind in suspects.items() if _is_better(found, fed, behind)}
-        renamed |= proved
-        if not proved:
-            found = fed
-            break
-        if len(proved) < len(suspects):
-            found, doubted = without(renamed)
-    if sites and found.verdict is Verdict.INCONCLUSIVE:
-        return prove(case.afresh(), ())
-    return replace(found, notes=(*found.notes, _passed_over(sorted(renamed)))) if renamed else found
+        judged |= suspects
+        after = without(trial.left_out | suspects)
+        proved = {value for value in suspects if _is_better(after.found, trial.found, trial.doubted[value])}
+        if proved:
+            trial = after if len(proved) == len(suspects) else without(trial.left_out | proved)
+    if not trial.doubted:
+        return trial
+    after = without(trial.left_out.union(trial.doubted))
+    failing = {c.value for c in trial.found.failures}
+    return after if after.found and _is_better(after.found, trial.found, failing) else trial
 
 
-def _but_for(sites: Sequence[Site], values: Mapping[str, Comparison]) -> list[Site]:
-    """The sites without those of the folds whose evidence ``values`` are."""
-    owners = {owner for comparison in values.values() for owner in comparison.owners}
-    return [site for site in sites if site.owner not in owners]
-
-
-def _doubted(case: Case, found: Verification) -> dict[Comparison, set[str]]:
+def _doubted(case: Case, found: Verification) -> dict[str, set[str]]:
     """The sites that fail where a value that is fed with them fails too, and those values."""
     cut = dict.fromkeys((c.value for c in (*found.sites, *found.outputs)), onnx.TypeProto())
-    failing = {c.value: c for c in found.sites if not c.passed}
-    doubted: dict[Comparison, set[str]] = {}
-    for value in {c.value for c in found.failures} if failing else ():
-        for fed in failing.keys() & set(part(case.candidate, [value], cut).forced):
-            doubted.setdefault(failing[fed], set()).add(value)
+    sites = {c.value for c in found.sites if not c.passed}
+    doubted: dict[str, set[str]] = {}
+    for value in {c.value for c in found.failures} if sites else ():
+        for fed in sites.intersection(part(case.candidate, [value], cut).forced):
+            doubted.setdefault(fed, set()).add(value)
     return doubted
 
 
 def _is_better(one: Verification, other: Verification, names: Collection[str]) -> bool:
-    """Whether each value is right in ``one``, or at least far from as wrong as in ``other``; as far as it is there."""
-    passing = {c.value for c in (*one.sites, *one.outputs)} - {c.value for c in one.failures}
+    """Whether each value, as far as it is there, is far from as wrong in ``one`` as in ``other``."""
     errors, others = _errors(one), _errors(other)
-    return all(name in passing or _MUCH * errors.get(name, 0.0) < others[name] for name in names)
+    there = errors.keys() & names
+    return bool(there) and all(_MUCH * errors[name] < others[name] for name in there)
 
 
 def _errors(found: Verification) -> dict[str, float]:
     errors: dict[str, float] = {}
-    for c in found.failures:
+    for c in (*found.sites, *found.outputs):
         errors[c.value] = max(errors.get(c.value, 0.0), c.relative)
     return errors
 
