@@ -96,6 +96,13 @@ class Held:
         """The initializers of the main graph with their names, sparse ones aside."""
         return tuple((tensor.name, tensor) for tensor in self.graph.initializer)
 
+    def array_of(self, tensor: onnx.TensorProto) -> np.ndarray:
+        """The content of one of its initializers, wherever it lies. It is not kept."""
+        if not is_external(tensor):
+            return np.asarray(numpy_helper.to_array(tensor))
+        name = tensor.name
+        return self.given[name] if name in self.given else from_file(tensor, self.folder or "")()
+
     @cached_property
     def weight_bytes(self) -> int:
         """Bytes of all initializers of the main graph, wherever they lie."""

@@ -24,7 +24,7 @@ from normfold.verify.result import Comparison, ProofOptions, Site, Verdict, Veri
 from normfold.verify.retype import can_retype, coarsest, retyped
 from normfold.verify.run import CannotRun, Level, Runner, Trouble, Value, unsafe_reason
 from normfold.verify.trail import first_difference
-from normfold.verify.trust import by_told_sites, told_sites
+from normfold.verify.trust import by_names
 from normfold.verify.turns import Chunk, Turns
 from normfold.verify.whole import check_stored, check_whole
 
@@ -38,7 +38,7 @@ def prove(
 ) -> Verification:
     """See ``normfold.verify.prove``."""
     case = _opened(original, candidate, options)
-    return by_told_sites(case, told_sites(case), _proved) if sites is None else _proved(case, sites)
+    return by_names(case, _proved) if sites is None else _proved(case, sites)
 
 
 def _proved(case: Case, sites: Sequence[Site]) -> Verification:

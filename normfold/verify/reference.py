@@ -17,7 +17,7 @@ from onnx.reference import ReferenceEvaluator
 
 from normfold.verify.held import Held
 from normfold.verify.run import CannotRun, Runner, Trouble, Value, first_line
-from normfold.verify.weights import from_file, is_external
+from normfold.verify.weights import is_external
 
 LARGEST_BYTES = 64 * 2**20
 """Weights of a model that is small enough for it."""
@@ -90,7 +90,5 @@ def _whole(held: Held) -> onnx.ModelProto:
     model = onnx.ModelProto()
     model.CopyFrom(held.skeleton)
     for tensor in filter(is_external, model.graph.initializer):
-        name = tensor.name
-        array = held.given[name] if name in held.given else from_file(tensor, held.folder or "")()
-        tensor.CopyFrom(numpy_helper.from_array(array, name))
+        tensor.CopyFrom(numpy_helper.from_array(held.array_of(tensor), tensor.name))
     return model

@@ -20,6 +20,7 @@ from normfold.verify.held import Held, part
 from normfold.verify.result import Site, Verdict, Verification
 from normfold.verify.retype import coarsest
 from normfold.verify.told import SITES, from_text
+from normfold.verify.twins import twin_sites
 
 _ROUNDS = 6
 """So often names are judged by what is behind them."""
@@ -49,6 +50,18 @@ def told_sites(case: Case) -> list[Site]:
 
 def _is_quantized(held: Held) -> bool:
     return any(re.search("[Qq]uant|^QLinear|Integer$|NBits$", operator) for operator in held.operators)
+
+
+def by_names(case: Case, prove: Callable[[Case, Sequence[Site]], Verification]) -> Verification:
+    """What ``prove`` says of two models of which nobody tells the sites, but perhaps they do. ``case`` itself stays
+    untouched."""
+    told = told_sites(case)
+    twins = [] if case.options.is_explicit else twin_sites(case.original, case.candidate)
+    if not twins:
+        return by_told_sites(case, told, prove)
+    known = {site.value for site in told}
+    found = prove(case.afresh(), [*told, *(site for site in twins if site.value not in known)])
+    return prove(case.afresh(), ()) if found.verdict is Verdict.INCONCLUSIVE else found
 
 
 def by_told_sites(

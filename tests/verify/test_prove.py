@@ -76,7 +76,7 @@ def test_faults_a_saturated_output_hides_are_seen_at_the_site() -> None:
     result = prove(raw, edited(raw, "w", lambda w: w * 1.001), [Site("c", "norm")])
     assert result.verdict is Verdict.DIFFERENT
     assert result.guilty == ("norm",)
-    whole = prove(raw, edited(raw, "w", lambda w: w * 1.001))
+    whole = prove(raw, edited(raw, "w", lambda w: w * 1.001), ())
     assert whole.verdict is Verdict.EQUIVALENT, "no output shows it"
 
 

@@ -343,11 +343,12 @@ def test_two_faults_in_a_row_are_no_change_of_names(pair: tuple[onnx.ModelProto,
 
 def test_a_fault_that_reaches_two_sites_is_no_change_of_names() -> None:
     """What is fed with the first faulty value is wrong too, because the fault reaches it past that value as well."""
-    raw = parse("""(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,4,1,1] w, float[4,4,1,1] v, float[4,4,1,1] u> {
+    text = """(float[N,4,8,8] x) => (float[N,4,8,8] y) <float[4,4,1,1] w, float[4,4,1,1] v, float[4,4,1,1] u> {
         a = Conv(x, w)  b = Conv(a, v)  c = Conv(b, u)  d = Add(a, c)  y = Relu(d)
-    }""")
+    }"""
+    raw, folded = parse(text), parse(text.replace("a = ", "e = ").replace("(a", "(e"))
     for error in (1e-5, 1e-4, 1e-2):
-        faulty = telling(edited(raw, "w", lambda w, e=error: w * np.float32(1 + e)), '[["b","one"],["d","two"]]')
+        faulty = telling(edited(folded, "w", lambda w, e=error: w * np.float32(1 + e)), '[["b","one"],["d","two"]]')
         found = normfold.verify(raw, faulty)
         assert found.guilty == ("one", "two"), error
         assert not found.notes
@@ -355,13 +356,14 @@ def test_a_fault_that_reaches_two_sites_is_no_change_of_names() -> None:
 
 def test_what_an_error_hides_behind_a_wider_tolerance_is_no_change_of_names() -> None:
     """Fed with the original's ``b`` the second site shows the fault; without it three quarters cancel out."""
-    raw = parse("""(float[N,64] x, float[N,64] z) => (float[N,64] y)
+    text = """(float[N,64] x, float[N,64] z) => (float[N,64] y)
     <float w = {1.25}, float q = {0.75}, float h = {0.5}> {
         a = Mul(x, w)  b = Mul(a, q)  c = Sub(a, b)  k = Mul(z, h)  d = Add(c, k)  y = Relu(d)
-    }""")
+    }"""
+    raw, folded = parse(text), parse(text.replace("a = ", "e = ").replace("(a", "(e"))
     hidden = 0
     for error in np.geomspace(1e-6, 1e-4, 21):
-        faulty = telling(edited(raw, "w", lambda w, e=error: w * np.float32(1 + e)), '[["b","one"],["d","two"]]')
+        faulty = telling(edited(folded, "w", lambda w, e=error: w * np.float32(1 + e)), '[["b","one"],["d","two"]]')
         shown = prove(raw, faulty, [Site("b", "one"), Site("d", "two")]).guilty == ("one", "two")
         hidden += shown and bool(prove(raw, faulty, [Site("d", "two")]))
         assert not shown or normfold.verify(raw, faulty).guilty == ("one", "two")

@@ -1,0 +1,82 @@
+"""Two models that differ in weights alone are compared at each operator that reads a changed one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+import normfold
+from normfold.verify import Verdict
+from normfold.verify.held import hold
+from normfold.verify.twins import twin_sites
+from tests.onnx_text import parse
+from tests.verify.verify_nets import conv_bn_pair, edited
+
+# What the first operators make is lost in the noise of what comes behind.
+FADES = """(float[1,3,8,8] x) => (float[1,4,6,6] y)
+    <float[4,3,3,3] w, float[4] b, float none = {1e-9}, float[4,4,1,1] v>
+    { c = Conv(x, w, b) d = Mul(c, none) e = Cos(d) y = Conv(e, v) }"""
+
+
+def named(model: onnx.ModelProto) -> onnx.ModelProto:
+    for index, node in enumerate(model.graph.node):
+        node.name = f"node{index}"
+    return model
+
+
+def off(w: np.ndarray) -> np.ndarray:
+    w[2] *= 1.001
+    return w
+
+
+def test_a_fault_that_no_output_shows_is_found_and_blamed_on_the_operator() -> None:
+    raw = named(parse(FADES))
+    broken = edited(raw, "w", off)
+    found = normfold.verify(raw, broken)
+    assert found.verdict is Verdict.DIFFERENT
+    assert found.guilty == ("node0",)
+    assert not normfold.verify(raw, broken, rtol=1e-3, atol=1e-6).sites, "the tolerance of a user is one for outputs"
+    assert normfold.verify(raw, broken, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [4, 64])
+def test_weights_in_files_and_in_memory_are_compared(size: int, tmp_path: Path) -> None:
+    text = FADES.replace("[4,3,3,3]", f"[{size},3,3,3]").replace("[4]", f"[{size}]").replace("[4,4", f"[4,{size}")
+    raw = named(parse(text))
+    onnx.save(raw, tmp_path / "raw.onnx")
+    onnx.save(edited(raw, "w", off), tmp_path / "one.onnx")
+    for one in (raw, tmp_path / "raw.onnx"):
+        sites = twin_sites(hold(one), hold(tmp_path / "one.onnx"))
+        assert [(site.value, site.owner) for site in sites] == [("c", "node0")]
+        assert not twin_sites(hold(one), hold(tmp_path / "raw.onnx"))
+
+
+def test_a_changed_constant_is_seen_where_it_is_read() -> None:
+    text = "(float[2,3] x) => (float[2,3] y) { k = Constant<value_float=@>() a = Mul(x, k) y = Relu(a) }"
+    one, other = (parse(text.replace("@", number)) for number in ("1.5", "1.501"))
+    assert [site.value for site in twin_sites(hold(one), hold(other))] == ["a"]
+
+
+def test_a_rounding_of_weights_is_no_fault() -> None:
+    _, folded = conv_bn_pair()
+    rounded = edited(folded, "w1", lambda w: np.nextafter(w, np.inf, dtype=np.float32))
+    found = normfold.verify(folded, rounded)
+    assert found
+    assert [site.value for site in found.sites] == ["bn1"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "(float[2,3] x) => (float[2,3] y) <float[3] w = {1,2,4}> { a = Add(x, w) y = Relu(a) }",
+        "(float[2,3] x) => (float[2,3] y) <float[3] w = {1,2,4}> { a = Mul(x, w) y = Sigmoid(a) }",
+        "(float[2,3] x) => (float[2,3] y) <float[1] w = {4}> { a = Mul(x, w) y = Relu(a) }",
+        "(float[2,3] x) => (float[2,3] y) <float[3] w = {1,2,4}> { b = Mul(x, w) y = Relu(b) }",
+    ],
+)
+def test_models_of_another_structure_are_no_twins(other: str) -> None:
+    text = "(float[2,3] x) => (float[2,3] y) <float[3] w = {1,2,3}> { a = Mul(x, w) y = Relu(a) }"
+    assert not twin_sites(hold(parse(text)), hold(parse(other)))
