@@ -41,9 +41,10 @@ def command(
 ) -> Exit:
     """Compare the models A and B, which have the same inputs and outputs, in ONNX Runtime.
 
-    A without optimizations is the reference; B runs without them and as a user runs it. Without B, A is compared with
-    the outputs stored in the --inputs folders. Inputs are made up from the graph unless --inputs gives them; --input
-    sets shape, type and range of one: x=1x3x224x224:float32:0..255.
+    A without optimizations is the reference; B runs without them and as a user runs it. What normfold wrote is compared
+    with its original fold by fold. Without B, A is compared with the outputs stored in the --inputs folders. Inputs are
+    made up from the graph unless --inputs gives them; --input sets shape, type and range of one:
+    x=1x3x224x224:float32:0..255.
     """
     from normfold.source import read
     from normfold.verify import ProofOptions, Verdict, check, prove

@@ -85,7 +85,7 @@ def verify(
     ``assert normfold.verify(a, b)`` in pytest shows the table on failure: it is logged as a warning, because an
     assertion message has one line. ``inputs`` are the user's own feeds (.npz, .npy, directories of test_data_set .pb),
     ``input_specs`` are ``NAME=1x3x224x224[:dtype][:low..high]``. Tolerances are calibrated unless ``rtol`` or ``atol``
-    is given.
+    is given; if they are, a result of ``optimize`` is compared at every fold too, where its value is made.
     """
     options = ProofOptions(
         seed=seed,

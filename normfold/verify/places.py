@@ -53,14 +53,16 @@ def targets_of(case: Case, sites: Sequence[Site]) -> list[str]:
     """Values to compare, in the order of the original's graph: each site, or where it is gone the first values behind
     it that both models make, and the outputs."""
     both = case.original.producers.keys() & case.candidate.producers.keys()
+    shown = {
+        name: [name] if name in both else first_behind(case.original, name, both)
+        for name in dict.fromkeys(site.value for site in sites)
+    }
     owners: dict[str, list[str]] = {}
-    lost = []
     for site in sites:
-        found = [site.value] if site.value in both else first_behind(case.original, site.value, both)
-        for value in [value for value in found if value not in case.left_out]:
-            owners.setdefault(value, []).append(site.owner)
-        if not found:
-            lost.append(site.value)
+        for value in shown[site.value]:
+            if value not in case.left_out:
+                owners.setdefault(value, []).append(site.owner)
+    lost = [name for name, values in shown.items() if not values]
     if lost:
         more = f" and {len(lost) - 5} more" if len(lost) > 5 else ""
         names = ", ".join(sorted(lost)[:5])

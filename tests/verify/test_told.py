@@ -54,6 +54,13 @@ def test_the_result_tells_the_site_of_each_fold(tmp_path: Path, verify: bool) ->
     assert told(result.model) == told(onnx.load(tmp_path / "folded.onnx")) == ALL
 
 
+def test_a_file_with_external_data_tells_it_too(tmp_path: Path) -> None:
+    onnx.save(conv_bn_pair(channels=16)[0], tmp_path / "raw.onnx", save_as_external_data=True, size_threshold=0)
+    normfold.optimize(tmp_path / "raw.onnx", tmp_path / "folded.onnx")
+    assert told(onnx.load(tmp_path / "folded.onnx", load_external_data=False)) == ALL
+    assert len(normfold.verify(tmp_path / "raw.onnx", tmp_path / "folded.onnx").sites) == 3
+
+
 def test_it_tells_of_bodies_too() -> None:
     text = """(float[N,4,8,8] x, bool c) => (float[N,4,8,8] y)
     <float[4,4,1,1] w, float[4] s, float[4] b, float[4] m, float[4] var> {
@@ -192,6 +199,7 @@ def test_whatever_stands_in_the_metadata_is_no_more_than_a_note(
 
 STRANGE = {
     "unknown": ('[["nowhere","ghost"],["bn0","bn0","no/such.body"]]', []),
+    "gone": (json.dumps([["conv0", f"fold {i}"] for i in range(100_000)]), ["bn0"]),
     "an input and an output": ('[["x","a"],["relu2","b"]]', ["relu2"]),
     "for a terminal": (json.dumps([["bn1", "\x1b[31mred\n"], ["\x1b]0;\x07", "x"]]), ["bn1"]),
 }
