@@ -83,6 +83,8 @@ def _weights_between(held: Held, targets: Sequence[str]) -> dict[str, int]:
 
 def _forced(case: Case, group: Sequence[str], earlier: Sequence[str]) -> frozenset[str]:
     """Which earlier values the two parts of a group will be fed with."""
+    if not earlier:
+        return frozenset()
     ours = fed_values(case.original, group, earlier)
     theirs = fed_values(case.candidate, group, [*earlier, *group])
     return frozenset({*ours, *theirs} & set(earlier))
@@ -137,7 +139,7 @@ class SiteCheck:
 
     def __init__(self, case: Case, turns: Turns) -> None:
         self._case, self._turns = case, turns
-        self._open: tuple[list[str], Part, Runner] | None = None
+        self._open: tuple[Part, Runner] | None = None
 
     def close(self) -> None:
         """Free the candidate's session."""
@@ -145,16 +147,19 @@ class SiteCheck:
             self._open[-1].close()
         self._open = None
 
-    def _obtained(
-        self, due: list[str], feed: Feed, values: Mapping[str, Value], cut: Mapping[str, onnx.TypeProto]
-    ) -> Mapping[str, Value]:
-        if self._open is not None and self._open[0] != due:
+    def _serves(self, small: Part, due: list[str], values: Mapping[str, Value]) -> bool:
+        """Whether a part gives what is due, and no more than that where more would cost."""
+        is_enough = small.fetch.keys() >= set(due) and values.keys() >= set(small.forced)
+        return is_enough and (self._turns.is_light or list(small.fetch) == due)
+
+    def _session(
+        self, due: list[str], values: Mapping[str, Value], cut: Mapping[str, onnx.TypeProto]
+    ) -> tuple[Part, Runner]:
+        if self._open is None or not self._serves(self._open[0], due, values):
             self.close()
-        if self._open is None:
             small = part(self._case.candidate, due, cut)
-            self._open = due, small, self._case.open(small.held)
-        _, small, runner = self._open
-        return run_part(runner, small, feed, values)
+            self._open = small, self._case.open(small.held)
+        return self._open
 
     def compare(self, feed: Feed, values: Mapping[str, Value], number: int) -> None:
         """Compare feed ``number``; ``values`` are the original's, of the chunk and what it needs of earlier ones."""
@@ -168,7 +173,8 @@ class SiteCheck:
         cut = types_of(values)
         for group in _groups(due, values):
             try:
-                obtained = self._obtained(group, feed, values, cut)
+                small, runner = self._session(group, values, cut)
+                obtained = run_part(runner, small, feed, values, group)
             except CannotRun as error:
                 self.close()
                 obtained = self._one_by_one(group, feed, values, cut, error)

@@ -34,4 +34,7 @@ class Original:
             self.close()
             self._part = part(self._case.original, needed, {})
             self._runner = self._case.open(self._part.held)
-        return run_part(self._runner, self._part, feed, {}, needed)
+        values = run_part(self._runner, self._part, feed, {}, needed)
+        if not number:
+            self._turns.weigh(values)
+        return values

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,9 +10,13 @@ import numpy as np
 from normfold.verify.case import Case
 from normfold.verify.feeds import Feed
 from normfold.verify.held import fed_values
+from normfold.verify.run import Value
 
 PARTS = 3
 """Of a later feed of another size one site in so many is compared."""
+
+LIGHT_BYTES = 2 * 2**20
+"""Values that take less are made for every feed, though few of them are compared."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,7 @@ class Turns:
         # Random values are not compared: the candidate is fed with those of the original.
         self._wanted = [name for name in chunk.targets if name not in case.drawn]
         self._sizes: dict[object, int] = {}
+        self.is_light = False
 
     def due(self, number: int, feed: Feed) -> list[str]:
         """What to compare for a feed; the same whenever it is asked."""
@@ -51,9 +56,13 @@ class Turns:
         turn = sites[number % PARTS :: PARTS] if first == number else []
         return [name for name in self._wanted if name in {*outputs, *turn}]
 
+    def weigh(self, values: Mapping[str, Value]) -> None:
+        """Decide by the first feed whether to make all values again costs less than to open sessions over fewer."""
+        self.is_light = self._is_whole and sum(getattr(value, "nbytes", 0) for value in values.values()) < LIGHT_BYTES
+
     def needed(self, number: int, feed: Feed) -> list[str]:
         """Which of the original's values that takes: those to compare, and those that the candidate is fed with."""
-        if not self._case.owners or not self._is_whole:
+        if not self._case.owners or not self._is_whole or self.is_light:
             return list(self._targets)
         wanted = {*self.values_for(self.due(number, feed)), *self._case.original.output_names}
         return [name for name in self._targets if name in wanted]

@@ -11,6 +11,7 @@ import onnx
 import pytest
 
 from normfold.verify import ProofOptions, Site, Verdict, evidence, prove
+from normfold.verify import turns as turns_module
 from normfold.verify.ahead import one_ahead
 from normfold.verify.case import Case
 from normfold.verify.feeds import Feed
@@ -182,3 +183,20 @@ def test_values_too_large_to_be_held_together_are_compared_in_groups(
     assert {(f"bn0{MADE}",), (f"bn1{MADE}",), (f"bn2{MADE}",)} <= set(map(tuple, opened))
     result = prove(raw, edited(folded, f"w{guilty}", lambda w: w * 1.001), SITES)
     assert result.guilty == (f"norm{guilty}",)
+
+
+@pytest.mark.parametrize(("limit", "sessions"), [(turns_module.LIGHT_BYTES, 3), (0, 5)])
+def test_small_values_cost_no_sessions_of_their_own(limit: int, sessions: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The original, the candidate in pieces, the candidate as a user runs it; else the first two once more."""
+    monkeypatch.setattr(turns_module, "LIGHT_BYTES", limit)
+    raw, folded = conv_bn_pair()
+    opened: list[Level] = []
+    plain = Case.open
+
+    def counted(self: Case, held: Held, level: Level = Level.DISABLE_ALL) -> Runner:
+        opened.append(level)
+        return plain(self, held, level)
+
+    monkeypatch.setattr(Case, "open", counted)
+    assert prove(raw, folded, SITES, ProofOptions(input_specs=("x=1x3x12x12",)))
+    assert len(opened) == sessions
