@@ -86,13 +86,15 @@ class Case:
 
     @property
     def takes_turns(self) -> bool:
-        """Whether the whole candidate runs without optimizations on one feed and as a user runs it on the next: where
-        no site is compared, and nobody gave the feeds."""
-        return not (self.owners or self.options.inputs or self.is_by_reference)
+        """Whether the whole candidate runs without optimizations on some feeds and as a user runs it on the others:
+        where no site is compared, and nobody gave the feeds."""
+        made_up = self.options.feeds > 1 and self.original.inputs and not self.options.inputs
+        return bool(made_up) and not (self.owners or self.is_by_reference)
 
     def is_plain_turn(self, number: int) -> bool:
-        """Whether feed ``number`` is compared without optimizations."""
-        return not self.takes_turns or number % 2 == 0
+        """Whether feed ``number`` is compared without optimizations. The wild ones are, the second and the third, where
+        other kernels would show how the model amplifies rounding, not what it computes."""
+        return not self.takes_turns or number % 4 in (1, 2)
 
     @cached_property
     def feeder(self) -> Feeder:

@@ -27,9 +27,9 @@ def check_whole(case: Case) -> None:
     """Run the whole candidate as a user runs it; the references are the original's outputs.
 
     Where there are sites, the candidate has run in parts without optimizations, each fed with what the original made
-    before it, and the two smallest feeds are enough here. Without sites it has run whole, for every other feed if it
-    takes turns. It runs whole without optimizations beside that only to tell whose fault it is when
-    the optimized run differs.
+    before it, and the two smallest feeds are enough here. Without sites it has run whole, on other feeds than
+    these if it takes turns. It runs whole without optimizations beside that only to tell whose fault it is when the
+    optimized run differs.
     """
     numbers = _smallest(case) if case.owners else _its_turns(case)
     _check(case, Level.DEFAULT, numbers)

@@ -172,14 +172,14 @@ def test_a_model_that_never_ends_is_stopped() -> None:
 
 
 def test_without_sites_every_feed_counts_though_the_levels_take_turns() -> None:
-    """Only the second feed, signed numbers at scales up to 10, leaves the bounds; it is the default level's turn."""
+    """Only the second feed, signed numbers at scales up to 10, leaves the bounds; the first is run as a user runs it."""
     bounded = parse("(float[16,64] x) => (float[16,64] y) <float a = {-6.5}, float b = {6.5}> { y = Clip(x, a, b) }")
     free = parse("(float[16,64] x) => (float[16,64] y) { y = Identity(x) }")
     assert prove(bounded, free, (), ProofOptions(feeds=1))
     result = prove(bounded, free, (), ProofOptions(feeds=2))
     assert result.verdict is Verdict.DIFFERENT
     assert {(c.witness, c.feed.split()[0], c.passed) for c in result.outputs} == {
-        ("default", "scales", False),
+        ("default", "normal", True),
         ("disable_all", "scales", False),
     }
 
