@@ -172,7 +172,7 @@ def test_a_model_that_never_ends_is_stopped() -> None:
 
 
 def test_without_sites_every_feed_counts_though_the_levels_take_turns() -> None:
-    """Only the second feed, signed numbers at scales up to 10, leaves the bounds; the first is run as a user runs it."""
+    """Only the second feed, signed numbers at scales up to 10, leaves the bounds; the first is as a user runs it."""
     bounded = parse("(float[16,64] x) => (float[16,64] y) <float a = {-6.5}, float b = {6.5}> { y = Clip(x, a, b) }")
     free = parse("(float[16,64] x) => (float[16,64] y) { y = Identity(x) }")
     assert prove(bounded, free, (), ProofOptions(feeds=1))
