@@ -235,11 +235,15 @@ def _badness(comparison: Comparison) -> tuple[bool, float, int]:
 
 def distances(expected: Value, obtained: Value, allowance: Allowance) -> Distance:
     """``distance`` for any runtime value: sequences and maps item by item; None is an empty optional."""
-    if isinstance(expected, list) and isinstance(obtained, list) and len(expected) == len(obtained):
+    if isinstance(expected, list) and isinstance(obtained, list):
+        if len(expected) != len(obtained):
+            return Distance("sequence", mismatch=f"expected {len(expected)} items, got {len(obtained)}")
         items = [distances(a, b, allowance) for a, b in zip(expected, obtained, strict=True)]
         return max(items, key=lambda d: (bool(d.mismatch), d.margin), default=Distance("sequence"))
-    if isinstance(expected, dict) and isinstance(obtained, dict) and expected.keys() == obtained.keys():
+    if isinstance(expected, dict) and isinstance(obtained, dict):
         keys = list(expected)
+        if expected.keys() != obtained.keys():
+            return Distance("map", mismatch=f"expected the keys {keys[:5]}, got {list(obtained)[:5]}")
         return distances([expected[k] for k in keys], [obtained[k] for k in keys], allowance)
     if expected is None and obtained is None:
         return Distance("optional")

@@ -57,11 +57,8 @@ def by_names(case: Case, prove: Callable[[Case, Sequence[Site]], Verification]) 
     untouched."""
     told = told_sites(case)
     twins = [] if case.options.is_explicit else twin_sites(case.original, case.candidate)
-    if not twins:
-        return by_told_sites(case, told, prove)
     known = {site.value for site in told}
-    found = prove(case.afresh(), [*told, *(site for site in twins if site.value not in known)])
-    return prove(case.afresh(), ()) if found.verdict is Verdict.INCONCLUSIVE else found
+    return by_told_sites(case, [*told, *(site for site in twins if site.value not in known)], prove)
 
 
 def by_told_sites(
@@ -144,6 +141,6 @@ def _errors(found: Verification) -> dict[str, float]:
 def _passed_over(names: Sequence[str]) -> str:
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return (
-        f"not compared: {', '.join(names[:3])}{more}, because the name means another value in the second model; "
-        "another tool has changed it since normfold wrote it"
+        f"not compared: {', '.join(names[:3])}{more}, because the name means another value in the second model, "
+        "which somebody has changed since"
     )

@@ -277,3 +277,16 @@ def test_an_input_of_another_type_is_a_difference() -> None:
     result = prove(one, other)
     assert result.verdict is Verdict.DIFFERENT
     assert "expected the input x as float, got float16" in str(result)
+
+
+def test_a_sequence_of_another_length_is_another_result() -> None:
+    def split(sizes: str) -> onnx.ModelProto:
+        return parse(
+            f"(float[4,3] x) => (seq(float[N,3]) y) {{ k = Constant<value_ints=[{sizes}]>() "
+            "y = SplitToSequence<axis=0>(x, k) }"
+        )
+
+    assert normfold.verify(split("2,2"), split("2,2"))
+    found = normfold.verify(split("2,2"), split("2,1,1"))
+    assert found.verdict is Verdict.DIFFERENT
+    assert found.failures[0].note == "expected 2 items, got 3"
