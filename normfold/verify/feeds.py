@@ -173,7 +173,14 @@ class Feeder:
         spec = self.specs.get(value.name)
         if spec is not None and (spec.dtype or spec.bounds):
             return spec.draw(shape, _dtype(_tensor(value).elem_type), rng)
+        if shape in ((), (1,)):
+            index = self._turn(value, index)
         return _array(_tensor(value).elem_type, shape, use, regime, index, rng)
+
+    def _turn(self, value: onnx.ValueInfoProto, index: int) -> int:
+        """A number for one of several switches: any two of three have been thrown in all ways after four feeds."""
+        place = sum(_tensor(v).elem_type != TensorProto.FLOAT for v in self.inputs[: self.inputs.index(value)])
+        return (index, index >> 1, index ^ (index >> 1))[place % 3]
 
 
 def _tensor(value: onnx.ValueInfoProto) -> onnx.TypeProto.Tensor:
@@ -289,18 +296,19 @@ def _strings(shape: tuple[int, ...], words: Sequence[str], rng: np.random.Genera
 
 
 def _mask(shape: tuple[int, ...], index: int, rng: np.random.Generator) -> np.ndarray:
-    """Ones, then zeros from some place on; never a row of zeros. A scalar alternates from feed to feed."""
+    """Ones, then zeros from some place on, except in the second feed; never a row of zeros. A scalar alternates from
+    feed to feed."""
     if not shape or shape == (1,):
         return np.full(shape, (index + 1) % 2)
-    if index == 0:
+    if index == 1:
         return np.ones(shape, dtype=np.int64)
-    keep = rng.integers(1, max(shape[-1], 1) + 1, (*shape[:-1], 1))
+    keep = rng.integers(1, max(shape[-1], 2), (*shape[:-1], 1))
     return (np.arange(shape[-1]) < keep).astype(np.int64)
 
 
 def _floats(shape: tuple[int, ...], use: Use, regime: str, rng: np.random.Generator) -> np.ndarray:
     if use.role is Role.ADDITIVE_MASK:
-        return np.where(_mask(shape, 1, rng) > 0, 0.0, -1e4)
+        return np.where(_mask(shape, 0, rng) > 0, 0.0, -1e4)
     if use.role in (Role.SCALE, Role.ZERO):
         return np.full(shape, float(use.role is Role.SCALE))
     drawn = rng.standard_normal(shape)

@@ -16,7 +16,7 @@ PARTS = 3
 """Of a later feed of another size one site in so many is compared."""
 
 LIGHT_BYTES = 2 * 2**20
-"""Values that take less are made for every feed, though few of them are compared."""
+"""Values that take less are made and compared for every feed: few numbers tell little, and cost little."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,9 @@ class Chunk:
 class Turns:
     """The turn of each target of a chunk.
 
-    Outputs are compared for every feed and all sites for the first. On a later feed of another size each site has its
-    turn, because a fold may be wrong for some sizes. Another feed of the same size shows nothing more at the sites.
+    Outputs are compared for every feed and all sites for the first, and for one that throws other switches, which may
+    send other values to the sites. On a later feed of another size each site has its turn, because a fold may be wrong
+    for some sizes. Another feed of the same size shows nothing more at the sites, unless they are small.
     """
 
     def __init__(self, case: Case, chunk: Chunk) -> None:
@@ -42,6 +43,7 @@ class Turns:
         # Random values are not compared: the candidate is fed with those of the original.
         self._wanted = [name for name in chunk.targets if name not in case.drawn]
         self._sizes: dict[object, int] = {}
+        self._switches: dict[object, int] = {}
         self.is_light = False
 
     def due(self, number: int, feed: Feed) -> list[str]:
@@ -49,7 +51,8 @@ class Turns:
         if not self._case.is_plain_turn(number):
             return []
         first = self._sizes.setdefault(_sizes_of(feed), number)
-        if not number or not self._case.owners:
+        has_new_switches = self._switches.setdefault(_switches_of(feed), number) == number
+        if has_new_switches or self.is_light or not self._case.owners:
             return self._wanted
         outputs = set(self._case.original.output_names)
         sites = [name for name in self._wanted if name not in outputs]
@@ -79,3 +82,9 @@ class Turns:
 
 def _sizes_of(feed: Feed) -> object:
     return frozenset((name, np.shape(value)) for name, value in feed.values.items())
+
+
+def _switches_of(feed: Feed) -> object:
+    """The inputs that are one whole number, or yes or no."""
+    single = ((name, np.asarray(value)) for name, value in feed.values.items() if np.size(value) == 1)
+    return frozenset((name, array.item()) for name, array in single if array.dtype.kind in "biu")

@@ -292,6 +292,16 @@ def test_a_spec_sets_shape_type_and_range() -> None:
     assert 10 <= float(result.outputs[0].expected) <= 11
 
 
+def test_a_mask_hides_something_in_the_first_feed() -> None:
+    model = parse(
+        """(float[2,5,3] x, bool[2,5,1] m, int64[2,5] attention_mask) => (float[2,5,3] y, float[2,5] z)
+        <float c = {0.5}> { y = Where(m, x, c) z = Cast<to=1>(attention_mask) }"""
+    )
+    made = [feed.values["attention_mask"] for feed in feeds(model)]
+    assert [bool(mask.min()) for mask in made] == [False, True, False, False]
+    assert all(mask.max(axis=-1).min() == 1 for mask in made), "never all of it"
+
+
 def test_sequences_of_tensors_are_fed() -> None:
     model = onnx.parser.parse_model(
         """<ir_version: 8, opset_import: ["" : 17]>

@@ -71,8 +71,9 @@ def turns(sites: tuple[Site, ...] = SITES) -> Turns:
     return Turns(case, Chunk(tuple(targets_of(case, sites))))
 
 
-def feed(size: int) -> Feed:
-    return Feed({"x": np.zeros((1, 3, size, size), np.float32)}, "")
+def feed(size: int, **switches: bool) -> Feed:
+    flags = {name: np.array(flag) for name, flag in switches.items()}
+    return Feed({"x": np.zeros((1, 3, size, size), np.float32), **flags}, "")
 
 
 def test_sites_are_compared_once_for_a_size_and_in_turns_for_other_sizes() -> None:
@@ -85,6 +86,46 @@ def test_sites_are_compared_once_for_a_size_and_in_turns_for_other_sizes() -> No
         ["relu2"],
         ["bn1", "relu2"],
     ]
+
+
+def test_all_sites_are_compared_for_each_way_to_throw_the_switches() -> None:
+    plan = turns()
+    flags = ((True, True), (False, True), (True, True), (False, False))
+    due = [plan.due(number, feed(8, p=p, q=q)) for number, (p, q) in enumerate(flags)]
+    assert [len(names) for names in due] == [4, 4, 1, 4]
+
+
+def test_small_sites_are_compared_for_every_feed() -> None:
+    plan = turns()
+    plan.weigh({"bn0": np.zeros(10)})
+    assert [len(plan.due(number, feed(8))) for number in range(3)] == [4, 4, 4]
+
+
+def test_what_the_first_feed_hides_in_a_small_model_is_seen_by_another() -> None:
+    """The first batch is 1, and the Relu takes the channel whose weight is wrong."""
+    raw = parse(
+        """(float16[N,6] x) => (float16[N,3] y) <float16[6,3] w, float16[3] g, float16[3] b>
+        { a = MatMul(x, w) r = Relu(a) m = Mul(r, g) y = Add(m, b) }"""
+    )
+
+    def off(g: np.ndarray, channel: int) -> np.ndarray:
+        g[channel] *= 1.3
+        return g
+
+    for channel in range(3):
+        broken = edited(raw, "g", lambda g, channel=channel: off(g, channel))
+        assert not prove(raw, broken, [Site("m", "fold")]), channel
+
+
+TWO_FLAGS = """(float[2,3] x, bool p, bool q) => (float[2,3] y) <float one = {1.0}, float k = {@}>
+    { n = Not(NEGATED) c = And(OTHER, n) f = Where(c, k, one) y = Mul(x, f) }"""
+
+
+@pytest.mark.parametrize("sites", [(), (Site("y", "fold"),)])
+@pytest.mark.parametrize(("negated", "other"), ["pq", "qp"])
+def test_switches_are_thrown_in_every_way(sites: tuple[Site, ...], negated: str, other: str) -> None:
+    text = TWO_FLAGS.replace("NEGATED", negated).replace("OTHER", other)
+    assert not prove(parse(text.replace("@", "2.0")), parse(text.replace("@", "3.0")), sites)
 
 
 def test_only_the_values_between_which_the_candidate_runs_are_needed() -> None:
