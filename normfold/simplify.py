@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,6 +27,7 @@ from normfold.skeleton import skeleton
 
 TIME_LIMIT = 120.0  # seconds
 MEMORY_LIMIT = 12 * 2**30  # bytes of address space
+_HALF = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
 _WORKER = Path(__file__).with_name("simplify_worker.py")
 
 
@@ -61,6 +62,7 @@ def simplify(proto: onnx.ModelProto, fold: bool = True) -> Facts:
             model, more, note = _resolved(model)
             targets |= more
             constants |= dict(_new_constants(bare, model))
+    constants |= _in_one_run(bare, constants)
     return Facts(constants, dict(_known_types(model.graph)), targets, note)
 
 
@@ -156,6 +158,32 @@ def _new_constants(bare: onnx.ModelProto, folded: onnx.ModelProto) -> Iterator[t
         for old, new in zip(node.input, twin.input, strict=True):
             if old in computed and new in constants:
                 yield old, constants[new]
+
+
+def _in_one_run(bare: onnx.ModelProto, constants: Mapping[str, onnx.TensorProto]) -> dict[str, onnx.TensorProto]:
+    """Those constants anew that half precision decides, as a run of the model makes them.
+
+    They were made one operator at a time and rounded between them; the runtime goes on in float32. Where a Cast to
+    integers or a comparison follows, that is another number, not another rounding.
+    """
+    rounded: dict[str, onnx.TensorProto] = {}
+    for node in bare.graph.node:
+        for name in node.output:
+            if name in constants and (constants[name].data_type in _HALF or not rounded.keys().isdisjoint(node.input)):
+                rounded[name] = constants[name]
+    if all(tensor.data_type in _HALF for tensor in rounded.values()):
+        return {}
+    from normfold.verify.held import hold, part
+    from normfold.verify.run import CannotRun, Runner
+
+    small = part(hold(bare), list(rounded), {})
+    try:
+        with Runner(small.held) as runner:
+            values = runner.run({}, list(small.fetch.values()))
+    except CannotRun:  # then a run of the model shows nothing either
+        return {}
+    found = (onnx.numpy_helper.from_array(value, name) for name, value in zip(rounded, values, strict=True))
+    return {tensor.name: tensor for tensor in found if tensor.data_type == rounded[tensor.name].data_type}
 
 
 def _known_types(graph: onnx.GraphProto, path: str = "") -> Iterator[tuple[str, onnx.TypeProto]]:

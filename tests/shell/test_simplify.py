@@ -234,3 +234,20 @@ def test_shapes_are_found_inside_bodies(name: str) -> None:
     assert result.folds
     assert not result.kept
     assert result.verification
+
+
+def test_constants_that_half_precision_decides_are_those_of_a_run() -> None:
+    """T5's buckets of distances, in float16: rounded after every operator some fall on the other side of a whole."""
+    n, table = np.arange(16, 128).astype(np.float16), np.arange(64).astype(np.float16)
+    k, m = np.float16(16), np.float16(11.54)
+    model = parse(
+        """g (float16[112] x) => (float16[112] y)
+        { a = Div(n, k)  l = Log(a)  q = Mul(l, m)  b = Cast<to=7>(q)  t = Gather(table, b)  y = Add(x, t) }""",
+        n=n,
+        k=k,
+        m=m,
+        table=table,
+    )
+    buckets = run(model, x=np.zeros(112, np.float16))
+    assert not np.array_equal((np.log(n / k) * m).astype(int), buckets), "these numbers make no difference"
+    assert np.array_equal(numpy_helper.to_array(simplify(model).constants["t"]), buckets)
