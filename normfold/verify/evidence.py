@@ -18,8 +18,8 @@ import onnx
 from normfold.verify.case import Case, part_feed, run_part
 from normfold.verify.compare import is_floating
 from normfold.verify.feeds import Feed
-from normfold.verify.held import Held, Part, fed_values, first_behind, part, tensor_bytes
-from normfold.verify.mirrored import MIRRORED, with_something_positive
+from normfold.verify.held import Held, Part, fed_values, first_behind, part, sources, tensor_bytes
+from normfold.verify.mirrored import MIRRORED, with_other_signs
 from normfold.verify.run import CannotRun, Runner, Value
 from normfold.verify.ties import is_a_tie
 from normfold.verify.turns import Chunk, Turns
@@ -227,12 +227,19 @@ class SiteCheck:
     def _look_behind_zeros(self, due: Sequence[str], feed: Feed, values: Mapping[str, Value]) -> None:
         """Compare once more what only gets zeros, with other values in their place in both models."""
         case = self._case
-        changed = with_something_positive(case.candidate, values)
+        changed = with_other_signs(case.candidate, values)
         behind = {name for value in changed for name in first_behind(case.candidate, value, due)}
-        wanted = [name for name in due if name in behind and is_floating(np.asarray(values[name]))]
+        cut, given, found = types_of(values), {**values, **changed}, []
+        wanted = [
+            name
+            for name in due
+            if name in behind
+            and is_floating(np.asarray(values[name]))
+            # Else one of them may make it from a value that has another sign here, and the other from one that has not.
+            and sources(case.original, name, cut) == sources(case.candidate, name, cut)
+        ]
         if not wanted:
             return
-        cut, given, found = types_of(values), {**values, **changed}, []
         try:
             for held in (case.original, case.candidate):
                 small = part(held, wanted, cut)

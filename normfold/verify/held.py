@@ -394,6 +394,12 @@ def fed_values(held: Held, targets: Iterable[str], cuts: Iterable[str]) -> list[
     return [name for name in made if name in needed]
 
 
+def sources(held: Held, target: str, cuts: Collection[str]) -> set[str]:
+    """The graph inputs and the values of ``cuts`` between which ``target`` is made."""
+    _, needed = _upstream(held, [target], cuts)
+    return needed & {*cuts, *(value.name for value in held.inputs)}
+
+
 def first_behind(held: Held, value: str, among: Collection[str]) -> list[str]:
     """The first values of ``among`` downstream of ``value``. Its shape is no evidence of its content."""
     found: list[str] = []

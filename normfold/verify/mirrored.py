@@ -1,4 +1,4 @@
-"""What zeros hide: behind a Relu a channel that never is positive is zero, and shows nothing of the weights there."""
+"""What a channel hides: one that never is positive is zero behind a Relu, and shows nothing of the weights there."""
 
 from __future__ import annotations
 
@@ -11,28 +11,40 @@ from normfold.verify.held import Held
 from normfold.verify.run import Value
 from normfold.verify.survey import channel_axes
 
-MIRRORED = "with the other sign where a channel never is positive"
+MIRRORED = "with the other sign where a channel hides what is behind"
 
-_STOPS_NEGATIVE = frozenset({"Relu", "Clip", "HardSigmoid", "HardSwish", "ThresholdedRelu"})
+_SHOWS_ABOVE = {
+    **dict.fromkeys(("Relu", "Clip", "HardSigmoid", "HardSwish", "ThresholdedRelu"), 0.0),
+    **dict.fromkeys(("Sigmoid", "Gelu", "Swish", "Mish", "QuickGelu"), -8.0),
+}
+"""What is never above such a number comes out as nothing, or next to nothing."""
+
+_SHOWS_BELOW_ZERO = "PRelu"
+"""What is never below zero shows nothing of the slopes."""
 
 
-def with_something_positive(held: Held, values: Mapping[str, Value]) -> dict[str, np.ndarray]:
-    """Those of ``values`` that have such channels and that a Relu or the like reads, with the other sign there."""
+def with_other_signs(held: Held, values: Mapping[str, Value]) -> dict[str, np.ndarray]:
+    """Those of ``values`` with channels that show nothing to whoever reads them, with the other sign there."""
     found = {}
     for name, value in values.items():
         readers = {held.graph.node[index].op_type for index in held.readers.get(name, ())}
-        mirrored = _mirrored(value) if readers & _STOPS_NEGATIVE else None
+        above = [_SHOWS_ABOVE[reader] for reader in readers if reader in _SHOWS_ABOVE]
+        if not isinstance(value, np.ndarray) or not is_floating(value) or not value.size:
+            continue
+        mirrored = _mirrored(value, 1, max(above)) if above else None
+        if mirrored is None and _SHOWS_BELOW_ZERO in readers:
+            mirrored = _mirrored(value, -1, 0.0)
         if mirrored is not None:
             found[name] = mirrored
     return found
 
 
-def _mirrored(value: Value) -> np.ndarray | None:
-    if not isinstance(value, np.ndarray) or not is_floating(value) or not value.size:
-        return None
+def _mirrored(value: np.ndarray, sign: int, bound: float) -> np.ndarray | None:
+    """With the other sign in channels that nowhere are above the bound after a change by ``sign``."""
     with np.errstate(all="ignore"):
-        negative = value <= 0 if value.ndim < 2 else np.zeros((1,) * value.ndim, bool)
+        signed = value if sign > 0 else -value
+        hidden = signed <= bound if value.ndim < 2 else np.zeros((1,) * value.ndim, bool)
         for axis in channel_axes(value):
-            negative = negative | (largest(value, axis) <= 0)
-        negative = negative & (value < 0) if negative.any() else negative
-        return np.where(negative, -value, value) if negative.any() else None
+            hidden = hidden | (largest(signed, axis) <= bound)
+        hidden = hidden & (signed < 0) if hidden.any() else hidden
+        return np.where(hidden, -value, value) if hidden.any() else None
