@@ -103,7 +103,7 @@ def _compare(case: Case, level: Level, number: int, reference: Mapping[str, Valu
             failing.append(judged)
     if failing:
         _check(case, Level.DISABLE_ALL, [number])
-        _blame(case, failing, feed, reference, levels)
+        _blame(case, failing, feed, levels)
 
 
 def _own(case: Case, whole: Part, feed: Feed, reference: Mapping[str, Value], names: Sequence[str]) -> dict[str, Value]:
@@ -118,14 +118,13 @@ def _blame(
     case: Case,
     failing: Sequence[Comparison],
     feed: Feed,
-    reference: Mapping[str, Value],
     levels: Mapping[str, np.ndarray],
 ) -> None:
     """Where the optimized original is as wrong as the optimized candidate, the runtime is at fault, not a fold."""
     names = [comparison.value for comparison in failing]
 
     def at(level: Level) -> dict[str, float]:
-        return _differences(case, level, feed, reference, names, levels)
+        return _differences(case, level, feed, names, levels)
 
     theirs = at(Level.DEFAULT)
     rung = next(level for level in _LADDER if level is Level.DEFAULT or at(level))
@@ -146,24 +145,23 @@ def _blame(
 
 
 def _differences(
-    case: Case,
-    level: Level,
-    feed: Feed,
-    reference: Mapping[str, Value],
-    names: Sequence[str],
-    levels: Mapping[str, np.ndarray],
+    case: Case, level: Level, feed: Feed, names: Sequence[str], levels: Mapping[str, np.ndarray]
 ) -> dict[str, float]:
-    """The error of each output of the original itself that this level changes by more than rounding."""
+    """The error of each output of the original itself that this level changes by more than rounding: the largest of any
+    feed, because of few numbers one may be right by chance. ``levels`` is the noise for ``feed``."""
+    found: dict[str, float] = {}
     try:
         with case.open(case.original, level) as runner:
-            values = _outputs(runner, feed, names)
+            for each, reference in zip(case.feeds, case.references, strict=True):
+                for name, value in _outputs(runner, each, names).items():
+                    noise = levels.get(name) if each is feed else None
+                    judged = case.judge(name, level.value, reference[name], value, each, AT_THE_END, noise)
+                    error = float("inf") if judged.margin == float("inf") else judged.relative
+                    if not judged.passed:
+                        found[name] = max(found.get(name, 0.0), error)
     except CannotRun:
         return {}
-    judged = [
-        case.judge(name, level.value, reference[name], values[name], feed, AT_THE_END, levels.get(name))
-        for name in names
-    ]
-    return {c.value: float("inf") if c.margin == float("inf") else c.relative for c in judged if not c.passed}
+    return found
 
 
 def _did_not_run(case: Case, level: Level, error: CannotRun) -> None:
