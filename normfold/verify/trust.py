@@ -21,6 +21,7 @@ from normfold.verify.result import Site, Verdict, Verification
 from normfold.verify.retype import coarsest
 from normfold.verify.told import SITES, from_text
 from normfold.verify.twins import twin_sites
+from normfold.verify.unread import unread_values
 
 _ROUNDS = 6
 """So often names are judged by what is behind them."""
@@ -58,7 +59,16 @@ def by_names(case: Case, prove: Callable[[Case, Sequence[Site]], Verification]) 
     told = told_sites(case)
     twins = [] if case.options.is_explicit else twin_sites(case.original, case.candidate)
     known = {site.value for site in told}
-    return by_told_sites(case, [*told, *(site for site in twins if site.value not in known)], prove)
+    twins = [site for site in twins if site.value not in known]
+    found = by_told_sites(case, [*told, *twins], prove)
+    hidden = {c.value for c in found.sites if not c.passed}.intersection(site.value for site in twins)
+    unread = unread_values(case.afresh(), hidden) if hidden and prove(case.afresh(), ()) else set()
+    if not unread:
+        return found
+    found = by_told_sites(case, [*told, *(site for site in twins if site.value not in unread)], prove)
+    return replace(
+        found, notes=(*found.notes, f"{_some(sorted(unread))}: another value, but no output reads what differs")
+    )
 
 
 def by_told_sites(
@@ -139,8 +149,11 @@ def _errors(found: Verification) -> dict[str, float]:
 
 
 def _passed_over(names: Sequence[str]) -> str:
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return (
-        f"not compared: {', '.join(names[:3])}{more}, because the name means another value in the second model, "
+        f"not compared: {_some(names)}, because the name means another value in the second model, "
         "which somebody has changed since"
     )
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")

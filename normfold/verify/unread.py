@@ -1,0 +1,74 @@
+"""Differences that no output reads, however large they are: other numbers under a mask, a shift that a norm takes out.
+
+A fault may be hidden too, by what saturates or by noise. There an error of the same kind that is much larger shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Set
+from itertools import islice
+
+import numpy as np
+
+from normfold.verify.accepted import accepted_feeds
+from normfold.verify.calibrate import AT_THE_END
+from normfold.verify.case import Case, run_part
+from normfold.verify.compare import is_floating
+from normfold.verify.evidence import types_of
+from normfold.verify.feeds import Feed
+from normfold.verify.held import part
+from normfold.verify.run import CannotRun, Level, Value
+
+_LARGER = (1, 8, 64)
+"""Errors as large as the value are tried, and so many times larger ones."""
+
+_FEEDS = 2
+
+
+def unread_values(case: Case, names: Set[str]) -> set[str]:
+    """Which of ``names``, where the candidate is known to differ, no output of the original reads there. Of the first
+    feeds; the difference is the candidate's own, with what the original makes at the other ``names``."""
+    wanted = sorted(names & case.original.producers.keys() - set(case.original.output_names))
+    targets = [*wanted, *case.original.output_names]
+    unread = set(wanted)
+    try:
+        with case.open(part(case.original, targets, {}).held) as runner:
+            small = part(case.original, targets, {})
+            for feed, values in islice(accepted_feeds(case, lambda _, feed: run_part(runner, small, feed, {})), _FEEDS):
+                unread -= {name for name in unread if _is_read(case, feed, values, name, wanted)}
+    except CannotRun:
+        return set()
+    return unread
+
+
+def _is_read(case: Case, feed: Feed, values: Mapping[str, Value], name: str, names: Collection[str]) -> bool:
+    cut = types_of({each: values[each] for each in names})
+    if name not in cut:
+        return True
+    theirs = part(case.candidate, [name], cut)
+    with case.open(theirs.held) as runner:
+        obtained = run_part(runner, theirs, feed, values)[name]
+    outputs = [each for each in case.original.output_names if each not in case.original.initializer_names]
+    behind = part(case.original, outputs, {name: cut[name]})
+    with case.open(behind.held) as runner:
+        for factor in _LARGER:
+            given = {name: _further(np.asarray(values[name]), np.asarray(obtained), factor)}
+            found = run_part(runner, behind, feed, given)
+            for each in outputs:
+                if not case.judge(each, Level.DISABLE_ALL.value, values[each], found[each], feed, AT_THE_END).passed:
+                    return True
+    return False
+
+
+def _further(expected: np.ndarray, obtained: np.ndarray, factor: float) -> np.ndarray:
+    """The obtained value, made worse in its own direction until it is off by so many times the value's scale."""
+    if not is_floating(expected) or expected.shape != obtained.shape or str(expected.dtype) == "bfloat16":
+        return obtained
+    a, b = expected.astype(np.float64), obtained.astype(np.float64)
+    is_number = np.isfinite(a) & np.isfinite(b)
+    gap = np.where(is_number, b - np.where(is_number, a, 0), 0)
+    off, scale = np.max(np.abs(gap)), np.max(np.abs(a), initial=0.0, where=np.isfinite(a))
+    times = max(1.0, factor * scale / off) if off else 1.0
+    limit = float(np.finfo(expected.dtype).max)
+    worse = np.where(is_number, np.clip(np.where(is_number, a, 0) + times * gap, -limit, limit), b)
+    return worse.astype(expected.dtype)
