@@ -51,8 +51,8 @@ def _runs(case: Case, held: Held, prefix: str, feed: Feed) -> bool:
 
 def targets_of(case: Case, sites: Sequence[Site]) -> list[str]:
     """Values to compare, in the order of the original's graph: each site, or where it is gone the first values behind
-    it that both models make, and the outputs."""
-    both = case.original.producers.keys() & case.candidate.producers.keys()
+    it that both models have, and the outputs."""
+    both = case.original.values & case.candidate.values
     shown = {
         name: [name] if name in both else first_behind(case.original, name, both)
         for name in dict.fromkeys(site.value for site in sites)

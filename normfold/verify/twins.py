@@ -9,21 +9,55 @@ import numpy as np
 import onnx
 
 from normfold.verify.held import Held
+from normfold.verify.randomness import depending_on
 from normfold.verify.result import Site
 from normfold.verify.weights import is_external
 
+_SELECTORS = frozenset({"Gather", "GatherElements", "GatherND", "PRelu"})
+"""What these make shows the rows or slopes that the data selects, and no others: so the weights are compared."""
+
 
 def twin_sites(one: Held, other: Held) -> list[Site]:
-    """What each operator makes that reads a changed weight, in the name of the operator; none where the operators of
-    the two are not the same, or the types of the weights."""
+    """What each operator makes that reads a changed weight, in the name of the operator, and the weight itself where
+    the data selects what shows of it. Where the operators of the two are not the same, or the types of the
+    weights, only weights that the same operators select from."""
     if not _same_operators(one, other) or _types(one) != _types(other):
-        return []
+        return list(_changed_tables(one, other))
     changed = set(_changed(one, other))
+    data = depending_on(one, [value.name for value in one.inputs]) if changed else set()
     found = []
     for node, reads in zip(one.graph.node, one.reads, strict=True):
-        if not changed.isdisjoint(reads):
-            found += [Site(value, node.name or f"{node.op_type} of {value}") for value in node.output if value]
+        read = sorted(changed.intersection(reads))
+        selected = read if node.op_type in _SELECTORS and not data.isdisjoint(reads) else []
+        found += [Site(value, _owner(node)) for value in (*node.output, *selected) if value and read]
     return found
+
+
+def _owner(node: onnx.NodeProto) -> str:
+    return node.name or f"{node.op_type} of {next(filter(None, node.output), '')}"
+
+
+def _changed_tables(one: Held, other: Held) -> Iterator[Site]:
+    """Weights of one name that hold other numbers, where operators select from them that do the same in both models,
+    and so do those that read the result."""
+    tensors, others = dict(one.initializers), dict(other.initializers)
+    nodes = [node for node in one.graph.node if node.op_type in _SELECTORS]
+    data = depending_on(one, [value.name for value in one.inputs]) if nodes else set()
+    for node in nodes:
+        same = _uses(one, node) == _uses(other, node) and not data.isdisjoint(node.input)
+        for name in node.input if same else ():
+            if name in tensors and name in others:
+                a, b = tensors[name], others[name]
+                if (a.data_type, a.dims) == (b.data_type, b.dims) and not _are_equal(one, a, other, b):
+                    yield Site(name, _owner(node))
+
+
+def _uses(held: Held, node: onnx.NodeProto) -> list[object]:
+    """What makes the result of a node of this or the other model, and what kinds of operator read it."""
+    made = node.output[0]
+    found: list[object] = [(n.op_type, *n.input, *n.output) for n in held.graph.node if made in n.output]
+    readers = [held.graph.node[place] for place in held.readers.get(made, ())]
+    return found + sorted((n.op_type, list(n.input).index(made) if made in n.input else -1) for n in readers)
 
 
 def _same_operators(one: Held, other: Held) -> bool:

@@ -28,12 +28,14 @@ _FEEDS = 2
 def unread_values(case: Case, names: Set[str]) -> set[str]:
     """Which of ``names``, where the candidate is known to differ, no output of the original reads there. Of the first
     feeds; the difference is the candidate's own, with what the original makes at the other ``names``."""
-    wanted = sorted(names & case.original.producers.keys() - set(case.original.output_names))
+    nodes, made_by = case.original.graph.node, case.original.producers
+    made = {name for name in names & made_by.keys() if nodes[made_by[name]].op_type != "Constant"}
+    wanted = sorted(made.difference(case.original.output_names))
     targets = [*wanted, *case.original.output_names]
     unread = set(wanted)
     try:
-        with case.open(part(case.original, targets, {}).held) as runner:
-            small = part(case.original, targets, {})
+        small = part(case.original, targets, {})
+        with case.open(small.held) as runner:
             for feed, values in islice(accepted_feeds(case, lambda _, feed: run_part(runner, small, feed, {})), _FEEDS):
                 unread -= {name for name in unread if _is_read(case, feed, values, name, wanted)}
     except CannotRun:

@@ -153,3 +153,50 @@ def test_what_no_output_reads_is_no_fault(text: str, changes: dict[str, Callable
     found = normfold.verify(raw, same)
     assert found, found
     assert "no output reads what differs" in found.notes[-1]
+
+
+TABLE = """(int64[1,8] i) => (float[1,8,4] y) <float[500,16] t, float[16,4] v> { a = Gather(t, i) y = MatMul(a, v) }"""
+
+
+def test_a_row_that_no_feed_looks_up_is_compared() -> None:
+    raw = named(parse(TABLE))
+
+    def off(t: np.ndarray, row: int) -> np.ndarray:
+        t[row] *= 1.001
+        return t
+
+    for row in (0, 123, 499):
+        found = normfold.verify(raw, edited(raw, "t", lambda t, row=row: off(t, row)))
+        assert found.guilty == ("node0",), row
+    assert normfold.verify(raw, edited(raw, "t", lambda t: np.nextafter(t, np.inf, dtype=np.float32)))
+
+
+def test_a_row_that_nobody_can_look_up_is_not() -> None:
+    text = TABLE.replace("int64[1,8] i", "float[1,8,4] x").replace(
+        "a = Gather(t, i) y = MatMul(a, v)",
+        "i = Constant<value_ints=[1,2,3,4,5,6,7,8]>() a = Gather(t, i) m = MatMul(a, v) y = Add(x, m)",
+    )
+    raw = parse(text)
+    assert normfold.verify(raw, edited(raw, "t", lambda t: np.where(np.arange(500)[:, None] > 100, 0, t)))
+
+
+def test_a_row_is_compared_though_something_else_was_folded() -> None:
+    raw = parse(
+        """(int64[1,8] i) => (float[1,8,4] y) <float[500,16] t, float[16,4] v, float[4] g>
+        { a = Gather(t, i) m = MatMul(a, v) y = Mul(m, g) }"""
+    )
+    folded = normfold.optimize(raw).model
+    assert normfold.verify(raw, folded)
+
+    def off(t: np.ndarray) -> np.ndarray:
+        t[321] *= 1.001
+        return t
+
+    assert normfold.verify(raw, edited(folded, "t", off)).guilty == ("Gather of a",)
+
+
+def test_a_table_that_took_a_factor_over_is_another_one() -> None:
+    text = "(int64[1,8] i) => (float[1,8,16] y) <float[500,16] t, float c = {4}> { NODES }"
+    raw = parse(text.replace("NODES", "a = Gather(t, i) m = Mul(a, c) y = Relu(m)"))
+    scaled = edited(parse(text.replace("NODES", "a = Gather(t, i) y = Relu(a)")), "t", lambda t: t * 4)
+    assert normfold.verify(raw, scaled)
