@@ -392,6 +392,11 @@ def part(held: Held, targets: Collection[str], cut: Mapping[str, onnx.TypeProto]
     return Part(replace(held, skeleton=small, given=held.given.only(needed)), feeds, forced, fetch)
 
 
+def needed_for(held: Held, targets: Iterable[str]) -> set[str]:
+    """Everything that ``targets`` depend on."""
+    return _upstream(held, targets, ())[1]
+
+
 def fed_values(held: Held, targets: Iterable[str], cuts: Iterable[str]) -> list[str]:
     """Which of ``cuts`` a part for ``targets`` must be fed with."""
     made = [name for name in cuts if name in held.producers]

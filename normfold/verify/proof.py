@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from normfold.errors import UsageError
 from normfold.verify.accepted import largest_sizes
-from normfold.verify.ahead import one_ahead
+from normfold.verify.ahead import ahead
 from normfold.verify.case import CHAOTIC, FORCED, Case, random_values, run_part
 from normfold.verify.empty import takes_nothing, with_free_sizes
 from normfold.verify.evidence import SiteCheck, expected_bytes, in_order, plan_chunks, types_of
@@ -25,8 +25,11 @@ from normfold.verify.retype import can_retype, coarsest, retyped
 from normfold.verify.run import CannotRun, Level, Runner, Trouble, Value, unsafe_reason
 from normfold.verify.trail import first_difference
 from normfold.verify.trust import by_names
-from normfold.verify.turns import Chunk, Turns
+from normfold.verify.turns import Chunk, Turns, bytes_of
 from normfold.verify.whole import check_stored, check_whole
+
+AHEAD_BYTES = 4 * 2**20
+"""Values of later feeds that wait while one is compared; more than that of one feed alone."""
 
 
 class _Undecided(Exception):
@@ -191,7 +194,7 @@ def _first_chunk(case: Case, chunk: Chunk, small: Part, runner: Runner) -> list[
     with (
         closing(Original(case, turns, small, runner)) as original,
         closing(SiteCheck(case, turns)) as check,
-        closing(one_ahead(original.feeds())) as feeds,
+        closing(ahead(original.feeds(), lambda made: bytes_of(made[1]), AHEAD_BYTES)) as feeds,
     ):
         for feed, values in feeds:
             case.feeds.append(feed)
@@ -205,7 +208,10 @@ def _next_chunk(case: Case, chunk: Chunk, kept: Sequence[dict[str, Value]]) -> l
     small = part(case.original, chunk.targets, types_of(kept[0]))
     turns = Turns(case, chunk)
     with closing(SiteCheck(case, turns)) as check:
-        with case.open(small.held) as runner, closing(one_ahead(_runs(case, runner, small, kept))) as runs:
+        with (
+            case.open(small.held) as runner,
+            closing(ahead(_runs(case, runner, small, kept), bytes_of, AHEAD_BYTES)) as runs,
+        ):
             later = [
                 _compared(case, check, chunk, case.feeds[number], earlier, values, number)
                 for number, (earlier, values) in enumerate(zip(kept, runs, strict=True))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from normfold.verify.case import Case
 from normfold.verify.feeds import Feed
-from normfold.verify.held import fed_values
+from normfold.verify.held import Held, fed_values, needed_for
 from normfold.verify.run import Value
 
 PARTS = 3
@@ -44,6 +44,7 @@ class Turns:
         self._wanted = [name for name in chunk.targets if name not in case.drawn]
         self._sizes: dict[object, int] = {}
         self._switches: dict[object, int] = {}
+        self._decisive = decisive_inputs(case.original)
         self.is_light = False
 
     def due(self, number: int, feed: Feed) -> list[str]:
@@ -51,7 +52,7 @@ class Turns:
         if not self._case.is_plain_turn(number):
             return []
         first = self._sizes.setdefault(_sizes_of(feed), number)
-        has_new_switches = self._switches.setdefault(_switches_of(feed), number) == number
+        has_new_switches = self._switches.setdefault(_switches_of(feed, self._decisive), number) == number
         if has_new_switches or self.is_light or not self._case.owners:
             return self._wanted
         outputs = set(self._case.original.output_names)
@@ -61,7 +62,7 @@ class Turns:
 
     def weigh(self, values: Mapping[str, Value]) -> None:
         """Decide by the first feed whether to make all values again costs less than to open sessions over fewer."""
-        self.is_light = self._is_whole and sum(getattr(value, "nbytes", 0) for value in values.values()) < LIGHT_BYTES
+        self.is_light = self._is_whole and bytes_of(values) < LIGHT_BYTES
 
     def needed(self, number: int, feed: Feed) -> list[str]:
         """Which of the original's values that takes: those to compare, and those that the candidate is fed with."""
@@ -80,11 +81,28 @@ class Turns:
         return [name for name in self._wanted if name in self._case.owners and name not in told]
 
 
+def bytes_of(values: Mapping[str, Value]) -> int:
+    """What the tensors among them take."""
+    return sum(getattr(value, "nbytes", 0) for value in values.values())
+
+
 def _sizes_of(feed: Feed) -> object:
     return frozenset((name, np.shape(value)) for name, value in feed.values.items())
 
 
-def _switches_of(feed: Feed) -> object:
-    """The inputs that are one whole number, or yes or no."""
+def decisive_inputs(held: Held) -> frozenset[str]:
+    """The inputs that a branch, a loop or a choice depends on. Any other number is data: a time step, say."""
+    decided = {"If": 1, "Where": 1, "Loop": 2}
+    nodes = held.graph.node
+    conditions = {name for node in nodes for name in node.input[: decided.get(node.op_type, 0)] if name}
+    return frozenset(conditions | needed_for(held, conditions)) & {value.name for value in held.inputs}
+
+
+def _switches_of(feed: Feed, decisive: Collection[str]) -> object:
+    """The inputs that say yes or no, and the single whole numbers that decide something."""
     single = ((name, np.asarray(value)) for name, value in feed.values.items() if np.size(value) == 1)
-    return frozenset((name, array.item()) for name, array in single if array.dtype.kind in "biu")
+    return frozenset(
+        (name, array.item())
+        for name, array in single
+        if array.dtype.kind == "b" or (array.dtype.kind in "iu" and name in decisive)
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,37 +13,40 @@ import pytest
 
 from normfold.verify import ProofOptions, Site, Verdict, evidence, prove
 from normfold.verify import turns as turns_module
-from normfold.verify.ahead import one_ahead
+from normfold.verify.ahead import ahead
 from normfold.verify.case import Case
 from normfold.verify.feeds import Feed
 from normfold.verify.held import MADE, Held, hold
 from normfold.verify.mirrored import MIRRORED
 from normfold.verify.places import targets_of
 from normfold.verify.run import Level, Runner
-from normfold.verify.turns import Chunk, Turns
+from normfold.verify.turns import Chunk, Turns, decisive_inputs
 from tests.onnx_text import parse
 from tests.verify.verify_nets import conv_bn_pair, edited
 
 SITES = tuple(Site(f"bn{i}", f"norm{i}") for i in range(3))
 
 
-# -- one item ahead ----------------------------------------------------------------------------------------------------
-def test_the_next_item_is_made_while_the_last_is_used_and_no_further() -> None:
+# -- working ahead -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("room", "early"), [(0, 2), (3, 4), (100, 6)])
+def test_items_are_made_ahead_as_far_as_they_fit(room: int, early: int) -> None:
     made: list[int] = []
-    second = threading.Event()
+    enough = threading.Event()
 
     def items() -> Iterator[int]:
-        for number in range(4):
+        for number in range(6):
             made.append(number)
-            if number == 1:
-                second.set()
+            if len(made) == early:
+                enough.set()
             yield number
 
-    ahead = one_ahead(items())
-    assert next(ahead) == 0
-    assert second.wait(10), "nobody asked for the second item, yet it is made"
-    assert list(ahead) == [1, 2, 3]
-    assert made == [0, 1, 2, 3]
+    found = ahead(items(), lambda _: 1, room)
+    assert next(found) == 0
+    assert enough.wait(10), "nobody asked for the next ones, yet they are made"
+    time.sleep(0.02)
+    assert len(made) == early
+    assert list(found) == [1, 2, 3, 4, 5]
+    assert made == list(range(6))
 
 
 def test_what_an_item_raises_is_raised_in_its_place() -> None:
@@ -50,17 +54,18 @@ def test_what_an_item_raises_is_raised_in_its_place() -> None:
         yield 1
         raise ValueError("the second")
 
-    ahead = one_ahead(items())
-    assert next(ahead) == 1
+    found = ahead(items(), lambda _: 1, 10)
+    assert next(found) == 1
     with pytest.raises(ValueError, match="the second"):
-        next(ahead)
+        next(found)
 
 
-def test_closing_early_leaves_no_thread() -> None:
+@pytest.mark.parametrize("room", [0, 100])
+def test_closing_early_leaves_no_thread(room: int) -> None:
     before = set(threading.enumerate())
-    ahead = one_ahead(iter(range(10)))
-    next(ahead)
-    ahead.close()
+    found = ahead(iter(range(10)), lambda _: 1, room)
+    next(found)
+    found.close()
     assert set(threading.enumerate()) <= before
 
 
@@ -93,6 +98,14 @@ def test_all_sites_are_compared_for_each_way_to_throw_the_switches() -> None:
     flags = ((True, True), (False, True), (True, True), (False, False))
     due = [plan.due(number, feed(8, p=p, q=q)) for number, (p, q) in enumerate(flags)]
     assert [len(names) for names in due] == [4, 4, 1, 4]
+
+
+def test_a_whole_number_is_a_switch_where_something_is_decided_by_it() -> None:
+    text = """(float[4] x, int64 step, int64 n, int64 branch) => (float[4] y) <int64 one = {1}> {
+        s = Cast<to=1>(step)  a = Mul(x, s)  m = Cast<to=1>(n)  b = Mul(a, m)  c = Equal(branch, one)
+        y = If(c) <then_branch = t () => (float[4] p) { p = Neg(b) }, else_branch = e () => (float[4] q) { q = Abs(b) }>
+    }"""
+    assert decisive_inputs(hold(parse(text))) == {"branch"}
 
 
 def test_small_sites_are_compared_for_every_feed() -> None:
