@@ -22,7 +22,7 @@ from onnx import numpy_helper
 from onnx.reference.op_run import OpRun
 
 Tensors = dict[str, npt.NDArray[Any]]
-Values = Mapping[str, Sequence[float]]
+Values = Mapping[str, Sequence[float] | float]
 WIDENED = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
 TOLERANCE = {np.dtype(np.float64): 1e-10, np.dtype(np.float32): 4e-6, np.dtype(np.float16): 8e-3}
 
