@@ -20,7 +20,7 @@ from normfold.verify.compare import is_floating
 from normfold.verify.feeds import Feed
 from normfold.verify.held import Held, Part, fed_values, first_behind, part, sources, tensor_bytes
 from normfold.verify.mirrored import MIRRORED, with_other_signs
-from normfold.verify.run import CannotRun, Runner, Value
+from normfold.verify.run import CannotRun, Runner, Trouble, Value
 from normfold.verify.ties import is_a_tie
 from normfold.verify.turns import Chunk, Turns
 
@@ -177,6 +177,8 @@ class SiteCheck:
                 obtained = run_part(runner, small, feed, values, group)
             except CannotRun as error:
                 self.close()
+                if error.trouble is Trouble.TIME:
+                    raise
                 obtained = self._one_by_one(group, feed, values, cut, error)
             self._judge(feed, values, cut, values, obtained)
 

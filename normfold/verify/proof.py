@@ -147,11 +147,12 @@ def _attempt(case: Case, sites: Sequence[Site]) -> CannotRun | None:
 
 
 def _advice(error: CannotRun) -> str:
+    if error.trouble is Trouble.TIME:
+        return f"{error}; pass smaller inputs with --input NAME=SHAPE"
     todo = {
         Trouble.KERNEL: "verify on a runtime that has it, or pass --no-verify",
         Trouble.LOAD: "check that the model loads in ONNX Runtime, custom operators and external data included",
         Trouble.RUN: "pass --inputs with data that the model accepts, or --input NAME=SHAPE",
-        Trouble.TIME: "pass smaller inputs with --input NAME=SHAPE",
     }
     return f"the original cannot serve as reference: {error}; {todo[error.trouble]}"
 

@@ -12,7 +12,7 @@ from normfold.verify.case import Case, part_feed, run_part
 from normfold.verify.feeds import Feed
 from normfold.verify.held import Part, part
 from normfold.verify.result import Comparison
-from normfold.verify.run import CannotRun, Level, Runner, Value
+from normfold.verify.run import CannotRun, Level, Runner, Trouble, Value
 from normfold.verify.ties import is_a_tie
 
 _LADDER = (Level.BASIC, Level.EXTENDED, Level.DEFAULT)
@@ -165,7 +165,10 @@ def _differences(
 
 
 def _did_not_run(case: Case, level: Level, error: CannotRun) -> None:
-    """The runtime's fault when it cannot run the original at this level either; else the candidate's."""
+    """The runtime's fault when it cannot run the original at this level either; else the candidate's, unless it was
+    only slow, which tells nothing."""
+    if error.trouble is Trouble.TIME:
+        raise error
     try:
         with case.open(case.original, level) as runner:
             runner.run(case.feeds[0].values, list(case.original.output_names))

@@ -171,6 +171,17 @@ def test_a_model_that_never_ends_is_stopped() -> None:
     assert "takes too long" in str(result)
 
 
+@pytest.mark.parametrize("sites", [(), (Site("y", "fold"),)])
+def test_a_candidate_that_is_slow_is_not_wrong_for_that(sites: tuple[Site, ...]) -> None:
+    turns = """(float[2] x) => (float[2] y) <int64 n = {@}>
+        { y = Loop(n, , x)
+            <body = b (int64 i, bool c, float[2] v) => (bool d, float[2] w) { d = Identity(c) w = Neg(v) }> }"""
+    quick, slow = (parse(turns.replace("@", number)) for number in ("2", "1000000000"))
+    result = prove(quick, slow, sites, ProofOptions(seconds=0.5))
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "takes too long: more than 0.5 s; pass smaller inputs" in str(result)
+
+
 def test_without_sites_every_feed_counts_though_the_levels_take_turns() -> None:
     """Only the second feed, signed numbers at scales up to 10, leaves the bounds; the first is as a user runs it."""
     bounded = parse("(float[16,64] x) => (float[16,64] y) <float a = {-6.5}, float b = {6.5}> { y = Clip(x, a, b) }")
