@@ -84,6 +84,16 @@ class Case:
             return AT_THE_END
         return MADE_HERE if self.owners else WHOLE
 
+    def units_at(self, feed: Feed) -> Callable[[str], Mapping[str, int]]:
+        """The same for one feed. Later ones are wilder, and a value that one of them makes restless need not show that
+        in a few draws; what is wrong by less than that has shown in the first."""
+
+        def units(value: str) -> Mapping[str, int]:
+            known = self.first_units(value)
+            return RESTLESS if known is MADE_HERE and feed is not self.feeds[0] else known
+
+        return units
+
     @property
     def takes_turns(self) -> bool:
         """Whether the whole candidate runs without optimizations on some feeds and as a user runs it on the others:

@@ -114,6 +114,13 @@ def test_small_sites_are_compared_for_every_feed() -> None:
     assert [len(plan.due(number, feed(8))) for number in range(3)] == [4, 4, 4]
 
 
+def test_later_feeds_are_wilder_and_so_get_more() -> None:
+    raw, folded = conv_bn_pair()
+    case = Case(hold(raw), hold(folded), ProofOptions(), feeds=[feed(8), feed(9)])
+    targets_of(case, SITES)
+    assert [case.units_at(each)("bn0")["float32"] for each in case.feeds] == [64, 256]
+
+
 def test_what_the_first_feed_hides_in_a_small_model_is_seen_by_another() -> None:
     """The first batch is 1, and the Relu takes the channel whose weight is wrong."""
     raw = parse(
