@@ -19,8 +19,12 @@ from normfold.verify.feeds import Feed
 from normfold.verify.held import part
 from normfold.verify.run import CannotRun, Level, Value
 
-_LARGER = (1, 8, 64)
-"""Errors as large as the value are tried, and so many times larger ones."""
+_LARGER = (0, 1, -1, 8, -8, 64, -64)
+"""The error itself is tried, and ones so many times as large as the value, also the other way: what is scaled up alone
+may leave the largest entry where it is."""
+
+_MASKED = -9e3
+"""What is below that in both models is a mask's way to say "never"."""
 
 _FEEDS = 2
 
@@ -63,14 +67,14 @@ def _is_read(case: Case, feed: Feed, values: Mapping[str, Value], name: str, nam
 
 
 def _further(expected: np.ndarray, obtained: np.ndarray, factor: float) -> np.ndarray:
-    """The obtained value, made worse in its own direction until it is off by so many times the value's scale."""
+    """The obtained value, made worse until it is off by so many times the value's scale."""
     if not is_floating(expected) or expected.shape != obtained.shape or str(expected.dtype) == "bfloat16":
         return obtained
     a, b = expected.astype(np.float64), obtained.astype(np.float64)
-    is_number = np.isfinite(a) & np.isfinite(b)
+    is_number = np.isfinite(a) & np.isfinite(b) & ~((a < _MASKED) & (b < _MASKED))
     gap = np.where(is_number, b - np.where(is_number, a, 0), 0)
-    off, scale = np.max(np.abs(gap)), np.max(np.abs(a), initial=0.0, where=np.isfinite(a))
-    times = max(1.0, factor * scale / off) if off else 1.0
+    off, scale = np.max(np.abs(gap), initial=0.0), np.max(np.abs(a), initial=0.0, where=is_number)
+    times = factor * max(1.0, scale / off) if factor and off else 1.0
     limit = float(np.finfo(expected.dtype).max)
     worse = np.where(is_number, np.clip(np.where(is_number, a, 0) + times * gap, -limit, limit), b)
     return worse.astype(expected.dtype)

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 import normfold
-from normfold.verify import Verdict
+from normfold.verify import Verdict, prove
 from normfold.verify.held import hold
 from normfold.verify.twins import twin_sites
 from tests.onnx_text import parse
@@ -153,6 +153,14 @@ def test_what_no_output_reads_is_no_fault(text: str, changes: dict[str, Callable
     found = normfold.verify(raw, same)
     assert found, found
     assert "no output reads what differs" in found.notes[-1]
+
+
+def test_a_scale_that_leaves_the_largest_entry_alone_is_read() -> None:
+    """Softmax is saturated, and stays so whatever positive number its input is multiplied by."""
+    raw = parse("(float[4,8] x) => (float[4,8] y) <float[1] k = {1e4}> { m = Mul(x, k) y = Softmax(m) }")
+    broken = edited(raw, "k", lambda k: k * np.float32(1.001))
+    assert prove(raw, broken, ())
+    assert normfold.verify(raw, broken).verdict is Verdict.DIFFERENT
 
 
 TABLE = """(int64[1,8] i) => (float[1,8,4] y) <float[500,16] t, float[16,4] v> { a = Gather(t, i) y = MatMul(a, v) }"""
