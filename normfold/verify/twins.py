@@ -1,5 +1,5 @@
-"""Two models of one structure that differ in weights alone, such as a copy in which somebody changed some: every name
-means the same in both, so they can be compared at each operator that reads a changed weight."""
+"""Two models that differ in weights of one name, such as a copy in which somebody changed some: where the operators are
+the same a name means the same in both, so they can be compared at each operator that reads a changed weight."""
 
 from __future__ import annotations
 
@@ -19,45 +19,40 @@ _SELECTORS = frozenset({"Gather", "GatherElements", "GatherND", "PRelu"})
 
 def twin_sites(one: Held, other: Held) -> list[Site]:
     """What each operator makes that reads a changed weight, in the name of the operator, and the weight itself where
-    the data selects what shows of it. Where the operators of the two are not the same, or the types of the
-    weights, only weights that the same operators select from."""
-    if not _same_operators(one, other) or _types(one) != _types(other):
-        return list(_changed_tables(one, other))
-    changed = set(_changed(one, other))
-    data = depending_on(one, [value.name for value in one.inputs]) if changed else set()
+    the data selects what shows of it. Where the models differ in more than weights, only operators count that make the
+    same value of the same values for readers of the same kinds; and none where weights of one name differ in type."""
+    tensors, others = dict(one.initializers), dict(other.initializers)
+    both = tensors.keys() & others.keys()
+    if any(_type(tensors[name]) != _type(others[name]) for name in both):
+        return []
+    changed = {name for name in both if not _are_equal(one, tensors[name], other, others[name])}
+    changed |= set(_changed_constants(one, other))
+    if not changed:
+        return []
+    are_twins = tensors.keys() == others.keys() and _same_operators(one, other)
+    data = depending_on(one, [value.name for value in one.inputs])
     found = []
     for node, reads in zip(one.graph.node, one.reads, strict=True):
         read = sorted(changed.intersection(reads))
-        selected = read if node.op_type in _SELECTORS and not data.isdisjoint(reads) else []
-        found += [Site(value, _owner(node)) for value in (*node.output, *selected) if value and read]
+        if read and (are_twins or all(_use(one, name) == _use(other, name) for name in node.output if name)):
+            selected = read if node.op_type in _SELECTORS and not data.isdisjoint(reads) else []
+            owner = node.name or f"{node.op_type} of {next(filter(None, node.output), '')}"
+            found += [Site(value, owner) for value in (*node.output, *selected) if value]
     return found
 
 
-def _owner(node: onnx.NodeProto) -> str:
-    return node.name or f"{node.op_type} of {next(filter(None, node.output), '')}"
+def _type(tensor: onnx.TensorProto) -> tuple[int, tuple[int, ...]]:
+    return tensor.data_type, tuple(tensor.dims)
 
 
-def _changed_tables(one: Held, other: Held) -> Iterator[Site]:
-    """Weights of one name that hold other numbers, where operators select from them that do the same in both models,
-    and so do those that read the result."""
-    tensors, others = dict(one.initializers), dict(other.initializers)
-    nodes = [node for node in one.graph.node if node.op_type in _SELECTORS]
-    data = depending_on(one, [value.name for value in one.inputs]) if nodes else set()
-    for node in nodes:
-        same = _uses(one, node) == _uses(other, node) and not data.isdisjoint(node.input)
-        for name in node.input if same else ():
-            if name in tensors and name in others:
-                a, b = tensors[name], others[name]
-                if (a.data_type, a.dims) == (b.data_type, b.dims) and not _are_equal(one, a, other, b):
-                    yield Site(name, _owner(node))
-
-
-def _uses(held: Held, node: onnx.NodeProto) -> list[object]:
-    """What makes the result of a node of this or the other model, and what kinds of operator read it."""
-    made = node.output[0]
-    found: list[object] = [(n.op_type, *n.input, *n.output) for n in held.graph.node if made in n.output]
-    readers = [held.graph.node[place] for place in held.readers.get(made, ())]
-    return found + sorted((n.op_type, list(n.input).index(made) if made in n.input else -1) for n in readers)
+def _use(held: Held, value: str) -> list[object]:
+    """What makes a value, and what kinds of operator read it; nothing where there is no such value."""
+    if value not in held.producers:
+        return []
+    node = held.graph.node[held.producers[value]]
+    readers = [held.graph.node[place] for place in held.readers.get(value, ())]
+    kinds = sorted((reader.op_type, *(i for i, name in enumerate(reader.input) if name == value)) for reader in readers)
+    return [node.op_type, *node.input, *node.output, *kinds]
 
 
 def _same_operators(one: Held, other: Held) -> bool:
@@ -74,24 +69,18 @@ def _are_constants(a: onnx.NodeProto, b: onnx.NodeProto) -> bool:
     return a.op_type == b.op_type == "Constant" and a.output == b.output
 
 
-def _types(held: Held) -> dict[str, tuple[int, tuple[int, ...]]]:
-    return {name: (tensor.data_type, tuple(tensor.dims)) for name, tensor in held.initializers}
-
-
-def _changed(one: Held, other: Held) -> Iterator[str]:
-    """The weights and constants that hold other numbers."""
-    tensors = dict(other.initializers)
-    for name, tensor in one.initializers:
-        if not _are_equal(one, tensor, other, tensors[name]):
-            yield name
-    for a, b in zip(one.graph.node, other.graph.node, strict=True):
-        if a != b:
-            yield a.output[0]
+def _changed_constants(one: Held, other: Held) -> Iterator[str]:
+    """What Constant operators of both models make that hold other numbers."""
+    others = {node.output[0]: node for node in other.graph.node if node.op_type == "Constant"}
+    for node in one.graph.node:
+        its = others.get(node.output[0]) if node.op_type == "Constant" else None
+        if its is not None and its.attribute != node.attribute:
+            yield node.output[0]
 
 
 def _are_equal(one: Held, tensor: onnx.TensorProto, other: Held, its: onnx.TensorProto) -> bool:
-    if not (is_external(tensor) or is_external(its)):
-        return bool(tensor == its)
+    if not (is_external(tensor) or is_external(its)) and tensor == its:
+        return True
     a, b = (
         np.ascontiguousarray(held.array_of(each)).reshape(-1).view(np.uint8)
         for held, each in ((one, tensor), (other, its))

@@ -203,6 +203,19 @@ def test_a_row_is_compared_though_something_else_was_folded() -> None:
     assert normfold.verify(raw, edited(folded, "t", off)).guilty == ("Gather of a",)
 
 
+def test_a_weight_that_was_changed_beside_a_fold_is_compared() -> None:
+    """The first operator is no site of a fold, and what it makes is saturated behind it."""
+    raw = parse(
+        """(float[1,3,8,8] x) => (float[1,4,6,6] y) <float[4,3,3,3] w, float[4] b, float[4,4,1,1] v, float[4,1,1] k>
+        { c = Conv(x, w, b) e = Tanh(c) f = Conv(e, v) y = Mul(f, k) }"""
+    )
+    raw = named(edited(raw, "w", lambda w: w * np.float32(1e5)))
+    folded = normfold.optimize(raw).model
+    assert len(folded.graph.node) == 3
+    assert [c.value for c in normfold.verify(raw, folded).sites] == ["y"]
+    assert normfold.verify(raw, edited(folded, "w", off)).guilty == ("node0",)
+
+
 def test_a_table_that_took_a_factor_over_is_another_one() -> None:
     text = "(int64[1,8] i) => (float[1,8,16] y) <float[500,16] t, float c = {4}> { NODES }"
     raw = parse(text.replace("NODES", "a = Gather(t, i) m = Mul(a, c) y = Relu(m)"))
