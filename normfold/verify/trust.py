@@ -57,7 +57,7 @@ def by_names(case: Case, prove: Callable[[Case, Sequence[Site]], Verification]) 
     """What ``prove`` says of two models of which nobody tells the sites, but perhaps they do. ``case`` itself stays
     untouched."""
     told = told_sites(case)
-    twins = [] if case.options.is_explicit else twin_sites(case.original, case.candidate)
+    twins = [] if case.options.is_explicit else twin_sites(case.original, case.candidate, bool(told))
     known = {site.value for site in told}
     twins = [site for site in twins if site.value not in known]
     found = by_told_sites(case, [*told, *twins], prove)

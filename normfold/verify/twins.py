@@ -17,27 +17,37 @@ _SELECTORS = frozenset({"Gather", "GatherElements", "GatherND", "PRelu"})
 """What these make shows the rows or slopes that the data selects, and no others: so the weights are compared."""
 
 
-def twin_sites(one: Held, other: Held) -> list[Site]:
+def twin_sites(one: Held, other: Held, is_written: bool = False) -> list[Site]:
     """What each operator makes that reads a changed weight, in the name of the operator, and the weight itself where
-    the data selects what shows of it. Where the models differ in more than weights, only operators count that make the
-    same value of the same values for readers of the same kinds; and none where weights of one name differ in type."""
+    the data selects what shows of it; none where weights of one name differ in type.
+
+    Where the models differ in more than weights, only operators count that make the same value of the same values for
+    readers of the same kinds. When normfold wrote one of the two (``is_written``) the same kind of operator is enough,
+    because it leaves no name on a value that it changed, and a new weight counts too.
+    """
     tensors, others = dict(one.initializers), dict(other.initializers)
     both = tensors.keys() & others.keys()
     if any(_type(tensors[name]) != _type(others[name]) for name in both):
         return []
     changed = {name for name in both if not _are_equal(one, tensors[name], other, others[name])}
     changed |= set(_changed_constants(one, other))
-    if not changed:
+    new = others.keys() - tensors.keys() if is_written else set()
+    if not changed and not new:
         return []
     are_twins = tensors.keys() == others.keys() and _same_operators(one, other)
     data = depending_on(one, [value.name for value in one.inputs])
     found = []
     for node, reads in zip(one.graph.node, one.reads, strict=True):
+        made = [name for name in node.output if name]
+        theirs = [other.producers[name] for name in made if name in other.producers]
         read = sorted(changed.intersection(reads))
-        if read and (are_twins or all(_use(one, name) == _use(other, name) for name in node.output if name)):
+        if not read and new.isdisjoint(name for place in theirs for name in other.reads[place]):
+            continue
+        is_kind = len(theirs) == len(made) and all(other.graph.node[n].op_type == node.op_type for n in theirs)
+        if are_twins or (is_written and is_kind) or all(_use(one, name) == _use(other, name) for name in made):
             selected = read if node.op_type in _SELECTORS and not data.isdisjoint(reads) else []
-            owner = node.name or f"{node.op_type} of {next(filter(None, node.output), '')}"
-            found += [Site(value, owner) for value in (*node.output, *selected) if value]
+            owner = node.name or f"{node.op_type} of {made[0]}"
+            found += [Site(value, owner) for value in (*made, *selected)]
     return found
 
 

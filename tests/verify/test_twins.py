@@ -221,3 +221,15 @@ def test_a_table_that_took_a_factor_over_is_another_one() -> None:
     raw = parse(text.replace("NODES", "a = Gather(t, i) m = Mul(a, c) y = Relu(m)"))
     scaled = edited(parse(text.replace("NODES", "a = Gather(t, i) y = Relu(a)")), "t", lambda t: t * 4)
     assert normfold.verify(raw, scaled)
+
+
+@pytest.mark.parametrize("name", ["s", "s_constant"])
+def test_a_weight_that_normfold_made_new_is_compared_where_it_is_read(name: str) -> None:
+    """What the Softmax gets is saturated, and the constant stands behind no fold of its own."""
+    text = "(float[4,8] x) => (float[4,8] y) <float[8,8] w, float[8] k> { NODES y = Softmax(m) }"
+    raw = edited(parse(text.replace("NODES", "s = Mul(w, k) m = MatMul(x, s)")), "w", lambda w: w * np.float32(1e6))
+    weights = {t.name: onnx.numpy_helper.to_array(t) for t in raw.graph.initializer}
+    folded = parse(text.replace("[8,8] w", f"[8,8] {name}").replace("NODES", f"m = MatMul(x, {name})"))
+    folded = edited(folded, name, lambda _: weights["w"] * weights["k"])
+    assert [site.value for site in twin_sites(hold(raw), hold(folded), is_written=True)] == ["m"]
+    assert not twin_sites(hold(raw), hold(folded))
