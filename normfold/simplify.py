@@ -173,7 +173,8 @@ def _in_one_run(bare: onnx.ModelProto, constants: Mapping[str, onnx.TensorProto]
                 rounded[name] = constants[name]
     if all(tensor.data_type in _HALF for tensor in rounded.values()):
         return {}
-    from normfold.verify.held import hold, part
+    from normfold.verify.held import hold
+    from normfold.verify.parts import part
     from normfold.verify.run import CannotRun, Runner
 
     # What nobody else reads is not asked for: the runtime would round it.

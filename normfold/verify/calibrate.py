@@ -16,7 +16,8 @@ import numpy as np
 from onnx import TensorProto, numpy_helper
 
 from normfold.verify.compare import ROUNDING, is_floating, pooled
-from normfold.verify.held import Held, Part, changed
+from normfold.verify.held import Held, changed
+from normfold.verify.parts import Part
 from normfold.verify.retype import coarsest, retyped
 from normfold.verify.run import CannotRun, Runner, Value
 from normfold.verify.sums import with_exact_sums

@@ -24,8 +24,9 @@ from normfold.verify.calibrate import (
 )
 from normfold.verify.compare import Allowance, Distance, distance, type_name
 from normfold.verify.feeds import Feed, Feeder
-from normfold.verify.held import Held, Part
+from normfold.verify.held import Held
 from normfold.verify.inputs import parse_spec
+from normfold.verify.parts import Part
 from normfold.verify.reference import ReferenceRunner
 from normfold.verify.result import Comparison, ProofOptions
 from normfold.verify.run import CannotRun, Level, Runner, Value

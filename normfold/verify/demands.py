@@ -10,7 +10,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from normfold.verify.held import Held, every_node, inner_nodes
+from normfold.verify.held import Held
+from normfold.verify.nodes import every_node, inner_nodes
 
 Goal = tuple[int | str, ...]
 """The numbers that an input should hold; a name stands for the size of that dimension."""

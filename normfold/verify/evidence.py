@@ -18,8 +18,9 @@ import onnx
 from normfold.verify.case import Case, part_feed, run_part
 from normfold.verify.compare import is_floating
 from normfold.verify.feeds import Feed
-from normfold.verify.held import Held, Part, fed_values, first_behind, part, sources, tensor_bytes
+from normfold.verify.held import Held, tensor_bytes
 from normfold.verify.mirrored import MIRRORED, with_other_signs
+from normfold.verify.parts import Part, fed_values, first_behind, part, sources
 from normfold.verify.run import CannotRun, Runner, Trouble, Value
 from normfold.verify.ties import is_a_tie
 from normfold.verify.turns import Chunk, Turns

@@ -12,8 +12,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from bisect import bisect_left
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -26,6 +25,7 @@ from onnx import numpy_helper
 
 from normfold.errors import SourceError
 from normfold.serial import to_proto
+from normfold.verify.nodes import every_node, initializer_names, reads
 from normfold.verify.told import SITES
 from normfold.verify.weights import GIVEN, INLINE_BYTES, Weights, from_file, is_external, large_bytes, stub
 from normfold.wire import NotWalkable, split
@@ -137,11 +137,6 @@ def tensor_bytes(tensor: onnx.TensorProto) -> int:
 @cache
 def _item_size(kind: int) -> int:
     return int(onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize)
-
-
-def initializer_names(graph: onnx.GraphProto) -> set[str]:
-    """Names of all initializers, sparse ones included."""
-    return {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
 
 
 def hold(model: ModelLike, folder: str | None = None) -> Held:
@@ -268,173 +263,3 @@ def _without_initializers(model: onnx.ModelProto) -> onnx.ModelProto:
     graph.value_info.extend(model.graph.value_info)
     graph.sparse_initializer.extend(model.graph.sparse_initializer)
     return skeleton
-
-
-@cache
-def attributes_of(domain: str, operator: str) -> dict[str, str] | None:
-    """The names of an operator's attributes with their kinds ("INT", "TENSOR", "GRAPH" ...); None of a custom one."""
-    try:
-        attributes = onnx.defs.get_schema(operator, domain).attributes
-    except onnx.defs.SchemaError:
-        return None
-    return {name: str(attribute.type).rpartition(".")[2] for name, attribute in attributes.items()}
-
-
-@cache
-def _may_have_bodies(domain: str, operator: str) -> bool:
-    known = attributes_of(domain, operator)
-    return known is None or not {"GRAPH", "GRAPHS"}.isdisjoint(known.values())
-
-
-def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs in the attributes of a node (not the graphs inside those)."""
-    # Most of a walk over a model is spent on attributes, so only those are looked at that can be graphs.
-    for attribute in node.attribute if _may_have_bodies(node.domain, node.op_type) else ():
-        if attribute.type == onnx.AttributeProto.GRAPH:
-            yield attribute.g
-        elif attribute.type == onnx.AttributeProto.GRAPHS:
-            yield from attribute.graphs
-
-
-def reads(node: onnx.NodeProto) -> tuple[str, ...]:
-    """Every value that a node needs, each once: its inputs, and what its subgraphs capture from outside."""
-    names = dict.fromkeys(filter(None, node.input))
-    for graph in subgraphs(node):
-        names |= dict.fromkeys(sorted(_captures(graph)))
-    return tuple(names)
-
-
-def _captures(graph: onnx.GraphProto) -> set[str]:
-    own = {value.name for value in graph.input} | initializer_names(graph)
-    needed: set[str] = set()
-    for node in graph.node:
-        needed |= set(reads(node)) - own
-        own |= set(node.output)
-    return needed | ({value.name for value in graph.output} - own)
-
-
-def every_node(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    """Nodes of the main graph, of all subgraphs and of all functions."""
-    yield from model.graph.node
-    yield from inner_nodes(model)
-
-
-def inner_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    """Nodes of all subgraphs and of all functions."""
-    for function in model.functions:
-        yield from function.node
-    for nodes in (model.graph.node, *(function.node for function in model.functions)):
-        yield from _within(nodes)
-
-
-def _within(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    for node in nodes:
-        for graph in subgraphs(node):
-            yield from graph.node
-            yield from _within(graph.node)
-
-
-MADE = "\u207amade"
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of a held model that runs on its own.
-
-    ``forced`` are the values that must be fed beside the graph inputs; ``fetch`` maps each wanted value to the name of
-    the part's output that carries it.
-    """
-
-    held: Held
-    feeds: tuple[str, ...]
-    forced: tuple[str, ...]
-    fetch: Mapping[str, str]
-
-
-def part(held: Held, targets: Collection[str], cut: Mapping[str, onnx.TypeProto]) -> Part:
-    """The nodes that compute ``targets`` from the graph inputs and the values of ``cut``, whose types are given.
-
-    A value that is both wanted and cut is computed from the cut values before it, under a name of its own, while its
-    readers get the value that is fed. So each target shows only the error that is made between the cuts and itself.
-    """
-    graph = held.graph
-    made_by = held.producers
-    cuts = {name: kind for name, kind in cut.items() if name in made_by}
-    nodes, needed = _upstream(held, targets, cuts)
-    small = onnx.ModelProto(
-        ir_version=held.skeleton.ir_version,
-        opset_import=held.skeleton.opset_import,
-        functions=held.skeleton.functions,
-    )
-    small.graph.name = graph.name
-    order = sorted(nodes)
-    small.graph.node.extend(graph.node[index] for index in order)
-    for place in {bisect_left(order, made_by[name]) for name in cuts if made_by[name] in nodes}:
-        node = small.graph.node[place]
-        node.output[:] = [name + MADE if name in cuts else name for name in node.output]
-    forced = tuple(name for name in cuts if name in needed)
-    fetch = {name: name + MADE if name in cuts else name for name in targets}
-    for name in targets:
-        if name not in made_by:  # an input or an initializer is an output: a copy of it is what the part can give
-            fetch[name] = name + MADE
-            needed.add(name)
-            small.graph.node.add(op_type="Identity", input=[name], output=[name + MADE])
-    small.graph.input.extend(value for value in graph.input if value.name in needed)
-    small.graph.input.extend(onnx.ValueInfoProto(name=name, type=cuts[name]) for name in forced)
-    declared = held.declared
-    for name, made in fetch.items():
-        small.graph.output.add(name=made, type=declared[name].type if name in declared else None)
-    small.graph.initializer.extend(tensor for name, tensor in held.initializers if name in needed)
-    small.graph.sparse_initializer.extend(t for t in graph.sparse_initializer if t.values.name in needed)
-    inside = [name for name in declared if name not in fetch and made_by.get(name) in nodes]
-    small.graph.value_info.extend(declared[name] for name in inside)
-    feeds = tuple(v.name for v in held.inputs if v.name in needed and v.name not in cuts)
-    return Part(replace(held, skeleton=small, given=held.given.only(needed)), feeds, forced, fetch)
-
-
-def needed_for(held: Held, targets: Iterable[str]) -> set[str]:
-    """Everything that ``targets`` depend on."""
-    return _upstream(held, targets, ())[1]
-
-
-def fed_values(held: Held, targets: Iterable[str], cuts: Iterable[str]) -> list[str]:
-    """Which of ``cuts`` a part for ``targets`` must be fed with."""
-    made = [name for name in cuts if name in held.producers]
-    _, needed = _upstream(held, targets, set(made))
-    return [name for name in made if name in needed]
-
-
-def sources(held: Held, target: str, cuts: Collection[str]) -> set[str]:
-    """The graph inputs and the values of ``cuts`` between which ``target`` is made."""
-    _, needed = _upstream(held, [target], cuts)
-    return needed & {*cuts, *(value.name for value in held.inputs)}
-
-
-def first_behind(held: Held, value: str, among: Collection[str]) -> list[str]:
-    """The first values of ``among`` downstream of ``value``. Its shape is no evidence of its content."""
-    found: list[str] = []
-    seen, stack = {value}, [value]
-    while stack:
-        for index in held.readers.get(stack.pop(), ()):
-            node = held.graph.node[index]
-            for output in () if node.op_type in ("Shape", "Size") else node.output:
-                if output and output not in seen:
-                    seen.add(output)
-                    (found if output in among else stack).append(output)
-    return found
-
-
-def _upstream(held: Held, targets: Iterable[str], cuts: Collection[str]) -> tuple[set[int], set[str]]:
-    """Indices of the nodes needed for ``targets`` without passing a cut, and every name those nodes read."""
-    nodes: set[int] = set()
-    needed: set[str] = set()
-    stack = [held.producers[name] for name in targets if name in held.producers]
-    while stack:
-        index = stack.pop()
-        if index in nodes:
-            continue
-        nodes.add(index)
-        names = held.reads[index]
-        needed.update(names)
-        stack.extend(held.producers[name] for name in names if name in held.producers and name not in cuts)
-    return nodes, needed

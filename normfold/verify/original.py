@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from normfold.verify.accepted import accepted_feeds
 from normfold.verify.case import Case, run_part
 from normfold.verify.feeds import Feed
-from normfold.verify.held import Part, part
+from normfold.verify.parts import Part, part
 from normfold.verify.run import Runner, Value
 from normfold.verify.turns import Turns
 

@@ -9,7 +9,8 @@ from normfold.verify.bodies import lay_open
 from normfold.verify.case import Case, run_part
 from normfold.verify.evidence import in_order
 from normfold.verify.feeds import Feed
-from normfold.verify.held import Held, first_behind, part
+from normfold.verify.held import Held
+from normfold.verify.parts import first_behind, part
 from normfold.verify.randomness import depending_on, drawn_values
 from normfold.verify.result import Site
 from normfold.verify.run import CannotRun

@@ -13,10 +13,11 @@ from normfold.verify.case import CHAOTIC, FORCED, Case, random_values, run_part
 from normfold.verify.empty import takes_nothing, with_free_sizes
 from normfold.verify.evidence import SiteCheck, expected_bytes, in_order, plan_chunks, types_of
 from normfold.verify.feeds import Feed
-from normfold.verify.held import ModelLike, Part, hold, part
+from normfold.verify.held import ModelLike, hold
 from normfold.verify.inputs import all_inputs
 from normfold.verify.interface import interface_difference
 from normfold.verify.original import Original
+from normfold.verify.parts import Part, part
 from normfold.verify.places import in_the_open, targets_of
 from normfold.verify.randomness import drawn_values
 from normfold.verify.reference import is_small_enough

@@ -7,7 +7,8 @@ from collections.abc import Collection, Iterable
 import onnx
 from onnx import numpy_helper
 
-from normfold.verify.held import Held, every_node, subgraphs
+from normfold.verify.held import Held
+from normfold.verify.nodes import every_node, subgraphs
 
 _DRAWS = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 

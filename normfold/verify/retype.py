@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from normfold.verify.held import Held, attributes_of, changed, every_node, subgraphs
+from normfold.verify.held import Held, changed
+from normfold.verify.nodes import attributes_of, every_node, subgraphs
 
 _NAMES = {TensorProto.DOUBLE: "float64", TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
 _COARSE = (TensorProto.BFLOAT16, TensorProto.FLOAT16)

@@ -12,7 +12,8 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from normfold.verify.held import Held, every_node
+from normfold.verify.held import Held
+from normfold.verify.nodes import every_node
 from normfold.verify.randomness import draws
 from normfold.verify.watch import Watch
 

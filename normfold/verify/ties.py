@@ -13,7 +13,8 @@ from normfold.verify.calibrate import AT_THE_END, FACTOR, floor_of
 from normfold.verify.case import Case, part_feed, run_part
 from normfold.verify.compare import is_floating, pooled
 from normfold.verify.feeds import Feed
-from normfold.verify.held import Held, part
+from normfold.verify.held import Held
+from normfold.verify.parts import part
 from normfold.verify.result import Comparison
 from normfold.verify.run import CannotRun, Value
 

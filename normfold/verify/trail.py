@@ -15,7 +15,8 @@ from normfold.verify.case import Case, run_part
 from normfold.verify.compare import is_floating
 from normfold.verify.evidence import expected_bytes, in_order
 from normfold.verify.feeds import Feed
-from normfold.verify.held import Held, first_behind, part
+from normfold.verify.held import Held
+from normfold.verify.parts import first_behind, part
 from normfold.verify.result import Comparison
 from normfold.verify.run import CannotRun, Value
 

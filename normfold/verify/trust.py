@@ -16,7 +16,8 @@ import onnx
 
 from normfold.verify.bodies import body_paths
 from normfold.verify.case import Case
-from normfold.verify.held import Held, part
+from normfold.verify.held import Held
+from normfold.verify.parts import part
 from normfold.verify.result import Site, Verdict, Verification
 from normfold.verify.retype import coarsest
 from normfold.verify.told import SITES, from_text

@@ -9,7 +9,8 @@ import numpy as np
 
 from normfold.verify.case import Case
 from normfold.verify.feeds import Feed
-from normfold.verify.held import Held, fed_values, needed_for
+from normfold.verify.held import Held
+from normfold.verify.parts import fed_values, needed_for
 from normfold.verify.run import Value
 
 PARTS = 3

@@ -16,7 +16,7 @@ from normfold.verify.case import Case, run_part
 from normfold.verify.compare import is_floating
 from normfold.verify.evidence import types_of
 from normfold.verify.feeds import Feed
-from normfold.verify.held import part
+from normfold.verify.parts import part
 from normfold.verify.run import CannotRun, Level, Value
 
 _LARGER = (0, 1, -1, 8, -8, 64, -64)

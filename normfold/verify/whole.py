@@ -10,7 +10,7 @@ import numpy as np
 from normfold.verify.calibrate import AT_THE_END
 from normfold.verify.case import Case, part_feed, run_part
 from normfold.verify.feeds import Feed
-from normfold.verify.held import Part, part
+from normfold.verify.parts import Part, part
 from normfold.verify.result import Comparison
 from normfold.verify.run import CannotRun, Level, Runner, Trouble, Value
 from normfold.verify.ties import is_a_tie

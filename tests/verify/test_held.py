@@ -14,7 +14,8 @@ from normfold.errors import SourceError
 from normfold.verify import held as held_module
 from normfold.verify import prove, verify
 from normfold.verify.calibrate import Mover, moved_weights
-from normfold.verify.held import Held, every_node, hold
+from normfold.verify.held import Held, hold
+from normfold.verify.nodes import every_node
 from normfold.verify.retype import retyped
 from normfold.verify.run import Runner
 from normfold.wire import NotWalkable, split

@@ -16,8 +16,9 @@ from normfold.verify import turns as turns_module
 from normfold.verify.ahead import ahead
 from normfold.verify.case import Case
 from normfold.verify.feeds import Feed
-from normfold.verify.held import MADE, Held, hold
+from normfold.verify.held import Held, hold
 from normfold.verify.mirrored import MIRRORED
+from normfold.verify.parts import MADE
 from normfold.verify.places import targets_of
 from normfold.verify.run import Level, Runner
 from normfold.verify.turns import Chunk, Turns, decisive_inputs

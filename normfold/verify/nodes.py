@@ -1,0 +1,77 @@
+"""Walking over the operators of a model, those of bodies and functions included."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import cache
+
+import onnx
+
+
+def initializer_names(graph: onnx.GraphProto) -> set[str]:
+    """Names of all initializers, sparse ones included."""
+    return {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
+
+
+@cache
+def attributes_of(domain: str, operator: str) -> dict[str, str] | None:
+    """The names of an operator's attributes with their kinds ("INT", "TENSOR", "GRAPH" ...); None of a custom one."""
+    try:
+        attributes = onnx.defs.get_schema(operator, domain).attributes
+    except onnx.defs.SchemaError:
+        return None
+    return {name: str(attribute.type).rpartition(".")[2] for name, attribute in attributes.items()}
+
+
+@cache
+def _may_have_bodies(domain: str, operator: str) -> bool:
+    known = attributes_of(domain, operator)
+    return known is None or not {"GRAPH", "GRAPHS"}.isdisjoint(known.values())
+
+
+def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    """The graphs in the attributes of a node (not the graphs inside those)."""
+    # Most of a walk over a model is spent on attributes, so only those are looked at that can be graphs.
+    for attribute in node.attribute if _may_have_bodies(node.domain, node.op_type) else ():
+        if attribute.type == onnx.AttributeProto.GRAPH:
+            yield attribute.g
+        elif attribute.type == onnx.AttributeProto.GRAPHS:
+            yield from attribute.graphs
+
+
+def reads(node: onnx.NodeProto) -> tuple[str, ...]:
+    """Every value that a node needs, each once: its inputs, and what its subgraphs capture from outside."""
+    names = dict.fromkeys(filter(None, node.input))
+    for graph in subgraphs(node):
+        names |= dict.fromkeys(sorted(_captures(graph)))
+    return tuple(names)
+
+
+def _captures(graph: onnx.GraphProto) -> set[str]:
+    own = {value.name for value in graph.input} | initializer_names(graph)
+    needed: set[str] = set()
+    for node in graph.node:
+        needed |= set(reads(node)) - own
+        own |= set(node.output)
+    return needed | ({value.name for value in graph.output} - own)
+
+
+def every_node(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Nodes of the main graph, of all subgraphs and of all functions."""
+    yield from model.graph.node
+    yield from inner_nodes(model)
+
+
+def inner_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    """Nodes of all subgraphs and of all functions."""
+    for function in model.functions:
+        yield from function.node
+    for nodes in (model.graph.node, *(function.node for function in model.functions)):
+        yield from _within(nodes)
+
+
+def _within(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    for node in nodes:
+        for graph in subgraphs(node):
+            yield from graph.node
+            yield from _within(graph.node)
