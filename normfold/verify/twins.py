@@ -3,7 +3,7 @@ the same a name means the same in both, so they can be compared at each operator
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence, Set
 
 import numpy as np
 import onnx
@@ -25,30 +25,51 @@ def twin_sites(one: Held, other: Held, is_written: bool = False) -> list[Site]:
     readers of the same kinds. When normfold wrote one of the two (``is_written``) the same kind of operator is enough,
     because it leaves no name on a value that it changed, and a new weight counts too.
     """
-    tensors, others = dict(one.initializers), dict(other.initializers)
-    both = tensors.keys() & others.keys()
-    if any(_type(tensors[name]) != _type(others[name]) for name in both):
+    changed = _changed(one, other)
+    if changed is None:
         return []
-    changed = {name for name in both if not _are_equal(one, tensors[name], other, others[name])}
-    changed |= set(_changed_constants(one, other))
-    new = others.keys() - tensors.keys() if is_written else set()
+    new = other.initializer_names - one.initializer_names if is_written else set()
     if not changed and not new:
         return []
-    are_twins = tensors.keys() == others.keys() and _same_operators(one, other)
+    are_twins = one.initializer_names == other.initializer_names and _same_operators(one, other)
     data = depending_on(one, [value.name for value in one.inputs])
     found = []
     for node, reads in zip(one.graph.node, one.reads, strict=True):
         made = [name for name in node.output if name]
-        theirs = [other.producers[name] for name in made if name in other.producers]
         read = sorted(changed.intersection(reads))
-        if not read and new.isdisjoint(name for place in theirs for name in other.reads[place]):
+        if not (read or _reads_any(other, made, new)):
             continue
-        is_kind = len(theirs) == len(made) and all(other.graph.node[n].op_type == node.op_type for n in theirs)
-        if are_twins or (is_written and is_kind) or all(_use(one, name) == _use(other, name) for name in made):
+        if (
+            are_twins
+            or (is_written and _are_kin(other, node, made))
+            or all(_use(one, v) == _use(other, v) for v in made)
+        ):
             selected = read if node.op_type in _SELECTORS and not data.isdisjoint(reads) else []
             owner = node.name or f"{node.op_type} of {made[0]}"
             found += [Site(value, owner) for value in (*made, *selected)]
     return found
+
+
+def _changed(one: Held, other: Held) -> set[str] | None:
+    """The weights and constants of one name that hold other numbers; None where they are of another type."""
+    tensors, others = dict(one.initializers), dict(other.initializers)
+    both = tensors.keys() & others.keys()
+    if any(_type(tensors[name]) != _type(others[name]) for name in both):
+        return None
+    changed = {name for name in both if not _are_equal(one, tensors[name], other, others[name])}
+    return changed.union(_changed_constants(one, other))
+
+
+def _reads_any(held: Held, made: Sequence[str], names: Set[str]) -> bool:
+    """Whether one of the operators that make ``made`` there reads one of ``names``."""
+    places = (held.producers[value] for value in made if value in held.producers)
+    return any(not names.isdisjoint(held.reads[place]) for place in places)
+
+
+def _are_kin(held: Held, node: onnx.NodeProto, made: Sequence[str]) -> bool:
+    """Whether an operator of the same kind makes ``made`` there."""
+    kinds = (held.graph.node[held.producers[value]].op_type for value in made if value in held.producers)
+    return [node.op_type] * len(made) == list(kinds)
 
 
 def _type(tensor: onnx.TensorProto) -> tuple[int, tuple[int, ...]]:
