@@ -12,12 +12,16 @@ from normfold.verify.feeds import Feed
 from normfold.verify.held import Held
 from normfold.verify.parts import fed_values, needed_for
 from normfold.verify.run import Value
+from normfold.verify.survey import channel_axes
 
 PARTS = 3
 """Of a later feed of another size one site in so many is compared."""
 
 LIGHT_BYTES = 2 * 2**20
-"""Values that take less are made and compared for every feed: few numbers tell little, and cost little."""
+"""Values that take less are made for every feed, though few of them are compared."""
+
+FEW_PLACES = 16
+"""A channel with fewer numbers in the first feed tells little of its weights."""
 
 
 @dataclass(frozen=True)
@@ -35,7 +39,7 @@ class Turns:
 
     Outputs are compared for every feed and all sites for the first, and for one that throws other switches, which may
     send other values to the sites. On a later feed of another size each site has its turn, because a fold may be wrong
-    for some sizes. Another feed of the same size shows nothing more at the sites, unless they are small.
+    for some sizes. Another feed of the same size shows nothing more at the sites, unless channels are few numbers each.
     """
 
     def __init__(self, case: Case, chunk: Chunk) -> None:
@@ -46,6 +50,7 @@ class Turns:
         self._sizes: dict[object, int] = {}
         self._switches: dict[object, int] = {}
         self._decisive = decisive_inputs(case.original)
+        self._sparse: frozenset[str] = frozenset()
         self.is_light = False
 
     def due(self, number: int, feed: Feed) -> list[str]:
@@ -54,15 +59,17 @@ class Turns:
             return []
         first = self._sizes.setdefault(_sizes_of(feed), number)
         has_new_switches = self._switches.setdefault(_switches_of(feed, self._decisive), number) == number
-        if has_new_switches or self.is_light or not self._case.owners:
+        if has_new_switches or not self._case.owners:
             return self._wanted
         outputs = set(self._case.original.output_names)
         sites = [name for name in self._wanted if name not in outputs]
         turn = sites[number % PARTS :: PARTS] if first == number else []
-        return [name for name in self._wanted if name in {*outputs, *turn}]
+        return [name for name in self._wanted if name in {*outputs, *turn, *self._sparse}]
 
     def weigh(self, values: Mapping[str, Value]) -> None:
-        """Decide by the first feed whether to make all values again costs less than to open sessions over fewer."""
+        """Decide by the first feed which values must be compared for every feed, and whether to make all of them again
+        costs less than to open sessions over fewer."""
+        self._sparse = frozenset(name for name, value in values.items() if _is_sparse(value))
         self.is_light = self._is_whole and bytes_of(values) < LIGHT_BYTES
 
     def needed(self, number: int, feed: Feed) -> list[str]:
@@ -85,6 +92,12 @@ class Turns:
 def bytes_of(values: Mapping[str, Value]) -> int:
     """What the tensors among them take."""
     return sum(getattr(value, "nbytes", 0) for value in values.values())
+
+
+def _is_sparse(value: Value) -> bool:
+    if not isinstance(value, np.ndarray) or not value.size:
+        return False
+    return any(value.size // value.shape[axis] < FEW_PLACES for axis in channel_axes(value) or (0,) if value.ndim)
 
 
 def _sizes_of(feed: Feed) -> object:
