@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from itertools import compress
 
 from normfold.errors import UsageError
 from normfold.verify.accepted import largest_sizes
@@ -322,11 +323,12 @@ def _result(case: Case, verdict: Verdict, note: str = "") -> Verification:
     place = {name: i for i, name in enumerate(in_order(case.original, [c.value for c in comparisons]))}
     rows = sorted(comparisons, key=lambda c: place[c.value])
     outputs = set(case.original.output_names)
-    sites = tuple(c for c in rows if c.witness == FORCED and (c.owners or c.value not in outputs))
+    is_site = [c.witness == FORCED and bool(c.owners or c.value not in outputs) for c in rows]
+    sites = tuple(compress(rows, is_site))
     guilty = tuple(dict.fromkeys(owner for c in sites if not c.passed for owner in c.owners))
     return Verification(
         verdict,
-        outputs=tuple(c for c in rows if c not in sites),
+        outputs=tuple(c for c, is_one in zip(rows, is_site, strict=True) if not is_one),
         sites=sites,
         guilty=guilty if verdict is Verdict.DIFFERENT else (),
         notes=(*case.notes, *filter(None, [note])),
