@@ -79,21 +79,14 @@ class Case:
         """What the comparison of the parts shows: each site where it is made, or, without sites, the whole."""
         return FORCED if self.owners else Level.DISABLE_ALL.value
 
-    def first_units(self, value: str) -> Mapping[str, int]:
-        """The tolerance that goes with it."""
+    def first_units(self, feed: Feed, value: str) -> Mapping[str, int]:
+        """The tolerance that goes with it. Later feeds are wilder, and a value that one of them makes restless need not
+        show that in a few draws; what is wrong by less than that has shown in the first."""
         if self.has_open_bodies and value not in self.owners:
             return AT_THE_END
-        return MADE_HERE if self.owners else WHOLE
-
-    def units_at(self, feed: Feed) -> Callable[[str], Mapping[str, int]]:
-        """The same for one feed. Later ones are wilder, and a value that one of them makes restless need not show that
-        in a few draws; what is wrong by less than that has shown in the first."""
-
-        def units(value: str) -> Mapping[str, int]:
-            known = self.first_units(value)
-            return RESTLESS if known is MADE_HERE and feed is not self.feeds[0] else known
-
-        return units
+        if not self.owners:
+            return WHOLE
+        return MADE_HERE if feed is self.feeds[0] else RESTLESS
 
     @property
     def takes_turns(self) -> bool:

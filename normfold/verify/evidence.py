@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import onnx
@@ -194,7 +194,7 @@ class SiteCheck:
         """Compare what the parts gave when they were fed with ``values``."""
         case, doubtful = self._case, []
         for name, value in obtained.items():
-            judged = case.judge(name, case.first_witness, expected[name], value, feed, case.units_at(feed)(name))
+            judged = case.judge(name, case.first_witness, expected[name], value, feed, case.first_units(feed, name))
             if judged.passed:
                 case.add(judged)
             else:
@@ -223,7 +223,7 @@ class SiteCheck:
                 own = run_part(runner, small, feed, values)
             pairs |= {name: (value, pairs[name][1]) for name, value in own.items()}
         looks = case.noise_of(small, part_feed(small, feed, values), {name: pairs[name][0] for name in floating})
-        judged, _ = case.judge_closer(looks, case.first_witness, pairs, feed, case.units_at(feed))
+        judged, _ = case.judge_closer(looks, case.first_witness, pairs, feed, partial(case.first_units, feed))
         for name, comparison in judged.items():
             case.add(is_a_tie(case, comparison, *pairs[name], feed) or comparison)
 

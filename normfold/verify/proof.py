@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import closing
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from itertools import compress
 
@@ -165,23 +165,17 @@ def _gather(case: Case, sites: Sequence[Site]) -> None:
     first = part(case.original, targets, {})
     # The runtime knows the sizes of the values, but a very large model is never opened as a whole for that.
     is_large = first.held.weight_bytes > case.options.weight_bytes
-    runner = None if is_large else case.open(first.held)
-    try:
-        chunks = plan_chunks(
-            case, targets, {} if runner is None else expected_bytes(runner, first, largest_sizes(case))
-        )
+    with ExitStack() as opened:
+        runner = None if is_large else opened.enter_context(case.open(first.held))
+        sizes = {} if runner is None else expected_bytes(runner, first, largest_sizes(case))
+        chunks = plan_chunks(case, targets, sizes)
         if len(chunks) > 1:
             case.note(f"the values at the sites were compared in {len(chunks)} parts to bound the memory")
         if len(chunks) > 1 or runner is None:
-            if runner is not None:
-                runner.close()
+            opened.close()
             first = part(case.original, chunks[0].targets, {})
-            runner = case.open(first.held)
-    except BaseException:
-        if runner is not None:
-            runner.close()
-        raise
-    kept = _first_chunk(case, chunks[0], first, runner)
+            runner = opened.enter_context(case.open(first.held))
+        kept = _first_chunk(case, chunks[0], first, runner)
     for chunk in chunks[1:]:
         kept = _next_chunk(case, chunk, kept)
     if any(c.owners and not c.passed for c in case.comparisons()):
@@ -194,15 +188,14 @@ def _first_chunk(case: Case, chunk: Chunk, small: Part, runner: Runner) -> list[
     """Compare the first chunk, and settle on the feeds: those that the original accepts."""
     turns = Turns(case, chunk)
     kept = []
-    with (
-        closing(Original(case, turns, small, runner)) as original,
-        closing(SiteCheck(case, turns)) as check,
-        closing(ahead(original.feeds(), lambda made: bytes_of(made[1]), AHEAD_BYTES)) as feeds,
-    ):
-        for feed, values in feeds:
-            case.feeds.append(feed)
-            kept.append(_compared(case, check, chunk, feed, {}, values, len(case.feeds) - 1))
-        original.close()
+    with closing(SiteCheck(case, turns)) as check:
+        with (
+            closing(Original(case, turns, small, runner)) as original,
+            closing(ahead(original.feeds(), lambda made: bytes_of(made[1]), AHEAD_BYTES)) as feeds,
+        ):
+            for feed, values in feeds:
+                case.feeds.append(feed)
+                kept.append(_compared(case, check, chunk, feed, {}, values, len(case.feeds) - 1))
         _look_again(case, check, turns, [{} for _ in case.feeds])
     return kept
 
