@@ -9,7 +9,7 @@ from importlib import import_module
 
 import click
 
-from normfold import __version__
+from normfold._version import __version__
 from normfold.errors import NormfoldError, SourceError
 from normfold.report.escape import printable
 

@@ -11,7 +11,7 @@ from .exits import HELP, Exit
 from .progress import bar
 
 if TYPE_CHECKING:
-    from normfold.gate.bench import Benchmark, Timing
+    from normfold.ci.bench import Benchmark, Timing
 
 
 @click.command(epilog=HELP)
@@ -40,7 +40,7 @@ def command(
 
     The ratio is that of A to B within a round: above 1, B is faster. Each model has a process of its own.
     """
-    from normfold.gate.bench import CannotBench, Plan, benchmark
+    from normfold.ci.bench import CannotBench, Plan, benchmark
 
     plan = Plan(rounds, warmup, threads, inputs, specs, seed)
     models = [model for model in (first, second) if model is not None]
@@ -60,7 +60,7 @@ def command(
 
 
 def _data(measured: Benchmark) -> dict[str, Any]:
-    from normfold.gate.bench import interval, quartiles
+    from normfold.ci.bench import interval, quartiles
 
     content: dict[str, Any] = {
         "schema": 1,
@@ -95,7 +95,7 @@ def _print(measured: Benchmark) -> None:
     ratios = measured.ratios
     if not ratios:
         return
-    from normfold.gate.bench import interval, quartiles
+    from normfold.ci.bench import interval, quartiles
 
     low, middle, high = quartiles(ratios)
     bounds = interval(ratios)
@@ -107,7 +107,7 @@ def _print(measured: Benchmark) -> None:
 
 
 def _line(timing: Timing) -> str:
-    from normfold.gate.bench import quartiles
+    from normfold.ci.bench import quartiles
     from normfold.report.escape import printable
 
     low, middle, high = (f"{1000 * value:.3f}" for value in quartiles(timing.seconds))

@@ -14,8 +14,8 @@ from .progress import bar
 from .show import planned, wants_pictures, write_reports
 
 if TYPE_CHECKING:
-    from normfold.gate.limits import Limits
-    from normfold.gate.run import Checked
+    from normfold.ci.check_many import Checked
+    from normfold.ci.limits import Limits
     from normfold.report.report import Report
 
 LOCK = "normfold.lock"
@@ -73,10 +73,10 @@ def command(
     has it, and --max-foldable counts only if it is given.
     """
     files = planned(reports, form, as_json)
-    from normfold.gate.cache import cache_folder
-    from normfold.gate.limits import Allowance, Limits
-    from normfold.gate.paths import models_of, originals_of
-    from normfold.gate.run import Task, check_models
+    from normfold.ci.cache import cache_folder
+    from normfold.ci.check_many import Task, check_models
+    from normfold.ci.limits import Allowance, Limits
+    from normfold.ci.paths import models_of, originals_of
 
     lock = lock or (LOCK if update_lock else None)
     if lock is None and max_foldable is None:
@@ -102,18 +102,18 @@ class _Judge:
         self.limits, self.update, self.lines = limits, update, list[str]()
         self.lock = None
         if lock is not None:
-            from normfold.gate.lock import read_lock
+            from normfold.ci.lock import read_lock
 
             self.lock = read_lock(lock, options, must_exist=not update)
 
     def __call__(self, found: Sequence[Checked]) -> list[Report]:
         """The reports with their problems; the lock is written here, if that is asked for and all could be read."""
-        from normfold.gate.limits import judged
+        from normfold.ci.limits import judged
 
         reports = [judged(checked.report, self.limits) for checked in found]
         if self.lock is None:
             return reports
-        from normfold.gate.lock import compared, summary, updated, write_lock
+        from normfold.ci.lock import compared, summary, updated, write_lock
 
         if not self.update:
             self.lines += [f"{self.lock.path}: {name} is gone; --update-lock removes it" for name in self.lock.gone]
@@ -135,7 +135,7 @@ def _rejudged(checked: Checked, report: Report) -> Checked:
 
 def exit_of(reports: Sequence[Report]) -> Exit:
     """The worst of all: a model that cannot be read, a failed check, a comparison without an answer."""
-    from normfold.reason import Reason
+    from normfold.findings.reason import Reason
 
     reasons = {problem.reason for report in reports for problem in report.problems}
     if Reason.UNREADABLE in reasons:

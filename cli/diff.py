@@ -12,7 +12,7 @@ from .arguments import voice
 from .exits import HELP, Exit
 
 if TYPE_CHECKING:
-    from normfold.gate.diff import Change
+    from normfold.ci.diff import Change
 
 SHOWN = 20
 
@@ -39,7 +39,7 @@ def command(
 
     Whether both compute the same is the question of `normfold verify A B`.
     """
-    from normfold.gate.diff import changes_between
+    from normfold.ci.diff import changes_between
 
     changes = changes_between(first, second, {"simplify": not no_simplify, "target": target})
     if as_json:
@@ -52,7 +52,7 @@ def command(
 
 
 def _print(changes: Sequence[Change], verbose: bool) -> None:
-    from normfold.gate.diff import SECTIONS
+    from normfold.ci.diff import SECTIONS
     from normfold.report.escape import printable
 
     if not changes:

@@ -14,8 +14,8 @@ from .exits import HELP, Exit
 @click.option("--markdown", is_flag=True, help="List all of them as the table that the README has.")
 def command(codes: tuple[str, ...], markdown: bool) -> Exit:
     """Explain reason codes such as NF103; without CODE, list all of them."""
-    from normfold.explain import explain, reasons_table
-    from normfold.reason import Reason
+    from normfold.findings.explanations import explain, reasons_table
+    from normfold.findings.reason import Reason
 
     if markdown:
         click.echo(reasons_table(), nl=False)

@@ -64,8 +64,8 @@ def command(
     and type of each argument of forward(), in order.
     """
     files = planned(reports, form, as_json)
+    from normfold.files.torch_bridge import torch_room
     from normfold.result import NotProven
-    from normfold.torch_door import torch_room
 
     loading = torch_room("loading")
     module = loading.network(network, weights, trust_pickle=trust_pickle)

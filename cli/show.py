@@ -25,7 +25,7 @@ def show(report: Report, as_json: bool, quiet: bool, details: bool = False) -> N
 
 def planned(reports: tuple[str, ...], form: str, as_json: bool) -> tuple[tuple[str, str], ...]:
     """The files of --report with their forms, checked before the work; UsageError for what cannot be."""
-    from normfold.report.voices import STDOUT, forms_of
+    from normfold.report.formats import STDOUT, forms_of
 
     if as_json and STDOUT in reports:
         raise click.UsageError("--json has stdout for itself; give --report a file")
@@ -34,14 +34,14 @@ def planned(reports: tuple[str, ...], form: str, as_json: bool) -> tuple[tuple[s
 
 def wants_pictures(files: tuple[tuple[str, str], ...]) -> bool:
     """Whether any of ``files`` takes a form that draws."""
-    from normfold.report.voices import draws
+    from normfold.report.formats import draws
 
     return any(draws(form) for _, form in files)
 
 
 def write_reports(report: Report | Sequence[Report], files: tuple[tuple[str, str], ...]) -> None:
     """Write ``report`` into each of ``files``."""
-    from normfold.report.voices import write_report
+    from normfold.report.formats import write_report
 
     for path, form in files:
         write_report(report, path, form)

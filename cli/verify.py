@@ -46,7 +46,7 @@ def command(
     made up from the graph unless --inputs gives them; --input sets shape, type and range of one:
     x=1x3x224x224:float32:0..255.
     """
-    from normfold.source import read
+    from normfold.files.source import read
     from normfold.verify import ProofOptions, Verdict, check, prove
 
     options = ProofOptions(

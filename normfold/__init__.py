@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 # Imported at once, although the rest waits: importing the room of the same name would hide the function otherwise.
+from normfold._version import __version__ as __version__
 from normfold.verify import Verification, verify
-
-__version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from normfold.errors import NormfoldError, SourceError, UsageError, WriteError
+    from normfold.findings.reason import Obstacle, Reason
+    from normfold.findings.verdict import Finding, Outcome, Verdict
     from normfold.pipeline import inspect, optimize
     from normfold.pytorch.export import export
     from normfold.pytorch.fold_module import Folded, fold_module
-    from normfold.reason import Obstacle, Reason
-    from normfold.record import Finding, Outcome, Verdict
     from normfold.result import Inspection, NotProven, Result
 
 # Where each public name lives. It is imported when somebody asks for it, so that `normfold --help` stays quick.
@@ -32,11 +31,11 @@ _HOMES = {
     "Folded": "normfold.pytorch.fold_module",
     "export": "normfold.pytorch.export",
     "fold_module": "normfold.pytorch.fold_module",
-    "Obstacle": "normfold.reason",
-    "Reason": "normfold.reason",
-    "Finding": "normfold.record",
-    "Outcome": "normfold.record",
-    "Verdict": "normfold.record",
+    "Obstacle": "normfold.findings.reason",
+    "Reason": "normfold.findings.reason",
+    "Finding": "normfold.findings.verdict",
+    "Outcome": "normfold.findings.verdict",
+    "Verdict": "normfold.findings.verdict",
 }
 
 __all__ = [

@@ -14,21 +14,22 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
+from normfold.constants.simplify import Facts, apply_facts, simplify
 from normfold.errors import UsageError
-from normfold.graph import graphs_of
-from normfold.inlining import CannotInline, inline, operators
+from normfold.files.convert import to_proto
+from normfold.files.source import ModelLike, Source, in_eval_mode, read
+from normfold.files.stream import streamed
+from normfold.files.torch_bridge import TorchObject, is_for_torch, torch_room
+from normfold.findings.verdict import Verdict
+from normfold.graph.inlining import CannotInline, inline, operators
+from normfold.graph.reader import graphs_of
 from normfold.options import Options
-from normfold.record import Verdict
 from normfold.result import Inspection, NotProven, Result, check_output
 from normfold.rewrite import is_change, rewrite
-from normfold.serial import to_proto
-from normfold.simplify import Facts, apply_facts, simplify
-from normfold.source import ModelLike, Source, in_eval_mode, read
-from normfold.stream import streamed
-from normfold.torch_door import TorchObject, is_for_torch, torch_room
+from normfold.runtime.metadata_keys import SITES
 from normfold.verify import Built, ProofOptions, Settlement, Site, Verification, prove, settle
 from normfold.verify import Verdict as Proof
-from normfold.verify.told import SITES, as_text, from_text
+from normfold.verify.sites.metadata import as_text, from_text
 
 
 def optimize(

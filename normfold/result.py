@@ -10,18 +10,18 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
-from normfold import __version__
+from normfold._version import __version__
 from normfold.errors import NormfoldError, UsageError
+from normfold.files.convert import to_proto
+from normfold.files.source import Source
+from normfold.files.write import write_bytes, write_model
+from normfold.findings.verdict import Outcome, Verdict
 from normfold.options import Options
-from normfold.record import Outcome, Verdict
-from normfold.report.neighbourhood import drawings
 from normfold.report.report import Report, statistics
+from normfold.report.snippets import drawings
 from normfold.rewrite import is_change
-from normfold.serial import to_proto
-from normfold.source import Source
 from normfold.verify import Verdict as Proof
 from normfold.verify import Verification
-from normfold.write import write_bytes, write_model
 
 
 class _Judged:

@@ -11,13 +11,13 @@ from collections.abc import Collection, Iterable
 import onnx_ir as ir
 
 from normfold.errors import UsageError
-from normfold.fold.run import FoldOptions, find_affines, fold_affines
-from normfold.fold.tidy import tidy
-from normfold.fuse.run import FuseOptions, find_norms, fuse_norms, newest_allowed
+from normfold.findings.rules import RULE_NAMES, check_names
+from normfold.findings.verdict import Outcome, Verdict
+from normfold.fold.cleanup.tidy import tidy
+from normfold.fold.engine import FoldOptions, find_affines, fold_affines
+from normfold.fuse.engine import FuseOptions, find_norms, fuse_norms, newest_allowed
+from normfold.fuse.targets import target_named
 from normfold.options import Options
-from normfold.record import Outcome, Verdict
-from normfold.rules import RULE_NAMES, check_names
-from normfold.targets import target_named
 
 
 def rewrite(model: ir.Model, options: Options, excluded: Collection[str] = ()) -> tuple[Verdict, ...]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from normfold.affine import Affine, aligned, compact
+from normfold.algebra.affine import Affine, aligned, compact
 
 SHAPE = (2, 3, 4)
 

@@ -6,9 +6,9 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 
-from normfold.constants import EVALUATORS
-from normfold.fold.tidy import tidy
-from normfold.serial import to_proto
+from normfold.files.convert import to_proto
+from normfold.fold.cleanup.tidy import tidy
+from normfold.graph.evaluators import EVALUATORS
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
 
 W = "float[4,6] w"

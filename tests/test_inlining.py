@@ -8,8 +8,8 @@ import pytest
 from onnx import numpy_helper
 
 import normfold
-from normfold.inlining import operators
-from normfold.record import Outcome
+from normfold.findings.verdict import Outcome
+from normfold.graph.inlining import operators
 
 BODY = (
     "eps = Constant<value_float=0.001>() m = ReduceMean<axes=[-1]>(x) d = Sub(x, m) p = Mul(d, d)"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import onnx
 
 import normfold
-from normfold.named_shapes import named_reshapes
-from normfold.record import Outcome
-from normfold.simplify import simplify
+from normfold.constants.reshape_names import named_reshapes
+from normfold.constants.simplify import simplify
+from normfold.findings.verdict import Outcome
 from tests.onnx_text import parse
 
 # The sizes behind a pool have no name, and a model that was inferred once has another one for each value.

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from normfold.explain import reasons_table
-from normfold.fold import absorb, carry
+from normfold.findings.explanations import reasons_table
+from normfold.fold.absorbers import table as absorb
+from normfold.fold.carriers import table as carry
 from tests.conftest import ROOT, Command
 
 README = (ROOT / "README.md").read_text()

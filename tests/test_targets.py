@@ -6,10 +6,10 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from normfold.fuse.run import FuseOptions, fuse_norms
-from normfold.reason import Reason
-from normfold.record import Outcome
-from normfold.targets import ONNXRUNTIME, TARGETS, at_version, target_named
+from normfold.findings.reason import Reason
+from normfold.findings.verdict import Outcome
+from normfold.fuse.engine import FuseOptions, fuse_norms
+from normfold.fuse.targets import ONNXRUNTIME, TARGETS, at_version, target_named
 from tests.onnx_text import parse
 
 REQUIRED = {
@@ -85,7 +85,7 @@ def test_releases_with_a_slow_kernel_keep_the_operators() -> None:
 
 
 def test_a_slow_release_leaves_a_layernorm_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("normfold.targets._installed_onnxruntime", lambda: (1, 28))
+    monkeypatch.setattr("normfold.fuse.targets._installed_onnxruntime", lambda: (1, 28))
     original = parse(LAYERNORM)
     model = ir.from_proto(original)
     (verdict,) = fuse_norms(model)

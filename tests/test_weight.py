@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from normfold import weight as module
-from normfold.weight import Weight
+from normfold.algebra import weight as module
+from normfold.algebra.weight import Weight
 
 
 def made(shape: tuple[int, ...], seed: int = 0, dtype: type = np.float32) -> np.ndarray:

@@ -14,7 +14,7 @@ import onnx
 import onnx_ir as ir
 from onnx import helper, version_converter
 
-from normfold.graph import GraphReader, attribute, graphs_of, name_of, opset_of
+from normfold.graph.reader import GraphReader, attribute, graphs_of, name_of, opset_of
 
 _LARGE = 1024  # elements; smaller constants may be axes or shapes that the converter needs to see
 

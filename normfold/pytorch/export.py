@@ -22,14 +22,14 @@ from normfold.errors import SourceError, UsageError
 from normfold.options import Options
 from normfold.pipeline import optimize_with
 from normfold.pytorch.arrays import array_of, tensor_of
+from normfold.pytorch.eager_reference import WITNESS, Run, compare, feeds, tensors_of
 from normfold.pytorch.files import load_model
 from normfold.pytorch.source import Call, TorchModel, Traced, evaluation, trace
-from normfold.pytorch.witness import WITNESS, Run, compare, feeds, tensors_of
 from normfold.result import NotProven, Result
-from normfold.verify.held import Held, hold
+from normfold.runtime.float32_copy import can_retype, retyped
+from normfold.runtime.loaded_model import Held, hold
+from normfold.runtime.session import CannotRun, Level, Runner, Trouble
 from normfold.verify.result import Comparison, Verdict, Verification
-from normfold.verify.retype import can_retype, retyped
-from normfold.verify.run import CannotRun, Level, Runner, Trouble
 
 
 def export(

@@ -14,20 +14,22 @@ from typing import Any, Generic, TypeVar
 import onnx_ir as ir
 import torch
 
+from normfold.constants.simplify import apply_facts, simplify
 from normfold.errors import SourceError
-from normfold.fold import branches, order, padding
-from normfold.fold.run import FoldOptions, fold_affines
-from normfold.fold.tidy import clear_the_way
-from normfold.pytorch.computed import computed_weights, make_plain
+from normfold.findings.reason import Obstacle, Reason
+from normfold.findings.verdict import Outcome, Verdict
+from normfold.fold.cleanup.tidy import clear_the_way
+from normfold.fold.engine import FoldOptions, fold_affines
+from normfold.fold.graph_rules import channel_order as order
+from normfold.fold.graph_rules import explicit_pad as padding
+from normfold.fold.graph_rules import parallel_branches as branches
+from normfold.pytorch.eager_reference import WITNESS, compare, eager_run, feeds
 from normfold.pytorch.module_map import Changes, Comparison, Problem
 from normfold.pytorch.modules import Modules
+from normfold.pytorch.parametrizations import computed_weights, make_plain
 from normfold.pytorch.provenance import Provenance, Snapshot
 from normfold.pytorch.source import Traced, evaluation, trace
-from normfold.pytorch.witness import WITNESS, compare, eager_run, feeds
 from normfold.pytorch.writing import copied, write
-from normfold.reason import Obstacle, Reason
-from normfold.record import Outcome, Verdict
-from normfold.simplify import apply_facts, simplify
 from normfold.verify.result import Comparison as Compared
 
 M = TypeVar("M", bound=torch.nn.Module)

@@ -12,8 +12,8 @@ from typing import Any
 import torch
 
 from normfold.errors import SourceError, UsageError
+from normfold.files.torch_bridge import SUFFIXES
 from normfold.pytorch.files import load_model, load_weights
-from normfold.torch_door import SUFFIXES
 
 Network = torch.nn.Module | torch.export.ExportedProgram
 

@@ -18,13 +18,13 @@ import numpy.typing as npt
 import onnx_ir as ir
 import torch
 
-from normfold.edit import FROM, RULE
-from normfold.fold import branches
-from normfold.pytorch.demands import Demands, array_of, numbers_in, window, without_identity
+from normfold.findings.reason import Reason
+from normfold.fold.graph_rules import parallel_branches as branches
+from normfold.graph.editor import FROM, RULE
 from normfold.pytorch.modules import Modules, Slot
 from normfold.pytorch.provenance import LAYOUT, SAME_ORDER, Provenance, Snapshot
+from normfold.pytorch.weight_changes import Demands, array_of, numbers_in, window, without_identity
 from normfold.pytorch.wiring import SUMS, Wiring
-from normfold.reason import Reason
 
 PRODUCTS = {"Gemm", "MatMul"}
 _CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)

@@ -7,6 +7,7 @@ the TorchScript exporter is tried, and a note says so. Source: torch.onnx.export
 
 from __future__ import annotations
 
+import logging
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,7 +20,7 @@ import onnx_ir as ir
 import torch
 
 from normfold.errors import SourceError, UsageError
-from normfold.pytorch.settle import settle
+from normfold.pytorch.exporter_cleanup import settle
 
 TorchModel = torch.nn.Module | torch.export.ExportedProgram | torch.onnx.ONNXProgram
 
@@ -178,7 +179,7 @@ def _export(
     model: torch.nn.Module | torch.export.ExportedProgram, call: Call, dynamic_shapes: Any, opset: int | None
 ) -> torch.onnx.ONNXProgram:
     try:
-        with warnings.catch_warnings(), torch.no_grad():
+        with warnings.catch_warnings(), torch.no_grad(), _only_errors_logged("torch.onnx"):
             warnings.simplefilter("ignore")  # the exporter's own deprecations, nothing about the model
             program = torch.onnx.export(
                 model,
@@ -227,6 +228,18 @@ def _script_export(module: torch.nn.Module, call: Call, dynamic_shapes: Any, ops
         model = ir.load(path)
         ir.external_data.load_to_model(model)
     return model
+
+
+@contextmanager
+def _only_errors_logged(name: str) -> Iterator[None]:
+    """Keep warnings of the logger ``name`` (packages that are not installed) away from the report on stderr."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager

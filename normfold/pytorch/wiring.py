@@ -17,7 +17,7 @@ from itertools import pairwise
 import onnx_ir as ir
 import torch
 
-from normfold.fold.branches import STANDS_FOR
+from normfold.fold.graph_rules.parallel_branches import STANDS_FOR
 from normfold.pytorch.modules import Modules
 from normfold.pytorch.provenance import Snapshot
 

@@ -1,1 +1,4 @@
-"""One Report, several voices: text, JSON, SARIF, JUnit, GitHub, Markdown, HTML."""
+"""Write one Report in many formats: text, JSON, SARIF, JUnit, GitHub, Markdown, HTML.
+
+Start reading at ``report.py`` (the data) and ``formats.py`` (the list of formats).
+"""

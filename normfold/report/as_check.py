@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from normfold.record import Outcome
+from normfold.findings.verdict import Outcome
 from normfold.report.as_text import print_report
 from normfold.report.escape import printable
 from normfold.report.report import Problem, Report

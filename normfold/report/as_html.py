@@ -15,13 +15,13 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
-from normfold.reason import Reason
-from normfold.record import Outcome, Verdict
+from normfold.findings.reason import Reason
+from normfold.findings.verdict import Outcome, Verdict
 from normfold.report.drawing import Drawing
 from normfold.report.escape import printable
-from normfold.report.figures import sizes
 from normfold.report.notices import Level, how, notices
 from normfold.report.report import Report
+from normfold.report.sizes import sizes
 from normfold.verify.result import Comparison
 
 NAME, TEXT = 160, 500

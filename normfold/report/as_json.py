@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from normfold.reason import Obstacle
-from normfold.record import Outcome, Verdict
+from normfold.findings.reason import Obstacle
+from normfold.findings.verdict import Outcome, Verdict
 from normfold.report.report import SCHEMA, Problem, Report, Statistics
 
 

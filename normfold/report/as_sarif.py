@@ -9,8 +9,8 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
-from normfold.explain import EXPLANATIONS, explain
-from normfold.reason import Reason
+from normfold.findings.explanations import EXPLANATIONS, explain
+from normfold.findings.reason import Reason
 from normfold.report.escape import printable
 from normfold.report.notices import Level, Notice, notices, place
 from normfold.report.report import Report

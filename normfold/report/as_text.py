@@ -9,11 +9,11 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from normfold.record import Outcome, Verdict
+from normfold.findings.verdict import Outcome, Verdict
 from normfold.report.escape import printable
-from normfold.report.figures import sizes
 from normfold.report.notices import how
 from normfold.report.report import Report
+from normfold.report.sizes import sizes
 from normfold.verify.result import as_table
 
 NAMES_SHOWN = 4  # of each group of kept affines; `inspect` and --json name all

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import Enum
 
-from normfold.reason import Reason
-from normfold.record import Finding, Outcome, Verdict
+from normfold.findings.reason import Reason
+from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.report.report import Report
 from normfold.verify.result import Verdict as Proof
 

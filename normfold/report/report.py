@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import TYPE_CHECKING
 
-from normfold.reason import Obstacle, Reason
-from normfold.record import Finding, Outcome, Verdict
+from normfold.findings.reason import Obstacle, Reason
+from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.report.drawing import Drawing
 from normfold.verify.result import Verification
 

@@ -13,7 +13,7 @@ from normfold.verify.result import Comparison, ProofOptions, Site, Verdict, Veri
 from normfold.verify.rollback import Built, Settlement, settle
 
 if TYPE_CHECKING:
-    from normfold.verify.held import ModelLike
+    from normfold.runtime.loaded_model import ModelLike
 
 __all__ = [
     "Built",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import onnx
 
-from normfold.verify.held import Held
+from normfold.runtime.loaded_model import Held
 
 
 def interface_difference(a: Held, b: Held) -> str:

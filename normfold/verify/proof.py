@@ -8,27 +8,27 @@ from dataclasses import replace
 from itertools import compress
 
 from normfold.errors import UsageError
-from normfold.verify.accepted import largest_sizes
-from normfold.verify.ahead import ahead
-from normfold.verify.case import CHAOTIC, FORCED, Case, random_values, run_part
-from normfold.verify.empty import takes_nothing, with_free_sizes
-from normfold.verify.evidence import SiteCheck, expected_bytes, in_order, plan_chunks, types_of
-from normfold.verify.feeds import Feed
-from normfold.verify.held import ModelLike, hold
-from normfold.verify.inputs import all_inputs
+from normfold.runtime.float32_copy import can_retype, coarsest, retyped
+from normfold.runtime.loaded_model import ModelLike, hold
+from normfold.runtime.random_operators import drawn_values
+from normfold.runtime.reference_session import is_small_enough
+from normfold.runtime.session import CannotRun, Level, Runner, Trouble, Value, unsafe_reason
+from normfold.runtime.submodel import Part, part
+from normfold.verify.checks.accepted_inputs import largest_sizes
+from normfold.verify.checks.at_sites import SiteCheck, expected_bytes, in_order, plan_chunks, types_of
+from normfold.verify.checks.first_difference import first_difference
+from normfold.verify.checks.prefetch import ahead
+from normfold.verify.checks.reference_values import Original
+from normfold.verify.checks.schedule import Chunk, Turns, bytes_of
+from normfold.verify.checks.whole_model import check_stored, check_whole
+from normfold.verify.inputs.generate import Feed
+from normfold.verify.inputs.user_files import all_inputs
 from normfold.verify.interface import interface_difference
-from normfold.verify.original import Original
-from normfold.verify.parts import Part, part
-from normfold.verify.places import in_the_open, targets_of
-from normfold.verify.randomness import drawn_values
-from normfold.verify.reference import is_small_enough
 from normfold.verify.result import Comparison, ProofOptions, Site, Verdict, Verification
-from normfold.verify.retype import can_retype, coarsest, retyped
-from normfold.verify.run import CannotRun, Level, Runner, Trouble, Value, unsafe_reason
-from normfold.verify.trail import first_difference
-from normfold.verify.trust import by_names
-from normfold.verify.turns import Chunk, Turns, bytes_of
-from normfold.verify.whole import check_stored, check_whole
+from normfold.verify.sites.renamed_values import by_names
+from normfold.verify.sites.targets import in_the_open, targets_of
+from normfold.verify.state import CHAOTIC, FORCED, Case, random_values, run_part
+from normfold.verify.zero_sizes import takes_nothing, with_free_sizes
 
 AHEAD_BYTES = 4 * 2**20
 """Values of later feeds that wait while one is compared; more than that of one feed alone."""

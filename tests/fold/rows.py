@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 import onnx
 from onnx import numpy_helper
 
-from normfold.fold.run import find_affines, fold_affines
-from normfold.fold.tidy import tidy
-from normfold.reason import Reason
-from normfold.record import Outcome, Verdict
-from normfold.serial import to_ir, to_proto
+from normfold.files.convert import to_ir, to_proto
+from normfold.findings.reason import Reason
+from normfold.findings.verdict import Outcome, Verdict
+from normfold.fold.cleanup.tidy import tidy
+from normfold.fold.engine import find_affines, fold_affines
 from tests.onnx_text import (
     Values,
     assert_close,

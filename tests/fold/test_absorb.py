@@ -6,8 +6,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from normfold.fold.run import fold_affines
-from normfold.reason import Reason
+from normfold.findings.reason import Reason
+from normfold.fold.engine import fold_affines
 from tests.fold.rows import Folds, Refuses, assert_folds, assert_refuses
 
 BN8 = "float[8] g, float[8] be, float[8] m, float[8] var"

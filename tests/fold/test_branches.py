@@ -6,8 +6,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from normfold.fold.run import FoldOptions, fold_affines
-from normfold.fold.tidy import tidy
+from normfold.fold.cleanup.tidy import tidy
+from normfold.fold.engine import FoldOptions, fold_affines
 from tests.fold.rows import Folds, Refuses, assert_folds, assert_refuses, model_of, operators
 from tests.onnx_text import assert_close, feeds_of, run_in_float64, run_in_ort, widened
 

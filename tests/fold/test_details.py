@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from normfold.fold.run import fold_affines
-from normfold.serial import to_ir
+from normfold.files.convert import to_ir
+from normfold.fold.engine import fold_affines
 from tests.onnx_text import parse
 
 BN = "float[4] g, float[4] be, float[4] m, float[4] var"

@@ -6,8 +6,8 @@ import onnx
 import pytest
 
 import normfold
-from normfold.fold.tidy import tidy
-from normfold.serial import to_ir, to_proto
+from normfold.files.convert import to_ir, to_proto
+from normfold.fold.cleanup.tidy import tidy
 from tests.fold.rows import fold, operators
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
 

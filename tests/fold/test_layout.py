@@ -9,9 +9,9 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from normfold.affine import compact
-from normfold.fold.layout import reshaped
-from normfold.graph import Dim
+from normfold.algebra.affine import compact
+from normfold.fold.reshape_axes import reshaped
+from normfold.graph.reader import Dim
 
 
 @st.composite

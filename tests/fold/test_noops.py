@@ -6,7 +6,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from normfold.fold.tidy import tidy
+from normfold.fold.cleanup.tidy import tidy
 
 PAIR = "(float[2,3,4,4] x) => (float[2,3,4,4] y)"
 GONE = {

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from normfold.fold.run import FoldOptions, fold_affines
-from normfold.record import Outcome
-from normfold.serial import to_ir
+from normfold.files.convert import to_ir
+from normfold.findings.verdict import Outcome
+from normfold.fold.engine import FoldOptions, fold_affines
 from tests.fold.rows import Folds, assert_folds, fold, model_of, operators
 from tests.onnx_text import parse
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import onnx
 import pytest
 
-from normfold.classic_shapes import infer_shapes
+from normfold.graph.ml_operators import infer_shapes
 from tests.fold.rows import assert_ledger, assert_names, assert_same_algebra, assert_same_values, fold
 from tests.onnx_text import Values, parse
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import onnx
 import pytest
 
-from normfold.record import Outcome
+from normfold.findings.verdict import Outcome
 from tests.fold.rows import Folds, Refuses, assert_folds, assert_refuses, assert_sound, fold, model_of, operators
 from tests.onnx_text import parse, values_of
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from hypothesis import HealthCheck, Phase, given, note, settings
 
-from normfold.record import Outcome
+from normfold.findings.verdict import Outcome
 from tests.fold.rows import assert_ledger, assert_names, assert_provenance, fold
 from tests.onnx_text import TOLERANCE, Tensors, feeds_of, run_in_float64, run_in_ort, text_of, values_of, widened
 from tests.random_graphs import networks

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from normfold.fold.run import fold_affines
-from normfold.record import Outcome
-from normfold.serial import to_ir
+from normfold.files.convert import to_ir
+from normfold.findings.verdict import Outcome
+from normfold.fold.engine import fold_affines
 from tests.fold.rows import Folds, Refuses, assert_folds, assert_refuses
 
 

@@ -7,8 +7,8 @@ import onnx.parser
 import onnx_ir as ir
 import pytest
 
-from normfold.fold.run import fold_affines
-from normfold.record import Outcome
+from normfold.findings.verdict import Outcome
+from normfold.fold.engine import fold_affines
 
 TWO_BIASES = """<ir_version: 8, opset_import: ["" : 17]>
     g (float[1,2,4,4] x) => (float[1,2,4,4] y)

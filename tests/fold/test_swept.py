@@ -9,10 +9,10 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from normfold.edit import Editor, Names, Rewrite
-from normfold.graph import GraphReader, known_as
-from normfold.record import Outcome
-from normfold.serial import to_ir
+from normfold.files.convert import to_ir
+from normfold.findings.verdict import Outcome
+from normfold.graph.editor import Editor, Names, Rewrite
+from normfold.graph.reader import GraphReader, known_as
 from tests.fold.rows import Folds, assert_folds, assert_ledger, assert_sound, fold, operators
 from tests.onnx_text import parse
 

@@ -8,8 +8,8 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from normfold.fold.tidy import clear_the_way, tidy
-from normfold.serial import to_ir, to_proto
+from normfold.files.convert import to_ir, to_proto
+from normfold.fold.cleanup.tidy import clear_the_way, tidy
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>\n'

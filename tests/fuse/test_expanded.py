@@ -13,8 +13,8 @@ import pytest
 from onnx.backend.test.case.node import collect_testcases
 from onnx.backend.test.case.test_case import TestCase
 
-from normfold.fold.tidy import tidy
-from normfold.fuse.run import fuse_norms
+from normfold.fold.cleanup.tidy import tidy
+from normfold.fuse.engine import fuse_norms
 from tests.onnx_text import run_in_ort
 
 NORMS = {

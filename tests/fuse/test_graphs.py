@@ -6,11 +6,11 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from normfold.fold.tidy import tidy
-from normfold.fuse.run import find_norms, fuse_norms
-from normfold.graph import graphs_of
-from normfold.reason import Reason
-from normfold.record import Outcome
+from normfold.findings.reason import Reason
+from normfold.findings.verdict import Outcome
+from normfold.fold.cleanup.tidy import tidy
+from normfold.fuse.engine import find_norms, fuse_norms
+from normfold.graph.reader import graphs_of
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
 
 BODY = (

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from normfold.affine import Array
-from normfold.fuse.moments import ONE, Kind, Monomial, Poly, Spread
+from normfold.algebra.affine import Array
+from normfold.fuse.recognize.polynomial import ONE, Kind, Monomial, Poly, Spread
 
 AXES = (1, 2)
 SHAPE = (2, 3, 4)

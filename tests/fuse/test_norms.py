@@ -9,9 +9,9 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from normfold.fold.tidy import tidy
-from normfold.fuse.run import FuseOptions, find_norms, fuse_norms
-from normfold.record import Outcome, Verdict
+from normfold.findings.verdict import Outcome, Verdict
+from normfold.fold.cleanup.tidy import tidy
+from normfold.fuse.engine import FuseOptions, find_norms, fuse_norms
 from tests.fuse.rows import BOUNDS, CHANNELS_LAST, LENGTHS, SHARED, STEPS, Row
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_float64, run_in_ort, widened
 

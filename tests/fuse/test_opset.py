@@ -8,11 +8,11 @@ import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 
+from normfold.findings.reason import Reason
+from normfold.findings.verdict import Outcome
+from normfold.fuse.engine import FuseOptions, fuse_norms
 from normfold.fuse.opset import CannotRaise, min_ir_version, raise_opset
-from normfold.fuse.run import FuseOptions, fuse_norms
-from normfold.graph import opset_of
-from normfold.reason import Reason
-from normfold.record import Outcome
+from normfold.graph.reader import opset_of
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
 
 NORM = (

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import onnx_ir as ir
 import pytest
 
-from normfold.fold.tidy import tidy
-from normfold.fuse.run import FuseOptions, fuse_norms
-from normfold.reason import Reason
-from normfold.record import Outcome
+from normfold.findings.reason import Reason
+from normfold.findings.verdict import Outcome
+from normfold.fold.cleanup.tidy import tidy
+from normfold.fuse.engine import FuseOptions, fuse_norms
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_float64, run_in_ort
 
 NUMBERS = "float two = {2.0}, float eps = {0.0009765625}"

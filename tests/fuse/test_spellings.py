@@ -9,9 +9,9 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from normfold.fold.tidy import tidy
-from normfold.fuse.run import FuseOptions, fuse_norms
-from normfold.record import Outcome
+from normfold.findings.verdict import Outcome
+from normfold.fold.cleanup.tidy import tidy
+from normfold.fuse.engine import FuseOptions, fuse_norms
 from tests.fuse.spellings import AXES, NORMS, Spelling, data_for, model_of, pairwise
 from tests.onnx_text import run_in_float64, run_in_ort
 

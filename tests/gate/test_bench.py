@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from normfold.gate.bench import Benchmark, Plan, Timing, benchmark, interval, quartiles
+from normfold.ci.bench import Benchmark, Plan, Timing, benchmark, interval, quartiles
 from tests.gate.conftest import Run
 from tests.gate.nets import save, shipped
 from tests.shell.nets import conv_bn

@@ -10,9 +10,9 @@ from typing import Any
 import onnx
 import pytest
 
-from normfold.gate.cache import SETTLED, Digests, cache_folder
-from normfold.gate.files import digest_of, replace_text
-from normfold.gate.run import Task, check_models
+from normfold.ci.cache import SETTLED, Digests, cache_folder
+from normfold.ci.check_many import Task, check_models
+from normfold.ci.text_files import digest_of, replace_text
 from tests.conftest import Command
 from tests.gate.conftest import Run
 from tests.gate.nets import save, shipped, stays
@@ -23,7 +23,7 @@ from tests.test_architecture import heavy_modules
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The models that were looked into."""
-    from normfold.gate.examine import examine
+    from normfold.ci.inspect_one import examine
 
     seen: list[str] = []
 
@@ -31,7 +31,7 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.append(Path(path).name)
         return examine(path, original, options)
 
-    monkeypatch.setattr("normfold.gate.run.examine", spy)
+    monkeypatch.setattr("normfold.ci.check_many.examine", spy)
     return seen
 
 
@@ -75,7 +75,7 @@ def test_another_normfold_looks_anew(
 def test_a_model_that_changes_while_it_is_looked_into_is_not_remembered(
     tmp_path: Path, cache_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from normfold.gate.examine import examine
+    from normfold.ci.inspect_one import examine
 
     path = save(stays(), tmp_path / "net.onnx")
 
@@ -84,13 +84,13 @@ def test_a_model_that_changes_while_it_is_looked_into_is_not_remembered(
         save(stays(1), path)
         return outcome
 
-    monkeypatch.setattr("normfold.gate.run.examine", change_under_way)
+    monkeypatch.setattr("normfold.ci.check_many.examine", change_under_way)
     check_models([Task(path)], {}, 1, cache=cache_home)
     assert list(cache_home.rglob("checks/*")) == []
 
 
 def test_the_oldest_entries_go(tmp_path: Path, cache_home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("normfold.gate.cache.ENTRIES", 3)
+    monkeypatch.setattr("normfold.ci.cache.ENTRIES", 3)
     folder = cache_home / "checks"
     for index in range(3):
         os.utime(save(stays(), folder / f"{index}.json"), (index, index))
@@ -157,7 +157,7 @@ def test_the_index_of_digests_trusts_only_files_that_have_settled(
     first = digest(SETTLED / 1e9 * 2)
     assert first == digest_of(file)
     reads: list[Path] = []
-    monkeypatch.setattr("normfold.gate.cache.digest_of", lambda path: reads.append(path) or "read")  # type: ignore[func-returns-value]  # append gives None
+    monkeypatch.setattr("normfold.ci.cache.digest_of", lambda path: reads.append(path) or "read")  # type: ignore[func-returns-value]  # append gives None
     assert (digest(5), reads) == (first, [])
     file.write_text("two")
     os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))  # the same size and time of change, as `cp -p` leaves it

@@ -14,13 +14,13 @@ import onnx
 import pytest
 
 import normfold
+from normfold.ci.check_many import Task, check_models
+from normfold.ci.inspect_one import examine
+from normfold.ci.limits import Allowance, Limits, judged
+from normfold.ci.paths import models_of, originals_of
+from normfold.ci.report_data import from_data, to_data
 from normfold.errors import UsageError
-from normfold.gate.examine import examine
-from normfold.gate.limits import Allowance, Limits, judged
-from normfold.gate.paths import models_of, originals_of
-from normfold.gate.run import Task, check_models
-from normfold.gate.stored import from_data, to_data
-from normfold.reason import Reason
+from normfold.findings.reason import Reason
 from tests.conftest import ROOT
 from tests.gate.conftest import Run
 from tests.gate.nets import save, shipped, stays
@@ -139,7 +139,7 @@ def test_a_process_that_dies_is_blamed_and_takes_no_other_model_with_it(
                 raise BrokenProcessPool
             yield task, examine(*task.arguments, options)
 
-    monkeypatch.setattr("normfold.gate.run._in_processes", processes)
+    monkeypatch.setattr("normfold.ci.check_many._in_processes", processes)
     ended: list[Task] = []
     reports = [checked.report for checked in check_models(tasks, {}, 2, ended.append)]
     assert ended == tasks, "each once"

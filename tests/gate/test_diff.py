@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from normfold.gate.diff import Change, changes_between
+from normfold.ci.diff import Change, changes_between
 from tests.gate.conftest import Run
 from tests.gate.nets import save, shipped, stays
 from tests.shell.nets import conv_bn

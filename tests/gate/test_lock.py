@@ -9,8 +9,8 @@ from xml.etree import ElementTree
 import onnx
 import pytest
 
-from normfold.gate.files import digest_of
-from normfold.reason import Reason
+from normfold.ci.text_files import digest_of
+from normfold.findings.reason import Reason
 from tests.gate.conftest import Run
 from tests.gate.nets import save, shipped, stays
 from tests.shell.nets import conv_bn

@@ -135,14 +135,14 @@ def test_on_a_terminal_a_bar_shows_after_a_while(
     program = f"""
 import sys, time
 sys.path[:0] = {paths!r}
-import normfold_cli, normfold_cli.progress, normfold.gate.run
+import normfold_cli, normfold_cli.progress, normfold.ci.check_many
 normfold_cli.progress.PATIENCE = 0.0
-examine = normfold.gate.run.examine
+examine = normfold.ci.check_many.examine
 def slow(*arguments):
     outcome = examine(*arguments)
     time.sleep(0.3)
     return outcome
-normfold.gate.run.examine = slow
+normfold.ci.check_many.examine = slow
 normfold_cli.main({["check", str(path), "--no-cache", *arguments]!r})
 """
     environment = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from normfold.findings.reason import Reason
 from normfold.pytorch.fold_module import fold_module
 from normfold.pytorch.writing import Zero
-from normfold.reason import Reason
 from tests.pytorch.nets import drawn, image
 from tests.pytorch.test_fold_module import equal, same_state
 

@@ -18,14 +18,14 @@ from models.registry import NETWORKS, build
 from normfold.errors import SourceError, UsageError
 from normfold.options import Options
 from normfold.pipeline import optimize_with
-from normfold.pytorch import witness
+from normfold.pytorch import eager_reference as witness
 from normfold.pytorch.export import _against, export
-from normfold.pytorch.settle import settle
+from normfold.pytorch.exporter_cleanup import settle
 from normfold.pytorch.source import Call, trace
 from normfold.result import NotProven
-from normfold.verify.held import hold
+from normfold.runtime.loaded_model import hold
+from normfold.runtime.session import Level, Runner
 from normfold.verify.result import Verdict
-from normfold.verify.run import Level, Runner
 from tests.pytorch import nets
 from tests.pytorch.nets import drawn, image
 

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 import normfold
 from models.registry import build
 from normfold.errors import SourceError, UsageError
+from normfold.findings.reason import Reason
 from normfold.pytorch.fold_module import Folded, fold_module
-from normfold.reason import Reason
 from tests.pytorch import nets
 from tests.pytorch.nets import drawn, image
 

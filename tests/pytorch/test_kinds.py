@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from normfold.errors import SourceError, UsageError
+from normfold.findings.reason import Reason
 from normfold.pytorch.export import export
 from normfold.pytorch.fold_module import fold_module
-from normfold.reason import Reason
 from tests.pytorch.nets import FrozenNorm, drawn, image
 from tests.pytorch.test_fold_module import equal
 

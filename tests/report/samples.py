@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from normfold.reason import Obstacle, Reason
-from normfold.record import Finding, Outcome, Verdict
+from normfold.findings.reason import Obstacle, Reason
+from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.report.report import Problem, Report, Statistics
 from normfold.verify.result import Comparison, Verification
 from normfold.verify.result import Verdict as Proof

@@ -17,9 +17,9 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 import normfold
-from normfold.record import Finding, Outcome
+from normfold.findings.verdict import Finding, Outcome
+from normfold.report.formats import render
 from normfold.report.report import Report
-from normfold.report.voices import render
 from normfold.verify.result import Comparison, Verification
 from tests.conftest import ROOT
 from tests.report.samples import FOLDED, HOSTILE, KEPT, PROOF, checked, hostile, sample

@@ -6,9 +6,9 @@ import onnx
 import pytest
 
 import normfold
-from normfold.record import Outcome
+from normfold.findings.verdict import Outcome
 from normfold.report.drawing import Drawing, Role
-from normfold.report.neighbourhood import MOST
+from normfold.report.snippets import MOST
 from tests.conftest import ROOT
 from tests.shell.nets import conv_bn
 

@@ -19,9 +19,9 @@ import pytest
 
 import normfold
 from normfold.errors import UsageError, WriteError
-from normfold.reason import Reason
+from normfold.findings.reason import Reason
+from normfold.report.formats import FORMATS, SUFFIXES, form_of, forms_of, render, write_report
 from normfold.report.report import Report
-from normfold.report.voices import FORMATS, SUFFIXES, form_of, forms_of, render, write_report
 from tests.conftest import ROOT, Command
 from tests.report.samples import HOSTILE, checked, hostile, sample
 from tests.shell.nets import conv_bn

@@ -16,11 +16,11 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from normfold.rules import RULE_NAMES
+from normfold.findings.rules import RULE_NAMES
+from normfold.runtime.loaded_model import Held
+from normfold.runtime.session import Level, Runner
+from normfold.runtime.time_limit import Watch
 from normfold.verify import Verdict, Verification
-from normfold.verify.held import Held
-from normfold.verify.run import Level, Runner
-from normfold.verify.watch import Watch
 from tests.conftest import ROOT, Command
 from tests.shell.nets import conv_bn, nothing
 

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
-from normfold.explain import EXPLANATIONS, explain
-from normfold.reason import Reason
+from normfold.findings.explanations import EXPLANATIONS, explain
+from normfold.findings.reason import Reason
 
 
 def complaints(why: str, example: str, remedy: str) -> list[str]:

@@ -10,13 +10,13 @@ import pytest
 from rich.console import Console
 
 import normfold
-from normfold.reason import Obstacle, Reason
-from normfold.record import Finding, Outcome, Verdict
+from normfold.files.convert import to_ir
+from normfold.findings.reason import Obstacle, Reason
+from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.report.as_json import as_json
 from normfold.report.as_text import console_for, print_report
 from normfold.report.escape import printable
 from normfold.report.report import Report, Statistics, statistics
-from normfold.serial import to_ir
 from normfold.verify import Comparison, Verification
 from normfold.verify import Verdict as Proof
 from tests.shell.nets import conv_bn

@@ -13,11 +13,11 @@ import pytest
 from onnx import numpy_helper
 
 from normfold import optimize
-from normfold import simplify as module
-from normfold.serial import to_ir, to_proto
-from normfold.shapes import Ints, resolve
-from normfold.simplify import Facts, apply_facts, simplify
-from normfold.skeleton import skeleton
+from normfold.constants import simplify as module
+from normfold.constants.shape_values import Ints, resolve
+from normfold.constants.simplify import Facts, apply_facts, simplify
+from normfold.files.convert import to_ir, to_proto
+from normfold.files.skeleton import skeleton
 
 
 def parse(text: str, **initializers: object) -> onnx.ModelProto:

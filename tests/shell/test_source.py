@@ -14,7 +14,7 @@ from onnx import numpy_helper
 
 import normfold
 from normfold.errors import SourceError
-from normfold.source import in_eval_mode, read
+from normfold.files.source import in_eval_mode, read
 from tests.shell.nets import conv_bn, nothing
 
 

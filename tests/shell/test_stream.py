@@ -9,8 +9,8 @@ import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 
-from normfold import stream
-from normfold.serial import to_ir
+from normfold.files import stream
+from normfold.files.convert import to_ir
 
 TYPES = (np.float32, np.float64, np.float16, ml_dtypes.bfloat16, np.int8, np.uint64, np.bool_, ml_dtypes.int4)
 

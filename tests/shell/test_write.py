@@ -17,10 +17,10 @@ import pytest
 from onnx import numpy_helper
 
 import normfold
-from normfold import write
 from normfold.errors import UsageError, WriteError
-from normfold.serial import to_ir
-from normfold.write import write_bytes, write_model
+from normfold.files import write
+from normfold.files.convert import to_ir
+from normfold.files.write import write_bytes, write_model
 from tests.conftest import ROOT
 from tests.shell.nets import conv_bn, nothing
 
@@ -83,7 +83,7 @@ def test_the_model_in_memory_is_the_same_after_writing(tmp_path: Path) -> None:
     assert model.graph.initializers["w"].const_value is before
 
 
-STEPS = ["os.replace", "os.fsync", "onnx.checker.check_model", "normfold.write.to_proto"]
+STEPS = ["os.replace", "os.fsync", "onnx.checker.check_model", "normfold.files.write.to_proto"]
 
 
 @pytest.mark.parametrize("external", [False, True])
@@ -97,7 +97,7 @@ def test_a_failure_at_any_step_leaves_the_old_files_whole(
     write_model(big(0), target, external=external)
     before = contents(tmp_path)
     module, name = step.rsplit(".", 1)
-    home = {"os": os, "onnx.checker": onnx.checker, "normfold.write": write}[module]
+    home = {"os": os, "onnx.checker": onnx.checker, "normfold.files.write": write}[module]
     original, calls = getattr(home, name), []
 
     def fail(*arguments: Any, **options: Any) -> Any:

@@ -13,7 +13,7 @@ from collections import Counter
 import onnx
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
-from normfold.record import Outcome
+from normfold.findings.verdict import Outcome
 from tests.fold.rows import fold
 from tests.fold.test_random import assert_stays_the_same
 from tests.onnx_text import text_of

@@ -19,10 +19,10 @@ import onnx
 import onnx_ir as ir
 import onnxruntime as ort
 
-from normfold.fold.tidy import tidy
-from normfold.fuse.run import FuseOptions, fuse_norms
-from normfold.record import Outcome
-from normfold.simplify import apply_facts, simplify
+from normfold.constants.simplify import apply_facts, simplify
+from normfold.findings.verdict import Outcome
+from normfold.fold.cleanup.tidy import tidy
+from normfold.fuse.engine import FuseOptions, fuse_norms
 from tests.onnx_text import Tensors, feeds_of
 
 _FUSED_BY_RUNTIME = (

@@ -15,9 +15,9 @@ import onnx
 import onnx_ir as ir
 from onnx import TensorProto, helper, numpy_helper
 
-from normfold.fold.run import fold_affines
-from normfold.fold.tidy import tidy
-from normfold.record import Outcome
+from normfold.findings.verdict import Outcome
+from normfold.fold.cleanup.tidy import tidy
+from normfold.fold.engine import fold_affines
 
 CHANNELS = 4
 

@@ -26,10 +26,10 @@ import pytest
 import normfold
 from models.export import export_raw
 from models.registry import NETWORKS, build
+from normfold.runtime.loaded_model import hold
+from normfold.runtime.session import CannotRun, Runner
 from normfold.verify import ProofOptions, Verification, prove
-from normfold.verify.feeds import Feed, Feeder
-from normfold.verify.held import hold
-from normfold.verify.run import CannotRun, Runner
+from normfold.verify.inputs.generate import Feed, Feeder
 from tests.sweeps.faults import sites_of
 
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from normfold.verify.compare import Allowance, distance, pooled
+from normfold.verify.numeric.distance import Allowance, distance, pooled
 
 TIGHT = Allowance(floor=1e-5)
 NAN, INF = float("nan"), float("inf")

@@ -11,9 +11,9 @@ import pytest
 
 import normfold
 from normfold import pipeline
-from normfold.edit import Editor
-from normfold.reason import Reason
-from normfold.simplify import Facts, apply_facts, simplify
+from normfold.constants.simplify import Facts, apply_facts, simplify
+from normfold.findings.reason import Reason
+from normfold.graph.editor import Editor
 from normfold.verify import prove
 from tests.verify.verify_nets import conv_bn_pair
 

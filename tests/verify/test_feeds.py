@@ -8,9 +8,9 @@ import numpy as np
 import onnx
 import pytest
 
+from normfold.runtime.loaded_model import hold
 from normfold.verify import ProofOptions, prove
-from normfold.verify.feeds import Feed, Feeder
-from normfold.verify.held import hold
+from normfold.verify.inputs.generate import Feed, Feeder
 from tests.onnx_text import parse
 
 Check = Callable[[np.ndarray], bool]

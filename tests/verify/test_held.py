@@ -11,14 +11,14 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from normfold.errors import SourceError
-from normfold.verify import held as held_module
+from normfold.files.protobuf_wire import NotWalkable, split
+from normfold.runtime import loaded_model as held_module
+from normfold.runtime.float32_copy import retyped
+from normfold.runtime.loaded_model import Held, hold
+from normfold.runtime.proto_walk import every_node
+from normfold.runtime.session import Runner
 from normfold.verify import prove, verify
-from normfold.verify.calibrate import Mover, moved_weights
-from normfold.verify.held import Held, hold
-from normfold.verify.nodes import every_node
-from normfold.verify.retype import retyped
-from normfold.verify.run import Runner
-from normfold.wire import NotWalkable, split
+from normfold.verify.numeric.rounding_noise import Mover, moved_weights
 from tests.verify.verify_nets import conv_bn_pair
 
 X = {"x": np.random.default_rng(0).normal(size=(2, 3, 12, 12)).astype(np.float32)}

@@ -11,7 +11,7 @@ from onnx import numpy_helper
 
 from normfold.errors import UsageError
 from normfold.verify import ProofOptions, Verdict, check, prove
-from normfold.verify.inputs import InputSpec, parse_spec
+from normfold.verify.inputs.user_files import InputSpec, parse_spec
 from tests.onnx_text import parse
 
 SPECS = {

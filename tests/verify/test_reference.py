@@ -10,10 +10,11 @@ import pytest
 from onnx import numpy_helper
 
 import normfold
-from normfold.verify import ProofOptions, Site, Verdict, check, prove, reference
-from normfold.verify.held import hold
-from normfold.verify.reference import ReferenceRunner
-from normfold.verify.run import CannotRun, Trouble
+from normfold.runtime import reference_session as reference
+from normfold.runtime.loaded_model import hold
+from normfold.runtime.reference_session import ReferenceRunner
+from normfold.runtime.session import CannotRun, Trouble
+from normfold.verify import ProofOptions, Site, Verdict, check, prove
 from tests.onnx_text import parse
 from tests.verify.verify_nets import edited
 

@@ -6,10 +6,10 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 import normfold
-from normfold.record import Outcome
+from normfold.findings.verdict import Outcome
+from normfold.runtime.loaded_model import hold
 from normfold.verify import ProofOptions, Site, Verdict, prove
-from normfold.verify.held import hold
-from normfold.verify.sums import with_exact_sums
+from normfold.verify.numeric.float64_sums import with_exact_sums
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_float64, run_in_ort
 
 # Channels last: ReduceMean adds 50,176 numbers one after another.

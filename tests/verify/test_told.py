@@ -13,12 +13,13 @@ import pytest
 from onnx import helper, numpy_helper
 
 import normfold
-from normfold.edit import Editor
+from normfold.graph.editor import Editor
+from normfold.runtime.loaded_model import hold
+from normfold.runtime.metadata_keys import SITES
 from normfold.verify import ProofOptions, Site, Verdict, Verification, prove
-from normfold.verify.case import Case
-from normfold.verify.held import hold
-from normfold.verify.told import SITES, as_text, from_text
-from normfold.verify.trust import by_told_sites
+from normfold.verify.sites.metadata import as_text, from_text
+from normfold.verify.sites.renamed_values import by_told_sites
+from normfold.verify.state import Case
 from tests.onnx_text import parse
 from tests.verify.test_held import ways
 from tests.verify.verify_nets import conv_bn_pair, edited

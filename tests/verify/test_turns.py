@@ -11,17 +11,18 @@ import numpy as np
 import onnx
 import pytest
 
-from normfold.verify import ProofOptions, Site, Verdict, evidence, prove
-from normfold.verify import turns as turns_module
-from normfold.verify.ahead import ahead
-from normfold.verify.case import Case
-from normfold.verify.feeds import Feed
-from normfold.verify.held import Held, hold
-from normfold.verify.mirrored import MIRRORED
-from normfold.verify.parts import MADE
-from normfold.verify.places import targets_of
-from normfold.verify.run import Level, Runner
-from normfold.verify.turns import Chunk, Turns, decisive_inputs
+from normfold.runtime.loaded_model import Held, hold
+from normfold.runtime.session import Level, Runner
+from normfold.runtime.submodel import MADE
+from normfold.verify import ProofOptions, Site, Verdict, prove
+from normfold.verify.checks import at_sites as evidence
+from normfold.verify.checks import schedule as turns_module
+from normfold.verify.checks.prefetch import ahead
+from normfold.verify.checks.schedule import Chunk, Turns, decisive_inputs
+from normfold.verify.checks.sign_flip import MIRRORED
+from normfold.verify.inputs.generate import Feed
+from normfold.verify.sites.targets import targets_of
+from normfold.verify.state import Case
 from tests.onnx_text import parse
 from tests.verify.verify_nets import conv_bn_pair, edited
 

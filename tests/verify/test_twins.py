@@ -10,9 +10,9 @@ import onnx
 import pytest
 
 import normfold
+from normfold.runtime.loaded_model import hold
 from normfold.verify import Verdict, prove
-from normfold.verify.held import hold
-from normfold.verify.twins import twin_sites
+from normfold.verify.sites.changed_weights import twin_sites
 from tests.onnx_text import parse
 from tests.verify.verify_nets import conv_bn_pair, edited
 

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import onnx_ir as ir
 
-from normfold.affine import Affine, Array
-from normfold.edit import Rewrite, require_fits, require_rows_fit
-from normfold.fold.carriers.passage import require, require_varies_on
-from normfold.graph import GraphReader
-from normfold.reason import Reason
-from normfold.weight import Weight
+from normfold.algebra.affine import Affine, Array
+from normfold.algebra.weight import Weight
+from normfold.findings.reason import Reason
+from normfold.fold.rule import require, require_varies_on
+from normfold.graph.editor import Rewrite, require_fits, require_rows_fit
+from normfold.graph.reader import GraphReader
 
 Labels = Mapping[int, Affine]
 Absorber = Callable[[GraphReader, ir.Node, Labels], Rewrite]

@@ -7,13 +7,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import onnx_ir as ir
 
-from normfold.affine import Affine, Array
-from normfold.edit import Rewrite
+from normfold.algebra.affine import Affine, Array
+from normfold.algebra.weight import Weight
+from normfold.findings.reason import Reason
 from normfold.fold.absorbers.common import along, bias_of, channels, fitted, only, weight_of
-from normfold.fold.carriers.passage import require
-from normfold.graph import GraphReader, attribute
-from normfold.reason import Reason
-from normfold.weight import Weight
+from normfold.fold.rule import require
+from normfold.graph.editor import Rewrite
+from normfold.graph.reader import GraphReader, attribute
 
 
 def _weight_and_bias(reader: GraphReader, node: ir.Node) -> tuple[Weight, Array | None]:

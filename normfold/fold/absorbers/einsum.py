@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from normfold.affine import Affine, Array
-from normfold.edit import Rewrite
+from normfold.algebra.affine import Affine, Array
+from normfold.algebra.weight import Weight
+from normfold.findings.reason import Reason, Refusal
 from normfold.fold.absorbers.common import fitted, only, weight_of
-from normfold.fold.carriers.passage import require
-from normfold.fold.equation import equation_of, on_letters
-from normfold.graph import GraphReader, name_of
-from normfold.reason import Reason, Refusal
-from normfold.weight import Weight
+from normfold.fold.einsum_equation import equation_of, on_letters
+from normfold.fold.rule import require
+from normfold.graph.editor import Rewrite
+from normfold.graph.reader import GraphReader, name_of
 
 
 @dataclass(frozen=True)

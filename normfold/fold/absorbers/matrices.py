@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import onnx_ir as ir
 
-from normfold.affine import Affine, Array
-from normfold.edit import Rewrite, require_fits
+from normfold.algebra.affine import Affine, Array
+from normfold.algebra.weight import Weight
+from normfold.findings.reason import Reason
 from normfold.fold.absorbers.common import along, bias_of, fitted, only, weight_of
 from normfold.fold.carriers.gemm import summed_with
-from normfold.fold.carriers.passage import require, require_constant_on, require_varies_on
-from normfold.graph import GraphReader, attribute
-from normfold.reason import Reason
-from normfold.weight import Weight
+from normfold.fold.rule import require, require_constant_on, require_varies_on
+from normfold.graph.editor import Rewrite, require_fits
+from normfold.graph.reader import GraphReader, attribute
 
 
 def gemm_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:

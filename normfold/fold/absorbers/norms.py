@@ -7,20 +7,13 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import onnx_ir as ir
 
-from normfold.affine import Affine, Array
-from normfold.edit import Rewrite
+from normfold.algebra.affine import Affine, Array
+from normfold.findings.reason import Reason
 from normfold.fold.absorbers.common import Absorber, bias_of, fitted, only, weight_of
-from normfold.fold.carriers.passage import (
-    how_many,
-    is_read,
-    require,
-    require_constant_on,
-    require_no_shift,
-    require_varies_on,
-)
-from normfold.fold.find import is_training
-from normfold.graph import GraphReader, attribute
-from normfold.reason import Reason
+from normfold.fold.rule import how_many, is_read, require, require_constant_on, require_no_shift, require_varies_on
+from normfold.graph.batchnorm import is_training
+from normfold.graph.editor import Rewrite
+from normfold.graph.reader import GraphReader, attribute
 
 _LEAST_EPSILON = 1e-37  # a little above the smallest normal number of float32
 

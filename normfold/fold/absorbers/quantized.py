@@ -12,12 +12,12 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from normfold.affine import Affine, Array
-from normfold.edit import Rewrite, require_fits
+from normfold.algebra.affine import Affine, Array
+from normfold.findings.reason import Reason, Refusal
 from normfold.fold.absorbers.common import only
-from normfold.fold.carriers.passage import require, require_varies_on
-from normfold.graph import GraphReader, attribute, name_of
-from normfold.reason import Reason, Refusal
+from normfold.fold.rule import require, require_varies_on
+from normfold.graph.editor import Rewrite, require_fits
+from normfold.graph.reader import GraphReader, attribute, name_of
 
 _PER_CHANNEL_OPSET = 13
 _CONVOLUTIONS = ("Conv", "ConvTranspose")

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 import numpy as np
 import onnx_ir as ir
 
-from normfold.affine import Affine, Array
-from normfold.edit import Rewrite
+from normfold.algebra.affine import Affine, Array
 from normfold.fold.absorbers.common import bias_of, fitted, only, weight_of
-from normfold.fold.carriers.passage import require_varies_on
-from normfold.graph import GraphReader
+from normfold.fold.rule import require_varies_on
+from normfold.graph.editor import Rewrite
+from normfold.graph.reader import GraphReader
 
 
 def recurrent_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:

@@ -9,9 +9,9 @@ import math
 
 import onnx_ir as ir
 
-from normfold.affine import Affine
-from normfold.edit import Rewrite
-from normfold.fold.carriers.passage import (
+from normfold.algebra.affine import Affine
+from normfold.findings.reason import Reason, Refusal
+from normfold.fold.rule import (
     Labels,
     Passage,
     first,
@@ -23,8 +23,8 @@ from normfold.fold.carriers.passage import (
     shape_of,
     through,
 )
-from normfold.graph import GraphReader, attribute, name_of
-from normfold.reason import Reason, Refusal
+from normfold.graph.editor import Rewrite
+from normfold.graph.reader import GraphReader, attribute, name_of
 
 _QUERY, _KEY, _VALUE, _MASK, _PAST_KEY, _PAST_VALUE, _LENGTHS = range(7)
 _SCORES = 3  # the output that tells them

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from normfold.affine import Affine, Array, aligned, compact
-from normfold.edit import Rewrite, require_fits, trimmed
-from normfold.fold.carriers.passage import (
+from normfold.algebra.affine import Affine, Array, aligned, compact
+from normfold.findings.reason import Reason
+from normfold.fold.rule import (
     Labels,
     Passage,
     first,
@@ -19,8 +19,8 @@ from normfold.fold.carriers.passage import (
     require_no_sign,
     through,
 )
-from normfold.graph import DROPS_NOTHING, FLOATS, GraphReader, attribute
-from normfold.reason import Reason
+from normfold.graph.editor import Rewrite, require_fits, trimmed
+from normfold.graph.reader import DROPS_NOTHING, FLOATS, GraphReader, attribute
 
 _LEAST_SLOPE = 1e-3  # the inverse of a smaller one would cost range
 _SLOPES_BROADCAST = 9

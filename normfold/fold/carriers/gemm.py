@@ -10,9 +10,11 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from normfold.affine import Affine, Array, compact
-from normfold.edit import Rewrite, require_fits
-from normfold.fold.carriers.passage import (
+from normfold.algebra.affine import Affine, Array, compact
+from normfold.algebra.weight import Weight
+from normfold.findings.reason import Reason, Refusal
+from normfold.fold.carriers.sums import on_operand, raised
+from normfold.fold.rule import (
     Labels,
     Passage,
     first,
@@ -22,10 +24,8 @@ from normfold.fold.carriers.passage import (
     shape_of,
     through,
 )
-from normfold.fold.carriers.sums import on_operand, raised
-from normfold.graph import GraphReader, attribute, name_of
-from normfold.reason import Reason, Refusal
-from normfold.weight import Weight
+from normfold.graph.editor import Rewrite, require_fits
+from normfold.graph.reader import GraphReader, attribute, name_of
 
 
 def is_linear(reader: GraphReader, node: ir.Node) -> bool:

@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import onnx_ir as ir
 
-from normfold.affine import Affine, Array, compact
-from normfold.constants import part_of_axis
-from normfold.fold.carriers.passage import (
+from normfold.algebra.affine import Affine, Array, compact
+from normfold.findings.reason import Reason, Refusal
+from normfold.fold.reshape_axes import reshaped
+from normfold.fold.rule import (
     Labels,
     Passage,
     first,
@@ -19,9 +20,8 @@ from normfold.fold.carriers.passage import (
     shape_of,
     through,
 )
-from normfold.fold.layout import reshaped
-from normfold.graph import Dim, GraphReader, attribute, name_of
-from normfold.reason import Reason, Refusal
+from normfold.graph.evaluators import part_of_axis
+from normfold.graph.reader import Dim, GraphReader, attribute, name_of
 
 
 def transpose(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:

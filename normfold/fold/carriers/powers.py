@@ -4,19 +4,10 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from normfold.affine import Affine
-from normfold.fold.carriers.passage import (
-    Labels,
-    Passage,
-    first,
-    how_many,
-    require,
-    require_no_shift,
-    shape_of,
-    through,
-)
-from normfold.graph import GraphReader
-from normfold.reason import Reason
+from normfold.algebra.affine import Affine
+from normfold.findings.reason import Reason
+from normfold.fold.rule import Labels, Passage, first, how_many, require, require_no_shift, shape_of, through
+from normfold.graph.reader import GraphReader
 
 _EXPONENTS = {"Sqrt": 0.5, "Reciprocal": -1.0}
 

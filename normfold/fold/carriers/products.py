@@ -10,10 +10,13 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from normfold.affine import Affine, compact
-from normfold.edit import Rewrite, trimmed
-from normfold.fold.carriers.averages import is_mean_over
-from normfold.fold.carriers.passage import (
+from normfold.algebra.affine import Affine, compact
+from normfold.findings.reason import Reason, Refusal
+from normfold.fold.carriers.powers import raised_to
+from normfold.fold.carriers.softmax_means import is_mean_over
+from normfold.fold.carriers.sums import on_operand, raised
+from normfold.fold.einsum_equation import equation_of, on_letters
+from normfold.fold.rule import (
     Labels,
     Passage,
     applied,
@@ -25,11 +28,8 @@ from normfold.fold.carriers.passage import (
     shape_of,
     through,
 )
-from normfold.fold.carriers.powers import raised_to
-from normfold.fold.carriers.sums import on_operand, raised
-from normfold.fold.equation import equation_of, on_letters
-from normfold.graph import GraphReader, attribute, name_of
-from normfold.reason import Reason, Refusal
+from normfold.graph.editor import Rewrite, trimmed
+from normfold.graph.reader import GraphReader, attribute, name_of
 
 
 def _scale(node: ir.Node, affine: Affine) -> Affine:

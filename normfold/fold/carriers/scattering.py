@@ -9,9 +9,9 @@ from collections.abc import Sequence
 
 import onnx_ir as ir
 
-from normfold.affine import Affine
-from normfold.edit import Rewrite
-from normfold.fold.carriers.passage import (
+from normfold.algebra.affine import Affine
+from normfold.findings.reason import Reason
+from normfold.fold.rule import (
     Labels,
     Passage,
     applied,
@@ -23,8 +23,8 @@ from normfold.fold.carriers.passage import (
     size_of,
     through,
 )
-from normfold.graph import GraphReader, attribute, known_as
-from normfold.reason import Reason
+from normfold.graph.editor import Rewrite
+from normfold.graph.reader import GraphReader, attribute, known_as
 
 _DATA, _UPDATES = 0, 2
 

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 import onnx_ir as ir
 
-from normfold.affine import Affine, compact
-from normfold.fold.carriers.passage import Labels, Passage, first, require, shape_of, through
-from normfold.graph import GraphReader, known_as, name_of
-from normfold.reason import Reason, Refusal
+from normfold.algebra.affine import Affine, compact
+from normfold.findings.reason import Reason, Refusal
+from normfold.fold.rule import Labels, Passage, first, require, shape_of, through
+from normfold.graph.reader import GraphReader, known_as, name_of
 
 OPERATORS = ("Add", "Sum", "Sub")
 

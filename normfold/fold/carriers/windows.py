@@ -8,10 +8,11 @@ from math import prod
 import numpy as np
 import onnx_ir as ir
 
-from normfold.affine import Affine, Array
-from normfold.edit import Rewrite
+from normfold.algebra.affine import Affine, Array
+from normfold.findings.reason import Reason
 from normfold.fold.carriers.elementwise import absolute
-from normfold.fold.carriers.passage import (
+from normfold.fold.carriers.powers import raised_to
+from normfold.fold.rule import (
     Labels,
     Passage,
     axes_of,
@@ -26,9 +27,8 @@ from normfold.fold.carriers.passage import (
     shape_of,
     through,
 )
-from normfold.fold.carriers.powers import raised_to
-from normfold.graph import Dim, GraphReader, attribute
-from normfold.reason import Reason
+from normfold.graph.editor import Rewrite
+from normfold.graph.reader import Dim, GraphReader, attribute
 
 
 def maximum(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:

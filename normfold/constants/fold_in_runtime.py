@@ -1,0 +1,160 @@
+"""Constants that only a runtime can compute: operators on constants that ``normfold.constants`` does not know.
+
+Softmax of stored logits, ScatterND into a table, a resized position embedding: the runtime computes them once, as it
+would in every run, and the weight behind them is a constant. What the model draws at random, quantizes, or would make
+it much larger stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from normfold.constants.materialize import elements_before, is_much_larger
+from normfold.graph.editor import Editor, Names
+from normfold.graph.evaluators import EVALUATORS
+from normfold.graph.reader import GraphReader
+
+_LARGEST = 2**24  # elements of anything on the way
+_SECOND_THOUGHTS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Constant", "Dropout")
+_DRAWS = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
+_KINDS = "fiub"  # numpy's letters for numbers and truth values
+
+
+@dataclass(frozen=True, eq=False)
+class _Region:
+    """Operators on constants, in order, and which of their values shall be stored."""
+
+    nodes: tuple[ir.Node, ...]
+    wanted: tuple[ir.Value, ...]
+
+
+def evaluate_by_runtime(model: ir.Model) -> None:
+    """Store, in place, what the runtime makes of constants; nothing is done where it cannot run them."""
+    reader = GraphReader(model, model.graph)
+    region = _region_of(reader)
+    if not region.wanted:
+        return
+    arrays = _run(model, region)
+    editor = Editor(reader, Names(model))
+    for value, array in zip(region.wanted, arrays, strict=False):
+        dtype = value.dtype
+        if dtype is None or array.dtype != dtype.numpy():
+            continue
+        constant = editor.constant(array, dtype, f"{value.name}_constant")
+        value.replace_all_uses_with(constant)
+
+
+def _region_of(reader: GraphReader) -> _Region:
+    known: set[ir.Value] = {value for value in reader.graph.initializers.values() if reader.is_constant(value)}  # type: ignore[union-attr]  # the main graph is no function
+    nodes = []
+    for node in reader.graph:
+        if node.op_type == "Constant" and reader.is_constant(node.outputs[0]):
+            known.update(node.outputs)
+        elif _is_evaluable(reader, node) and all(value is None or value in known for value in node.inputs):
+            known.update(node.outputs)
+            nodes.append(node)
+    inside = set(nodes)
+    wanted = [value for node in nodes if _needs_runtime(node) for value in node.outputs if _is_met(value, inside)]
+    fitting = [value for value in wanted if not is_much_larger(prod(_sizes(value)), elements_before(value, depth=64))]
+    needed = _before(fitting, inside)
+    return _Region(tuple(node for node in nodes if node in needed), tuple(fitting))
+
+
+def _needs_runtime(node: ir.Node) -> bool:
+    return node.op_type not in EVALUATORS or len(node.outputs) > 1
+
+
+def _is_met(value: ir.Value, inside: set[ir.Node]) -> bool:
+    """Somebody outside reads it, or an operator that we evaluate ourselves."""
+    if value.is_graph_output():
+        return False
+    return any(user not in inside or not _needs_runtime(user) for user, _ in value.uses())
+
+
+def _is_evaluable(reader: GraphReader, node: ir.Node) -> bool:
+    """Deterministic, of the standard, and of numbers in known, moderate amount."""
+    if node.domain not in ("", "ai.onnx") or not node.inputs or node.op_type in (*_SECOND_THOUGHTS, *_DRAWS):
+        return False
+    graphs = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+    if any(found.is_ref() or found.type in graphs for found in node.attributes.values()):
+        return False
+    is_small = all(prod(_sizes(value)) <= _LARGEST for value in node.inputs if value is not None)
+    return is_small and all(_is_moderate(value) for value in node.outputs if value.name)
+
+
+def _is_moderate(value: ir.Value) -> bool:
+    if value.dtype is None or value.shape is None or not value.shape.is_static():
+        return False
+    try:
+        kind = value.dtype.numpy().kind
+    except TypeError:  # a type that numpy does not have
+        return False
+    return kind in _KINDS and prod(_sizes(value)) <= _LARGEST
+
+
+def _sizes(value: ir.Value) -> Sequence[int]:
+    return () if value.shape is None or not value.shape.is_static() else value.shape.numpy()
+
+
+def _before(values: Sequence[ir.Value], inside: set[ir.Node]) -> set[ir.Node]:
+    """The operators of the region that ``values`` are made by."""
+    found: set[ir.Node] = set()
+    waiting = [value.producer() for value in values]
+    while waiting:
+        node = waiting.pop()
+        if node is None or node in found or node not in inside:
+            continue
+        found.add(node)
+        waiting.extend(value.producer() for value in node.inputs if value is not None)
+    return found
+
+
+def _run(model: ir.Model, region: _Region) -> Sequence[np.ndarray[Any, Any]]:
+    """What the runtime computes, without its own optimizations; nothing where it cannot."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    proto = _proto(model, region)
+    try:
+        session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        found: Sequence[np.ndarray[Any, Any]] = session.run(None, {})
+    except Exception:  # noqa: BLE001  # the runtime raises a class of its own for each kind of failure
+        return ()
+    return found
+
+
+def _proto(model: ir.Model, region: _Region) -> onnx.ModelProto:
+    outputs = [ir.serde.serialize_value(value) for value in region.wanted]
+    graph = onnx.helper.make_graph(
+        [ir.serde.serialize_node(node) for node in (*_constants_of(region), *region.nodes)],
+        "constants",
+        [],
+        outputs,
+        list(_initializers_of(region)),
+    )
+    opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in model.graph.opset_imports.items()]
+    return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=max(4, model.ir_version))
+
+
+def _constants_of(region: _Region) -> list[ir.Node]:
+    """The Constant nodes that the region reads."""
+    producers = (value.producer() for node in region.nodes for value in node.inputs if value is not None)
+    found = (node for node in producers if node is not None and node.op_type == "Constant")
+    return list(dict.fromkeys(found))
+
+
+def _initializers_of(region: _Region) -> Iterator[onnx.TensorProto]:
+    values = (value for node in region.nodes for value in node.inputs if value is not None)
+    for value in dict.fromkeys(value for value in values if value.is_initializer()):
+        assert value.const_value is not None, "is_constant() was asked first"
+        yield onnx.numpy_helper.from_array(value.const_value.numpy(), value.name)

@@ -1,0 +1,59 @@
+"""Operators on constants become constants: a transposed weight, a standardized one, a BatchNormalization of a weight.
+
+The simplifier sees no large weights, so these are left to the evaluators of ``normfold.constants``. Nothing is
+evaluated that would make the model much larger, such as an Expand.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from normfold.graph.editor import Editor, Names
+from normfold.graph.reader import FLOATS, GraphReader, graphs_of
+
+_SMALL = 2**16  # elements that may be written whatever they are made from
+
+
+def materialize_constants(model: ir.Model) -> None:
+    """Replace, in place, each value that is made from constants and read by something that is not."""
+    names = Names(model)
+    for path, graph in list(graphs_of(model)):
+        reader = GraphReader(model, graph, path)
+        editor = Editor(reader, names)
+        for node in list(graph):
+            value = node.outputs[0] if node.outputs else None
+            if value is None or node.op_type == "Constant" or not _is_met_by_others(reader, value):
+                continue
+            array, dtype = reader.constant(value), reader.dtype(value) or _type_of_operands(reader, node)
+            if array is None or dtype not in FLOATS or dtype is None:
+                continue
+            if is_much_larger(array.size, elements_before(value, depth=64)):
+                continue
+            constant = editor.constant(array, dtype, f"{value.name}_constant")
+            for user, index in list(value.uses()):
+                user.replace_input_with(index, constant)
+
+
+def _is_met_by_others(reader: GraphReader, value: ir.Value) -> bool:
+    """It is constant, and something that is not constant reads it."""
+    if value.is_graph_output() or not reader.is_constant(value):
+        return False
+    return not all(all(reader.is_constant(output) for output in user.outputs) for user, _ in value.uses())
+
+
+def is_much_larger(size: int, before: int) -> bool:
+    """Whether ``size`` elements would make a model larger that holds ``before`` of them now."""
+    return size > max(_SMALL, 2 * before)
+
+
+def elements_before(value: ir.Value, depth: int) -> int:
+    """How many elements the stored constants have that a value is made from."""
+    node = value.producer()
+    if node is None or node.op_type == "Constant" or depth == 0:
+        stored = value.const_value
+        return 0 if stored is None else int(stored.size)
+    return sum(elements_before(operand, depth - 1) for operand in node.inputs if operand is not None)
+
+
+def _type_of_operands(reader: GraphReader, node: ir.Node) -> ir.DataType | None:
+    return next((reader.dtype(value) for value in node.inputs if value is not None), None)

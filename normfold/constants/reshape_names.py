@@ -1,0 +1,95 @@
+"""Sizes of reshaped values by name, where shape inference gives up or finds new names.
+
+TensorFlow takes the target of a Reshape from a Shape through Gather, Cast, Slice and Concat. ``normfold.shapes`` can
+follow that; here the result becomes the shape of the reshaped value, and inference goes on from there.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import onnx
+
+from normfold.constants.shape_values import ROUNDS, Entry, evaluate, shapes_of, without_rest
+
+
+def named_reshapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Give the result of each Reshape the named sizes of its target, which inference loses at a Cast, and go on."""
+    for _ in range(ROUNDS):
+        shapes = dict(shapes_of(model.graph))
+        values = evaluate(model.graph, shapes)
+        known = {info.name: info for info in model.graph.value_info}
+        better = {}
+        for node in model.graph.node:
+            target = values.get(node.input[1]) if node.op_type == "Reshape" and node.output[0] in known else None
+            if target is not None and not target.is_scalar and not _allows_zero(node):
+                named = _named(target.entries, shapes.get(node.input[0]))
+                if _says_more(named, shapes.get(node.output[0])):
+                    better[node.output[0]] = named
+        if not better:
+            break
+        renamed: dict[str, Entry] = {}
+        for name, named in better.items():
+            kind = known[name].type.tensor_type.elem_type
+            renamed |= _equal_sizes(shapes.get(name), named)
+            known[name].CopyFrom(onnx.helper.make_tensor_value_info(name, kind, named))
+        _rename(model.graph, renamed)
+        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    return model
+
+
+def _equal_sizes(old: tuple[Entry, ...] | None, new: tuple[Entry, ...]) -> dict[str, Entry]:
+    """By what each name of a shape may be replaced wherever it stands."""
+    pairs = zip(old or (), new, strict=True) if old else ()
+    return {name: size for name, size in pairs if isinstance(name, str) and size is not None and size != name}
+
+
+def _rename(graph: onnx.GraphProto, renamed: dict[str, Entry]) -> None:
+    for value in graph.value_info:
+        for dim in value.type.tensor_type.shape.dim:
+            size = renamed.get(dim.dim_param) if dim.HasField("dim_param") else None
+            if isinstance(size, int):
+                dim.dim_value = size
+            elif size is not None:
+                dim.dim_param = size
+
+
+def _named(target: tuple[Entry, ...], source: tuple[Entry, ...] | None) -> tuple[Entry, ...]:
+    """The sizes that a Reshape to ``target`` gives; None for what is not known."""
+    copied = [
+        source[at] if entry == 0 and source is not None and at < len(source) else entry
+        for at, entry in enumerate(target)
+    ]
+    entries = tuple(None if entry == 0 else entry for entry in copied)
+    if -1 not in entries:
+        return entries
+    entries = without_rest(entries, source)
+    rest = _only_name_left(entries, source)
+    return tuple(rest if entry == -1 else entry for entry in entries)
+
+
+def _only_name_left(target: tuple[Entry, ...], source: tuple[Entry, ...] | None) -> str | None:
+    """What the -1 of ``target`` stands for, where all other sizes are those of the input."""
+    if source is None or None in source or target.count(-1) != 1 or None in target:
+        return None
+    left = [entry for entry in source if not isinstance(entry, int)]
+    for entry in target:
+        if isinstance(entry, str):
+            if entry not in left:
+                return None
+            left.remove(entry)
+    numbers = [prod(entry for entry in side if isinstance(entry, int) and entry != -1) for side in (target, source)]
+    return str(left[0]) if len(left) == 1 and numbers[0] == numbers[1] != 0 else None
+
+
+def _says_more(named: tuple[Entry, ...], known: tuple[Entry, ...] | None) -> bool:
+    """Whether a size is a number or a name of another value, where only an unknown or a name of its own was known."""
+    if known is None or len(known) != len(named):
+        return known is None
+    return any(
+        new is not None and new != old and not isinstance(old, int) for new, old in zip(named, known, strict=True)
+    )
+
+
+def _allows_zero(node: onnx.NodeProto) -> bool:
+    return any(entry.name == "allowzero" and entry.i for entry in node.attribute)

@@ -1,0 +1,346 @@
+"""What a model computes from constants and shapes alone, also where only some dimensions are known.
+
+Exporters write ``x.reshape(batch, 16, -1)`` as a chain of Shape, Gather, Div, Concat and Reshape. With a symbolic batch
+the chain is no constant as a whole, but most of its entries are. Entries are integers, names of symbolic dimensions, or
+None; a target of a Reshape with one unknown entry becomes a constant with -1 there, which is the same by definition.
+Small constants are computed operator by operator, each result rounded to its own type as the runtime rounds it.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+from onnx import numpy_helper
+
+from normfold.graph.evaluators import EVALUATORS
+from normfold.graph.ml_operators import infer_shapes
+
+ROUNDS = 256  # of inference and arithmetic; before Shape-15, each can take a chain of Reshapes only one further
+LONGEST = 64  # entries; longer vectors are no shapes
+LARGEST = 2**18  # elements; a larger result of constants is left to the runtime
+_NUMPY: dict[int, type[np.generic]] = {
+    onnx.TensorProto.FLOAT: np.float32,
+    onnx.TensorProto.DOUBLE: np.float64,
+    onnx.TensorProto.FLOAT16: np.float16,
+    onnx.TensorProto.INT64: np.int64,
+    onnx.TensorProto.INT32: np.int32,
+    onnx.TensorProto.BOOL: np.bool_,
+}
+
+Entry = int | str | None
+
+
+@dataclass(frozen=True)
+class Ints:
+    """A scalar (``is_scalar``) or a vector of integers, of which some may be known only by name or not at all."""
+
+    entries: tuple[Entry, ...]
+    is_scalar: bool = False
+
+    @property
+    def is_known(self) -> bool:
+        """Whether every entry is a number."""
+        return all(isinstance(entry, int) for entry in self.entries)
+
+
+def resolve(bare: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, tuple[int, ...]]]:
+    """Infer shapes and write what they determine into the graph, again and again until nothing new is found.
+
+    Gives a copy of ``bare`` whose determined values are Constant nodes, and the new target of each Reshape by the name
+    of its output. Raises what ``onnx.shape_inference`` raises.
+    """
+    targets: dict[str, tuple[int, ...]] = {}
+    model = bare
+    for _ in range(ROUNDS):
+        model = infer_shapes(model)
+        if not _rewrite(model, targets):
+            return model, targets
+        _forget_shapes(model, bare)
+    return onnx.shape_inference.infer_shapes(model, data_prop=True), targets
+
+
+def _rewrite(model: onnx.ModelProto, targets: dict[str, tuple[int, ...]]) -> bool:
+    """Replace determined values by Constants and targets by known ones; whether there were any."""
+    graph = model.graph
+    shapes = dict(shapes_of(graph))
+    values = evaluate(graph, shapes)
+    changed = _fold_constants(graph)
+    for node in graph.node:
+        value = values.get(node.output[0]) if len(node.output) == 1 else None
+        if value is not None and value.is_known and node.op_type != "Constant":
+            data = np.array(value.entries, _dtype_of(model, node.output[0]))
+            _become_constant(node, data.reshape(()) if value.is_scalar else data)
+            changed = True
+        elif node.op_type == "Reshape" and node.output[0] not in targets:
+            target = _target(node, values, shapes)
+            if target is not None:
+                targets[node.output[0]] = target
+                name = f"{node.output[0]}::target"
+                graph.initializer.append(numpy_helper.from_array(np.array(target, np.int64), name))
+                node.input[1] = name
+                changed = True
+    return changed
+
+
+def _fold_constants(graph: onnx.GraphProto) -> bool:
+    """Replace operators on constants by their small results; whether there were any."""
+    kinds = {v.name: v.type.tensor_type for v in (*graph.value_info, *graph.output)}
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    changed = False
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
+            tensors[node.output[0]] = node.attribute[0].t
+        is_ready = node.op_type in EVALUATORS and len(node.output) == 1 and node.domain in ("", "ai.onnx")
+        if not is_ready or node.op_type == "Identity" or not all(name in tensors for name in node.input):
+            continue
+        result = _computed(node, [tensors[name] for name in node.input], kinds.get(node.output[0]))
+        if result is not None:
+            _become_constant(node, result)
+            tensors[node.output[0]] = node.attribute[0].t
+            changed = True
+    return changed
+
+
+def _computed(
+    node: onnx.NodeProto, operands: Sequence[onnx.TensorProto], kind: onnx.TypeProto.Tensor | None
+) -> np.ndarray[Any, Any] | None:
+    """The result of an operator on constants in its own type; None where it is unknown, large, or fails."""
+    dtype = None if kind is None else _NUMPY.get(kind.elem_type)
+    if kind is None or dtype is None or not kind.HasField("shape"):
+        return None
+    dims = [_dimension(dim) for dim in kind.shape.dim]
+    if not all(isinstance(dim, int) for dim in dims) or prod(int(dim or 0) for dim in dims) > LARGEST:
+        return None
+    arrays = [numpy_helper.to_array(operand) for operand in operands]
+    wide = [array.astype(np.float64) if array.dtype.kind == "f" else array for array in arrays]
+    with np.errstate(all="ignore"):
+        try:
+            result = EVALUATORS[node.op_type](_attributes_of(node), wide).astype(dtype)
+        except (ArithmeticError, IndexError, TypeError, ValueError):
+            return None  # an invalid model; the runtime will say so
+    return result if list(result.shape) == dims else None
+
+
+def _attributes_of(node: onnx.NodeProto) -> ir.Node:
+    """The node as the evaluators read it: they take operands from the caller and attributes from the node."""
+    bare = onnx.NodeProto(op_type=node.op_type, attribute=node.attribute, output=node.output)
+    return ir.serde.deserialize_node(bare)
+
+
+def _target(node: onnx.NodeProto, values: Mapping[str, Ints], shapes: Shapes) -> tuple[int, ...] | None:
+    """The constant target of a Reshape that has one unknown entry; None where there is nothing to gain or to prove."""
+    target = values.get(node.input[1])
+    if target is None or target.is_scalar or target.is_known:
+        return None
+    entries = without_rest(target.entries, shapes.get(node.input[0]))
+    unknown = [entry for entry in entries if not isinstance(entry, int) or entry == -1]
+    if len(unknown) != 1 or any(isinstance(entry, int) and entry < 1 and entry != -1 for entry in entries):
+        return None  # 0 means the size of the input, and two entries cannot both be what is left
+    return tuple(entry if isinstance(entry, int) else -1 for entry in entries)
+
+
+def without_rest(target: tuple[Entry, ...], source: tuple[Entry, ...] | None) -> tuple[Entry, ...]:
+    """``target`` with its -1 as a number, where the named sizes of the input all stand in the target and cancel."""
+    names = [entry for entry in target if not isinstance(entry, int)]
+    if source is None or target.count(-1) != 1 or None in names:
+        return target
+    if sorted(map(str, names)) != sorted(str(entry) for entry in source if not isinstance(entry, int)):
+        return target
+    given = prod(entry for entry in target if isinstance(entry, int) and entry != -1)
+    size, rest = divmod(prod(entry for entry in source if isinstance(entry, int)), given) if given > 0 else (0, 1)
+    return target if rest or size < 1 else tuple(size if entry == -1 else entry for entry in target)
+
+
+def _become_constant(node: onnx.NodeProto, data: np.ndarray[Any, Any]) -> None:
+    name = node.output[0]
+    node.CopyFrom(onnx.helper.make_node("Constant", [], [name], value=numpy_helper.from_array(data, name)))
+
+
+def _dtype_of(model: onnx.ModelProto, name: str) -> type[np.generic]:
+    kinds = {v.name: v.type.tensor_type.elem_type for v in (*model.graph.value_info, *model.graph.output)}
+    return {onnx.TensorProto.INT32: np.int32, onnx.TensorProto.BOOL: np.bool_}.get(kinds.get(name, 0), np.int64)
+
+
+def _forget_shapes(model: onnx.ModelProto, bare: onnx.ModelProto) -> None:
+    """Drop inferred shapes: inference keeps what is written, also where it could now say more."""
+    del model.graph.value_info[:]
+    model.graph.value_info.extend(bare.graph.value_info)
+
+
+# -- evaluation ---------------------------------------------------------------------------------------------------
+
+
+def evaluate(graph: onnx.GraphProto, shapes: Shapes) -> dict[str, Ints]:
+    values = {t.name: known for t in graph.initializer if (known := _known(t)) is not None}
+    for node in graph.node:
+        rule = _RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if rule is None or len(node.output) != 1:
+            continue
+        try:
+            value = rule(node, [values.get(name) for name in node.input], shapes)
+        except (IndexError, TypeError, ValueError, ZeroDivisionError):
+            continue  # not a shape, or not a valid one: nothing is known about it
+        if value is not None and len(value.entries) <= LONGEST:
+            values[node.output[0]] = value
+    return values
+
+
+def _known(tensor: onnx.TensorProto) -> Ints | None:
+    if tensor.data_type not in (onnx.TensorProto.INT64, onnx.TensorProto.INT32) or len(tensor.dims) > 1:
+        return None
+    if tensor.dims and tensor.dims[0] > LONGEST:
+        return None
+    array = numpy_helper.to_array(tensor)
+    return Ints(tuple(map(int, array.reshape(-1))), array.ndim == 0)
+
+
+def shapes_of(graph: onnx.GraphProto) -> Iterator[tuple[str, tuple[Entry, ...]]]:
+    for tensor in graph.initializer:
+        yield tensor.name, tuple(tensor.dims)
+    for value in (*graph.input, *graph.value_info, *graph.output):
+        if value.type.HasField("tensor_type") and value.type.tensor_type.HasField("shape"):
+            yield value.name, tuple(map(_dimension, value.type.tensor_type.shape.dim))
+
+
+def _dimension(dim: onnx.TensorShapeProto.Dimension) -> Entry:
+    return int(dim.dim_value) if dim.HasField("dim_value") else (str(dim.dim_param) or None)
+
+
+Inputs = Sequence[Ints | None]
+Shapes = Mapping[str, tuple[Entry, ...]]
+Rule = Callable[[onnx.NodeProto, Inputs, Shapes], Ints | None]
+
+
+def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
+    for entry in node.attribute:
+        if entry.name == name:
+            return onnx.helper.get_attribute_value(entry)
+    return default
+
+
+def _constant(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> Ints | None:
+    tensor = _attribute(node, "value", None)
+    if tensor is not None:
+        return _known(tensor)
+    number, numbers = _attribute(node, "value_int", None), _attribute(node, "value_ints", None)
+    if number is not None:
+        return Ints((int(number),), is_scalar=True)
+    return None if numbers is None else Ints(tuple(map(int, numbers)))
+
+
+def _shape(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> Ints | None:
+    shape = shapes.get(node.input[0])
+    return None if shape is None else Ints(shape[_attribute(node, "start", 0) : _attribute(node, "end", None)])
+
+
+def _gather(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> Ints | None:
+    data, indices = inputs
+    if data is None or data.is_scalar or indices is None or not indices.is_known:
+        return None
+    return Ints(tuple(data.entries[int(index or 0)] for index in indices.entries), indices.is_scalar)
+
+
+def _slice(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> Ints | None:
+    data = inputs[0]
+    if data is None or data.is_scalar:
+        return None
+    if len(inputs) == 1:
+        start, end, step = _attribute(node, "starts", [0])[0], _attribute(node, "ends", [0])[0], 1
+    else:
+        bounds = [inputs[1], inputs[2], inputs[4] if len(inputs) > 4 else Ints((1,))]
+        if any(bound is None or not bound.is_known for bound in bounds):
+            return None
+        start, end, step = (int(bound.entries[0] or 0) for bound in bounds if bound is not None)
+    if step <= 0:
+        return None
+    return Ints(data.entries[start:end:step])
+
+
+def _concat(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> Ints | None:
+    if any(part is None or part.is_scalar for part in inputs):
+        return None
+    return Ints(tuple(entry for part in inputs if part is not None for entry in part.entries))
+
+
+def _unsqueeze(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> Ints | None:
+    value = inputs[0]
+    return Ints(value.entries) if value is not None and value.is_scalar else None
+
+
+def _squeeze(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> Ints | None:
+    value = inputs[0]
+    return None if value is None or value.is_scalar or len(value.entries) != 1 else Ints(value.entries, True)
+
+
+def _reshape(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> Ints | None:
+    value, target = inputs
+    if value is None or target is None or target.is_scalar or len(target.entries) > 1:
+        return None
+    return Ints(value.entries, is_scalar=not target.entries)
+
+
+def _cast(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> Ints | None:
+    integers = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
+    return inputs[0] if _attribute(node, "to", 0) in integers else None
+
+
+def _same(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> Ints | None:
+    return inputs[0]
+
+
+def _elementwise(function: Callable[[Entry, Entry], Entry]) -> Rule:
+    def rule(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> Ints | None:
+        left, right = inputs
+        if left is None or right is None:
+            return None
+        size = max(len(left.entries), len(right.entries))
+        if {len(left.entries), len(right.entries)} - {1, size}:
+            return None
+        pairs = zip(_stretched(left, size), _stretched(right, size), strict=True)
+        return Ints(tuple(function(a, b) for a, b in pairs), left.is_scalar and right.is_scalar)
+
+    return rule
+
+
+def _stretched(value: Ints, size: int) -> tuple[Entry, ...]:
+    return value.entries * size if len(value.entries) == 1 else value.entries
+
+
+def _arithmetic(function: Callable[[int, int], int], neutral: int) -> Rule:
+    def apply(a: Entry, b: Entry) -> Entry:
+        if isinstance(a, int) and isinstance(b, int):
+            return function(a, b)
+        return a if b == neutral else None  # a name survives what does not change it
+
+    return _elementwise(apply)
+
+
+def _divide(a: int, b: int) -> int:
+    if a < 0 or b <= 0:
+        raise ValueError("integer division rounds towards zero in ONNX; sizes are never negative")
+    return a // b
+
+
+_RULES: dict[str, Rule] = {
+    "Constant": _constant,
+    "Shape": _shape,
+    "Gather": _gather,
+    "Slice": _slice,
+    "Concat": _concat,
+    "Unsqueeze": _unsqueeze,
+    "Squeeze": _squeeze,
+    "Reshape": _reshape,
+    "Cast": _cast,
+    "Identity": _same,
+    "Add": _arithmetic(operator.add, 0),
+    "Sub": _arithmetic(operator.sub, 0),
+    "Mul": _arithmetic(operator.mul, 1),
+    "Div": _arithmetic(_divide, 1),
+}

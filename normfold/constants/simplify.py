@@ -1,0 +1,295 @@
+"""The pre-clean: constant folding and shape inference, by onnxsim in a process of its own, or shape inference alone.
+
+Only facts come back: which values are constant, and which shapes and types values have. They are applied to the
+model as it is, so node names, value names, metadata, functions and overridable initializers cannot get lost. Weights
+never take part (see ``skeleton``).
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from normfold.constants.reshape_names import named_reshapes
+from normfold.constants.shape_values import resolve
+from normfold.files.skeleton import skeleton
+from normfold.graph.evaluators import EVALUATORS
+from normfold.graph.ml_operators import infer_shapes
+from normfold.graph.reader import bodies_of
+
+TIME_LIMIT = 120.0  # seconds
+MEMORY_LIMIT = 12 * 2**30  # bytes of address space
+_HALF = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+_WORKER = Path(__file__).with_name("onnxsim_worker.py")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What was found out about values by name: constants, shapes and types, and targets of Reshapes by their output.
+    Types are told inside bodies as well, by the place of a value.
+
+    ``note`` says what did not work out.
+    """
+
+    constants: dict[str, onnx.TensorProto] = field(default_factory=dict)
+    types: dict[str, onnx.TypeProto] = field(default_factory=dict)
+    targets: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    note: str = ""
+
+
+def simplify(proto: onnx.ModelProto, fold: bool = True) -> Facts:
+    """Find constants and shapes of ``proto``; ``fold=False`` finds shapes only. A model it dislikes gives a note."""
+    bare = skeleton(proto, freeze=False)
+    if not fold:
+        model, _, note = _resolved(bare, shapes_only=True)
+        return Facts(types=dict(_known_types(model.graph)), note=note)
+    model, targets, note = _resolved(bare)
+    constants = dict(_new_constants(bare, model))
+    if not note and _has_something_to_fold(model):
+        try:
+            model = _run_onnxsim(model)
+        except _Failed as error:
+            note = f"onnxsim failed and was left out: {error}"
+        else:
+            model, more, note = _resolved(model)
+            targets |= more
+            constants |= dict(_new_constants(bare, model))
+    constants |= _in_one_run(bare, constants)
+    return Facts(constants, dict(_known_types(model.graph)), targets, note)
+
+
+def _resolved(
+    bare: onnx.ModelProto, shapes_only: bool = False
+) -> tuple[onnx.ModelProto, dict[str, tuple[int, ...]], str]:
+    try:
+        if shapes_only:
+            return infer_shapes(bare), {}, ""
+        model, targets = resolve(bare)
+        return named_reshapes(model), targets, ""
+    except Exception as error:  # noqa: BLE001  # its C++ core raises unrelated classes for models it cannot follow
+        return bare, {}, f"shape inference failed: {str(error).strip()[:200]}"
+
+
+def _has_something_to_fold(model: onnx.ModelProto) -> bool:
+    """Whether an operator that somebody needs computes from constants alone, and is not one that we evaluate."""
+    constant = {tensor.name for tensor in model.graph.initializer} | {""}
+    needed = _needed(model.graph)
+    for node in model.graph.node:
+        if not all(name in constant for name in node.input):
+            continue
+        if node.op_type not in EVALUATORS and node.input and needed & set(node.output):
+            return True
+        constant.update(node.output)
+    return False
+
+
+def _needed(graph: onnx.GraphProto) -> set[str]:
+    """The values that the outputs depend on."""
+    needed = {value.name for value in graph.output}
+    for node in reversed(graph.node):
+        if needed & set(node.output):
+            needed.update(_reads(node))
+    return needed
+
+
+def _reads(node: onnx.NodeProto) -> Iterator[str]:
+    yield from node.input
+    for attribute in node.attribute:
+        for graph in (attribute.g, *attribute.graphs):
+            for inner in graph.node:
+                yield from _reads(inner)
+            yield from (value.name for value in graph.output)
+
+
+class _Failed(Exception):
+    """onnxsim gave no result."""
+
+
+def _run_onnxsim(bare: onnx.ModelProto) -> onnx.ModelProto:
+    command = [sys.executable, str(_WORKER), str(MEMORY_LIMIT)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    try:
+        done = subprocess.run(
+            command,
+            input=bare.SerializeToString(),
+            capture_output=True,
+            env=environment,
+            timeout=TIME_LIMIT,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise _Failed(f"it took more than {TIME_LIMIT:.0f} s") from error
+    except OSError as error:
+        raise _Failed(str(error)) from error
+    if done.returncode:
+        lines = done.stderr.decode(errors="replace").strip().splitlines()
+        raise _Failed(lines[-1][:200] if lines else f"it ended with code {done.returncode}")
+    try:
+        folded: onnx.ModelProto = onnx.ModelProto.FromString(done.stdout)
+    except DecodeError as error:
+        raise _Failed("its result cannot be read") from error
+    return folded
+
+
+def _new_constants(bare: onnx.ModelProto, folded: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    """Values that ``bare`` computes and ``folded`` holds as constants, under the names that they have in ``bare``.
+
+    onnxsim lets equal constants share one name, so a constant is looked up where the same node reads it.
+    """
+    computed = {name for node in bare.graph.node if node.op_type != "Constant" for name in node.output if name}
+    constants = {tensor.name: tensor for tensor in folded.graph.initializer}
+    for node in folded.graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name == "value":
+            constants[node.output[0]] = node.attribute[0].t
+    yield from ((name, tensor) for name, tensor in constants.items() if name in computed)
+    after = {node.output[0]: node for node in folded.graph.node if node.output}
+    for node in bare.graph.node:
+        twin = after.get(node.output[0]) if node.output else None
+        if twin is None or twin.op_type != node.op_type or len(twin.input) != len(node.input):
+            continue
+        for old, new in zip(node.input, twin.input, strict=True):
+            if old in computed and new in constants:
+                yield old, constants[new]
+
+
+def _in_one_run(bare: onnx.ModelProto, constants: Mapping[str, onnx.TensorProto]) -> dict[str, onnx.TensorProto]:
+    """Those constants anew that half precision decides, as a run of the model makes them.
+
+    They were made one operator at a time and rounded between them; the runtime goes on in float32. Where a Cast to
+    integers or a comparison follows, that is another number, not another rounding.
+    """
+    rounded: dict[str, onnx.TensorProto] = {}
+    for node in bare.graph.node:
+        for name in node.output:
+            if name in constants and (constants[name].data_type in _HALF or not rounded.keys().isdisjoint(node.input)):
+                rounded[name] = constants[name]
+    if all(tensor.data_type in _HALF for tensor in rounded.values()):
+        return {}
+    from normfold.runtime.loaded_model import hold
+    from normfold.runtime.session import CannotRun, Runner
+    from normfold.runtime.submodel import part
+
+    # What nobody else reads is not asked for: the runtime would round it.
+    read = {name for node in bare.graph.node if constants.keys().isdisjoint(node.output) for name in _reads(node)}
+    wanted = [name for name in rounded if name in read]
+    small = part(hold(bare), wanted, {})
+    try:
+        with Runner(small.held) as runner:
+            values = runner.run({}, list(small.fetch.values()))
+    except CannotRun:  # then a run of the model shows nothing either
+        return {}
+    found = (onnx.numpy_helper.from_array(value, name) for name, value in zip(wanted, values, strict=True))
+    return {tensor.name: tensor for tensor in found if tensor.data_type == rounded[tensor.name].data_type}
+
+
+def _known_types(graph: onnx.GraphProto, path: str = "") -> Iterator[tuple[str, onnx.TypeProto]]:
+    """Types by the place of a value: its name, in a body behind the place of the body (two bodies may share names)."""
+    for value in (*graph.value_info, *graph.output):
+        if value.type.HasField("tensor_type"):
+            yield path + value.name, value.type
+    for node in graph.node:
+        for attribute in node.attribute:
+            bodies = [attribute.g] if attribute.type == onnx.AttributeProto.GRAPH else attribute.graphs
+            for number, body in enumerate(bodies):
+                yield from _known_types(body, _inside(path, node.output, attribute.name, number))
+
+
+def _typed_values(graph: ir.Graph, path: str = "") -> Iterator[tuple[str, ir.Value]]:
+    """What the operators of a graph and its bodies make, by the same places."""
+    for node in graph:
+        yield from ((path + output.name, output) for output in node.outputs if output.name)
+        names = [output.name or "" for output in node.outputs]
+        for attribute in node.attributes.values():
+            for number, body in enumerate(bodies_of(attribute)):
+                yield from _typed_values(body, _inside(path, names, attribute.name, number))
+
+
+def _inside(path: str, outputs: Sequence[str], attribute: str, number: int) -> str:
+    """The place of a body, told by what its operator makes: operators need no names. No name holds a zero byte."""
+    return "\0".join((path + (outputs[0] if outputs else ""), attribute, str(number), ""))
+
+
+# -- applying -----------------------------------------------------------------------------------------------------
+
+
+def apply_facts(model: ir.Model, facts: Facts) -> None:
+    """Write the facts into a model: unknown types and shapes become known, constant values initializers."""
+    values = dict(_typed_values(model.graph))
+    for place, known in facts.types.items():
+        if place in values:
+            _learn_type(values[place], known)
+    for name, tensor in facts.constants.items():
+        if name in values and not values[name].is_graph_output():
+            _make_constant(model.graph, values[name], tensor)
+    for name, target in facts.targets.items():
+        producer = values[name].producer() if name in values else None
+        if producer is not None and producer.op_type == "Reshape":
+            _set_target(model.graph, producer, target)
+
+
+def _learn_type(value: ir.Value, known: onnx.TypeProto) -> None:
+    typed = ir.serde.deserialize_type_proto_for_type(known)
+    if value.type is None:
+        value.type = typed
+    shape = ir.serde.deserialize_type_proto_for_shape(known)
+    if shape is None:
+        return
+    if value.shape is None:
+        value.shape = shape
+    elif len(value.shape) == len(shape):
+        keeps_names = value.is_graph_output()
+        pairs = zip(value.shape, shape, strict=True)
+        value.shape = ir.Shape([_better(old, new, keeps_names) for old, new in pairs])
+
+
+def _better(old: int | ir.SymbolicDim, new: int | ir.SymbolicDim, keeps_names: bool) -> int | ir.SymbolicDim:
+    """The more precise of two dimensions; of two names the new one, which may be that of an equal size elsewhere."""
+    if isinstance(old, int) or isinstance(new, int):
+        return old if isinstance(old, int) else new
+    return old if new.value is None or (keeps_names and old.value is not None) else new
+
+
+def _make_constant(graph: ir.Graph, value: ir.Value, tensor: onnx.TensorProto) -> None:
+    """Replace a computed value by an initializer of the same name, and remove what only served to compute it."""
+    node, name = value.producer(), value.name
+    array = ir.serde.deserialize_tensor(tensor)
+    value.name = None
+    constant = ir.Value(
+        name=name, const_value=array, type=ir.TensorType(array.dtype), shape=ir.Shape(array.shape.numpy())
+    )
+    value.replace_all_uses_with(constant)
+    graph.register_initializer(constant)
+    _remove_dead(graph, node)
+
+
+def _set_target(graph: ir.Graph, reshape: ir.Node, target: tuple[int, ...]) -> None:
+    """Give a Reshape a constant target, and remove what only served to compute the old one."""
+    old = reshape.inputs[1]
+    name = f"{reshape.outputs[0].name}::target"
+    array = ir.tensor(list(target), dtype=ir.DataType.INT64, name=name)
+    constant = ir.Value(
+        name=name, const_value=array, type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape([len(target)])
+    )
+    graph.register_initializer(constant)
+    reshape.replace_input_with(1, constant)
+    _remove_dead(graph, None if old is None else old.producer())
+
+
+def _remove_dead(graph: ir.Graph, node: ir.Node | None) -> None:
+    """Remove ``node`` if nobody reads it, and then what it alone read, and so on."""
+    dead = [node]
+    while dead:
+        node = dead.pop()
+        if node is None or node.graph is not graph or any(o.uses() or o.is_graph_output() for o in node.outputs):
+            continue
+        producers = [source.producer() for source in node.inputs if source is not None]
+        graph.remove(node, safe=True)
+        dead.extend(producers)

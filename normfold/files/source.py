@@ -1,0 +1,292 @@
+"""Path, bytes, ModelProto or onnx_ir.Model -> a ``Source``: the original, checked, and never changed afterwards.
+
+Weights in external data stay on disk; they are mapped when somebody reads them. What the ONNX checker rejects but
+ONNX Runtime loads (its contrib operators in the default domain, for one) is a model all the same.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+from google.protobuf.message import DecodeError
+
+from normfold.errors import SourceError
+from normfold.files.convert import to_ir, to_proto
+from normfold.files.skeleton import skeleton
+
+OLDEST_OPSET = 7
+OLDEST_IR = 3
+PROTOBUF_LIMIT = 2**31 - 1
+
+ModelLike = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
+
+
+@dataclass(frozen=True)
+class Source:
+    """The original model.
+
+    ``proto`` holds everything but external data, which lies in ``folder``. ``path`` is the file it was read from, if
+    any, and ``content`` its bytes, so that an unchanged model can be written byte for byte. ``notes`` say what is
+    odd about it; ``passes_checker`` is False where only ONNX Runtime accepts it. Nobody edits ``proto``; ``model()``
+    makes a copy to work on.
+    """
+
+    name: str
+    proto: onnx.ModelProto
+    content: bytes | None = None
+    path: Path | None = None
+    folder: Path | None = None
+    notes: tuple[str, ...] = ()
+    passes_checker: bool = True
+
+    def model(self) -> ir.Model:
+        """A fresh ir.Model. It shares only weight bytes with the original, and those are read-only."""
+        try:
+            return to_ir(self.proto, self.folder)
+        except SourceError as error:
+            raise SourceError(f"{self.name}: {error}") from error
+
+    @property
+    def has_external_data(self) -> bool:
+        """Whether any tensor lies in a file of its own."""
+        return any(map(_is_external, tensors(self.proto)))
+
+
+def read(model: ModelLike) -> Source:
+    """Read and check a model. SourceError, in one line, for anything that is not a valid one."""
+    if isinstance(model, (str, os.PathLike)):
+        return _read_path(Path(model))
+    if isinstance(model, bytes):
+        return _checked(Source("model", _parse(model, "the bytes"), content=model))
+    if isinstance(model, onnx.ModelProto):
+        proto = onnx.ModelProto()
+        proto.CopyFrom(model)
+        return _checked(Source(proto.graph.name or "model", proto))
+    if isinstance(model, ir.Model):
+        return _checked(Source(model.graph.name or "model", to_proto(model), folder=_external_folder(model)))
+    raise SourceError(f"expected a path, bytes, onnx.ModelProto or onnx_ir.Model, got {type(model).__name__}")
+
+
+def _read_path(path: Path) -> Source:
+    name = str(path)
+    try:
+        size = path.stat().st_size
+        if path.is_dir():
+            raise SourceError(f"{name} is a folder; pass the .onnx file in it")
+        if size > PROTOBUF_LIMIT:
+            raise SourceError(f"{name} has {size} bytes, above the 2 GB of protobuf; save its weights as external data")
+        content = path.read_bytes()
+    except OSError as error:
+        raise SourceError(f"{name} cannot be read: {error.strerror or error}") from error
+    if content.startswith(b"version https://git-lfs"):
+        raise SourceError(f"{name} is a Git LFS pointer, not the model; run `git lfs pull`")
+    return _checked(Source(name, _parse(content, name), content, path, path.resolve().parent))
+
+
+def _parse(content: bytes, name: str) -> onnx.ModelProto:
+    if not content:
+        raise SourceError(f"{name}: expected an ONNX model, got an empty file")
+    try:
+        proto: onnx.ModelProto = onnx.ModelProto.FromString(content)
+    except DecodeError as error:
+        raise SourceError(f"{name}: expected an ONNX model, got something that is no protobuf") from error
+    return proto
+
+
+def in_eval_mode(source: Source) -> Source:
+    """The source with every training-mode BatchNormalization in inference mode, because the user says that is meant.
+
+    A node whose running mean or variance somebody reads stays as it is.
+    """
+    proto = onnx.ModelProto()
+    proto.CopyFrom(source.proto)
+    read = {value.name for value in proto.graph.output} | set(_names_read(proto.graph.node))
+    switched = 0
+    for node in _every_node(proto.graph.node):
+        training = next((entry for entry in node.attribute if entry.name == "training_mode"), None)
+        is_training = len(node.output) > 1 or (training is not None and training.i)
+        if node.op_type != "BatchNormalization" or not is_training or read & set(filter(None, node.output[1:])):
+            continue
+        if training is not None:
+            node.attribute.remove(training)
+        del node.output[1:]
+        switched += 1
+    if not switched:
+        return source
+    note = f"{switched} BatchNormalization in training mode taken as inference, as --assume-eval asks"
+    notes = (*source.notes, note)
+    return replace(source, proto=proto, content=None, notes=notes)
+
+
+def _external_folder(model: ir.Model) -> Path | None:
+    """The one folder of all external tensors; SourceError where there are several, because a file can name only one."""
+    graphs = [*model.graphs(), *(function.graph for function in model.functions.values())]
+    values = [value.const_value for graph in graphs for value in graph.initializers.values()]
+    folders = {Path(tensor.base_dir or ".").resolve() for tensor in values if isinstance(tensor, ir.ExternalTensor)}
+    if len(folders) > 1:
+        raise SourceError(f"expected external data in one folder, got {len(folders)}; load the tensors first")
+    return folders.pop() if folders else None
+
+
+# -- validity -----------------------------------------------------------------------------------------------------
+
+
+def _checked(source: Source) -> Source:
+    proto = source.proto
+    if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
+        raise SourceError(f"{source.name}: expected an ONNX model, got one without a graph")
+    if proto.ir_version < OLDEST_IR:
+        raise SourceError(f"{source.name}: expected IR version {OLDEST_IR} or later, got {proto.ir_version}")
+    opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), None)
+    if opset is not None and opset < OLDEST_OPSET:
+        raise SourceError(
+            f"{source.name}: expected opset {OLDEST_OPSET} or later, got {opset}; "
+            "raise it with onnx.version_converter.convert_version"
+        )
+    for tensor in tensors(proto):
+        _check_tensor(tensor, source)
+    complaint = _checker_complaint(proto)
+    if not complaint:
+        return source
+    rejection = _runtime_rejection(source)
+    if rejection:
+        raise SourceError(f"{source.name}: not a valid model: {complaint}; ONNX Runtime: {rejection}")
+    note = f"the ONNX checker rejects the input, ONNX Runtime loads it: {complaint}"
+    return replace(source, notes=(*source.notes, note), passes_checker=False)
+
+
+def _check_tensor(tensor: onnx.TensorProto, source: Source) -> None:
+    if _is_external(tensor):
+        _check_external(tensor, source)
+        return
+    try:
+        dtype = ir.DataType(tensor.data_type)
+    except ValueError as error:
+        raise SourceError(f"{source.name}: tensor {tensor.name!r} has unknown type {tensor.data_type}") from error
+    if tensor.HasField("raw_data") and dtype != ir.DataType.UNDEFINED:
+        expected = -(-math.prod(tensor.dims) * dtype.bitwidth // 8)
+        if len(tensor.raw_data) != expected:
+            got = len(tensor.raw_data)
+            raise SourceError(f"{source.name}: tensor {tensor.name!r} needs {expected} bytes, got {got}")
+
+
+def _check_external(tensor: onnx.TensorProto, source: Source) -> None:
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    location = entries.get("location", "")
+    where = f"{source.name}: the external data {location!r} of tensor {tensor.name!r}"
+    if source.folder is None:
+        raise SourceError(f"{where} has no folder here; pass the path of the model")
+    if not location:
+        raise SourceError(f"{where} names no file")
+    file = (source.folder / location).resolve()
+    if not file.is_relative_to(source.folder):
+        raise SourceError(f"{where} lies outside the folder of the model")
+    if not file.is_file():
+        raise SourceError(f"{where} is missing; it must lie beside the model")
+    try:
+        needed = -(-math.prod(tensor.dims) * ir.DataType(tensor.data_type).bitwidth // 8)
+        offset, length = int(entries.get("offset", 0)), int(entries.get("length", needed))
+    except (ValueError, TypeError) as error:
+        raise SourceError(f"{where} has a type, offset or length that is none") from error
+    if offset < 0 or length != needed or offset + length > file.stat().st_size:
+        size = file.stat().st_size
+        raise SourceError(f"{where} should be {needed} bytes at {offset}, but the file has {size} (length {length})")
+
+
+def _checker_complaint(proto: onnx.ModelProto) -> str:
+    """The checker's first line about the model without its big weights, which were checked above; "" for none."""
+    try:
+        onnx.checker.check_model(skeleton(proto))
+    except onnx.checker.ValidationError as error:
+        return _first_line(error)
+    except (RuntimeError, ValueError, TypeError, UnicodeDecodeError) as error:
+        # The checker's C++ core raises plain errors for some malformed models.
+        return _first_line(error)
+    return ""
+
+
+def _runtime_rejection(source: Source) -> str:
+    """Why ONNX Runtime cannot load the model at all; "" when it can."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 4
+    options.intra_op_num_threads = 1
+    target = str(source.path) if source.path is not None else source.proto.SerializeToString()
+    try:
+        onnxruntime.InferenceSession(target, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # noqa: BLE001  # onnxruntime raises a dozen unrelated classes, all meaning "no"
+        return _first_line(error)
+    return ""
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip() or type(error).__name__
+    return text.splitlines()[0][:300]
+
+
+# -- reading the proto --------------------------------------------------------------------------------------------
+
+
+def _is_external(tensor: onnx.TensorProto) -> bool:
+    return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
+
+
+def external_files(proto: onnx.ModelProto) -> set[str]:
+    """The names of the data files of a model, relative to its folder."""
+    entries = (entry for tensor in tensors(proto) if _is_external(tensor) for entry in tensor.external_data)
+    return {entry.value for entry in entries if entry.key == "location"}
+
+
+def tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
+    """Every tensor of the model: initializers and attributes, in graphs, subgraphs and functions."""
+    yield from _graph_tensors(proto.graph)
+    for function in proto.functions:
+        yield from _node_tensors(function.node)
+
+
+def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield sparse.values
+        yield sparse.indices
+    yield from _node_tensors(graph.node)
+
+
+def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    for node in nodes:
+        for attribute in node.attribute:
+            if attribute.HasField("t"):
+                yield attribute.t
+            yield from attribute.tensors
+        for graph in _subgraphs(node):
+            yield from _graph_tensors(graph)
+
+
+def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            yield attribute.g
+        yield from attribute.graphs
+
+
+def _every_node(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    for node in nodes:
+        yield node
+        for graph in _subgraphs(node):
+            yield from _every_node(graph.node)
+
+
+def _names_read(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
+    """Every value that a node reads, or that a subgraph gives back."""
+    for node in _every_node(nodes):
+        yield from node.input
+        for graph in _subgraphs(node):
+            yield from (value.name for value in graph.output)

@@ -1,0 +1,119 @@
+"""The bytes of a model file as a sequence of pieces: no weight is copied to write it, and no file is held whole.
+
+A message in a message is its tag, its length and its content (see ``wire``). So the graph is serialized without
+its weights, and the weights follow it from where they lie.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+
+from normfold.files.convert import to_proto
+from normfold.files.protobuf_wire import GRAPH, INITIALIZER, RAW_DATA, framed
+
+BIG = 4096  # bytes; smaller tensors are serialized with the graph
+
+Piece = bytes | memoryview
+
+
+@dataclass(frozen=True, eq=False)
+class Streamed:
+    """A model to be written: ``bare`` lists its big initializers without content, ``weights`` has that by name."""
+
+    bare: onnx.ModelProto
+    weights: Mapping[str, ir.TensorProtocol]
+
+    def pieces(self) -> Iterator[Piece]:
+        """The bytes of the model file, in order. Weights are read as they come up."""
+        rest, graph = onnx.ModelProto(), onnx.GraphProto()
+        rest.CopyFrom(self.bare)
+        graph.CopyFrom(rest.graph)
+        rest.ClearField("graph")
+        entries = [(_head(tensor, self.weights), self.weights.get(tensor.name)) for tensor in graph.initializer]
+        del graph.initializer[:]
+        nodes = _serialized(graph)
+        initializers = [(framed(INITIALIZER, len(head) + _size(weight)), head, weight) for head, weight in entries]
+        total = len(nodes) + sum(len(frame) + len(head) + _size(weight) for frame, head, weight in initializers)
+        yield _serialized(rest)
+        yield framed(GRAPH, total)
+        yield nodes
+        for frame, head, weight in initializers:
+            yield frame + head
+            if weight is not None:
+                yield content(weight)
+
+
+def streamed(model: ir.Model) -> Streamed:
+    """``model``, its big initializers set aside."""
+    values = [value for value in model.graph.initializers.values() if is_big(value)]
+    with lying_in(Path("-"), dict.fromkeys(values, 0)):
+        bare = to_proto(model)
+    return Streamed(bare, {value.name or "": _constant(value) for value in values})
+
+
+def is_big(value: ir.Value) -> bool:
+    """Whether an initializer is written from where it lies."""
+    tensor = value.const_value
+    return tensor is not None and tensor.dtype != ir.DataType.STRING and tensor.nbytes >= BIG
+
+
+def content(tensor: ir.TensorProtocol) -> Piece:
+    """The raw data of a tensor, little-endian as ONNX wants it; without a copy where the array is that already."""
+    if tensor.dtype.bitwidth < 8 or sys.byteorder != "little":
+        return tensor.tobytes()
+    array = np.ascontiguousarray(tensor.numpy())
+    return array.reshape(-1).view(np.uint8).data
+
+
+@contextlib.contextmanager
+def lying_in(file: Path, offsets: Mapping[ir.Value, int]) -> Iterator[None]:
+    """While it lasts, the initializers in ``offsets`` (bytes) are external tensors in ``file``."""
+    tensors = {value: _constant(value) for value in offsets}
+    try:
+        for value, tensor in tensors.items():
+            value.const_value = ir.ExternalTensor(
+                file.name,
+                offsets[value],
+                tensor.nbytes,
+                tensor.dtype,
+                shape=ir.Shape(tensor.shape.numpy()),
+                name=value.name or "",
+                base_dir=file.parent,
+            )
+        yield
+    finally:
+        for value, tensor in tensors.items():
+            value.const_value = tensor
+
+
+def _constant(value: ir.Value) -> ir.TensorProtocol:
+    assert value.const_value is not None  # only constants are asked for
+    return value.const_value
+
+
+def _head(tensor: onnx.TensorProto, weights: Mapping[str, ir.TensorProtocol]) -> bytes:
+    """A tensor up to where its content begins; the whole of one that has its content already."""
+    weight = weights.get(tensor.name)
+    if weight is None:
+        return _serialized(tensor)
+    described = onnx.TensorProto()
+    described.CopyFrom(tensor)
+    described.ClearField("external_data")
+    described.ClearField("data_location")
+    return _serialized(described) + framed(RAW_DATA, weight.nbytes)
+
+
+def _size(weight: ir.TensorProtocol | None) -> int:
+    return 0 if weight is None else weight.nbytes
+
+
+def _serialized(message: onnx.ModelProto | onnx.GraphProto | onnx.TensorProto) -> bytes:
+    return bytes(message.SerializeToString(deterministic=True))

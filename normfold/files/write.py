@@ -1,0 +1,193 @@
+"""Write a model so that a crash at any moment leaves either the old files or the new ones, never a mixture.
+
+A temporary file in the target's folder is written, read back, checked and flushed to the disk before it takes the
+target's name. With external data the data file comes first, under a name that no existing file with other contents
+has; the model file that points to it follows; only then the data file of the model that was replaced goes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import onnx
+import onnx_ir as ir
+
+from normfold.errors import WriteError
+from normfold.files.convert import to_proto
+from normfold.files.skeleton import skeleton
+from normfold.files.stream import Piece, Streamed, content, is_big, lying_in, streamed
+
+INLINE_LIMIT = 2**31 - 64 * 2**20  # bytes of weights; protobuf ends at 2 GB, and the graph needs room too
+ALIGNMENT = 4096  # bytes; runtimes map weights page by page
+
+
+def write_bytes(copy: bytes, target: Path) -> None:
+    """Write ``copy`` atomically. WriteError when it fails; what stood at ``target`` is whole then."""
+    with _told_as_write_error(target):
+        target = target.resolve()
+        with _temporary(target) as temporary:
+            _write_and_flush(temporary, [copy])
+            _replace(temporary, target)
+
+
+def write_model(model: ir.Model, target: Path, *, external: bool = False, check: bool = True) -> None:
+    """Write ``model`` atomically, with its weights beside it where ``external`` or their size asks for that.
+
+    ``check=False`` leaves out the ONNX checker, for models whose original it rejects. WriteError when anything fails;
+    what stood at ``target``, its data file included, is whole then.
+    """
+    with _told_as_write_error(target):
+        target = target.resolve()
+        if external or _weight_bytes(model) > INLINE_LIMIT:
+            _write_with_data(model, target, check)
+        else:
+            _write_checked(streamed(model), target, check)
+
+
+def _write_checked(model: Streamed, target: Path, check: bool) -> None:
+    with _temporary(target) as temporary:
+        _write_and_flush(temporary, model.pieces())
+        if not _reads_back(temporary, model.pieces()):
+            raise OSError("the file reads back differently from what was written")
+        if check:
+            onnx.checker.check_model(skeleton(model.bare))  # what was read back is what this was made into
+        _replace(temporary, target)
+
+
+def _write_with_data(model: ir.Model, target: Path, check: bool) -> None:
+    plain = target.with_name(f"{target.name}.data")
+    replaced = _data_files_of(target)
+    with _temporary(plain) as temporary:
+        places, digest = _write_tensors(model, temporary)
+        data = _data_name(plain, temporary, digest)
+        is_new = not data.exists()
+        os.replace(temporary, data)
+    try:
+        with lying_in(data, places):
+            pointing = Streamed(to_proto(model), {})
+        _write_checked(pointing, target, check)
+    except BaseException:
+        if is_new:
+            data.unlink(missing_ok=True)
+        raise
+    for file in replaced - {data}:
+        file.unlink(missing_ok=True)
+
+
+def _data_name(plain: Path, temporary: Path, digest: str) -> Path:
+    """``MODEL.onnx.data``; or, while a file of that name holds other weights, a name made from the contents."""
+    if not plain.exists():
+        return plain
+    if plain.stat().st_size == temporary.stat().st_size and _digest(plain) == digest:
+        return plain
+    return plain.with_name(f"{plain.stem}.{digest[:12]}.data")
+
+
+def _data_files_of(target: Path) -> set[Path]:
+    """The data files that belong to the model at ``target`` alone, by their names; empty when there is none."""
+    try:
+        proto = onnx.load(target, load_external_data=False)
+    except Exception:  # noqa: BLE001  # whatever lies there is no readable model, so no file is known to be its data
+        return set()
+    names = {e.value for t in proto.graph.initializer for e in t.external_data if e.key == "location"}
+    own = {name for name in names if name.startswith(f"{target.name}.") and name.endswith("data") and "/" not in name}
+    return {target.with_name(name) for name in own}
+
+
+# -- external data ------------------------------------------------------------------------------------------------
+
+
+def _weight_bytes(model: ir.Model) -> int:
+    return sum(value.const_value.nbytes for value in _initializers(model) if value.const_value is not None)
+
+
+def _initializers(model: ir.Model) -> Iterator[ir.Value]:
+    for graph in model.graphs():
+        yield from graph.initializers.values()
+
+
+def _write_tensors(model: ir.Model, file: Path) -> tuple[dict[ir.Value, int], str]:
+    """Write the big initializers to ``file``; where each begins, and the SHA-256 of it all."""
+    places, digest = {}, hashlib.sha256()
+    with file.open("wb") as stream:
+        for value in filter(is_big, _initializers(model)):
+            tensor = value.const_value
+            assert tensor is not None  # is_big saw it
+            padding = b"\0" * (-stream.tell() % ALIGNMENT)
+            stream.write(padding)
+            places[value] = stream.tell()
+            weight = content(tensor)
+            stream.write(weight)
+            digest.update(padding)
+            digest.update(weight)
+        _flush(stream)
+    return places, digest.hexdigest()
+
+
+def _digest(file: Path) -> str:
+    digest = hashlib.sha256()
+    with file.open("rb") as stream:
+        while block := stream.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+# -- files --------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _told_as_write_error(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except onnx.checker.ValidationError as error:
+        raise WriteError(f"{target}: nothing written, the result is not a valid model: {error}") from error
+    except (OSError, ValueError) as error:
+        raise WriteError(f"{target}: nothing written: {getattr(error, 'strerror', None) or error}") from error
+
+
+@contextlib.contextmanager
+def _temporary(target: Path) -> Iterator[Path]:
+    """The name of a new file beside ``target``; it is gone afterwards unless it was renamed, whatever happens."""
+    file = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+    try:
+        file.touch(exist_ok=False)
+        if target.exists():
+            file.chmod(target.stat().st_mode)
+        yield file
+    finally:
+        file.unlink(missing_ok=True)
+
+
+def _write_and_flush(file: Path, pieces: Iterable[Piece]) -> None:
+    with file.open("wb") as stream:
+        for piece in pieces:
+            stream.write(piece)
+        _flush(stream)
+
+
+def _reads_back(file: Path, pieces: Iterable[Piece]) -> bool:
+    """Whether ``file`` holds exactly these pieces."""
+    with file.open("rb") as stream:
+        return all(stream.read(len(piece)) == piece for piece in pieces) and not stream.read(1)
+
+
+def _flush(stream: BinaryIO) -> None:
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def _replace(temporary: Path, target: Path) -> None:
+    os.replace(temporary, target)
+    if not hasattr(os, "O_DIRECTORY"):  # Windows cannot open folders
+        return
+    folder = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

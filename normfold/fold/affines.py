@@ -1,0 +1,338 @@
+"""Which nodes are constant affines, and which of them stand in a row.
+
+A node is a constant affine when, at inference, its first output is ``scale * x + shift`` with constant arrays:
+BatchNormalization with frozen statistics, and Mul, Add, Sub, Div by a constant on either side, Neg.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx_ir as ir
+
+from normfold.algebra.affine import Affine, Array, aligned
+from normfold.findings.reason import Reason, Refusal
+from normfold.graph.batchnorm import is_training as is_training
+from normfold.graph.reader import FLOATS, GraphReader, attribute, known_as, name_of
+
+_DEFAULT_EPSILON = float(np.float32(1e-5))  # as runtimes hold it
+# |mean| / std above which subtracting the mean would eat the digits of the type
+_CANCELLATION = {ir.DataType.FLOAT16: 2.0**3, ir.DataType.BFLOAT16: 2.0**3, ir.DataType.FLOAT: 2.0**10}
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """A constant affine node: it reads ``entry`` at input ``index`` and makes ``affine(entry)``."""
+
+    node: ir.Node
+    index: int
+    affine: Affine
+
+    @property
+    def entry(self) -> ir.Value:
+        entry = self.node.inputs[self.index]
+        assert entry is not None, "an affine's variable operand is always present"
+        return entry
+
+    @property
+    def indices(self) -> tuple[int, ...]:
+        """Every input at which it reads its entry: ``x + x`` does so twice."""
+        return tuple(index for index, value in enumerate(self.node.inputs) if value is self.entry)
+
+    @property
+    def site(self) -> ir.Value:
+        return self.node.outputs[0]
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """Constant affines in a row, each the only reader of the one before; together they are one affine."""
+
+    sources: tuple[Source, ...]
+
+    @property
+    def entry(self) -> ir.Value:
+        return self.sources[0].entry
+
+    @property
+    def site(self) -> ir.Value:
+        return self.sources[-1].site
+
+    @property
+    def nodes(self) -> tuple[ir.Node, ...]:
+        return tuple(source.node for source in self.sources)
+
+    @property
+    def affine(self) -> Affine:
+        total = self.sources[0].affine
+        for source in self.sources[1:]:
+            total = total.then(source.affine)
+        return total
+
+    @property
+    def has_batchnorm(self) -> bool:
+        return any(node.op_type == "BatchNormalization" for node in self.nodes)
+
+
+# -- BatchNormalization ------------------------------------------------------------------------------------------
+def _batchnorm(reader: GraphReader, node: ir.Node) -> Source:
+    """``y = gamma * (x - mean) / sqrt(var + eps) + beta`` along axis 1.
+
+    Source: https://onnx.ai/onnx/operators/onnx__BatchNormalization.html
+    """
+    if is_training(node):
+        more = [output.name for output in node.outputs[1:] if output.name]
+        detail = "training_mode is 1" if attribute(node, "training_mode", 0) else f"it also gives out {', '.join(more)}"
+        raise Refusal(Reason.TRAINING_MODE, name_of(node), detail=detail)
+    if not attribute(node, "spatial", 1):
+        raise Refusal(Reason.AXIS_STOPS, name_of(node), detail="spatial=0 normalizes every position by itself")
+    gamma, beta, mean, variance = (
+        np.asarray(reader.require_constant(node, index, Reason.DYNAMIC_PARAMETERS)).reshape(-1) for index in range(1, 5)
+    )
+    spread = variance + float(attribute(node, "epsilon", _DEFAULT_EPSILON))
+    if not (spread > 0).all():
+        channel = int(np.argmax(~(spread > 0)))
+        raise Refusal(Reason.BAD_VARIANCE, name_of(node), detail=f"channel {channel}: {spread[channel]:.3g}")
+    _require_digits(reader, node, gamma, mean, variance, spread)
+    scale = gamma / np.sqrt(spread)
+    entry = _operand(node, 0)
+    shape = reader.require_shape(entry, node)
+    rank = len(shape)
+    if rank < 2:
+        raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=f"the value has {rank} dimension and no channel axis")
+    if isinstance(shape[1], int) and len(scale) != shape[1]:
+        raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=f"{len(scale)} parameters for {shape[1]} channels")
+    return Source(node, 0, Affine.per_channel(scale, beta - scale * mean, rank))
+
+
+def _require_digits(
+    reader: GraphReader, node: ir.Node, gamma: Array, mean: Array, variance: Array, spread: Array
+) -> None:
+    """The mean may not be so large against the deviation that cancellation eats the digits of the type.
+
+    A channel with gamma 0 or variance 0 says nothing about the spread of its values and is not judged.
+    """
+    dtype = reader.dtype(_operand(node, 0))
+    limit = _CANCELLATION.get(dtype, np.inf) if dtype is not None else np.inf
+    ratio = np.where((gamma != 0) & (variance > 0), np.abs(mean) / np.sqrt(spread), 0.0)
+    if (ratio > limit).any():
+        channel = int(np.argmax(ratio))
+        raise Refusal(
+            Reason.CANCELLATION,
+            name_of(node),
+            detail=f"channel {channel}: |mean|/std is {ratio[channel]:.3g}, above {limit:g}",
+        )
+
+
+def require_digits_left(reader: GraphReader, label: Affine, readers: Sequence[ir.Node]) -> None:
+    """Refuse to compute x from ``label(x)`` = s*x + t where t is so large against s*x that the digits of x are gone.
+
+    The spread of x is that of a BatchNormalization among its ``readers``; 1 where there is none.
+    """
+    node = readers[0]
+    dtype = reader.dtype(_operand(node, 0))
+    limit = _CANCELLATION.get(dtype, np.inf) if dtype is not None else np.inf
+    spread: Array = np.ones(())
+    for norm in (reading for reading in readers if reading.op_type == "BatchNormalization"):
+        variance = np.asarray(reader.require_constant(norm, 4, Reason.DYNAMIC_PARAMETERS)).reshape(-1)
+        spread = np.sqrt(variance + float(attribute(norm, "epsilon", _DEFAULT_EPSILON)))
+        spread = spread.reshape((-1, *[1] * (label.rank - 2)))
+        break
+    ratio = np.abs(label.shift / label.scale) / spread
+    if (ratio > limit).any():
+        raise Refusal(Reason.CANCELLATION, name_of(node), detail=f"|shift| is {ratio.max():.3g} times the spread")
+
+
+def _operand(node: ir.Node, index: int) -> ir.Value:
+    value = node.inputs[index]
+    if value is None:
+        raise Refusal(Reason.DYNAMIC_PARAMETERS, name_of(node), detail=f"input {index} is missing")
+    return value
+
+
+# -- arithmetic with a constant ----------------------------------------------------------------------------------
+def _arithmetic(reader: GraphReader, node: ir.Node) -> Source:
+    """Mul, Add, Sub, Div with one constant operand, on either side where that is affine."""
+    if node.op_type == "Add" and node.inputs[0] is node.inputs[1]:
+        return _sum(reader, node)
+    constants = [reader.constant(value) for value in node.inputs]
+    index = 0 if constants[1] is not None else 1
+    array = constants[1 - index]
+    if array is None:
+        raise _not_constant(reader, node)
+    entry = _operand(node, index)
+    shape = reader.shape(entry)
+    if shape is None:
+        detail = f"the rank of {known_as(entry)} is not known"
+        raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), known_as(entry), detail)
+    _require_no_broadcast(node, array, shape)
+    scale, shift = _AS_AFFINE[node.op_type](np.asarray(array), index)
+    return Source(node, index, Affine.of(scale, shift, len(shape)))
+
+
+def _not_constant(reader: GraphReader, node: ir.Node) -> Refusal:
+    for value in node.inputs:
+        if reader.overridable(value):
+            named = known_as(value)
+            return Refusal(Reason.OVERRIDABLE_INITIALIZER, name_of(node), named, f"initializer {named}")
+    return Refusal(Reason.DYNAMIC_PARAMETERS, name_of(node), detail="no operand is constant")
+
+
+def _require_no_broadcast(node: ir.Node, array: Array, shape: tuple[object, ...]) -> None:
+    """The constant must fit into the value: no new leading dimension, no size but 1 or the value's own."""
+    lead = max(0, array.ndim - len(shape))
+    pairs = zip(reversed(array.shape[lead:]), reversed(shape), strict=False)
+    wrong = [own for size, own in pairs if size not in (1, own)]
+    if not lead and not wrong:
+        return
+    unknown = not lead and not any(isinstance(own, int) for own in wrong)
+    reason = Reason.UNKNOWN_SHAPE if unknown else Reason.BROADCASTS_UP
+    raise Refusal(reason, name_of(node), detail=f"constant {list(array.shape)} on value {list(shape)}")
+
+
+def _divide(constant: Array, index: int) -> tuple[Array, Array]:
+    if index == 1:
+        raise Refusal(Reason.OPERATOR_STOPS, detail="a constant divided by the value is not affine")
+    with np.errstate(divide="ignore"):
+        return 1.0 / constant, np.zeros(())
+
+
+_AS_AFFINE: dict[str, Callable[[Array, int], tuple[Array, Array]]] = {
+    "Mul": lambda constant, index: (constant, np.zeros(())),
+    "Add": lambda constant, index: (np.ones(()), constant),
+    "Sub": lambda constant, index: (np.ones(()), -constant) if index == 0 else (-np.ones(()), constant),
+    "Div": _divide,
+}
+
+
+def _sum(reader: GraphReader, node: ir.Node) -> Source:
+    """Sum or Mean of one value, any number of times, and constants; so ``Add(x, x)`` as well."""
+    constants = [reader.constant(value) for value in node.inputs]
+    count = 1.0 / len(node.inputs) if node.op_type == "Mean" else 1.0
+    index = next(index for index, array in enumerate(constants) if array is None)
+    shape = reader.require_shape(_operand(node, index), node)
+    for array in constants:
+        if array is not None:
+            _require_no_broadcast(node, array, shape)
+    shift = sum((aligned(array, len(shape)) for array in constants if array is not None), np.zeros(()))
+    times = sum(array is None for array in constants)
+    return Source(node, index, Affine.of(times * count, shift * count, len(shape)))
+
+
+def _is_sum_of_one(reader: GraphReader, node: ir.Node) -> bool:
+    """Whether a sum has one variable, with a constant beside it or with itself."""
+    variables = [value for value in node.inputs if not reader.is_constant(value)]
+    return len(set(variables)) == 1 and None not in variables and len(node.inputs) > 1
+
+
+def _negate(reader: GraphReader, node: ir.Node) -> Source:
+    entry = _operand(node, 0)
+    return Source(node, 0, Affine.of(-1.0, 0.0, len(reader.require_shape(entry, node))))
+
+
+def _scaler(reader: GraphReader, node: ir.Node) -> Source:
+    """``y = (x - offset) * scale`` by feature, in the operators of classic machine learning.
+
+    Source: https://onnx.ai/onnx/operators/onnx_aionnxml_Scaler.html
+    """
+    entry = _operand(node, 0)
+    if reader.dtype(entry) is not ir.DataType.FLOAT:
+        raise Refusal(Reason.NOT_FLOATING, name_of(node), known_as(entry), f"its input is {reader.dtype(entry)}")
+    scale, offset = (
+        np.asarray(attribute(node, name, [rest]), np.float64) for name, rest in (("scale", 1.0), ("offset", 0.0))
+    )
+    return Source(node, 0, Affine.of(scale, -offset * scale, len(reader.require_shape(entry, node))))
+
+
+_SOURCES: dict[str, Callable[[GraphReader, ir.Node], Source]] = {
+    "BatchNormalization": _batchnorm,
+    "Mul": _arithmetic,
+    "Add": _arithmetic,
+    "Sub": _arithmetic,
+    "Div": _arithmetic,
+    "Sum": _sum,
+    "Mean": _sum,
+    "Neg": _negate,
+    "Scaler": _scaler,
+}
+
+
+# -- the questions others ask ------------------------------------------------------------------------------------
+def is_candidate(reader: GraphReader, node: ir.Node) -> bool:
+    """Whether a node is a norm with constant parameters or an arithmetic operator that meets a constant.
+
+    Candidates are what a report speaks of; ``source_of`` says whether one really is an affine, or why not.
+    """
+    classic = node.op_type == "Scaler"
+    if node.op_type not in _SOURCES or node.domain not in (("ai.onnx.ml",) if classic else ("", "ai.onnx")):
+        return False
+    if classic or node.op_type == "BatchNormalization":
+        return True
+    dtype = next((found for value in node.outputs if (found := reader.dtype(value)) is not None), None)
+    dtype = dtype or next(
+        (found for value in node.inputs if value is not None and (found := reader.dtype(value))), None
+    )
+    if dtype not in FLOATS or all(reader.is_constant(value) for value in node.inputs):
+        return False
+    if node.op_type in ("Sum", "Mean") or (node.op_type == "Add" and node.inputs[0] is node.inputs[1]):
+        return _is_sum_of_one(reader, node)
+    return node.op_type == "Neg" or (
+        any(reader.is_constant(value) or reader.overridable(value) for value in node.inputs if value is not None)
+        and not (node.op_type == "Div" and reader.is_constant(node.inputs[0]))
+    )
+
+
+def source_of(reader: GraphReader, node: ir.Node) -> Source:
+    """The affine that a candidate is, or a Refusal."""
+    source = _SOURCES[node.op_type](reader, node)
+    if not source.affine.is_finite:
+        raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail="its scale or shift is not finite")
+    return source
+
+
+class Sources:
+    """The constant affines of one graph, but for the nodes that are ``left`` with a reason. Follows every change."""
+
+    def __init__(self, reader: GraphReader, left: Mapping[ir.Node, Reason] | None = None) -> None:
+        self.reader = reader
+        self.left = left or {}
+
+    def at(self, node: ir.Node | None) -> Source | None:
+        """The affine at ``node``, or None when it is none, is refused, or was asked to be left."""
+        if node is None or node in self.left or not is_candidate(self.reader, node):
+            return None
+        try:
+            return source_of(self.reader, node)
+        except Refusal:
+            return None
+
+    def run_through(self, source: Source) -> Run:
+        """The longest run that contains ``source``."""
+        return Run((*self.run_up_to(source).sources, *self._after(source)))
+
+    def run_up_to(self, source: Source) -> Run:
+        """The longest run that ends in ``source``."""
+        return Run((*reversed(list(self._before(source))), source))
+
+    def run_from(self, source: Source) -> Run:
+        """The longest run that starts with ``source``."""
+        return Run((source, *self._after(source)))
+
+    def _before(self, source: Source) -> Iterator[Source]:
+        while (earlier := self.at(source.entry.producer())) is not None and self._only_reader(source.entry):
+            yield earlier
+            source = earlier
+
+    def _after(self, source: Source) -> Iterator[Source]:
+        while self._only_reader(source.site):
+            later = self.at(next(iter(source.site.uses()))[0])
+            if later is None:
+                return
+            yield later
+            source = later
+
+    def _only_reader(self, value: ir.Value) -> bool:
+        readers = {node for node, _ in value.uses()}
+        return len(readers) == 1 and not value.is_graph_output() and self.reader.holds(next(iter(readers)))

@@ -1,0 +1,133 @@
+"""Which operators an affine passes, backward and forward: two tables, one line for each operator.
+
+Backward: the output of ``op(u...)`` shall become ``A(op(u...))``; find affines on the inputs that make it so. Each
+answer is a list of alternatives, the preferred first. Forward: the operator reads ``x`` where ``A(x)`` was meant; find
+what its output then lacks. What is not in a table stops every affine. https://onnx.ai/onnx/operators/
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from normfold.fold.carriers import (
+    attention,
+    elementwise,
+    gemm,
+    layout_operators,
+    powers,
+    products,
+    scattering,
+    sums,
+    windows,
+)
+from normfold.fold.carriers import concat_split as joints
+from normfold.fold.carriers import gathering as taking
+from normfold.fold.carriers import unary_functions as functions
+from normfold.fold.carriers import where_max_min as choices
+from normfold.fold.rule import Carrier, Tables, both_ways
+
+_EITHER: dict[str, tuple[Carrier, Carrier]] = {
+    "Identity": (elementwise.identity, elementwise.identity),
+    "Dropout": (elementwise.identity, elementwise.identity),
+    "Cast": (elementwise.cast, elementwise.cast),
+    "Relu": (elementwise.positively_homogeneous, elementwise.positively_homogeneous),
+    "LeakyRelu": (elementwise.leaky, elementwise.leaky),
+    "PRelu": (elementwise.leaky, elementwise.leaky),
+    "Abs": both_ways(elementwise.absolute),
+    "Clip": both_ways(elementwise.clip),
+    "ThresholdedRelu": both_ways(elementwise.threshold),
+    "Shrink": both_ways(elementwise.threshold),
+    "Celu": both_ways(elementwise.threshold),
+    "LRN": both_ways(elementwise.local_response),
+    "Trilu": (elementwise.triangle, elementwise.triangle),
+    "CumSum": (elementwise.running_sum, elementwise.running_sum),
+    "Sqrt": both_ways(powers.power),
+    "Reciprocal": both_ways(powers.power),
+    "Pow": both_ways(powers.power),
+    "Exp": both_ways(functions.exponential),
+    "Log": both_ways(functions.logarithm),
+    "Where": both_ways(choices.choice),
+    "Max": both_ways(choices.choice),
+    "Min": both_ways(choices.choice),
+    "MaxPool": (windows.maximum, windows.maximum),
+    "GlobalMaxPool": (windows.maximum, windows.maximum),
+    "AveragePool": (windows.average, windows.average),
+    "GlobalAveragePool": (windows.average, windows.average),
+    "Resize": (windows.resize, windows.resize),
+    "Upsample": (windows.resize, windows.resize),
+    "Pad": both_ways(windows.pad),
+    "ReduceMean": both_ways(windows.reduction),
+    "ReduceMax": both_ways(windows.reduction),
+    "ReduceMin": both_ways(windows.reduction),
+    "ReduceSum": both_ways(windows.reduction),
+    "ReduceL1": both_ways(windows.reduction),
+    "ReduceL2": both_ways(windows.reduction),
+    "ReduceSumSquare": both_ways(windows.reduction),
+    "ReduceLogSumExp": both_ways(windows.reduction),
+    "LpPool": both_ways(windows.lp_average),
+    "GlobalLpPool": both_ways(windows.lp_average),
+    "GridSample": (windows.sampled, windows.sampled),
+    "RoiAlign": (windows.sampled, windows.sampled),
+    "Transpose": both_ways(layout_operators.transpose),
+    "Reshape": both_ways(layout_operators.reshape),
+    "Flatten": both_ways(layout_operators.reshape),
+    "Squeeze": both_ways(layout_operators.reshape),
+    "Unsqueeze": both_ways(layout_operators.reshape),
+    "Expand": both_ways(layout_operators.expand),
+    "Tile": both_ways(layout_operators.expand),
+    "Slice": both_ways(layout_operators.part),
+    "Gather": both_ways(layout_operators.part),
+    "GatherElements": (taking.by_element, taking.by_element),
+    "GatherND": both_ways(taking.by_position),
+    "ReverseSequence": (taking.reversed_sequence, taking.reversed_sequence),
+    "TopK": (taking.largest, taking.largest),
+    "ScatterElements": both_ways(scattering.scatter),
+    "ScatterND": both_ways(scattering.scatter),
+    "Compress": both_ways(scattering.compress),
+    "MaxUnpool": (scattering.unpooled, scattering.unpooled),
+    "DepthToSpace": both_ways(layout_operators.depth_to_space),
+    "SpaceToDepth": both_ways(layout_operators.space_to_depth),
+    "Concat": (joints.concat_backward, joints.concat_forward),
+    "Split": (joints.split_backward, joints.split_forward),
+    "Add": (sums.add_backward, sums.add_forward),
+    "Sum": (sums.add_backward, sums.add_forward),
+    "Sub": (sums.add_backward, sums.add_forward),
+    "Mul": (products.product_backward, products.product_forward),
+    "Div": (products.product_backward, products.product_forward),
+    "Mean": (sums.mean_backward, sums.mean_forward),
+    "Gemm": (gemm.backward, gemm.forward),
+    "MatMul": (products.matmul_backward, products.matmul_forward),
+    "Einsum": both_ways(products.einsum),
+    "Attention": (attention.attention_backward, attention.attention_forward),
+    "RotaryEmbedding": (attention.rotary, attention.rotary),
+    "DFT": both_ways(attention.one_number),
+    "STFT": both_ways(attention.one_number),
+    "Col2Im": both_ways(attention.one_number),
+}
+_ODD = ("Tanh", "Erf", "Sin", "Sinh", "Asin", "Asinh", "Tan", "Atan", "Atanh", "Softsign", "Round")
+# Of the domain ai.onnx.ml.
+_CLASSIC: dict[str, tuple[Carrier, Carrier]] = {
+    "ArrayFeatureExtractor": both_ways(layout_operators.features),
+}
+BACKWARD: Tables = {
+    **{operator: backward for operator, (backward, _) in _EITHER.items()},
+    **dict.fromkeys(_ODD, functions.odd),
+}
+FORWARD: Tables = {
+    **{operator: forward for operator, (_, forward) in _EITHER.items()},
+    **dict.fromkeys(_ODD, functions.odd),
+    "Cos": functions.even,
+    "Cosh": functions.even,
+    "Shape": elementwise.only_shape,
+    "Size": elementwise.only_shape,
+}
+CLASSIC_BACKWARD: Tables = {operator: backward for operator, (backward, _) in _CLASSIC.items()}
+CLASSIC_FORWARD: Tables = {operator: forward for operator, (_, forward) in _CLASSIC.items()}
+
+
+def carrier_for(table: Tables, node: ir.Node) -> Carrier | None:
+    """How an affine passes ``node``, by BACKWARD or FORWARD; None where it does not."""
+    if node.domain == "ai.onnx.ml":
+        table = CLASSIC_FORWARD if table is FORWARD else CLASSIC_BACKWARD
+        return table.get(node.op_type)
+    return table.get(node.op_type) if node.domain in ("", "ai.onnx") else None

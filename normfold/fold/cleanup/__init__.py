@@ -1,0 +1,1 @@
+"""Remove operators that compute nothing new: no-ops, common subexpressions, unused nodes."""

@@ -1,0 +1,109 @@
+"""Operators that give back what they get: where shapes, types and constants prove it, their readers read their input.
+
+One line of the table for each operator. Operators as in https://onnx.ai/onnx/operators/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import onnx_ir as ir
+
+from normfold.graph.reader import DROPS_NOTHING, GraphReader, attribute
+
+Test = Callable[[GraphReader, ir.Node], bool]
+
+
+def does_nothing(reader: GraphReader, node: ir.Node) -> bool:
+    """Whether the first output of ``node`` is its first input, and the only output that anybody reads."""
+    test = _TABLE.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    if test is None or not node.inputs or node.inputs[0] is None:
+        return False
+    if test is not _always and reader.is_constant(node.inputs[0]):
+        return False  # what is made from constants alone is evaluated elsewhere
+    if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
+        return False
+    return not any(found.is_ref() for found in node.attributes.values()) and test(reader, node)
+
+
+def _always(_: GraphReader, __: ir.Node) -> bool:
+    return True
+
+
+def _alone(_: GraphReader, node: ir.Node) -> bool:
+    """A sum, mean, maximum or concatenation of one."""
+    return len(node.inputs) == 1
+
+
+def _at_inference(reader: GraphReader, node: ir.Node) -> bool:
+    """Dropout, unless it may train."""
+    if reader.opset < DROPS_NOTHING and not attribute(node, "is_test", 0):
+        return False
+    if len(node.inputs) < 3 or node.inputs[2] is None:
+        return True
+    training = reader.constant(node.inputs[2])
+    return training is not None and not training.any()
+
+
+def _keeps_shape(reader: GraphReader, node: ir.Node) -> bool:
+    """Input and output have one shape; one dimension may be unknown, because the number of elements stays."""
+    before, after = reader.shape(node.inputs[0]), node.outputs[0].shape
+    if before is None or after is None or len(before) != len(after):
+        return False
+    pairs = list(zip(before, after, strict=True))
+    unlike = [pair for pair in pairs if not _is_size(pair[0]) or pair[0] != pair[1]]
+    if len(unlike) == 1:
+        return not all(map(_is_size, unlike[0])) and (0, 0) not in pairs
+    return not unlike
+
+
+def _is_size(dim: object) -> bool:
+    return isinstance(dim, int)
+
+
+def _keeps_all(reader: GraphReader, node: ir.Node) -> bool:
+    """Input and output have one shape, known in every dimension."""
+    before, after = reader.shape(node.inputs[0]), node.outputs[0].shape
+    return before is not None and after is not None and all(map(_is_size, before)) and before == tuple(after)
+
+
+def _keeps_order(_: GraphReader, node: ir.Node) -> bool:
+    order = attribute(node, "perm")
+    return order is not None and list(order) == sorted(order)
+
+
+def _keeps_type(reader: GraphReader, node: ir.Node) -> bool:
+    value = node.inputs[0]
+    before = None if value is None else reader.dtype(value)
+    return before is not None and before == attribute(node, "to")
+
+
+def _takes_all(reader: GraphReader, node: ir.Node) -> bool:
+    """A Slice forwards of as much as there is."""
+    steps = reader.constant(node.inputs[4]) if len(node.inputs) > 4 and node.inputs[4] is not None else np.ones(1)
+    return steps is not None and bool((steps == 1).all()) and _keeps_all(reader, node)
+
+
+def _adds_nothing(reader: GraphReader, node: ir.Node) -> bool:
+    pads = attribute(node, "pads") if len(node.inputs) < 2 else reader.constant(node.inputs[1])
+    return pads is not None and not np.any(pads)
+
+
+_TABLE: Mapping[str, Test] = {
+    "Identity": _always,
+    "Dropout": _at_inference,
+    "Sum": _alone,
+    "Mean": _alone,
+    "Max": _alone,
+    "Min": _alone,
+    "Concat": _alone,
+    "Reshape": _keeps_shape,
+    "Flatten": _keeps_shape,
+    "Expand": _keeps_all,
+    "Tile": _keeps_all,
+    "Slice": _takes_all,
+    "Transpose": _keeps_order,
+    "Cast": _keeps_type,
+    "Pad": _adds_nothing,
+}

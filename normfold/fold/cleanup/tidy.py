@@ -1,0 +1,118 @@
+"""What folds leave behind: dead operators and initializers, Identity, and pairs of Transposes that undo each other."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+
+import onnx_ir as ir
+from onnx_ir.passes.common import RemoveUnusedNodesPass
+
+from normfold.constants.fold_in_runtime import evaluate_by_runtime
+from normfold.constants.materialize import materialize_constants
+from normfold.fold.cleanup.common_subexpressions import compute_once, reshape_once
+from normfold.fold.cleanup.no_ops import does_nothing
+from normfold.graph.reader import GraphReader, attribute, graphs_of, is_in
+
+
+def tidy(model: ir.Model) -> None:
+    """Remove, in place, what nobody reads any more. Names of inputs and outputs stay."""
+    materialize_constants(model)
+    for path, graph in graphs_of(model):
+        reshape_once(model, GraphReader(model, graph, path))
+        _cancel_transposes(graph)
+        _skip_noops(GraphReader(model, graph, path))
+        compute_once(graph)
+        _rename_instead_of_identities(graph)
+    RemoveUnusedNodesPass()(model)
+    if model.ir_version < 4:
+        _drop_listed_initializers(model.graph)
+
+
+def _drop_listed_initializers(graph: ir.Graph) -> None:
+    """Before IR version 4 every initializer is an input too, and no caller feeds it: a dead one goes all the same."""
+    for value in [value for value in graph.inputs if value.is_initializer()]:
+        if not value.uses() and not value.is_graph_output():
+            graph.inputs.remove(value)
+            graph.initializers.pop(value.name or "")
+
+
+def clear_the_way(model: ir.Model) -> None:
+    """Remove, in place, what would hide a fold: inverse Transposes, inner Identities, operators that nobody reads."""
+    evaluate_by_runtime(model)
+    for path, graph in graphs_of(model):
+        _cancel_transposes(graph)
+        _skip_noops(GraphReader(model, graph, path))
+        compute_once(graph)
+    for node in dead_operators(model):
+        if node.graph is not None:
+            node.graph.remove(node, safe=True)
+
+
+def _skip_noops(reader: GraphReader) -> None:
+    """The readers of an operator that does nothing read its input; one that makes an output becomes an Identity."""
+    for node in list(reader.graph):
+        if not does_nothing(reader, node):
+            continue
+        if node.outputs[0].is_graph_output():
+            _become_identity(node, node.inputs[0])
+        else:
+            value = node.inputs[0]
+            assert value is not None  # does_nothing() saw it
+            node.outputs[0].replace_all_uses_with(value)
+
+
+def _become_identity(node: ir.Node, value: ir.Value | None) -> None:
+    node.op_type = "Identity"
+    node.attributes.clear()
+    node.resize_inputs(1)
+    node.resize_outputs(1)
+    node.replace_input_with(0, value)
+
+
+def _rename_instead_of_identities(graph: ir.Graph | ir.Function) -> None:
+    """An Identity that only names an output: its input takes the name, where it is made here and is no output itself.
+
+    onnx_ir's own pass also renames what is an output already, or belongs to the graph outside.
+    """
+    for node in list(graph):
+        if node.op_type != "Identity" or node.domain not in ("", "ai.onnx") or not node.outputs[0].is_graph_output():
+            continue
+        value, output = node.inputs[0], node.outputs[0]
+        producer = None if value is None else value.producer()
+        if value is None or producer is None or not is_in(graph, producer) or value.is_graph_output():
+            continue
+        output.replace_all_uses_with(value, replace_graph_outputs=True)
+        graph.remove(node, safe=True)
+        value.name, value.shape, value.type = output.name, output.shape, output.type
+
+
+def dead_operators(model: ir.Model) -> list[ir.Node]:
+    """Operators whose results nobody reads but dead ones, readers first; those of subgraphs before those outside."""
+    dead: dict[ir.Node, None] = {}
+    for _, graph in reversed(list(graphs_of(model))):
+        for node in reversed(list(graph)):
+            if not any(output.is_graph_output() or _is_read(output, dead) for output in node.outputs):
+                dead[node] = None
+    return list(dead)
+
+
+def _is_read(value: ir.Value, dead: Container[ir.Node]) -> bool:
+    return any(reader not in dead for reader, _ in value.uses())
+
+
+def _cancel_transposes(graph: ir.Graph | ir.Function) -> None:
+    """Transpose(Transpose(x)) that ends where it began reads x itself."""
+    for node in list(graph):
+        value = node.inputs[0] if node.op_type == "Transpose" and node.inputs else None
+        before = None if value is None else value.producer()
+        if before is None or before.op_type != "Transpose" or before.graph is not node.graph:
+            continue
+        if any(found.is_ref() for each in (before, node) for found in each.attributes.values()):
+            continue
+        first, second, entry = attribute(before, "perm"), attribute(node, "perm"), before.inputs[0]
+        if not first or not second or entry is None or [first[axis] for axis in second] != list(range(len(first))):
+            continue
+        if node.outputs[0].is_graph_output():
+            _become_identity(node, entry)
+        else:
+            node.outputs[0].replace_all_uses_with(entry)

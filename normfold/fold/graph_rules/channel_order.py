@@ -1,0 +1,338 @@
+"""A fixed order of channels, such as RGB to BGR, goes into the weights behind it or before it.
+
+``Conv(x[:, p])`` is a convolution of x itself with the columns of its weight in another order: exact, bit for bit but
+for the order of summation. The order is a Gather, a Slice that runs backwards, or a Concat of the parts of one value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from normfold.algebra.affine import Array
+from normfold.findings.reason import Reason, Refusal
+from normfold.findings.verdict import Finding
+from normfold.fold.affines import Sources
+from normfold.fold.carriers.layout_operators import picks_of
+from normfold.graph.editor import Editor, Rewrite
+from normfold.graph.reader import GraphReader, attribute, name_of
+
+RULE = "order"
+_BY_ELEMENT = frozenset(
+    {
+        "Relu",
+        "LeakyRelu",
+        "Sigmoid",
+        "Tanh",
+        "Cast",
+        "Identity",
+        "Clip",
+        "Abs",
+        "Neg",
+        "Exp",
+        "Sqrt",
+        "Erf",
+        "Softplus",
+        "HardSigmoid",
+        "HardSwish",
+        "Elu",
+        "Selu",
+        "Gelu",
+    }
+)
+_BY_CHANNEL = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "InstanceNormalization"})
+_RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
+Picks = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """``site`` is ``entry`` with the indices ``picks``, each once, along ``axis``; the last of ``nodes`` makes it."""
+
+    entry: ir.Value
+    site: ir.Value
+    axis: int
+    picks: Picks
+    nodes: tuple[ir.Node, ...]
+
+
+@dataclass
+class Move:
+    """What takes an order: operators whose constants change, and the values between, whose channels are reordered."""
+
+    order: Order
+    direction: str
+    rewrites: list[Rewrite] = field(default_factory=list)
+    changed: list[ir.Value] = field(default_factory=list)
+    seen: set[ir.Node] = field(default_factory=set)
+
+    def finding(self, path: str) -> Finding:
+        node = self.order.nodes[-1]
+        return Finding(name_of(node), node.op_type, self.order.site.name or "", path, "a fixed order of channels")
+
+    @property
+    def into(self) -> tuple[str, ...]:
+        return tuple(name_of(rewrite.node) for rewrite in self.rewrites)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        if self.direction == "backward":
+            return (self.order.site.name or "",)
+        outs = [rewrite.node.outputs[0] for rewrite in self.rewrites]
+        return tuple(out.name or "" for out in outs if out not in self.changed)
+
+
+def moves(reader: GraphReader, sources: Sources) -> Iterator[Move]:
+    """Every order that can go now."""
+    for node in list(reader.graph):
+        order = _order_at(reader, node) if reader.holds(node) and node not in sources.left else None
+        if order is None:
+            continue
+        for way in (_forward, _backward):
+            try:
+                move = way(reader, sources, order)
+            except Refusal:
+                continue
+            yield move
+            break
+
+
+# -- finding -----------------------------------------------------------------------------------------------------
+def _order_at(reader: GraphReader, node: ir.Node) -> Order | None:
+    if node.domain not in ("", "ai.onnx") or node.op_type not in ("Gather", "Slice", "Concat"):
+        return None
+    try:
+        found = _joined(reader, node) if node.op_type == "Concat" else _part(reader, node)
+    except Refusal:
+        return None
+    if found is None:
+        return None
+    entry, axis, picks, before = found
+    shape = reader.shape(entry)
+    if shape is None or sorted(picks.tolist()) != list(range(len(picks))) or shape[axis] != len(picks):
+        return None
+    return Order(entry, node.outputs[0], axis, picks, (*before, node))
+
+
+_Part = tuple[ir.Value, int, Picks, tuple[ir.Node, ...]]
+
+
+def _part(reader: GraphReader, node: ir.Node) -> _Part | None:
+    """What a Gather or Slice by constants takes, along one axis."""
+    entry = node.inputs[0]
+    shape = reader.shape(entry)
+    if entry is None or shape is None or reader.is_constant(entry):
+        return None
+    if node.op_type == "Gather":
+        axis, size = int(attribute(node, "axis", 0)) % len(shape), None
+        size = shape[axis]
+        indices = reader.constant(node.inputs[1])
+        if indices is None or indices.ndim != 1 or not isinstance(size, int):
+            return None
+        return entry, axis, np.asarray(indices, np.int64) % size, ()
+    picks = picks_of(reader, node, shape)
+    if len(picks) != 1:
+        return None
+    ((axis, taken),) = picks.items()
+    return entry, axis, np.asarray(taken, np.int64), ()
+
+
+def _joined(reader: GraphReader, node: ir.Node) -> _Part | None:
+    """A Concat of parts of one value, each read by nobody else."""
+    parts: list[_Part] = []
+    for value in node.inputs:
+        producer = None if value is None else value.producer()
+        if value is None or producer is None or not reader.holds(producer) or len(value.uses()) != 1:
+            return None
+        if value.is_graph_output() or producer.domain not in ("", "ai.onnx"):
+            return None
+        found = _split_part(reader, producer, value) if producer.op_type == "Split" else None
+        found = _part(reader, producer) if producer.op_type in ("Gather", "Slice") else found
+        if found is None:
+            return None
+        parts.append((*found[:3], (producer,)))
+    entry, axis = parts[0][0], parts[0][1]
+    rank = len(reader.shape(entry) or ())
+    alike = all(part[0] is entry and part[1] == axis for part in parts)
+    if not alike or int(attribute(node, "axis")) % rank != axis:
+        return None
+    makers = tuple(dict.fromkeys(part[3][0] for part in parts))
+    if any(output.is_graph_output() for maker in makers for output in maker.outputs):
+        return None
+    return entry, axis, np.concatenate([part[2] for part in parts]), makers
+
+
+def _split_part(reader: GraphReader, node: ir.Node, value: ir.Value) -> _Part | None:
+    entry = node.inputs[0]
+    rank = len(reader.shape(entry) or ())
+    axis = int(attribute(node, "axis", 0)) % max(1, rank)
+    sizes = [(reader.shape(output) or (None,) * (axis + 1))[axis] for output in node.outputs]
+    known = [size for size in sizes if isinstance(size, int)]
+    if entry is None or len(known) != len(sizes) or not all(output.uses() for output in node.outputs):
+        return None
+    start = sum(known[: node.outputs.index(value)])
+    return entry, axis, np.arange(start, start + known[node.outputs.index(value)]), ()
+
+
+# -- forward -----------------------------------------------------------------------------------------------------
+def _forward(reader: GraphReader, sources: Sources, order: Order) -> Move:
+    """Every reader gets the channels in their first order, and has its constants in another one."""
+    move = Move(order, "forward")
+    waiting = [(order.site, order.axis)]
+    back = np.argsort(order.picks)
+    while waiting:
+        value, axis = waiting.pop()
+        _require(not value.is_graph_output() and bool(value.uses()), Reason.GRAPH_OUTPUT, order.nodes[-1])
+        for node, index in value.uses():
+            _require(reader.holds(node) and node not in move.seen, Reason.READERS_DISAGREE, node)
+            _require(node not in sources.left, Reason.SKIPPED, node)
+            move.seen.add(node)
+            following = _through(reader, sources, move, node, index, axis, back)
+            if following is not None:
+                move.changed.append(node.outputs[0])
+                waiting.append((node.outputs[0], following))
+    return move
+
+
+def _through(
+    reader: GraphReader, sources: Sources, move: Move, node: ir.Node, index: int, axis: int, back: Picks
+) -> int | None:
+    """The axis that is in another order behind ``node``; None where its weight has taken that order in."""
+    at = _summed_axis(reader, node, index, axis)
+    if at is None:
+        return _carried(reader, sources, move, node, axis, back, backward=False)
+    side, weight_axis = at
+    weight = reader.require_constant(node, side, Reason.DYNAMIC_WEIGHT)
+    move.rewrites.append(Rewrite(node, inputs={side: np.take(weight, back, axis=weight_axis)}))
+    return None
+
+
+def _summed_axis(reader: GraphReader, node: ir.Node, index: int, axis: int) -> tuple[int, int] | None:
+    """Input and axis of the weight that meets ``axis`` of the variable at ``index``; None where it is not summed."""
+    rank = len(reader.shape(node.inputs[index]) or ())
+    weights = [reader.constant(value) for value in node.inputs[:2]]
+    beside = weights[1 - index] if index < 2 and len(weights) == 2 else None
+    if node.domain not in ("", "ai.onnx") or beside is None:
+        return None
+    plain = int(attribute(node, "group", 1)) == 1
+    match node.op_type:
+        case "Conv" if index == 0 and axis == 1 and plain:
+            return 1, 1
+        case "ConvTranspose" if index == 0 and axis == 1 and plain:
+            return 1, 0
+        case "Gemm" if index == 0 and axis == (0 if attribute(node, "transA", 0) else 1):
+            return 1, 1 if attribute(node, "transB", 0) else 0
+        case "MatMul" if index == 0 and axis == rank - 1:
+            return 1, max(0, beside.ndim - 2)
+        case "MatMul" if index == 1 and axis == rank - 2:
+            return 0, beside.ndim - 1
+        case operator if operator in _RECURRENT and index == 0 and axis == 2:
+            return 1, 2
+    return None
+
+
+def _carried(
+    reader: GraphReader, sources: Sources, move: Move, node: ir.Node, axis: int, picks: Picks, *, backward: bool
+) -> int:
+    """The axis on the other side of an operator that keeps channels apart; its constants follow the order."""
+    if sources.at(node) is not None and node.domain in ("", "ai.onnx"):
+        _reorder_constants(reader, move, node, axis, picks)
+        return axis
+    if node.domain in ("", "ai.onnx") and node.op_type in _BY_ELEMENT:
+        return axis
+    if node.domain in ("", "ai.onnx") and node.op_type in _BY_CHANNEL and axis == 1 and len(node.outputs) == 1:
+        if node.op_type == "InstanceNormalization":
+            _reorder_constants(reader, move, node, axis, picks)
+        return axis
+    if node.domain in ("", "ai.onnx") and node.op_type == "Transpose":
+        rank = len(reader.require_shape(node.outputs[0], node))
+        permutation = [int(each) for each in attribute(node, "perm") or range(rank)[::-1]]
+        return permutation[axis] if backward else permutation.index(axis)
+    raise Refusal(Reason.OPERATOR_STOPS, name_of(node), detail=node.op_type)
+
+
+def _reorder_constants(reader: GraphReader, move: Move, node: ir.Node, axis: int, picks: Picks) -> None:
+    """Constants that vary along ``axis`` of the value: vectors of a norm, operands of arithmetic."""
+    rank = len(reader.require_shape(node.outputs[0], node))
+    by_channel = node.op_type in ("BatchNormalization", "InstanceNormalization")
+    inputs: dict[int, Array] = {}
+    for index, value in enumerate(node.inputs):
+        array = reader.constant(value)
+        if array is None:
+            continue
+        at = 0 if by_channel else array.ndim - rank + axis
+        if by_channel and axis != 1:
+            raise Refusal(Reason.AXIS_STOPS, name_of(node))
+        if at >= 0 and array.shape[at] > 1:
+            inputs[index] = np.take(array, picks, axis=at)
+    if inputs:
+        move.rewrites.append(Rewrite(node, inputs=inputs))
+
+
+# -- backward ----------------------------------------------------------------------------------------------------
+def _backward(reader: GraphReader, sources: Sources, order: Order) -> Move:
+    """The linear operator before makes the channels in the new order."""
+    move = Move(order, "backward")
+    value, axis, own = order.entry, order.axis, {*order.nodes}
+    while True:
+        readers = {node for node, _ in value.uses()} - own
+        _require(not readers and not value.is_graph_output(), Reason.SEVERAL_READERS, order.nodes[-1])
+        node = value.producer()
+        if node is None or not reader.holds(node) or node in sources.left:
+            raise Refusal(Reason.GRAPH_INPUT, name_of(order.nodes[-1]))
+        move.changed.append(value)
+        if _made_in_order(reader, move, node, axis, order.picks):
+            return move
+        axis = _carried(reader, sources, move, node, axis, order.picks, backward=True)
+        source = sources.at(node)
+        entry = node.inputs[0] if source is None else source.entry
+        if entry is None:
+            raise Refusal(Reason.OPERATOR_STOPS, name_of(node))
+        value, own = entry, {node}
+
+
+def _made_in_order(reader: GraphReader, move: Move, node: ir.Node, axis: int, picks: Picks) -> bool:
+    """Whether the operator makes ``axis`` by a constant weight, whose rows then take the order."""
+    rank = len(reader.require_shape(node.outputs[0], node))
+    weight = reader.constant(node.inputs[1]) if len(node.inputs) > 1 else None
+    if node.domain not in ("", "ai.onnx") or weight is None:
+        return False
+    match node.op_type:
+        case "Conv" if axis == 1 and int(attribute(node, "group", 1)) == 1:
+            at = 0
+        case "ConvTranspose" if axis == 1 and int(attribute(node, "group", 1)) == 1:
+            at = 1
+        case "Gemm" if axis == 1:
+            at = 0 if attribute(node, "transB", 0) else 1
+        case "MatMul" if axis == rank - 1 and weight.ndim > 1:
+            at = weight.ndim - 1
+        case _:
+            return False
+    inputs: dict[int, Array] = {1: np.take(weight, picks, axis=at)}
+    if len(node.inputs) > 2 and node.inputs[2] is not None:
+        bias = np.asarray(reader.require_constant(node, 2, Reason.DYNAMIC_WEIGHT))
+        if bias.ndim and bias.shape[-1] > 1:
+            inputs[2] = np.take(bias, picks, axis=bias.ndim - 1)
+    move.rewrites.append(Rewrite(node, inputs=inputs))
+    return True
+
+
+def _require(condition: bool, reason: Reason, node: ir.Node) -> None:
+    if not condition:
+        raise Refusal(reason, name_of(node))
+
+
+def apply(editor: Editor, move: Move) -> None:
+    """Carry out a move: the readers of the reordered value read the value itself."""
+    order = move.order
+    origin = name_of(order.nodes[-1])
+    for rewrite in move.rewrites:
+        editor.rewrite(rewrite, RULE, origin)
+    for value in move.changed:
+        editor.rename(value)
+    takes_name = move.direction == "backward"
+    editor.bypass(order.nodes, order.entry, order.site, entry_takes_name=takes_name, rule=RULE)

@@ -1,0 +1,95 @@
+"""Affines on several operands of one operator become one affine behind it: ``x*s + z*s`` is ``(x + z)*s``.
+
+How they come together is what the forward carriers say of the operator; it is done where fewer operators are left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from normfold.algebra.affine import Affine
+from normfold.findings.reason import Refusal
+from normfold.fold.affines import Run, Sources
+from normfold.fold.carriers import table as carry
+from normfold.fold.search.remainder import nodes_for, operators_at
+from normfold.graph.editor import Editor, Rewrite, require_fits, stamp
+from normfold.graph.reader import GraphReader, name_of
+
+_JOINTS = ("Add", "Sub", "Sum", "Mean", "Max", "Min", "Where", "Concat", "Mul", "Div", "ScatterND", "ScatterElements")
+_UNLIKE = ("Concat", "ScatterND", "ScatterElements")  # their operands may have other shapes than the result
+_WIDE = (ir.DataType.FLOAT, ir.DataType.DOUBLE)  # narrower types overflow where a small scale comes later
+
+
+@dataclass(frozen=True, eq=False)
+class Together:
+    """``runs``, each on an operand of ``node`` of its own, and the affine behind the node that does for all of them."""
+
+    node: ir.Node
+    runs: tuple[Run, ...]
+    affine: Affine
+    rewrite: Rewrite | None
+
+
+def affines_together(reader: GraphReader, sources: Sources) -> Iterator[Together]:
+    """Every operator whose affines can come together now."""
+    for node in list(reader.graph):
+        if reader.holds(node) and node.op_type in _JOINTS and node.domain in ("", "ai.onnx"):
+            found = _together_at(reader, sources, node)
+            if found is not None:
+                yield found
+
+
+def _together_at(reader: GraphReader, sources: Sources, node: ir.Node) -> Together | None:
+    runs = dict(_runs_before(reader, sources, node))
+    out = node.outputs[0]
+    if len(runs) < 2 or node in sources.left or sources.at(node) is not None or reader.dtype(out) not in _WIDE:
+        return None
+    if node.op_type == "Concat" and len(runs) < len(node.inputs):
+        return None  # it would compute on channels that had no affine
+    try:
+        (passage, *_) = carry.FORWARD[node.op_type](reader, node, {index: run.affine for index, run in runs.items()})
+        affine = passage.labels.get(0, Affine.identity(len(reader.shape(out) or ())))
+        for array in (affine.scale, affine.shift):
+            require_fits(array, reader.dtype(out), node)
+    except Refusal:
+        return None
+    before = sum(len(run.nodes) for run in runs.values())
+    after = operators_at(reader, out, affine, any(run.has_batchnorm for run in runs.values()))
+    return Together(node, tuple(runs.values()), affine, passage.rewrite) if len(after) < before else None
+
+
+def _runs_before(reader: GraphReader, sources: Sources, node: ir.Node) -> Iterator[tuple[int, Run]]:
+    """The runs on operands of ``node`` that nothing else reads and that are of its output's shape."""
+    shape = reader.shape(node.outputs[0])
+    for index, value in enumerate(node.inputs):
+        producer = None if value is None else value.producer()
+        if value is None or producer is None or not reader.holds(producer) or value.is_graph_output():
+            continue
+        source = sources.at(producer) if len(value.uses()) == 1 else None
+        if source is not None and (node.op_type in _UNLIKE or reader.shape(value) == shape):
+            yield index, sources.run_up_to(source)
+
+
+def apply(editor: Editor, together: Together, rule: str) -> list[ir.Node]:
+    """Take the runs away and write the affine behind the node; returns the new operators."""
+    node, origin = together.node, ", ".join(name_of(each) for run in together.runs for each in run.nodes)
+    if together.rewrite is not None:
+        editor.rewrite(together.rewrite, rule, origin)
+    for run in together.runs:
+        for index, value in enumerate(node.inputs):
+            if value is run.site:
+                node.replace_input_with(index, run.entry)
+        editor.remove(run.nodes)
+    out = node.outputs[0]
+    written = nodes_for(editor, together.runs[0], out, together.affine)
+    anchor = node
+    for each in written:
+        editor.insert_after(anchor, each)
+        stamp(each, rule, origin)
+        anchor = each
+    if written:
+        editor.take_over(out, written[-1].outputs[0], written[0])
+    return written

@@ -1,0 +1,66 @@
+"""On demand: gamma and beta of LayerNormalization and RMSNormalization go into all MatMuls that follow.
+
+It saves nothing on a CPU, where the norm multiplies anyway; it helps quantizers and NPUs, which want norms without
+parameters. All readers take them, or none does.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import onnx_ir as ir
+
+from normfold.algebra.affine import Affine
+from normfold.findings.reason import Refusal
+from normfold.findings.verdict import Finding
+from normfold.fold.affines import Run, Source, Sources
+from normfold.fold.search.forward import plan_forward
+from normfold.fold.search.plan import Plan
+from normfold.graph.editor import Editor, Rewrite
+from normfold.graph.reader import GraphReader, attribute, name_of
+
+RULE = "norm-affine"
+_NORMS = ("LayerNormalization", "RMSNormalization")
+
+
+def norm_affines(reader: GraphReader, sources: Sources) -> Iterator[tuple[Plan, Finding]]:
+    """A plan for every norm whose gamma and beta can go, with what a report says of it."""
+    for node in list(reader.graph):
+        source = _own_affine(reader, node)
+        if source is None or source.affine.is_identity:
+            continue
+        run = Run((source,))
+        try:
+            plan = plan_forward(reader, sources, run, source.affine, Affine.identity(source.affine.rank))
+        except Refusal:
+            continue
+        if all(rewrite.operators_added == 0 for rewrite in plan.rewrites):
+            site = node.outputs[0].name or ""
+            yield plan, Finding(name_of(node), node.op_type, site, reader.path, "gamma and beta of a norm")
+
+
+def _own_affine(reader: GraphReader, node: ir.Node) -> Source | None:
+    """gamma and beta as the affine that the norm applies last; None where they are not constant vectors."""
+    if node.op_type not in _NORMS or node.domain not in ("", "ai.onnx"):
+        return None
+    gamma = reader.constant(node.inputs[1])
+    beta = reader.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else np.zeros(())
+    shape = reader.shape(node.outputs[0])
+    if gamma is None or beta is None or shape is None or any(out.uses() for out in node.outputs[1:]):
+        return None
+    if int(attribute(node, "axis", -1)) % len(shape) + gamma.ndim != len(shape):
+        return None
+    return Source(node, 0, Affine.of(gamma, beta, len(shape)))
+
+
+def strip(editor: Editor, run: Run) -> None:
+    """Leave the norm with ones and without beta; its value is another one from now on."""
+    node = run.nodes[0]
+    gamma = editor.reader.constant(node.inputs[1])
+    assert gamma is not None, "asked by norm_affines()"
+    editor.rewrite(Rewrite(node, inputs={1: np.ones_like(gamma)}), RULE, name_of(node))
+    if len(node.inputs) > 2:
+        node.replace_input_with(2, None)
+        node.resize_inputs(2)
+    editor.rename(run.site)

@@ -1,0 +1,209 @@
+"""The search backward: a value's label is the affine that its content shall take on.
+
+Nodes are visited against the order of the graph, so that every reader of a value has spoken before it is judged.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from normfold.algebra.affine import Affine
+from normfold.findings.reason import Reason, Refusal
+from normfold.fold.absorbers import table as absorb
+from normfold.fold.affines import Run, Source, Sources, require_digits_left
+from normfold.fold.carriers import table as carry
+from normfold.fold.rule import Labels, Passage, applied
+from normfold.fold.search.plan import Choice, Plan, Search, State, require_disjoint
+from normfold.graph.editor import Rewrite
+from normfold.graph.reader import GraphReader, known_as, name_of
+
+
+def plan_backward(reader: GraphReader, sources: Sources, run: Run, affine: Affine, residue: Affine) -> Plan:
+    """Let the operators before ``run`` produce ``affine`` of what they produce now; ``residue`` stays at the run."""
+    search = Backward(reader, sources, run)
+    state = State()
+    search.demand_of_entry(state, run.sources[0], affine)
+    search.advance(state)
+    return require_disjoint(Plan(run, "backward", residue, state.rewrites, state.merged, tuple(state.labels)))
+
+
+class Backward(Search):
+    def demand_of_entry(self, state: State, source: Source, affine: Affine) -> None:
+        """``source`` wants its entry to become ``affine`` of itself, at every input that reads it."""
+        for index in source.indices:
+            self.demand(state, source.node, index, affine)
+
+    def demand(self, state: State, node: ir.Node, index: int, affine: Affine) -> None:
+        """``node`` wants the value at its input ``index`` to become ``affine`` of itself."""
+        value = node.inputs[index]
+        assert value is not None, "a carrier demands only of inputs that are there"
+        if self.reader.is_constant(value):
+            state.rewrites += (Rewrite(node, inputs={index: applied(self.reader, node, index, affine)}),)
+            return
+        producer = value.producer()
+        if producer is None:
+            reason = Reason.OVERRIDABLE_INITIALIZER if self.reader.overridable(value) else Reason.GRAPH_INPUT
+            kind = "initializer" if self.reader.overridable(value) else "input"
+            raise Refusal(reason, name_of(node), known_as(value), f"{kind} {known_as(value)}")
+        if producer.graph is not node.graph:
+            detail = f"{known_as(value)} is made in another graph"
+            raise Refusal(Reason.CAPTURED, name_of(node), known_as(value), detail)
+        state.labels[value] = _both(state.labels.get(value), affine, node)
+        state.claims[value, node, index] = affine
+        state.waiting[producer] = self.reader.order(producer)
+
+    def advance(self, state: State) -> None:
+        """Try the alternatives depth first until one ends well; raises the first refusal met where none does."""
+        choices: list[Choice] = []
+        refused: list[Refusal] = []
+        while True:
+            try:
+                node, passages = self.until_a_choice(state)
+                if node is None:
+                    return
+                choices.append(Choice(state.mark(), node, iter(passages)))
+            except Refusal as refusal:
+                refused.append(refusal)
+            if not self.next_alternative(state, choices, refused):
+                raise refused[0]
+
+    def next_alternative(self, state: State, choices: list[Choice], refused: list[Refusal]) -> bool:
+        """Take the next passage of the last choice that has one left; False where none has."""
+        while choices:
+            choice = choices[-1]
+            state.back_to(choice.mark)
+            passage = next(choice.passages, None)
+            if passage is None:
+                choices.pop()
+                continue
+            try:
+                self.pass_on(state, choice.node, passage)
+            except Refusal as refusal:
+                refused.append(refusal)
+                continue
+            return True
+        return False
+
+    def until_a_choice(self, state: State) -> tuple[ir.Node | None, list[Passage]]:
+        """Visit the operators that wait, last first; stops at one with alternatives, or when none waits any more."""
+        while state.waiting:
+            node = max(state.waiting, key=state.waiting.__getitem__)
+            del state.waiting[node]
+            self.count(node)
+            labels = {i: state.labels[out] for i, out in enumerate(node.outputs) if out in state.labels}
+            for index in labels:
+                self.settle_readers(state, node.outputs[index])
+            if self.absorbed(state, node, labels):
+                continue
+            passages = self.alternatives(carry.BACKWARD, node, labels)
+            if len(passages) == 1:
+                self.pass_on(state, node, passages[0])
+                continue
+            return node, passages
+        return None, []
+
+    def pass_on(self, state: State, node: ir.Node, passage: Passage) -> None:
+        if passage.rewrite is not None:
+            state.rewrites += (passage.rewrite,)
+        for index, affine in passage.labels.items():
+            self.demand(state, node, index, affine)
+
+    def settle_readers(self, state: State, value: ir.Value) -> None:
+        """Every reader of a value that changes must have asked for it, or be an affine that can undo it."""
+        if value.is_graph_output():
+            raise Refusal(Reason.GRAPH_OUTPUT, name_of(self.run.nodes[0]), known_as(value), f"output {known_as(value)}")
+        self.reader.readers(value)
+        for use in value.uses():
+            demanded = state.claims.get((value, use[0], use[1]))
+            if demanded is not None and demanded.same_as(state.labels[value]):
+                continue
+            if not self.sees_only_what_it_asked(state, value, *use) and demanded is None:
+                self.undo_in(state, use[0], value)
+
+    def sees_only_what_it_asked(self, state: State, value: ir.Value, node: ir.Node, index: int) -> bool:
+        """Whether the label of ``value`` reaches the reader's outputs as exactly what they asked for.
+
+        A Slice of the keys sees nothing of a scale on the queries. False where the reader takes no part in the plan.
+        """
+        carrier = carry.carrier_for(carry.FORWARD, node)
+        wanted = {i: state.labels[out] for i, out in enumerate(node.outputs) if out in state.labels}
+        claimed = (value, node, index) in state.claims
+        if carrier is None or self.sources.at(node) is not None:
+            if claimed:
+                detail = f"another reader of {known_as(value)} asks for something else"
+                raise Refusal(Reason.READERS_DISAGREE, name_of(node), known_as(value), detail)
+            return False
+        try:
+            seen = carrier(self.reader, node, {index: state.labels[value]})[0]
+        except Refusal:
+            if claimed:
+                raise
+            return False
+        if not claimed:  # what it passes on would come on top of what it asked of its other inputs
+            return seen.rewrite is None and not seen.labels
+        same = seen.rewrite is None and set(seen.labels) == set(wanted)
+        same = same and all(seen.labels[i].same_as(wanted[i]) for i in wanted)
+        if claimed and not same:
+            detail = f"another reader of {known_as(value)} asks for something else"
+            raise Refusal(Reason.READERS_DISAGREE, name_of(node), known_as(value), detail)
+        return same
+
+    def undo_in(self, state: State, node: ir.Node, value: ir.Value) -> None:
+        """Conv -> {BN1, BN2}: the first is folded, the second becomes the affine that leads from the first to it."""
+        source = self.sources.at(node)
+        label = state.labels[value]
+        if value is not self.run.entry or source is None or source.entry is not value or not label.scale.all():
+            raise Refusal(Reason.SEVERAL_READERS, name_of(node), known_as(value), f"it reads {known_as(value)}")
+        run = self.sources.run_from(source)
+        require_digits_left(self.reader, label, (source.node, self.run.nodes[0]))
+        state.merged += (self.merge(run, run.affine.after(label)),)
+
+    def absorbed(self, state: State, node: ir.Node, labels: Labels) -> bool:
+        """Whether the operator takes the affine into its constants."""
+        source = self.sources.at(node)
+        if source is not None:
+            self.take_into_run(state, self.sources.run_up_to(source), labels[0])
+            return True
+        absorber = absorb.absorber_for(absorb.BACKWARD, self.reader, node)
+        if absorber is None:
+            return False
+        state.rewrites += (absorber(self.reader, node, labels),)
+        return True
+
+    def take_into_run(self, state: State, run: Run, label: Affine) -> None:
+        """Merge with a run; where that takes more operators, its shift is scaled and the scale goes on before it.
+
+        s*(a*x + b) + t = a*(s*x) + (s*b + t).
+        """
+        try:
+            state.merged += (self.merge(run, run.affine.then(label)),)
+        except Refusal:
+            self.pass_run(state, run, label)
+
+    def pass_run(self, state: State, run: Run, label: Affine) -> None:
+        """The scale goes on before a run that takes the shift; or both do: s*(a*x + b) + t = a*(s*x + rest) + b."""
+        own, through = run.affine, run.affine.then(label)
+        before = label.scale_only
+        try:
+            state.merged += (self.merge(run, Affine(own.scale, through.shift)),)
+        except Refusal as refusal:
+            if not own.scale.all():
+                raise refusal
+            before = Affine.of(label.scale, (through.shift - own.shift) / own.scale, own.rank)
+        self.demand_of_entry(state, run.sources[0], before)
+
+
+def _both(known: Affine | None, asked: Affine, node: ir.Node) -> Affine:
+    """One affine for two readers that ask for different parts of a value; Refusal where they ask for the same part."""
+    if known is None or known.same_as(asked):
+        return asked
+    ours = (known.scale != 1) | (known.shift != 0)
+    theirs = (asked.scale != 1) | (asked.shift != 0)
+    differ = (known.scale != asked.scale) | (known.shift != asked.shift)
+    if (ours & theirs & differ).any():
+        axes = [axis for axis, size in enumerate(differ.shape) if size > 1]
+        detail = f"{int((ours & theirs & differ).sum())} places of axes {axes} are asked for differently"
+        raise Refusal(Reason.READERS_DISAGREE, name_of(node), detail=detail)
+    scale, shift = np.where(ours, known.scale, asked.scale), np.where(ours, known.shift, asked.shift)
+    return Affine.of(scale, shift, known.rank)

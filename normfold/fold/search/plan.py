@@ -1,0 +1,200 @@
+"""The search: from a run of constant affines to operators that absorb it, backward or forward. Changes nothing.
+
+Backward, a value's label is the affine that its content shall take on; forward, the affine that its content lacks.
+Nodes are visited against (or along) the order of the graph, so that every reader of a value has spoken before the
+value is judged: branches that part and meet again are one case, not several. A plan is all or nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import onnx_ir as ir
+
+from normfold.algebra.affine import Affine
+from normfold.findings.reason import Obstacle, Reason, Refusal
+from normfold.fold.affines import Run, Sources
+from normfold.fold.carriers.table import carrier_for
+from normfold.fold.rule import Labels, Passage, Tables
+from normfold.fold.search.remainder import operators_for, require_run_fits
+from normfold.graph.editor import Rewrite
+from normfold.graph.reader import GraphReader, name_of
+
+_MOST_RETRIES = 2_000  # operators that one search may visit again on other ways; the most in the zoo is 60
+_ABSENT = object()
+_Key = TypeVar("_Key")
+_Item = TypeVar("_Item")
+_QUANTIZERS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What one fold changes.
+
+    ``rewrites`` are the absorbers; ``merged`` other runs and the affine each becomes; ``changed`` the values between,
+    whose content is no longer what their name says; ``ends`` values at which the affine has no effect any more;
+    ``residue`` what stays where the run stood; ``beside`` operators that change without taking the affine; ``widened``
+    values that get one more channel; ``held`` operators whose shift becomes an Add behind them, and why it stops there.
+    """
+
+    run: Run
+    direction: str
+    residue: Affine
+    rewrites: tuple[Rewrite, ...] = ()
+    merged: tuple[tuple[Run, Affine], ...] = ()
+    changed: tuple[ir.Value, ...] = ()
+    ends: tuple[ir.Value, ...] = ()
+    beside: tuple[Rewrite, ...] = ()
+    widened: tuple[ir.Value, ...] = ()
+    held: tuple[tuple[ir.Node, Obstacle], ...] = ()
+
+    def operators_saved(self, reader: GraphReader) -> int:
+        """Operators that are gone after the plan, less those it adds."""
+        saved = len(self.run.nodes) - len(operators_for(reader, self.run, self.residue))
+        saved -= sum(rewrite.operators_added for rewrite in self.rewrites)
+        return saved + sum(len(run.nodes) - len(operators_for(reader, run, affine)) for run, affine in self.merged)
+
+    @property
+    def weights_changed(self) -> int:
+        return sum(rewrite.weights_changed for rewrite in self.rewrites) + len(self.merged)
+
+    @property
+    def into(self) -> tuple[str, ...]:
+        """Names of the operators that take the affine over."""
+        others = [name_of(run.nodes[-1]) for run, _ in self.merged]
+        others += [name_of(node) for value in self.ends if (node := value.producer()) is not None]
+        return tuple(dict.fromkeys((*(name_of(rewrite.node) for rewrite in self.rewrites), *others)))
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Values that carry the same content, under the same name, before and after."""
+        if self.direction != "forward":
+            return (self.run.site.name or "",)
+        absorbers = (rewrite.node.outputs[0] for rewrite in self.rewrites)
+        sites = (*absorbers, *(run.site for run, _ in self.merged), *self.ends)
+        return tuple(value.name or "" for value in sites if value not in self.changed)
+
+
+def obstacle_of(error: Refusal | ValueError) -> Obstacle:
+    """What stopped an attempt; a ValueError is numpy's word for a weight or bias of a shape that cannot be."""
+    if isinstance(error, Refusal):
+        return error.obstacle
+    return Obstacle(Reason.UNKNOWN_SHAPE, detail=f"shapes that do not fit: {error}"[:200])
+
+
+def require_disjoint(plan: Plan) -> Plan:
+    """``plan`` as it is, or a Refusal where two of its parts would change the same operator from what it is now."""
+    taken: set[ir.Node | tuple[ir.Node, int]] = set()
+    runs = (plan.run, *(run for run, _ in plan.merged))
+    changes: list[ir.Node | tuple[ir.Node, int]] = [node for run in runs for node in run.nodes]
+    changes += [(rewrite.node, index) for rewrite in plan.rewrites for index in rewrite.inputs]
+    changes += [(rewrite.node, -1) for rewrite in plan.rewrites if rewrite.attributes or rewrite.operator]
+    for each in changes:
+        if each in taken:
+            node = each[0] if isinstance(each, tuple) else each
+            raise Refusal(Reason.READERS_DISAGREE, name_of(node), detail="two parts of the fold would change it")
+        taken.add(each)
+    return plan
+
+
+class _Recorded(dict[_Key, _Item]):
+    """A dict that writes into a journal what each change overwrites, so that it can be taken back."""
+
+    def __init__(self, journal: list[tuple[dict[Any, Any], Any, Any]]) -> None:
+        super().__init__()
+        self._journal = journal
+
+    def __setitem__(self, key: _Key, item: _Item) -> None:
+        self._journal.append((self, key, self.get(key, _ABSENT)))
+        super().__setitem__(key, item)
+
+    def __delitem__(self, key: _Key) -> None:
+        self._journal.append((self, key, self[key]))
+        super().__delitem__(key)
+
+
+@dataclass(frozen=True)
+class Mark:
+    """A point that a search may go back to."""
+
+    length: int
+    rewrites: tuple[Rewrite, ...]
+    merged: tuple[tuple[Run, Affine], ...]
+
+
+class State:
+    """How far a search is. ``back_to`` takes back what was done since a mark, so that a failure leaves no trace.
+
+    ``claims`` are what readers ask for by value, reader and input; ``moved`` values without a label whose content
+    changes all the same; ``ends`` values at which an affine has died without an absorber.
+    """
+
+    def __init__(self) -> None:
+        self._journal: list[tuple[dict[Any, Any], Any, Any]] = []
+        self.labels: dict[ir.Value, Affine] = _Recorded(self._journal)
+        self.claims: dict[tuple[ir.Value, ir.Node, int], Affine] = _Recorded(self._journal)
+        self.waiting: dict[ir.Node, float] = _Recorded(self._journal)
+        self.rewrites: tuple[Rewrite, ...] = ()
+        self.merged: tuple[tuple[Run, Affine], ...] = ()
+        self.moved: tuple[ir.Value, ...] = ()
+        self.ends: tuple[ir.Value, ...] = ()
+
+    def mark(self) -> Mark:
+        return Mark(len(self._journal), self.rewrites, self.merged)
+
+    def back_to(self, mark: Mark) -> None:
+        while len(self._journal) > mark.length:
+            changed, key, before = self._journal.pop()
+            if before is _ABSENT:
+                dict.__delitem__(changed, key)
+            else:
+                dict.__setitem__(changed, key, before)
+        self.rewrites, self.merged = mark.rewrites, mark.merged
+
+
+@dataclass(frozen=True)
+class Choice:
+    """An operator with several ways through it: the point to go back to, and the ways not tried yet."""
+
+    mark: Mark
+    node: ir.Node
+    passages: Iterator[Passage]
+
+
+class Search:
+    """What both directions share: the graph, the affines in it, and the limit."""
+
+    def __init__(self, reader: GraphReader, sources: Sources, run: Run) -> None:
+        self.reader = reader
+        self.sources = sources
+        self.run = run
+        self._seen: set[ir.Node] = set()
+        self._left = _MOST_RETRIES
+
+    def count(self, node: ir.Node) -> None:
+        """Visits are free the first time, so that a search takes as long as what it changes is large."""
+        self._left -= node in self._seen
+        self._seen.add(node)
+        if self._left < 0:
+            raise Refusal(Reason.SEARCH_LIMIT, name_of(node), detail=f"{_MOST_RETRIES} operators visited again")
+
+    def merge(self, run: Run, affine: Affine) -> tuple[Run, Affine]:
+        """Another run becomes ``affine``, as long as that takes no more operators than it has."""
+        require_run_fits(self.reader, run, affine)
+        operators = operators_for(self.reader, run, affine)
+        if len(operators) > len(run.nodes):
+            detail = f"{len(run.nodes)} of its operators would become {len(operators)}: {' and '.join(operators)}"
+            raise Refusal(Reason.COSTS_MORE, name_of(run.nodes[-1]), detail=detail)
+        return run, affine
+
+    def alternatives(self, table: Tables, node: ir.Node, labels: Labels) -> list[Passage]:
+        """The ways through an operator, or the refusal of one that no affine passes."""
+        if node in self.sources.left:
+            raise Refusal(self.sources.left[node], name_of(node))
+        carrier = carrier_for(table, node)
+        if carrier is None:
+            reason = Reason.QUANTIZED if node.op_type in _QUANTIZERS else Reason.OPERATOR_STOPS
+            raise Refusal(reason, name_of(node), detail=f"{node.op_type}")
+        return list(carrier(self.reader, node, labels))

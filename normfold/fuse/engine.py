@@ -1,0 +1,336 @@
+"""Finds every norm of a model, writes each in the form that the target runs best, and gives one verdict for each.
+
+A norm is fused only where that saves work: what others read of its intermediate values is counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import onnx_ir as ir
+
+from normfold.findings.reason import Obstacle, Reason, Refusal
+from normfold.findings.verdict import Finding, Outcome, Verdict
+from normfold.fuse.choose import OPERATOR_OF, Plan, Stays, decide, describe, finding_name, rule_of, slice_of
+from normfold.fuse.forms.writer import GROUPNORM, Writer
+from normfold.fuse.function_shapes import shapes_in_functions
+from normfold.fuse.opset import CannotRaise, raise_opset
+from normfold.fuse.recognize.candidates import is_core, regions, takes_root_of_unknown_rank
+from normfold.fuse.recognize.norm_operators import NORM_OPERATORS
+from normfold.fuse.recognize.region import Region, Seen
+from normfold.fuse.targets import AUTO, KEEP, Target, target_named
+from normfold.graph.editor import Editor, Names, stamp
+from normfold.graph.reader import GraphReader, graphs_of, name_of, opset_of
+
+_CONTRIB = frozenset(
+    {
+        "SkipLayerNormalization",
+        "SkipSimplifiedLayerNormalization",
+        "EmbedLayerNormalization",
+        "GroupNorm",
+        "SkipGroupNorm",
+    }
+)
+
+
+@dataclass(frozen=True)
+class FuseOptions:
+    """Which norms are to be fused, and for which runtime.
+
+    ``opset`` is "auto" (raise the model as far as a form needs), "keep", a number to raise it to, or "" for the
+    target's default. ``skip`` and ``only`` hold names of rules (``layernorm``) or findings; ``exclude`` holds findings
+    that were rolled back. ``contrib`` allows operators of com.microsoft; the verdict says why none is written.
+    """
+
+    target: str = "onnxruntime"
+    opset: str | int = ""
+    contrib: bool = False
+    skip: frozenset[str] = frozenset()
+    only: frozenset[str] = frozenset()
+    exclude: frozenset[str] = frozenset()
+
+    def reason_to_leave(self, name: str, rule: str) -> Reason | None:
+        """Why a norm is not to be touched at all, or None."""
+        if name in self.exclude:
+            return Reason.ROLLED_BACK
+        if {name, rule} & self.skip or (self.only and not {name, rule} & self.only):
+            return Reason.SKIPPED
+        return None
+
+
+def fuse_norms(model: ir.Model, options: FuseOptions | None = None) -> tuple[Verdict, ...]:
+    """Fuse in place; one verdict for each norm, and for each near miss, that the model had.
+
+    KeyError for an unknown target, ValueError for an operator set that is none.
+    """
+    options = options or FuseOptions()
+    target = target_named(options.target)
+    present = opset_of(model.graph)
+    limit = newest_allowed(options, target, present)
+    obstacle = ""
+    wanted = _wanted_opset(model, options, target, limit)
+    if wanted > present:
+        try:
+            raise_opset(model, wanted, target.newest_ir)
+        except CannotRaise as fault:
+            obstacle = str(fault)
+    names = Names(model)
+    verdicts: list[Verdict] = []
+    with shapes_in_functions(model):
+        for path, graph in list(graphs_of(model)):
+            verdicts.extend(_GraphFuse(model, graph, path, names, options, target).run())
+    raised = opset_of(model.graph)
+    if obstacle:
+        return tuple(_blame_converter(verdict, obstacle) for verdict in verdicts)
+    if raised > present:
+        return tuple(_say_raised(verdict, present, raised) for verdict in verdicts)
+    return tuple(verdicts)
+
+
+def find_norms(model: ir.Model, options: FuseOptions | None = None) -> tuple[Finding, ...]:
+    """Every norm and near miss of a model, in order, with what was seen and the form it would get. Changes nothing."""
+    options = options or FuseOptions()
+    target = target_named(options.target)
+    limit = newest_allowed(options, target, opset_of(model.graph))
+    found: list[Finding] = []
+    names = Names(model)
+    with shapes_in_functions(model):
+        for path, graph in graphs_of(model):
+            found.extend(_GraphFuse(model, graph, path, names, options, target, limit).findings())
+    return tuple(found)
+
+
+def newest_allowed(options: FuseOptions, target: Target, present: int) -> int:
+    """The newest operator set that forms may use; ValueError when the option is none."""
+    policy = options.opset or target.opset
+    if policy == KEEP:
+        return present
+    if policy == AUTO:
+        return max(present, target.newest_opset)
+    if not str(policy).isdigit():
+        raise ValueError(f"opset: expected auto, keep or a number, got {policy!r}")
+    return max(present, int(policy))
+
+
+def _wanted_opset(model: ir.Model, options: FuseOptions, target: Target, limit: int) -> int:
+    """What the forms need; a number that the user gave is wanted as it is."""
+    if str(options.opset or target.opset).isdigit():
+        return limit
+    present = opset_of(model.graph)
+    if limit == present:
+        return present
+    names = Names(model)
+    needed = present
+    for path, graph in graphs_of(model):
+        for plan in _GraphFuse(model, graph, path, names, options, target, limit).plans():
+            needed = max(needed, plan.form.opset)
+    return needed
+
+
+def _blame_converter(verdict: Verdict, obstacle: str) -> Verdict:
+    needs = [each for each in verdict.obstacles if each.reason is Reason.NEEDS_OPSET]
+    if not needs:
+        return verdict
+    blamed = replace(needs[0], reason=Reason.CONVERTER, detail=obstacle)
+    return replace(verdict, obstacles=(blamed, *(each for each in verdict.obstacles if each is not needs[0])))
+
+
+def _say_raised(verdict: Verdict, present: int, raised: int) -> Verdict:
+    if verdict.outcome is not Outcome.FUSED:
+        return verdict
+    note = f"the model was raised from operator set {present} to {raised}"
+    return replace(verdict, why=f"{verdict.why}; {note}" if verdict.why else note)
+
+
+class _GraphFuse:
+    """The norms of one graph."""
+
+    def __init__(
+        self,
+        model: ir.Model,
+        graph: ir.Graph | ir.Function,
+        path: str,
+        names: Names,
+        options: FuseOptions,
+        target: Target,
+        opset: int = 0,
+    ) -> None:
+        self.reader = GraphReader(model, graph, path)
+        self.editor = Editor(self.reader, names)
+        self.options, self.target = options, target
+        self.opset = self.reader.opset if isinstance(graph, ir.Function) else opset or self.reader.opset
+        self.covered: set[ir.Node] = set()
+        self.misses: dict[ir.Node, Obstacle] = {}
+
+    def run(self) -> list[Verdict]:
+        """Fuse in place."""
+        verdicts = []
+        for core in self._cores():
+            decision = self._decide(core)
+            while isinstance(decision, Plan):
+                verdicts.extend(self._apply(decision))
+                decision = self._decide(core)  # what still needs it may be part of another norm
+            if decision is not None:
+                verdicts.extend(self._keep(decision))
+        return [*verdicts, *self._left()]
+
+    def plans(self) -> list[Plan]:
+        """What would be fused; changes nothing."""
+        return [decision for decision in self._decisions() if isinstance(decision, Plan)]
+
+    def _decisions(self) -> Iterator[Plan | Stays]:
+        for core in self._cores():
+            decision = self._decide(core)
+            if decision is not None:
+                self.covered |= slice_of(decision.region, decision.norms)  # the graph stays as it is
+                yield decision
+
+    def findings(self) -> list[Finding]:
+        """What would get a verdict; changes nothing."""
+        found = []
+        for decision in self._decisions():
+            findings = self._findings(decision)
+            if isinstance(decision, Plan):
+                form = decision.form_name(decision.norms[0])
+                findings = [replace(each, what=f"{each.what}; becomes {form}") for each in findings]
+            found += findings
+        return found + [verdict.finding for verdict in self._left()]
+
+    # -- deciding ------------------------------------------------------------------------------------------------
+    def _cores(self) -> list[ir.Node]:
+        return [node for node in self.reader.graph if is_core(node)]
+
+    def _decide(self, core: ir.Node) -> Plan | Stays | None:
+        """What becomes of the norm that ``core`` is part of; None where there is none, or it was decided before."""
+        if core in self.covered or not self.reader.holds(core):
+            return None
+        decision, met = decide(core, regions(self.reader, core), self.target, self.opset)
+        for region in met:
+            for node, obstacle in region.misses:
+                self.misses.setdefault(node, obstacle)
+        if decision is None:
+            return None
+        made_of = slice_of(decision.region, decision.norms)
+        if core not in made_of:
+            return None
+        permitted = self._permitted(decision)
+        self.covered |= made_of.intersection(permitted.dead) if isinstance(permitted, Plan) else made_of
+        return permitted
+
+    def _permitted(self, decision: Plan | Stays) -> Plan | Stays:
+        """The decision, unless the user asked to leave one of its norms."""
+        if isinstance(decision, Stays):
+            return decision
+        for index in range(len(decision.norms)):
+            name = finding_name(decision.region, decision.norms, index)
+            reason = self.options.reason_to_leave(name, decision.form.rule)
+            if reason is not None:
+                return Stays(decision.place, decision.norms, reason)
+        return decision
+
+    def _findings(self, decision: Plan | Stays) -> list[Finding]:
+        found = []
+        for index, norm in enumerate(decision.norms):
+            rule = rule_of(decision.place, norm)
+            found.append(
+                Finding(
+                    name=finding_name(decision.region, decision.norms, index),
+                    operator=OPERATOR_OF[rule],
+                    site=norm.site.name or "",
+                    graph=self.reader.path,
+                    what=describe(decision.place, norm),
+                    is_norm=True,
+                )
+            )
+        return found
+
+    # -- what becomes of it --------------------------------------------------------------------------------------
+    def _keep(self, decision: Stays) -> list[Verdict]:
+        verdicts = []
+        for finding in self._findings(decision):
+            obstacle = Obstacle(decision.reason, finding.name, finding.site, decision.detail)
+            verdicts.append(Verdict(finding, Outcome.KEPT, obstacles=(obstacle,)))
+        return verdicts
+
+    def _apply(self, plan: Plan) -> list[Verdict]:
+        """Write the norms of a plan, then remove what only served to compute them."""
+        findings = self._findings(plan)
+        try:
+            written = [self._write(plan, index) for index in range(len(plan.norms))]
+        except Refusal as refusal:  # a constant that its type cannot hold; nothing was changed yet
+            self.covered |= slice_of(plan.region, plan.norms)
+            return [Verdict(finding, Outcome.KEPT, obstacles=(refusal.obstacle,)) for finding in findings]
+        forms = [plan.form_name(norm) for norm in plan.norms]
+        self._ask_root_for_shape(plan.region)
+        verdicts = []
+        for norm, finding, (writer, value), form in zip(plan.norms, findings, written, forms, strict=True):
+            self._insert(norm.site, writer, value, plan.form.rule, finding)
+            if norm is plan.norms[0] and plan.statistics:
+                outputs = writer.statistics()
+                for statistic, index in plan.statistics:
+                    self.editor.take_over(statistic, outputs[index])
+            verdicts.append(
+                Verdict(
+                    finding,
+                    Outcome.FUSED,
+                    rule=plan.form.rule,
+                    into=tuple(name_of(node) for node in writer.nodes),
+                    sites=(finding.site,),
+                    form=form,
+                    why=self._why(plan),
+                )
+            )
+        self._remove_dead(plan.region)
+        return verdicts
+
+    def _write(self, plan: Plan, index: int) -> tuple[Writer, ir.Value]:
+        norm = plan.norms[index]
+        writer = Writer(self.editor, plan.place, norm, plan.form.operator)
+        return writer, plan.form.write(writer, norm)
+
+    def _insert(self, site: ir.Value, writer: Writer, value: ir.Value, rule: str, finding: Finding) -> None:
+        last = site.producer()
+        assert last is not None, "a norm is made by an operator"
+        writer.nodes[-1].metadata_props.update(last.metadata_props)
+        for node in writer.nodes:
+            stamp(node, rule, finding.name)
+            self.covered.add(node)
+        self.editor.insert_before(last, writer.nodes)
+        self.editor.take_over(site, value)
+
+    def _why(self, plan: Plan) -> str:
+        operator = OPERATOR_OF[GROUPNORM] if plan.form.rule == GROUPNORM else plan.form.operator
+        known = OPERATOR_OF.get(plan.form.rule, operator)
+        contrib = self.target.contrib.get(known, "no operator of com.microsoft is known for it here")
+        reasons = [self.target.why.get(operator, ""), f"--contrib: {contrib}" if self.options.contrib else ""]
+        return "; ".join(filter(None, reasons))
+
+    def _ask_root_for_shape(self, region: Region) -> None:
+        for node in region.shape_readers:
+            value = node.inputs[0]
+            seen = region.seen.get(value) if value is not None else None
+            if isinstance(seen, Seen) and seen.view == 0 and region.is_whole(seen) and value is not region.root:
+                node.replace_input_with(0, region.root)
+
+    def _remove_dead(self, region: Region) -> None:
+        for node in reversed(list(region.nodes)):
+            if not any(output.uses() or output.is_graph_output() for output in node.outputs):
+                self.editor.remove([node])
+
+    # -- what is no region ---------------------------------------------------------------------------------------
+    def _left(self) -> list[Verdict]:
+        """Norm operators that no decision covers, and near misses."""
+        verdicts = []
+        for node in self.reader.graph:
+            is_norm = (node.domain in ("", "ai.onnx") and node.op_type in NORM_OPERATORS) or node.op_type in _CONTRIB
+            is_unknown = not is_norm and takes_root_of_unknown_rank(self.reader, node)
+            if node in self.covered or not (is_norm or is_unknown or node in self.misses):
+                continue
+            what = "" if is_norm else "looks like a norm" if is_unknown else "looks like a norm and is none"
+            finding = Finding(name_of(node), node.op_type, node.outputs[0].name or "", self.reader.path, what, True)
+            reason = Reason.UNKNOWN_SHAPE if is_unknown else Reason.OWN_STATISTICS
+            own = Obstacle(reason, finding.name, finding.site, "its rank is not known" if is_unknown else "")
+            obstacle = own if is_norm or is_unknown else self.misses[node]
+            verdicts.append(Verdict(finding, Outcome.KEPT, obstacles=(obstacle,)))
+        return verdicts

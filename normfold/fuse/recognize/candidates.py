@@ -1,0 +1,243 @@
+"""Which values of a graph are norms: candidates from the reductions, and the decision by the polynomial alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import partial
+
+import numpy as np
+import onnx_ir as ir
+
+from normfold.algebra.affine import Array
+from normfold.findings.reason import Refusal
+from normfold.fuse.recognize.norm_operators import NORM_OPERATORS, norm_spec
+from normfold.fuse.recognize.polynomial import ONE, TOLERANCE, Kind, Monomial, Parameter, Poly, Spread
+from normfold.fuse.recognize.reductions import MEANS, POOLS, REDUCTIONS, reduced_axes
+from normfold.fuse.recognize.region import Home, Region, Seen
+from normfold.fuse.recognize.table import RULES
+from normfold.fuse.recognize.views import Grouping, Sizes, grouping_of, sizes_of
+from normfold.graph.reader import GraphReader, attribute
+
+_LONGEST_WAY = 10  # operators between a reduction and the root of its norm
+_STEPS = (*MEANS, "ReduceSum", "ReduceSumSquare")  # reductions that may be taken one axis at a time
+_BETWEEN = ("Identity", "Cast", "Mul", "Div")
+_TO_THE_ROOT = 5  # operators between a mean square and the root of it
+_UNDER_ROOT = ("Add", "Sub", "Mul", "Div", "Cast", "Identity", "Unsqueeze", "Reshape", "Max", "Clip", "Sqrt", "Pow")
+_WIDTH = {ir.DataType.FLOAT16: 2, ir.DataType.BFLOAT16: 2, ir.DataType.FLOAT: 4, ir.DataType.DOUBLE: 8}
+
+
+@dataclass(frozen=True, eq=False)
+class Norm:
+    """``site = gamma * (x - m)/W + beta`` (or ``x/W``) for the root ``x`` of its region.
+
+    ``gamma`` and ``beta`` have the rank of the root; a parameter computed elsewhere multiplies or replaces them.
+    """
+
+    site: ir.Value
+    spread: Spread
+    gamma: Array
+    beta: Array
+    gamma_parameter: Parameter | None = None
+    beta_parameter: Parameter | None = None
+    n2: int = 0
+
+    @property
+    def is_centred(self) -> bool:
+        return self.spread.kind is Kind.VARIANCE
+
+    def transposed(self, order: tuple[int, ...]) -> Norm:
+        """The same norm of a transposed root."""
+        scale, shift = self.gamma_parameter, self.beta_parameter
+        return replace(
+            self,
+            gamma=self.gamma.transpose(order),
+            beta=self.beta.transpose(order),
+            gamma_parameter=None if scale is None else scale.transposed(order),
+            beta_parameter=None if shift is None else shift.transposed(order),
+        )
+
+
+def is_core(node: ir.Node) -> bool:
+    """Whether a node takes a moment: every norm contains one."""
+    return node.domain in ("", "ai.onnx") and (node.op_type in REDUCTIONS or node.op_type in NORM_OPERATORS)
+
+
+def regions(reader: GraphReader, core: ir.Node) -> Iterator[Region]:
+    """The regions that ``core`` may be part of, nearest root first."""
+    for root, home in _candidates(reader, core):
+        sizes = sizes_of(reader, root)
+        assert sizes is not None, "a candidate's rank is known"
+        yield Region.grow(reader, root, sizes, home, RULES)
+
+
+def _candidates(reader: GraphReader, core: ir.Node) -> Iterator[tuple[ir.Value, Home]]:
+    source = core.inputs[0] if core.inputs else None
+    view = None if source is None else sizes_of(reader, source)
+    if source is None or view is None or reader.is_constant(source):
+        return
+    try:
+        axes, groups = _reduced(reader, core, view)
+        further = _reduced_further(reader, core, axes, len(view)) if groups is None else axes
+    except Refusal:  # an attribute that is a parameter of a function
+        return
+    met: set[ir.Value] = set()
+    for root in _ways_up(reader, source):
+        sizes = sizes_of(reader, root)
+        if sizes is None or root in met:
+            continue
+        met.add(root)
+        for reduced in dict.fromkeys((axes, further)):
+            grouping = _grouping(sizes, view, reduced, groups)
+            if grouping is not None:
+                yield root, Home(view, reduced, grouping)
+
+
+def _grouping(root: Sizes, view: Sizes, axes: tuple[int, ...], groups: int | None) -> Grouping | None:
+    if groups is not None:
+        return Grouping.of_groups(groups, root) if root == view else None
+    if root == view:
+        return Grouping.of_axes(axes, root) if axes else None
+    return grouping_of(root, view, axes)
+
+
+def _reduced(reader: GraphReader, core: ir.Node, sizes: Sizes) -> tuple[tuple[int, ...], int | None]:
+    """The axes that a core reduces, or the number of groups. Axes computed at run time stand for all of them."""
+    rank = len(sizes)
+    if core.op_type in NORM_OPERATORS:
+        spec = norm_spec(core, rank)
+        return ((), None) if spec is None else (spec.axes or (), spec.groups if spec.axes is None else None)
+    axes = reduced_axes(partial(reader.constant, _axes_input(core)), core, sizes)
+    return (tuple(range(rank)) if axes is None else axes), None
+
+
+def _reduced_further(reader: GraphReader, core: ir.Node, axes: tuple[int, ...], rank: int) -> tuple[int, ...]:
+    """The axes that ``core`` and the reductions of its result take together: a mean over H, and of that over W."""
+    if core.op_type not in _STEPS:
+        return axes
+    left: list[int | None] = [None if axis in axes else axis for axis in range(rank)]
+    node, done = core, set(axes)
+    for _ in range(_LONGEST_WAY):
+        if node.op_type in _STEPS and node.op_type not in POOLS and not attribute(node, "keepdims", 1):
+            left = [axis for axis in left if axis is not None]
+        readers = [reading for reading, _ in node.outputs[0].uses() if reader.holds(reading)]
+        further = [reading for reading in readers if reading.op_type in _STEPS and reading.op_type not in POOLS]
+        if not further and (len(readers) != 1 or readers[0].op_type not in _BETWEEN):
+            break
+        node = (further or readers)[0]
+        if further:
+            more = reduced_axes(partial(reader.constant, _axes_input(node)), node, ("?",) * len(left)) or ()
+            done |= {axis for place, axis in enumerate(left) if place in more and axis is not None}
+            left = [None if axis in done else axis for axis in left]
+    return tuple(sorted(done))
+
+
+def _axes_input(node: ir.Node) -> ir.Value | None:
+    return node.inputs[1] if len(node.inputs) > 1 else None
+
+
+def _ways_up(reader: GraphReader, value: ir.Value) -> Iterator[ir.Value]:
+    """The values that ``value`` may be a moment of: itself, and what layout, casts and arithmetic made it from."""
+    for _ in range(_LONGEST_WAY):
+        node = value.producer()
+        is_square = node is not None and _is_square(reader, node)
+        if not is_square:
+            yield value
+        if node is None or not reader.holds(node) or node.domain not in ("", "ai.onnx"):
+            return
+        above = node.inputs[0] if is_square else _above(reader, node)
+        if above is None or reader.is_constant(above):
+            return
+        value = above
+
+
+def _is_square(reader: GraphReader, node: ir.Node) -> bool:
+    if node.op_type == "Mul":
+        return node.inputs[0] is node.inputs[1]
+    return node.op_type == "Pow"
+
+
+def _above(reader: GraphReader, node: ir.Node) -> ir.Value | None:
+    if node.op_type in ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Neg", "Abs", "Dropout"):
+        return node.inputs[0]
+    if node.op_type == "Cast" and node.inputs[0] is not None:
+        before, after = reader.dtype(node.inputs[0]), ir.DataType(attribute(node, "to", 0))
+        is_wider = before in _WIDTH and after in _WIDTH and _WIDTH[after] >= _WIDTH[before]
+        return node.inputs[0] if is_wider else None
+    if node.op_type in ("Add", "Sub", "Mul", "Div"):
+        variable = [operand for operand in node.inputs if operand is not None and not reader.is_constant(operand)]
+        if len(variable) == 1 and (node.op_type != "Div" or variable[0] is node.inputs[0]):
+            return variable[0]
+    return None
+
+
+def takes_root_of_unknown_rank(reader: GraphReader, core: ir.Node) -> bool:
+    """Whether a root is taken of the sum or mean of a square whose rank is unknown: a norm that nobody can tell."""
+    source = core.inputs[0] if core.inputs else None
+    if not is_core(core) or core.op_type in NORM_OPERATORS or source is None or sizes_of(reader, source) is not None:
+        return False
+    square = source.producer()
+    if core.op_type != "ReduceSumSquare" and (square is None or not _is_square(reader, square)):
+        return False
+    nodes = [core]
+    for _ in range(_TO_THE_ROOT):
+        nodes = [reading for node in nodes for reading, _ in node.outputs[0].uses() if reading.op_type in _UNDER_ROOT]
+        if any(node.op_type in ("Sqrt", "Pow") for node in nodes):
+            return True
+    return False
+
+
+# -- the decision -----------------------------------------------------------------------------------------------
+def norms_of(region: Region) -> dict[ir.Value, Norm]:
+    """Every value of a region that is a norm of the root, in order."""
+    found: dict[ir.Value, Norm] = {}
+    for node in region.nodes:
+        for value in node.outputs:
+            seen = region.seen.get(value)
+            if isinstance(seen, Seen) and seen.view == 0 and region.is_whole(seen):
+                norm = as_norm(seen.poly, value)
+                if norm is not None:
+                    found[value] = norm
+    return found
+
+
+def as_norm(poly: Poly, site: ir.Value) -> Norm | None:
+    """The norm that a polynomial is, if it is one: g*x/W - g*m/W + b, or g*x/W + b."""
+    data = [(term, array) for term, array in poly.terms.items() if term.x or term.a]
+    if len(data) != 1:
+        return None
+    (term, gamma) = data[0]
+    if term.x != 1 or term.a or term.m or term.q or len(term.spreads) != 1 or term.spreads[0][1] != -1:
+        return None
+    spread = term.spreads[0][0]
+    rest = dict(poly.terms)
+    del rest[term]
+    centre = rest.pop(term._replace(x=0, m=1), None)
+    if not _centre_fits(spread, gamma, centre):
+        return None
+    shift = _shift(rest, poly.rank)
+    if shift is None or len(term.parameters) > 1:
+        return None
+    scale = term.parameters[0] if term.parameters else None
+    return Norm(site, spread, gamma, shift[0], scale, shift[1], term.n2)
+
+
+def _centre_fits(spread: Spread, gamma: Array, centre: Array | None) -> bool:
+    if spread.kind is not Kind.VARIANCE:
+        return centre is None
+    if centre is None:
+        return False
+    one, other = np.broadcast_arrays(gamma, -centre)
+    return bool(np.allclose(one, other, rtol=TOLERANCE, atol=0.0))
+
+
+def _shift(rest: dict[Monomial, Array], rank: int) -> tuple[Array, Parameter | None] | None:
+    """What is added: constants, or one parameter times constants."""
+    if not rest:
+        return np.zeros((1,) * rank), None
+    if len(rest) != 1:
+        return None
+    ((term, array),) = rest.items()
+    if term._replace(parameters=()) != ONE or len(term.parameters) > 1:
+        return None
+    return array, (term.parameters[0] if term.parameters else None)

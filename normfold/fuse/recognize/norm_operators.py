@@ -1,0 +1,172 @@
+"""Operators that are norms themselves, and BatchNormalization, in terms of the same moments."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx_ir as ir
+
+from normfold.findings.reason import Refusal
+from normfold.fold.affines import source_of
+from normfold.fuse.recognize.arithmetic import changed, with_array
+from normfold.fuse.recognize.polynomial import ONE, Monomial, Poly
+from normfold.fuse.recognize.region import Constant, Foreign, Outcome, Region, Seen
+from normfold.fuse.recognize.views import count_of
+from normfold.graph.reader import attribute
+
+NORM_OPERATORS = (
+    "LayerNormalization",
+    "RMSNormalization",
+    "SimplifiedLayerNormalization",
+    "InstanceNormalization",
+    "GroupNormalization",
+    "LpNormalization",
+    "MeanVarianceNormalization",
+)
+
+
+def norm(region: Region, node: ir.Node) -> tuple[Outcome, ...] | None:
+    """A norm operator in terms of the same moments, so that arithmetic around it merges with it."""
+    found = region.operand(node, 0)
+    if not isinstance(found, Seen) or not region.is_whole(found) or not found.poly.has_x or found.poly.has_spread:
+        return None
+    spec = norm_spec(node, region.rank(found.view))
+    if spec is None or not _takes_home_moments(region, found, spec.axes, spec.groups):
+        return None
+    axes = None if spec.axes is None else spec.axes
+    mean = found.poly.expectation(axes)
+    square = None if mean is None else found.poly.times(found.poly)
+    second = None if square is None else square.expectation(axes)
+    if mean is None or second is None:
+        return None
+    centred = found.poly.plus(mean.scaled(-1.0)) if spec.is_centred else found.poly
+    root = _deviation(found.poly, mean, second, spec)
+    inverse = None if root is None else root.inverse()
+    if inverse is None or centred is None:
+        return None
+    normed = centred.times(inverse)
+    if spec.order and normed is not None:
+        normed = _as_length(region, found.view, spec, normed)
+    result: Outcome = changed(found, normed)
+    for index, operator in ((1, "Mul"), (2, "Add")):
+        result = _with_own_parameter(region, node, result, index, operator)
+    reduced = tuple(None if spec.axes and axis in spec.axes else axis for axis in found.axes)
+    return (result, Seen(mean, found.view, reduced), Seen(inverse, found.view, reduced))
+
+
+def _deviation(poly: Poly, mean: Poly, second: Poly, spec: NormSpec) -> Poly | None:
+    """What the operator divides by: of ``poly`` with this mean and mean square."""
+    if spec.order == 1:
+        own = poly.magnitude()
+        return None if own is None else own.expectation(spec.axes)
+    inside: Poly | None = second
+    if spec.is_centred:
+        below = mean.times(mean)
+        inside = None if below is None else second.plus(below.scaled(-1.0))
+    inside = None if inside is None else inside.plus(Poly.of({ONE: spec.eps}, poly.rank))
+    root = None if inside is None else inside.square_root()
+    return root.plus(Poly.of({ONE: spec.outer}, poly.rank)) if root is not None and spec.outer else root
+
+
+def _as_length(region: Region, view: int, spec: NormSpec, poly: Poly) -> Poly | None:
+    """LpNormalization divides by the root of a sum, not of a mean."""
+    count = count_of([region.size(view, axis) for axis in spec.axes or ()])
+    halves = 2 // spec.order
+    return poly.with_monomial(Monomial(n2=-halves)) if count is None else poly.scaled(float(count) ** (-halves / 2))
+
+
+def _takes_home_moments(region: Region, seen: Seen, axes: tuple[int, ...] | None, groups: int | None) -> bool:
+    if groups is not None and axes is None:
+        home = region.home.grouping
+        return seen.view == 0 and groups == home.groups and home.channel == 1
+    return axes is not None and region.is_home(seen.view, axes)
+
+
+def _with_own_parameter(region: Region, node: ir.Node, seen: Outcome, index: int, operator: str) -> Outcome:
+    """The norm's own scale or bias: along axis 1 for InstanceNormalization and GroupNormalization, else the last."""
+    value = node.inputs[index] if index < len(node.inputs) else None
+    if value is None or not isinstance(seen, Seen):
+        return seen
+    rank = region.rank(seen.view)
+    shape = region.reader.shape(value)
+    if shape is None:
+        return None
+    sizes = [1] * (rank - len(shape)) + [size for size in shape if isinstance(size, int)]
+    if node.op_type in ("InstanceNormalization", "GroupNormalization"):
+        sizes = [1, *sizes[rank - 1 :], *[1] * (rank - 2)] if rank >= 2 else sizes
+    if len(sizes) != rank or any(
+        size not in (1, own) for size, own in zip(sizes, region.views[seen.view], strict=True)
+    ):
+        return _grouped_parameter(region, node, seen, value, operator)
+    operand = region.operand(node, index)
+    if isinstance(operand, Constant):
+        return with_array(operator, seen, np.asarray(operand.array, np.float64).reshape(sizes), seen.axes)
+    if not isinstance(operand, Foreign):
+        return None
+    factor = Poly.of({Monomial(parameters=(region.parameter(value, tuple(sizes)),)): 1.0}, rank)
+    poly = seen.poly.times(factor) if operator == "Mul" else seen.poly.plus(factor)
+    return None if poly is None else Seen(poly, seen.view, seen.axes)
+
+
+def _grouped_parameter(region: Region, node: ir.Node, seen: Seen, value: ir.Value, operator: str) -> Outcome:
+    """GroupNormalization 18 has one scale a group."""
+    array, groups = region.reader.constant(value), region.home.grouping.groups
+    channels = region.size(seen.view, 1)
+    if array is None or node.op_type != "GroupNormalization" or array.size != groups or not isinstance(channels, int):
+        return None
+    tail = (1,) * (region.rank(seen.view) - 2)
+    repeated = np.repeat(np.asarray(array, np.float64).reshape(-1), channels // groups).reshape((1, channels, *tail))
+    return with_array(operator, seen, repeated, seen.axes)
+
+
+class NormSpec:
+    """What a norm operator computes: over which axes or groups, with which epsilon, about the mean or not.
+
+    ``order`` is that of an Lp norm, 0 for the others.
+    """
+
+    def __init__(
+        self, axes: tuple[int, ...] | None, groups: int | None, eps: float, *, is_centred: bool, outer: float = 0.0,
+        order: int = 0,
+    ) -> None:  # fmt: skip
+        self.axes, self.groups, self.eps, self.is_centred = axes, groups, eps, is_centred
+        self.outer, self.order = outer, order
+
+
+MVN_EPSILON = 1e-9  # added to the standard deviation, says the operator's function body
+
+
+def norm_spec(node: ir.Node, rank: int) -> NormSpec | None:
+    """The spec of a norm operator on a value of that rank; None for every other operator, and for other Lp norms."""
+    axis = int(attribute(node, "axis", -1)) % rank if rank else 0
+    eps = float(attribute(node, "epsilon", 1e-5))
+    if node.op_type == "LayerNormalization":
+        return NormSpec(tuple(range(axis, rank)), None, eps, is_centred=True)
+    if node.op_type in ("RMSNormalization", "SimplifiedLayerNormalization"):
+        return NormSpec(tuple(range(axis, rank)), None, eps, is_centred=False)
+    if node.op_type == "InstanceNormalization":
+        return NormSpec(tuple(range(2, rank)), None, eps, is_centred=True) if rank >= 3 else None
+    if node.op_type == "GroupNormalization":
+        return NormSpec(None, int(attribute(node, "num_groups", 0)), eps, is_centred=True)
+    if node.op_type == "LpNormalization" and attribute(node, "p", 2) in (1, 2):
+        return NormSpec((axis,), None, 0.0, is_centred=False, order=int(attribute(node, "p", 2)))
+    if node.op_type == "MeanVarianceNormalization":
+        axes = attribute(node, "axes", (0, 2, 3))
+        if not all(-rank <= axis < rank for axis in axes):
+            return None
+        return NormSpec(tuple(sorted(int(a) % rank for a in axes)), None, 0.0, is_centred=True, outer=MVN_EPSILON)
+    return None
+
+
+def batchnorm(region: Region, node: ir.Node) -> Outcome:
+    """With frozen statistics it is a scale and a shift."""
+    found = region.operand(node, 0)
+    if not isinstance(found, Seen) or not region.is_whole(found) or not found.poly.has_spread:
+        return None
+    try:
+        affine = source_of(region.reader, node).affine
+    except Refusal:
+        return None
+    if affine.rank != region.rank(found.view):
+        return None
+    scaled = Seen(found.poly.scaled(affine.scale), found.view, found.axes)
+    return with_array("Add", scaled, affine.shift, found.axes)

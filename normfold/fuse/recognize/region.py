@@ -1,0 +1,213 @@
+"""A region: what a root value and constants alone make of it, each value known as a polynomial of the root's moments.
+
+The region grows from the root along the graph and stops at every operator that no rule in ``normfold.fuse.rules``
+knows, or that needs a value from elsewhere. Each operator is visited once, so a region costs what its size is.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import onnx_ir as ir
+
+from normfold.algebra.affine import Array
+from normfold.findings.reason import Obstacle, Reason, Refusal
+from normfold.fuse.recognize.polynomial import Parameter, Poly
+from normfold.fuse.recognize.views import Grouping, Size, Sizes, count_of, same_shape, sizes_of
+from normfold.graph.reader import GraphReader, name_of
+
+_MOST_NODES = 256
+_LARGEST_CONSTANT = 1 << 22  # elements: larger constants are data, not the parameters of a norm
+
+
+@dataclass(frozen=True)
+class Home:
+    """Where the region's norm takes its moments: ``axes`` of the view ``sizes``, or channel groups of the root."""
+
+    sizes: Sizes
+    axes: tuple[int, ...]
+    grouping: Grouping
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """A value of the region. ``axes`` names the axis of its view that each position runs along, None where size 1."""
+
+    poly: Poly
+    view: int
+    axes: tuple[int | None, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Broken:
+    """A value that looks like a moment but is none, and why. ``is_rooted``: a root was taken of it."""
+
+    obstacle: Obstacle
+    is_rooted: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Partial:
+    """The mean of ``seen.poly`` over some of the norm's axes, times ``factor``; the rest are to be reduced by others.
+
+    ``done`` are the axes that were reduced, ``summed`` those of them that a sum and no mean was taken over.
+    ``instead`` is what every operator sees that reduces no further.
+    """
+
+    seen: Seen
+    done: frozenset[int]
+    summed: frozenset[int]
+    factor: float
+    instead: Broken | None
+
+
+@dataclass(frozen=True, eq=False)
+class Constant:
+    """An operand that is the same in every run."""
+
+    array: Array
+
+
+@dataclass(frozen=True, eq=False)
+class Foreign:
+    """An operand from outside the region; None where it is absent."""
+
+    value: ir.Value | None
+
+
+Operand = Seen | Broken | Constant | Foreign
+Outcome = Seen | Broken | Partial | None
+Rule = Callable[["Region", ir.Node], Outcome | tuple[Outcome, ...]]
+
+
+@dataclass(eq=False)
+class Region:
+    """The values that come from one ``root``. ``misses`` are operators that look like a norm's division but are not."""
+
+    reader: GraphReader
+    root: ir.Value
+    home: Home
+    views: list[Sizes]
+    seen: dict[ir.Value, Seen | Broken | Partial] = field(default_factory=dict)
+    nodes: dict[ir.Node, None] = field(default_factory=dict)
+    shape_readers: list[ir.Node] = field(default_factory=list)
+    misses: list[tuple[ir.Node, Obstacle]] = field(default_factory=list)
+    _parameters: dict[tuple[ir.Value, tuple[int, ...]], Parameter] = field(default_factory=dict)
+
+    @staticmethod
+    def grow(reader: GraphReader, root: ir.Value, sizes: Sizes, home: Home, rules: Mapping[str, Rule]) -> Region:
+        """The region of ``root`` for one way of reducing it."""
+        region = Region(reader, root, home, [sizes])
+        region.seen[root] = Seen(Poly.root(len(sizes)), 0, region.whole(0))
+        queue = [(reader.order(node), index, node) for index, node in enumerate(region._readers(root))]
+        heapq.heapify(queue)
+        met = {node for _, _, node in queue}
+        number = len(queue)
+        while queue and len(region.nodes) < _MOST_NODES:
+            node = heapq.heappop(queue)[2]
+            for output in region._visit(node, rules):
+                for reading in region._readers(output):
+                    if reading not in met:
+                        met.add(reading)
+                        number += 1
+                        heapq.heappush(queue, (reader.order(reading), number, reading))
+        return region
+
+    def _readers(self, value: ir.Value) -> Iterator[ir.Node]:
+        return (node for node, _ in value.uses() if self.reader.holds(node))
+
+    def _visit(self, node: ir.Node, rules: Mapping[str, Rule]) -> list[ir.Value]:
+        """Interpret one operator; the outputs that are now known."""
+        if node.op_type == "Shape" and node.domain == "" and not node.attributes:
+            self.shape_readers.append(node)
+            return []
+        rule = rules.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        if rule is None:
+            return []
+        try:
+            outcome = rule(self, node)
+        except Refusal:  # an attribute that is a parameter of a function
+            return []
+        outcomes = outcome if isinstance(outcome, tuple) else (outcome,)
+        known = [(value, found) for value, found in zip(node.outputs, outcomes, strict=False) if found is not None]
+        if not known:
+            return []
+        self.nodes[node] = None
+        self.seen.update(known)
+        return [value for value, _ in known]
+
+    # -- what a rule asks -----------------------------------------------------------------------------------------
+    def operand(self, node: ir.Node, index: int) -> Operand:
+        """Input ``index`` of ``node`` as the region knows it."""
+        value = node.inputs[index] if index < len(node.inputs) else None
+        if value is None:
+            return Foreign(None)
+        known = self.seen.get(value)
+        if known is not None:
+            return known if not isinstance(known, Partial) else known.instead or Foreign(value)
+        if not self.reader.is_constant(value) or (count_of(self.sizes(value) or ()) or 0) > _LARGEST_CONSTANT:
+            return Foreign(value)
+        array = self.reader.constant(value)
+        return Foreign(value) if array is None else Constant(np.asarray(array))
+
+    def partial(self, node: ir.Node, index: int) -> Partial | None:
+        """Input ``index`` of ``node`` where only some of the norm's axes were reduced."""
+        known = self.seen.get(node.inputs[index]) if index < len(node.inputs) else None  # type: ignore[arg-type]  # None is no key
+        return known if isinstance(known, Partial) else None
+
+    def number(self, node: ir.Node, index: int) -> float | None:
+        """A constant operand that holds one number, however often; None where it is anything else."""
+        found = self.operand(node, index)
+        if not isinstance(found, Constant) or not found.array.size:
+            return None
+        first = found.array.reshape(-1)[0]
+        return float(first) if np.all(found.array == first) else None
+
+    def whole(self, view: int) -> tuple[int | None, ...]:
+        """The axes of a value that has every element of its view."""
+        return tuple(None if size == 1 else axis for axis, size in enumerate(self.views[view]))
+
+    def is_whole(self, seen: Seen) -> bool:
+        """Whether a value has every element of its view."""
+        return seen.axes == self.whole(seen.view)
+
+    def rank(self, view: int) -> int:
+        return len(self.views[view])
+
+    def size(self, view: int, axis: int) -> Size:
+        return self.views[view][axis]
+
+    def view_of(self, sizes: Sizes) -> int:
+        """The view of that shape; a new one where no known one has it."""
+        for index, known in enumerate(self.views):
+            if same_shape(sizes, known):
+                return index
+        self.views.append(sizes)
+        return len(self.views) - 1
+
+    def sizes(self, value: ir.Value) -> Sizes | None:
+        return sizes_of(self.reader, value)
+
+    def is_home(self, view: int, axes: tuple[int, ...]) -> bool:
+        """Whether reducing ``axes`` of ``view`` takes the region's own moments."""
+        return axes == self.home_axes(view)
+
+    def home_axes(self, view: int) -> tuple[int, ...] | None:
+        """The axes of ``view`` that the region's own moments reduce; None where it is another view."""
+        if same_shape(self.views[view], self.home.sizes) and self.home.axes:
+            return self.home.axes
+        return self.home.grouping.axes if view == 0 else None
+
+    def parameter(self, value: ir.Value, sizes: tuple[int, ...]) -> Parameter:
+        """One Parameter for each value and shape, so that equal ones are equal."""
+        return self._parameters.setdefault((value, sizes), Parameter(value, sizes))
+
+    def broken(self, reason: Reason, node: ir.Node, detail: str = "", *, is_rooted: bool = False) -> Broken:
+        return Broken(Obstacle(reason, name_of(node), node.outputs[0].name or "", detail), is_rooted)
+
+    def miss(self, node: ir.Node, obstacle: Obstacle) -> None:
+        """Remember an operator that looks like the division of a norm."""
+        self.misses.append((node, obstacle))

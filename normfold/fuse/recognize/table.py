@@ -1,0 +1,64 @@
+"""What each operator makes of polynomials: one small rule an operator, one table.
+
+A rule returns what its outputs are (``Seen``), or that they look like a moment but are none (``Broken``), or None:
+the operator is not part of the region. Operators as in https://onnx.ai/onnx/operators/.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from normfold.fuse.recognize.arithmetic import (
+    binary,
+    capped,
+    cast,
+    cast_like,
+    clip,
+    dropout,
+    magnitude,
+    power,
+    rectified,
+    rooted,
+    same,
+    unary,
+)
+from normfold.fuse.recognize.layout import expand, relayout
+from normfold.fuse.recognize.norm_operators import NORM_OPERATORS, batchnorm, norm
+from normfold.fuse.recognize.polynomial import Poly
+from normfold.fuse.recognize.reductions import length, mean, reduction, sum_of_magnitudes, sum_of_squares, total
+from normfold.fuse.recognize.region import Rule
+
+RULES: Mapping[str, Rule] = {
+    "Identity": same,
+    "Dropout": dropout,
+    "Cast": cast,
+    "CastLike": cast_like,
+    "Neg": unary(lambda poly: poly.scaled(-1.0)),
+    "Sqrt": rooted(Poly.square_root),
+    "Reciprocal": rooted(Poly.inverse),
+    "Pow": power,
+    "Clip": clip,
+    "Max": clip,
+    "Min": capped,
+    "Abs": magnitude,
+    "Relu": rectified,
+    "Add": binary,
+    "Sum": binary,
+    "Sub": binary,
+    "Mul": binary,
+    "Div": binary,
+    "ReduceMean": reduction(mean),
+    "GlobalAveragePool": reduction(mean),
+    "ReduceSum": reduction(total),
+    "ReduceSumSquare": reduction(sum_of_squares),
+    "ReduceL2": reduction(length),
+    "ReduceL1": reduction(sum_of_magnitudes),
+    "AveragePool": reduction(mean),
+    "Reshape": relayout,
+    "Flatten": relayout,
+    "Squeeze": relayout,
+    "Unsqueeze": relayout,
+    "Expand": expand,
+    "BatchNormalization": batchnorm,
+    **dict.fromkeys(NORM_OPERATORS, norm),
+}

@@ -1,0 +1,321 @@
+"""The Editor: the only thing that changes a graph, and only by whole plans.
+
+It copies weights on write, keeps the exact value of every constant it wrote so that later folds start from
+the unrounded one, gives each new value a name that nobody has, and stamps provenance on every node it touches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from normfold.algebra.affine import Array
+from normfold.algebra.weight import Weight
+from normfold.findings.reason import Reason, Refusal
+from normfold.graph.reader import EXACT, FLOATS, GraphReader, graphs_of, name_of, stand_in_for, tell_as
+
+RULE, FROM = "normfold.rule", "normfold.from"
+
+
+@dataclass(frozen=True, eq=False)
+class Rewrite:
+    """What one operator becomes: new constants by input index, attributes, another operator name, an Add behind it.
+
+    ``drops`` are attributes that the other operator does not have. ``beside`` holds what another operator must become
+    with it, such as the DequantizeLinear of its weight.
+    """
+
+    node: ir.Node
+    inputs: Mapping[int, Array | Weight] = field(default_factory=dict)
+    attributes: Mapping[str, int | float | Sequence[float]] = field(default_factory=dict)
+    operator: str = ""
+    drops: tuple[str, ...] = ()
+    shift_after: Array | None = None
+    beside: tuple[Rewrite, ...] = ()
+
+    @property
+    def weights_changed(self) -> int:
+        return len(self.inputs)
+
+    @property
+    def operators_added(self) -> int:
+        return int(self.shift_after is not None)
+
+
+def require_fits(array: Array, dtype: ir.DataType | None, node: ir.Node) -> Array:
+    """``array`` unchanged, or a Refusal when rounding it to ``dtype`` would overflow."""
+    _require_in_range(max(array.max(initial=0.0), -array.min(initial=0.0)), dtype, node)
+    return array
+
+
+def require_rows_fit(largest: Array, dtype: ir.DataType | None, node: ir.Node) -> None:
+    """As ``require_fits``, and no row, of these largest magnitudes, may be lost: become subnormal as a whole."""
+    _require_in_range(largest.max(initial=0.0), dtype, node)
+    lost = (largest > 0) & (largest < ir_limits(dtype, node).smallest)
+    if lost.any():
+        raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail=f"row {int(np.argmax(lost))} would become subnormal")
+
+
+def _require_in_range(largest: float, dtype: ir.DataType | None, node: ir.Node) -> None:
+    """The largest magnitude of an array (not a number where one of its elements is none) against its type."""
+    if not np.isfinite(largest):
+        raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail="a folded weight is not finite")
+    limits = ir_limits(dtype, node)
+    if largest > limits.largest:
+        raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail=f"|{largest:.3g}| is above {limits.largest:.3g}")
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The largest finite and the smallest normal number of a type."""
+
+    largest: float
+    smallest: float
+
+
+_LIMITS = {
+    ir.DataType.FLOAT16: Limits(65504.0, 2.0**-14),
+    ir.DataType.BFLOAT16: Limits(3.3895313892515355e38, 2.0**-126),
+    ir.DataType.FLOAT: Limits(float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)),
+    ir.DataType.DOUBLE: Limits(float(np.finfo(np.float64).max), float(np.finfo(np.float64).tiny)),
+}
+
+
+def ir_limits(dtype: ir.DataType | None, node: ir.Node) -> Limits:
+    """The limits of a floating type; Refusal for every other type."""
+    limits = _LIMITS.get(dtype) if dtype is not None else None
+    if limits is None:
+        raise Refusal(Reason.NOT_FLOATING, name_of(node), detail=f"the type is {dtype}")
+    return limits
+
+
+class Names:
+    """Every name of a model, so that a new one never collides, in any graph or subgraph."""
+
+    def __init__(self, model: ir.Model) -> None:
+        self._taken: set[str] = set()
+        self._last: dict[str, int] = {}  # the last number behind a hint, so that a shared weight is not counted again
+        for _, graph in graphs_of(model):
+            self._taken.update(value.name or "" for value in graph.inputs)
+            if isinstance(graph, ir.Graph):
+                self._taken.update(graph.initializers)
+            for node in graph:
+                self._taken.update((node.name or "", *(value.name or "" for value in node.outputs)))
+
+    def new(self, hint: str) -> str:
+        """``hint`` itself where it is free, else with the first free number behind it."""
+        name, number = hint, self._last.get(hint, 1)
+        while name in self._taken:
+            number += 1
+            name = f"{hint}_{number}"
+        self._last[hint] = number
+        self._taken.add(name)
+        return name
+
+
+class Editor:
+    """Applies decisions to one graph."""
+
+    def __init__(self, reader: GraphReader, names: Names) -> None:
+        self.reader = reader
+        self.names = names
+
+    # -- constants -----------------------------------------------------------------------------------------------
+    def constant(self, array: npt.NDArray[Any] | Weight, dtype: ir.DataType, hint: str) -> ir.Value:
+        """A new constant: rounded once to ``dtype``, its exact value remembered."""
+        name = self.names.new(hint)
+        if isinstance(array, Weight):
+            rounded = array.rounded(dtype.numpy())
+        else:
+            rounded = np.asarray(array).astype(dtype.numpy(), order="C")  # a scalar stays one
+        tensor = ir.Tensor(rounded, dtype=dtype, name=name)
+        graph = self.reader.graph
+        if isinstance(graph, ir.Graph):
+            value = ir.Value(name=name, shape=ir.Shape(array.shape), type=ir.TensorType(dtype), const_value=tensor)
+            graph.register_initializer(value)
+        else:
+            value = self._constant_node(graph, tensor, name)
+        tell_as(value, hint.removesuffix("_folded"))
+        if dtype in FLOATS:
+            value.meta[EXACT] = array if isinstance(array, Weight) else _frozen(array)
+        return value
+
+    def _constant_node(self, function: ir.Function, tensor: ir.Tensor[Any], name: str) -> ir.Value:
+        """Functions have no initializers, so their constants are nodes."""
+        node = ir.node("Constant", [], {"value": tensor})
+        value = node.outputs[0]
+        value.name, value.shape, value.dtype, value.const_value = (
+            name,
+            ir.Shape(tensor.numpy().shape),
+            tensor.dtype,
+            tensor,
+        )
+        first = next(iter(function), None)
+        if first is None:
+            function.append(node)
+        else:
+            function.insert_before(first, node)
+            self.reader.place_first(node)
+        return value
+
+    # -- nodes ---------------------------------------------------------------------------------------------------
+    def rewrite(self, change: Rewrite, rule: str, source: str) -> ir.Value:
+        """Carry out one ``Rewrite``; returns the value that now stands where the node's first output stood."""
+        for other in change.beside:
+            self.rename(self.rewrite(other, rule, source))
+        node = change.node
+        dtype = self._float_type(node)
+        for index, array in sorted(change.inputs.items()):
+            previous = node.inputs[index] if index < len(node.inputs) else None
+            hint = previous.name if previous is not None and previous.name else f"{name_of(node)}.input{index}"
+            value = self.constant(
+                array, (previous is not None and self.reader.dtype(previous)) or dtype, f"{hint}_folded"
+            )
+            if previous is not None:
+                stand_in_for(previous, value)
+            if index >= len(node.inputs):
+                node.resize_inputs(index + 1)
+            node.replace_input_with(index, value)
+        for name in change.drops:
+            node.attributes.pop(name, None)
+        for name, setting in change.attributes.items():
+            node.attributes[name] = _attribute(name, setting)
+        if change.operator:
+            node.op_type = change.operator
+        stamp(node, rule, source)
+        for unread in (output for output in node.outputs[1:] if not output.uses() and not output.is_graph_output()):
+            self.rename(unread)  # such as the mean that a norm tells beside its result
+        if change.shift_after is None:
+            return node.outputs[0]
+        return self._add_after(node, change.shift_after, dtype, rule, source)
+
+    def _float_type(self, node: ir.Node) -> ir.DataType:
+        for value in (*node.inputs[1:], *node.inputs[:1], *node.outputs):
+            dtype = None if value is None else self.reader.dtype(value)
+            if dtype in _LIMITS:
+                return dtype
+        return ir.DataType.FLOAT
+
+    def _add_after(self, node: ir.Node, shift: Array, dtype: ir.DataType, rule: str, source: str) -> ir.Value:
+        """The shift of a MatMul: an Add directly behind it that takes over its output's readers."""
+        out = node.outputs[0]
+        constant = self.constant(trimmed(shift), dtype, f"{out.name}_shift")
+        add = ir.node("Add", [out, constant], name=self.names.new(f"{name_of(node)}_shift"))
+        self.insert_after(node, add)
+        self.take_over(out, add.outputs[0], add)
+        stamp(add, rule, source)
+        return add.outputs[0]
+
+    def insert_after(self, anchor: ir.Node, node: ir.Node) -> None:
+        """Put ``node`` directly behind ``anchor`` in the graph."""
+        for output in node.outputs:
+            output.name = output.name or self.names.new(f"{name_of(node)}_out")
+        self.reader.graph.insert_after(anchor, node)
+        self.reader.place_after(anchor, node)
+
+    def take_over(self, old: ir.Value, new: ir.Value, keep: ir.Node | None = None) -> None:
+        """Let every reader of ``old`` (but ``keep``) read ``new``; ``new`` takes the name, ``old`` gets another one."""
+        new.shape, new.type = old.shape, old.type
+        for node, index in list(old.uses()):
+            if node is not keep:
+                node.replace_input_with(index, new)
+        outputs = self.reader.graph.outputs
+        for index, output in enumerate(outputs):
+            if output is old:
+                outputs[index] = new
+        stand_in_for(old, new)
+        name, old.name = old.name, self.names.new(f"{old.name}_folded")
+        new.name = name
+
+    def bypass(
+        self, nodes: Sequence[ir.Node], entry: ir.Value, site: ir.Value, *, entry_takes_name: bool, rule: str
+    ) -> None:
+        """Remove ``nodes``, which lead from ``entry`` to ``site``: the readers of ``site`` read ``entry``.
+
+        An output of the graph keeps its name: ``entry`` takes it, or, where it has to keep its own, an Identity does.
+        """
+        is_output = site.is_graph_output()
+        if is_output and not self._may_take_an_output(entry):
+            self._identity_for(nodes, entry, site, rule)
+            self.remove(nodes)
+            return
+        for node, index in list(site.uses()):
+            node.replace_input_with(index, entry)
+        outputs = self.reader.graph.outputs
+        for index, output in enumerate(outputs):
+            if output is site:
+                outputs[index] = entry
+        if is_output or entry_takes_name:
+            name, site.name = site.name, self.names.new(f"{site.name}_gone")
+            entry.name = name
+        if is_output or entry.shape is None:
+            entry.shape, entry.type = site.shape, site.type
+        self.remove(nodes)
+
+    def _may_take_an_output(self, value: ir.Value) -> bool:
+        """A value made in this graph that is not yet an output of it."""
+        return self.reader.holds(value.producer()) and not value.is_graph_output()
+
+    def _identity_for(self, nodes: Sequence[ir.Node], entry: ir.Value, site: ir.Value, rule: str) -> None:
+        """An Identity that makes the output ``site`` of an ``entry`` that cannot have its name."""
+        node = ir.node("Identity", [entry], name=self.names.new(f"{name_of(nodes[-1])}_identity"))
+        self.insert_before(nodes[-1], [node])
+        stamp(node, rule, ", ".join(name_of(each) for each in nodes))
+        self.take_over(site, node.outputs[0])
+
+    def remove(self, nodes: Sequence[ir.Node]) -> None:
+        """Take dead nodes out of the graph, last first."""
+        for node in sorted(nodes, key=self.reader.order, reverse=True):
+            self.reader.graph.remove(node, safe=True)
+
+    def widen(self, value: ir.Value) -> None:
+        """The value has one more channel than it says."""
+        if value.shape is not None and isinstance(value.shape[1], int):
+            sizes = list(value.shape)
+            value.shape = ir.Shape([sizes[0], value.shape[1] + 1, *sizes[2:]])
+
+    def rename(self, value: ir.Value) -> None:
+        """A value whose content a fold changed must not keep its old name."""
+        if value.name:
+            value.name = self.names.new(f"{value.name}_folded")
+
+    def insert_before(self, anchor: ir.Node, nodes: Sequence[ir.Node]) -> None:
+        """Put ``nodes``, in their order, directly before ``anchor``."""
+        for node in nodes:
+            for output in node.outputs:
+                output.name = output.name or self.names.new(f"{name_of(node)}_out")
+            self.reader.graph.insert_before(anchor, node)
+        self.reader.place_before(anchor, nodes)
+
+
+def _attribute(name: str, setting: int | float | Sequence[float]) -> ir.Attr:
+    if isinstance(setting, Sequence):
+        if all(isinstance(each, int) for each in setting):
+            return ir.AttrInt64s(name, [int(each) for each in setting])
+        return ir.AttrFloat32s(name, list(setting))
+    return ir.AttrFloat32(name, setting) if isinstance(setting, float) else ir.AttrInt64(name, setting)
+
+
+def stamp(node: ir.Node, rule: str, source: str) -> None:
+    """Provenance: which rule made or changed the node, and on whose behalf."""
+    node.metadata_props[RULE] = rule
+    earlier = node.metadata_props.get(FROM)
+    node.metadata_props[FROM] = f"{earlier}, {source}" if earlier else source
+
+
+def _frozen(array: Array) -> Array:
+    exact = np.asarray(array, dtype=np.float64)
+    exact.setflags(write=False)
+    return exact
+
+
+def trimmed(array: Array) -> Array:
+    """Without leading dimensions of 1: what broadcasting adds anyway."""
+    while array.ndim > 1 and array.shape[0] == 1:
+        array = array[0]
+    return array

@@ -1,0 +1,415 @@
+"""Reading a graph: what is constant, who reads a value, what shape it has. Nothing here changes anything.
+
+The Editor in ``normfold.edit`` is the only thing that does.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+import onnx_ir as ir
+
+from normfold.algebra.weight import Weight
+from normfold.findings.reason import Reason, Refusal
+from normfold.graph import ml_operators as classic_shapes
+from normfold.graph.evaluators import EVALUATORS, jumps
+
+Dim = int | str | None
+FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
+EXACT = "normfold.float64"
+DROPS_NOTHING = 7  # the opset since which a Dropout is one of inference unless it says otherwise
+_OWN_NAME = "normfold.name"
+_MAX_CHAIN = 64  # longest chain of operators on constants that is evaluated to reach a weight
+
+
+def _conv_shape(node: ir.Node, weight: tuple[int, ...]) -> tuple[Dim, ...]:
+    return (None, weight[0], *[None] * (len(weight) - 2))
+
+
+def _conv_transpose_shape(node: ir.Node, weight: tuple[int, ...]) -> tuple[Dim, ...]:
+    return (None, weight[1] * int(attribute(node, "group", 1)), *[None] * (len(weight) - 2))
+
+
+def _gemm_shape(node: ir.Node, weight: tuple[int, ...]) -> tuple[Dim, ...]:
+    return (None, weight[0] if attribute(node, "transB", 0) else weight[1])
+
+
+# Operators whose weight tells the rank and the channels of their output, and those that keep the shape of their input.
+_SHAPED_BY_WEIGHT = {"Conv": _conv_shape, "ConvTranspose": _conv_transpose_shape, "Gemm": _gemm_shape}
+_KEEPS_SHAPE = frozenset(
+    {"BatchNormalization", "Relu", "LeakyRelu", "Sigmoid", "Tanh", "Identity", "Dropout", "Clip", "Cast", "Neg", "Abs"}
+    | {"LayerNormalization", "RMSNormalization", "InstanceNormalization", "GroupNormalization"}
+)
+
+
+def graphs_of(model: ir.Model) -> Iterator[tuple[str, ir.Graph | ir.Function]]:
+    """Every graph of a model with its path: the main graph "", its subgraphs, then functions and theirs."""
+    yield from _with_subgraphs("", model.graph)
+    for identifier, function in model.functions.items():
+        yield from _with_subgraphs(":".join(part for part in identifier if part), function)
+
+
+def _with_subgraphs(path: str, graph: ir.Graph | ir.Function) -> Iterator[tuple[str, ir.Graph | ir.Function]]:
+    yield path, graph
+    for node in graph:
+        for attribute in node.attributes.values():
+            for body in bodies_of(attribute):
+                yield from _with_subgraphs(f"{path}/{name_of(node)}.{attribute.name}".lstrip("/"), body)
+
+
+def bodies_of(attribute: ir.Attr) -> tuple[ir.Graph, ...]:
+    """The graphs that an attribute holds: those of If, Loop and Scan."""
+    if attribute.is_ref():
+        return ()
+    if attribute.type is ir.AttributeType.GRAPH:
+        return (attribute.as_graph(),)
+    return tuple(attribute.as_graphs()) if attribute.type is ir.AttributeType.GRAPHS else ()
+
+
+def name_of(node: ir.Node) -> str:
+    """The node's own name, else the name that its first output has, or had before folds renamed it."""
+    if node.name:
+        return node.name
+    remembered = node.meta.get(_OWN_NAME)
+    return remembered or next((output.name for output in node.outputs if output.name), None) or node.op_type
+
+
+def remember_names(model: ir.Model) -> None:
+    """Let ``name_of`` and ``known_as`` tell the names that nodes and values have now, whatever folds make of them."""
+    for _, graph in graphs_of(model):
+        for node in graph:
+            if not node.name:
+                node.meta[_OWN_NAME] = name_of(node)
+            for value in node.outputs:
+                if value.name:
+                    value.meta[_OWN_NAME] = value.name
+
+
+def stand_in_for(old: ir.Value, new: ir.Value) -> None:
+    """Let ``known_as`` give ``new``, which takes the place of ``old``, its name."""
+    tell_as(new, known_as(old))
+
+
+def tell_as(value: ir.Value, name: str) -> None:
+    """Let ``known_as`` give ``value`` this name, which is not the one it has in the graph."""
+    value.meta[_OWN_NAME] = name
+
+
+def name_like(old: ir.Node, new: ir.Node) -> None:
+    """Give ``new``, which takes the place of ``old``, its name, also where it is only a remembered one."""
+    new.name = old.name
+    if not old.name:
+        new.meta[_OWN_NAME] = name_of(old)
+
+
+def known_as(value: ir.Value | None) -> str:
+    """The name that the caller knows a value by: the one it had before folds changed its content."""
+    if value is None:
+        return ""
+    if value.is_graph_output():  # outputs keep their names
+        return value.name or ""
+    remembered: str | None = value.meta.get(_OWN_NAME)
+    if remembered:
+        return remembered
+    producer = value.producer()  # a value that folds made is told by the operator that makes it
+    return value.name or "" if producer is None else name_of(producer)
+
+
+def is_in(graph: ir.Graph | ir.Function, node: ir.Node) -> bool:
+    """Whether ``node`` stands in ``graph`` itself; a function's nodes know the graph inside it."""
+    return node.graph is (graph.graph if isinstance(graph, ir.Function) else graph)
+
+
+def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
+    """An attribute as a plain Python value; ``default`` where it is absent.
+
+    Raises Refusal where a function's attribute refers to one of its call's.
+    """
+    found = node.attributes.get(name)
+    if found is None:
+        return default
+    if found.is_ref():
+        raise Refusal(
+            Reason.DYNAMIC_PARAMETERS, name_of(node), detail=f"attribute {name} is a parameter of the function"
+        )
+    return found.value
+
+
+def opset_of(graph: ir.Graph | ir.Function) -> int:
+    """The version of the default operator set that ``graph`` is written in (1 when it declares none)."""
+    imports = graph.opset_imports
+    return imports.get("", imports.get("ai.onnx", 1))
+
+
+class GraphReader:
+    """Questions about one graph of a model. Answers are computed when asked and follow the graph as it changes."""
+
+    def __init__(self, model: ir.Model, graph: ir.Graph | ir.Function, path: str = "") -> None:
+        self.graph = graph
+        self.path = path
+        self.opset = opset_of(graph) if opset_of(graph) > 1 else opset_of(model.graph)
+        self._overridable = _overridable(model)
+        self._number()
+        self._chains: dict[ir.Value, int | None] = {}
+
+    def holds(self, node: ir.Node | None) -> bool:
+        """Whether ``node`` stands in this graph itself, not in a subgraph or outside."""
+        return node is not None and is_in(self.graph, node)
+
+    # -- order ---------------------------------------------------------------------------------------------------
+    def order(self, node: ir.Node) -> float:
+        """A number that grows along the graph: producers before readers."""
+        return self._order[node]
+
+    def place_after(self, anchor: ir.Node, node: ir.Node) -> None:
+        """Remember that ``node`` was inserted directly behind ``anchor``."""
+        low = self._order[anchor]
+        above = bisect_right(self._places, low)
+        self._place([node], low, self._places[above] if above < len(self._places) else low + 1.0)
+
+    def place_before(self, anchor: ir.Node, nodes: Sequence[ir.Node]) -> None:
+        """Remember that ``nodes``, in their order, were inserted directly before ``anchor``."""
+        high = self._order[anchor]
+        below = bisect_left(self._places, high)
+        self._place(nodes, self._places[below - 1] if below else high - 1.0, high)
+
+    def place_first(self, node: ir.Node) -> None:
+        """Remember that ``node`` was inserted before every other one."""
+        low = self._places[0] if self._places else 0.0
+        self._place([node], low - 2.0, low)
+
+    def _place(self, nodes: Sequence[ir.Node], low: float, high: float) -> None:
+        """Numbers for ``nodes`` between two that others have or had; all are numbered anew where there is no room."""
+        step = (high - low) / (len(nodes) + 1)
+        places = [low + step * (index + 1) for index in range(len(nodes))]
+        if any(right <= left for left, right in pairwise((low, *places, high))):
+            self._number()
+            return
+        self._order.update(zip(nodes, places, strict=True))
+        at = bisect_right(self._places, low)
+        self._places[at:at] = places
+
+    def _number(self) -> None:
+        self._order = {node: float(index) for index, node in enumerate(self.graph)}
+        self._places = list(self._order.values())
+
+    # -- constants -----------------------------------------------------------------------------------------------
+    def is_constant(self, value: ir.Value | None) -> bool:
+        """Whether the value is the same in every run and may not be overridden by the caller."""
+        return value is not None and self._chain(value) is not None
+
+    def _chain(self, value: ir.Value) -> int | None:
+        """How many operators lead from stored constants to ``value``; None where it is not constant.
+
+        Remembered, because folds never make a variable constant or a constant variable. Without recursion: the
+        residual stream of a network may be a sum of a sum of a sum, thousands of operators deep.
+        """
+        waiting = [value]
+        while waiting:
+            current = waiting[-1]
+            if current in self._chains:
+                waiting.pop()
+                continue
+            operands = self._constant_operands(current)
+            unknown = [each for each in operands or () if each not in self._chains]
+            if operands and unknown and not any(self._chains.get(each, 0) is None for each in operands):
+                waiting.append(unknown[0])
+                continue
+            self._chains[waiting.pop()] = self._longest(operands)
+        return self._chains[value]
+
+    def _longest(self, operands: Sequence[ir.Value] | None) -> int | None:
+        lengths = None if operands is None else [self._chains[each] for each in operands if each in self._chains]
+        if lengths is None or None in lengths:
+            return None
+        longest = 1 + max((length for length in lengths if length is not None), default=-1)
+        return longest if longest <= _MAX_CHAIN else None
+
+    def _constant_operands(self, value: ir.Value) -> list[ir.Value] | None:
+        """The values that must be constant for ``value`` to be: none for a stored one; None where it never is."""
+        if value.is_initializer() and value.const_value is not None:
+            return None if value in self._overridable else []
+        node = value.producer()
+        if node is None or node.domain not in ("", "ai.onnx"):
+            return None
+        if node.op_type == "Constant":
+            return [] if value.const_value is not None or constant_attribute(node) is not None else None
+        alone = node.outputs[0] is value and not any(output.uses() for output in node.outputs[1:])
+        if node.op_type not in EVALUATORS or not alone:
+            return None
+        return [operand for operand in node.inputs if operand is not None]
+
+    def constant(self, value: ir.Value | None) -> npt.NDArray[Any] | None:
+        """The value of a constant: float64 for every floating type, as it is for the others; None if not constant.
+
+        Chains of operators on constants are evaluated in float64.
+        """
+        if value is None or not self.is_constant(value):
+            return None
+        try:
+            with np.errstate(all="ignore"):  # what is not finite is refused where it matters, with its reason
+                return self._evaluate(value)
+        except (ValueError, IndexError, TypeError, KeyError):  # an operator whose operands do not fit each other
+            return None
+
+    def _evaluate(self, value: ir.Value, as_run: bool = False) -> npt.NDArray[Any]:
+        """In float64; ``as_run``, every result on the way is rounded to its own type, as the runtime does."""
+        exact = None if as_run else value.meta.get(EXACT)
+        if exact is not None:
+            return np.asarray(exact)
+        if value.const_value is not None:
+            return _widened(value.const_value.numpy(), value.const_value.dtype)
+        node = value.producer()
+        assert node is not None, "is_constant() was asked first"
+        if node.op_type == "Constant":
+            return _widened(*constant_attribute(node))  # type: ignore[misc]  # not None: is_constant() was asked first
+        rounds = as_run or jumps(node)
+        operands = [None if operand is None else self._evaluate(operand, rounds) for operand in node.inputs]
+        result = EVALUATORS[node.op_type](node, operands)
+        dtype = self._type_on_chain(value) if as_run and result.dtype == np.float64 else None
+        return result if dtype not in FLOATS or dtype is None else result.astype(dtype.numpy()).astype(np.float64)
+
+    def _type_on_chain(self, value: ir.Value | None) -> ir.DataType | None:
+        """The type of a constant; where it was not inferred, that of what it is made from."""
+        while value is not None and self.dtype(value) is None:
+            node = value.producer()
+            if node is None or not node.inputs or node.op_type == "Cast":
+                return None if node is None or node.op_type != "Cast" else ir.DataType(attribute(node, "to"))
+            value = node.inputs[-1]
+        return None if value is None else self.dtype(value)
+
+    def weight(self, value: ir.Value | None) -> Weight | None:
+        """A constant as it is stored, with what was done to it since, nothing widened yet; None if not constant."""
+        if value is None or not self.is_constant(value):
+            return None
+        exact = value.meta.get(EXACT)
+        if isinstance(exact, Weight):
+            return exact
+        if exact is None and value.const_value is not None:
+            return Weight(value.const_value.numpy())
+        evaluated = self.constant(value)
+        return None if evaluated is None else Weight(evaluated)
+
+    def overridable(self, value: ir.Value | None) -> bool:
+        """Whether the value is an initializer that the caller may replace, because it is also a graph input."""
+        return value is not None and value in self._overridable
+
+    def require_constant(self, node: ir.Node, index: int, reason: Reason) -> npt.NDArray[Any]:
+        """The constant at input ``index`` of ``node``, or a Refusal with ``reason``."""
+        found = self.constant(_input(node, index))
+        return self._variable(node, index, reason) if found is None else found
+
+    def require_weight(self, node: ir.Node, index: int, reason: Reason) -> Weight:
+        """As ``require_constant``, without widening it."""
+        found = self.weight(_input(node, index))
+        return self._variable(node, index, reason) if found is None else found
+
+    def _variable(self, node: ir.Node, index: int, reason: Reason) -> NoReturn:
+        value = _input(node, index)
+        named = known_as(value)
+        if self.overridable(value):
+            raise Refusal(Reason.OVERRIDABLE_INITIALIZER, name_of(node), named, f"initializer {named}")
+        detail = f"input {index}, {named}, is computed at run time" if named else f"input {index} is missing"
+        raise Refusal(reason, name_of(node), named, detail)
+
+    # -- readers -------------------------------------------------------------------------------------------------
+    def readers(self, value: ir.Value) -> list[ir.Node]:
+        """The nodes that read ``value``, in order; Refusal when one of them is in another graph."""
+        nodes = list(dict.fromkeys(node for node, _ in value.uses()))
+        for node in nodes:
+            if node not in self._order:
+                detail = f"it reads {known_as(value)} from inside a subgraph"
+                raise Refusal(Reason.CAPTURED, name_of(node), known_as(value), detail)
+        return sorted(nodes, key=self.order)
+
+    # -- shapes --------------------------------------------------------------------------------------------------
+    def shape(self, value: ir.Value | None) -> tuple[Dim, ...] | None:
+        """Sizes where known, names of symbolic dimensions, None for unknown ones; None when the rank is unknown.
+
+        Where no shape was inferred, as in a function, the weights before the value tell rank and channels.
+        """
+        return None if value is None else self._shape(value, _MAX_CHAIN)
+
+    def _shape(self, value: ir.Value, depth: int) -> tuple[Dim, ...] | None:
+        if value.shape is not None:
+            return tuple(dim if isinstance(dim, int) else dim.value for dim in value.shape)
+        if value.const_value is not None:
+            return tuple(int(dim) for dim in value.const_value.shape if isinstance(dim, int))
+        node = value.producer()
+        if node is None or depth == 0 or node.outputs[0] is not value:
+            return None
+        if node.domain == classic_shapes.DOMAIN:
+            return self._classic_shape(node, depth)
+        if node.domain not in ("", "ai.onnx"):
+            return None
+        if node.op_type in _KEEPS_SHAPE:
+            entry = node.inputs[0]
+            return None if entry is None else self._shape(entry, depth - 1)
+        weight = self.weight(node.inputs[1]) if node.op_type in _SHAPED_BY_WEIGHT else None
+        return None if weight is None else _SHAPED_BY_WEIGHT[node.op_type](node, weight.shape)
+
+    def _classic_shape(self, node: ir.Node, depth: int) -> tuple[Dim, ...] | None:
+        if node.op_type in classic_shapes.TARGETS:
+            return (None, int(attribute(node, classic_shapes.TARGETS[node.op_type], 1)))
+        entry = node.inputs[0] if node.op_type in classic_shapes.KEEPS_SHAPE else None
+        return None if entry is None else self._shape(entry, depth - 1)
+
+    def require_shape(self, value: ir.Value, node: ir.Node) -> tuple[Dim, ...]:
+        """The shape of ``value``, or a Refusal that names ``node``."""
+        found = self.shape(value)
+        if found is None:
+            named = known_as(value)
+            raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), named, f"the rank of {named} is not known")
+        return found
+
+    def dtype(self, value: ir.Value) -> ir.DataType | None:
+        """The element type, where known."""
+        if value.dtype is not None:
+            return value.dtype
+        if value.const_value is not None:
+            return value.const_value.dtype
+        node = value.producer()
+        if node is not None and node.domain == classic_shapes.DOMAIN and node.op_type in classic_shapes.MAKES_FLOATS:
+            return ir.DataType.FLOAT
+        # functions have no inferred types, but their constants have
+        found = constant_attribute(node) if node is not None and node.op_type == "Constant" else None
+        return None if found is None else found[1]
+
+
+def constant_attribute(node: ir.Node) -> tuple[npt.NDArray[Any], ir.DataType] | None:
+    """The tensor of a Constant node, whichever attribute holds it; None for strings and sparse tensors."""
+    for name, dtype in (
+        ("value", None),
+        ("value_float", "f"),
+        ("value_floats", "f"),
+        ("value_int", "i"),
+        ("value_ints", "i"),
+    ):
+        found = node.attributes.get(name)
+        if found is None or found.is_ref():
+            continue
+        if dtype is None:
+            return found.value.numpy(), found.value.dtype
+        kinds = {"f": (np.float32, ir.DataType.FLOAT), "i": (np.int64, ir.DataType.INT64)}
+        return np.asarray(found.value, dtype=kinds[dtype][0]), kinds[dtype][1]
+    return None
+
+
+def _input(node: ir.Node, index: int) -> ir.Value | None:
+    return node.inputs[index] if index < len(node.inputs) else None
+
+
+def _widened(array: npt.NDArray[Any], dtype: ir.DataType) -> npt.NDArray[Any]:
+    return array.astype(np.float64) if dtype in FLOATS else array
+
+
+def _overridable(model: ir.Model) -> frozenset[ir.Value]:
+    """Initializers that are also inputs of the main graph; before IR version 4 every one is, and all are fixed."""
+    if model.ir_version < 4:
+        return frozenset()
+    return frozenset(value for value in model.graph.inputs if value.is_initializer())

@@ -1,0 +1,272 @@
+"""Feeds for a module that is called eagerly, and the comparison of what two ways of running it give.
+
+The other way may be off by a few times the module's own rounding noise, which is measured against the module in
+float64, where it can be had, and with arguments that move by one unit in the last place. The given arguments come
+first; the others are derived from them.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils import _pytree as pytree
+
+from normfold.pytorch.source import Call
+from normfold.verify.numeric.distance import Allowance, Distance, distance, pooled
+from normfold.verify.numeric.rounding_noise import BEYOND, BEYOND_COARSE, FACTOR, floor_of
+from normfold.verify.result import Comparison
+
+WITNESS = "eager module"
+DRAWS = 2  # of moved arguments
+LARGEST_COPY = 2**30  # bytes of weights up to which a float64 copy is made
+
+# Units of half a last place, relative to the scale of the output, that are allowed however quiet the module is.
+FLOOR = {"float64": 128, "float32": 128, "float16": 16, "bfloat16": 16}
+
+Run = Callable[[Call], list[torch.Tensor]]
+
+
+def tensors_of(tree: Any) -> list[torch.Tensor]:
+    """The tensors of any nest of tuples, lists, dicts and registered classes, in torch.export's order."""
+    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
+def eager_run(module: Callable[..., Any]) -> Run:
+    """Call a module, without gradients, and give its tensors."""
+
+    def run(call: Call) -> list[torch.Tensor]:
+        with torch.no_grad():
+            # A clone, so that a forward() that writes into its arguments does not change the next run's.
+            args, kwargs = pytree.tree_map(_cloned, (call.args, dict(call.kwargs)))
+            return [tensor.detach().cpu() for tensor in tensors_of(module(*args, **kwargs))]
+
+    return run
+
+
+def _cloned(leaf: Any) -> Any:
+    return leaf.clone() if isinstance(leaf, torch.Tensor) else leaf
+
+
+def double_run(module: Callable[..., Any]) -> Run | None:
+    """The same module in float64, or None where it is no nn.Module, too large, or cannot be copied."""
+    if not isinstance(module, torch.nn.Module) or isinstance(module, torch.jit.ScriptModule):
+        return None
+    if sum(tensor.nbytes for tensor in module.parameters()) > LARGEST_COPY:
+        return None
+    try:
+        wide = copy.deepcopy(module).double()
+    except Exception:  # noqa: BLE001  # deepcopy runs the code of any class that the module holds
+        return None
+    run = eager_run(wide)
+    return lambda call: run(Call(*pytree.tree_map(_widened, (call.args, dict(call.kwargs)))))
+
+
+def _widened(leaf: Any) -> Any:
+    return leaf.double() if isinstance(leaf, torch.Tensor) and leaf.is_floating_point() else leaf
+
+
+# -- feeds --------------------------------------------------------------------------------------------------------
+
+
+def feeds(call: Call, program: torch.export.ExportedProgram | None = None, seed: int = 0) -> Iterator[tuple[str, Call]]:
+    """Named calls: the module's own arguments, two drawn like them, and one larger in every dynamic dimension."""
+    generator = torch.Generator().manual_seed(seed)
+    yield "the given arguments", call
+    yield "values of the same mean and spread", _mapped(call, lambda leaf: _redrawn(leaf, generator))
+    yield "the given values with signs and places changed", _mapped(call, lambda leaf: _shuffled(leaf, generator))
+    larger = _enlarged(call, program) if program is not None else None
+    if larger is not None:
+        yield "the given values in larger dynamic dimensions", larger
+
+
+def _mapped(call: Call, function: Callable[[torch.Tensor], torch.Tensor]) -> Call:
+    args, kwargs = pytree.tree_map(
+        lambda leaf: function(leaf) if isinstance(leaf, torch.Tensor) else leaf, (call.args, dict(call.kwargs))
+    )
+    return Call(args, kwargs)
+
+
+def _redrawn(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Normal values of the same mean and spread; integers and bools only change places, so that ids stay valid."""
+    if not tensor.is_floating_point() or tensor.numel() < 2:
+        return _permuted(tensor, generator)
+    wide = tensor.detach().double().cpu()
+    drawn = torch.randn(wide.shape, generator=generator, dtype=torch.float64) * wide.std() + wide.mean()
+    return drawn.to(tensor)
+
+
+def _shuffled(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    moved = _permuted(tensor, generator)
+    if not tensor.is_floating_point():
+        return moved
+    signs = torch.where(torch.rand(tensor.shape, generator=generator) < 0.5, -1.0, 1.0)
+    return moved * signs.to(moved)
+
+
+def _permuted(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    order = torch.randperm(tensor.numel(), generator=generator).to(tensor.device)
+    return tensor.detach().reshape(-1)[order].reshape(tensor.shape)
+
+
+def _enlarged(call: Call, program: torch.export.ExportedProgram) -> Call | None:
+    """Every dimension that torch.export calls ``s0`` one larger; None when nothing is dynamic."""
+    names = set(program.graph_signature.user_inputs)
+    holders = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
+    given, structure = pytree.tree_flatten((call.args, dict(call.kwargs)))
+    if len(holders) != len(given):
+        return None
+    sizes: dict[Any, int] = {}
+    for holder, leaf in zip(holders, given, strict=True):
+        for dim, size in zip(getattr(holder, "shape", ()), getattr(leaf, "shape", ()), strict=False):
+            if isinstance(dim, torch.SymInt) and dim.node.expr.is_Symbol:
+                sizes[dim.node.expr] = int(size) + 1
+    if not sizes:
+        return None
+    grown = [_grown(leaf, getattr(holder, "shape", ()), sizes) for holder, leaf in zip(holders, given, strict=True)]
+    args, kwargs = pytree.tree_unflatten(grown, structure)
+    return Call(args, kwargs)
+
+
+def _grown(leaf: Any, shape: Sequence[Any], sizes: dict[Any, int]) -> Any:
+    for axis, dim in enumerate(shape):
+        if isinstance(leaf, torch.Tensor) and isinstance(dim, torch.SymInt):
+            size = int(dim.node.expr.subs(sizes))
+            leaf = leaf.index_select(axis, torch.arange(size, device=leaf.device) % leaf.shape[axis])
+    return leaf
+
+
+# -- comparison ---------------------------------------------------------------------------------------------------
+
+
+def compare(
+    reference: Callable[..., Any],
+    candidate: Run,
+    calls: Iterator[tuple[str, Call]],
+    names: Sequence[str] = (),
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
+) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
+    """Run both on every call: a comparison for each output, its worst call, and notes on calls that were left out.
+
+    A comparison is ``chaotic`` where the module's own rounding noise hides everything on every call.
+
+    A derived call that ``reference`` itself cannot take is left out; what it raises on the first one, and whatever the
+    candidate raises, is raised. ValueError when the numbers of output tensors differ.
+    """
+    own, wide = eager_run(reference), double_run(reference)
+    found: dict[str, Comparison] = {}
+    notes: list[str] = []
+    for index, (feed, call) in enumerate(calls):
+        try:
+            expected = own(call)
+        except Exception as error:  # the user's forward() may refuse a made-up feed with anything
+            if index == 0:
+                raise
+            notes.append(f"the module does not take {feed} ({type(error).__name__})")
+            continue
+        noises = _noises(own, wide, call, expected)
+        obtained = candidate(call)
+        if len(expected) != len(obtained):
+            raise ValueError(f"expected {len(expected)} output tensors, got {len(obtained)}")
+        for place, (old, new) in enumerate(zip(expected, obtained, strict=True)):
+            name = names[place] if place < len(names) else f"output {place}"
+            comparison = _compare(name, feed, old, new, noises[place], rtol, atol)
+            found[name] = max(found.get(name, comparison), comparison, key=_badness)
+    return tuple(found.values()), tuple(notes)
+
+
+def _badness(comparison: Comparison) -> tuple[bool, bool, float]:
+    """Failures first; of those that pass, one that is drowned in noise only where there is no other."""
+    return not comparison.passed, not comparison.chaotic, comparison.margin
+
+
+def _noises(own: Run, wide: Run | None, call: Call, expected: list[torch.Tensor]) -> list[np.ndarray]:
+    """The rounding noise of each output, place by place: what float64 gives instead, and what the module gives when
+    its arguments move by one unit in the last place, as cancellation shows it."""
+    generator = torch.Generator().manual_seed(1)
+    others = [_run_or_none(wide, call)]
+    others += [_run_or_none(own, _mapped(call, lambda leaf: _moved(leaf, generator))) for _ in range(DRAWS)]
+    noises = [np.zeros(tensor.shape) for tensor in expected]
+    for other in others:
+        if other is None or [tensor.shape for tensor in other] != [tensor.shape for tensor in expected]:
+            continue
+        for place, (old, new) in enumerate(zip(expected, other, strict=True)):
+            with np.errstate(all="ignore"):
+                gap = np.nan_to_num(np.abs(_array(old) - _array(new.double())), nan=0.0, posinf=0.0)
+            noises[place] = np.maximum(noises[place], gap) if old.is_floating_point() else noises[place]
+    return noises
+
+
+def _moved(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    """Every float one unit in its last place up or down."""
+    if not tensor.is_floating_point():
+        return tensor
+    signs = torch.where(torch.rand(tensor.shape, generator=generator) < 0.5, -1.0, 1.0).to(tensor)
+    return tensor.detach() * (1 + signs * torch.finfo(tensor.dtype).eps)
+
+
+def _run_or_none(run: Run | None, call: Call) -> list[torch.Tensor] | None:
+    if run is None:
+        return None
+    try:
+        return run(call)
+    except Exception:  # noqa: BLE001  # a module that names its types itself may not run in float64
+        return None
+
+
+def _compare(
+    name: str,
+    feed: str,
+    expected: torch.Tensor,
+    obtained: torch.Tensor,
+    noise: np.ndarray,
+    rtol: float | None,
+    atol: float | None,
+) -> Comparison:
+    dtype = str(expected.dtype).removeprefix("torch.")
+    old, new = _array(expected), _array(obtained)
+    if rtol is None and atol is None:
+        allowance = Allowance(floor=floor_of(dtype, FLOOR), noise=FACTOR * pooled(noise))
+    else:
+        allowance = Allowance(rtol=rtol, atol=atol)
+    found = distance(old, new, allowance)
+    passed = not found.mismatch and found.margin <= 1.0
+    tolerance = _tolerance(found, allowance)
+    return Comparison(
+        value=name,
+        witness=WITNESS,
+        passed=passed,
+        dtype=dtype,
+        max_abs=found.max_abs,
+        relative=found.relative,
+        margin=found.margin,
+        ulps=found.ulps,
+        cosine=found.cosine,
+        top1=found.top1,
+        differing=found.differing,
+        elements=found.elements,
+        comparable=found.comparable,
+        at=found.at,
+        expected=found.expected,
+        obtained=found.obtained,
+        tolerance=tolerance,
+        would_pass="" if passed else f"atol={found.needed_atol:.3g} or rtol={found.needed_rtol:.3g}",
+        feed=feed,
+        note=found.mismatch,
+        chaotic=passed and not allowance.is_explicit and tolerance > BEYOND_COARSE.get(dtype, BEYOND),
+    )
+
+
+def _tolerance(found: Distance, allowance: Allowance) -> float:
+    """What was allowed at the worst place, relative to the scale there."""
+    return found.relative / found.margin if 0.0 < found.margin < float("inf") else allowance.floor
+
+
+def _array(tensor: torch.Tensor) -> np.ndarray:
+    """A numpy array; bfloat16, which numpy lacks, as float32."""
+    return np.asarray((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())

@@ -1,0 +1,3 @@
+"""Keys that normfold writes into the metadata of a model."""
+
+SITES = "normfold.sites"

@@ -1,0 +1,63 @@
+"""Operators whose result is another one at every run, and what depends on them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+import onnx
+from onnx import numpy_helper
+
+from normfold.runtime.loaded_model import Held
+from normfold.runtime.proto_walk import every_node, subgraphs
+
+_DRAWS = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
+
+
+def draws_anew(node: onnx.NodeProto, off: Collection[str] = ()) -> bool:
+    """Whether a node draws numbers without a seed. ``off`` are constants that are false: a Dropout not in training."""
+    if any(attribute.name == "seed" for attribute in node.attribute):
+        return False
+    trains = len(node.input) > 2 and node.input[2] not in ("", *off)
+    return node.op_type in _DRAWS or ("Dropout" in node.op_type and trains)
+
+
+def draws(held: Held) -> bool:
+    """Whether any operator may draw numbers, with or without a seed."""
+    if not any(map(_may_draw, held.operators)):  # of the whole model, which is known already
+        return False
+    return any(_may_draw(node.op_type) for node in every_node(held.skeleton))
+
+
+def _may_draw(operator: str) -> bool:
+    return operator in _DRAWS or "Dropout" in operator
+
+
+def drawn_values(held: Held) -> list[str]:
+    """What such operators of the main graph make; of those in subgraphs, what the node around them makes."""
+    if not draws(held):
+        return []
+    constants = [(t.name, t) for t in held.graph.initializer]
+    constants += [(n.output[0], a.t) for n in held.graph.node if n.op_type == "Constant" for a in n.attribute]
+    off = {name for name, t in constants if t.data_type == onnx.TensorProto.BOOL and not _first(t)}
+    return [name for node in held.graph.node if _inside(node, off) for name in node.output if name]
+
+
+def _first(tensor: onnx.TensorProto) -> bool:
+    array = numpy_helper.to_array(tensor)
+    return bool(array.size and array.reshape(-1)[0])
+
+
+def _inside(node: onnx.NodeProto, off: Collection[str]) -> bool:
+    return draws_anew(node, off) or any(_inside(each, off) for graph in subgraphs(node) for each in graph.node)
+
+
+def depending_on(held: Held, values: Iterable[str]) -> set[str]:
+    """Everything downstream of ``values``, themselves included."""
+    found = set(values)
+    stack = list(found)
+    while stack:
+        for index in held.readers.get(stack.pop(), ()):
+            fresh = set(held.graph.node[index].output) - found
+            found |= fresh
+            stack.extend(fresh)
+    return found

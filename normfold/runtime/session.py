@@ -1,0 +1,185 @@
+"""Running a model in ONNX Runtime: one session, one level, bounded time, and one kind of failure."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from functools import partial
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+
+from normfold.runtime.loaded_model import Held
+from normfold.runtime.proto_walk import every_node
+from normfold.runtime.random_operators import draws
+from normfold.runtime.time_limit import Watch
+
+Value = Any
+"""A numpy array, or a list of them (sequence), or None (empty optional)."""
+
+
+class Level(Enum):
+    """How much ONNX Runtime may rewrite a model before it runs it."""
+
+    DISABLE_ALL = "disable_all"
+    BASIC = "basic"
+    EXTENDED = "extended"
+    DEFAULT = "default"
+
+
+_LEVELS = {
+    Level.DISABLE_ALL: ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    Level.BASIC: ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    Level.EXTENDED: ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    Level.DEFAULT: ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+}
+
+
+class Trouble(Enum):
+    """Why a model did not run."""
+
+    LOAD = "ONNX Runtime does not load it"
+    KERNEL = "ONNX Runtime has no CPU kernel for it"
+    RUN = "it fails while it runs"
+    TIME = "it takes too long"
+
+
+class CannotRun(Exception):
+    """A model did not load or run. ``trouble`` says how; ``detail`` is the runtime's first line."""
+
+    def __init__(self, trouble: Trouble, detail: str) -> None:
+        super().__init__(f"{trouble.value}: {detail}")
+        self.trouble, self.detail = trouble, detail
+
+
+class Runner:
+    """One session over a held model. Close it (``with``) to give its memory back before the next one opens."""
+
+    def __init__(
+        self, held: Held, level: Level = Level.DISABLE_ALL, threads: int = 1, watch: Watch | None = None
+    ) -> None:
+        self._watch = watch or Watch()
+        options = ort.SessionOptions()
+        options.graph_optimization_level = _LEVELS[level]
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 4
+        options.enable_cpu_mem_arena = options.enable_mem_pattern = False  # both hold on to memory for later runs
+        if level is Level.DISABLE_ALL:  # most of these sessions run once or twice: packed copies of weights do not pay
+            options.add_session_config_entry("session.disable_prepacking", "1")
+        if held.folder is not None:
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", held.folder)
+        # The runtime may read the arrays in place, so they live as long as the session.
+        self._arrays: list[np.ndarray] | None = list(held.given.values())
+        if self._arrays:
+            options.add_external_initializers(list(held.given), [_to_runtime(array) for array in self._arrays])
+        self._session: ort.InferenceSession | None = _session(held, options)
+        # A seed says what the first run of a session draws, so each run of such a model has a session of its own.
+        self._again = partial(_session, held, options) if draws(held) else None
+        self._output_types = {v.name: v.type for v in self._session.get_outputs()}
+        self.output_shapes: dict[str, list[int | str | None]] = {v.name: v.shape for v in self._session.get_outputs()}
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Free the session."""
+        self._session = self._arrays = self._again = None
+
+    def run(self, feed: Mapping[str, Value], outputs: Sequence[str]) -> list[Value]:
+        """The values of ``outputs`` for one feed; CannotRun when the runtime refuses, fails or takes too long."""
+        if self._session is None:
+            raise ValueError("expected an open session, got a closed one; open a new Runner")
+        if not outputs:  # the runtime takes an empty list for "all"
+            return []
+        session, self._session = self._session, self._session if self._again is None else self._again()
+        with self._watch.run() as limited:
+            try:
+                return _run(session, feed, outputs, self._output_types, limited.options)
+            except Exception as error:  # the runtime's error classes share no public base
+                if limited.is_out_of_time:
+                    raise CannotRun(Trouble.TIME, f"more than {self._watch.seconds:g} s") from error
+                raise CannotRun(_run_trouble(error), first_line(error)) from error
+
+
+def _run(
+    session: ort.InferenceSession,
+    feed: Mapping[str, Value],
+    outputs: Sequence[str],
+    types: Mapping[str, str],
+    options: ort.RunOptions,
+) -> list[Value]:
+    if all(map(_is_numbers, feed.values())) and all(_holds_numbers(types[name]) for name in outputs):
+        # Tensors of numbers go in and out without a copy, bfloat16 included.
+        given = {name: _to_runtime(array) for name, array in feed.items()}
+        return [_from_runtime(v) for v in session.run_with_ort_values(list(outputs), given, options)]
+    values: list[Value] = session.run(list(outputs), dict(feed), options)
+    return values
+
+
+def _is_numbers(value: Value) -> bool:
+    return isinstance(value, np.ndarray) and value.dtype.kind not in "OUS"
+
+
+def _holds_numbers(kind: str) -> bool:
+    return kind.startswith("tensor(") and kind != "tensor(string)"
+
+
+def _to_runtime(array: np.ndarray) -> ort.OrtValue:
+    if array.dtype.kind != "V":
+        return ort.OrtValue.ortvalue_from_numpy(array)
+    element = onnx.helper.np_dtype_to_tensor_dtype(array.dtype)  # bfloat16 or an 8-bit float, unknown to numpy itself
+    return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(array.view(f"u{array.dtype.itemsize}"), element)
+
+
+def _from_runtime(value: ort.OrtValue) -> np.ndarray:
+    kind = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(value.element_type()))
+    if kind.kind != "V":
+        return np.asarray(value.numpy())
+    size = value.tensor_size_in_bytes()
+    held = (ctypes.c_char * size).from_address(value.data_ptr()) if size else b""
+    return np.frombuffer(held, dtype=kind).reshape(value.shape()).copy()
+
+
+def _session(held: Held, options: ort.SessionOptions) -> ort.InferenceSession:
+    try:
+        return ort.InferenceSession(held.skeleton.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # the runtime's error classes share no public base
+        raise CannotRun(_load_trouble(error), first_line(error)) from error
+
+
+def first_line(error: Exception) -> str:
+    """What an error says, on one line."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0][:400] if lines else type(error).__name__
+
+
+def _load_trouble(error: Exception) -> Trouble:
+    text = str(error)
+    missing = "NOT_IMPLEMENTED" in text or "is not a registered function/op" in text or "Could not find an impl" in text
+    return Trouble.KERNEL if missing else Trouble.LOAD
+
+
+def _run_trouble(error: Exception) -> Trouble:
+    return Trouble.KERNEL if "NOT_IMPLEMENTED" in str(error) else Trouble.RUN
+
+
+def unsafe_reason(held: Held) -> str:
+    """Why a model must not be given to ONNX Runtime, else "". Checked before any session opens."""
+    for node in every_node(held.skeleton) if "BatchNormalization" in held.operators else ():
+        if node.op_type == "BatchNormalization" and _leaves_outputs_out(node):
+            name = node.name or node.output[0]
+            return f"BatchNormalization {name} has training_mode=1 and unnamed outputs, which crashes ONNX Runtime"
+    return ""
+
+
+def _leaves_outputs_out(node: onnx.NodeProto) -> bool:
+    """An empty name in the place of an output crashes the process; too few outputs are rejected at load."""
+    training = any(found.name == "training_mode" and found.i for found in node.attribute)
+    return not all(node.output) or (training and len(node.output) < 3)

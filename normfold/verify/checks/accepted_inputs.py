@@ -1,0 +1,93 @@
+"""Feeds that the original accepts: only running tells."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+
+import numpy as np
+
+from normfold.runtime.session import CannotRun, Trouble, Value
+from normfold.verify.inputs.generate import Feed, Feeder
+from normfold.verify.inputs.user_files import all_inputs
+from normfold.verify.numeric.distance import is_floating
+from normfold.verify.state import Case
+
+Run = Callable[[int, Feed], dict[str, Value]]
+"""What runs the original for feed number so and so."""
+
+SLOW_SECONDS = 10.0
+"""A model whose first run takes longer gets two feeds."""
+
+
+def accepted_feeds(case: Case, run_original: Run) -> Iterator[tuple[Feed, dict[str, Value]]]:
+    """Feeds that the original accepts, each with the values that it gave."""
+    if case.options.inputs:
+        for number, given in enumerate(all_inputs(case.options.inputs, case.original)):
+            feed = Feed(given.values, given.text)
+            yield feed, run_original(number, feed)
+        return
+    working: dict[str, int] | None = None
+    accepted = 0
+    count = max(case.options.feeds, 1) if case.original.inputs else 1
+    for index in range(count):
+        start = time.monotonic()
+        found = _first_that_runs(case.feeder, index, working, partial(run_original, accepted))
+        if found is None:
+            continue
+        accepted += 1
+        feed, values, working = found
+        yield feed, values
+        if index == 1 and time.monotonic() - start > SLOW_SECONDS:
+            case.note("two feeds only, because one run takes long")
+            return
+
+
+def _first_that_runs(
+    feeder: Feeder, index: int, working: dict[str, int] | None, run: Callable[[Feed], dict[str, Value]]
+) -> tuple[Feed, dict[str, Value], dict[str, int]] | None:
+    """The first proposal that runs and says something; else the first that runs; CannotRun when none ever did."""
+    fallback: tuple[Feed, dict[str, Value], dict[str, int]] | None = None
+    trouble: CannotRun | None = None
+    for feed, sizes in feeder.proposals(index, working):
+        try:
+            values = run(feed)
+        except CannotRun as error:
+            if error.trouble is not Trouble.RUN:
+                raise
+            trouble = error
+            continue
+        if not _says_nothing(list(values.values())):
+            return feed, values, sizes
+        fallback = fallback or (feed, values, sizes)
+        if feed.text.startswith("positive"):
+            break
+    if fallback is None and working is None:
+        raise trouble or CannotRun(Trouble.RUN, "no legal input is known for it")
+    return fallback
+
+
+def _says_nothing(values: Sequence[Value]) -> bool:
+    """Whether every floating number is NaN or infinite."""
+    floating = [v for v in values if isinstance(v, np.ndarray) and is_floating(v) and v.size]
+    return bool(floating) and not any(map(_has_numbers, floating))
+
+
+def _has_numbers(array: np.ndarray) -> bool:
+    flat = array.reshape(-1)
+    return any(np.isfinite(part.astype(np.float32)).any() for part in (flat[:64], flat))
+
+
+def largest_sizes(case: Case) -> dict[str, int]:
+    """The largest size of each named dimension over all feeds."""
+    if not case.options.inputs:
+        return case.feeder.largest(case.options.feeds)
+    found: dict[str, int] = {}
+    for given in all_inputs(case.options.inputs, case.original):
+        values = given.values
+        for value in case.original.inputs:
+            dims = value.type.tensor_type.shape.dim
+            for dim, size in zip(dims, np.shape(values[value.name]), strict=False):
+                found[dim.dim_param] = max(size, found.get(dim.dim_param, 1))
+    return found

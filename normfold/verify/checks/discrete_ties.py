@@ -1,0 +1,124 @@
+"""Decisions that may fall either way: argmax of equal scores, a comparison of equal numbers, a number half way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import onnx
+
+from normfold.runtime.loaded_model import Held
+from normfold.runtime.session import CannotRun, Value
+from normfold.runtime.submodel import part
+from normfold.verify.inputs.generate import Feed
+from normfold.verify.numeric.distance import is_floating, pooled
+from normfold.verify.numeric.rounding_noise import AT_THE_END, FACTOR, floor_of
+from normfold.verify.result import Comparison
+from normfold.verify.state import Case, part_feed, run_part
+
+# Operators that keep the places of a decision, up to shape.
+_KEEP_PLACES = {"Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Not"}
+_LOOK_UP = {"Gather": 1, "ArrayFeatureExtractor": 1}
+_COMPARE = {"Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Equal"}
+_ROUND = {"Round", "Floor", "Ceil", "Cast", "QuantizeLinear"}
+
+
+def is_a_tie(case: Case, judged: Comparison, expected: Value, obtained: Value, feed: Feed) -> Comparison | None:
+    """The comparison as passed, when an integer, boolean or string value differs only where the numbers behind it tie
+    within rounding noise; None otherwise."""
+    if judged.passed or not isinstance(expected, np.ndarray) or not isinstance(obtained, np.ndarray):
+        return None
+    if is_floating(expected) or expected.shape != obtained.shape or expected.dtype != obtained.dtype:
+        return None
+    node = _decision(case.original, judged.value)
+    if node is None:
+        return None
+    inputs = [name for name in node.input[:2] if name]
+    small = part(case.original, inputs, {})
+    try:
+        with case.open(small.held) as runner:
+            behind = run_part(runner, small, feed, {})
+    except (CannotRun, KeyError):
+        return None
+    *_, noise = {}, *case.noise_of(small, part_feed(small, feed, {}), behind)
+    unsure = _unsure(node, [behind[name] for name in inputs], [_width(case, name, behind, noise) for name in inputs])
+    if unsure is None or unsure.size != expected.size:
+        return None
+    if np.any((expected != obtained).ravel() & ~unsure.ravel()):
+        return None
+    text = f"differs only where {node.op_type} {node.name or node.output[0]} decides between values that tie"
+    case.note(f"{judged.value} {text}")
+    return replace(judged, passed=True, margin=1.0, note=text)
+
+
+def _decision(held: Held, value: str) -> onnx.NodeProto | None:
+    """The operator that decides the value, found backward through operators that keep its places."""
+    made_by = held.producers
+    while value in made_by:
+        node: onnx.NodeProto = held.graph.node[made_by[value]]
+        if node.op_type in ("ArgMax", "ArgMin", "TopK") or node.op_type in _COMPARE:
+            return node
+        if node.op_type in _ROUND and not _is_discrete(held, node):
+            return node
+        if node.op_type in _KEEP_PLACES:
+            value = node.input[0]
+        elif node.op_type in _LOOK_UP:
+            value = node.input[_LOOK_UP[node.op_type]]
+        else:
+            return None
+    return None
+
+
+def _is_discrete(held: Held, node: onnx.NodeProto) -> bool:
+    """Whether a Cast only turns one kind of integer into another: its input was decided before."""
+    if node.op_type != "Cast":
+        return False
+    made_by = held.producers
+    before = held.graph.node[made_by[node.input[0]]].op_type if node.input[0] in made_by else ""
+    return before in ("ArgMax", "ArgMin", "TopK", "Not", "Gather") or before in _COMPARE
+
+
+def _width(case: Case, name: str, behind: Mapping[str, Value], noise: Mapping[str, np.ndarray]) -> np.ndarray:
+    """How far a number behind the decision may be off: the whole model's noise there, or the floor of its type."""
+    value = np.asarray(behind[name])
+    if not is_floating(value):
+        return np.zeros((1,) * value.ndim)
+    floor = max(floor_of(str(value.dtype), AT_THE_END), floor_of(case.precision, AT_THE_END) if case.precision else 0)
+    size = np.abs(value.astype(np.float64))
+    size[~np.isfinite(size)] = 0
+    return np.maximum(floor * pooled(size) / FACTOR, noise.get(name, 0.0))
+
+
+def _unsure(node: onnx.NodeProto, values: list[Any], widths: list[np.ndarray]) -> np.ndarray | None:
+    """Where the decision could fall either way, one flag for each place of its result."""
+    attributes = {a.name: a.i for a in node.attribute if a.type == onnx.AttributeProto.INT}
+    x, width = np.asarray(values[0], dtype=np.float64), widths[0]
+    if node.op_type in ("ArgMax", "ArgMin"):
+        axis = attributes.get("axis", 0)
+        ordered = np.sort(x if node.op_type == "ArgMin" else -x, axis=axis)
+        gap = np.diff(ordered.take([0, 1], axis=axis), axis=axis) if x.shape[axis] > 1 else None
+        return (
+            None if gap is None else np.asarray(gap <= 2 * np.max(np.broadcast_to(width, x.shape), axis, keepdims=True))
+        )
+    if node.op_type == "TopK":
+        return _unsure_top(x, width, attributes.get("axis", -1), int(np.asarray(values[1]).ravel()[0]), attributes)
+    if node.op_type in _COMPARE and len(values) == 2:
+        y = np.asarray(values[1], dtype=np.float64)
+        return np.asarray(np.abs(x - y) <= width + widths[1])
+    if node.op_type == "Floor" or node.op_type == "Ceil" or node.op_type == "Cast":
+        return np.asarray(np.abs(x - np.round(x)) <= width)
+    if node.op_type == "Round":
+        return np.asarray(np.abs(x - np.floor(x) - 0.5) <= width)
+    return None
+
+
+def _unsure_top(x: np.ndarray, width: np.ndarray, axis: int, k: int, attributes: Mapping[str, int]) -> np.ndarray:
+    """Of the k first in order, those that tie with a neighbour in order (the first one left out included)."""
+    ordered = np.sort(-x if attributes.get("largest", 1) else x, axis=axis)
+    limit = 2 * np.max(np.broadcast_to(width, x.shape), axis, keepdims=True)
+    gaps = np.diff(ordered, axis=axis) <= limit
+    none = np.zeros_like(limit, dtype=bool)
+    ties = np.concatenate([none, gaps], axis) | np.concatenate([gaps, none], axis)
+    return np.asarray(ties.take(range(k), axis=axis))

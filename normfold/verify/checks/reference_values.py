@@ -1,0 +1,40 @@
+"""The original, run feed after feed for the values that are due."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from normfold.runtime.session import Runner, Value
+from normfold.runtime.submodel import Part, part
+from normfold.verify.checks.accepted_inputs import accepted_feeds
+from normfold.verify.checks.schedule import Turns
+from normfold.verify.inputs.generate import Feed
+from normfold.verify.state import Case, run_part
+
+
+class Original:
+    """A session over the part of the original that makes the targets of a first chunk. To expose a value costs memory
+    and time, so another session takes its place when much fewer values are needed."""
+
+    def __init__(self, case: Case, turns: Turns, small: Part, runner: Runner) -> None:
+        self._case, self._turns = case, turns
+        self._part, self._runner = small, runner
+
+    def close(self) -> None:
+        """Free the session."""
+        self._runner.close()
+
+    def feeds(self) -> Iterator[tuple[Feed, dict[str, Value]]]:
+        """The feeds that it accepts, each with its values."""
+        return accepted_feeds(self._case, self._run)
+
+    def _run(self, number: int, feed: Feed) -> dict[str, Value]:
+        needed = self._turns.needed(number, feed)
+        if not self._part.fetch.keys() >= set(needed) or 2 * len(needed) < len(self._part.fetch):
+            self.close()
+            self._part = part(self._case.original, needed, {})
+            self._runner = self._case.open(self._part.held)
+        values = run_part(self._runner, self._part, feed, {}, needed)
+        if not number:
+            self._turns.weigh(values)
+        return values

@@ -1,0 +1,122 @@
+"""Which values are compared for which feed."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from normfold.runtime.loaded_model import Held
+from normfold.runtime.session import Value
+from normfold.runtime.submodel import fed_values, needed_for
+from normfold.verify.inputs.generate import Feed
+from normfold.verify.numeric.channels import channel_axes
+from normfold.verify.state import Case
+
+PARTS = 3
+"""Of a later feed of another size one site in so many is compared."""
+
+LIGHT_BYTES = 2 * 2**20
+"""Values that take less are made for every feed, though few of them are compared."""
+
+FEW_PLACES = 16
+"""A channel with fewer numbers in the first feed tells little of its weights."""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """Values compared in one go: ``targets``; ``earlier`` targets that its parts may be fed with; and which of all
+    values so far later chunks still need."""
+
+    targets: tuple[str, ...]
+    earlier: tuple[str, ...] = ()
+    needed_later: frozenset[str] = frozenset()
+
+
+class Turns:
+    """The turn of each target of a chunk.
+
+    Outputs are compared for every feed and all sites for the first, and for one that throws other switches, which may
+    send other values to the sites. On a later feed of another size each site has its turn, because a fold may be wrong
+    for some sizes. Another feed of the same size shows nothing more at the sites, unless channels are few numbers each.
+    """
+
+    def __init__(self, case: Case, chunk: Chunk) -> None:
+        self._case, self._targets = case, chunk.targets
+        self._is_whole = not chunk.earlier and not chunk.needed_later
+        # Random values are not compared: the candidate is fed with those of the original.
+        self._wanted = [name for name in chunk.targets if name not in case.drawn]
+        self._sizes: dict[object, int] = {}
+        self._switches: dict[object, int] = {}
+        self._decisive = decisive_inputs(case.original)
+        self._sparse: frozenset[str] = frozenset()
+        self.is_light = False
+
+    def due(self, number: int, feed: Feed) -> list[str]:
+        """What to compare for a feed; the same whenever it is asked."""
+        if not self._case.is_plain_turn(number):
+            return []
+        first = self._sizes.setdefault(_sizes_of(feed), number)
+        has_new_switches = self._switches.setdefault(_switches_of(feed, self._decisive), number) == number
+        if has_new_switches or not self._case.owners:
+            return self._wanted
+        outputs = set(self._case.original.output_names)
+        sites = [name for name in self._wanted if name not in outputs]
+        turn = sites[number % PARTS :: PARTS] if first == number else []
+        return [name for name in self._wanted if name in {*outputs, *turn, *self._sparse}]
+
+    def weigh(self, values: Mapping[str, Value]) -> None:
+        """Decide by the first feed which values must be compared for every feed, and whether to make all of them again
+        costs less than to open sessions over fewer."""
+        self._sparse = frozenset(name for name, value in values.items() if _is_sparse(value))
+        self.is_light = self._is_whole and bytes_of(values) < LIGHT_BYTES
+
+    def needed(self, number: int, feed: Feed) -> list[str]:
+        """Which of the original's values that takes: those to compare, and those that the candidate is fed with."""
+        if not self._case.owners or not self._is_whole or self.is_light:
+            return list(self._targets)
+        wanted = {*self.values_for(self.due(number, feed)), *self._case.original.output_names}
+        return [name for name in self._targets if name in wanted]
+
+    def values_for(self, names: Sequence[str]) -> list[str]:
+        """Those targets with the values between which the candidate's parts make them."""
+        return [*names, *(name for name in fed_values(self._case.candidate, names, self._targets) if name not in names)]
+
+    def untold(self) -> list[str]:
+        """Sites of which no feed so far told anything: noise decided, or nothing was a number."""
+        told = {c.value for c in self._case.comparisons() if not c.chaotic and (c.comparable or not c.passed)}
+        return [name for name in self._wanted if name in self._case.owners and name not in told]
+
+
+def bytes_of(values: Mapping[str, Value]) -> int:
+    """What the tensors among them take."""
+    return sum(getattr(value, "nbytes", 0) for value in values.values())
+
+
+def _is_sparse(value: Value) -> bool:
+    if not isinstance(value, np.ndarray) or not value.size:
+        return False
+    return any(value.size // value.shape[axis] < FEW_PLACES for axis in channel_axes(value) or (0,) if value.ndim)
+
+
+def _sizes_of(feed: Feed) -> object:
+    return frozenset((name, np.shape(value)) for name, value in feed.values.items())
+
+
+def decisive_inputs(held: Held) -> frozenset[str]:
+    """The inputs that a branch, a loop or a choice depends on. Any other number is data: a time step, say."""
+    decided = {"If": 1, "Where": 1, "Loop": 2}
+    nodes = held.graph.node
+    conditions = {name for node in nodes for name in node.input[: decided.get(node.op_type, 0)] if name}
+    return frozenset(conditions | needed_for(held, conditions)) & {value.name for value in held.inputs}
+
+
+def _switches_of(feed: Feed, decisive: Collection[str]) -> object:
+    """The inputs that say yes or no, and the single whole numbers that decide something."""
+    single = ((name, np.asarray(value)) for name, value in feed.values.items() if np.size(value) == 1)
+    return frozenset(
+        (name, array.item())
+        for name, array in single
+        if array.dtype.kind == "b" or (array.dtype.kind in "iu" and name in decisive)
+    )

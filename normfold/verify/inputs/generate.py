@@ -1,0 +1,360 @@
+"""Inputs made up for a model: legal for its operators, hard on its arithmetic, the same for the same seed."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import permutations
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from normfold.errors import UsageError
+from normfold.runtime.loaded_model import Held
+from normfold.runtime.session import Value
+from normfold.verify.inputs.roles import Role, Use, uses
+from normfold.verify.inputs.user_files import InputSpec, check_shape
+
+
+@dataclass(frozen=True)
+class Feed:
+    """One set of inputs: the values by name, and words that describe them."""
+
+    values: Mapping[str, Value]
+    text: str
+
+
+REGIMES = ("normal", "scales", "stress", "positive", "tiny")
+"""Signed normal; signed at a scale of its own per channel; stress blocks; uniform [0, 1); signed and small. Where the
+model rejects integers drawn at random, "bits" (0 and 1), "ones" and "zeros" are tried for them."""
+
+# Sizes tried for a free dimension, by what it seems to be; the n-th feed prefers the n-th size.
+_SIZES = {
+    "batch": (1, 2, 3, 1),
+    "image": (32, 48, 37, 64),
+    "channel": (3, 4, 1, 2),
+    "past": (4, 1, 0, 7),
+    "length": (6, 1, 9, 16),
+}
+_EVERYWHERE = (
+    1, 2, 8, 16, 32, 64, 128, 224, 3, 4, 7, 14, 28, 56, 112, 12, 20, 24, 48, 96, 160, 192, 256, 299, 384, 512,
+)  # fmt: skip
+_LONG = (400, 1000, 1600, 3000, 16000, 80000)
+"""Tried for lengths alone: frames and samples of sound."""
+
+# Ranks tried for an input that declares none.
+_RANKS = (2, 4, 3, 1, 0)
+
+# No made-up input has more numbers than this.
+_LARGEST = 2**27
+
+# So many lengths are tried as the sum of two others.
+_MANY = 6
+
+
+@dataclass(frozen=True)
+class Feeder:
+    """Makes feeds for one model. Each feed has several proposals, because only running tells which sizes are legal.
+
+    ``known`` are sizes of named dimensions that a spec gives, or that an operator behind any input demands.
+    """
+
+    inputs: tuple[onnx.ValueInfoProto, ...]
+    uses: Mapping[str, Use]
+    specs: Mapping[str, InputSpec]
+    seed: int
+    known: Mapping[str, int] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, held: Held, specs: Sequence[InputSpec] = (), seed: int = 0) -> Feeder:
+        """A feeder for the inputs of ``held``; UsageError when a spec names an input that it lacks."""
+        by_name = {spec.name: spec for spec in specs}
+        known = [value.name for value in held.inputs]
+        for name in by_name:
+            if name not in known:
+                raise UsageError(f"expected the name of an input, got {name!r}; the inputs are {', '.join(known)}")
+        found = uses(held)
+        return cls(held.inputs, found, by_name, seed, _known(held.inputs, found, by_name))
+
+    def proposals(self, index: int, working: Mapping[str, int] | None = None) -> Iterator[tuple[Feed, dict[str, int]]]:
+        """Feeds for number ``index``, the most wanted first, each with its sizes; ``working`` sizes ran before."""
+        tried: list[dict[str, int]] = []
+        for sizes in self._sizes(index, working):
+            if sizes in tried or self._is_too_large(sizes):
+                continue
+            tried.append(sizes)
+            regimes = [REGIMES[index % len(REGIMES)], "positive", "bits", "ones", "zeros"]
+            for regime in dict.fromkeys(regimes if len(tried) == 1 else regimes[:1]):
+                rng = np.random.default_rng([self.seed, index])
+                values = {v.name: self._value(v, sizes, regime, index, rng) for v in self.inputs}
+                where = ", ".join(f"{name}={size}" for name, size in sizes.items())
+                yield Feed(values, f"{regime}" + (f" ({where})" if where else "")), sizes
+
+    def largest(self, count: int) -> dict[str, int]:
+        """The largest size that any of the first ``count`` feeds prefers for each free dimension."""
+        wanted = [next(self._sizes(index, None), {}) for index in range(count)]
+        return {name: max(sizes.get(name, 1) for sizes in wanted) for name in set().union(*wanted)}
+
+    def _sizes(self, index: int, working: Mapping[str, int] | None) -> Iterator[dict[str, int]]:
+        kinds = self._free()
+        unranked = [v.name for v in self.inputs if self._is_unranked(v)]
+        if unranked:
+            if working is not None:
+                yield dict(working)
+            for rank in _RANKS:
+                for size in (2, 4, 8):
+                    yield {f"rank of {name}": rank for name in unranked} | dict.fromkeys((*unranked, *kinds), size)
+            return
+        preferred = {name: _SIZES[kind][index % 4] for name, kind in kinds.items()}
+        yield preferred
+        yield from _tied(preferred, kinds)
+        if working is not None:
+            yield dict(working)
+        if not kinds:
+            return
+        yield preferred | {name: 1 for name, kind in kinds.items() if kind == "batch"}
+        for size in _EVERYWHERE:
+            yield {name: 1 if kind == "batch" else size for name, kind in kinds.items()}
+        for size in (2, 4, 8):
+            yield dict.fromkeys(kinds, size)
+        if "image" not in kinds.values():
+            for size in _LONG:
+                yield {name: size if kind == "length" else 1 for name, kind in kinds.items()}
+
+    def _is_too_large(self, sizes: Mapping[str, int]) -> bool:
+        return any(math.prod(self._shape(value, sizes)) > _LARGEST for value in self.inputs)
+
+    def _free(self) -> dict[str, str]:
+        """Free dimensions by name, and what each seems to be. Expressions over other names are not free."""
+        kinds: dict[str, str] = {}
+        for value in self.inputs:
+            if value.name in self.specs and self.specs[value.name].shape is not None:
+                continue
+            rank = len(_tensor(value).shape.dim)  # 0 when nothing is declared
+            for axis, dim in enumerate(_tensor(value).shape.dim):
+                name = _dim_name(value.name, axis, dim)
+                if name is None or name in self.known or axis in self.uses[value.name].dims or _terms(name):
+                    continue
+                kinds.setdefault(name, _kind(value.name, name, axis, rank, self.uses[value.name].role))
+        return kinds
+
+    def _is_unranked(self, value: onnx.ValueInfoProto) -> bool:
+        given = value.name in self.specs and self.specs[value.name].shape is not None
+        return not given and not _tensor(value).HasField("shape")
+
+    def _shape(self, value: onnx.ValueInfoProto, sizes: Mapping[str, int]) -> tuple[int, ...]:
+        spec = self.specs.get(value.name)
+        if spec is not None and spec.shape is not None:
+            return spec.shape
+        if self._is_unranked(value):
+            return (sizes.get(value.name, 2),) * sizes.get(f"rank of {value.name}", 2)
+        shape = []
+        for axis, dim in enumerate(_tensor(value).shape.dim):
+            name = _dim_name(value.name, axis, dim)
+            if name is None:
+                shape.append(dim.dim_value)
+            elif axis in self.uses[value.name].dims:
+                shape.append(self.uses[value.name].dims[axis])
+            else:
+                shape.append(_evaluate(name, {**self.known, **sizes}))
+        return tuple(shape)
+
+    def _value(
+        self, value: onnx.ValueInfoProto, sizes: Mapping[str, int], regime: str, index: int, rng: np.random.Generator
+    ) -> Value:
+        use = self.uses[value.name].with_sizes({**self.known, **sizes})
+        shape = self._shape(value, sizes)
+        if value.type.HasField("sequence_type"):
+            count = 1 + index % 3
+            return [_array(_tensor(value).elem_type, shape, use, regime, index, rng) for _ in range(count)]
+        spec = self.specs.get(value.name)
+        if spec is not None and (spec.dtype or spec.bounds):
+            return spec.draw(shape, _dtype(_tensor(value).elem_type), rng)
+        if shape in ((), (1,)):
+            index = self._turn(value, index)
+        return _array(_tensor(value).elem_type, shape, use, regime, index, rng)
+
+    def _turn(self, value: onnx.ValueInfoProto, index: int) -> int:
+        """A number for one of several switches: any two of three have been thrown in all ways after four feeds."""
+        place = sum(_tensor(v).elem_type != TensorProto.FLOAT for v in self.inputs[: self.inputs.index(value)])
+        return (index, index >> 1, index ^ (index >> 1))[place % 3]
+
+
+def _tensor(value: onnx.ValueInfoProto) -> onnx.TypeProto.Tensor:
+    kind = value.type
+    while True:
+        if kind.HasField("sequence_type"):
+            kind = kind.sequence_type.elem_type
+        elif kind.HasField("optional_type"):
+            kind = kind.optional_type.elem_type
+        else:
+            return kind.tensor_type
+
+
+def _dim_name(owner: str, axis: int, dim: onnx.TensorShapeProto.Dimension) -> str | None:
+    """The name of a free dimension (one is made for a nameless one); None for a fixed one, which may be 0."""
+    if dim.HasField("dim_value") and dim.dim_value >= 0:
+        return None
+    return dim.dim_param or f"{owner}:{axis}"
+
+
+def _terms(name: str) -> list[str]:
+    """The parts of a dimension that is a sum or difference of others: ``past + seq``."""
+    return re.split(r"\s*([+-])\s*", name) if re.fullmatch(r"[\w.]+(\s*[+-]\s*[\w.]+)+", name) else []
+
+
+def _evaluate(name: str, sizes: Mapping[str, int]) -> int:
+    terms = _terms(name)
+    if not terms:
+        return sizes.get(name, 1)
+    total, sign = 0, 1
+    for term in terms:
+        if term in "+-":
+            sign = 1 if term == "+" else -1
+        else:
+            total += sign * (int(term) if term.isdigit() else sizes.get(term, 1))
+    return max(total, 0)
+
+
+def _known(
+    inputs: Sequence[onnx.ValueInfoProto], found: Mapping[str, Use], specs: Mapping[str, InputSpec]
+) -> dict[str, int]:
+    """Sizes of named dimensions: those of the specs, and those that weights demand of any input."""
+    known: dict[str, int] = {}
+    for value in inputs:
+        spec, dims = specs.get(value.name), _tensor(value).shape.dim
+        if spec is not None:
+            _check_fits(spec, value)
+        if spec is not None and spec.shape is not None:
+            known |= {dim.dim_param: size for dim, size in zip(dims, spec.shape, strict=False) if dim.dim_param}
+    for value in inputs:
+        if value.name not in specs or specs[value.name].shape is None:
+            for axis, size in found[value.name].dims.items():
+                known.setdefault(_tensor(value).shape.dim[axis].dim_param, size)
+    known.pop("", None)
+    return known
+
+
+def _check_fits(spec: InputSpec, value: onnx.ValueInfoProto) -> None:
+    if spec.shape is not None and _tensor(value).HasField("shape"):
+        check_shape(spec.name, spec.shape, value)
+    wanted = _dtype(_tensor(value).elem_type)
+    if spec.dtype and np.dtype(spec.dtype) != wanted:
+        raise UsageError(f"expected {spec.name} as {wanted}, got {spec.dtype}")
+
+
+def _tied(preferred: Mapping[str, int], kinds: Mapping[str, str]) -> Iterator[dict[str, int]]:
+    """Sizes that may belong together though their names do not tell: all lengths equal, or one the sum of two."""
+    lengths = [name for name, kind in kinds.items() if kind not in ("batch", "channel")]
+    if len(lengths) < 2 or len(lengths) > _MANY:
+        return
+    yield {**preferred, **dict.fromkeys(lengths, preferred[lengths[0]])}
+    for total, *parts in permutations(lengths, 3):
+        if parts == sorted(parts):
+            yield {**preferred, total: preferred[parts[0]] + preferred[parts[1]]}
+
+
+def _kind(owner: str, name: str, axis: int, rank: int, role: Role) -> str:
+    low = name.lower()
+    if "batch" in low or (axis == 0 and rank > 1 and "seq" not in low and "len" not in low):
+        return "batch"
+    if "past" in low or (rank == 4 and axis == 2 and ("past" in owner.lower() or "cache" in owner.lower())):
+        return "past"
+    if rank >= 4 and axis >= 2 and role is Role.DATA:
+        return "image"
+    if rank >= 4 and axis == 1:
+        return "channel"
+    return "length"
+
+
+def _dtype(elem_type: int) -> np.dtype:
+    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type or TensorProto.FLOAT))
+
+
+def _array(
+    elem_type: int, shape: tuple[int, ...], use: Use, regime: str, index: int, rng: np.random.Generator
+) -> np.ndarray:
+    if elem_type == TensorProto.STRING:
+        return _strings(shape, use.words, rng)
+    dtype = _dtype(elem_type)
+    if elem_type == TensorProto.BOOL:
+        return np.zeros(shape, bool) if use.role is Role.OFF else _mask(shape, index, rng).astype(bool)
+    if dtype.kind not in "iu":
+        return _floats(shape, use, regime, rng).astype(dtype)
+    if regime in ("bits", "ones", "zeros") and use.role in (Role.DATA, Role.INDEX):
+        return rng.integers(int(regime == "ones"), 1 + (regime != "zeros"), shape).astype(dtype)
+    return _integers(shape, dtype, use, index, rng).astype(dtype)
+
+
+def _strings(shape: tuple[int, ...], words: Sequence[str], rng: np.random.Generator) -> np.ndarray:
+    pool = [*words, "a", "the quick brown fox", "", "Zürich", "42"]
+    drawn = [pool[i] for i in rng.integers(0, len(pool), int(np.prod(shape)))]
+    return np.array(drawn, dtype=object).reshape(shape)
+
+
+def _mask(shape: tuple[int, ...], index: int, rng: np.random.Generator) -> np.ndarray:
+    """Ones, then zeros from some place on, except in the second feed; never a row of zeros. A scalar alternates from
+    feed to feed."""
+    if not shape or shape == (1,):
+        return np.full(shape, (index + 1) % 2)
+    if index == 1:
+        return np.ones(shape, dtype=np.int64)
+    keep = rng.integers(1, max(shape[-1], 2), (*shape[:-1], 1))
+    return (np.arange(shape[-1]) < keep).astype(np.int64)
+
+
+def _floats(shape: tuple[int, ...], use: Use, regime: str, rng: np.random.Generator) -> np.ndarray:
+    if use.role is Role.ADDITIVE_MASK:
+        return np.where(_mask(shape, 0, rng) > 0, 0.0, -1e4)
+    if use.role in (Role.SCALE, Role.ZERO):
+        return np.full(shape, float(use.role is Role.SCALE))
+    drawn = rng.standard_normal(shape)
+    if regime == "normal" or not shape:
+        return drawn
+    if regime in ("positive", "bits", "ones", "zeros"):
+        return rng.random(shape)
+    if regime == "tiny":
+        return np.asarray(drawn * 1e-2)
+    axis = 1 if len(shape) > 2 else len(shape) - 1
+    channels = np.arange(shape[axis]).reshape([-1 if i == axis else 1 for i in range(len(shape))])
+    if regime == "scales":
+        return np.asarray(drawn * 10 ** rng.uniform(-1, 1, channels.shape))
+    # Stress: a large mean, a tiny variance, a constant, zeros and plain noise take turns over the channels.
+    turn = (channels + rng.integers(0, 5)) % 5
+    mean = np.select([turn == 0, turn == 1, turn == 2], [8.0, 1.0, -1.5], 0.0)
+    spread = np.select([turn == 0, turn == 1, turn == 4], [1.0, 1e-3, 2.0], 0.0)
+    return np.asarray(mean + spread * drawn)
+
+
+def _integers(shape: tuple[int, ...], dtype: np.dtype, use: Use, index: int, rng: np.random.Generator) -> np.ndarray:
+    count = int(np.prod(shape))
+    if len(use.goal) == count:
+        return np.array(use.goal).reshape(shape)
+    if use.role is Role.POSITION:
+        top = use.limit or 2**31
+        return np.broadcast_to(np.arange(shape[-1] if shape else 1) % top, shape).copy() if shape else np.array(0)
+    if use.role is Role.MASK:
+        return _mask(shape, index, rng)
+    if use.role is Role.INDEX:
+        return rng.integers(0, use.limit or 2, shape)
+    if use.role is Role.SHAPE:
+        return np.array([0] * (count - 1) + [-1]).reshape(shape) if count else np.zeros(shape)
+    if use.role is Role.LENGTH:
+        return np.full(shape, 1)
+    if use.role is Role.ZERO:
+        return np.zeros(shape)
+    if use.role in (Role.COUNT, Role.SCALE):
+        return np.ones(shape)
+    if use.role is Role.SIZE:
+        return np.full(shape, 4)
+    if use.role is Role.CEILING:
+        return np.full(shape, 24)
+    if use.role is Role.DEPTH:
+        return np.full(shape, 8)
+    bounds = np.iinfo(dtype)
+    if dtype.itemsize == 1:
+        return rng.integers(bounds.min, int(bounds.max) + 1, shape)
+    return rng.integers(max(bounds.min, -4) if index % 2 else 0, 8, shape)

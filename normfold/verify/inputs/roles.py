@@ -1,0 +1,230 @@
+"""What each graph input is for: followed to the operators that read it, so that made-up values are legal ones."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from enum import Enum
+
+import numpy as np
+import onnx
+from onnx import TensorProto
+
+from normfold.runtime.loaded_model import Held
+from normfold.verify.inputs.shape_constraints import Goal, Reading, goal, read, sizes_behind
+
+
+class Role(Enum):
+    """What the value of an input means to the operators behind it."""
+
+    DATA = "data"
+    INDEX = "index"
+    MASK = "mask"
+    ADDITIVE_MASK = "additive mask"
+    POSITION = "position"
+    LENGTH = "length"
+    SHAPE = "shape"
+    SIZE = "size"
+    SCALE = "scale"
+    COUNT = "count"
+    DEPTH = "depth"
+    CEILING = "ceiling"
+    ZERO = "zero"
+    OFF = "off"
+
+
+@dataclass(frozen=True)
+class Use:
+    """The role of an input, with the exclusive upper bound of its values (None: unbounded), the dimensions whose sizes
+    bound it too, words to choose from, and the very numbers that it should hold, if any."""
+
+    role: Role = Role.DATA
+    limit: int | None = None
+    tied: tuple[str, ...] = ()
+    words: tuple[str, ...] = ()
+    goal: Goal = ()
+    # Sizes that the operators behind the input demand, by axis.
+    dims: Mapping[int, int] = field(default_factory=dict)
+
+    def with_sizes(self, sizes: Mapping[str, int]) -> Use:
+        """The same with the sizes of all dimensions known."""
+        if not self.tied and not self.goal:
+            return self
+        bounds = [sizes.get(name, 1) for name in self.tied] + ([] if self.limit is None else [self.limit])
+        goal = tuple(sizes.get(each, 1) if isinstance(each, str) else each for each in self.goal)
+        return replace(self, limit=max(min(bounds), 1) if bounds else None, goal=goal)
+
+
+_SAME_VALUE = {
+    "Identity", "Cast", "CastLike", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Flatten", "Expand", "Slice",
+    "Tile", "Split", "Concat",
+}  # fmt: skip
+_INDEXED = {
+    "Gather": 1,
+    "GatherElements": 1,
+    "GatherND": 1,
+    "ScatterElements": 1,
+    "Scatter": 1,
+    "ScatterND": 1,
+    "RoiAlign": 2,
+}
+
+# Operator and input position -> role. What is not here is data.
+_ROLES: dict[tuple[str, int], Role] = {
+    ("Reshape", 1): Role.SHAPE,
+    ("Expand", 1): Role.SIZE,
+    ("ConstantOfShape", 0): Role.SIZE,
+    ("Tile", 1): Role.COUNT,
+    ("Resize", 3): Role.SIZE,
+    ("Resize", 2): Role.SCALE,
+    ("Upsample", 1): Role.SCALE,
+    ("TopK", 1): Role.COUNT,
+    ("OneHot", 0): Role.INDEX,
+    ("OneHot", 1): Role.DEPTH,
+    ("Range", 0): Role.ZERO,
+    ("Range", 1): Role.SIZE,
+    ("Range", 2): Role.COUNT,
+    ("Loop", 0): Role.SIZE,
+    ("Pad", 1): Role.ZERO,
+    ("Slice", 1): Role.ZERO,
+    ("Slice", 2): Role.SIZE,
+    ("Slice", 3): Role.ZERO,
+    ("Slice", 4): Role.COUNT,
+    ("Unsqueeze", 1): Role.ZERO,
+    ("CumSum", 1): Role.ZERO,
+    ("Dropout", 1): Role.ZERO,
+    ("Dropout", 2): Role.OFF,
+    ("Split", 1): Role.SIZE,
+    ("Squeeze", 1): Role.ZERO,
+    ("ReduceSum", 1): Role.ZERO,
+    ("ReduceMean", 1): Role.ZERO,
+    ("ReduceMax", 1): Role.ZERO,
+    ("LSTM", 4): Role.LENGTH,
+    ("GRU", 4): Role.LENGTH,
+    ("RNN", 4): Role.LENGTH,
+    ("ReverseSequence", 1): Role.LENGTH,
+    ("SequenceAt", 1): Role.ZERO,
+    ("Where", 0): Role.MASK,
+    **{(search, 0): Role.INDEX for search in ("BeamSearch", "GreedySearch", "Sampling")},
+    **{(search, 1): Role.CEILING for search in ("BeamSearch", "GreedySearch", "Sampling")},
+    **{("BeamSearch", i): Role.COUNT for i in (2, 3, 4)},
+    **{("BeamSearch", i): Role.SCALE for i in (5, 6)},
+    **{(search, 2): Role.COUNT for search in ("GreedySearch", "Sampling")},
+    **{(search, 3): Role.SCALE for search in ("GreedySearch", "Sampling")},
+}
+
+# Of several roles the strictest decides.
+_PRIORITY = (
+    Role.SHAPE, Role.SCALE, Role.COUNT, Role.CEILING, Role.SIZE, Role.DEPTH, Role.LENGTH, Role.ZERO, Role.INDEX,
+    Role.POSITION, Role.ADDITIVE_MASK, Role.MASK, Role.DATA,
+)  # fmt: skip
+
+
+def uses(held: Held) -> dict[str, Use]:
+    """The use of every input that must be fed."""
+    graph = read(held)
+    return {value.name: _use(value, graph) for value in held.inputs}
+
+
+def _use(value: onnx.ValueInfoProto, graph: Reading) -> Use:
+    found: list[tuple[Role, int | str | None]] = []
+    words: list[str] = []
+    dims = value.type.tensor_type.shape.dim
+    count = dims[0].dim_value if len(dims) == 1 else 1
+    aim: Goal = ()
+    as_it_is = {value.name}
+    seen = {value.name}
+    stack = [(value.name, 0)]
+    while stack:
+        name, offset = stack.pop()
+        for node, index in graph.readers(name):
+            found += _role_at(node, index, offset, graph)
+            words += _words(node)
+            aim = aim or (goal(node, index, count, graph) if name in as_it_is else ())
+            shift = _passes(node, index, graph)
+            if shift is not None and len(seen) < 200:
+                for output in node.output:
+                    if output and output not in seen:
+                        seen.add(output)
+                        stack.append((output, offset + shift))
+                        if name in as_it_is and node.op_type in ("Identity", "Cast"):
+                            as_it_is.add(output)
+    role, limit = _decide(value, found)
+    tied = tuple(limit for role, limit in found if isinstance(limit, str))
+    rank = len(dims) if value.type.tensor_type.HasField("shape") else 0
+    return Use(role, limit, tied, tuple(dict.fromkeys(words)), aim, sizes_behind(value.name, rank, graph))
+
+
+def _passes(node: onnx.NodeProto, index: int, graph: Reading) -> int | None:
+    """What an operator adds to the value on its way through; None when the value ends there."""
+    if node.op_type in _SAME_VALUE and (index == 0 or node.op_type == "Concat"):
+        return 0
+    if node.op_type in ("Add", "Sub") and len(node.input) == 2:
+        other = graph.constant(node.input[1 - index])
+        if other is not None and other.dtype.kind in "iu" and other.size == 1 and not (node.op_type == "Sub" and index):
+            amount = int(other.reshape(-1)[0])
+            return amount if node.op_type == "Add" else -amount
+    return None
+
+
+def _role_at(node: onnx.NodeProto, index: int, offset: int, graph: Reading) -> Iterable[tuple[Role, int | str | None]]:
+    operator = node.op_type
+    if operator in _INDEXED and index == _INDEXED[operator]:
+        yield Role.INDEX, _table_size(node, offset, graph)
+    elif operator == "OneHot" and index == 0:
+        depth = graph.constant(node.input[1])
+        yield Role.INDEX, int(depth.reshape(-1)[0]) if depth is not None else None
+    elif (operator, index) in _ROLES:
+        yield _ROLES[operator, index], next((a.i for a in node.attribute if a.name == "vocab_size" and a.i > 0), None)
+    elif operator == "Sub" and index == 1 and _is_one(graph.constant(node.input[0])):
+        yield Role.MASK, 2
+
+
+def _is_one(array: np.ndarray | None) -> bool:
+    return array is not None and array.size == 1 and float(array.reshape(-1)[0]) == 1.0
+
+
+def _table_size(node: onnx.NodeProto, offset: int, graph: Reading) -> int | str | None:
+    """How many rows an index may name: the table's size on the indexed axis, or the name of that size."""
+    shape = graph.shape(node.input[0])
+    if not shape:
+        return 1
+    if node.op_type in ("GatherND", "ScatterND"):
+        sizes = list(shape)
+    else:
+        axis = 0 if node.op_type == "RoiAlign" else next((a.i for a in node.attribute if a.name == "axis"), 0)
+        sizes = [shape[axis]] if -len(shape) <= axis < len(shape) else [None]
+    if len(sizes) == 1 and isinstance(sizes[0], str) and not offset:
+        return sizes[0]
+    known = [size for size in sizes if isinstance(size, int)]
+    return max(min(known) - offset, 1) if known and len(known) == len(sizes) else 1
+
+
+def _words(node: onnx.NodeProto) -> list[str]:
+    """Strings that an operator knows: half of made-up words should be among them."""
+    names = ("cats_strings", "keys_strings", "classlabels_strings", "stopwords", "pool_strings", "string_vocabulary")
+    return [s.decode("utf-8", "replace") for a in node.attribute if a.name in names for s in a.strings[:50]]
+
+
+def _decide(value: onnx.ValueInfoProto, found: list[tuple[Role, int | str | None]]) -> tuple[Role, int | None]:
+    """Of all roles the strictest, with the smallest bound; names only help where the graph says nothing."""
+    name = value.name.lower()
+    elem = value.type.tensor_type.elem_type
+    limits = [limit for role, limit in found if role is Role.INDEX and isinstance(limit, int)]
+    limit = min(limits) if limits else None
+    roles = {role for role, _ in found}
+    floating = elem in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
+    if floating:
+        if "mask" in name:
+            return Role.ADDITIVE_MASK, None
+        return next((role for role in (Role.SCALE, Role.ZERO) if role in roles), Role.DATA), None
+    if elem == TensorProto.BOOL:
+        return (Role.OFF if Role.OFF in roles else Role.MASK), 2
+    if "position" in name and (not roles or Role.INDEX in roles):
+        return Role.POSITION, limit
+    if "mask" in name and Role.INDEX not in roles:
+        return Role.MASK, 2
+    if "length" in name and not roles:
+        return Role.LENGTH, None
+    role = next((role for role in _PRIORITY if role in roles), Role.DATA)
+    return role, limit

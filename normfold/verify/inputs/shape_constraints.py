@@ -1,0 +1,153 @@
+"""What the operators behind an input demand: sizes of its axes, or, where it names sizes itself, what it should say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from normfold.runtime.loaded_model import Held
+from normfold.runtime.proto_walk import every_node, inner_nodes
+
+Goal = tuple[int | str, ...]
+"""The numbers that an input should hold; a name stands for the size of that dimension."""
+
+_SAME_AXES = {"Identity", "Cast", "CastLike", "Relu", "LeakyRelu", "Sigmoid", "Tanh", "Dropout", "Clip", "Neg", "Abs"}
+_SAME_SIZES = {"Add", "Sub", "Mul", "Div"}
+
+
+@dataclass(frozen=True)
+class Reading:
+    """Who reads what, which constants are small enough to look at, and which sizes are known. ``inner`` are the readers
+    of values in bodies and functions."""
+
+    held: Held
+    inner: Mapping[str, list[tuple[onnx.NodeProto, int]]]
+    tensors: Mapping[str, onnx.TensorProto]
+    values: Mapping[str, onnx.ValueInfoProto]
+
+    def constant(self, name: str) -> np.ndarray | None:
+        """The value of a small constant."""
+        tensor = self.tensors.get(name)
+        if tensor is None or tensor.data_location == TensorProto.EXTERNAL or math.prod(tensor.dims) > 64:
+            return None
+        return numpy_helper.to_array(tensor)
+
+    def shape(self, name: str) -> tuple[int | str | None, ...] | None:
+        """The sizes of a value, numbers or names, as far as they are known."""
+        if name in self.tensors:
+            return tuple(self.tensors[name].dims)
+        if name not in self.values or not self.values[name].type.tensor_type.HasField("shape"):
+            return None
+        dims = self.values[name].type.tensor_type.shape.dim
+        return tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in dims)
+
+    def readers(self, name: str) -> Iterator[tuple[onnx.NodeProto, int]]:
+        """The operators that read a value, with the place of it among their inputs; bodies and functions too."""
+        for number in self.held.readers.get(name, ()):
+            node = self.held.graph.node[number]
+            yield from ((node, index) for index, each in enumerate(node.input) if each == name)
+        yield from self.inner.get(name, ())
+
+
+def read(held: Held) -> Reading:
+    """Everything that roles and demands are read from."""
+    inner: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
+    tensors = dict(held.initializers)
+    for node in every_node(held.skeleton) if "Constant" in held.operators else ():
+        if node.op_type == "Constant":
+            tensors.update((node.output[0], a.t) for a in node.attribute if a.name == "value" and a.t.data_type)
+    for node in inner_nodes(held.skeleton):
+        for index, name in enumerate(node.input):
+            inner.setdefault(name, []).append((node, index))
+    return Reading(held, inner, tensors, {value.name: value for value in (*held.graph.value_info, *held.graph.input)})
+
+
+def sizes_behind(name: str, rank: int, graph: Reading) -> dict[int, int]:
+    """Sizes of axes that linear operators directly behind a value demand through their weights."""
+    found: dict[int, int] = {}
+    if not rank:
+        return found
+    seen, stack = {name}, [name]
+    while stack:
+        for node, index in graph.readers(stack.pop()):
+            for axis, size in _size_at(node, index, rank, graph):
+                found.setdefault(axis % rank, size)
+            same = node.op_type in _SAME_AXES and index == 0
+            if same or node.op_type in _SAME_SIZES or (node.op_type == "BatchNormalization" and index == 0):
+                fresh = [name for name in node.output[:1] if name and name not in seen]
+                seen.update(fresh)
+                stack.extend(fresh)
+    return found
+
+
+def _size_at(node: onnx.NodeProto, index: int, rank: int, graph: Reading) -> Iterable[tuple[int, int]]:
+    operator = node.op_type
+    others = [graph.shape(name) for name in node.input]
+    if operator in _SAME_SIZES:
+        other = others[1 - index] if len(others) == 2 else None
+        if other and len(other) <= rank:
+            yield from ((axis - len(other), n) for axis, n in enumerate(other) if isinstance(n, int) and n > 1)
+        return
+    if index != 0 or len(others) < 2 or not others[1]:
+        return
+    weight = [size if isinstance(size, int) else None for size in others[1]]
+    attributes = {a.name: a.i for a in node.attribute if a.type == onnx.AttributeProto.INT}
+    axis, size = None, None
+    if operator == "Conv" and rank > 1 and weight[1] is not None:
+        axis, size = 1, weight[1] * attributes.get("group", 1)
+    elif operator == "Gemm":
+        axis, size = (0 if attributes.get("transA") else 1), weight[1 if attributes.get("transB") else 0]
+    elif operator == "MatMul" and len(weight) > 1:
+        axis, size = -1, weight[-2]
+    elif operator in ("ConvTranspose", "BatchNormalization", "InstanceNormalization") and rank > 1:
+        axis, size = 1, weight[0]
+    elif operator in ("LayerNormalization", "LSTM", "GRU", "RNN"):
+        axis, size = -1, weight[-1]
+    if axis is not None and size is not None:
+        yield axis, size
+
+
+def goal(node: onnx.NodeProto, index: int, count: int, graph: Reading) -> Goal:
+    """What ``count`` numbers an input should hold that names sizes at this place of an operator; empty: no matter."""
+    data = graph.shape(node.input[0]) if node.input else None
+    place = node.op_type, index
+    if place == ("Reshape", 1):
+        return _free_once(sizes_behind(node.output[0], count, graph), count)
+    if place == ("Expand", 1):
+        return tuple(3 if size == 1 else 1 for size in _last(data, count))
+    if place == ("ConstantOfShape", 0):
+        behind = sizes_behind(node.output[0], count, graph)
+        return tuple(behind.get(axis, 4) for axis in range(count))
+    if place == ("Resize", 3) and data is not None and len(data) == count:
+        behind = sizes_behind(node.output[0], count, graph)
+        return tuple(behind.get(axis, size or 1) if axis < 2 else 12 for axis, size in enumerate(data))
+    if place == ("OneHot", 1) and data is not None:
+        axis = next((a.i for a in node.attribute if a.name == "axis"), -1) % (len(data) + 1)
+        behind = sizes_behind(node.output[0], len(data) + 1, graph)
+        return (behind[axis],) * count if axis in behind else ()
+    if place == ("Split", 1) and data is not None:
+        size = data[next((a.i for a in node.attribute if a.name == "axis"), 0)]
+        return (size // count,) * (count - 1) + (size - size // count * (count - 1),) if isinstance(size, int) else ()
+    if place in (("Squeeze", 1), ("Unsqueeze", 1)):
+        ones = [axis for axis, size in enumerate(data or ()) if size == 1]
+        return tuple(ones[:count]) if node.op_type == "Squeeze" and len(ones) >= count else ()
+    return ()
+
+
+def _free_once(behind: Mapping[int, int], count: int) -> Goal:
+    """The sizes demanded, -1 in one place, the last that is free, and before it the sizes that are there."""
+    free = [axis for axis in range(count) if axis not in behind]
+    if not behind or not free:
+        return ()
+    return tuple(behind.get(axis, -1 if axis == free[-1] else 0) for axis in range(count))
+
+
+def _last(shape: tuple[int | str | None, ...] | None, count: int) -> Goal:
+    """The last ``count`` sizes; in front of them ones."""
+    known = tuple(0 if size is None else size for size in shape or (0,) * count)
+    return (1,) * (count - len(known)) + known[-count:]

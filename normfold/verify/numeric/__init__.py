@@ -1,0 +1,4 @@
+"""Measure distances between values, and the rounding noise that a model has of itself.
+
+Start reading at ``distance.py``.
+"""

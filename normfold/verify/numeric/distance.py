@@ -1,0 +1,342 @@
+"""The distance between two values, place by place, in units of the value's own scale."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from normfold.verify.numeric.channels import Survey, channel_axes, survey
+
+# Half a unit in the last place of 1.0.
+ROUNDING = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+
+# A channel much weaker than its tensor is measured on its own scale down to this share of the tensor's.
+WEAKEST = 2.0**-7
+
+
+_TINY = 1e-30
+
+
+@dataclass(frozen=True)
+class Distance:
+    """What one pair of arrays shows, at its worst place: ``relative`` is ``|expected - obtained| / scale`` there (see
+    ``pooled``), ``tolerance`` what is allowed in the same measure, and ``margin`` the error over it: up to 1 is right.
+
+    ``mismatch`` says why numbers cannot be compared at all (shape, type, NaN), else "". ``comparable`` counts the
+    places where the expected value is a finite number.
+    """
+
+    dtype: str
+    mismatch: str = ""
+    max_abs: float = 0.0
+    relative: float = 0.0
+    margin: float = 0.0
+    tolerance: float = 0.0
+    ulps: float = 0.0
+    cosine: float = 1.0
+    top1: float | None = None
+    differing: int = 0
+    elements: int = 0
+    comparable: int = 0
+    at: tuple[int, ...] = ()
+    expected: str = ""
+    obtained: str = ""
+    needed_atol: float = 0.0
+    needed_rtol: float = 0.0
+
+
+@cache
+def type_name(dtype: np.dtype) -> str:
+    """The name of a type: numpy spells it anew at every call, which takes longer than to compare a few numbers."""
+    return str(dtype)
+
+
+def is_floating(array: np.ndarray) -> bool:
+    """Whether the array holds floating point numbers (bfloat16 and the like included)."""
+    return array.dtype.kind == "f" or array.dtype.name in ROUNDING
+
+
+def pooled(magnitude: np.ndarray) -> np.ndarray:
+    """For each place, the largest magnitude of its channel (axis 1) or of its column (last axis), whichever is less.
+
+    Both are taken because the channel axis is 1 in images and last in sequences. With few places per channel one
+    number says little about the scale, so it may not fall far below the whole tensor's: 1/128 of it from 16 places
+    on, 1/4 from 4 on. Shape: broadcastable to ``magnitude``.
+    """
+    whole = magnitude.max(initial=0.0)
+    result = np.full((1,) * magnitude.ndim, whole)
+    if magnitude.size:
+        for axis in channel_axes(magnitude):
+            result = np.minimum(result, np.maximum(largest(magnitude, axis), whole * _share(magnitude, axis)))
+    return result
+
+
+def _share(array: np.ndarray, axis: int) -> float:
+    """How far the scale of a channel may fall below the tensor's."""
+    places = array.size // array.shape[axis]
+    return WEAKEST if places >= 16 else 0.25 if places >= 4 else 1.0
+
+
+def largest(values: np.ndarray, axis: int) -> np.ndarray:
+    """The largest number of each channel on ``axis``, with the other axes kept as 1."""
+    shape = values.shape
+    kept = [n if i == axis else 1 for i, n in enumerate(shape)]
+    if axis == values.ndim - 1:
+        # Long rows first: numpy reduces over the first axis fast only where the others are long.
+        rows = values.reshape(int(np.prod(shape[:-1][:2])), -1).max(axis=0)
+        return np.asarray(rows.reshape(-1, shape[axis]).max(axis=0)).reshape(kept)
+    lead = int(np.prod(shape[:axis]))
+    return np.asarray(values.reshape(lead, shape[axis], -1).max(axis=2).max(axis=0)).reshape(kept)
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """How far a place may be off: ``floor`` times its scale (see ``pooled``) plus ``noise``, the magnitude of the
+    model's own rounding noise there (broadcastable); or, when the user says so, ``atol + rtol*|expected|``."""
+
+    floor: float = 0.0
+    noise: Any = 0.0
+    rtol: float | None = None
+    atol: float | None = None
+
+    @property
+    def is_explicit(self) -> bool:
+        """Whether the user's tolerance decides."""
+        return self.rtol is not None or self.atol is not None
+
+    def of(self, magnitude: np.ndarray, scale: np.ndarray) -> np.ndarray:
+        """The allowed error of each place."""
+        if self.is_explicit:
+            return np.asarray((self.atol or 0.0) + (self.rtol or 0.0) * magnitude)
+        return np.asarray(self.floor * scale + self.noise)
+
+
+def distance(expected: Any, obtained: Any, allowance: Allowance) -> Distance:
+    """Compare two arrays. Integers, booleans and strings must be equal; of floats see ``Distance``.
+
+    A place where the expected value is NaN says nothing; an infinity must be the same infinity.
+    """
+    a, b = np.asarray(expected), np.asarray(obtained)
+    if a.dtype != b.dtype and is_floating(a) != is_floating(b):
+        return Distance(str(a.dtype), mismatch=f"expected type {a.dtype}, got {b.dtype}")
+    if a.shape != b.shape:
+        return Distance(str(a.dtype), mismatch=f"expected shape {list(a.shape)}, got {list(b.shape)}")
+    if not is_floating(a):
+        return _exact(a, b)
+    return _floating(a, b, allowance)
+
+
+def _exact(a: np.ndarray, b: np.ndarray) -> Distance:
+    different = a != b
+    count = int(different.sum())
+    if not count:
+        return Distance(str(a.dtype), elements=a.size, comparable=a.size)
+    at = tuple(int(i) for i in np.argwhere(different)[0])
+    gap = float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max()) if a.dtype.kind in "iub" else 1.0
+    return Distance(
+        str(a.dtype),
+        max_abs=gap,
+        relative=float("inf"),
+        margin=float("inf"),
+        differing=count,
+        elements=a.size,
+        comparable=a.size,
+        at=at,
+        expected=str(a[at]),
+        obtained=str(b[at]),
+        needed_atol=gap,
+        needed_rtol=float("inf"),
+    )
+
+
+def _wide(array: np.ndarray) -> np.ndarray:
+    return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+
+
+def _floating(a: np.ndarray, b: np.ndarray, allowance: Allowance) -> Distance:
+    if not a.size:
+        return Distance(type_name(a.dtype))
+    if not allowance.is_explicit and np.ndim(allowance.noise) == 0 and not allowance.noise:
+        found = survey(a, b)
+        if found.is_finite:
+            share, axis, channel = _worst_channel(a, found)
+            if share <= allowance.floor:
+                return _by_channel(a, b, found, allowance.floor, (share, axis, channel))
+    return _by_place(a, b, allowance)
+
+
+def _completed(found: Distance, a: np.ndarray, b: np.ndarray) -> Distance:
+    """With what follows from the worst place and the arrays."""
+    dtype = type_name(a.dtype)
+    return replace(
+        found,
+        dtype=dtype,
+        ulps=found.relative / (2 * ROUNDING.get(dtype, 2.0**-4)),
+        top1=_top1(a, b),
+        elements=a.size,
+        expected=_number(a[found.at]),
+        obtained=_number(b[found.at]),
+    )
+
+
+def _by_place(a: np.ndarray, b: np.ndarray, allowance: Allowance) -> Distance:
+    """The long way: where the numbers are not all finite, or what is allowed differs from place to place."""
+    wide_a, wide_b = _wide(a), _wide(b)
+    finite = np.isfinite(wide_a)
+    if finite.all() and np.isfinite(wide_b).all():
+        with np.errstate(all="ignore"):
+            return replace(_completed(_finite(wide_a, wide_b, allowance), a, b), comparable=a.size)
+    dtype = type_name(a.dtype)
+    with np.errstate(all="ignore"):
+        at_the_end = _overflow_both(wide_a, wide_b, dtype)
+        finite &= ~at_the_end
+        comparable = int(finite.sum())
+        bad = (finite & ~np.isfinite(wide_b)) | (np.isinf(wide_a) & (wide_a != wide_b) & ~at_the_end)
+        if bad.any():
+            at = tuple(int(i) for i in np.argwhere(bad)[0])
+            return Distance(
+                dtype,
+                mismatch="NaN or infinity where the other has another value",
+                max_abs=float("inf"),
+                relative=float("inf"),
+                margin=float("inf"),
+                differing=int(bad.sum()),
+                elements=a.size,
+                comparable=comparable,
+                at=at,
+                expected=_number(a[at]),
+                obtained=_number(b[at]),
+            )
+        if not comparable:
+            return Distance(dtype, elements=a.size)
+        wide_a, wide_b = np.where(finite, wide_a, 0), np.where(finite, wide_b, 0)
+        return replace(_completed(_finite(wide_a, wide_b, allowance), a, b), comparable=comparable)
+
+
+def _overflow_both(a: np.ndarray, b: np.ndarray, dtype: str) -> np.ndarray:
+    """Where one is infinite and the other within rounding of it: at the end of the range both mean "too large"."""
+    largest = float(np.finfo(dtype).max) if dtype in ("float16", "float32", "float64") else float("inf")
+    size = np.minimum(np.abs(a), np.abs(b))
+    return np.asarray((np.isinf(a) | np.isinf(b)) & (np.sign(a) == np.sign(b)) & (size >= 0.99 * largest))
+
+
+def _worst_channel(a: np.ndarray, found: Survey) -> tuple[float, int | None, int]:
+    """The largest difference as a share of its scale, and the axis and the number of the channel where that is; axis
+    None stands for the whole.
+
+    The scale of a place is the least of its channels', so the worst place is the worst of any channel against that
+    channel's own scale: no array of the size of the values is needed.
+    """
+    gap, whole = found.largest
+    if not gap or whole < _TINY:  # shares of numbers that small may vanish themselves
+        return (float("inf") if gap else 0.0), None, 0
+    worst, axis, channel = gap / whole, None, 0
+    for each in channel_axes(a):
+        shares = found.gaps[each] / np.maximum(found.sizes[each], whole * _share(a, each))
+        place = int(shares.argmax())
+        if shares[place] > worst:
+            worst, axis, channel = float(shares[place]), each, place
+    return worst, axis, channel
+
+
+def _by_channel(
+    a: np.ndarray, b: np.ndarray, found: Survey, floor: float, where: tuple[float, int | None, int]
+) -> Distance:
+    """The short way, when the tolerance is a share of the scale alone."""
+    share, axis, channel = where
+    gap, _ = found.largest
+    if not gap:
+        at = (0,) * a.ndim
+    elif axis is None:
+        at = _worst_at(a, b)
+    else:
+        part = _worst_at(a.take(channel, axis=axis), b.take(channel, axis=axis))
+        at = (*part[:axis], channel, *part[axis:])
+    dtype = type_name(a.dtype)
+    return Distance(
+        dtype,
+        max_abs=gap,
+        relative=share,
+        margin=share / floor if floor else 0.0,
+        tolerance=floor,
+        ulps=share / (2 * ROUNDING.get(dtype, 2.0**-4)),
+        cosine=1.0 if _is_parallel(a, found) else _cosine(_wide(a), _wide(b)),
+        top1=_top1(a, b),
+        differing=found.differing,
+        elements=a.size,
+        comparable=a.size,
+        at=at,
+        expected=_number(a[at]),
+        obtained=_number(b[at]),
+        needed_atol=gap,
+        needed_rtol=float("inf"),
+    )
+
+
+def _worst_at(a: np.ndarray, b: np.ndarray) -> tuple[int, ...]:
+    gap = np.abs(_wide(a) - _wide(b))
+    return tuple(int(i) for i in np.unravel_index(int(gap.argmax()), gap.shape))
+
+
+def _finite(a: np.ndarray, b: np.ndarray, allowance: Allowance) -> Distance:
+    """Two arrays without NaN and infinity, place by place."""
+    gap, magnitude = np.abs(a - b), np.abs(a)
+    scale = pooled(magnitude)
+    margins = _ratio(gap, np.broadcast_to(allowance.of(magnitude, scale), gap.shape))
+    at = tuple(int(i) for i in np.unravel_index(int(margins.argmax()), margins.shape))
+    own, margin = float(np.broadcast_to(scale, gap.shape)[at]), float(margins[at])
+    relative = float(gap[at]) / own if own else (float("inf") if gap[at] else 0.0)
+    atol, rtol = allowance.atol or 0.0, allowance.rtol or 0.0
+    return Distance(
+        "",
+        max_abs=float(gap.max()),
+        relative=relative,
+        margin=margin,
+        tolerance=relative / margin if 0 < margin < float("inf") else 0.0,
+        cosine=_cosine(a, b),
+        differing=int(np.count_nonzero(gap)),
+        at=at,
+        needed_atol=float((gap - rtol * magnitude).max(initial=0.0)),
+        needed_rtol=float(_ratio(np.maximum(gap - atol, 0), magnitude).max(initial=0.0)),
+    )
+
+
+def _ratio(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """``part / whole``, where 0/0 is 0 and anything else over 0 is infinite."""
+    with np.errstate(all="ignore"):
+        return np.asarray(np.where(part > 0, part / whole, 0))
+
+
+def _number(value: Any) -> str:
+    return f"{float(value):.9g}"
+
+
+def _is_parallel(a: np.ndarray, found: Survey) -> bool:
+    """Whether the cosine is 1 to seven digits, because the differences are small beside the channels' largest."""
+    gap, _ = found.largest
+    sizes = found.sizes[max(found.sizes)].astype(np.float64)
+    return not gap or 2e-7 * float(sizes @ sizes) > a.size * gap * gap
+
+
+def _cosine(a: np.ndarray, b: np.ndarray) -> float:
+    """Cosine similarity, 1 for two zeros."""
+    x, y = a.reshape(-1), b.reshape(-1)
+    squares, product = (float(x @ x), float(y @ y)), float(x @ y)
+    if not 1e-30 < min(squares) <= max(squares) < 1e37:  # they may have overflowed or vanished: scale first
+        top = max(float(np.abs(x).max()), float(np.abs(y).max()))
+        if top == 0:
+            return 1.0
+        x, y = x.astype(np.float64) / top, y.astype(np.float64) / top
+        squares, product = (float(x @ x), float(y @ y)), float(x @ y)
+    both = squares[0] * squares[1]
+    return min(max(product / both**0.5, -1.0), 1.0) if both else 0.0
+
+
+def _top1(a: np.ndarray, b: np.ndarray) -> float | None:
+    """Share of rows with the same largest entry; None unless it looks like class scores: [N, classes >= 3]."""
+    if a.ndim != 2 or a.shape[1] < 3 or not a.shape[0]:
+        return None
+    return float((a.argmax(-1) == b.argmax(-1)).mean())

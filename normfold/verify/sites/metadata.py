@@ -1,0 +1,49 @@
+"""The sites of folds as a model file tells them in its metadata, so that whoever has the original can compare fold by
+fold. The stamps on the operators say what became of each; where that can be measured is often another one's value.
+
+The text is JSON: a list of [value, fold], or [value, fold, path of the graph] where that is not the main one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from normfold.runtime.metadata_keys import SITES as SITES
+from normfold.verify.result import Site
+
+_LONGEST = 4 * 2**20
+"""Characters; of a thousand folds it is a few hundred thousand."""
+
+
+def as_text(sites: Iterable[Site]) -> str:
+    """What stands in the metadata for ``sites``."""
+    entries = ([site.value, site.owner, *filter(None, [site.graph])] for site in dict.fromkeys(sites))
+    return json.dumps(list(entries), separators=(",", ":"))
+
+
+def from_text(text: str) -> tuple[tuple[Site, ...], str]:
+    """The sites that a text tells of, each once, and what is wrong with it, or ""; anything may stand there."""
+    if len(text) > _LONGEST:
+        return (), f"it has {len(text)} characters"
+    try:
+        entries = json.loads(text) if text else []
+    except (ValueError, RecursionError):
+        return (), "it is no JSON"
+    if not isinstance(entries, list):
+        return (), "it is no list"
+    sites = tuple(dict.fromkeys(Site(*entry) for entry in entries if _is_site(entry)))
+    wrong = sum(not _is_site(entry) for entry in entries)
+    return sites, f"{wrong} of {len(entries)} entries are no [value, fold] or [value, fold, graph]" if wrong else ""
+
+
+def _is_site(entry: Any) -> bool:
+    return (
+        isinstance(entry, list) and len(entry) in (2, 3) and all(map(_is_name, entry)) and bool(entry[0] and entry[1])
+    )
+
+
+def _is_name(name: Any) -> bool:
+    """Half a surrogate pair can stand in JSON, but not in a model or on a terminal."""
+    return isinstance(name, str) and name.encode("utf-8", "ignore").decode() == name

@@ -1,0 +1,80 @@
+"""Differences that no output reads, however large they are: other numbers under a mask, a shift that a norm takes out.
+
+A fault may be hidden too, by what saturates or by noise. There an error of the same kind that is much larger shows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Set
+from itertools import islice
+
+import numpy as np
+
+from normfold.runtime.session import CannotRun, Level, Value
+from normfold.runtime.submodel import part
+from normfold.verify.checks.accepted_inputs import accepted_feeds
+from normfold.verify.checks.at_sites import types_of
+from normfold.verify.inputs.generate import Feed
+from normfold.verify.numeric.distance import is_floating
+from normfold.verify.numeric.rounding_noise import AT_THE_END
+from normfold.verify.state import Case, run_part
+
+_LARGER = (0, 1, -1, 8, -8, 64, -64)
+"""The error itself is tried, and ones so many times as large as the value, also the other way: what is scaled up alone
+may leave the largest entry where it is."""
+
+_MASKED = -9e3
+"""What is below that in both models is a mask's way to say "never"."""
+
+_FEEDS = 2
+
+
+def unread_values(case: Case, names: Set[str]) -> set[str]:
+    """Which of ``names``, where the candidate is known to differ, no output of the original reads there. Of the first
+    feeds; the difference is the candidate's own, with what the original makes at the other ``names``."""
+    nodes, made_by = case.original.graph.node, case.original.producers
+    made = {name for name in names & made_by.keys() if nodes[made_by[name]].op_type != "Constant"}
+    wanted = sorted(made.difference(case.original.output_names))
+    targets = [*wanted, *case.original.output_names]
+    unread = set(wanted)
+    try:
+        small = part(case.original, targets, {})
+        with case.open(small.held) as runner:
+            for feed, values in islice(accepted_feeds(case, lambda _, feed: run_part(runner, small, feed, {})), _FEEDS):
+                unread -= {name for name in unread if _is_read(case, feed, values, name, wanted)}
+    except CannotRun:
+        return set()
+    return unread
+
+
+def _is_read(case: Case, feed: Feed, values: Mapping[str, Value], name: str, names: Collection[str]) -> bool:
+    cut = types_of({each: values[each] for each in names})
+    if name not in cut:
+        return True
+    theirs = part(case.candidate, [name], cut)
+    with case.open(theirs.held) as runner:
+        obtained = run_part(runner, theirs, feed, values)[name]
+    outputs = [each for each in case.original.output_names if each not in case.original.initializer_names]
+    behind = part(case.original, outputs, {name: cut[name]})
+    with case.open(behind.held) as runner:
+        for factor in _LARGER:
+            given = {name: _further(np.asarray(values[name]), np.asarray(obtained), factor)}
+            found = run_part(runner, behind, feed, given)
+            for each in outputs:
+                if not case.judge(each, Level.DISABLE_ALL.value, values[each], found[each], feed, AT_THE_END).passed:
+                    return True
+    return False
+
+
+def _further(expected: np.ndarray, obtained: np.ndarray, factor: float) -> np.ndarray:
+    """The obtained value, made worse until it is off by so many times the value's scale."""
+    if not is_floating(expected) or expected.shape != obtained.shape or str(expected.dtype) == "bfloat16":
+        return obtained
+    a, b = expected.astype(np.float64), obtained.astype(np.float64)
+    is_number = np.isfinite(a) & np.isfinite(b) & ~((a < _MASKED) & (b < _MASKED))
+    gap = np.where(is_number, b - np.where(is_number, a, 0), 0)
+    off, scale = np.max(np.abs(gap), initial=0.0), np.max(np.abs(a), initial=0.0, where=is_number)
+    times = factor * max(1.0, scale / off) if factor and off else 1.0
+    limit = float(np.finfo(expected.dtype).max)
+    worse = np.where(is_number, np.clip(np.where(is_number, a, 0) + times * gap, -limit, limit), b)
+    return worse.astype(expected.dtype)
