@@ -131,7 +131,7 @@ def test_a_killed_process_leaves_the_old_files_whole(tmp_path: Path) -> None:
         import os, sys
         from pathlib import Path
         sys.path[:0] = {[str(ROOT), *sys.path]!r}
-        from normfold import write
+        from normfold.files import write
         from tests.shell.test_write import big
         replace, calls = os.replace, []
         def wait(one, other):
