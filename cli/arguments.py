@@ -21,9 +21,9 @@ def selection(command: Command) -> Command:
         click.option("--skip", multiple=True, metavar="RULE|NODE", help="Leave this rule or node alone. Repeatable."),
         click.option("--only", multiple=True, metavar="RULE", help="Use only this rule. Repeatable."),
         click.option("--assume-eval", is_flag=True, help="Treat training-mode BatchNormalization as inference."),
-        click.option("--fold-norm-affine", is_flag=True, help="gamma and beta of norms into all MatMuls behind them."),
-        click.option("--constant-channel", is_flag=True, help="Carry shifts through zero padding by one more channel."),
-        click.option("--no-simplify", is_flag=True, help="Leave out the constant folding with onnxsim."),
+        click.option("--fold-norm-scale", is_flag=True, help="gamma and beta of norms into all MatMuls behind them."),
+        click.option("--extra-channel", is_flag=True, help="Carry shifts through zero padding by one more channel."),
+        click.option("--no-onnxsim", is_flag=True, help="Leave out the constant folding with onnxsim."),
         click.option("--target", default="onnxruntime", show_default=True, help="The runtime to write norms for."),
         click.option("--trust-pickle", is_flag=True, help="Open a file of torch even if that can run code in it."),
     )

@@ -63,7 +63,7 @@ def command(
     quiet: bool,
     reports: tuple[str, ...],
     form: str,
-    no_simplify: bool,
+    no_onnxsim: bool,
     **chosen: object,
 ) -> Exit:
     """Check models without writing any: files, folders (their .onnx files at any depth) and patterns.
@@ -85,7 +85,7 @@ def command(
     models = models_of(paths)
     originals = originals_of(models, original)
     tasks = [Task(model, originals.get(model)) for model in models]
-    options = {**chosen, "simplify": not no_simplify, "pictures": wants_pictures(files)}
+    options = {**chosen, "onnxsim": not no_onnxsim, "pictures": wants_pictures(files)}
     judge = _Judge(limits, Path(lock) if lock else None, update_lock, options)
     with bar("checking", len(tasks), quiet) as advance:
         found = check_models(tasks, options, jobs, lambda task: advance(), None if no_cache else cache_folder())

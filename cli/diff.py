@@ -22,7 +22,7 @@ SHOWN = 20
 @click.argument("second", type=click.Path(path_type=str), metavar="B")
 @click.option("--exit-code", is_flag=True, help="End with 1 where anything differs, as `git diff` does.")
 @click.option("--verbose", "-v", is_flag=True, help=f"Name all, and not the first {SHOWN} of each kind.")
-@click.option("--no-simplify", is_flag=True, help="Leave out the constant folding with onnxsim.")
+@click.option("--no-onnxsim", is_flag=True, help="Leave out the constant folding with onnxsim.")
 @click.option("--target", default="onnxruntime", show_default=True, help="The runtime that norms are looked at for.")
 @voice
 def command(
@@ -30,7 +30,7 @@ def command(
     second: str,
     exit_code: bool,
     verbose: bool,
-    no_simplify: bool,
+    no_onnxsim: bool,
     target: str,
     as_json: bool,
     quiet: bool,
@@ -41,7 +41,7 @@ def command(
     """
     from normfold.ci.diff import changes_between
 
-    changes = changes_between(first, second, {"simplify": not no_simplify, "target": target})
+    changes = changes_between(first, second, {"onnxsim": not no_onnxsim, "target": target})
     if as_json:
         import json
 

@@ -38,9 +38,9 @@ def command(
     skip: tuple[str, ...],
     only: tuple[str, ...],
     assume_eval: bool,
-    fold_norm_affine: bool,
-    constant_channel: bool,
-    no_simplify: bool,
+    fold_norm_scale: bool,
+    extra_channel: bool,
+    no_onnxsim: bool,
     target: str,
     opset: str,
     contrib: bool,
@@ -71,7 +71,7 @@ def command(
     module = loading.network(network, weights, trust_pickle=trust_pickle)
     arguments = loading.arguments(specs, seed)
     try:
-        with stages("exporting", quiet) as told:
+        with stages("exporting", quiet) as on_stage:
             result = torch_room("export").export(
                 module,
                 arguments or None,
@@ -82,9 +82,9 @@ def command(
                 skip=skip,
                 only=only,
                 verify=not no_verify,
-                simplify=not no_simplify,
-                fold_norm_affine=fold_norm_affine,
-                constant_channel=constant_channel,
+                onnxsim=not no_onnxsim,
+                fold_norm_scale=fold_norm_scale,
+                extra_channel=extra_channel,
                 strict=strict,
                 target=target,
                 contrib=contrib,
@@ -92,7 +92,7 @@ def command(
                 inputs=inputs,
                 rtol=rtol,
                 atol=atol,
-                told=told,
+                on_stage=on_stage,
             )
     except NotProven as error:
         report = error.result.report(pictures=wants_pictures(files))

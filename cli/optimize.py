@@ -37,9 +37,9 @@ def command(
     skip: tuple[str, ...],
     only: tuple[str, ...],
     assume_eval: bool,
-    fold_norm_affine: bool,
-    constant_channel: bool,
-    no_simplify: bool,
+    fold_norm_scale: bool,
+    extra_channel: bool,
+    no_onnxsim: bool,
     target: str,
     opset: str,
     contrib: bool,
@@ -66,17 +66,17 @@ def command(
     from normfold.result import NotProven
 
     try:
-        with stages("optimizing", quiet) as told:
+        with stages("optimizing", quiet) as on_stage:
             result = optimize(
                 model,
                 Path(model) if in_place else output or _beside(model),
                 skip=skip,
                 only=only,
                 verify=not no_verify,
-                simplify=not no_simplify,
+                onnxsim=not no_onnxsim,
                 assume_eval=assume_eval,
-                fold_norm_affine=fold_norm_affine,
-                constant_channel=constant_channel,
+                fold_norm_scale=fold_norm_scale,
+                extra_channel=extra_channel,
                 strict=strict,
                 target=target,
                 opset=opset,
@@ -89,7 +89,7 @@ def command(
                 atol=atol,
                 threads=threads,
                 in_place=in_place,
-                told=told,
+                on_stage=on_stage,
             )
     except NotProven as error:
         report = error.result.report(pictures=wants_pictures(files))

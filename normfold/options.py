@@ -12,8 +12,8 @@ class Options:
     ``skip`` holds names of rules or nodes, ``only`` names of rules; empty means all. ``inputs`` are files or folders
     with feeds for the verification, ``input_specs`` shape those that are made up. ``rtol`` and ``atol`` replace the
     calibrated tolerance; ``threads`` are those of its runs. ``assume_eval`` treats training-mode BatchNormalization as
-    inference. ``fold_norm_affine`` moves gamma and beta of LayerNorm and RMSNorm into all MatMuls that follow;
-    ``constant_channel`` carries a shift through zero padding by one more channel even where that is slower on a CPU.
+    inference. ``fold_norm_scale`` moves gamma and beta of LayerNorm and RMSNorm into all MatMuls that follow;
+    ``extra_channel`` carries a shift through zero padding by one more channel even where that is slower on a CPU.
     ``strict`` fails where a guilty fold would be rolled back. ``target`` names the runtime to write norms for;
     ``opset`` is "auto", "keep" or a number, "" for the target's habit; ``contrib`` allows operators of com.microsoft.
     """
@@ -21,10 +21,10 @@ class Options:
     skip: frozenset[str] = frozenset()
     only: frozenset[str] = frozenset()
     verify: bool = True
-    simplify: bool = True
+    onnxsim: bool = True
     assume_eval: bool = False
-    fold_norm_affine: bool = False
-    constant_channel: bool = False
+    fold_norm_scale: bool = False
+    extra_channel: bool = False
     strict: bool = False
     target: str = "onnxruntime"
     opset: str | int = ""

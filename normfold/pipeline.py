@@ -39,10 +39,10 @@ def optimize(
     skip: Iterable[str] = (),
     only: Iterable[str] = (),
     verify: bool = True,
-    simplify: bool = True,
+    onnxsim: bool = True,
     assume_eval: bool = False,
-    fold_norm_affine: bool = False,
-    constant_channel: bool = False,
+    fold_norm_scale: bool = False,
+    extra_channel: bool = False,
     strict: bool = False,
     target: str = "onnxruntime",
     opset: str | int = "",
@@ -56,7 +56,7 @@ def optimize(
     in_place: bool = False,
     args: Any = None,
     trust_pickle: bool = False,
-    told: Callable[[str], None] | None = None,
+    on_stage: Callable[[str], None] | None = None,
 ) -> Result:
     """Fold and fuse the norms of ``model``, prove that the result equals it, and write it to ``output`` if given.
 
@@ -69,10 +69,10 @@ def optimize(
     made from the graph with ``seed``, shaped by ``input_specs`` (NAME=1x3x224x224[:dtype][:low..high]), or on those in
     ``inputs`` (.npz, .npy, or a folder of test_data_set .pb); ``rtol`` and ``atol`` replace the calibrated tolerance;
     ``threads`` is how many the runtime may use for a run (0 for all).
-    ``fold_norm_affine`` also moves gamma and beta of LayerNorm and RMSNorm into all MatMuls that follow;
-    ``constant_channel`` lets a shift pass zero padding by one more channel even where that is slower on a CPU. A fold
-    that the proof blames is undone, or, with ``strict``, the call fails. ``told`` hears the name of each stage as it
-    begins: read, simplify, fold, verify, write.
+    ``fold_norm_scale`` also moves gamma and beta of LayerNorm and RMSNorm into all MatMuls that follow;
+    ``extra_channel`` lets a shift pass zero padding by one more channel even where that is slower on a CPU. A fold
+    that the proof blames is undone, or, with ``strict``, the call fails. ``on_stage`` is called with the name of each
+    stage as it begins: read, simplify, fold, verify, write.
 
     Raises SourceError (no valid model), UsageError (unknown name, or ``output`` is the input and not ``in_place``),
     NotProven (the proof failed or was inconclusive; nothing is written) and WriteError.
@@ -81,10 +81,10 @@ def optimize(
         skip=frozenset(skip),
         only=frozenset(only),
         verify=verify,
-        simplify=simplify,
+        onnxsim=onnxsim,
         assume_eval=assume_eval,
-        fold_norm_affine=fold_norm_affine,
-        constant_channel=constant_channel,
+        fold_norm_scale=fold_norm_scale,
+        extra_channel=extra_channel,
         strict=strict,
         target=target,
         opset=opset,
@@ -99,7 +99,7 @@ def optimize(
     if is_for_torch(model):
         result: Result = torch_room("export").optimize_torch(model, args, output, trust_pickle, options)
         return result
-    return optimize_with(model, options, output, in_place=in_place, told=told)
+    return optimize_with(model, options, output, in_place=in_place, on_stage=on_stage)
 
 
 def optimize_with(
@@ -108,10 +108,10 @@ def optimize_with(
     output: str | os.PathLike[str] | None = None,
     *,
     in_place: bool = False,
-    told: Callable[[str], None] | None = None,
+    on_stage: Callable[[str], None] | None = None,
 ) -> Result:
     """``optimize`` for an ONNX model, its choices in one value."""
-    clock = _Clock(told)
+    clock = _Clock(on_stage)
     with clock.stage("read"):
         source = _read(model, options)
         if output is not None:
@@ -131,10 +131,10 @@ def inspect(
     *,
     skip: Iterable[str] = (),
     only: Iterable[str] = (),
-    simplify: bool = True,
+    onnxsim: bool = True,
     assume_eval: bool = False,
-    fold_norm_affine: bool = False,
-    constant_channel: bool = False,
+    fold_norm_scale: bool = False,
+    extra_channel: bool = False,
     target: str = "onnxruntime",
     opset: str | int = "",
     contrib: bool = False,
@@ -148,10 +148,10 @@ def inspect(
     options = Options(
         skip=frozenset(skip),
         only=frozenset(only),
-        simplify=simplify,
+        onnxsim=onnxsim,
         assume_eval=assume_eval,
-        fold_norm_affine=fold_norm_affine,
-        constant_channel=constant_channel,
+        fold_norm_scale=fold_norm_scale,
+        extra_channel=extra_channel,
         target=target,
         opset=opset,
         contrib=contrib,
@@ -200,7 +200,7 @@ class _Builder:
     def __init__(self, source: Source, options: Options, clock: _Clock) -> None:
         self.source, self.options, self.clock = source, options, clock
         with clock.stage("simplify"):
-            self.facts: Facts = simplify(source.proto, fold=options.simplify)
+            self.facts: Facts = simplify(source.proto, fold=options.onnxsim)
 
     def build(self, excluded: Collection[str] = ()) -> Candidate:
         """Fold, fuse and tidy a fresh copy; findings in ``excluded`` stay."""
@@ -213,7 +213,7 @@ class _Builder:
         except CannotInline as fault:
             return replace(candidate, notes=(*candidate.notes, str(fault)))
         with self.clock.stage("simplify"):
-            facts = simplify(to_proto(model), fold=self.options.simplify)
+            facts = simplify(to_proto(model), fold=self.options.onnxsim)
         inlined = self._built(model, facts, excluded)
         if not inlined.changes or operators(inlined.model) >= operators(candidate.model):
             return candidate
@@ -252,8 +252,8 @@ def _optimized(source: Source, options: Options, clock: _Clock) -> Result:
         notes: tuple[str, ...] = ("verification was switched off; the result is not proven",)
     else:
         settlement = _settled(source, options, clock)
-        if options.simplify and not options.strict and _is_spoilt(settlement):
-            settlement = _better(settlement, _settled(source, replace(options, simplify=False), clock))
+        if options.onnxsim and not options.strict and _is_spoilt(settlement):
+            settlement = _better(settlement, _settled(source, replace(options, onnxsim=False), clock))
         candidate, proof, notes = settlement.built.candidate, settlement.verification, settlement.notes
     notes = (*candidate.notes, *notes)
     return Result(source, candidate.model, candidate.verdicts, proof, options, notes, seconds=clock.seconds)
@@ -329,14 +329,14 @@ def _as_file(model: ir.Model, has_external_data: bool) -> Iterator[Path | onnx.M
 class _Clock:
     """Adds up the wall time of each stage, and tells of each that begins."""
 
-    def __init__(self, told: Callable[[str], None] | None = None) -> None:
+    def __init__(self, on_stage: Callable[[str], None] | None = None) -> None:
         self.seconds: dict[str, float] = {}
-        self._told = told
+        self._on_stage = on_stage
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        if self._told is not None:
-            self._told(name)
+        if self._on_stage is not None:
+            self._on_stage(name)
         start = time.perf_counter()
         try:
             yield

@@ -34,14 +34,27 @@ class _Judged:
     notes: tuple[str, ...]
 
     @property
-    def folds(self) -> tuple[Verdict, ...]:
-        """What was folded or fused; of an inspection, what would be."""
+    def changes(self) -> tuple[Verdict, ...]:
+        """Return what was folded or fused; for an inspection, what would be."""
         return tuple(filter(is_change, self.verdicts))
 
     @property
+    def folds(self) -> tuple[Verdict, ...]:
+        """Return what was folded into other operators (for an inspection: what would be)."""
+        return self._of(Outcome.FOLDED)
+
+    @property
+    def fused(self) -> tuple[Verdict, ...]:
+        """Return the norms that were rewritten in another form (for an inspection: what would be)."""
+        return self._of(Outcome.FUSED)
+
+    @property
     def kept(self) -> tuple[Verdict, ...]:
-        """What stayed (would stay), each with its obstacles."""
-        return tuple(verdict for verdict in self.verdicts if verdict.outcome is Outcome.KEPT)
+        """Return what stayed (would stay), each with its obstacles."""
+        return self._of(Outcome.KEPT)
+
+    def _of(self, outcome: Outcome) -> tuple[Verdict, ...]:
+        return tuple(verdict for verdict in self.verdicts if verdict.outcome is outcome)
 
     def report(self, pictures: bool = False) -> Report:
         """It as data for every form of report; with ``pictures`` of every finding for those that draw."""
@@ -84,7 +97,7 @@ class Result(_Judged):
     @property
     def is_changed(self) -> bool:
         """Whether anything was folded or fused."""
-        return bool(self.folds)
+        return bool(self.changes)
 
     def save(self, path: str | os.PathLike[str], *, in_place: bool = False) -> Path:
         """Write the model to ``path`` atomically, and give its path.

@@ -31,8 +31,8 @@ def rewrite(model: ir.Model, options: Options, excluded: Collection[str] = ()) -
             options.skip,
             options.only,
             frozenset(excluded),
-            norm_affine=options.fold_norm_affine,
-            constant_channel=options.constant_channel,
+            norm_affine=options.fold_norm_scale,
+            extra_channel=options.extra_channel,
         ),
     )
     verdicts = _one_each((*fused, *folded))

@@ -15,7 +15,7 @@ RULES: tuple[tuple[str, str], ...] = (
     ("pad", "let the convolutions and pools behind a Pad of zeros pad themselves"),
     ("constant", "evaluate a norm of constants, as in weight standardization"),
     ("dead", "drop a bias that the norm behind it subtracts again"),
-    ("norm-affine", "with --fold-norm-affine: gamma and beta of LayerNorm and RMSNorm into all MatMuls behind"),
+    ("norm-affine", "with --fold-norm-scale: gamma and beta of LayerNorm and RMSNorm into all MatMuls behind"),
     ("layernorm", "write a decomposed LayerNorm in the form that the target runs best"),
     ("rmsnorm", "write a decomposed RMSNorm in the form that the target runs best"),
     ("instancenorm", "write a decomposed InstanceNorm in the form that the target runs best"),

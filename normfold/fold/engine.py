@@ -42,7 +42,7 @@ class FoldOptions:
     """Which folds are wanted. Names are those of rules (``batchnorm``), nodes, or findings.
 
     ``skip`` leaves what it names, ``only`` leaves everything else, ``exclude`` holds findings that were rolled back.
-    ``norm_affine`` asks for gamma and beta of norms to go into the MatMuls behind them, ``constant_channel`` for a
+    ``norm_affine`` asks for gamma and beta of norms to go into the MatMuls behind them, ``extra_channel`` for a
     shift that meets zero padding to go through one more channel wherever that is possible.
     """
 
@@ -50,7 +50,7 @@ class FoldOptions:
     only: frozenset[str] = frozenset()
     exclude: frozenset[str] = frozenset()
     norm_affine: bool = False
-    constant_channel: bool = False
+    extra_channel: bool = False
 
     def allows(self, rule: str, name: str = "") -> bool:
         """Whether a rule that is no affine's own is switched on (for the operator ``name``)."""
@@ -167,7 +167,7 @@ class _GraphFold:
             or self._merge_branches()
             or self._bring_together()
             or self._move_orders()
-            or self._fold_norm_affines()
+            or self._fold_norm_scales()
             or self._pass(generous=True)
             or self._merge_paddings()
             or self._compute_once()
@@ -205,8 +205,8 @@ class _GraphFold:
             if generous:
                 plan = decide_generously(self.reader, self.sources, run)
             else:
-                channel = self.options.constant_channel
-                plan, obstacles = decide(self.reader, self.sources, run, constant_channel=channel)
+                channel = self.options.extra_channel
+                plan, obstacles = decide(self.reader, self.sources, run, extra_channel=channel)
                 self.obstacles.update({} if plan is not None else dict.fromkeys(run.nodes, obstacles))
             if plan is not None:
                 self._apply(plan)
@@ -311,7 +311,7 @@ class _GraphFold:
                 into = (name_of(node.outputs[0].consumers()[0]),)
                 self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, dead.RULE, "forward", into, (finding.site,))
 
-    def _fold_norm_affines(self) -> bool:
+    def _fold_norm_scales(self) -> bool:
         changed = False
         for plan, finding in norm_affine.norm_affines(self.reader, self.sources) if self.options.norm_affine else ():
             if self.options.allows(norm_affine.RULE, finding.name):

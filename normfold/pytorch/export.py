@@ -44,10 +44,10 @@ def export(
     skip: Iterable[str] = (),
     only: Iterable[str] = (),
     verify: bool = True,
-    simplify: bool = True,
+    onnxsim: bool = True,
     assume_eval: bool = False,
-    fold_norm_affine: bool = False,
-    constant_channel: bool = False,
+    fold_norm_scale: bool = False,
+    extra_channel: bool = False,
     strict: bool = False,
     target: str = "onnxruntime",
     contrib: bool = False,
@@ -55,7 +55,7 @@ def export(
     inputs: Iterable[str] = (),
     rtol: float | None = None,
     atol: float | None = None,
-    told: Callable[[str], None] | None = None,
+    on_stage: Callable[[str], None] | None = None,
 ) -> Result:
     """Export ``module``, fold and fuse its norms, prove that the result equals the module, and write it to ``path``.
 
@@ -77,10 +77,10 @@ def export(
         skip=frozenset(skip),
         only=frozenset(only),
         verify=verify,
-        simplify=simplify,
+        onnxsim=onnxsim,
         assume_eval=assume_eval,
-        fold_norm_affine=fold_norm_affine,
-        constant_channel=constant_channel,
+        fold_norm_scale=fold_norm_scale,
+        extra_channel=extra_channel,
         strict=strict,
         target=target,
         opset=habit,
@@ -95,7 +95,7 @@ def export(
     if number is not None and written != number:
         note = f"torch's exporter wrote operator set {written}, and not {number}"
         traced = replace(traced, notes=(*traced.notes, note))
-    return _optimized(module, traced, path, options, told)
+    return _optimized(module, traced, path, options, on_stage)
 
 
 def _opsets(opset: int | str | None) -> tuple[int | None, str]:
@@ -131,10 +131,10 @@ def _optimized(
     traced: Traced,
     path: str | os.PathLike[str] | None,
     options: Options,
-    told: Callable[[str], None] | None = None,
+    on_stage: Callable[[str], None] | None = None,
 ) -> Result:
     """Optimize the export, call the third witness, write."""
-    result = optimize_with(traced.model, options, told=told)
+    result = optimize_with(traced.model, options, on_stage=on_stage)
     result = replace(result, notes=(*traced.notes, *result.notes))
     if options.verify:
         with evaluation(model, switch=True) if isinstance(model, torch.nn.Module) else nullcontext():

@@ -206,7 +206,7 @@ ON_DEMAND = {
     ),
     "one more channel, although it starts a new block": (
         WIDE.format(count=8),
-        FoldOptions(constant_channel=True),
+        FoldOptions(extra_channel=True),
         {"channels": 9},
     ),
 }

@@ -151,7 +151,7 @@ CONSTANTS = {
 @pytest.mark.parametrize("name", CONSTANTS)
 def test_constants_are_what_the_runtime_makes_of_them(name: str, simplify: bool) -> None:
     model = parse(f"(float[N,4] x) => (float[N,4] y) {CONSTANTS[name]} k = MatMul(x, w) y = Mul(k, s) }}")
-    folded = normfold.optimize(model, verify=False, simplify=simplify).model
+    folded = normfold.optimize(model, verify=False, onnxsim=simplify).model
     assert operators(folded) == "MatMul"
     feeds = feeds_of(model)
     assert_close(run_in_ort(model, feeds, ["y"]), run_in_ort(folded, feeds, ["y"]), note=name)

@@ -174,10 +174,10 @@ normfold_cli.main({["optimize", str(path)]!r})
     assert "optimizing" not in out
 
 
-def test_every_stage_is_told_in_order(tmp_path: Path) -> None:
-    told: list[str] = []
-    normfold.optimize(conv_bn(), tmp_path / "out.onnx", told=told.append)
-    assert told == ["read", "simplify", "fold", "verify", "write"]
+def test_every_stage_is_announced_in_order(tmp_path: Path) -> None:
+    stages: list[str] = []
+    normfold.optimize(conv_bn(), tmp_path / "out.onnx", on_stage=stages.append)
+    assert stages == ["read", "simplify", "fold", "verify", "write"]
 
 
 def test_optimize_verbose_names_each_norm(run: Run, tmp_path: Path) -> None:

@@ -43,7 +43,9 @@ def test_every_reference_network_becomes_a_file_that_equals_it(name: str, tmp_pa
     result = export(module, inputs, path)
     assert result.output == path
     onnx.checker.check_model(onnx.load(path), full_check=True)
-    assert sum(verdict.finding.operator == "BatchNormalization" for verdict in result.folds) >= BATCH_NORMS.get(name, 0)
+    assert sum(verdict.finding.operator == "BatchNormalization" for verdict in result.changes) >= BATCH_NORMS.get(
+        name, 0
+    )
     assert result.verification is not None and result.verification.verdict is Verdict.EQUIVALENT
     (eager,) = (row for row in result.verification.outputs if row.witness == witness.WITNESS)
     assert eager.passed and not eager.chaotic
@@ -64,12 +66,12 @@ def test_each_form_of_the_same_network_takes_the_same_road() -> None:
         normfold.optimize(onnx_program),
     ]
     for result in results:
-        norms = [verdict for verdict in result.folds if verdict.finding.is_norm]
+        norms = [verdict for verdict in result.changes if verdict.finding.is_norm]
         assert len(norms) == 9
         assert result.verification is not None
         assert witness.WITNESS in {row.witness for row in result.verification.outputs}
     inspection = normfold.inspect(module, args=inputs)
-    assert len(inspection.folds) == len(results[0].folds)
+    assert len(inspection.changes) == len(results[0].changes)
 
 
 def test_provenance_survives() -> None:
@@ -112,7 +114,7 @@ def test_training_mode_is_refused_or_switched_and_restored() -> None:
     with pytest.raises(UsageError, match="is in training mode"):
         export(module, inputs)
     result = export(module, inputs, eval=True)
-    assert len(result.folds) == 9
+    assert len(result.changes) == 9
     assert all(part.training for part in module.modules())
 
 
@@ -131,7 +133,7 @@ class ByValue(nn.Module):
 def test_what_torch_export_cannot_trace_falls_back_and_says_so() -> None:
     module = drawn(ByValue())
     result = export(module, image(1, 3, 6, 6)())
-    assert len(result.folds) == 1
+    assert len(result.changes) == 1
     assert any("TorchScript exporter" in note and "torch.export" in note for note in result.notes)
     open_batch = export(module, image(2, 3, 6, 6)(), dynamic_shapes=({0: torch.export.Dim("n")},))
     shape = open_batch.ir_model.graph.inputs[0].shape
@@ -265,7 +267,7 @@ def test_settling_leaves_weights_norms_and_values_alone() -> None:
 def test_half_precision_is_proven_against_the_eager_module(dtype: torch.dtype) -> None:
     module, (image,) = build("residual")
     result = export(module.to(dtype), (image.to(dtype),))
-    assert len(result.folds) == 9
+    assert len(result.changes) == 9
     assert result.verification is not None and result.verification.verdict is Verdict.EQUIVALENT
     (eager,) = (row for row in result.verification.outputs if row.witness == witness.WITNESS)
     assert eager.passed and not eager.chaotic and eager.dtype == str(dtype).removeprefix("torch.")

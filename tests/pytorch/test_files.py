@@ -148,7 +148,7 @@ def test_the_same_file_runs_once_the_user_trusts_it(make: Callable[[Path, Path],
 def test_guards_of_an_archive_are_not_compiled(tmp_path: Path) -> None:
     marker = tmp_path / "was here"
     result = normfold.optimize(with_guard(exported(tmp_path), marker))
-    assert len(result.folds) == 3
+    assert len(result.changes) == 3
     assert not marker.exists()
 
 
@@ -257,7 +257,7 @@ def test_what_holds_no_network_says_how_to_go_on(tmp_path: Path) -> None:
         torch.jit.trace(module, inputs).save(str(tmp_path / "script.pt"))  # type: ignore[no-untyped-call]  # no types
     with pytest.raises(SourceError, match="--input"):
         normfold.optimize(tmp_path / "script.pt")
-    assert len(normfold.optimize(tmp_path / "script.pt", args=inputs).folds) == 9
+    assert len(normfold.optimize(tmp_path / "script.pt", args=inputs).changes) == 9
 
 
 def test_a_script_that_writes_files_is_refused(tmp_path: Path) -> None:

@@ -44,11 +44,11 @@ def test_a_path_bytes_a_proto_and_an_ir_model_are_the_same_model(tmp_path: Path)
 def test_the_callers_object_stays_as_it_is() -> None:
     proto = conv_bn()
     before = proto.SerializeToString(deterministic=True)
-    assert len(normfold.optimize(proto, verify=False).folds) == 1
+    assert len(normfold.optimize(proto, verify=False).changes) == 1
     assert proto.SerializeToString(deterministic=True) == before
     model = ir.from_proto(proto)
     names = [value.name for node in model.graph for value in node.outputs]
-    assert len(normfold.optimize(model, verify=False).folds) == 1
+    assert len(normfold.optimize(model, verify=False).changes) == 1
     assert [value.name for node in model.graph for value in node.outputs] == names
     assert ir.to_proto(model).SerializeToString(deterministic=True) == ir.to_proto(
         ir.from_proto(proto)
@@ -154,7 +154,7 @@ def test_what_only_the_runtime_accepts_goes_on_with_a_note() -> None:
     assert not source.passes_checker
     assert "the ONNX checker rejects" in source.notes[0]
     result = normfold.optimize(model)
-    assert not result.folds
+    assert not result.changes
 
 
 def test_map_outputs_survive(tmp_path: Path) -> None:
@@ -175,7 +175,7 @@ def test_map_outputs_survive(tmp_path: Path) -> None:
     )
     model.graph.output.append(onnx.helper.make_value_info("z", onnx.helper.make_sequence_type_proto(kind)))
     result = normfold.optimize(model, tmp_path / "out.onnx", verify=False)
-    assert result.folds
+    assert result.changes
     written = onnx.load(tmp_path / "out.onnx")
     assert written.graph.output[1] == model.graph.output[1]
     onnxruntime.InferenceSession(tmp_path / "out.onnx")
@@ -187,7 +187,7 @@ def test_the_initializers_of_ir_3_stay_listed_and_only_they(tmp_path: Path) -> N
     model.ir_version = 3
     for tensor in model.graph.initializer:
         model.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
-    assert len(normfold.optimize(model, tmp_path / "out.onnx").folds) == 1
+    assert len(normfold.optimize(model, tmp_path / "out.onnx").changes) == 1
     written = onnx.load(tmp_path / "out.onnx")
     onnx.checker.check_model(written)
     assert written.ir_version == 3

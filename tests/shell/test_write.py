@@ -166,7 +166,7 @@ def test_in_place_with_external_data_replaces_both_files(tmp_path: Path) -> None
     path = tmp_path / "m.onnx"
     onnx.save(conv_bn(), path, save_as_external_data=True, location="m.onnx.data", size_threshold=0)
     result = normfold.optimize(path, path, in_place=True)
-    assert len(result.folds) == 1
+    assert len(result.changes) == 1
     written = onnx.load(path)
     onnx.checker.check_model(written)
     assert [node.op_type for node in written.graph.node] == ["Conv"]

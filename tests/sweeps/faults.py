@@ -75,7 +75,7 @@ def targets(result: normfold.Result) -> list[Target]:
     known = _vectors(result.source.proto)
     found = []
     for node in model.graph.node:
-        folds = [v for v in result.folds if node.name and node.name in v.into]
+        folds = [v for v in result.changes if node.name and node.name in v.into]
         side = next((i for i in (1, 0) if len(node.input) > i and node.input[i] in initializers), None)
         if node.op_type not in LINEAR or not folds or side is None:
             continue
@@ -84,7 +84,7 @@ def targets(result: normfold.Result) -> list[Target]:
             continue
         # A bias behind a MatMul is part of the same linear operator.
         behind = [n.name for n in model.graph.node if n.op_type == "Add" and node.output[0] in n.input and n.name]
-        owners = frozenset(v.finding.name for v in result.folds if {node.name, *behind} & set(v.into))
+        owners = frozenset(v.finding.name for v in result.changes if {node.name, *behind} & set(v.into))
         variance = next((variances[v.finding.name] for v in folds if v.finding.name in variances), None)
         axis = _output_axis(node, side, weight.ndim)
         same = frozenset(i for i, vector in enumerate(_along(weight, axis)) if vector in known)
@@ -258,7 +258,7 @@ def plant(result: normfold.Result, each: int, rng: np.random.Generator) -> Itera
 
 def sites_of(result: normfold.Result) -> list[Site]:
     """Where the effect of each fold can be measured."""
-    return [Site(value, v.finding.name, v.finding.graph) for v in result.folds for value in v.sites]
+    return [Site(value, v.finding.name, v.finding.graph) for v in result.changes for value in v.sites]
 
 
 def judge(result: normfold.Result, fault: Fault, seed: int, sites: Sequence[Site] | None) -> tuple[str, Verification]:

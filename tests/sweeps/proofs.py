@@ -67,7 +67,7 @@ def sweep(path: Path, options: argparse.Namespace, room: Path, tally: Tally) -> 
         tally.undecided += proof.verdict is Verdict.INCONCLUSIVE
         if not proof:
             sys.stdout.write(f"{path.name}, seed {seed}: {proof}\n")
-    return f"{path.name}: {len(result.folds)} folds, {len(proof.sites)} sites, largest error {worst:.2f} of allowed\n"
+    return f"{path.name}: {len(result.changes)} folds, {len(proof.sites)} sites, largest error {worst:.2f} of allowed\n"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

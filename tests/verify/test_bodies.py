@@ -52,7 +52,7 @@ BODIES = {
 
 
 def sites(result: normfold.Result) -> list[Site]:
-    return [Site(value, v.finding.name, v.finding.graph) for v in result.folds for value in v.sites]
+    return [Site(value, v.finding.name, v.finding.graph) for v in result.changes for value in v.sites]
 
 
 def bodies(model: onnx.ModelProto) -> Iterator[tuple[str, onnx.GraphProto]]:
@@ -74,7 +74,7 @@ def broken_bodies(result: normfold.Result) -> Iterator[tuple[str, onnx.ModelProt
     for path, body in bodies(result.model):
         for index, tensor in enumerate(body.initializer):
             readers = {name for node in body.node if tensor.name in node.input for name in (node.name, *node.output)}
-            inside = [v for v in result.folds if v.finding.graph == path]
+            inside = [v for v in result.changes if v.finding.graph == path]
             owner = next((v.finding.name for v in inside if readers & {*v.into, *v.sites}), None)
             if owner is not None and len(tensor.dims) > 1:
                 broken = onnx.ModelProto()
@@ -96,7 +96,7 @@ def test_a_fold_in_a_body_has_evidence_of_its_own(text: str, expected: tuple[str
     assert {c.value for c in result.verification.sites} == set(expected)
     assert not result.verification.notes
     faults = list(broken_bodies(result))
-    assert len(faults) >= len(result.folds)
+    assert len(faults) >= len(result.changes)
     for owner, broken in faults:
         assert prove(result.source.proto, broken, sites(result)).guilty == (owner,)
 

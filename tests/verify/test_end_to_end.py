@@ -35,7 +35,7 @@ def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_wrong_fold_is_undone_and_the_rest_is_kept(faulty: None) -> None:
     raw, _ = conv_bn_pair()
     result = normfold.optimize(raw)
-    assert sorted(v.finding.name for v in result.folds) == ["bn0", "bn2"]
+    assert sorted(v.finding.name for v in result.changes) == ["bn0", "bn2"]
     [kept] = result.kept
     assert kept.finding.name == "bn1"
     assert [obstacle.reason for obstacle in kept.obstacles] == [Reason.ROLLED_BACK]
@@ -62,7 +62,7 @@ def test_constants_that_were_folded_wrong_are_left_as_they_were(monkeypatch: pyt
     monkeypatch.setattr(pipeline, "simplify", spoiling_simplify)
     monkeypatch.setattr(pipeline, "apply_facts", spoiling_apply)
     result = normfold.optimize(conv_bn_pair()[0])
-    assert len(result.folds) == 3
+    assert len(result.changes) == 3
     assert result.verification
     assert any("the folding of constants was left out" in note for note in result.notes)
 

@@ -42,8 +42,8 @@ def test_the_reference_evaluator_stands_in(model: onnx.ModelProto) -> None:
     assert "both models were run by onnx's reference evaluator, because: ONNX Runtime" in note
     weight = next(t.name for t in result.model.graph.initializer if len(t.dims) > 1)
     broken = edited(result.model, weight, lambda w: w * 1.001)
-    sites = [Site(value, v.finding.name) for v in result.folds for value in v.sites]
-    assert prove(model, broken, sites).guilty == tuple(v.finding.name for v in result.folds)
+    sites = [Site(value, v.finding.name) for v in result.changes for value in v.sites]
+    assert prove(model, broken, sites).guilty == tuple(v.finding.name for v in result.changes)
 
 
 def test_stored_outputs_are_compared_where_the_runtime_has_no_kernel(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ GROUPNORM = (
 
 def test_a_norm_that_sums_better_than_the_original_is_no_difference() -> None:
     result = normfold.optimize(parse(GROUPNORM))
-    assert [verdict.outcome for verdict in result.folds] == [Outcome.FUSED]
+    assert [verdict.outcome for verdict in result.changes] == [Outcome.FUSED]
     assert result.verification
 
 

@@ -164,7 +164,7 @@ def test_a_tolerance_of_the_user_is_for_outputs() -> None:
         a = Conv(x, w)  z = BatchNormalization(a, s, b, m, var)  y = Div(z, d)
     }""")
     result = normfold.optimize(raw, only=["batchnorm"], verify=False)
-    [site] = (value for verdict in result.folds for value in verdict.sites)
+    [site] = (value for verdict in result.changes for value in verdict.sites)
     faulty = edited(result.model, weight_of(result.model, site), lambda w: w * np.float32(1.0001))
     found = normfold.verify(raw, faulty)
     [at_site], [output] = found.sites, [c for c in found.outputs if c.witness == "at the site"]

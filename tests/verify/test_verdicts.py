@@ -253,7 +253,7 @@ def test_models_that_take_only_empty_inputs_are_compared_with_that_size_free() -
     result = normfold.optimize(raw)
     assert result.verification
     assert "compared with it free" in str(result.verification)
-    assert len(result.folds) == 1
+    assert len(result.changes) == 1
     assert prove(raw, edited(result.model, "w_folded", lambda w: w * 1.001), [Site("y", "y")]).guilty == ("y",)
 
 

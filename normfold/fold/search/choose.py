@@ -28,7 +28,7 @@ def _says_little(obstacle: Obstacle) -> int:
 
 
 def decide(
-    reader: GraphReader, sources: Sources, run: Run, *, constant_channel: bool = False
+    reader: GraphReader, sources: Sources, run: Run, *, extra_channel: bool = False
 ) -> tuple[Plan | None, tuple[Obstacle, ...]]:
     """The best plan for a run, or None and the obstacle met in each direction.
 
@@ -36,7 +36,7 @@ def decide(
     """
     plans, obstacles = _tried(_whole(reader, sources, run))
     if not plans and any(obstacle.reason is Reason.ZERO_PADDING for obstacle in obstacles):
-        plans, why = _tried(iter([("forward", lambda: plan_constant_channel(reader, run, always=constant_channel))]))
+        plans, why = _tried(iter([("forward", lambda: plan_constant_channel(reader, run, always=extra_channel))]))
         obstacles = tuple(_not_by_one_more_channel(obstacle, why) for obstacle in obstacles)
     if not plans:
         plans, _ = _tried(chain(_partial(reader, sources, run), _parts(reader, sources, run)))
