@@ -1,4 +1,4 @@
-"""Bring a model from the disk and back: protobuf, external data, skeletons without weights.
+"""Read a model from the disk and write it back: protobuf, external data, skeletons without weights.
 
 Start reading at ``source.py`` (in) and ``write.py`` (out).
 """

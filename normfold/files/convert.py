@@ -1,6 +1,6 @@
-"""ModelProto -> onnx_ir.Model and back, for everything a ModelProto can hold that onnx_ir cannot, or not yet.
+"""Convert a ModelProto to an onnx_ir.Model and back, with everything that a ModelProto can hold and onnx_ir cannot.
 
-* Map types (the outputs of scikit-learn classifiers) have no counterpart; they are set aside and put back by name.
+* Map types (the outputs of scikit-learn classifiers) have no counterpart; they are set aside, and put back by name.
 * Before IR version 4 every initializer had to be listed among the graph inputs, and was a constant all the same. The
   ir.Model lists only what a caller must feed; the list is completed on the way back.
 """
@@ -19,7 +19,7 @@ _TYPES = "normfold.types"  # in Model.meta: the types of values that onnx_ir can
 
 
 def to_ir(proto: onnx.ModelProto, folder: Path | None = None) -> ir.Model:
-    """A fresh ir.Model; external tensors are looked for in ``folder``. SourceError when onnx_ir cannot express it."""
+    """Return a new ir.Model; external tensors lie in ``folder``. Raises SourceError if onnx_ir cannot express it."""
     unsupported = {value.name: value.type for value in _values(proto.graph) if _has_map(value.type)}
     if unsupported:
         stripped = onnx.ModelProto()
@@ -44,7 +44,7 @@ def to_ir(proto: onnx.ModelProto, folder: Path | None = None) -> ir.Model:
 
 
 def to_proto(model: ir.Model) -> onnx.ModelProto:
-    """The ModelProto of ``model``, with everything that ``to_ir`` had to set aside."""
+    """Return the ModelProto of ``model``, with everything that ``to_ir`` had to set aside."""
     proto = ir.to_proto(model)
     unsupported = model.meta.get(_TYPES) or {}
     for value in _values(proto.graph) if unsupported else ():

@@ -1,4 +1,6 @@
-"""Protobuf's wire format, as far as it takes to write a model's weights from where they lie, and to skip them.
+"""Read and write protobuf's wire format, so that the weights of a model need not be parsed or copied.
+
+Only what the weights need is implemented.
 
 Fields are a tag (number and kind) and a value; a message within a message is its length and its bytes
 (https://protobuf.dev/programming-guides/encoding). So large weights are found by walking over lengths.
@@ -22,12 +24,12 @@ Buffer = bytes | mmap.mmap
 
 
 class NotWalkable(Exception):
-    """The bytes are no plain ModelProto; protobuf itself may still read them, or say what is wrong."""
+    """Report that the bytes are no plain ModelProto; protobuf itself may still read them, or say what is wrong."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where the bytes of a weight lie."""
+    """Say where the raw data of a weight lies in a file: the tensor without data, its offset and its size in bytes."""
 
     tensor: onnx.TensorProto
     offset: int
@@ -45,8 +47,10 @@ class _Field(NamedTuple):
 def split(
     data: Buffer, is_weight: Callable[[onnx.TensorProto, int], bool], least: int = 0
 ) -> tuple[onnx.ModelProto, list[Place]]:
-    """The model without the initializers of the main graph for which ``is_weight(tensor, bytes)``, and those. It is
-    asked of tensors of ``least`` bytes or more."""
+    """Separate a model from the initializers of its main graph for which ``is_weight(tensor, bytes)`` is true.
+
+    Only tensors of ``least`` bytes or more are tested. Raises NotWalkable if the bytes have another form.
+    """
     model, places = bytearray(), []
     graphs = 0
     for field in _fields(data, 0, len(data)):
@@ -118,12 +122,12 @@ def _read_varint(data: Buffer, at: int, end: int) -> tuple[int, int]:
 
 
 def framed(field: int, size: int) -> bytes:
-    """The tag of a field that holds ``size`` bytes, and its length."""
+    """Return the tag and the length prefix of a field that holds ``size`` bytes."""
     return varint(field << 3 | _BYTES) + varint(size)
 
 
 def varint(number: int) -> bytes:
-    """A number in groups of seven bits, the lowest first."""
+    """Encode a number in groups of seven bits, the lowest first."""
     groups = bytearray()
     while number > 0x7F:
         groups.append(number & 0x7F | 0x80)

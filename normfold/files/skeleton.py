@@ -1,4 +1,4 @@
-"""A model without its big weights: what the checker, shape inference and onnxsim need to see of it.
+"""Copy a model without its big weights, for the checker, shape inference and onnxsim.
 
 A big initializer becomes a graph input of the same name, type and static shape. Weights are thus never copied,
 serialized or sent to another process, and a model of many gigabytes costs what its graph costs.
@@ -18,7 +18,7 @@ _FLOATS = frozenset(
 
 
 def is_big(tensor: onnx.TensorProto) -> bool:
-    """Whether a tensor is a weight rather than a shape, an index or a scalar."""
+    """Return whether a tensor is a weight, and not a shape, an index or a scalar."""
     if tensor.data_location == onnx.TensorProto.EXTERNAL:
         return True
     if tensor.data_type == onnx.TensorProto.STRING:
@@ -28,7 +28,7 @@ def is_big(tensor: onnx.TensorProto) -> bool:
 
 
 def skeleton(proto: onnx.ModelProto, freeze: bool = True) -> onnx.ModelProto:
-    """A copy without big initializers and big Constant nodes.
+    """Return a copy without big initializers and big Constant nodes.
 
     With ``freeze`` an initializer that the caller may override (a graph input too, in IR 4 or later) stays as it is;
     without it, it becomes a plain input, so that nothing computed from it can be folded.

@@ -1,7 +1,7 @@
-"""Path, bytes, ModelProto or onnx_ir.Model -> a ``Source``: the original, checked, and never changed afterwards.
+"""Read a path, bytes, a ModelProto or an onnx_ir.Model into a ``Source``: the checked original, never changed later.
 
-Weights in external data stay on disk; they are mapped when somebody reads them. What the ONNX checker rejects but
-ONNX Runtime loads (its contrib operators in the default domain, for one) is a model all the same.
+Weights in external data stay on disk; they are mapped when they are read. A model that the ONNX checker rejects and
+ONNX Runtime loads (with contrib operators in the default domain, for example) is accepted with a note.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ ModelLike = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 
 @dataclass(frozen=True)
 class Source:
-    """The original model.
+    """Hold the original model.
 
     ``proto`` holds everything but external data, which lies in ``folder``. ``path`` is the file it was read from, if
     any, and ``content`` its bytes, so that an unchanged model can be written byte for byte. ``notes`` say what is
-    odd about it; ``passes_checker`` is False where only ONNX Runtime accepts it. Nobody edits ``proto``; ``model()``
-    makes a copy to work on.
+    unusual about it; ``passes_checker`` is False where only ONNX Runtime accepts it. ``proto`` is never edited;
+    ``model()`` makes a copy to work on.
     """
 
     name: str
@@ -46,7 +46,7 @@ class Source:
     passes_checker: bool = True
 
     def model(self) -> ir.Model:
-        """A fresh ir.Model. It shares only weight bytes with the original, and those are read-only."""
+        """Return a new ir.Model. It shares only the read-only bytes of weights with the original."""
         try:
             return to_ir(self.proto, self.folder)
         except SourceError as error:
@@ -54,12 +54,12 @@ class Source:
 
     @property
     def has_external_data(self) -> bool:
-        """Whether any tensor lies in a file of its own."""
+        """Return whether any tensor lies in a data file."""
         return any(map(_is_external, tensors(self.proto)))
 
 
 def read(model: ModelLike) -> Source:
-    """Read and check a model. SourceError, in one line, for anything that is not a valid one."""
+    """Read and check a model. Raises SourceError, with one line, for anything that is not a valid model."""
     if isinstance(model, (str, os.PathLike)):
         return _read_path(Path(model))
     if isinstance(model, bytes):
@@ -100,9 +100,9 @@ def _parse(content: bytes, name: str) -> onnx.ModelProto:
 
 
 def in_eval_mode(source: Source) -> Source:
-    """The source with every training-mode BatchNormalization in inference mode, because the user says that is meant.
+    """Set every training-mode BatchNormalization to inference mode, because the user says that this is meant.
 
-    A node whose running mean or variance somebody reads stays as it is.
+    A node whose running mean or variance is read stays as it is.
     """
     proto = onnx.ModelProto()
     proto.CopyFrom(source.proto)
@@ -125,7 +125,7 @@ def in_eval_mode(source: Source) -> Source:
 
 
 def _external_folder(model: ir.Model) -> Path | None:
-    """The one folder of all external tensors; SourceError where there are several, because a file can name only one."""
+    """Return the folder of all external tensors. Raises SourceError for several, because a file can name only one."""
     graphs = [*model.graphs(), *(function.graph for function in model.functions.values())]
     values = [value.const_value for graph in graphs for value in graph.initializers.values()]
     folders = {Path(tensor.base_dir or ".").resolve() for tensor in values if isinstance(tensor, ir.ExternalTensor)}
@@ -200,7 +200,7 @@ def _check_external(tensor: onnx.TensorProto, source: Source) -> None:
 
 
 def _checker_complaint(proto: onnx.ModelProto) -> str:
-    """The checker's first line about the model without its big weights, which were checked above; "" for none."""
+    """Return the first line of the checker about the model without its big weights, or "" if it has none."""
     try:
         onnx.checker.check_model(skeleton(proto))
     except onnx.checker.ValidationError as error:
@@ -212,7 +212,7 @@ def _checker_complaint(proto: onnx.ModelProto) -> str:
 
 
 def _runtime_rejection(source: Source) -> str:
-    """Why ONNX Runtime cannot load the model at all; "" when it can."""
+    """Return why ONNX Runtime cannot load the model, or "" if it can."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -240,13 +240,13 @@ def _is_external(tensor: onnx.TensorProto) -> bool:
 
 
 def external_files(proto: onnx.ModelProto) -> set[str]:
-    """The names of the data files of a model, relative to its folder."""
+    """Return the names of the data files of a model, relative to its folder."""
     entries = (entry for tensor in tensors(proto) if _is_external(tensor) for entry in tensor.external_data)
     return {entry.value for entry in entries if entry.key == "location"}
 
 
 def tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Every tensor of the model: initializers and attributes, in graphs, subgraphs and functions."""
+    """Yield every tensor of the model: initializers and attributes, in graphs, subgraphs and functions."""
     yield from _graph_tensors(proto.graph)
     for function in proto.functions:
         yield from _node_tensors(function.node)
@@ -285,7 +285,7 @@ def _every_node(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
 
 
 def _names_read(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
-    """Every value that a node reads, or that a subgraph gives back."""
+    """Yield the name of every value that a node reads or a subgraph returns."""
     for node in _every_node(nodes):
         yield from node.input
         for graph in _subgraphs(node):

@@ -1,7 +1,7 @@
-"""The bytes of a model file as a sequence of pieces: no weight is copied to write it, and no file is held whole.
+"""Serialize a model file in pieces, so that no weight is copied and the file is never held in memory as a whole.
 
-A message in a message is its tag, its length and its content (see ``wire``). So the graph is serialized without
-its weights, and the weights follow it from where they lie.
+A message inside a message is its tag, its length and its content (see ``protobuf_wire``). So the graph is serialized
+without its weights, and the weights follow from where they lie.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ Piece = bytes | memoryview
 
 @dataclass(frozen=True, eq=False)
 class Streamed:
-    """A model to be written: ``bare`` lists its big initializers without content, ``weights`` has that by name."""
+    """Hold a model to be written: ``bare`` lists big initializers without content, ``weights`` has it by name."""
 
     bare: onnx.ModelProto
     weights: Mapping[str, ir.TensorProtocol]
 
     def pieces(self) -> Iterator[Piece]:
-        """The bytes of the model file, in order. Weights are read as they come up."""
+        """Yield the bytes of the model file in order. Each weight is read when its turn comes."""
         rest, graph = onnx.ModelProto(), onnx.GraphProto()
         rest.CopyFrom(self.bare)
         graph.CopyFrom(rest.graph)
@@ -52,7 +52,7 @@ class Streamed:
 
 
 def streamed(model: ir.Model) -> Streamed:
-    """``model``, its big initializers set aside."""
+    """Separate ``model`` from its big initializers."""
     values = [value for value in model.graph.initializers.values() if is_big(value)]
     with lying_in(Path("-"), dict.fromkeys(values, 0)):
         bare = to_proto(model)
@@ -60,13 +60,13 @@ def streamed(model: ir.Model) -> Streamed:
 
 
 def is_big(value: ir.Value) -> bool:
-    """Whether an initializer is written from where it lies."""
+    """Return whether an initializer is written from where it lies."""
     tensor = value.const_value
     return tensor is not None and tensor.dtype != ir.DataType.STRING and tensor.nbytes >= BIG
 
 
 def content(tensor: ir.TensorProtocol) -> Piece:
-    """The raw data of a tensor, little-endian as ONNX wants it; without a copy where the array is that already."""
+    """Return the little-endian raw data of a tensor, without a copy where the array has that form already."""
     if tensor.dtype.bitwidth < 8 or sys.byteorder != "little":
         return tensor.tobytes()
     array = np.ascontiguousarray(tensor.numpy())
@@ -75,7 +75,7 @@ def content(tensor: ir.TensorProtocol) -> Piece:
 
 @contextlib.contextmanager
 def lying_in(file: Path, offsets: Mapping[ir.Value, int]) -> Iterator[None]:
-    """While it lasts, the initializers in ``offsets`` (bytes) are external tensors in ``file``."""
+    """Make the initializers in ``offsets`` (bytes) external tensors in ``file`` for the duration of the context."""
     tensors = {value: _constant(value) for value in offsets}
     try:
         for value, tensor in tensors.items():
@@ -100,7 +100,7 @@ def _constant(value: ir.Value) -> ir.TensorProtocol:
 
 
 def _head(tensor: onnx.TensorProto, weights: Mapping[str, ir.TensorProtocol]) -> bytes:
-    """A tensor up to where its content begins; the whole of one that has its content already."""
+    """Serialize a tensor up to where its content begins, or the whole tensor if it has its content already."""
     weight = weights.get(tensor.name)
     if weight is None:
         return _serialized(tensor)

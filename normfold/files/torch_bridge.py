@@ -1,4 +1,4 @@
-"""Which models torch has to open, told without importing torch, and the door to the room that imports it."""
+"""Recognize the models that torch has to open without importing torch, and import the modules that need it."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from typing import Any
 from normfold.errors import SourceError
 
 TorchObject = Any
-"""An nn.Module, torch.export.ExportedProgram or torch.onnx.ONNXProgram. Not spelled out: this must not import torch."""
+"""An nn.Module, torch.export.ExportedProgram or torch.onnx.ONNXProgram; Any, because torch is not imported here."""
 
 SUFFIXES = frozenset({".pt2", ".pt", ".pth", ".ckpt", ".safetensors"})
 
 
 def is_for_torch(model: object) -> bool:
-    """Whether ``model`` is a file of torch, by its suffix, or an nn.Module, ExportedProgram or ONNXProgram."""
+    """Return whether ``model`` is a file of torch (by suffix), an nn.Module, ExportedProgram or ONNXProgram."""
     if isinstance(model, (str, os.PathLike)):
         return Path(model).suffix.lower() in SUFFIXES
     if "torch" not in sys.modules or isinstance(model, bytes):
@@ -26,7 +26,7 @@ def is_for_torch(model: object) -> bool:
 
 
 def torch_room(name: str) -> Any:
-    """A module of ``normfold.pytorch``; SourceError naming the extra where torch is not installed."""
+    """Import a module of ``normfold.pytorch``. Raises SourceError, naming the extra, if torch is not installed."""
     try:
         return import_module(f"normfold.pytorch.{name}")
     except ModuleNotFoundError as error:

@@ -2,7 +2,7 @@
 
 A temporary file in the target's folder is written, read back, checked and flushed to the disk before it takes the
 target's name. With external data the data file comes first, under a name that no existing file with other contents
-has; the model file that points to it follows; only then the data file of the model that was replaced goes.
+has; the model file that points to it follows; only then the data file of the replaced model is removed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ ALIGNMENT = 4096  # bytes; runtimes map weights page by page
 
 
 def write_bytes(copy: bytes, target: Path) -> None:
-    """Write ``copy`` atomically. WriteError when it fails; what stood at ``target`` is whole then."""
+    """Write ``copy`` atomically. Raises WriteError if that fails; the old file at ``target`` is then unchanged."""
     with _told_as_write_error(target):
         target = target.resolve()
         with _temporary(target) as temporary:
@@ -37,10 +37,10 @@ def write_bytes(copy: bytes, target: Path) -> None:
 
 
 def write_model(model: ir.Model, target: Path, *, external: bool = False, check: bool = True) -> None:
-    """Write ``model`` atomically, with its weights beside it where ``external`` or their size asks for that.
+    """Write ``model`` atomically, with a data file if ``external`` or the size of its weights requires one.
 
-    ``check=False`` leaves out the ONNX checker, for models whose original it rejects. WriteError when anything fails;
-    what stood at ``target``, its data file included, is whole then.
+    ``check=False`` leaves out the ONNX checker, for models whose original it rejects. Raises WriteError when anything
+    fails; the old model at ``target`` and its data file are then unchanged.
     """
     with _told_as_write_error(target):
         target = target.resolve()
@@ -81,7 +81,7 @@ def _write_with_data(model: ir.Model, target: Path, check: bool) -> None:
 
 
 def _data_name(plain: Path, temporary: Path, digest: str) -> Path:
-    """``MODEL.onnx.data``; or, while a file of that name holds other weights, a name made from the contents."""
+    """Return ``MODEL.onnx.data``, or a name made from the contents while a file of that name holds other weights."""
     if not plain.exists():
         return plain
     if plain.stat().st_size == temporary.stat().st_size and _digest(plain) == digest:
@@ -90,7 +90,7 @@ def _data_name(plain: Path, temporary: Path, digest: str) -> Path:
 
 
 def _data_files_of(target: Path) -> set[Path]:
-    """The data files that belong to the model at ``target`` alone, by their names; empty when there is none."""
+    """Return the data files that belong to the model at ``target`` alone, judged by their names."""
     try:
         proto = onnx.load(target, load_external_data=False)
     except Exception:  # noqa: BLE001  # whatever lies there is no readable model, so no file is known to be its data
@@ -113,7 +113,7 @@ def _initializers(model: ir.Model) -> Iterator[ir.Value]:
 
 
 def _write_tensors(model: ir.Model, file: Path) -> tuple[dict[ir.Value, int], str]:
-    """Write the big initializers to ``file``; where each begins, and the SHA-256 of it all."""
+    """Write the big initializers to ``file``. Return the offset of each in bytes, and the SHA-256 of the file."""
     places, digest = {}, hashlib.sha256()
     with file.open("wb") as stream:
         for value in filter(is_big, _initializers(model)):
@@ -153,7 +153,7 @@ def _told_as_write_error(target: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _temporary(target: Path) -> Iterator[Path]:
-    """The name of a new file beside ``target``; it is gone afterwards unless it was renamed, whatever happens."""
+    """Create a new file in the folder of ``target``, which is removed at the end unless it was renamed."""
     file = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
     try:
         file.touch(exist_ok=False)
@@ -172,7 +172,7 @@ def _write_and_flush(file: Path, pieces: Iterable[Piece]) -> None:
 
 
 def _reads_back(file: Path, pieces: Iterable[Piece]) -> bool:
-    """Whether ``file`` holds exactly these pieces."""
+    """Return whether ``file`` holds exactly these pieces."""
     with file.open("rb") as stream:
         return all(stream.read(len(piece)) == piece for piece in pieces) and not stream.read(1)
 
