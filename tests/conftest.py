@@ -14,6 +14,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
+Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,3 +39,24 @@ def command(commands_are_importable: None) -> Command:
         return subprocess.run([*program, *texts], capture_output=True, text=True, env=environment, check=False)
 
     return run
+
+
+@pytest.fixture
+def cache_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache folder that no other test has written to."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def run(commands_are_importable: None, cache_home: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in this process: exit code, stdout, stderr."""
+    import normfold_cli
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = int(normfold_cli.run([str(argument) for argument in arguments]))
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call

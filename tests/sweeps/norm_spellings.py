@@ -11,8 +11,8 @@ import argparse
 import sys
 from collections import Counter
 
+from tests.fuse.recognize.test_table import OPSETS, fused, wrong
 from tests.fuse.spellings import NORMS, model_of, pairwise, product
-from tests.fuse.test_spellings import OPSETS, fused, wrong
 
 
 def main() -> int:

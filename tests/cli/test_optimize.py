@@ -1,0 +1,283 @@
+"""The commands: exit codes, what goes to stdout and what to stderr, and that nobody sees a traceback."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from normfold.findings.rules import RULE_NAMES
+from normfold.runtime.loaded_model import Held
+from normfold.runtime.session import Level, Runner
+from normfold.runtime.time_limit import Watch
+from normfold.verify import Verdict, Verification
+from tests.conftest import ROOT, Command
+from tests.nets import conv_bn, nothing
+
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def run(commands_are_importable: None, capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in this process: exit code, stdout, stderr."""
+    import normfold_cli
+
+    def call(*arguments: object) -> tuple[int, str, str]:
+        code = int(normfold_cli.run([str(argument) for argument in arguments]))
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    path = tmp_path / "net.onnx"
+    onnx.save(conv_bn(), path)
+    return path
+
+
+def test_the_proof_takes_the_threads_it_is_given(run: Run, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    opened = Runner.__init__
+
+    def counted(self: Runner, held: Held, level: Level, threads: int, watch: Watch) -> None:
+        asked.append(threads)
+        opened(self, held, level, threads, watch)
+
+    monkeypatch.setattr(Runner, "__init__", counted)
+    assert run("optimize", model, "--threads", 2)[0] == 0
+    assert set(asked) == {2}
+
+
+def test_optimize_writes_beside_the_model_and_says_so(run: Run, model: Path) -> None:
+    code, out, err = run("optimize", model)
+    assert (code, err) == (0, "")
+    assert "1 norms and constant affines: 1 folded, 0 fused, 0 kept" in out
+    assert "verification: equivalent" in out
+    written = model.with_name("net.opt.onnx")
+    assert f"written: {written}" in out
+    assert [node.op_type for node in onnx.load(written).graph.node] == ["Conv"]
+
+
+def test_nothing_to_do_is_done(run: Run, tmp_path: Path) -> None:
+    path = tmp_path / "n.onnx"
+    onnx.save(nothing(), path)
+    code, out, _ = run("optimize", path)
+    assert code == 0
+    assert "an unchanged copy" in out
+    assert path.read_bytes() == (tmp_path / "n.opt.onnx").read_bytes()
+
+
+def test_quiet_and_json(run: Run, model: Path) -> None:
+    assert run("optimize", model, "--quiet") == (0, "", "")
+    code, out, err = run("optimize", model, "--json")
+    report = json.loads(out)
+    assert (code, err) == (0, "")
+    assert report["found"] == report["folded"] + report["fused"] + report["kept"] == 1
+    assert report["verification"]["verdict"] == "equivalent"
+
+
+def test_in_place(run: Run, model: Path) -> None:
+    assert run("optimize", model, "-o", model)[0] == 2
+    assert run("optimize", model, "--in-place", "-o", "other.onnx")[0] == 2
+    assert run("optimize", model, "--in-place")[0] == 0
+    assert [node.op_type for node in onnx.load(model).graph.node] == ["Conv"]
+
+
+def test_no_verify_is_said(run: Run, model: Path) -> None:
+    code, out, _ = run("optimize", model, "--no-verify")
+    assert code == 0
+    assert "verification was switched off" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--skip", "nonsense"], "the rules are batchnorm"),
+        (["--only", "nonsense"], "the rules are batchnorm"),
+        (["--only", "y"], "the rules are batchnorm"),
+        (["--no-such-option"], "No such option"),
+        (["-o", "no/such/folder/out.onnx"], "does not exist"),
+        (["--rtol", "many"], "not a valid float"),
+        (["--inputs", "none.npz"], "none.npz"),
+    ],
+)
+def test_wrong_usage_ends_with_2(run: Run, model: Path, arguments: list[str], words: str) -> None:
+    code, out, err = run("optimize", model, *arguments)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert not model.with_name("net.opt.onnx").exists()
+
+
+def test_skip_and_only(run: Run, model: Path) -> None:
+    for arguments in (["--skip", "batchnorm"], ["--skip", "y"], ["--only", "affine"]):
+        report = json.loads(run("optimize", model, "--json", *arguments)[1])
+        assert report["kept"] == 1, arguments
+        assert report["findings"][0]["obstacles"][0]["code"] == "NF123"
+    for rule in RULE_NAMES:
+        assert run("inspect", model, "--skip", rule)[0] == 0
+
+
+@pytest.mark.parametrize("name", ["none.onnx", "", "."])
+def test_an_unreadable_input_ends_with_3(run: Run, tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for command in ("optimize", "inspect"):
+        code, out, err = run(command, name)
+        assert (code, out) == (3, "")
+        assert len(err.splitlines()) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("verdict", "expected"), [(Verdict.DIFFERENT, 1), (Verdict.INCONCLUSIVE, 4)])
+def test_without_a_proof_nothing_is_written(
+    run: Run, model: Path, verdict: Verdict, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_proof(*arguments: Any) -> Verification:
+        return Verification(verdict, notes=("for a test",))
+
+    monkeypatch.setattr("normfold.pipeline.prove", no_proof)
+    code, out, err = run("optimize", model, "--strict", "--json")
+    assert code == expected
+    assert json.loads(out)["verification"]["verdict"] == verdict.value
+    assert json.loads(out)["output"] is None
+    assert len(err.splitlines()) == 1
+    assert not model.with_name("net.opt.onnx").exists()
+    assert run("optimize", model, "--strict")[1].rstrip().endswith("nothing written")
+
+
+def test_a_blamed_fold_is_undone_and_the_copy_is_written(
+    run: Run, model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def blame(*arguments: Any) -> Verification:
+        return Verification(Verdict.DIFFERENT, guilty=("y",))
+
+    monkeypatch.setattr("normfold.pipeline.prove", blame)
+    code, out, _ = run("optimize", model, "--json")
+    report = json.loads(out)
+    assert (code, report["folded"], report["kept"]) == (0, 0, 1)
+    assert report["findings"][0]["obstacles"][0]["code"] == "NF124"
+    assert model.with_name("net.opt.onnx").read_bytes() == model.read_bytes()
+
+
+def test_a_defect_of_ours_is_one_line(run: Run, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any) -> None:
+        raise KeyError("a defect")
+
+    monkeypatch.setattr("normfold.pipeline.rewrite", broken)
+    code, out, err = run("optimize", model)
+    assert (code, out) == (1, "")
+    assert len(err.splitlines()) == 1
+    assert "internal error" in err
+
+
+def test_ctrl_c_writes_nothing_and_ends_with_130(run: Run, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("normfold.pipeline.rewrite", interrupted)
+    code, out, err = run("optimize", model)
+    assert (code, out) == (130, "")
+    assert "interrupted" in err
+    assert not model.with_name("net.opt.onnx").exists()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send on Windows")
+def test_a_real_signal_too(model: Path) -> None:
+    """The whole way, while the pre-clean waits for a process that never answers."""
+    program = f"""
+import sys, os, signal, threading
+sys.path[:0] = {[str(ROOT), *sys.path]!r}
+import normfold_cli, normfold.pipeline, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
+def slow(*a): os.kill(os.getpid(), {int(signal.SIGINT)}); time.sleep(30)
+normfold.pipeline.prove = slow
+normfold_cli.main(["optimize", {str(model)!r}])
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr
+    assert sorted(file.name for file in model.parent.iterdir()) == ["net.onnx"]
+
+
+def test_inspect_names_each_affine_with_its_obstacles(run: Run, tmp_path: Path) -> None:
+    text = """
+    <ir_version: 8, opset_import: ["" : 17]>
+    net (float[1, 3] x) => (float[1, 3] y) { r = Sigmoid (x) m = Mul (r, k) y = Sigmoid (m) }
+    """
+    model = onnx.parser.parse_model(text)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2, 3, 4], np.float32), "k"))
+    onnx.save(model, tmp_path / "m.onnx")
+    code, out, _ = run("inspect", tmp_path / "m.onnx")
+    assert code == 0
+    assert "NF110" in out
+    assert "remedy:" in out
+    report = json.loads(run("inspect", tmp_path / "m.onnx", "--json")[1])
+    assert report["command"] == "inspect"
+    assert [row["outcome"] for row in report["findings"]] == ["kept"]
+    assert report["findings"][0]["obstacles"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "m.onnx"]
+
+
+def test_explain(run: Run) -> None:
+    assert "training mode" in run("explain", "nf101")[1]
+    assert run("explain")[1].count("\n") > 30
+    code, _, err = run("explain", "NF999")
+    assert code == 2
+    assert "NF101" in err
+
+
+def test_help_tells_the_exit_codes_of_every_command(run: Run) -> None:
+    import normfold_cli
+    from normfold_cli.exits import MEANING
+
+    for arguments in ([], *([name] for name in normfold_cli.COMMANDS)):
+        code, out, _ = run(*arguments, "--help")
+        assert code == 0
+        words = " ".join(out.split())
+        assert all(f"{int(exit_code)} {meaning}" in words for exit_code, meaning in MEANING.items()), arguments
+
+
+def test_a_closed_pipe_is_silent(command: Command, model: Path) -> None:
+    program = f"import sys; sys.path[:0] = {[str(ROOT), *sys.path]!r}; import normfold_cli; normfold_cli.main()"
+    line = f"'{sys.executable}' -c \"{program}\" explain | true"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
+    assert done.stderr == ""
+
+
+def test_names_with_escapes_do_not_reach_the_terminal(run: Run, tmp_path: Path) -> None:
+    model = conv_bn()
+    evil = "bn\x1b[2J[bold red]\n\r\u202e" + "x" * 100_000
+    model.graph.node[1].name = evil
+    onnx.save(model, tmp_path / "m.onnx")
+    code, out, _ = run("inspect", tmp_path / "m.onnx")
+    assert code == 0
+    assert "\x1b" not in out
+    assert "\u202e" not in out
+    assert len(out) < 5000
+    assert "bn\\x1b[2J[bold" in out
+    report = json.loads(run("inspect", tmp_path / "m.onnx", "--json")[1])
+    assert report["findings"][0]["name"] == evil
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [(["--target", "toaster"], "the targets are"), (["--opset", "many"], "expected auto, keep or a number")],
+)
+def test_unknown_targets_and_operator_sets_are_usage_errors(
+    run: Run, model: Path, arguments: list[str], words: str
+) -> None:
+    code, out, err = run("optimize", model, *arguments)
+    assert (code, out) == (2, "")
+    assert words in err
+    assert len(err.splitlines()) == 1

@@ -1,0 +1,214 @@
+"""The places where people meet the gate: the GitHub Action, pre-commit, the shell's completion, the terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+
+import normfold
+from tests.ci.nets import save, shipped
+from tests.conftest import ROOT, Command, Run
+from tests.nets import conv_bn
+
+ACTION = (ROOT / "action.yml").read_text()
+
+
+@pytest.fixture
+def on_the_path(tmp_path: Path, commands_are_importable: None) -> dict[str, str]:
+    """An environment in which `normfold` is a command."""
+    program = tmp_path / "bin" / "normfold"
+    program.parent.mkdir()
+    paths = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
+    script = f"import sys; sys.path[:0] = {paths.split(os.pathsep)!r}; import normfold_cli; normfold_cli.main()"
+    program.write_text(f"#!{sys.executable}\n{script}\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return {**os.environ, "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
+
+
+def script_of(step: str) -> str:
+    """The shell script of a step of action.yml."""
+    block = ACTION.split(f"- name: {step}\n")[1].split("\n    - ")[0]
+    return textwrap.dedent(block.split("run: |\n")[1])
+
+
+@pytest.mark.parametrize(("is_good", "expected"), [(True, 0), (False, 1)])
+def test_the_action_checks_annotates_and_sums_up(
+    tmp_path: Path, on_the_path: dict[str, str], is_good: bool, expected: int
+) -> None:
+    save(shipped(), tmp_path / "models" / "a.onnx")
+    if not is_good:
+        save(conv_bn(), tmp_path / "models" / "b.onnx")
+    summary = tmp_path / "summary.md"
+    inputs = {"PATHS": "models/*.onnx", "LOCK": "", "ARGUMENTS": "--max-kept 3 -j1", "SARIF": "norms.sarif"}
+    runner = {"RUNNER_TEMP": str(tmp_path), "GITHUB_STEP_SUMMARY": str(summary)}
+    done = subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", script_of("Check the models")],
+        cwd=tmp_path,
+        env={**on_the_path, **inputs, **runner},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == expected, done.stderr
+    assert ("::error file=models/b.onnx" in done.stdout) is not is_good
+    assert summary.read_text().startswith("## normfold")
+    results = json.loads((tmp_path / "norms.sarif").read_text())["runs"][0]["results"]
+    assert [result["ruleId"] for result in results] == ([] if is_good else ["NF001"])
+
+
+def test_every_input_of_the_action_is_used_and_every_one_used_is_there() -> None:
+    declared = set(re.findall(r"^  ([a-z-]+):$", ACTION.split("inputs:\n")[1].split("runs:")[0], re.M))
+    used = set(re.findall(r"inputs\.([a-z-]+)", ACTION))
+    assert declared == used and len(used) >= 5
+    readme = (ROOT / "README.md").read_text()
+    given = re.findall(r"normfold@\S+.*\n +with:\n((?: +\S+: .*\n)+)", readme)
+    assert given and set(re.findall(r"([a-z-]+):", given[0])) <= declared
+    assert "${{" not in script_of("Check the models")
+
+
+def test_the_pre_commit_hook_runs_on_the_files_it_is_given(run: Run, tmp_path: Path) -> None:
+    hook = (ROOT / ".pre-commit-hooks.yaml").read_text()
+    fields = dict(re.findall(r"^[ -] (\w+): (.*?)(?: #.*)?$", hook, re.M))
+    program, *arguments = fields["entry"].split()
+    assert program == "normfold"
+    assert re.search(fields["files"], "a/b.onnx") and not re.search(fields["files"], "a/b.onnx.data")
+    assert run(*arguments, save(shipped(), tmp_path / "a.onnx"))[0] == 0
+    assert run(*arguments, save(conv_bn(), tmp_path / "b.onnx"))[0] == 1
+    readme = (ROOT / "README.md").read_text()
+    assert f"- id: {fields['id']}" in readme
+    wanted = re.findall(r"args: \[(.*)\]", readme)[0].replace('"', "").split(", ")
+    assert run(*arguments, *wanted, tmp_path / "b.onnx")[0] == 0
+
+
+def test_completion_knows_commands_and_options(on_the_path: dict[str, str]) -> None:
+    def complete(words: str) -> list[str]:
+        variables = {"_NORMFOLD_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
+        done = subprocess.run(
+            ["normfold"], env={**on_the_path, **variables}, capture_output=True, text=True, check=False
+        )
+        return done.stdout.splitlines()
+
+    assert complete("normfold che") == ["plain,check"]
+    assert "plain,--max-foldable" in complete("normfold check --max")
+    assert complete("normfold check mod") == ["file,mod"]
+
+
+def test_without_a_terminal_there_is_no_colour_no_bar_and_nothing_on_stderr(command: Command, tmp_path: Path) -> None:
+    path = save(conv_bn(), tmp_path / "net.onnx")
+    done = command("check", path, COLUMNS="40")
+    assert (done.returncode, done.stderr) == (1, "")
+    assert "\x1b" not in done.stdout
+    assert max(map(len, done.stdout.splitlines())) > 80, "lines are not wrapped where nobody looks"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no pseudo terminals on Windows")
+@pytest.mark.parametrize(
+    ("arguments", "variables", "has_bar", "has_colour"),
+    [
+        ([], {}, True, True),
+        ([], {"NO_COLOR": "1"}, True, False),
+        ([], {"TERM": "dumb"}, False, False),
+        (["--quiet"], {}, False, False),
+        (["--json"], {}, True, False),
+    ],
+)
+def test_on_a_terminal_a_bar_shows_after_a_while(
+    tmp_path: Path,
+    commands_are_importable: None,
+    arguments: list[str],
+    variables: dict[str, str],
+    has_bar: bool,
+    has_colour: bool,
+) -> None:
+    """stdout and stderr are two pseudo terminals, so that what goes where can be told apart."""
+    path = save(shipped(), tmp_path / "net.onnx")
+    paths = [str(ROOT), *filter(None, sys.path)]
+    program = f"""
+import sys, time
+sys.path[:0] = {paths!r}
+import normfold_cli, normfold_cli.progress, normfold.ci.check_many
+normfold_cli.progress.PATIENCE = 0.0
+examine = normfold.ci.check_many.examine
+def slow(*arguments):
+    outcome = examine(*arguments)
+    time.sleep(0.3)
+    return outcome
+normfold.ci.check_many.examine = slow
+normfold_cli.main({["check", str(path), "--no-cache", *arguments]!r})
+"""
+    environment = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}
+    code, out, err = in_terminals([sys.executable, "-c", program], {**environment, "TERM": "xterm", **variables})
+    assert code == 0, err
+    assert ("checking" in err) is has_bar, err
+    assert ("\x1b[1m" in out or "\x1b[32m" in out) is has_colour, out
+    assert out.startswith("{") is ("--json" in arguments)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there are no pseudo terminals on Windows")
+def test_optimize_shows_its_stages(tmp_path: Path, commands_are_importable: None) -> None:
+    path = save(conv_bn(), tmp_path / "net.onnx")
+    program = f"""
+import sys, time
+sys.path[:0] = {[str(ROOT), *filter(None, sys.path)]!r}
+import normfold_cli, normfold_cli.progress, normfold.pipeline
+normfold_cli.progress.PATIENCE = 0.0
+prove = normfold.pipeline.prove
+def slow(*arguments):
+    time.sleep(0.5)
+    return prove(*arguments)
+normfold.pipeline.prove = slow
+normfold_cli.main({["optimize", str(path)]!r})
+"""
+    code, out, err = in_terminals([sys.executable, "-c", program], {**os.environ, "TERM": "xterm"})
+    assert code == 0, err
+    assert "optimizing: verify" in err
+    assert "optimizing" not in out
+
+
+def test_every_stage_is_announced_in_order(tmp_path: Path) -> None:
+    stages: list[str] = []
+    normfold.optimize(conv_bn(), tmp_path / "out.onnx", on_stage=stages.append)
+    assert stages == ["read", "simplify", "fold", "verify", "write"]
+
+
+def test_optimize_verbose_names_each_norm(run: Run, tmp_path: Path) -> None:
+    path = save(conv_bn(), tmp_path / "net.onnx")
+    rows = [run("optimize", path, *more)[1].splitlines() for more in ([], ["--verbose"])]
+    assert [any(line.startswith("y ") and "batchnorm" in line for line in lines) for lines in rows] == [False, True]
+
+
+def in_terminals(program: list[str], environment: dict[str, str]) -> tuple[int, str, str]:
+    """Run ``program`` with a pseudo terminal for stdout and another for stderr: exit code and what either saw."""
+    import pty
+    from threading import Thread
+
+    seen: dict[int, bytes] = {}
+
+    def drain(master: int) -> None:
+        seen[master] = b""
+        try:
+            while block := os.read(master, 65536):
+                seen[master] += block
+        except OSError:  # how Linux says that the other end is closed
+            return
+
+    ends = [pty.openpty() for _ in range(2)]
+    readers = [Thread(target=drain, args=(master,)) for master, _ in ends]
+    process = subprocess.Popen(program, stdout=ends[0][1], stderr=ends[1][1], stdin=subprocess.DEVNULL, env=environment)
+    for (_, slave), reader in zip(ends, readers, strict=True):
+        os.close(slave)
+        reader.start()
+    code = process.wait()
+    for (master, _), reader in zip(ends, readers, strict=True):
+        reader.join()
+        os.close(master)
+    out, err = (seen[master].decode() for master, _ in ends)
+    return code, out, err

@@ -1,0 +1,220 @@
+"""Reading: what is taken, what is refused and with which words, and that the caller's object is never touched."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import onnxruntime
+import pytest
+from onnx import numpy_helper
+
+import normfold
+from normfold.errors import SourceError
+from normfold.files.source import in_eval_mode, read
+from tests.nets import conv_bn, nothing
+
+
+def _with_external(folder: Path, location: str = "w.bin", size: int = 3 * 4 * 9 * 4) -> Path:
+    """conv_bn with its weight in a file of its own."""
+    model = conv_bn()
+    weight = model.graph.initializer[0]
+    folder.joinpath("w.bin").write_bytes(weight.raw_data[:size])
+    weight.ClearField("raw_data")
+    weight.data_location = onnx.TensorProto.EXTERNAL
+    weight.external_data.add(key="location", value=location)
+    path = folder / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    return path
+
+
+def test_a_path_bytes_a_proto_and_an_ir_model_are_the_same_model(tmp_path: Path) -> None:
+    proto = conv_bn()
+    path = tmp_path / "m.onnx"
+    onnx.save(proto, path)
+    sources = [read(path), read(str(path)), read(path.read_bytes()), read(proto), read(ir.from_proto(proto))]
+    for source in sources:
+        assert [node.op_type for node in source.model().graph] == ["Conv", "BatchNormalization"]
+        assert len(source.proto.graph.initializer) == 5
+
+
+def test_the_callers_object_stays_as_it_is() -> None:
+    proto = conv_bn()
+    before = proto.SerializeToString(deterministic=True)
+    assert len(normfold.optimize(proto, verify=False).changes) == 1
+    assert proto.SerializeToString(deterministic=True) == before
+    model = ir.from_proto(proto)
+    names = [value.name for node in model.graph for value in node.outputs]
+    assert len(normfold.optimize(model, verify=False).changes) == 1
+    assert [value.name for node in model.graph for value in node.outputs] == names
+    assert ir.to_proto(model).SerializeToString(deterministic=True) == ir.to_proto(
+        ir.from_proto(proto)
+    ).SerializeToString(deterministic=True)
+
+
+def _invalid() -> onnx.ModelProto:
+    model = conv_bn()
+    model.graph.node[0].input[1] = "nobody"
+    return model
+
+
+def _old_opset() -> onnx.ModelProto:
+    model = conv_bn()
+    model.opset_import[0].version = 6
+    return model
+
+
+def _old_ir() -> onnx.ModelProto:
+    model = conv_bn()
+    model.ir_version = 2
+    return model
+
+
+def _short_tensor() -> onnx.ModelProto:
+    model = conv_bn()
+    model.graph.initializer[0].raw_data = b"1234"
+    return model
+
+
+def _unknown_type() -> onnx.ModelProto:
+    model = conv_bn()
+    model.graph.initializer[0].data_type = 99
+    return model
+
+
+REFUSED = [
+    (b"", "got an empty file"),
+    (b"\xff\xfe not a protobuf", "no protobuf"),
+    (b"<html></html>", "no protobuf"),
+    (b"version https://git-lfs.github.com/spec/v1\n", "Git LFS pointer"),
+    (onnx.ModelProto(ir_version=8).SerializeToString(), "without a graph"),
+    (_invalid().SerializeToString(), "not a valid model"),
+    (_old_opset().SerializeToString(), "expected opset 7 or later, got 6"),
+    (_old_ir().SerializeToString(), "expected IR version 3 or later, got 2"),
+    (_short_tensor().SerializeToString(), "needs 432 bytes, got 4"),
+    (_unknown_type().SerializeToString(), "unknown type 99"),
+]
+
+
+@pytest.mark.parametrize(("content", "words"), REFUSED, ids=[words for _, words in REFUSED])
+def test_refused_in_one_line(content: bytes, words: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    with pytest.raises(SourceError) as refusal:
+        read(path)
+    assert words in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_missing_files_folders_and_wrong_types_are_refused(tmp_path: Path) -> None:
+    for argument in (tmp_path / "none.onnx", tmp_path, 42):
+        with pytest.raises(SourceError):
+            read(argument)  # type: ignore[arg-type]  # 42 is the point
+
+
+def test_external_data_stays_on_disk_until_it_is_read(tmp_path: Path) -> None:
+    source = read(_with_external(tmp_path))
+    assert source.has_external_data
+    weight = source.model().graph.initializers["w"].const_value
+    assert isinstance(weight, ir.ExternalTensor)
+    np.testing.assert_array_equal(weight.numpy(), numpy_helper.to_array(conv_bn().graph.initializer[0]))
+
+
+def test_external_data_must_be_there_whole_and_in_the_folder(tmp_path: Path) -> None:
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    with pytest.raises(SourceError, match="is missing"):
+        read(_with_external(inner, "elsewhere.bin"))
+    (tmp_path / "secret.bin").write_bytes(bytes(432))
+    with pytest.raises(SourceError, match="outside the folder"):
+        read(_with_external(inner, "../secret.bin"))
+    with pytest.raises(SourceError, match="outside the folder"):
+        read(_with_external(inner, str(tmp_path / "secret.bin")))
+    with pytest.raises(SourceError, match="should be 432 bytes"):
+        read(_with_external(inner, size=100))
+    os.symlink(tmp_path / "secret.bin", inner / "link.bin")
+    with pytest.raises(SourceError, match="outside the folder"):
+        read(_with_external(inner, "link.bin"))
+    with pytest.raises(SourceError, match="no folder here"):
+        read(_with_external(inner).read_bytes())
+
+
+def test_what_only_the_runtime_accepts_goes_on_with_a_note() -> None:
+    model = nothing()
+    model.graph.node[0].op_type = "Gelu"  # com.microsoft's, in its own domain
+    model.graph.node[0].domain = "com.microsoft"
+    model.opset_import.add(domain="com.microsoft", version=1)
+    del model.graph.output[0].type.tensor_type.shape.dim[:]
+    model.graph.output[0].type.tensor_type.ClearField("shape")
+    model.graph.name = ""  # the checker insists on a name
+    source = read(model)
+    assert not source.passes_checker
+    assert "the ONNX checker rejects" in source.notes[0]
+    result = normfold.optimize(model)
+    assert not result.changes
+
+
+def test_map_outputs_survive(tmp_path: Path) -> None:
+    """onnx_ir has no map type; scikit-learn's classifiers end in one."""
+    text = """
+    <ir_version: 8, opset_import: ["" : 17, "ai.onnx.ml" : 3]>
+    net (float[1, 2] x) => (float[1, 2] y) {
+        s = Mul (x, two)
+        t = Mul (s, two)
+        y = Identity (t)
+        z = ai.onnx.ml.ZipMap <classlabels_int64s = [0, 1]> (x)
+    }
+    """
+    model = onnx.parser.parse_model(text)
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2, 3], np.float32), "two"))
+    kind = onnx.helper.make_map_type_proto(
+        onnx.TensorProto.INT64, onnx.helper.make_tensor_type_proto(onnx.TensorProto.FLOAT, [])
+    )
+    model.graph.output.append(onnx.helper.make_value_info("z", onnx.helper.make_sequence_type_proto(kind)))
+    result = normfold.optimize(model, tmp_path / "out.onnx", verify=False)
+    assert result.changes
+    written = onnx.load(tmp_path / "out.onnx")
+    assert written.graph.output[1] == model.graph.output[1]
+    onnxruntime.InferenceSession(tmp_path / "out.onnx")
+
+
+def test_the_initializers_of_ir_3_stay_listed_and_only_they(tmp_path: Path) -> None:
+    """Before IR 4 each initializer is a graph input too; a fold's new weight must be, and a dead one must not."""
+    model = conv_bn()
+    model.ir_version = 3
+    for tensor in model.graph.initializer:
+        model.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, list(tensor.dims)))
+    assert len(normfold.optimize(model, tmp_path / "out.onnx").changes) == 1
+    written = onnx.load(tmp_path / "out.onnx")
+    onnx.checker.check_model(written)
+    assert written.ir_version == 3
+    listed = [value.name for value in written.graph.input]
+    assert listed[0] == "x"
+    assert sorted(listed[1:]) == sorted(tensor.name for tensor in written.graph.initializer)
+    assert "gamma" not in listed
+
+
+def _training(outputs: int) -> onnx.ModelProto:
+    model = conv_bn()
+    node = model.graph.node[1]
+    node.attribute.append(onnx.helper.make_attribute("training_mode", 1))
+    node.output.extend(["m", "v"][: outputs - 1] if outputs > 1 else [])
+    return model
+
+
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_assume_eval_switches_training_mode_off(outputs: int) -> None:
+    source = in_eval_mode(read(_training(outputs)))
+    node = source.proto.graph.node[1]
+    assert list(node.output) == ["y"]
+    assert not any(attribute.name == "training_mode" for attribute in node.attribute)
+    assert "--assume-eval" in source.notes[-1]
+
+
+def test_assume_eval_leaves_what_somebody_reads() -> None:
+    model = _training(3)
+    model.graph.output.append(onnx.helper.make_tensor_value_info("m", onnx.TensorProto.FLOAT, [4]))
+    assert in_eval_mode(read(model)).proto.graph.node[1].output[1] == "m"

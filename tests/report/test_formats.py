@@ -1,0 +1,275 @@
+"""Every voice: what it says of a fixed report (snapshots), its schema, and what it does with names nobody should trust.
+
+A changed snapshot is written anew with UPDATE_SNAPSHOTS=1, and then read before it is committed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree as xml
+
+import jsonschema
+import pytest
+
+import normfold
+from normfold.errors import UsageError, WriteError
+from normfold.findings.reason import Reason
+from normfold.report.formats import FORMATS, SUFFIXES, form_of, forms_of, render, write_report
+from normfold.report.report import Report
+from tests.conftest import ROOT, Command
+from tests.nets import conv_bn
+from tests.report.samples import HOSTILE, checked, hostile, sample
+
+HERE = Path(__file__).parent
+LIMIT = 500_000  # characters, with every name a megabyte long
+schemas: dict[str, Any] = {
+    "json": json.loads((ROOT / "normfold" / "report" / "report.schema.json").read_text()),
+    "sarif": json.loads((HERE / "sarif-2.1.0.subset.json").read_text()),
+}
+
+
+def complaints(form: str, text: str) -> list[str]:
+    """What the schema of ``form`` has against ``text``."""
+    validator = jsonschema.Draft202012Validator(schemas[form])
+    return [error.message[:300] for error in validator.iter_errors(json.loads(text))]
+
+
+# -- snapshots --------------------------------------------------------------------------------------------------------
+
+
+def _page_data(text: str) -> dict[str, Any]:
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
+    assert found
+    data: dict[str, Any] = json.loads(found[1])
+    return data
+
+
+STABLE: dict[str, Callable[[str], str]] = {  # what of a voice is compared: not the rules, which have tests of their own
+    "sarif": lambda text: re.sub(r'"rules": \[.*?\n    \]', '"rules": []', text, flags=re.S),
+    "html": lambda text: json.dumps({**_page_data(text), "reasons": {}}, indent=1) + "\n",
+}
+
+
+@pytest.mark.parametrize("form", sorted(FORMATS))
+def test_a_voice_says_what_it_said(form: str) -> None:
+    file = HERE / "snapshots" / f"{form}.txt"
+    said = STABLE.get(form, str)(render([sample(), checked()], form))
+    if os.environ.get("UPDATE_SNAPSHOTS"):
+        file.write_text(said, encoding="utf-8")
+    assert said == file.read_text(encoding="utf-8")
+
+
+# -- schemas ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("form", sorted(schemas))
+@pytest.mark.parametrize("reports", [[], [sample()], [sample(), checked()], [hostile("x")]], ids=len)
+def test_json_and_sarif_are_valid(form: str, reports: list[Report]) -> None:
+    jsonschema.Draft202012Validator.check_schema(schemas[form])
+    assert complaints(form, render(reports, form)) == []
+
+
+def test_the_schemas_can_say_no() -> None:
+    content = json.loads(render(sample(), "json"))
+    assert complaints("json", json.dumps({**content, "schema": 2}))
+    assert complaints("json", json.dumps({**content, "surprise": 1}))
+    content["findings"][0]["obstacles"] = content["findings"][2]["obstacles"]
+    assert complaints("json", json.dumps(content)), "a folded finding has no obstacles"
+    content = json.loads(render(sample(), "sarif"))
+    content["runs"][0]["results"][0]["level"] = "fatal"
+    assert complaints("sarif", json.dumps(content))
+
+
+def test_a_real_report_is_valid_json() -> None:
+    assert complaints("json", render(normfold.optimize(conv_bn()).report(), "json")) == []
+
+
+def test_every_field_of_the_schema_is_described() -> None:
+    reports = schemas["json"]["$defs"]["report"]["properties"]
+    assert {name for name, field in reports.items() if not {"description", "const", "$ref"} & set(field)} == set()
+
+
+# -- SARIF, JUnit, annotations, Markdown ------------------------------------------------------------------------------
+
+
+def test_sarif_rules_are_the_reasons_with_help() -> None:
+    (run,) = json.loads(render([sample(), checked()], "sarif"))["runs"]
+    rules = run["tool"]["driver"]["rules"]
+    assert [rule["id"] for rule in rules] == [reason.code for reason in Reason]
+    assert all(len(rule["help"]["text"]) > 80 and rule["help"]["markdown"] for rule in rules)
+    for result in run["results"]:
+        assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
+        place = result["locations"][0]["physicalLocation"]["artifactLocation"]
+        assert run["artifacts"][place["index"]]["location"]["uri"] == place["uri"]
+    levels = [(result["ruleId"], result["level"]) for result in run["results"]]
+    assert levels == [("NF104", "note"), ("NF001", "error"), ("NF002", "error"), ("NF001", "note"), ("NF104", "note")]
+
+
+def test_sarif_uris_are_uris() -> None:
+    for name in HOSTILE.values():
+        (run,) = json.loads(render(hostile(name), "sarif"))["runs"]
+        assert re.fullmatch(r"[A-Za-z0-9._~/%-]+", run["artifacts"][0]["location"]["uri"])
+
+
+def test_fingerprints_tell_long_names_apart() -> None:
+    one, other = (json.loads(render(hostile("n" * 5000 + end + "n" * 5000), "sarif")) for end in "ab")
+    prints = [[row["partialFingerprints"] for row in log["runs"][0]["results"]] for log in (one, other)]
+    assert all(a != b for a, b in zip(*prints, strict=True))
+
+
+def test_junit_counts_what_it_lists() -> None:
+    root = xml.fromstring(render([sample(), checked()], "junit"))
+    assert [root.get(name) for name in ("tests", "failures", "errors", "skipped")] == ["8", "2", "0", "3"]
+    for suite in root:
+        for tag, counted in (("failure", "failures"), ("error", "errors"), ("skipped", "skipped")):
+            assert len(suite.findall(f"testcase/{tag}")) == int(suite.get(counted, ""))
+        assert len(suite.findall("testcase")) == int(suite.get("tests", ""))
+
+
+def test_what_fails_comes_with_norm_reason_and_remedy() -> None:
+    for form in ("sarif", "junit", "github"):
+        said = render(checked(), form)
+        assert "/stem/bn" in said
+        assert "NF001" in said
+        assert Reason.FOLDABLE_LEFT.remedy in said
+
+
+def test_markdown_stays_below_what_github_takes() -> None:
+    reports = [checked()] * 100
+    assert len(render(reports, "markdown")) < 65_536
+    assert len(render([hostile("*" * 10_000)], "markdown")) < 65_536
+
+
+# -- names ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", sorted(HOSTILE))
+@pytest.mark.parametrize("form", sorted(FORMATS))
+def test_no_name_disturbs_a_voice(form: str, kind: str) -> None:
+    name = HOSTILE[kind]
+    said = render(hostile(name), form)
+    assert [c for c in said if not c.isprintable() and c != "\n"] == []
+    assert name not in said or form == "json" or kind in ("markup", "script_end", "cdata", "table", "properties")
+    assert form == "json" or len(said) < LIMIT, "only programs read JSON, and they need whole names"
+    if form in CHECKS:
+        CHECKS[form](said)
+
+
+def _check_json(said: str) -> None:
+    assert complaints("json", said) == []
+
+
+def _check_sarif(said: str) -> None:
+    assert complaints("sarif", said) == []
+
+
+def _check_junit(said: str) -> None:
+    root = xml.fromstring(said)
+    assert {element.tag for element in root.iter()} == {"testsuites", "testsuite", "testcase", "failure", "skipped"}
+
+
+def _check_github(said: str) -> None:
+    for line in said.splitlines():
+        assert re.match(r"::(error|warning|notice) file=[^,:]*,title=[^,:]*::", line)
+    assert "::owned" not in said.replace("::error::owned", "")  # one line, so inside the message it does nothing
+
+
+def _check_markdown(said: str) -> None:
+    for line in said.splitlines():
+        assert re.sub(r"</?(code|details|summary)>", "", line).count("<") == 0
+        assert not set("@[`") & set(line)
+    tables = [line for line in said.splitlines() if line.startswith("|")]
+    assert {line.count("|") for line in tables} <= {8, 6}
+
+
+class Tags(HTMLParser):
+    """The tags that a browser would make elements of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found.append(tag)
+
+
+def _check_html(said: str) -> None:
+    parser = Tags()
+    parser.feed(said)
+    own = ["html", "head", "meta", "meta", "meta", "meta", "link", "title", "style", "body", "noscript", "p", "main"]
+    assert parser.found == [*own, "script", "script"]
+    assert not set("<>&") & set(re.findall(r'id="data">(.*?)</script>', said, re.S)[0])
+    assert _page_data(said)["reports"]
+
+
+CHECKS: dict[str, Callable[[str], None]] = {
+    "json": _check_json,
+    "sarif": _check_sarif,
+    "junit": _check_junit,
+    "github": _check_github,
+    "markdown": _check_markdown,
+    "html": _check_html,
+}
+
+
+# -- files ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("suffix", sorted(SUFFIXES))
+def test_the_suffix_chooses_the_form(suffix: str, tmp_path: Path) -> None:
+    file = tmp_path / f"report{suffix}"
+    for _ in range(2):
+        write_report(sample(), file)
+    assert file.read_text(encoding="utf-8") == render(sample(), SUFFIXES[suffix])
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_a_format_is_for_whom_the_suffix_tells_nothing(tmp_path: Path) -> None:
+    one, other = str(tmp_path / "a.json"), str(tmp_path / "b")
+    assert forms_of([one], "sarif") == ((one, "sarif"),)
+    assert forms_of([one, other], "github") == ((one, "json"), (other, "github"))
+    assert forms_of(["-"], "github") == (("-", "github"),)
+
+
+@pytest.mark.parametrize(
+    ("name", "form", "told"),
+    [
+        ("report.pdf", "", "pass --format"),
+        ("report", "", "pass --format"),
+        ("report.json", "pdf", "the forms are text"),
+        ("model.onnx", "json", "looks like a model"),
+        ("nowhere/report.json", "", "does not exist"),
+    ],
+)
+def test_a_wrong_file_is_told_before_the_work(name: str, form: str, told: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=told):
+        form_of(tmp_path / name, form)
+
+
+def test_a_report_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "report.json"
+    folder.mkdir()
+    with pytest.raises(WriteError, match="cannot be written"):
+        write_report(sample(), folder)
+
+
+def test_the_commands_write_reports(tmp_path: Path, command: Command) -> None:
+    model = ROOT / "models" / "residual.onnx"
+    files = [tmp_path / name for name in ("a.json", "b.sarif", "c.xml", "d.md", "e.txt", "f.html")]
+    options = [part for file in files for part in ("--report", file)]
+    done = command(
+        "optimize", model, "-o", tmp_path / "out.onnx", *options, "--report", "-", "--format", "github", "-q"
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert all(file.stat().st_size for file in files)
+    assert complaints("json", files[0].read_text()) == []
+    done = command("inspect", model, "--report", "-", "--format", "github", "-q")
+    assert done.stdout.startswith("::warning file=")
+    for wrong in (("--report", "x.pdf"), ("--report", "-", "--format", "json", "--json")):
+        assert command("inspect", model, *wrong).returncode == 2

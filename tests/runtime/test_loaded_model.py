@@ -1,0 +1,128 @@
+"""How a model is held: its weights lie in its own file, and every session reads the same numbers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnx_ir as ir
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from normfold.errors import SourceError
+from normfold.files.protobuf_wire import NotWalkable, split
+from normfold.runtime import loaded_model as held_module
+from normfold.runtime.float32_copy import retyped
+from normfold.runtime.loaded_model import Held, hold
+from normfold.runtime.proto_walk import every_node
+from normfold.runtime.session import Runner
+from normfold.verify import prove, verify
+from normfold.verify.numeric.rounding_noise import Mover, moved_weights
+from tests.verify.nets import conv_bn_pair
+
+X = {"x": np.random.default_rng(0).normal(size=(2, 3, 12, 12)).astype(np.float32)}
+
+
+def ways(folder: Path, model: onnx.ModelProto) -> dict[str, Held]:
+    """The model held in every way."""
+    onnx.save(model, folder / "m.onnx")
+    again = onnx.load(folder / "m.onnx")  # saving external data takes the data out of the model
+    onnx.save(again, folder / "e.onnx", save_as_external_data=True, location="e.bin", size_threshold=0)
+    return {
+        "path": hold(folder / "m.onnx"),
+        "path with external data": hold(folder / "e.onnx"),
+        "bytes": hold(model.SerializeToString()),
+        "proto": hold(model),
+        "onnx_ir": hold(ir.from_proto(model)),
+    }
+
+
+def result(held: Held, feed: dict[str, np.ndarray]) -> np.ndarray:
+    with Runner(held) as runner:
+        return np.asarray(runner.run(feed, list(held.output_names))[0])
+
+
+@pytest.mark.parametrize("spool", [1, 2**40])
+def test_the_model_computes_the_same_however_it_is_held(
+    tmp_path: Path, spool: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held_module, "_SPOOL_BYTES", spool)
+    _, folded = conv_bn_pair(channels=16)
+    results = [result(held, X) for held in ways(tmp_path, folded).values()]
+    assert all(np.array_equal(results[0], other) for other in results[1:])
+    assert np.abs(results[0]).max() > 0
+
+
+def test_weights_stay_in_the_file(tmp_path: Path) -> None:
+    _, folded = conv_bn_pair(channels=16)
+    found = ways(tmp_path, folded)
+    for name in ("path", "path with external data"):
+        assert not found[name].given
+    assert len(found["path"].skeleton.SerializeToString()) < len(folded.SerializeToString()) / 4
+
+
+def test_weights_in_files_are_moved_and_retyped_too(tmp_path: Path) -> None:
+    _, folded = conv_bn_pair(channels=16, kind=np.float16)
+    exact = result(hold(folded), {"x": X["x"].astype(np.float16)}).astype(np.float32)
+    for held in ways(tmp_path, folded).values():
+        wide = result(retyped(held), X)
+        assert wide.dtype == np.float32
+        assert 0 < np.abs(wide - exact).max() < 0.05
+        moved = result(moved_weights(held, Mover()), {"x": X["x"].astype(np.float16)})
+        assert 0 < np.abs(moved.astype(np.float32) - exact).max() < 0.05
+
+
+def test_a_model_that_is_no_plain_message_is_left_to_protobuf() -> None:
+    content = conv_bn_pair()[1].SerializeToString()
+    for broken in (b"\xff\xff\xff", content[:-3], content + content):
+        with pytest.raises(NotWalkable):
+            split(broken, lambda tensor, size: True)
+    assert prove(content, content)
+
+
+def test_every_field_outlives_the_split() -> None:
+    weight = numpy_helper.from_array(np.ones((8, 64), np.float32), "w")
+    weight.doc_string = "kept"
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["x", "w"], ["y"])],
+        "g",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 64])],
+        [weight],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    helper.set_model_props(model, {"key": "value"})
+    bare, [place] = split(model.SerializeToString(), lambda tensor, size: size > 1000)
+    assert (place.size, place.tensor.name, list(place.tensor.dims)) == (2048, "w", [8, 64])
+    assert model.SerializeToString()[place.offset : place.offset + 4] == np.float32(1).tobytes()
+    bare.graph.initializer.append(weight)
+    assert bare == model
+
+
+def test_what_is_no_model_is_said_in_one_line(tmp_path: Path) -> None:
+    good = conv_bn_pair()[1]
+    for name, content in (("empty.onnx", b""), ("junk.onnx", b"junk" * 100)):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(SourceError, match="expected an ONNX model"):
+            verify(good, tmp_path / name)
+    with pytest.raises(SourceError, match="cannot be read: No such file"):
+        verify(good, tmp_path / "nothing.onnx")
+
+
+def test_bodies_are_found_in_known_and_in_custom_operators_and_functions() -> None:
+    text = """<ir_version: 8, opset_import: ["" : 17, "mine" : 1]>
+        g (float[2] x, bool c) => (float[2] y, float[2] z)
+        { y = If(c) <then_branch = a () => (float[2] p) { p = Neg(x) },
+                     else_branch = b () => (float[2] p) { p = Abs(x) }>
+          z = mine.Twice(x) <body = t () => (float[2] q) { q = Exp(x) }> }
+        <domain: "mine", opset_import: ["" : 17]> Own (i) => (o) { o = Floor(i) }"""
+    model = onnx.parser.parse_model(text)
+    assert [node.op_type for node in every_node(model)] == ["If", "Twice", "Floor", "Neg", "Abs", "Exp"]
+    assert hold(model).operators == {"If", "Twice", "Floor", "Neg", "Abs", "Exp"}
+    assert set(hold(model).reads[1]) == {"x"}
+
+
+def test_what_is_no_model_is_refused_with_the_way_out() -> None:
+    with pytest.raises(SourceError, match=r"expected a path, bytes, onnx.ModelProto or onnx_ir.Model, got dict"):
+        hold({})  # type: ignore[arg-type]  # what a caller without type checks may pass

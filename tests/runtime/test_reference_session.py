@@ -1,0 +1,88 @@
+"""Where ONNX Runtime has no kernel, onnx's reference evaluator runs both models, and the report says so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+import normfold
+from normfold.runtime import reference_session as reference
+from normfold.runtime.loaded_model import hold
+from normfold.runtime.reference_session import ReferenceRunner
+from normfold.runtime.session import CannotRun, Trouble
+from normfold.verify import ProofOptions, Site, Verdict, check, prove
+from tests.onnx_text import parse
+from tests.verify.nets import edited
+
+NORM = "BatchNormalization(c, s, b, m, var)"
+IMAGES = "float[4,3,3,3] w, float[4] s, float[4] b, float[4] m, float[4] var"
+UNKNOWN = {
+    "an operator set newer than the runtime": parse(
+        f"(float[N,3,8,8] x) => (float[N,4,6,6] y) <{IMAGES}> {{ c = Conv(x, w) y = {NORM} }}", opset=27, ir_version=13
+    ),
+    "a file format newer than the runtime": parse(
+        f"(float[N,3,8,8] x) => (float[N,4,6,6] y) <{IMAGES}> {{ c = Conv(x, w) y = {NORM} }}", opset=26, ir_version=14
+    ),
+    "a type without a kernel": parse(
+        """(float[N,4] x) => (uint16[N,4] z, float[N,4] y) <float[4,4] w, float[4] s, uint16[4] k = {1, 2, 3, 4}>
+        { c = MatMul(x, w) y = Mul(c, s) e = Abs(y) f = Cast<to=4>(e) z = BitShift<direction="LEFT">(f, k) }"""
+    ),
+}
+
+
+@pytest.mark.parametrize("model", UNKNOWN.values(), ids=UNKNOWN.keys())
+def test_the_reference_evaluator_stands_in(model: onnx.ModelProto) -> None:
+    result = normfold.optimize(model)
+    assert result.verification is not None
+    [note] = result.verification.notes
+    assert "both models were run by onnx's reference evaluator, because: ONNX Runtime" in note
+    weight = next(t.name for t in result.model.graph.initializer if len(t.dims) > 1)
+    broken = edited(result.model, weight, lambda w: w * 1.001)
+    sites = [Site(value, v.finding.name) for v in result.changes for value in v.sites]
+    assert prove(model, broken, sites).guilty == tuple(v.finding.name for v in result.changes)
+
+
+def test_stored_outputs_are_compared_where_the_runtime_has_no_kernel(tmp_path: Path) -> None:
+    model = UNKNOWN["an operator set newer than the runtime"]
+    folder = _stored(tmp_path, model, 1.0)
+    result = check(model, ProofOptions(inputs=(folder,)))
+    assert result
+    assert any("reference evaluator" in note for note in result.notes)
+    assert check(model, ProofOptions(inputs=(_stored(tmp_path, model, 1.01),))).verdict is Verdict.DIFFERENT
+
+
+def _stored(folder: Path, model: onnx.ModelProto, factor: float) -> str:
+    """One input, and the model's output times ``factor``, as a test_data_set."""
+    place = folder / f"set_{factor}"
+    place.mkdir()
+    x = np.random.default_rng(0).normal(size=(1, 3, 8, 8)).astype(np.float32)
+    with ReferenceRunner(hold(model)) as runner:
+        [y] = runner.run({"x": x}, ["y"])
+    for name, array in (("input_0", x), ("output_0", (y * factor).astype(np.float32))):
+        (place / f"{name}.pb").write_bytes(numpy_helper.from_array(array).SerializeToString())
+    return str(place)
+
+
+def test_an_operator_that_nobody_knows_stays_undecided() -> None:
+    model = parse("(float[4,4] x) => (float[4,4] y) { y = test.Nobody(x) }", domains='"test":1')
+    result = prove(model, model)
+    assert result.verdict is Verdict.INCONCLUSIVE
+    assert "not a registered function/op" in str(result)
+
+
+def test_a_model_too_large_for_the_reference_evaluator_is_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reference, "LARGEST_BYTES", 100)
+    model = UNKNOWN["a file format newer than the runtime"]
+    assert prove(model, model).verdict is Verdict.INCONCLUSIVE
+
+
+def test_the_reference_evaluator_is_stopped_in_time() -> None:
+    steps = " ".join(f"v{i + 1} = Neg(v{i})" for i in range(2000))
+    model = parse(f"(float[4] x) => (float[4] y) {{ v0 = Abs(x) {steps} y = Neg(v2000) }}")
+    with ReferenceRunner(hold(model), seconds=1e-4) as runner, pytest.raises(CannotRun) as caught:
+        runner.run({"x": np.ones(4, np.float32)}, ["y"])
+    assert caught.value.trouble is Trouble.TIME
