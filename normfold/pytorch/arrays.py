@@ -11,7 +11,7 @@ import torch
 
 
 def array_of(tensor: torch.Tensor) -> npt.NDArray[Any]:
-    """The numbers of ``tensor``, from any device."""
+    """Return the values of ``tensor``, from any device."""
     plain = tensor.detach().cpu().contiguous()
     if plain.dtype == torch.bfloat16:
         return plain.view(torch.int16).numpy().view(ml_dtypes.bfloat16)
@@ -19,7 +19,7 @@ def array_of(tensor: torch.Tensor) -> npt.NDArray[Any]:
 
 
 def tensor_of(array: npt.NDArray[Any]) -> torch.Tensor:
-    """A tensor with a copy of ``array``, on the CPU."""
+    """Return a tensor with a copy of ``array``, on the CPU."""
     array = np.array(array, copy=True, order="C")
     if array.dtype == ml_dtypes.bfloat16:
         return torch.from_numpy(array.view(np.int16)).view(torch.bfloat16)

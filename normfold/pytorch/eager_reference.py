@@ -20,22 +20,22 @@ from normfold.verify.numeric.distance import Allowance, Distance, distance, pool
 from normfold.verify.numeric.rounding_noise import BEYOND, BEYOND_COARSE, FACTOR, floor_of
 from normfold.verify.result import Comparison
 
-WITNESS = "eager module"
-DRAWS = 2  # of moved arguments
+EAGER_MODULE = "eager module"
+NOISE_SAMPLES = 2  # of moved arguments
 LARGEST_COPY = 2**30  # bytes of weights up to which a float64 copy is made
 
 # Units of half a last place, relative to the scale of the output, that are allowed however quiet the module is.
 FLOOR = {"float64": 128, "float32": 128, "float16": 16, "bfloat16": 16}
 
-Run = Callable[[Call], list[torch.Tensor]]
+EagerRun = Callable[[Call], list[torch.Tensor]]
 
 
 def tensors_of(tree: Any) -> list[torch.Tensor]:
-    """The tensors of any nest of tuples, lists, dicts and registered classes, in torch.export's order."""
+    """Return the tensors of any nest of tuples, lists, dicts and registered classes, in torch.export's order."""
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
-def eager_run(module: Callable[..., Any]) -> Run:
+def eager_run(module: Callable[..., Any]) -> EagerRun:
     """Call a module, without gradients, and give its tensors."""
 
     def run(call: Call) -> list[torch.Tensor]:
@@ -51,8 +51,8 @@ def _cloned(leaf: Any) -> Any:
     return leaf.clone() if isinstance(leaf, torch.Tensor) else leaf
 
 
-def double_run(module: Callable[..., Any]) -> Run | None:
-    """The same module in float64, or None where it is no nn.Module, too large, or cannot be copied."""
+def double_run(module: Callable[..., Any]) -> EagerRun | None:
+    """Run the same module in float64; None where it is no nn.Module, too large, or cannot be copied."""
     if not isinstance(module, torch.nn.Module) or isinstance(module, torch.jit.ScriptModule):
         return None
     if sum(tensor.nbytes for tensor in module.parameters()) > LARGEST_COPY:
@@ -91,7 +91,7 @@ def _mapped(call: Call, function: Callable[[torch.Tensor], torch.Tensor]) -> Cal
 
 
 def _redrawn(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """Normal values of the same mean and spread; integers and bools only change places, so that ids stay valid."""
+    """Draw normal values of the same mean and spread; integers and bools only change places, so that ids stay valid."""
     if not tensor.is_floating_point() or tensor.numel() < 2:
         return _permuted(tensor, generator)
     wide = tensor.detach().double().cpu()
@@ -144,7 +144,7 @@ def _grown(leaf: Any, shape: Sequence[Any], sizes: dict[Any, int]) -> Any:
 
 def compare(
     reference: Callable[..., Any],
-    candidate: Run,
+    candidate: EagerRun,
     calls: Iterator[tuple[str, Call]],
     names: Sequence[str] = (),
     *,
@@ -185,12 +185,15 @@ def _badness(comparison: Comparison) -> tuple[bool, bool, float]:
     return not comparison.passed, not comparison.chaotic, comparison.margin
 
 
-def _noises(own: Run, wide: Run | None, call: Call, expected: list[torch.Tensor]) -> list[np.ndarray]:
-    """The rounding noise of each output, place by place: what float64 gives instead, and what the module gives when
-    its arguments move by one unit in the last place, as cancellation shows it."""
+def _noises(own: EagerRun, wide: EagerRun | None, call: Call, expected: list[torch.Tensor]) -> list[np.ndarray]:
+    """Measure the rounding noise of each output, element by element.
+
+    It is the difference from a run in float64, and from runs whose arguments move by one unit in the last place,
+    because cancellation shows there.
+    """
     generator = torch.Generator().manual_seed(1)
     others = [_run_or_none(wide, call)]
-    others += [_run_or_none(own, _mapped(call, lambda leaf: _moved(leaf, generator))) for _ in range(DRAWS)]
+    others += [_run_or_none(own, _mapped(call, lambda leaf: _perturbed(leaf, generator))) for _ in range(NOISE_SAMPLES)]
     noises = [np.zeros(tensor.shape) for tensor in expected]
     for other in others:
         if other is None or [tensor.shape for tensor in other] != [tensor.shape for tensor in expected]:
@@ -202,7 +205,7 @@ def _noises(own: Run, wide: Run | None, call: Call, expected: list[torch.Tensor]
     return noises
 
 
-def _moved(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+def _perturbed(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     """Every float one unit in its last place up or down."""
     if not tensor.is_floating_point():
         return tensor
@@ -210,7 +213,7 @@ def _moved(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return tensor.detach() * (1 + signs * torch.finfo(tensor.dtype).eps)
 
 
-def _run_or_none(run: Run | None, call: Call) -> list[torch.Tensor] | None:
+def _run_or_none(run: EagerRun | None, call: Call) -> list[torch.Tensor] | None:
     if run is None:
         return None
     try:
@@ -239,7 +242,7 @@ def _compare(
     tolerance = _tolerance(found, allowance)
     return Comparison(
         value=name,
-        witness=WITNESS,
+        witness=EAGER_MODULE,
         passed=passed,
         dtype=dtype,
         max_abs=found.max_abs,
@@ -263,10 +266,10 @@ def _compare(
 
 
 def _tolerance(found: Distance, allowance: Allowance) -> float:
-    """What was allowed at the worst place, relative to the scale there."""
+    """Return the tolerance at the worst element, relative to the scale there."""
     return found.relative / found.margin if 0.0 < found.margin < float("inf") else allowance.floor
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:
-    """A numpy array; bfloat16, which numpy lacks, as float32."""
+    """Return a numpy array; bfloat16, which numpy lacks, becomes float32."""
     return np.asarray((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())

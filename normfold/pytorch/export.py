@@ -1,7 +1,7 @@
 """``export``: nn.Module, ExportedProgram or ONNXProgram -> an optimized ONNX file that equals the module.
 
 torch's exporter runs without its optimizer, its model goes on in memory, and after the proof of ``optimize`` (original
-against result) comes a third witness: the module itself, called eagerly, against the result as ONNX Runtime runs it.
+against result) the module itself, called eagerly, is compared with the result as ONNX Runtime runs it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from normfold.errors import SourceError, UsageError
 from normfold.options import Options
 from normfold.pipeline import optimize_with
 from normfold.pytorch.arrays import array_of, tensor_of
-from normfold.pytorch.eager_reference import WITNESS, Run, compare, feeds, tensors_of
+from normfold.pytorch.eager_reference import EAGER_MODULE, EagerRun, compare, feeds, tensors_of
 from normfold.pytorch.files import load_model
 from normfold.pytorch.source import Call, TorchModel, Traced, evaluation, trace
 from normfold.result import NotProven, Result
@@ -65,7 +65,7 @@ def export(
     mode is refused, or, with ``eval=True``, switched and restored. The other arguments are those of
     ``normfold.optimize``.
 
-    ``Result.verification`` has rows of the witness "eager module": the module against the result on ``args``, on
+    ``Result.verification`` has rows of the run "eager module": the module against the result on ``args``, on
     values drawn like them, and on larger dynamic dimensions. Where torch.export cannot trace the module, the
     TorchScript exporter is used, and ``Result.notes`` says so.
 
@@ -99,7 +99,7 @@ def export(
 
 
 def _opsets(opset: int | str | None) -> tuple[int | None, str]:
-    """The opset to ask torch's exporter for, and what may become of it then."""
+    """Return the opset to ask torch's exporter for, and the word of ``Options.opset`` for what may follow."""
     if opset is None or opset in ("", "auto", "keep"):
         return None, opset or ""
     try:
@@ -133,12 +133,12 @@ def _optimized(
     options: Options,
     on_stage: Callable[[str], None] | None = None,
 ) -> Result:
-    """Optimize the export, call the third witness, write."""
+    """Optimize the export, compare it with the eager module, and write it."""
     result = optimize_with(traced.model, options, on_stage=on_stage)
     result = replace(result, notes=(*traced.notes, *result.notes))
     if options.verify:
         with evaluation(model, switch=True) if isinstance(model, torch.nn.Module) else nullcontext():
-            result = _witnessed(traced, result)
+            result = _with_eager_module(traced, result)
         if result.verification is not None and not result.verification:
             raise NotProven(result)
     return result if path is None else replace(result, output=result.save(Path(path)))
@@ -147,7 +147,7 @@ def _optimized(
 def onnx_model_of(
     model: TorchModel | str | os.PathLike[str], args: Sequence[Any] | torch.Tensor | None, trust_pickle: bool
 ) -> ir.Model:
-    """The export of ``model`` before any fold, for ``normfold.inspect``."""
+    """Export ``model`` without any fold, for ``normfold.inspect``."""
     return trace(_opened(model, args, trust_pickle), args).model
 
 
@@ -164,17 +164,17 @@ def _opened(
     return opened
 
 
-# -- the third witness --------------------------------------------------------------------------------------------
+# -- the eager module as reference --------------------------------------------------------------------------------
 
 
-def _witnessed(traced: Traced, result: Result) -> Result:
-    """``result`` with the module's own testimony in its verification."""
+def _with_eager_module(traced: Traced, result: Result) -> Result:
+    """Add the comparison with the eager module to the verification of ``result``."""
     if traced.eager is None:
         return result
     try:
         comparisons, notes = _against(traced, result.model, result)
-    except (CannotRun, _CannotFeed) as error:
-        return replace(result, notes=(*result.notes, f"the eager module is no witness here: {error}"))
+    except (CannotRun, CannotFeedError) as error:
+        return replace(result, notes=(*result.notes, f"the eager module could not be compared: {error}"))
     earlier = result.verification or Verification(Verdict.EQUIVALENT, seed=result.options.seed)
     verdict = earlier.verdict
     if any(compared.chaotic for compared in comparisons) and verdict is Verdict.EQUIVALENT:
@@ -183,7 +183,7 @@ def _witnessed(traced: Traced, result: Result) -> Result:
     if not all(compared.passed for compared in comparisons):
         verdict = Verdict.DIFFERENT
     if verdict is Verdict.DIFFERENT:
-        notes = (*notes, _whose_fault(traced, result))
+        notes = (*notes, _origin_of_difference(traced, result))
     verification = replace(
         earlier, verdict=verdict, outputs=(*earlier.outputs, *comparisons), notes=(*earlier.notes, *notes)
     )
@@ -191,7 +191,7 @@ def _witnessed(traced: Traced, result: Result) -> Result:
 
 
 def _against(traced: Traced, model: onnx.ModelProto, result: Result) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
-    """The module against a file; in float32 where ONNX Runtime cannot run the file's own type."""
+    """Compare the module with a file; in float32 where ONNX Runtime cannot run the file's own type."""
     held = hold(model)
     try:
         return _compared(traced, model, held, result)
@@ -218,30 +218,30 @@ def _compared(
         )
 
 
-def _whose_fault(traced: Traced, result: Result) -> str:
+def _origin_of_difference(traced: Traced, result: Result) -> str:
     """Whether the export differs from the module already before any fold."""
     try:
         comparisons, _ = _against(traced, result.source.proto, result)
-    except (CannotRun, _CannotFeed) as error:
+    except (CannotRun, CannotFeedError) as error:
         return f"the unfolded export could not be compared with the module ({error})"
     if all(compared.passed for compared in comparisons):
-        return f"the unfolded export equals the {WITNESS}, so a fold or the runtime makes the difference"
-    return f"the unfolded export differs from the {WITNESS} as well, so torch's exporter makes the difference"
+        return f"the unfolded export equals the {EAGER_MODULE}, so a fold or the runtime makes the difference"
+    return f"the unfolded export differs from the {EAGER_MODULE} as well, so torch's exporter makes the difference"
 
 
-class _CannotFeed(Exception):
+class CannotFeedError(Exception):
     """The arguments of the module are not the inputs of the graph."""
 
 
-def _session_run(runner: Runner, model: onnx.ModelProto, held: Held, traced: Traced) -> Run:
-    """Calls of a session over ``held``, which is ``model`` or a copy of it in other types."""
+def _session_run(runner: Runner, model: onnx.ModelProto, held: Held, traced: Traced) -> EagerRun:
+    """Return a function that calls a session over ``held``, which is ``model`` or a copy of it in other types."""
     kinds = {value.name: _kind_of(value) for value in held.inputs}
     outputs = {value.name: _kind_of(value) for value in model.graph.output}
 
     def run(call: Call) -> list[torch.Tensor]:
         tensors = tensors_of((call.args, _in_order(call.kwargs, traced)))
         if len(tensors) != len(kinds):
-            raise _CannotFeed(f"its arguments hold {len(tensors)} tensors, the graph has {len(kinds)} inputs")
+            raise CannotFeedError(f"its arguments hold {len(tensors)} tensors, the graph has {len(kinds)} inputs")
         feed = {name: array_of(tensor).astype(kinds[name]) for name, tensor in zip(kinds, tensors, strict=True)}
         values = runner.run(feed, list(outputs))
         return [tensor_of(np.asarray(value).astype(kind)) for value, kind in zip(values, outputs.values(), strict=True)]

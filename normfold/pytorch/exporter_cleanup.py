@@ -1,4 +1,4 @@
-"""What the exporter leaves to its optimizer and no weight takes part in: shapes, types, lists of split values.
+"""Clean up what the exporter leaves to its optimizer and no weight takes part in: shapes, types, lists of splits.
 
 Run without its optimizer, torch's exporter writes shapes as chains of little operators, a split as a list and an index
 into it, and CastLike where the type is known. That hides constants and axes. Weights, norms and names are not touched.
@@ -18,11 +18,11 @@ _KEEPS_TYPE = frozenset(
 )  # of their first input
 
 
-def settle(model: ir.Model) -> None:
+def clean_up(model: ir.Model) -> None:
     """In place: name every node, compute shapes, replace CastLike and lists of split values."""
     for node in list(model.graph):
         if node.op_type == "CastLike":
-            _settle_type(node)
+            _replace_cast_like(node)
     parameters = set(model.graph.initializers)
 
     def may_fold(node: ir.Node) -> bool | None:
@@ -37,7 +37,7 @@ def settle(model: ir.Model) -> None:
     _name_nodes(model.graph)
 
 
-def _settle_type(node: ir.Node) -> None:
+def _replace_cast_like(node: ir.Node) -> None:
     """CastLike to a known type is a Cast, or nothing. Left alone, it makes a constant seem to depend on the data."""
     source, like = node.inputs[0], node.inputs[1]
     dtype = None if like is None else _type_of(like)
@@ -52,7 +52,7 @@ def _settle_type(node: ir.Node) -> None:
 
 
 def _drop_zero_bias(node: ir.Node, parameters: Collection[str]) -> None:
-    """The zeros that the exporter writes where a module has no bias. For conv3d they have the shape [M, 2]."""
+    """Remove the zeros that the exporter writes where a module has no bias. For conv3d their shape is [M, 2]."""
     bias = node.inputs[2]
     if bias is None or bias.name in parameters or bias.const_value is None:
         return
@@ -62,7 +62,7 @@ def _drop_zero_bias(node: ir.Node, parameters: Collection[str]) -> None:
 
 
 def _type_of(value: ir.Value) -> ir.DataType | None:
-    """The type of a value, or of what it is computed from."""
+    """Return the type of a value, or of the value that it is computed from."""
     while value.dtype is None:
         node = value.producer()
         if node is None or node.op_type not in _KEEPS_TYPE:
@@ -75,7 +75,7 @@ def _type_of(value: ir.Value) -> ir.DataType | None:
 
 
 def _name_nodes(graph: ir.Graph) -> None:
-    """A name for every node that has none, so that a report can speak of it."""
+    """Give a name to every node that has none, so that a report can refer to it."""
     taken = {node.name for node in graph}
     for index, node in enumerate(graph):
         if not node.name:

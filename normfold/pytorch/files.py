@@ -28,7 +28,7 @@ WAY_OUT = "if the file is your own or you trust its author, pass --trust-pickle 
 
 
 def load_weights(path: str | Path, *, trust_pickle: bool = False) -> dict[str, torch.Tensor]:
-    """A state dict from ``.safetensors`` or a ``.pt``/``.pth`` file, on the CPU.
+    """Read a state dict from ``.safetensors`` or a ``.pt``/``.pth`` file, on the CPU.
 
     A checkpoint that keeps its weights under ``state_dict``, ``model`` or ``model_state_dict`` is unwrapped.
     SourceError when the file cannot be read, is a pickle that needs more than tensors, or holds no state dict.
@@ -63,7 +63,7 @@ def _load_safetensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def load_model(path: str | Path, *, trust_pickle: bool = False) -> torch.export.ExportedProgram | torch.nn.Module:
-    """A torch.export or TorchScript archive, or a pickled module. SourceError for weights alone."""
+    """Read a torch.export or TorchScript archive, or a pickled module. SourceError for weights alone."""
     path = Path(path)
     kind = "weights" if path.suffix == ".safetensors" else kind_of(path)
     if kind == "exported":
@@ -83,7 +83,7 @@ def load_model(path: str | Path, *, trust_pickle: bool = False) -> torch.export.
 
 
 def load_exported(path: str | Path, *, trust_pickle: bool = False) -> torch.export.ExportedProgram:
-    """The program of a torch.export archive (``.pt2``). SourceError when it is none, or could run code."""
+    """Read the program of a torch.export archive (``.pt2``). SourceError when it is none, or could run code."""
     content = _content(Path(path))
     if not trust_pickle:
         refuse_code(content, str(path))
@@ -101,7 +101,7 @@ def load_exported(path: str | Path, *, trust_pickle: bool = False) -> torch.expo
 
 
 def load_script(path: str | Path, *, trust_pickle: bool = False) -> torch.jit.ScriptModule:
-    """The module of a TorchScript archive, on the CPU, in eval mode. SourceError when its code touches files."""
+    """Read the module of a TorchScript archive, on the CPU, in eval mode. SourceError when its code touches files."""
     content = _content(Path(path))
     if not trust_pickle:
         for name, code in _scripts(content):
@@ -120,7 +120,7 @@ def load_script(path: str | Path, *, trust_pickle: bool = False) -> torch.jit.Sc
 
 
 def kind_of(path: str | Path) -> str:
-    """What a torch file is, without loading it: ``exported``, ``script``, ``pickle`` or "" for none of them."""
+    """Tell what a torch file is, without loading it: ``exported``, ``script``, ``pickle`` or "" for none of them."""
     content = _content(Path(path))
     if content[:2] == b"\x80\x02" or content[:1] == b"\x80":
         return "pickle"  # the format before torch 1.6
@@ -236,7 +236,7 @@ def refuse_code(content: bytes, name: str) -> None:
 
 
 def _refuse_pickle(content: bytes, name: str) -> None:
-    """torch falls back to the unrestricted unpickler where the restricted one fails, so it must not fail."""
+    """Torch falls back to the unrestricted unpickler where the restricted one fails, so it must not fail."""
     if content:
         _unpickle(content, name, trust_pickle=False)
 
@@ -293,7 +293,7 @@ _TOUCHES_FILES = re.compile(rb"\b(from_file|aten\.save|torch\.save|torch\.load|o
 
 
 def _scripts(content: bytes) -> Iterator[tuple[str, bytes]]:
-    """The members of an archive that hold TorchScript source."""
+    """Yield the members of an archive that hold TorchScript source."""
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             for member in archive.namelist():

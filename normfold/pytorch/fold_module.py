@@ -23,14 +23,14 @@ from normfold.fold.engine import FoldOptions, fold_affines
 from normfold.fold.graph_rules import channel_order as order
 from normfold.fold.graph_rules import explicit_pad as padding
 from normfold.fold.graph_rules import parallel_branches as branches
-from normfold.pytorch.eager_reference import WITNESS, compare, eager_run, feeds
-from normfold.pytorch.module_map import Changes, Comparison, Problem
+from normfold.pytorch.eager_reference import EAGER_MODULE, compare, eager_run, feeds
+from normfold.pytorch.module_map import Changes, WriteBack, WriteBackProblem
 from normfold.pytorch.modules import Modules
 from normfold.pytorch.parametrizations import computed_weights, make_plain
 from normfold.pytorch.provenance import Provenance, Snapshot
 from normfold.pytorch.source import Traced, evaluation, trace
 from normfold.pytorch.writing import copied, write
-from normfold.verify.result import Comparison as Compared
+from normfold.verify.result import Comparison
 
 M = TypeVar("M", bound=torch.nn.Module)
 
@@ -54,7 +54,7 @@ class Folded(Generic[M]):
     added: tuple[str, ...] = ()
     rebuilt: tuple[str, ...] = ()
     removed_keys: tuple[str, ...] = ()
-    comparisons: tuple[Compared, ...] = ()
+    comparisons: tuple[Comparison, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -115,7 +115,7 @@ def fold_module(
 
 
 def _plain_copy(module: M) -> M:
-    """The module itself, or, where it computes weights, a copy in which they are parameters."""
+    """Return the module itself, or, where it computes weights, a copy in which they are parameters."""
     if not any(True for part in module.modules() for _ in computed_weights(part)):
         return module
     plain = copied(module)
@@ -125,7 +125,7 @@ def _plain_copy(module: M) -> M:
 
 
 def _make_plain_where_needed(target: torch.nn.Module, plain: torch.nn.Module, changes: Changes) -> list[str]:
-    """Computed weights that change become parameters; the others go on being computed."""
+    """Turn computed weights that change into parameters; the others go on being computed."""
     changed = {owner for owner, _ in changes.weights}
     with evaluation(target, switch=True):
         return [
@@ -148,7 +148,7 @@ def _paths(module: torch.nn.Module, parts: Collection[torch.nn.Module]) -> tuple
 
 
 @dataclass(frozen=True)
-class _Plan:
+class _ModulePlan:
     """What to change, and the verdict on each finding."""
 
     changes: Changes
@@ -168,7 +168,7 @@ class _Planner:
         self.sites = {node.name or "": node.outputs[0].name for node in self.model.graph}
         self.unmerged: dict[str, tuple[Obstacle, ...]] = {}
 
-    def plan(self, excluded: frozenset[str] = frozenset()) -> _Plan:
+    def plan(self, excluded: frozenset[str] = frozenset()) -> _ModulePlan:
         """Fold; leave out what cannot be written back; fold again, until everything can."""
         while True:
             model = self.model.clone()
@@ -176,37 +176,37 @@ class _Planner:
             leave_out = excluded | frozenset(self.refused)
             verdicts = fold_affines(model, FoldOptions(skip=self.skip, exclude=leave_out))
             findings = frozenset(verdict.finding.name for verdict in verdicts)
-            changes, problems = Comparison(model, snapshot, self.provenance, self.modules, findings).run()
+            changes, problems = WriteBack(model, snapshot, self.provenance, self.modules, findings).run()
             inner = frozenset(v.finding.name for v in verdicts if v.outcome is Outcome.FOLDED and v.finding.graph)
             if inner:
-                problems = (Problem(inner, Reason.IN_FORWARD, "", "it stands in a branch or loop"),)
+                problems = (WriteBackProblem(inner, Reason.IN_FORWARD, "", "it stands in a branch or loop"),)
             if not problems:
-                return _Plan(changes, tuple(map(self._with_own_reasons, verdicts)))
+                return _ModulePlan(changes, tuple(map(self._with_own_reasons, verdicts)))
             self._refuse(problems, [v for v in verdicts if v.finding.name not in leave_out])
 
-    def _refuse(self, problems: Sequence[Problem], verdicts: Sequence[Verdict]) -> None:
+    def _refuse(self, problems: Sequence[WriteBackProblem], verdicts: Sequence[Verdict]) -> None:
         """Leave out the findings and merges that are to blame; all where the blame falls on none, so that this ends.
 
         What the engine would have kept, and only written in another form, keeps the engine's reasons. What a merge
         would have folded, and nothing else can, gets the reason of the merge.
         """
-        blamed = {name: problem for problem in problems for name in problem.folds if name not in self.refused}
+        attributed = {name: problem for problem in problems for name in problem.folds if name not in self.refused}
         known = {verdict.finding.name: verdict for verdict in verdicts}
-        for name in blamed or known:
-            problem = blamed.get(name, problems[0])
+        for name in attributed or known:
+            problem = attributed.get(name, problems[0])
             own = Obstacle(problem.reason, problem.node, detail=problem.detail)
             verdict = known.get(name)
             is_kept = verdict is not None and verdict.outcome is Outcome.KEPT and verdict.obstacles
             self.refused[name] = verdict.obstacles if verdict is not None and is_kept else (own,)
-        if not blamed and not known:
+        if not attributed and not known:
             raise AssertionError(f"nothing is folded, and yet: {problems[0]}")
         for verdict in verdicts:
-            merge = next((name for name in blamed if self.sites.get(name) in verdict.sites), None)
+            merge = next((name for name in attributed if self.sites.get(name) in verdict.sites), None)
             if merge is not None and verdict.rule == branches.RULE and verdict.finding.name not in self.refused:
                 self.unmerged[verdict.finding.name] = self.refused[merge]
 
     def _with_own_reasons(self, verdict: Verdict) -> Verdict:
-        """The engine calls what was excluded rolled back; say instead why it cannot be written back."""
+        """Replace the engine's "rolled back" of excluded findings by the reason why they cannot be written back."""
         if verdict.outcome is not Outcome.KEPT:
             return verdict
         own = self.refused.get(verdict.finding.name)
@@ -220,8 +220,8 @@ class _Planner:
 
 def _confirmed(
     module: torch.nn.Module, plain: torch.nn.Module, planner: _Planner, traced: Traced, seed: int
-) -> tuple[_Plan, tuple[Compared, ...], tuple[str, ...]]:
-    """A plan that eager runs confirm. A fold that they do not confirm is found by halving, and left out."""
+) -> tuple[_ModulePlan, tuple[Comparison, ...], tuple[str, ...]]:
+    """Return a plan that eager runs confirm. A fold that they do not confirm is found by bisection and left out."""
     plan = planner.plan()
     while True:
         comparisons, notes = _comparisons(module, plain, plan, traced, seed)
@@ -231,15 +231,15 @@ def _confirmed(
             hidden = [compared.value for compared in comparisons if compared.chaotic]
             noisy = [f"{value}: rounding noise of the module itself hides every difference" for value in hidden]
             return plan, comparisons, (*notes, *noisy)
-        guilty = _first_guilty(module, plain, planner, traced, seed, folds)
-        planner.refused[guilty] = (Obstacle(Reason.NOT_CONFIRMED, guilty, detail=_first_failure(failed[0])),)
+        failing = _first_failing(module, plain, planner, traced, seed, folds)
+        planner.refused[failing] = (Obstacle(Reason.NOT_CONFIRMED, failing, detail=_first_failure(failed[0])),)
         plan = planner.plan()
 
 
-def _first_guilty(
+def _first_failing(
     module: torch.nn.Module, plain: torch.nn.Module, planner: _Planner, traced: Traced, seed: int, folds: list[str]
 ) -> str:
-    """The last fold of the shortest run of first folds that fails."""
+    """Find the last fold of the shortest prefix of the folds that fails."""
     low, high = 0, len(folds)
     while high - low > 1:
         middle = (low + high) // 2
@@ -250,8 +250,8 @@ def _first_guilty(
 
 
 def _comparisons(
-    module: torch.nn.Module, plain: torch.nn.Module, plan: _Plan, traced: Traced, seed: int
-) -> tuple[tuple[Compared, ...], tuple[str, ...]]:
+    module: torch.nn.Module, plain: torch.nn.Module, plan: _ModulePlan, traced: Traced, seed: int
+) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
     candidate = copied(plain)
     write(candidate, plain, plan.changes)
     calls = feeds(traced.call, traced.program, seed)
@@ -259,9 +259,9 @@ def _comparisons(
         return compare(module, eager_run(candidate), calls)
     except (AttributeError, TypeError, RuntimeError, ValueError, KeyError, NotImplementedError) as error:
         # forward() may ask a norm that is gone for something
-        return (Compared("all outputs", WITNESS, False, note=f"{type(error).__name__}: {error}"),), ()
+        return (Comparison("all outputs", EAGER_MODULE, False, note=f"{type(error).__name__}: {error}"),), ()
 
 
-def _first_failure(compared: Compared) -> str:
+def _first_failure(compared: Comparison) -> str:
     off = compared.note or f"off by {compared.relative:.3g} of its scale, allowed {compared.tolerance:.3g}"
     return f"{compared.value} on {compared.feed or 'the given arguments'}: {off}"

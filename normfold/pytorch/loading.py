@@ -21,7 +21,7 @@ _SPEC = re.compile(r"(?P<shape>\d+(x\d+)*|scalar)(:(?P<type>\w+))?(<(?P<high>\d+
 
 
 def network(spec: str, weights: Path | None = None, *, trust_pickle: bool = False) -> Network:
-    """The network that ``spec`` names: ``package.module:factory``, or the path of an archive.
+    """Build or read the network that ``spec`` names: ``package.module:factory``, or the path of an archive.
 
     UsageError for a spec that is neither, or does not give an nn.Module; SourceError for weights that do not fit.
     """

@@ -23,7 +23,7 @@ from normfold.fold.graph_rules import parallel_branches as branches
 from normfold.graph.editor import FROM, RULE
 from normfold.pytorch.modules import Modules, Slot
 from normfold.pytorch.provenance import LAYOUT, SAME_ORDER, Provenance, Snapshot
-from normfold.pytorch.weight_changes import Demands, array_of, numbers_in, window, without_identity
+from normfold.pytorch.weight_changes import WeightRequests, array_of, numbers_in, window, without_identity
 from normfold.pytorch.wiring import SUMS, Wiring
 
 PRODUCTS = {"Gemm", "MatMul"}
@@ -32,7 +32,7 @@ _BIAS_INPUT = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2}
 
 
 @dataclass(frozen=True)
-class Problem:
+class WriteBackProblem:
     """Folds that cannot be written back onto the module, by the names of their findings, and why."""
 
     folds: frozenset[str]
@@ -43,9 +43,13 @@ class Problem:
 
 @dataclass
 class Changes:
-    """``weights``: new values by parameter; ``windows``: what else changes of a convolution whose kernel grows, by the
-    names of its attributes; ``gone``: modules that become Identity; ``left``: the paths of what is left of a module
-    that becomes a Sequential; ``dropped``: what is not; ``zeros``: modules that give zero from now on."""
+    """What to write onto the modules.
+
+    ``weights``: new values by parameter. ``windows``: the other attributes that change of a convolution whose kernel
+    grows, by their names. ``gone``: modules that become Identity. ``left``: for a module that becomes a Sequential,
+    the paths of the children that it keeps. ``dropped``: the children that it loses. ``zeros``: modules that give
+    zero from now on.
+    """
 
     weights: dict[Slot, npt.NDArray[Any]] = field(default_factory=dict)
     windows: dict[torch.nn.Module, dict[str, Any]] = field(default_factory=dict)
@@ -55,14 +59,14 @@ class Changes:
     zeros: set[torch.nn.Module] = field(default_factory=set)
 
 
-class Comparison:
+class WriteBack:
     """One folded graph against its snapshot."""
 
     def __init__(
         self, model: ir.Model, snapshot: Snapshot, provenance: Provenance, modules: Modules, findings: frozenset[str]
     ) -> None:
         self.model, self.snapshot, self.provenance, self.modules = model, snapshot, provenance, modules
-        self.old = self._twins()
+        self.old = self._replaced_nodes()
         self.new = {old: new for new, old in self.old.items()}
         self.removed = [node for node in snapshot.nodes if node not in self.new]
         self.sums = [node for node in self.removed if node.op_type in SUMS and self._reads_several(node)]
@@ -72,12 +76,12 @@ class Comparison:
             self.inside.setdefault(modules.around(node)[-1], []).append(node)
         self.wiring = Wiring(model, snapshot, modules, self.old)
         self.changes = Changes()
-        self.problems: list[Problem] = []
+        self.problems: list[WriteBackProblem] = []
         self.replaced: set[ir.Node] = set()
         self.biased: set[ir.Node] = set()
-        self.demands = Demands()
+        self.requests = WeightRequests()
 
-    def _twins(self) -> dict[ir.Node, ir.Node]:
+    def _replaced_nodes(self) -> dict[ir.Node, ir.Node]:
         """For each node that is left, what it was before: itself, or the node of the same name that it replaced."""
         kept = {node: node for node in self.model.graph if node in self.snapshot.nodes}
         gone = {node.name: node for node in self.snapshot.nodes if node not in kept}
@@ -90,8 +94,8 @@ class Comparison:
     def _reads_several(self, node: ir.Node) -> bool:
         return sum(value in self.snapshot.live for value in self.snapshot.nodes[node].inputs) > 1
 
-    def run(self) -> tuple[Changes, tuple[Problem, ...]]:
-        """The changes, and the problems; with any problem the changes are not to be used."""
+    def run(self) -> tuple[Changes, tuple[WriteBackProblem, ...]]:
+        """Return the changes and the problems; with any problem the changes must not be used."""
         for node in self.model.graph:
             if node not in self.old and node not in self.snapshot.known:
                 self._place_new(node)
@@ -102,22 +106,24 @@ class Comparison:
         self.changes.zeros = {module for module in self.wiring.zeros if not self._is_in_zero(module)}
         for node in self.removed:
             self._remove(node)
-        self._tell_what_is_left()
-        self.changes.weights, disagreements = self.demands.agreed(self._calls)
+        self._record_what_is_left()
+        self.changes.weights, disagreements = self.requests.agreed(self._calls)
         for slot, nodes in disagreements:
             name = f"{type(slot[0]).__name__}.{slot[1]}"
             self._problem(Reason.SHARED_PARAMETER, nodes[0], f"{name} would need several values", *nodes)
         return self.changes, tuple(self.problems)
 
     def _problem(self, reason: Reason, node: ir.Node, detail: str = "", *more: ir.Node) -> None:
-        """Blame the findings on whose behalf these nodes were changed or removed, and the sums that went with them."""
+        """Attribute a problem to the findings for which these nodes were changed or removed, and to their sums."""
         names = {name for each in (node, *more) for name in each.metadata_props.get(FROM, "").split(", ")}
         names |= {each.name or "" for each in (node, *more) if each not in self.old and each not in self.new}
         names |= {each.name or "" for each in self._merged_into(node)}
-        self.problems.append(Problem(frozenset(names) & self.findings, reason, node.name or node.op_type, detail))
+        self.problems.append(
+            WriteBackProblem(frozenset(names) & self.findings, reason, node.name or node.op_type, detail)
+        )
 
     def _merged_into(self, node: ir.Node) -> Iterator[ir.Node]:
-        """The sums that went when branches were merged into ``node``."""
+        """Yield the sums that disappeared when branches were merged into ``node``."""
         if node.metadata_props.get(RULE) != branches.RULE or node not in self.old:
             return
         values, seen = list(self.old[node].outputs), set[ir.Node]()
@@ -145,7 +151,7 @@ class Comparison:
                 self._misconnected(self.inside[chain.module][0], "its input is connected differently")
 
     def _misconnected(self, node: ir.Node, detail: str) -> None:
-        """Blame the sums between, which forward() still makes, or those of the chains between, or the node itself."""
+        """Attribute it to the sums between, which forward() still makes, or those of chains, or the node itself."""
         inside = (each for each in self.sums if not self.wiring.met.isdisjoint(self.modules.around(each)))
         sums = self.wiring.sums or list(inside)
         if not sums:
@@ -153,18 +159,18 @@ class Comparison:
             return
         detail = f"{type(self._module_of(sums[-1])).__name__}.forward() adds what is no module of its own"
         names = frozenset(each.name or "" for each in sums)
-        self.problems.append(Problem(names, Reason.IN_FORWARD, sums[-1].name or "", detail))
+        self.problems.append(WriteBackProblem(names, Reason.IN_FORWARD, sums[-1].name or "", detail))
 
     # -- modules that go ------------------------------------------------------------------------------------------
     def _broken_by(self, node: ir.Node) -> list[torch.nn.Module]:
-        """The module whose forward() does more than ``node``, which went."""
+        """Return the module of ``node``, which was removed, where its forward() does more than that."""
         if node.op_type in LAYOUT or node in self.replaced:
             return []
         module = self._module_of(node)
         return [module] if node in self.sums or self._rest(module) is not None else []
 
     def _rest(self, module: torch.nn.Module) -> ir.Node | None:
-        """What a module itself still does."""
+        """Return an operator that a module itself still executes."""
         left = [each for each in self.inside[module] if each in self.new and each.op_type not in SAME_ORDER]
         return None if _undo_each_other(left) else next(iter(left), None)
 
@@ -189,7 +195,7 @@ class Comparison:
             return
         self.changes.gone.add(module)
 
-    def _tell_what_is_left(self) -> None:
+    def _record_what_is_left(self) -> None:
         changes = self.changes
         changes.left = _children_left(changes.gone, self.model.graph, self.modules)
         for chain in self.wiring.chains.values():
@@ -221,14 +227,14 @@ class Comparison:
         for index, old in enumerate((*before.inputs, None)[: max(len(before.inputs), len(node.inputs))]):
             new = node.inputs[index] if index < len(node.inputs) else None
             if new is old:
-                self._demand_unchanged(node, old)
+                self._request_unchanged(node, old)
             elif new is None and old is not None and index == _BIAS_INPUT.get(node.op_type):
-                self._demand_constant(node, old, np.zeros(numbers_in(old)))  # the merged bias is zero
+                self._request_constant(node, old, np.zeros(numbers_in(old)))  # the merged bias is zero
             elif new is not None and new.producer() is None and new.const_value is not None:
                 self._compare_constant(node, index, old, new)
 
     def _compare_window(self, node: ir.Node) -> None:
-        """A convolution that was written anew, for branches that were merged: its window may have grown."""
+        """Compare a convolution that branches were merged into: its window may have grown."""
         before, module = self.snapshot.nodes[self.old[node]], self._module_of(node)
         old, new = window(before.inputs[1], before.attributes), window(node.inputs[1], node.attributes)
         if old == new:
@@ -247,7 +253,7 @@ class Comparison:
         }
 
     def _compare_product(self, node: ir.Node) -> None:
-        """A matrix product that was written anew as [K, N], for branches that were merged."""
+        """Compare a matrix product that branches were merged into, which is written as [K, N]."""
         before = self.snapshot.nodes[self.old[node]]
         weight, new = before.inputs[1], node.inputs[1]
         scaled = any(
@@ -261,18 +267,18 @@ class Comparison:
         shortcut = self.wiring.shortcuts.get(self.old[node], 0)
         if shortcut:
             matrix = matrix.astype(np.float64) - shortcut * np.eye(*matrix.shape)
-        self._demand_constant(node, weight, matrix.T if is_transposed else matrix)
+        self._request_constant(node, weight, matrix.T if is_transposed else matrix)
         given = node.inputs[2] if len(node.inputs) > 2 else None
         if given is not None:
             self._place_bias(node, array_of(given), node)
         elif node not in self.biased and (own := self._bias_before(node)) is not None:
             self._place_bias(node, np.zeros(numbers_in(own[1])), node)
 
-    def _demand_unchanged(self, node: ir.Node, value: ir.Value | None) -> None:
+    def _request_unchanged(self, node: ir.Node, value: ir.Value | None) -> None:
         for leaf in self.provenance.leaves.get(value.name or "", frozenset()) if value is not None else ():
             slot = self._slot(leaf, node)
             if slot is not None:
-                self.demands.add(slot, node, None)
+                self.requests.add(slot, node, None)
 
     def _compare_constant(self, node: ir.Node, index: int, old: ir.Value | None, new: ir.Value) -> None:
         array = array_of(new)
@@ -280,7 +286,7 @@ class Comparison:
         if origin is None:
             leaves = self.provenance.leaves.get(old.name or "", frozenset()) if old is not None else frozenset()
             if _BIAS_INPUT.get(node.op_type) == index and not leaves:
-                self._demand_bias(node, array)
+                self._request_bias(node, array)
             else:
                 computed = any(self.modules.is_computed(leaf, self.old[node]) for leaf in leaves)
                 self._problem(Reason.COMPUTED_PARAMETER if computed else Reason.NO_PLACE, node, f"input {index}")
@@ -292,9 +298,9 @@ class Comparison:
                 self._problem(Reason.NO_PLACE, node, "its weight cannot take off its input")
                 return
             array = less
-        self._demand_constant(node, old, array)
+        self._request_constant(node, old, array)
 
-    def _demand_constant(self, node: ir.Node, old: ir.Value, array: npt.NDArray[Any]) -> None:
+    def _request_constant(self, node: ir.Node, old: ir.Value, array: npt.NDArray[Any]) -> None:
         """``array`` in the place of ``old``, which is a parameter in some layout."""
         origin = self.provenance.origins.get(old.name or "")
         if origin is None:
@@ -305,14 +311,14 @@ class Comparison:
         if slot is None or tensor is None:
             self._problem(Reason.SHARED_PARAMETER, node, f"{origin.leaf} has no single owner")
         elif slot[0] in self.changes.windows and slot[1] == "weight" and not origin.steps:
-            self.demands.add(slot, node, array)
+            self.requests.add(slot, node, array)
         elif tensor.numel() != array.size:
             self._problem(Reason.NO_PLACE, node, f"{origin.leaf} would change its shape")
         else:
-            self.demands.add(slot, node, origin.undo(array).reshape(tuple(tensor.shape)))
+            self.requests.add(slot, node, origin.undo(array).reshape(tuple(tensor.shape)))
 
     def _calls(self, module: torch.nn.Module) -> set[ir.Node]:
-        """The linear operators that a module itself does, as they are now."""
+        """Return the linear operators that a module itself executes, as they are now."""
         linear = ("Conv", "ConvTranspose", "Gemm", "MatMul")
         return {self.new[old] for old in self.inside[module] if old in self.new and old.op_type in linear}
 
@@ -320,11 +326,11 @@ class Comparison:
         return self.modules.slot(leaf, self.old.get(node, node))
 
     def _module_of(self, node: ir.Node) -> torch.nn.Module:
-        """The module that a node runs in; of a node written anew, the one of the node that it replaced."""
+        """Return the module that a node runs in; for a rewritten node, that of the node that it replaced."""
         return self.modules.around(self.old.get(node, node))[-1]
 
     def _place_new(self, node: ir.Node) -> None:
-        """A new operator has a place only as the bias of the Linear before it, or as a sum that was there before."""
+        """Accept a new operator only as the bias of the Linear before it, or as a sum that was there before."""
         if node.op_type in SUMS and self.wiring.reads_several(node):
             return
         data = node.inputs[0] if node.inputs else None
@@ -342,14 +348,14 @@ class Comparison:
         """``array`` as the bias of a product, which may have one already."""
         own = self._bias_before(product)
         if own is None:
-            self._demand_bias(product, array, node)
+            self._request_bias(product, array, node)
         else:
             before, value = own
             self.replaced.add(before)
-            self._demand_constant(product, value, np.broadcast_to(array.reshape(-1), (numbers_in(value),)))
+            self._request_constant(product, value, np.broadcast_to(array.reshape(-1), (numbers_in(value),)))
 
     def _bias_before(self, product: ir.Node) -> tuple[ir.Node, ir.Value] | None:
-        """A Linear's own bias, as the operator that adds it and its constant, when the fold has replaced it."""
+        """Return a Linear's own bias, as the operator that adds it and its constant, when the fold has replaced it."""
         old = self.old[product]
         inputs = self.snapshot.nodes[old].inputs
         if old.op_type == "Gemm" and len(inputs) > 2 and inputs[2] is not None:
@@ -363,8 +369,8 @@ class Comparison:
                 return node, constant
         return None
 
-    def _demand_bias(self, node: ir.Node, array: npt.NDArray[Any], *more: ir.Node) -> None:
-        """A bias that the module does not have yet; only where the node's weight is the module's own."""
+    def _request_bias(self, node: ir.Node, array: npt.NDArray[Any], *more: ir.Node) -> None:
+        """Request a bias that the module does not have yet; only where the node's weight is the module's own."""
         module = self._module_of(node)
         weight = module._parameters.get("weight")
         if "bias" not in module._parameters or module._parameters["bias"] is not None or weight is None:
@@ -375,10 +381,10 @@ class Comparison:
         if array.size not in (1, channels):
             self._problem(Reason.NO_PLACE, node, f"the shift has {array.size} values for {channels} channels", *more)
             return
-        self.demands.add((module, "bias"), node, np.broadcast_to(array.reshape(-1), (channels,)))
+        self.requests.add((module, "bias"), node, np.broadcast_to(array.reshape(-1), (channels,)))
 
     def _compare_statistics(self, node: ir.Node) -> None:
-        """A BatchNormalization that was written anew: all four parameters change, and the module keeps its own eps."""
+        """Compare a rewritten BatchNormalization: all four parameters change, and the module keeps its own eps."""
         module = self._module_of(node)
         values = [
             array_of(value).astype(np.float64) for value in node.inputs[1:] if value is not None and value.const_value
@@ -394,7 +400,7 @@ class Comparison:
             if tensor is None or tensor.numel() != array.size or (name == "running_var" and array.min() < 0):
                 self._problem(Reason.NO_PLACE, node, f"{type(module).__name__} has no {name} for it")
                 return
-            self.demands.add((module, name), node, array)
+            self.requests.add((module, name), node, array)
 
 
 def _undo_each_other(nodes: Iterable[ir.Node]) -> bool:

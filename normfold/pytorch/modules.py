@@ -28,7 +28,7 @@ class Modules:
                     self._owners.setdefault(id(tensor), []).append((module, name))
 
     def around(self, node: ir.Node) -> tuple[torch.nn.Module, ...]:
-        """The modules that ``node`` ran in, outermost first; the root alone where the exporter did not say."""
+        """Return the modules that ``node`` ran in, outermost first; the root alone where the exporter did not say."""
         scopes = node.metadata_props.get(_SCOPES, "[]")
         if scopes not in self._around:
             self._around[scopes] = (self.root, *self._named(scopes))
@@ -46,7 +46,7 @@ class Modules:
                 continue  # a scope that is no module, such as one of a decomposition
 
     def slot(self, leaf: str, node: ir.Node) -> Slot | None:
-        """The parameter ``leaf`` as ``node`` reads it: its own module's, else the only owner's; None if unclear."""
+        """Return the parameter ``leaf`` as ``node`` reads it: its own module's, else the only owner's, else None."""
         tensor = self.tensors.get(leaf)
         owners = self._owners.get(id(tensor), []) if tensor is not None else []
         module = self.around(node)[-1]
@@ -55,7 +55,7 @@ class Modules:
         return candidates[0] if len(candidates) == 1 else None
 
     def tensor(self, slot: Slot) -> torch.Tensor | None:
-        """The tensor in a slot, None for an empty one."""
+        """Return the tensor in a slot, None for an empty one."""
         module, name = slot
         return module._parameters.get(name, module._buffers.get(name))
 

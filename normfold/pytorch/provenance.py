@@ -23,7 +23,7 @@ class Origin:
     shape: tuple[int, ...] | None = None
 
     def undo(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """A new value of the constant, in the layout of the parameter."""
+        """Return a new value of the constant in the layout of the parameter."""
         for kind, how in reversed(self.steps):
             array = array.transpose(np.argsort(how)) if kind == "transpose" else array.reshape(how)
         return array
@@ -58,7 +58,7 @@ class Provenance:
             self.leaves[output.name or ""] = frozenset().union(*used)
         origin = self.origins.get(names[0]) if names else None
         if origin is not None:
-            moved = _moved(origin, node)
+            moved = _perturbed(origin, node)
             if moved is not None:
                 self.origins[node.outputs[0].name or ""] = moved
 
@@ -69,7 +69,7 @@ def _reads_data(node: ir.Node, live: set[ir.Value]) -> bool:
     return any(value in live for value in inputs)
 
 
-def _moved(origin: Origin, node: ir.Node) -> Origin | None:
+def _perturbed(origin: Origin, node: ir.Node) -> Origin | None:
     output = static(node.outputs[0].shape)
     if node.op_type in ("Identity", "Cast", "CastLike"):
         return origin
@@ -85,7 +85,7 @@ def _moved(origin: Origin, node: ir.Node) -> Origin | None:
 
 
 def static(shape: ir.Shape | None) -> tuple[int, ...] | None:
-    """The sizes of a shape that knows them all, else None."""
+    """Return the sizes of a shape that knows them all, else None."""
     if shape is None or not all(isinstance(dim, int) for dim in shape):
         return None
     return tuple(int(dim) for dim in shape)  # type: ignore[arg-type]  # all are int, as asked above
@@ -115,7 +115,7 @@ class Snapshot:
         self.outputs = tuple(model.graph.outputs)
 
     def data_input(self, node: ir.Node) -> ir.Value | None:
-        """The one input that carries data; None when there are several."""
+        """Return the one input that carries data; None when there are several."""
         inputs = self.nodes[node].inputs
         if node.op_type in LAYOUT:
             return inputs[0]

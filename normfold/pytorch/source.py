@@ -20,7 +20,7 @@ import onnx_ir as ir
 import torch
 
 from normfold.errors import SourceError, UsageError
-from normfold.pytorch.exporter_cleanup import settle
+from normfold.pytorch.exporter_cleanup import clean_up
 
 TorchModel = torch.nn.Module | torch.export.ExportedProgram | torch.onnx.ONNXProgram
 
@@ -98,7 +98,7 @@ def _as_call(args: Sequence[Any] | torch.Tensor | None, kwargs: Mapping[str, Any
 
 
 def _require_initialized(module: torch.nn.Module) -> None:
-    """A lazy module draws its weights in its first call, which must not be ours."""
+    """Refuse a lazy module: it draws its weights in its first call, which must not be ours."""
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
         if torch.nn.parameter.is_lazy(tensor):
             raise UsageError(
@@ -146,7 +146,7 @@ def _from_module(module: torch.nn.Module, call: Call, dynamic_shapes: Any, opset
 def _from_onnx_program(program: torch.onnx.ONNXProgram, call: Call | None) -> Traced:
     """Its model as it is: what the exporter's optimizer did to it is done. The caller's own is not changed."""
     model = program.model.clone()
-    settle(model)
+    clean_up(model)
     exported = program.exported_program
     if exported is None:
         return Traced(model, None, call or Call(), None, ("an ONNXProgram without its module",))
@@ -154,7 +154,7 @@ def _from_onnx_program(program: torch.onnx.ONNXProgram, call: Call | None) -> Tr
 
 
 def eager_of(program: torch.export.ExportedProgram) -> Callable[..., Any]:
-    """The program as something to call. Built when first called, because that costs seconds."""
+    """Return a function that calls the program; it is built at the first call, because that costs seconds."""
     module: list[Callable[..., Any]] = []
 
     def run(*args: Any, **kwargs: Any) -> Any:
@@ -199,12 +199,12 @@ def _export(
 
 
 def _model_of(program: torch.onnx.ONNXProgram) -> ir.Model:
-    settle(program.model)
+    clean_up(program.model)
     return program.model
 
 
 def _script_export(module: torch.nn.Module, call: Call, dynamic_shapes: Any, opset: int | None) -> ir.Model:
-    """The TorchScript exporter with every BatchNorm left in. It writes only to files, so a temporary one it is."""
+    """Run the TorchScript exporter with every BatchNorm left in, to a temporary file, as it writes only files."""
     axes, names = _dynamic_axes(dynamic_shapes, call)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
@@ -280,7 +280,7 @@ def _dimension(dim: Any, name: str, axis: int) -> str:
 
 
 def _cause(error: BaseException) -> str:
-    """The first line of the innermost error: exporters wrap the one that says what happened."""
+    """Return the first line of the innermost error: exporters wrap the one that says what happened."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line for line in str(error).strip().splitlines() if line.strip()]

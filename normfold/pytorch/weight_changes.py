@@ -1,4 +1,4 @@
-"""The values that the nodes of a folded graph want parameters to have, and whether they agree."""
+"""Collect the values that the nodes of a folded graph need in parameters, and find out whether they agree."""
 
 from __future__ import annotations
 
@@ -17,34 +17,34 @@ from normfold.pytorch.provenance import static
 Weights = dict[Slot, npt.NDArray[Any]]
 
 
-class Demands:
-    """What each node wants in each parameter; None for the value that it has."""
+class WeightRequests:
+    """The value that each node needs in each parameter; None for the present one."""
 
     def __init__(self) -> None:
-        self._wanted: dict[tuple[int, str], list[tuple[ir.Node, npt.NDArray[Any] | None]]] = {}
+        self._requested: dict[tuple[int, str], list[tuple[ir.Node, npt.NDArray[Any] | None]]] = {}
         self._slots: dict[tuple[int, str], Slot] = {}
 
     def add(self, slot: Slot, node: ir.Node, array: npt.NDArray[Any] | None) -> None:
-        """``node`` wants ``array`` in ``slot``."""
+        """Record that ``node`` needs ``array`` in ``slot``."""
         key = (id(slot[0]), slot[1])
         self._slots[key] = slot
-        self._wanted.setdefault(key, []).append((node, array))
+        self._requested.setdefault(key, []).append((node, array))
 
     def agreed(
         self, calls: Callable[[torch.nn.Module], Collection[ir.Node]]
     ) -> tuple[Weights, list[tuple[Slot, list[ir.Node]]]]:
-        """The values that every use of a parameter agrees on, and the nodes that want different ones of it.
+        """Return the values that every use of a parameter agrees on, and the nodes that request different ones.
 
-        A bias that a module does not have yet is wanted by each of its ``calls``, or by none.
+        A bias that a module does not have yet must be requested by each of its ``calls``, or by none.
         """
         weights: Weights = {}
         disagreements = []
-        for key, demands in self._wanted.items():
-            slot, nodes = self._slots[key], [node for node, _ in demands]
-            wanted = [array for _, array in demands if array is not None]
+        for key, requests in self._requested.items():
+            slot, nodes = self._slots[key], [node for node, _ in requests]
+            wanted = [array for _, array in requests if array is not None]
             if not wanted:
                 continue
-            same = len(wanted) == len(demands) and all(np.array_equal(array, wanted[0]) for array in wanted)
+            same = len(wanted) == len(requests) and all(np.array_equal(array, wanted[0]) for array in wanted)
             if same and (_exists(slot) or set(calls(slot[0])) <= set(nodes)):
                 weights[slot] = wanted[0]
             else:
@@ -70,7 +70,7 @@ def window(weight: ir.Value | None, attributes: Mapping[str, ir.Attr]) -> dict[s
 def without_identity(
     weight: npt.NDArray[Any], where: Mapping[str, tuple[int, ...]], times: int
 ) -> npt.NDArray[np.float64] | None:
-    """A convolution's weight less ``times`` the one that gives the input itself; None where it cannot hold that."""
+    """Subtract ``times`` the identity from a convolution's weight; None where its window cannot hold that."""
     outputs, inputs = weight.shape[:2]
     sizes = where["sizes"]
     places = [divmod(pad, step) for pad, step in zip(where["pads"], where["dilations"], strict=False)]
@@ -89,6 +89,6 @@ def numbers_in(value: ir.Value) -> int:
 
 
 def array_of(value: ir.Value) -> npt.NDArray[Any]:
-    """The constant in ``value`` as a numpy array of its own type."""
+    """Return the constant in ``value`` as a numpy array of its own type."""
     assert value.const_value is not None
     return value.const_value.numpy()

@@ -25,14 +25,14 @@ SUMS = frozenset({"Add", "Sum", "Sub", "Mean"})
 
 LINEAR = frozenset({"Conv", "Gemm", "MatMul"})
 
-Region = tuple[torch.nn.Module, torch.nn.Module | None]
+ChainRegion = tuple[torch.nn.Module, torch.nn.Module | None]
 """A chain and the part of it that a node belongs to; None for a node that went with the rest of the module."""
 
 _Readers = Mapping[ir.Value, Collection[ir.Node | None]]  # None stands for the caller of the graph
 
 
 @dataclass(frozen=True, eq=False)
-class Part:
+class ChainLink:
     """One module of a chain: its path below the chain's module, and its nodes that are left, as they were before."""
 
     path: str
@@ -41,24 +41,26 @@ class Part:
 
 
 @dataclass(frozen=True, eq=False)
-class Chain:
+class ModuleChain:
     """A module that has become its ``parts`` one after another; ``entry`` is what it read before."""
 
     module: torch.nn.Module
     entry: ir.Value
-    parts: tuple[Part, ...]
+    parts: tuple[ChainLink, ...]
 
 
-class _NoChain(Exception):
+class NotAChainError(Exception):
     """The module does more than to call other modules one after another."""
 
 
 class Wiring:
-    """The connections of two graphs. ``twins`` tells for each node that is left what it was before."""
+    """The connections of two graphs. ``old`` gives for each node that is left what it was before."""
 
-    def __init__(self, model: ir.Model, snapshot: Snapshot, modules: Modules, twins: Mapping[ir.Node, ir.Node]) -> None:
-        self.model, self.snapshot, self.modules, self.old = model, snapshot, modules, twins
-        self.new = {old: new for new, old in twins.items()}
+    def __init__(
+        self, model: ir.Model, snapshot: Snapshot, modules: Modules, replaced: Mapping[ir.Node, ir.Node]
+    ) -> None:
+        self.model, self.snapshot, self.modules, self.old = model, snapshot, modules, replaced
+        self.new = {old: new for new, old in replaced.items()}
         self.within: dict[torch.nn.Module, list[ir.Node]] = {}
         self.readers: dict[ir.Value, list[ir.Node | None]] = {value: [None] for value in snapshot.outputs}
         for node in snapshot.nodes:
@@ -67,8 +69,8 @@ class Wiring:
             for value in self._inputs_before(node):
                 self.readers.setdefault(value, []).append(node)
         self.named = {node.name: node for node in snapshot.nodes}
-        self.chains: dict[torch.nn.Module, Chain] = {}
-        self.regions: dict[ir.Node, Region] = {}
+        self.chains: dict[torch.nn.Module, ModuleChain] = {}
+        self.regions: dict[ir.Node, ChainRegion] = {}
         self.zeros: set[torch.nn.Module] = set()
         self.shortcuts: dict[ir.Node, int] = {}  # linear operators and how often forward() adds their input to them
         self.sums: list[ir.Node] = []  # that went, and that the last comparison has met,
@@ -84,14 +86,14 @@ class Wiring:
                 continue
             try:
                 chain = self._chain(module, broken, now)
-            except _NoChain:
+            except NotAChainError:
                 continue
             self.chains[module] = chain
             self.regions.update((node, (module, None)) for node in inside)
             for part in chain.parts:
                 self.regions.update((node, (module, part.module)) for node in self.within[part.module])
 
-    def _chain(self, module: torch.nn.Module, broken: Collection[torch.nn.Module], now: _Readers) -> Chain:
+    def _chain(self, module: torch.nn.Module, broken: Collection[torch.nn.Module], now: _Readers) -> ModuleChain:
         entry, _ = self._border_before(self.within[module])
         parts = self._parts(module, broken)
         for part in parts:  # each called once, with one tensor, for one tensor
@@ -105,27 +107,27 @@ class Wiring:
             _require(set(now[given]) <= following | set(parts[index].nodes))
         kept = {inner for part in parts for inner in part.module.modules()}
         _require(not any(_acts_in_training(inner) for inner in set(module.modules()) - kept))
-        return Chain(module, entry, tuple(parts))
+        return ModuleChain(module, entry, tuple(parts))
 
     def _border_before(self, nodes: Collection[ir.Node]) -> tuple[ir.Value, ir.Value]:
-        """The only value that nodes read from outside, and the only one that they give; _NoChain for several."""
+        """Return the one value that nodes read from outside, and the one that they give; NotAChainError for several."""
         inside = set(nodes)
         read = [value for node in inside for value in self._inputs_before(node) if value.producer() not in inside]
         given = [out for node in inside for out in node.outputs if set(self.readers.get(out, ())) - inside]
         return _only(read), _only(given)
 
     def _border_now(self, nodes: Collection[ir.Node], now: _Readers) -> tuple[ir.Value, ir.Value]:
-        """The same in the graph as it is now; the nodes are named by what they were before."""
+        """Return the same for the graph as it is now; the nodes are named by what they were before."""
         inside = set(nodes)
         read = [value for node in inside for value in self._inputs_now(node) if self._maker_now(value) not in inside]
         given = [out for out, readers in now.items() if self._maker_now(out) in inside and set(readers) - inside]
         return _only(read), _only(given)
 
-    def _parts(self, module: torch.nn.Module, broken: Collection[torch.nn.Module]) -> list[Part]:
-        """The modules inside ``module`` that its nodes belong to, in the order in which they run now."""
+    def _parts(self, module: torch.nn.Module, broken: Collection[torch.nn.Module]) -> list[ChainLink]:
+        """List the modules inside ``module`` that its nodes belong to, in the order in which they run now."""
         paths = {inner: path for path, inner in module.named_modules()}
         inside = set(self.within[module])
-        parts: list[Part] = []
+        parts: list[ChainLink] = []
         for node in self.model.graph:
             old = self.old.get(node)
             if old is None or old not in inside:
@@ -133,10 +135,10 @@ class Wiring:
             around = self.modules.around(old)
             whole = next((each for each in around[around.index(module) + 1 :] if each not in broken), None)
             if whole is None or whole not in paths:
-                raise _NoChain
+                raise NotAChainError
             if not parts or parts[-1].module is not whole:
                 _require(not any(inner in broken for inner in whole.modules()))
-                parts.append(Part(paths[whole], whole, []))
+                parts.append(ChainLink(paths[whole], whole, []))
             parts[-1].nodes.append(old)
         _require(len({part.module for part in parts}) == len(parts))
         return parts
@@ -148,12 +150,12 @@ class Wiring:
         ]
 
     def _maker_now(self, value: ir.Value) -> ir.Node | None:
-        """What made a value that nothing new makes, as it was before."""
+        """Return the producer of a value that no new node makes, as it was before."""
         node = value.producer()
         return self.old.get(node) if node is not None else None
 
     def _inputs_now(self, node: ir.Node) -> list[ir.Value]:
-        """What stands for ``node`` now reads, seen through operators that are new and have one input."""
+        """Return the inputs of the present form of ``node``, seen through new operators with one input."""
         return [self._through(value) for value in self._live(self.new[node])]
 
     def reads_several(self, node: ir.Node) -> bool:
@@ -171,7 +173,7 @@ class Wiring:
         return readers
 
     def _stands_for(self, node: ir.Node) -> ir.Node | None:
-        """The sum that went, of which a new one holds the addends that were not merged."""
+        """Return the removed sum of which a new one holds the addends that were not merged."""
         return self.named.get(node.meta.get(STANDS_FOR))
 
     def _through(self, value: ir.Value) -> ir.Value:
@@ -184,7 +186,7 @@ class Wiring:
         return value
 
     def _live(self, node: ir.Node) -> list[ir.Value]:
-        """The inputs of a node that carry data."""
+        """Return the inputs of a node that carry data."""
         return [value for value in node.inputs if value is not None and self._is_live(value)]
 
     def _is_live(self, value: ir.Value) -> bool:
@@ -201,7 +203,7 @@ class Wiring:
         region = self.regions.get(reader) if reader is not None else None
         return self._agree(before, now, region)
 
-    def is_fed(self, chain: Chain) -> bool:
+    def is_fed(self, chain: ModuleChain) -> bool:
         """Whether a chain reads what its module read."""
         if not chain.parts:
             return True
@@ -209,7 +211,7 @@ class Wiring:
         read = [value for node in inside for value in self._inputs_now(node) if self._maker_now(value) not in inside]
         return self._agree(chain.entry, read[0], None)
 
-    def _agree(self, before: ir.Value | None, now: ir.Value | None, region: Region | None) -> bool:
+    def _agree(self, before: ir.Value | None, now: ir.Value | None, region: ChainRegion | None) -> bool:
         """Whether the sums are the same but for addends whose module can give zero, which it does from now on.
 
         What is left over may be what the only addend itself reads: a shortcut, which its weight can take off.
@@ -231,7 +233,7 @@ class Wiring:
         return self._is_taken_off(left, terms, region)
 
     def _is_taken_off(
-        self, left: Mapping[tuple[object, int], int], terms: list[tuple[object, int]], region: Region | None
+        self, left: Mapping[tuple[object, int], int], terms: list[tuple[object, int]], region: ChainRegion | None
     ) -> bool:
         """Whether ``left``, which forward() adds as before, is what the one operator in ``terms`` reads."""
         end = terms[0][0] if len(terms) == 1 and terms[0][1] == 1 else None
@@ -244,8 +246,8 @@ class Wiring:
                 return self.shortcuts.setdefault(node, sign) == sign
         return not left and self.shortcuts.setdefault(node, 0) == 0
 
-    def _addends_before(self, value: ir.Value | None, region: Region | None, sign: int = 1) -> Iterator[_Addend]:
-        """A value as a sum of nodes that are left (by what they were before), inputs and borders of regions."""
+    def _addends_before(self, value: ir.Value | None, region: ChainRegion | None, sign: int = 1) -> Iterator[_Addend]:
+        """Split a value into nodes that are left (by what they were before), inputs and borders of regions."""
         while value is not None:
             node = value.producer()
             own = self.regions.get(node) if node is not None else None
@@ -269,8 +271,8 @@ class Wiring:
                 value = self.snapshot.data_input(node)
         yield _Addend(None, sign)
 
-    def _split(self, node: ir.Node, region: Region | None, sign: int) -> Iterator[_Addend]:
-        """The addends of a sum that went."""
+    def _split(self, node: ir.Node, region: ChainRegion | None, sign: int) -> Iterator[_Addend]:
+        """Yield the addends of a sum that was removed."""
         self.sums.append(node)
         for index, value in enumerate(self.snapshot.nodes[node].inputs):
             own = -sign if node.op_type == "Sub" and index == 1 else sign
@@ -283,7 +285,7 @@ class Wiring:
                 yield _Addend(ends[0] if len(ends) == 1 else None, own, zero)
 
     def _addends_now(
-        self, value: ir.Value | None, region: Region | None, sign: int = 1
+        self, value: ir.Value | None, region: ChainRegion | None, sign: int = 1
     ) -> Iterator[tuple[object, int]]:
         while value is not None:
             node = value.producer()
@@ -309,7 +311,7 @@ class Wiring:
         yield None, sign
 
     def _zero(self, value: ir.Value | None, reader: ir.Node) -> torch.nn.Module | None:
-        """The outermost module below the sum's own that gives only ``value``, and has no node left."""
+        """Return the outermost module below the sum's own that gives only ``value`` and has no node left."""
         node = value.producer() if value is not None else None
         if value is None or node is None or node not in self.snapshot.nodes or self.readers.get(value) != [reader]:
             return None
@@ -334,7 +336,7 @@ class _Addend:
 
 
 def _only(values: Iterable[ir.Value]) -> ir.Value:
-    """The value that all of them are."""
+    """Return the value that all of them are."""
     distinct = set(values)
     _require(len(distinct) == 1)
     return distinct.pop()
@@ -342,7 +344,7 @@ def _only(values: Iterable[ir.Value]) -> ir.Value:
 
 def _require(condition: bool) -> None:
     if not condition:
-        raise _NoChain
+        raise NotAChainError
 
 
 def _acts_in_training(module: torch.nn.Module) -> bool:

@@ -25,12 +25,12 @@ class Zero(torch.nn.Module):
     """Gives 0.0 for anything: a branch of a sum that another branch has taken over."""
 
     def forward(self, *args: Any, **kwargs: Any) -> float:
-        """A number and no tensor, so that sums that start with it, and sums in place, work in any type and shape."""
+        """Return a number and no tensor, so that sums that start with it work in any type and shape, in place too."""
         return 0.0
 
 
 def copied(module: M) -> M:
-    """A deep copy of the modules that shares every tensor with the original. What changes gets a new tensor."""
+    """Return a deep copy of the modules that shares every tensor with the original."""
     memo: dict[int, Any] = {}
     for part in module.modules():
         for tensor in (*part._parameters.values(), *part._buffers.values(), *vars(part).values()):
@@ -41,19 +41,21 @@ def copied(module: M) -> M:
 
 def write(target: torch.nn.Module, original: torch.nn.Module, changes: Changes) -> None:
     """Write ``changes``, which speak of the modules of ``original``, onto ``target``, a copy of it or itself."""
-    twins = {module: target.get_submodule(name) for name, module in original.named_modules()}
+    counterparts = {module: target.get_submodule(name) for name, module in original.named_modules()}
     for slot, array in changes.weights.items():
-        _set_weight(twins[slot[0]], slot, array)
+        _set_weight(counterparts[slot[0]], slot, array)
     for module, settings in changes.windows.items():
         for name, value in settings.items():
-            setattr(twins[module], name, value)
-    for module in reversed(list(twins)):  # what a module contains before itself
+            setattr(counterparts[module], name, value)
+    for module in reversed(list(counterparts)):  # what a module contains before itself
         if module in changes.zeros:
-            _replace(twins[module], _with_hooks(Zero(), twins[module]), twins.values())
+            _replace(counterparts[module], _with_hooks(Zero(), counterparts[module]), counterparts.values())
         elif module in changes.left:
-            _replace(twins[module], _chain(twins[module], changes.left[module]), twins.values())
+            _replace(counterparts[module], _chain(counterparts[module], changes.left[module]), counterparts.values())
         elif module in changes.gone:
-            _replace(twins[module], _with_hooks(torch.nn.Identity(), twins[module]), twins.values())
+            _replace(
+                counterparts[module], _with_hooks(torch.nn.Identity(), counterparts[module]), counterparts.values()
+            )
 
 
 def _replace(old: torch.nn.Module, new: torch.nn.Module, parents: Iterable[torch.nn.Module]) -> None:
@@ -64,7 +66,7 @@ def _replace(old: torch.nn.Module, new: torch.nn.Module, parents: Iterable[torch
 
 
 def _chain(module: torch.nn.Module, paths: Iterable[str]) -> torch.nn.Module:
-    """The modules at ``paths``, one after another, in Sequentials that give each the path that it had."""
+    """Chain the modules at ``paths`` in Sequentials that give each the path that it had."""
     chain = _with_hooks(torch.nn.Sequential(), module)
     for path in paths:
         inner, place = chain, module
@@ -86,7 +88,7 @@ def _with_hooks(new: torch.nn.Module, old: torch.nn.Module) -> torch.nn.Module:
 
 
 def _set_weight(module: torch.nn.Module, slot: Slot, array: npt.NDArray[Any]) -> None:
-    """A new tensor in place of the old one, which others may share. A new bias takes type and place of the weight."""
+    """Put a new tensor in place of the old one, which others may share. A new bias is like the weight."""
     name = slot[1]
     old: torch.Tensor | None = module._parameters.get(name, module._buffers.get(name))
     like = old if old is not None else module._parameters["weight"]

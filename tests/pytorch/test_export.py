@@ -18,9 +18,9 @@ from models.registry import NETWORKS, build
 from normfold.errors import SourceError, UsageError
 from normfold.options import Options
 from normfold.pipeline import optimize_with
-from normfold.pytorch import eager_reference as witness
+from normfold.pytorch import eager_reference
 from normfold.pytorch.export import _against, export
-from normfold.pytorch.exporter_cleanup import settle
+from normfold.pytorch.exporter_cleanup import clean_up
 from normfold.pytorch.source import Call, trace
 from normfold.result import NotProven
 from normfold.runtime.loaded_model import hold
@@ -47,7 +47,7 @@ def test_every_reference_network_becomes_a_file_that_equals_it(name: str, tmp_pa
         name, 0
     )
     assert result.verification is not None and result.verification.verdict is Verdict.EQUIVALENT
-    (eager,) = (row for row in result.verification.outputs if row.witness == witness.WITNESS)
+    (eager,) = (row for row in result.verification.outputs if row.witness == eager_reference.EAGER_MODULE)
     assert eager.passed and not eager.chaotic
     if name in BATCH_NORMS:
         folded = normfold.fold_module(module, inputs)
@@ -69,7 +69,7 @@ def test_each_form_of_the_same_network_takes_the_same_road() -> None:
         norms = [verdict for verdict in result.changes if verdict.finding.is_norm]
         assert len(norms) == 9
         assert result.verification is not None
-        assert witness.WITNESS in {row.witness for row in result.verification.outputs}
+        assert eager_reference.EAGER_MODULE in {row.witness for row in result.verification.outputs}
     inspection = normfold.inspect(module, args=inputs)
     assert len(inspection.changes) == len(results[0].changes)
 
@@ -88,7 +88,7 @@ def test_dynamic_shapes_stay_open_and_are_tried() -> None:
     assert [str(value.shape[0]) for value in result.ir_model.graph.inputs if value.shape] == ["batch", "batch"]
     assert result.verification is not None
     traced = trace(module, NETWORKS["tabular"].inputs(4), dynamic_shapes=({0: batch}, {0: batch}))
-    calls = dict(witness.feeds(traced.call, traced.program))
+    calls = dict(eager_reference.feeds(traced.call, traced.program))
     larger = calls["the given values in larger dynamic dimensions"]
     assert [tuple(tensor.shape) for tensor in larger.args] == [(5, 2), (5, 12)]
 
@@ -99,7 +99,7 @@ def test_keyword_nested_and_dict_arguments(tmp_path: Path) -> None:
     result = export(module, (pair,), tmp_path / "m.onnx", kwargs={"more": {"x": torch.randn(3)}})
     assert len(result.ir_model.graph.inputs) == 3
     assert result.verification is not None
-    rows = [row for row in result.verification.outputs if row.witness == witness.WITNESS]
+    rows = [row for row in result.verification.outputs if row.witness == eager_reference.EAGER_MODULE]
     assert len(rows) == 3 and all(row.passed for row in rows)
 
 
@@ -157,9 +157,9 @@ def test_what_nobody_can_export_is_refused_in_one_line() -> None:
         export(nn.ReLU().eval(), "x")
 
 
-def test_the_third_witness_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_comparison_with_the_module_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An exporter that gets one channel wrong: the proof of the folds cannot see it, the module itself can."""
-    original = settle
+    original = clean_up
 
     def spoiled(model: ir.Model) -> None:
         original(model)
@@ -169,7 +169,7 @@ def test_the_third_witness_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         array[2] *= 1.01
         value.const_value = ir.tensor(array)
 
-    monkeypatch.setattr("normfold.pytorch.source.settle", spoiled)
+    monkeypatch.setattr("normfold.pytorch.source.clean_up", spoiled)
     module, inputs = build("residual")
     with pytest.raises(NotProven, match="different") as caught:
         export(module, inputs, tmp_path / "m.onnx")
@@ -177,11 +177,11 @@ def test_the_third_witness_can_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     verification = caught.value.result.verification
     assert verification is not None
     failing = {row.witness for row in verification.failures}
-    assert failing == {witness.WITNESS}
+    assert failing == {eager_reference.EAGER_MODULE}
     assert any("torch's exporter makes the difference" in note for note in verification.notes)
 
 
-def test_a_fold_gone_wrong_is_told_from_an_exporter_gone_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fold_gone_wrong_differs_from_an_exporter_gone_wrong(monkeypatch: pytest.MonkeyPatch) -> None:
     def spoiled(*args: Any, **kwargs: Any) -> Any:
         result = optimize_with(*args, **kwargs)
         value = next(v for name, v in result.ir_model.graph.initializers.items() if name.endswith("_folded"))
@@ -212,7 +212,7 @@ def test_derived_calls_keep_shapes_types_and_ranges() -> None:
     ids = torch.tensor([[3, 1, 4], [1, 5, 9]])
     mask = torch.tensor([True, False])
     call = Call((torch.randn(2, 50) * 3 + 7, ids), {"mask": mask, "flag": 3})
-    names, calls = zip(*witness.feeds(call), strict=True)
+    names, calls = zip(*eager_reference.feeds(call), strict=True)
     assert names[0] == "the given arguments" and len(calls) == 3
     for derived in calls[1:]:
         floats, integers = derived.args
@@ -228,17 +228,17 @@ def test_a_comparison_knows_rounding_from_error() -> None:
     module, (x,) = build("residual")
     calls = [("given", Call((x,)))]
 
-    def off_by(factor: float) -> witness.Run:
+    def off_by(factor: float) -> eager_reference.EagerRun:
         return lambda call: [(module(*call.args) * factor).detach()]
 
-    ((right,), _) = witness.compare(module, off_by(1.0 + 2.0**-22), iter(calls))
+    ((right,), _) = eager_reference.compare(module, off_by(1.0 + 2.0**-22), iter(calls))
     assert right.passed and right.margin < 1
-    ((wrong,), _) = witness.compare(module, off_by(1.001), iter(calls))
+    ((wrong,), _) = eager_reference.compare(module, off_by(1.001), iter(calls))
     assert not wrong.passed and "atol=" in wrong.would_pass
-    ((told,), _) = witness.compare(module, off_by(1.001), iter(calls), rtol=0.01)
-    assert told.passed
+    ((allowed,), _) = eager_reference.compare(module, off_by(1.001), iter(calls), rtol=0.01)
+    assert allowed.passed
     with pytest.raises(ValueError, match="expected 1 output tensors, got 0"):
-        witness.compare(module, lambda call: [], iter(calls))
+        eager_reference.compare(module, lambda call: [], iter(calls))
 
 
 def test_settling_leaves_weights_norms_and_values_alone() -> None:
@@ -269,7 +269,7 @@ def test_half_precision_is_proven_against_the_eager_module(dtype: torch.dtype) -
     result = export(module.to(dtype), (image.to(dtype),))
     assert len(result.changes) == 9
     assert result.verification is not None and result.verification.verdict is Verdict.EQUIVALENT
-    (eager,) = (row for row in result.verification.outputs if row.witness == witness.WITNESS)
+    (eager,) = (row for row in result.verification.outputs if row.witness == eager_reference.EAGER_MODULE)
     assert eager.passed and not eager.chaotic and eager.dtype == str(dtype).removeprefix("torch.")
 
 
