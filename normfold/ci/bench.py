@@ -98,7 +98,7 @@ def benchmark(models: Sequence[str], plan: Plan, done: Callable[[], None] = lamb
     """
     for model in models:
         read(model)  # says in one line why a file is no model
-    feed = _feed(models, plan)
+    feed = legal_feed(models, plan)
     with tempfile.TemporaryDirectory(prefix="normfold-") as folder, ExitStack() as stack:
         file = Path(folder) / "feed.npz"
         np.savez(file, **feed.values)
@@ -122,7 +122,7 @@ def _rounds(workers: Sequence[_Worker], plan: Plan, done: Callable[[], None]) ->
 # -- inputs -------------------------------------------------------------------------------------------------------
 
 
-def _feed(models: Sequence[str], plan: Plan) -> Feed:
+def legal_feed(models: Sequence[str], plan: Plan) -> Feed:
     """Inputs with which all models run: the user's own, or the first legal ones made up from the first model."""
     held = [hold(model) for model in models]
     for model in held:

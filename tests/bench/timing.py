@@ -1,0 +1,140 @@
+"""Run all files of one model in turns, in one process: ``python timing.py FEED.npz ROUNDS FILE FILE ...``.
+
+The first file is the original. A run is timed in processor seconds of the one thread that runs it, which on an idle
+machine is its latency, and which other processes disturb little. The answer is one JSON object for each file.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+
+_WARMUP, _LOADS = 2, 3
+_BATCH, _BUDGET = 0.002, 60.0  # seconds: the least time of a batch of runs, and the most for all rounds
+
+
+@dataclass(frozen=True)
+class Timing:
+    """One file: the seconds of a run in each round, the median seconds of opening a session, the worst error.
+
+    ``error`` is the largest difference from the original without optimizations, over the largest magnitude of that
+    output; NaN where an output has another shape. ``fault`` says why the file does not run.
+    """
+
+    seconds: tuple[float, ...] = ()
+    load: float = 0.0
+    error: float = 0.0
+    fault: str = ""
+
+    def speedup(self, original: Timing) -> tuple[float, float]:
+        """Return how many times faster this file is than the original: median of the rounds, and half the spread.
+
+        The spread is that between the quartiles of the rounds.
+        """
+        ratios = [a / b for a, b in zip(original.seconds, self.seconds, strict=True)]
+        low, middle, high = np.percentile(ratios, [25, 50, 75]) if ratios else (0.0, 0.0, 0.0)
+        return float(middle), float(high - low) / 2
+
+
+def time_files(files: Sequence[Path], feed: Path, rounds: int) -> list[Timing]:
+    """Time the files in a process of their own. A process that dies gives a fault to every file."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, (os.getcwd(), *sys.path)))}
+    command = [sys.executable, __file__, str(feed), str(rounds), *map(str, files)]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    if done.returncode:
+        fault = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:200]
+        return [Timing(fault=fault)] * len(files)
+    found = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+    return [Timing(tuple(each["seconds"]), each["load"], each["error"], each["fault"]) for each in found]
+
+
+def main() -> None:
+    """Time the files that the command line names."""
+    import onnxruntime as ort
+
+    feed_file, rounds, *files = sys.argv[1:]
+    with np.load(feed_file, allow_pickle=False) as arrays:
+        feed = {name: arrays[name] for name in arrays.files}
+    plain = open_session(ort, files[0], ort.GraphOptimizationLevel.ORT_DISABLE_ALL)
+    wanted = dict(zip((value.name for value in plain.get_outputs()), plain.run(None, feed), strict=True))
+    del plain
+    rows: list[dict[str, Any]] = []
+    sessions: list[Any] = []
+    for file in files:
+        row, session = _load(ort, file, feed, wanted)
+        rows.append(row)
+        sessions.append(session)
+    for index, taken in enumerate(_rounds([session for session in sessions if session], feed, int(rounds))):
+        [row for row in rows if not row["fault"]][index]["seconds"] = taken
+    for row in rows:
+        sys.stdout.write(json.dumps(row) + "\n")
+
+
+def open_session(ort: Any, file: str, level: Any) -> Any:
+    """Open a session on one thread."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 4
+    options.graph_optimization_level = level
+    return ort.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+
+
+def _load(ort: Any, file: str, feed: dict[str, Any], wanted: dict[str, Any]) -> tuple[dict[str, Any], Any]:
+    loads, session = [], None
+    try:
+        for _ in range(_LOADS):
+            start = time.process_time()
+            session = open_session(ort, file, ort.GraphOptimizationLevel.ORT_ENABLE_ALL)
+            loads.append(time.process_time() - start)
+        assert session is not None
+        got = session.run(list(wanted), feed)
+    except Exception as error:  # noqa: BLE001  # whatever the runtime raises is the answer for this file
+        return {"seconds": [], "load": 0.0, "error": 0.0, "fault": str(error)[:200]}, None
+    worst = max((relative_error(a, b) for a, b in zip(wanted.values(), got, strict=True)), default=0.0)
+    return {"seconds": [], "load": median(loads), "error": worst, "fault": ""}, session
+
+
+def relative_error(wanted: Any, got: Any) -> float:
+    """Return the largest difference over the largest finite magnitude of ``wanted``; 0 for what is no tensor."""
+    if not isinstance(wanted, np.ndarray) or wanted.dtype.kind not in "fiub" or not wanted.size:
+        return 0.0
+    if wanted.shape != got.shape:
+        return float("nan")
+    a, b = wanted.astype(np.float64), got.astype(np.float64)
+    finite = np.isfinite(a) & np.isfinite(b)
+    scale = float(np.abs(a[finite]).max(initial=0.0)) or 1.0
+    return float(np.abs(a[finite] - b[finite]).max(initial=0.0)) / scale
+
+
+def _rounds(sessions: list[Any], feed: dict[str, Any], rounds: int) -> list[list[float]]:
+    """Time every session once a round, in turns of order; the seconds of a run of each, by round."""
+    warm = [[_run(session, feed, 1) for _ in range(_WARMUP)][-1] for session in sessions]
+    batch = max(1, int(_BATCH / max(max(warm, default=1.0), 1e-6)))
+    rounds = max(3, min(rounds, int(_BUDGET / max(sum(warm) * batch, 1e-6))))
+    taken: list[list[float]] = [[] for _ in sessions]
+    for number in range(rounds):
+        order = range(len(sessions)) if number % 2 == 0 else reversed(range(len(sessions)))
+        for index in order:
+            taken[index].append(_run(sessions[index], feed, batch))
+    return taken
+
+
+def _run(session: Any, feed: dict[str, Any], times: int) -> float:
+    start = time.thread_time()
+    for _ in range(times):
+        session.run(None, feed)
+    return (time.thread_time() - start) / times
+
+
+if __name__ == "__main__":
+    main()
