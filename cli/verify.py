@@ -47,7 +47,7 @@ def command(
     x=1x3x224x224:float32:0..255.
     """
     from normfold.files.source import read
-    from normfold.verify import ProofOptions, Verdict, check, prove
+    from normfold.verify import Equivalence, ProofOptions, check, prove
 
     options = ProofOptions(
         seed=seed, feeds=feeds, rtol=rtol, atol=atol, inputs=inputs, input_specs=specs, threads=threads
@@ -60,7 +60,11 @@ def command(
         else:
             verification = prove(Path(first), Path(second), None, options)
     _show(verification, as_json, quiet)
-    ends = {Verdict.EQUIVALENT: Exit.DONE, Verdict.DIFFERENT: Exit.DIFFERS, Verdict.INCONCLUSIVE: Exit.INCONCLUSIVE}
+    ends = {
+        Equivalence.EQUIVALENT: Exit.DONE,
+        Equivalence.DIFFERENT: Exit.DIFFERS,
+        Equivalence.INCONCLUSIVE: Exit.INCONCLUSIVE,
+    }
     return ends[verification.verdict]
 
 

@@ -26,9 +26,17 @@ from normfold.graph.reader import graphs_of
 from normfold.options import Options
 from normfold.result import Inspection, NotProven, Result, check_output
 from normfold.rewrite import is_change, rewrite
-from normfold.runtime.metadata_keys import SITES
-from normfold.verify import Built, ProofOptions, Settlement, Site, Verification, prove, settle
-from normfold.verify import Verdict as Proof
+from normfold.runtime.metadata_keys import SITES_KEY
+from normfold.verify import (
+    Equivalence,
+    ProofCandidate,
+    ProofOptions,
+    RollbackResult,
+    Site,
+    Verification,
+    prove,
+    prove_with_rollback,
+)
 from normfold.verify.sites.metadata import as_text, from_text
 
 
@@ -235,14 +243,14 @@ class _Builder:
 def _tell_sites(candidate: Candidate) -> None:
     """Write into the model where its folds can be measured, those of earlier runs too as far as the values exist."""
     told = candidate.model.metadata_props
-    earlier, _ = from_text(told.get(SITES, ""))
+    earlier, _ = from_text(told.get(SITES_KEY, ""))
     made = {
         (path, value.name)
         for path, graph in (graphs_of(candidate.model) if earlier else ())
         for node in graph
         for value in node.outputs
     }
-    told[SITES] = as_text((*(site for site in earlier if (site.graph, site.value) in made), *candidate.sites))
+    told[SITES_KEY] = as_text((*(site for site in earlier if (site.graph, site.value) in made), *candidate.sites))
 
 
 def _optimized(source: Source, options: Options, clock: _Clock) -> Result:
@@ -251,45 +259,45 @@ def _optimized(source: Source, options: Options, clock: _Clock) -> Result:
         candidate, proof = _Builder(source, options, clock).build(), None
         notes: tuple[str, ...] = ("verification was switched off; the result is not proven",)
     else:
-        settlement = _settled(source, options, clock)
-        if options.onnxsim and not options.strict and _is_spoilt(settlement):
-            settlement = _better(settlement, _settled(source, replace(options, onnxsim=False), clock))
-        candidate, proof, notes = settlement.built.candidate, settlement.verification, settlement.notes
+        rolled_back = _prove_with_rollback(source, options, clock)
+        if options.onnxsim and not options.strict and _is_changed_by_simplify(rolled_back):
+            rolled_back = _better(rolled_back, _prove_with_rollback(source, replace(options, onnxsim=False), clock))
+        candidate, proof, notes = rolled_back.candidate.model, rolled_back.verification, rolled_back.notes
     notes = (*candidate.notes, *notes)
     return Result(source, candidate.model, candidate.verdicts, proof, options, notes, seconds=clock.seconds)
 
 
-def _settled(source: Source, options: Options, clock: _Clock) -> Settlement[Candidate]:
+def _prove_with_rollback(source: Source, options: Options, clock: _Clock) -> RollbackResult[Candidate]:
     builder = _Builder(source, options, clock)
 
-    def build(excluded: frozenset[str]) -> Built[Candidate]:
+    def build(excluded: frozenset[str]) -> ProofCandidate[Candidate]:
         candidate = builder.build(excluded)
-        return Built(candidate, candidate.sites, tuple(verdict.finding.name for verdict in candidate.changes))
+        return ProofCandidate(candidate, candidate.sites, tuple(verdict.finding.name for verdict in candidate.changes))
 
-    def prove_it(built: Built[Candidate]) -> Verification:
+    def prove_it(built: ProofCandidate[Candidate]) -> Verification:
         with clock.stage("verify"):
-            return _proof(source, built.candidate, options)
+            return _proof(source, built.model, options)
 
-    return settle(build, prove_it, strict=options.strict)
+    return prove_with_rollback(build, prove_it, strict=options.strict)
 
 
-def _is_spoilt(settlement: Settlement[Candidate]) -> bool:
+def _is_changed_by_simplify(rolled_back: RollbackResult[Candidate]) -> bool:
     """Whether anything differed: the folding of constants before the folds may be what changed the model."""
-    return bool(settlement.undone) or settlement.verification.verdict is Proof.DIFFERENT
+    return bool(rolled_back.undone) or rolled_back.verification.verdict is Equivalence.DIFFERENT
 
 
-def _better(first: Settlement[Candidate], second: Settlement[Candidate]) -> Settlement[Candidate]:
+def _better(first: RollbackResult[Candidate], second: RollbackResult[Candidate]) -> RollbackResult[Candidate]:
     """The proven one, and of two proven ones the one with more folds."""
     if not second.verification:
         return first
-    if first.verification and len(first.built.candidate.changes) >= len(second.built.candidate.changes):
+    if first.verification and len(first.candidate.model.changes) >= len(second.candidate.model.changes):
         return first
     return replace(second, notes=(*second.notes, "the folding of constants was left out, because it changed the model"))
 
 
 def _proof(source: Source, candidate: Candidate, options: Options) -> Verification:
     if not candidate.changes:
-        return Verification(Proof.EQUIVALENT, notes=("nothing was changed, so there is nothing to compare",))
+        return Verification(Equivalence.EQUIVALENT, notes=("nothing was changed, so there is nothing to compare",))
     proof_options = ProofOptions(
         seed=options.seed,
         rtol=options.rtol,

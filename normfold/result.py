@@ -20,8 +20,7 @@ from normfold.options import Options
 from normfold.report.report import Report, statistics
 from normfold.report.snippets import drawings
 from normfold.rewrite import is_change
-from normfold.verify import Verdict as Proof
-from normfold.verify import Verification
+from normfold.verify import Equivalence, Verification
 
 
 class _Judged:
@@ -151,7 +150,7 @@ class NotProven(NormfoldError):
     @property
     def is_different(self) -> bool:
         """True: a difference was measured. False: nothing could be decided."""
-        return self.result.verification is not None and self.result.verification.verdict is Proof.DIFFERENT
+        return self.result.verification is not None and self.result.verification.verdict is Equivalence.DIFFERENT
 
 
 def check_output(source: Source, output: Path, in_place: bool) -> None:

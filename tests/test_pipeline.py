@@ -72,7 +72,7 @@ def test_strict_writes_nothing(faulty: None) -> None:
         normfold.optimize(conv_bn_pair()[0], strict=True)
     verification = caught.value.result.verification
     assert verification is not None
-    assert verification.guilty == ("bn1",)
+    assert verification.failing_folds == ("bn1",)
 
 
 def test_without_room_on_the_disk_the_proof_runs_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,8 +23,8 @@ import numpy as np
 
 from normfold.errors import NormfoldError
 from normfold.files.source import read
-from normfold.runtime.loaded_model import hold
-from normfold.runtime.session import CannotRun, Level, Runner, Trouble, unsafe_reason
+from normfold.runtime.loaded_model import load
+from normfold.runtime.session import FailureKind, ModelRunError, OptimizationLevel, Runner, unsafe_reason
 from normfold.verify.inputs.generate import Feed, Feeder
 from normfold.verify.inputs.user_files import load_inputs, parse_spec
 
@@ -124,37 +124,37 @@ def _rounds(workers: Sequence[_Worker], plan: Plan, done: Callable[[], None]) ->
 
 def legal_feed(models: Sequence[str], plan: Plan) -> Feed:
     """Inputs with which all models run: the user's own, or the first legal ones made up from the first model."""
-    held = [hold(model) for model in models]
-    for model in held:
+    loaded = [load(model) for model in models]
+    for model in loaded:
         if unsafe_reason(model):
             raise CannotBench(unsafe_reason(model))
     with ExitStack() as stack:
         try:
-            runners = [stack.enter_context(Runner(model, Level.DEFAULT)) for model in held]
-        except CannotRun as error:
+            runners = [stack.enter_context(Runner(model, OptimizationLevel.DEFAULT)) for model in loaded]
+        except ModelRunError as error:
             raise CannotBench(str(error)) from error
         if plan.inputs:
-            given = load_inputs(plan.inputs, held[0])
+            given = load_inputs(plan.inputs, loaded[0])
             proposals: Iterator[Feed] = iter([Feed(given.values, given.text)])
         else:
-            feeder = Feeder.of(held[0], [parse_spec(text) for text in plan.specs], plan.seed)
+            feeder = Feeder.of(loaded[0], [parse_spec(text) for text in plan.specs], plan.seed)
             proposals = (feed for feed, _ in feeder.proposals(0))
         return _first_legal(proposals, runners)
 
 
 def _first_legal(proposals: Iterator[Feed], runners: Sequence[Runner]) -> Feed:
-    trouble = CannotRun(Trouble.RUN, "no legal input is known for it")
+    failure = ModelRunError(FailureKind.RUN, "no legal input is known for it")
     for feed in proposals:
         if not all(isinstance(value, np.ndarray) and value.dtype != object for value in feed.values.values()):
             raise CannotBench("its inputs are no plain tensors of numbers, so they cannot be timed here")
         try:
             for runner in runners:
                 runner.run(feed.values, list(runner.output_shapes))
-        except CannotRun as error:
-            trouble = error
+        except ModelRunError as error:
+            failure = error
             continue
         return feed
-    raise CannotBench(f"{trouble}; give inputs with --inputs or --input")
+    raise CannotBench(f"{failure}; give inputs with --inputs or --input")
 
 
 # -- processes ----------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from normfold.errors import UsageError
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.report.report import Problem, Report
-from normfold.verify.result import Verdict as Proof
+from normfold.verify.result import Equivalence
 
 
 @dataclass(frozen=True)
@@ -85,9 +85,9 @@ def _over(verdicts: list[Verdict], limit: int | None, option: str) -> Iterable[P
 
 def _verification_problems(report: Report) -> Iterable[Problem]:
     proof = report.verification
-    if proof is None or proof.verdict is Proof.EQUIVALENT:
+    if proof is None or proof.verdict is Equivalence.EQUIVALENT:
         return ()
-    if proof.verdict is Proof.INCONCLUSIVE:
+    if proof.verdict is Equivalence.INCONCLUSIVE:
         return [Problem(Reason.UNDECIDED, why="; ".join(proof.notes))]
     outputs = ", ".join(dict.fromkeys(comparison.value for comparison in proof.failures))
     return [Problem(Reason.MODELS_DIFFER, why=f"outputs that differ: {outputs or 'see the notes'}")]

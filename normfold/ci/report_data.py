@@ -11,8 +11,7 @@ from normfold.findings.reason import Obstacle, Reason
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.report.drawing import Box, Drawing, Role
 from normfold.report.report import Report, Statistics
-from normfold.verify.result import Comparison, Verification
-from normfold.verify.result import Verdict as Proof
+from normfold.verify.result import Comparison, Equivalence, Stage, Verification
 
 Data = Mapping[str, Any]
 
@@ -78,11 +77,15 @@ def _drawing(data: Data) -> Drawing:
     return Drawing(boxes, tuple((start, end) for start, end in data["arrows"]))
 
 
+def _comparison(data: Data) -> Comparison:
+    return Comparison(**{**_tuples(data), "stage": Stage(data["stage"])})
+
+
 def _verification(data: Data) -> Verification:
     changes = {
-        "verdict": Proof(data["verdict"]),
-        "outputs": tuple(Comparison(**_tuples(entry)) for entry in data["outputs"]),
-        "sites": tuple(Comparison(**_tuples(entry)) for entry in data["sites"]),
-        "trail": tuple(Comparison(**_tuples(entry)) for entry in data.get("trail", ())),
+        "verdict": Equivalence(data["verdict"]),
+        "outputs": tuple(_comparison(entry) for entry in data["outputs"]),
+        "sites": tuple(_comparison(entry) for entry in data["sites"]),
+        "first_differences": tuple(_comparison(entry) for entry in data["first_differences"]),
     }
     return Verification(**{**_tuples(data), **changes})

@@ -173,18 +173,18 @@ def _in_one_run(bare: onnx.ModelProto, constants: Mapping[str, onnx.TensorProto]
                 rounded[name] = constants[name]
     if all(tensor.data_type in _HALF for tensor in rounded.values()):
         return {}
-    from normfold.runtime.loaded_model import hold
-    from normfold.runtime.session import CannotRun, Runner
-    from normfold.runtime.submodel import part
+    from normfold.runtime.loaded_model import load
+    from normfold.runtime.session import ModelRunError, Runner
+    from normfold.runtime.submodel import submodel
 
     # What nobody else reads is not asked for: the runtime would round it.
     read = {name for node in bare.graph.node if constants.keys().isdisjoint(node.output) for name in _reads(node)}
     wanted = [name for name in rounded if name in read]
-    small = part(hold(bare), wanted, {})
+    small = submodel(load(bare), wanted, {})
     try:
-        with Runner(small.held) as runner:
-            values = runner.run({}, list(small.fetch.values()))
-    except CannotRun:  # then a run of the model shows nothing either
+        with Runner(small.model) as runner:
+            values = runner.run({}, list(small.outputs.values()))
+    except ModelRunError:  # then a run of the model shows nothing either
         return {}
     found = (onnx.numpy_helper.from_array(value, name) for name, value in zip(wanted, values, strict=True))
     return {tensor.name: tensor for tensor in found if tensor.data_type == rounded[tensor.name].data_type}

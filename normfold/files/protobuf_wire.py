@@ -23,7 +23,7 @@ _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 Buffer = bytes | mmap.mmap
 
 
-class NotWalkable(Exception):
+class WireFormatError(Exception):
     """Report that the bytes are no plain ModelProto; protobuf itself may still read them, or say what is wrong."""
 
 
@@ -68,7 +68,7 @@ def split(
                 graph += data[inner.start : inner.end]
         model += framed(GRAPH, len(graph)) + graph
     if graphs != 1:
-        raise NotWalkable
+        raise WireFormatError
     return onnx.ModelProto.FromString(bytes(model)), places
 
 
@@ -92,7 +92,7 @@ def _fields(data: Buffer, at: int, end: int) -> Iterator[_Field]:
         kind = tag & 7
         if kind == _BYTES:
             if value >= end:
-                raise NotWalkable
+                raise WireFormatError
             size, value = data[value], value + 1
             if size > 0x7F:
                 size, value = _read_varint(data, value - 1, end)
@@ -102,9 +102,9 @@ def _fields(data: Buffer, at: int, end: int) -> Iterator[_Field]:
         elif kind in (_FIXED32, _FIXED64):
             stop = value + (4 if kind == _FIXED32 else 8)
         else:
-            raise NotWalkable
+            raise WireFormatError
         if stop > end:
-            raise NotWalkable
+            raise WireFormatError
         yield _Field(tag >> 3, kind, at, value, stop)
         at = stop
 
@@ -118,7 +118,7 @@ def _read_varint(data: Buffer, at: int, end: int) -> tuple[int, int]:
         if byte < 0x80:
             return result, at
         shift += 7
-    raise NotWalkable
+    raise WireFormatError
 
 
 def framed(field: int, size: int) -> bytes:

@@ -16,16 +16,14 @@ import torch
 from torch.utils import _pytree as pytree
 
 from normfold.pytorch.source import Call
-from normfold.verify.numeric.distance import Allowance, Distance, distance, pooled
-from normfold.verify.numeric.rounding_noise import BEYOND, BEYOND_COARSE, FACTOR, floor_of
-from normfold.verify.result import Comparison
+from normfold.verify.numeric.distance import AllowedError, Distance, distance, pooled
+from normfold.verify.numeric.rounding_noise import BEYOND, BEYOND_COARSE, FACTOR, Tolerance
+from normfold.verify.result import Comparison, Stage
 
-EAGER_MODULE = "eager module"
 NOISE_SAMPLES = 2  # of moved arguments
 LARGEST_COPY = 2**30  # bytes of weights up to which a float64 copy is made
 
 # Units of half a last place, relative to the scale of the output, that are allowed however quiet the module is.
-FLOOR = {"float64": 128, "float32": 128, "float16": 16, "bfloat16": 16}
 
 EagerRun = Callable[[Call], list[torch.Tensor]]
 
@@ -182,7 +180,7 @@ def compare(
 
 def _badness(comparison: Comparison) -> tuple[bool, bool, float]:
     """Failures first; of those that pass, one that is drowned in noise only where there is no other."""
-    return not comparison.passed, not comparison.chaotic, comparison.margin
+    return not comparison.passed, not comparison.noise_dominated, comparison.margin
 
 
 def _noises(own: EagerRun, wide: EagerRun | None, call: Call, expected: list[torch.Tensor]) -> list[np.ndarray]:
@@ -234,15 +232,15 @@ def _compare(
     dtype = str(expected.dtype).removeprefix("torch.")
     old, new = _array(expected), _array(obtained)
     if rtol is None and atol is None:
-        allowance = Allowance(floor=floor_of(dtype, FLOOR), noise=FACTOR * pooled(noise))
+        allowed = AllowedError(floor=Tolerance.EAGER.of(dtype), noise=FACTOR * pooled(noise))
     else:
-        allowance = Allowance(rtol=rtol, atol=atol)
-    found = distance(old, new, allowance)
+        allowed = AllowedError(rtol=rtol, atol=atol)
+    found = distance(old, new, allowed)
     passed = not found.mismatch and found.margin <= 1.0
-    tolerance = _tolerance(found, allowance)
+    tolerance = _tolerance(found, allowed)
     return Comparison(
         value=name,
-        witness=EAGER_MODULE,
+        stage=Stage.EAGER,
         passed=passed,
         dtype=dtype,
         max_abs=found.max_abs,
@@ -258,16 +256,16 @@ def _compare(
         expected=found.expected,
         obtained=found.obtained,
         tolerance=tolerance,
-        would_pass="" if passed else f"atol={found.needed_atol:.3g} or rtol={found.needed_rtol:.3g}",
+        needed_tolerance="" if passed else f"atol={found.needed_atol:.3g} or rtol={found.needed_rtol:.3g}",
         feed=feed,
         note=found.mismatch,
-        chaotic=passed and not allowance.is_explicit and tolerance > BEYOND_COARSE.get(dtype, BEYOND),
+        noise_dominated=passed and not allowed.is_explicit and tolerance > BEYOND_COARSE.get(dtype, BEYOND),
     )
 
 
-def _tolerance(found: Distance, allowance: Allowance) -> float:
+def _tolerance(found: Distance, allowed: AllowedError) -> float:
     """Return the tolerance at the worst element, relative to the scale there."""
-    return found.relative / found.margin if 0.0 < found.margin < float("inf") else allowance.floor
+    return found.relative / found.margin if 0.0 < found.margin < float("inf") else allowed.floor
 
 
 def _array(tensor: torch.Tensor) -> np.ndarray:

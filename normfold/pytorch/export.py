@@ -22,14 +22,14 @@ from normfold.errors import SourceError, UsageError
 from normfold.options import Options
 from normfold.pipeline import optimize_with
 from normfold.pytorch.arrays import array_of, tensor_of
-from normfold.pytorch.eager_reference import EAGER_MODULE, EagerRun, compare, feeds, tensors_of
+from normfold.pytorch.eager_reference import EagerRun, compare, feeds, tensors_of
 from normfold.pytorch.files import load_model
 from normfold.pytorch.source import Call, TorchModel, Traced, evaluation, trace
 from normfold.result import NotProven, Result
 from normfold.runtime.float32_copy import can_retype, retyped
-from normfold.runtime.loaded_model import Held, hold
-from normfold.runtime.session import CannotRun, Level, Runner, Trouble
-from normfold.verify.result import Comparison, Verdict, Verification
+from normfold.runtime.loaded_model import LoadedModel, load
+from normfold.runtime.session import FailureKind, ModelRunError, OptimizationLevel, Runner
+from normfold.verify.result import Comparison, Equivalence, Stage, Verification
 
 
 def export(
@@ -173,16 +173,16 @@ def _with_eager_module(traced: Traced, result: Result) -> Result:
         return result
     try:
         comparisons, notes = _against(traced, result.model, result)
-    except (CannotRun, CannotFeedError) as error:
+    except (ModelRunError, CannotFeedError) as error:
         return replace(result, notes=(*result.notes, f"the eager module could not be compared: {error}"))
-    earlier = result.verification or Verification(Verdict.EQUIVALENT, seed=result.options.seed)
+    earlier = result.verification or Verification(Equivalence.EQUIVALENT, seed=result.options.seed)
     verdict = earlier.verdict
-    if any(compared.chaotic for compared in comparisons) and verdict is Verdict.EQUIVALENT:
-        verdict = Verdict.INCONCLUSIVE
+    if any(compared.noise_dominated for compared in comparisons) and verdict is Equivalence.EQUIVALENT:
+        verdict = Equivalence.INCONCLUSIVE
         notes = (*notes, "the module's own rounding noise is too large to compare anything with it")
     if not all(compared.passed for compared in comparisons):
-        verdict = Verdict.DIFFERENT
-    if verdict is Verdict.DIFFERENT:
+        verdict = Equivalence.DIFFERENT
+    if verdict is Equivalence.DIFFERENT:
         notes = (*notes, _origin_of_difference(traced, result))
     verification = replace(
         earlier, verdict=verdict, outputs=(*earlier.outputs, *comparisons), notes=(*earlier.notes, *notes)
@@ -192,25 +192,25 @@ def _with_eager_module(traced: Traced, result: Result) -> Result:
 
 def _against(traced: Traced, model: onnx.ModelProto, result: Result) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
     """Compare the module with a file; in float32 where ONNX Runtime cannot run the file's own type."""
-    held = hold(model)
+    loaded = load(model)
     try:
-        return _compared(traced, model, held, result)
-    except CannotRun as error:
-        if error.trouble is Trouble.TIME or not can_retype(held):
+        return _compared(traced, model, loaded, result)
+    except ModelRunError as error:
+        if error.kind is FailureKind.TIME or not can_retype(loaded):
             raise
-    comparisons, notes = _compared(traced, model, retyped(held), result)
+    comparisons, notes = _compared(traced, model, retyped(loaded), result)
     return comparisons, (*notes, "the file was run in float32 beside the eager module: ONNX Runtime lacks its own type")
 
 
 def _compared(
-    traced: Traced, model: onnx.ModelProto, held: Held, result: Result
+    traced: Traced, model: onnx.ModelProto, loaded: LoadedModel, result: Result
 ) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
     assert traced.eager is not None
     options = result.options
-    with Runner(held, Level.DEFAULT) as runner:
+    with Runner(loaded, OptimizationLevel.DEFAULT) as runner:
         return compare(
             traced.eager,
-            _session_run(runner, model, held, traced),
+            _session_run(runner, model, loaded, traced),
             feeds(traced.call, traced.program, options.seed),
             [output.name for output in model.graph.output],
             rtol=options.rtol,
@@ -222,20 +222,20 @@ def _origin_of_difference(traced: Traced, result: Result) -> str:
     """Whether the export differs from the module already before any fold."""
     try:
         comparisons, _ = _against(traced, result.source.proto, result)
-    except (CannotRun, CannotFeedError) as error:
+    except (ModelRunError, CannotFeedError) as error:
         return f"the unfolded export could not be compared with the module ({error})"
     if all(compared.passed for compared in comparisons):
-        return f"the unfolded export equals the {EAGER_MODULE}, so a fold or the runtime makes the difference"
-    return f"the unfolded export differs from the {EAGER_MODULE} as well, so torch's exporter makes the difference"
+        return f"the unfolded export equals the {Stage.EAGER.value}, so a fold or the runtime makes the difference"
+    return f"the unfolded export differs from the {Stage.EAGER.value} as well, so torch's exporter makes the difference"
 
 
 class CannotFeedError(Exception):
     """The arguments of the module are not the inputs of the graph."""
 
 
-def _session_run(runner: Runner, model: onnx.ModelProto, held: Held, traced: Traced) -> EagerRun:
-    """Return a function that calls a session over ``held``, which is ``model`` or a copy of it in other types."""
-    kinds = {value.name: _kind_of(value) for value in held.inputs}
+def _session_run(runner: Runner, model: onnx.ModelProto, loaded: LoadedModel, traced: Traced) -> EagerRun:
+    """Return a function that calls a session over ``loaded``, which is ``model`` or a copy of it in other types."""
+    kinds = {value.name: _kind_of(value) for value in loaded.inputs}
     outputs = {value.name: _kind_of(value) for value in model.graph.output}
 
     def run(call: Call) -> list[torch.Tensor]:

@@ -23,14 +23,14 @@ from normfold.fold.engine import FoldOptions, fold_affines
 from normfold.fold.graph_rules import channel_order as order
 from normfold.fold.graph_rules import explicit_pad as padding
 from normfold.fold.graph_rules import parallel_branches as branches
-from normfold.pytorch.eager_reference import EAGER_MODULE, compare, eager_run, feeds
+from normfold.pytorch.eager_reference import compare, eager_run, feeds
 from normfold.pytorch.module_map import Changes, WriteBack, WriteBackProblem
 from normfold.pytorch.modules import Modules
 from normfold.pytorch.parametrizations import computed_weights, make_plain
 from normfold.pytorch.provenance import Provenance, Snapshot
 from normfold.pytorch.source import Traced, evaluation, trace
 from normfold.pytorch.writing import copied, write
-from normfold.verify.result import Comparison
+from normfold.verify.result import Comparison, Stage
 
 M = TypeVar("M", bound=torch.nn.Module)
 
@@ -228,7 +228,7 @@ def _confirmed(
         failed = [compared for compared in comparisons if not compared.passed]
         folds = [verdict.finding.name for verdict in plan.verdicts if verdict.outcome is Outcome.FOLDED]
         if not failed or not folds:
-            hidden = [compared.value for compared in comparisons if compared.chaotic]
+            hidden = [compared.value for compared in comparisons if compared.noise_dominated]
             noisy = [f"{value}: rounding noise of the module itself hides every difference" for value in hidden]
             return plan, comparisons, (*notes, *noisy)
         failing = _first_failing(module, plain, planner, traced, seed, folds)
@@ -259,7 +259,7 @@ def _comparisons(
         return compare(module, eager_run(candidate), calls)
     except (AttributeError, TypeError, RuntimeError, ValueError, KeyError, NotImplementedError) as error:
         # forward() may ask a norm that is gone for something
-        return (Comparison("all outputs", EAGER_MODULE, False, note=f"{type(error).__name__}: {error}"),), ()
+        return (Comparison("all outputs", Stage.EAGER, False, note=f"{type(error).__name__}: {error}"),), ()
 
 
 def _first_failure(compared: Comparison) -> str:

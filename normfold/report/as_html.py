@@ -78,7 +78,7 @@ def _report(report: Report) -> dict[str, Any]:
     owners = {verdict.finding.name: index for index, verdict in enumerate(report.verdicts)}
     errors: dict[int, Comparison] = {}
     for place in proof.sites if proof is not None else ():
-        for owner in place.owners:
+        for owner in place.folds:
             index = owners.get(owner, -1)
             if index >= 0 and (index not in errors or errors[index].margin < place.margin):
                 errors[index] = place
@@ -143,14 +143,14 @@ def _obstacles(verdict: Verdict) -> list[list[str]]:
 def _place(place: Comparison, owners: dict[str, int]) -> dict[str, Any]:
     return {
         "value": printable(place.value, NAME),
-        "witness": printable(place.witness, 60),
+        "stage": printable(place.stage.value, 60),
         "passed": place.passed,
         "relative": _number(place.relative),
         "tolerance": _number(place.tolerance),
         "margin": _number(place.margin),
         "absolute": _number(place.max_abs),
         "ulps": _number(place.ulps),
-        "row": next((owners[owner] for owner in place.owners if owner in owners), -1),
+        "row": next((owners[owner] for owner in place.folds if owner in owners), -1),
     }
 
 

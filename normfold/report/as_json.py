@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import asdict
+from enum import Enum
 from typing import Any
 
 from normfold.findings.reason import Obstacle
@@ -88,13 +89,15 @@ def _obstacle(obstacle: Obstacle) -> dict[str, Any]:
 def _verification(report: Report) -> dict[str, Any] | None:
     if report.verification is None:
         return None
-    return {**asdict(report.verification), "verdict": report.verification.verdict.value}
+    return asdict(report.verification)
 
 
 def _finite(value: Any) -> Any:
     """JSON has no infinities and no NaN; they become the strings "inf", "-inf" and "nan"."""
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
+    if isinstance(value, Enum):
+        return value.value
     if isinstance(value, dict):
         return {key: _finite(entry) for key, entry in value.items()}
     if isinstance(value, (list, tuple)):

@@ -9,7 +9,7 @@ from enum import Enum
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.report.report import Report
-from normfold.verify.result import Verdict as Proof
+from normfold.verify.result import Equivalence
 
 
 class Level(Enum):
@@ -45,8 +45,8 @@ def _errors(report: Report) -> Iterator[Notice]:
     told = {problem.reason for problem in report.problems}
     if proof is None or proof or told & {Reason.MODELS_DIFFER, Reason.UNDECIDED}:
         return
-    reason = Reason.MODELS_DIFFER if proof.verdict is Proof.DIFFERENT else Reason.UNDECIDED
-    made_by = f"; made by {', '.join(proof.guilty)}" if proof.guilty else ""
+    reason = Reason.MODELS_DIFFER if proof.verdict is Equivalence.DIFFERENT else Reason.UNDECIDED
+    made_by = f"; made by {', '.join(proof.failing_folds)}" if proof.failing_folds else ""
     yield Notice(Level.ERROR, reason, f"{reason.code} {reason.obstacle}{made_by}")
 
 

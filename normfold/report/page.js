@@ -273,7 +273,7 @@ function outputs(report) {
   if (!report.outputs.length) return null;
   const rows = report.outputs.map((place) => make("tr", {},
     make("td", {}, make("span", { class: `badge ${place.passed ? "folded" : "bad"}` }, place.passed ? "ok" : "differs")),
-    make("td", { class: "mono" }, place.value), make("td", {}, place.witness),
+    make("td", { class: "mono" }, place.value), make("td", {}, place.stage),
     ...[place.relative, place.tolerance, place.absolute].map((number) => make("td", { class: "number" }, small(number)))));
   const titles = ["", "output", "run", "error", "allowed", "largest absolute"].map((title, index) =>
     make("th", { class: index > 2 ? "number" : "", scope: "col", style: null }, make("span", { class: "title" }, title)));

@@ -16,7 +16,7 @@ from normfold.verify.result import Verification
 if TYPE_CHECKING:  # a report that comes from the cache is shown without loading onnx
     import onnx_ir as ir
 
-SCHEMA = 1  # of the JSON form; raised when a field changes its meaning
+SCHEMA = 2  # of the JSON form; raised when a field changes its meaning
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from normfold.runtime.loaded_model import Held, changed
+from normfold.runtime.loaded_model import LoadedModel, changed
 from normfold.runtime.proto_walk import attributes_of, every_node, subgraphs
 
 _NAMES = {TensorProto.DOUBLE: "float64", TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
@@ -19,15 +19,15 @@ _COARSE = (TensorProto.BFLOAT16, TensorProto.FLOAT16)
 _TYPE_ATTRIBUTES = {"to", "dtype", "output_dtype", "stash_type"}
 
 
-def coarsest(held: Held) -> str:
+def coarsest(model: LoadedModel) -> str:
     """``bfloat16`` or ``float16`` when any value of the model has that type, else an empty string."""
-    found = set(_types(held))
+    found = set(_types(model))
     return next((_NAMES[kind] for kind in _COARSE if kind in found), "")
 
 
-def can_retype(held: Held) -> bool:
+def can_retype(model: LoadedModel) -> bool:
     """Whether anything but float32 is computed."""
-    return bool(set(_types(held)) & set(_NAMES))
+    return bool(set(_types(model)) & set(_NAMES))
 
 
 @cache
@@ -36,13 +36,13 @@ def _may_name_types(domain: str, operator: str) -> bool:
     return known is None or not _TYPE_ATTRIBUTES.isdisjoint(known) or "TENSOR" in known.values()
 
 
-def _types(held: Held) -> Iterable[int]:
-    graph = held.graph
+def _types(model: LoadedModel) -> Iterable[int]:
+    graph = model.graph
     for tensor in graph.initializer:
         yield tensor.data_type
     for value in (*graph.input, *graph.output, *graph.value_info):
         yield value.type.tensor_type.elem_type
-    for node in every_node(held.skeleton):
+    for node in every_node(model.skeleton):
         for attribute in node.attribute if _may_name_types(node.domain, node.op_type) else ():
             if attribute.name in _TYPE_ATTRIBUTES:
                 yield attribute.i
@@ -50,9 +50,9 @@ def _types(held: Held) -> Iterable[int]:
                 yield attribute.t.data_type
 
 
-def retyped(held: Held) -> Held:
+def retyped(model: LoadedModel) -> LoadedModel:
     """A copy in which every float16, bfloat16 and float64 is a float32."""
-    copy = changed(held, lambda array: array.astype(np.float32), dict.fromkeys(_NAMES, TensorProto.FLOAT))
+    copy = changed(model, lambda array: array.astype(np.float32), dict.fromkeys(_NAMES, TensorProto.FLOAT))
     _retype_graph(copy.graph)
     for function in copy.skeleton.functions:
         _retype_nodes(function.node)

@@ -25,8 +25,8 @@ from onnx import numpy_helper
 
 from normfold.errors import SourceError
 from normfold.files.convert import to_proto
-from normfold.files.protobuf_wire import NotWalkable, split
-from normfold.runtime.metadata_keys import SITES
+from normfold.files.protobuf_wire import WireFormatError, split
+from normfold.runtime.metadata_keys import SITES_KEY
 from normfold.runtime.proto_walk import every_node, initializer_names, reads
 from normfold.runtime.weight_store import GIVEN, INLINE_BYTES, Weights, from_file, is_external, large_bytes, stub
 
@@ -45,7 +45,7 @@ class Spool:
 
 
 @dataclass(frozen=True)
-class Held:
+class LoadedModel:
     """``skeleton`` says of each large weight in which file of ``folder`` it lies, or that it is among ``given``, the
     arrays by name. ``spool`` is that folder when it is a temporary one. ``operators`` are the types of operator in the
     model, or in the one that this was made from. ``told`` is what its metadata says of the sites of folds."""
@@ -55,7 +55,7 @@ class Held:
     folder: str | None = None
     spool: Spool | None = None
     operators: frozenset[str] = frozenset()
-    told: str = ""
+    recorded: str = ""
 
     def __post_init__(self) -> None:
         if not self.operators:
@@ -139,7 +139,7 @@ def _item_size(kind: int) -> int:
     return int(onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize)
 
 
-def hold(model: ModelLike, folder: str | None = None) -> Held:
+def load(model: ModelLike, folder: str | None = None) -> LoadedModel:
     """Split a model, which stays untouched. External data is in ``folder``, or beside the path; it is not read here.
 
     A large model in memory is copied to a temporary file, unless it has external data, which must lie beside it."""
@@ -164,32 +164,32 @@ def hold(model: ModelLike, folder: str | None = None) -> Held:
         return _held_in_memory(proto, folder)
 
 
-def _in_its_file(path: Path) -> Held:
+def _in_its_file(path: Path) -> LoadedModel:
     try:
         if not path.stat().st_size:
             raise SourceError(f"{path}: expected an ONNX model, got an empty file")
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
                 proto, places = split(data, lambda tensor, size: 0 < large_bytes(tensor) == size, INLINE_BYTES)
-            except (NotWalkable, DecodeError):
-                return hold(_parsed(bytes(data), str(path)), str(path.parent))
+            except (WireFormatError, DecodeError):
+                return load(_parsed(bytes(data), str(path)), str(path.parent))
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
     stubs = [stub(place.tensor, path.name, place.offset) for place in places]
     if any(map(large_bytes, proto.graph.initializer)):  # some lie there in another form than the runtime maps
-        held = _held_in_memory(proto, str(path.parent))
-        held.graph.initializer.extend(stubs)
-        return held
+        model = _held_in_memory(proto, str(path.parent))
+        model.graph.initializer.extend(stubs)
+        return model
     proto.graph.initializer.extend(stubs)
-    told = _told(proto)
+    recorded = _recorded_sites(proto)
     proto.ClearField("training_info")
     proto.ClearField("metadata_props")
     proto.graph.name = proto.graph.name or "graph"
-    return Held(proto, Weights({}), str(path.parent), told=told)
+    return LoadedModel(proto, Weights({}), str(path.parent), recorded=recorded)
 
 
-def _told(proto: onnx.ModelProto) -> str:
-    return next((entry.value for entry in proto.metadata_props if entry.key == SITES), "")
+def _recorded_sites(proto: onnx.ModelProto) -> str:
+    return next((entry.value for entry in proto.metadata_props if entry.key == SITES_KEY), "")
 
 
 def _parsed(content: bytes, name: str) -> onnx.ModelProto:
@@ -199,7 +199,7 @@ def _parsed(content: bytes, name: str) -> onnx.ModelProto:
         raise SourceError(f"{name}: expected an ONNX model, got something that is no protobuf") from error
 
 
-def _held_in_memory(proto: onnx.ModelProto, folder: str | None) -> Held:
+def _held_in_memory(proto: onnx.ModelProto, folder: str | None) -> LoadedModel:
     skeleton = _without_initializers(proto)
     given: dict[str, Callable[[], np.ndarray]] = {}
     for tensor in proto.graph.initializer:
@@ -208,14 +208,14 @@ def _held_in_memory(proto: onnx.ModelProto, folder: str | None) -> Held:
             skeleton.graph.initializer.append(stub(tensor, GIVEN))
         else:
             skeleton.graph.initializer.append(tensor)
-    return Held(skeleton, Weights(given), folder, told=_told(proto))
+    return LoadedModel(skeleton, Weights(given), folder, recorded=_recorded_sites(proto))
 
 
 def _array(tensor: onnx.TensorProto) -> np.ndarray:
     return np.ascontiguousarray(numpy_helper.to_array(tensor)).reshape(tuple(tensor.dims))
 
 
-def _spooled(proto: onnx.ModelProto) -> Held:
+def _spooled(proto: onnx.ModelProto) -> LoadedModel:
     spool = Spool()
     skeleton = _without_initializers(proto)
     with open(Path(spool.folder, "weights"), "wb") as file:
@@ -226,23 +226,23 @@ def _spooled(proto: onnx.ModelProto) -> Held:
                 file.write(bytes(-file.tell() % 64))
             else:
                 skeleton.graph.initializer.append(tensor)
-    return Held(skeleton, Weights({}), spool.folder, spool, told=_told(proto))
+    return LoadedModel(skeleton, Weights({}), spool.folder, spool, recorded=_recorded_sites(proto))
 
 
-def changed(held: Held, change: Callable[[np.ndarray], np.ndarray], kinds: Mapping[int, int]) -> Held:
+def changed(model: LoadedModel, change: Callable[[np.ndarray], np.ndarray], kinds: Mapping[int, int]) -> LoadedModel:
     """A copy in which each large weight of a type in ``kinds`` is ``change`` of it, of the type that stands there."""
     skeleton = onnx.ModelProto()
-    skeleton.CopyFrom(held.skeleton)
-    given = {name: held.given.maker(name) for name in held.given}
+    skeleton.CopyFrom(model.skeleton)
+    given = {name: model.given.maker(name) for name in model.given}
     for tensor in filter(is_external, skeleton.graph.initializer):
         if tensor.data_type not in kinds:
             continue
         name = tensor.name
-        make = given[name] if name in given else from_file(tensor, held.folder or "")
+        make = given[name] if name in given else from_file(tensor, model.folder or "")
         given[name] = partial(_after, change, make)
         tensor.data_type = kinds[tensor.data_type]
         tensor.CopyFrom(stub(tensor, GIVEN))
-    return replace(held, skeleton=skeleton, given=Weights(given))
+    return replace(model, skeleton=skeleton, given=Weights(given))
 
 
 def _after(change: Callable[[np.ndarray], np.ndarray], make: Callable[[], np.ndarray]) -> np.ndarray:

@@ -1,3 +1,3 @@
 """Keys that normfold writes into the metadata of a model."""
 
-SITES = "normfold.sites"
+SITES_KEY = "normfold.sites"

@@ -7,13 +7,13 @@ from collections.abc import Collection, Iterable
 import onnx
 from onnx import numpy_helper
 
-from normfold.runtime.loaded_model import Held
+from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.proto_walk import every_node, subgraphs
 
 _DRAWS = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 
 
-def draws_anew(node: onnx.NodeProto, off: Collection[str] = ()) -> bool:
+def is_unseeded_random(node: onnx.NodeProto, off: Collection[str] = ()) -> bool:
     """Whether a node draws numbers without a seed. ``off`` are constants that are false: a Dropout not in training."""
     if any(attribute.name == "seed" for attribute in node.attribute):
         return False
@@ -21,25 +21,25 @@ def draws_anew(node: onnx.NodeProto, off: Collection[str] = ()) -> bool:
     return node.op_type in _DRAWS or ("Dropout" in node.op_type and trains)
 
 
-def draws(held: Held) -> bool:
+def draws(model: LoadedModel) -> bool:
     """Whether any operator may draw numbers, with or without a seed."""
-    if not any(map(_may_draw, held.operators)):  # of the whole model, which is known already
+    if not any(map(_may_draw, model.operators)):  # of the whole model, which is known already
         return False
-    return any(_may_draw(node.op_type) for node in every_node(held.skeleton))
+    return any(_may_draw(node.op_type) for node in every_node(model.skeleton))
 
 
 def _may_draw(operator: str) -> bool:
     return operator in _DRAWS or "Dropout" in operator
 
 
-def drawn_values(held: Held) -> list[str]:
+def unseeded_values(model: LoadedModel) -> list[str]:
     """What such operators of the main graph make; of those in subgraphs, what the node around them makes."""
-    if not draws(held):
+    if not draws(model):
         return []
-    constants = [(t.name, t) for t in held.graph.initializer]
-    constants += [(n.output[0], a.t) for n in held.graph.node if n.op_type == "Constant" for a in n.attribute]
+    constants = [(t.name, t) for t in model.graph.initializer]
+    constants += [(n.output[0], a.t) for n in model.graph.node if n.op_type == "Constant" for a in n.attribute]
     off = {name for name, t in constants if t.data_type == onnx.TensorProto.BOOL and not _first(t)}
-    return [name for node in held.graph.node if _inside(node, off) for name in node.output if name]
+    return [name for node in model.graph.node if _inside(node, off) for name in node.output if name]
 
 
 def _first(tensor: onnx.TensorProto) -> bool:
@@ -48,16 +48,16 @@ def _first(tensor: onnx.TensorProto) -> bool:
 
 
 def _inside(node: onnx.NodeProto, off: Collection[str]) -> bool:
-    return draws_anew(node, off) or any(_inside(each, off) for graph in subgraphs(node) for each in graph.node)
+    return is_unseeded_random(node, off) or any(_inside(each, off) for graph in subgraphs(node) for each in graph.node)
 
 
-def depending_on(held: Held, values: Iterable[str]) -> set[str]:
+def depending_on(model: LoadedModel, values: Iterable[str]) -> set[str]:
     """Everything downstream of ``values``, themselves included."""
     found = set(values)
     stack = list(found)
     while stack:
-        for index in held.readers.get(stack.pop(), ()):
-            fresh = set(held.graph.node[index].output) - found
+        for index in model.readers.get(stack.pop(), ()):
+            fresh = set(model.graph.node[index].output) - found
             found |= fresh
             stack.extend(fresh)
     return found

@@ -15,30 +15,32 @@ import onnx
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 
-from normfold.runtime.loaded_model import Held
-from normfold.runtime.session import CannotRun, Runner, Trouble, Value, first_line
+from normfold.runtime.loaded_model import LoadedModel
+from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value, first_line
 from normfold.runtime.weight_store import is_external
 
 LARGEST_BYTES = 64 * 2**20
 """Weights of a model that is small enough for it."""
 
 
-def is_small_enough(held: Held) -> bool:
+def is_small_enough(model: LoadedModel) -> bool:
     """Whether a model may be run this way."""
-    return held.weight_bytes <= LARGEST_BYTES
+    return model.weight_bytes <= LARGEST_BYTES
 
 
 class ReferenceRunner(Runner):
     """A held model in the reference evaluator. It has no levels of optimization, and computes each operator as its
     specification says."""
 
-    def __init__(self, held: Held, seconds: float = 300.0) -> None:
+    def __init__(self, loaded: LoadedModel, seconds: float = 300.0) -> None:
         self._seconds = seconds
-        model = _whole(held)
+        model = _whole(loaded)
         try:
             self._evaluator: ReferenceEvaluator | None = ReferenceEvaluator(model)
         except Exception as error:  # it raises whatever an operator's constructor raises
-            raise CannotRun(Trouble.KERNEL, f"nor has onnx's reference evaluator: {first_line(error)}") from error
+            raise ModelRunError(
+                FailureKind.KERNEL, f"nor has onnx's reference evaluator: {first_line(error)}"
+            ) from error
         self._bounded = _Bounded(self._evaluator.rt_nodes_)
         self._evaluator.rt_nodes_ = self._bounded
         shapes = {v.name: v.type.tensor_type.shape.dim for v in model.graph.output}
@@ -56,14 +58,14 @@ class ReferenceRunner(Runner):
         try:
             with np.errstate(all="ignore"):
                 values = self._evaluator.run(list(outputs), dict(feed))
-        except _OutOfTime as error:
-            raise CannotRun(Trouble.TIME, f"more than {self._seconds:g} s") from error
+        except OutOfTimeError as error:
+            raise ModelRunError(FailureKind.TIME, f"more than {self._seconds:g} s") from error
         except Exception as error:  # it raises whatever an operator raises
-            raise CannotRun(Trouble.RUN, f"in onnx's reference evaluator: {first_line(error)}") from error
+            raise ModelRunError(FailureKind.RUN, f"in onnx's reference evaluator: {first_line(error)}") from error
         return [_plain(value) for value in values]
 
 
-class _OutOfTime(Exception):
+class OutOfTimeError(Exception):
     """Raised between two operators."""
 
 
@@ -75,7 +77,7 @@ class _Bounded(list[Any]):
     def __iter__(self) -> Iterator[Any]:
         for node in super().__iter__():
             if time.monotonic() > self.end:
-                raise _OutOfTime
+                raise OutOfTimeError
             yield node
 
 
@@ -85,10 +87,10 @@ def _plain(value: Any) -> Value:
     return value if value is None else np.asarray(value)
 
 
-def _whole(held: Held) -> onnx.ModelProto:
+def _whole(loaded: LoadedModel) -> onnx.ModelProto:
     """The model with all its weights inside."""
     model = onnx.ModelProto()
-    model.CopyFrom(held.skeleton)
+    model.CopyFrom(loaded.skeleton)
     for tensor in filter(is_external, model.graph.initializer):
-        tensor.CopyFrom(numpy_helper.from_array(held.array_of(tensor), tensor.name))
+        tensor.CopyFrom(numpy_helper.from_array(loaded.array_of(tensor), tensor.name))
     return model

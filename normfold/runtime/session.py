@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
-from normfold.runtime.loaded_model import Held
+from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.proto_walk import every_node
 from normfold.runtime.random_operators import draws
 from normfold.runtime.time_limit import Watch
@@ -21,7 +21,7 @@ Value = Any
 """A numpy array, or a list of them (sequence), or None (empty optional)."""
 
 
-class Level(Enum):
+class OptimizationLevel(Enum):
     """How much ONNX Runtime may rewrite a model before it runs it."""
 
     DISABLE_ALL = "disable_all"
@@ -31,14 +31,14 @@ class Level(Enum):
 
 
 _LEVELS = {
-    Level.DISABLE_ALL: ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
-    Level.BASIC: ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
-    Level.EXTENDED: ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
-    Level.DEFAULT: ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
+    OptimizationLevel.DISABLE_ALL: ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
+    OptimizationLevel.BASIC: ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
+    OptimizationLevel.EXTENDED: ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
+    OptimizationLevel.DEFAULT: ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
 }
 
 
-class Trouble(Enum):
+class FailureKind(Enum):
     """Why a model did not run."""
 
     LOAD = "ONNX Runtime does not load it"
@@ -47,19 +47,23 @@ class Trouble(Enum):
     TIME = "it takes too long"
 
 
-class CannotRun(Exception):
+class ModelRunError(Exception):
     """A model did not load or run. ``trouble`` says how; ``detail`` is the runtime's first line."""
 
-    def __init__(self, trouble: Trouble, detail: str) -> None:
-        super().__init__(f"{trouble.value}: {detail}")
-        self.trouble, self.detail = trouble, detail
+    def __init__(self, failure: FailureKind, detail: str) -> None:
+        super().__init__(f"{failure.value}: {detail}")
+        self.kind, self.detail = failure, detail
 
 
 class Runner:
     """One session over a held model. Close it (``with``) to give its memory back before the next one opens."""
 
     def __init__(
-        self, held: Held, level: Level = Level.DISABLE_ALL, threads: int = 1, watch: Watch | None = None
+        self,
+        model: LoadedModel,
+        level: OptimizationLevel = OptimizationLevel.DISABLE_ALL,
+        threads: int = 1,
+        watch: Watch | None = None,
     ) -> None:
         self._watch = watch or Watch()
         options = ort.SessionOptions()
@@ -68,17 +72,19 @@ class Runner:
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
         options.enable_cpu_mem_arena = options.enable_mem_pattern = False  # both hold on to memory for later runs
-        if level is Level.DISABLE_ALL:  # most of these sessions run once or twice: packed copies of weights do not pay
+        if (
+            level is OptimizationLevel.DISABLE_ALL
+        ):  # most of these sessions run once or twice: packed copies of weights do not pay
             options.add_session_config_entry("session.disable_prepacking", "1")
-        if held.folder is not None:
-            options.add_session_config_entry("session.model_external_initializers_file_folder_path", held.folder)
+        if model.folder is not None:
+            options.add_session_config_entry("session.model_external_initializers_file_folder_path", model.folder)
         # The runtime may read the arrays in place, so they live as long as the session.
-        self._arrays: list[np.ndarray] | None = list(held.given.values())
+        self._arrays: list[np.ndarray] | None = list(model.given.values())
         if self._arrays:
-            options.add_external_initializers(list(held.given), [_to_runtime(array) for array in self._arrays])
-        self._session: ort.InferenceSession | None = _session(held, options)
+            options.add_external_initializers(list(model.given), [_to_runtime(array) for array in self._arrays])
+        self._session: ort.InferenceSession | None = _session(model, options)
         # A seed says what the first run of a session draws, so each run of such a model has a session of its own.
-        self._again = partial(_session, held, options) if draws(held) else None
+        self._again = partial(_session, model, options) if draws(model) else None
         self._output_types = {v.name: v.type for v in self._session.get_outputs()}
         self.output_shapes: dict[str, list[int | str | None]] = {v.name: v.shape for v in self._session.get_outputs()}
 
@@ -104,8 +110,8 @@ class Runner:
                 return _run(session, feed, outputs, self._output_types, limited.options)
             except Exception as error:  # the runtime's error classes share no public base
                 if limited.is_out_of_time:
-                    raise CannotRun(Trouble.TIME, f"more than {self._watch.seconds:g} s") from error
-                raise CannotRun(_run_trouble(error), first_line(error)) from error
+                    raise ModelRunError(FailureKind.TIME, f"more than {self._watch.seconds:g} s") from error
+                raise ModelRunError(_run_trouble(error), first_line(error)) from error
 
 
 def _run(
@@ -143,15 +149,15 @@ def _from_runtime(value: ort.OrtValue) -> np.ndarray:
     if kind.kind != "V":
         return np.asarray(value.numpy())
     size = value.tensor_size_in_bytes()
-    held = (ctypes.c_char * size).from_address(value.data_ptr()) if size else b""
-    return np.frombuffer(held, dtype=kind).reshape(value.shape()).copy()
+    model = (ctypes.c_char * size).from_address(value.data_ptr()) if size else b""
+    return np.frombuffer(model, dtype=kind).reshape(value.shape()).copy()
 
 
-def _session(held: Held, options: ort.SessionOptions) -> ort.InferenceSession:
+def _session(model: LoadedModel, options: ort.SessionOptions) -> ort.InferenceSession:
     try:
-        return ort.InferenceSession(held.skeleton.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(model.skeleton.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's error classes share no public base
-        raise CannotRun(_load_trouble(error), first_line(error)) from error
+        raise ModelRunError(_load_trouble(error), first_line(error)) from error
 
 
 def first_line(error: Exception) -> str:
@@ -160,19 +166,19 @@ def first_line(error: Exception) -> str:
     return lines[0][:400] if lines else type(error).__name__
 
 
-def _load_trouble(error: Exception) -> Trouble:
+def _load_trouble(error: Exception) -> FailureKind:
     text = str(error)
     missing = "NOT_IMPLEMENTED" in text or "is not a registered function/op" in text or "Could not find an impl" in text
-    return Trouble.KERNEL if missing else Trouble.LOAD
+    return FailureKind.KERNEL if missing else FailureKind.LOAD
 
 
-def _run_trouble(error: Exception) -> Trouble:
-    return Trouble.KERNEL if "NOT_IMPLEMENTED" in str(error) else Trouble.RUN
+def _run_trouble(error: Exception) -> FailureKind:
+    return FailureKind.KERNEL if "NOT_IMPLEMENTED" in str(error) else FailureKind.RUN
 
 
-def unsafe_reason(held: Held) -> str:
+def unsafe_reason(model: LoadedModel) -> str:
     """Why a model must not be given to ONNX Runtime, else "". Checked before any session opens."""
-    for node in every_node(held.skeleton) if "BatchNormalization" in held.operators else ():
+    for node in every_node(model.skeleton) if "BatchNormalization" in model.operators else ():
         if node.op_type == "BatchNormalization" and _leaves_outputs_out(node):
             name = node.name or node.output[0]
             return f"BatchNormalization {name} has training_mode=1 and unnamed outputs, which crashes ONNX Runtime"

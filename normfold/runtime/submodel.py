@@ -8,39 +8,39 @@ from dataclasses import dataclass, replace
 
 import onnx
 
-from normfold.runtime.loaded_model import Held
+from normfold.runtime.loaded_model import LoadedModel
 
 MADE = "\u207amade"
 
 
 @dataclass(frozen=True)
-class Part:
+class Submodel:
     """A part of a held model that runs on its own.
 
     ``forced`` are the values that must be fed beside the graph inputs; ``fetch`` maps each wanted value to the name of
     the part's output that carries it.
     """
 
-    held: Held
+    model: LoadedModel
     feeds: tuple[str, ...]
-    forced: tuple[str, ...]
-    fetch: Mapping[str, str]
+    injected: tuple[str, ...]
+    outputs: Mapping[str, str]
 
 
-def part(held: Held, targets: Collection[str], cut: Mapping[str, onnx.TypeProto]) -> Part:
+def submodel(model: LoadedModel, targets: Collection[str], boundary: Mapping[str, onnx.TypeProto]) -> Submodel:
     """The nodes that compute ``targets`` from the graph inputs and the values of ``cut``, whose types are given.
 
     A value that is both wanted and cut is computed from the cut values before it, under a name of its own, while its
     readers get the value that is fed. So each target shows only the error that is made between the cuts and itself.
     """
-    graph = held.graph
-    made_by = held.producers
-    cuts = {name: kind for name, kind in cut.items() if name in made_by}
-    nodes, needed = _upstream(held, targets, cuts)
+    graph = model.graph
+    made_by = model.producers
+    cuts = {name: kind for name, kind in boundary.items() if name in made_by}
+    nodes, needed = _upstream(model, targets, cuts)
     small = onnx.ModelProto(
-        ir_version=held.skeleton.ir_version,
-        opset_import=held.skeleton.opset_import,
-        functions=held.skeleton.functions,
+        ir_version=model.skeleton.ir_version,
+        opset_import=model.skeleton.opset_import,
+        functions=model.skeleton.functions,
     )
     small.graph.name = graph.name
     order = sorted(nodes)
@@ -48,51 +48,51 @@ def part(held: Held, targets: Collection[str], cut: Mapping[str, onnx.TypeProto]
     for place in {bisect_left(order, made_by[name]) for name in cuts if made_by[name] in nodes}:
         node = small.graph.node[place]
         node.output[:] = [name + MADE if name in cuts else name for name in node.output]
-    forced = tuple(name for name in cuts if name in needed)
-    fetch = {name: name + MADE if name in cuts else name for name in targets}
+    injected = tuple(name for name in cuts if name in needed)
+    outputs = {name: name + MADE if name in cuts else name for name in targets}
     for name in targets:
         if name not in made_by:  # an input or an initializer is an output: a copy of it is what the part can give
-            fetch[name] = name + MADE
+            outputs[name] = name + MADE
             needed.add(name)
             small.graph.node.add(op_type="Identity", input=[name], output=[name + MADE])
     small.graph.input.extend(value for value in graph.input if value.name in needed)
-    small.graph.input.extend(onnx.ValueInfoProto(name=name, type=cuts[name]) for name in forced)
-    declared = held.declared
-    for name, made in fetch.items():
+    small.graph.input.extend(onnx.ValueInfoProto(name=name, type=cuts[name]) for name in injected)
+    declared = model.declared
+    for name, made in outputs.items():
         small.graph.output.add(name=made, type=declared[name].type if name in declared else None)
-    small.graph.initializer.extend(tensor for name, tensor in held.initializers if name in needed)
+    small.graph.initializer.extend(tensor for name, tensor in model.initializers if name in needed)
     small.graph.sparse_initializer.extend(t for t in graph.sparse_initializer if t.values.name in needed)
-    inside = [name for name in declared if name not in fetch and made_by.get(name) in nodes]
+    inside = [name for name in declared if name not in outputs and made_by.get(name) in nodes]
     small.graph.value_info.extend(declared[name] for name in inside)
-    feeds = tuple(v.name for v in held.inputs if v.name in needed and v.name not in cuts)
-    return Part(replace(held, skeleton=small, given=held.given.only(needed)), feeds, forced, fetch)
+    feeds = tuple(v.name for v in model.inputs if v.name in needed and v.name not in cuts)
+    return Submodel(replace(model, skeleton=small, given=model.given.only(needed)), feeds, injected, outputs)
 
 
-def needed_for(held: Held, targets: Iterable[str]) -> set[str]:
+def needed_for(model: LoadedModel, targets: Iterable[str]) -> set[str]:
     """Everything that ``targets`` depend on."""
-    return _upstream(held, targets, ())[1]
+    return _upstream(model, targets, ())[1]
 
 
-def fed_values(held: Held, targets: Iterable[str], cuts: Iterable[str]) -> list[str]:
+def fed_values(model: LoadedModel, targets: Iterable[str], cuts: Iterable[str]) -> list[str]:
     """Which of ``cuts`` a part for ``targets`` must be fed with."""
-    made = [name for name in cuts if name in held.producers]
-    _, needed = _upstream(held, targets, set(made))
+    made = [name for name in cuts if name in model.producers]
+    _, needed = _upstream(model, targets, set(made))
     return [name for name in made if name in needed]
 
 
-def sources(held: Held, target: str, cuts: Collection[str]) -> set[str]:
+def sources(model: LoadedModel, target: str, cuts: Collection[str]) -> set[str]:
     """The graph inputs and the values of ``cuts`` between which ``target`` is made."""
-    _, needed = _upstream(held, [target], cuts)
-    return needed & {*cuts, *(value.name for value in held.inputs)}
+    _, needed = _upstream(model, [target], cuts)
+    return needed & {*cuts, *(value.name for value in model.inputs)}
 
 
-def first_behind(held: Held, value: str, among: Collection[str]) -> list[str]:
+def first_downstream(model: LoadedModel, value: str, among: Collection[str]) -> list[str]:
     """The first values of ``among`` downstream of ``value``. Its shape is no evidence of its content."""
     found: list[str] = []
     seen, stack = {value}, [value]
     while stack:
-        for index in held.readers.get(stack.pop(), ()):
-            node = held.graph.node[index]
+        for index in model.readers.get(stack.pop(), ()):
+            node = model.graph.node[index]
             for output in () if node.op_type in ("Shape", "Size") else node.output:
                 if output and output not in seen:
                     seen.add(output)
@@ -100,17 +100,17 @@ def first_behind(held: Held, value: str, among: Collection[str]) -> list[str]:
     return found
 
 
-def _upstream(held: Held, targets: Iterable[str], cuts: Collection[str]) -> tuple[set[int], set[str]]:
+def _upstream(model: LoadedModel, targets: Iterable[str], cuts: Collection[str]) -> tuple[set[int], set[str]]:
     """Indices of the nodes needed for ``targets`` without passing a cut, and every name those nodes read."""
     nodes: set[int] = set()
     needed: set[str] = set()
-    stack = [held.producers[name] for name in targets if name in held.producers]
+    stack = [model.producers[name] for name in targets if name in model.producers]
     while stack:
         index = stack.pop()
         if index in nodes:
             continue
         nodes.add(index)
-        names = held.reads[index]
+        names = model.reads[index]
         needed.update(names)
-        stack.extend(held.producers[name] for name in names if name in held.producers and name not in cuts)
+        stack.extend(model.producers[name] for name in names if name in model.producers and name not in cuts)
     return nodes, needed

@@ -9,23 +9,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from normfold.verify.result import Comparison, ProofOptions, Site, Verdict, Verification
-from normfold.verify.rollback import Built, Settlement, settle
+from normfold.verify.result import Comparison, Equivalence, ProofOptions, Site, Stage, Verification
+from normfold.verify.rollback import ProofCandidate, RollbackResult, prove_with_rollback
 
 if TYPE_CHECKING:
     from normfold.runtime.loaded_model import ModelLike
 
 __all__ = [
-    "Built",
     "Comparison",
+    "Equivalence",
+    "ProofCandidate",
     "ProofOptions",
-    "Settlement",
+    "RollbackResult",
     "Site",
-    "Verdict",
+    "Stage",
     "Verification",
     "check",
     "prove",
-    "settle",
+    "prove_with_rollback",
     "verify",
 ]
 

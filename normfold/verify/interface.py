@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import onnx
 
-from normfold.runtime.loaded_model import Held
+from normfold.runtime.loaded_model import LoadedModel
 
 
-def interface_difference(a: Held, b: Held) -> str:
+def interface_difference(a: LoadedModel, b: LoadedModel) -> str:
     """How the inputs or outputs differ, and what to do; empty when a caller sees no difference."""
     for what, ours, theirs in (
         ("inputs", {v.name for v in a.inputs}, {v.name for v in b.inputs}),

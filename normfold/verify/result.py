@@ -8,12 +8,30 @@ from enum import Enum
 from typing import Any
 
 
-class Verdict(Enum):
+class Equivalence(Enum):
     """Equivalent, different, or not decidable here."""
 
     EQUIVALENT = "equivalent"
     DIFFERENT = "different"
     INCONCLUSIVE = "inconclusive"
+
+
+class Stage(Enum):
+    """How the two models were run for a comparison.
+
+    AT_SITE: without optimizations, the candidate fed with the original's values at every other site.
+    UNOPTIMIZED, BASIC, EXTENDED, DEFAULT: the whole candidate at that level of ONNX Runtime.
+    SAME_NAME: both models whole, at a value that has one name in both.
+    EAGER: the PyTorch module called eagerly against the exported result.
+    """
+
+    AT_SITE = "at the site"
+    UNOPTIMIZED = "disable_all"
+    BASIC = "basic"
+    EXTENDED = "extended"
+    DEFAULT = "default"
+    SAME_NAME = "same name"
+    EAGER = "eager module"
 
 
 @dataclass(frozen=True)
@@ -22,7 +40,7 @@ class Site:
     the subgraph or function in which it is made, "" for the main graph."""
 
     value: str
-    owner: str
+    fold: str
     graph: str = ""
 
 
@@ -70,7 +88,7 @@ class Comparison:
     """
 
     value: str
-    witness: str
+    stage: Stage
     passed: bool
     dtype: str = ""
     max_abs: float = 0.0
@@ -86,35 +104,35 @@ class Comparison:
     expected: str = ""
     obtained: str = ""
     tolerance: float = 0.0
-    would_pass: str = ""
+    needed_tolerance: str = ""
     feed: str = ""
     note: str = ""
-    owners: tuple[str, ...] = ()
+    folds: tuple[str, ...] = ()
     # The error is no larger than what the model itself makes of rounding noise, and that is too large to tell anything.
-    chaotic: bool = False
+    noise_dominated: bool = False
 
 
 @dataclass(frozen=True)
 class Verification:
     """The outcome of a proof. True when equivalent, and prints as the table.
 
-    ``outputs`` compares each graph output by each witness, ``sites`` each fold where its value is made. ``guilty``
+    ``outputs`` compares each graph output at each stage, ``sites`` each fold where its value is made. ``guilty``
     names the owners whose own site is wrong, in the order of the graph: the error is *made* there, not inherited.
     ``trail`` follows a difference that no site explains through the values that have one name in both models: the last
     that agrees, then those that do not, as whole models compute them.
     """
 
-    verdict: Verdict
+    verdict: Equivalence
     outputs: tuple[Comparison, ...] = ()
     sites: tuple[Comparison, ...] = ()
-    guilty: tuple[str, ...] = ()
+    failing_folds: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     seed: int = 0
     feeds: tuple[str, ...] = field(default=())
-    trail: tuple[Comparison, ...] = ()
+    first_differences: tuple[Comparison, ...] = ()
 
     def __bool__(self) -> bool:
-        return self.verdict is Verdict.EQUIVALENT
+        return self.verdict is Equivalence.EQUIVALENT
 
     def __str__(self) -> str:
         return as_table(self)
@@ -131,7 +149,7 @@ class Verification:
     @property
     def worst(self) -> Comparison | None:
         """The comparison with the largest error over its tolerance; one that noise hides counts last."""
-        return max((*self.sites, *self.outputs), key=lambda c: (not c.chaotic, c.margin), default=None)
+        return max((*self.sites, *self.outputs), key=lambda c: (not c.noise_dominated, c.margin), default=None)
 
 
 def _clean(text: str, limit: int = 100) -> str:
@@ -151,7 +169,7 @@ def _row(c: Comparison) -> tuple[str, ...]:
     return (
         "ok" if c.passed else "DIFFERS",
         _clean(c.value),
-        c.witness,
+        c.stage.value,
         f"{c.max_abs:.3g}",
         f"{c.relative:.3g}",
         f"{c.tolerance:.3g}",
@@ -163,7 +181,7 @@ def _row(c: Comparison) -> tuple[str, ...]:
     )
 
 
-_HEAD = ("", "value", "witness", "max abs", "relative", "allowed", "ulps", "cosine", "top-1", "differ", "worst place")
+_HEAD = ("", "value", "run", "max abs", "relative", "allowed", "ulps", "cosine", "top-1", "differ", "worst place")
 
 
 def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
@@ -181,13 +199,15 @@ def as_table(verification: Verification, sites: int = 10) -> str:
         lines += _aligned([_HEAD, *rows])
     for c in (*verification.outputs, *shown):
         if not c.passed:
-            blame = f", made by {_clean(', '.join(c.owners), 300)}" if c.owners else ""
+            blame = f", made by {_clean(', '.join(c.folds), 300)}" if c.folds else ""
             feed = f" (feed {_clean(c.feed)})" if c.feed else ""
             why = _clean(c.note, 500) or "differs"
-            lines.append(f"{_clean(c.value)}{blame}: {why}{feed}; would have passed with {c.would_pass or 'nothing'}")
-    if verification.trail:
+            lines.append(
+                f"{_clean(c.value)}{blame}: {why}{feed}; would have passed with {c.needed_tolerance or 'nothing'}"
+            )
+    if verification.first_differences:
         lines.append("where it begins, by values of one name in both models:")
-        lines += _aligned([_HEAD, *map(_row, verification.trail)])
+        lines += _aligned([_HEAD, *map(_row, verification.first_differences)])
     lines += [f"note: {_clean(note, 600)}" for note in verification.notes]
     lines.append(f"seed {verification.seed}; feeds: {_clean('; '.join(verification.feeds), 600) or 'none'}")
     return "\n".join(lines)
@@ -218,6 +238,6 @@ def _summary(verification: Verification) -> str:
     if sites:
         text += f" and {passed} of {len(sites)} sites"
     text += " pass"
-    if verification.guilty:
-        text += f"; made by {_clean(', '.join(verification.guilty), 300)}"
+    if verification.failing_folds:
+        text += f"; made by {_clean(', '.join(verification.failing_folds), 300)}"
     return text

@@ -6,44 +6,44 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from normfold.verify.result import Site, Verdict, Verification
+from normfold.verify.result import Equivalence, Site, Stage, Verification
 
-Candidate = TypeVar("Candidate")
+Model = TypeVar("Model")
 
 # So many proved folds are undone one at a time; after that all that are left, because something is wrong at large.
 _ONE_BY_ONE = 4
 
 
 @dataclass(frozen=True)
-class Built(Generic[Candidate]):
+class ProofCandidate(Generic[Model]):
     """A candidate, its sites, and the names of all folds in it (those of the sites, when not given)."""
 
-    candidate: Candidate
+    model: Model
     sites: tuple[Site, ...] = ()
     folds: tuple[str, ...] = ()
 
     @property
-    def owners(self) -> tuple[str, ...]:
+    def all_folds(self) -> tuple[str, ...]:
         """Every fold that could be undone, in the order of the graph."""
-        return tuple(dict.fromkeys((*(site.owner for site in self.sites), *self.folds)))
+        return tuple(dict.fromkeys((*(site.fold for site in self.sites), *self.folds)))
 
 
 @dataclass(frozen=True)
-class Settlement(Generic[Candidate]):
+class RollbackResult(Generic[Model]):
     """What is left in the end: the candidate, its proof, the folds that were undone and why."""
 
-    built: Built[Candidate]
+    candidate: ProofCandidate[Model]
     verification: Verification
     undone: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
 
-def settle(
-    build: Callable[[frozenset[str]], Built[Candidate]],
-    prove: Callable[[Built[Candidate]], Verification],
+def prove_with_rollback(
+    build: Callable[[frozenset[str]], ProofCandidate[Model]],
+    prove: Callable[[ProofCandidate[Model]], Verification],
     *,
     strict: bool = False,
-) -> Settlement[Candidate]:
+) -> RollbackResult[Model]:
     """Build without the folds that proved guilty until the rest is proved.
 
     ``build(excluded)`` makes the candidate without those folds. A fold is guilty by the evidence of its own site; where
@@ -51,16 +51,16 @@ def settle(
     guilty set is searched by bisection. With ``strict`` nothing is undone. The result is DIFFERENT when the candidate
     still differs with every fold undone, or under ``strict``; then nothing may be written.
     """
-    built = build(frozenset())
-    verification = prove(built)
-    if strict or verification.verdict is not Verdict.DIFFERENT:
-        return Settlement(built, verification)
-    trial = _Trial(build, prove)
+    candidate = build(frozenset())
+    verification = prove(candidate)
+    if strict or verification.verdict is not Equivalence.DIFFERENT:
+        return RollbackResult(candidate, verification)
+    trial = _Outcomes(build, prove)
     undone: tuple[str, ...] = ()
     notes: list[str] = []
-    while verification.verdict is Verdict.DIFFERENT:
-        suspects = tuple(owner for owner in verification.guilty if owner not in undone)
-        others = tuple(owner for owner in built.owners if owner not in undone)
+    while verification.verdict is Equivalence.DIFFERENT:
+        suspects = tuple(fold for fold in verification.failing_folds if fold not in undone)
+        others = tuple(fold for fold in candidate.all_folds if fold not in undone)
         proved = _proved_guilty(verification, suspects)
         # The first in the order of the graph made its error; the later ones may have got theirs from it.
         fresh = proved[:1] if len(undone) < _ONE_BY_ONE else proved
@@ -71,44 +71,44 @@ def settle(
             break
         how = "the evidence at its own site" if set(fresh) <= set(suspects) else "bisection over the folds"
         why = "" if set(fresh) <= set(suspects) else _only_when_optimized(verification)
-        notes += [f"{owner} was undone by {how}{why}" for owner in fresh]
+        notes += [f"{fold} was undone by {how}{why}" for fold in fresh]
         undone += fresh
-        built, verification = trial.outcome(frozenset(undone))
-    return Settlement(built, verification, undone, tuple(notes))
+        candidate, verification = trial.outcome(frozenset(undone))
+    return RollbackResult(candidate, verification, undone, tuple(notes))
 
 
 def _proved_guilty(verification: Verification, suspects: tuple[str, ...]) -> tuple[str, ...]:
     """The suspects with a failing site that no other fold shares: nothing is left to search."""
-    alone = {c.owners[0] for c in verification.sites if not c.passed and len(c.owners) == 1}
-    return tuple(owner for owner in suspects if owner in alone)
+    alone = {c.folds[0] for c in verification.sites if not c.passed and len(c.folds) == 1}
+    return tuple(fold for fold in suspects if fold in alone)
 
 
 def _only_when_optimized(verification: Verification) -> str:
     """That the folds are right, where only ONNX Runtime's own optimizations make the candidate wrong."""
-    if not verification.failures or any(c.witness != "default" for c in verification.failures):
+    if not verification.failures or any(c.stage is not Stage.DEFAULT for c in verification.failures):
         return ""
     return ", because with it ONNX Runtime's optimizations at its default level change the result; it is right itself"
 
 
-class _Trial(Generic[Candidate]):
+class _Outcomes(Generic[Model]):
     """Remembers the outcome of each set of excluded folds, because bisection comes back to some."""
 
     def __init__(
         self,
-        build: Callable[[frozenset[str]], Built[Candidate]],
-        prove: Callable[[Built[Candidate]], Verification],
+        build: Callable[[frozenset[str]], ProofCandidate[Model]],
+        prove: Callable[[ProofCandidate[Model]], Verification],
     ) -> None:
         self._build, self._prove = build, prove
-        self._seen: dict[frozenset[str], tuple[Built[Candidate], Verification]] = {}
+        self._seen: dict[frozenset[str], tuple[ProofCandidate[Model], Verification]] = {}
 
-    def outcome(self, excluded: frozenset[str]) -> tuple[Built[Candidate], Verification]:
+    def outcome(self, excluded: frozenset[str]) -> tuple[ProofCandidate[Model], Verification]:
         if excluded not in self._seen:
-            built = self._build(excluded)
-            self._seen[excluded] = built, self._prove(built)
+            candidate = self._build(excluded)
+            self._seen[excluded] = candidate, self._prove(candidate)
         return self._seen[excluded]
 
     def _differs(self, excluded: tuple[str, ...]) -> bool:
-        return self.outcome(frozenset(excluded))[1].verdict is Verdict.DIFFERENT
+        return self.outcome(frozenset(excluded))[1].verdict is Equivalence.DIFFERENT
 
     def smallest(self, suspects: tuple[str, ...], undone: tuple[str, ...]) -> tuple[str, ...]:
         """The fewest suspects whose exclusion ends the difference; none when excluding all of them does not.
@@ -116,8 +116,8 @@ class _Trial(Generic[Candidate]):
         Where one fold is left out another may be tried in its place, and then that one is a suspect too.
         """
         while suspects and self._differs(undone + suspects):
-            built, _ = self.outcome(frozenset(undone + suspects))
-            more = tuple(owner for owner in built.owners if owner not in undone + suspects)
+            candidate, _ = self.outcome(frozenset(undone + suspects))
+            more = tuple(fold for fold in candidate.all_folds if fold not in undone + suspects)
             if not more:
                 return ()
             suspects += more

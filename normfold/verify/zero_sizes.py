@@ -7,25 +7,25 @@ from dataclasses import replace
 
 import onnx
 
-from normfold.runtime.loaded_model import Held
+from normfold.runtime.loaded_model import LoadedModel
 
 
-def takes_nothing(held: Held) -> bool:
+def has_zero_sized_input(model: LoadedModel) -> bool:
     """Whether an input is fixed to no elements at all."""
-    return any(True for _ in _zeros(held.graph))
+    return any(True for _ in _zeros(model.graph))
 
 
-def with_free_sizes(held: Held) -> Held:
+def with_free_sizes(model: LoadedModel) -> LoadedModel:
     """A copy that takes any size where an input was fixed to 0. What is declared of other values goes, as it may be 0
     because of that."""
     skeleton = onnx.ModelProto()
-    skeleton.CopyFrom(held.skeleton)
+    skeleton.CopyFrom(model.skeleton)
     for name, dim in list(_zeros(skeleton.graph)):
         dim.dim_param = name
     del skeleton.graph.value_info[:]
     for value in skeleton.graph.output:
         value.type.tensor_type.ClearField("shape")
-    return replace(held, skeleton=skeleton)
+    return replace(model, skeleton=skeleton)
 
 
 def _zeros(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorShapeProto.Dimension]]:

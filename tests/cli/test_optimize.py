@@ -17,10 +17,10 @@ import pytest
 from onnx import numpy_helper
 
 from normfold.findings.rules import RULE_NAMES
-from normfold.runtime.loaded_model import Held
-from normfold.runtime.session import Level, Runner
+from normfold.runtime.loaded_model import LoadedModel
+from normfold.runtime.session import OptimizationLevel, Runner
 from normfold.runtime.time_limit import Watch
-from normfold.verify import Verdict, Verification
+from normfold.verify import Equivalence, Verification
 from tests.conftest import ROOT, Command
 from tests.nets import conv_bn, nothing
 
@@ -51,9 +51,9 @@ def test_the_proof_takes_the_threads_it_is_given(run: Run, model: Path, monkeypa
     asked: list[int] = []
     opened = Runner.__init__
 
-    def counted(self: Runner, held: Held, level: Level, threads: int, watch: Watch) -> None:
+    def counted(self: Runner, loaded: LoadedModel, level: OptimizationLevel, threads: int, watch: Watch) -> None:
         asked.append(threads)
-        opened(self, held, level, threads, watch)
+        opened(self, loaded, level, threads, watch)
 
     monkeypatch.setattr(Runner, "__init__", counted)
     assert run("optimize", model, "--threads", 2)[0] == 0
@@ -139,9 +139,9 @@ def test_an_unreadable_input_ends_with_3(run: Run, tmp_path: Path, name: str, mo
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("verdict", "expected"), [(Verdict.DIFFERENT, 1), (Verdict.INCONCLUSIVE, 4)])
+@pytest.mark.parametrize(("verdict", "expected"), [(Equivalence.DIFFERENT, 1), (Equivalence.INCONCLUSIVE, 4)])
 def test_without_a_proof_nothing_is_written(
-    run: Run, model: Path, verdict: Verdict, expected: int, monkeypatch: pytest.MonkeyPatch
+    run: Run, model: Path, verdict: Equivalence, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def no_proof(*arguments: Any) -> Verification:
         return Verification(verdict, notes=("for a test",))
@@ -160,7 +160,7 @@ def test_a_blamed_fold_is_undone_and_the_copy_is_written(
     run: Run, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def blame(*arguments: Any) -> Verification:
-        return Verification(Verdict.DIFFERENT, guilty=("y",))
+        return Verification(Equivalence.DIFFERENT, failing_folds=("y",))
 
     monkeypatch.setattr("normfold.pipeline.prove", blame)
     code, out, _ = run("optimize", model, "--json")

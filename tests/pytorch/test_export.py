@@ -23,9 +23,9 @@ from normfold.pytorch.export import _against, export
 from normfold.pytorch.exporter_cleanup import clean_up
 from normfold.pytorch.source import Call, trace
 from normfold.result import NotProven
-from normfold.runtime.loaded_model import hold
-from normfold.runtime.session import Level, Runner
-from normfold.verify.result import Verdict
+from normfold.runtime.loaded_model import load
+from normfold.runtime.session import OptimizationLevel, Runner
+from normfold.verify.result import Equivalence, Stage
 from tests.pytorch import nets
 from tests.pytorch.nets import drawn, image
 
@@ -46,9 +46,9 @@ def test_every_reference_network_becomes_a_file_that_equals_it(name: str, tmp_pa
     assert sum(verdict.finding.operator == "BatchNormalization" for verdict in result.changes) >= BATCH_NORMS.get(
         name, 0
     )
-    assert result.verification is not None and result.verification.verdict is Verdict.EQUIVALENT
-    (eager,) = (row for row in result.verification.outputs if row.witness == eager_reference.EAGER_MODULE)
-    assert eager.passed and not eager.chaotic
+    assert result.verification is not None and result.verification.verdict is Equivalence.EQUIVALENT
+    (eager,) = (row for row in result.verification.outputs if row.stage == Stage.EAGER)
+    assert eager.passed and not eager.noise_dominated
     if name in BATCH_NORMS:
         folded = normfold.fold_module(module, inputs)
         assert not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in folded.module.modules())
@@ -69,7 +69,7 @@ def test_each_form_of_the_same_network_takes_the_same_road() -> None:
         norms = [verdict for verdict in result.changes if verdict.finding.is_norm]
         assert len(norms) == 9
         assert result.verification is not None
-        assert eager_reference.EAGER_MODULE in {row.witness for row in result.verification.outputs}
+        assert Stage.EAGER in {row.stage for row in result.verification.outputs}
     inspection = normfold.inspect(module, args=inputs)
     assert len(inspection.changes) == len(results[0].changes)
 
@@ -99,7 +99,7 @@ def test_keyword_nested_and_dict_arguments(tmp_path: Path) -> None:
     result = export(module, (pair,), tmp_path / "m.onnx", kwargs={"more": {"x": torch.randn(3)}})
     assert len(result.ir_model.graph.inputs) == 3
     assert result.verification is not None
-    rows = [row for row in result.verification.outputs if row.witness == eager_reference.EAGER_MODULE]
+    rows = [row for row in result.verification.outputs if row.stage == Stage.EAGER]
     assert len(rows) == 3 and all(row.passed for row in rows)
 
 
@@ -176,8 +176,8 @@ def test_the_comparison_with_the_module_can_fail(tmp_path: Path, monkeypatch: py
     assert not (tmp_path / "m.onnx").exists()
     verification = caught.value.result.verification
     assert verification is not None
-    failing = {row.witness for row in verification.failures}
-    assert failing == {eager_reference.EAGER_MODULE}
+    failing = {row.stage for row in verification.failures}
+    assert failing == {Stage.EAGER}
     assert any("torch's exporter makes the difference" in note for note in verification.notes)
 
 
@@ -234,7 +234,7 @@ def test_a_comparison_knows_rounding_from_error() -> None:
     ((right,), _) = eager_reference.compare(module, off_by(1.0 + 2.0**-22), iter(calls))
     assert right.passed and right.margin < 1
     ((wrong,), _) = eager_reference.compare(module, off_by(1.001), iter(calls))
-    assert not wrong.passed and "atol=" in wrong.would_pass
+    assert not wrong.passed and "atol=" in wrong.needed_tolerance
     ((allowed,), _) = eager_reference.compare(module, off_by(1.001), iter(calls), rtol=0.01)
     assert allowed.passed
     with pytest.raises(ValueError, match="expected 1 output tensors, got 0"):
@@ -257,7 +257,7 @@ def test_settling_leaves_weights_norms_and_values_alone() -> None:
     assert initializers <= set(settled.graph.initializers) | {"lifted_tensor_0"}
     assert all(node.name for node in settled.graph)
     assert len({node.name for node in settled.graph}) == len(after)
-    with Runner(hold(ir.to_proto(settled)), Level.DISABLE_ALL) as runner:
+    with Runner(load(ir.to_proto(settled)), OptimizationLevel.DISABLE_ALL) as runner:
         name = settled.graph.inputs[0].name or ""
         (got,) = runner.run({name: inputs[0].numpy()}, [settled.graph.outputs[0].name or ""])
     torch.testing.assert_close(torch.from_numpy(got), module(*inputs).detach(), rtol=1e-5, atol=1e-5)
@@ -268,9 +268,9 @@ def test_half_precision_is_proven_against_the_eager_module(dtype: torch.dtype) -
     module, (image,) = build("residual")
     result = export(module.to(dtype), (image.to(dtype),))
     assert len(result.changes) == 9
-    assert result.verification is not None and result.verification.verdict is Verdict.EQUIVALENT
-    (eager,) = (row for row in result.verification.outputs if row.witness == eager_reference.EAGER_MODULE)
-    assert eager.passed and not eager.chaotic and eager.dtype == str(dtype).removeprefix("torch.")
+    assert result.verification is not None and result.verification.verdict is Equivalence.EQUIVALENT
+    (eager,) = (row for row in result.verification.outputs if row.stage == Stage.EAGER)
+    assert eager.passed and not eager.noise_dominated and eager.dtype == str(dtype).removeprefix("torch.")
 
 
 def test_half_precision_that_differs_is_seen() -> None:

@@ -7,8 +7,7 @@ from dataclasses import replace
 from normfold.findings.reason import Obstacle, Reason
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.report.report import Problem, Report, Statistics
-from normfold.verify.result import Comparison, Verification
-from normfold.verify.result import Verdict as Proof
+from normfold.verify.result import Comparison, Equivalence, Stage, Verification
 
 FOLDED = Verdict(
     Finding("/stem/bn", "BatchNormalization", "stem_out", is_norm=True),
@@ -34,11 +33,11 @@ KEPT = Verdict(
     ),
 )
 PROOF = Verification(
-    Proof.EQUIVALENT,
-    outputs=(Comparison("y", "default level", True, "float32", 1e-6, 2e-7, 0.1, 1.7, tolerance=2e-6),),
+    Equivalence.EQUIVALENT,
+    outputs=(Comparison("y", Stage.DEFAULT, True, "float32", 1e-6, 2e-7, 0.1, 1.7, tolerance=2e-6),),
     sites=(
-        Comparison("stem_out", "as written", True, "float32", 1e-6, 1e-7, 0.05, tolerance=2e-6, owners=("/stem/bn",)),
-        Comparison("ln_out", "as written", True, "float32", 2e-6, 9e-7, 0.45, tolerance=2e-6, owners=("/block/ln",)),
+        Comparison("stem_out", Stage.AT_SITE, True, "float32", 1e-6, 1e-7, 0.05, tolerance=2e-6, folds=("/stem/bn",)),
+        Comparison("ln_out", Stage.AT_SITE, True, "float32", 2e-6, 9e-7, 0.45, tolerance=2e-6, folds=("/block/ln",)),
     ),
     feeds=("4 made up",),
 )
@@ -86,7 +85,7 @@ def hostile(name: str) -> Report:
     folded = replace(FOLDED, finding=finding, into=(name,), sites=(name,), why=name)
     obstacle = Obstacle(Reason.ZERO_PADDING, name, name, name, "forward")
     kept = Verdict(replace(finding, name=f"{name}2"), Outcome.KEPT, obstacles=(obstacle,))
-    place = replace(PROOF.sites[0], value=name, owners=(name,), passed=False, note=name, feed=name, expected=name)
+    place = replace(PROOF.sites[0], value=name, folds=(name,), passed=False, note=name, feed=name, expected=name)
     sizes = Statistics(((name, 2),), 1, 4, 17)
     return replace(
         checked(),
@@ -96,6 +95,8 @@ def hostile(name: str) -> Report:
         before=sizes,
         after=sizes,
         notes=(name,),
-        verification=Verification(Proof.DIFFERENT, outputs=(place,), sites=(place,), guilty=(name,), notes=(name,)),
+        verification=Verification(
+            Equivalence.DIFFERENT, outputs=(place,), sites=(place,), failing_folds=(name,), notes=(name,)
+        ),
         problems=(Problem(Reason.FOLDABLE_LEFT, finding, name), Problem(Reason.GRAPH_OUTPUT, None, name, obstacle)),
     )

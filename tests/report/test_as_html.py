@@ -20,7 +20,7 @@ import normfold
 from normfold.findings.verdict import Finding, Outcome
 from normfold.report.formats import render
 from normfold.report.report import Report
-from normfold.verify.result import Comparison, Verification
+from normfold.verify.result import Comparison, Stage, Verification
 from tests.conftest import ROOT
 from tests.report.samples import FOLDED, HOSTILE, KEPT, PROOF, checked, hostile, sample
 
@@ -117,11 +117,11 @@ def many(count: int) -> Report:
     ]
     sites = tuple(
         Comparison(
-            f"v{i}", "as written", True, relative=1e-7 * (1 + i % 97), tolerance=1e-4, margin=1e-3 * (1 + i % 97)
+            f"v{i}", Stage.AT_SITE, True, relative=1e-7 * (1 + i % 97), tolerance=1e-4, margin=1e-3 * (1 + i % 97)
         )
         for i in range(count)
     )
-    sites = tuple(replace(site, owners=(v.finding.name,)) for site, v in zip(sites, folded, strict=True))
+    sites = tuple(replace(site, folds=(v.finding.name,)) for site, v in zip(sites, folded, strict=True))
     return replace(sample(), verdicts=tuple(folded), verification=Verification(PROOF.verdict, sites=sites))
 
 
@@ -207,7 +207,7 @@ def test_hover_names_the_site_and_a_click_leads_to_its_row(page: Page, real: Rep
     assert site.value in page.one(".tooltip").text
     assert "allowed" in page.one(".tooltip").text
     ActionChains(page.driver).click(dot).perform()
-    assert page.one("tr.row.open td:nth-child(2)").text in site.owners
+    assert page.one("tr.row.open td:nth-child(2)").text in site.folds
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

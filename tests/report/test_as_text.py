@@ -17,8 +17,7 @@ from normfold.report.as_json import as_json
 from normfold.report.as_text import console_for, print_report
 from normfold.report.escape import printable
 from normfold.report.report import Report, Statistics, statistics
-from normfold.verify import Comparison, Verification
-from normfold.verify import Verdict as Proof
+from normfold.verify import Comparison, Equivalence, Stage, Verification
 from tests.nets import conv_bn
 
 KEPT = tuple(
@@ -101,16 +100,18 @@ def test_a_terminal_gets_colours_unless_no_color(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_failed_proof_shows_its_table() -> None:
-    place = Comparison("y", "disable_all", False, max_abs=1.0, relative=0.5, tolerance=1e-6, would_pass="rtol=0.5")
-    proof = Verification(Proof.DIFFERENT, outputs=(place,), guilty=("mul",))
+    place = Comparison(
+        "y", Stage.UNOPTIMIZED, False, max_abs=1.0, relative=0.5, tolerance=1e-6, needed_tolerance="rtol=0.5"
+    )
+    proof = Verification(Equivalence.DIFFERENT, outputs=(place,), failing_folds=("mul",))
     text = text_of(report(verification=proof))
     assert "verification: different" in text
     assert "DIFFERS" in text
 
 
 def test_json_has_no_infinities_and_no_raw_names() -> None:
-    place = Comparison("y\x1b", "disable_all", False, max_abs=math.inf, relative=math.nan, would_pass="")
-    text = as_json(report(verification=Verification(Proof.DIFFERENT, outputs=(place,))))
+    place = Comparison("y\x1b", Stage.UNOPTIMIZED, False, max_abs=math.inf, relative=math.nan, needed_tolerance="")
+    text = as_json(report(verification=Verification(Equivalence.DIFFERENT, outputs=(place,))))
     assert text.isascii()
     assert "\x1b" not in text
     (row,) = json.loads(text)["verification"]["outputs"]

@@ -11,36 +11,36 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from normfold.errors import SourceError
-from normfold.files.protobuf_wire import NotWalkable, split
+from normfold.files.protobuf_wire import WireFormatError, split
 from normfold.runtime import loaded_model as held_module
 from normfold.runtime.float32_copy import retyped
-from normfold.runtime.loaded_model import Held, hold
+from normfold.runtime.loaded_model import LoadedModel, load
 from normfold.runtime.proto_walk import every_node
 from normfold.runtime.session import Runner
 from normfold.verify import prove, verify
-from normfold.verify.numeric.rounding_noise import Mover, moved_weights
+from normfold.verify.numeric.rounding_noise import UlpPerturbation, moved_weights
 from tests.verify.nets import conv_bn_pair
 
 X = {"x": np.random.default_rng(0).normal(size=(2, 3, 12, 12)).astype(np.float32)}
 
 
-def ways(folder: Path, model: onnx.ModelProto) -> dict[str, Held]:
+def ways(folder: Path, model: onnx.ModelProto) -> dict[str, LoadedModel]:
     """The model held in every way."""
     onnx.save(model, folder / "m.onnx")
     again = onnx.load(folder / "m.onnx")  # saving external data takes the data out of the model
     onnx.save(again, folder / "e.onnx", save_as_external_data=True, location="e.bin", size_threshold=0)
     return {
-        "path": hold(folder / "m.onnx"),
-        "path with external data": hold(folder / "e.onnx"),
-        "bytes": hold(model.SerializeToString()),
-        "proto": hold(model),
-        "onnx_ir": hold(ir.from_proto(model)),
+        "path": load(folder / "m.onnx"),
+        "path with external data": load(folder / "e.onnx"),
+        "bytes": load(model.SerializeToString()),
+        "proto": load(model),
+        "onnx_ir": load(ir.from_proto(model)),
     }
 
 
-def result(held: Held, feed: dict[str, np.ndarray]) -> np.ndarray:
-    with Runner(held) as runner:
-        return np.asarray(runner.run(feed, list(held.output_names))[0])
+def result(loaded: LoadedModel, feed: dict[str, np.ndarray]) -> np.ndarray:
+    with Runner(loaded) as runner:
+        return np.asarray(runner.run(feed, list(loaded.output_names))[0])
 
 
 @pytest.mark.parametrize("spool", [1, 2**40])
@@ -49,7 +49,7 @@ def test_the_model_computes_the_same_however_it_is_held(
 ) -> None:
     monkeypatch.setattr(held_module, "_SPOOL_BYTES", spool)
     _, folded = conv_bn_pair(channels=16)
-    results = [result(held, X) for held in ways(tmp_path, folded).values()]
+    results = [result(loaded, X) for loaded in ways(tmp_path, folded).values()]
     assert all(np.array_equal(results[0], other) for other in results[1:])
     assert np.abs(results[0]).max() > 0
 
@@ -64,19 +64,19 @@ def test_weights_stay_in_the_file(tmp_path: Path) -> None:
 
 def test_weights_in_files_are_moved_and_retyped_too(tmp_path: Path) -> None:
     _, folded = conv_bn_pair(channels=16, kind=np.float16)
-    exact = result(hold(folded), {"x": X["x"].astype(np.float16)}).astype(np.float32)
-    for held in ways(tmp_path, folded).values():
-        wide = result(retyped(held), X)
+    exact = result(load(folded), {"x": X["x"].astype(np.float16)}).astype(np.float32)
+    for loaded in ways(tmp_path, folded).values():
+        wide = result(retyped(loaded), X)
         assert wide.dtype == np.float32
         assert 0 < np.abs(wide - exact).max() < 0.05
-        moved = result(moved_weights(held, Mover()), {"x": X["x"].astype(np.float16)})
+        moved = result(moved_weights(loaded, UlpPerturbation()), {"x": X["x"].astype(np.float16)})
         assert 0 < np.abs(moved.astype(np.float32) - exact).max() < 0.05
 
 
 def test_a_model_that_is_no_plain_message_is_left_to_protobuf() -> None:
     content = conv_bn_pair()[1].SerializeToString()
     for broken in (b"\xff\xff\xff", content[:-3], content + content):
-        with pytest.raises(NotWalkable):
+        with pytest.raises(WireFormatError):
             split(broken, lambda tensor, size: True)
     assert prove(content, content)
 
@@ -119,10 +119,10 @@ def test_bodies_are_found_in_known_and_in_custom_operators_and_functions() -> No
         <domain: "mine", opset_import: ["" : 17]> Own (i) => (o) { o = Floor(i) }"""
     model = onnx.parser.parse_model(text)
     assert [node.op_type for node in every_node(model)] == ["If", "Twice", "Floor", "Neg", "Abs", "Exp"]
-    assert hold(model).operators == {"If", "Twice", "Floor", "Neg", "Abs", "Exp"}
-    assert set(hold(model).reads[1]) == {"x"}
+    assert load(model).operators == {"If", "Twice", "Floor", "Neg", "Abs", "Exp"}
+    assert set(load(model).reads[1]) == {"x"}
 
 
 def test_what_is_no_model_is_refused_with_the_way_out() -> None:
     with pytest.raises(SourceError, match=r"expected a path, bytes, onnx.ModelProto or onnx_ir.Model, got dict"):
-        hold({})  # type: ignore[arg-type]  # what a caller without type checks may pass
+        load({})  # type: ignore[arg-type]  # what a caller without type checks may pass

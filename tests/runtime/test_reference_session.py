@@ -11,10 +11,10 @@ from onnx import numpy_helper
 
 import normfold
 from normfold.runtime import reference_session as reference
-from normfold.runtime.loaded_model import hold
+from normfold.runtime.loaded_model import load
 from normfold.runtime.reference_session import ReferenceRunner
-from normfold.runtime.session import CannotRun, Trouble
-from normfold.verify import ProofOptions, Site, Verdict, check, prove
+from normfold.runtime.session import FailureKind, ModelRunError
+from normfold.verify import Equivalence, ProofOptions, Site, check, prove
 from tests.onnx_text import parse
 from tests.verify.nets import edited
 
@@ -43,7 +43,7 @@ def test_the_reference_evaluator_stands_in(model: onnx.ModelProto) -> None:
     weight = next(t.name for t in result.model.graph.initializer if len(t.dims) > 1)
     broken = edited(result.model, weight, lambda w: w * 1.001)
     sites = [Site(value, v.finding.name) for v in result.changes for value in v.sites]
-    assert prove(model, broken, sites).guilty == tuple(v.finding.name for v in result.changes)
+    assert prove(model, broken, sites).failing_folds == tuple(v.finding.name for v in result.changes)
 
 
 def test_stored_outputs_are_compared_where_the_runtime_has_no_kernel(tmp_path: Path) -> None:
@@ -52,7 +52,7 @@ def test_stored_outputs_are_compared_where_the_runtime_has_no_kernel(tmp_path: P
     result = check(model, ProofOptions(inputs=(folder,)))
     assert result
     assert any("reference evaluator" in note for note in result.notes)
-    assert check(model, ProofOptions(inputs=(_stored(tmp_path, model, 1.01),))).verdict is Verdict.DIFFERENT
+    assert check(model, ProofOptions(inputs=(_stored(tmp_path, model, 1.01),))).verdict is Equivalence.DIFFERENT
 
 
 def _stored(folder: Path, model: onnx.ModelProto, factor: float) -> str:
@@ -60,7 +60,7 @@ def _stored(folder: Path, model: onnx.ModelProto, factor: float) -> str:
     place = folder / f"set_{factor}"
     place.mkdir()
     x = np.random.default_rng(0).normal(size=(1, 3, 8, 8)).astype(np.float32)
-    with ReferenceRunner(hold(model)) as runner:
+    with ReferenceRunner(load(model)) as runner:
         [y] = runner.run({"x": x}, ["y"])
     for name, array in (("input_0", x), ("output_0", (y * factor).astype(np.float32))):
         (place / f"{name}.pb").write_bytes(numpy_helper.from_array(array).SerializeToString())
@@ -70,19 +70,19 @@ def _stored(folder: Path, model: onnx.ModelProto, factor: float) -> str:
 def test_an_operator_that_nobody_knows_stays_undecided() -> None:
     model = parse("(float[4,4] x) => (float[4,4] y) { y = test.Nobody(x) }", domains='"test":1')
     result = prove(model, model)
-    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.verdict is Equivalence.INCONCLUSIVE
     assert "not a registered function/op" in str(result)
 
 
 def test_a_model_too_large_for_the_reference_evaluator_is_undecided(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reference, "LARGEST_BYTES", 100)
     model = UNKNOWN["a file format newer than the runtime"]
-    assert prove(model, model).verdict is Verdict.INCONCLUSIVE
+    assert prove(model, model).verdict is Equivalence.INCONCLUSIVE
 
 
 def test_the_reference_evaluator_is_stopped_in_time() -> None:
     steps = " ".join(f"v{i + 1} = Neg(v{i})" for i in range(2000))
     model = parse(f"(float[4] x) => (float[4] y) {{ v0 = Abs(x) {steps} y = Neg(v2000) }}")
-    with ReferenceRunner(hold(model), seconds=1e-4) as runner, pytest.raises(CannotRun) as caught:
+    with ReferenceRunner(load(model), seconds=1e-4) as runner, pytest.raises(ModelRunError) as caught:
         runner.run({"x": np.ones(4, np.float32)}, ["y"])
-    assert caught.value.trouble is Trouble.TIME
+    assert caught.value.kind is FailureKind.TIME

@@ -24,7 +24,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 import normfold
-from normfold.verify import ProofOptions, Site, Verdict, Verification, prove
+from normfold.verify import Equivalence, ProofOptions, Site, Verification, prove
 
 WAYS = ("right", "shared", "other", "missed")
 SHIFT = 0.05
@@ -246,14 +246,14 @@ def plant(result: normfold.Result, each: int, rng: np.random.Generator) -> Itera
                 continue
             planted += 1
             broken = with_initializer(model, target.weight_name, weight.astype(target.weight.dtype))
-            yield Fault(weight_fault.__name__, target.node.name, broken, target.owners)
+            yield Fault(weight_fault.__name__, target.node.name, broken, target.folds)
     for graph_fault in (dropped_bias, shift_through_padding):
         planted = 0
         for index in rng.permutation(len(places)):
             changed = graph_fault(model, places[index]) if planted < each else None
             if changed is not None:
                 planted += 1
-                yield Fault(graph_fault.__name__, places[index].node.name, changed, places[index].owners)
+                yield Fault(graph_fault.__name__, places[index].node.name, changed, places[index].folds)
 
 
 def sites_of(result: normfold.Result) -> list[Site]:
@@ -264,12 +264,12 @@ def sites_of(result: normfold.Result) -> list[Site]:
 def judge(result: normfold.Result, fault: Fault, seed: int, sites: Sequence[Site] | None) -> tuple[str, Verification]:
     """``right``, ``shared``, ``missed``, or ``other`` when a fold was blamed at a site that is not broken."""
     verification = prove(result.source.proto, fault.model, sites, ProofOptions(seed=seed))
-    if verification.verdict is not Verdict.DIFFERENT:
+    if verification.verdict is not Equivalence.DIFFERENT:
         return "missed", verification
-    blamed = set(verification.guilty)
+    blamed = set(verification.failing_folds)
     if blamed and blamed <= fault.owners:
         return "right", verification
-    failing = [set(c.owners) for c in verification.sites if not c.passed]
+    failing = [set(c.folds) for c in verification.sites if not c.passed]
     shared = failing and all(owners & fault.owners for owners in failing)
     return ("shared" if shared else "other"), verification
 
@@ -301,7 +301,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if how in ("other", "missed"):
                 sys.stdout.write(
                     f"  {how}: {fault.kind} in {fault.node}; expected {sorted(fault.owners)}, "
-                    f"got {verification.verdict.value} {list(verification.guilty)}\n"
+                    f"got {verification.verdict.value} {list(verification.failing_folds)}\n"
                 )
                 if options.verbose:
                     sys.stdout.write(f"{verification}\n")

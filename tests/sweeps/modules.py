@@ -103,7 +103,7 @@ def by_module(module: nn.Module, args: tuple[Any, ...]) -> tuple[int, str, str]:
     folded = normfold.fold_module(module, args)
     reasons = Counter(o.reason.code for v in folded.kept if v.finding.is_norm for o in v.obstacles[:1])
     verdict = "equal" if all(compared.passed for compared in folded.comparisons) else "DIFFERENT"
-    undecided = sum(compared.chaotic for compared in folded.comparisons)
+    undecided = sum(compared.noise_dominated for compared in folded.comparisons)
     return norms_in(folded.module), verdict + f" ({undecided} undecided)" * bool(undecided), str(dict(reasons))
 
 

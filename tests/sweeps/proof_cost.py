@@ -26,8 +26,8 @@ import pytest
 import normfold
 from models.export import export_raw
 from models.registry import NETWORKS, build
-from normfold.runtime.loaded_model import hold
-from normfold.runtime.session import CannotRun, Runner
+from normfold.runtime.loaded_model import load
+from normfold.runtime.session import ModelRunError, Runner
 from normfold.verify import ProofOptions, Verification, prove
 from normfold.verify.inputs.generate import Feed, Feeder
 from tests.sweeps.faults import sites_of
@@ -75,15 +75,15 @@ def _loads(found: list[Cost]) -> Iterator[None]:
 
 def feeds_of(original: Path, count: int) -> list[Feed]:
     """The first feeds that the original accepts: those of a proof."""
-    held = hold(original)
-    feeder, found = Feeder.of(held), list[Feed]()
-    with Runner(held) as runner:
+    loaded = load(original)
+    feeder, found = Feeder.of(loaded), list[Feed]()
+    with Runner(loaded) as runner:
         sizes: dict[str, int] | None = None
         for index in range(count):
             for feed, used in feeder.proposals(index, sizes):
                 try:
-                    runner.run(feed.values, list(held.output_names))
-                except CannotRun:
+                    runner.run(feed.values, list(loaded.output_names))
+                except ModelRunError:
                     continue
                 found.append(feed)
                 sizes = used

@@ -20,7 +20,7 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 import normfold
-from normfold.verify import ProofOptions, Verdict, prove
+from normfold.verify import Equivalence, ProofOptions, prove
 from tests.sweeps.faults import sites_of
 
 
@@ -61,10 +61,10 @@ def sweep(path: Path, options: argparse.Namespace, room: Path, tally: Tally) -> 
     worst = 0.0
     for seed in range(options.seeds):
         proof = prove(original, folded, sites_of(result), ProofOptions(seed=seed))
-        worst = max([worst, *(c.margin for c in (*proof.sites, *proof.outputs) if not c.chaotic)])
+        worst = max([worst, *(c.margin for c in (*proof.sites, *proof.outputs) if not c.noise_dominated)])
         tally.proofs += 1
-        tally.alarms += proof.verdict is Verdict.DIFFERENT
-        tally.undecided += proof.verdict is Verdict.INCONCLUSIVE
+        tally.alarms += proof.verdict is Equivalence.DIFFERENT
+        tally.undecided += proof.verdict is Equivalence.INCONCLUSIVE
         if not proof:
             sys.stdout.write(f"{path.name}, seed {seed}: {proof}\n")
     return f"{path.name}: {len(result.changes)} folds, {len(proof.sites)} sites, largest error {worst:.2f} of allowed\n"

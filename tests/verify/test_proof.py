@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from normfold.verify import Built, ProofOptions, Site, Verdict, prove, settle
+from normfold.verify import Equivalence, ProofCandidate, ProofOptions, Site, prove, prove_with_rollback
 from tests.onnx_text import parse
 from tests.verify.nets import conv_bn_pair, edited
 
@@ -26,28 +26,28 @@ def test_a_right_fold_passes(kind: type, seed: int) -> None:
     assert len(result.sites) == 3
 
 
-@pytest.mark.parametrize("guilty", range(3))
-def test_one_percent_in_one_channel_of_one_weight_is_caught_and_named(guilty: int) -> None:
+@pytest.mark.parametrize("wrong_fold", range(3))
+def test_one_percent_in_one_channel_of_one_weight_is_caught_and_named(wrong_fold: int) -> None:
     raw, folded = conv_bn_pair()
 
     def off(w: np.ndarray) -> np.ndarray:
         w[4] *= 1.01
         return w
 
-    result = prove(raw, edited(folded, f"w{guilty}", off), SITES)
-    assert result.verdict is Verdict.DIFFERENT
-    assert result.guilty == (f"norm{guilty}",)
-    assert f"norm{guilty}" in str(result)
+    result = prove(raw, edited(folded, f"w{wrong_fold}", off), SITES)
+    assert result.verdict is Equivalence.DIFFERENT
+    assert result.failing_folds == (f"norm{wrong_fold}",)
+    assert f"norm{wrong_fold}" in str(result)
 
 
 def test_the_guilty_fold_is_undone_and_the_rest_kept() -> None:
     raw, folded = conv_bn_pair()
     bad = edited(folded, "b1", np.zeros_like)
 
-    def build(excluded: frozenset[str]) -> Built[onnx.ModelProto]:
-        return Built(folded if "norm1" in excluded else bad, SITES)
+    def build(excluded: frozenset[str]) -> ProofCandidate[onnx.ModelProto]:
+        return ProofCandidate(folded if "norm1" in excluded else bad, SITES)
 
-    settled = settle(build, lambda built: prove(raw, built.candidate, built.sites))
+    settled = prove_with_rollback(build, lambda built: prove(raw, built.model, built.sites))
     assert settled.undone == ("norm1",)
     assert settled.verification
 
@@ -74,17 +74,17 @@ def test_faults_a_saturated_output_hides_are_seen_at_the_site() -> None:
         { c = Conv(x, w, b) d = Add(c, big) y = Relu(d) }"""
     raw = parse(text)
     result = prove(raw, edited(raw, "w", lambda w: w * 1.001), [Site("c", "norm")])
-    assert result.verdict is Verdict.DIFFERENT
-    assert result.guilty == ("norm",)
+    assert result.verdict is Equivalence.DIFFERENT
+    assert result.failing_folds == ("norm",)
     whole = prove(raw, edited(raw, "w", lambda w: w * 1.001), ())
-    assert whole.verdict is Verdict.EQUIVALENT, "no output shows it"
+    assert whole.verdict is Equivalence.EQUIVALENT, "no output shows it"
 
 
 def test_an_error_is_blamed_where_it_is_made_not_where_it_arrives() -> None:
     raw, folded = conv_bn_pair(depth=6)
     sites = [Site(f"bn{i}", f"norm{i}") for i in range(6)]
     result = prove(raw, edited(folded, "b2", lambda b: b + 0.5), sites)
-    assert result.guilty == ("norm2",)
+    assert result.failing_folds == ("norm2",)
     assert [c.value for c in result.sites if not c.passed] == ["bn2"]
 
 
@@ -102,22 +102,22 @@ def test_bounded_parts_show_the_same(options: ProofOptions, parts: int) -> None:
     sites = [Site(f"bn{i}", f"norm{i}") for i in range(6)]
     assert prove(raw, folded, sites, options)
     result = prove(raw, edited(folded, "w3", lambda w: w * 1.01), sites, options)
-    assert result.guilty == ("norm3",)
+    assert result.failing_folds == ("norm3",)
     assert any(f"in {parts} parts to bound the memory" in note for note in result.notes) is (parts > 1)
 
 
 def test_a_fold_that_crashes_its_operator_is_named() -> None:
     raw, folded = conv_bn_pair()
     result = prove(raw, edited(folded, "w1", lambda w: w[:, :5]), SITES)
-    assert result.verdict is Verdict.DIFFERENT
-    assert result.guilty == ("norm1",)
+    assert result.verdict is Equivalence.DIFFERENT
+    assert result.failing_folds == ("norm1",)
     assert "does not compute it" in str(result)
 
 
 def test_a_site_that_is_gone_is_measured_at_the_first_value_behind_it() -> None:
     raw, folded = conv_bn_pair()
     result = prove(raw, edited(folded, "b0", lambda b: b + 0.1), [Site("conv0", "norm0"), *SITES[1:]])
-    assert result.guilty == ("norm0",)
+    assert result.failing_folds == ("norm0",)
     assert [c.value for c in result.sites if not c.passed] == ["bn0"]
 
 
@@ -133,8 +133,8 @@ def test_explicit_tolerances_win_and_the_one_that_would_pass_is_printed() -> Non
     off = edited(folded, "w1", lambda w: w * 1.001)
     assert prove(raw, off, SITES, ProofOptions(rtol=0.05, atol=0.05))
     result = prove(raw, folded, SITES, ProofOptions(atol=1e-9))
-    assert result.verdict is Verdict.DIFFERENT
-    needed = max(float(c.would_pass.split()[0].removeprefix("atol=")) for c in result.failures)
+    assert result.verdict is Equivalence.DIFFERENT
+    needed = max(float(c.needed_tolerance.split()[0].removeprefix("atol=")) for c in result.failures)
     assert prove(raw, folded, SITES, ProofOptions(atol=needed * 1.01))
 
 
@@ -160,7 +160,7 @@ def test_a_weak_channel_does_not_hide_behind_strong_ones() -> None:
     raw = edited(raw, "mean1", third_times(0))
     folded = edited(edited(folded, "w1", third_times(0.01)), "b1", third_times(0))
     assert prove(raw, folded, SITES)
-    assert prove(raw, edited(folded, "w1", third_times(1.001)), SITES).guilty == ("norm1",)
+    assert prove(raw, edited(folded, "w1", third_times(1.001)), SITES).failing_folds == ("norm1",)
 
 
 def test_a_large_mean_subtracted_is_noise_and_a_fault_there_is_not() -> None:
@@ -174,7 +174,7 @@ def test_a_large_mean_subtracted_is_noise_and_a_fault_there_is_not() -> None:
     assert np.isfinite(scale).all()
     assert prove(raw, folded, SITES[:1])
     wrong = prove(raw, edited(folded, "b0", lambda b: b + 1e-2), SITES[:1])
-    assert wrong.guilty == ("norm0",)
+    assert wrong.failing_folds == ("norm0",)
 
 
 def with_bias(model: onnx.ModelProto, bias: np.ndarray) -> onnx.ModelProto:
@@ -189,9 +189,13 @@ def with_bias(model: onnx.ModelProto, bias: np.ndarray) -> onnx.ModelProto:
 def test_without_sites_the_trail_shows_where_a_difference_begins() -> None:
     raw, folded = conv_bn_pair(depth=5)
     result = prove(raw, edited(folded, "w2", lambda w: w * 1.01))
-    assert [(c.value, c.passed) for c in result.trail[:3]] == [("relu1", True), ("bn2", False), ("relu2", False)]
+    assert [(c.value, c.passed) for c in result.first_differences[:3]] == [
+        ("relu1", True),
+        ("bn2", False),
+        ("relu2", False),
+    ]
     assert "where it begins" in str(result)
-    assert prove(raw, folded).trail == ()
+    assert prove(raw, folded).first_differences == ()
 
 
 def test_a_name_used_for_another_value_is_no_difference() -> None:
@@ -203,6 +207,6 @@ def test_a_name_used_for_another_value_is_no_difference() -> None:
             node.input[:] = ["conv2" if name == "bn2" else name for name in node.input]
             node.output[:] = ["conv2" if name == "bn2" else name for name in node.output]
     assert prove(raw, folded)
-    trail = prove(raw, broken).trail
-    assert [c.value for c in trail][:2] == ["relu2", "bn3"]
-    assert "conv2" not in {c.value for c in trail}
+    first_differences = prove(raw, broken).first_differences
+    assert [c.value for c in first_differences][:2] == ["relu2", "bn3"]
+    assert "conv2" not in {c.value for c in first_differences}

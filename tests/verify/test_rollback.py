@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from normfold.verify import Built, Comparison, Site, Verdict, Verification, settle
+from normfold.verify import Comparison, Equivalence, ProofCandidate, Site, Stage, Verification, prove_with_rollback
 
 FOLDS = tuple("abcdefgh")
 
@@ -15,20 +15,20 @@ class World:
     def __init__(self, wrong: set[str], shown: dict[str, str]) -> None:
         self.wrong, self.shown, self.proofs = wrong, shown, 0
 
-    def build(self, excluded: frozenset[str]) -> Built[frozenset[str]]:
+    def build(self, excluded: frozenset[str]) -> ProofCandidate[frozenset[str]]:
         folds = tuple(fold for fold in FOLDS if fold not in excluded)
-        return Built(frozenset(folds), tuple(Site(self.shown[f], f) for f in folds if f in self.shown), folds)
+        return ProofCandidate(frozenset(folds), tuple(Site(self.shown[f], f) for f in folds if f in self.shown), folds)
 
-    def prove(self, built: Built[frozenset[str]]) -> Verification:
+    def prove(self, built: ProofCandidate[frozenset[str]]) -> Verification:
         self.proofs += 1
-        bad = built.candidate & self.wrong
+        bad = built.model & self.wrong
         if not bad:
-            return Verification(Verdict.EQUIVALENT)
-        owners = {value: tuple(s.owner for s in built.sites if s.value == value) for value in self.shown.values()}
+            return Verification(Equivalence.EQUIVALENT)
+        folds = {value: tuple(s.fold for s in built.sites if s.value == value) for value in self.shown.values()}
         failing = sorted({self.shown[fold] for fold in bad if fold in self.shown})
-        sites = tuple(Comparison(value, "at the site", False, owners=owners[value]) for value in failing)
-        guilty = tuple(dict.fromkeys(owner for c in sites for owner in c.owners))
-        return Verification(Verdict.DIFFERENT, sites=sites, guilty=guilty)
+        sites = tuple(Comparison(value, Stage.AT_SITE, False, folds=folds[value]) for value in failing)
+        wrong_fold = tuple(dict.fromkeys(fold for c in sites for fold in c.folds))
+        return Verification(Equivalence.DIFFERENT, sites=sites, failing_folds=wrong_fold)
 
 
 OWN_SITES = {fold: f"site {fold}" for fold in FOLDS}
@@ -50,24 +50,24 @@ SHARED = {fold: "site 1" if fold in "abcd" else "site 2" for fold in FOLDS}
 )
 def test_exactly_the_wrong_folds_are_undone(wrong: str, shown: dict[str, str]) -> None:
     world = World(set(wrong), shown)
-    settled = settle(world.build, world.prove)
+    settled = prove_with_rollback(world.build, world.prove)
     assert set(settled.undone) == set(wrong)
     assert settled.verification
-    assert settled.built.candidate == set(FOLDS) - set(wrong)
+    assert settled.candidate.model == set(FOLDS) - set(wrong)
     assert world.proofs <= 2 + 6 * len(wrong), "bisection, not trial of each"
 
 
 def test_a_fold_that_takes_the_place_of_another_is_a_suspect_too() -> None:
     """Without "a" the search finds "b" instead, and that is as wrong."""
 
-    def build(excluded: frozenset[str]) -> Built[str]:
+    def build(excluded: frozenset[str]) -> ProofCandidate[str]:
         fold = next((fold for fold in "ab" if fold not in excluded), "")
-        return Built(fold, (), tuple(fold))
+        return ProofCandidate(fold, (), tuple(fold))
 
-    def prove(built: Built[str]) -> Verification:
-        return Verification(Verdict.DIFFERENT if built.candidate else Verdict.EQUIVALENT)
+    def prove(built: ProofCandidate[str]) -> Verification:
+        return Verification(Equivalence.DIFFERENT if built.model else Equivalence.EQUIVALENT)
 
-    settled = settle(build, prove)
+    settled = prove_with_rollback(build, prove)
     assert settled.verification
     assert settled.undone == ("a", "b")
 
@@ -75,37 +75,37 @@ def test_a_fold_that_takes_the_place_of_another_is_a_suspect_too() -> None:
 def test_those_who_inherit_an_error_are_kept() -> None:
     """The error of "b" also arrives at the sites of "e" and "g"."""
 
-    def build(excluded: frozenset[str]) -> Built[frozenset[str]]:
-        return Built(frozenset(FOLDS) - excluded, tuple(Site(f"site {fold}", fold) for fold in FOLDS))
+    def build(excluded: frozenset[str]) -> ProofCandidate[frozenset[str]]:
+        return ProofCandidate(frozenset(FOLDS) - excluded, tuple(Site(f"site {fold}", fold) for fold in FOLDS))
 
-    def prove(built: Built[frozenset[str]]) -> Verification:
-        if "b" not in built.candidate:
-            return Verification(Verdict.EQUIVALENT)
-        failing = [fold for fold in "beg" if fold in built.candidate]
-        sites = tuple(Comparison(f"site {fold}", "at the site", False, owners=(fold,)) for fold in failing)
-        return Verification(Verdict.DIFFERENT, sites=sites, guilty=tuple(failing))
+    def prove(built: ProofCandidate[frozenset[str]]) -> Verification:
+        if "b" not in built.model:
+            return Verification(Equivalence.EQUIVALENT)
+        failing = [fold for fold in "beg" if fold in built.model]
+        sites = tuple(Comparison(f"site {fold}", Stage.AT_SITE, False, folds=(fold,)) for fold in failing)
+        return Verification(Equivalence.DIFFERENT, sites=sites, failing_folds=tuple(failing))
 
-    assert settle(build, prove).undone == ("b",)
+    assert prove_with_rollback(build, prove).undone == ("b",)
 
 
 def test_strict_undoes_nothing() -> None:
     world = World({"c"}, OWN_SITES)
-    settled = settle(world.build, world.prove, strict=True)
-    assert settled.verification.verdict is Verdict.DIFFERENT
+    settled = prove_with_rollback(world.build, world.prove, strict=True)
+    assert settled.verification.verdict is Equivalence.DIFFERENT
     assert settled.undone == ()
     assert world.proofs == 1
 
 
 def test_a_difference_that_no_fold_makes_stays_a_difference() -> None:
-    different = Verification(Verdict.DIFFERENT)
-    settled = settle(lambda excluded: Built(excluded, (), FOLDS), lambda built: different)
-    assert settled.verification.verdict is Verdict.DIFFERENT
+    different = Verification(Equivalence.DIFFERENT)
+    settled = prove_with_rollback(lambda excluded: ProofCandidate(excluded, (), FOLDS), lambda built: different)
+    assert settled.verification.verdict is Equivalence.DIFFERENT
     assert settled.undone == ()
     assert settled.notes == ("the candidate differs from the original even without any fold",)
 
 
 def test_inconclusive_undoes_nothing() -> None:
-    unclear = Verification(Verdict.INCONCLUSIVE)
-    settled = settle(lambda excluded: Built(excluded, (), FOLDS), lambda built: unclear)
+    unclear = Verification(Equivalence.INCONCLUSIVE)
+    settled = prove_with_rollback(lambda excluded: ProofCandidate(excluded, (), FOLDS), lambda built: unclear)
     assert settled.verification is unclear
     assert settled.undone == ()

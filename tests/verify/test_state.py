@@ -10,7 +10,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import normfold
-from normfold.verify import ProofOptions, Site, Verdict, prove
+from normfold.verify import Equivalence, ProofOptions, Site, Stage, prove
 from tests.onnx_text import parse
 from tests.verify.nets import conv_bn_pair, edited
 
@@ -34,7 +34,7 @@ UNDECIDED = {
 def test_undecided_says_why_and_what_to_do(text: str, reason: str) -> None:
     model = parse(text, domains='"test":1') if "test." in text else parse(text)
     result = prove(model, model)
-    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.verdict is Equivalence.INCONCLUSIVE
     assert reason in str(result)
     assert not result
 
@@ -47,7 +47,7 @@ def test_empty_named_training_outputs_never_reach_the_runtime() -> None:
     )
     model.graph.node[0].output.extend(["", ""])
     result = prove(model, model)
-    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.verdict is Equivalence.INCONCLUSIVE
     assert "crashes ONNX Runtime" in str(result)
 
 
@@ -56,20 +56,20 @@ def test_a_random_operator_with_a_seed_is_compared() -> None:
         { r = RandomNormalLike<seed=3.0>(x) a = MatMul(x, w) y = Add(a, r) }"""
     model = parse(text)
     assert prove(model, model)
-    assert prove(model, edited(model, "w", lambda w: w * 1.01)).verdict is Verdict.DIFFERENT
+    assert prove(model, edited(model, "w", lambda w: w * 1.01)).verdict is Equivalence.DIFFERENT
 
 
 def test_nan_at_the_same_place_is_no_difference() -> None:
     model = parse("(float[4,4] x) => (float[4,4] y) <float[4] g> { l = Sqrt(x) y = Mul(l, g) }")
     assert prove(model, model)
-    assert prove(model, edited(model, "g", lambda g: g * 1.001)).verdict is Verdict.DIFFERENT
+    assert prove(model, edited(model, "g", lambda g: g * 1.001)).verdict is Equivalence.DIFFERENT
 
 
 def test_other_inputs_or_outputs_are_a_difference() -> None:
     one = parse("(float[2] x) => (float[2] y) { y = Relu(x) }")
     other = parse("(float[2] z) => (float[2] y) { y = Relu(z) }")
     result = prove(one, other)
-    assert result.verdict is Verdict.DIFFERENT
+    assert result.verdict is Equivalence.DIFFERENT
     assert "expected the inputs x, got z" in str(result)
 
 
@@ -84,13 +84,13 @@ def test_an_argmax_of_equal_scores_may_fall_either_way() -> None:
     result = prove(base, twin(1 + 2**-22), (), ProofOptions(input_specs=("x=64x16",)))
     assert result
     assert any("decides between values that tie" in note for note in result.notes)
-    assert prove(base, twin(1.01), (), ProofOptions(input_specs=("x=64x16",))).verdict is Verdict.DIFFERENT
+    assert prove(base, twin(1.01), (), ProofOptions(input_specs=("x=64x16",))).verdict is Equivalence.DIFFERENT
 
 
 def test_a_flipped_index_without_a_tie_is_a_difference() -> None:
     text = "(float[N,16] x) => (int64[N,1] y) <float[16,4] w> { z = MatMul(x, w) y = ArgMax<axis=1>(z) }"
     swapped = edited(parse(text), "w", lambda w: w[:, [1, 0, 2, 3]])
-    assert prove(parse(text), swapped).verdict is Verdict.DIFFERENT
+    assert prove(parse(text), swapped).verdict is Equivalence.DIFFERENT
 
 
 def test_a_type_without_kernel_is_compared_in_float32() -> None:
@@ -99,7 +99,7 @@ def test_a_type_without_kernel_is_compared_in_float32() -> None:
     result = prove(raw, folded, sites)
     assert result
     assert any("compared in float32" in note for note in result.notes)
-    assert prove(raw, edited(folded, "b2", lambda b: b * 1.01), sites).guilty == ("norm2",)
+    assert prove(raw, edited(folded, "b2", lambda b: b * 1.01), sites).failing_folds == ("norm2",)
 
 
 def test_bfloat16_is_compared_in_float32() -> None:
@@ -113,7 +113,7 @@ def test_bfloat16_is_compared_in_float32() -> None:
     result = prove(linear(1.0), linear(1.0))
     assert result
     assert any("compared in float32" in note for note in result.notes)
-    assert prove(linear(1.0), linear(1.1)).verdict is Verdict.DIFFERENT
+    assert prove(linear(1.0), linear(1.1)).verdict is Equivalence.DIFFERENT
 
 
 def test_external_data_is_read_from_beside_the_model(tmp_path: Path) -> None:
@@ -125,7 +125,7 @@ def test_external_data_is_read_from_beside_the_model(tmp_path: Path) -> None:
         onnx.save(model, paths[-1], save_as_external_data=True, location="m.bin", size_threshold=0)
     sites = [Site(f"bn{i}", f"norm{i}") for i in range(3)]
     assert prove(paths[0], paths[1], sites)
-    assert prove(paths[0], paths[2], sites).guilty == ("norm1",)
+    assert prove(paths[0], paths[2], sites).failing_folds == ("norm1",)
     again = onnx.load(paths[1], load_external_data=False)
     assert prove(paths[0], again, sites, ProofOptions(folder=str(paths[1].parent)))
 
@@ -145,8 +145,8 @@ def test_a_model_that_amplifies_rounding_is_proved_at_its_sites_only() -> None:
     result = prove(raw, folded, [Site("b", "scale")])
     assert result
     assert "rounding noise" in str(result)
-    assert prove(raw, folded).verdict is Verdict.INCONCLUSIVE
-    assert prove(raw, edited(folded, "w", lambda w: w * 1.001), [Site("b", "scale")]).guilty == ("scale",)
+    assert prove(raw, folded).verdict is Equivalence.INCONCLUSIVE
+    assert prove(raw, edited(folded, "w", lambda w: w * 1.001), [Site("b", "scale")]).failing_folds == ("scale",)
 
 
 def test_behind_a_random_operator_the_sites_are_compared_with_equal_draws() -> None:
@@ -157,8 +157,8 @@ def test_behind_a_random_operator_the_sites_are_compared_with_equal_draws() -> N
     folded.graph.node[0].output[0] = "b"
     del folded.graph.node[1]
     assert prove(raw, folded, [Site("b", "scale")])
-    assert prove(raw, edited(folded, "w", lambda w: w * 1.001), [Site("b", "scale")]).guilty == ("scale",)
-    assert prove(raw, folded).verdict is Verdict.INCONCLUSIVE
+    assert prove(raw, edited(folded, "w", lambda w: w * 1.001), [Site("b", "scale")]).failing_folds == ("scale",)
+    assert prove(raw, folded).verdict is Equivalence.INCONCLUSIVE
 
 
 def test_a_model_that_never_ends_is_stopped() -> None:
@@ -167,7 +167,7 @@ def test_a_model_that_never_ends_is_stopped() -> None:
             <body = b (int64 i, bool c, float[2] v) => (bool d, float[2] w) { d = Identity(c) w = Neg(v) }> }"""
     model = parse(text)
     result = prove(model, model, (), ProofOptions(seconds=0.5))
-    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.verdict is Equivalence.INCONCLUSIVE
     assert "takes too long" in str(result)
 
 
@@ -178,7 +178,7 @@ def test_a_candidate_that_is_slow_is_not_wrong_for_that(sites: tuple[Site, ...])
             <body = b (int64 i, bool c, float[2] v) => (bool d, float[2] w) { d = Identity(c) w = Neg(v) }> }"""
     quick, slow = (parse(turns.replace("@", number)) for number in ("2", "1000000000"))
     result = prove(quick, slow, sites, ProofOptions(seconds=0.5))
-    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.verdict is Equivalence.INCONCLUSIVE
     assert "takes too long: more than 0.5 s; pass smaller inputs" in str(result)
 
 
@@ -188,10 +188,10 @@ def test_without_sites_every_feed_counts_though_the_levels_take_turns() -> None:
     free = parse("(float[16,64] x) => (float[16,64] y) { y = Identity(x) }")
     assert prove(bounded, free, (), ProofOptions(feeds=1))
     result = prove(bounded, free, (), ProofOptions(feeds=2))
-    assert result.verdict is Verdict.DIFFERENT
-    assert {(c.witness, c.feed.split()[0], c.passed) for c in result.outputs} == {
-        ("default", "normal", True),
-        ("disable_all", "scales", False),
+    assert result.verdict is Equivalence.DIFFERENT
+    assert {(c.stage, c.feed.split()[0], c.passed) for c in result.outputs} == {
+        (Stage.DEFAULT, "normal", True),
+        (Stage.UNOPTIMIZED, "scales", False),
     }
 
 
@@ -210,8 +210,8 @@ def test_a_feed_that_noise_decides_is_set_aside_where_another_tells(tmp_path: Pa
     assert result
     assert any("feed wild.npz was set aside" in note for note in result.notes)
     assert {c.feed for c in result.outputs} == {"calm.npz"}
-    assert prove(raw, moved, (), ProofOptions(inputs=both.inputs[:1])).verdict is Verdict.INCONCLUSIVE
-    assert prove(raw, edited(raw, "w", lambda w: w * 1.001), (), both).verdict is Verdict.DIFFERENT
+    assert prove(raw, moved, (), ProofOptions(inputs=both.inputs[:1])).verdict is Equivalence.INCONCLUSIVE
+    assert prove(raw, edited(raw, "w", lambda w: w * 1.001), (), both).verdict is Equivalence.DIFFERENT
 
 
 def test_rounding_of_a_constant_with_two_readers_is_no_difference() -> None:
@@ -230,7 +230,7 @@ def test_rounding_of_a_constant_with_two_readers_is_no_difference() -> None:
     )
     folded = edited(folded, "b", lambda b: arrays["k"])
     assert prove(raw, folded, [Site("y", "norm")])
-    assert prove(raw, edited(folded, "b", lambda b: b * 1.01), [Site("y", "norm")]).guilty == ("norm",)
+    assert prove(raw, edited(folded, "b", lambda b: b * 1.01), [Site("y", "norm")]).failing_folds == ("norm",)
 
 
 def test_a_layer_scale_among_the_smallest_numbers_of_float16_is_no_difference() -> None:
@@ -245,7 +245,7 @@ def test_a_layer_scale_among_the_smallest_numbers_of_float16_is_no_difference() 
     del folded.graph.node[1]
     for seed in range(5):
         assert prove(raw, folded, [Site("y", "scale")], ProofOptions(seed=seed))
-    assert prove(raw, edited(folded, "w", lambda w: w * 1.5), [Site("y", "scale")]).guilty == ("scale",)
+    assert prove(raw, edited(folded, "w", lambda w: w * 1.5), [Site("y", "scale")]).failing_folds == ("scale",)
 
 
 def test_models_that_take_only_empty_inputs_are_compared_with_that_size_free() -> None:
@@ -254,7 +254,7 @@ def test_models_that_take_only_empty_inputs_are_compared_with_that_size_free() -
     assert result.verification
     assert "compared with it free" in str(result.verification)
     assert len(result.changes) == 1
-    assert prove(raw, edited(result.model, "w_folded", lambda w: w * 1.001), [Site("y", "y")]).guilty == ("y",)
+    assert prove(raw, edited(result.model, "w_folded", lambda w: w * 1.001), [Site("y", "y")]).failing_folds == ("y",)
 
 
 def test_models_that_can_only_be_empty_are_equal() -> None:
@@ -267,7 +267,7 @@ def test_models_that_can_only_be_empty_are_equal() -> None:
 def test_outputs_that_happen_to_be_empty_tell_nothing() -> None:
     model = parse("(float[N,8] x) => (float[N,K] y) <int64[1] z = {0}, int64[1] one = {1}> { y = Slice(x, z, z, one) }")
     result = prove(model, model)
-    assert result.verdict is Verdict.INCONCLUSIVE
+    assert result.verdict is Equivalence.INCONCLUSIVE
     assert "every output is empty" in str(result)
 
 
@@ -279,14 +279,14 @@ def test_a_model_that_computes_in_float16_is_granted_what_that_loses() -> None:
     result = prove(fine, edited(coarse, "w", lambda w: weight))
     assert result
     assert any("computes in float16" in note for note in result.notes)
-    assert prove(fine, edited(coarse, "w", lambda w: weight * 1.05)).verdict is Verdict.DIFFERENT
+    assert prove(fine, edited(coarse, "w", lambda w: weight * 1.05)).verdict is Equivalence.DIFFERENT
 
 
 def test_an_input_of_another_type_is_a_difference() -> None:
     one = parse("(float[2] x) => (float[2] y) { y = Relu(x) }")
     other = parse("(float16[2] x) => (float[2] y) { r = Relu(x) y = Cast<to=1>(r) }")
     result = prove(one, other)
-    assert result.verdict is Verdict.DIFFERENT
+    assert result.verdict is Equivalence.DIFFERENT
     assert "expected the input x as float, got float16" in str(result)
 
 
@@ -299,5 +299,5 @@ def test_a_sequence_of_another_length_is_another_result() -> None:
 
     assert normfold.verify(split("2,2"), split("2,2"))
     found = normfold.verify(split("2,2"), split("2,1,1"))
-    assert found.verdict is Verdict.DIFFERENT
+    assert found.verdict is Equivalence.DIFFERENT
     assert found.failures[0].note == "expected 2 items, got 3"

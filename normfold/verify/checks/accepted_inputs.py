@@ -8,11 +8,11 @@ from functools import partial
 
 import numpy as np
 
-from normfold.runtime.session import CannotRun, Trouble, Value
+from normfold.runtime.session import FailureKind, ModelRunError, Value
 from normfold.verify.inputs.generate import Feed, Feeder
 from normfold.verify.inputs.user_files import all_inputs
 from normfold.verify.numeric.distance import is_floating
-from normfold.verify.state import Case
+from normfold.verify.state import ProofState
 
 Run = Callable[[int, Feed], dict[str, Value]]
 """What runs the original for feed number so and so."""
@@ -21,26 +21,26 @@ SLOW_SECONDS = 10.0
 """A model whose first run takes longer gets two feeds."""
 
 
-def accepted_feeds(case: Case, run_original: Run) -> Iterator[tuple[Feed, dict[str, Value]]]:
+def accepted_feeds(proof: ProofState, run_original: Run) -> Iterator[tuple[Feed, dict[str, Value]]]:
     """Feeds that the original accepts, each with the values that it gave."""
-    if case.options.inputs:
-        for number, given in enumerate(all_inputs(case.options.inputs, case.original)):
+    if proof.options.inputs:
+        for number, given in enumerate(all_inputs(proof.options.inputs, proof.original)):
             feed = Feed(given.values, given.text)
             yield feed, run_original(number, feed)
         return
     working: dict[str, int] | None = None
     accepted = 0
-    count = max(case.options.feeds, 1) if case.original.inputs else 1
+    count = max(proof.options.feeds, 1) if proof.original.inputs else 1
     for index in range(count):
         start = time.monotonic()
-        found = _first_that_runs(case.feeder, index, working, partial(run_original, accepted))
+        found = _first_that_runs(proof.feeder, index, working, partial(run_original, accepted))
         if found is None:
             continue
         accepted += 1
         feed, values, working = found
         yield feed, values
         if index == 1 and time.monotonic() - start > SLOW_SECONDS:
-            case.note("two feeds only, because one run takes long")
+            proof.note("two feeds only, because one run takes long")
             return
 
 
@@ -49,14 +49,14 @@ def _first_that_runs(
 ) -> tuple[Feed, dict[str, Value], dict[str, int]] | None:
     """The first proposal that runs and says something; else the first that runs; CannotRun when none ever did."""
     fallback: tuple[Feed, dict[str, Value], dict[str, int]] | None = None
-    trouble: CannotRun | None = None
+    failure: ModelRunError | None = None
     for feed, sizes in feeder.proposals(index, working):
         try:
             values = run(feed)
-        except CannotRun as error:
-            if error.trouble is not Trouble.RUN:
+        except ModelRunError as error:
+            if error.kind is not FailureKind.RUN:
                 raise
-            trouble = error
+            failure = error
             continue
         if not _says_nothing(list(values.values())):
             return feed, values, sizes
@@ -64,7 +64,7 @@ def _first_that_runs(
         if feed.text.startswith("positive"):
             break
     if fallback is None and working is None:
-        raise trouble or CannotRun(Trouble.RUN, "no legal input is known for it")
+        raise failure or ModelRunError(FailureKind.RUN, "no legal input is known for it")
     return fallback
 
 
@@ -79,14 +79,14 @@ def _has_numbers(array: np.ndarray) -> bool:
     return any(np.isfinite(part.astype(np.float32)).any() for part in (flat[:64], flat))
 
 
-def largest_sizes(case: Case) -> dict[str, int]:
+def largest_sizes(proof: ProofState) -> dict[str, int]:
     """The largest size of each named dimension over all feeds."""
-    if not case.options.inputs:
-        return case.feeder.largest(case.options.feeds)
+    if not proof.options.inputs:
+        return proof.feeder.largest(proof.options.feeds)
     found: dict[str, int] = {}
-    for given in all_inputs(case.options.inputs, case.original):
+    for given in all_inputs(proof.options.inputs, proof.original):
         values = given.values
-        for value in case.original.inputs:
+        for value in proof.original.inputs:
             dims = value.type.tensor_type.shape.dim
             for dim, size in zip(dims, np.shape(values[value.name]), strict=False):
                 found[dim.dim_param] = max(size, found.get(dim.dim_param, 1))

@@ -15,15 +15,15 @@ from functools import cache, partial
 import numpy as np
 import onnx
 
-from normfold.runtime.loaded_model import Held, tensor_bytes
-from normfold.runtime.session import CannotRun, Runner, Trouble, Value
-from normfold.runtime.submodel import Part, fed_values, first_behind, part, sources
+from normfold.runtime.loaded_model import LoadedModel, tensor_bytes
+from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value
+from normfold.runtime.submodel import Submodel, fed_values, first_downstream, sources, submodel
 from normfold.verify.checks.discrete_ties import is_a_tie
-from normfold.verify.checks.schedule import Chunk, Turns
-from normfold.verify.checks.sign_flip import MIRRORED, with_other_signs
+from normfold.verify.checks.schedule import Chunk, Schedule
+from normfold.verify.checks.sign_flip import SIGN_FLIPPED, sign_flipped_values
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.numeric.distance import is_floating
-from normfold.verify.state import Case, part_feed, run_part
+from normfold.verify.state import ProofState, part_feed, run_part
 
 GROUP_BYTES = 16 * 2**20
 """Of the candidate's values, those that are held at once; each group costs a session over its part."""
@@ -32,28 +32,28 @@ GROUP_BYTES = 16 * 2**20
 _GUESS = 16
 
 
-def in_order(held: Held, names: Iterable[str]) -> list[str]:
+def in_order(model: LoadedModel, names: Iterable[str]) -> list[str]:
     """Values in the order in which the graph makes them (inputs and initializers first)."""
-    return sorted(dict.fromkeys(names), key=lambda name: held.producers.get(name, -1))
+    return sorted(dict.fromkeys(names), key=lambda name: model.producers.get(name, -1))
 
 
-def plan_chunks(case: Case, targets: Sequence[str], sizes: Mapping[str, int]) -> list[Chunk]:
+def plan_chunks(proof: ProofState, targets: Sequence[str], sizes: Mapping[str, int]) -> list[Chunk]:
     """Targets, in the order of the graph, grouped so that the values of a group, and the weights that it needs, stay
     below the limits of bytes."""
-    limit = case.options.weight_bytes
-    weights = _weights_between(case.original, targets) if case.original.weight_bytes > limit else {}
+    limit = proof.options.weight_bytes
+    weights = _weights_between(proof.original, targets) if proof.original.weight_bytes > limit else {}
     groups: list[list[str]] = [[]]
     values_held = weights_held = 0
     for name in targets:
         values_held += sizes.get(name, 0)
         weights_held += weights.get(name, 0)
-        too_much = values_held > case.options.piece_bytes or weights_held > limit
+        too_much = values_held > proof.options.piece_bytes or weights_held > limit
         if groups[-1] and too_much:
             groups.append([])
             values_held, weights_held = sizes.get(name, 0), weights.get(name, 0)
         groups[-1].append(name)
     starts = [sum(map(len, groups[:i])) for i in range(len(groups))]
-    fed = [_forced(case, group, targets[:start]) for group, start in zip(groups, starts, strict=True)]
+    fed = [_forced(proof, group, targets[:start]) for group, start in zip(groups, starts, strict=True)]
     later = [frozenset().union(*fed[i + 1 :]) for i in range(len(groups))]
     return [
         Chunk(tuple(group), tuple(targets[:start]), needed)
@@ -61,10 +61,10 @@ def plan_chunks(case: Case, targets: Sequence[str], sizes: Mapping[str, int]) ->
     ]
 
 
-def _weights_between(held: Held, targets: Sequence[str]) -> dict[str, int]:
+def _weights_between(model: LoadedModel, targets: Sequence[str]) -> dict[str, int]:
     """Bytes of the weights that each target needs and none before it does."""
-    graph = held.graph
-    made_by = held.producers
+    graph = model.graph
+    made_by = model.producers
     sizes = {tensor.name: tensor_bytes(tensor) for tensor in graph.initializer}
     seen: set[str] = set()
     found = {}
@@ -77,24 +77,24 @@ def _weights_between(held: Held, targets: Sequence[str]) -> dict[str, int]:
             seen.add(name)
             total += sizes.get(name, 0)
             if name in made_by:
-                stack.extend(held.reads[made_by[name]])
+                stack.extend(model.reads[made_by[name]])
         found[target] = total
     return found
 
 
-def _forced(case: Case, group: Sequence[str], earlier: Sequence[str]) -> frozenset[str]:
+def _forced(proof: ProofState, group: Sequence[str], earlier: Sequence[str]) -> frozenset[str]:
     """Which earlier values the two parts of a group will be fed with."""
     if not earlier:
         return frozenset()
-    ours = fed_values(case.original, group, earlier)
-    theirs = fed_values(case.candidate, group, [*earlier, *group])
+    ours = fed_values(proof.original, group, earlier)
+    theirs = fed_values(proof.candidate, group, [*earlier, *group])
     return frozenset({*ours, *theirs} & set(earlier))
 
 
-def expected_bytes(runner: Runner, chunk: Part, sizes: Mapping[str, int]) -> dict[str, int]:
+def expected_bytes(runner: Runner, chunk: Submodel, sizes: Mapping[str, int]) -> dict[str, int]:
     """Bytes of each target as far as the runtime's shape inference tells; ``sizes`` are those of named dimensions."""
     found = {}
-    for name, made in chunk.fetch.items():
+    for name, made in chunk.outputs.items():
         shape = runner.output_shapes.get(made, ())
         dims = [d if isinstance(d, int) else sizes.get(str(d), _GUESS if i else 1) for i, d in enumerate(shape)]
         found[name] = 4 * math.prod(dims)
@@ -138,9 +138,9 @@ class SiteCheck:
     asks for the same values.
     """
 
-    def __init__(self, case: Case, turns: Turns) -> None:
-        self._case, self._turns = case, turns
-        self._open: tuple[Part, Runner] | None = None
+    def __init__(self, proof: ProofState, turns: Schedule) -> None:
+        self._case, self._turns = proof, turns
+        self._open: tuple[Submodel, Runner] | None = None
 
     def close(self) -> None:
         """Free the candidate's session."""
@@ -148,66 +148,68 @@ class SiteCheck:
             self._open[-1].close()
         self._open = None
 
-    def _serves(self, small: Part, due: list[str], values: Mapping[str, Value]) -> bool:
+    def _serves(self, small: Submodel, values_to_compare: list[str], values: Mapping[str, Value]) -> bool:
         """Whether a part gives what is due, and no more than that where more would cost."""
-        is_enough = small.fetch.keys() >= set(due) and values.keys() >= set(small.forced)
-        return is_enough and (self._turns.is_light or list(small.fetch) == due)
+        is_enough = small.outputs.keys() >= set(values_to_compare) and values.keys() >= set(small.injected)
+        return is_enough and (self._turns.is_cheap or list(small.outputs) == values_to_compare)
 
     def _session(
-        self, due: list[str], values: Mapping[str, Value], cut: Mapping[str, onnx.TypeProto]
-    ) -> tuple[Part, Runner]:
-        if self._open is None or not self._serves(self._open[0], due, values):
+        self, values_to_compare: list[str], values: Mapping[str, Value], boundary: Mapping[str, onnx.TypeProto]
+    ) -> tuple[Submodel, Runner]:
+        if self._open is None or not self._serves(self._open[0], values_to_compare, values):
             self.close()
-            small = part(self._case.candidate, due, cut)
-            self._open = small, self._case.open(small.held)
+            small = submodel(self._case.candidate, values_to_compare, boundary)
+            self._open = small, self._case.open(small.model)
         return self._open
 
     def compare(self, feed: Feed, values: Mapping[str, Value], number: int) -> None:
         """Compare feed ``number``; ``values`` are the original's, of the chunk and what it needs of earlier ones."""
-        due = self._turns.due(number, feed)
-        self.compare_these(due, feed, values)
-        if not number and self._case.owners:
-            self._look_behind_zeros(due, feed, values)
+        values_to_compare = self._turns.values_to_compare(number, feed)
+        self.compare_these(values_to_compare, feed, values)
+        if not number and self._case.folds:
+            self._compare_with_flipped_signs(values_to_compare, feed, values)
 
-    def compare_these(self, due: list[str], feed: Feed, values: Mapping[str, Value]) -> None:
+    def compare_these(self, values_to_compare: list[str], feed: Feed, values: Mapping[str, Value]) -> None:
         """Compare values of these names, a group after the other, so that few of the candidate's are held at once."""
-        cut = types_of(values)
-        for group in _groups(due, values):
+        boundary = types_of(values)
+        for group in _groups(values_to_compare, values):
             try:
-                small, runner = self._session(group, values, cut)
+                small, runner = self._session(group, values, boundary)
                 obtained = run_part(runner, small, feed, values, group)
-            except CannotRun as error:
+            except ModelRunError as error:
                 self.close()
-                if error.trouble is Trouble.TIME:
+                if error.kind is FailureKind.TIME:
                     raise
-                obtained = self._one_by_one(group, feed, values, cut, error)
-            self._judge(feed, values, cut, values, obtained)
+                obtained = self._one_by_one(group, feed, values, boundary, error)
+            self._judge(feed, values, boundary, values, obtained)
 
     def _judge(
         self,
         feed: Feed,
         values: Mapping[str, Value],
-        cut: Mapping[str, onnx.TypeProto],
+        boundary: Mapping[str, onnx.TypeProto],
         expected: Mapping[str, Value],
         obtained: Mapping[str, Value],
     ) -> None:
         """Compare what the parts gave when they were fed with ``values``."""
-        case, doubtful = self._case, []
+        proof, doubtful = self._case, []
         for name, value in obtained.items():
-            judged = case.judge(name, case.first_witness, expected[name], value, feed, case.first_units(feed, name))
+            judged = proof.judge(
+                name, proof.first_stage, expected[name], value, feed, proof.first_tolerance(feed, name)
+            )
             if judged.passed:
-                case.add(judged)
+                proof.add(judged)
             else:
                 doubtful.append(name)
         if doubtful:
             pairs = {name: (expected[name], obtained[name]) for name in doubtful}
-            self._look_closer(feed, values, cut, pairs)
+            self._compare_with_noise(feed, values, boundary, pairs)
 
-    def _look_closer(
+    def _compare_with_noise(
         self,
         feed: Feed,
         values: Mapping[str, Value],
-        cut: Mapping[str, onnx.TypeProto],
+        boundary: Mapping[str, onnx.TypeProto],
         pairs: dict[str, tuple[Value, Value]],
     ) -> None:
         """Beyond the floor: is it no more than the noise that the original itself makes between the cuts, or a tie?
@@ -215,62 +217,64 @@ class SiteCheck:
         A float16 original is cut in the same way here. Whole, ONNX Runtime may carry a value on in float32, and what it
         shows is not quite what it uses.
         """
-        case = self._case
+        proof = self._case
         floating = [name for name, (value, _) in pairs.items() if isinstance(value, np.ndarray) and is_floating(value)]
-        small = part(case.original, floating, cut)
-        if floating and case.precision:
-            with case.open(small.held) as runner:
+        small = submodel(proof.original, floating, boundary)
+        if floating and proof.precision:
+            with proof.open(small.model) as runner:
                 own = run_part(runner, small, feed, values)
             pairs |= {name: (value, pairs[name][1]) for name, value in own.items()}
-        looks = case.noise_of(small, part_feed(small, feed, values), {name: pairs[name][0] for name in floating})
-        judged, _ = case.judge_closer(looks, case.first_witness, pairs, feed, partial(case.first_units, feed))
+        samples = proof.noise_of(small, part_feed(small, feed, values), {name: pairs[name][0] for name in floating})
+        judged, _ = proof.compare_with_noise(
+            samples, proof.first_stage, pairs, feed, partial(proof.first_tolerance, feed)
+        )
         for name, comparison in judged.items():
-            case.add(is_a_tie(case, comparison, *pairs[name], feed) or comparison)
+            proof.add(is_a_tie(proof, comparison, *pairs[name], feed) or comparison)
 
-    def _look_behind_zeros(self, due: Sequence[str], feed: Feed, values: Mapping[str, Value]) -> None:
+    def _compare_with_flipped_signs(
+        self, values_to_compare: Sequence[str], feed: Feed, values: Mapping[str, Value]
+    ) -> None:
         """Compare once more what only gets zeros, with other values in their place in both models."""
-        case = self._case
-        changed = with_other_signs(case.candidate, values)
-        behind = {name for value in changed for name in first_behind(case.candidate, value, due)}
-        cut, given, found = types_of(values), {**values, **changed}, []
+        proof = self._case
+        changed = sign_flipped_values(proof.candidate, values)
+        behind = {name for value in changed for name in first_downstream(proof.candidate, value, values_to_compare)}
+        boundary, given, found = types_of(values), {**values, **changed}, []
         wanted = [
             name
-            for name in due
+            for name in values_to_compare
             if name in behind
             and is_floating(np.asarray(values[name]))
             # Else one of them may make it from a value that has another sign here, and the other from one that has not.
-            and sources(case.original, name, cut) == sources(case.candidate, name, cut)
+            and sources(proof.original, name, boundary) == sources(proof.candidate, name, boundary)
         ]
         if not wanted:
             return
         try:
-            for held in (case.original, case.candidate):
-                small = part(held, wanted, cut)
-                with case.open(small.held) as runner:
+            for model in (proof.original, proof.candidate):
+                small = submodel(model, wanted, boundary)
+                with proof.open(small.model) as runner:
                     found.append(run_part(runner, small, feed, given))
-        except CannotRun:  # values that the original never makes may not be legal
+        except ModelRunError:  # values that the original never makes may not be legal
             return
-        self._judge(Feed(feed.values, f"{feed.text}, {MIRRORED}"), given, cut, *found)
+        self._judge(Feed(feed.values, f"{feed.text}, {SIGN_FLIPPED}"), given, boundary, *found)
 
     def _one_by_one(
         self,
-        due: Sequence[str],
+        values_to_compare: Sequence[str],
         feed: Feed,
         values: Mapping[str, Value],
-        cut: Mapping[str, onnx.TypeProto],
-        error: CannotRun,
+        boundary: Mapping[str, onnx.TypeProto],
+        error: ModelRunError,
     ) -> dict[str, Value]:
         """The part as a whole does not run: find the values that cannot be computed, and give the others."""
         obtained: dict[str, Value] = {}
-        for name in due:
-            small = part(self._case.candidate, [name], cut)
+        for name in values_to_compare:
+            small = submodel(self._case.candidate, [name], boundary)
             try:
-                with self._case.open(small.held) as runner:
+                with self._case.open(small.model) as runner:
                     obtained.update(run_part(runner, small, feed, values))
-            except CannotRun as alone:
-                self._case.fail(
-                    name, self._case.first_witness, f"the candidate does not compute it: {alone}", feed.text
-                )
-        if len(obtained) == len(due):
+            except ModelRunError as alone:
+                self._case.fail(name, self._case.first_stage, f"the candidate does not compute it: {alone}", feed.text)
+        if len(obtained) == len(values_to_compare):
             self._case.note(f"the candidate's values were computed one by one, because together: {error}")
         return obtained

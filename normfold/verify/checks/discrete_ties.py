@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 import onnx
 
-from normfold.runtime.loaded_model import Held
-from normfold.runtime.session import CannotRun, Value
-from normfold.runtime.submodel import part
+from normfold.runtime.loaded_model import LoadedModel
+from normfold.runtime.session import ModelRunError, Value
+from normfold.runtime.submodel import submodel
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.numeric.distance import is_floating, pooled
-from normfold.verify.numeric.rounding_noise import AT_THE_END, FACTOR, floor_of
+from normfold.verify.numeric.rounding_noise import FACTOR, Tolerance
 from normfold.verify.result import Comparison
-from normfold.verify.state import Case, part_feed, run_part
+from normfold.verify.state import ProofState, part_feed, run_part
 
 # Operators that keep the places of a decision, up to shape.
 _KEEP_PLACES = {"Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Not"}
@@ -25,42 +25,42 @@ _COMPARE = {"Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Equal"}
 _ROUND = {"Round", "Floor", "Ceil", "Cast", "QuantizeLinear"}
 
 
-def is_a_tie(case: Case, judged: Comparison, expected: Value, obtained: Value, feed: Feed) -> Comparison | None:
+def is_a_tie(proof: ProofState, judged: Comparison, expected: Value, obtained: Value, feed: Feed) -> Comparison | None:
     """The comparison as passed, when an integer, boolean or string value differs only where the numbers behind it tie
     within rounding noise; None otherwise."""
     if judged.passed or not isinstance(expected, np.ndarray) or not isinstance(obtained, np.ndarray):
         return None
     if is_floating(expected) or expected.shape != obtained.shape or expected.dtype != obtained.dtype:
         return None
-    node = _decision(case.original, judged.value)
+    node = _decision(proof.original, judged.value)
     if node is None:
         return None
     inputs = [name for name in node.input[:2] if name]
-    small = part(case.original, inputs, {})
+    small = submodel(proof.original, inputs, {})
     try:
-        with case.open(small.held) as runner:
+        with proof.open(small.model) as runner:
             behind = run_part(runner, small, feed, {})
-    except (CannotRun, KeyError):
+    except (ModelRunError, KeyError):
         return None
-    *_, noise = {}, *case.noise_of(small, part_feed(small, feed, {}), behind)
-    unsure = _unsure(node, [behind[name] for name in inputs], [_width(case, name, behind, noise) for name in inputs])
+    *_, noise = {}, *proof.noise_of(small, part_feed(small, feed, {}), behind)
+    unsure = _unsure(node, [behind[name] for name in inputs], [_width(proof, name, behind, noise) for name in inputs])
     if unsure is None or unsure.size != expected.size:
         return None
     if np.any((expected != obtained).ravel() & ~unsure.ravel()):
         return None
     text = f"differs only where {node.op_type} {node.name or node.output[0]} decides between values that tie"
-    case.note(f"{judged.value} {text}")
+    proof.note(f"{judged.value} {text}")
     return replace(judged, passed=True, margin=1.0, note=text)
 
 
-def _decision(held: Held, value: str) -> onnx.NodeProto | None:
+def _decision(model: LoadedModel, value: str) -> onnx.NodeProto | None:
     """The operator that decides the value, found backward through operators that keep its places."""
-    made_by = held.producers
+    made_by = model.producers
     while value in made_by:
-        node: onnx.NodeProto = held.graph.node[made_by[value]]
+        node: onnx.NodeProto = model.graph.node[made_by[value]]
         if node.op_type in ("ArgMax", "ArgMin", "TopK") or node.op_type in _COMPARE:
             return node
-        if node.op_type in _ROUND and not _is_discrete(held, node):
+        if node.op_type in _ROUND and not _is_discrete(model, node):
             return node
         if node.op_type in _KEEP_PLACES:
             value = node.input[0]
@@ -71,21 +71,23 @@ def _decision(held: Held, value: str) -> onnx.NodeProto | None:
     return None
 
 
-def _is_discrete(held: Held, node: onnx.NodeProto) -> bool:
+def _is_discrete(model: LoadedModel, node: onnx.NodeProto) -> bool:
     """Whether a Cast only turns one kind of integer into another: its input was decided before."""
     if node.op_type != "Cast":
         return False
-    made_by = held.producers
-    before = held.graph.node[made_by[node.input[0]]].op_type if node.input[0] in made_by else ""
+    made_by = model.producers
+    before = model.graph.node[made_by[node.input[0]]].op_type if node.input[0] in made_by else ""
     return before in ("ArgMax", "ArgMin", "TopK", "Not", "Gather") or before in _COMPARE
 
 
-def _width(case: Case, name: str, behind: Mapping[str, Value], noise: Mapping[str, np.ndarray]) -> np.ndarray:
+def _width(proof: ProofState, name: str, behind: Mapping[str, Value], noise: Mapping[str, np.ndarray]) -> np.ndarray:
     """How far a number behind the decision may be off: the whole model's noise there, or the floor of its type."""
     value = np.asarray(behind[name])
     if not is_floating(value):
         return np.zeros((1,) * value.ndim)
-    floor = max(floor_of(str(value.dtype), AT_THE_END), floor_of(case.precision, AT_THE_END) if case.precision else 0)
+    floor = max(
+        Tolerance.END_TO_END.of(str(value.dtype)), Tolerance.END_TO_END.of(proof.precision) if proof.precision else 0
+    )
     size = np.abs(value.astype(np.float64))
     size[~np.isfinite(size)] = 0
     return np.maximum(floor * pooled(size) / FACTOR, noise.get(name, 0.0))

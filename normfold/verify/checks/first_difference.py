@@ -10,37 +10,35 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from normfold.runtime.loaded_model import Held
-from normfold.runtime.session import CannotRun, Value
-from normfold.runtime.submodel import first_behind, part
+from normfold.runtime.loaded_model import LoadedModel
+from normfold.runtime.session import ModelRunError, Value
+from normfold.runtime.submodel import first_downstream, submodel
 from normfold.verify.checks.at_sites import expected_bytes, in_order
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.numeric.distance import is_floating
-from normfold.verify.numeric.rounding_noise import AT_THE_END
-from normfold.verify.result import Comparison
-from normfold.verify.state import Case, run_part
-
-SAME_NAME = "same name"
+from normfold.verify.numeric.rounding_noise import Tolerance
+from normfold.verify.result import Comparison, Stage
+from normfold.verify.state import ProofState, run_part
 
 _NO_EVIDENCE = {"Constant", "ConstantOfShape", "Shape", "Size", "Identity"}
 
 
-def first_difference(case: Case, feed: Feed, failing: Sequence[str]) -> list[Comparison]:
+def first_differences(proof: ProofState, feed: Feed, failing: Sequence[str]) -> list[Comparison]:
     """The last value that agrees before the first that does not, that one, and the next ones up to the ``failing``
     outputs; nothing when no value but the outputs has one name in both models."""
-    made, theirs = case.original.producers, case.candidate.producers
-    kinds = {name: case.original.graph.node[index].op_type for name, index in made.items()}
+    made, theirs = proof.original.producers, proof.candidate.producers
+    kinds = {name: proof.original.graph.node[index].op_type for name, index in made.items()}
     both = [name for name in made if name in theirs and kinds[name] not in _NO_EVIDENCE]
-    names = [name for name in in_order(case.original, both) if name not in case.drawn]
+    names = [name for name in in_order(proof.original, both) if name not in proof.random_values]
     found: dict[str, Comparison] = {}
     try:
-        for group in _groups(case, names):
-            ours, theirs = (_values(case, held, feed, group) for held in (case.original, case.candidate))
-            found |= {name: c for name in group if (c := _compared(case, name, ours[name], theirs[name], feed))}
-    except CannotRun:  # the outputs alone have to tell then
+        for group in _groups(proof, names):
+            ours, theirs = (_values(proof, model, feed, group) for model in (proof.original, proof.candidate))
+            found |= {name: c for name in group if (c := _compared(proof, name, ours[name], theirs[name], feed))}
+    except ModelRunError:  # the outputs alone have to tell then
         return []
     wrong = [name for name in found if not found[name].passed]
-    spreading = _spreading(case.original, wrong, set(found), set(failing))
+    spreading = _spreading(proof.original, wrong, set(found), set(failing))
     if not spreading - set(failing):
         return []
     order = list(found)
@@ -49,14 +47,14 @@ def first_difference(case: Case, feed: Feed, failing: Sequence[str]) -> list[Com
     return [found[name] for name in (*before, *[n for n in order[start:] if n in spreading][:5])]
 
 
-def _groups(case: Case, names: Sequence[str]) -> Iterator[list[str]]:
+def _groups(proof: ProofState, names: Sequence[str]) -> Iterator[list[str]]:
     """Names whose values may be held at once."""
-    whole = part(case.original, names, {})
-    with case.open(whole.held) as runner:
+    whole = submodel(proof.original, names, {})
+    with proof.open(whole.model) as runner:
         sizes = expected_bytes(runner, whole, {})
     group: list[str] = []
     for name in names:
-        if group and sum(sizes[n] for n in group) + sizes[name] > case.options.piece_bytes:
+        if group and sum(sizes[n] for n in group) + sizes[name] > proof.options.piece_bytes:
             yield group
             group = []
         group.append(name)
@@ -64,25 +62,25 @@ def _groups(case: Case, names: Sequence[str]) -> Iterator[list[str]]:
         yield group
 
 
-def _values(case: Case, held: Held, feed: Feed, names: Sequence[str]) -> dict[str, Value]:
-    small = part(held, names, {})
-    with case.open(small.held) as runner:
+def _values(proof: ProofState, model: LoadedModel, feed: Feed, names: Sequence[str]) -> dict[str, Value]:
+    small = submodel(model, names, {})
+    with proof.open(small.model) as runner:
         return run_part(runner, small, feed, {})
 
 
-def _compared(case: Case, name: str, expected: Value, obtained: Value, feed: Feed) -> Comparison | None:
+def _compared(proof: ProofState, name: str, expected: Value, obtained: Value, feed: Feed) -> Comparison | None:
     """None where the two are not the same kind of value: then the name means nothing."""
     if not isinstance(expected, np.ndarray) or not isinstance(obtained, np.ndarray) or not is_floating(expected):
         return None
     if expected.shape != obtained.shape or expected.dtype != obtained.dtype:
         return None
-    return case.judge(name, SAME_NAME, expected, obtained, feed, AT_THE_END)
+    return proof.judge(name, Stage.SAME_NAME, expected, obtained, feed, Tolerance.END_TO_END)
 
 
-def _spreading(held: Held, wrong: Sequence[str], compared: set[str], failing: set[str]) -> set[str]:
+def _spreading(model: LoadedModel, wrong: Sequence[str], compared: set[str], failing: set[str]) -> set[str]:
     """Those of the ``wrong`` values whose error reaches the next compared values, and so on to a failing output."""
     found: set[str] = set()
     for name in reversed(wrong):
-        if name in failing or not found.isdisjoint(first_behind(held, name, compared)):
+        if name in failing or not found.isdisjoint(first_downstream(model, name, compared)):
             found.add(name)
     return found

@@ -11,7 +11,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
-def ahead(items: Iterator[Item], weigh: Callable[[Item], int], room: int) -> Generator[Item]:
+def prefetch(items: Iterator[Item], adapt_to: Callable[[Item], int], room: int) -> Generator[Item]:
     """The same items in the same order, made in a thread while the caller works with those before.
 
     It is always one ahead, and goes on while those that wait weigh less than ``room``. What making an item raises is
@@ -24,7 +24,7 @@ def ahead(items: Iterator[Item], weigh: Callable[[Item], int], room: int) -> Gen
     def make() -> None:
         for item in items:
             with changed:
-                waiting.append((item, weigh(item)))
+                waiting.append((item, adapt_to(item)))
                 changed.notify_all()
                 changed.wait_for(lambda: is_closed or not waiting or sum(weight for _, weight in waiting) < room)
                 if is_closed:

@@ -13,9 +13,9 @@ import onnx
 from onnx import TensorProto
 
 from normfold.errors import UsageError
-from normfold.runtime.loaded_model import Held
+from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.session import Value
-from normfold.verify.inputs.roles import Role, Use, uses
+from normfold.verify.inputs.roles import InputConstraints, InputRole, uses
 from normfold.verify.inputs.user_files import InputSpec, check_shape
 
 
@@ -27,7 +27,7 @@ class Feed:
     text: str
 
 
-REGIMES = ("normal", "scales", "stress", "positive", "tiny")
+DISTRIBUTIONS = ("normal", "scales", "stress", "positive", "tiny")
 """Signed normal; signed at a scale of its own per channel; stress blocks; uniform [0, 1); signed and small. Where the
 model rejects integers drawn at random, "bits" (0 and 1), "ones" and "zeros" are tried for them."""
 
@@ -63,21 +63,21 @@ class Feeder:
     """
 
     inputs: tuple[onnx.ValueInfoProto, ...]
-    uses: Mapping[str, Use]
+    uses: Mapping[str, InputConstraints]
     specs: Mapping[str, InputSpec]
     seed: int
     known: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, held: Held, specs: Sequence[InputSpec] = (), seed: int = 0) -> Feeder:
+    def of(cls, model: LoadedModel, specs: Sequence[InputSpec] = (), seed: int = 0) -> Feeder:
         """A feeder for the inputs of ``held``; UsageError when a spec names an input that it lacks."""
         by_name = {spec.name: spec for spec in specs}
-        known = [value.name for value in held.inputs]
+        known = [value.name for value in model.inputs]
         for name in by_name:
             if name not in known:
                 raise UsageError(f"expected the name of an input, got {name!r}; the inputs are {', '.join(known)}")
-        found = uses(held)
-        return cls(held.inputs, found, by_name, seed, _known(held.inputs, found, by_name))
+        found = uses(model)
+        return cls(model.inputs, found, by_name, seed, _known(model.inputs, found, by_name))
 
     def proposals(self, index: int, working: Mapping[str, int] | None = None) -> Iterator[tuple[Feed, dict[str, int]]]:
         """Feeds for number ``index``, the most wanted first, each with its sizes; ``working`` sizes ran before."""
@@ -86,12 +86,12 @@ class Feeder:
             if sizes in tried or self._is_too_large(sizes):
                 continue
             tried.append(sizes)
-            regimes = [REGIMES[index % len(REGIMES)], "positive", "bits", "ones", "zeros"]
-            for regime in dict.fromkeys(regimes if len(tried) == 1 else regimes[:1]):
+            distributions = [DISTRIBUTIONS[index % len(DISTRIBUTIONS)], "positive", "bits", "ones", "zeros"]
+            for distribution in dict.fromkeys(distributions if len(tried) == 1 else distributions[:1]):
                 rng = np.random.default_rng([self.seed, index])
-                values = {v.name: self._value(v, sizes, regime, index, rng) for v in self.inputs}
+                values = {v.name: self._value(v, sizes, distribution, index, rng) for v in self.inputs}
                 where = ", ".join(f"{name}={size}" for name, size in sizes.items())
-                yield Feed(values, f"{regime}" + (f" ({where})" if where else "")), sizes
+                yield Feed(values, f"{distribution}" + (f" ({where})" if where else "")), sizes
 
     def largest(self, count: int) -> dict[str, int]:
         """The largest size that any of the first ``count`` feeds prefers for each free dimension."""
@@ -163,19 +163,24 @@ class Feeder:
         return tuple(shape)
 
     def _value(
-        self, value: onnx.ValueInfoProto, sizes: Mapping[str, int], regime: str, index: int, rng: np.random.Generator
+        self,
+        value: onnx.ValueInfoProto,
+        sizes: Mapping[str, int],
+        distribution: str,
+        index: int,
+        rng: np.random.Generator,
     ) -> Value:
         use = self.uses[value.name].with_sizes({**self.known, **sizes})
         shape = self._shape(value, sizes)
         if value.type.HasField("sequence_type"):
             count = 1 + index % 3
-            return [_array(_tensor(value).elem_type, shape, use, regime, index, rng) for _ in range(count)]
+            return [_array(_tensor(value).elem_type, shape, use, distribution, index, rng) for _ in range(count)]
         spec = self.specs.get(value.name)
         if spec is not None and (spec.dtype or spec.bounds):
             return spec.draw(shape, _dtype(_tensor(value).elem_type), rng)
         if shape in ((), (1,)):
             index = self._turn(value, index)
-        return _array(_tensor(value).elem_type, shape, use, regime, index, rng)
+        return _array(_tensor(value).elem_type, shape, use, distribution, index, rng)
 
     def _turn(self, value: onnx.ValueInfoProto, index: int) -> int:
         """A number for one of several switches: any two of three have been thrown in all ways after four feeds."""
@@ -194,11 +199,11 @@ def _tensor(value: onnx.ValueInfoProto) -> onnx.TypeProto.Tensor:
             return kind.tensor_type
 
 
-def _dim_name(owner: str, axis: int, dim: onnx.TensorShapeProto.Dimension) -> str | None:
+def _dim_name(fold: str, axis: int, dim: onnx.TensorShapeProto.Dimension) -> str | None:
     """The name of a free dimension (one is made for a nameless one); None for a fixed one, which may be 0."""
     if dim.HasField("dim_value") and dim.dim_value >= 0:
         return None
-    return dim.dim_param or f"{owner}:{axis}"
+    return dim.dim_param or f"{fold}:{axis}"
 
 
 def _terms(name: str) -> list[str]:
@@ -220,7 +225,7 @@ def _evaluate(name: str, sizes: Mapping[str, int]) -> int:
 
 
 def _known(
-    inputs: Sequence[onnx.ValueInfoProto], found: Mapping[str, Use], specs: Mapping[str, InputSpec]
+    inputs: Sequence[onnx.ValueInfoProto], found: Mapping[str, InputConstraints], specs: Mapping[str, InputSpec]
 ) -> dict[str, int]:
     """Sizes of named dimensions: those of the specs, and those that weights demand of any input."""
     known: dict[str, int] = {}
@@ -257,13 +262,13 @@ def _tied(preferred: Mapping[str, int], kinds: Mapping[str, str]) -> Iterator[di
             yield {**preferred, total: preferred[parts[0]] + preferred[parts[1]]}
 
 
-def _kind(owner: str, name: str, axis: int, rank: int, role: Role) -> str:
+def _kind(fold: str, name: str, axis: int, rank: int, role: InputRole) -> str:
     low = name.lower()
     if "batch" in low or (axis == 0 and rank > 1 and "seq" not in low and "len" not in low):
         return "batch"
-    if "past" in low or (rank == 4 and axis == 2 and ("past" in owner.lower() or "cache" in owner.lower())):
+    if "past" in low or (rank == 4 and axis == 2 and ("past" in fold.lower() or "cache" in fold.lower())):
         return "past"
-    if rank >= 4 and axis >= 2 and role is Role.DATA:
+    if rank >= 4 and axis >= 2 and role is InputRole.DATA:
         return "image"
     if rank >= 4 and axis == 1:
         return "channel"
@@ -275,24 +280,29 @@ def _dtype(elem_type: int) -> np.dtype:
 
 
 def _array(
-    elem_type: int, shape: tuple[int, ...], use: Use, regime: str, index: int, rng: np.random.Generator
+    elem_type: int,
+    shape: tuple[int, ...],
+    use: InputConstraints,
+    distribution: str,
+    index: int,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     if elem_type == TensorProto.STRING:
         return _strings(shape, use.words, rng)
     dtype = _dtype(elem_type)
     if elem_type == TensorProto.BOOL:
-        return np.zeros(shape, bool) if use.role is Role.OFF else _mask(shape, index, rng).astype(bool)
+        return np.zeros(shape, bool) if use.role is InputRole.OFF else _mask(shape, index, rng).astype(bool)
     if dtype.kind not in "iu":
-        return _floats(shape, use, regime, rng).astype(dtype)
-    if regime in ("bits", "ones", "zeros") and use.role in (Role.DATA, Role.INDEX):
-        return rng.integers(int(regime == "ones"), 1 + (regime != "zeros"), shape).astype(dtype)
+        return _floats(shape, use, distribution, rng).astype(dtype)
+    if distribution in ("bits", "ones", "zeros") and use.role in (InputRole.DATA, InputRole.INDEX):
+        return rng.integers(int(distribution == "ones"), 1 + (distribution != "zeros"), shape).astype(dtype)
     return _integers(shape, dtype, use, index, rng).astype(dtype)
 
 
 def _strings(shape: tuple[int, ...], words: Sequence[str], rng: np.random.Generator) -> np.ndarray:
     pool = [*words, "a", "the quick brown fox", "", "Zürich", "42"]
-    drawn = [pool[i] for i in rng.integers(0, len(pool), int(np.prod(shape)))]
-    return np.array(drawn, dtype=object).reshape(shape)
+    random_values = [pool[i] for i in rng.integers(0, len(pool), int(np.prod(shape)))]
+    return np.array(random_values, dtype=object).reshape(shape)
 
 
 def _mask(shape: tuple[int, ...], index: int, rng: np.random.Generator) -> np.ndarray:
@@ -306,53 +316,55 @@ def _mask(shape: tuple[int, ...], index: int, rng: np.random.Generator) -> np.nd
     return (np.arange(shape[-1]) < keep).astype(np.int64)
 
 
-def _floats(shape: tuple[int, ...], use: Use, regime: str, rng: np.random.Generator) -> np.ndarray:
-    if use.role is Role.ADDITIVE_MASK:
+def _floats(shape: tuple[int, ...], use: InputConstraints, distribution: str, rng: np.random.Generator) -> np.ndarray:
+    if use.role is InputRole.ADDITIVE_MASK:
         return np.where(_mask(shape, 0, rng) > 0, 0.0, -1e4)
-    if use.role in (Role.SCALE, Role.ZERO):
-        return np.full(shape, float(use.role is Role.SCALE))
-    drawn = rng.standard_normal(shape)
-    if regime == "normal" or not shape:
-        return drawn
-    if regime in ("positive", "bits", "ones", "zeros"):
+    if use.role in (InputRole.SCALE, InputRole.ZERO):
+        return np.full(shape, float(use.role is InputRole.SCALE))
+    random_values = rng.standard_normal(shape)
+    if distribution == "normal" or not shape:
+        return random_values
+    if distribution in ("positive", "bits", "ones", "zeros"):
         return rng.random(shape)
-    if regime == "tiny":
-        return np.asarray(drawn * 1e-2)
+    if distribution == "tiny":
+        return np.asarray(random_values * 1e-2)
     axis = 1 if len(shape) > 2 else len(shape) - 1
     channels = np.arange(shape[axis]).reshape([-1 if i == axis else 1 for i in range(len(shape))])
-    if regime == "scales":
-        return np.asarray(drawn * 10 ** rng.uniform(-1, 1, channels.shape))
+    if distribution == "scales":
+        return np.asarray(random_values * 10 ** rng.uniform(-1, 1, channels.shape))
     # Stress: a large mean, a tiny variance, a constant, zeros and plain noise take turns over the channels.
     turn = (channels + rng.integers(0, 5)) % 5
     mean = np.select([turn == 0, turn == 1, turn == 2], [8.0, 1.0, -1.5], 0.0)
     spread = np.select([turn == 0, turn == 1, turn == 4], [1.0, 1e-3, 2.0], 0.0)
-    return np.asarray(mean + spread * drawn)
+    return np.asarray(mean + spread * random_values)
 
 
-def _integers(shape: tuple[int, ...], dtype: np.dtype, use: Use, index: int, rng: np.random.Generator) -> np.ndarray:
+def _integers(
+    shape: tuple[int, ...], dtype: np.dtype, use: InputConstraints, index: int, rng: np.random.Generator
+) -> np.ndarray:
     count = int(np.prod(shape))
     if len(use.goal) == count:
         return np.array(use.goal).reshape(shape)
-    if use.role is Role.POSITION:
+    if use.role is InputRole.POSITION:
         top = use.limit or 2**31
         return np.broadcast_to(np.arange(shape[-1] if shape else 1) % top, shape).copy() if shape else np.array(0)
-    if use.role is Role.MASK:
+    if use.role is InputRole.MASK:
         return _mask(shape, index, rng)
-    if use.role is Role.INDEX:
+    if use.role is InputRole.INDEX:
         return rng.integers(0, use.limit or 2, shape)
-    if use.role is Role.SHAPE:
+    if use.role is InputRole.SHAPE:
         return np.array([0] * (count - 1) + [-1]).reshape(shape) if count else np.zeros(shape)
-    if use.role is Role.LENGTH:
+    if use.role is InputRole.LENGTH:
         return np.full(shape, 1)
-    if use.role is Role.ZERO:
+    if use.role is InputRole.ZERO:
         return np.zeros(shape)
-    if use.role in (Role.COUNT, Role.SCALE):
+    if use.role in (InputRole.COUNT, InputRole.SCALE):
         return np.ones(shape)
-    if use.role is Role.SIZE:
+    if use.role is InputRole.SIZE:
         return np.full(shape, 4)
-    if use.role is Role.CEILING:
+    if use.role is InputRole.CEILING:
         return np.full(shape, 24)
-    if use.role is Role.DEPTH:
+    if use.role is InputRole.DEPTH:
         return np.full(shape, 8)
     bounds = np.iinfo(dtype)
     if dtype.itemsize == 1:

@@ -10,11 +10,11 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from normfold.runtime.loaded_model import Held
-from normfold.verify.inputs.shape_constraints import Goal, Reading, goal, read, sizes_behind
+from normfold.runtime.loaded_model import LoadedModel
+from normfold.verify.inputs.shape_constraints import Reading, RequiredValues, goal, read, sizes_behind
 
 
-class Role(Enum):
+class InputRole(Enum):
     """What the value of an input means to the operators behind it."""
 
     DATA = "data"
@@ -34,23 +34,23 @@ class Role(Enum):
 
 
 @dataclass(frozen=True)
-class Use:
+class InputConstraints:
     """The role of an input, with the exclusive upper bound of its values (None: unbounded), the dimensions whose sizes
     bound it too, words to choose from, and the very numbers that it should hold, if any."""
 
-    role: Role = Role.DATA
+    role: InputRole = InputRole.DATA
     limit: int | None = None
-    tied: tuple[str, ...] = ()
+    bounded_by: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
-    goal: Goal = ()
+    goal: RequiredValues = ()
     # Sizes that the operators behind the input demand, by axis.
     dims: Mapping[int, int] = field(default_factory=dict)
 
-    def with_sizes(self, sizes: Mapping[str, int]) -> Use:
+    def with_sizes(self, sizes: Mapping[str, int]) -> InputConstraints:
         """The same with the sizes of all dimensions known."""
-        if not self.tied and not self.goal:
+        if not self.bounded_by and not self.goal:
             return self
-        bounds = [sizes.get(name, 1) for name in self.tied] + ([] if self.limit is None else [self.limit])
+        bounds = [sizes.get(name, 1) for name in self.bounded_by] + ([] if self.limit is None else [self.limit])
         goal = tuple(sizes.get(each, 1) if isinstance(each, str) else each for each in self.goal)
         return replace(self, limit=max(min(bounds), 1) if bounds else None, goal=goal)
 
@@ -70,68 +70,69 @@ _INDEXED = {
 }
 
 # Operator and input position -> role. What is not here is data.
-_ROLES: dict[tuple[str, int], Role] = {
-    ("Reshape", 1): Role.SHAPE,
-    ("Expand", 1): Role.SIZE,
-    ("ConstantOfShape", 0): Role.SIZE,
-    ("Tile", 1): Role.COUNT,
-    ("Resize", 3): Role.SIZE,
-    ("Resize", 2): Role.SCALE,
-    ("Upsample", 1): Role.SCALE,
-    ("TopK", 1): Role.COUNT,
-    ("OneHot", 0): Role.INDEX,
-    ("OneHot", 1): Role.DEPTH,
-    ("Range", 0): Role.ZERO,
-    ("Range", 1): Role.SIZE,
-    ("Range", 2): Role.COUNT,
-    ("Loop", 0): Role.SIZE,
-    ("Pad", 1): Role.ZERO,
-    ("Slice", 1): Role.ZERO,
-    ("Slice", 2): Role.SIZE,
-    ("Slice", 3): Role.ZERO,
-    ("Slice", 4): Role.COUNT,
-    ("Unsqueeze", 1): Role.ZERO,
-    ("CumSum", 1): Role.ZERO,
-    ("Dropout", 1): Role.ZERO,
-    ("Dropout", 2): Role.OFF,
-    ("Split", 1): Role.SIZE,
-    ("Squeeze", 1): Role.ZERO,
-    ("ReduceSum", 1): Role.ZERO,
-    ("ReduceMean", 1): Role.ZERO,
-    ("ReduceMax", 1): Role.ZERO,
-    ("LSTM", 4): Role.LENGTH,
-    ("GRU", 4): Role.LENGTH,
-    ("RNN", 4): Role.LENGTH,
-    ("ReverseSequence", 1): Role.LENGTH,
-    ("SequenceAt", 1): Role.ZERO,
-    ("Where", 0): Role.MASK,
-    **{(search, 0): Role.INDEX for search in ("BeamSearch", "GreedySearch", "Sampling")},
-    **{(search, 1): Role.CEILING for search in ("BeamSearch", "GreedySearch", "Sampling")},
-    **{("BeamSearch", i): Role.COUNT for i in (2, 3, 4)},
-    **{("BeamSearch", i): Role.SCALE for i in (5, 6)},
-    **{(search, 2): Role.COUNT for search in ("GreedySearch", "Sampling")},
-    **{(search, 3): Role.SCALE for search in ("GreedySearch", "Sampling")},
+_ROLES: dict[tuple[str, int], InputRole] = {
+    ("Reshape", 1): InputRole.SHAPE,
+    ("Expand", 1): InputRole.SIZE,
+    ("ConstantOfShape", 0): InputRole.SIZE,
+    ("Tile", 1): InputRole.COUNT,
+    ("Resize", 3): InputRole.SIZE,
+    ("Resize", 2): InputRole.SCALE,
+    ("Upsample", 1): InputRole.SCALE,
+    ("TopK", 1): InputRole.COUNT,
+    ("OneHot", 0): InputRole.INDEX,
+    ("OneHot", 1): InputRole.DEPTH,
+    ("Range", 0): InputRole.ZERO,
+    ("Range", 1): InputRole.SIZE,
+    ("Range", 2): InputRole.COUNT,
+    ("Loop", 0): InputRole.SIZE,
+    ("Pad", 1): InputRole.ZERO,
+    ("Slice", 1): InputRole.ZERO,
+    ("Slice", 2): InputRole.SIZE,
+    ("Slice", 3): InputRole.ZERO,
+    ("Slice", 4): InputRole.COUNT,
+    ("Unsqueeze", 1): InputRole.ZERO,
+    ("CumSum", 1): InputRole.ZERO,
+    ("Dropout", 1): InputRole.ZERO,
+    ("Dropout", 2): InputRole.OFF,
+    ("Split", 1): InputRole.SIZE,
+    ("Squeeze", 1): InputRole.ZERO,
+    ("ReduceSum", 1): InputRole.ZERO,
+    ("ReduceMean", 1): InputRole.ZERO,
+    ("ReduceMax", 1): InputRole.ZERO,
+    ("LSTM", 4): InputRole.LENGTH,
+    ("GRU", 4): InputRole.LENGTH,
+    ("RNN", 4): InputRole.LENGTH,
+    ("ReverseSequence", 1): InputRole.LENGTH,
+    ("SequenceAt", 1): InputRole.ZERO,
+    ("Where", 0): InputRole.MASK,
+    **{(search, 0): InputRole.INDEX for search in ("BeamSearch", "GreedySearch", "Sampling")},
+    **{(search, 1): InputRole.CEILING for search in ("BeamSearch", "GreedySearch", "Sampling")},
+    **{("BeamSearch", i): InputRole.COUNT for i in (2, 3, 4)},
+    **{("BeamSearch", i): InputRole.SCALE for i in (5, 6)},
+    **{(search, 2): InputRole.COUNT for search in ("GreedySearch", "Sampling")},
+    **{(search, 3): InputRole.SCALE for search in ("GreedySearch", "Sampling")},
 }
 
 # Of several roles the strictest decides.
 _PRIORITY = (
-    Role.SHAPE, Role.SCALE, Role.COUNT, Role.CEILING, Role.SIZE, Role.DEPTH, Role.LENGTH, Role.ZERO, Role.INDEX,
-    Role.POSITION, Role.ADDITIVE_MASK, Role.MASK, Role.DATA,
+    InputRole.SHAPE, InputRole.SCALE, InputRole.COUNT, InputRole.CEILING, InputRole.SIZE, InputRole.DEPTH,
+    InputRole.LENGTH, InputRole.ZERO, InputRole.INDEX,
+    InputRole.POSITION, InputRole.ADDITIVE_MASK, InputRole.MASK, InputRole.DATA,
 )  # fmt: skip
 
 
-def uses(held: Held) -> dict[str, Use]:
+def uses(model: LoadedModel) -> dict[str, InputConstraints]:
     """The use of every input that must be fed."""
-    graph = read(held)
-    return {value.name: _use(value, graph) for value in held.inputs}
+    graph = read(model)
+    return {value.name: _use(value, graph) for value in model.inputs}
 
 
-def _use(value: onnx.ValueInfoProto, graph: Reading) -> Use:
-    found: list[tuple[Role, int | str | None]] = []
+def _use(value: onnx.ValueInfoProto, graph: Reading) -> InputConstraints:
+    found: list[tuple[InputRole, int | str | None]] = []
     words: list[str] = []
     dims = value.type.tensor_type.shape.dim
     count = dims[0].dim_value if len(dims) == 1 else 1
-    aim: Goal = ()
+    aim: RequiredValues = ()
     as_it_is = {value.name}
     seen = {value.name}
     stack = [(value.name, 0)]
@@ -150,9 +151,11 @@ def _use(value: onnx.ValueInfoProto, graph: Reading) -> Use:
                         if name in as_it_is and node.op_type in ("Identity", "Cast"):
                             as_it_is.add(output)
     role, limit = _decide(value, found)
-    tied = tuple(limit for role, limit in found if isinstance(limit, str))
+    bounded_by = tuple(limit for role, limit in found if isinstance(limit, str))
     rank = len(dims) if value.type.tensor_type.HasField("shape") else 0
-    return Use(role, limit, tied, tuple(dict.fromkeys(words)), aim, sizes_behind(value.name, rank, graph))
+    return InputConstraints(
+        role, limit, bounded_by, tuple(dict.fromkeys(words)), aim, sizes_behind(value.name, rank, graph)
+    )
 
 
 def _passes(node: onnx.NodeProto, index: int, graph: Reading) -> int | None:
@@ -167,17 +170,19 @@ def _passes(node: onnx.NodeProto, index: int, graph: Reading) -> int | None:
     return None
 
 
-def _role_at(node: onnx.NodeProto, index: int, offset: int, graph: Reading) -> Iterable[tuple[Role, int | str | None]]:
+def _role_at(
+    node: onnx.NodeProto, index: int, offset: int, graph: Reading
+) -> Iterable[tuple[InputRole, int | str | None]]:
     operator = node.op_type
     if operator in _INDEXED and index == _INDEXED[operator]:
-        yield Role.INDEX, _table_size(node, offset, graph)
+        yield InputRole.INDEX, _table_size(node, offset, graph)
     elif operator == "OneHot" and index == 0:
         depth = graph.constant(node.input[1])
-        yield Role.INDEX, int(depth.reshape(-1)[0]) if depth is not None else None
+        yield InputRole.INDEX, int(depth.reshape(-1)[0]) if depth is not None else None
     elif (operator, index) in _ROLES:
         yield _ROLES[operator, index], next((a.i for a in node.attribute if a.name == "vocab_size" and a.i > 0), None)
     elif operator == "Sub" and index == 1 and _is_one(graph.constant(node.input[0])):
-        yield Role.MASK, 2
+        yield InputRole.MASK, 2
 
 
 def _is_one(array: np.ndarray | None) -> bool:
@@ -206,25 +211,27 @@ def _words(node: onnx.NodeProto) -> list[str]:
     return [s.decode("utf-8", "replace") for a in node.attribute if a.name in names for s in a.strings[:50]]
 
 
-def _decide(value: onnx.ValueInfoProto, found: list[tuple[Role, int | str | None]]) -> tuple[Role, int | None]:
+def _decide(
+    value: onnx.ValueInfoProto, found: list[tuple[InputRole, int | str | None]]
+) -> tuple[InputRole, int | None]:
     """Of all roles the strictest, with the smallest bound; names only help where the graph says nothing."""
     name = value.name.lower()
     elem = value.type.tensor_type.elem_type
-    limits = [limit for role, limit in found if role is Role.INDEX and isinstance(limit, int)]
+    limits = [limit for role, limit in found if role is InputRole.INDEX and isinstance(limit, int)]
     limit = min(limits) if limits else None
     roles = {role for role, _ in found}
     floating = elem in (TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16)
     if floating:
         if "mask" in name:
-            return Role.ADDITIVE_MASK, None
-        return next((role for role in (Role.SCALE, Role.ZERO) if role in roles), Role.DATA), None
+            return InputRole.ADDITIVE_MASK, None
+        return next((role for role in (InputRole.SCALE, InputRole.ZERO) if role in roles), InputRole.DATA), None
     if elem == TensorProto.BOOL:
-        return (Role.OFF if Role.OFF in roles else Role.MASK), 2
-    if "position" in name and (not roles or Role.INDEX in roles):
-        return Role.POSITION, limit
-    if "mask" in name and Role.INDEX not in roles:
-        return Role.MASK, 2
+        return (InputRole.OFF if InputRole.OFF in roles else InputRole.MASK), 2
+    if "position" in name and (not roles or InputRole.INDEX in roles):
+        return InputRole.POSITION, limit
+    if "mask" in name and InputRole.INDEX not in roles:
+        return InputRole.MASK, 2
     if "length" in name and not roles:
-        return Role.LENGTH, None
-    role = next((role for role in _PRIORITY if role in roles), Role.DATA)
+        return InputRole.LENGTH, None
+    role = next((role for role in _PRIORITY if role in roles), InputRole.DATA)
     return role, limit

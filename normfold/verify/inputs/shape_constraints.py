@@ -10,10 +10,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from normfold.runtime.loaded_model import Held
+from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.proto_walk import every_node, inner_nodes
 
-Goal = tuple[int | str, ...]
+RequiredValues = tuple[int | str, ...]
 """The numbers that an input should hold; a name stands for the size of that dimension."""
 
 _SAME_AXES = {"Identity", "Cast", "CastLike", "Relu", "LeakyRelu", "Sigmoid", "Tanh", "Dropout", "Clip", "Neg", "Abs"}
@@ -25,7 +25,7 @@ class Reading:
     """Who reads what, which constants are small enough to look at, and which sizes are known. ``inner`` are the readers
     of values in bodies and functions."""
 
-    held: Held
+    model: LoadedModel
     inner: Mapping[str, list[tuple[onnx.NodeProto, int]]]
     tensors: Mapping[str, onnx.TensorProto]
     values: Mapping[str, onnx.ValueInfoProto]
@@ -48,23 +48,25 @@ class Reading:
 
     def readers(self, name: str) -> Iterator[tuple[onnx.NodeProto, int]]:
         """The operators that read a value, with the place of it among their inputs; bodies and functions too."""
-        for number in self.held.readers.get(name, ()):
-            node = self.held.graph.node[number]
+        for number in self.model.readers.get(name, ()):
+            node = self.model.graph.node[number]
             yield from ((node, index) for index, each in enumerate(node.input) if each == name)
         yield from self.inner.get(name, ())
 
 
-def read(held: Held) -> Reading:
+def read(model: LoadedModel) -> Reading:
     """Everything that roles and demands are read from."""
     inner: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
-    tensors = dict(held.initializers)
-    for node in every_node(held.skeleton) if "Constant" in held.operators else ():
+    tensors = dict(model.initializers)
+    for node in every_node(model.skeleton) if "Constant" in model.operators else ():
         if node.op_type == "Constant":
             tensors.update((node.output[0], a.t) for a in node.attribute if a.name == "value" and a.t.data_type)
-    for node in inner_nodes(held.skeleton):
+    for node in inner_nodes(model.skeleton):
         for index, name in enumerate(node.input):
             inner.setdefault(name, []).append((node, index))
-    return Reading(held, inner, tensors, {value.name: value for value in (*held.graph.value_info, *held.graph.input)})
+    return Reading(
+        model, inner, tensors, {value.name: value for value in (*model.graph.value_info, *model.graph.input)}
+    )
 
 
 def sizes_behind(name: str, rank: int, graph: Reading) -> dict[int, int]:
@@ -112,7 +114,7 @@ def _size_at(node: onnx.NodeProto, index: int, rank: int, graph: Reading) -> Ite
         yield axis, size
 
 
-def goal(node: onnx.NodeProto, index: int, count: int, graph: Reading) -> Goal:
+def goal(node: onnx.NodeProto, index: int, count: int, graph: Reading) -> RequiredValues:
     """What ``count`` numbers an input should hold that names sizes at this place of an operator; empty: no matter."""
     data = graph.shape(node.input[0]) if node.input else None
     place = node.op_type, index
@@ -139,7 +141,7 @@ def goal(node: onnx.NodeProto, index: int, count: int, graph: Reading) -> Goal:
     return ()
 
 
-def _free_once(behind: Mapping[int, int], count: int) -> Goal:
+def _free_once(behind: Mapping[int, int], count: int) -> RequiredValues:
     """The sizes demanded, -1 in one place, the last that is free, and before it the sizes that are there."""
     free = [axis for axis in range(count) if axis not in behind]
     if not behind or not free:
@@ -147,7 +149,7 @@ def _free_once(behind: Mapping[int, int], count: int) -> Goal:
     return tuple(behind.get(axis, -1 if axis == free[-1] else 0) for axis in range(count))
 
 
-def _last(shape: tuple[int | str | None, ...] | None, count: int) -> Goal:
+def _last(shape: tuple[int | str | None, ...] | None, count: int) -> RequiredValues:
     """The last ``count`` sizes; in front of them ones."""
     known = tuple(0 if size is None else size for size in shape or (0,) * count)
     return (1,) * (count - len(known)) + known[-count:]

@@ -14,7 +14,7 @@ import onnx
 from onnx import numpy_helper
 
 from normfold.errors import UsageError
-from normfold.runtime.loaded_model import Held
+from normfold.runtime.loaded_model import LoadedModel
 from normfold.verify.numeric.distance import is_floating
 
 
@@ -31,12 +31,12 @@ class InputSpec:
         """Values within the bounds; of a float without bounds, signed normal ones."""
         kind = np.dtype(self.dtype) if self.dtype else dtype
         if self.bounds is None:
-            drawn = rng.standard_normal(shape) if kind.kind == "f" else rng.integers(0, 2, shape)
+            random_values = rng.standard_normal(shape) if kind.kind == "f" else rng.integers(0, 2, shape)
         elif kind.kind == "f":
-            drawn = rng.uniform(*self.bounds, shape)
+            random_values = rng.uniform(*self.bounds, shape)
         else:
-            drawn = rng.integers(int(self.bounds[0]), int(self.bounds[1]) + 1, shape)
-        return np.asarray(drawn).astype(kind)
+            random_values = rng.integers(int(self.bounds[0]), int(self.bounds[1]) + 1, shape)
+        return np.asarray(random_values).astype(kind)
 
 
 _NUMBER = r"-?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?"
@@ -75,15 +75,15 @@ class Given:
     expected: dict[str, Any] | None = None
 
 
-def load_inputs(path: str | Path, held: Held) -> Given:
+def load_inputs(path: str | Path, model: LoadedModel) -> Given:
     """Read one feed for the model: ``.npz`` (arrays by input name), ``.npy`` (the only input), or a directory with
     ``input_0.pb`` ... and perhaps ``output_0.pb`` ... UsageError says what was expected."""
     source = Path(path)
-    names = [value.name for value in held.inputs]
+    names = [value.name for value in model.inputs]
     expected = None
     if source.is_dir():
         values = _protos(source, "input", names)
-        outputs = _protos(source, "output", list(held.output_names))
+        outputs = _protos(source, "output", list(model.output_names))
         expected = outputs or None
     elif source.suffix == ".npz":
         values = _arrays(source)
@@ -103,7 +103,7 @@ def load_inputs(path: str | Path, held: Held) -> Given:
             "name the arrays like the inputs"
         )
     text = source.name
-    for value in held.inputs:
+    for value in model.inputs:
         fitting = _as_declared(values[value.name], value, source)
         if fitting is not values[value.name]:
             text += f" ({value.name} from {values[value.name].dtype})"
@@ -111,11 +111,11 @@ def load_inputs(path: str | Path, held: Held) -> Given:
     return Given(text, values, expected)
 
 
-def all_inputs(paths: Sequence[str | Path], held: Held) -> Iterator[Given]:
+def all_inputs(paths: Sequence[str | Path], model: LoadedModel) -> Iterator[Given]:
     """The feed of each path; of a folder with several test_data_set folders each of those."""
     for path in paths:
         sets = sorted(Path(path).glob("test_data_set_*"), key=_number) if Path(path).is_dir() else []
-        yield from (load_inputs(each, held) for each in sets or [Path(path)])
+        yield from (load_inputs(each, model) for each in sets or [Path(path)])
 
 
 def _number(path: Path) -> tuple[int, str]:

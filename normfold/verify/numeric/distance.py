@@ -93,7 +93,7 @@ def largest(values: np.ndarray, axis: int) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Allowance:
+class AllowedError:
     """How far a place may be off: ``floor`` times its scale (see ``pooled``) plus ``noise``, the magnitude of the
     model's own rounding noise there (broadcastable); or, when the user says so, ``atol + rtol*|expected|``."""
 
@@ -114,7 +114,7 @@ class Allowance:
         return np.asarray(self.floor * scale + self.noise)
 
 
-def distance(expected: Any, obtained: Any, allowance: Allowance) -> Distance:
+def distance(expected: Any, obtained: Any, allowed: AllowedError) -> Distance:
     """Compare two arrays. Integers, booleans and strings must be equal; of floats see ``Distance``.
 
     A place where the expected value is NaN says nothing; an infinity must be the same infinity.
@@ -126,7 +126,7 @@ def distance(expected: Any, obtained: Any, allowance: Allowance) -> Distance:
         return Distance(str(a.dtype), mismatch=f"expected shape {list(a.shape)}, got {list(b.shape)}")
     if not is_floating(a):
         return _exact(a, b)
-    return _floating(a, b, allowance)
+    return _floating(a, b, allowed)
 
 
 def _exact(a: np.ndarray, b: np.ndarray) -> Distance:
@@ -156,16 +156,16 @@ def _wide(array: np.ndarray) -> np.ndarray:
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
 
 
-def _floating(a: np.ndarray, b: np.ndarray, allowance: Allowance) -> Distance:
+def _floating(a: np.ndarray, b: np.ndarray, allowed: AllowedError) -> Distance:
     if not a.size:
         return Distance(type_name(a.dtype))
-    if not allowance.is_explicit and np.ndim(allowance.noise) == 0 and not allowance.noise:
+    if not allowed.is_explicit and np.ndim(allowed.noise) == 0 and not allowed.noise:
         found = survey(a, b)
         if found.is_finite:
             share, axis, channel = _worst_channel(a, found)
-            if share <= allowance.floor:
-                return _by_channel(a, b, found, allowance.floor, (share, axis, channel))
-    return _by_place(a, b, allowance)
+            if share <= allowed.floor:
+                return _by_channel(a, b, found, allowed.floor, (share, axis, channel))
+    return _by_place(a, b, allowed)
 
 
 def _completed(found: Distance, a: np.ndarray, b: np.ndarray) -> Distance:
@@ -182,13 +182,13 @@ def _completed(found: Distance, a: np.ndarray, b: np.ndarray) -> Distance:
     )
 
 
-def _by_place(a: np.ndarray, b: np.ndarray, allowance: Allowance) -> Distance:
+def _by_place(a: np.ndarray, b: np.ndarray, allowed: AllowedError) -> Distance:
     """The long way: where the numbers are not all finite, or what is allowed differs from place to place."""
     wide_a, wide_b = _wide(a), _wide(b)
     finite = np.isfinite(wide_a)
     if finite.all() and np.isfinite(wide_b).all():
         with np.errstate(all="ignore"):
-            return replace(_completed(_finite(wide_a, wide_b, allowance), a, b), comparable=a.size)
+            return replace(_completed(_finite(wide_a, wide_b, allowed), a, b), comparable=a.size)
     dtype = type_name(a.dtype)
     with np.errstate(all="ignore"):
         at_the_end = _overflow_both(wide_a, wide_b, dtype)
@@ -213,7 +213,7 @@ def _by_place(a: np.ndarray, b: np.ndarray, allowance: Allowance) -> Distance:
         if not comparable:
             return Distance(dtype, elements=a.size)
         wide_a, wide_b = np.where(finite, wide_a, 0), np.where(finite, wide_b, 0)
-        return replace(_completed(_finite(wide_a, wide_b, allowance), a, b), comparable=comparable)
+        return replace(_completed(_finite(wide_a, wide_b, allowed), a, b), comparable=comparable)
 
 
 def _overflow_both(a: np.ndarray, b: np.ndarray, dtype: str) -> np.ndarray:
@@ -281,15 +281,15 @@ def _worst_at(a: np.ndarray, b: np.ndarray) -> tuple[int, ...]:
     return tuple(int(i) for i in np.unravel_index(int(gap.argmax()), gap.shape))
 
 
-def _finite(a: np.ndarray, b: np.ndarray, allowance: Allowance) -> Distance:
+def _finite(a: np.ndarray, b: np.ndarray, allowed: AllowedError) -> Distance:
     """Two arrays without NaN and infinity, place by place."""
     gap, magnitude = np.abs(a - b), np.abs(a)
     scale = pooled(magnitude)
-    margins = _ratio(gap, np.broadcast_to(allowance.of(magnitude, scale), gap.shape))
+    margins = _ratio(gap, np.broadcast_to(allowed.of(magnitude, scale), gap.shape))
     at = tuple(int(i) for i in np.unravel_index(int(margins.argmax()), margins.shape))
     own, margin = float(np.broadcast_to(scale, gap.shape)[at]), float(margins[at])
     relative = float(gap[at]) / own if own else (float("inf") if gap[at] else 0.0)
-    atol, rtol = allowance.atol or 0.0, allowance.rtol or 0.0
+    atol, rtol = allowed.atol or 0.0, allowed.rtol or 0.0
     return Distance(
         "",
         max_abs=float(gap.max()),

@@ -14,28 +14,28 @@ from dataclasses import replace
 import onnx
 from onnx import TensorProto, helper
 
-from normfold.runtime.loaded_model import Held
+from normfold.runtime.loaded_model import LoadedModel
 
 _SUMS = frozenset({"ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceL2", "ReduceL1"})
 _STEPS = frozenset({"Add", "Sub", "Mul", "Div", "BatchNormalization"})
 
 
-def with_exact_sums(held: Held) -> Held | None:
+def with_exact_sums(model: LoadedModel) -> LoadedModel | None:
     """A copy whose float32 reductions, norms and arithmetic compute in float64; None where there is none of these, or
     where types are unknown."""
-    nodes = list(held.graph.node)
+    nodes = list(model.graph.node)
     if not any(node.op_type in _SUMS | _STEPS for node in nodes):
         return None
-    kinds = _kinds(held.skeleton)
+    kinds = _kinds(model.skeleton)
     if not any(_is_exact(node, kinds) for node in nodes):
         return None
     skeleton = onnx.ModelProto()
-    skeleton.CopyFrom(held.skeleton)
+    skeleton.CopyFrom(model.skeleton)
     del skeleton.graph.node[:]
     wide: dict[str, str] = {}
     for node in nodes:
         skeleton.graph.node.extend(_widened(node, wide) if _is_exact(node, kinds) else (node,))
-    return replace(held, skeleton=skeleton)
+    return replace(model, skeleton=skeleton)
 
 
 def _kinds(model: onnx.ModelProto) -> dict[str, int]:

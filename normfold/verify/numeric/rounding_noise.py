@@ -10,39 +10,49 @@ one that takes sums, with these in float64.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Mapping
+from enum import Enum
 from typing import Any
 
 import numpy as np
 from onnx import TensorProto, numpy_helper
 
 from normfold.runtime.float32_copy import coarsest, retyped
-from normfold.runtime.loaded_model import Held, changed
-from normfold.runtime.session import CannotRun, Runner, Value
-from normfold.runtime.submodel import Part
+from normfold.runtime.loaded_model import LoadedModel, changed
+from normfold.runtime.session import ModelRunError, Runner, Value
+from normfold.runtime.submodel import Submodel
 from normfold.runtime.weight_store import is_external
 from normfold.verify.numeric.distance import ROUNDING, is_floating, pooled
 from normfold.verify.numeric.float64_sums import with_exact_sums
-from normfold.verify.numeric.separate_constants import unshared
+from normfold.verify.numeric.separate_constants import separate_constants
 
-Open = Callable[[Held], Runner]
+Open = Callable[[LoadedModel], Runner]
 """What opens a session without optimizations."""
 
-Looks = Generator[Mapping[str, np.ndarray], None, None]
+NoiseSamples = Generator[Mapping[str, np.ndarray], None, None]
 """Noise by name, wider with every look at it."""
 
-# Units of half a last place, relative to the scale of the value.
-MADE_HERE = {"float64": 256, "float32": 64, "float16": 8, "bfloat16": 8}
-"""For a value compared where it is made: one linear operator's worth of rounding."""
 
-RESTLESS = {**MADE_HERE, "float32": 256}
-"""The same where the model's own noise is above that: a few draws of it do not show how far it goes."""
+class Tolerance(Enum):
+    """What every correct model is allowed, by stage and type: half units in the last place of the value's scale.
 
-AT_THE_END = {"float64": 2048, "float32": 2048, "float16": 32, "bfloat16": 32}
-"""For an output at the end of a whole model, run by other kernels than the reference."""
+    LOCAL: one value compared where it is made, one linear operator's worth of rounding.
+    LOCAL_NOISY: the same where the model's own noise is larger than LOCAL; a few samples do not show how large it gets.
+    END_TO_END: an output of a whole model, run by other kernels than the reference.
+    END_TO_END_UNFUSED: an output of a whole model without optimizations, where no site was compared. What the few
+    digits of a narrow type cost is measured there, not allowed in advance.
+    EAGER: an output of an exported model against the eager module, which torch's kernels compute.
+    """
 
-WHOLE = {**AT_THE_END, "float16": 8, "bfloat16": 8}
-"""For an output of a whole model without optimizations, where no site was compared: what the few digits of a type do to
-it is measured, not granted."""
+    LOCAL = {"float64": 256, "float32": 64, "float16": 8, "bfloat16": 8}  # noqa: RUF012  # values are constants
+    LOCAL_NOISY = {"float64": 256, "float32": 256, "float16": 8, "bfloat16": 8}  # noqa: RUF012  # the same
+    END_TO_END = {"float64": 2048, "float32": 2048, "float16": 32, "bfloat16": 32}  # noqa: RUF012  # the same
+    END_TO_END_UNFUSED = {"float64": 2048, "float32": 2048, "float16": 8, "bfloat16": 8}  # noqa: RUF012  # the same
+    EAGER = {"float64": 128, "float32": 128, "float16": 16, "bfloat16": 16}  # noqa: RUF012  # the same
+
+    def of(self, dtype: str) -> float:
+        """Return the tolerance for a type, relative to the scale of the value."""
+        return self.value.get(dtype, 8) * ROUNDING.get(dtype, 2.0**-4)
+
 
 FACTOR = 8.0
 """A few draws see less than the worst case; measured over the reference networks, correct folds stay below 2."""
@@ -62,14 +72,9 @@ BEYOND_COARSE = {"float16": 0.1, "bfloat16": 0.25}
 """The same for types with few digits."""
 
 
-def floor_of(dtype: str, units: Mapping[str, int]) -> float:
-    """The tolerance, relative to a value's scale, that any correct model of this type is granted."""
-    return units.get(dtype, 8) * ROUNDING.get(dtype, 2.0**-4)
-
-
 def noise(
-    part: Part, feed: Mapping[str, Value], expected: Mapping[str, Value], move: Mover, open_session: Open
-) -> Looks:
+    part: Submodel, feed: Mapping[str, Value], expected: Mapping[str, Value], move: UlpPerturbation, open_session: Open
+) -> NoiseSamples:
     """Rounding noise of each floating value of ``expected``: its magnitude, pooled over channels, times ``FACTOR``.
 
     It is given again, wider, after each look at it, so whoever has seen enough can stop.
@@ -77,39 +82,39 @@ def noise(
     wanted = [name for name, value in expected.items() if isinstance(value, np.ndarray) and is_floating(value)]
     found: dict[str, np.ndarray] = {}
     for variant in (_moved_feed, _moved_twice, _finer, _with_exact_sums) if wanted else ():
-        made = variant(part.held, feed, move)
+        made = variant(part.model, feed, move)
         if made is None:
             continue
-        held, feeds = made
+        model, feeds = made
         try:
-            with open_session(held) as runner:
+            with open_session(model) as runner:
                 for values in feeds:
-                    obtained = runner.run(values, [part.fetch[name] for name in wanted])
+                    obtained = runner.run(values, [part.outputs[name] for name in wanted])
                     for name, value in zip(wanted, obtained, strict=True):
                         _widen(found, name, expected[name], value)
                     yield dict(found)
-        except CannotRun:  # this variant tells nothing then
+        except ModelRunError:  # this variant tells nothing then
             continue
 
 
-Variant = tuple[Held, Iterable[Mapping[str, Value]]] | None
+Variant = tuple[LoadedModel, Iterable[Mapping[str, Value]]] | None
 """Another form of the original, and the feeds for it; None where it has no such form."""
 
 
-def _moved_feed(held: Held, feed: Mapping[str, Value], move: Mover) -> Variant:
-    return held, [{name: move(value) for name, value in feed.items()}]
+def _moved_feed(model: LoadedModel, feed: Mapping[str, Value], move: UlpPerturbation) -> Variant:
+    return model, [{name: move(value) for name, value in feed.items()}]
 
 
-def _moved_twice(held: Held, feed: Mapping[str, Value], move: Mover) -> Variant:
-    return moved_weights(held, move), ({name: move(value) for name, value in feed.items()} for _ in range(2))
+def _moved_twice(model: LoadedModel, feed: Mapping[str, Value], move: UlpPerturbation) -> Variant:
+    return moved_weights(model, move), ({name: move(value) for name, value in feed.items()} for _ in range(2))
 
 
-def _finer(held: Held, feed: Mapping[str, Value], _: Mover) -> Variant:
-    return (retyped(held), [{name: _in_float32(value) for name, value in feed.items()}]) if coarsest(held) else None
+def _finer(model: LoadedModel, feed: Mapping[str, Value], _: UlpPerturbation) -> Variant:
+    return (retyped(model), [{name: _in_float32(value) for name, value in feed.items()}]) if coarsest(model) else None
 
 
-def _with_exact_sums(held: Held, feed: Mapping[str, Value], _: Mover) -> Variant:
-    exact = with_exact_sums(held)
+def _with_exact_sums(model: LoadedModel, feed: Mapping[str, Value], _: UlpPerturbation) -> Variant:
+    exact = with_exact_sums(model)
     return None if exact is None else (exact, [feed])
 
 
@@ -130,7 +135,7 @@ def _widen(found: dict[str, np.ndarray], name: str, expected: np.ndarray, obtain
     found[name] = np.maximum(found[name], level) if name in found else level
 
 
-class Mover:
+class UlpPerturbation:
     """Moves each number of a floating array up or down by a unit in the last place; everything else stays as it is.
 
     ``precision`` is the type whose last place counts for float32 arrays, which may stand in for a coarser type.
@@ -168,9 +173,9 @@ class Mover:
         return self._factors[dtype]
 
 
-def moved_weights(held: Held, move: Mover) -> Held:
+def moved_weights(model: LoadedModel, move: UlpPerturbation) -> LoadedModel:
     """The model with every floating initializer and Constant moved likewise, for each reader in another way."""
-    apart, settings = unshared(held)
+    apart, settings = separate_constants(model)
     moved = changed(apart, move, {kind: kind for kind in _MOVED})
     for tensor in moved.skeleton.graph.initializer:
         if tensor.data_type in _MOVED and not is_external(tensor) and tensor.name not in settings:

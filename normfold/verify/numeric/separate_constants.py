@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import onnx
 
-from normfold.runtime.loaded_model import Held
+from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.weight_store import Weights
 
 _LARGEST = 2**16
@@ -23,17 +23,17 @@ _SETTINGS = {("Pow", 1), ("Resize", 1), ("Resize", 2), ("Upsample", 1), ("Range"
 """Operators and their inputs that say what to do, not with which numbers."""
 
 
-def unshared(held: Held) -> tuple[Held, frozenset[str]]:
+def separate_constants(model: LoadedModel) -> tuple[LoadedModel, frozenset[str]]:
     """A copy in which small initializers, Constants and Identities of either have one reader each; and the names of
     those that are settings, which no rounding touches."""
     skeleton = onnx.ModelProto()
-    skeleton.CopyFrom(held.skeleton)
+    skeleton.CopyFrom(model.skeleton)
     graph = skeleton.graph
     tensors = {t.name: t for t in graph.initializer if math.prod(t.dims) <= _LARGEST}
     unread = set(tensors)
     tensors.update(_constants(graph))
     source = {name: name for name in tensors}
-    makers = {name: held.given.maker(name) for name in held.given}
+    makers = {name: model.given.maker(name) for name in model.given}
     at_settings = _nodes_behind_settings(graph)
     settings = set()
     copies: list[onnx.TensorProto] = []
@@ -57,7 +57,7 @@ def unshared(held: Held) -> tuple[Held, frozenset[str]]:
             if place in at_settings or (node.op_type, index) in _SETTINGS:
                 settings.add(own)
     graph.initializer.extend(copies)
-    return replace(held, skeleton=skeleton, given=Weights(makers)), frozenset(settings)
+    return replace(model, skeleton=skeleton, given=Weights(makers)), frozenset(settings)
 
 
 def _nodes_behind_settings(graph: onnx.GraphProto) -> set[int]:

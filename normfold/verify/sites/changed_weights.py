@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence, Set
 import numpy as np
 import onnx
 
-from normfold.runtime.loaded_model import Held
+from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.random_operators import depending_on
 from normfold.runtime.weight_store import is_external
 from normfold.verify.result import Site
@@ -17,7 +17,7 @@ _SELECTORS = frozenset({"Gather", "GatherElements", "GatherND", "PRelu"})
 """What these make shows the rows or slopes that the data selects, and no others: so the weights are compared."""
 
 
-def twin_sites(one: Held, other: Held, is_written: bool = False) -> list[Site]:
+def changed_weight_sites(one: LoadedModel, other: LoadedModel, is_written: bool = False) -> list[Site]:
     """What each operator makes that reads a changed weight, in the name of the operator, and the weight itself where
     the data selects what shows of it; none where weights of one name differ in type.
 
@@ -31,7 +31,7 @@ def twin_sites(one: Held, other: Held, is_written: bool = False) -> list[Site]:
     new = other.initializer_names - one.initializer_names if is_written else set()
     if not changed and not new:
         return []
-    are_twins = one.initializer_names == other.initializer_names and _same_operators(one, other)
+    have_same_operators = one.initializer_names == other.initializer_names and _same_operators(one, other)
     data = depending_on(one, [value.name for value in one.inputs])
     found = []
     for node, reads in zip(one.graph.node, one.reads, strict=True):
@@ -40,17 +40,17 @@ def twin_sites(one: Held, other: Held, is_written: bool = False) -> list[Site]:
         if not (read or _reads_any(other, made, new)):
             continue
         if (
-            are_twins
-            or (is_written and _are_kin(other, node, made))
+            have_same_operators
+            or (is_written and _has_same_op_type(other, node, made))
             or all(_use(one, v) == _use(other, v) for v in made)
         ):
             selected = read if node.op_type in _SELECTORS and not data.isdisjoint(reads) else []
-            owner = node.name or f"{node.op_type} of {made[0]}"
-            found += [Site(value, owner) for value in (*made, *selected)]
+            fold = node.name or f"{node.op_type} of {made[0]}"
+            found += [Site(value, fold) for value in (*made, *selected)]
     return found
 
 
-def _changed(one: Held, other: Held) -> set[str] | None:
+def _changed(one: LoadedModel, other: LoadedModel) -> set[str] | None:
     """The weights and constants of one name that hold other numbers; None where they are of another type."""
     tensors, others = dict(one.initializers), dict(other.initializers)
     both = tensors.keys() & others.keys()
@@ -60,15 +60,15 @@ def _changed(one: Held, other: Held) -> set[str] | None:
     return changed.union(_changed_constants(one, other))
 
 
-def _reads_any(held: Held, made: Sequence[str], names: Set[str]) -> bool:
+def _reads_any(model: LoadedModel, made: Sequence[str], names: Set[str]) -> bool:
     """Whether one of the operators that make ``made`` there reads one of ``names``."""
-    places = (held.producers[value] for value in made if value in held.producers)
-    return any(not names.isdisjoint(held.reads[place]) for place in places)
+    places = (model.producers[value] for value in made if value in model.producers)
+    return any(not names.isdisjoint(model.reads[place]) for place in places)
 
 
-def _are_kin(held: Held, node: onnx.NodeProto, made: Sequence[str]) -> bool:
+def _has_same_op_type(model: LoadedModel, node: onnx.NodeProto, made: Sequence[str]) -> bool:
     """Whether an operator of the same kind makes ``made`` there."""
-    kinds = (held.graph.node[held.producers[value]].op_type for value in made if value in held.producers)
+    kinds = (model.graph.node[model.producers[value]].op_type for value in made if value in model.producers)
     return [node.op_type] * len(made) == list(kinds)
 
 
@@ -76,17 +76,17 @@ def _type(tensor: onnx.TensorProto) -> tuple[int, tuple[int, ...]]:
     return tensor.data_type, tuple(tensor.dims)
 
 
-def _use(held: Held, value: str) -> list[object]:
+def _use(model: LoadedModel, value: str) -> list[object]:
     """What makes a value, and what kinds of operator read it; nothing where there is no such value."""
-    if value not in held.producers:
+    if value not in model.producers:
         return []
-    node = held.graph.node[held.producers[value]]
-    readers = [held.graph.node[place] for place in held.readers.get(value, ())]
+    node = model.graph.node[model.producers[value]]
+    readers = [model.graph.node[place] for place in model.readers.get(value, ())]
     kinds = sorted((reader.op_type, *(i for i, name in enumerate(reader.input) if name == value)) for reader in readers)
     return [node.op_type, *node.input, *node.output, *kinds]
 
 
-def _same_operators(one: Held, other: Held) -> bool:
+def _same_operators(one: LoadedModel, other: LoadedModel) -> bool:
     nodes, others = one.graph.node, other.graph.node
     return (
         len(nodes) == len(others)
@@ -100,7 +100,7 @@ def _are_constants(a: onnx.NodeProto, b: onnx.NodeProto) -> bool:
     return a.op_type == b.op_type == "Constant" and a.output == b.output
 
 
-def _changed_constants(one: Held, other: Held) -> Iterator[str]:
+def _changed_constants(one: LoadedModel, other: LoadedModel) -> Iterator[str]:
     """What Constant operators of both models make that hold other numbers."""
     others = {node.output[0]: node for node in other.graph.node if node.op_type == "Constant"}
     for node in one.graph.node:
@@ -109,11 +109,11 @@ def _changed_constants(one: Held, other: Held) -> Iterator[str]:
             yield node.output[0]
 
 
-def _are_equal(one: Held, tensor: onnx.TensorProto, other: Held, its: onnx.TensorProto) -> bool:
+def _are_equal(one: LoadedModel, tensor: onnx.TensorProto, other: LoadedModel, its: onnx.TensorProto) -> bool:
     if not (is_external(tensor) or is_external(its)) and tensor == its:
         return True
     a, b = (
-        np.ascontiguousarray(held.array_of(each)).reshape(-1).view(np.uint8)
-        for held, each in ((one, tensor), (other, its))
+        np.ascontiguousarray(model.array_of(each)).reshape(-1).view(np.uint8)
+        for model, each in ((one, tensor), (other, its))
     )
     return np.array_equal(a, b)

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from normfold.runtime.metadata_keys import SITES as SITES
+from normfold.runtime.metadata_keys import SITES_KEY as SITES_KEY
 from normfold.verify.result import Site
 
 _LONGEST = 4 * 2**20
@@ -19,7 +19,7 @@ _LONGEST = 4 * 2**20
 
 def as_text(sites: Iterable[Site]) -> str:
     """What stands in the metadata for ``sites``."""
-    entries = ([site.value, site.owner, *filter(None, [site.graph])] for site in dict.fromkeys(sites))
+    entries = ([site.value, site.fold, *filter(None, [site.graph])] for site in dict.fromkeys(sites))
     return json.dumps(list(entries), separators=(",", ":"))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from normfold.runtime.loaded_model import Held
+from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.proto_walk import initializer_names, subgraphs
 
 _CALLS = 4
@@ -29,19 +29,21 @@ class Copy:
     prefix: str
 
 
-def lay_open(held: Held, paths: Collection[str], closed: tuple[str, ...] = ()) -> tuple[Held, tuple[Copy, ...]]:
+def inline_bodies(
+    model: LoadedModel, paths: Collection[str], closed: tuple[str, ...] = ()
+) -> tuple[LoadedModel, tuple[Copy, ...]]:
     """The model with copies of the bodies at ``paths`` (as in ``Finding.graph``), and where each copy is.
 
     What the model computes stays as it is. A body that cannot be laid open has no copy, nor has one whose prefix is
     among ``closed``.
     """
-    opening = _Opening(held.skeleton, _needed(held.skeleton, set(paths)))
-    opening.open(held.graph.node, "", {}, "")
-    taken = set(held.producers) | {value.name for value in held.graph.input} | initializer_names(held.graph)
+    opening = _Opening(model.skeleton, _needed(model.skeleton, set(paths)))
+    opening.open(model.graph.node, "", {}, "")
+    taken = set(model.producers) | {value.name for value in model.graph.input} | initializer_names(model.graph)
     if not opening.copies or taken & {name for node in opening.nodes for name in node.output}:
-        return held, ()
+        return model, ()
     skeleton = onnx.ModelProto()
-    skeleton.CopyFrom(held.skeleton)
+    skeleton.CopyFrom(model.skeleton)
     skeleton.graph.node.extend(node for node in opening.nodes if not node.output[0].startswith(closed))
     skeleton.graph.initializer.extend(opening.tensors)
     skeleton.graph.sparse_initializer.extend(opening.sparse)
@@ -49,10 +51,10 @@ def lay_open(held: Held, paths: Collection[str], closed: tuple[str, ...] = ()) -
         helper.make_opsetid(domain, version) for domain, version in opening.more_opsets.items()
     )
     is_open = [copy for copy in opening.copies if copy.path in paths and not copy.prefix.startswith(closed)]
-    return replace(held, skeleton=skeleton), tuple(is_open)
+    return replace(model, skeleton=skeleton), tuple(is_open)
 
 
-def body_paths(held: Held) -> set[str]:
+def body_paths(model: LoadedModel) -> set[str]:
     """The paths of all bodies and functions."""
     paths: set[str] = set()
 
@@ -62,8 +64,8 @@ def body_paths(held: Held) -> set[str]:
             for body_path, _, body in _bodies(node, path):
                 walk(body.node, body_path)
 
-    walk(held.graph.node, "")
-    for function in held.skeleton.functions:
+    walk(model.graph.node, "")
+    for function in model.skeleton.functions:
         walk(function.node, _identifier(function.domain, function.name, function.overload))
     return paths
 

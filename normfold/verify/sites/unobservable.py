@@ -10,14 +10,15 @@ from itertools import islice
 
 import numpy as np
 
-from normfold.runtime.session import CannotRun, Level, Value
-from normfold.runtime.submodel import part
+from normfold.runtime.session import ModelRunError, Value
+from normfold.runtime.submodel import submodel
 from normfold.verify.checks.accepted_inputs import accepted_feeds
 from normfold.verify.checks.at_sites import types_of
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.numeric.distance import is_floating
-from normfold.verify.numeric.rounding_noise import AT_THE_END
-from normfold.verify.state import Case, run_part
+from normfold.verify.numeric.rounding_noise import Tolerance
+from normfold.verify.result import Stage
+from normfold.verify.state import ProofState, run_part
 
 _LARGER = (0, 1, -1, 8, -8, 64, -64)
 """The error itself is tried, and ones so many times as large as the value, also the other way: what is scaled up alone
@@ -29,39 +30,43 @@ _MASKED = -9e3
 _FEEDS = 2
 
 
-def unread_values(case: Case, names: Set[str]) -> set[str]:
+def unobservable_values(proof: ProofState, names: Set[str]) -> set[str]:
     """Which of ``names``, where the candidate is known to differ, no output of the original reads there. Of the first
     feeds; the difference is the candidate's own, with what the original makes at the other ``names``."""
-    nodes, made_by = case.original.graph.node, case.original.producers
+    nodes, made_by = proof.original.graph.node, proof.original.producers
     made = {name for name in names & made_by.keys() if nodes[made_by[name]].op_type != "Constant"}
-    wanted = sorted(made.difference(case.original.output_names))
-    targets = [*wanted, *case.original.output_names]
+    wanted = sorted(made.difference(proof.original.output_names))
+    targets = [*wanted, *proof.original.output_names]
     unread = set(wanted)
     try:
-        small = part(case.original, targets, {})
-        with case.open(small.held) as runner:
-            for feed, values in islice(accepted_feeds(case, lambda _, feed: run_part(runner, small, feed, {})), _FEEDS):
-                unread -= {name for name in unread if _is_read(case, feed, values, name, wanted)}
-    except CannotRun:
+        small = submodel(proof.original, targets, {})
+        with proof.open(small.model) as runner:
+            for feed, values in islice(
+                accepted_feeds(proof, lambda _, feed: run_part(runner, small, feed, {})), _FEEDS
+            ):
+                unread -= {name for name in unread if _is_read(proof, feed, values, name, wanted)}
+    except ModelRunError:
         return set()
     return unread
 
 
-def _is_read(case: Case, feed: Feed, values: Mapping[str, Value], name: str, names: Collection[str]) -> bool:
-    cut = types_of({each: values[each] for each in names})
-    if name not in cut:
+def _is_read(proof: ProofState, feed: Feed, values: Mapping[str, Value], name: str, names: Collection[str]) -> bool:
+    boundary = types_of({each: values[each] for each in names})
+    if name not in boundary:
         return True
-    theirs = part(case.candidate, [name], cut)
-    with case.open(theirs.held) as runner:
+    theirs = submodel(proof.candidate, [name], boundary)
+    with proof.open(theirs.model) as runner:
         obtained = run_part(runner, theirs, feed, values)[name]
-    outputs = [each for each in case.original.output_names if each not in case.original.initializer_names]
-    behind = part(case.original, outputs, {name: cut[name]})
-    with case.open(behind.held) as runner:
+    outputs = [each for each in proof.original.output_names if each not in proof.original.initializer_names]
+    behind = submodel(proof.original, outputs, {name: boundary[name]})
+    with proof.open(behind.model) as runner:
         for factor in _LARGER:
             given = {name: _further(np.asarray(values[name]), np.asarray(obtained), factor)}
             found = run_part(runner, behind, feed, given)
             for each in outputs:
-                if not case.judge(each, Level.DISABLE_ALL.value, values[each], found[each], feed, AT_THE_END).passed:
+                if not proof.judge(
+                    each, Stage.UNOPTIMIZED, values[each], found[each], feed, Tolerance.END_TO_END
+                ).passed:
                     return True
     return False
 

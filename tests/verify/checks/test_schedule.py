@@ -11,18 +11,18 @@ import numpy as np
 import onnx
 import pytest
 
-from normfold.runtime.loaded_model import Held, hold
-from normfold.runtime.session import Level, Runner
+from normfold.runtime.loaded_model import LoadedModel, load
+from normfold.runtime.session import OptimizationLevel, Runner
 from normfold.runtime.submodel import MADE
-from normfold.verify import ProofOptions, Site, Verdict, prove
+from normfold.verify import Equivalence, ProofOptions, Site, prove
 from normfold.verify.checks import at_sites as evidence
 from normfold.verify.checks import schedule as turns_module
-from normfold.verify.checks.prefetch import ahead
-from normfold.verify.checks.schedule import Chunk, Turns, decisive_inputs
-from normfold.verify.checks.sign_flip import MIRRORED
+from normfold.verify.checks.prefetch import prefetch
+from normfold.verify.checks.schedule import Chunk, Schedule, decisive_inputs
+from normfold.verify.checks.sign_flip import SIGN_FLIPPED
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.sites.targets import targets_of
-from normfold.verify.state import Case
+from normfold.verify.state import ProofState
 from tests.onnx_text import parse
 from tests.verify.nets import conv_bn_pair, edited
 
@@ -42,7 +42,7 @@ def test_items_are_made_ahead_as_far_as_they_fit(room: int, early: int) -> None:
                 enough.set()
             yield number
 
-    found = ahead(items(), lambda _: 1, room)
+    found = prefetch(items(), lambda _: 1, room)
     assert next(found) == 0
     assert enough.wait(10), "nobody asked for the next ones, yet they are made"
     time.sleep(0.02)
@@ -56,7 +56,7 @@ def test_what_an_item_raises_is_raised_in_its_place() -> None:
         yield 1
         raise ValueError("the second")
 
-    found = ahead(items(), lambda _: 1, 10)
+    found = prefetch(items(), lambda _: 1, 10)
     assert next(found) == 1
     with pytest.raises(ValueError, match="the second"):
         next(found)
@@ -65,17 +65,17 @@ def test_what_an_item_raises_is_raised_in_its_place() -> None:
 @pytest.mark.parametrize("room", [0, 100])
 def test_closing_early_leaves_no_thread(room: int) -> None:
     before = set(threading.enumerate())
-    found = ahead(iter(range(10)), lambda _: 1, room)
+    found = prefetch(iter(range(10)), lambda _: 1, room)
     next(found)
     found.close()
     assert set(threading.enumerate()) <= before
 
 
 # -- turns -------------------------------------------------------------------------------------------------------------
-def turns(sites: tuple[Site, ...] = SITES) -> Turns:
+def turns(sites: tuple[Site, ...] = SITES) -> Schedule:
     raw, folded = conv_bn_pair()
-    case = Case(hold(raw), hold(folded), ProofOptions())
-    return Turns(case, Chunk(tuple(targets_of(case, sites))))
+    proof = ProofState(load(raw), load(folded), ProofOptions())
+    return Schedule(proof, Chunk(tuple(targets_of(proof, sites))))
 
 
 def feed(size: int, **switches: bool) -> Feed:
@@ -85,8 +85,8 @@ def feed(size: int, **switches: bool) -> Feed:
 
 def test_sites_are_compared_once_for_a_size_and_in_turns_for_other_sizes() -> None:
     plan = turns()
-    due = [plan.due(number, feed(size)) for number, size in enumerate((8, 8, 9, 9, 10))]
-    assert due == [
+    values_to_compare = [plan.values_to_compare(number, feed(size)) for number, size in enumerate((8, 8, 9, 9, 10))]
+    assert values_to_compare == [
         ["bn0", "bn1", "bn2", "relu2"],
         ["relu2"],
         ["bn2", "relu2"],
@@ -98,8 +98,8 @@ def test_sites_are_compared_once_for_a_size_and_in_turns_for_other_sizes() -> No
 def test_all_sites_are_compared_for_each_way_to_throw_the_switches() -> None:
     plan = turns()
     flags = ((True, True), (False, True), (True, True), (False, False))
-    due = [plan.due(number, feed(8, p=p, q=q)) for number, (p, q) in enumerate(flags)]
-    assert [len(names) for names in due] == [4, 4, 1, 4]
+    values_to_compare = [plan.values_to_compare(number, feed(8, p=p, q=q)) for number, (p, q) in enumerate(flags)]
+    assert [len(names) for names in values_to_compare] == [4, 4, 1, 4]
 
 
 def test_a_whole_number_is_a_switch_where_something_is_decided_by_it() -> None:
@@ -107,14 +107,14 @@ def test_a_whole_number_is_a_switch_where_something_is_decided_by_it() -> None:
         s = Cast<to=1>(step)  a = Mul(x, s)  m = Cast<to=1>(n)  b = Mul(a, m)  c = Equal(branch, one)
         y = If(c) <then_branch = t () => (float[4] p) { p = Neg(b) }, else_branch = e () => (float[4] q) { q = Abs(b) }>
     }"""
-    assert decisive_inputs(hold(parse(text))) == {"branch"}
+    assert decisive_inputs(load(parse(text))) == {"branch"}
 
 
 def test_sites_with_few_numbers_in_a_channel_are_compared_for_every_feed() -> None:
     plan = turns()
     shapes = {"bn0": (1, 8), "bn1": (2, 8, 3, 3), "bn2": (1, 3, 16)}
-    plan.weigh({name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
-    assert [plan.due(number, feed(8)) for number in range(3)] == [
+    plan.adapt_to({name: np.zeros(shape, np.float32) for name, shape in shapes.items()})
+    assert [plan.values_to_compare(number, feed(8)) for number in range(3)] == [
         ["bn0", "bn1", "bn2", "relu2"],
         ["bn0", "bn2", "relu2"],
         ["bn0", "bn2", "relu2"],
@@ -156,7 +156,7 @@ def test_only_the_values_between_which_the_candidate_runs_are_needed() -> None:
 
 def test_without_sites_the_outputs_are_compared_on_the_wild_feeds() -> None:
     plan = turns(())
-    assert [plan.due(number, feed(8)) for number in range(5)] == [[], ["relu2"], ["relu2"], [], []]
+    assert [plan.values_to_compare(number, feed(8)) for number in range(5)] == [[], ["relu2"], ["relu2"], [], []]
 
 
 # -- what a feed does not show -----------------------------------------------------------------------------------------
@@ -170,9 +170,9 @@ def test_a_fault_in_weights_that_only_get_zeros_is_found(kind: str) -> None:
     raw = parse(BEHIND_ZEROS.replace("Relu", kind))
     broken = edited(raw, "w1", lambda w: w * 1.001)
     result = prove(raw, broken, [Site("a", "first"), Site("y", "second")])
-    assert result.verdict is Verdict.DIFFERENT
-    assert result.guilty == ("second",)
-    assert MIRRORED in result.failures[0].feed
+    assert result.verdict is Equivalence.DIFFERENT
+    assert result.failing_folds == ("second",)
+    assert SIGN_FLIPPED in result.failures[0].feed
     assert prove(raw, raw, [Site("a", "first"), Site("y", "second")])
 
 
@@ -183,7 +183,7 @@ def test_a_slope_that_no_value_meets_is_compared() -> None:
     )
     sites = [Site("a", "first"), Site("y", "second")]
     assert prove(raw, raw, sites)
-    assert prove(raw, edited(raw, "slope", lambda w: w * [[[1.01]], [[1]]]), sites).guilty == ("second",)
+    assert prove(raw, edited(raw, "slope", lambda w: w * [[[1.01]], [[1]]]), sites).failing_folds == ("second",)
 
 
 ALIASED = {
@@ -215,7 +215,7 @@ def test_a_channel_of_a_sequence_that_only_gets_zeros_is_found() -> None:
         return w
 
     result = prove(raw, edited(raw, "w1", off), [Site("a", "first"), Site("y", "second")])
-    assert result.guilty == ("second",)
+    assert result.failing_folds == ("second",)
 
 
 SIZE_MATTERS = """(float[1,3,N] x) => (float[1,3,N] y) <float none = {0.0}, float c = {2.0}, float more = {@}>
@@ -230,8 +230,8 @@ def test_a_fold_that_is_wrong_for_another_size_only_is_found_at_its_site() -> No
     only_t = [Site("t", "fold")]
     assert prove(right, right, only_t)
     result = prove(right, wrong, only_t)
-    assert result.verdict is Verdict.DIFFERENT
-    assert result.guilty == ("fold",)
+    assert result.verdict is Equivalence.DIFFERENT
+    assert result.failing_folds == ("fold",)
     assert prove(right, wrong, only_t, ProofOptions(feeds=1)), "the first size shows nothing"
 
 
@@ -245,33 +245,33 @@ def test_a_site_of_which_the_first_feed_tells_nothing_is_compared_on_the_next(tm
     for path, sign in zip(files, (-1, 1), strict=True):
         np.savez(path, x=(sign * rng.uniform(1, 2, (1, 3, 8, 8))).astype(np.float32))
 
-    def verdict(candidate: onnx.ModelProto, count: int) -> Verdict:
+    def verdict(candidate: onnx.ModelProto, count: int) -> Equivalence:
         return prove(raw, candidate, [Site("a", "fold")], ProofOptions(inputs=tuple(files[:count]))).verdict
 
     broken = edited(raw, "w", lambda w: w * 1.001)
-    assert verdict(raw, 2) is Verdict.EQUIVALENT
-    assert verdict(broken, 2) is Verdict.DIFFERENT
-    assert verdict(broken, 1) is Verdict.INCONCLUSIVE, "all NaN"
+    assert verdict(raw, 2) is Equivalence.EQUIVALENT
+    assert verdict(broken, 2) is Equivalence.DIFFERENT
+    assert verdict(broken, 1) is Equivalence.INCONCLUSIVE, "all NaN"
 
 
-@pytest.mark.parametrize("guilty", range(3))
+@pytest.mark.parametrize("wrong_fold", range(3))
 def test_values_too_large_to_be_held_together_are_compared_in_groups(
-    guilty: int, monkeypatch: pytest.MonkeyPatch
+    wrong_fold: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evidence, "GROUP_BYTES", 1)
     raw, folded = conv_bn_pair()
     opened: list[list[str]] = []
-    plain = Case.open
+    plain = ProofState.open
 
-    def counted(self: Case, held: Held, *level: Level) -> Runner:
-        opened.append([value.name for value in held.graph.output])
-        return plain(self, held, *level)
+    def counted(self: ProofState, loaded: LoadedModel, *level: OptimizationLevel) -> Runner:
+        opened.append([value.name for value in loaded.graph.output])
+        return plain(self, loaded, *level)
 
-    monkeypatch.setattr(Case, "open", counted)
+    monkeypatch.setattr(ProofState, "open", counted)
     assert len(prove(raw, folded, SITES).sites) == 3
     assert {(f"bn0{MADE}",), (f"bn1{MADE}",), (f"bn2{MADE}",)} <= set(map(tuple, opened))
-    result = prove(raw, edited(folded, f"w{guilty}", lambda w: w * 1.001), SITES)
-    assert result.guilty == (f"norm{guilty}",)
+    result = prove(raw, edited(folded, f"w{wrong_fold}", lambda w: w * 1.001), SITES)
+    assert result.failing_folds == (f"norm{wrong_fold}",)
 
 
 @pytest.mark.parametrize(("limit", "sessions"), [(turns_module.LIGHT_BYTES, 3), (0, 4)])
@@ -279,13 +279,15 @@ def test_small_values_cost_no_sessions_of_their_own(limit: int, sessions: int, m
     """The original, the candidate in pieces and as a user runs it; else once more for the piece before the output."""
     monkeypatch.setattr(turns_module, "LIGHT_BYTES", limit)
     raw, folded = conv_bn_pair()
-    opened: list[Level] = []
-    plain = Case.open
+    opened: list[OptimizationLevel] = []
+    plain = ProofState.open
 
-    def counted(self: Case, held: Held, level: Level = Level.DISABLE_ALL) -> Runner:
+    def counted(
+        self: ProofState, loaded: LoadedModel, level: OptimizationLevel = OptimizationLevel.DISABLE_ALL
+    ) -> Runner:
         opened.append(level)
-        return plain(self, held, level)
+        return plain(self, loaded, level)
 
-    monkeypatch.setattr(Case, "open", counted)
+    monkeypatch.setattr(ProofState, "open", counted)
     assert prove(raw, folded, SITES, ProofOptions(input_specs=("x=1x3x12x12",)))
     assert len(opened) == sessions

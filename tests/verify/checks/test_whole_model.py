@@ -8,7 +8,7 @@ import pytest
 from onnx import numpy_helper
 
 import normfold
-from normfold.verify import Site, Verdict, prove
+from normfold.verify import Equivalence, Site, Stage, prove
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
 from tests.verify.nets import edited
 
@@ -38,19 +38,21 @@ def test_a_miscompilation_of_the_runtime_is_not_blamed_on_a_fold(text: str) -> N
     original = parse(text)
     folded = scale_folded(original)
     result = prove(original, folded, [Site("h", "scale")])
-    assert result.verdict is Verdict.EQUIVALENT
+    assert result.verdict is Equivalence.EQUIVALENT
     [note] = result.notes
     assert "changes the result of the original itself (y) at level basic" in note
     assert "graph optimizations disabled" in note
-    right = {c.witness for c in result.outputs if c.relative <= 1e-4}
-    assert right == {"at the site", "disable_all"}, "the reference and our model are right, the optimized run is not"
+    right = {c.stage for c in result.outputs if c.relative <= 1e-4}
+    assert right == {Stage.AT_SITE, Stage.UNOPTIMIZED}, (
+        "the reference and our model are right, the optimized run is not"
+    )
 
 
 @pytest.mark.parametrize("text", TRAPS.values(), ids=TRAPS.keys())
 def test_a_wrong_fold_is_found_beside_a_miscompilation(text: str) -> None:
     original = parse(text)
     broken = edited(scale_folded(original), "w", lambda w: w * 1.001)
-    assert prove(original, broken, [Site("h", "scale")]).guilty == ("scale",)
+    assert prove(original, broken, [Site("h", "scale")]).failing_folds == ("scale",)
 
 
 ROWS = """(float[8,6] x) => (float[2,4,4] y)
@@ -68,7 +70,7 @@ def test_a_model_is_itself_whatever_the_runtime_makes_of_it(text: str) -> None:
     assert result
     [note] = result.notes
     assert "changes the result of the original itself (y) at level basic: its fault" in note
-    assert {c.witness: c.relative > 0.01 for c in result.outputs} == {"disable_all": False, "default": True}
+    assert {c.stage: c.relative > 0.01 for c in result.outputs} == {Stage.UNOPTIMIZED: False, Stage.DEFAULT: True}
 
 
 @pytest.mark.parametrize("text", [*TRAPS.values(), PADS], ids=[*TRAPS, "a maximum over padding"])
@@ -81,7 +83,7 @@ def test_a_trap_is_folded_and_what_is_written_equals_the_reference(text: str) ->
     assert_close(
         run_in_ort(result.model, feeds, ["y"]), run_in_ort(original, feeds, ["y"]), note="without optimizations"
     )
-    wrong = [c for c in result.verification.outputs if c.witness == "default" and c.relative > 0.01]
+    wrong = [c for c in result.verification.outputs if c.stage == Stage.DEFAULT and c.relative > 0.01]
     said = [note for note in result.verification.notes if "at level basic: its fault, not a fold's" in note]
     assert bool(wrong) == bool(said)
 
@@ -108,8 +110,8 @@ def test_a_candidate_that_only_the_optimized_runtime_gets_wrong_is_different() -
     same = parse(layer_norm(epsilon=0.1))
     assert prove(same, same)
     result = prove(same, trap)
-    assert result.verdict is Verdict.DIFFERENT
-    assert {c.witness for c in result.failures} == {"default"}
+    assert result.verdict is Equivalence.DIFFERENT
+    assert {c.stage for c in result.failures} == {Stage.DEFAULT}
     assert "wrong at ONNX Runtime's default level" in str(result)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import pytest
 
-from normfold.runtime.loaded_model import hold
+from normfold.runtime.loaded_model import load
 from normfold.verify import ProofOptions, prove
 from normfold.verify.inputs.generate import Feed, Feeder
 from tests.onnx_text import parse
@@ -18,7 +18,7 @@ Check = Callable[[np.ndarray], bool]
 
 def feeds(model: onnx.ModelProto, count: int = 4, seed: int = 0) -> list[Feed]:
     """The most wanted proposal of each of ``count`` feeds."""
-    feeder = Feeder.of(hold(model), seed=seed)
+    feeder = Feeder.of(load(model), seed=seed)
     return [next(feeder.proposals(index))[0] for index in range(count)]
 
 
@@ -210,9 +210,9 @@ def test_dropout_is_off() -> None:
 
 def test_an_index_is_bounded_by_the_size_of_the_input_that_it_is_for() -> None:
     model = parse("(float[N,S,5] x, int64[K] ids) => (float[N,K,5] y) { y = Gather<axis=1>(x, ids) }")
-    drawn = [(feed.values["x"].shape[1], feed.values["ids"].max()) for feed in feeds(model)]
-    assert all(largest < size for size, largest in drawn)
-    assert max(largest for _, largest in drawn) > 3, "not only the first row"
+    random_values = [(feed.values["x"].shape[1], feed.values["ids"].max()) for feed in feeds(model)]
+    assert all(largest < size for size, largest in random_values)
+    assert max(largest for _, largest in random_values) > 3, "not only the first row"
 
 
 def test_what_a_weight_demands_of_one_input_holds_for_all_of_that_name() -> None:

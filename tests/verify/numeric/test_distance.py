@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from normfold.verify.numeric.distance import Allowance, distance, pooled
+from normfold.verify.numeric.distance import AllowedError, distance, pooled
 
-TIGHT = Allowance(floor=1e-5)
+TIGHT = AllowedError(floor=1e-5)
 NAN, INF = float("nan"), float("inf")
 
 
@@ -62,7 +62,7 @@ def test_a_weak_channel_is_measured_on_its_own_scale() -> None:
 @pytest.mark.parametrize(("rtol", "atol", "is_right"), [(0.0, 0.011, True), (0.0, 0.009, False), (0.011, 0.0, True)])
 def test_the_users_tolerance_is_numpys(rtol: float, atol: float, is_right: bool) -> None:
     expected, obtained = row(1, 1, 1), row(1, 1, 1.01)
-    found = distance(expected, obtained, Allowance(1.0, rtol=rtol, atol=atol))
+    found = distance(expected, obtained, AllowedError(1.0, rtol=rtol, atol=atol))
     assert (found.margin <= 1) is is_right is np.allclose(obtained, expected, rtol=rtol, atol=atol)
 
 
@@ -86,9 +86,9 @@ def test_the_tolerance_that_would_have_passed_passes(numbers: list[float], facto
     expected = np.array(numbers, np.float32).reshape(2, 4)
     obtained = (expected * np.float32(factor) + np.float32(0.5)).astype(np.float32)
     found = distance(expected, obtained, TIGHT)
-    assert distance(expected, obtained, Allowance(atol=found.needed_atol)).margin <= 1 + 1e-6
+    assert distance(expected, obtained, AllowedError(atol=found.needed_atol)).margin <= 1 + 1e-6
     if np.isfinite(found.needed_rtol):
-        assert distance(expected, obtained, Allowance(rtol=found.needed_rtol)).margin <= 1 + 1e-6
+        assert distance(expected, obtained, AllowedError(rtol=found.needed_rtol)).margin <= 1 + 1e-6
 
 
 @settings(deadline=None)

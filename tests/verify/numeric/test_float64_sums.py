@@ -7,8 +7,8 @@ from onnx import TensorProto, numpy_helper
 
 import normfold
 from normfold.findings.verdict import Outcome
-from normfold.runtime.loaded_model import hold
-from normfold.verify import ProofOptions, Site, Verdict, prove
+from normfold.runtime.loaded_model import load
+from normfold.verify import Equivalence, ProofOptions, Site, prove
 from normfold.verify.numeric.float64_sums import with_exact_sums
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_float64, run_in_ort
 
@@ -36,7 +36,7 @@ def test_a_wrong_scale_of_such_a_norm_is_found() -> None:
     array[3] *= 1.002
     gamma.CopyFrom(numpy_helper.from_array(array, gamma.name))
     proof = prove(original, candidate, (Site("y", "y"),), ProofOptions())
-    assert proof.verdict is Verdict.DIFFERENT
+    assert proof.verdict is Equivalence.DIFFERENT
 
 
 def test_exact_sums_change_rounding_only_and_only_sums_of_floats() -> None:
@@ -44,7 +44,7 @@ def test_exact_sums_change_rounding_only_and_only_sums_of_floats() -> None:
         "(float[2,3,4] x) => (float[2,1,1] y, int64[1] z) <int64[1] axes = {0}>"
         "{ y = ReduceMean<axes=[1,2]>(x) l = Shape(x) z = ReduceSum(l, axes) }"
     )
-    exact = with_exact_sums(hold(original))
+    exact = with_exact_sums(load(original))
     assert exact is not None
     assert [node.op_type for node in exact.graph.node] == ["Cast", "ReduceMean", "Cast", "Shape", "ReduceSum"]
     feeds = feeds_of(original)
@@ -52,6 +52,6 @@ def test_exact_sums_change_rounding_only_and_only_sums_of_floats() -> None:
         run_in_ort(exact.skeleton, feeds, ["y", "z"]), run_in_ort(original, feeds, ["y", "z"]), note="own type"
     )
     assert_close(run_in_float64(exact.skeleton, feeds), run_in_float64(original, feeds), note="float64")
-    assert with_exact_sums(hold(parse("(float[2] x) => (float[2] y) { y = Relu(x) }"))) is None
+    assert with_exact_sums(load(parse("(float[2] x) => (float[2] y) { y = Relu(x) }"))) is None
     assert exact.graph.node[0].attribute[0].i == TensorProto.DOUBLE
     onnx.checker.check_model(exact.skeleton)

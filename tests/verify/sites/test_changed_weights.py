@@ -10,9 +10,9 @@ import onnx
 import pytest
 
 import normfold
-from normfold.runtime.loaded_model import hold
-from normfold.verify import Verdict, prove
-from normfold.verify.sites.changed_weights import twin_sites
+from normfold.runtime.loaded_model import load
+from normfold.verify import Equivalence, prove
+from normfold.verify.sites.changed_weights import changed_weight_sites
 from tests.onnx_text import parse
 from tests.verify.nets import conv_bn_pair, edited
 
@@ -37,8 +37,8 @@ def test_a_fault_that_no_output_shows_is_found_and_blamed_on_the_operator() -> N
     raw = named(parse(FADES))
     broken = edited(raw, "w", off)
     found = normfold.verify(raw, broken)
-    assert found.verdict is Verdict.DIFFERENT
-    assert found.guilty == ("node0",)
+    assert found.verdict is Equivalence.DIFFERENT
+    assert found.failing_folds == ("node0",)
     assert not normfold.verify(raw, broken, rtol=1e-3, atol=1e-6).sites, "the tolerance of a user is one for outputs"
     assert normfold.verify(raw, broken, rtol=1e-3, atol=1e-6)
 
@@ -50,15 +50,15 @@ def test_weights_in_files_and_in_memory_are_compared(size: int, tmp_path: Path) 
     onnx.save(raw, tmp_path / "raw.onnx")
     onnx.save(edited(raw, "w", off), tmp_path / "one.onnx")
     for one in (raw, tmp_path / "raw.onnx"):
-        sites = twin_sites(hold(one), hold(tmp_path / "one.onnx"))
-        assert [(site.value, site.owner) for site in sites] == [("c", "node0")]
-        assert not twin_sites(hold(one), hold(tmp_path / "raw.onnx"))
+        sites = changed_weight_sites(load(one), load(tmp_path / "one.onnx"))
+        assert [(site.value, site.fold) for site in sites] == [("c", "node0")]
+        assert not changed_weight_sites(load(one), load(tmp_path / "raw.onnx"))
 
 
 def test_a_changed_constant_is_seen_where_it_is_read() -> None:
     text = "(float[2,3] x) => (float[2,3] y) { k = Constant<value_float=@>() a = Mul(x, k) y = Relu(a) }"
     one, other = (parse(text.replace("@", number)) for number in ("1.5", "1.501"))
-    assert [site.value for site in twin_sites(hold(one), hold(other))] == ["a"]
+    assert [site.value for site in changed_weight_sites(load(one), load(other))] == ["a"]
 
 
 def test_a_rounding_of_weights_is_no_fault() -> None:
@@ -80,7 +80,7 @@ def test_a_rounding_of_weights_is_no_fault() -> None:
 )
 def test_models_of_another_structure_are_no_twins(other: str) -> None:
     text = "(float[2,3] x) => (float[2,3] y) <float[3] w = {1,2,3}> { a = Mul(x, w) y = Relu(a) }"
-    assert not twin_sites(hold(parse(text)), hold(parse(other)))
+    assert not changed_weight_sites(load(parse(text)), load(parse(other)))
 
 
 EQUALIZED = """(float[1,3,8,8] x) => (float[1,4,6,6] y)
@@ -112,7 +112,7 @@ def test_channels_that_are_balanced_between_two_operators_are_no_fault(
     [note] = found.notes
     assert note.startswith("not compared: a, because the name means another value")
     broken = edited(balanced, "v", lambda v: v * np.float32(1.001))
-    assert normfold.verify(raw, broken).verdict is Verdict.DIFFERENT
+    assert normfold.verify(raw, broken).verdict is Equivalence.DIFFERENT
 
 
 def one_more(w: np.ndarray) -> np.ndarray:
@@ -149,7 +149,7 @@ def test_what_no_output_reads_is_no_fault(text: str, changes: dict[str, Callable
     raw = same = parse(text, values={"far": -np.inf} if "far>" in text else None)
     for name, change in changes.items():
         same = edited(same, name, change)
-    assert twin_sites(hold(raw), hold(same))
+    assert changed_weight_sites(load(raw), load(same))
     found = normfold.verify(raw, same)
     assert found, found
     assert "no output reads what differs" in found.notes[-1]
@@ -160,7 +160,7 @@ def test_a_scale_that_leaves_the_largest_entry_alone_is_read() -> None:
     raw = parse("(float[4,8] x) => (float[4,8] y) <float[1] k = {1e4}> { m = Mul(x, k) y = Softmax(m) }")
     broken = edited(raw, "k", lambda k: k * np.float32(1.001))
     assert prove(raw, broken, ())
-    assert normfold.verify(raw, broken).verdict is Verdict.DIFFERENT
+    assert normfold.verify(raw, broken).verdict is Equivalence.DIFFERENT
 
 
 TABLE = """(int64[1,8] i) => (float[1,8,4] y) <float[500,16] t, float[16,4] v> { a = Gather(t, i) y = MatMul(a, v) }"""
@@ -175,7 +175,7 @@ def test_a_row_that_no_feed_looks_up_is_compared() -> None:
 
     for row in (0, 123, 499):
         found = normfold.verify(raw, edited(raw, "t", lambda t, row=row: off(t, row)))
-        assert found.guilty == ("node0",), row
+        assert found.failing_folds == ("node0",), row
     assert normfold.verify(raw, edited(raw, "t", lambda t: np.nextafter(t, np.inf, dtype=np.float32)))
 
 
@@ -200,7 +200,7 @@ def test_a_row_is_compared_though_something_else_was_folded() -> None:
         t[321] *= 1.001
         return t
 
-    assert normfold.verify(raw, edited(folded, "t", off)).guilty == ("Gather of a",)
+    assert normfold.verify(raw, edited(folded, "t", off)).failing_folds == ("Gather of a",)
 
 
 def test_a_weight_that_was_changed_beside_a_fold_is_compared() -> None:
@@ -213,7 +213,7 @@ def test_a_weight_that_was_changed_beside_a_fold_is_compared() -> None:
     folded = normfold.optimize(raw).model
     assert len(folded.graph.node) == 3
     assert [c.value for c in normfold.verify(raw, folded).sites] == ["y"]
-    assert normfold.verify(raw, edited(folded, "w", off)).guilty == ("node0",)
+    assert normfold.verify(raw, edited(folded, "w", off)).failing_folds == ("node0",)
 
 
 def test_a_table_that_took_a_factor_over_is_another_one() -> None:
@@ -231,5 +231,5 @@ def test_a_weight_that_normfold_made_new_is_compared_where_it_is_read(name: str)
     weights = {t.name: onnx.numpy_helper.to_array(t) for t in raw.graph.initializer}
     folded = parse(text.replace("[8,8] w", f"[8,8] {name}").replace("NODES", f"m = MatMul(x, {name})"))
     folded = edited(folded, name, lambda _: weights["w"] * weights["k"])
-    assert [site.value for site in twin_sites(hold(raw), hold(folded), is_written=True)] == ["m"]
-    assert not twin_sites(hold(raw), hold(folded))
+    assert [site.value for site in changed_weight_sites(load(raw), load(folded), is_written=True)] == ["m"]
+    assert not changed_weight_sites(load(raw), load(folded))

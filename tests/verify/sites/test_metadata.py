@@ -14,12 +14,12 @@ from onnx import helper, numpy_helper
 
 import normfold
 from normfold.graph.editor import Editor
-from normfold.runtime.loaded_model import hold
-from normfold.runtime.metadata_keys import SITES
-from normfold.verify import ProofOptions, Site, Verdict, Verification, prove
+from normfold.runtime.loaded_model import load
+from normfold.runtime.metadata_keys import SITES_KEY
+from normfold.verify import Equivalence, ProofOptions, Site, Stage, Verification, prove
 from normfold.verify.sites.metadata import as_text, from_text
-from normfold.verify.sites.renamed_values import by_told_sites
-from normfold.verify.state import Case
+from normfold.verify.sites.renamed_values import with_recorded_sites
+from normfold.verify.state import ProofState
 from tests.onnx_text import parse
 from tests.runtime.test_loaded_model import ways
 from tests.verify.nets import conv_bn_pair, edited
@@ -27,9 +27,9 @@ from tests.verify.nets import conv_bn_pair, edited
 ALL = [["bn0", "bn0"], ["bn1", "bn1"], ["bn2", "bn2"]]
 
 
-def told(model: onnx.ModelProto) -> object:
+def recorded(model: onnx.ModelProto) -> object:
     """What the metadata of a model says."""
-    [entry] = [entry for entry in model.metadata_props if entry.key == SITES]
+    [entry] = [entry for entry in model.metadata_props if entry.key == SITES_KEY]
     return json.loads(entry.value)
 
 
@@ -37,7 +37,7 @@ def telling(model: onnx.ModelProto, text: str) -> onnx.ModelProto:
     """A copy whose metadata says something else."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    helper.set_model_props(copy, {SITES: text})
+    helper.set_model_props(copy, {SITES_KEY: text})
     return copy
 
 
@@ -52,13 +52,13 @@ def off_by_a_hair(array: np.ndarray) -> np.ndarray:
 def test_the_result_tells_the_site_of_each_fold(tmp_path: Path, verify: bool) -> None:
     raw, _ = conv_bn_pair()
     result = normfold.optimize(raw, tmp_path / "folded.onnx", verify=verify)
-    assert told(result.model) == told(onnx.load(tmp_path / "folded.onnx")) == ALL
+    assert recorded(result.model) == recorded(onnx.load(tmp_path / "folded.onnx")) == ALL
 
 
 def test_a_file_with_external_data_tells_it_too(tmp_path: Path) -> None:
     onnx.save(conv_bn_pair(channels=16)[0], tmp_path / "raw.onnx", save_as_external_data=True, size_threshold=0)
     normfold.optimize(tmp_path / "raw.onnx", tmp_path / "folded.onnx")
-    assert told(onnx.load(tmp_path / "folded.onnx", load_external_data=False)) == ALL
+    assert recorded(onnx.load(tmp_path / "folded.onnx", load_external_data=False)) == ALL
     assert len(normfold.verify(tmp_path / "raw.onnx", tmp_path / "folded.onnx").sites) == 3
 
 
@@ -70,7 +70,7 @@ def test_it_tells_of_bodies_too() -> None:
             else_branch = e () => (float[N,4,8,8] v) { v = Relu(x) }>
     }"""
     result = normfold.optimize(parse(text))
-    assert told(result.model) == [["z", "z", "y.then_branch"]]
+    assert recorded(result.model) == [["z", "z", "y.then_branch"]]
     verification = normfold.verify(result.source.proto, result.model)
     assert [c.value for c in verification.sites] == ["y.then_branch/z"]
 
@@ -82,7 +82,7 @@ def test_a_fold_that_was_undone_is_not_told(monkeypatch: pytest.MonkeyPatch) -> 
         return right(self, array * 1.01 if hint.startswith("w1") else array, dtype, hint)
 
     monkeypatch.setattr(Editor, "constant", wrong)
-    assert told(normfold.optimize(conv_bn_pair()[0]).model) == [ALL[0], ALL[2]]
+    assert recorded(normfold.optimize(conv_bn_pair()[0]).model) == [ALL[0], ALL[2]]
 
 
 def test_where_nothing_folds_nothing_is_told(tmp_path: Path) -> None:
@@ -94,12 +94,12 @@ def test_where_nothing_folds_nothing_is_told(tmp_path: Path) -> None:
 def test_a_later_run_adds_to_what_an_earlier_one_told(tmp_path: Path) -> None:
     raw, _ = conv_bn_pair()
     first = normfold.optimize(raw, tmp_path / "first.onnx", skip=["bn1"])
-    assert told(first.model) == [ALL[0], ALL[2]]
+    assert recorded(first.model) == [ALL[0], ALL[2]]
     second = normfold.optimize(tmp_path / "first.onnx", tmp_path / "second.onnx")
-    assert told(second.model) == [ALL[0], ALL[2], ALL[1]]
+    assert recorded(second.model) == [ALL[0], ALL[2], ALL[1]]
     faulty = edited(second.model, next(t.name for t in second.model.graph.initializer if "w2" in t.name), off_by_a_hair)
-    assert normfold.verify(raw, faulty).guilty == ("bn2",), "a fold of the first run"
-    assert normfold.verify(first.model, faulty).guilty == ("bn2",)
+    assert normfold.verify(raw, faulty).failing_folds == ("bn2",), "a fold of the first run"
+    assert normfold.verify(first.model, faulty).failing_folds == ("bn2",)
     third = normfold.optimize(tmp_path / "second.onnx", tmp_path / "third.onnx")
     assert not third.is_changed
     assert (tmp_path / "third.onnx").read_bytes() == (tmp_path / "second.onnx").read_bytes()
@@ -108,7 +108,7 @@ def test_a_later_run_adds_to_what_an_earlier_one_told(tmp_path: Path) -> None:
 def test_what_is_gone_after_a_later_run_is_no_longer_told() -> None:
     raw, _ = conv_bn_pair()
     claimed = telling(raw, json.dumps([["conv0", "an earlier fold"], ["relu0", "another"], ["nowhere", "a third"]]))
-    assert told(normfold.optimize(claimed).model) == [["relu0", "another"], *ALL]
+    assert recorded(normfold.optimize(claimed).model) == [["relu0", "another"], *ALL]
 
 
 # -- what a comparison makes of it --------------------------------------------------------------------------------
@@ -124,25 +124,25 @@ def weight(model: onnx.ModelProto, number: int) -> str:
     return weight_of(model, f"bn{number}")
 
 
-@pytest.mark.parametrize("guilty", range(3))
+@pytest.mark.parametrize("wrong_fold", range(3))
 def test_a_fault_that_no_output_shows_is_found_and_named(
-    pair: tuple[onnx.ModelProto, onnx.ModelProto], guilty: int
+    pair: tuple[onnx.ModelProto, onnx.ModelProto], wrong_fold: int
 ) -> None:
     raw, folded = pair
-    faulty = edited(folded, weight(folded, guilty), off_by_a_hair)
+    faulty = edited(folded, weight(folded, wrong_fold), off_by_a_hair)
     assert prove(raw, faulty, ()), "this test wants a fault that the outputs hide"
     assert normfold.verify(raw, folded)
     found = normfold.verify(raw, faulty)
-    assert found.guilty == (f"bn{guilty}",)
+    assert found.failing_folds == (f"bn{wrong_fold}",)
     assert not found.notes
-    assert normfold.verify(faulty, raw).guilty == found.guilty, "the other way round"
+    assert normfold.verify(faulty, raw).failing_folds == found.failing_folds, "the other way round"
 
 
 def test_it_is_found_however_the_model_is_given(pair: tuple[onnx.ModelProto, onnx.ModelProto], tmp_path: Path) -> None:
     raw, folded = pair
     faulty = edited(folded, weight(folded, 1), off_by_a_hair)
-    assert {held.told for held in ways(tmp_path, faulty).values()} == {json.dumps(ALL, separators=(",", ":"))}
-    assert normfold.verify(raw, tmp_path / "m.onnx").guilty == ("bn1",)
+    assert {loaded.recorded for loaded in ways(tmp_path, faulty).values()} == {json.dumps(ALL, separators=(",", ":"))}
+    assert normfold.verify(raw, tmp_path / "m.onnx").failing_folds == ("bn1",)
 
 
 def test_two_results_of_one_original_are_compared_where_either_tells() -> None:
@@ -154,7 +154,7 @@ def test_two_results_of_one_original_are_compared_where_either_tells() -> None:
 
 def test_sites_that_are_given_decide(pair: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
     raw, folded = pair
-    assert [c.owners for c in prove(raw, folded, [Site("bn1", "mine")]).sites] == [("mine",)]
+    assert [c.folds for c in prove(raw, folded, [Site("bn1", "mine")]).sites] == [("mine",)]
     assert not prove(raw, folded, ()).sites
 
 
@@ -167,7 +167,7 @@ def test_a_tolerance_of_the_user_is_for_outputs() -> None:
     [site] = (value for verdict in result.changes for value in verdict.sites)
     faulty = edited(result.model, weight_of(result.model, site), lambda w: w * np.float32(1.0001))
     found = normfold.verify(raw, faulty)
-    [at_site], [output] = found.sites, [c for c in found.outputs if c.witness == "at the site"]
+    [at_site], [output] = found.sites, [c for c in found.outputs if c.stage == Stage.AT_SITE]
     assert output.max_abs < 1e-5 < at_site.max_abs
     assert normfold.verify(raw, faulty, atol=1e-5)
 
@@ -274,8 +274,8 @@ def quantized(model: onnx.ModelProto) -> onnx.ModelProto:
 def test_no_fold_is_blamed_for_a_quantization(pair: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
     raw, folded = pair
     found = normfold.verify(raw, quantized(folded))
-    assert found.verdict is Verdict.DIFFERENT
-    assert not found.guilty
+    assert found.verdict is Equivalence.DIFFERENT
+    assert not found.failing_folds
     assert any("quantized" in note for note in found.notes)
     assert normfold.verify(quantized(folded), quantized(folded)).sites
 
@@ -294,16 +294,16 @@ def test_a_name_that_another_tool_gave_to_another_value_is_passed_over(
     assert note.startswith("not compared: conv0, because the name means another value")
 
 
-@pytest.mark.parametrize("guilty", [1, 2])
+@pytest.mark.parametrize("wrong_fold", [1, 2])
 def test_a_fault_beside_such_a_name_is_found_and_named(
-    pair: tuple[onnx.ModelProto, onnx.ModelProto], guilty: int
+    pair: tuple[onnx.ModelProto, onnx.ModelProto], wrong_fold: int
 ) -> None:
     raw, folded = pair
     claims = json.dumps([["conv0", "first"], *ALL[1:]])
-    small = renamed(edited(folded, weight(folded, guilty), off_by_a_hair), {"bn0": "conv0"})
-    assert normfold.verify(raw, telling(small, claims)).guilty == (f"bn{guilty}",)
-    large = renamed(edited(folded, weight(folded, guilty), lambda w: w * 1.01), {"bn0": "conv0"})
-    assert f"bn{guilty}" in normfold.verify(raw, telling(large, claims)).guilty
+    small = renamed(edited(folded, weight(folded, wrong_fold), off_by_a_hair), {"bn0": "conv0"})
+    assert normfold.verify(raw, telling(small, claims)).failing_folds == (f"bn{wrong_fold}",)
+    large = renamed(edited(folded, weight(folded, wrong_fold), lambda w: w * 1.01), {"bn0": "conv0"})
+    assert f"bn{wrong_fold}" in normfold.verify(raw, telling(large, claims)).failing_folds
 
 
 def test_a_fault_under_such_a_name_is_found_by_the_outputs(pair: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
@@ -339,15 +339,15 @@ def test_two_faults_in_a_row_are_no_change_of_names(pair: tuple[onnx.ModelProto,
     """What is fed with the first faulty value is wrong too, but for a reason of its own."""
     raw, folded = pair
     faulty = edited(edited(folded, weight(folded, 0), off_by_a_hair), weight(folded, 1), off_by_a_hair)
-    assert normfold.verify(raw, faulty).guilty == ("bn0", "bn1")
+    assert normfold.verify(raw, faulty).failing_folds == ("bn0", "bn1")
     assert (
         normfold.verify(
             raw,
             faulty,
         ).verdict
-        is Verdict.DIFFERENT
+        is Equivalence.DIFFERENT
     )
-    assert prove(raw, faulty, None, ProofOptions(seed=3)).guilty == ("bn0", "bn1")
+    assert prove(raw, faulty, None, ProofOptions(seed=3)).failing_folds == ("bn0", "bn1")
 
 
 def test_a_fault_that_reaches_two_sites_is_no_change_of_names() -> None:
@@ -359,7 +359,7 @@ def test_a_fault_that_reaches_two_sites_is_no_change_of_names() -> None:
     for error in (1e-5, 1e-4, 1e-2):
         faulty = telling(edited(folded, "w", lambda w, e=error: w * np.float32(1 + e)), '[["b","one"],["d","two"]]')
         found = normfold.verify(raw, faulty)
-        assert found.guilty == ("one", "two"), error
+        assert found.failing_folds == ("one", "two"), error
         assert not found.notes
 
 
@@ -373,9 +373,9 @@ def test_what_an_error_hides_behind_a_wider_tolerance_is_no_change_of_names() ->
     hidden = 0
     for error in np.geomspace(1e-6, 1e-4, 21):
         faulty = telling(edited(folded, "w", lambda w, e=error: w * np.float32(1 + e)), '[["b","one"],["d","two"]]')
-        shown = prove(raw, faulty, [Site("b", "one"), Site("d", "two")]).guilty == ("one", "two")
+        shown = prove(raw, faulty, [Site("b", "one"), Site("d", "two")]).failing_folds == ("one", "two")
         hidden += shown and bool(prove(raw, faulty, [Site("d", "two")]))
-        assert not shown or normfold.verify(raw, faulty).guilty == ("one", "two")
+        assert not shown or normfold.verify(raw, faulty).failing_folds == ("one", "two")
     assert hidden, "this test wants an error between the two tolerances"
 
 
@@ -387,17 +387,17 @@ SEVERAL = {
 }
 
 
-@pytest.mark.parametrize(("names", "guilty"), SEVERAL.values(), ids=SEVERAL.keys())
-def test_each_of_several_names_is_judged_by_what_is_behind_it(names: dict[str, str], guilty: list[int]) -> None:
+@pytest.mark.parametrize(("names", "wrong_fold"), SEVERAL.values(), ids=SEVERAL.keys())
+def test_each_of_several_names_is_judged_by_what_is_behind_it(names: dict[str, str], wrong_fold: list[int]) -> None:
     raw, _ = conv_bn_pair(depth=7, channels=16)
     right = renamed(normfold.optimize(raw, verify=False).model, names)
     claims = json.dumps([[names.get(f"bn{i}", f"bn{i}"), f"{i}"] for i in range(7)])
     faulty = right
-    for number in guilty:
+    for number in wrong_fold:
         faulty = edited(faulty, weight(faulty, number), off_by_a_hair)
     found, clean = (normfold.verify(raw, telling(model, claims)) for model in (faulty, right))
     assert clean, clean
-    assert found.guilty == tuple(map(str, guilty))
+    assert found.failing_folds == tuple(map(str, wrong_fold))
     for verification in (found, clean):
         assert f"not compared: {', '.join(names.values())}, because" in verification.notes[0]
 
@@ -405,10 +405,10 @@ def test_each_of_several_names_is_judged_by_what_is_behind_it(names: dict[str, s
 def test_without_a_decision_at_the_sites_the_outputs_decide(pair: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
     asked: list[int] = []
 
-    def undecided(case: Case, sites: Sequence[Site]) -> Verification:
+    def undecided(proof: ProofState, sites: Sequence[Site]) -> Verification:
         asked.append(len(sites))
-        return Verification(Verdict.INCONCLUSIVE if sites else Verdict.EQUIVALENT)
+        return Verification(Equivalence.INCONCLUSIVE if sites else Equivalence.EQUIVALENT)
 
-    case = Case(hold(pair[0]), hold(pair[1]), ProofOptions())
-    assert by_told_sites(case, [Site("bn0", "bn0")], undecided)
+    proof = ProofState(load(pair[0]), load(pair[1]), ProofOptions())
+    assert with_recorded_sites(proof, [Site("bn0", "bn0")], undecided)
     assert asked == [1, 0]

@@ -10,7 +10,7 @@ import pytest
 from onnx import helper, numpy_helper
 
 import normfold
-from normfold.verify import Site, Verdict, Verification, prove
+from normfold.verify import Equivalence, Site, Verification, prove
 from tests.onnx_text import parse
 
 WEIGHTS = "float[4,4] w, float[4] s, float[4] b, float[4] m, float[4] var"
@@ -98,7 +98,7 @@ def test_a_fold_in_a_body_has_evidence_of_its_own(text: str, expected: tuple[str
     faults = list(broken_bodies(result))
     assert len(faults) >= len(result.changes)
     for owner, broken in faults:
-        assert prove(result.source.proto, broken, sites(result)).guilty == (owner,)
+        assert prove(result.source.proto, broken, sites(result)).failing_folds == (owner,)
 
 
 def linear_function() -> onnx.ModelProto:
@@ -138,7 +138,7 @@ def test_a_fold_in_a_function_has_evidence_at_every_call() -> None:
     broken.CopyFrom(result.model)
     weight = next(n for n in broken.functions[0].node if n.op_type == "Constant" and "w" in n.output[0])
     weight.attribute[0].t.CopyFrom(off_by_a_thousandth(weight.attribute[0].t))
-    assert prove(result.source.proto, broken, sites(result)).guilty == ("z",)
+    assert prove(result.source.proto, broken, sites(result)).failing_folds == ("z",)
 
 
 def test_a_branch_that_cannot_run_on_what_it_captures_is_said_and_no_failure() -> None:
@@ -151,4 +151,4 @@ def test_a_branch_that_cannot_run_on_what_it_captures_is_said_and_no_failure() -
     assert isinstance(result, Verification)
     assert {c.value for c in result.sites} == {"y.else_branch/q"}
     assert any("no evidence of its own for y.then_branch/z" in note for note in result.notes)
-    assert result.verdict is Verdict.EQUIVALENT
+    assert result.verdict is Equivalence.EQUIVALENT
