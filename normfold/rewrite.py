@@ -16,8 +16,8 @@ from normfold.findings.verdict import Outcome, Verdict
 from normfold.fold.cleanup.tidy import tidy
 from normfold.fold.engine import FoldOptions, find_affines, fold_affines
 from normfold.fuse.engine import FuseOptions, find_norms, fuse_norms, newest_allowed
-from normfold.fuse.targets import target_named
 from normfold.options import Options
+from normfold.targets.table import target_named
 
 
 def rewrite(model: ir.Model, options: Options, excluded: Collection[str] = ()) -> tuple[Verdict, ...]:

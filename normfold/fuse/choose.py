@@ -33,8 +33,8 @@ from normfold.fuse.recognize.polynomial import Kind, Monomial
 from normfold.fuse.recognize.polynomial import M as MEAN
 from normfold.fuse.recognize.reductions import REDUCTIONS
 from normfold.fuse.recognize.region import Partial, Region, Seen
-from normfold.fuse.targets import Target
 from normfold.graph.reader import name_of
+from normfold.targets.target import Target
 
 _EXPANDED = 30.0  # what a runtime does with a norm operator that it has no kernel for
 _OTHER_SPELLING = 0.1  # what the runtime's own spelling of the same operators is worth

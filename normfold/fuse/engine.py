@@ -19,9 +19,10 @@ from normfold.fuse.opset import CannotRaise, raise_opset
 from normfold.fuse.recognize.candidates import is_core, regions, takes_root_of_unknown_rank
 from normfold.fuse.recognize.norm_operators import NORM_OPERATORS
 from normfold.fuse.recognize.region import Region, Seen
-from normfold.fuse.targets import AUTO, KEEP, Target, target_named
 from normfold.graph.editor import Editor, Names, stamp
 from normfold.graph.reader import GraphReader, graphs_of, name_of, opset_of
+from normfold.targets.table import target_named
+from normfold.targets.target import AUTO, KEEP, Target
 
 _CONTRIB = frozenset(
     {

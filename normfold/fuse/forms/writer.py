@@ -17,9 +17,9 @@ from normfold.fuse.recognize.candidates import Norm
 from normfold.fuse.recognize.polynomial import Kind, Parameter
 from normfold.fuse.recognize.region import Region
 from normfold.fuse.recognize.views import Sizes, count_of
-from normfold.fuse.targets import Target
 from normfold.graph.editor import Editor, require_fits
 from normfold.graph.reader import GraphReader, attribute
+from normfold.targets.target import Target
 
 LAYOUT, SMALL, PASS = 0.2, 0.3, 1.0  # costs: of a change of shape, of work on reduced values, of a pass over the data
 LENGTH, LENGTHS = 2.7, ("ReduceL1", "ReduceL2", "ReduceSumSquare")  # slower than Mul and ReduceSum (ONNX Runtime 1.31)

@@ -1,4 +1,4 @@
-"""What each runtime executes best: one row of data for each target, with its source.
+"""List the targets: what each runtime executes best, with its source.
 
 The figures for ONNX Runtime on CPU were measured; the other rows are from documentation and sources. A form is only
 written where the target has a kernel for the operator and for the type.
@@ -6,45 +6,13 @@ written where the target has a kernel for the operator and for the type.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
+
+from normfold.targets.target import KEEP, Target
 
 FLOAT, DOUBLE, HALF, BRAIN = "FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16"
 _COMMON = frozenset({FLOAT, HALF})
-AUTO, KEEP = "auto", "keep"
-
-
-@dataclass(frozen=True)
-class Target:
-    """A runtime: the operators it has kernels for, and its best form of each norm.
-
-    ``operators`` maps an operator to the element types of its kernel. ``rmsnorm_below_23`` says whether a decomposed
-    RMSNorm should be spelled ``x / Sqrt(..)``, which the runtime fuses by itself. ``batchnorm_affine`` says whether a
-    per-channel scale and shift that stay should be one BatchNormalization, ``slow_lengths`` whether ReduceL1
-    and ReduceL2 are slow, and LpNormalization along axes other than the last. ``opset`` is the default policy,
-    ``newest_opset`` and ``newest_ir`` the newest that it loads. ``why`` gives the reason for each form, ``contrib``
-    what is known of the operators of com.microsoft, by the operator that each would replace: none is written so far.
-    """
-
-    name: str
-    title: str
-    source: str
-    operators: Mapping[str, frozenset[str]]
-    why: Mapping[str, str] = field(default_factory=dict)
-    contrib: Mapping[str, str] = field(default_factory=dict)
-    rmsnorm_below_23: bool = False
-    batchnorm_affine: bool = False
-    instancenorm_rank: int = 5
-    static_groupnorm: bool = False
-    slow_lengths: bool = False
-    opset: str = AUTO
-    newest_opset: int = 23
-    newest_ir: int = 11
-
-    def has(self, operator: str, dtype: str) -> bool:
-        """Whether there is a kernel for ``operator`` on ``dtype``."""
-        return dtype in self.operators.get(operator, frozenset())
 
 
 def _operators(*names: str, types: frozenset[str] = _COMMON) -> dict[str, frozenset[str]]:
@@ -210,14 +178,14 @@ _SLOW_LAYERNORM = ((1, 27), (1, 29))  # versions whose LayerNormalization kernel
 
 
 def target_named(name: str) -> Target:
-    """The target of that name, as the installed version of the runtime has it; KeyError lists the known names."""
+    """Return the target of that name, as the installed runtime has it; KeyError lists the known names."""
     if name not in TARGETS:
         raise KeyError(f"expected a target, got {name!r}; the targets are {', '.join(TARGETS)}")
     return at_version(TARGETS[name], _installed_onnxruntime()) if name == ONNXRUNTIME.name else TARGETS[name]
 
 
 def at_version(target: Target, release: tuple[int, int] | None) -> Target:
-    """``target`` with what a release of ONNX Runtime does differently on CPU."""
+    """Return ``target`` with what a release of ONNX Runtime does differently on CPU."""
     if release is None or not _SLOW_LAYERNORM[0] <= release <= _SLOW_LAYERNORM[1]:
         return target
     operators = {name: types for name, types in target.operators.items() if name != _LAYER}

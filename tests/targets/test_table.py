@@ -9,7 +9,7 @@ import pytest
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Outcome
 from normfold.fuse.engine import FuseOptions, fuse_norms
-from normfold.fuse.targets import ONNXRUNTIME, TARGETS, at_version, target_named
+from normfold.targets.table import ONNXRUNTIME, TARGETS, at_version, target_named
 from tests.onnx_text import parse
 
 REQUIRED = {
@@ -85,7 +85,7 @@ def test_releases_with_a_slow_kernel_keep_the_operators() -> None:
 
 
 def test_a_slow_release_leaves_a_layernorm_as_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("normfold.fuse.targets._installed_onnxruntime", lambda: (1, 28))
+    monkeypatch.setattr("normfold.targets.table._installed_onnxruntime", lambda: (1, 28))
     original = parse(LAYERNORM)
     model = ir.from_proto(original)
     (verdict,) = fuse_norms(model)
