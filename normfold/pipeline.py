@@ -14,7 +14,7 @@ from typing import Any
 import onnx
 import onnx_ir as ir
 
-from normfold.constants.simplify import Facts, apply_facts, simplify
+from normfold.constants.simplify import InferredFacts, apply_facts, simplify
 from normfold.errors import UsageError
 from normfold.files.convert import to_proto
 from normfold.files.source import ModelLike, Source, in_eval_mode, read
@@ -208,7 +208,7 @@ class _Builder:
     def __init__(self, source: Source, options: Options, clock: _Clock) -> None:
         self.source, self.options, self.clock = source, options, clock
         with clock.stage("simplify"):
-            self.facts: Facts = simplify(source.proto, fold=options.onnxsim)
+            self.facts: InferredFacts = simplify(source.proto, fold=options.onnxsim)
 
     def build(self, excluded: Collection[str] = ()) -> Candidate:
         """Fold, fuse and tidy a fresh copy; findings in ``excluded`` stay."""
@@ -227,7 +227,7 @@ class _Builder:
             return candidate
         return replace(inlined, notes=(*inlined.notes, "the functions of the model were inlined"))
 
-    def _built(self, model: ir.Model, facts: Facts, excluded: Collection[str]) -> Candidate:
+    def _built(self, model: ir.Model, facts: InferredFacts, excluded: Collection[str]) -> Candidate:
         with self.clock.stage("fold"):
             apply_facts(model, facts)
             verdicts = rewrite(model, self.options, excluded)

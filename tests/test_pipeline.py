@@ -11,7 +11,7 @@ import pytest
 
 import normfold
 from normfold import pipeline
-from normfold.constants.simplify import Facts, apply_facts, simplify
+from normfold.constants.simplify import InferredFacts, apply_facts, simplify
 from normfold.findings.reason import Reason
 from normfold.graph.editor import Editor
 from normfold.verify import prove
@@ -45,14 +45,14 @@ def test_a_wrong_fold_is_undone_and_the_rest_is_kept(faulty: None) -> None:
 
 def test_constants_that_were_folded_wrong_are_left_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
     """No fold is to blame when the pre-clean changed the model, so it goes on without the pre-clean."""
-    spoilt: list[Facts | None] = []
+    spoilt: list[InferredFacts | None] = []
 
-    def spoiling_simplify(proto: onnx.ModelProto, fold: bool) -> Facts:
+    def spoiling_simplify(proto: onnx.ModelProto, fold: bool) -> InferredFacts:
         facts = simplify(proto, fold=fold)
         spoilt.append(facts if fold else None)
         return facts
 
-    def spoiling_apply(model: ir.Model, facts: Facts) -> None:
+    def spoiling_apply(model: ir.Model, facts: InferredFacts) -> None:
         apply_facts(model, facts)
         if facts is spoilt[0]:
             value = model.graph.initializers["w2"]

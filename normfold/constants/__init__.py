@@ -1,4 +1,4 @@
-"""Compute what is constant in a model before anything is folded: values, shapes, Reshape targets.
+"""Compute what is constant in a model before anything is folded: values, shapes, targets of Reshapes.
 
 Start reading at ``simplify.py``.
 """

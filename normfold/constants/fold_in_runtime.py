@@ -28,7 +28,7 @@ _KINDS = "fiub"  # numpy's letters for numbers and truth values
 
 
 @dataclass(frozen=True, eq=False)
-class _Region:
+class _ConstantPart:
     """Operators on constants, in order, and which of their values shall be stored."""
 
     nodes: tuple[ir.Node, ...]
@@ -36,14 +36,14 @@ class _Region:
 
 
 def evaluate_by_runtime(model: ir.Model) -> None:
-    """Store, in place, what the runtime makes of constants; nothing is done where it cannot run them."""
+    """Store, in place, what the runtime makes of constants; do nothing where it cannot run them."""
     reader = GraphReader(model, model.graph)
-    region = _region_of(reader)
-    if not region.wanted:
+    part = _part_of(reader)
+    if not part.wanted:
         return
-    arrays = _run(model, region)
+    arrays = _run(model, part)
     editor = Editor(reader, Names(model))
-    for value, array in zip(region.wanted, arrays, strict=False):
+    for value, array in zip(part.wanted, arrays, strict=False):
         dtype = value.dtype
         if dtype is None or array.dtype != dtype.numpy():
             continue
@@ -51,7 +51,7 @@ def evaluate_by_runtime(model: ir.Model) -> None:
         value.replace_all_uses_with(constant)
 
 
-def _region_of(reader: GraphReader) -> _Region:
+def _part_of(reader: GraphReader) -> _ConstantPart:
     known: set[ir.Value] = {value for value in reader.graph.initializers.values() if reader.is_constant(value)}  # type: ignore[union-attr]  # the main graph is no function
     nodes = []
     for node in reader.graph:
@@ -64,7 +64,7 @@ def _region_of(reader: GraphReader) -> _Region:
     wanted = [value for node in nodes if _needs_runtime(node) for value in node.outputs if _is_met(value, inside)]
     fitting = [value for value in wanted if not is_much_larger(prod(_sizes(value)), elements_before(value, depth=64))]
     needed = _before(fitting, inside)
-    return _Region(tuple(node for node in nodes if node in needed), tuple(fitting))
+    return _ConstantPart(tuple(node for node in nodes if node in needed), tuple(fitting))
 
 
 def _needs_runtime(node: ir.Node) -> bool:
@@ -72,14 +72,14 @@ def _needs_runtime(node: ir.Node) -> bool:
 
 
 def _is_met(value: ir.Value, inside: set[ir.Node]) -> bool:
-    """Somebody outside reads it, or an operator that we evaluate ourselves."""
+    """Say whether a reader outside the part, or an operator that we evaluate ourselves, reads the value."""
     if value.is_graph_output():
         return False
     return any(user not in inside or not _needs_runtime(user) for user, _ in value.uses())
 
 
 def _is_evaluable(reader: GraphReader, node: ir.Node) -> bool:
-    """Deterministic, of the standard, and of numbers in known, moderate amount."""
+    """Say whether a node is deterministic, of the standard, and of numbers in known, moderate amount."""
     if node.domain not in ("", "ai.onnx") or not node.inputs or node.op_type in (*_SECOND_THOUGHTS, *_DRAWS):
         return False
     graphs = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
@@ -104,7 +104,7 @@ def _sizes(value: ir.Value) -> Sequence[int]:
 
 
 def _before(values: Sequence[ir.Value], inside: set[ir.Node]) -> set[ir.Node]:
-    """The operators of the region that ``values`` are made by."""
+    """Return the operators of the part that ``values`` are made by."""
     found: set[ir.Node] = set()
     waiting = [value.producer() for value in values]
     while waiting:
@@ -116,15 +116,15 @@ def _before(values: Sequence[ir.Value], inside: set[ir.Node]) -> set[ir.Node]:
     return found
 
 
-def _run(model: ir.Model, region: _Region) -> Sequence[np.ndarray[Any, Any]]:
-    """What the runtime computes, without its own optimizations; nothing where it cannot."""
+def _run(model: ir.Model, part: _ConstantPart) -> Sequence[np.ndarray[Any, Any]]:
+    """Return what the runtime computes, without its own optimizations; nothing where it cannot."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    proto = _proto(model, region)
+    proto = _proto(model, part)
     try:
         session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
         found: Sequence[np.ndarray[Any, Any]] = session.run(None, {})
@@ -133,28 +133,28 @@ def _run(model: ir.Model, region: _Region) -> Sequence[np.ndarray[Any, Any]]:
     return found
 
 
-def _proto(model: ir.Model, region: _Region) -> onnx.ModelProto:
-    outputs = [ir.serde.serialize_value(value) for value in region.wanted]
+def _proto(model: ir.Model, part: _ConstantPart) -> onnx.ModelProto:
+    outputs = [ir.serde.serialize_value(value) for value in part.wanted]
     graph = onnx.helper.make_graph(
-        [ir.serde.serialize_node(node) for node in (*_constants_of(region), *region.nodes)],
+        [ir.serde.serialize_node(node) for node in (*_constants_of(part), *part.nodes)],
         "constants",
         [],
         outputs,
-        list(_initializers_of(region)),
+        list(_initializers_of(part)),
     )
     opsets = [onnx.helper.make_opsetid(domain, version) for domain, version in model.graph.opset_imports.items()]
     return onnx.helper.make_model(graph, opset_imports=opsets, ir_version=max(4, model.ir_version))
 
 
-def _constants_of(region: _Region) -> list[ir.Node]:
-    """The Constant nodes that the region reads."""
-    producers = (value.producer() for node in region.nodes for value in node.inputs if value is not None)
+def _constants_of(part: _ConstantPart) -> list[ir.Node]:
+    """Return the Constant nodes that the part reads."""
+    producers = (value.producer() for node in part.nodes for value in node.inputs if value is not None)
     found = (node for node in producers if node is not None and node.op_type == "Constant")
     return list(dict.fromkeys(found))
 
 
-def _initializers_of(region: _Region) -> Iterator[onnx.TensorProto]:
-    values = (value for node in region.nodes for value in node.inputs if value is not None)
+def _initializers_of(part: _ConstantPart) -> Iterator[onnx.TensorProto]:
+    values = (value for node in part.nodes for value in node.inputs if value is not None)
     for value in dict.fromkeys(value for value in values if value.is_initializer()):
         assert value.const_value is not None, "is_constant() was asked first"
         yield onnx.numpy_helper.from_array(value.const_value.numpy(), value.name)

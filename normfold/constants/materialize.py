@@ -35,19 +35,19 @@ def materialize_constants(model: ir.Model) -> None:
 
 
 def _is_met_by_others(reader: GraphReader, value: ir.Value) -> bool:
-    """It is constant, and something that is not constant reads it."""
+    """Say whether the value is constant, and something that is not constant reads it."""
     if value.is_graph_output() or not reader.is_constant(value):
         return False
     return not all(all(reader.is_constant(output) for output in user.outputs) for user, _ in value.uses())
 
 
 def is_much_larger(size: int, before: int) -> bool:
-    """Whether ``size`` elements would make a model larger that holds ``before`` of them now."""
+    """Say whether ``size`` elements would make a model larger that holds ``before`` of them now."""
     return size > max(_SMALL, 2 * before)
 
 
 def elements_before(value: ir.Value, depth: int) -> int:
-    """How many elements the stored constants have that a value is made from."""
+    """Count the elements of the stored constants that a value is made from."""
     node = value.producer()
     if node is None or node.op_type == "Constant" or depth == 0:
         stored = value.const_value

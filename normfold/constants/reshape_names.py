@@ -39,7 +39,7 @@ def named_reshapes(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def _equal_sizes(old: tuple[Entry, ...] | None, new: tuple[Entry, ...]) -> dict[str, Entry]:
-    """By what each name of a shape may be replaced wherever it stands."""
+    """Return what each name of a shape may be replaced by wherever it occurs."""
     pairs = zip(old or (), new, strict=True) if old else ()
     return {name: size for name, size in pairs if isinstance(name, str) and size is not None and size != name}
 
@@ -55,7 +55,7 @@ def _rename(graph: onnx.GraphProto, renamed: dict[str, Entry]) -> None:
 
 
 def _named(target: tuple[Entry, ...], source: tuple[Entry, ...] | None) -> tuple[Entry, ...]:
-    """The sizes that a Reshape to ``target`` gives; None for what is not known."""
+    """Return the sizes that a Reshape to ``target`` gives; None for what is not known."""
     copied = [
         source[at] if entry == 0 and source is not None and at < len(source) else entry
         for at, entry in enumerate(target)
@@ -69,7 +69,7 @@ def _named(target: tuple[Entry, ...], source: tuple[Entry, ...] | None) -> tuple
 
 
 def _only_name_left(target: tuple[Entry, ...], source: tuple[Entry, ...] | None) -> str | None:
-    """What the -1 of ``target`` stands for, where all other sizes are those of the input."""
+    """Return the size of the -1 of ``target``, where all other sizes are those of the input."""
     if source is None or None in source or target.count(-1) != 1 or None in target:
         return None
     left = [entry for entry in source if not isinstance(entry, int)]
@@ -83,7 +83,7 @@ def _only_name_left(target: tuple[Entry, ...], source: tuple[Entry, ...] | None)
 
 
 def _says_more(named: tuple[Entry, ...], known: tuple[Entry, ...] | None) -> bool:
-    """Whether a size is a number or a name of another value, where only an unknown or a name of its own was known."""
+    """Say whether a size is a number or a known name, where only an unknown or a new name was known."""
     if known is None or len(known) != len(named):
         return known is None
     return any(

@@ -38,7 +38,7 @@ Entry = int | str | None
 
 
 @dataclass(frozen=True)
-class Ints:
+class PartialInts:
     """A scalar (``is_scalar``) or a vector of integers, of which some may be known only by name or not at all."""
 
     entries: tuple[Entry, ...]
@@ -46,28 +46,28 @@ class Ints:
 
     @property
     def is_known(self) -> bool:
-        """Whether every entry is a number."""
+        """Say whether every entry is a number."""
         return all(isinstance(entry, int) for entry in self.entries)
 
 
-def resolve(bare: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, tuple[int, ...]]]:
+def resolve(without_weights: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, tuple[int, ...]]]:
     """Infer shapes and write what they determine into the graph, again and again until nothing new is found.
 
-    Gives a copy of ``bare`` whose determined values are Constant nodes, and the new target of each Reshape by the name
-    of its output. Raises what ``onnx.shape_inference`` raises.
+    Gives a copy of ``without_weights`` whose determined values are Constant nodes, and the new target of each Reshape
+    by the name of its output. Raises what ``onnx.shape_inference`` raises.
     """
-    targets: dict[str, tuple[int, ...]] = {}
-    model = bare
+    reshape_targets: dict[str, tuple[int, ...]] = {}
+    model = without_weights
     for _ in range(ROUNDS):
         model = infer_shapes(model)
-        if not _rewrite(model, targets):
-            return model, targets
-        _forget_shapes(model, bare)
-    return onnx.shape_inference.infer_shapes(model, data_prop=True), targets
+        if not _rewrite(model, reshape_targets):
+            return model, reshape_targets
+        _forget_shapes(model, without_weights)
+    return onnx.shape_inference.infer_shapes(model, data_prop=True), reshape_targets
 
 
-def _rewrite(model: onnx.ModelProto, targets: dict[str, tuple[int, ...]]) -> bool:
-    """Replace determined values by Constants and targets by known ones; whether there were any."""
+def _rewrite(model: onnx.ModelProto, reshape_targets: dict[str, tuple[int, ...]]) -> bool:
+    """Replace determined values by Constants and targets of Reshapes by known ones; say whether there were any."""
     graph = model.graph
     shapes = dict(shapes_of(graph))
     values = evaluate(graph, shapes)
@@ -78,10 +78,10 @@ def _rewrite(model: onnx.ModelProto, targets: dict[str, tuple[int, ...]]) -> boo
             data = np.array(value.entries, _dtype_of(model, node.output[0]))
             _become_constant(node, data.reshape(()) if value.is_scalar else data)
             changed = True
-        elif node.op_type == "Reshape" and node.output[0] not in targets:
+        elif node.op_type == "Reshape" and node.output[0] not in reshape_targets:
             target = _target(node, values, shapes)
             if target is not None:
-                targets[node.output[0]] = target
+                reshape_targets[node.output[0]] = target
                 name = f"{node.output[0]}::target"
                 graph.initializer.append(numpy_helper.from_array(np.array(target, np.int64), name))
                 node.input[1] = name
@@ -90,7 +90,7 @@ def _rewrite(model: onnx.ModelProto, targets: dict[str, tuple[int, ...]]) -> boo
 
 
 def _fold_constants(graph: onnx.GraphProto) -> bool:
-    """Replace operators on constants by their small results; whether there were any."""
+    """Replace operators on constants by their small results; say whether there were any."""
     kinds = {v.name: v.type.tensor_type for v in (*graph.value_info, *graph.output)}
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     changed = False
@@ -111,7 +111,7 @@ def _fold_constants(graph: onnx.GraphProto) -> bool:
 def _computed(
     node: onnx.NodeProto, operands: Sequence[onnx.TensorProto], kind: onnx.TypeProto.Tensor | None
 ) -> np.ndarray[Any, Any] | None:
-    """The result of an operator on constants in its own type; None where it is unknown, large, or fails."""
+    """Return the result of an operator on constants in its own type; None where unknown, large, or failing."""
     dtype = None if kind is None else _NUMPY.get(kind.elem_type)
     if kind is None or dtype is None or not kind.HasField("shape"):
         return None
@@ -129,13 +129,13 @@ def _computed(
 
 
 def _attributes_of(node: onnx.NodeProto) -> ir.Node:
-    """The node as the evaluators read it: they take operands from the caller and attributes from the node."""
-    bare = onnx.NodeProto(op_type=node.op_type, attribute=node.attribute, output=node.output)
-    return ir.serde.deserialize_node(bare)
+    """Return the node as the evaluators read it: operands come from the caller, attributes from the node."""
+    without_inputs = onnx.NodeProto(op_type=node.op_type, attribute=node.attribute, output=node.output)
+    return ir.serde.deserialize_node(without_inputs)
 
 
-def _target(node: onnx.NodeProto, values: Mapping[str, Ints], shapes: Shapes) -> tuple[int, ...] | None:
-    """The constant target of a Reshape that has one unknown entry; None where there is nothing to gain or to prove."""
+def _target(node: onnx.NodeProto, values: Mapping[str, PartialInts], shapes: Shapes) -> tuple[int, ...] | None:
+    """Return the constant target of a Reshape with one unknown entry; None where nothing is gained or proven."""
     target = values.get(node.input[1])
     if target is None or target.is_scalar or target.is_known:
         return None
@@ -147,7 +147,7 @@ def _target(node: onnx.NodeProto, values: Mapping[str, Ints], shapes: Shapes) ->
 
 
 def without_rest(target: tuple[Entry, ...], source: tuple[Entry, ...] | None) -> tuple[Entry, ...]:
-    """``target`` with its -1 as a number, where the named sizes of the input all stand in the target and cancel."""
+    """Return ``target`` with a number for -1, where all named sizes of the input are in the target and cancel."""
     names = [entry for entry in target if not isinstance(entry, int)]
     if source is None or target.count(-1) != 1 or None in names:
         return target
@@ -168,16 +168,17 @@ def _dtype_of(model: onnx.ModelProto, name: str) -> type[np.generic]:
     return {onnx.TensorProto.INT32: np.int32, onnx.TensorProto.BOOL: np.bool_}.get(kinds.get(name, 0), np.int64)
 
 
-def _forget_shapes(model: onnx.ModelProto, bare: onnx.ModelProto) -> None:
+def _forget_shapes(model: onnx.ModelProto, without_weights: onnx.ModelProto) -> None:
     """Drop inferred shapes: inference keeps what is written, also where it could now say more."""
     del model.graph.value_info[:]
-    model.graph.value_info.extend(bare.graph.value_info)
+    model.graph.value_info.extend(without_weights.graph.value_info)
 
 
 # -- evaluation ---------------------------------------------------------------------------------------------------
 
 
-def evaluate(graph: onnx.GraphProto, shapes: Shapes) -> dict[str, Ints]:
+def evaluate(graph: onnx.GraphProto, shapes: Shapes) -> dict[str, PartialInts]:
+    """Return what is known of each small integer value, by its name."""
     values = {t.name: known for t in graph.initializer if (known := _known(t)) is not None}
     for node in graph.node:
         rule = _RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
@@ -192,16 +193,17 @@ def evaluate(graph: onnx.GraphProto, shapes: Shapes) -> dict[str, Ints]:
     return values
 
 
-def _known(tensor: onnx.TensorProto) -> Ints | None:
+def _known(tensor: onnx.TensorProto) -> PartialInts | None:
     if tensor.data_type not in (onnx.TensorProto.INT64, onnx.TensorProto.INT32) or len(tensor.dims) > 1:
         return None
     if tensor.dims and tensor.dims[0] > LONGEST:
         return None
     array = numpy_helper.to_array(tensor)
-    return Ints(tuple(map(int, array.reshape(-1))), array.ndim == 0)
+    return PartialInts(tuple(map(int, array.reshape(-1))), array.ndim == 0)
 
 
 def shapes_of(graph: onnx.GraphProto) -> Iterator[tuple[str, tuple[Entry, ...]]]:
+    """Yield the known shape of each value, by its name."""
     for tensor in graph.initializer:
         yield tensor.name, tuple(tensor.dims)
     for value in (*graph.input, *graph.value_info, *graph.output):
@@ -213,9 +215,9 @@ def _dimension(dim: onnx.TensorShapeProto.Dimension) -> Entry:
     return int(dim.dim_value) if dim.HasField("dim_value") else (str(dim.dim_param) or None)
 
 
-Inputs = Sequence[Ints | None]
+Inputs = Sequence[PartialInts | None]
 Shapes = Mapping[str, tuple[Entry, ...]]
-Rule = Callable[[onnx.NodeProto, Inputs, Shapes], Ints | None]
+ShapeRule = Callable[[onnx.NodeProto, Inputs, Shapes], PartialInts | None]
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
@@ -225,78 +227,79 @@ def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     return default
 
 
-def _constant(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> Ints | None:
+def _constant(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> PartialInts | None:
     tensor = _attribute(node, "value", None)
     if tensor is not None:
         return _known(tensor)
     number, numbers = _attribute(node, "value_int", None), _attribute(node, "value_ints", None)
     if number is not None:
-        return Ints((int(number),), is_scalar=True)
-    return None if numbers is None else Ints(tuple(map(int, numbers)))
+        return PartialInts((int(number),), is_scalar=True)
+    return None if numbers is None else PartialInts(tuple(map(int, numbers)))
 
 
-def _shape(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> Ints | None:
+def _shape(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> PartialInts | None:
     shape = shapes.get(node.input[0])
-    return None if shape is None else Ints(shape[_attribute(node, "start", 0) : _attribute(node, "end", None)])
+    return None if shape is None else PartialInts(shape[_attribute(node, "start", 0) : _attribute(node, "end", None)])
 
 
-def _gather(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> Ints | None:
+def _gather(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> PartialInts | None:
     data, indices = inputs
     if data is None or data.is_scalar or indices is None or not indices.is_known:
         return None
-    return Ints(tuple(data.entries[int(index or 0)] for index in indices.entries), indices.is_scalar)
+    return PartialInts(tuple(data.entries[int(index or 0)] for index in indices.entries), indices.is_scalar)
 
 
-def _slice(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> Ints | None:
+def _slice(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> PartialInts | None:
     data = inputs[0]
     if data is None or data.is_scalar:
         return None
     if len(inputs) == 1:
         start, end, step = _attribute(node, "starts", [0])[0], _attribute(node, "ends", [0])[0], 1
     else:
-        bounds = [inputs[1], inputs[2], inputs[4] if len(inputs) > 4 else Ints((1,))]
+        bounds = [inputs[1], inputs[2], inputs[4] if len(inputs) > 4 else PartialInts((1,))]
         if any(bound is None or not bound.is_known for bound in bounds):
             return None
         start, end, step = (int(bound.entries[0] or 0) for bound in bounds if bound is not None)
     if step <= 0:
         return None
-    return Ints(data.entries[start:end:step])
+    return PartialInts(data.entries[start:end:step])
 
 
-def _concat(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> Ints | None:
+def _concat(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> PartialInts | None:
     if any(part is None or part.is_scalar for part in inputs):
         return None
-    return Ints(tuple(entry for part in inputs if part is not None for entry in part.entries))
+    return PartialInts(tuple(entry for part in inputs if part is not None for entry in part.entries))
 
 
-def _unsqueeze(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> Ints | None:
+def _unsqueeze(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> PartialInts | None:
     value = inputs[0]
-    return Ints(value.entries) if value is not None and value.is_scalar else None
+    return PartialInts(value.entries) if value is not None and value.is_scalar else None
 
 
-def _squeeze(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> Ints | None:
+def _squeeze(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> PartialInts | None:
     value = inputs[0]
-    return None if value is None or value.is_scalar or len(value.entries) != 1 else Ints(value.entries, True)
+    return None if value is None or value.is_scalar or len(value.entries) != 1 else PartialInts(value.entries, True)
 
 
-def _reshape(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> Ints | None:
+def _reshape(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> PartialInts | None:
     value, target = inputs
     if value is None or target is None or target.is_scalar or len(target.entries) > 1:
         return None
-    return Ints(value.entries, is_scalar=not target.entries)
+    return PartialInts(value.entries, is_scalar=not target.entries)
 
 
-def _cast(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> Ints | None:
+def _cast(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> PartialInts | None:
     integers = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
     return inputs[0] if _attribute(node, "to", 0) in integers else None
 
 
-def _same(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> Ints | None:
+def _same(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> PartialInts | None:
     return inputs[0]
 
 
-def _elementwise(function: Callable[[Entry, Entry], Entry]) -> Rule:
-    def rule(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> Ints | None:
+def _elementwise(function: Callable[[Entry, Entry], Entry]) -> ShapeRule:
+    def rule(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> PartialInts | None:
+        """Apply the function entry by entry."""
         left, right = inputs
         if left is None or right is None:
             return None
@@ -304,17 +307,18 @@ def _elementwise(function: Callable[[Entry, Entry], Entry]) -> Rule:
         if {len(left.entries), len(right.entries)} - {1, size}:
             return None
         pairs = zip(_stretched(left, size), _stretched(right, size), strict=True)
-        return Ints(tuple(function(a, b) for a, b in pairs), left.is_scalar and right.is_scalar)
+        return PartialInts(tuple(function(a, b) for a, b in pairs), left.is_scalar and right.is_scalar)
 
     return rule
 
 
-def _stretched(value: Ints, size: int) -> tuple[Entry, ...]:
+def _stretched(value: PartialInts, size: int) -> tuple[Entry, ...]:
     return value.entries * size if len(value.entries) == 1 else value.entries
 
 
-def _arithmetic(function: Callable[[int, int], int], neutral: int) -> Rule:
+def _arithmetic(function: Callable[[int, int], int], neutral: int) -> ShapeRule:
     def apply(a: Entry, b: Entry) -> Entry:
+        """Apply the function to two entries."""
         if isinstance(a, int) and isinstance(b, int):
             return function(a, b)
         return a if b == neutral else None  # a name survives what does not change it
@@ -328,7 +332,7 @@ def _divide(a: int, b: int) -> int:
     return a // b
 
 
-_RULES: dict[str, Rule] = {
+_RULES: dict[str, ShapeRule] = {
     "Constant": _constant,
     "Shape": _shape,
     "Gather": _gather,

@@ -32,27 +32,28 @@ _WORKER = Path(__file__).with_name("onnxsim_worker.py")
 
 
 @dataclass(frozen=True)
-class Facts:
+class InferredFacts:
     """What was found out about values by name: constants, shapes and types, and targets of Reshapes by their output.
-    Types are told inside bodies as well, by the place of a value.
+
+    Types are known inside bodies as well, by the path of a value.
 
     ``note`` says what did not work out.
     """
 
     constants: dict[str, onnx.TensorProto] = field(default_factory=dict)
     types: dict[str, onnx.TypeProto] = field(default_factory=dict)
-    targets: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    reshape_targets: dict[str, tuple[int, ...]] = field(default_factory=dict)
     note: str = ""
 
 
-def simplify(proto: onnx.ModelProto, fold: bool = True) -> Facts:
+def simplify(proto: onnx.ModelProto, fold: bool = True) -> InferredFacts:
     """Find constants and shapes of ``proto``; ``fold=False`` finds shapes only. A model it dislikes gives a note."""
-    bare = skeleton(proto, freeze=False)
+    without_weights = skeleton(proto, freeze=False)
     if not fold:
-        model, _, note = _resolved(bare, shapes_only=True)
-        return Facts(types=dict(_known_types(model.graph)), note=note)
-    model, targets, note = _resolved(bare)
-    constants = dict(_new_constants(bare, model))
+        model, _, note = _resolved(without_weights, shapes_only=True)
+        return InferredFacts(types=dict(_known_types(model.graph)), note=note)
+    model, reshape_targets, note = _resolved(without_weights)
+    constants = dict(_new_constants(without_weights, model))
     if not note and _has_something_to_fold(model):
         try:
             model = _run_onnxsim(model)
@@ -60,26 +61,26 @@ def simplify(proto: onnx.ModelProto, fold: bool = True) -> Facts:
             note = f"onnxsim failed and was left out: {error}"
         else:
             model, more, note = _resolved(model)
-            targets |= more
-            constants |= dict(_new_constants(bare, model))
-    constants |= _in_one_run(bare, constants)
-    return Facts(constants, dict(_known_types(model.graph)), targets, note)
+            reshape_targets |= more
+            constants |= dict(_new_constants(without_weights, model))
+    constants |= _in_one_run(without_weights, constants)
+    return InferredFacts(constants, dict(_known_types(model.graph)), reshape_targets, note)
 
 
 def _resolved(
-    bare: onnx.ModelProto, shapes_only: bool = False
+    without_weights: onnx.ModelProto, shapes_only: bool = False
 ) -> tuple[onnx.ModelProto, dict[str, tuple[int, ...]], str]:
     try:
         if shapes_only:
-            return infer_shapes(bare), {}, ""
-        model, targets = resolve(bare)
-        return named_reshapes(model), targets, ""
+            return infer_shapes(without_weights), {}, ""
+        model, reshape_targets = resolve(without_weights)
+        return named_reshapes(model), reshape_targets, ""
     except Exception as error:  # noqa: BLE001  # its C++ core raises unrelated classes for models it cannot follow
-        return bare, {}, f"shape inference failed: {str(error).strip()[:200]}"
+        return without_weights, {}, f"shape inference failed: {str(error).strip()[:200]}"
 
 
 def _has_something_to_fold(model: onnx.ModelProto) -> bool:
-    """Whether an operator that somebody needs computes from constants alone, and is not one that we evaluate."""
+    """Say whether a needed operator computes from constants alone, and is not one that we evaluate."""
     constant = {tensor.name for tensor in model.graph.initializer} | {""}
     needed = _needed(model.graph)
     for node in model.graph.node:
@@ -92,7 +93,7 @@ def _has_something_to_fold(model: onnx.ModelProto) -> bool:
 
 
 def _needed(graph: onnx.GraphProto) -> set[str]:
-    """The values that the outputs depend on."""
+    """Return the values that the outputs depend on."""
     needed = {value.name for value in graph.output}
     for node in reversed(graph.node):
         if needed & set(node.output):
@@ -113,13 +114,13 @@ class _Failed(Exception):
     """onnxsim gave no result."""
 
 
-def _run_onnxsim(bare: onnx.ModelProto) -> onnx.ModelProto:
+def _run_onnxsim(without_weights: onnx.ModelProto) -> onnx.ModelProto:
     command = [sys.executable, str(_WORKER), str(MEMORY_LIMIT)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         done = subprocess.run(
             command,
-            input=bare.SerializeToString(),
+            input=without_weights.SerializeToString(),
             capture_output=True,
             env=environment,
             timeout=TIME_LIMIT,
@@ -139,35 +140,37 @@ def _run_onnxsim(bare: onnx.ModelProto) -> onnx.ModelProto:
     return folded
 
 
-def _new_constants(bare: onnx.ModelProto, folded: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
-    """Values that ``bare`` computes and ``folded`` holds as constants, under the names that they have in ``bare``.
+def _new_constants(before: onnx.ModelProto, folded: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+    """Yield the values that ``before`` computes and ``folded`` holds as constants, by the names that ``before`` has.
 
     onnxsim lets equal constants share one name, so a constant is looked up where the same node reads it.
     """
-    computed = {name for node in bare.graph.node if node.op_type != "Constant" for name in node.output if name}
+    computed = {name for node in before.graph.node if node.op_type != "Constant" for name in node.output if name}
     constants = {tensor.name: tensor for tensor in folded.graph.initializer}
     for node in folded.graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             constants[node.output[0]] = node.attribute[0].t
     yield from ((name, tensor) for name, tensor in constants.items() if name in computed)
     after = {node.output[0]: node for node in folded.graph.node if node.output}
-    for node in bare.graph.node:
-        twin = after.get(node.output[0]) if node.output else None
-        if twin is None or twin.op_type != node.op_type or len(twin.input) != len(node.input):
+    for node in before.graph.node:
+        same_node = after.get(node.output[0]) if node.output else None
+        if same_node is None or same_node.op_type != node.op_type or len(same_node.input) != len(node.input):
             continue
-        for old, new in zip(node.input, twin.input, strict=True):
+        for old, new in zip(node.input, same_node.input, strict=True):
             if old in computed and new in constants:
                 yield old, constants[new]
 
 
-def _in_one_run(bare: onnx.ModelProto, constants: Mapping[str, onnx.TensorProto]) -> dict[str, onnx.TensorProto]:
-    """Those constants anew that half precision decides, as a run of the model makes them.
+def _in_one_run(
+    without_weights: onnx.ModelProto, constants: Mapping[str, onnx.TensorProto]
+) -> dict[str, onnx.TensorProto]:
+    """Compute those constants again that half precision decides, as a run of the model makes them.
 
     They were made one operator at a time and rounded between them; the runtime goes on in float32. Where a Cast to
     integers or a comparison follows, that is another number, not another rounding.
     """
     rounded: dict[str, onnx.TensorProto] = {}
-    for node in bare.graph.node:
+    for node in without_weights.graph.node:
         for name in node.output:
             if name in constants and (constants[name].data_type in _HALF or not rounded.keys().isdisjoint(node.input)):
                 rounded[name] = constants[name]
@@ -177,10 +180,11 @@ def _in_one_run(bare: onnx.ModelProto, constants: Mapping[str, onnx.TensorProto]
     from normfold.runtime.session import ModelRunError, Runner
     from normfold.runtime.submodel import submodel
 
-    # What nobody else reads is not asked for: the runtime would round it.
-    read = {name for node in bare.graph.node if constants.keys().isdisjoint(node.output) for name in _reads(node)}
+    # What nothing else reads is not asked for: the runtime would round it.
+    readers = (node for node in without_weights.graph.node if constants.keys().isdisjoint(node.output))
+    read = {name for node in readers for name in _reads(node)}
     wanted = [name for name in rounded if name in read]
-    small = submodel(load(bare), wanted, {})
+    small = submodel(load(without_weights), wanted, {})
     try:
         with Runner(small.model) as runner:
             values = runner.run({}, list(small.outputs.values()))
@@ -191,7 +195,7 @@ def _in_one_run(bare: onnx.ModelProto, constants: Mapping[str, onnx.TensorProto]
 
 
 def _known_types(graph: onnx.GraphProto, path: str = "") -> Iterator[tuple[str, onnx.TypeProto]]:
-    """Types by the place of a value: its name, in a body behind the place of the body (two bodies may share names)."""
+    """Yield types by the path of a value: its name, in a body behind the path of the body."""
     for value in (*graph.value_info, *graph.output):
         if value.type.HasField("tensor_type"):
             yield path + value.name, value.type
@@ -203,7 +207,7 @@ def _known_types(graph: onnx.GraphProto, path: str = "") -> Iterator[tuple[str, 
 
 
 def _typed_values(graph: ir.Graph, path: str = "") -> Iterator[tuple[str, ir.Value]]:
-    """What the operators of a graph and its bodies make, by the same places."""
+    """Yield the values that the operators of a graph and its bodies make, by the same paths."""
     for node in graph:
         yield from ((path + output.name, output) for output in node.outputs if output.name)
         names = [output.name or "" for output in node.outputs]
@@ -213,14 +217,14 @@ def _typed_values(graph: ir.Graph, path: str = "") -> Iterator[tuple[str, ir.Val
 
 
 def _inside(path: str, outputs: Sequence[str], attribute: str, number: int) -> str:
-    """The place of a body, told by what its operator makes: operators need no names. No name holds a zero byte."""
+    """Return the path of a body, given by what its operator makes: operators need no names, and no name holds \0."""
     return "\0".join((path + (outputs[0] if outputs else ""), attribute, str(number), ""))
 
 
 # -- applying -----------------------------------------------------------------------------------------------------
 
 
-def apply_facts(model: ir.Model, facts: Facts) -> None:
+def apply_facts(model: ir.Model, facts: InferredFacts) -> None:
     """Write the facts into a model: unknown types and shapes become known, constant values initializers."""
     values = dict(_typed_values(model.graph))
     for place, known in facts.types.items():
@@ -229,7 +233,7 @@ def apply_facts(model: ir.Model, facts: Facts) -> None:
     for name, tensor in facts.constants.items():
         if name in values and not values[name].is_graph_output():
             _make_constant(model.graph, values[name], tensor)
-    for name, target in facts.targets.items():
+    for name, target in facts.reshape_targets.items():
         producer = values[name].producer() if name in values else None
         if producer is not None and producer.op_type == "Reshape":
             _set_target(model.graph, producer, target)
@@ -251,7 +255,7 @@ def _learn_type(value: ir.Value, known: onnx.TypeProto) -> None:
 
 
 def _better(old: int | ir.SymbolicDim, new: int | ir.SymbolicDim, keeps_names: bool) -> int | ir.SymbolicDim:
-    """The more precise of two dimensions; of two names the new one, which may be that of an equal size elsewhere."""
+    """Return the more precise of two dimensions; of two names the new one, which may be that of an equal size."""
     if isinstance(old, int) or isinstance(new, int):
         return old if isinstance(old, int) else new
     return old if new.value is None or (keeps_names and old.value is not None) else new
@@ -284,7 +288,7 @@ def _set_target(graph: ir.Graph, reshape: ir.Node, target: tuple[int, ...]) -> N
 
 
 def _remove_dead(graph: ir.Graph, node: ir.Node | None) -> None:
-    """Remove ``node`` if nobody reads it, and then what it alone read, and so on."""
+    """Remove ``node`` if nothing reads it, and then what it alone read, and so on."""
     dead = [node]
     while dead:
         node = dead.pop()

@@ -20,7 +20,7 @@ class Explanation:
 
 
 def explain(reason: Reason) -> str:
-    """The long text of ``reason``, as plain paragraphs under a heading."""
+    """Return the long text of ``reason``, as plain paragraphs under a heading."""
     text = EXPLANATIONS[reason]
     heading = f"{reason.code}: {reason.title}"
     parts = (heading, f"What is in the way: {reason.obstacle}.", text.why, f"Example: {text.example}")
@@ -28,7 +28,7 @@ def explain(reason: Reason) -> str:
 
 
 def reasons_table() -> str:
-    """Every reason in a Markdown table, by code."""
+    """Return every reason in a Markdown table, by code."""
     reasons = sorted(Reason, key=lambda reason: reason.code)
     rows = (f"| {reason.code} | {reason.obstacle} | {reason.remedy} |" for reason in reasons)
     return "\n".join(("| code | what is in the way | remedy |", "|---|---|---|", *rows)) + "\n"
@@ -79,22 +79,22 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "Nothing, if the other reader is wanted. If it is left over from training or debugging, remove it.",
     ),
     Reason.GRAPH_OUTPUT: Explanation(
-        "Somebody outside the model reads this value under its name. Folding a norm through it would change what "
+        "A caller of the model reads this value under its name. Folding a norm through it would change what "
         "the caller gets.",
         "a Conv whose result is listed in the outputs of the graph, and is also normalized for the next layer.",
-        "Remove the output from the export if nobody uses it.",
+        "Remove the output from the export if it is not used.",
     ),
     Reason.CAPTURED: Explanation(
         "The value is made in one graph and read in the body of an If, Loop or Scan, or of a function. The body may "
         "run many times or not at all, so a constant cannot be moved over its border safely.",
         "a Conv before a Loop whose body normalizes the result of the Conv.",
-        "Move the norm into the same graph as the operator beside it, or inline the function before optimizing.",
+        "Move the norm into the same graph as the operator next to it, or inline the function before optimizing.",
     ),
     Reason.OVERRIDABLE_INITIALIZER: Explanation(
         "From IR version 4 on, an initializer that is listed among the graph inputs is only a default: the caller may "
         "pass another value at each run. A fold would make the default final.",
         "a model written by an old exporter that lists every weight as an input and was later raised to IR version 4.",
-        "Remove the initializers from the graph inputs if nobody overrides them.",
+        "Remove the initializers from the graph inputs if they are never overridden.",
     ),
     Reason.ZERO_PADDING: Explanation(
         "A padded convolution sees zeros beyond the border. With a shift t moved behind it, the border would have to "
@@ -117,7 +117,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "The operator between the norm and the next linear operator is not linear in any sense that an affine could "
         "pass: its result for s*x + t is not an affine of its result for x.",
         "Conv -> Sigmoid -> BatchNormalization: no weight of the Conv can produce the scaled sigmoid.",
-        "Put the norm directly beside a linear operator.",
+        "Put the norm directly before or behind a linear operator.",
     ),
     Reason.AXIS_STOPS: Explanation(
         "The affine has different values along an axis over which the operator sums, takes a maximum or mixes "
@@ -238,7 +238,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     Reason.BRANCHES_DIFFER: Explanation(
         "Parallel branches that are summed become one operator only if one kernel can do the work of all: equal "
         "strides and output sizes, equal channels for an identity, and offsets that lie on whole elements.",
-        "a 3x3 Conv with stride 2 beside an identity, or a 2x2 Conv beside a 3x3 Conv with half an element of offset.",
+        "a 3x3 Conv with stride 2 next to an identity, or a 2x2 Conv next to a 3x3 Conv with half an element.",
         "Give the branches equal strides, output sizes and whole kernel offsets.",
     ),
     Reason.IN_FORWARD: Explanation(
@@ -267,7 +267,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "Optimize the exported file, where this fold is possible.",
     ),
     Reason.NOT_CONFIRMED: Explanation(
-        "After the fold was written into a copy of the module, the copy was called beside the original, and gave "
+        "After the fold was written into a copy of the module, the copy was called next to the original, and gave "
         "something else or failed. The fold was left out of what is returned.",
         "a forward() that reads self.bn.weight of a BatchNorm that the fold has removed.",
         "Nothing, or report the module if its forward() does not look into its norms.",
@@ -287,7 +287,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.DYNAMIC_AXES: Explanation(
         "The axes of a reduction are an input of the operator and come from other operators that depend on data, so "
-        "nobody can say before the model runs what is normalized.",
+        "it is unknown before the model runs what is normalized.",
         "ReduceMean whose axes input is computed with Range from a shape.",
         "Export the axes as constants.",
     ),
@@ -328,10 +328,10 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "Nothing if that is meant.",
     ),
     Reason.READ_ELSEWHERE: Explanation(
-        "Mean, variance or the centred value are read by other operators too. They would have to be computed beside "
+        "Mean, variance or the centred value are read by other operators too. They would have to be computed besides "
         "the new operator, which costs more than the decomposed form.",
         "the standard deviation goes into the norm and into an output of the model.",
-        "Remove the other reader if nobody needs it.",
+        "Remove the other reader if it is not needed.",
     ),
     Reason.NEEDS_OPSET: Explanation(
         "The operator that computes this norm exists only in a newer operator set than the model has, and the options "
@@ -346,7 +346,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "Choose another --target if the model runs elsewhere; otherwise nothing.",
     ),
     Reason.FUSED_BY_RUNTIME: Explanation(
-        "The norm is spelled exactly as the runtime of the target looks for it, and the runtime executes it as one "
+        "The norm is decomposed exactly as the runtime of the target looks for it, and the runtime executes it as one "
         "operator when it loads the model. Nothing would be gained by writing it differently.",
         "Pow, ReduceMean, Add, Sqrt, Div and Mul in the order that torch exports an RMSNorm.",
         "Nothing.",

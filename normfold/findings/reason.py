@@ -1,6 +1,6 @@
 """Why something stayed, was refused or was undone: a closed set of reasons, and the refusal that carries one.
 
-A refusal is data: any helper may raise ``Refusal`` and whoever asked for the decision catches it and keeps it.
+A refusal is data: any helper may raise ``Refusal``, and the caller that asked for the decision catches it and keeps it.
 The codes are public. Never renumber one, never reuse one.
 """
 
@@ -63,7 +63,7 @@ class Reason(Enum):
     GRAPH_OUTPUT = (
         "NF104",
         "the value is an output of the graph, so it must stay as it is",
-        "remove the output from the export if nobody uses it",
+        "remove the output from the export if it is not used",
     )
     CAPTURED = (
         "NF105",
@@ -93,7 +93,7 @@ class Reason(Enum):
     OPERATOR_STOPS = (
         "NF110",
         "the operator is not linear, so no affine can pass it",
-        "put the normalization directly beside a linear operator",
+        "put the normalization directly before or behind a linear operator",
     )
     AXIS_STOPS = (
         "NF111",
@@ -107,7 +107,7 @@ class Reason(Enum):
     )
     DYNAMIC_WEIGHT = (
         "NF113",
-        "the linear operator beside it has no constant weight",
+        "the linear operator next to it has no constant weight",
         "export the weight as a constant",
     )
     BAD_VARIANCE = (
@@ -208,7 +208,7 @@ class Reason(Enum):
     )
     COMPUTED_PARAMETER = (
         "NF303",
-        "the weight beside it is computed from other parameters in forward() or by a hook",
+        "the weight next to it is computed from other parameters in forward() or by a hook",
         "make the weight a plain parameter first, or optimize the exported file instead",
     )
     NO_PLACE = (
@@ -277,7 +277,7 @@ class Reason(Enum):
     READ_ELSEWHERE = (
         "NF210",
         "intermediate values are read elsewhere, so computing the norm again would cost more than it saves",
-        "remove the other reader, if nobody needs it",
+        "remove the other reader, if it is not needed",
     )
     NEEDS_OPSET = (
         "NF211",
@@ -291,7 +291,7 @@ class Reason(Enum):
     )
     FUSED_BY_RUNTIME = (
         "NF213",
-        "it is spelled as the runtime expects it, which executes it as one operator",
+        "it is written in the decomposition that the runtime expects, which executes it as one operator",
         "nothing to do",
     )
     CONVERTER = (
@@ -307,12 +307,12 @@ class Reason(Enum):
 
     @property
     def title(self) -> str:
-        """The name in words, for headings: ``training mode``."""
+        """Return the name in words, for headings: ``training mode``."""
         return self.name.replace("_", " ").lower()
 
     @classmethod
     def of_code(cls, code: str) -> Reason:
-        """The reason of ``code`` (in any case); KeyError when there is none."""
+        """Return the reason of ``code`` (in any case); KeyError when there is none."""
         for reason in cls:
             if reason.code == code.upper():
                 return reason

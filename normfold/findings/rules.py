@@ -26,7 +26,7 @@ RULE_NAMES = tuple(name for name, _ in RULES)
 
 
 def check_names(names: Iterable[str], node_names: Collection[str] = (), option: str = "skip") -> None:
-    """UsageError for a name that is neither a rule nor one of ``node_names``; the message lists the known rules."""
+    """Raise UsageError for a name that is neither a rule nor in ``node_names``; the message lists the rules."""
     for name in names:
         if name in RULE_NAMES or name in node_names:
             continue

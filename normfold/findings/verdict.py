@@ -25,7 +25,7 @@ class Finding:
 
     ``name`` is unique in the model: the node's own name, else its first output's. ``site`` is the name of the value
     that it makes. ``graph`` is "" for the main graph, else the path of the subgraph or function. ``what`` says in
-    words what was recognized: operator, axes, epsilon, spelling.
+    words what was recognized: operator, axes, epsilon, decomposition.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Which values of a region are written anew, by which form, and whether that saves anything.
+"""Which values of a region are rewritten, by which form, and whether that saves anything.
 
 Pure: a plan is data, and only ``normfold.fuse.run`` carries one out.
 """
@@ -24,7 +24,7 @@ from normfold.fuse.forms.writer import (
     RMSNORM,
     SMALL,
     Form,
-    Place,
+    NormContext,
     varies_within,
 )
 from normfold.fuse.recognize.candidates import Norm, norms_of
@@ -32,12 +32,12 @@ from normfold.fuse.recognize.norm_operators import NORM_OPERATORS
 from normfold.fuse.recognize.polynomial import Kind, Monomial
 from normfold.fuse.recognize.polynomial import M as MEAN
 from normfold.fuse.recognize.reductions import REDUCTIONS
-from normfold.fuse.recognize.region import Partial, Region, Seen
+from normfold.fuse.recognize.region import Partial, Region, Tracked
 from normfold.graph.reader import name_of
 from normfold.targets.target import Target
 
 _EXPANDED = 30.0  # what a runtime does with a norm operator that it has no kernel for
-_OTHER_SPELLING = 0.1  # what the runtime's own spelling of the same operators is worth
+_OTHER_DECOMPOSITION = 0.1  # what the runtime's own decomposition of the same operators is worth
 _LEAST = 0.05
 _LENGTH = "LpNormalization"
 _BETWEEN_TRANSPOSES = 3  # operators: a norm and two Transposes
@@ -46,13 +46,13 @@ _NEWEST = 1 << 30
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class NormPlan:
     """The norms of a region to be written as ``form``, and what that saves in passes over the data.
 
     ``statistics`` are values that the first norm gives as well: its mean (0) and inverse deviation (1).
     """
 
-    place: Place
+    context: NormContext
     form: Form
     norms: tuple[Norm, ...]
     dead: tuple[ir.Node, ...]
@@ -61,107 +61,115 @@ class Plan:
 
     @property
     def is_worth_it(self) -> bool:
+        """Say whether the plan saves more than the least that counts."""
         return self.saved > _LEAST
 
     @property
     def region(self) -> Region:
-        return self.place.region
+        """Return the region of the norms."""
+        return self.context.region
 
     def form_name(self, norm: Norm) -> str:
-        """What is written for one of the norms."""
-        name = self.form.name(self.place, norm)
-        return f"Transpose-{name}-Transpose" if self.place.order else name
+        """Name what is written for one of the norms."""
+        name = self.form.name(self.context, norm)
+        return f"Transpose-{name}-Transpose" if self.context.order else name
 
 
 @dataclass(frozen=True, eq=False)
-class Stays:
-    """A region with norms that are not written anew, and why."""
+class Kept:
+    """A region with norms that are not rewritten, and why."""
 
-    place: Place
+    context: NormContext
     norms: tuple[Norm, ...]
     reason: Reason
     detail: str = ""
 
     @property
     def region(self) -> Region:
-        return self.place.region
+        """Return the region of the norms."""
+        return self.context.region
 
 
 def decide(
-    core: ir.Node, regions: Iterable[Region], target: Target, opset: int
-) -> tuple[Plan | Stays | None, list[Region]]:
-    """The best plan for the norms that a reduction is part of, or why they stay; and the regions that it may be in.
+    anchor: ir.Node, regions: Iterable[Region], target: Target, opset: int
+) -> tuple[NormPlan | Kept | None, list[Region]]:
+    """Return the best plan for the norms that a reduction is part of, or why they stay; and the regions it may be in.
 
-    None: there is no norm. Where plans save the same, the one with the nearest root is best.
+    None says that there is no norm. Where plans save the same, the one with the nearest root is best.
     """
     met = list(regions)
-    best: Plan | None = None
-    stays: Stays | None = None
+    best: NormPlan | None = None
+    kept: Kept | None = None
     for region in met:
-        norms = {value: norm for value, norm in norms_of(region).items() if core in slice_of(region, [norm])}
+        norms = {value: norm for value, norm in norms_of(region).items() if anchor in slice_of(region, [norm])}
         if not norms:
             continue
-        place = Place(region, target, opset)
-        plans = [*_plans(place, norms), *_transposed_plans(place, norms)]
+        context = NormContext(region, target, opset)
+        plans = [*_plans(context, norms), *_transposed_plans(context, norms)]
         for plan in plans:
             if best is None or plan.saved > best.saved + 1e-9:
                 best = plan
-        if stays is None:
-            stays = _why_it_stays(place, norms, plans)
+        if kept is None:
+            kept = _why_kept(context, norms, plans)
     if best is not None and best.is_worth_it:
         return best, met
-    return stays, met
+    return kept, met
 
 
 def _gives_zero(region: Region, norm: Norm) -> bool:
-    """Whether it is zero where all data is, as LpNormalization is by definition; all other forms divide by zero."""
+    """Say whether a norm is zero where all data is, as LpNormalization is; all other forms divide by zero."""
     return any(node.op_type == _LENGTH for node in slice_of(region, [norm]))
 
 
-def _transposed_plans(place: Place, norms: Mapping[ir.Value, Norm]) -> Iterator[Plan]:
-    """Where the channels come last: the forms over channels, between Transposes, for no fewer operators than that."""
-    first = place.channels_first()
+def _transposed_plans(context: NormContext, norms: Mapping[ir.Value, Norm]) -> Iterator[NormPlan]:
+    """Yield plans with the forms over channels between Transposes, where the channels come last."""
+    first = context.channels_first()
     if first is not None:
         plans = _plans(first, {value: norm.transposed(first.order) for value, norm in norms.items()})
         yield from (plan for plan in plans if len(plan.dead) >= _BETWEEN_TRANSPOSES * len(plan.norms))
 
 
-def _plans(place: Place, norms: Mapping[ir.Value, Norm]) -> Iterator[Plan]:
-    lengths = {value for value, norm in norms.items() if _gives_zero(place.region, norm)}
+def _plans(context: NormContext, norms: Mapping[ir.Value, Norm]) -> Iterator[NormPlan]:
+    lengths = {value for value, norm in norms.items() if _gives_zero(context.region, norm)}
     for form in FORMS:
-        held = {
+        possible = {
             value: norm
             for value, norm in norms.items()
-            if form.holds(place, norm) and (form.operator == _LENGTH or value not in lengths)
+            if form.holds(context, norm) and (form.operator == _LENGTH or value not in lengths)
         }
-        if form.opset > place.opset or not held:
+        if form.opset > context.opset or not possible:
             continue
-        chosen = _needed(place.region, _exits(place.region, held))
+        chosen = _needed(context.region, _exits(context.region, possible))
         if not chosen:
             continue
         first = next(iter(chosen.values()))
-        statistics = _statistics(place, first) if gives_statistics(place, form, first) else {}
-        alive = _alive(place.region, {**chosen, **dict.fromkeys(statistics, first)})
-        dead = tuple(node for node in place.region.nodes if node not in alive)
-        written = sum(form.cost(place, norm) + place.transposes for norm in chosen.values())
-        saved = sum(_cost(place, node) for node in dead) - written
-        spelling = form.spelling(place, first) if form.spelling else ()
-        if spelling and Counter(spelling) != Counter(node.op_type for node in dead):
-            saved += _OTHER_SPELLING
-        yield Plan(place, form, tuple(chosen.values()), dead, saved, tuple(statistics.items()))
+        statistics = _statistics(context, first) if gives_statistics(context, form, first) else {}
+        alive = _alive(context.region, {**chosen, **dict.fromkeys(statistics, first)})
+        dead = tuple(node for node in context.region.nodes if node not in alive)
+        written = sum(form.cost(context, norm) + context.transposes for norm in chosen.values())
+        saved = sum(_cost(context, node) for node in dead) - written
+        decomposition = form.decomposition(context, first) if form.decomposition else ()
+        if decomposition and Counter(decomposition) != Counter(node.op_type for node in dead):
+            saved += _OTHER_DECOMPOSITION
+        yield NormPlan(context, form, tuple(chosen.values()), dead, saved, tuple(statistics.items()))
 
 
-def _statistics(place: Place, norm: Norm) -> dict[ir.Value, int]:
-    """Values that are the mean or the inverse deviation, float32, and only read after the norm or outside."""
-    region = place.region
-    wanted = (MEAN, Monomial(spreads=((norm.spread, -1),)))
-    shape = tuple(None if axis in (place.axes or ()) else axis for axis in region.whole(0))
+def _statistics(context: NormContext, norm: Norm) -> dict[ir.Value, int]:
+    """Find values that are the mean or the inverse deviation, float32, and only read after the norm or outside."""
+    region = context.region
+    wanted = (MEAN, Monomial(denominators=((norm.denominator, -1),)))
+    shape = tuple(None if axis in (context.axes or ()) else axis for axis in region.whole(0))
     last = norm.site.producer()
     found: dict[ir.Value, int] = {}
-    for value, seen in region.seen.items():
-        if not isinstance(seen, Seen) or seen.view != 0 or seen.axes != shape or len(seen.poly.terms) != 1:
+    for value, tracked in region.tracked.items():
+        if (
+            not isinstance(tracked, Tracked)
+            or tracked.view != 0
+            or tracked.axes != shape
+            or len(tracked.poly.terms) != 1
+        ):
             continue
-        ((term, array),) = seen.poly.terms.items()
+        ((term, array),) = tracked.poly.terms.items()
         if term not in wanted or not (array == 1).all() or region.reader.dtype(value) is not ir.DataType.FLOAT:
             continue
         readers = [node for node, _ in value.uses() if node not in region.nodes]
@@ -176,35 +184,35 @@ def _statistics(place: Place, norm: Norm) -> dict[ir.Value, int]:
 
 # -- what is read from outside -----------------------------------------------------------------------------------
 def is_read_outside(region: Region, value: ir.Value) -> bool:
-    """Whether a value is a graph output, or has a reader that is no operator of the region."""
+    """Say whether a value is a graph output, or has a reader that is no operator of the region."""
     return value.is_graph_output() or any(
         node not in region.nodes and not _asks_only_shape(region, node, value) for node, _ in value.uses()
     )
 
 
 def _asks_only_shape(region: Region, node: ir.Node, value: ir.Value) -> bool:
-    """A Shape can as well read the root, where both have the same shape."""
-    seen = region.seen.get(value)
-    is_like_root = isinstance(seen, Seen) and seen.view == 0 and region.is_whole(seen)
+    """Say whether a Shape can as well read the root, because both have the same shape."""
+    tracked = region.tracked.get(value)
+    is_like_root = isinstance(tracked, Tracked) and tracked.view == 0 and region.is_whole(tracked)
     return is_like_root and node in region.shape_readers
 
 
-def _exits(region: Region, held: Mapping[ir.Value, Norm]) -> dict[ir.Value, Norm]:
-    """The norms that something needs: read outside, or by an operator that makes no norm of it.
+def _exits(region: Region, possible: Mapping[ir.Value, Norm]) -> dict[ir.Value, Norm]:
+    """Return the norms that something needs: read outside, or by an operator that makes no norm of it.
 
     One that is an operator away from another is left to that operator.
     """
     exits: dict[ir.Value, Norm] = {}
-    for value, norm in held.items():
+    for value, norm in possible.items():
         readers = [node for node, _ in value.uses() if node in region.nodes]
-        is_needed = any(not any(output in held for output in node.outputs) for node in readers)
+        is_needed = any(not any(output in possible for output in node.outputs) for node in readers)
         if (is_needed or is_read_outside(region, value)) and _steps_from(region, value, exits) != 1:
             exits[value] = norm
     return exits
 
 
 def _needed(region: Region, exits: Mapping[ir.Value, Norm]) -> dict[ir.Value, Norm]:
-    """Without those that only operators read which another exit makes dead."""
+    """Drop the norms that only operators read which another exit makes dead."""
     alive = _alive(region, exits)
     return {
         value: norm
@@ -214,12 +222,12 @@ def _needed(region: Region, exits: Mapping[ir.Value, Norm]) -> dict[ir.Value, No
 
 
 def _steps_from(region: Region, value: ir.Value, exits: Mapping[ir.Value, Norm]) -> int | None:
-    """How many operators on one value each lead from an earlier exit to ``value``; None where none does."""
+    """Return how many operators on one value each lead from an earlier exit to ``value``; None where none does."""
     for steps in range(1, len(region.nodes)):
         node = value.producer()
         if node is None or node not in region.nodes:
             return None
-        sources = [operand for operand in node.inputs if operand in region.seen]
+        sources = [operand for operand in node.inputs if operand in region.tracked]
         if len(sources) != 1 or sources[0] is None:
             return None
         value = sources[0]
@@ -229,7 +237,7 @@ def _steps_from(region: Region, value: ir.Value, exits: Mapping[ir.Value, Norm])
 
 
 def _alive(region: Region, chosen: Mapping[ir.Value, Norm]) -> set[ir.Node]:
-    """The operators that are still needed when the chosen values come from elsewhere."""
+    """Return the operators that are still needed when the chosen values come from elsewhere."""
     outputs = (value for node in region.nodes for value in node.outputs)
     return _upstream(region, [v for v in outputs if v not in chosen and is_read_outside(region, v)], chosen)
 
@@ -241,76 +249,76 @@ def _upstream(region: Region, values: list[ir.Value], stop: Mapping[ir.Value, No
         if node is None or node not in region.nodes or node in found:
             continue
         found.add(node)
-        values.extend(v for v in node.inputs if v is not None and v in region.seen and v not in stop)
+        values.extend(v for v in node.inputs if v is not None and v in region.tracked and v not in stop)
     return found
 
 
 def slice_of(region: Region, norms: Iterable[Norm]) -> set[ir.Node]:
-    """The operators that the norms are made of."""
+    """Return the operators that the norms are made of."""
     return _upstream(region, [norm.site for norm in norms], {})
 
 
-def _cost(place: Place, node: ir.Node) -> float:
-    region = place.region
+def _cost(context: NormContext, node: ir.Node) -> float:
+    region = context.region
     if node.op_type in _LAYOUT_OPERATORS:
         return LAYOUT
     if node.op_type in NORM_OPERATORS:
         dtype = region.reader.dtype(node.outputs[0])
-        has_kernel = dtype is None or place.target.has(node.op_type, dtype.name)
+        has_kernel = dtype is None or context.target.has(node.op_type, dtype.name)
         return PASS if has_kernel else _EXPANDED
     if node.op_type in REDUCTIONS:
-        further = node.inputs[0] is not None and isinstance(region.seen.get(node.inputs[0]), Partial)
-        return SMALL if further else place.reduction(node.op_type)
-    seen = region.seen.get(node.outputs[0])
-    return SMALL if isinstance(seen, Seen) and not region.is_whole(seen) else PASS
+        further = node.inputs[0] is not None and isinstance(region.tracked.get(node.inputs[0]), Partial)
+        return SMALL if further else context.reduction_cost(node.op_type)
+    tracked = region.tracked.get(node.outputs[0])
+    return SMALL if isinstance(tracked, Tracked) and not region.is_whole(tracked) else PASS
 
 
 # -- why not -----------------------------------------------------------------------------------------------------
-def _why_it_stays(place: Place, norms: Mapping[ir.Value, Norm], plans: list[Plan]) -> Stays | None:
-    region = place.region
+def _why_kept(context: NormContext, norms: Mapping[ir.Value, Norm], plans: list[NormPlan]) -> Kept | None:
+    region = context.region
     if plans:
         best = max(plans, key=lambda plan: plan.saved)
         made_of = slice_of(region, best.norms)
-        if any(norm.spread.floor for norm in best.norms):
-            return Stays(place, best.norms, Reason.CLIPPED, _bound(best.norms[0]))
+        if any(norm.denominator.lower_bound for norm in best.norms):
+            return Kept(context, best.norms, Reason.CLIPPED, _bound(best.norms[0]))
         if any(node.op_type in NORM_OPERATORS for node in made_of):
             reason = Reason.OWN_STATISTICS
-        elif best.form.spelling:
+        elif best.form.decomposition:
             reason = Reason.FUSED_BY_RUNTIME
         else:
             is_whole = made_of <= set(best.dead)
             reason = Reason.COSTS_MORE if is_whole else Reason.READ_ELSEWHERE
-        return Stays(place, best.norms, reason)
+        return Kept(context, best.norms, reason)
     exits = tuple(_exits(region, norms).values()) or tuple(norms.values())[-1:]
     if any(node.op_type in NORM_OPERATORS for node in slice_of(region, exits)):
-        return Stays(place, exits, Reason.OWN_STATISTICS)
-    return Stays(place, exits, *_missing(place, norms))
+        return Kept(context, exits, Reason.OWN_STATISTICS)
+    return Kept(context, exits, *_missing(context, norms))
 
 
-def _missing(place: Place, norms: Mapping[ir.Value, Norm]) -> tuple[Reason, str]:
-    """Which condition no form met."""
-    newest = Place(place.region, place.target, _NEWEST)
+def _missing(context: NormContext, norms: Mapping[ir.Value, Norm]) -> tuple[Reason, str]:
+    """Return which condition no form met."""
+    newest = NormContext(context.region, context.target, _NEWEST)
     for form in FORMS:
         if any(form.holds(newest, norm) for norm in norms.values()):
             return Reason.NEEDS_OPSET, f"{form.operator} needs operator set {form.opset}"
     norm = list(norms.values())[-1]
-    if norm.spread.floor:
+    if norm.denominator.lower_bound:
         return Reason.CLIPPED, _bound(norm)
-    if norm.spread.outer:
-        return Reason.EPSILON_OUTSIDE_ROOT, f"{norm.spread.outer:g}"
-    axes = place.axes or ()
-    unknown = [axis for axis in axes if not isinstance(place.sizes[axis], int)]
-    if place.types(norm) is None or unknown:
+    if norm.denominator.outer_eps:
+        return Reason.EPSILON_OUTSIDE_ROOT, f"{norm.denominator.outer_eps:g}"
+    axes = context.axes or ()
+    unknown = [axis for axis in axes if not isinstance(context.sizes[axis], int)]
+    if context.types(norm) is None or unknown:
         return Reason.UNKNOWN_SHAPE, f"axes {unknown}" if unknown else "the element type is not known"
-    operator = OPERATOR_OF[rule_of(place, norm)]
-    if not place.target.operators.get(operator) or place.working_type(norm, operator) is None:
-        return Reason.NO_KERNEL, place.target.why.get(operator, f"{place.target.title}: {operator}")
+    operator = OPERATOR_OF[rule_of(context, norm)]
+    if not context.target.operators.get(operator) or context.working_type(norm, operator) is None:
+        return Reason.NO_KERNEL, context.target.why.get(operator, f"{context.target.title}: {operator}")
     return Reason.NO_FORM, f"axes {list(axes)}"
 
 
 def _bound(norm: Norm) -> str:
-    kind = "the mean magnitude" if norm.spread.kind is Kind.MAGNITUDE else "the root of the mean square"
-    return f"where {kind} is below {norm.spread.floor:.3g}, the operator would still divide by it"
+    kind = "the mean magnitude" if norm.denominator.kind is Kind.MAGNITUDE else "the root of the mean square"
+    return f"where {kind} is below {norm.denominator.lower_bound:.3g}, the operator would still divide by it"
 
 
 # -- words -------------------------------------------------------------------------------------------------------
@@ -323,26 +331,26 @@ OPERATOR_OF = {
 }
 
 
-def rule_of(place: Place, norm: Norm) -> str:
-    """The rule that a norm belongs to, whatever it is written as."""
+def rule_of(context: NormContext, norm: Norm) -> str:
+    """Return the rule that a norm belongs to, whatever it is written as."""
     if not norm.is_centred:
-        return RMSNORM if norm.spread.eps or norm.spread.outer else LPNORM
-    first = place.channels_first()
+        return RMSNORM if norm.denominator.eps or norm.denominator.outer_eps else LPNORM
+    first = context.channels_first()
     if first is not None:
         return rule_of(first, norm.transposed(first.order))
-    if place.axes is None:
+    if context.axes is None:
         return GROUPNORM
-    is_spatial = place.rank >= 3 and place.axes == tuple(range(2, place.rank))
-    along_channels = max(norm.gamma.shape[1], norm.beta.shape[1]) > 1 if place.rank >= 2 else False
-    if place.groups == 1 and place.rank >= 3 and along_channels and varies_within(norm, (1,)):
+    is_spatial = context.rank >= 3 and context.axes == tuple(range(2, context.rank))
+    along_channels = max(norm.gamma.shape[1], norm.beta.shape[1]) > 1 if context.rank >= 2 else False
+    if context.groups == 1 and context.rank >= 3 and along_channels and varies_within(norm, (1,)):
         return GROUPNORM
-    return INSTANCENORM if is_spatial and (along_channels or place.rank >= 4) else LAYERNORM
+    return INSTANCENORM if is_spatial and (along_channels or context.rank >= 4) else LAYERNORM
 
 
-def describe(place: Place, norm: Norm) -> str:
-    """What was seen: the norm, its axes, epsilon, affine, and spelling."""
-    nodes = [node for node in place.region.nodes if node in slice_of(place.region, [norm])]
-    grouping = place.region.home.grouping
+def describe(context: NormContext, norm: Norm) -> str:
+    """Describe a norm in words: its kind, axes, epsilon, affine, and decomposition."""
+    nodes = [node for node in context.region.nodes if node in slice_of(context.region, [norm])]
+    grouping = context.region.reduction.grouping
     last = " of the last axis" if grouping.channel != 1 else ""
     where = f"in {grouping.groups} groups{last}" if grouping.axes is None else f"over axes {list(grouping.axes)}"
     gamma = norm.gamma_parameter is not None or not (norm.gamma == 1).all()
@@ -350,17 +358,17 @@ def describe(place: Place, norm: Norm) -> str:
     affine = {(True, True): "gamma and beta", (True, False): "gamma", (False, True): "beta"}.get(
         (gamma, beta), "no affine"
     )
-    spelling = ", ".join(node.op_type for node in nodes)
+    decomposition = ", ".join(node.op_type for node in nodes)
     epsilon = (
-        f"epsilon {norm.spread.eps:g}"
-        + (f" and {norm.spread.outer:g} outside the root" if norm.spread.outer else "")
-        + (f", bounded from below by {norm.spread.floor:g}" if norm.spread.floor else "")
+        f"epsilon {norm.denominator.eps:g}"
+        + (f" and {norm.denominator.outer_eps:g} outside the root" if norm.denominator.outer_eps else "")
+        + (f", bounded from below by {norm.denominator.lower_bound:g}" if norm.denominator.lower_bound else "")
     )
-    return f"{OPERATOR_OF[rule_of(place, norm)]} {where}, {epsilon}, {affine}, spelled {spelling}"
+    return f"{OPERATOR_OF[rule_of(context, norm)]} {where}, {epsilon}, {affine}, decomposed as {decomposition}"
 
 
 def finding_name(region: Region, norms: tuple[Norm, ...], index: int) -> str:
-    """The norm operator's own name where there is one, else that of the operator that first makes a norm.
+    """Return the norm operator's own name where there is one, else that of the operator that first makes a norm.
 
     That is never a constant affine, which would be a finding of its own.
     """

@@ -12,13 +12,13 @@ import onnx_ir as ir
 
 from normfold.findings.reason import Obstacle, Reason, Refusal
 from normfold.findings.verdict import Finding, Outcome, Verdict
-from normfold.fuse.choose import OPERATOR_OF, Plan, Stays, decide, describe, finding_name, rule_of, slice_of
+from normfold.fuse.choose import OPERATOR_OF, Kept, NormPlan, decide, describe, finding_name, rule_of, slice_of
 from normfold.fuse.forms.writer import GROUPNORM, Writer
 from normfold.fuse.function_shapes import shapes_in_functions
 from normfold.fuse.opset import CannotRaise, raise_opset
-from normfold.fuse.recognize.candidates import is_core, regions, takes_root_of_unknown_rank
+from normfold.fuse.recognize.candidates import is_anchor, regions, takes_root_of_unknown_rank
 from normfold.fuse.recognize.norm_operators import NORM_OPERATORS
-from normfold.fuse.recognize.region import Region, Seen
+from normfold.fuse.recognize.region import Region, Tracked
 from normfold.graph.editor import Editor, Names, stamp
 from normfold.graph.reader import GraphReader, graphs_of, name_of, opset_of
 from normfold.targets.table import target_named
@@ -52,7 +52,7 @@ class FuseOptions:
     exclude: frozenset[str] = frozenset()
 
     def reason_to_leave(self, name: str, rule: str) -> Reason | None:
-        """Why a norm is not to be touched at all, or None."""
+        """Return why a norm is not to be touched at all, or None."""
         if name in self.exclude:
             return Reason.ROLLED_BACK
         if {name, rule} & self.skip or (self.only and not {name, rule} & self.only):
@@ -61,7 +61,7 @@ class FuseOptions:
 
 
 def fuse_norms(model: ir.Model, options: FuseOptions | None = None) -> tuple[Verdict, ...]:
-    """Fuse in place; one verdict for each norm, and for each near miss, that the model had.
+    """Fuse in place; return one verdict for each norm, and for each near miss, that the model had.
 
     KeyError for an unknown target, ValueError for an operator set that is none.
     """
@@ -90,7 +90,7 @@ def fuse_norms(model: ir.Model, options: FuseOptions | None = None) -> tuple[Ver
 
 
 def find_norms(model: ir.Model, options: FuseOptions | None = None) -> tuple[Finding, ...]:
-    """Every norm and near miss of a model, in order, with what was seen and the form it would get. Changes nothing."""
+    """List every norm and near miss of a model, in order, with the form it would get. Changes nothing."""
     options = options or FuseOptions()
     target = target_named(options.target)
     limit = newest_allowed(options, target, opset_of(model.graph))
@@ -103,7 +103,7 @@ def find_norms(model: ir.Model, options: FuseOptions | None = None) -> tuple[Fin
 
 
 def newest_allowed(options: FuseOptions, target: Target, present: int) -> int:
-    """The newest operator set that forms may use; ValueError when the option is none."""
+    """Return the newest operator set that forms may use; ValueError when the option is none."""
     policy = options.opset or target.opset
     if policy == KEEP:
         return present
@@ -115,7 +115,7 @@ def newest_allowed(options: FuseOptions, target: Target, present: int) -> int:
 
 
 def _wanted_opset(model: ir.Model, options: FuseOptions, target: Target, limit: int) -> int:
-    """What the forms need; a number that the user gave is wanted as it is."""
+    """Return the operator set that the forms need; a number that the user gave is wanted as it is."""
     if str(options.opset or target.opset).isdigit():
         return limit
     present = opset_of(model.graph)
@@ -162,99 +162,102 @@ class _GraphFuse:
         self.options, self.target = options, target
         self.opset = self.reader.opset if isinstance(graph, ir.Function) else opset or self.reader.opset
         self.covered: set[ir.Node] = set()
-        self.misses: dict[ir.Node, Obstacle] = {}
+        self.near_misses: dict[ir.Node, Obstacle] = {}
 
     def run(self) -> list[Verdict]:
         """Fuse in place."""
         verdicts = []
-        for core in self._cores():
-            decision = self._decide(core)
-            while isinstance(decision, Plan):
+        for anchor in self._anchors():
+            decision = self._decide(anchor)
+            while isinstance(decision, NormPlan):
                 verdicts.extend(self._apply(decision))
-                decision = self._decide(core)  # what still needs it may be part of another norm
+                decision = self._decide(anchor)  # what still needs it may be part of another norm
             if decision is not None:
                 verdicts.extend(self._keep(decision))
         return [*verdicts, *self._left()]
 
-    def plans(self) -> list[Plan]:
-        """What would be fused; changes nothing."""
-        return [decision for decision in self._decisions() if isinstance(decision, Plan)]
+    def plans(self) -> list[NormPlan]:
+        """List what would be fused; changes nothing."""
+        return [decision for decision in self._decisions() if isinstance(decision, NormPlan)]
 
-    def _decisions(self) -> Iterator[Plan | Stays]:
-        for core in self._cores():
-            decision = self._decide(core)
+    def _decisions(self) -> Iterator[NormPlan | Kept]:
+        for anchor in self._anchors():
+            decision = self._decide(anchor)
             if decision is not None:
                 self.covered |= slice_of(decision.region, decision.norms)  # the graph stays as it is
                 yield decision
 
     def findings(self) -> list[Finding]:
-        """What would get a verdict; changes nothing."""
+        """List what would get a verdict; changes nothing."""
         found = []
         for decision in self._decisions():
             findings = self._findings(decision)
-            if isinstance(decision, Plan):
+            if isinstance(decision, NormPlan):
                 form = decision.form_name(decision.norms[0])
                 findings = [replace(each, what=f"{each.what}; becomes {form}") for each in findings]
             found += findings
         return found + [verdict.finding for verdict in self._left()]
 
     # -- deciding ------------------------------------------------------------------------------------------------
-    def _cores(self) -> list[ir.Node]:
-        return [node for node in self.reader.graph if is_core(node)]
+    def _anchors(self) -> list[ir.Node]:
+        return [node for node in self.reader.graph if is_anchor(node)]
 
-    def _decide(self, core: ir.Node) -> Plan | Stays | None:
-        """What becomes of the norm that ``core`` is part of; None where there is none, or it was decided before."""
-        if core in self.covered or not self.reader.holds(core):
+    def _decide(self, anchor: ir.Node) -> NormPlan | Kept | None:
+        """Return what becomes of the norm that ``anchor`` is part of.
+
+        None where there is none, or it was decided before.
+        """
+        if anchor in self.covered or not self.reader.holds(anchor):
             return None
-        decision, met = decide(core, regions(self.reader, core), self.target, self.opset)
+        decision, met = decide(anchor, regions(self.reader, anchor), self.target, self.opset)
         for region in met:
-            for node, obstacle in region.misses:
-                self.misses.setdefault(node, obstacle)
+            for node, obstacle in region.near_misses:
+                self.near_misses.setdefault(node, obstacle)
         if decision is None:
             return None
         made_of = slice_of(decision.region, decision.norms)
-        if core not in made_of:
+        if anchor not in made_of:
             return None
         permitted = self._permitted(decision)
-        self.covered |= made_of.intersection(permitted.dead) if isinstance(permitted, Plan) else made_of
+        self.covered |= made_of.intersection(permitted.dead) if isinstance(permitted, NormPlan) else made_of
         return permitted
 
-    def _permitted(self, decision: Plan | Stays) -> Plan | Stays:
-        """The decision, unless the user asked to leave one of its norms."""
-        if isinstance(decision, Stays):
+    def _permitted(self, decision: NormPlan | Kept) -> NormPlan | Kept:
+        """Return the decision, or a refusal where the user asked to leave one of its norms."""
+        if isinstance(decision, Kept):
             return decision
         for index in range(len(decision.norms)):
             name = finding_name(decision.region, decision.norms, index)
             reason = self.options.reason_to_leave(name, decision.form.rule)
             if reason is not None:
-                return Stays(decision.place, decision.norms, reason)
+                return Kept(decision.context, decision.norms, reason)
         return decision
 
-    def _findings(self, decision: Plan | Stays) -> list[Finding]:
+    def _findings(self, decision: NormPlan | Kept) -> list[Finding]:
         found = []
         for index, norm in enumerate(decision.norms):
-            rule = rule_of(decision.place, norm)
+            rule = rule_of(decision.context, norm)
             found.append(
                 Finding(
                     name=finding_name(decision.region, decision.norms, index),
                     operator=OPERATOR_OF[rule],
                     site=norm.site.name or "",
                     graph=self.reader.path,
-                    what=describe(decision.place, norm),
+                    what=describe(decision.context, norm),
                     is_norm=True,
                 )
             )
         return found
 
     # -- what becomes of it --------------------------------------------------------------------------------------
-    def _keep(self, decision: Stays) -> list[Verdict]:
+    def _keep(self, decision: Kept) -> list[Verdict]:
         verdicts = []
         for finding in self._findings(decision):
             obstacle = Obstacle(decision.reason, finding.name, finding.site, decision.detail)
             verdicts.append(Verdict(finding, Outcome.KEPT, obstacles=(obstacle,)))
         return verdicts
 
-    def _apply(self, plan: Plan) -> list[Verdict]:
+    def _apply(self, plan: NormPlan) -> list[Verdict]:
         """Write the norms of a plan, then remove what only served to compute them."""
         findings = self._findings(plan)
         try:
@@ -285,9 +288,9 @@ class _GraphFuse:
         self._remove_dead(plan.region)
         return verdicts
 
-    def _write(self, plan: Plan, index: int) -> tuple[Writer, ir.Value]:
+    def _write(self, plan: NormPlan, index: int) -> tuple[Writer, ir.Value]:
         norm = plan.norms[index]
-        writer = Writer(self.editor, plan.place, norm, plan.form.operator)
+        writer = Writer(self.editor, plan.context, norm, plan.form.operator)
         return writer, plan.form.write(writer, norm)
 
     def _insert(self, site: ir.Value, writer: Writer, value: ir.Value, rule: str, finding: Finding) -> None:
@@ -300,7 +303,7 @@ class _GraphFuse:
         self.editor.insert_before(last, writer.nodes)
         self.editor.take_over(site, value)
 
-    def _why(self, plan: Plan) -> str:
+    def _why(self, plan: NormPlan) -> str:
         operator = OPERATOR_OF[GROUPNORM] if plan.form.rule == GROUPNORM else plan.form.operator
         known = OPERATOR_OF.get(plan.form.rule, operator)
         contrib = self.target.contrib.get(known, "no operator of com.microsoft is known for it here")
@@ -310,8 +313,13 @@ class _GraphFuse:
     def _ask_root_for_shape(self, region: Region) -> None:
         for node in region.shape_readers:
             value = node.inputs[0]
-            seen = region.seen.get(value) if value is not None else None
-            if isinstance(seen, Seen) and seen.view == 0 and region.is_whole(seen) and value is not region.root:
+            tracked = region.tracked.get(value) if value is not None else None
+            if (
+                isinstance(tracked, Tracked)
+                and tracked.view == 0
+                and region.is_whole(tracked)
+                and value is not region.root
+            ):
                 node.replace_input_with(0, region.root)
 
     def _remove_dead(self, region: Region) -> None:
@@ -321,17 +329,17 @@ class _GraphFuse:
 
     # -- what is no region ---------------------------------------------------------------------------------------
     def _left(self) -> list[Verdict]:
-        """Norm operators that no decision covers, and near misses."""
+        """Return verdicts for norm operators that no decision covers, and for near misses."""
         verdicts = []
         for node in self.reader.graph:
             is_norm = (node.domain in ("", "ai.onnx") and node.op_type in NORM_OPERATORS) or node.op_type in _CONTRIB
             is_unknown = not is_norm and takes_root_of_unknown_rank(self.reader, node)
-            if node in self.covered or not (is_norm or is_unknown or node in self.misses):
+            if node in self.covered or not (is_norm or is_unknown or node in self.near_misses):
                 continue
             what = "" if is_norm else "looks like a norm" if is_unknown else "looks like a norm and is none"
             finding = Finding(name_of(node), node.op_type, node.outputs[0].name or "", self.reader.path, what, True)
             reason = Reason.UNKNOWN_SHAPE if is_unknown else Reason.OWN_STATISTICS
             own = Obstacle(reason, finding.name, finding.site, "its rank is not known" if is_unknown else "")
-            obstacle = own if is_norm or is_unknown else self.misses[node]
+            obstacle = own if is_norm or is_unknown else self.near_misses[node]
             verdicts.append(Verdict(finding, Outcome.KEPT, obstacles=(obstacle,)))
         return verdicts

@@ -16,7 +16,7 @@ _Known = tuple[ir.TypeProtocol, tuple[int | str | None, ...]]
 
 @contextmanager
 def shapes_in_functions(model: ir.Model) -> Iterator[None]:
-    """Inside, values of a function have the types and shapes that hold in every call; afterwards they have none."""
+    """Give values of functions, inside the context, the types and shapes that hold in every call."""
     given: list[ir.Value] = []
     for function in model.functions.values():
         inputs = _agreed(model, function)
@@ -32,7 +32,7 @@ def shapes_in_functions(model: ir.Model) -> Iterator[None]:
 
 
 def _agreed(model: ir.Model, function: ir.Function) -> list[_Known] | None:
-    """What every call passes; None where a type or a rank is unknown or differs, or nobody calls."""
+    """Return what every call passes; None where a type or rank is unknown or differs, or nothing calls it."""
     calls = [node for _, graph in graphs_of(model) for node in graph if node.op_identifier() == function.identifier()]
     if not calls:
         return None
@@ -60,7 +60,7 @@ def _same_in_all(values: Sequence[ir.Value | None]) -> _Known | None:
 
 
 def _infer(model: ir.Model, function: ir.Function, inputs: Sequence[_Known]) -> list[ir.Value]:
-    """Run shape inference on the body as if it were a model; the values that learned something."""
+    """Run shape inference on the body as if it were a model; return the values that learned something."""
     proto = ir.to_proto(function)
     values = [
         helper.make_tensor_value_info(name, int(kind.dtype), list(sizes))

@@ -61,7 +61,7 @@ def raise_opset(model: ir.Model, opset: int, newest_ir: int) -> None:
 
 
 def min_ir_version(opset: int) -> int:
-    """The oldest IR version that may hold an operator set."""
+    """Return the oldest IR version that may hold an operator set."""
     return int(helper.find_min_ir_version_for([helper.make_opsetid("", opset)], ignore_unknown=True))
 
 
@@ -87,7 +87,7 @@ def _is_training(node: ir.Node, present: int) -> bool:
 
 
 def _group_scales(model: ir.Model) -> Iterator[tuple[str, list[ir.Value]]]:
-    """Scale and bias of each GroupNormalization, by the name of its output."""
+    """Yield scale and bias of each GroupNormalization, by the name of its output."""
     for path, graph in graphs_of(model):
         reader = GraphReader(model, graph, path)
         for node in graph:
@@ -121,7 +121,7 @@ def _widen_scale(graph: ir.Graph, name: str, scales: list[ir.Value]) -> None:
 
 
 def _converted(model: ir.Model, opset: int) -> onnx.ModelProto:
-    """The converter's result for a skeleton of ``model``: its large weights are inputs."""
+    """Return the converter's result for a skeleton of ``model``: its large weights are inputs."""
     skeleton = _skeleton(model)
     try:
         converted: onnx.ModelProto = version_converter.convert_version(skeleton, opset)
@@ -133,7 +133,7 @@ def _converted(model: ir.Model, opset: int) -> onnx.ModelProto:
 
 
 def _skeleton(model: ir.Model) -> onnx.ModelProto:
-    """The model with each large initializer as an input of its type and shape; ``model`` is as it was afterwards."""
+    """Return the model with each large initializer as an input; ``model`` is afterwards as it was."""
     graph = model.graph
     taken: list[tuple[ir.Graph, ir.Value]] = []
     inputs = list(graph.inputs)
@@ -158,7 +158,7 @@ def _is_large(value: ir.Value) -> bool:
 
 
 def _put_back(model: ir.Model, converted: ir.Model) -> None:
-    """Weights, node metadata, and shapes, which the converter did not see or has lost."""
+    """Restore weights, node metadata and shapes, which the converter did not see or has lost."""
     weights = {
         name: value.const_value
         for _, body in graphs_of(model)
@@ -196,6 +196,6 @@ def _restore(output: ir.Value, old: ir.Value | None) -> None:
 
 
 def _freeze_initializers(graph: ir.Graph) -> None:
-    """Before IR version 4 an initializer had to be listed as an input and was fixed all the same."""
+    """Drop initializers from the inputs: before IR version 4 each was listed there and fixed all the same."""
     for value in [value for value in graph.inputs if value.is_initializer()]:
         graph.inputs.remove(value)

@@ -14,8 +14,8 @@ from onnx import numpy_helper
 
 from normfold import optimize
 from normfold.constants import simplify as module
-from normfold.constants.shape_values import Ints, resolve
-from normfold.constants.simplify import Facts, apply_facts, simplify
+from normfold.constants.shape_values import PartialInts, resolve
+from normfold.constants.simplify import InferredFacts, apply_facts, simplify
 from normfold.files.convert import to_ir, to_proto
 from normfold.files.skeleton import skeleton
 
@@ -27,7 +27,7 @@ def parse(text: str, **initializers: object) -> onnx.ModelProto:
     return model
 
 
-def applied(model: onnx.ModelProto, facts: Facts | None = None) -> ir.Model:
+def applied(model: onnx.ModelProto, facts: InferredFacts | None = None) -> ir.Model:
     result = to_ir(model)
     apply_facts(result, facts if facts is not None else simplify(model))
     return result
@@ -145,10 +145,10 @@ def test_an_overridable_initializer_is_no_constant() -> None:
 def test_weights_never_leave_the_model() -> None:
     big = np.zeros((100, 100), np.float32)
     model = parse("net (float[100, 100] x) => (float[100, 100] y) { y = MatMul (x, w) }", w=big)
-    bare = skeleton(model)
-    assert bare.ByteSize() < 200
-    assert [value.name for value in bare.graph.input] == ["x", "w"]
-    assert not bare.graph.initializer
+    without_weights = skeleton(model)
+    assert without_weights.ByteSize() < 200
+    assert [value.name for value in without_weights.graph.input] == ["x", "w"]
+    assert not without_weights.graph.initializer
 
 
 @pytest.mark.parametrize(
@@ -198,9 +198,9 @@ def test_resolve_does_not_touch_its_argument() -> None:
 
 
 def test_ints() -> None:
-    assert Ints((1, 2)).is_known
-    assert not Ints((1, "batch")).is_known
-    assert not Ints((None,)).is_known
+    assert PartialInts((1, 2)).is_known
+    assert not PartialInts((1, "batch")).is_known
+    assert not PartialInts((None,)).is_known
 
 
 WEIGHTS = (

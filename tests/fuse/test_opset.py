@@ -92,11 +92,11 @@ def test_what_the_converter_loses_is_put_back() -> None:
 
 
 def test_weights_never_pass_through_the_converter(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[int] = []
+    tracked: list[int] = []
     convert = onnx.version_converter.convert_version
 
     def spy(model: onnx.ModelProto, opset: int) -> onnx.ModelProto:
-        seen.append(model.ByteSize())
+        tracked.append(model.ByteSize())
         return convert(model, opset)
 
     monkeypatch.setattr(onnx.version_converter, "convert_version", spy)
@@ -104,8 +104,8 @@ def test_weights_never_pass_through_the_converter(monkeypatch: pytest.MonkeyPatc
         parse(f"{X} <float[40,4000] a, float[4000,40] b> {{ h = MatMul(x, a) y = MatMul(h, b) }}", opset=13)
     )
     raise_opset(model, 17, 10)
-    assert len(seen) == 1
-    assert seen[0] < 10_000
+    assert len(tracked) == 1
+    assert tracked[0] < 10_000
 
 
 FAULTS = {

@@ -15,12 +15,12 @@ from normfold.fuse.forms.group_norm import (
 from normfold.fuse.forms.layer_norm import (
     cost_division,
     cost_over_axes,
+    decomposition_division,
     holds_division,
     holds_layernorm,
     holds_mvn,
     holds_rmsnorm,
     name_over_axes,
-    spelling_division,
     write_division,
     write_mvn,
     write_over_axes,
@@ -49,6 +49,6 @@ FORMS: tuple[Form, ...] = (
     Form(_LP, LPNORM, 1, holds_lpnorm, cost_lpnorm, write_lpnorm, plain(_LP)),
     Form(_BOUNDED, LPNORM, 8, holds_bounded, cost_bounded, write_bounded, name_bounded),
     Form(_RMS, RMSNORM, 23, holds_rmsnorm, cost_over_axes(_RMS), write_over_axes(_RMS), name_over_axes(_RMS)),
-    Form(_DIV, RMSNORM, 1, holds_division, cost_division, write_division, plain(_DIV), spelling_division),
+    Form(_DIV, RMSNORM, 1, holds_division, cost_division, write_division, plain(_DIV), decomposition_division),
     Form(_MVN, LAYERNORM, 13, holds_mvn, cost_plain(_MVN), write_mvn, plain(_MVN)),
 )

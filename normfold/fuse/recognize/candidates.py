@@ -12,9 +12,9 @@ import onnx_ir as ir
 from normfold.algebra.affine import Array
 from normfold.findings.reason import Refusal
 from normfold.fuse.recognize.norm_operators import NORM_OPERATORS, norm_spec
-from normfold.fuse.recognize.polynomial import ONE, TOLERANCE, Kind, Monomial, Parameter, Poly, Spread
+from normfold.fuse.recognize.polynomial import ONE, TOLERANCE, Denominator, Kind, Monomial, Parameter, Poly
 from normfold.fuse.recognize.reductions import MEANS, POOLS, REDUCTIONS, reduced_axes
-from normfold.fuse.recognize.region import Home, Region, Seen
+from normfold.fuse.recognize.region import Reduction, Region, Tracked
 from normfold.fuse.recognize.table import RULES
 from normfold.fuse.recognize.views import Grouping, Sizes, grouping_of, sizes_of
 from normfold.graph.reader import GraphReader, attribute
@@ -35,19 +35,20 @@ class Norm:
     """
 
     site: ir.Value
-    spread: Spread
+    denominator: Denominator
     gamma: Array
     beta: Array
     gamma_parameter: Parameter | None = None
     beta_parameter: Parameter | None = None
-    n2: int = 0
+    n_half_powers: int = 0
 
     @property
     def is_centred(self) -> bool:
-        return self.spread.kind is Kind.VARIANCE
+        """Say whether the mean is subtracted."""
+        return self.denominator.kind is Kind.VARIANCE
 
     def transposed(self, order: tuple[int, ...]) -> Norm:
-        """The same norm of a transposed root."""
+        """Return the same norm of a transposed root."""
         scale, shift = self.gamma_parameter, self.beta_parameter
         return replace(
             self,
@@ -58,27 +59,27 @@ class Norm:
         )
 
 
-def is_core(node: ir.Node) -> bool:
-    """Whether a node takes a moment: every norm contains one."""
+def is_anchor(node: ir.Node) -> bool:
+    """Say whether a node takes a moment: every norm contains one."""
     return node.domain in ("", "ai.onnx") and (node.op_type in REDUCTIONS or node.op_type in NORM_OPERATORS)
 
 
-def regions(reader: GraphReader, core: ir.Node) -> Iterator[Region]:
-    """The regions that ``core`` may be part of, nearest root first."""
-    for root, home in _candidates(reader, core):
+def regions(reader: GraphReader, anchor: ir.Node) -> Iterator[Region]:
+    """Return the regions that ``anchor`` may be part of, nearest root first."""
+    for root, reduction in _candidates(reader, anchor):
         sizes = sizes_of(reader, root)
         assert sizes is not None, "a candidate's rank is known"
-        yield Region.grow(reader, root, sizes, home, RULES)
+        yield Region.grow(reader, root, sizes, reduction, RULES)
 
 
-def _candidates(reader: GraphReader, core: ir.Node) -> Iterator[tuple[ir.Value, Home]]:
-    source = core.inputs[0] if core.inputs else None
+def _candidates(reader: GraphReader, anchor: ir.Node) -> Iterator[tuple[ir.Value, Reduction]]:
+    source = anchor.inputs[0] if anchor.inputs else None
     view = None if source is None else sizes_of(reader, source)
     if source is None or view is None or reader.is_constant(source):
         return
     try:
-        axes, groups = _reduced(reader, core, view)
-        further = _reduced_further(reader, core, axes, len(view)) if groups is None else axes
+        axes, groups = _reduced(reader, anchor, view)
+        further = _reduced_further(reader, anchor, axes, len(view)) if groups is None else axes
     except Refusal:  # an attribute that is a parameter of a function
         return
     met: set[ir.Value] = set()
@@ -90,7 +91,7 @@ def _candidates(reader: GraphReader, core: ir.Node) -> Iterator[tuple[ir.Value, 
         for reduced in dict.fromkeys((axes, further)):
             grouping = _grouping(sizes, view, reduced, groups)
             if grouping is not None:
-                yield root, Home(view, reduced, grouping)
+                yield root, Reduction(view, reduced, grouping)
 
 
 def _grouping(root: Sizes, view: Sizes, axes: tuple[int, ...], groups: int | None) -> Grouping | None:
@@ -101,22 +102,25 @@ def _grouping(root: Sizes, view: Sizes, axes: tuple[int, ...], groups: int | Non
     return grouping_of(root, view, axes)
 
 
-def _reduced(reader: GraphReader, core: ir.Node, sizes: Sizes) -> tuple[tuple[int, ...], int | None]:
-    """The axes that a core reduces, or the number of groups. Axes computed at run time stand for all of them."""
+def _reduced(reader: GraphReader, anchor: ir.Node, sizes: Sizes) -> tuple[tuple[int, ...], int | None]:
+    """Return the axes that an anchor reduces, or its number of groups. Axes known only at run time stand for all."""
     rank = len(sizes)
-    if core.op_type in NORM_OPERATORS:
-        spec = norm_spec(core, rank)
+    if anchor.op_type in NORM_OPERATORS:
+        spec = norm_spec(anchor, rank)
         return ((), None) if spec is None else (spec.axes or (), spec.groups if spec.axes is None else None)
-    axes = reduced_axes(partial(reader.constant, _axes_input(core)), core, sizes)
+    axes = reduced_axes(partial(reader.constant, _axes_input(anchor)), anchor, sizes)
     return (tuple(range(rank)) if axes is None else axes), None
 
 
-def _reduced_further(reader: GraphReader, core: ir.Node, axes: tuple[int, ...], rank: int) -> tuple[int, ...]:
-    """The axes that ``core`` and the reductions of its result take together: a mean over H, and of that over W."""
-    if core.op_type not in _STEPS:
+def _reduced_further(reader: GraphReader, anchor: ir.Node, axes: tuple[int, ...], rank: int) -> tuple[int, ...]:
+    """Return the axes that ``anchor`` and the reductions of its result take together.
+
+    A mean over H, and of that over W.
+    """
+    if anchor.op_type not in _STEPS:
         return axes
     left: list[int | None] = [None if axis in axes else axis for axis in range(rank)]
-    node, done = core, set(axes)
+    node, done = anchor, set(axes)
     for _ in range(_LONGEST_WAY):
         if node.op_type in _STEPS and node.op_type not in POOLS and not attribute(node, "keepdims", 1):
             left = [axis for axis in left if axis is not None]
@@ -127,7 +131,7 @@ def _reduced_further(reader: GraphReader, core: ir.Node, axes: tuple[int, ...], 
         node = (further or readers)[0]
         if further:
             more = reduced_axes(partial(reader.constant, _axes_input(node)), node, ("?",) * len(left)) or ()
-            done |= {axis for place, axis in enumerate(left) if place in more and axis is not None}
+            done |= {axis for position, axis in enumerate(left) if position in more and axis is not None}
             left = [None if axis in done else axis for axis in left]
     return tuple(sorted(done))
 
@@ -137,7 +141,10 @@ def _axes_input(node: ir.Node) -> ir.Value | None:
 
 
 def _ways_up(reader: GraphReader, value: ir.Value) -> Iterator[ir.Value]:
-    """The values that ``value`` may be a moment of: itself, and what layout, casts and arithmetic made it from."""
+    """Return the values that ``value`` may be a moment of.
+
+    Itself, and what layout, casts and arithmetic made it from.
+    """
     for _ in range(_LONGEST_WAY):
         node = value.producer()
         is_square = node is not None and _is_square(reader, node)
@@ -171,15 +178,20 @@ def _above(reader: GraphReader, node: ir.Node) -> ir.Value | None:
     return None
 
 
-def takes_root_of_unknown_rank(reader: GraphReader, core: ir.Node) -> bool:
-    """Whether a root is taken of the sum or mean of a square whose rank is unknown: a norm that nobody can tell."""
-    source = core.inputs[0] if core.inputs else None
-    if not is_core(core) or core.op_type in NORM_OPERATORS or source is None or sizes_of(reader, source) is not None:
+def takes_root_of_unknown_rank(reader: GraphReader, anchor: ir.Node) -> bool:
+    """Say whether a root is taken of a mean square whose rank is unknown: a norm that cannot be judged."""
+    source = anchor.inputs[0] if anchor.inputs else None
+    if (
+        not is_anchor(anchor)
+        or anchor.op_type in NORM_OPERATORS
+        or source is None
+        or sizes_of(reader, source) is not None
+    ):
         return False
     square = source.producer()
-    if core.op_type != "ReduceSumSquare" and (square is None or not _is_square(reader, square)):
+    if anchor.op_type != "ReduceSumSquare" and (square is None or not _is_square(reader, square)):
         return False
-    nodes = [core]
+    nodes = [anchor]
     for _ in range(_TO_THE_ROOT):
         nodes = [reading for node in nodes for reading, _ in node.outputs[0].uses() if reading.op_type in _UNDER_ROOT]
         if any(node.op_type in ("Sqrt", "Pow") for node in nodes):
@@ -189,41 +201,41 @@ def takes_root_of_unknown_rank(reader: GraphReader, core: ir.Node) -> bool:
 
 # -- the decision -----------------------------------------------------------------------------------------------
 def norms_of(region: Region) -> dict[ir.Value, Norm]:
-    """Every value of a region that is a norm of the root, in order."""
+    """Return every value of a region that is a norm of the root, in order."""
     found: dict[ir.Value, Norm] = {}
     for node in region.nodes:
         for value in node.outputs:
-            seen = region.seen.get(value)
-            if isinstance(seen, Seen) and seen.view == 0 and region.is_whole(seen):
-                norm = as_norm(seen.poly, value)
+            tracked = region.tracked.get(value)
+            if isinstance(tracked, Tracked) and tracked.view == 0 and region.is_whole(tracked):
+                norm = as_norm(tracked.poly, value)
                 if norm is not None:
                     found[value] = norm
     return found
 
 
 def as_norm(poly: Poly, site: ir.Value) -> Norm | None:
-    """The norm that a polynomial is, if it is one: g*x/W - g*m/W + b, or g*x/W + b."""
+    """Return the norm that a polynomial is, if it is one: g*x/W - g*m/W + b, or g*x/W + b."""
     data = [(term, array) for term, array in poly.terms.items() if term.x or term.a]
     if len(data) != 1:
         return None
     (term, gamma) = data[0]
-    if term.x != 1 or term.a or term.m or term.q or len(term.spreads) != 1 or term.spreads[0][1] != -1:
+    if term.x != 1 or term.a or term.m or term.q or len(term.denominators) != 1 or term.denominators[0][1] != -1:
         return None
-    spread = term.spreads[0][0]
+    denominator = term.denominators[0][0]
     rest = dict(poly.terms)
     del rest[term]
     centre = rest.pop(term._replace(x=0, m=1), None)
-    if not _centre_fits(spread, gamma, centre):
+    if not _centre_fits(denominator, gamma, centre):
         return None
     shift = _shift(rest, poly.rank)
     if shift is None or len(term.parameters) > 1:
         return None
     scale = term.parameters[0] if term.parameters else None
-    return Norm(site, spread, gamma, shift[0], scale, shift[1], term.n2)
+    return Norm(site, denominator, gamma, shift[0], scale, shift[1], term.n_half_powers)
 
 
-def _centre_fits(spread: Spread, gamma: Array, centre: Array | None) -> bool:
-    if spread.kind is not Kind.VARIANCE:
+def _centre_fits(denominator: Denominator, gamma: Array, centre: Array | None) -> bool:
+    if denominator.kind is not Kind.VARIANCE:
         return centre is None
     if centre is None:
         return False
@@ -232,7 +244,7 @@ def _centre_fits(spread: Spread, gamma: Array, centre: Array | None) -> bool:
 
 
 def _shift(rest: dict[Monomial, Array], rank: int) -> tuple[Array, Parameter | None] | None:
-    """What is added: constants, or one parameter times constants."""
+    """Return what is added: constants, or one parameter times constants."""
     if not rest:
         return np.zeros((1,) * rank), None
     if len(rest) != 1:

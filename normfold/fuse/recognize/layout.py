@@ -9,37 +9,37 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Array
 from normfold.fuse.recognize.polynomial import Monomial, Parameter, Poly
-from normfold.fuse.recognize.region import Broken, Outcome, Region, Seen
+from normfold.fuse.recognize.region import NearMiss, Region, RuleResult, Tracked
 from normfold.fuse.recognize.views import Sizes, moved, moved_sizes, same_shape
 from normfold.graph.reader import attribute
 
 
-def relayout(region: Region, node: ir.Node) -> Outcome:
-    """Reshape, Flatten, Squeeze, Unsqueeze: the same elements in another view; of a reduced value, new sizes of 1."""
+def relayout(region: Region, node: ir.Node) -> RuleResult:
+    """Follow Reshape, Flatten, Squeeze, Unsqueeze: another view; of a reduced value, other sizes of 1."""
     partial = region.partial(node, 0)
     if partial is not None:
-        seen = _relaid(region, node, partial.seen, may_be_root=False)
-        return replace(partial, seen=seen) if isinstance(seen, Seen) else partial.instead
+        tracked = _relaid(region, node, partial.tracked, may_be_root=False)
+        return replace(partial, tracked=tracked) if isinstance(tracked, Tracked) else partial.instead
     found = region.operand(node, 0)
-    if isinstance(found, Broken):
+    if isinstance(found, NearMiss):
         return found
-    if not isinstance(found, Seen) or (len(node.inputs) > 1 and node.inputs[1] in region.seen):
+    if not isinstance(found, Tracked) or (len(node.inputs) > 1 and node.inputs[1] in region.tracked):
         return None
-    if not region.is_whole(found) or not (found.poly.has_x or found.poly.has_spread):
+    if not region.is_whole(found) or not (found.poly.has_x or found.poly.has_denominator):
         return _relaid(region, node, found)
     view = _target_view(region, node)
     return None if view is None else _in_view(region, found, view)
 
 
 def _target_view(region: Region, node: ir.Node) -> int | None:
-    """The view that a layout operator leads to."""
+    """Return the view that a layout operator leads to."""
     target = node.inputs[1] if len(node.inputs) > 1 else None
     shape = target.producer() if target is not None else None
     while shape is not None and shape.op_type in ("Cast", "Identity") and shape.inputs[0] is not None:
         shape = shape.inputs[0].producer()
     if node.op_type == "Reshape" and shape is not None and shape.op_type == "Shape" and not shape.attributes:
-        measured = region.seen.get(shape.inputs[0]) if shape.inputs[0] is not None else None
-        if isinstance(measured, Seen) and region.is_whole(measured):
+        measured = region.tracked.get(shape.inputs[0]) if shape.inputs[0] is not None else None
+        if isinstance(measured, Tracked) and region.is_whole(measured):
             return measured.view
     sizes = _target_sizes(region, node)
     return None if sizes is None else region.view_of(sizes)
@@ -61,8 +61,8 @@ def _target_sizes(region: Region, node: ir.Node) -> Sizes | None:
     return tuple(n if n > 0 else before[axis] if n == 0 else known[axis] for axis, n in enumerate(numbers))
 
 
-def _in_view(region: Region, found: Seen, view: int) -> Outcome:
-    """A whole value in another view."""
+def _in_view(region: Region, found: Tracked, view: int) -> RuleResult:
+    """Return a whole value in another view."""
     if view == found.view:
         return found
     old, new = region.views[found.view], region.views[view]
@@ -73,7 +73,7 @@ def _in_view(region: Region, found: Seen, view: int) -> Outcome:
         if coefficient is None or parameters is None:
             return None
         change[term] = (term._replace(parameters=parameters), coefficient)
-    return Seen(found.poly.reshaped(change, len(new)), view, region.whole(view))
+    return Tracked(found.poly.reshaped(change, len(new)), view, region.whole(view))
 
 
 def _moved_parameters(
@@ -88,8 +88,8 @@ def _moved_parameters(
     return tuple(sorted(result, key=id))
 
 
-def _relaid(region: Region, node: ir.Node, found: Seen, *, may_be_root: bool = True) -> Outcome:
-    """A reduced value: its axes stay in order among new or fewer sizes of 1."""
+def _relaid(region: Region, node: ir.Node, found: Tracked, *, may_be_root: bool = True) -> RuleResult:
+    """Return a reduced value with its axes in order among new or fewer sizes of 1."""
     if node.op_type in ("Squeeze", "Unsqueeze"):
         return _squeezed(region, node, found)
     sizes = region.sizes(node.outputs[0])
@@ -101,11 +101,11 @@ def _relaid(region: Region, node: ir.Node, found: Seen, *, may_be_root: bool = T
     axes = [axis for axis in found.axes if axis is not None]
     own = tuple(region.size(found.view, axis) for axis in axes)
     if same_shape(tuple(size for size in sizes if size != 1), own):
-        return Seen(found.poly, found.view, tuple(None if size == 1 else axes.pop(0) for size in sizes))
+        return Tracked(found.poly, found.view, tuple(None if size == 1 else axes.pop(0) for size in sizes))
     return None
 
 
-def _squeezed(region: Region, node: ir.Node, found: Seen) -> Outcome:
+def _squeezed(region: Region, node: ir.Node, found: Tracked) -> RuleResult:
     given = region.reader.constant(node.inputs[1]) if len(node.inputs) > 1 else attribute(node, "axes")
     if given is None:
         return None
@@ -115,37 +115,39 @@ def _squeezed(region: Region, node: ir.Node, found: Seen) -> Outcome:
         gone = {axis % len(axes) for axis in numbers}
         if any(axes[axis] is not None for axis in gone):
             return None
-        return Seen(found.poly, found.view, tuple(axis for place, axis in enumerate(axes) if place not in gone))
+        return Tracked(
+            found.poly, found.view, tuple(axis for position, axis in enumerate(axes) if position not in gone)
+        )
     rank = len(axes) + len(numbers)
     new = {axis % rank for axis in numbers}
-    return Seen(found.poly, found.view, tuple(None if place in new else axes.pop(0) for place in range(rank)))
+    return Tracked(found.poly, found.view, tuple(None if position in new else axes.pop(0) for position in range(rank)))
 
 
-def _reduced_like_root(region: Region, found: Seen, sizes: Sizes) -> Outcome:
-    """What was reduced in another view, as if it had been reduced in the root's own shape."""
-    axes = region.home.grouping.axes
+def _reduced_like_root(region: Region, found: Tracked, sizes: Sizes) -> RuleResult:
+    """Return what was reduced in another view, as if it had been reduced in the root's own shape."""
+    axes = region.reduction.grouping.axes
     if found.view == 0 or axes is None or any(array.size > 1 for array in found.poly.terms.values()):
         return None
     if not same_shape(sizes, tuple(1 if axis in axes else size for axis, size in enumerate(region.views[0]))):
         return None
     terms = {term: array.reshape((1,) * len(sizes)) for term, array in found.poly.terms.items()}
     whole = region.whole(0)
-    return Seen(Poly(terms, len(sizes)), 0, tuple(None if axis in axes else axis for axis in whole))
+    return Tracked(Poly(terms, len(sizes)), 0, tuple(None if axis in axes else axis for axis in whole))
 
 
-def expand(region: Region, node: ir.Node) -> Outcome:
-    """A reduced value repeated up to the size of its view; never beyond."""
+def expand(region: Region, node: ir.Node) -> RuleResult:
+    """Follow a reduced value that is repeated up to the size of its view; never beyond."""
     found = region.operand(node, 0)
-    if isinstance(found, Broken):
+    if isinstance(found, NearMiss):
         return found
     sizes = region.sizes(node.outputs[0])
-    if not isinstance(found, Seen) or sizes is None:
+    if not isinstance(found, Tracked) or sizes is None:
         return None
     rank = region.rank(found.view)
     own = region.views[found.view]
     fits = len(sizes) == rank and all(size in (1, known) for size, known in zip(sizes, own, strict=True))
     is_aligned = len(found.axes) <= rank and all(
-        axis in (None, rank - len(found.axes) + place) for place, axis in enumerate(found.axes)
+        axis in (None, rank - len(found.axes) + position) for position, axis in enumerate(found.axes)
     )
     if not is_aligned or not (fits or _expands_to_view(region, node, found)):
         return None
@@ -153,18 +155,18 @@ def expand(region: Region, node: ir.Node) -> Outcome:
     given = (*lead, *found.axes)
     whole = region.whole(found.view)
     if not fits:
-        return Seen(found.poly, found.view, whole)
+        return Tracked(found.poly, found.view, whole)
     axes = tuple(
-        axis if size == 1 else whole[place] for place, (size, axis) in enumerate(zip(sizes, given, strict=True))
+        axis if size == 1 else whole[position] for position, (size, axis) in enumerate(zip(sizes, given, strict=True))
     )
-    return Seen(found.poly, found.view, axes)
+    return Tracked(found.poly, found.view, axes)
 
 
-def _expands_to_view(region: Region, node: ir.Node, found: Seen) -> bool:
-    """Expand to the shape of a value of the region."""
+def _expands_to_view(region: Region, node: ir.Node, found: Tracked) -> bool:
+    """Say whether it expands to the shape of a value of the region."""
     target = node.inputs[1]
     shape = None if target is None else target.producer()
     if shape is None or shape.op_type != "Shape" or shape.attributes or shape.inputs[0] is None:
         return False
-    measured = region.seen.get(shape.inputs[0])
-    return isinstance(measured, Seen) and measured.view == found.view and region.is_whole(measured)
+    measured = region.tracked.get(shape.inputs[0])
+    return isinstance(measured, Tracked) and measured.view == found.view and region.is_whole(measured)

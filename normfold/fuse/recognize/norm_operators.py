@@ -9,7 +9,7 @@ from normfold.findings.reason import Refusal
 from normfold.fold.affines import source_of
 from normfold.fuse.recognize.arithmetic import changed, with_array
 from normfold.fuse.recognize.polynomial import ONE, Monomial, Poly
-from normfold.fuse.recognize.region import Constant, Foreign, Outcome, Region, Seen
+from normfold.fuse.recognize.region import Constant, External, Region, RuleResult, Tracked
 from normfold.fuse.recognize.views import count_of
 from normfold.graph.reader import attribute
 
@@ -24,13 +24,18 @@ NORM_OPERATORS = (
 )
 
 
-def norm(region: Region, node: ir.Node) -> tuple[Outcome, ...] | None:
-    """A norm operator in terms of the same moments, so that arithmetic around it merges with it."""
+def norm(region: Region, node: ir.Node) -> tuple[RuleResult, ...] | None:
+    """Return a norm operator in terms of the same moments, so that arithmetic around it merges with it."""
     found = region.operand(node, 0)
-    if not isinstance(found, Seen) or not region.is_whole(found) or not found.poly.has_x or found.poly.has_spread:
+    if (
+        not isinstance(found, Tracked)
+        or not region.is_whole(found)
+        or not found.poly.has_x
+        or found.poly.has_denominator
+    ):
         return None
     spec = norm_spec(node, region.rank(found.view))
-    if spec is None or not _takes_home_moments(region, found, spec.axes, spec.groups):
+    if spec is None or not _takes_own_moments(region, found, spec.axes, spec.groups):
         return None
     axes = None if spec.axes is None else spec.axes
     mean = found.poly.expectation(axes)
@@ -46,15 +51,15 @@ def norm(region: Region, node: ir.Node) -> tuple[Outcome, ...] | None:
     normed = centred.times(inverse)
     if spec.order and normed is not None:
         normed = _as_length(region, found.view, spec, normed)
-    result: Outcome = changed(found, normed)
+    result: RuleResult = changed(found, normed)
     for index, operator in ((1, "Mul"), (2, "Add")):
         result = _with_own_parameter(region, node, result, index, operator)
     reduced = tuple(None if spec.axes and axis in spec.axes else axis for axis in found.axes)
-    return (result, Seen(mean, found.view, reduced), Seen(inverse, found.view, reduced))
+    return (result, Tracked(mean, found.view, reduced), Tracked(inverse, found.view, reduced))
 
 
 def _deviation(poly: Poly, mean: Poly, second: Poly, spec: NormSpec) -> Poly | None:
-    """What the operator divides by: of ``poly`` with this mean and mean square."""
+    """Return what the operator divides by: of ``poly`` with this mean and mean square."""
     if spec.order == 1:
         own = poly.magnitude()
         return None if own is None else own.expectation(spec.axes)
@@ -64,29 +69,36 @@ def _deviation(poly: Poly, mean: Poly, second: Poly, spec: NormSpec) -> Poly | N
         inside = None if below is None else second.plus(below.scaled(-1.0))
     inside = None if inside is None else inside.plus(Poly.of({ONE: spec.eps}, poly.rank))
     root = None if inside is None else inside.square_root()
-    return root.plus(Poly.of({ONE: spec.outer}, poly.rank)) if root is not None and spec.outer else root
+    return root.plus(Poly.of({ONE: spec.outer_eps}, poly.rank)) if root is not None and spec.outer_eps else root
 
 
 def _as_length(region: Region, view: int, spec: NormSpec, poly: Poly) -> Poly | None:
-    """LpNormalization divides by the root of a sum, not of a mean."""
+    """Turn a mean into a sum: LpNormalization divides by the root of a sum."""
     count = count_of([region.size(view, axis) for axis in spec.axes or ()])
     halves = 2 // spec.order
-    return poly.with_monomial(Monomial(n2=-halves)) if count is None else poly.scaled(float(count) ** (-halves / 2))
+    return (
+        poly.with_monomial(Monomial(n_half_powers=-halves))
+        if count is None
+        else poly.scaled(float(count) ** (-halves / 2))
+    )
 
 
-def _takes_home_moments(region: Region, seen: Seen, axes: tuple[int, ...] | None, groups: int | None) -> bool:
+def _takes_own_moments(region: Region, tracked: Tracked, axes: tuple[int, ...] | None, groups: int | None) -> bool:
     if groups is not None and axes is None:
-        home = region.home.grouping
-        return seen.view == 0 and groups == home.groups and home.channel == 1
-    return axes is not None and region.is_home(seen.view, axes)
+        reduction = region.reduction.grouping
+        return tracked.view == 0 and groups == reduction.groups and reduction.channel == 1
+    return axes is not None and region.takes_moments(tracked.view, axes)
 
 
-def _with_own_parameter(region: Region, node: ir.Node, seen: Outcome, index: int, operator: str) -> Outcome:
-    """The norm's own scale or bias: along axis 1 for InstanceNormalization and GroupNormalization, else the last."""
+def _with_own_parameter(region: Region, node: ir.Node, tracked: RuleResult, index: int, operator: str) -> RuleResult:
+    """Return the norm's own scale or bias.
+
+    Along axis 1 for InstanceNormalization and GroupNormalization, else the last.
+    """
     value = node.inputs[index] if index < len(node.inputs) else None
-    if value is None or not isinstance(seen, Seen):
-        return seen
-    rank = region.rank(seen.view)
+    if value is None or not isinstance(tracked, Tracked):
+        return tracked
+    rank = region.rank(tracked.view)
     shape = region.reader.shape(value)
     if shape is None:
         return None
@@ -94,28 +106,28 @@ def _with_own_parameter(region: Region, node: ir.Node, seen: Outcome, index: int
     if node.op_type in ("InstanceNormalization", "GroupNormalization"):
         sizes = [1, *sizes[rank - 1 :], *[1] * (rank - 2)] if rank >= 2 else sizes
     if len(sizes) != rank or any(
-        size not in (1, own) for size, own in zip(sizes, region.views[seen.view], strict=True)
+        size not in (1, own) for size, own in zip(sizes, region.views[tracked.view], strict=True)
     ):
-        return _grouped_parameter(region, node, seen, value, operator)
+        return _grouped_parameter(region, node, tracked, value, operator)
     operand = region.operand(node, index)
     if isinstance(operand, Constant):
-        return with_array(operator, seen, np.asarray(operand.array, np.float64).reshape(sizes), seen.axes)
-    if not isinstance(operand, Foreign):
+        return with_array(operator, tracked, np.asarray(operand.array, np.float64).reshape(sizes), tracked.axes)
+    if not isinstance(operand, External):
         return None
     factor = Poly.of({Monomial(parameters=(region.parameter(value, tuple(sizes)),)): 1.0}, rank)
-    poly = seen.poly.times(factor) if operator == "Mul" else seen.poly.plus(factor)
-    return None if poly is None else Seen(poly, seen.view, seen.axes)
+    poly = tracked.poly.times(factor) if operator == "Mul" else tracked.poly.plus(factor)
+    return None if poly is None else Tracked(poly, tracked.view, tracked.axes)
 
 
-def _grouped_parameter(region: Region, node: ir.Node, seen: Seen, value: ir.Value, operator: str) -> Outcome:
-    """GroupNormalization 18 has one scale a group."""
-    array, groups = region.reader.constant(value), region.home.grouping.groups
-    channels = region.size(seen.view, 1)
+def _grouped_parameter(region: Region, node: ir.Node, tracked: Tracked, value: ir.Value, operator: str) -> RuleResult:
+    """Apply the one scale a group that GroupNormalization 18 has."""
+    array, groups = region.reader.constant(value), region.reduction.grouping.groups
+    channels = region.size(tracked.view, 1)
     if array is None or node.op_type != "GroupNormalization" or array.size != groups or not isinstance(channels, int):
         return None
-    tail = (1,) * (region.rank(seen.view) - 2)
+    tail = (1,) * (region.rank(tracked.view) - 2)
     repeated = np.repeat(np.asarray(array, np.float64).reshape(-1), channels // groups).reshape((1, channels, *tail))
-    return with_array(operator, seen, repeated, seen.axes)
+    return with_array(operator, tracked, repeated, tracked.axes)
 
 
 class NormSpec:
@@ -125,18 +137,18 @@ class NormSpec:
     """
 
     def __init__(
-        self, axes: tuple[int, ...] | None, groups: int | None, eps: float, *, is_centred: bool, outer: float = 0.0,
+        self, axes: tuple[int, ...] | None, groups: int | None, eps: float, *, is_centred: bool, outer_eps: float = 0.0,
         order: int = 0,
     ) -> None:  # fmt: skip
         self.axes, self.groups, self.eps, self.is_centred = axes, groups, eps, is_centred
-        self.outer, self.order = outer, order
+        self.outer_eps, self.order = outer_eps, order
 
 
 MVN_EPSILON = 1e-9  # added to the standard deviation, says the operator's function body
 
 
 def norm_spec(node: ir.Node, rank: int) -> NormSpec | None:
-    """The spec of a norm operator on a value of that rank; None for every other operator, and for other Lp norms."""
+    """Return what a norm operator computes on a value of that rank; None for every other operator."""
     axis = int(attribute(node, "axis", -1)) % rank if rank else 0
     eps = float(attribute(node, "epsilon", 1e-5))
     if node.op_type == "LayerNormalization":
@@ -153,14 +165,14 @@ def norm_spec(node: ir.Node, rank: int) -> NormSpec | None:
         axes = attribute(node, "axes", (0, 2, 3))
         if not all(-rank <= axis < rank for axis in axes):
             return None
-        return NormSpec(tuple(sorted(int(a) % rank for a in axes)), None, 0.0, is_centred=True, outer=MVN_EPSILON)
+        return NormSpec(tuple(sorted(int(a) % rank for a in axes)), None, 0.0, is_centred=True, outer_eps=MVN_EPSILON)
     return None
 
 
-def batchnorm(region: Region, node: ir.Node) -> Outcome:
-    """With frozen statistics it is a scale and a shift."""
+def batchnorm(region: Region, node: ir.Node) -> RuleResult:
+    """Follow a BatchNormalization with frozen statistics, a scale and a shift."""
     found = region.operand(node, 0)
-    if not isinstance(found, Seen) or not region.is_whole(found) or not found.poly.has_spread:
+    if not isinstance(found, Tracked) or not region.is_whole(found) or not found.poly.has_denominator:
         return None
     try:
         affine = source_of(region.reader, node).affine
@@ -168,5 +180,5 @@ def batchnorm(region: Region, node: ir.Node) -> Outcome:
         return None
     if affine.rank != region.rank(found.view):
         return None
-    scaled = Seen(found.poly.scaled(affine.scale), found.view, found.axes)
+    scaled = Tracked(found.poly.scaled(affine.scale), found.view, found.axes)
     return with_array("Add", scaled, affine.shift, found.axes)

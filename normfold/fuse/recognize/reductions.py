@@ -10,7 +10,7 @@ import onnx_ir as ir
 from normfold.algebra.affine import Array
 from normfold.findings.reason import Reason
 from normfold.fuse.recognize.polynomial import Monomial, Poly
-from normfold.fuse.recognize.region import Broken, Outcome, Partial, Region, Rule, Seen
+from normfold.fuse.recognize.region import NearMiss, NormRule, Partial, Region, RuleResult, Tracked
 from normfold.fuse.recognize.views import Sizes, count_of
 from normfold.graph.reader import attribute
 
@@ -20,7 +20,7 @@ MEANS, _SUMS = ("ReduceMean", *POOLS), ("ReduceSum", "ReduceSumSquare")
 
 
 def reduced_axes(constant_axes: Callable[[], Array | None], node: ir.Node, sizes: Sizes) -> tuple[int, ...] | None:
-    """The axes of a reduction of a value of shape ``sizes``, sorted and positive; None where known only at run time.
+    """Return the axes that a reduction of a value of shape ``sizes`` takes, sorted and positive.
 
     None are reduced by what is no reduction there: a pool smaller than its input, axes that do not exist.
     """
@@ -43,35 +43,36 @@ def reduced_axes(constant_axes: Callable[[], Array | None], node: ir.Node, sizes
     return tuple(sorted({int(axis) % rank for axis in given}))
 
 
-def reduction(moment: Callable[[Region, Poly, tuple[int, ...], int], Poly | None]) -> Rule:
-    """A reduction over all of the norm's axes is a moment; over some of them, it may become one."""
+def moment_rule(moment: Callable[[Region, Poly, tuple[int, ...], int], Poly | None]) -> NormRule:
+    """Return the rule for a reduction: over all of the norm's axes a moment; over some, it may become one."""
 
-    def rule(region: Region, node: ir.Node) -> Outcome:
+    def rule(region: Region, node: ir.Node) -> RuleResult:
+        """Interpret one reduction."""
         partial = region.partial(node, 0)
-        found = partial.seen if partial is not None else region.operand(node, 0)
-        if not isinstance(found, Seen):
-            return found if isinstance(found, Broken) else None
+        found = partial.tracked if partial is not None else region.operand(node, 0)
+        if not isinstance(found, Tracked):
+            return found if isinstance(found, NearMiss) else None
         own = tuple(1 if axis is None else region.size(found.view, axis) for axis in found.axes)
         axes = reduced_axes(lambda: region.reader.constant(node.inputs[1]), node, own)
         if axes == () and node.op_type == "AveragePool":
             return None
         if axes is None:
             detail = "the axes are an input"
-            return region.broken(Reason.DYNAMIC_AXES, node, detail) if found.poly.degree == 2 else None
+            return region.near_miss(Reason.DYNAMIC_AXES, node, detail) if found.poly.degree == 2 else None
         keep = bool(attribute(node, "keepdims", 1)) or node.op_type in POOLS
         kept = tuple(None if p in axes else axis for p, axis in enumerate(found.axes) if keep or p not in axes)
         if partial is not None:
             return _reduced_further(region, node, partial, axes, kept)
-        if not region.is_whole(found) or (not found.poly.has_x and not found.poly.has_spread):
+        if not region.is_whole(found) or (not found.poly.has_x and not found.poly.has_denominator):
             is_done = all(found.axes[p] is None for p in axes) and not node.op_type.startswith(("ReduceSum", "ReduceL"))
-            return Seen(found.poly, found.view, kept) if is_done else None
-        if found.poly.has_spread:  # a norm of a norm starts at its own root
+            return Tracked(found.poly, found.view, kept) if is_done else None
+        if found.poly.has_denominator:  # a norm of a norm starts at its own root
             return None
-        if region.is_home(found.view, axes):
+        if region.takes_moments(found.view, axes):
             poly = moment(region, found.poly, axes, found.view)
-            return None if poly is None else Seen(poly, found.view, kept)
+            return None if poly is None else Tracked(poly, found.view, kept)
         detail = f"axes {list(axes)}"
-        instead = region.broken(Reason.AXES_DIFFER, node, detail) if found.poly.degree == 2 else None
+        instead = region.near_miss(Reason.AXES_DIFFER, node, detail) if found.poly.degree == 2 else None
         started = _started(region, node, found, axes, kept, instead)
         return started if started is not None else instead
 
@@ -79,66 +80,70 @@ def reduction(moment: Callable[[Region, Poly, tuple[int, ...], int], Poly | None
 
 
 def _started(
-    region: Region, node: ir.Node, found: Seen, axes: tuple[int, ...], kept: tuple[int | None, ...],
-    instead: Broken | None,
+    region: Region, node: ir.Node, found: Tracked, axes: tuple[int, ...], kept: tuple[int | None, ...],
+    instead: NearMiss | None,
 ) -> Partial | None:  # fmt: skip
-    """The first of several reductions that together reduce the norm's axes."""
-    home = region.home_axes(found.view)
-    if home is None or not axes or not set(axes) < set(home) or node.op_type not in (*MEANS, *_SUMS):
+    """Start with the first of several reductions that together reduce the norm's axes."""
+    reduction = region.moment_axes(found.view)
+    if reduction is None or not axes or not set(axes) < set(reduction) or node.op_type not in (*MEANS, *_SUMS):
         return None
     poly = found.poly.times(found.poly) if node.op_type == "ReduceSumSquare" else found.poly
     summed = frozenset(axes) if node.op_type in _SUMS else frozenset()
-    after = None if poly is None else Seen(poly, found.view, kept)
+    after = None if poly is None else Tracked(poly, found.view, kept)
     return None if after is None else Partial(after, frozenset(axes), summed, 1.0, instead)
 
 
 def _reduced_further(
     region: Region, node: ir.Node, partial: Partial, axes: tuple[int, ...], kept: tuple[int | None, ...]
-) -> Outcome:
-    """The mean of a mean: complete, where all of the norm's axes are done."""
-    found = partial.seen
-    new = frozenset(axis for axis in (found.axes[place] for place in axes) if axis is not None)
-    home = region.home_axes(found.view) or ()
-    if not new <= set(home) or node.op_type not in (*MEANS, "ReduceSum"):
+) -> RuleResult:
+    """Take the mean of a mean: complete, where all of the norm's axes are done."""
+    found = partial.tracked
+    new = frozenset(axis for axis in (found.axes[position] for position in axes) if axis is not None)
+    reduction = region.moment_axes(found.view) or ()
+    if not new <= set(reduction) or node.op_type not in (*MEANS, "ReduceSum"):
         return partial.instead
-    after = Seen(found.poly, found.view, kept)
+    after = Tracked(found.poly, found.view, kept)
     summed = partial.summed | (new if node.op_type == "ReduceSum" else frozenset())
     done = partial.done | new
-    if any(axis not in done and region.size(found.view, axis) != 1 for axis in home):
+    if any(axis not in done and region.size(found.view, axis) != 1 for axis in reduction):
         return Partial(after, done, summed, partial.factor, partial.instead)
-    poly = found.poly.expectation(home)
+    poly = found.poly.expectation(reduction)
     if poly is None:
         return partial.instead
     count = count_of([region.size(found.view, axis) for axis in sorted(summed)])
     if count is not None:
-        return Seen(poly.scaled(partial.factor * count), found.view, kept)
-    whole = poly.scaled(partial.factor).with_monomial(Monomial(n2=2)) if summed == set(home) else None
-    return partial.instead if whole is None else Seen(whole, found.view, kept)
+        return Tracked(poly.scaled(partial.factor * count), found.view, kept)
+    whole = poly.scaled(partial.factor).with_monomial(Monomial(n_half_powers=2)) if summed == set(reduction) else None
+    return partial.instead if whole is None else Tracked(whole, found.view, kept)
 
 
 def mean(region: Region, poly: Poly, axes: tuple[int, ...], view: int) -> Poly | None:
+    """Return ``E[.]``."""
     return poly.expectation(axes)
 
 
 def total(region: Region, poly: Poly, axes: tuple[int, ...], view: int) -> Poly | None:
-    """n * E[.]; where n is known only at run time, it is an atom."""
+    """Return ``n * E[.]``; where n is known only at run time, it is an atom."""
     mean = poly.expectation(axes)
     count = count_of([region.size(view, axis) for axis in axes])
     if mean is None:
         return None
-    return mean.with_monomial(Monomial(n2=2)) if count is None else mean.scaled(float(count))
+    return mean.with_monomial(Monomial(n_half_powers=2)) if count is None else mean.scaled(float(count))
 
 
 def sum_of_squares(region: Region, poly: Poly, axes: tuple[int, ...], view: int) -> Poly | None:
+    """Return ``n * E[x^2]``."""
     square = None if poly.expectation(axes) is None else poly.times(poly)
     return None if square is None else total(region, square, axes, view)
 
 
 def length(region: Region, poly: Poly, axes: tuple[int, ...], view: int) -> Poly | None:
+    """Return ``sqrt(n * E[x^2])``."""
     total = sum_of_squares(region, poly, axes, view)
     return None if total is None else total.square_root()
 
 
 def sum_of_magnitudes(region: Region, poly: Poly, axes: tuple[int, ...], view: int) -> Poly | None:
+    """Return ``n * E[|x|]``."""
     own = poly.magnitude() if poly.has_x else None
     return None if own is None else total(region, own, axes, view)

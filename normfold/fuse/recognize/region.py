@@ -24,7 +24,7 @@ _LARGEST_CONSTANT = 1 << 22  # elements: larger constants are data, not the para
 
 
 @dataclass(frozen=True)
-class Home:
+class Reduction:
     """Where the region's norm takes its moments: ``axes`` of the view ``sizes``, or channel groups of the root."""
 
     sizes: Sizes
@@ -33,7 +33,7 @@ class Home:
 
 
 @dataclass(frozen=True, eq=False)
-class Seen:
+class Tracked:
     """A value of the region. ``axes`` names the axis of its view that each position runs along, None where size 1."""
 
     poly: Poly
@@ -42,26 +42,26 @@ class Seen:
 
 
 @dataclass(frozen=True, eq=False)
-class Broken:
-    """A value that looks like a moment but is none, and why. ``is_rooted``: a root was taken of it."""
+class NearMiss:
+    """A value that looks like a moment but is none, and why. ``has_root``: a root was taken of it."""
 
     obstacle: Obstacle
-    is_rooted: bool = False
+    has_root: bool = False
 
 
 @dataclass(frozen=True, eq=False)
 class Partial:
-    """The mean of ``seen.poly`` over some of the norm's axes, times ``factor``; the rest are to be reduced by others.
+    """The mean of ``tracked.poly`` over some of the norm's axes, times ``factor``; others reduce the rest.
 
     ``done`` are the axes that were reduced, ``summed`` those of them that a sum and no mean was taken over.
     ``instead`` is what every operator sees that reduces no further.
     """
 
-    seen: Seen
+    tracked: Tracked
     done: frozenset[int]
     summed: frozenset[int]
     factor: float
-    instead: Broken | None
+    instead: NearMiss | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,15 +72,15 @@ class Constant:
 
 
 @dataclass(frozen=True, eq=False)
-class Foreign:
+class External:
     """An operand from outside the region; None where it is absent."""
 
     value: ir.Value | None
 
 
-Operand = Seen | Broken | Constant | Foreign
-Outcome = Seen | Broken | Partial | None
-Rule = Callable[["Region", ir.Node], Outcome | tuple[Outcome, ...]]
+Operand = Tracked | NearMiss | Constant | External
+RuleResult = Tracked | NearMiss | Partial | None
+NormRule = Callable[["Region", ir.Node], RuleResult | tuple[RuleResult, ...]]
 
 
 @dataclass(eq=False)
@@ -89,19 +89,21 @@ class Region:
 
     reader: GraphReader
     root: ir.Value
-    home: Home
+    reduction: Reduction
     views: list[Sizes]
-    seen: dict[ir.Value, Seen | Broken | Partial] = field(default_factory=dict)
+    tracked: dict[ir.Value, Tracked | NearMiss | Partial] = field(default_factory=dict)
     nodes: dict[ir.Node, None] = field(default_factory=dict)
     shape_readers: list[ir.Node] = field(default_factory=list)
-    misses: list[tuple[ir.Node, Obstacle]] = field(default_factory=list)
+    near_misses: list[tuple[ir.Node, Obstacle]] = field(default_factory=list)
     _parameters: dict[tuple[ir.Value, tuple[int, ...]], Parameter] = field(default_factory=dict)
 
     @staticmethod
-    def grow(reader: GraphReader, root: ir.Value, sizes: Sizes, home: Home, rules: Mapping[str, Rule]) -> Region:
-        """The region of ``root`` for one way of reducing it."""
-        region = Region(reader, root, home, [sizes])
-        region.seen[root] = Seen(Poly.root(len(sizes)), 0, region.whole(0))
+    def grow(
+        reader: GraphReader, root: ir.Value, sizes: Sizes, reduction: Reduction, rules: Mapping[str, NormRule]
+    ) -> Region:
+        """Grow the region of ``root`` for one way of reducing it."""
+        region = Region(reader, root, reduction, [sizes])
+        region.tracked[root] = Tracked(Poly.root(len(sizes)), 0, region.whole(0))
         queue = [(reader.order(node), index, node) for index, node in enumerate(region._readers(root))]
         heapq.heapify(queue)
         met = {node for _, _, node in queue}
@@ -119,8 +121,8 @@ class Region:
     def _readers(self, value: ir.Value) -> Iterator[ir.Node]:
         return (node for node, _ in value.uses() if self.reader.holds(node))
 
-    def _visit(self, node: ir.Node, rules: Mapping[str, Rule]) -> list[ir.Value]:
-        """Interpret one operator; the outputs that are now known."""
+    def _visit(self, node: ir.Node, rules: Mapping[str, NormRule]) -> list[ir.Value]:
+        """Interpret one operator; return the outputs that are now known."""
         if node.op_type == "Shape" and node.domain == "" and not node.attributes:
             self.shape_readers.append(node)
             return []
@@ -136,30 +138,30 @@ class Region:
         if not known:
             return []
         self.nodes[node] = None
-        self.seen.update(known)
+        self.tracked.update(known)
         return [value for value, _ in known]
 
     # -- what a rule asks -----------------------------------------------------------------------------------------
     def operand(self, node: ir.Node, index: int) -> Operand:
-        """Input ``index`` of ``node`` as the region knows it."""
+        """Return input ``index`` of ``node`` as the region knows it."""
         value = node.inputs[index] if index < len(node.inputs) else None
         if value is None:
-            return Foreign(None)
-        known = self.seen.get(value)
+            return External(None)
+        known = self.tracked.get(value)
         if known is not None:
-            return known if not isinstance(known, Partial) else known.instead or Foreign(value)
+            return known if not isinstance(known, Partial) else known.instead or External(value)
         if not self.reader.is_constant(value) or (count_of(self.sizes(value) or ()) or 0) > _LARGEST_CONSTANT:
-            return Foreign(value)
+            return External(value)
         array = self.reader.constant(value)
-        return Foreign(value) if array is None else Constant(np.asarray(array))
+        return External(value) if array is None else Constant(np.asarray(array))
 
     def partial(self, node: ir.Node, index: int) -> Partial | None:
-        """Input ``index`` of ``node`` where only some of the norm's axes were reduced."""
-        known = self.seen.get(node.inputs[index]) if index < len(node.inputs) else None  # type: ignore[arg-type]  # None is no key
+        """Return input ``index`` of ``node`` where only some of the norm's axes were reduced."""
+        known = self.tracked.get(node.inputs[index]) if index < len(node.inputs) else None  # type: ignore[arg-type]  # None is no key
         return known if isinstance(known, Partial) else None
 
     def number(self, node: ir.Node, index: int) -> float | None:
-        """A constant operand that holds one number, however often; None where it is anything else."""
+        """Return a constant operand that holds one number, however often; None where it is anything else."""
         found = self.operand(node, index)
         if not isinstance(found, Constant) or not found.array.size:
             return None
@@ -167,21 +169,23 @@ class Region:
         return float(first) if np.all(found.array == first) else None
 
     def whole(self, view: int) -> tuple[int | None, ...]:
-        """The axes of a value that has every element of its view."""
+        """Return the axes of a value that has every element of its view."""
         return tuple(None if size == 1 else axis for axis, size in enumerate(self.views[view]))
 
-    def is_whole(self, seen: Seen) -> bool:
-        """Whether a value has every element of its view."""
-        return seen.axes == self.whole(seen.view)
+    def is_whole(self, tracked: Tracked) -> bool:
+        """Say whether a value has every element of its view."""
+        return tracked.axes == self.whole(tracked.view)
 
     def rank(self, view: int) -> int:
+        """Return the number of axes of a view."""
         return len(self.views[view])
 
     def size(self, view: int, axis: int) -> Size:
+        """Return the size of an axis of a view."""
         return self.views[view][axis]
 
     def view_of(self, sizes: Sizes) -> int:
-        """The view of that shape; a new one where no known one has it."""
+        """Return the view of that shape; a new one where no known one has it."""
         for index, known in enumerate(self.views):
             if same_shape(sizes, known):
                 return index
@@ -189,25 +193,27 @@ class Region:
         return len(self.views) - 1
 
     def sizes(self, value: ir.Value) -> Sizes | None:
+        """Return the shape of a value; None when its rank is unknown."""
         return sizes_of(self.reader, value)
 
-    def is_home(self, view: int, axes: tuple[int, ...]) -> bool:
-        """Whether reducing ``axes`` of ``view`` takes the region's own moments."""
-        return axes == self.home_axes(view)
+    def takes_moments(self, view: int, axes: tuple[int, ...]) -> bool:
+        """Say whether reducing ``axes`` of ``view`` takes the region's own moments."""
+        return axes == self.moment_axes(view)
 
-    def home_axes(self, view: int) -> tuple[int, ...] | None:
-        """The axes of ``view`` that the region's own moments reduce; None where it is another view."""
-        if same_shape(self.views[view], self.home.sizes) and self.home.axes:
-            return self.home.axes
-        return self.home.grouping.axes if view == 0 else None
+    def moment_axes(self, view: int) -> tuple[int, ...] | None:
+        """Return the axes of ``view`` that the region's own moments reduce; None where it is another view."""
+        if same_shape(self.views[view], self.reduction.sizes) and self.reduction.axes:
+            return self.reduction.axes
+        return self.reduction.grouping.axes if view == 0 else None
 
     def parameter(self, value: ir.Value, sizes: tuple[int, ...]) -> Parameter:
-        """One Parameter for each value and shape, so that equal ones are equal."""
+        """Return one Parameter for each value and shape, so that equal ones are equal."""
         return self._parameters.setdefault((value, sizes), Parameter(value, sizes))
 
-    def broken(self, reason: Reason, node: ir.Node, detail: str = "", *, is_rooted: bool = False) -> Broken:
-        return Broken(Obstacle(reason, name_of(node), node.outputs[0].name or "", detail), is_rooted)
+    def near_miss(self, reason: Reason, node: ir.Node, detail: str = "", *, has_root: bool = False) -> NearMiss:
+        """Return a NearMiss for what ``node`` makes."""
+        return NearMiss(Obstacle(reason, name_of(node), node.outputs[0].name or "", detail), has_root)
 
-    def miss(self, node: ir.Node, obstacle: Obstacle) -> None:
+    def record_near_miss(self, node: ir.Node, obstacle: Obstacle) -> None:
         """Remember an operator that looks like the division of a norm."""
-        self.misses.append((node, obstacle))
+        self.near_misses.append((node, obstacle))

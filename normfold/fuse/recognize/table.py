@@ -1,6 +1,6 @@
 """What each operator makes of polynomials: one small rule an operator, one table.
 
-A rule returns what its outputs are (``Seen``), or that they look like a moment but are none (``Broken``), or None:
+A rule returns what its outputs are (``Tracked``), or that they look like a moment but are none (``NearMiss``), or None:
 the operator is not part of the region. Operators as in https://onnx.ai/onnx/operators/.
 """
 
@@ -25,10 +25,10 @@ from normfold.fuse.recognize.arithmetic import (
 from normfold.fuse.recognize.layout import expand, relayout
 from normfold.fuse.recognize.norm_operators import NORM_OPERATORS, batchnorm, norm
 from normfold.fuse.recognize.polynomial import Poly
-from normfold.fuse.recognize.reductions import length, mean, reduction, sum_of_magnitudes, sum_of_squares, total
-from normfold.fuse.recognize.region import Rule
+from normfold.fuse.recognize.reductions import length, mean, moment_rule, sum_of_magnitudes, sum_of_squares, total
+from normfold.fuse.recognize.region import NormRule
 
-RULES: Mapping[str, Rule] = {
+RULES: Mapping[str, NormRule] = {
     "Identity": same,
     "Dropout": dropout,
     "Cast": cast,
@@ -47,13 +47,13 @@ RULES: Mapping[str, Rule] = {
     "Sub": binary,
     "Mul": binary,
     "Div": binary,
-    "ReduceMean": reduction(mean),
-    "GlobalAveragePool": reduction(mean),
-    "ReduceSum": reduction(total),
-    "ReduceSumSquare": reduction(sum_of_squares),
-    "ReduceL2": reduction(length),
-    "ReduceL1": reduction(sum_of_magnitudes),
-    "AveragePool": reduction(mean),
+    "ReduceMean": moment_rule(mean),
+    "GlobalAveragePool": moment_rule(mean),
+    "ReduceSum": moment_rule(total),
+    "ReduceSumSquare": moment_rule(sum_of_squares),
+    "ReduceL2": moment_rule(length),
+    "ReduceL1": moment_rule(sum_of_magnitudes),
+    "AveragePool": moment_rule(mean),
     "Reshape": relayout,
     "Flatten": relayout,
     "Squeeze": relayout,

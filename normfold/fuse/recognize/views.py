@@ -20,7 +20,7 @@ Sizes = tuple[Size, ...]
 
 
 def sizes_of(reader: GraphReader, value: ir.Value) -> Sizes | None:
-    """The shape of ``value``; None when its rank is unknown."""
+    """Return the shape of ``value``; None when its rank is unknown."""
     shape = reader.shape(value)
     if shape is None:
         return None
@@ -28,7 +28,7 @@ def sizes_of(reader: GraphReader, value: ir.Value) -> Sizes | None:
 
 
 def count_of(sizes: Sequence[Size]) -> int | None:
-    """The number of elements, where every size is known."""
+    """Return the number of elements, where every size is known."""
     return math.prod(size for size in sizes if isinstance(size, int)) if _static(sizes) else None
 
 
@@ -37,12 +37,12 @@ def _static(sizes: Sequence[Size]) -> bool:
 
 
 def numbers(sizes: Sequence[Size]) -> tuple[int, ...]:
-    """Sizes that are all known."""
+    """Return sizes that are all known."""
     return tuple(int(size) for size in sizes)
 
 
 def same_shape(one: Sizes, other: Sizes) -> bool:
-    """Equal, for two shapes of the same number of elements: all sizes but one decide the last one."""
+    """Say whether two shapes of the same number of elements are equal: all sizes but one decide the last one."""
     if len(one) != len(other):
         return False
     different = [(a, b) for a, b in zip(one, other, strict=True) if a != b]
@@ -63,7 +63,7 @@ class Grouping:
 
     @staticmethod
     def of_axes(axes: tuple[int, ...], root: Sizes) -> Grouping:
-        """From the axes that are reduced."""
+        """Make a grouping of the axes that are reduced."""
         rank = len(root)
         if rank >= 2 and axes == tuple(range(1, rank)):
             return Grouping(axes, 1)
@@ -74,7 +74,7 @@ class Grouping:
 
     @staticmethod
     def of_groups(groups: int, root: Sizes, channel: int = 1) -> Grouping | None:
-        """From the number of channel groups; None when the channels cannot be divided so."""
+        """Make a grouping of the number of channel groups; None when the channels cannot be divided so."""
         rank = len(root)
         channels = root[channel] if rank >= 2 else None
         if not isinstance(channels, int) or groups < 1 or channels % groups:
@@ -86,12 +86,12 @@ class Grouping:
 
 
 def _spatial(rank: int, channel: int) -> tuple[int, ...]:
-    """All axes but the first and that of the channels."""
+    """Return all axes but the first and that of the channels."""
     return tuple(axis for axis in range(1, rank) if axis != channel)
 
 
 def grouping_of(root: Sizes, view: Sizes, axes: tuple[int, ...]) -> Grouping | None:
-    """What reducing ``axes`` of ``view``, a Reshape of ``root``, means for the root. None: nothing that is a norm.
+    """Return which elements of the root are reduced by ``axes`` of ``view``, a Reshape of it; None for no norm.
 
     The last axes of a view are contiguous blocks of the root's elements. Where the channels come last and were split
     into groups, all axes but the first and that of the groups are the elements of a group.
@@ -109,7 +109,7 @@ def grouping_of(root: Sizes, view: Sizes, axes: tuple[int, ...]) -> Grouping | N
 
 
 def _splits_last(root: Sizes, view: Sizes, axes: tuple[int, ...]) -> bool:
-    """Whether a view is [N, ..., groups, C/groups] of a root [N, ..., C], and a norm in groups reduces ``axes``.
+    """Say whether a view is [N, ..., groups, C/groups] of a root [N, ..., C], and a norm in groups reduces ``axes``.
 
     What lies between has the same elements in the same order, because everything else has.
     """
@@ -138,7 +138,7 @@ def _groups(root: Sizes, kept: Sizes, block: Sizes) -> int | None:
 
 
 def moved(array: Array, old: Sizes, new: Sizes) -> Array | None:
-    """A coefficient on a value of shape ``old`` as one on the same elements in shape ``new``; None: cannot follow."""
+    """Carry a coefficient from a value of shape ``old`` to the same elements in shape ``new``; None if it cannot."""
     varying = [axis for axis, size in enumerate(array.shape) if size > 1]
     if not varying:
         return array.reshape((1,) * len(new))
@@ -151,7 +151,7 @@ def moved(array: Array, old: Sizes, new: Sizes) -> Array | None:
 
 
 def _same_block(old: Sizes, new: Sizes, first_varying: int) -> tuple[int, int] | None:
-    """The last axes of both that hold the same elements and include ``first_varying``."""
+    """Return the last axes of both that hold the same elements and include ``first_varying``."""
     for first in range(first_varying, -1, -1):
         count = count_of(old[first:])
         if count is None:
@@ -163,7 +163,7 @@ def _same_block(old: Sizes, new: Sizes, first_varying: int) -> tuple[int, int] |
 
 
 def _moved_channels(array: Array, old: Sizes, new: Sizes, varying: list[int]) -> Array | None:
-    """Along axis 1, where the first axis is the same: channels into groups of channels, or groups into channels."""
+    """Carry it along axis 1, behind an equal first axis: channels into groups of channels, or back."""
     if 0 in varying or old[:1] != new[:1] or len(old) < 2 or len(new) < 2:
         return None
     for last in range(1, len(old)):
@@ -181,12 +181,12 @@ def _moved_channels(array: Array, old: Sizes, new: Sizes, varying: list[int]) ->
 
 
 def _rest_agrees(old: Sizes, new: Sizes) -> bool:
-    """What follows the channels has the same elements, because everything before has."""
+    """Say whether the axes behind the channels have the same elements, because all before have."""
     return bool(old) == bool(new)
 
 
 def moved_sizes(sizes: tuple[int, ...], old: Sizes, new: Sizes) -> tuple[int, ...] | None:
-    """The sizes of a parameter that fills the last axes of ``old``, or its channels, in ``new``."""
+    """Return the sizes of a parameter that fills the last axes of ``old``, or its channels, in ``new``."""
     varying = [axis for axis, size in enumerate(sizes) if size > 1]
     if not varying:
         return (1,) * len(new)

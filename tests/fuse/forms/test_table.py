@@ -95,7 +95,7 @@ GROUPNORM = {
 }
 
 OTHERS = {
-    "two norms that share one core": Row(
+    "two norms that share one anchor": Row(
         f"(float[N,3,4] x) => (float[N,3,4] y, float[N,3,4] z) <{NUMBERS},"
         "float[4] g, float[4] b, float[4] h, float[4] c>"
         f"{{ {LN} k = Mul(n, g) y = Add(k, b) l = Mul(h, n) z = Add(l, c) }}",
@@ -283,8 +283,8 @@ def test_two_runs_give_the_same_bytes(row: Row) -> None:
 
 
 def test_every_row_survives_data_far_from_zero() -> None:
-    """Two rows whose spelling is stable, at mean 1e3 and at variance 1e-6."""
-    for name in ("two norms that share one core", "keepdims=0 and Unsqueeze"):
+    """Two rows whose decomposition is stable, at mean 1e3 and at variance 1e-6."""
+    for name in ("two norms that share one anchor", "keepdims=0 and Unsqueeze"):
         original, result, _ = fuse(OTHERS[name])
         rng = np.random.default_rng(0)
         for x in (rng.normal(size=(3, 3, 4)) + 1e3, rng.normal(size=(3, 3, 4)) * 1e-3):

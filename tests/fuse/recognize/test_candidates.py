@@ -187,7 +187,7 @@ MISSES = {
         opset=13,
         policy="keep",
     ),
-    "a spelling that the runtime fuses": Miss(
+    "a decomposition that the runtime fuses": Miss(
         f"{X34} <{NUMBERS}, float[4] g>{{ p = Pow(x, two) v = ReduceMean<axes=[-1]>(p) w = Add(v, eps) s = Sqrt(w)"
         "n = Div(x, s) y = Mul(n, g) }",
         Reason.FUSED_BY_RUNTIME,

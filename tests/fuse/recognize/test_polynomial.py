@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from normfold.algebra.affine import Array
-from normfold.fuse.recognize.polynomial import ONE, Kind, Monomial, Poly, Spread
+from normfold.fuse.recognize.polynomial import ONE, Denominator, Kind, Monomial, Poly
 
 AXES = (1, 2)
 SHAPE = (2, 3, 4)
@@ -18,8 +18,8 @@ POLYS = st.fixed_dictionaries(
         Monomial(x=1): NUMBERS,
         Monomial(m=1): NUMBERS,
         ONE: NUMBERS,
-        Monomial(x=1, spreads=((Spread(Kind.VARIANCE, 0.5), -1),)): NUMBERS,
-        Monomial(m=1, spreads=((Spread(Kind.SQUARE, 0.25, 0.5), -1),)): NUMBERS,
+        Monomial(x=1, denominators=((Denominator(Kind.VARIANCE, 0.5), -1),)): NUMBERS,
+        Monomial(m=1, denominators=((Denominator(Kind.SQUARE, 0.25, 0.5), -1),)): NUMBERS,
     }
 )
 
@@ -31,10 +31,10 @@ def value(poly: Poly, x: Array) -> Array:
     count = float(SHAPE[1] * SHAPE[2])
     total = np.zeros_like(x)
     for term, coefficient in poly.terms.items():
-        factor = x**term.x * mean**term.m * square**term.q * count ** (term.n2 / 2)
-        for spread, power in term.spreads:
-            inside = square - mean**2 if spread.kind is Kind.VARIANCE else square
-            factor = factor * (np.sqrt(inside + spread.eps) + spread.outer) ** power
+        factor = x**term.x * mean**term.m * square**term.q * count ** (term.n_half_powers / 2)
+        for denominator, power in term.denominators:
+            inside = square - mean**2 if denominator.kind is Kind.VARIANCE else square
+            factor = factor * (np.sqrt(inside + denominator.eps) + denominator.outer_eps) ** power
         total = total + coefficient * factor
     return total
 
@@ -59,16 +59,16 @@ def test_sums_products_and_means_are_those_of_the_values(one: dict[Monomial, int
 
 @settings(max_examples=40, deadline=None)
 @given(st.floats(0.1, 9.0), st.floats(0.0, 2.0), st.booleans(), st.floats(0.0, 1.0))
-def test_roots_and_inverses_are_those_of_the_values(factor: float, eps: float, centred: bool, outer: float) -> None:
+def test_roots_and_inverses_are_those_of_the_values(factor: float, eps: float, centred: bool, outer_eps: float) -> None:
     terms = {Monomial(q=1): factor, ONE: eps} | ({Monomial(m=2): -factor} if centred else {})
     inside = Poly.of({term: number for term, number in terms.items() if number}, 3)
     root = inside.square_root()
     assert root is not None
     np.testing.assert_allclose(value(root, DATA), np.sqrt(value(inside, DATA)), rtol=1e-9)
-    shifted = root.plus(Poly.of({ONE: outer}, 3) if outer else Poly({}, 3))
+    shifted = root.plus(Poly.of({ONE: outer_eps}, 3) if outer_eps else Poly({}, 3))
     inverse = None if shifted is None else shifted.inverse()
     assert inverse is not None
-    np.testing.assert_allclose(value(inverse, DATA), 1.0 / (np.sqrt(value(inside, DATA)) + outer), rtol=1e-9)
+    np.testing.assert_allclose(value(inverse, DATA), 1.0 / (np.sqrt(value(inside, DATA)) + outer_eps), rtol=1e-9)
     again = root.times(root)
     assert again is not None
     np.testing.assert_allclose(value(again, DATA), value(inside, DATA), rtol=1e-9)

@@ -1,4 +1,4 @@
-"""Every spelling of a norm becomes the fewest operators, and stays equal in float64 and in its own type."""
+"""Every decomposition of a norm becomes the fewest operators, and stays equal in float64 and in its own type."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from normfold.findings.verdict import Outcome
 from normfold.fold.cleanup.tidy import tidy
 from normfold.fuse.engine import FuseOptions, fuse_norms
-from tests.fuse.spellings import AXES, NORMS, Spelling, data_for, model_of, pairwise
+from tests.fuse.decompositions import AXES, NORMS, Decomposition, data_for, model_of, pairwise
 from tests.onnx_text import run_in_float64, run_in_ort
 
 OPSETS = (7, 13, 17, 18, 21, 23)
@@ -23,7 +23,7 @@ FEWEST = {
     "instancenorm": {"InstanceNormalization": 1},
     "rmsnorm": {"RMSNormalization": 1},
 }
-EXAMPLES = 12  # spellings for each norm and operator set: 5 norms, 6 sets
+EXAMPLES = 12  # decompositions for each norm and operator set: 5 norms, 6 sets
 
 
 def fused(model: onnx.ModelProto, **options: object) -> onnx.ModelProto:
@@ -37,38 +37,40 @@ def fused(model: onnx.ModelProto, **options: object) -> onnx.ModelProto:
     return result
 
 
-def allowed(spelling: Spelling, kind: str) -> float:
+def allowed(decomposition: Decomposition, kind: str) -> float:
     """A gamma that moves into a float16 norm is rounded to float16; subtracting a mean of 1000 costs digits."""
-    if spelling.casts == "half, affine inside":
+    if decomposition.casts == "half, affine inside":
         return 4e-3
     return 1e-7 if kind == "mean 1e3" else 1e-9
 
 
-def wrong(spelling: Spelling, original: onnx.ModelProto, result: onnx.ModelProto) -> str:
+def wrong(decomposition: Decomposition, original: onnx.ModelProto, result: onnx.ModelProto) -> str:
     """What is not as it should be; empty when all is."""
     found = Counter(node.op_type for node in result.graph.node if node.op_type != "Constant")
     found.pop("Identity", None)
     # Over the last two of four axes and without an affine, both names are right.
-    norm = "instancenorm" if (spelling.norm, spelling.affine) == ("layernorm2", "none") else spelling.norm
+    norm = (
+        "instancenorm" if (decomposition.norm, decomposition.affine) == ("layernorm2", "none") else decomposition.norm
+    )
     if found != Counter(FEWEST[norm]):
         return f"left are {dict(found)}"
     for kind in ("normal", "mean 1e3", "variance 1e-6"):
-        feeds = data_for(spelling, kind)
+        feeds = data_for(decomposition, kind)
         expected, got = (run_in_float64(model, feeds)["y"] for model in (original, result))
         worst = float(np.abs(got - expected).max())
-        if not worst <= allowed(spelling, kind):
+        if not worst <= allowed(decomposition, kind):
             return f"float64, {kind}: {worst:.3g}"
-    return further_from_the_truth(spelling, original, result)
+    return further_from_the_truth(decomposition, original, result)
 
 
-def further_from_the_truth(spelling: Spelling, original: onnx.ModelProto, result: onnx.ModelProto) -> str:
+def further_from_the_truth(decomposition: Decomposition, original: onnx.ModelProto, result: onnx.ModelProto) -> str:
     """In the model's own type the result may be as far from the float64 truth as the original is, and a few roundings.
 
     E[x^2] - E[x]^2 loses its digits far from zero, so the original is no measure of what is right.
     """
-    dtype: type[np.floating] = np.float16 if spelling.casts != "none" else np.float32
+    dtype: type[np.floating] = np.float16 if decomposition.casts != "none" else np.float32
     for kind in ("normal", "mean 1e3", "variance 1e-6"):
-        own = {"x": data_for(spelling, kind)["x"].astype(dtype)}
+        own = {"x": data_for(decomposition, kind)["x"].astype(dtype)}
         truth = run_in_float64(original, own)["y"]
         before, after = (
             float(np.abs(run_in_ort(model, own, ["y"])["y"].astype(np.float64) - truth).max())
@@ -76,8 +78,8 @@ def further_from_the_truth(spelling: Spelling, original: onnx.ModelProto, result
         )
         x = own["x"].astype(np.float64)
         condition = 1.0 + float(np.abs(x).max() / x.std()) * (dtype is np.float32)  # float16 is computed in float32
-        floor = 8 * float(np.finfo(dtype).eps) * condition * float(np.abs(truth).max())
-        if not after <= 2 * before + floor:  # nan is further
+        allowed = 8 * float(np.finfo(dtype).eps) * condition * float(np.abs(truth).max())
+        if not after <= 2 * before + allowed:  # nan is further
             return f"{dtype.__name__}, {kind}: {after:.3g} from the truth, the original {before:.3g}"
     return ""
 
@@ -86,9 +88,9 @@ def further_from_the_truth(spelling: Spelling, original: onnx.ModelProto, result
 @pytest.mark.parametrize("norm", NORMS)
 def test_every_spelling_becomes_the_fewest_operators(norm: str, opset: int) -> None:
     faults = {}
-    for spelling in pairwise(norm, opset, EXAMPLES, seed=opset + len(AXES[norm])):
-        original = model_of(spelling)
-        fault = wrong(spelling, original, fused(original))
+    for decomposition in pairwise(norm, opset, EXAMPLES, seed=opset + len(AXES[norm])):
+        original = model_of(decomposition)
+        fault = wrong(decomposition, original, fused(original))
         if fault:
-            faults[str(spelling)] = fault
+            faults[str(decomposition)] = fault
     assert not faults

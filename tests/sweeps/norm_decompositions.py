@@ -1,8 +1,8 @@
-"""Fuse a large part of the product of all spellings, and count what is not fused to the fewest operators or differs.
+"""Fuse a large part of the product of all decompositions; count what is not fused to the fewest operators or differs.
 
-    python -m tests.sweeps.norm_spellings [--count 200] [--seed 0]
+    python -m tests.sweeps.norm_decompositions [--count 200] [--seed 0]
 
-``count`` spellings are drawn for each norm and operator set. It ends with 1 when one is at fault.
+``count`` decompositions are drawn for each norm and operator set. It ends with 1 when one is at fault.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ import argparse
 import sys
 from collections import Counter
 
+from tests.fuse.decompositions import NORMS, model_of, pairwise, product
 from tests.fuse.recognize.test_table import OPSETS, fused, wrong
-from tests.fuse.spellings import NORMS, model_of, pairwise, product
 
 
 def main() -> int:
@@ -23,18 +23,18 @@ def main() -> int:
     done, faults = 0, Counter[str]()
     for norm in NORMS:
         for opset in OPSETS:
-            for spelling in pairwise(norm, opset, chosen.count, chosen.seed + opset):
+            for decomposition in pairwise(norm, opset, chosen.count, chosen.seed + opset):
                 done += 1
-                original = model_of(spelling)
+                original = model_of(decomposition)
                 try:
-                    fault = wrong(spelling, original, fused(original))
+                    fault = wrong(decomposition, original, fused(original))
                 except AssertionError as error:
                     fault = f"not fused: {error}"
                 if fault:
                     faults[norm] += 1
-                    print(f"{spelling}: {fault}", flush=True)  # noqa: T201  # a sweep's result is what it prints
+                    print(f"{decomposition}: {fault}", flush=True)  # noqa: T201  # a sweep's result is what it prints
     every = sum(1 for norm in NORMS for opset in OPSETS for _ in product(norm, opset))
-    print(f"{done} of {every} spellings, {sum(faults.values())} at fault {dict(faults)}")  # noqa: T201  # as above
+    print(f"{done} of {every} decompositions, {sum(faults.values())} at fault {dict(faults)}")  # noqa: T201  # as above
     return 1 if faults else 0
 
 

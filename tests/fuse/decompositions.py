@@ -1,4 +1,4 @@
-"""Generates norms in every spelling: the cross product of how mean, variance, root, scale and shift can be written."""
+"""Generates norms in every decomposition: the product of how mean, variance, root, scale and shift can be written."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ CHOICES = {
 
 
 @dataclass(frozen=True)
-class Spelling:
+class Decomposition:
     """One way to write a norm."""
 
     norm: str = "layernorm"
@@ -61,7 +61,7 @@ class Spelling:
 
     @property
     def makes_sense(self) -> bool:
-        """RMSNorm has no mean; TensorFlow's spelling multiplies by the inverse root."""
+        """RMSNorm has no mean; TensorFlow's decomposition multiplies by the inverse root."""
         if self.norm == "rmsnorm":
             return (
                 self.apply in ("plain", "swapped")
@@ -75,19 +75,19 @@ class Spelling:
         return ", ".join(f"{each.name}={getattr(self, each.name)}" for each in fields(self))
 
 
-def pairwise(norm: str, opset: int, count: int, seed: int) -> list[Spelling]:
-    """``count`` different spellings drawn from the whole product."""
+def pairwise(norm: str, opset: int, count: int, seed: int) -> list[Decomposition]:
+    """``count`` different decompositions drawn from the whole product."""
     every = list(product(norm, opset))
     order = np.random.default_rng(seed).permutation(len(every))
     return [every[index] for index in order[:count]]
 
 
-def product(norm: str, opset: int) -> Iterator[Spelling]:
-    """Every spelling of a norm at an operator set."""
+def product(norm: str, opset: int) -> Iterator[Decomposition]:
+    """Every decomposition of a norm at an operator set."""
     for values in itertools.product(*CHOICES.values()):
-        spelling = Spelling(norm, opset, **dict(zip(CHOICES, values, strict=True)))
-        if spelling.makes_sense:
-            yield spelling
+        decomposition = Decomposition(norm, opset, **dict(zip(CHOICES, values, strict=True)))
+        if decomposition.makes_sense:
+            yield decomposition
 
 
 @dataclass
@@ -115,110 +115,112 @@ class Build:
         return self.op(operator, value, axes=list(axes), **attributes)
 
 
-def model_of(spelling: Spelling) -> onnx.ModelProto:
+def model_of(decomposition: Decomposition) -> onnx.ModelProto:
     """The model: input x, output y; the norm and nothing else."""
-    build = Build(spelling.opset)
-    shape, axes = SHAPES[spelling.norm], AXES[spelling.norm]
+    build = Build(decomposition.opset)
+    shape, axes = SHAPES[decomposition.norm], AXES[decomposition.norm]
     rank = len(shape)
-    if spelling.axes != "negative" and spelling.opset >= 11:
+    if decomposition.axes != "negative" and decomposition.opset >= 11:
         axes = tuple(axis % rank for axis in axes)
-        axes = axes[::-1] if spelling.axes == "reversed" else axes
-    if spelling.opset < 11:
+        axes = axes[::-1] if decomposition.axes == "reversed" else axes
+    if decomposition.opset < 11:
         axes = tuple(sorted(axis % rank for axis in axes))
-    is_half = spelling.casts != "none"
+    is_half = decomposition.casts != "none"
     data = build.op("Cast", "x", to=TensorProto.FLOAT) if is_half else "x"
-    inside = not is_half or spelling.casts == "half, affine inside"
-    normed = _normed(build, spelling, data, axes, shape, affine=inside)
+    inside = not is_half or decomposition.casts == "half, affine inside"
+    normed = _normed(build, decomposition, data, axes, shape, affine=inside)
     if is_half:
         normed = build.op("Cast", normed, to=TensorProto.FLOAT16)
         if not inside:
-            normed = _affine(build, spelling, normed, shape, np.float16)
+            normed = _affine(build, decomposition, normed, shape, np.float16)
     build.op("Identity", normed, out="y")
     kind = TensorProto.FLOAT16 if is_half else TensorProto.FLOAT
     value = helper.make_tensor_value_info
     graph = helper.make_graph(build.nodes, "g", [value("x", kind, shape)], [value("y", kind, shape)], build.tensors)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", spelling.opset)], ir_version=8)
-    if spelling.opset >= 21:
-        model.ir_version = 10 if spelling.opset < 23 else 11
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", decomposition.opset)], ir_version=8)
+    if decomposition.opset >= 21:
+        model.ir_version = 10 if decomposition.opset < 23 else 11
     onnx.checker.check_model(model)
     return onnx.shape_inference.infer_shapes(model, data_prop=True)
 
 
-def _mean(build: Build, spelling: Spelling, value: str, axes: tuple[int, ...], count: int) -> str:
-    if spelling.mean == "mean":
+def _mean(build: Build, decomposition: Decomposition, value: str, axes: tuple[int, ...], count: int) -> str:
+    if decomposition.mean == "mean":
         return build.reduce("ReduceMean", value, axes, keepdims=1)
     total = build.reduce("ReduceSum", value, axes)
-    return _over(build, spelling, total, count)
+    return _over(build, decomposition, total, count)
 
 
-def _over(build: Build, spelling: Spelling, total: str, count: int) -> str:
-    if spelling.mean == "sum*1/n":
+def _over(build: Build, decomposition: Decomposition, total: str, count: int) -> str:
+    if decomposition.mean == "sum*1/n":
         return build.op("Mul", build.constant(1.0 / count), total)
     return build.op("Div", total, build.constant(float(count)))
 
 
-def _mean_square(build: Build, spelling: Spelling, value: str, axes: tuple[int, ...], count: int) -> str:
-    if spelling.square == "sumsquare":
-        return _over(build, spelling, build.reduce("ReduceSumSquare", value, axes, keepdims=1), count)
-    if spelling.square == "l2":
+def _mean_square(build: Build, decomposition: Decomposition, value: str, axes: tuple[int, ...], count: int) -> str:
+    if decomposition.square == "sumsquare":
+        return _over(build, decomposition, build.reduce("ReduceSumSquare", value, axes, keepdims=1), count)
+    if decomposition.square == "l2":
         length = build.reduce("ReduceL2", value, axes)
-        return _over(build, spelling, build.op("Pow", length, build.constant(2.0)), count)
-    square = build.op("Mul", value, value) if spelling.square == "mul" else build.op("Pow", value, build.constant(2.0))
-    return _mean(build, spelling, square, axes, count)
+        return _over(build, decomposition, build.op("Pow", length, build.constant(2.0)), count)
+    square = (
+        build.op("Mul", value, value) if decomposition.square == "mul" else build.op("Pow", value, build.constant(2.0))
+    )
+    return _mean(build, decomposition, square, axes, count)
 
 
 def _normed(
-    build: Build, spelling: Spelling, x: str, axes: tuple[int, ...], shape: tuple[int, ...], *, affine: bool
+    build: Build, decomposition: Decomposition, x: str, axes: tuple[int, ...], shape: tuple[int, ...], *, affine: bool
 ) -> str:
     count = int(np.prod([shape[axis] for axis in axes]))
-    if spelling.norm == "rmsnorm":
-        root, divides = _root(build, spelling, _mean_square(build, spelling, x, axes, count), axes)
-        value = _times(build, spelling, x, root, divides)
-        return _affine(build, spelling, value, shape) if affine else value
-    mean = _mean(build, spelling, x, axes, count)
-    order = (mean, x) if spelling.apply == "negated" else (x, mean)
+    if decomposition.norm == "rmsnorm":
+        root, divides = _root(build, decomposition, _mean_square(build, decomposition, x, axes, count), axes)
+        value = _times(build, decomposition, x, root, divides)
+        return _affine(build, decomposition, value, shape) if affine else value
+    mean = _mean(build, decomposition, x, axes, count)
+    order = (mean, x) if decomposition.apply == "negated" else (x, mean)
     centred = build.op("Sub", *order)
-    if spelling.variance == "raw":
+    if decomposition.variance == "raw":
         below = build.op("Mul", mean, mean)
-        variance = build.op("Sub", _mean_square(build, spelling, x, axes, count), below)
+        variance = build.op("Sub", _mean_square(build, decomposition, x, axes, count), below)
     else:
-        again = build.op("Sub", *order) if spelling.apply == "duplicated" else centred
-        variance = _mean_square(build, spelling, again, axes, count)
-    root, divides = _root(build, spelling, variance, axes)
-    if spelling.apply == "tensorflow" and affine:
-        return _tensorflow(build, spelling, x, mean, root, shape)
-    value = _times(build, spelling, centred, root, divides)
-    return _affine(build, spelling, value, shape) if affine else value
+        again = build.op("Sub", *order) if decomposition.apply == "duplicated" else centred
+        variance = _mean_square(build, decomposition, again, axes, count)
+    root, divides = _root(build, decomposition, variance, axes)
+    if decomposition.apply == "tensorflow" and affine:
+        return _tensorflow(build, decomposition, x, mean, root, shape)
+    value = _times(build, decomposition, centred, root, divides)
+    return _affine(build, decomposition, value, shape) if affine else value
 
 
-def _root(build: Build, spelling: Spelling, variance: str, axes: tuple[int, ...]) -> tuple[str, bool]:
+def _root(build: Build, decomposition: Decomposition, variance: str, axes: tuple[int, ...]) -> tuple[str, bool]:
     """The standard deviation or its inverse, and whether to divide by it."""
-    vector = [1] * (len(SHAPES[spelling.norm]) - 1) + [1]
-    eps = build.constant(np.full(vector, EPS) if spelling.eps == "vector" else EPS)
-    inside = build.op("Add", eps, variance) if spelling.eps == "left" else build.op("Add", variance, eps)
-    if spelling.root == "pow -0.5":
+    vector = [1] * (len(SHAPES[decomposition.norm]) - 1) + [1]
+    eps = build.constant(np.full(vector, EPS) if decomposition.eps == "vector" else EPS)
+    inside = build.op("Add", eps, variance) if decomposition.eps == "left" else build.op("Add", variance, eps)
+    if decomposition.root == "pow -0.5":
         return build.op("Pow", inside, build.constant(-0.5)), False
-    if spelling.root == "pow 0.5 div":
+    if decomposition.root == "pow 0.5 div":
         return build.op("Pow", inside, build.constant(0.5)), True
-    if spelling.root == "reciprocal sqrt":
+    if decomposition.root == "reciprocal sqrt":
         return build.op("Sqrt", build.op("Reciprocal", inside)), False
     deviation = build.op("Sqrt", inside)
-    if spelling.root == "sqrt reciprocal":
+    if decomposition.root == "sqrt reciprocal":
         return build.op("Reciprocal", deviation), False
-    if spelling.root == "sqrt one over":
+    if decomposition.root == "sqrt one over":
         return build.op("Div", build.constant(1.0), deviation), False
     return deviation, True
 
 
-def _times(build: Build, spelling: Spelling, value: str, root: str, divides: bool) -> str:
+def _times(build: Build, decomposition: Decomposition, value: str, root: str, divides: bool) -> str:
     if divides:
         return build.op("Div", value, root)
-    return build.op("Mul", root, value) if spelling.apply == "swapped" else build.op("Mul", value, root)
+    return build.op("Mul", root, value) if decomposition.apply == "swapped" else build.op("Mul", value, root)
 
 
-def parameters(spelling: Spelling) -> tuple[Array, Array]:
+def parameters(decomposition: Decomposition) -> tuple[Array, Array]:
     """gamma and beta, shaped for the norm."""
-    shape = SHAPES[spelling.norm]
+    shape = SHAPES[decomposition.norm]
     rng = np.random.default_rng(3)
     form = {
         "layernorm": shape[-1:],
@@ -226,34 +228,36 @@ def parameters(spelling: Spelling) -> tuple[Array, Array]:
         "channels_first": (shape[1], 1, 1),
         "instancenorm": (1, shape[1], 1, 1),
         "rmsnorm": (1, 1, *shape[-1:]),
-    }[spelling.norm]
+    }[decomposition.norm]
     return rng.uniform(0.5, 1.5, form) * rng.choice((-1, 1), form), rng.normal(size=form)
 
 
 def _affine(
-    build: Build, spelling: Spelling, value: str, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32
+    build: Build, decomposition: Decomposition, value: str, shape: tuple[int, ...], dtype: npt.DTypeLike = np.float32
 ) -> str:
-    gamma, beta = parameters(spelling)
-    if spelling.affine in ("both", "gamma", "identity"):
+    gamma, beta = parameters(decomposition)
+    if decomposition.affine in ("both", "gamma", "identity"):
         scale = build.constant(gamma, dtype)
-        if spelling.affine == "identity":
+        if decomposition.affine == "identity":
             scale = build.op("Identity", scale)
-        value = build.op("Mul", scale, value) if spelling.apply == "swapped" else build.op("Mul", value, scale)
-    if spelling.norm != "rmsnorm" and spelling.affine in ("both", "beta"):
+        value = build.op("Mul", scale, value) if decomposition.apply == "swapped" else build.op("Mul", value, scale)
+    if decomposition.norm != "rmsnorm" and decomposition.affine in ("both", "beta"):
         value = build.op("Add", value, build.constant(beta, dtype))
     return value
 
 
-def _tensorflow(build: Build, spelling: Spelling, x: str, mean: str, root: str, shape: tuple[int, ...]) -> str:
+def _tensorflow(
+    build: Build, decomposition: Decomposition, x: str, mean: str, root: str, shape: tuple[int, ...]
+) -> str:
     """x * (gamma * r) + (beta - mean * gamma * r)."""
-    gamma, beta = parameters(spelling)
+    gamma, beta = parameters(decomposition)
     scale = build.op("Mul", root, build.constant(gamma))
     shift = build.op("Sub", build.constant(beta), build.op("Mul", mean, scale))
     return build.op("Add", build.op("Mul", x, scale), shift)
 
 
-def data_for(spelling: Spelling, kind: str) -> dict[str, npt.NDArray[np.float64]]:
+def data_for(decomposition: Decomposition, kind: str) -> dict[str, npt.NDArray[np.float64]]:
     """Normal data, data far from 0, and data with a small variance."""
     rng = np.random.default_rng(5)
-    x = rng.normal(size=SHAPES[spelling.norm])
+    x = rng.normal(size=SHAPES[decomposition.norm])
     return {"x": {"normal": x, "mean 1e3": x + 1e3, "variance 1e-6": x * 1e-3}[kind]}
