@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+import normfold
 from tests.fold.rows import assert_sound, fold, operators
-from tests.onnx_text import parse
+from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
 
 STORED = {
     "softmax of stored logits beside a weight": (
@@ -51,3 +52,32 @@ def test_what_is_stored(name: str) -> None:
 def test_what_is_left(name: str) -> None:
     text, left = LEFT[name]
     assert operators(fold(parse(text)).model) == left
+
+
+CONSTANTS = {
+    "integers of a power": "<int64[4] c={2,3,4,5}, float h={0.5}, float[4,4] w> { a = Pow(c, h) s = Cast<to=1>(a) ",
+    "integers of a mean": "<int64[4] c={2,3,4,6}, float[4,4] w> { a = ReduceMean(c) s = Cast<to=1>(a) ",
+    "a product cut to integers": (
+        "<float[4] c={0.7,0.1,0.3,0.6}, float t={10}, float[4,4] w> "
+        "{ a = Mul(c, t) b = Cast<to=7>(a) s = Cast<to=1>(b) "
+    ),
+    "a product that is compared": (
+        "<float[4] c={0.7,0.1,0.3,0.6}, float[4] d={7,1,3,6}, float t={10}, float[4,4] w> "
+        "{ a = Mul(c, t) b = Equal(a, d) s = Where(b, c, d) "
+    ),
+    "axes of nothing": "<float[4] c, int64[0] i={}, float[4,4] w> { s = ReduceSum(c, i) ",
+    "large integers": (
+        "<int64[1] c={9007199254740993}, int64[1] d={1}, int64[1] e={9007199254740992}, float[4,4] w> "
+        "{ a = Div(c, d) b = Sub(a, e) s = Cast<to=1>(b) "
+    ),
+}
+
+
+@pytest.mark.parametrize("simplify", [True, False])
+@pytest.mark.parametrize("name", CONSTANTS)
+def test_constants_are_what_the_runtime_makes_of_them(name: str, simplify: bool) -> None:
+    model = parse(f"(float[N,4] x) => (float[N,4] y) {CONSTANTS[name]} k = MatMul(x, w) y = Mul(k, s) }}")
+    folded = normfold.optimize(model, verify=False, onnxsim=simplify).model
+    assert operators(folded) == "MatMul"
+    feeds = feeds_of(model)
+    assert_close(run_in_ort(model, feeds, ["y"]), run_in_ort(folded, feeds, ["y"]), note=name)

@@ -13,7 +13,7 @@ from normfold.files.convert import to_ir, to_proto
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.fold.cleanup.tidy import tidy
-from normfold.fold.engine import find_affines, fold_affines
+from normfold.fold.engine import FoldOptions, find_affines, fold_affines
 from tests.onnx_text import (
     Values,
     assert_close,
@@ -73,16 +73,34 @@ class Folded:
         return [verdict.finding.site for verdict in self.verdicts if verdict.outcome is outcome]
 
 
-def fold(model: onnx.ModelProto) -> Folded:
+def fold(model: onnx.ModelProto, options: FoldOptions | None = None) -> Folded:
     """``model`` after fold and tidy, as a model of its own."""
     inside = to_ir(model)
-    verdicts = fold_affines(inside)
+    verdicts = fold_affines(inside, options) if options else fold_affines(inside)
     tidy(inside)
     return Folded(to_proto(inside), verdicts)
 
 
 def operators(model: onnx.ModelProto) -> str:
     return " ".join(node.op_type for node in model.graph.node)
+
+
+# -- the commonest texts -------------------------------------------------------------------------------------------
+BN4 = "float[4] g, float[4] be, float[4] m, float[4] var"
+BN8 = "float[8] g, float[8] be, float[8] m, float[8] var"
+
+
+def back(shape: str, nodes: str, weights: str = BN4, *, more: str = "", outputs: str = "") -> str:
+    """Return a text in which a Conv of 4 channels makes c [N,4,6,6] of x, and ``nodes`` make y [shape] of c."""
+    head = f"(float[N,3,8,8] x{more}) => (float[{shape}] y{outputs}) <float[4,3,3,3] w, float[4] b, {weights}>"
+    return f"{head} {{ c = Conv(x, w, b) {nodes} }}"
+
+
+def ahead(
+    shape: str, nodes: str, weights: str, *, more: str = "", first: str = "c = BatchNormalization(x, g, be, m, var)"
+) -> str:
+    """Return a text in which ``first`` makes c of x [N,4,6,6], and ``nodes`` make y [shape] of c."""
+    return f"(float[N,4,6,6] x{more}) => (float[{shape}] y) <{weights}> {{ {first} {nodes} }}"
 
 
 # -- what must hold for every model, folded or refused -----------------------------------------------------------
@@ -226,3 +244,15 @@ def assert_refuses(row: Refuses) -> None:
     verdict = next(v for v in result.verdicts if v.finding.site == (row.site or result.verdicts[-1].finding.site))
     said = ", ".join(f"{obstacle.reason.code} {obstacle.node}" for obstacle in verdict.obstacles)
     assert said == row.why, [str(obstacle) for obstacle in verdict.obstacles]
+
+
+def assert_folds_with(text: str, options: FoldOptions) -> onnx.ModelProto:
+    """Return the model of ``text`` folded as ``options`` ask, as exactly as without them."""
+    model = parse(text)
+    result = fold(model, options).model
+    onnx.checker.check_model(result, full_check=True)
+    feeds, names = feeds_of(model), [value.name for value in model.graph.output]
+    wide = widened(model)
+    assert_close(run_in_float64(fold(wide, options).model, feeds), run_in_float64(wide, feeds), note="in float64")
+    assert_close(run_in_ort(result, feeds, names), run_in_ort(model, feeds, names), note="in ONNX Runtime")
+    return result

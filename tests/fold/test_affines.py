@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fold.rows import Folds, Refuses, assert_folds, assert_refuses, assert_sound, fold, model_of, operators
+from tests.fold.rows import BN4, Folds, Refuses, assert_folds, assert_refuses, assert_sound, fold, model_of, operators
 from tests.onnx_text import parse
 
 BN8 = "float[8] g, float[8] be, float[8] m, float[8] var"
@@ -71,6 +71,18 @@ FOLDS = {
         "(double[N,5,8] x) => (double[N,5,8] y) <double[8,8] w, double[8] k, double[8] t>"
         "{ c = MatMul(x, w) d = Mul(c, k) y = Add(d, t) }",
         "MatMul Add",
+    ),
+    "gamma zero or negative": Folds(
+        "(float[N,3,6,6] x) => (float[N,4,6,6] y) <float[4,3,1,1] w, float[4] g = {0, -1, -0.0, -2}, "
+        "float[4] be, float[4] m, float[4] var> "
+        "{ c = Conv(x, w) y = BatchNormalization(c, g, be, m, var) }",
+        "Conv",
+    ),
+    "variance zero": Folds(
+        "(float[N,3,6,6] x) => (float[N,4,6,6] y) <float[4,3,1,1] w, float[4] g, float[4] be, "
+        "float[4] m, float[4] v = {0, 1, 0, 2}> "
+        "{ c = Conv(x, w) y = BatchNormalization(c, g, be, m, v) }",
+        "Conv",
     ),
 }
 FOLDS["nothing at all"] = Folds(**{**vars(FOLDS["nothing at all"]), "direction": "removal"})
@@ -143,6 +155,27 @@ REFUSES = {
         "(float[N,2,6,6] x, float[2,2,1,1] w) => (float[N,2,6,6] y) <float[2,2,1,1] w = {1, 2, 3, 4}, float k = {2}>"
         "{ c = Conv(x, w) y = Mul(c, k) }",
         "NF106 c, NF104 y",
+    ),
+    "training mode behind a conv, one output": Refuses(
+        f"(float[N,3,6,6] x) => (float[N,4,6,6] y) <float[4,3,1,1] w, {BN4}> "
+        "{ c = Conv(x, w) y = BatchNormalization<training_mode=1>(c, g, be, m, var) }",
+        "NF101 y",
+    ),
+    "training mode behind a conv, three outputs": Refuses(
+        f"(float[N,3,6,6] x) => (float[N,4,6,6] y) <float[4,3,1,1] w, {BN4}> "
+        "{ c = Conv(x, w) y, rm, rv = BatchNormalization<training_mode=1>(c, g, be, m, var) }",
+        "NF101 y",
+    ),
+    "training mode with empty outputs": Refuses(
+        f"(float[N,3,6,6] x) => (float[N,4,6,6] y) <float[4,3,1,1] w, {BN4}> "
+        '{ c = Conv(x, w) y, "", "" = BatchNormalization<training_mode=1>(c, g, be, m, var) }',
+        "NF101 y",
+    ),
+    "variance + epsilon not positive, default epsilon": Refuses(
+        "(float[N,3,6,6] x) => (float[N,4,6,6] y) <float[4,3,1,1] w, float[4] g, float[4] be, "
+        "float[4] m, float[4] v = {1, -1, 1, 1}> "
+        "{ c = Conv(x, w) y = BatchNormalization(c, g, be, m, v) }",
+        "NF114 y",
     ),
 }
 

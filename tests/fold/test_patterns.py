@@ -25,7 +25,7 @@ PATTERNS = {
 
 
 def read(entry: str) -> tuple[onnx.ModelProto, int, bool]:
-    """Return the model of an entry, the number of operators it shrinks to, and whether the reference evaluator runs it."""
+    """Return the model of an entry, its fewest operators, and whether the reference evaluator runs it."""
     found = HEADER.match(entry)
     assert found, entry
     options = dict((*option.split(" ", 1), "")[:2] for option in (found["options"] or "").split("; "))

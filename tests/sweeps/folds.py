@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from normfold.findings.verdict import Outcome
 from tests.fold.rows import fold
-from tests.fold.test_random import assert_stays_the_same
+from tests.fold.test_engine import assert_stays_the_same
 from tests.onnx_text import text_of
 from tests.random_graphs import networks
 

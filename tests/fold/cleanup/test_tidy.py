@@ -9,7 +9,7 @@ import onnx_ir as ir
 import pytest
 
 from normfold.files.convert import to_ir, to_proto
-from normfold.fold.cleanup.tidy import clear_the_way, tidy
+from normfold.fold.cleanup.tidy import tidy
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
 
 HEAD = '<ir_version: 8, opset_import: ["" : 17]>\n'
@@ -86,27 +86,6 @@ RESHAPES = {
 @pytest.mark.parametrize(("shape", "sizes", "body", "constants", "left"), RESHAPES.values(), ids=RESHAPES)
 def test_elements_are_grouped_once(shape: str, sizes: str, body: str, constants: str, left: str) -> None:
     assert_tidied(f"(float{shape} x) => (float{sizes} y) <{constants}> {{ {body} }}", left, tidy)
-
-
-TWINS = {
-    "alike": ("a = Softmax<axis=1> (x) b = Softmax<axis=1> (x) y = Add (a, b)", "Softmax Add"),
-    "in a row": ("a = Sin (x) b = Sin (x) c = Cos (a) d = Cos (b) y = Add (c, d)", "Sin Cos Add"),
-    "with other attributes": ("a = Softmax<axis=0> (x) b = Softmax<axis=1> (x) y = Add (a, b)", "Softmax Softmax Add"),
-    "with equal constants": (
-        "k = Constant<value = float {2}>() l = Constant<value = float {2}>() m = Constant<value = float {3}>()"
-        " a = Pow (x, k) b = Pow (x, l) c = Pow (x, m) y = Sum (a, b, c)",
-        "Constant Constant Pow Pow Sum",
-    ),
-    "by chance": (
-        "a = RandomNormalLike (x) b = RandomNormalLike (x) y = Add (a, b)",
-        "RandomNormalLike RandomNormalLike Add",
-    ),
-}
-
-
-@pytest.mark.parametrize(("body", "left"), TWINS.values(), ids=TWINS)
-def test_the_same_is_computed_once(body: str, left: str) -> None:
-    assert_tidied(f"(float[2,3] x) => (float[2,3] y) {{ {body} }}", left, clear_the_way, runs="Random" not in left)
 
 
 def assert_tidied(text: str, left: str, how: Callable[[ir.Model], None], *, runs: bool = True) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fold.rows import Folds, Refuses, assert_folds, assert_refuses, fold, model_of
+from tests.fold.rows import BN4, Folds, Refuses, assert_folds, assert_refuses, fold, model_of
 
 AFFINE = "a = Mul(x, g) c = Add(a, t)"
 ATTEND = "kt = Transpose<perm=[0,2,1]>(k) s = MatMul(q, kt) p = Softmax(s) o = MatMul(p, v)"
@@ -131,6 +131,24 @@ REFUSES = {
         f"(float[N,5,4] x) => (float[N,5,6] y, float[N,5,6] z, float[N,5,6] v) {ADD} e = MatMul(c, u)"
         " f = MatMul(c, o) y = Relu(d) z = Softmax<axis=1>(e) v = Abs(f) }",
         "NF125 d, e, f and 1 more, NF118 c",
+    ),
+    "sigmoid ahead": Refuses(
+        f"(float[N,4,6,6] x) => (float[N,5,4,4] y) <{BN4}, float[5,4,3,3] w, float[5] b> "
+        "{ c = BatchNormalization(x, g, be, m, var) d = Sigmoid(c) y = Conv(d, w, b) }",
+        "NF110 d, NF118 c",
+        site="c",
+    ),
+    "one of two readers stops": Refuses(
+        f"(float[N,4,6,6] x) => (float[N,5,4,4] y, float[N,4,6,6] d) <{BN4}, float[5,4,3,3] w, float[5] b> "
+        "{ c = BatchNormalization(x, g, be, m, var) d = Sigmoid(c) y = Conv(c, w, b) }",
+        "NF110 d, NF118 c",
+        site="c",
+    ),
+    "an operator of another domain of the same name": Refuses(
+        "(float[N,4,9,9] x) => (float[N,4,9,9] y) <float[4,1,1] k> { c = Mul(x, k) y = com.microsoft.Gelu(c) }",
+        "NF110 y, NF118 c",
+        site="c",
+        domains='"com.microsoft":1',
     ),
 }
 

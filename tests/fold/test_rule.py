@@ -6,6 +6,7 @@ import pytest
 
 from normfold.files.convert import to_ir
 from normfold.fold.engine import fold_affines
+from tests.fold.rows import assert_ledger, fold
 from tests.onnx_text import parse
 
 BN = "float[4] g, float[4] be, float[4] m, float[4] var"
@@ -79,3 +80,19 @@ SAYS = {
 def test_a_refusal_says(text: str, said: str) -> None:
     verdict = fold_affines(to_ir(parse(text, opset=17)))[0]
     assert said in " | ".join(map(str, verdict.obstacles))
+
+
+# These refusals once named no operator, or no axes where axes are in the way: assert_ledger.
+NAMES_ITS_OPERATOR = {
+    "LRN": "b = LRN<size=3>(a)",
+    "Selu": "c = Selu(a) b = Mul(c, s)",
+    "DFT": "c = Unsqueeze(a, i) d = DFT(c) b = Abs(d)",
+}
+
+
+@pytest.mark.parametrize("name", NAMES_ITS_OPERATOR)
+def test_a_refusal_names_its_operator_and_axes(name: str) -> None:
+    head = "(float[N,4,3] x) => (float y) <float[4,1] s, int64[1] i = {3}>"
+    text = f"{head} {{ a = Mul(x, s) {NAMES_ITS_OPERATOR[name]} y = ReduceMax<keepdims=0>(b) }}"
+    model = parse(text, opset=17)
+    assert_ledger(model, fold(model))

@@ -1,0 +1,179 @@
+"""The gamma and beta of a norm that follows its own statistics."""
+
+from __future__ import annotations
+
+import onnx
+import onnx_ir as ir
+import pytest
+
+from normfold.findings.reason import Reason
+from normfold.fold.engine import fold_affines
+from tests.fold.rows import BN8, Folds, Refuses, ahead, assert_folds, assert_refuses
+
+BACKWARD = {
+    "layer norm": Folds(
+        "(float[N,5,8] x) => (float[N,5,8] y) <float[8] ga, float[8] ba, float[8] k, float[8] t> "
+        "{ c = LayerNormalization(x, ga, ba) d = Mul(c, k) y = Add(d, t) }",
+        "LayerNormalization",
+    ),
+    "layer norm without beta gets one": Folds(
+        "(float[N,5,8] x) => (float[N,5,8] y) <float[8] ga, float[8] k, float[8] t> "
+        "{ c = LayerNormalization(x, ga) d = Mul(c, k) y = Add(d, t) }",
+        "LayerNormalization",
+    ),
+    "layer norm over two axes, scale along the first": Folds(
+        "(float[N,5,8] x) => (float[N,5,8] y) <float[5,8] ga, float[5,8] ba, float[5,1] k> "
+        "{ c = LayerNormalization<axis=1>(x, ga, ba) y = Mul(c, k) }",
+        "LayerNormalization",
+    ),
+    "layer norm over two axes of one size, gamma of the last, scale along the first": Folds(
+        "(float[N,8,8] x) => (float[N,8,8] y) <float[8] ga, float[8] ba, float[8,1] k> "
+        "{ c = LayerNormalization<axis=1>(x, ga, ba) y = Mul(c, k) }",
+        "LayerNormalization",
+    ),
+    "layer norm with gamma of one number": Folds(
+        "(float[N,5,8] x) => (float[N,5,8] y) <float[1] ga, float[8] k, float[8] t> "
+        "{ c = LayerNormalization(x, ga) d = Mul(c, k) y = Add(d, t) }",
+        "LayerNormalization",
+    ),
+    "layer norm with gamma of one number and a whole beta": Folds(
+        "(float[N,5,8] x) => (float[N,5,8] y) <float[1] ga, float[8] ba, float k = {-2.0}> "
+        "{ c = LayerNormalization(x, ga, ba) y = Mul(c, k) }",
+        "LayerNormalization",
+    ),
+    "rms norm": Folds(
+        "(float[N,5,8] x) => (float[N,5,8] y) <float[8] ga, float[8] k> { c = RMSNormalization(x, ga) y = Mul(c, k) }",
+        "RMSNormalization",
+        opset=23,
+    ),
+    "instance norm": Folds(
+        f"(float[N,8,5,5] x) => (float[N,8,5,5] y) <float[8] ga, float[8] ba, {BN8}> "
+        "{ c = InstanceNormalization(x, ga, ba) y = BatchNormalization(c, g, be, m, var) }",
+        "InstanceNormalization",
+    ),
+    "group norm from opset 21": Folds(
+        "(float[N,8,5,5] x) => (float[N,8,5,5] y) <float[8] ga, float[8] ba, float[8,1,1] k, "
+        "float[8,1,1] t,float[N,8,5,5] c> "
+        "{ c = GroupNormalization<num_groups=2>(x, ga, ba) d = Mul(c, k) y = Sub(d, t) }",
+        "GroupNormalization",
+        opset=21,
+    ),
+}
+FORWARD = {
+    "a shift dies in layer norm": Folds(
+        "(float[N,5,8] x) => (float[N,5,8] y) <float[8] ga, float[8] ba, float[5,1] t> "
+        "{ c = Add(x, t) y = LayerNormalization(c, ga, ba) }",
+        "LayerNormalization",
+        "forward",
+    ),
+    "a scale goes into the epsilon of layer norm": Folds(
+        "(float[N,5,8] x) => (float[N,5,8] y) <float[8] ga, float k = {2}> "
+        "{ c = Mul(x, k) y = LayerNormalization<epsilon=0.125>(c, ga) }",
+        "LayerNormalization",
+        "forward",
+    ),
+    "a scale goes into the epsilon of rms norm": Folds(
+        "(float[N,5,8] x) => (float[N,5,8] y) <float[8] ga, float k = {0.5}> "
+        "{ c = Mul(x, k) y = RMSNormalization<epsilon=0.125>(c, ga) }",
+        "RMSNormalization",
+        "forward",
+        opset=23,
+    ),
+    "a shift by channel dies in instance norm": Folds(
+        ahead(
+            "N,4,6,6",
+            "y = InstanceNormalization(c, ga, ba)",
+            "float[4,1,1] t, float[4] ga, float[4] ba",
+            first="c = Sub(x, t)",
+        ),
+        "InstanceNormalization",
+        "forward",
+    ),
+    "the bias of a conv dies in instance norm": Folds(
+        "(float[N,3,6,6] x) => (float[N,4,6,6] y) <float[4,3,1,1] w, float[4] b, float[4] ga, "
+        "float[4] ba> "
+        "{ c = Conv(x, w, b) y = InstanceNormalization(c, ga, ba) }",
+        "Conv InstanceNormalization",
+        "forward",
+    ),
+}
+REFUSES = {
+    "layer norm whose mean is read": Refuses(
+        "(float[N,5,8] x) => (float[N,5,8] y, float[N,5,1] mean) <float[8] ga, float[8] ba, "
+        "float t = {3}> "
+        "{ c = Add(x, t) y, mean = LayerNormalization(c, ga, ba) }",
+        "NF110 y, NF118 c",
+    ),
+    "rms norm and a shift": Refuses(
+        "(float[N,5,8] x) => (float[N,5,8] y) <float[8] ga, float t = {3}> "
+        "{ c = Add(x, t) y = RMSNormalization(c, ga) }",
+        "NF108 y, NF118 c",
+        opset=23,
+    ),
+    "layer norm and a scale of zero": Refuses(
+        "(float[N,5,8] x) => (float[N,5,8] y) <float[8] ga, float k = {0}> "
+        "{ c = Mul(x, k) y = LayerNormalization(c, ga) }",
+        "NF109 y, NF118 c",
+    ),
+    "layer norm and a scale too small for its epsilon": Refuses(
+        "(float[N,5,8] x) => (float[N,5,8] y) <float[8] ga, float k = {1e-25}> "
+        "{ c = Mul(x, k) y = LayerNormalization(c, ga) }",
+        "NF115 y, NF118 c",
+    ),
+    "layer norm and an affine of another axis": Refuses(
+        f"(float[N,8,8] x) => (float[N,8,8] y) <float[8] ga, {BN8}> "
+        "{ c = LayerNormalization(x, ga) y = BatchNormalization(c, g, be, m, var) }",
+        "NF111 c, NF104 y",
+    ),
+    "layer norm with a gamma of run time": Refuses(
+        "(float[N,5,8] x, float[8] ga) => (float[N,5,8] y) <float[8] k> "
+        "{ c = LayerNormalization(x, ga) y = Mul(c, k) }",
+        "NF113 c, NF104 y",
+    ),
+    "rms norm has no beta": Refuses(
+        "(float[N,5,8] x) => (float[N,5,8] y) <float[8] ga, float[8] t> { c = RMSNormalization(x, ga) y = Add(c, t) }",
+        "NF108 c, NF104 y",
+        opset=23,
+    ),
+    "an epsilon that would vanish": Refuses(
+        "(float[N,4] x) => (float[N,4] y) <float s, float[4] g, float[4] b> "
+        "{ a = Mul(x, s) y = LayerNormalization(a, g, b) }",
+        "NF115 y, NF118 a",
+        values={"s": (1e22,)},
+    ),
+    "an epsilon that would vanish, by batch": Refuses(
+        "(float[N,4] x) => (float[N,4] y) <float s, float[4] g, float[4] b, float[4] m, float[4] var> "
+        "{ a = Mul(x, s) y, r, v = BatchNormalization<training_mode=1>(a, g, b, m, var) }",
+        "NF101 y",
+        values={"s": (1e18,)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BACKWARD)
+def test_folds_backward(name: str) -> None:
+    assert_folds(BACKWARD[name])
+
+
+@pytest.mark.parametrize("name", FORWARD)
+def test_folds_forward(name: str) -> None:
+    assert_folds(FORWARD[name])
+
+
+@pytest.mark.parametrize("name", REFUSES)
+def test_refuses(name: str) -> None:
+    assert_refuses(REFUSES[name])
+
+
+def test_group_norm_before_opset_21_has_gamma_by_group() -> None:
+    """The checker calls it deprecated and no runtime here has it, so only the decision is looked at."""
+    model = onnx.parser.parse_model(
+        '<ir_version: 8, opset_import: ["":18]> g (float[N,8,5,5] x) => (float[N,8,5,5] y)'
+        "<float[2] ga = {1, 2}, float[2] ba = {0, 1}, float k = {3}, float[N,8,5,5] c>"
+        "{ c = GroupNormalization<num_groups=2>(x, ga, ba) y = Mul(c, k) }"
+    )
+    (verdict,) = fold_affines(ir.from_proto(model))
+    assert [(obstacle.reason, obstacle.node) for obstacle in verdict.obstacles] == [
+        (Reason.AXIS_STOPS, "c"),
+        (Reason.GRAPH_OUTPUT, "y"),
+    ]

@@ -1,0 +1,82 @@
+"""A linear operator whose weight comes from DequantizeLinear: a positive scale goes into the weight's own scale."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fold.rows import BN4, Folds, Refuses, assert_folds, assert_refuses, assert_sound, back, operators
+from tests.onnx_text import parse
+
+BACKWARD = {
+    "a quantized weight with one scale": Folds(
+        "(float[N,4,6,6] x) => (float[N,3,6,6] y) <int8[3,4,1,1] q, float s = {0.02}, int8 z = {3}, "
+        "float[3] b, float[3] pos, float[3] be, float[3] m, float[3] var> "
+        "{ w = DequantizeLinear<axis=0>(q, s, z) c = Conv(x, w, b) "
+        "y = BatchNormalization(c, pos, be, m, var) }",
+        "DequantizeLinear Conv",
+        values={"q": tuple(range(-6, 6))},
+    ),
+    "a quantized weight with a scale by channel": Folds(
+        "(float[N,4,6,6] x) => (float[N,3,6,6] y) <int8[3,4,1,1] q, float[3] s = {0.02, 0.1, 3}, "
+        "int8[3] z = {3, 0, -1}, float[3] b, float[3] pos, float[3] be, float[3] m, float[3] var> "
+        "{ w = DequantizeLinear<axis=0>(q, s, z) c = Conv(x, w, b) "
+        "y = BatchNormalization(c, pos, be, m, var) }",
+        "DequantizeLinear Conv",
+        values={"q": tuple(range(-6, 6))},
+    ),
+    "a quantized Gemm whose bias has two dimensions": Folds(
+        "(float[N,4] x) => (float[N,3] y) <int8[4,3] q, float s = {0.02}, float[1,3] b, float[3] pos, "
+        "float[3] t> "
+        "{ w = DequantizeLinear(q, s) c = Gemm(x, w, b) d = Mul(c, pos) y = Add(d, t) }",
+        "DequantizeLinear Gemm",
+        values={"q": tuple(range(-6, 6))},
+    ),
+}
+REFUSES = {
+    "a quantizer": Refuses(
+        back(
+            "N,4,6,6",
+            "q = QuantizeLinear(c, sc, zp) d = DequantizeLinear(q, sc, zp) y = BatchNormalization(d, g, be, m, var)",
+            f"{BN4}, float sc = {{0.1}}, int8 zp = {{0}}",
+        ),
+        "NF120 d, NF104 y",
+    ),
+    "a quantized weight with the lowest number, and a negative scale": Refuses(
+        "(float[N,4,6,6] x) => (float[N,3,6,6] y) <int8[3,4,1,1] q, float s = {0.02}, int8 z = {0}, "
+        "float[3] b, float[3,1,1] k> "
+        "{ w = DequantizeLinear<axis=0>(q, s, z) c = Conv(x, w, b) y = Neg(c) }",
+        "NF120 w, NF104 y",
+        values={"q": (-128, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10)},
+    ),
+    "a quantized weight that two read": Refuses(
+        "(float[N,4] x, float[N,4] u) => (float[N,3] y, float[N,3] z) <int8[4,3] q, float s = {0.02}, "
+        "float[3] pos> "
+        "{ w = DequantizeLinear(q, s) c = MatMul(x, w) y = Mul(c, pos) z = MatMul(u, w) }",
+        "NF103 w, NF104 y",
+        values={"q": tuple(range(-6, 6))},
+    ),
+    "a batch of quantized matrices": Refuses(
+        "(float[2,5,3] x) => (float[2,5,3] y) <int8[2,3,3] q, float s = {0.02}, float[3] pos> "
+        "{ w = DequantizeLinear(q, s) c = MatMul(x, w) y = Mul(c, pos) }",
+        "NF120 c, NF104 y",
+        values={"q": tuple(range(-9, 9))},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BACKWARD)
+def test_folds_backward(name: str) -> None:
+    assert_folds(BACKWARD[name])
+
+
+@pytest.mark.parametrize("name", REFUSES)
+def test_refuses(name: str) -> None:
+    assert_refuses(REFUSES[name])
+
+
+def test_a_dequantized_weight_that_is_an_output_stays() -> None:
+    model = parse(
+        "(float[3,4] x) => (float[3,5] y, float[4,5] w) <float[4] s, int8[4,5] q, float k>"
+        " { a = Mul(x, s) w = DequantizeLinear(q, k) b = MatMul(a, w) y = Relu(b) }"
+    )
+    assert operators(assert_sound(model).model) == operators(model)

@@ -1,0 +1,109 @@
+"""Carriers that act element by element: identities, casts, and positively homogeneous functions."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fold.rows import BN4, Folds, Refuses, ahead, assert_folds, assert_refuses, back
+
+BACKWARD = {
+    "identity": Folds(back("N,4,6,6", "d = Identity(c) y = BatchNormalization(d, g, be, m, var)"), "Conv"),
+    "dropout": Folds(back("N,4,6,6", "d = Dropout(c) y = BatchNormalization(d, g, be, m, var)"), "Conv"),
+    "dropout of opset 7": Folds(
+        back("N,4,6,6", "d = Dropout<ratio=0.3>(c) y = BatchNormalization(d, g, be, m, var)"), "Conv", opset=7
+    ),
+    "dropout whose mask nobody reads": Folds(
+        back(
+            "N,4,6,6",
+            "d, mask = Dropout(c, r, f) y = BatchNormalization(d, g, be, m, var)",
+            f"{BN4}, float r = {{0.5}}, bool f = {{0}}",
+        ),
+        "Conv",
+    ),
+    "relu": Folds(back("N,4,6,6", "d = Relu(c) y = Mul(d, pos)", "float[4,1,1] pos"), "Conv Relu"),
+    "relu with a scale of zero": Folds(
+        back("N,4,6,6", "d = Relu(c) y = Mul(k, d)", "float[4,1,1] k = {0, 1, 2, 0}"), "Conv Relu"
+    ),
+    "leaky relu": Folds(
+        back("N,4,6,6", "d = LeakyRelu<alpha=-0.3>(c) y = Mul(d, pos)", "float[4,1,1] pos"), "Conv LeakyRelu"
+    ),
+    "cast": Folds(
+        "(float16[N,3,8,8] x) => (float[N,4,6,6] y) <float16[4,3,3,3] w, float[4,1,1] k> "
+        "{ c = Conv(x, w) d = Cast<to=1>(c) y = Mul(d, k) }",
+        "Conv Cast",
+    ),
+    "prelu": Folds(
+        back("N,4,6,6", "d = PRelu(c, s) y = Mul(d, pos)", "float[4,1,1] s, float[4,1,1] pos"), "Conv PRelu"
+    ),
+    "abs": Folds(back("N,4,6,6", "d = Abs(c) y = Mul(d, pos)", "float[4,1,1] pos"), "Conv Abs"),
+    "no bound, written as a number that float32 rounds down": Folds(
+        "(float[N,4] x) => (float[N,4] y) <float lo={0}, float hi={3.4e38}, float k={2}, float[4,4] w> "
+        "{ a = MatMul(x, w) b = Clip(a, lo, hi) y = Mul(b, k) }",
+        "MatMul Clip",
+    ),
+}
+FORWARD = {
+    "identity": Folds(
+        ahead("N,5,4,4", "d = Identity(c) y = Conv(d, w, b)", f"{BN4}, float[5,4,3,3] w, float[5] b"), "Conv", "forward"
+    ),
+    "dropout": Folds(
+        ahead("N,5,4,4", "d = Dropout(c) y = Conv(d, w, b)", f"{BN4}, float[5,4,3,3] w, float[5] b"), "Conv", "forward"
+    ),
+    "relu": Folds(
+        ahead(
+            "N,5,4,4",
+            "d = Relu(c) y = Conv(d, w, b)",
+            "float[4,1,1] pos, float[5,4,3,3] w, float[5] b",
+            first="c = Mul(x, pos)",
+        ),
+        "Relu Conv",
+        "forward",
+    ),
+}
+REFUSES = {
+    "dropout in training": Refuses(
+        back("N,4,6,6", "d = Dropout(c, r, f) y = Mul(d, pos)", "float[4,1,1] pos, float r = {0.5}, bool f = {1}"),
+        "NF101 d, NF104 y",
+    ),
+    "relu and a shift": Refuses(
+        back("N,4,6,6", "d = Relu(c) y = BatchNormalization(d, g, be, m, var)"), "NF108 d, NF104 y"
+    ),
+    "relu and a negative scale": Refuses(back("N,4,6,6", "d = Relu(c) y = Neg(d)"), "NF109 d, NF104 y"),
+    "leaky relu and a negative scale": Refuses(
+        back("N,4,6,6", "d = LeakyRelu<alpha=0.0>(c) y = Mul(d, k)", "float k = {-1}"), "NF109 d, NF104 y"
+    ),
+    "a cast to integers": Refuses(
+        "(float[N,4] x) => (int64[N,4] y) <float k = {2}> { c = Mul(x, k) y = Cast<to=7>(c) }", "NF128 y, NF118 c"
+    ),
+    "bounds the wrong way round": Refuses(
+        "(float[N,4] x) => (float[N,4] y) <float lo={1}, float hi={-1}, float k={-2}, float[4,4] w> "
+        "{ a = MatMul(x, w) b = Clip(a, lo, hi) y = Mul(b, k) }",
+        "NF109 b, NF104 y",
+    ),
+    "a bound that would leave its type": Refuses(
+        "(float[N,4] x) => (float[N,4] y) <float lo={-1}, float hi={3e38}, float k={2}, float[4,4] w> "
+        "{ a = MatMul(x, w) b = Clip(a, lo, hi) y = Mul(b, k) }",
+        "NF115 b, NF104 y",
+    ),
+    "an attribute that would vanish": Refuses(
+        "(float[N,4,3,3] x) => (float[N,4,3,3] y) <float s> "
+        "{ a = Mul(x, s) b = LRN<size=3>(a) c = Div(b, s) y = Tanh(c) }",
+        "NF115 b, NF110 y",
+        values={"s": (1e-21,)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BACKWARD)
+def test_folds_backward(name: str) -> None:
+    assert_folds(BACKWARD[name])
+
+
+@pytest.mark.parametrize("name", FORWARD)
+def test_folds_forward(name: str) -> None:
+    assert_folds(FORWARD[name])
+
+
+@pytest.mark.parametrize("name", REFUSES)
+def test_refuses(name: str) -> None:
+    assert_refuses(REFUSES[name])

@@ -1,0 +1,249 @@
+"""Carriers that only move elements: Transpose, Reshape and its kin, Expand, Slice, Gather, DepthToSpace."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fold.rows import (
+    BN4,
+    Folds,
+    Refuses,
+    ahead,
+    assert_folds,
+    assert_refuses,
+    assert_same_values,
+    back,
+    fold,
+    operators,
+)
+from tests.onnx_text import parse
+
+BACKWARD = {
+    "transpose": Folds(
+        back("N,6,6,4", "d = Transpose<perm=[0,2,3,1]>(c) e = Mul(d, k) y = Add(t, e)", "float[4] k, float[4] t"),
+        "Conv Transpose",
+    ),
+    "transpose that turns all three axes around": Folds(
+        back("6,4,N,6", "d = Transpose<perm=[3,1,0,2]>(c) y = Mul(d, k)", "float[4,1,1] k"), "Conv Transpose"
+    ),
+    "transpose without a permutation": Folds(
+        back("6,6,4,N", "d = Transpose(c) y = Mul(d, k)", "float[4,1] k"), "Conv Transpose"
+    ),
+    "reshape that joins space": Folds(
+        back(
+            "N,4,36", "d = Reshape(c, s) y = BatchNormalization(d, g, be, m, var)", f"{BN4}, int64[3] s = {{0, 4, -1}}"
+        ),
+        "Conv Reshape",
+    ),
+    "reshape that parts channels into heads": Folds(
+        back("N,2,2,36", "d = Reshape(c, s) y = Mul(d, k)", "float[2,2,1] k, int64[4] s = {0, 2, 2, -1}"),
+        "Conv Reshape",
+    ),
+    "reshape that joins batch and space, behind a transpose": Folds(
+        back(
+            "M,4",
+            "t1 = Transpose<perm=[0,2,3,1]>(c) d = Reshape(t1, s) y = BatchNormalization(d, g, be, m, var)",
+            f"{BN4}, int64[2] s = {{-1, 4}}",
+        ),
+        "Conv Transpose Reshape",
+    ),
+    "flatten, each channel repeated": Folds(
+        back("N,144", "d = Flatten(c) y = Mul(d, k)", "float k = {2}"), "Conv Flatten"
+    ),
+    "flatten of a pooled value": Folds(
+        back("N,4", "p = GlobalAveragePool(c) d = Flatten(p) y = BatchNormalization(d, g, be, m, var)"),
+        "Conv GlobalAveragePool Flatten",
+    ),
+    "squeeze": Folds(
+        back(
+            "N,4",
+            "p = GlobalAveragePool(c) d = Squeeze(p, a) y = BatchNormalization(d, g, be, m, var)",
+            f"{BN4}, int64[2] a = {{2, -1}}",
+        ),
+        "Conv GlobalAveragePool Squeeze",
+    ),
+    "squeeze of opset 11": Folds(
+        back("N,4", "p = GlobalAveragePool(c) d = Squeeze<axes=[2,3]>(p) y = BatchNormalization(d, g, be, m, var)"),
+        "Conv GlobalAveragePool Squeeze",
+        opset=11,
+    ),
+    "unsqueeze": Folds(
+        back("N,1,4,6,6", "d = Unsqueeze(c, a) y = Mul(d, k)", "float[4,1,1] k, int64[1] a = {1}"), "Conv Unsqueeze"
+    ),
+    "expand": Folds(
+        back(
+            "N,4,5,5",
+            "p = GlobalAveragePool(c) d = Expand(p, s) y = BatchNormalization(d, g, be, m, var)",
+            f"{BN4}, int64[4] s = {{1, 4, 5, 5}}",
+        ),
+        "Conv GlobalAveragePool Expand",
+    ),
+    "expand to a higher rank": Folds(
+        back("2,N,4,6,6", "d = Expand(c, s) y = Mul(d, k)", "float[4,1,1] k, int64[5] s = {2, 1, 4, 1, 1}"),
+        "Conv Expand",
+    ),
+    "tile": Folds(
+        back(
+            "N,4,12,6", "d = Tile(c, r) y = BatchNormalization(d, g, be, m, var)", f"{BN4}, int64[4] r = {{1, 1, 2, 1}}"
+        ),
+        "Conv Tile",
+    ),
+    "slice of the channels": Folds(
+        back(
+            "N,2,6,6",
+            "d = Slice(c, st, en, ax) y = Mul(d, k)",
+            "float[2,1,1] k, int64[1] st = {1}, int64[1] en = {3}, int64[1] ax = {1}",
+        ),
+        "Conv Slice",
+    ),
+    "slice backwards with steps": Folds(
+        back(
+            "N,2,6,6",
+            "d = Slice(c, st, en, ax, sp) y = Mul(d, k)",
+            "float[2,1,1] k, int64[1] st = {-1}, int64[1] en = {-9}, int64[1] ax = {-3}, int64[1] sp = {-2}",
+        ),
+        "Conv Slice",
+    ),
+    "slice of space": Folds(
+        back(
+            "N,4,3,6",
+            "d = Slice(c, st, en, ax) y = BatchNormalization(d, g, be, m, var)",
+            f"{BN4}, int64[1] st = {{0}}, int64[1] en = {{3}}, int64[1] ax = {{2}}",
+        ),
+        "Conv Slice",
+    ),
+    "slice of opset 9": Folds(
+        back("N,2,6,6", "d = Slice<axes=[1], starts=[2], ends=[100]>(c) y = Mul(d, k)", "float[2,1,1] k"),
+        "Conv Slice",
+        opset=9,
+    ),
+    "gather of channels": Folds(
+        back("N,3,6,6", "d = Gather<axis=1>(c, i) y = Mul(d, k)", "float[3,1,1] k, int64[3] i = {3, 0, -2}"),
+        "Conv Gather",
+    ),
+    "gather of one channel": Folds(
+        back("N,6,6", "d = Gather<axis=1>(c, i) y = Mul(d, k)", "float k = {3}, int64 i = {2}"), "Conv Gather"
+    ),
+    "depth to space, channels alike in a block": Folds(
+        back("N,1,12,12", "d = DepthToSpace<blocksize=2>(c) y = Mul(d, k)", "float k = {-2}"), "Conv DepthToSpace"
+    ),
+    "depth to space, columns first": Folds(
+        "(float[N,3,6,6] x) => (float[N,2,12,12] y) <float[8,3,1,1] w, float[2,1,1] k, float[2,1,1] t> "
+        '{ c = Conv(x, w) d = DepthToSpace<blocksize=2, mode="CRD">(c) e = Mul(d, k) y = Add(e, t) }',
+        "Conv DepthToSpace",
+    ),
+    "depth to space, depth first": Folds(
+        "(float[N,3,6,6] x) => (float[N,2,12,12] y) <float[8,3,1,1] w, float[2,1,1] k, float[2,1,1] t> "
+        "{ c = Conv(x, w) d = DepthToSpace<blocksize=2>(c) e = Mul(d, k) y = Add(e, t) }",
+        "Conv DepthToSpace",
+    ),
+    "space to depth": Folds(
+        back(
+            "N,16,3,3",
+            "d = SpaceToDepth<blocksize=2>(c) y = Mul(d, k)",
+            "float[16,1,1] k = {1,2,3,4,1,2,3,4,1,2,3,4,1,2,3,4}",
+        ),
+        "Conv SpaceToDepth",
+    ),
+}
+FORWARD = {
+    "flatten into a gemm, each weight of a channel scaled": Folds(
+        ahead("N,5", "d = Flatten(c) y = Gemm(d, w)", f"{BN4}, float[144,5] w"), "Flatten Gemm", "forward"
+    ),
+    "transpose": Folds(
+        ahead(
+            "N,6,6,5",
+            "d = Transpose<perm=[0,2,3,1]>(c) e = MatMul(d, w) y = Add(e, b)",
+            f"{BN4}, float[4,5] w, float[5] b",
+        ),
+        "Transpose MatMul Add",
+        "forward",
+        kept="y",
+    ),
+    "reshape": Folds(
+        ahead(
+            "N,5,36",
+            "d = Reshape(c, s) y = MatMul(w, d)",
+            "float[4,1,1] k, float[5,4] w, int64[3] s = {0, 4, -1}",
+            first="c = Mul(x, k)",
+        ),
+        "Reshape MatMul",
+        "forward",
+    ),
+    "slice of the channels": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = Slice(c, st, en, ax) y = Conv(d, w)",
+            f"{BN4}, float[5,2,1,1] w, int64[1] st = {{1}}, int64[1] en = {{3}}, int64[1] ax = {{1}}",
+        ),
+        "Slice Conv",
+        "forward",
+    ),
+    "gather that turns the channels around": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = Gather<axis=1>(c, i) y = Conv(d, w)",
+            f"{BN4}, float[5,4,1,1] w, int64[4] i = {{3, 2, 1, 0}}",
+        ),
+        "Conv",
+        "forward",
+    ),
+    "depth to space": Folds(
+        ahead(
+            "N,5,12,12",
+            "d = DepthToSpace<blocksize=2>(c) y = Conv(d, w)",
+            "float k = {2}, float[5,1,1,1] w",
+            first="c = Mul(x, k)",
+        ),
+        "DepthToSpace Conv",
+        "forward",
+    ),
+    "space to depth": Folds(
+        ahead("N,5,3,3", "d = SpaceToDepth<blocksize=2>(c) y = Conv(d, w)", f"{BN4}, float[5,16,1,1] w"),
+        "SpaceToDepth Conv",
+        "forward",
+    ),
+}
+REFUSES = {
+    "reshape that cannot be traced": Refuses(
+        back("M,9", "d = Reshape(c, s) y = Mul(d, k)", "float[9] k, int64[2] s = {-1, 9}"), "NF111 d, NF104 y"
+    ),
+    "reshape to a shape of run time": Refuses(
+        back("N,4,R", "d = Reshape(c, s) y = BatchNormalization(d, g, be, m, var)", more=", int64[3] s"),
+        "NF111 d, NF104 y",
+    ),
+    "gather of one channel twice with two scales": Refuses(
+        back("N,2,6,6", "d = Gather<axis=1>(c, i) y = Mul(d, k)", "float[2,1,1] k, int64[2] i = {1, 1}"),
+        "NF130 d, NF104 y",
+    ),
+    "depth to space, a block of different channels": Refuses(
+        ahead("N,5,12,12", "d = DepthToSpace<blocksize=2>(c) y = Conv(d, w)", f"{BN4}, float[5,1,1,1] w"),
+        "NF111 d, NF118 c",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BACKWARD)
+def test_folds_backward(name: str) -> None:
+    assert_folds(BACKWARD[name])
+
+
+@pytest.mark.parametrize("name", FORWARD)
+def test_folds_forward(name: str) -> None:
+    assert_folds(FORWARD[name])
+
+
+@pytest.mark.parametrize("name", REFUSES)
+def test_refuses(name: str) -> None:
+    assert_refuses(REFUSES[name])
+
+
+def test_a_slice_that_begins_before_the_front_is_empty_for_some_sizes() -> None:
+    text = (
+        "(float[N,4] x) => (float[N,1] y) <float[4] s, float[1,1] w, int64[1] b={-10}, int64[1] e={-100}, "
+        "int64[1] i={1}, int64[1] p={-1}> { a = Mul(x, s) c = Slice(a, b, e, i, p) y = MatMul(c, w) }"
+    )
+    model = parse(text)
+    folded = fold(model).model
+    assert operators(folded) == "Slice MatMul"
+    assert_same_values(model, folded)

@@ -1,0 +1,127 @@
+"""Carriers that multiply: Mul and Div by a variable, MatMul of two variables. A scale passes, by one factor."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fold.rows import BN4, Folds, Refuses, ahead, assert_folds, assert_refuses, assert_sound, back, operators
+from tests.onnx_text import parse
+
+BACKWARD = {
+    "a product takes a scale on one side": Folds(
+        back("N,4,6,6", "d = Mul(c, z) y = Mul(d, k)", "float[4,1,1] k", more=", float[N,1,6,6] z"), "Conv Mul"
+    ),
+    "a quotient": Folds(
+        back("N,4,6,6", "d = Div(c, z) y = Mul(d, k)", "float[4,1,1] k", more=", float[N,4,6,6] z"), "Conv Div"
+    ),
+    "a divisor takes the inverse": Folds(
+        back("N,4,6,6", "e = Relu(z) d = Div(e, c) y = Mul(d, k)", "float[4,1,1] k", more=", float[N,4,6,6] z"),
+        "Conv Relu Div",
+        values={"b": (100,) * 4},
+    ),
+    "attention: 1/sqrt(d) goes into the weight of the query": Folds(
+        "(float[N,5,8] x) => (float[N,5,5] y) <float[8,8] q, float[8,8] k, float s = {0.35}> "
+        "{ a = MatMul(x, q) b = MatMul(x, k) t = Transpose<perm=[0,2,1]>(b) c = MatMul(a, t) "
+        "d = Mul(c, s) y = Softmax(d) }",
+        "MatMul MatMul Transpose MatMul Softmax",
+    ),
+    "attention: into the query part of one weight": Folds(
+        "(float[N,5,8] x) => (float[N,5,8] y) <float[8,24] w, float s = {0.35}, int64[3] p = {8, 8, 8}> "
+        "{ a = MatMul(x, w) q, k, v = Split<axis=2>(a, p) t = Transpose<perm=[0,2,1]>(k) "
+        "c = MatMul(q, t) d = Mul(c, s) e = Softmax(d) y = MatMul(e, v) }",
+        "MatMul Split Transpose MatMul Softmax MatMul",
+    ),
+    "a norm on the product of two variables leaves its shift as a bias": Folds(
+        f"(float[N,5] x, float[N,N] a) => (float[N,4] y) <float[5,4] w, float[4] b,{BN4}> "
+        "{ c = MatMul(x, w) d = MatMul(a, c) e = Add(d, b) f = BatchNormalization(e, g, be, m, var) "
+        "y = Relu(f) }",
+        "MatMul MatMul Add Relu",
+        kept="e",
+    ),
+    "a norm on the product of two variables, without a bias": Folds(
+        f"(float[N,5] x, float[N,N] a) => (float[N,4] y) <float[5,4] w,{BN4}> "
+        "{ c = MatMul(x, w) d = MatMul(a, c) e = BatchNormalization(d, g, be, m, var) y = Relu(e) }",
+        "MatMul MatMul Add Relu",
+    ),
+    "Einsum of one, backward": Folds(
+        "(float[N,4] x) => (float[4,N] y) <float[4,4] w, float k={2.5}> "
+        '{ a = MatMul(x, w) b = Einsum<equation="ij->ji">(a) y = Mul(b, k) }',
+        "MatMul Einsum",
+    ),
+    "Einsum of three, beside a constant": Folds(
+        "(float[N,4] x, float[4,5] p) => (float[N,5] y) <float[4,4] w, float k={2.5}> "
+        '{ a = Einsum<equation="ij,jk,kl->il">(x, w, p) y = Mul(a, k) }',
+        "Einsum",
+    ),
+}
+FORWARD = {
+    "a product with a variable": Folds(
+        ahead(
+            "N,5,4,4",
+            "d = Mul(c, z) y = Conv(d, w)",
+            "float[4,1,1] k, float[5,4,3,3] w",
+            more=", float[N,4,6,6] z",
+            first="c = Mul(x, k)",
+        ),
+        "Mul Conv",
+        "forward",
+    ),
+    "float16: a scale above 1 behind a product": Folds(
+        "(float16[N,3,4] x, float16[N,4,2] z) => (float16[N,3,2] y) <float16 big, float16[2,2] w> "
+        "{ c = Mul(x, big) d = MatMul(c, z) y = MatMul(d, w) }",
+        "MatMul MatMul",
+        "forward",
+        values={"w": (1.0,) * 4, "big": (2.0,)},
+    ),
+    "Einsum of one, forward": Folds(
+        "(float[N,4] x) => (float[N,5] y) <float[4] s, float[4,5] w> "
+        '{ a = Mul(x, s) b = Einsum<equation="ij->ji">(a) c = Transpose<perm=[1,0]>(b) y = MatMul(c, w) }',
+        "Einsum Transpose MatMul",
+        "forward",
+    ),
+}
+REFUSES = {
+    "a value times its own identity": Refuses(
+        "(float[N,3,6,6] x) => (float[N,4,6,6] y) <float[4,3,1,1] v, float[4,1,1] k> "
+        "{ d = Conv(x, v) e = AveragePool<kernel_shape=[1,1]>(d) c = Mul(d, e) y = Mul(c, k) }",
+        "NF103 e, NF104 y",
+    ),
+    "a matrix times its own transpose": Refuses(
+        "(float[N,3,5] x) => (float[N,4,4] y) <float[4,3] v, float k = {2}> "
+        "{ d = MatMul(v, x) e = Transpose<perm=[0,2,1]>(d) c = MatMul(d, e) y = Mul(c, k) }",
+        "NF103 c, NF104 y",
+    ),
+    "a square": Refuses(back("N,4,6,6", "d = Mul(c, c) y = Mul(d, k)", "float[4,1,1] k"), "NF109 d, NF104 y"),
+    "a product and a shift": Refuses(
+        back("N,4,6,6", "d = Mul(c, z) y = Add(d, k)", "float[4,1,1] k", more=", float[N,4,6,6] z"), "NF108 d, NF104 y"
+    ),
+    "float16: a product without its small scale": Refuses(
+        "(float16[N,3,4] x, float16[N,4,2] z) => (float16[N,3,2] y) <float16 k, float16[2,2] w> "
+        "{ c = Mul(x, k) d = MatMul(c, z) y = MatMul(d, w) }",
+        "NF115 d, NF118 c",
+        values={"w": (1.0,) * 4, "k": (0.25,)},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BACKWARD)
+def test_folds_backward(name: str) -> None:
+    assert_folds(BACKWARD[name])
+
+
+@pytest.mark.parametrize("name", FORWARD)
+def test_folds_forward(name: str) -> None:
+    assert_folds(FORWARD[name])
+
+
+@pytest.mark.parametrize("name", REFUSES)
+def test_refuses(name: str) -> None:
+    assert_refuses(REFUSES[name])
+
+
+def test_sums_of_an_einsum_of_three_stay() -> None:
+    model = parse(
+        "(float[N,4] x, float[4,5] p, float[4,5] q) => (float[N,5] y) <float[4,4] w, float[4,4] v> "
+        '{ a = Einsum<equation="ij,jk,kl->il">(x, w, p) b = Einsum<equation="ij,jk,kl->il">(x, v, q) y = Add(a, b) }'
+    )
+    assert operators(assert_sound(model).model) == "Einsum Einsum Add"

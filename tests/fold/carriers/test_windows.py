@@ -1,0 +1,285 @@
+"""Carriers that take a maximum or a mean over a window or over axes, and resize."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.fold.rows import BN4, Folds, Refuses, ahead, assert_folds, assert_refuses, back
+
+BACKWARD = {
+    "max pool": Folds(
+        back(
+            "N,4,3,3",
+            "d = MaxPool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1]>(c) e = Add(d, t) y = Mul(e, pos)",
+            "float[4,1,1] pos, float[4,1,1] t",
+        ),
+        "Conv MaxPool",
+    ),
+    "average pool without padding": Folds(
+        back(
+            "N,4,3,3", "d = AveragePool<kernel_shape=[2,2], strides=[2,2]>(c) y = BatchNormalization(d, g, be, m, var)"
+        ),
+        "Conv AveragePool",
+    ),
+    "average pool with padding that is not counted": Folds(
+        back(
+            "N,4,3,3",
+            "d = AveragePool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1]>(c) y = BatchNormalization(d, "
+            "g, be, m, var)",
+        ),
+        "Conv AveragePool",
+    ),
+    "average pool with padding that is counted takes a scale": Folds(
+        back(
+            "N,4,3,3",
+            "d = AveragePool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1], "
+            "count_include_pad=1>(c) y = Mul(d, pos)",
+            "float[4,1,1] pos",
+        ),
+        "Conv AveragePool",
+    ),
+    "global average pool": Folds(
+        back("N,4,1,1", "d = GlobalAveragePool(c) y = BatchNormalization(d, g, be, m, var)"), "Conv GlobalAveragePool"
+    ),
+    "mean over space": Folds(
+        back("N,4,1,1", "d = ReduceMean<axes=[2,3]>(c) y = BatchNormalization(d, g, be, m, var)"), "Conv ReduceMean"
+    ),
+    "mean over space, axes gone": Folds(
+        back("N,4", "d = ReduceMean<axes=[-1,2], keepdims=0>(c) y = BatchNormalization(d, g, be, m, var)"),
+        "Conv ReduceMean",
+    ),
+    "mean over space, axes as an input": Folds(
+        back(
+            "N,4",
+            "d = ReduceMean<keepdims=0>(c, a) y = BatchNormalization(d, g, be, m, var)",
+            f"{BN4}, int64[2] a = {{3, -2}}",
+        ),
+        "Conv ReduceMean",
+        opset=18,
+    ),
+    "mean over everything takes a scalar": Folds(
+        "(float[N,3,8,8] x) => (float y) <float[4,3,3,3] w, float[4] b, float k = {-2}, float t = {3}> "
+        "{ c = Conv(x, w, b) d = ReduceMean<keepdims=0>(c) e = Mul(d, k) y = Add(e, t) }",
+        "Conv ReduceMean",
+    ),
+    "mean over no axes": Folds(
+        back("N,4,6,6", "d = ReduceMean<noop_with_empty_axes=1>(c) y = BatchNormalization(d, g, be, m, var)"),
+        "Conv ReduceMean",
+        opset=18,
+    ),
+    "largest over space": Folds(
+        back(
+            "N,4,1,1", "d = ReduceMax<axes=[2,3]>(c) e = Mul(d, pos) y = Sub(e, t)", "float[4,1,1] pos, float[4,1,1] t"
+        ),
+        "Conv ReduceMax",
+    ),
+    "smallest over space": Folds(
+        back(
+            "N,4", "d = ReduceMin<axes=[2,3], keepdims=0>(c) e = Mul(d, pos) y = Sub(e, t)", "float[4] pos, float[4] t"
+        ),
+        "Conv ReduceMin",
+    ),
+    "sum over space takes a scale": Folds(
+        back("N,4", "d = ReduceSum<keepdims=0>(c, a) y = Mul(d, k)", "float[4] k, int64[2] a = {2, 3}"),
+        "Conv ReduceSum",
+    ),
+    "global max pool": Folds(
+        back("N,4,1,1", "d = GlobalMaxPool(c) y = Mul(pos, d)", "float[4,1,1] pos"), "Conv GlobalMaxPool"
+    ),
+    "pad that repeats the edge": Folds(
+        back(
+            "N,4,9,7",
+            'd = Pad<mode="edge">(c, p) y = BatchNormalization(d, g, be, m, var)',
+            f"{BN4}, int64[8] p = {{0, 0, 1, 0, 0, 0, 2, 1}}",
+        ),
+        "Conv Pad",
+    ),
+    "pad with a constant that stays one": Folds(
+        back(
+            "N,4,9,7",
+            "d = Pad(c, p, v) e = Mul(d, k) y = Add(e, t)",
+            "float k = {-2}, float t = {3}, float v = {0.5}, int64[8] p = {0, 0, 1, 0, 0, 0, 2, 1}",
+        ),
+        "Conv Pad",
+    ),
+    "pad with zeros and a scale": Folds(
+        back("N,4,9,7", "d = Pad(c, p) y = Mul(d, k)", "float[4,1,1] k, int64[8] p = {0, 0, 1, 0, 0, 0, 2, 1}"),
+        "Conv Pad",
+    ),
+    "pad of opset 10": Folds(
+        back("N,4,8,6", "d = Pad<pads=[0,0,1,0,0,0,1,0], value=2.0>(c) y = Sub(d, t)", "float t = {0.75}"),
+        "Conv Pad",
+        opset=10,
+    ),
+    "resize": Folds(
+        back(
+            "N,4,12,12",
+            'd = Resize<mode="linear">(c, "", s) y = BatchNormalization(d, g, be, m, var)',
+            f"{BN4}, float[4] s = {{1, 1, 2, 2}}",
+        ),
+        "Conv Resize",
+    ),
+    "upsample": Folds(
+        back(
+            "N,4,12,12",
+            'd = Upsample<mode="nearest">(c, s) y = BatchNormalization(d, g, be, m, var)',
+            f"{BN4}, float[4] s = {{1, 1, 2, 2}}",
+        ),
+        "Conv Upsample",
+        opset=9,
+    ),
+}
+FORWARD = {
+    "max pool": Folds(
+        ahead(
+            "N,5,3,3",
+            "d = MaxPool<kernel_shape=[2,2]>(c) y = Conv(d, w, b)",
+            "float[4,1,1] pos, float[4,1,1] t, float[5,4,3,3] w, float[5] b",
+            first="e = Mul(x, pos) c = Sub(e, t)",
+        ),
+        "MaxPool Conv",
+        "forward",
+    ),
+    "average pool": Folds(
+        ahead(
+            "N,5,4,4",
+            "d = AveragePool<kernel_shape=[2,2], pads=[0,0,1,1]>(c) y = Conv(d, w, b)",
+            f"{BN4}, float[5,4,3,3] w, float[5] b",
+        ),
+        "AveragePool Conv",
+        "forward",
+    ),
+    "the head of a network": Folds(
+        ahead(
+            "N,5",
+            "e = GlobalAveragePool(c) d = Flatten(e) y = Gemm<transB=1>(d, w, b)",
+            f"{BN4}, float[5,4] w, float[5] b",
+        ),
+        "GlobalAveragePool Flatten Gemm",
+        "forward",
+    ),
+    "mean over space": Folds(
+        ahead("N,5", "d = ReduceMean<axes=[2,3], keepdims=0>(c) y = Gemm(d, w)", f"{BN4}, float[4,5] w"),
+        "ReduceMean Gemm",
+        "forward",
+    ),
+    "resize": Folds(
+        ahead(
+            "N,5,12,12",
+            'd = Resize<mode="cubic">(c, "", s) y = Conv(d, w)',
+            f"{BN4}, float[5,4,1,1] w, float[4] s = {{1, 1, 2, 2}}",
+        ),
+        "Resize Conv",
+        "forward",
+    ),
+    "pad that reflects": Folds(
+        ahead(
+            "N,5,9,7",
+            'd = Pad<mode="reflect">(c, p) y = Conv(d, w)',
+            f"{BN4}, float[5,4,1,1] w, int64[8] p = {{0, 0, 1, 0, 0, 0, 2, 1}}",
+        ),
+        "Pad Conv",
+        "forward",
+    ),
+    "a scalar pair before a padded conv becomes the value of its Pad": Folds(
+        ahead(
+            "N,5,9,7",
+            "d = Pad(c, p) y = Conv(d, w)",
+            "float k = {2}, float t = {3}, float[5,4,1,1] w, int64[8] p = {0, 0, 1, 0, 0, 0, 2, 1}",
+            first="e = Mul(x, k) c = Add(e, t)",
+        ),
+        "Pad Conv",
+        "forward",
+    ),
+}
+REFUSES = {
+    "max pool and a negative scale": Refuses(
+        back("N,4,3,3", "d = MaxPool<kernel_shape=[2,2], strides=[2,2]>(c) y = Neg(d)"), "NF109 d, NF104 y"
+    ),
+    "max pool whose indices are read": Refuses(
+        back(
+            "N,4,5,5",
+            "d, i = MaxPool<kernel_shape=[2,2]>(c) y = Mul(d, pos) z = Cast<to=1>(i)",
+            "float[4,1,1] pos",
+            outputs=", float[N,4,5,5] z",
+        ),
+        "NF110 d, NF104 y",
+    ),
+    "max pool whose indices are an output": Refuses(
+        back(
+            "N,4,5,5",
+            "d, i = MaxPool<kernel_shape=[2,2]>(c) y = Mul(d, k)",
+            "float[4,1,1] k = {0,1,2,3}",
+            outputs=", int64[N,4,5,5] i",
+        ),
+        "NF110 d, NF104 y",
+    ),
+    "average pool that counts its padding, and a shift": Refuses(
+        back(
+            "N,4,6,6",
+            "d = AveragePool<kernel_shape=[3,3], pads=[1,1,1,1], "
+            "count_include_pad=1>(c) y = BatchNormalization(d, g, be, m, var)",
+        ),
+        "NF107 d, NF104 y",
+    ),
+    "mean over the channels": Refuses(
+        ahead("N,1,6,6", "d = ReduceMean<axes=[1]>(c) y = Relu(d)", BN4), "NF111 d, NF118 c", site="c"
+    ),
+    "resize to the same size that still interpolates": Refuses(
+        "(float[N,6,3] x) => (float[N,6,6] y) <float[3,6] w, float[6] k, float[3] s = {1, 1, 1.1}> "
+        '{ c = MatMul(x, w) d = Resize<mode="nearest">(c, "", s) y = Mul(d, k) }',
+        "NF111 d, NF104 y",
+    ),
+    "resize that crops": Refuses(
+        back(
+            "N,4,12,12",
+            'd = Resize<coordinate_transformation_mode="tf_crop_and_resize">(c, r, '
+            "s) y = BatchNormalization(d, g, be, m, var)",
+            f"{BN4}, float[8] r = {{0,0,0,0,1,1,1,1}}, float[4] s = {{1, 1, 2, 2}}",
+        ),
+        "NF110 d, NF104 y",
+    ),
+    "pad with zeros and a shift": Refuses(
+        back(
+            "N,4,9,7",
+            "d = Pad(c, p) y = BatchNormalization(d, g, be, m, var)",
+            f"{BN4}, int64[8] p = {{0, 0, 1, 0, 0, 0, 2, 1}}",
+        ),
+        "NF107 d, NF104 y",
+    ),
+    "a sum over space and a shift": Refuses(
+        "(float[N,3,8,8] x) => (float[4,6,6] y) <float[4,3,3,3] w, float[4] b, int64[1] a = {0}, "
+        "float[4,6,6] k> "
+        "{ c = Conv(x, w, b) d = ReduceSum<keepdims=0>(c, a) y = Add(d, k) }",
+        "NF108 d, NF104 y",
+    ),
+    "a Pad with zeros between": Refuses(
+        "(float[N,4,6,6] x) => (float[N,4,8,8] y) <float[4,4,3,3] w, int64[8] p = {0, 0, 1, 1, 0, 0, 1, "
+        f"1}}, {BN4}> "
+        "{ c = BatchNormalization(x, g, be, m, var) d = Pad(c, p) "
+        "y = ConvTranspose<pads=[1,1,1,1]>(d, w) }",
+        "NF107 d, NF118 c",
+        site="c",
+    ),
+    "a norm of no axes": Refuses(
+        "(float[N,4] x) => (float[N,5] y) <float k={-2}, float[4,5] w> "
+        "{ a = Mul(x, k) b = ReduceL1<noop_with_empty_axes=1>(a) y = MatMul(b, w) }",
+        "NF110 b, NF118 a",
+        opset=18,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BACKWARD)
+def test_folds_backward(name: str) -> None:
+    assert_folds(BACKWARD[name])
+
+
+@pytest.mark.parametrize("name", FORWARD)
+def test_folds_forward(name: str) -> None:
+    assert_folds(FORWARD[name])
+
+
+@pytest.mark.parametrize("name", REFUSES)
+def test_refuses(name: str) -> None:
+    assert_refuses(REFUSES[name])

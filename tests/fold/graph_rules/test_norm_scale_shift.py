@@ -1,0 +1,20 @@
+"""Gamma and beta of a norm go into all that read it, on demand."""
+
+from __future__ import annotations
+
+from onnx import numpy_helper
+
+from normfold.fold.engine import FoldOptions
+from tests.fold.rows import assert_folds_with
+
+
+def test_gamma_and_beta_go_into_all_that_read() -> None:
+    text = (
+        "(float[N,5,4] x) => (float[N,5,3] y, float[N,5,2] z) <float[4] ga, float[4] ba, float[4,3] w, float[3] b, "
+        "float[4,2] v, float[2] u> { c = LayerNormalization(x, ga, ba) d = MatMul(c, w) y = Add(d, b) "
+        "e = MatMul(c, v) z = Add(e, u) }"
+    )
+    result = assert_folds_with(text, FoldOptions(norm_affine=True))
+    weights = {tensor.name: numpy_helper.to_array(tensor) for tensor in result.graph.initializer}
+    (norm,) = (node for node in result.graph.node if node.op_type == "LayerNormalization")
+    assert len(norm.input) == 2 and (weights[norm.input[1]] == 1).all()

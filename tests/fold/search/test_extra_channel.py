@@ -1,0 +1,47 @@
+"""A shift through zero padding: the convolution before emits one more channel, constant 1, that carries it."""
+
+from __future__ import annotations
+
+import pytest
+
+from normfold.fold.engine import FoldOptions
+from tests.fold.rows import Folds, Refuses, assert_folds, assert_folds_with, assert_refuses, operators
+
+FORWARD = {
+    "a shift through zero padding, by one more channel": Folds(
+        "(float[N,3,6,6] x) => (float[N,5,6,6] y) <float[5,3,1,1] w, float[5] b, float[5] g,float[5] be, "
+        "float[5] m, float[5] var, float[5,5,3,3] v> "
+        "{ c = Conv(x, w, b) d = Relu(c) e = BatchNormalization(d, g, be, m, var) "
+        "y = Conv<pads=[1,1,1,1]>(e, v) }",
+        "Conv Relu Conv",
+        "forward",
+    ),
+}
+REFUSES = {
+    "one more channel would start a new block": Refuses(
+        "(float[N,3,6,6] x) => (float[N,8,6,6] y) <float[8,3,1,1] w, float[8] b, float[8] g,float[8] be, "
+        "float[8] m, float[8] var, float[8,8,3,3] v> "
+        "{ c = Conv(x, w, b) d = Relu(c) e = BatchNormalization(d, g, be, m, var) "
+        "y = Conv<pads=[1,1,1,1]>(e, v) }",
+        "NF108 d, NF107 y",
+        site="e",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FORWARD)
+def test_folds_forward(name: str) -> None:
+    assert_folds(FORWARD[name])
+
+
+@pytest.mark.parametrize("name", REFUSES)
+def test_refuses(name: str) -> None:
+    assert_refuses(REFUSES[name])
+
+
+def test_on_demand_one_more_channel_starts_a_new_block() -> None:
+    result = assert_folds_with(
+        REFUSES["one more channel would start a new block"].text, FoldOptions(extra_channel=True)
+    )
+    assert "BatchNormalization" not in operators(result)
+    assert max(tensor.dims[0] for tensor in result.graph.initializer) == 9
