@@ -21,7 +21,7 @@ from normfold.files.source import ModelLike, Source, in_eval_mode, read
 from normfold.files.stream import streamed
 from normfold.files.torch_bridge import TorchObject, is_for_torch, torch_room
 from normfold.findings.verdict import Verdict
-from normfold.graph.inlining import CannotInline, inline, operators
+from normfold.graph.inlining import InlineError, inline, operators
 from normfold.graph.reader import graphs_of
 from normfold.options import Options
 from normfold.result import Inspection, NotProven, Result, check_output
@@ -218,7 +218,7 @@ class _Builder:
         model = self.source.model()
         try:
             inline(model)
-        except CannotInline as fault:
+        except InlineError as fault:
             return replace(candidate, notes=(*candidate.notes, str(fault)))
         with self.clock.stage("simplify"):
             facts = simplify(to_proto(model), fold=self.options.onnxsim)

@@ -39,6 +39,13 @@ def aligned(array: npt.ArrayLike, rank: int) -> Array:
     return result.reshape((1,) * (rank - result.ndim) + result.shape)
 
 
+def squeeze_leading(array: Array, rank: int = 1) -> Array:
+    """Drop leading dimensions of size 1, which broadcasting adds anyway, until ``rank`` dimensions are left."""
+    while array.ndim > rank and array.shape[0] == 1:
+        array = array[0]
+    return array
+
+
 @dataclass(frozen=True, eq=False)
 class Affine:
     """``y = scale * x + shift`` on a tensor of rank ``scale.ndim``."""

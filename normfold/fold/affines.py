@@ -15,7 +15,7 @@ import onnx_ir as ir
 from normfold.algebra.affine import Affine, Array, aligned
 from normfold.findings.reason import Reason, Refusal
 from normfold.graph.batchnorm import is_training as is_training
-from normfold.graph.reader import FLOATS, GraphReader, attribute, known_as, name_of
+from normfold.graph.reader import FLOATS, GraphReader, attribute, display_name, name_of
 
 _DEFAULT_EPSILON = float(np.float32(1e-5))  # as runtimes hold it
 # |mean| / std above which subtracting the mean would eat the digits of the type
@@ -23,7 +23,7 @@ _CANCELLATION = {ir.DataType.FLOAT16: 2.0**3, ir.DataType.BFLOAT16: 2.0**3, ir.D
 
 
 @dataclass(frozen=True, eq=False)
-class Source:
+class AffineNode:
     """A constant affine node: it reads ``entry`` at input ``index`` and makes ``affine(entry)``."""
 
     node: ir.Node
@@ -31,7 +31,7 @@ class Source:
     affine: Affine
 
     @property
-    def entry(self) -> ir.Value:
+    def input(self) -> ir.Value:
         entry = self.node.inputs[self.index]
         assert entry is not None, "an affine's variable operand is always present"
         return entry
@@ -39,36 +39,36 @@ class Source:
     @property
     def indices(self) -> tuple[int, ...]:
         """Every input at which it reads its entry: ``x + x`` does so twice."""
-        return tuple(index for index, value in enumerate(self.node.inputs) if value is self.entry)
+        return tuple(index for index, value in enumerate(self.node.inputs) if value is self.input)
 
     @property
-    def site(self) -> ir.Value:
+    def output(self) -> ir.Value:
         return self.node.outputs[0]
 
 
 @dataclass(frozen=True, eq=False)
-class Run:
+class AffineChain:
     """Constant affines in a row, each the only reader of the one before; together they are one affine."""
 
-    sources: tuple[Source, ...]
+    affines: tuple[AffineNode, ...]
 
     @property
-    def entry(self) -> ir.Value:
-        return self.sources[0].entry
+    def input(self) -> ir.Value:
+        return self.affines[0].input
 
     @property
-    def site(self) -> ir.Value:
-        return self.sources[-1].site
+    def output(self) -> ir.Value:
+        return self.affines[-1].output
 
     @property
     def nodes(self) -> tuple[ir.Node, ...]:
-        return tuple(source.node for source in self.sources)
+        return tuple(affine_node.node for affine_node in self.affines)
 
     @property
     def affine(self) -> Affine:
-        total = self.sources[0].affine
-        for source in self.sources[1:]:
-            total = total.then(source.affine)
+        total = self.affines[0].affine
+        for affine_node in self.affines[1:]:
+            total = total.then(affine_node.affine)
         return total
 
     @property
@@ -77,7 +77,7 @@ class Run:
 
 
 # -- BatchNormalization ------------------------------------------------------------------------------------------
-def _batchnorm(reader: GraphReader, node: ir.Node) -> Source:
+def _batchnorm(reader: GraphReader, node: ir.Node) -> AffineNode:
     """``y = gamma * (x - mean) / sqrt(var + eps) + beta`` along axis 1.
 
     Source: https://onnx.ai/onnx/operators/onnx__BatchNormalization.html
@@ -104,7 +104,7 @@ def _batchnorm(reader: GraphReader, node: ir.Node) -> Source:
         raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=f"the value has {rank} dimension and no channel axis")
     if isinstance(shape[1], int) and len(scale) != shape[1]:
         raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=f"{len(scale)} parameters for {shape[1]} channels")
-    return Source(node, 0, Affine.per_channel(scale, beta - scale * mean, rank))
+    return AffineNode(node, 0, Affine.per_channel(scale, beta - scale * mean, rank))
 
 
 def _require_digits(
@@ -153,7 +153,7 @@ def _operand(node: ir.Node, index: int) -> ir.Value:
 
 
 # -- arithmetic with a constant ----------------------------------------------------------------------------------
-def _arithmetic(reader: GraphReader, node: ir.Node) -> Source:
+def _arithmetic(reader: GraphReader, node: ir.Node) -> AffineNode:
     """Mul, Add, Sub, Div with one constant operand, on either side where that is affine."""
     if node.op_type == "Add" and node.inputs[0] is node.inputs[1]:
         return _sum(reader, node)
@@ -165,17 +165,17 @@ def _arithmetic(reader: GraphReader, node: ir.Node) -> Source:
     entry = _operand(node, index)
     shape = reader.shape(entry)
     if shape is None:
-        detail = f"the rank of {known_as(entry)} is not known"
-        raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), known_as(entry), detail)
+        detail = f"the rank of {display_name(entry)} is not known"
+        raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), display_name(entry), detail)
     _require_no_broadcast(node, array, shape)
     scale, shift = _AS_AFFINE[node.op_type](np.asarray(array), index)
-    return Source(node, index, Affine.of(scale, shift, len(shape)))
+    return AffineNode(node, index, Affine.of(scale, shift, len(shape)))
 
 
 def _not_constant(reader: GraphReader, node: ir.Node) -> Refusal:
     for value in node.inputs:
         if reader.overridable(value):
-            named = known_as(value)
+            named = display_name(value)
             return Refusal(Reason.OVERRIDABLE_INITIALIZER, name_of(node), named, f"initializer {named}")
     return Refusal(Reason.DYNAMIC_PARAMETERS, name_of(node), detail="no operand is constant")
 
@@ -207,7 +207,7 @@ _AS_AFFINE: dict[str, Callable[[Array, int], tuple[Array, Array]]] = {
 }
 
 
-def _sum(reader: GraphReader, node: ir.Node) -> Source:
+def _sum(reader: GraphReader, node: ir.Node) -> AffineNode:
     """Sum or Mean of one value, any number of times, and constants; so ``Add(x, x)`` as well."""
     constants = [reader.constant(value) for value in node.inputs]
     count = 1.0 / len(node.inputs) if node.op_type == "Mean" else 1.0
@@ -218,7 +218,7 @@ def _sum(reader: GraphReader, node: ir.Node) -> Source:
             _require_no_broadcast(node, array, shape)
     shift = sum((aligned(array, len(shape)) for array in constants if array is not None), np.zeros(()))
     times = sum(array is None for array in constants)
-    return Source(node, index, Affine.of(times * count, shift * count, len(shape)))
+    return AffineNode(node, index, Affine.of(times * count, shift * count, len(shape)))
 
 
 def _is_sum_of_one(reader: GraphReader, node: ir.Node) -> bool:
@@ -227,26 +227,26 @@ def _is_sum_of_one(reader: GraphReader, node: ir.Node) -> bool:
     return len(set(variables)) == 1 and None not in variables and len(node.inputs) > 1
 
 
-def _negate(reader: GraphReader, node: ir.Node) -> Source:
+def _negate(reader: GraphReader, node: ir.Node) -> AffineNode:
     entry = _operand(node, 0)
-    return Source(node, 0, Affine.of(-1.0, 0.0, len(reader.require_shape(entry, node))))
+    return AffineNode(node, 0, Affine.of(-1.0, 0.0, len(reader.require_shape(entry, node))))
 
 
-def _scaler(reader: GraphReader, node: ir.Node) -> Source:
+def _scaler(reader: GraphReader, node: ir.Node) -> AffineNode:
     """``y = (x - offset) * scale`` by feature, in the operators of classic machine learning.
 
     Source: https://onnx.ai/onnx/operators/onnx_aionnxml_Scaler.html
     """
     entry = _operand(node, 0)
     if reader.dtype(entry) is not ir.DataType.FLOAT:
-        raise Refusal(Reason.NOT_FLOATING, name_of(node), known_as(entry), f"its input is {reader.dtype(entry)}")
+        raise Refusal(Reason.NOT_FLOATING, name_of(node), display_name(entry), f"its input is {reader.dtype(entry)}")
     scale, offset = (
         np.asarray(attribute(node, name, [rest]), np.float64) for name, rest in (("scale", 1.0), ("offset", 0.0))
     )
-    return Source(node, 0, Affine.of(scale, -offset * scale, len(reader.require_shape(entry, node))))
+    return AffineNode(node, 0, Affine.of(scale, -offset * scale, len(reader.require_shape(entry, node))))
 
 
-_SOURCES: dict[str, Callable[[GraphReader, ir.Node], Source]] = {
+_AFFINES: dict[str, Callable[[GraphReader, ir.Node], AffineNode]] = {
     "BatchNormalization": _batchnorm,
     "Mul": _arithmetic,
     "Add": _arithmetic,
@@ -263,12 +263,12 @@ _SOURCES: dict[str, Callable[[GraphReader, ir.Node], Source]] = {
 def is_candidate(reader: GraphReader, node: ir.Node) -> bool:
     """Whether a node is a norm with constant parameters or an arithmetic operator that meets a constant.
 
-    Candidates are what a report speaks of; ``source_of`` says whether one really is an affine, or why not.
+    Candidates are what a report speaks of; ``affine_node_of`` says whether one really is an affine, or why not.
     """
-    classic = node.op_type == "Scaler"
-    if node.op_type not in _SOURCES or node.domain not in (("ai.onnx.ml",) if classic else ("", "ai.onnx")):
+    ml = node.op_type == "Scaler"
+    if node.op_type not in _AFFINES or node.domain not in (("ai.onnx.ml",) if ml else ("", "ai.onnx")):
         return False
-    if classic or node.op_type == "BatchNormalization":
+    if ml or node.op_type == "BatchNormalization":
         return True
     dtype = next((found for value in node.outputs if (found := reader.dtype(value)) is not None), None)
     dtype = dtype or next(
@@ -284,54 +284,54 @@ def is_candidate(reader: GraphReader, node: ir.Node) -> bool:
     )
 
 
-def source_of(reader: GraphReader, node: ir.Node) -> Source:
+def affine_node_of(reader: GraphReader, node: ir.Node) -> AffineNode:
     """The affine that a candidate is, or a Refusal."""
-    source = _SOURCES[node.op_type](reader, node)
-    if not source.affine.is_finite:
+    affine_node = _AFFINES[node.op_type](reader, node)
+    if not affine_node.affine.is_finite:
         raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail="its scale or shift is not finite")
-    return source
+    return affine_node
 
 
-class Sources:
+class AffineIndex:
     """The constant affines of one graph, but for the nodes that are ``left`` with a reason. Follows every change."""
 
     def __init__(self, reader: GraphReader, left: Mapping[ir.Node, Reason] | None = None) -> None:
         self.reader = reader
         self.left = left or {}
 
-    def at(self, node: ir.Node | None) -> Source | None:
+    def at(self, node: ir.Node | None) -> AffineNode | None:
         """The affine at ``node``, or None when it is none, is refused, or was asked to be left."""
         if node is None or node in self.left or not is_candidate(self.reader, node):
             return None
         try:
-            return source_of(self.reader, node)
+            return affine_node_of(self.reader, node)
         except Refusal:
             return None
 
-    def run_through(self, source: Source) -> Run:
+    def chain_through(self, affine_node: AffineNode) -> AffineChain:
         """The longest run that contains ``source``."""
-        return Run((*self.run_up_to(source).sources, *self._after(source)))
+        return AffineChain((*self.chain_ending_at(affine_node).affines, *self._after(affine_node)))
 
-    def run_up_to(self, source: Source) -> Run:
+    def chain_ending_at(self, affine_node: AffineNode) -> AffineChain:
         """The longest run that ends in ``source``."""
-        return Run((*reversed(list(self._before(source))), source))
+        return AffineChain((*reversed(list(self._before(affine_node))), affine_node))
 
-    def run_from(self, source: Source) -> Run:
+    def chain_starting_at(self, affine_node: AffineNode) -> AffineChain:
         """The longest run that starts with ``source``."""
-        return Run((source, *self._after(source)))
+        return AffineChain((affine_node, *self._after(affine_node)))
 
-    def _before(self, source: Source) -> Iterator[Source]:
-        while (earlier := self.at(source.entry.producer())) is not None and self._only_reader(source.entry):
+    def _before(self, affine_node: AffineNode) -> Iterator[AffineNode]:
+        while (earlier := self.at(affine_node.input.producer())) is not None and self._only_reader(affine_node.input):
             yield earlier
-            source = earlier
+            affine_node = earlier
 
-    def _after(self, source: Source) -> Iterator[Source]:
-        while self._only_reader(source.site):
-            later = self.at(next(iter(source.site.uses()))[0])
+    def _after(self, affine_node: AffineNode) -> Iterator[AffineNode]:
+        while self._only_reader(affine_node.output):
+            later = self.at(next(iter(affine_node.output.uses()))[0])
             if later is None:
                 return
             yield later
-            source = later
+            affine_node = later
 
     def _only_reader(self, value: ir.Value) -> bool:
         readers = {node for node, _ in value.uses()}

@@ -13,7 +13,7 @@ import onnx_ir as ir
 from normfold.algebra.affine import Affine
 from normfold.findings.reason import Obstacle, Reason, Refusal
 from normfold.findings.verdict import Finding, Outcome, Verdict
-from normfold.fold.affines import Run, Sources, is_candidate, source_of
+from normfold.fold.affines import AffineChain, AffineIndex, affine_node_of, is_candidate
 from normfold.fold.cleanup.common_subexpressions import compute_once
 from normfold.fold.cleanup.tidy import clear_the_way, dead_operators
 from normfold.fold.graph_rules import channel_order as order
@@ -23,11 +23,11 @@ from normfold.fold.graph_rules import join_affines as together
 from normfold.fold.graph_rules import norm_scale_shift as norm_affine
 from normfold.fold.graph_rules import parallel_branches as branches
 from normfold.fold.graph_rules.gelu import parts_of_activations
-from normfold.fold.search.choose import decide, decide_generously
-from normfold.fold.search.plan import Plan
-from normfold.fold.search.remainder import rewrite_run
+from normfold.fold.search.choose import decide, decide_rescaling_addends
+from normfold.fold.search.plan import FoldPlan
+from normfold.fold.search.remainder import rewrite_chain
 from normfold.graph.editor import RULE, Editor, Names
-from normfold.graph.reader import GraphReader, graphs_of, name_like, name_of, remember_names
+from normfold.graph.reader import GraphReader, copy_node_name, graphs_of, name_of, remember_display_names
 
 _SUMS = ("Add", "Sum", "Mean")
 BATCHNORM, AFFINE, MERGE, CONSTANT = "batchnorm", "affine", "merge", "constant"
@@ -74,36 +74,36 @@ def rule_of(operator: str) -> str:
 
 def fold_affines(model: ir.Model, options: FoldOptions | None = None) -> tuple[Verdict, ...]:
     """Fold in place; one verdict for each BatchNormalization and constant affine that the model had."""
-    own = {
+    original = {
         node: finding
         for path, graph in graphs_of(model)
         for node, finding in _findings(GraphReader(model, graph, path)).items()
     }
     dead = set(dead_operators(model))
     clear_the_way(model)
-    remember_names(model)
+    remember_display_names(model)
     names = Names(model)
     verdicts = {
         finding: Verdict(finding, Outcome.FOLDED, MERGE, "removal")
-        for node, finding in own.items()
+        for node, finding in original.items()
         if node.graph is None and node not in dead
     }
     verdicts |= {
-        own[node]: Verdict(own[node], Outcome.FOLDED, CONSTANT, "forward")
+        original[node]: Verdict(original[node], Outcome.FOLDED, CONSTANT, "forward")
         for path, graph in graphs_of(model)
-        for node in _constant_now(GraphReader(model, graph, path), own)
+        for node in _constant_now(GraphReader(model, graph, path), original)
     }
     for path, graph in list(graphs_of(model)):
-        found = _GraphFold(model, graph, path, names, own, options or FoldOptions()).run()
+        found = _GraphFold(model, graph, path, names, original, options or FoldOptions()).fold()
         verdicts.update({verdict.finding: verdict for verdict in found})
-    order = {finding: index for index, finding in enumerate(own.values())}
+    order = {finding: index for index, finding in enumerate(original.values())}
     return tuple(sorted(verdicts.values(), key=lambda verdict: order.get(verdict.finding, len(order))))
 
 
-def _constant_now(reader: GraphReader, own: Container[ir.Node]) -> Iterator[ir.Node]:
+def _constant_now(reader: GraphReader, original: Container[ir.Node]) -> Iterator[ir.Node]:
     """Affines of a value that the runtime has computed by now; a norm of constants is settled with its readers."""
     for node in reader.graph:
-        if node in own and node.op_type != "BatchNormalization" and reader.is_constant(node.outputs[0]):
+        if node in original and node.op_type != "BatchNormalization" and reader.is_constant(node.outputs[0]):
             yield node
 
 
@@ -141,7 +141,7 @@ class _GraphFold:
         graph: ir.Graph | ir.Function,
         path: str,
         names: Names,
-        own: Container[ir.Node],
+        original: Container[ir.Node],
         options: FoldOptions,
     ) -> None:
         """``own`` are the affines that the model came with; what clearing the way made one is none of its findings."""
@@ -149,17 +149,17 @@ class _GraphFold:
         self.reader = GraphReader(model, graph, path)
         self.editor = Editor(self.reader, names)
         self.findings = _findings(self.reader)
-        self.owned = {node for node in self.findings if node.metadata_props.get(RULE) in _WRITES_AFFINES}
+        self.of_norm = {node for node in self.findings if node.metadata_props.get(RULE) in _WRITES_AFFINES}
         # Affines that folds wrote: tried like all others, but no findings of the model.
-        self.made = {node for node in self.findings if node not in own}
-        self.cleared = frozenset(self.made)
+        self.created = {node for node in self.findings if node not in original}
+        self.from_cleanup = frozenset(self.created)
         left = dict.fromkeys(parts_of_activations(self.reader), Reason.PART_OF_ACTIVATION)
         left |= {node: why for node, finding in self.findings.items() if (why := options.reason_to_leave(finding))}
-        self.sources = Sources(self.reader, left)
+        self.affines = AffineIndex(self.reader, left)
         self.verdicts: dict[Finding, Verdict] = {}
         self.obstacles: dict[ir.Node, tuple[Obstacle, ...]] = {}
 
-    def run(self) -> list[Verdict]:
+    def fold(self) -> list[Verdict]:
         everything = list(self.findings.values())
         self._settle_constants()
         while (
@@ -168,16 +168,16 @@ class _GraphFold:
             or self._bring_together()
             or self._move_orders()
             or self._fold_norm_scales()
-            or self._pass(generous=True)
+            or self._pass(rescale_addends=True)
             or self._merge_paddings()
             or self._compute_once()
         ):
             continue
         self._drop_dead_biases()
         for node, finding in self.findings.items():
-            if node in self.owned or node in self.made:
+            if node in self.of_norm or node in self.created:
                 continue
-            obstacles = self.obstacles.get(node) or (self._why_no_source(node),)
+            obstacles = self.obstacles.get(node) or (self._why_no_affine(node),)
             self.verdicts[finding] = Verdict(finding, Outcome.KEPT, obstacles=obstacles)
         found = dict.fromkeys(each for each in (*everything, *self.verdicts) if each in self.verdicts)
         return [self.verdicts[finding] for finding in found]
@@ -189,25 +189,25 @@ class _GraphFold:
                 into = tuple(dict.fromkeys(name_of(reading) for reading, _ in node.outputs[0].uses()))
                 self.verdicts[finding] = Verdict(self.findings.pop(node), Outcome.FOLDED, CONSTANT, "forward", into)
 
-    def _pass(self, *, generous: bool = False) -> bool:
+    def _pass(self, *, rescale_addends: bool = False) -> bool:
         """Try every run once, in order; True when one was folded. ``generous`` folds change a sum's other addends."""
         changed = False
         self._find_new()
         for node in list(self.findings):
             if node not in self.findings:
                 continue
-            source = self.sources.at(node)
-            if source is None:
+            affine_node = self.affines.at(node)
+            if affine_node is None:
                 continue
-            run = self.sources.run_through(source)
-            if next(known for known in run.nodes if known in self.findings) is not node:
+            chain = self.affines.chain_through(affine_node)
+            if next(known for known in chain.nodes if known in self.findings) is not node:
                 continue  # a run is tried once, at the first operator that the model had itself
-            if generous:
-                plan = decide_generously(self.reader, self.sources, run)
+            if rescale_addends:
+                plan = decide_rescaling_addends(self.reader, self.affines, chain)
             else:
                 channel = self.options.extra_channel
-                plan, obstacles = decide(self.reader, self.sources, run, extra_channel=channel)
-                self.obstacles.update({} if plan is not None else dict.fromkeys(run.nodes, obstacles))
+                plan, obstacles = decide(self.reader, self.affines, chain, extra_channel=channel)
+                self.obstacles.update({} if plan is not None else dict.fromkeys(chain.nodes, obstacles))
             if plan is not None:
                 self._apply(plan)
                 changed = True
@@ -222,15 +222,15 @@ class _GraphFold:
     def _merge_branches(self) -> bool:
         """Try every sum once; True when branches were merged."""
         changed = False
-        for found in branches.merges(self.reader, self.sources):
+        for found in branches.merges(self.reader, self.affines):
             if isinstance(found, branches.Merge):
                 if not self.options.allows(branches.RULE, found.name):
                     continue
                 self._apply_merge(found)
                 changed = True
                 continue
-            run, obstacle = found
-            for node in run.nodes:
+            chain, obstacle = found
+            for node in chain.nodes:
                 self.obstacles[node] = (*self.obstacles.get(node, ()), obstacle)
         return changed
 
@@ -244,11 +244,11 @@ class _GraphFold:
         known = [node for node in merge.nodes if node in self.findings]
         stays = len(written) - len(merge.others) if isinstance(merge.result, Affine) else 0
         for new, old in zip(written, known[:stays], strict=False):
-            name_like(old, new)
+            copy_node_name(old, new)
             self.findings[new] = self.findings.pop(old)
-            self.made |= {new} if old in self.made else set()
+            self.created |= {new} if old in self.created else set()
         popped = {node: self.findings.pop(node) for node in known[stays:]}
-        gone = [finding for node, finding in popped.items() if node not in self.made]
+        gone = [finding for node, finding in popped.items() if node not in self.created]
         into = (name_of(written[0]),)
         for finding in gone or [sum_itself]:
             self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, branches.RULE, "branches", into, (site,))
@@ -256,14 +256,14 @@ class _GraphFold:
     def _bring_together(self) -> bool:
         """Affines on several operands become one behind the operator; True when some did."""
         changed = False
-        for found in together.affines_together(self.reader, self.sources):
+        for found in together.affines_together(self.reader, self.affines):
             site = found.node.outputs[0].name or ""
-            known = [node for run in found.runs for node in run.nodes if node in self.findings]
+            known = [node for chain in found.chains for node in chain.nodes if node in self.findings]
             written = together.apply(self.editor, found, MERGE)
-            own_last = sorted(known, key=lambda node: (node not in self.made, known.index(node)))
+            own_last = sorted(known, key=lambda node: (node not in self.created, known.index(node)))
             survivors = own_last[len(known) - len(written) :]
             for new, old in zip(written, survivors, strict=False):
-                name_like(old, new)
+                copy_node_name(old, new)
             self._settle(known, survivors, written, MERGE, "forward", tuple(map(name_of, written)), (site,))
             changed = True
         return changed
@@ -271,7 +271,7 @@ class _GraphFold:
     def _move_orders(self) -> bool:
         """Fixed orders of channels go into weights; True when one did."""
         changed = False
-        for move in order.moves(self.reader, self.sources):
+        for move in order.moves(self.reader, self.affines):
             finding = move.finding(self.reader.path)
             if self.options.allows(order.RULE, finding.name):
                 verdict = Verdict(finding, Outcome.FOLDED, order.RULE, move.direction, move.into, move.sites)
@@ -283,7 +283,7 @@ class _GraphFold:
     def _merge_paddings(self) -> bool:
         """Zeros go from a Pad into the operators behind it; True when some did."""
         changed = False
-        for found in padding.paddings(self.reader, self.sources):
+        for found in padding.paddings(self.reader, self.affines):
             finding, into, sites = found.finding(self.reader.path), found.into, found.sites
             if self.options.allows(padding.RULE, finding.name):
                 padding.apply(self.editor, found)
@@ -295,13 +295,13 @@ class _GraphFold:
         """Operators that folds made twins of others go; True when some did. A graph without folds stays as it is."""
         if not any(verdict.outcome is Outcome.FOLDED for verdict in self.verdicts.values()):
             return False
-        twins = compute_once(self.reader.graph)
-        for node, twin in twins:
+        duplicates = compute_once(self.reader.graph)
+        for node, original in duplicates:
             finding = self.findings.pop(node, None)
-            if finding is not None and node not in self.made:
-                self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, MERGE, "removal", (name_of(twin),))
-        self.editor.remove([node for node, _ in twins])
-        return bool(twins)
+            if finding is not None and node not in self.created:
+                self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, MERGE, "removal", (name_of(original),))
+        self.editor.remove([node for node, _ in duplicates])
+        return bool(duplicates)
 
     def _drop_dead_biases(self) -> None:
         for node, finding in list(dead.dead_biases(self.reader)):
@@ -313,45 +313,45 @@ class _GraphFold:
 
     def _fold_norm_scales(self) -> bool:
         changed = False
-        for plan, finding in norm_affine.norm_affines(self.reader, self.sources) if self.options.norm_affine else ():
+        for plan, finding in norm_affine.norm_affines(self.reader, self.affines) if self.options.norm_affine else ():
             if self.options.allows(norm_affine.RULE, finding.name):
                 into, sites = plan.into, plan.sites
                 self._apply_absorbers(plan, norm_affine.RULE)
-                norm_affine.strip(self.editor, plan.run)
+                norm_affine.strip(self.editor, plan.chain)
                 self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, norm_affine.RULE, "forward", into, sites)
                 changed = True
         return changed
 
-    def _why_no_source(self, node: ir.Node) -> Obstacle:
-        if node in self.sources.left:
-            return Obstacle(self.sources.left[node], name_of(node))
+    def _why_no_affine(self, node: ir.Node) -> Obstacle:
+        if node in self.affines.left:
+            return Obstacle(self.affines.left[node], name_of(node))
         try:
-            source_of(self.reader, node)
+            affine_node_of(self.reader, node)
         except Refusal as refusal:
             return refusal.obstacle
         raise AssertionError(f"{name_of(node)} is an affine, so a pass must have tried it")
 
     # -- applying a plan -----------------------------------------------------------------------------------------
-    def _apply(self, plan: Plan) -> None:
-        run, into, sites = plan.run, plan.into, plan.sites
-        rule = BATCHNORM if run.has_batchnorm else AFFINE if into else MERGE
+    def _apply(self, plan: FoldPlan) -> None:
+        chain, into, sites = plan.chain, plan.into, plan.sites
+        rule = BATCHNORM if chain.has_batchnorm else AFFINE if into else MERGE
         nameless = self._apply_absorbers(plan, rule)
-        self._rewrite_run(run, plan.residue, rule, into, sites, plan.direction, nameless)
+        self._rewrite_chain(chain, plan.remaining, rule, into, sites, plan.direction, nameless)
 
-    def _apply_absorbers(self, plan: Plan, rule: str) -> set[ir.Value]:
+    def _apply_absorbers(self, plan: FoldPlan, rule: str) -> set[ir.Value]:
         """Change all operators of a plan but the run itself; returns the values that lost their names."""
-        source_name = name_of(plan.run.nodes[-1])
-        stands_for: dict[ir.Value, ir.Value] = {}
-        for rewrite in (*plan.beside, *plan.rewrites):
+        origin = name_of(plan.chain.nodes[-1])
+        replaced_by: dict[ir.Value, ir.Value] = {}
+        for rewrite in (*plan.companions, *plan.rewrites):
             first = rewrite.node.outputs[0]
-            stands_for[first] = value = self.editor.rewrite(rewrite, rule, source_name)
+            replaced_by[first] = value = self.editor.rewrite(rewrite, rule, origin)
             self._remember(value.producer())
-        nameless = {stands_for.get(value, value) for value in plan.changed}
-        for value in plan.changed:
-            self.editor.rename(stands_for.get(value, value))
+        nameless = {replaced_by.get(value, value) for value in plan.changed_values}
+        for value in plan.changed_values:
+            self.editor.rename(replaced_by.get(value, value))
         for other, affine in plan.merged:
-            own = () if other.site in nameless else (other.site.name or "",)
-            self._rewrite_run(other, affine, MERGE, (), own, MERGE, nameless)
+            original = () if other.output in nameless else (other.output.name or "",)
+            self._rewrite_chain(other, affine, MERGE, (), original, MERGE, nameless)
         for value in plan.widened:
             self.editor.widen(value)
         return nameless
@@ -360,11 +360,11 @@ class _GraphFold:
         """An Add that takes the shift of an operator without a bias may itself be folded, later."""
         if node is not None and node not in self.findings and is_candidate(self.reader, node):
             self.findings[node] = Finding(name_of(node), node.op_type, node.outputs[0].name or "", self.reader.path)
-            self.made.add(node)
+            self.created.add(node)
 
-    def _rewrite_run(
+    def _rewrite_chain(
         self,
-        run: Run,
+        chain: AffineChain,
         affine: Affine,
         rule: str,
         into: tuple[str, ...],
@@ -376,15 +376,15 @@ class _GraphFold:
 
         Where the run goes, its entry has the content that the site had: a nameless entry takes the name over.
         """
-        known = [node for node in run.nodes if node in self.findings]
+        known = [node for node in chain.nodes if node in self.findings]
         if affine.is_identity:
-            entry, site = run.entry, run.site
+            entry, site = chain.input, chain.output
             takes_name = entry in nameless and site not in nameless
-            self.editor.bypass(run.nodes, entry, site, entry_takes_name=takes_name, rule=rule)
+            self.editor.bypass(chain.nodes, entry, site, upstream_takes_name=takes_name, rule=rule)
             nameless -= {entry} if takes_name else set()
             written: Sequence[ir.Node] = ()
         else:
-            written = rewrite_run(self.editor, run, affine, rule)
+            written = rewrite_chain(self.editor, chain, affine, rule)
         survivors = self._survivors(known, written)
         into = into or tuple(name_of(node) for node in written)
         self._settle(known, sorted(survivors, key=known.index), written, rule, direction, into, sites)
@@ -402,22 +402,22 @@ class _GraphFold:
         """The findings of ``survivors`` go over to the operators ``written``; those of all others are folded."""
         for new, old in zip(written, survivors, strict=False):
             self.findings[new] = self.findings[old]
-            self.made |= {new} if old in self.made else set()
+            self.created |= {new} if old in self.created else set()
         for new in written:
             self._remember(new)
         for node in known:
             finding = self.findings.pop(node)
             self.obstacles.pop(node, None)
-            if node in self.cleared:  # no affine of the model as it came, but what became of it changes the model
+            if node in self.from_cleanup:  # no affine of the model as it came, but what became of it changes the model
                 finding = replace(finding, what="a value added to itself")
-            if node not in survivors and (node not in self.made or node in self.cleared):
-                own = rule_of(finding.operator) if rule != MERGE else MERGE
-                self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, own, direction, into, sites)
+            if node not in survivors and (node not in self.created or node in self.from_cleanup):
+                original = rule_of(finding.operator) if rule != MERGE else MERGE
+                self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, original, direction, into, sites)
 
     def _survivors(self, known: Sequence[ir.Node], written: Sequence[ir.Node]) -> list[ir.Node]:
         """Which findings stay as what is written: a norm before another affine, but no norm as a lone Add."""
         able = [
             node for node in known if [new.op_type for new in written] != ["Add"] or not self.findings[node].is_norm
         ]
-        able.sort(key=lambda node: (node not in self.made, self.findings[node].is_norm, known.index(node)))
+        able.sort(key=lambda node: (node not in self.created, self.findings[node].is_norm, known.index(node)))
         return able[max(0, len(able) - len(written)) :]

@@ -11,14 +11,14 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Affine, Array
 from normfold.findings.reason import Reason, Refusal
-from normfold.graph.editor import Rewrite, ir_limits, require_fits
-from normfold.graph.reader import Dim, GraphReader, attribute, known_as, name_of
+from normfold.graph.editor import Rewrite, float_range, require_fits
+from normfold.graph.reader import Dim, GraphReader, attribute, display_name, name_of
 
 Labels = Mapping[int, Affine]
 
 
 @dataclass(frozen=True)
-class Passage:
+class Propagation:
     """One way through an operator: affines by input index (backward) or output index (forward), and its own change.
 
     Where an affine dies further on, ``moved`` are the values that differ until then, ``ends`` those that do not.
@@ -26,12 +26,12 @@ class Passage:
 
     labels: Labels = field(default_factory=dict)
     rewrite: Rewrite | None = None
-    moved: tuple[ir.Value, ...] = ()
-    ends: tuple[ir.Value, ...] = ()
+    changed_values: tuple[ir.Value, ...] = ()
+    sinks: tuple[ir.Value, ...] = ()
 
 
-Carrier = Callable[[GraphReader, ir.Node, Labels], Sequence[Passage]]
-Tables = dict[str, Carrier]
+Carrier = Callable[[GraphReader, ir.Node, Labels], Sequence[Propagation]]
+CarrierTable = dict[str, Carrier]
 
 
 def require(condition: bool, reason: Reason, node: ir.Node, detail: str = "") -> None:
@@ -89,11 +89,11 @@ def how_many(which: npt.NDArray[np.bool_]) -> str:
     return f"{int(which.sum())} of {which.size}"
 
 
-def through(affine: Affine) -> list[Passage]:
-    return [Passage({0: affine})] if not affine.is_identity else [Passage({})]
+def propagate(affine: Affine) -> list[Propagation]:
+    return [Propagation({0: affine})] if not affine.is_identity else [Propagation({})]
 
 
-def first(node: ir.Node, labels: Labels) -> Affine:
+def data_label(node: ir.Node, labels: Labels) -> Affine:
     require(set(labels) == {0}, Reason.OPERATOR_STOPS, node, "only its first input and output carry data")
     return labels[0]
 
@@ -106,10 +106,10 @@ def applied(reader: GraphReader, node: ir.Node, index: int, affine: Affine) -> A
         raise Refusal(Reason.DYNAMIC_PARAMETERS, name_of(node), detail=f"input {index} is no constant")
     with np.errstate(invalid="ignore"):
         folded = affine.apply(array)
-    endless = np.broadcast_to(np.isinf(array), folded.shape)
-    stays = np.array_equal(folded[endless], np.broadcast_to(array, folded.shape)[endless])
+    infinite = np.broadcast_to(np.isinf(array), folded.shape)
+    stays = np.array_equal(folded[infinite], np.broadcast_to(array, folded.shape)[infinite])
     require(stays, Reason.SIGN_STOPS, node, "an infinite constant would change")
-    require_fits(np.where(endless, 0.0, folded), reader.dtype(value), node)
+    require_fits(np.where(infinite, 0.0, folded), reader.dtype(value), node)
     return folded
 
 
@@ -118,7 +118,7 @@ def require_attributes_fit(reader: GraphReader, node: ir.Node, changed: Mapping[
     dtypes = {reader.dtype(value) for value in (*node.inputs[:1], *node.outputs[:1]) if value is not None}
     for name, number in changed.items():
         require_fits(np.asarray(number), ir.DataType.FLOAT, node)
-        lost = 0 < abs(number) < ir_limits(ir.DataType.FLOAT, node).smallest
+        lost = 0 < abs(number) < float_range(ir.DataType.FLOAT, node).smallest
         require(not lost, Reason.OUT_OF_RANGE, node, f"attribute {name} would be {number:.3g}")
         exact = ir.DataType.DOUBLE not in dtypes or float(np.float32(number)) == number
         require(exact, Reason.OUT_OF_RANGE, node, f"attribute {name} is float32, in a float64 model")
@@ -147,12 +147,12 @@ def size_of(reader: GraphReader, node: ir.Node, value: ir.Value | None, axis: in
     """The known size of ``value`` along ``axis``, or a Refusal."""
     size = shape_of(reader, node, value)[axis]
     if not isinstance(size, int):
-        detail = f"{known_as(value)} is of size {size} along axis {axis}"
+        detail = f"{display_name(value)} is of size {size} along axis {axis}"
         raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), detail=detail)
     return size
 
 
-def both_ways(carrier: Callable[..., Sequence[Passage]]) -> tuple[Carrier, Carrier]:
+def both_ways(carrier: Callable[..., Sequence[Propagation]]) -> tuple[Carrier, Carrier]:
     """The backward and the forward half of a carrier that takes ``forward`` as a keyword."""
     return (
         lambda reader, node, labels: carrier(reader, node, labels, forward=False),

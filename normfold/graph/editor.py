@@ -14,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from normfold.algebra.affine import Array
+from normfold.algebra.affine import Array, squeeze_leading
 from normfold.algebra.weight import Weight
 from normfold.findings.reason import Reason, Refusal
-from normfold.graph.reader import EXACT, FLOATS, GraphReader, graphs_of, name_of, stand_in_for, tell_as
+from normfold.graph.reader import EXACT, FLOATS, GraphReader, copy_display_name, graphs_of, name_of, set_display_name
 
 RULE, FROM = "normfold.rule", "normfold.from"
 
@@ -36,7 +36,7 @@ class Rewrite:
     operator: str = ""
     drops: tuple[str, ...] = ()
     shift_after: Array | None = None
-    beside: tuple[Rewrite, ...] = ()
+    companions: tuple[Rewrite, ...] = ()
 
     @property
     def weights_changed(self) -> int:
@@ -56,7 +56,7 @@ def require_fits(array: Array, dtype: ir.DataType | None, node: ir.Node) -> Arra
 def require_rows_fit(largest: Array, dtype: ir.DataType | None, node: ir.Node) -> None:
     """As ``require_fits``, and no row, of these largest magnitudes, may be lost: become subnormal as a whole."""
     _require_in_range(largest.max(initial=0.0), dtype, node)
-    lost = (largest > 0) & (largest < ir_limits(dtype, node).smallest)
+    lost = (largest > 0) & (largest < float_range(dtype, node).smallest)
     if lost.any():
         raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail=f"row {int(np.argmax(lost))} would become subnormal")
 
@@ -65,13 +65,13 @@ def _require_in_range(largest: float, dtype: ir.DataType | None, node: ir.Node) 
     """The largest magnitude of an array (not a number where one of its elements is none) against its type."""
     if not np.isfinite(largest):
         raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail="a folded weight is not finite")
-    limits = ir_limits(dtype, node)
+    limits = float_range(dtype, node)
     if largest > limits.largest:
         raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail=f"|{largest:.3g}| is above {limits.largest:.3g}")
 
 
 @dataclass(frozen=True)
-class Limits:
+class FloatRange:
     """The largest finite and the smallest normal number of a type."""
 
     largest: float
@@ -79,14 +79,14 @@ class Limits:
 
 
 _LIMITS = {
-    ir.DataType.FLOAT16: Limits(65504.0, 2.0**-14),
-    ir.DataType.BFLOAT16: Limits(3.3895313892515355e38, 2.0**-126),
-    ir.DataType.FLOAT: Limits(float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)),
-    ir.DataType.DOUBLE: Limits(float(np.finfo(np.float64).max), float(np.finfo(np.float64).tiny)),
+    ir.DataType.FLOAT16: FloatRange(65504.0, 2.0**-14),
+    ir.DataType.BFLOAT16: FloatRange(3.3895313892515355e38, 2.0**-126),
+    ir.DataType.FLOAT: FloatRange(float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)),
+    ir.DataType.DOUBLE: FloatRange(float(np.finfo(np.float64).max), float(np.finfo(np.float64).tiny)),
 }
 
 
-def ir_limits(dtype: ir.DataType | None, node: ir.Node) -> Limits:
+def float_range(dtype: ir.DataType | None, node: ir.Node) -> FloatRange:
     """The limits of a floating type; Refusal for every other type."""
     limits = _LIMITS.get(dtype) if dtype is not None else None
     if limits is None:
@@ -140,7 +140,7 @@ class Editor:
             graph.register_initializer(value)
         else:
             value = self._constant_node(graph, tensor, name)
-        tell_as(value, hint.removesuffix("_folded"))
+        set_display_name(value, hint.removesuffix("_folded"))
         if dtype in FLOATS:
             value.meta[EXACT] = array if isinstance(array, Weight) else _frozen(array)
         return value
@@ -160,13 +160,13 @@ class Editor:
             function.append(node)
         else:
             function.insert_before(first, node)
-            self.reader.place_first(node)
+            self.reader.number_first(node)
         return value
 
     # -- nodes ---------------------------------------------------------------------------------------------------
     def rewrite(self, change: Rewrite, rule: str, source: str) -> ir.Value:
         """Carry out one ``Rewrite``; returns the value that now stands where the node's first output stood."""
-        for other in change.beside:
+        for other in change.companions:
             self.rename(self.rewrite(other, rule, source))
         node = change.node
         dtype = self._float_type(node)
@@ -177,7 +177,7 @@ class Editor:
                 array, (previous is not None and self.reader.dtype(previous)) or dtype, f"{hint}_folded"
             )
             if previous is not None:
-                stand_in_for(previous, value)
+                copy_display_name(previous, value)
             if index >= len(node.inputs):
                 node.resize_inputs(index + 1)
             node.replace_input_with(index, value)
@@ -204,7 +204,7 @@ class Editor:
     def _add_after(self, node: ir.Node, shift: Array, dtype: ir.DataType, rule: str, source: str) -> ir.Value:
         """The shift of a MatMul: an Add directly behind it that takes over its output's readers."""
         out = node.outputs[0]
-        constant = self.constant(trimmed(shift), dtype, f"{out.name}_shift")
+        constant = self.constant(squeeze_leading(shift), dtype, f"{out.name}_shift")
         add = ir.node("Add", [out, constant], name=self.names.new(f"{name_of(node)}_shift"))
         self.insert_after(node, add)
         self.take_over(out, add.outputs[0], add)
@@ -216,7 +216,7 @@ class Editor:
         for output in node.outputs:
             output.name = output.name or self.names.new(f"{name_of(node)}_out")
         self.reader.graph.insert_after(anchor, node)
-        self.reader.place_after(anchor, node)
+        self.reader.number_after(anchor, node)
 
     def take_over(self, old: ir.Value, new: ir.Value, keep: ir.Node | None = None) -> None:
         """Let every reader of ``old`` (but ``keep``) read ``new``; ``new`` takes the name, ``old`` gets another one."""
@@ -228,12 +228,12 @@ class Editor:
         for index, output in enumerate(outputs):
             if output is old:
                 outputs[index] = new
-        stand_in_for(old, new)
+        copy_display_name(old, new)
         name, old.name = old.name, self.names.new(f"{old.name}_folded")
         new.name = name
 
     def bypass(
-        self, nodes: Sequence[ir.Node], entry: ir.Value, site: ir.Value, *, entry_takes_name: bool, rule: str
+        self, nodes: Sequence[ir.Node], entry: ir.Value, site: ir.Value, *, upstream_takes_name: bool, rule: str
     ) -> None:
         """Remove ``nodes``, which lead from ``entry`` to ``site``: the readers of ``site`` read ``entry``.
 
@@ -250,7 +250,7 @@ class Editor:
         for index, output in enumerate(outputs):
             if output is site:
                 outputs[index] = entry
-        if is_output or entry_takes_name:
+        if is_output or upstream_takes_name:
             name, site.name = site.name, self.names.new(f"{site.name}_gone")
             entry.name = name
         if is_output or entry.shape is None:
@@ -290,7 +290,7 @@ class Editor:
             for output in node.outputs:
                 output.name = output.name or self.names.new(f"{name_of(node)}_out")
             self.reader.graph.insert_before(anchor, node)
-        self.reader.place_before(anchor, nodes)
+        self.reader.number_before(anchor, nodes)
 
 
 def _attribute(name: str, setting: int | float | Sequence[float]) -> ir.Attr:
@@ -312,10 +312,3 @@ def _frozen(array: Array) -> Array:
     exact = np.asarray(array, dtype=np.float64)
     exact.setflags(write=False)
     return exact
-
-
-def trimmed(array: Array) -> Array:
-    """Without leading dimensions of 1: what broadcasting adds anyway."""
-    while array.ndim > 1 and array.shape[0] == 1:
-        array = array[0]
-    return array

@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-Operand = npt.NDArray[Any] | None
 Evaluator = Callable[[ir.Node, Sequence[Any]], npt.NDArray[Any]]
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 

@@ -15,7 +15,7 @@ from onnx_ir.passes.common import InlinePass
 from normfold.graph.reader import bodies_of
 
 
-class CannotInline(Exception):
+class InlineError(Exception):
     """The functions stay; the message says why."""
 
 
@@ -41,8 +41,8 @@ def operators(model: ir.Model) -> int:
 
 
 def inline(model: ir.Model) -> None:
-    """Replace every call of a model function by its body, in place. CannotInline where that is not possible."""
+    """Replace every call of a model function by its body, in place. InlineError where that is not possible."""
     try:
         InlinePass()(model)
     except (ValueError, KeyError, RuntimeError) as error:
-        raise CannotInline(f"the functions of the model cannot be inlined: {str(error)[:200]}") from error
+        raise InlineError(f"the functions of the model cannot be inlined: {str(error)[:200]}") from error

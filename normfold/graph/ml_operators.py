@@ -15,7 +15,7 @@ DOMAIN = "ai.onnx.ml"
 KEEPS_SHAPE = frozenset({"Scaler", "Normalizer", "Imputer", "Binarizer"})
 MAKES_FLOATS = frozenset({"Scaler", "Normalizer", "LinearRegressor", "SVMRegressor", "TreeEnsembleRegressor"})
 TARGETS = {"LinearRegressor": "targets", "SVMRegressor": "", "TreeEnsembleRegressor": "n_targets"}
-Sizes = Sequence[int | str | None]
+Dims = Sequence[int | str | None]
 
 
 def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -46,12 +46,12 @@ def _add_shapes(graph: onnx.GraphProto) -> bool:
     return bool(found)
 
 
-def _sizes_of(value: onnx.ValueInfoProto) -> Sizes:
+def _sizes_of(value: onnx.ValueInfoProto) -> Dims:
     dims = value.type.tensor_type.shape.dim
     return [dim.dim_value if dim.HasField("dim_value") else dim.dim_param or None for dim in dims]
 
 
-def _sizes(node: onnx.NodeProto, entry: Sizes, lengths: dict[str, list[int]]) -> Sizes | None:
+def _sizes(node: onnx.NodeProto, entry: Dims, lengths: dict[str, list[int]]) -> Dims | None:
     """The shape of the first output; None for an operator that is not known here."""
     if node.op_type in KEEPS_SHAPE:
         return entry

@@ -16,7 +16,7 @@ import onnx_ir as ir
 
 from normfold.algebra.weight import Weight
 from normfold.findings.reason import Reason, Refusal
-from normfold.graph import ml_operators as classic_shapes
+from normfold.graph import ml_operators
 from normfold.graph.evaluators import EVALUATORS, jumps
 
 Dim = int | str | None
@@ -79,8 +79,8 @@ def name_of(node: ir.Node) -> str:
     return remembered or next((output.name for output in node.outputs if output.name), None) or node.op_type
 
 
-def remember_names(model: ir.Model) -> None:
-    """Let ``name_of`` and ``known_as`` tell the names that nodes and values have now, whatever folds make of them."""
+def remember_display_names(model: ir.Model) -> None:
+    """Keep the present names of nodes and values, so that ``name_of`` and ``display_name`` return them after folds."""
     for _, graph in graphs_of(model):
         for node in graph:
             if not node.name:
@@ -90,24 +90,24 @@ def remember_names(model: ir.Model) -> None:
                     value.meta[_OWN_NAME] = value.name
 
 
-def stand_in_for(old: ir.Value, new: ir.Value) -> None:
-    """Let ``known_as`` give ``new``, which takes the place of ``old``, its name."""
-    tell_as(new, known_as(old))
+def copy_display_name(old: ir.Value, new: ir.Value) -> None:
+    """Let ``display_name`` give ``new``, which takes the place of ``old``, its name."""
+    set_display_name(new, display_name(old))
 
 
-def tell_as(value: ir.Value, name: str) -> None:
-    """Let ``known_as`` give ``value`` this name, which is not the one it has in the graph."""
+def set_display_name(value: ir.Value, name: str) -> None:
+    """Let ``display_name`` give ``value`` this name, which is not the one it has in the graph."""
     value.meta[_OWN_NAME] = name
 
 
-def name_like(old: ir.Node, new: ir.Node) -> None:
+def copy_node_name(old: ir.Node, new: ir.Node) -> None:
     """Give ``new``, which takes the place of ``old``, its name, also where it is only a remembered one."""
     new.name = old.name
     if not old.name:
         new.meta[_OWN_NAME] = name_of(old)
 
 
-def known_as(value: ir.Value | None) -> str:
+def display_name(value: ir.Value | None) -> str:
     """The name that the caller knows a value by: the one it had before folds changed its content."""
     if value is None:
         return ""
@@ -154,7 +154,7 @@ class GraphReader:
         self.path = path
         self.opset = opset_of(graph) if opset_of(graph) > 1 else opset_of(model.graph)
         self._overridable = _overridable(model)
-        self._number()
+        self._number_all()
         self._chains: dict[ir.Value, int | None] = {}
 
     def holds(self, node: ir.Node | None) -> bool:
@@ -166,37 +166,37 @@ class GraphReader:
         """A number that grows along the graph: producers before readers."""
         return self._order[node]
 
-    def place_after(self, anchor: ir.Node, node: ir.Node) -> None:
+    def number_after(self, anchor: ir.Node, node: ir.Node) -> None:
         """Remember that ``node`` was inserted directly behind ``anchor``."""
         low = self._order[anchor]
-        above = bisect_right(self._places, low)
-        self._place([node], low, self._places[above] if above < len(self._places) else low + 1.0)
+        above = bisect_right(self._numbers, low)
+        self._number_between([node], low, self._numbers[above] if above < len(self._numbers) else low + 1.0)
 
-    def place_before(self, anchor: ir.Node, nodes: Sequence[ir.Node]) -> None:
+    def number_before(self, anchor: ir.Node, nodes: Sequence[ir.Node]) -> None:
         """Remember that ``nodes``, in their order, were inserted directly before ``anchor``."""
         high = self._order[anchor]
-        below = bisect_left(self._places, high)
-        self._place(nodes, self._places[below - 1] if below else high - 1.0, high)
+        below = bisect_left(self._numbers, high)
+        self._number_between(nodes, self._numbers[below - 1] if below else high - 1.0, high)
 
-    def place_first(self, node: ir.Node) -> None:
+    def number_first(self, node: ir.Node) -> None:
         """Remember that ``node`` was inserted before every other one."""
-        low = self._places[0] if self._places else 0.0
-        self._place([node], low - 2.0, low)
+        low = self._numbers[0] if self._numbers else 0.0
+        self._number_between([node], low - 2.0, low)
 
-    def _place(self, nodes: Sequence[ir.Node], low: float, high: float) -> None:
+    def _number_between(self, nodes: Sequence[ir.Node], low: float, high: float) -> None:
         """Numbers for ``nodes`` between two that others have or had; all are numbered anew where there is no room."""
         step = (high - low) / (len(nodes) + 1)
-        places = [low + step * (index + 1) for index in range(len(nodes))]
-        if any(right <= left for left, right in pairwise((low, *places, high))):
-            self._number()
+        numbers = [low + step * (index + 1) for index in range(len(nodes))]
+        if any(right <= left for left, right in pairwise((low, *numbers, high))):
+            self._number_all()
             return
-        self._order.update(zip(nodes, places, strict=True))
-        at = bisect_right(self._places, low)
-        self._places[at:at] = places
+        self._order.update(zip(nodes, numbers, strict=True))
+        at = bisect_right(self._numbers, low)
+        self._numbers[at:at] = numbers
 
-    def _number(self) -> None:
+    def _number_all(self) -> None:
         self._order = {node: float(index) for index, node in enumerate(self.graph)}
-        self._places = list(self._order.values())
+        self._numbers = list(self._order.values())
 
     # -- constants -----------------------------------------------------------------------------------------------
     def is_constant(self, value: ir.Value | None) -> bool:
@@ -311,7 +311,7 @@ class GraphReader:
 
     def _variable(self, node: ir.Node, index: int, reason: Reason) -> NoReturn:
         value = _input(node, index)
-        named = known_as(value)
+        named = display_name(value)
         if self.overridable(value):
             raise Refusal(Reason.OVERRIDABLE_INITIALIZER, name_of(node), named, f"initializer {named}")
         detail = f"input {index}, {named}, is computed at run time" if named else f"input {index} is missing"
@@ -323,8 +323,8 @@ class GraphReader:
         nodes = list(dict.fromkeys(node for node, _ in value.uses()))
         for node in nodes:
             if node not in self._order:
-                detail = f"it reads {known_as(value)} from inside a subgraph"
-                raise Refusal(Reason.CAPTURED, name_of(node), known_as(value), detail)
+                detail = f"it reads {display_name(value)} from inside a subgraph"
+                raise Refusal(Reason.CAPTURED, name_of(node), display_name(value), detail)
         return sorted(nodes, key=self.order)
 
     # -- shapes --------------------------------------------------------------------------------------------------
@@ -343,8 +343,8 @@ class GraphReader:
         node = value.producer()
         if node is None or depth == 0 or node.outputs[0] is not value:
             return None
-        if node.domain == classic_shapes.DOMAIN:
-            return self._classic_shape(node, depth)
+        if node.domain == ml_operators.DOMAIN:
+            return self._ml_shape(node, depth)
         if node.domain not in ("", "ai.onnx"):
             return None
         if node.op_type in _KEEPS_SHAPE:
@@ -353,17 +353,17 @@ class GraphReader:
         weight = self.weight(node.inputs[1]) if node.op_type in _SHAPED_BY_WEIGHT else None
         return None if weight is None else _SHAPED_BY_WEIGHT[node.op_type](node, weight.shape)
 
-    def _classic_shape(self, node: ir.Node, depth: int) -> tuple[Dim, ...] | None:
-        if node.op_type in classic_shapes.TARGETS:
-            return (None, int(attribute(node, classic_shapes.TARGETS[node.op_type], 1)))
-        entry = node.inputs[0] if node.op_type in classic_shapes.KEEPS_SHAPE else None
+    def _ml_shape(self, node: ir.Node, depth: int) -> tuple[Dim, ...] | None:
+        if node.op_type in ml_operators.TARGETS:
+            return (None, int(attribute(node, ml_operators.TARGETS[node.op_type], 1)))
+        entry = node.inputs[0] if node.op_type in ml_operators.KEEPS_SHAPE else None
         return None if entry is None else self._shape(entry, depth - 1)
 
     def require_shape(self, value: ir.Value, node: ir.Node) -> tuple[Dim, ...]:
         """The shape of ``value``, or a Refusal that names ``node``."""
         found = self.shape(value)
         if found is None:
-            named = known_as(value)
+            named = display_name(value)
             raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), named, f"the rank of {named} is not known")
         return found
 
@@ -374,7 +374,7 @@ class GraphReader:
         if value.const_value is not None:
             return value.const_value.dtype
         node = value.producer()
-        if node is not None and node.domain == classic_shapes.DOMAIN and node.op_type in classic_shapes.MAKES_FLOATS:
+        if node is not None and node.domain == ml_operators.DOMAIN and node.op_type in ml_operators.MAKES_FLOATS:
             return ir.DataType.FLOAT
         # functions have no inferred types, but their constants have
         found = constant_attribute(node) if node is not None and node.op_type == "Constant" else None

@@ -17,7 +17,7 @@ from itertools import pairwise
 import onnx_ir as ir
 import torch
 
-from normfold.fold.graph_rules.parallel_branches import STANDS_FOR
+from normfold.fold.graph_rules.parallel_branches import SHOWN_AS
 from normfold.pytorch.modules import Modules
 from normfold.pytorch.provenance import Snapshot
 
@@ -174,7 +174,7 @@ class Wiring:
 
     def _stands_for(self, node: ir.Node) -> ir.Node | None:
         """Return the removed sum of which a new one holds the addends that were not merged."""
-        return self.named.get(node.meta.get(STANDS_FOR))
+        return self.named.get(node.meta.get(SHOWN_AS))
 
     def _through(self, value: ir.Value) -> ir.Value:
         node = value.producer()

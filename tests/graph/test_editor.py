@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from normfold.files.convert import to_ir
 from normfold.graph.editor import Editor, Names, Rewrite
-from normfold.graph.reader import GraphReader, known_as
+from normfold.graph.reader import GraphReader, display_name
 from tests.onnx_text import parse
 
 
@@ -20,8 +20,8 @@ def test_a_constant_that_was_written_is_told_by_the_name_that_the_caller_knows()
     (node,) = model.graph
     for factor in (2.0, 3.0):
         editor.rewrite(Rewrite(node, inputs={1: np.full((4, 3), factor)}), "test", "test")
-    assert node.inputs[1] is not None and node.inputs[1].name != "w" and known_as(node.inputs[1]) == "w"
-    assert known_as(editor.constant(np.ones(3), ir.DataType.FLOAT, "y_bias_folded")) == "y_bias"
+    assert node.inputs[1] is not None and node.inputs[1].name != "w" and display_name(node.inputs[1]) == "w"
+    assert display_name(editor.constant(np.ones(3), ir.DataType.FLOAT, "y_bias_folded")) == "y_bias"
 
 
 def test_operators_that_come_later_stand_where_they_are_put() -> None:

@@ -10,13 +10,12 @@ import onnx_ir as ir
 from normfold.algebra.affine import Affine, Array
 from normfold.algebra.weight import Weight
 from normfold.findings.reason import Reason
-from normfold.fold.rule import require, require_varies_on
+from normfold.fold.rule import Labels, require, require_varies_on
 from normfold.graph.editor import Rewrite, require_fits, require_rows_fit
 from normfold.graph.reader import GraphReader
 
-Labels = Mapping[int, Affine]
 Absorber = Callable[[GraphReader, ir.Node, Labels], Rewrite]
-Tables = dict[str, Absorber]
+AbsorberTable = dict[str, Absorber]
 
 
 def weight_of(reader: GraphReader, node: ir.Node, index: int) -> Weight:
@@ -30,7 +29,7 @@ def bias_of(reader: GraphReader, node: ir.Node, index: int) -> Array | None:
     return np.asarray(reader.require_constant(node, index, Reason.DYNAMIC_WEIGHT))
 
 
-def only(node: ir.Node, labels: Mapping[int, Affine], index: int = 0) -> Affine:
+def single_label(node: ir.Node, labels: Labels, index: int = 0) -> Affine:
     require(set(labels) == {index}, Reason.DYNAMIC_WEIGHT, node, "its weight or bias would carry the affine")
     return labels[index]
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
 
-from normfold.algebra.affine import Affine, Array
+from normfold.algebra.affine import Array
 from normfold.algebra.weight import Weight
 from normfold.findings.reason import Reason
-from normfold.fold.absorbers.common import along, bias_of, channels, fitted, only, weight_of
-from normfold.fold.rule import require
+from normfold.fold.absorbers.common import along, bias_of, channels, fitted, single_label, weight_of
+from normfold.fold.rule import Labels, require
 from normfold.graph.editor import Rewrite
 from normfold.graph.reader import GraphReader, attribute
 
@@ -25,19 +25,19 @@ def _weight_and_bias(reader: GraphReader, node: ir.Node) -> tuple[Weight, Array 
     return weight, bias
 
 
-def conv_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def conv_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """s*(W*x + b) + t = (s*W)*x + (s*b + t). W is [M, C/group, kernel...], s and t are [M]."""
     weight, bias = _weight_and_bias(reader, node)
-    scale, shift = channels(node, only(node, labels), weight.shape[0])
+    scale, shift = channels(node, single_label(node, labels), weight.shape[0])
     wanted = scale * (0.0 if bias is None else bias) + shift
     return _linear(reader, node, scale, weight * scale.reshape(_column(weight)), bias, wanted, along(0))
 
 
-def conv_transpose_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def conv_transpose_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """As Conv, with W of [C, M/group, kernel...]: output channel ``g*M/group + m`` is column m of group g."""
     weight, bias = _weight_and_bias(reader, node)
     groups = int(attribute(node, "group", 1))
-    scale, shift = channels(node, only(node, labels), weight.shape[1] * groups)
+    scale, shift = channels(node, single_label(node, labels), weight.shape[1] * groups)
     wanted = scale * (0.0 if bias is None else bias) + shift
     factor = _by_group(scale, groups, weight, each=weight.shape[0] // groups)
     return _linear(reader, node, scale, weight * factor, bias, wanted, _largest_by_column(groups))
@@ -83,11 +83,11 @@ def _largest_by_column(groups: int) -> Callable[[Weight], Array]:
     return largest
 
 
-def conv_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def conv_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """W*(s*x + t) + b = (W*s)*x + (sum of W*t + b): a scale at any padding, a shift only without padding."""
     weight, bias = _weight_and_bias(reader, node)
     groups = int(attribute(node, "group", 1))
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     scale, shift = channels(node, affine, weight.shape[1] * groups)
     require(affine.has_no_shift or not _pads(node, weight), Reason.ZERO_PADDING, node, f"pads {_pads(node, weight)}")
     each = weight.shape[0] // groups
@@ -107,11 +107,11 @@ def _pads(node: ir.Node, weight: Weight) -> list[int] | str:
     return pads if any(pads) else []
 
 
-def conv_transpose_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def conv_transpose_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """As Conv for a scale. A shift would meet each output position a different number of times, but for 1x1 kernels."""
     weight, bias = _weight_and_bias(reader, node)
     groups = int(attribute(node, "group", 1))
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     scale, shift = channels(node, affine, weight.shape[0])
     pointwise = all(size == 1 for size in weight.shape[2:]) and not any(attribute(node, "pads", ()))
     pointwise = (

@@ -5,24 +5,23 @@ Source: https://onnx.ai/onnx/operators/onnx__Einsum.html
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
 
-from normfold.algebra.affine import Affine, Array
+from normfold.algebra.affine import Array
 from normfold.algebra.weight import Weight
 from normfold.findings.reason import Reason, Refusal
-from normfold.fold.absorbers.common import fitted, only, weight_of
+from normfold.fold.absorbers.common import fitted, single_label, weight_of
 from normfold.fold.einsum_equation import equation_of, on_letters
-from normfold.fold.rule import require
+from normfold.fold.rule import Labels, require
 from normfold.graph.editor import Rewrite
 from normfold.graph.reader import GraphReader, name_of
 
 
 @dataclass(frozen=True)
-class Equation:
+class OneConstant:
     """Letters of the variable, of the constant (which is input ``side``), and of the result."""
 
     variable: str
@@ -31,16 +30,16 @@ class Equation:
     side: int
 
 
-def _equation(reader: GraphReader, node: ir.Node) -> Equation:
+def _one_constant(reader: GraphReader, node: ir.Node) -> OneConstant:
     whole = equation_of(reader, node)
     require(len(whole.operands) == 2, Reason.OPERATOR_STOPS, node, f"{len(whole.operands)} operands")
     side = 1 if reader.is_constant(node.inputs[1]) else 0
-    return Equation(whole.operands[1 - side], whole.operands[side], whole.result, side)
+    return OneConstant(whole.operands[1 - side], whole.operands[side], whole.result, side)
 
 
-def einsum_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def einsum_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """The scale goes into the constant along the letters it shares with the result; the shift is an Add behind."""
-    affine, equation = only(node, labels), _equation(reader, node)
+    affine, equation = single_label(node, labels), _one_constant(reader, node)
     weight = weight_of(reader, node, equation.side)
     scale = on_letters(node, affine.scale, equation.result, equation.constant)
     changed: dict[int, Array | Weight] = {} if affine.has_no_scale else {equation.side: _scaled(node, weight, scale)}
@@ -55,10 +54,10 @@ def _scaled(node: ir.Node, weight: Weight, scale: Array) -> Weight:
     return weight * scale
 
 
-def einsum_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def einsum_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """The scale goes into the constant along the letters it shares with the variable; the shift becomes an Add."""
-    equation = _equation(reader, node)
-    affine = only(node, labels, 1 - equation.side)
+    equation = _one_constant(reader, node)
+    affine = single_label(node, labels, 1 - equation.side)
     weight = weight_of(reader, node, equation.side)
     scale = on_letters(node, affine.scale, equation.variable, equation.constant)
     changed: dict[int, Array | Weight] = {} if affine.has_no_scale else {equation.side: _scaled(node, weight, scale)}
@@ -66,7 +65,7 @@ def einsum_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affi
     return Rewrite(node, inputs=fitted(reader, node, equation.side, changed), shift_after=shift)
 
 
-def _moved(node: ir.Node, shift: Array, weight: Weight, equation: Equation) -> Array:
+def _moved(node: ir.Node, shift: Array, weight: Weight, equation: OneConstant) -> Array:
     """What the shift becomes behind the sum: it is spread over the summed letters, whose sizes the weight knows."""
     summed = [letter for letter in equation.variable if letter not in equation.result]
     for letter in summed:

@@ -5,14 +5,15 @@ Each takes it by ignoring it, under the condition in its docstring. Source: http
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import onnx_ir as ir
 
 from normfold.algebra.affine import Affine
 from normfold.findings.reason import Reason
-from normfold.fold.absorbers.common import only
+from normfold.fold.absorbers.common import single_label
 from normfold.fold.rule import (
+    Labels,
     how_many,
     one_scale,
     require,
@@ -27,9 +28,9 @@ _SELU_GAMMA = 1.05070102214813232421875
 _ONE_AXIS = 13  # the opset since which Softmax takes one axis, and not that and all behind it
 
 
-def softmax_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def softmax_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """softmax(x + t) = softmax(x) where t is the same along the axis; LogSoftmax alike."""
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     _require_alike(node, affine, _softmax_axes(reader, node, affine.rank))
     require(affine.has_no_scale, Reason.OPERATOR_STOPS, node, f"a scale changes {node.op_type}")
     return Rewrite(node)
@@ -41,50 +42,50 @@ def _softmax_axes(reader: GraphReader, node: ir.Node, rank: int) -> Sequence[int
     return range(int(attribute(node, "axis", 1)) % rank, rank)
 
 
-def order_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def order_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """ArgMax and ArgMin see the order only, which s*x + t keeps for s > 0 where both are the same along the axis."""
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     _require_alike(node, affine, [int(attribute(node, "axis", 0))])
     _require_positive(node, affine)
     return Rewrite(node)
 
 
-def first_of_largest_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def first_of_largest_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """Hardmax marks the first of the largest along the axes of a Softmax, which s*x + t leaves so for s > 0."""
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     _require_alike(node, affine, _softmax_axes(reader, node, affine.rank))
     _require_positive(node, affine)
     return Rewrite(node)
 
 
-def direction_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def direction_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """LpNormalization, and the Normalizer of classic machine learning: x/|x| does not see s > 0."""
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     require_no_shift(affine, node, "a shift changes the norm")
     _require_alike(node, affine, [1 if node.op_type == "Normalizer" else int(attribute(node, "axis", -1))])
     _require_positive(node, affine)
     return Rewrite(node)
 
 
-def sign_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def sign_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """sign(s*x) = sign(x) for s > 0."""
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     require_no_shift(affine, node)
     _require_positive(node, affine)
     return Rewrite(node)
 
 
-def mean_variance_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def mean_variance_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """MeanVarianceNormalization subtracts a shift again; a scale is seen by its epsilon."""
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     _require_alike(node, affine, [int(axis) for axis in attribute(node, "axes", (0, 2, 3))])
     require(affine.has_no_scale, Reason.OPERATOR_STOPS, node, "its epsilon sees a scale")
     return Rewrite(node)
 
 
-def selu_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def selu_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """s * gamma * f(x): into gamma, for one s > 0."""
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     scale = one_scale(affine, node, "gamma")
     _require_positive(node, affine)
     changed = {"gamma": float(attribute(node, "gamma", _SELU_GAMMA)) * scale}
@@ -92,9 +93,9 @@ def selu_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affin
     return Rewrite(node, attributes=changed)
 
 
-def hard_sigmoid_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def hard_sigmoid_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """clip(alpha*(s*x + t) + beta, 0, 1): alpha*s and alpha*t + beta, for one s and one t."""
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     single = affine.scale.size == 1 and affine.shift.size == 1
     require(single, Reason.AXIS_STOPS, node, f"alpha and beta are two numbers, and it varies along {_along(affine)}")
     alpha, beta = float(attribute(node, "alpha", 0.2)), float(attribute(node, "beta", 0.5))

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 import onnx_ir as ir
 
-from normfold.algebra.affine import Affine, Array
+from normfold.algebra.affine import Affine, Array, squeeze_leading
 from normfold.algebra.weight import Weight
 from normfold.findings.reason import Reason
-from normfold.fold.absorbers.common import along, bias_of, fitted, only, weight_of
+from normfold.fold.absorbers.common import along, bias_of, fitted, single_label, weight_of
 from normfold.fold.carriers.gemm import summed_with
-from normfold.fold.rule import require, require_constant_on, require_varies_on
+from normfold.fold.rule import Labels, require, require_constant_on, require_varies_on
 from normfold.graph.editor import Rewrite, require_fits
 from normfold.graph.reader import GraphReader, attribute
 
 
-def gemm_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def gemm_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """s*(alpha*A*B + beta*C) + t: s goes into the constant of A (by rows) and B (by columns), C becomes s*beta*C+t."""
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     side, axis = _constant_side(reader, node)
     flipped = bool(attribute(node, "transB" if side == 1 else "transA", 0))
     other = 1 - axis
@@ -57,29 +57,24 @@ def _gemm(
     before = np.zeros(()) if bias is None else beta * bias
     wanted = scale * before + shift
     if wanted.any() or bias is not None:
-        wanted = wanted if bias is not None and bias.ndim == 2 else _lean(wanted)
+        wanted = wanted if bias is not None and bias.ndim == 2 else squeeze_leading(wanted)
         if bias is None or beta != 1.0 or not np.array_equal(bias, wanted):
             changed[2], attributes = wanted, {"beta": 1.0} if beta != 1.0 else {}
     return Rewrite(node, inputs=fitted(reader, node, side, changed, along(own)), attributes=attributes)
 
 
-def _lean(array: Array) -> Array:
-    """A row [1, N] as the vector [N] that exporters write."""
-    return array.reshape(-1) if array.ndim == 2 and array.shape[0] == 1 else array
-
-
-def gemm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def gemm_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """(s*x + t)*B = x*(s*B) + t*B along the axis that is summed; the same from the left."""
     side, _ = _constant_side(reader, node)
-    affine = only(node, labels, 1 - side)
+    affine = single_label(node, labels, 1 - side)
     scaled, across, moved = summed_with(reader, node, side, affine)
     return _gemm(reader, node, side, scaled, across, affine, 1.0, moved)
 
 
 # -- MatMul ------------------------------------------------------------------------------------------------------
-def matmul_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def matmul_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """s*(X@W) + t: s into the columns of a right W (rows of a left one), t into one Add behind, or a Gemm's bias."""
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     side, _ = _constant_side(reader, node)
     weight = weight_of(reader, node, side)
     changed: dict[int, Array | Weight] = {}
@@ -122,7 +117,7 @@ def _matmul(
     weight = node.inputs[side]
     require_fits(shift, None if weight is None else reader.dtype(weight), node)
     if _can_be_gemm(reader, node, side, shift):
-        return Rewrite(node, inputs={**changed, 2: _lean(shift)}, operator="Gemm")
+        return Rewrite(node, inputs={**changed, 2: squeeze_leading(shift)}, operator="Gemm")
     return Rewrite(node, inputs=changed, shift_after=shift)
 
 
@@ -140,10 +135,10 @@ def _can_be_gemm(reader: GraphReader, node: ir.Node, side: int, shift: Array) ->
     )
 
 
-def matmul_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def matmul_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """(s*x + t)@W = x@(s*W) + t@W along the summed axis: the last one of a left x, the one before it of a right x."""
     side, _ = _constant_side(reader, node)
-    affine = only(node, labels, 1 - side)
+    affine = single_label(node, labels, 1 - side)
     weight = weight_of(reader, node, side)
     summed = affine.rank - 1 if side == 1 or affine.rank == 1 else affine.rank - 2
     require_varies_on(affine, [summed], node, "the sum runs")

@@ -5,22 +5,20 @@ Source: https://onnx.ai/onnx/operators/onnx_aionnxml_LinearRegressor.html
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import onnx_ir as ir
 
 from normfold.algebra.affine import Affine, Array
 from normfold.findings.reason import Reason
-from normfold.fold.absorbers.common import only
-from normfold.fold.rule import require, require_varies_on
+from normfold.fold.absorbers.common import single_label
+from normfold.fold.rule import Labels, require, require_varies_on
 from normfold.graph.editor import Rewrite, require_fits
 from normfold.graph.reader import GraphReader, attribute
 
 
-def linear_model_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def linear_model_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """W(s*x + t) + b = (W*s)x + (W t + b). Coefficients are [outputs * features], intercepts [outputs]."""
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     features = affine.rank - 1
     require_varies_on(affine, [features], node, "the features are")
     weights = np.asarray(attribute(node, "coefficients"), np.float64)
@@ -31,9 +29,9 @@ def linear_model_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int
     return _changed(node, coefficients=weights * scale, intercepts=intercepts + weights @ shift)
 
 
-def linear_regressor_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def linear_regressor_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """s*(W x + b) + t = (s*W)x + (s*b + t) by target, where nothing follows the sum."""
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     require_varies_on(affine, [-1], node, "the targets are")
     transform = attribute(node, "post_transform", "NONE")
     require(transform == "NONE", Reason.OPERATOR_STOPS, node, f"post_transform is {transform}")
@@ -44,9 +42,9 @@ def linear_regressor_backward(reader: GraphReader, node: ir.Node, labels: Mappin
     return _changed(node, coefficients=weights * scale[:, None], intercepts=scale * intercepts + shift)
 
 
-def tree_regressor_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def tree_regressor_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """s * (sum of leaves + base) + t by target: into the weights of the leaves and the base values."""
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     require_varies_on(affine, [-1], node, "the targets are")
     for name, plain in (("post_transform", "NONE"), ("aggregate_function", "SUM")):
         setting = attribute(node, name, plain)
@@ -61,9 +59,9 @@ def tree_regressor_backward(reader: GraphReader, node: ir.Node, labels: Mapping[
     return _changed(node, target_weights=weights, base_values=base)
 
 
-def linear_machine_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def linear_machine_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """SVMRegressor of a linear kernel, the sum of c_i * <v_i, s*x + t> and rho: s into the vectors, t into rho."""
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     kernel = attribute(node, "kernel_type", "LINEAR")
     require(kernel == "LINEAR", Reason.OPERATOR_STOPS, node, f"kernel {kernel}")
     require(not attribute(node, "one_class", 0), Reason.OPERATOR_STOPS, node, "it tells one class by a sign")

@@ -7,10 +7,18 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import onnx_ir as ir
 
-from normfold.algebra.affine import Affine, Array
+from normfold.algebra.affine import Affine, Array, squeeze_leading
 from normfold.findings.reason import Reason
-from normfold.fold.absorbers.common import Absorber, bias_of, fitted, only, weight_of
-from normfold.fold.rule import how_many, is_read, require, require_constant_on, require_no_shift, require_varies_on
+from normfold.fold.absorbers.common import Absorber, bias_of, fitted, single_label, weight_of
+from normfold.fold.rule import (
+    Labels,
+    how_many,
+    is_read,
+    require,
+    require_constant_on,
+    require_no_shift,
+    require_varies_on,
+)
 from normfold.graph.batchnorm import is_training
 from normfold.graph.editor import Rewrite
 from normfold.graph.reader import GraphReader, attribute
@@ -21,8 +29,8 @@ _LEAST_EPSILON = 1e-37  # a little above the smallest normal number of float32
 def norm_backward(span_of: Callable[[ir.Node, int], range], *, scale_at: int = 1, shift_at: int | None = 2) -> Absorber:
     """s*(gamma*n(x) + beta) + t = (s*gamma)*n(x) + (s*beta + t); gamma and beta broadcast to the axes ``span_of``."""
 
-    def absorb(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
-        affine = only(node, labels)
+    def absorb(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
+        affine = single_label(node, labels)
         gamma = np.asarray(weight_of(reader, node, scale_at))
         beta = None if shift_at is None else bias_of(reader, node, shift_at)
         require(shift_at is not None or affine.has_no_shift, Reason.SHIFT_STOPS, node, f"{node.op_type} has no beta")
@@ -31,20 +39,18 @@ def norm_backward(span_of: Callable[[ir.Node, int], range], *, scale_at: int = 1
         scale, shift = (array.reshape([array.shape[a] for a in span]) for array in (affine.scale, affine.shift))
         before = np.zeros(()) if beta is None else beta
         wanted = scale * before + shift
-        changed: dict[int, Array] = {} if affine.has_no_scale else {scale_at: _lean(gamma * scale, gamma)}
+        changed: dict[int, Array] = {} if affine.has_no_scale else {scale_at: _of_rank(gamma * scale, gamma)}
         if shift_at is not None and not np.array_equal(np.broadcast_to(before, wanted.shape), wanted):
-            changed[shift_at] = _lean(wanted, gamma if beta is None else beta)
+            changed[shift_at] = _of_rank(wanted, gamma if beta is None else beta)
         return Rewrite(node, inputs=fitted(reader, node, scale_at, changed))
 
     return absorb
 
 
-def _lean(array: Array, like: Array) -> Array:
+def _of_rank(array: Array, like: Array) -> Array:
     """At least of the shape of ``like``, and of no higher rank where leading axes of size 1 can go."""
     array = np.broadcast_to(array, np.broadcast_shapes(array.shape, like.shape))
-    while array.ndim > like.ndim and array.shape[0] == 1:
-        array = array[0]
-    return array
+    return squeeze_leading(array, like.ndim)
 
 
 def _last_axes(node: ir.Node, rank: int) -> range:
@@ -60,7 +66,7 @@ rms_norm_backward = norm_backward(_last_axes, shift_at=None)
 instance_norm_backward = norm_backward(_channel_axis)
 
 
-def group_norm_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def group_norm_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """GroupNormalization has gamma and beta by channel from opset 21 on; before that by group, which cannot take it."""
     require(reader.opset >= 21, Reason.AXIS_STOPS, node, "before opset 21 its gamma is by group")
     return norm_backward(_channel_axis)(reader, node, labels)
@@ -71,39 +77,39 @@ def _require_training(node: ir.Node) -> None:
     require(is_training(node), Reason.OPERATOR_STOPS, node)
 
 
-def batch_norm_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def batch_norm_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """In training mode it is a norm like others, of the statistics of its batch; gamma and beta are by channel."""
     _require_training(node)
     return norm_backward(_channel_axis)(reader, node, labels)
 
 
 # -- what a norm does not see ------------------------------------------------------------------------------------
-def layer_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def layer_norm_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """LayerNormalization(s*x + t) = LayerNormalization(x) with eps/s^2, for s and t uniform on the normalized axes."""
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     axes = _last_axes(node, affine.rank)
     require_constant_on(affine, axes, node, "normalized")
     _require_one(node, affine.scale)
     return _with_scaled_epsilon(reader, node, affine)
 
 
-def rms_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def rms_norm_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """RMSNormalization(s*x) = RMSNormalization(x) with eps/s^2; a shift changes the mean square."""
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     require_no_shift(affine, node, "it changes the mean square")
     return layer_norm_forward(reader, node, labels)
 
 
-def instance_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def instance_norm_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """A shift by channel is dead before InstanceNormalization, and a uniform positive scale but for eps/s^2."""
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     require_constant_on(affine, range(2, affine.rank), node, "normalized")
     return _with_scaled_epsilon(reader, node, affine)
 
 
-def group_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def group_norm_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """As InstanceNormalization, where scale and shift are the same for all channels of a group."""
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     require_constant_on(affine, range(2, affine.rank), node, "normalized")
     groups = int(attribute(node, "num_groups"))
     for array in (affine.scale, affine.shift):
@@ -113,10 +119,10 @@ def group_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, 
     return _with_scaled_epsilon(reader, node, affine)
 
 
-def batch_norm_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def batch_norm_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """As InstanceNormalization in training mode, where it normalizes the batch as well; its statistics are not read."""
     _require_training(node)
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     require_constant_on(affine, (axis for axis in range(affine.rank) if axis != 1), node, "normalized")
     return _with_scaled_epsilon(reader, node, affine)
 

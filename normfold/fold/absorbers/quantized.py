@@ -7,15 +7,13 @@ Source: https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import onnx_ir as ir
 
 from normfold.algebra.affine import Affine, Array
 from normfold.findings.reason import Reason, Refusal
-from normfold.fold.absorbers.common import only
-from normfold.fold.rule import require, require_varies_on
+from normfold.fold.absorbers.common import single_label
+from normfold.fold.rule import Labels, require, require_varies_on
 from normfold.graph.editor import Rewrite, require_fits
 from normfold.graph.reader import GraphReader, attribute, name_of
 
@@ -32,12 +30,12 @@ def dequantizer_of(reader: GraphReader, node: ir.Node) -> ir.Node | None:
     return producer if all(operand is None or reader.is_constant(operand) for operand in producer.inputs) else None
 
 
-def dequantizer_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def dequantizer_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """(q - zero) * scale, where q is an input or an integer result: one factor > 0 goes into the scale.
 
     Behind a QuantizeLinear both must keep one scale, or runtimes no longer see that they belong together.
     """
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     maker = None if node.inputs[0] is None else node.inputs[0].producer()
     paired = maker is not None and maker.op_type in ("QuantizeLinear", "DynamicQuantizeLinear")
     require(not paired, Reason.QUANTIZED, node, "it belongs to the QuantizeLinear before it")
@@ -58,9 +56,9 @@ def _require_alone(dequantizer: ir.Node) -> None:
     require(alone, Reason.SEVERAL_READERS, dequantizer, "its weight is shared")
 
 
-def quantized_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def quantized_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """s*(DQ(W)*x + b) + t: s > 0 into the scale of DQ, s*b + t into the bias (or an Add behind a MatMul)."""
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     dequantizer = dequantizer_of(reader, node)
     assert dequantizer is not None, "asked by absorber_for()"
     _require_alone(dequantizer)
@@ -73,18 +71,18 @@ def quantized_backward(reader: GraphReader, node: ir.Node, labels: Mapping[int, 
     require(bool(affine.scale.all()), Reason.QUANTIZED, dequantizer, "a quantization scale must not be 0")
     size = _weight_size(reader, dequantizer, axis)
     scale, shift = affine.vectors(channel, size)
-    beside = () if affine.has_no_scale else (_rescaled(reader, dequantizer, axis, scale),)
+    companions = () if affine.has_no_scale else (_rescaled(reader, dequantizer, axis, scale),)
     if node.op_type == "MatMul":
-        return Rewrite(node, shift_after=None if affine.has_no_shift else affine.shift, beside=beside)
+        return Rewrite(node, shift_after=None if affine.has_no_shift else affine.shift, companions=companions)
     bias = _bias(reader, node, size)
     wanted = scale * bias + shift
     inputs: dict[int, Array] = {} if np.array_equal(bias, wanted) else {2: wanted}
-    return Rewrite(node, inputs=inputs, beside=beside)
+    return Rewrite(node, inputs=inputs, companions=companions)
 
 
-def quantized_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def quantized_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """DQ(W)*(s*x + t) + b: s into the scale of DQ by input channel, where it has one scale; DQ(W)*t into the bias."""
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     dequantizer = dequantizer_of(reader, node)
     assert dequantizer is not None, "asked by absorber_for()"
     _require_alone(dequantizer)
@@ -94,13 +92,13 @@ def quantized_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, A
     size = _weight_size(reader, dequantizer, axis)
     groups = int(attribute(node, "group", 1)) if axis == out else size
     scale, shift = (np.repeat(each, size // groups) for each in affine.vectors(channel, groups))
-    beside = (
+    companions = (
         ()
         if affine.has_no_scale
         else (_rescaled(reader, dequantizer, axis, scale, everywhere=scale.min() == scale.max()),)
     )
     if affine.has_no_shift:
-        return Rewrite(node, beside=beside)
+        return Rewrite(node, companions=companions)
     padded = node.op_type == "ConvTranspose" or (
         node.op_type == "Conv"
         and (any(attribute(node, "pads", ())) or attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID"))
@@ -110,8 +108,8 @@ def quantized_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, A
     form = [-1 if at == axis else 1 for at in range(weight.ndim)]
     moved = (weight * shift.reshape(form)).sum(axis=tuple(at for at in range(weight.ndim) if at != out))
     if node.op_type == "MatMul":
-        return Rewrite(node, shift_after=moved.reshape((1,) * (affine.rank - 1) + (-1,)), beside=beside)
-    return Rewrite(node, inputs={2: _bias(reader, node, moved.size) + moved}, beside=beside)
+        return Rewrite(node, shift_after=moved.reshape((1,) * (affine.rank - 1) + (-1,)), companions=companions)
+    return Rewrite(node, inputs={2: _bias(reader, node, moved.size) + moved}, companions=companions)
 
 
 def _input_axes(reader: GraphReader, node: ir.Node, affine: Affine) -> tuple[int, int, int]:

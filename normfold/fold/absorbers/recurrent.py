@@ -5,21 +5,19 @@ Source: https://onnx.ai/onnx/operators/onnx__LSTM.html
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 import onnx_ir as ir
 
-from normfold.algebra.affine import Affine, Array
-from normfold.fold.absorbers.common import bias_of, fitted, only, weight_of
-from normfold.fold.rule import require_varies_on
+from normfold.algebra.affine import Array
+from normfold.fold.absorbers.common import bias_of, fitted, single_label, weight_of
+from normfold.fold.rule import Labels, require_varies_on
 from normfold.graph.editor import Rewrite
 from normfold.graph.reader import GraphReader
 
 
-def recurrent_forward(reader: GraphReader, node: ir.Node, labels: Mapping[int, Affine]) -> Rewrite:
+def recurrent_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """W(s*x + t) + Wb = (W*s)x + (W t + Wb). X is [T, N, I] (or [N, T, I]), W [D, G*H, I], B [D, 2*G*H], Wb first."""
-    affine = only(node, labels)
+    affine = single_label(node, labels)
     weight, bias = np.asarray(weight_of(reader, node, 1)), bias_of(reader, node, 3)
     require_varies_on(affine, [2], node, "the features are")
     scale, shift = affine.vectors(2, weight.shape[2])

@@ -9,31 +9,38 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from normfold.fold.absorbers import convolutions, einsum, matrices, norms, quantized, recurrent
-from normfold.fold.absorbers import embeddings as tables
-from normfold.fold.absorbers import invariant as blind
-from normfold.fold.absorbers import ml_models as classic
-from normfold.fold.absorbers.common import Absorber, Tables
+from normfold.fold.absorbers import (
+    convolutions,
+    einsum,
+    embeddings,
+    invariant,
+    matrices,
+    ml_models,
+    norms,
+    quantized,
+    recurrent,
+)
+from normfold.fold.absorbers.common import Absorber, AbsorberTable
 from normfold.fold.carriers import gemm
 from normfold.graph.reader import GraphReader
 
-BACKWARD: Tables = {
+BACKWARD: AbsorberTable = {
     "Conv": convolutions.conv_backward,
     "ConvTranspose": convolutions.conv_transpose_backward,
     "Gemm": matrices.gemm_backward,
     "MatMul": matrices.matmul_backward,
     "Einsum": einsum.einsum_backward,
-    "Gather": tables.gather_backward,
-    "GatherND": tables.gather_nd_backward,
+    "Gather": embeddings.gather_backward,
+    "GatherND": embeddings.gather_nd_backward,
     "LayerNormalization": norms.layer_norm_backward,
     "RMSNormalization": norms.rms_norm_backward,
     "InstanceNormalization": norms.instance_norm_backward,
     "GroupNormalization": norms.group_norm_backward,
     "BatchNormalization": norms.batch_norm_backward,
-    "Selu": blind.selu_backward,
+    "Selu": invariant.selu_backward,
     "DequantizeLinear": quantized.dequantizer_backward,
 }
-FORWARD: Tables = {
+FORWARD: AbsorberTable = {
     "Conv": convolutions.conv_forward,
     "ConvTranspose": convolutions.conv_transpose_forward,
     "Gemm": matrices.gemm_forward,
@@ -47,35 +54,35 @@ FORWARD: Tables = {
     "InstanceNormalization": norms.instance_norm_forward,
     "GroupNormalization": norms.group_norm_forward,
     "BatchNormalization": norms.batch_norm_forward,
-    "Softmax": blind.softmax_forward,
-    "LogSoftmax": blind.softmax_forward,
-    "ArgMax": blind.order_forward,
-    "ArgMin": blind.order_forward,
-    "Hardmax": blind.first_of_largest_forward,
-    "LpNormalization": blind.direction_forward,
-    "Sign": blind.sign_forward,
-    "MeanVarianceNormalization": blind.mean_variance_forward,
-    "HardSigmoid": blind.hard_sigmoid_forward,
+    "Softmax": invariant.softmax_forward,
+    "LogSoftmax": invariant.softmax_forward,
+    "ArgMax": invariant.order_forward,
+    "ArgMin": invariant.order_forward,
+    "Hardmax": invariant.first_of_largest_forward,
+    "LpNormalization": invariant.direction_forward,
+    "Sign": invariant.sign_forward,
+    "MeanVarianceNormalization": invariant.mean_variance_forward,
+    "HardSigmoid": invariant.hard_sigmoid_forward,
 }
-CLASSIC_BACKWARD: Tables = {
-    "LinearRegressor": classic.linear_regressor_backward,
-    "TreeEnsembleRegressor": classic.tree_regressor_backward,
+ML_BACKWARD: AbsorberTable = {
+    "LinearRegressor": ml_models.linear_regressor_backward,
+    "TreeEnsembleRegressor": ml_models.tree_regressor_backward,
 }
-CLASSIC_FORWARD: Tables = {
-    "LinearRegressor": classic.linear_model_forward,
-    "LinearClassifier": classic.linear_model_forward,
-    "SVMRegressor": classic.linear_machine_forward,
-    "Normalizer": blind.direction_forward,
+ML_FORWARD: AbsorberTable = {
+    "LinearRegressor": ml_models.linear_model_forward,
+    "LinearClassifier": ml_models.linear_model_forward,
+    "SVMRegressor": ml_models.linear_machine_forward,
+    "Normalizer": invariant.direction_forward,
 }
 _QUANTIZED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # These are linear only beside a constant; between two variables they are carriers. The numbers are the inputs asked.
 _BESIDE_A_CONSTANT = {"MatMul": (0, 1), "Einsum": (0, 1), "Gather": (0,), "GatherND": (0,)}
 
 
-def absorber_for(table: Tables, reader: GraphReader, node: ir.Node) -> Absorber | None:
+def absorber_for(table: AbsorberTable, reader: GraphReader, node: ir.Node) -> Absorber | None:
     """The rule that lets ``node`` take an affine, or None where it can only pass it on."""
     if node.domain == "ai.onnx.ml":
-        return (CLASSIC_FORWARD if table is FORWARD else CLASSIC_BACKWARD).get(node.op_type)
+        return (ML_FORWARD if table is FORWARD else ML_BACKWARD).get(node.op_type)
     if node.domain not in ("", "ai.onnx"):
         return None
     if node.op_type in _QUANTIZED and quantized.dequantizer_of(reader, node) is not None:

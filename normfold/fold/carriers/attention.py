@@ -13,15 +13,15 @@ from normfold.algebra.affine import Affine
 from normfold.findings.reason import Reason, Refusal
 from normfold.fold.rule import (
     Labels,
-    Passage,
-    first,
+    Propagation,
+    data_label,
     is_read,
+    propagate,
     require,
     require_attributes_fit,
     require_constant_on,
     require_no_shift,
     shape_of,
-    through,
 )
 from normfold.graph.editor import Rewrite
 from normfold.graph.reader import GraphReader, attribute, name_of
@@ -30,14 +30,14 @@ _QUERY, _KEY, _VALUE, _MASK, _PAST_KEY, _PAST_VALUE, _LENGTHS = range(7)
 _SCORES = 3  # the output that tells them
 
 
-def attention_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+def attention_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
     """s * softmax(..) V + t = softmax(..) (s*V + t), where s and t are the same for all tokens."""
-    affine = first(node, labels)
+    affine = data_label(node, labels)
     _require_mean(reader, node, affine)
-    return [Passage({_VALUE: affine})]
+    return [Propagation({_VALUE: affine})]
 
 
-def attention_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+def attention_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
     """A number of query or key goes into ``scale``, a shift of all keys is dead, the result lacks what values lack."""
     require(set(labels) <= {_QUERY, _KEY, _VALUE}, Reason.OPERATOR_STOPS, node, "its mask or past carries no data")
     scale = 1.0
@@ -56,9 +56,9 @@ def attention_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> lis
     require_attributes_fit(reader, node, changed)
     rewrite = Rewrite(node, attributes=changed)
     if _VALUE not in labels:
-        return [Passage({}, rewrite)]
+        return [Propagation({}, rewrite)]
     _require_mean(reader, node, labels[_VALUE])
-    return [Passage(through(labels[_VALUE])[0].labels, rewrite if changed else None)]
+    return [Propagation(propagate(labels[_VALUE])[0].labels, rewrite if changed else None)]
 
 
 def _require_mean(reader: GraphReader, node: ir.Node, affine: Affine) -> None:
@@ -100,19 +100,19 @@ def _own_scale(reader: GraphReader, node: ir.Node) -> float:
     return 1.0 / math.sqrt(size / heads)
 
 
-def rotary(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+def rotary(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
     """RotaryEmbedding turns pairs of features: a scale that is the same for all of them passes."""
-    affine = first(node, labels)
+    affine = data_label(node, labels)
     require_no_shift(affine, node)
     require_constant_on(affine, [-1], node, "turned")
-    return through(affine)
+    return propagate(affine)
 
 
-def one_number(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+def one_number(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
     """DFT, STFT and Col2Im add up elements: one scale for all of them passes."""
-    affine = first(node, labels)
+    affine = data_label(node, labels)
     require_no_shift(affine, node)
     detail = f"it adds up elements whose scales vary along axes {list(affine.varying_axes)}"
     require(affine.scale.size == 1, Reason.AXIS_STOPS, node, detail)
     rank = len(shape_of(reader, node, node.outputs[0] if forward else node.inputs[0]))
-    return through(affine.map(lambda array: array.reshape((1,) * rank)))
+    return propagate(affine.map(lambda array: array.reshape((1,) * rank)))

@@ -16,13 +16,13 @@ from normfold.findings.reason import Reason, Refusal
 from normfold.fold.carriers.sums import on_operand, raised
 from normfold.fold.rule import (
     Labels,
-    Passage,
-    first,
+    Propagation,
+    data_label,
+    propagate,
     require,
     require_attributes_fit,
     require_constant_on,
     shape_of,
-    through,
 )
 from normfold.graph.editor import Rewrite, require_fits
 from normfold.graph.reader import GraphReader, attribute, name_of
@@ -35,20 +35,20 @@ def is_linear(reader: GraphReader, node: ir.Node) -> bool:
     return any(factors) and (others is None or reader.is_constant(others))
 
 
-def backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+def backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
     """s*(alpha*A*B + beta*C) + t: s by one of the factors, and s*C + t/beta by C."""
-    affine = first(node, labels)
+    affine = data_label(node, labels)
     inputs, asked, attributes = _into_addend(reader, node, affine)
-    passages, refusal = [], None
+    propagations, refusal = [], None
     try:
         for product, scaled in _into_product(reader, node, affine):
             rewrite = Rewrite(node, inputs=inputs, attributes={**attributes, **scaled})
             changes = bool(rewrite.inputs or rewrite.attributes)
-            passages.append(Passage({**asked, **product}, rewrite if changes else None))
+            propagations.append(Propagation({**asked, **product}, rewrite if changes else None))
     except Refusal as error:
         refusal = error
-    if passages:
-        return passages
+    if propagations:
+        return propagations
     reader.require_constant(node, 1, Reason.DYNAMIC_WEIGHT)
     detail = f"it varies along axes {list(affine.varying_axes)}, and no factor has them all"
     raise refusal or Refusal(Reason.AXIS_STOPS, name_of(node), detail=detail)
@@ -97,7 +97,7 @@ def _into_product(
             yield {index: Affine(own, np.zeros((1, 1)))}, {}
 
 
-def forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+def forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
     """What a factor lacks goes into a constant other one or into alpha, one number of C into beta; shifts go on."""
     rank = len(shape_of(reader, node, node.outputs[0]))
     addend = raised(labels.get(2), rank)
@@ -124,8 +124,8 @@ def forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]
     require_attributes_fit(reader, node, attributes)
     for array in inputs.values():
         require_fits(array.largest() if isinstance(array, Weight) else array, reader.dtype(node.outputs[0]), node)
-    (passage,) = through(Affine.of(1.0, shift, rank))
-    return [Passage(passage.labels, Rewrite(node, inputs, attributes) if inputs or attributes else None)]
+    (propagation,) = propagate(Affine.of(1.0, shift, rank))
+    return [Propagation(propagation.labels, Rewrite(node, inputs, attributes) if inputs or attributes else None)]
 
 
 def summed_with(reader: GraphReader, node: ir.Node, side: int, affine: Affine) -> tuple[Weight, int, Array]:

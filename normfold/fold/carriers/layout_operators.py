@@ -12,35 +12,35 @@ from normfold.findings.reason import Reason, Refusal
 from normfold.fold.reshape_axes import reshaped
 from normfold.fold.rule import (
     Labels,
-    Passage,
-    first,
+    Propagation,
+    data_label,
+    propagate,
     require,
     require_constant_on,
     require_varies_on,
     shape_of,
-    through,
 )
 from normfold.graph.evaluators import part_of_axis
 from normfold.graph.reader import Dim, GraphReader, attribute, name_of
 
 
-def transpose(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+def transpose(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
     """The arrays are transposed like the tensor (backward: by the inverse permutation)."""
-    affine = first(node, labels)
+    affine = data_label(node, labels)
     permutation = attribute(node, "perm") or range(affine.rank)[::-1]
     order = list(permutation) if forward else [int(axis) for axis in np.argsort(permutation)]
-    return through(affine.map(lambda array: array.transpose(order)))
+    return propagate(affine.map(lambda array: array.transpose(order)))
 
 
-def reshape(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+def reshape(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
     """Reshape, Flatten, Squeeze, Unsqueeze: the arrays follow where the axes along which they vary can be traced."""
-    affine = first(node, labels)
+    affine = data_label(node, labels)
     before, after = shape_of(reader, node, node.inputs[0]), _known_target(reader, node)
     source, target = (before, after) if forward else (after, before)
     scale, shift = reshaped(affine.scale, source, target), reshaped(affine.shift, source, target)
     if scale is None or shift is None:
         raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=f"{list(before)} to {list(after)} cannot be traced")
-    return through(Affine(scale, shift))
+    return propagate(Affine(scale, shift))
 
 
 def _known_target(reader: GraphReader, node: ir.Node) -> tuple[Dim, ...]:
@@ -55,9 +55,9 @@ def _known_target(reader: GraphReader, node: ir.Node) -> tuple[Dim, ...]:
     return tuple(known if known is not None else size for known, size in zip(shape, sizes, strict=True))
 
 
-def expand(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+def expand(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
     """Expand and Tile: exact for affines that are constant on the axes that grow."""
-    affine = first(node, labels)
+    affine = data_label(node, labels)
     before, after = shape_of(reader, node, node.inputs[0]), shape_of(reader, node, node.outputs[0])
     lead = len(after) - len(before)
     grown = [axis for axis, size in enumerate(after) if axis < lead or size is None or before[axis - lead] != size]
@@ -66,49 +66,49 @@ def expand(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool)
     repeated = [axis for axis in grown if axis >= lead and (node.op_type == "Tile" or before[axis - lead] != 1)]
     limits = repeated if forward else grown
     require_constant_on(affine, limits, node, "repeated")
-    return through(affine if forward else affine.map(lambda array: array.reshape(array.shape[lead:])))
+    return propagate(affine if forward else affine.map(lambda array: array.reshape(array.shape[lead:])))
 
 
 # -- taking a part -----------------------------------------------------------------------------------------------
-def part(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+def part(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
     """Slice and Gather: the same part of the arrays, which may not vary where it is known at run time only.
 
     Backward, what is not taken has scale 1 and shift 0, unless nobody else reads it.
     """
-    affine = first(node, labels)
+    affine = data_label(node, labels)
     if node.op_type == "Gather" and not _picks_constants(reader, node):
-        return through(_gathered(reader, node, affine, forward=forward))
+        return propagate(_gathered(reader, node, affine, forward=forward))
     shape = shape_of(reader, node, node.inputs[0])
     if _is_cut_at_run_time(reader, node) and affine.is_constant_on(_sliced_axes(reader, node, len(shape))):
-        return through(affine)
+        return propagate(affine)
     picks = picks_of(reader, node, shape)
     drops = [axis for axis, pick in picks.items() if np.ndim(pick) == 0]
     if forward:
-        return through(affine.map(lambda array: _taken(array, picks)))
+        return propagate(affine.map(lambda array: _taken(array, picks)))
     whole = affine.map(lambda array: np.expand_dims(array, drops))
     value = node.inputs[0]
     alone = value is not None and len(value.uses()) == 1
     if alone and whole.is_constant_on(picks):
-        return through(whole)
+        return propagate(whole)
     for axis, pick in picks.items():
         whole = _spread(reader, node, whole, axis, np.atleast_1d(pick))
     same = affine.same_as(whole.map(lambda array: _taken(array, picks)))
     require(same, Reason.READERS_DISAGREE, node, "an index is taken twice with different affines")
-    return through(whole)
+    return propagate(whole)
 
 
-def features(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+def features(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
     """ArrayFeatureExtractor takes columns of a table by constant indices."""
-    affine = first(node, labels)
+    affine = data_label(node, labels)
     size = shape_of(reader, node, node.inputs[0])[-1]
     require(affine.rank == 2 and isinstance(size, int), Reason.UNKNOWN_SHAPE, node, "the number of features")
     indices = np.asarray(reader.require_constant(node, 1, Reason.DYNAMIC_PARAMETERS)).reshape(-1)
     if forward:
-        return through(affine.map(lambda array: _taken(array, {1: indices})))
+        return propagate(affine.map(lambda array: _taken(array, {1: indices})))
     whole = _spread(reader, node, affine, 1, indices)
     same = affine.same_as(whole.map(lambda array: _taken(array, {1: indices})))
     require(same, Reason.READERS_DISAGREE, node, "a feature is taken twice with different affines")
-    return through(whole)
+    return propagate(whole)
 
 
 def _picks_constants(reader: GraphReader, node: ir.Node) -> bool:
@@ -204,19 +204,21 @@ def _slice_bounds(reader: GraphReader, node: ir.Node) -> list[list[int]]:
 
 
 # -- channels to space and back ----------------------------------------------------------------------------------
-def depth_to_space(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+def depth_to_space(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
     """Channels become positions of a block: input channel (i, j, c) in DCR mode, (c, i, j) in CRD, to channel c."""
     block = int(attribute(node, "blocksize"))
     first_axis = attribute(node, "mode", "DCR") != "CRD"
-    return _blocks(node, first(node, labels), block, blocks_first=first_axis, gathers=forward)
+    return _blocks(node, data_label(node, labels), block, blocks_first=first_axis, gathers=forward)
 
 
-def space_to_depth(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+def space_to_depth(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
     """Positions of a block become channels: channel c to (i, j, c)."""
-    return _blocks(node, first(node, labels), int(attribute(node, "blocksize")), blocks_first=True, gathers=not forward)
+    return _blocks(
+        node, data_label(node, labels), int(attribute(node, "blocksize")), blocks_first=True, gathers=not forward
+    )
 
 
-def _blocks(node: ir.Node, affine: Affine, block: int, *, blocks_first: bool, gathers: bool) -> list[Passage]:
+def _blocks(node: ir.Node, affine: Affine, block: int, *, blocks_first: bool, gathers: bool) -> list[Propagation]:
     """Between C channels and C*block^2: repeated one way; the other way all of a block must agree."""
     require_varies_on(affine, [1], node, "the channels are")
     count = block * block
@@ -235,4 +237,4 @@ def _blocks(node: ir.Node, affine: Affine, block: int, *, blocks_first: bool, ga
             return array
         return np.tile(array, (1, count, *[1] * (array.ndim - 2))) if blocks_first else np.repeat(array, count, axis=1)
 
-    return through(affine.map(gather if gathers else repeat))
+    return propagate(affine.map(gather if gathers else repeat))

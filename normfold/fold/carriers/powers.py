@@ -6,17 +6,17 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Affine
 from normfold.findings.reason import Reason
-from normfold.fold.rule import Labels, Passage, first, how_many, require, require_no_shift, shape_of, through
+from normfold.fold.rule import Labels, Propagation, data_label, how_many, propagate, require, require_no_shift, shape_of
 from normfold.graph.reader import GraphReader
 
 _EXPONENTS = {"Sqrt": 0.5, "Reciprocal": -1.0}
 
 
-def power(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+def power(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
     """(s*x)^p = s^p * x^p for s > 0; backward s * x^p = (s^(1/p) * x)^p."""
-    affine = first(node, labels)
+    affine = data_label(node, labels)
     exponent = _EXPONENTS.get(node.op_type) or _exponent(reader, node)
-    return through(raised_to(node, affine, exponent if forward else 1.0 / exponent))
+    return propagate(raised_to(node, affine, exponent if forward else 1.0 / exponent))
 
 
 def raised_to(node: ir.Node, affine: Affine, exponent: float) -> Affine:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
-from normfold.algebra.affine import Affine, compact
+from normfold.algebra.affine import Affine, compact, squeeze_leading
 from normfold.findings.reason import Reason, Refusal
 from normfold.fold.carriers.powers import raised_to
 from normfold.fold.carriers.softmax_means import is_mean_over
@@ -18,17 +18,17 @@ from normfold.fold.carriers.sums import on_operand, raised
 from normfold.fold.einsum_equation import equation_of, on_letters
 from normfold.fold.rule import (
     Labels,
-    Passage,
+    Propagation,
     applied,
-    first,
+    data_label,
     how_many,
+    propagate,
     require,
     require_constant_on,
     require_no_shift,
     shape_of,
-    through,
 )
-from normfold.graph.editor import Rewrite, trimmed
+from normfold.graph.editor import Rewrite
 from normfold.graph.reader import GraphReader, attribute, name_of
 
 
@@ -37,22 +37,22 @@ def _scale(node: ir.Node, affine: Affine) -> Affine:
     return affine
 
 
-def product_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+def product_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
     """s*(u*v) = (s*u)*v = u*(s*v); s*(u/v) = (s*u)/v = u/(v/s)."""
-    affine = _scale(node, first(node, labels))
+    affine = _scale(node, data_label(node, labels))
     if node.inputs[0] is node.inputs[1]:
         require(node.op_type == "Mul", Reason.OPERATOR_STOPS, node, "it divides a value by itself")
-        return [Passage(dict.fromkeys((0, 1), raised_to(node, affine, 0.5)))]
-    passages, refusal = [], None
+        return [Propagation(dict.fromkeys((0, 1), raised_to(node, affine, 0.5)))]
+    propagations, refusal = [], None
     for index, value in enumerate(node.inputs):
         try:
             part = affine if index == 0 or node.op_type == "Mul" else _inverse(node, affine)
-            passages.append(Passage({index: on_operand(reader, node, part, value)}))
+            propagations.append(Propagation({index: on_operand(reader, node, part, value)}))
         except Refusal as error:
             refusal = refusal or error
-    if refusal is not None and not passages:
+    if refusal is not None and not propagations:
         raise refusal
-    return passages
+    return propagations
 
 
 def _inverse(node: ir.Node, affine: Affine) -> Affine:
@@ -61,29 +61,29 @@ def _inverse(node: ir.Node, affine: Affine) -> Affine:
     return affine.inverse()
 
 
-def product_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+def product_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
     """The product lacks the product of the scales; what divides lacks the inverse, which a constant before it takes."""
     if node.op_type == "Div" and set(labels) == {1} and reader.is_constant(node.inputs[0]):
         divided = applied(reader, node, 0, _inverse(node, _scale(node, labels[1])))
-        return [Passage({}, Rewrite(node, inputs={0: trimmed(divided)}))]
+        return [Propagation({}, Rewrite(node, inputs={0: squeeze_leading(divided)}))]
     rank = len(shape_of(reader, node, node.outputs[0]))
     total = np.ones((1,) * rank)
     for index, affine in labels.items():
         own = _scale(node, affine)
         own = _inverse(node, own) if node.op_type == "Div" and index == 1 else own
         total = total * raised(own, rank).scale
-    return through(Affine(compact(total), np.zeros((1,) * rank)))
+    return propagate(Affine(compact(total), np.zeros((1,) * rank)))
 
 
-def matmul_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+def matmul_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
     """s*(U@V): into V by columns, into U by rows, by batch or as a scalar into either; a shift into the averaged."""
-    affine = first(node, labels)
+    affine = data_label(node, labels)
     sides = [index for index in (1, 0) if affine.has_no_shift or is_mean_over(reader, node, index)]
     affine = affine if sides else _scale(node, affine)
-    passages = [Passage({index: part}) for index, part in _factors(reader, node, affine) if index in sides]
+    propagations = [Propagation({index: part}) for index, part in _factors(reader, node, affine) if index in sides]
     along = " and ".join(f"axis {axis}" for axis in affine.varying_axes)
-    require(bool(passages), Reason.AXIS_STOPS, node, f"it varies along {along}, and no factor has them all")
-    return passages
+    require(bool(propagations), Reason.AXIS_STOPS, node, f"it varies along {along}, and no factor has them all")
+    return propagations
 
 
 def _factors(reader: GraphReader, node: ir.Node, affine: Affine) -> Iterator[tuple[int, Affine]]:
@@ -109,7 +109,7 @@ def _size(affine: Affine, axis: int) -> int:
     return int(max(affine.scale.shape[axis], affine.shift.shape[axis]))
 
 
-def matmul_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+def matmul_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
     """(s*U)@V lacks s by rows or batch, U@(s*V) by columns or batch; nothing passes along the summed axis.
 
     A shift t of V that is the same for all columns adds U@t to whole rows, which a Softmax behind cancels.
@@ -118,7 +118,7 @@ def matmul_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[P
     if len(labels) == 1:
         ((index, affine),) = labels.items()
         if _is_averaged(reader, node, index, affine) and affine.rank <= rank:
-            return through(raised(affine, rank))
+            return propagate(raised(affine, rank))
     total = np.ones((1,) * rank)
     moved: tuple[ir.Value, ...] = ()
     for index, affine in labels.items():
@@ -134,7 +134,7 @@ def matmul_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[P
         total = total * raised(own, rank).scale
     whole = Affine(compact(total), np.zeros((1,) * rank))
     require(not moved or whole.is_identity, Reason.SHIFT_STOPS, node, "a scale would come with the shift")
-    return [Passage(through(whole)[0].labels, None, moved[:-1], moved[-1:])]
+    return [Propagation(propagate(whole)[0].labels, None, moved[:-1], moved[-1:])]
 
 
 def until_softmax(reader: GraphReader, node: ir.Node) -> tuple[ir.Value, ...]:
@@ -166,7 +166,7 @@ def _keeps_rows(reader: GraphReader, node: ir.Node) -> bool:
     return (node.op_type == "Mul" and any(numbers)) or (node.op_type == "Div" and numbers[1])
 
 
-def einsum(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+def einsum(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
     """A scale passes by any operand that has all the letters along which it varies (forward: into the result)."""
     equation = equation_of(reader, node)
     if forward:
@@ -174,9 +174,9 @@ def einsum(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool)
         for index, affine in labels.items():
             own = _scale(node, affine).scale
             total = total * on_letters(node, own, equation.operands[index], equation.result)
-        return through(Affine(compact(total), np.zeros((1,) * total.ndim)))
-    affine = _scale(node, first(node, labels))
-    passages, refusal = [], None
+        return propagate(Affine(compact(total), np.zeros((1,) * total.ndim)))
+    affine = _scale(node, data_label(node, labels))
+    propagations, refusal = [], None
     for index, letters in enumerate(equation.operands):
         try:
             shape = shape_of(reader, node, node.inputs[index])
@@ -184,9 +184,9 @@ def einsum(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool)
             fits = all(size in (1, own) for size, own in zip(scale.shape, shape, strict=True))
             detail = f"a scale of {list(scale.shape)} on an operand of {list(shape)}"
             require(fits, Reason.AXIS_STOPS, node, detail)
-            passages.append(Passage({index: Affine(scale, np.zeros((1,) * scale.ndim))}))
+            propagations.append(Propagation({index: Affine(scale, np.zeros((1,) * scale.ndim))}))
         except Refusal as error:
             refusal = refusal or error
-    if not passages and refusal is not None:
+    if not propagations and refusal is not None:
         raise refusal
-    return passages
+    return propagations

@@ -13,23 +13,23 @@ from normfold.algebra.affine import Affine
 from normfold.findings.reason import Reason
 from normfold.fold.rule import (
     Labels,
-    Passage,
+    Propagation,
     applied,
-    first,
+    data_label,
+    propagate,
     require,
     require_constant_on,
     require_no_shift,
     shape_of,
     size_of,
-    through,
 )
 from normfold.graph.editor import Rewrite
-from normfold.graph.reader import GraphReader, attribute, known_as
+from normfold.graph.reader import GraphReader, attribute, display_name
 
 _DATA, _UPDATES = 0, 2
 
 
-def scatter(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+def scatter(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
     """s*y + t where y is the data with some elements replaced: data and updates take both.
 
     Where updates are added (``reduction``), they take the scale only.
@@ -37,8 +37,8 @@ def scatter(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool
     reduction = str(attribute(node, "reduction", "none"))
     require(reduction in ("none", "add"), Reason.OPERATOR_STOPS, node, f"reduction {reduction}")
     if not forward:
-        affine = first(node, labels)
-        return [Passage({_DATA: affine, _UPDATES: _of_updates(reader, node, affine, reduction)})]
+        affine = data_label(node, labels)
+        return [Propagation({_DATA: affine, _UPDATES: _of_updates(reader, node, affine, reduction)})]
     require(set(labels) <= {_DATA, _UPDATES}, Reason.OPERATOR_STOPS, node, "its indices carry no data")
     affine = labels.get(_DATA) or _of_result(reader, node, labels[_UPDATES])
     wanted = {_DATA: affine, _UPDATES: _of_updates(reader, node, affine, reduction)}
@@ -49,9 +49,9 @@ def scatter(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool
             inputs[index] = applied(reader, node, index, each.inverse())
             continue
         own = labels.get(index, Affine.identity(each.rank))
-        alike = f"{known_as(node.inputs[index])} does not lack the same"
+        alike = f"{display_name(node.inputs[index])} does not lack the same"
         require(own.same_as(each), Reason.SUM_NEEDS_ALL, node, alike)
-    return [Passage({0: affine}, Rewrite(node, inputs=inputs) if inputs else None)]
+    return [Propagation({0: affine}, Rewrite(node, inputs=inputs) if inputs else None)]
 
 
 def _of_updates(reader: GraphReader, node: ir.Node, affine: Affine, reduction: str) -> Affine:
@@ -88,20 +88,20 @@ def _kept_axes(reader: GraphReader, node: ir.Node, rank: int) -> Sequence[int]:
     return range(size_of(reader, node, node.inputs[1], -1), rank)
 
 
-def compress(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+def compress(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
     """Compress takes some slices along its axis; without one it takes elements of the whole."""
-    affine = first(node, labels)
+    affine = data_label(node, labels)
     if "axis" in node.attributes:
         require_constant_on(affine, [int(attribute(node, "axis"))], node, "taken by a condition")
-        return through(affine)
+        return propagate(affine)
     require_constant_on(affine, range(affine.rank), node, "taken by a condition")
     rank = 1 if forward else len(shape_of(reader, node, node.inputs[0]))
-    return through(affine.map(lambda array: array.reshape((1,) * rank)))
+    return propagate(affine.map(lambda array: array.reshape((1,) * rank)))
 
 
-def unpooled(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+def unpooled(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
     """MaxUnpool puts the elements anywhere in the result, and zeros around: one scale passes."""
-    affine = first(node, labels)
+    affine = data_label(node, labels)
     require_no_shift(affine, node, "it puts zeros around")
     require_constant_on(affine, range(affine.rank), node, "addressed by indices")
-    return through(affine)
+    return propagate(affine)

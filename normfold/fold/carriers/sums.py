@@ -9,8 +9,8 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Affine, compact
 from normfold.findings.reason import Reason, Refusal
-from normfold.fold.rule import Labels, Passage, first, require, shape_of, through
-from normfold.graph.reader import GraphReader, known_as, name_of
+from normfold.fold.rule import Labels, Propagation, data_label, propagate, require, shape_of
+from normfold.graph.reader import GraphReader, display_name, name_of
 
 OPERATORS = ("Add", "Sum", "Sub")
 
@@ -25,48 +25,50 @@ def moved_shift(reader: GraphReader, node: ir.Node, affine: Affine, index: int, 
     return on_operand(reader, node, Affine(whole.scale, whole.shift * signs[0] * signs[1]), node.inputs[other])
 
 
-def mean_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+def mean_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
     """Mean of n values: a sum whose shift, given to one of them, must be n times as large."""
-    affine = first(node, labels)
+    affine = data_label(node, labels)
     return add_backward(reader, node, {0: Affine(affine.scale, affine.shift * len(node.inputs))})
 
 
-def mean_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+def mean_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
     """A scale that all of them lack; the n-th part of their shifts."""
-    (passage,) = add_forward(reader, node, labels)
+    (propagation,) = add_forward(reader, node, labels)
     count = len(node.inputs)
-    return [Passage({index: Affine(own.scale, own.shift / count) for index, own in passage.labels.items()})]
+    return [Propagation({index: Affine(own.scale, own.shift / count) for index, own in propagation.labels.items()})]
 
 
-def add_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+def add_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
     """s*(u + v) + t: the scale to every addend, the shift to exactly one; either may be the one."""
-    affine = first(node, labels)
+    affine = data_label(node, labels)
     signs = [-1.0 if node.op_type == "Sub" and index == 1 else 1.0 for index in range(len(node.inputs))]
     if len(set(node.inputs)) == 1 and len(node.inputs) > 1:
         total = sum(signs)
         require(total != 0 or affine.has_no_shift, Reason.SHIFT_STOPS, node, "it subtracts a value from itself")
         shift = affine.shift / total if total else affine.shift
-        return [Passage(dict.fromkeys(range(len(node.inputs)), Affine(affine.scale, shift)))]
+        return [Propagation(dict.fromkeys(range(len(node.inputs)), Affine(affine.scale, shift)))]
     takers = range(len(node.inputs)) if not affine.has_no_shift else range(1)
-    passages, refusal = [], None
+    propagations, refusal = [], None
     for taker in takers:
         try:
-            passages.append(_sum_passage(reader, node, affine, signs, taker))
+            propagations.append(_sum_propagation(reader, node, affine, signs, taker))
         except Refusal as error:
             refusal = error
-    if not passages and refusal is not None:
+    if not propagations and refusal is not None:
         raise refusal
-    return passages
+    return propagations
 
 
-def _sum_passage(reader: GraphReader, node: ir.Node, affine: Affine, signs: Sequence[float], taker: int) -> Passage:
+def _sum_propagation(
+    reader: GraphReader, node: ir.Node, affine: Affine, signs: Sequence[float], taker: int
+) -> Propagation:
     labels = {}
     for index, value in enumerate(node.inputs):
         shift = affine.shift * signs[index] if index == taker else np.zeros_like(affine.shift)
         part = on_operand(reader, node, Affine(affine.scale, compact(shift)), value)
         if not part.is_identity:
             labels[index] = part
-    return Passage(labels)
+    return Propagation(labels)
 
 
 def on_operand(reader: GraphReader, node: ir.Node, affine: Affine, operand: ir.Value | None) -> Affine:
@@ -79,24 +81,24 @@ def on_operand(reader: GraphReader, node: ir.Node, affine: Affine, operand: ir.V
         whole = result[axis] if result is not None else None
         size = max(affine.scale.shape[axis], affine.shift.shape[axis])
         fits = own == size or (own == whole and own is not None)
-        require(fits, Reason.AXIS_STOPS, node, f"{known_as(operand)} of size {own} is broadcast along axis {axis}")
+        require(fits, Reason.AXIS_STOPS, node, f"{display_name(operand)} of size {own} is broadcast along axis {axis}")
     return affine.map(lambda array: array.reshape(array.shape[extra:]))
 
 
-def add_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+def add_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
     """u + v lacks a scale only where every addend lacks the same one; shifts add up."""
     rank = len(shape_of(reader, node, node.outputs[0]))
     whole = [raised(labels.get(index), rank) for index in range(len(node.inputs))]
     for index, other in enumerate(whole):
         if not np.array_equal(whole[0].scale, other.scale):
-            lacking = known_as(node.inputs[index if other.has_no_scale else 0])
+            lacking = display_name(node.inputs[index if other.has_no_scale else 0])
             raise Refusal(Reason.SUM_NEEDS_ALL, name_of(node), lacking, f"its addend {lacking} has not the same scale")
     if not whole[0].has_no_scale:
         for value in node.inputs:
             on_operand(reader, node, whole[0].scale_only, value)
     signs = [-1.0 if node.op_type == "Sub" and index == 1 else 1.0 for index in range(len(whole))]
     total = sum((sign * part.shift for sign, part in zip(signs, whole, strict=True)), np.zeros((1,) * rank))
-    return through(Affine(whole[0].scale, compact(total)))
+    return propagate(Affine(whole[0].scale, compact(total)))
 
 
 def raised(affine: Affine | None, rank: int) -> Affine:

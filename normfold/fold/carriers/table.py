@@ -11,20 +11,20 @@ import onnx_ir as ir
 
 from normfold.fold.carriers import (
     attention,
+    concat_split,
     elementwise,
+    gathering,
     gemm,
     layout_operators,
     powers,
     products,
     scattering,
     sums,
+    unary_functions,
+    where_max_min,
     windows,
 )
-from normfold.fold.carriers import concat_split as joints
-from normfold.fold.carriers import gathering as taking
-from normfold.fold.carriers import unary_functions as functions
-from normfold.fold.carriers import where_max_min as choices
-from normfold.fold.rule import Carrier, Tables, both_ways
+from normfold.fold.rule import Carrier, CarrierTable, both_ways
 
 _EITHER: dict[str, tuple[Carrier, Carrier]] = {
     "Identity": (elementwise.identity, elementwise.identity),
@@ -44,11 +44,11 @@ _EITHER: dict[str, tuple[Carrier, Carrier]] = {
     "Sqrt": both_ways(powers.power),
     "Reciprocal": both_ways(powers.power),
     "Pow": both_ways(powers.power),
-    "Exp": both_ways(functions.exponential),
-    "Log": both_ways(functions.logarithm),
-    "Where": both_ways(choices.choice),
-    "Max": both_ways(choices.choice),
-    "Min": both_ways(choices.choice),
+    "Exp": both_ways(unary_functions.exponential),
+    "Log": both_ways(unary_functions.logarithm),
+    "Where": both_ways(where_max_min.choice),
+    "Max": both_ways(where_max_min.choice),
+    "Min": both_ways(where_max_min.choice),
     "MaxPool": (windows.maximum, windows.maximum),
     "GlobalMaxPool": (windows.maximum, windows.maximum),
     "AveragePool": (windows.average, windows.average),
@@ -77,18 +77,18 @@ _EITHER: dict[str, tuple[Carrier, Carrier]] = {
     "Tile": both_ways(layout_operators.expand),
     "Slice": both_ways(layout_operators.part),
     "Gather": both_ways(layout_operators.part),
-    "GatherElements": (taking.by_element, taking.by_element),
-    "GatherND": both_ways(taking.by_position),
-    "ReverseSequence": (taking.reversed_sequence, taking.reversed_sequence),
-    "TopK": (taking.largest, taking.largest),
+    "GatherElements": (gathering.by_element, gathering.by_element),
+    "GatherND": both_ways(gathering.by_position),
+    "ReverseSequence": (gathering.reversed_sequence, gathering.reversed_sequence),
+    "TopK": (gathering.largest, gathering.largest),
     "ScatterElements": both_ways(scattering.scatter),
     "ScatterND": both_ways(scattering.scatter),
     "Compress": both_ways(scattering.compress),
     "MaxUnpool": (scattering.unpooled, scattering.unpooled),
     "DepthToSpace": both_ways(layout_operators.depth_to_space),
     "SpaceToDepth": both_ways(layout_operators.space_to_depth),
-    "Concat": (joints.concat_backward, joints.concat_forward),
-    "Split": (joints.split_backward, joints.split_forward),
+    "Concat": (concat_split.concat_backward, concat_split.concat_forward),
+    "Split": (concat_split.split_backward, concat_split.split_forward),
     "Add": (sums.add_backward, sums.add_forward),
     "Sum": (sums.add_backward, sums.add_forward),
     "Sub": (sums.add_backward, sums.add_forward),
@@ -106,28 +106,28 @@ _EITHER: dict[str, tuple[Carrier, Carrier]] = {
 }
 _ODD = ("Tanh", "Erf", "Sin", "Sinh", "Asin", "Asinh", "Tan", "Atan", "Atanh", "Softsign", "Round")
 # Of the domain ai.onnx.ml.
-_CLASSIC: dict[str, tuple[Carrier, Carrier]] = {
+_ML: dict[str, tuple[Carrier, Carrier]] = {
     "ArrayFeatureExtractor": both_ways(layout_operators.features),
 }
-BACKWARD: Tables = {
+BACKWARD: CarrierTable = {
     **{operator: backward for operator, (backward, _) in _EITHER.items()},
-    **dict.fromkeys(_ODD, functions.odd),
+    **dict.fromkeys(_ODD, unary_functions.odd),
 }
-FORWARD: Tables = {
+FORWARD: CarrierTable = {
     **{operator: forward for operator, (_, forward) in _EITHER.items()},
-    **dict.fromkeys(_ODD, functions.odd),
-    "Cos": functions.even,
-    "Cosh": functions.even,
+    **dict.fromkeys(_ODD, unary_functions.odd),
+    "Cos": unary_functions.even,
+    "Cosh": unary_functions.even,
     "Shape": elementwise.only_shape,
     "Size": elementwise.only_shape,
 }
-CLASSIC_BACKWARD: Tables = {operator: backward for operator, (backward, _) in _CLASSIC.items()}
-CLASSIC_FORWARD: Tables = {operator: forward for operator, (_, forward) in _CLASSIC.items()}
+ML_BACKWARD: CarrierTable = {operator: backward for operator, (backward, _) in _ML.items()}
+ML_FORWARD: CarrierTable = {operator: forward for operator, (_, forward) in _ML.items()}
 
 
-def carrier_for(table: Tables, node: ir.Node) -> Carrier | None:
+def carrier_for(table: CarrierTable, node: ir.Node) -> Carrier | None:
     """How an affine passes ``node``, by BACKWARD or FORWARD; None where it does not."""
     if node.domain == "ai.onnx.ml":
-        table = CLASSIC_FORWARD if table is FORWARD else CLASSIC_BACKWARD
+        table = ML_FORWARD if table is FORWARD else ML_BACKWARD
         return table.get(node.op_type)
     return table.get(node.op_type) if node.domain in ("", "ai.onnx") else None

@@ -6,16 +6,14 @@ All of them take the same affine; a constant among them, such as the fill of a m
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import onnx_ir as ir
 
-from normfold.algebra.affine import Affine, Array
+from normfold.algebra.affine import Affine, squeeze_leading
 from normfold.findings.reason import Reason, Refusal
 from normfold.fold.carriers.sums import on_operand, raised
-from normfold.fold.rule import Labels, Passage, applied, first, how_many, require, shape_of
+from normfold.fold.rule import Labels, Propagation, applied, data_label, how_many, require, shape_of
 from normfold.graph.editor import Rewrite
 from normfold.graph.reader import GraphReader, name_of
 
@@ -23,10 +21,10 @@ _OPPOSITE = {"Max": "Min", "Min": "Max"}
 _BROADCASTS = 8  # the opset since which Max and Min do
 
 
-def choice(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+def choice(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
     """max(s*u + t, s*v + t) = s*max(u, v) + t for s >= 0, with min in its place for s <= 0; a Where for every s."""
     require(reader.opset >= _BROADCASTS, Reason.OPERATOR_STOPS, node, f"{node.op_type} of opset {reader.opset}")
-    affine = _common(reader, node, labels) if forward else first(node, labels)
+    affine = _common(reader, node, labels) if forward else data_label(node, labels)
     operator = _turned(node, affine)
     constants = {index for index in _chosen(node) if reader.is_constant(node.inputs[index])}
     inverts = forward and bool(constants)
@@ -37,19 +35,12 @@ def choice(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool)
         if array is None:
             raise Refusal(Reason.DYNAMIC_PARAMETERS, name_of(node), detail=f"input {index} is no constant")
         wanted = affine.inverse() if forward else affine
-        inputs[index] = _as_large(applied(reader, node, index, wanted), array)
+        inputs[index] = squeeze_leading(applied(reader, node, index, wanted), array.ndim)
     rewrite = Rewrite(node, inputs=inputs, operator=operator) if inputs or operator else None
     if forward:
-        return [Passage({0: affine}, rewrite)]
+        return [Propagation({0: affine}, rewrite)]
     others = [index for index in _chosen(node) if index not in constants]
-    return [Passage({index: on_operand(reader, node, affine, node.inputs[index]) for index in others}, rewrite)]
-
-
-def _as_large(array: Array, before: npt.NDArray[Any]) -> Array:
-    """Without the leading axes that only came with the affine; the others may be what gives the result its shape."""
-    while array.ndim > before.ndim and array.shape[0] == 1:
-        array = array[0]
-    return array
+    return [Propagation({index: on_operand(reader, node, affine, node.inputs[index]) for index in others}, rewrite)]
 
 
 def _chosen(node: ir.Node) -> range:

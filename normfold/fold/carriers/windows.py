@@ -14,39 +14,39 @@ from normfold.fold.carriers.elementwise import absolute
 from normfold.fold.carriers.powers import raised_to
 from normfold.fold.rule import (
     Labels,
-    Passage,
+    Propagation,
     axes_of,
-    first,
+    data_label,
     how_many,
     is_read,
+    propagate,
     require,
     require_constant_on,
     require_no_shift,
     require_no_sign,
     require_varies_on,
     shape_of,
-    through,
 )
 from normfold.graph.editor import Rewrite
 from normfold.graph.reader import Dim, GraphReader, attribute
 
 
-def maximum(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+def maximum(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
     """max(s*x + t) = s*max(x) + t for s >= 0: MaxPool (its padding is -inf) and GlobalMaxPool, per channel."""
-    affine = first(node, labels)
+    affine = data_label(node, labels)
     require(not any(map(is_read, node.outputs[1:])), Reason.OPERATOR_STOPS, node, "its Indices are read")
     require_no_sign(affine, node)
     require_constant_on(affine, range(2, affine.rank), node, "of the window")
-    return through(affine)
+    return propagate(affine)
 
 
-def average(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+def average(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
     """AveragePool, GlobalAveragePool: mean(s*x + t) = s*mean(x) + t per channel, unless padded zeros are counted."""
-    affine = first(node, labels)
+    affine = data_label(node, labels)
     require_constant_on(affine, range(2, affine.rank), node, "of the window")
     counted = _counts_padding(node)
     require(affine.has_no_shift or not counted, Reason.ZERO_PADDING, node, "the average counts padded zeros")
-    return through(affine)
+    return propagate(affine)
 
 
 def _counts_padding(node: ir.Node) -> bool:
@@ -57,35 +57,35 @@ def _counts_padding(node: ir.Node) -> bool:
     return bool(padded or attribute(node, "ceil_mode", 0))
 
 
-def lp_average(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+def lp_average(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
     """LpPool, GlobalLpPool: the norm of s*x is |s| times that of x."""
-    affine = first(node, labels)
+    affine = data_label(node, labels)
     require_constant_on(affine, range(2, affine.rank), node, "of the window")
     return absolute(reader, node, labels, forward=forward)
 
 
-def sampled(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+def sampled(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
     """GridSample and RoiAlign interpolate with weights that add up to 1, and to less where they meet zeros outside."""
-    affine = first(node, labels)
+    affine = data_label(node, labels)
     require_varies_on(affine, [1], node, "the channels are")
     whole = node.op_type == "GridSample" and attribute(node, "padding_mode", "zeros") in ("border", "reflection")
     require(whole or affine.has_no_shift, Reason.ZERO_PADDING, node, "it takes zeros from outside")
     takes_largest = node.op_type == "RoiAlign" and attribute(node, "mode", "avg") == "max"
     if takes_largest:
         require_no_sign(affine, node)
-    return through(affine)
+    return propagate(affine)
 
 
 _PLAIN = ("ReduceMean", "ReduceSum", "ReduceMax", "ReduceMin")  # of one number they are that number
 _OPPOSITE = {"ReduceMax": "ReduceMin", "ReduceMin": "ReduceMax"}
 
 
-def reduction(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+def reduction(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
     """ReduceMean and its kin: exact for affines that are constant on the reduced axes, within ``_reduced``.
 
     The axes go, or stay as 1 with ``keepdims``.
     """
-    affine = first(node, labels)
+    affine = data_label(node, labels)
     shape = shape_of(reader, node, node.inputs[0])
     axes = _reduced_axes(reader, node, len(shape))
     keeps = bool(attribute(node, "keepdims", 1))
@@ -97,7 +97,7 @@ def reduction(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bo
         passed = _reduced(node, affine, [shape[axis] for axis in axes], forward=False)
         answer = passed if keeps else passed.map(lambda array: np.expand_dims(array, axes))
     turned = node.op_type in _OPPOSITE and not affine.scale_is_nonnegative
-    return [Passage({0: answer}, Rewrite(node, operator=_OPPOSITE[node.op_type]))] if turned else through(answer)
+    return [Propagation({0: answer}, Rewrite(node, operator=_OPPOSITE[node.op_type]))] if turned else propagate(answer)
 
 
 def _reduced(node: ir.Node, affine: Affine, sizes: Sequence[Dim], *, forward: bool) -> Affine:
@@ -141,16 +141,16 @@ def _reduced_axes(reader: GraphReader, node: ir.Node, rank: int) -> tuple[int, .
     return tuple(sorted(axis % rank for axis in axes))
 
 
-def resize(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Passage]:
+def resize(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
     """Resize and Upsample interpolate with weights that add up to 1: exact for affines constant on the resized axes."""
-    affine = first(node, labels)
+    affine = data_label(node, labels)
     outside = str(attribute(node, "coordinate_transformation_mode", "half_pixel"))
     require(outside != "tf_crop_and_resize", Reason.OPERATOR_STOPS, node, "it may extrapolate with a fixed value")
     before, after = shape_of(reader, node, node.inputs[0]), shape_of(reader, node, node.outputs[0])
     changed = [axis for axis, size in enumerate(after) if size is None or before[axis] != size]
     resized = {*changed, *_scaled_axes(reader, node, affine.rank)}
     require_constant_on(affine, resized, node, "resized")
-    return through(affine)
+    return propagate(affine)
 
 
 def _scaled_axes(reader: GraphReader, node: ir.Node, rank: int) -> list[int]:
@@ -167,19 +167,19 @@ def _scaled_axes(reader: GraphReader, node: ir.Node, rank: int) -> list[int]:
     return [axis % rank for axis, scale in zip(axes, scales, strict=False) if scale != 1]
 
 
-def pad(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Passage]:
+def pad(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
     """edge, reflect and wrap repeat what is there; a constant c must again be one constant: s*c + t, or (c - t)/s.
 
     Zeros stay zeros under any scale, which may then vary along a padded axis too.
     """
-    affine = first(node, labels)
+    affine = data_label(node, labels)
     mode = str(attribute(node, "mode", "constant"))
     pads = pads_of(reader, node, affine.rank)
     if mode == "constant" and affine.has_no_shift and pad_value(reader, node) == 0:
-        return through(affine.map(lambda array: _padded(array, pads) if forward else _cropped(array, pads)))
+        return propagate(affine.map(lambda array: _padded(array, pads) if forward else _cropped(array, pads)))
     require_constant_on(affine, pads, node, "padded")
     if mode != "constant" or not pads:
-        return through(affine)
+        return propagate(affine)
     value = pad_value(reader, node)
     zeros = how_many(affine.scale == 0)
     require(bool(affine.scale.all()) or not forward, Reason.ZERO_PADDING, node, f"{zeros} scales are 0")
@@ -189,8 +189,8 @@ def pad(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) ->
         bool((filled == one).all()), Reason.ZERO_PADDING, node, f"channels would need different values for {value:g}"
     )
     if one == value:
-        return through(affine)
-    return [Passage({0: affine}, _with_pad_value(node, one))]
+        return propagate(affine)
+    return [Propagation({0: affine}, _with_pad_value(node, one))]
 
 
 def pads_of(reader: GraphReader, node: ir.Node, rank: int) -> dict[int, tuple[int, int]]:

@@ -73,13 +73,13 @@ def compute_once(graph: ir.Graph | ir.Function) -> list[tuple[ir.Node, ir.Node]]
     for node in graph:
         if len(node.outputs) != 1 or not node.inputs or node.domain not in ("", "ai.onnx") or _is_random(node):
             continue
-        twins = known.setdefault((node.op_type, *map(_identity, node.inputs)), [])
-        twin = next((each for each in twins if _same_attributes(each, node)), None)
-        if twin is None:
-            twins.append(node)
+        duplicates = known.setdefault((node.op_type, *map(_identity, node.inputs)), [])
+        original = next((each for each in duplicates if _same_attributes(each, node)), None)
+        if original is None:
+            duplicates.append(node)
         elif not node.outputs[0].is_graph_output():
-            node.outputs[0].replace_all_uses_with(twin.outputs[0])
-            found.append((node, twin))
+            node.outputs[0].replace_all_uses_with(original.outputs[0])
+            found.append((node, original))
     return found
 
 

@@ -16,7 +16,7 @@ import onnx_ir as ir
 from normfold.algebra.affine import Array
 from normfold.findings.reason import Reason, Refusal
 from normfold.findings.verdict import Finding
-from normfold.fold.affines import Sources
+from normfold.fold.affines import AffineIndex
 from normfold.fold.carriers.layout_operators import picks_of
 from normfold.graph.editor import Editor, Rewrite
 from normfold.graph.reader import GraphReader, attribute, name_of
@@ -53,8 +53,8 @@ Picks = npt.NDArray[np.int64]
 class Order:
     """``site`` is ``entry`` with the indices ``picks``, each once, along ``axis``; the last of ``nodes`` makes it."""
 
-    entry: ir.Value
-    site: ir.Value
+    input: ir.Value
+    output: ir.Value
     axis: int
     picks: Picks
     nodes: tuple[ir.Node, ...]
@@ -72,7 +72,7 @@ class Move:
 
     def finding(self, path: str) -> Finding:
         node = self.order.nodes[-1]
-        return Finding(name_of(node), node.op_type, self.order.site.name or "", path, "a fixed order of channels")
+        return Finding(name_of(node), node.op_type, self.order.output.name or "", path, "a fixed order of channels")
 
     @property
     def into(self) -> tuple[str, ...]:
@@ -81,20 +81,20 @@ class Move:
     @property
     def sites(self) -> tuple[str, ...]:
         if self.direction == "backward":
-            return (self.order.site.name or "",)
+            return (self.order.output.name or "",)
         outs = [rewrite.node.outputs[0] for rewrite in self.rewrites]
         return tuple(out.name or "" for out in outs if out not in self.changed)
 
 
-def moves(reader: GraphReader, sources: Sources) -> Iterator[Move]:
+def moves(reader: GraphReader, affines: AffineIndex) -> Iterator[Move]:
     """Every order that can go now."""
     for node in list(reader.graph):
-        order = _order_at(reader, node) if reader.holds(node) and node not in sources.left else None
+        order = _order_at(reader, node) if reader.holds(node) and node not in affines.left else None
         if order is None:
             continue
         for way in (_forward, _backward):
             try:
-                move = way(reader, sources, order)
+                move = way(reader, affines, order)
             except Refusal:
                 continue
             yield move
@@ -118,10 +118,10 @@ def _order_at(reader: GraphReader, node: ir.Node) -> Order | None:
     return Order(entry, node.outputs[0], axis, picks, (*before, node))
 
 
-_Part = tuple[ir.Value, int, Picks, tuple[ir.Node, ...]]
+_Picked = tuple[ir.Value, int, Picks, tuple[ir.Node, ...]]
 
 
-def _part(reader: GraphReader, node: ir.Node) -> _Part | None:
+def _part(reader: GraphReader, node: ir.Node) -> _Picked | None:
     """What a Gather or Slice by constants takes, along one axis."""
     entry = node.inputs[0]
     shape = reader.shape(entry)
@@ -141,9 +141,9 @@ def _part(reader: GraphReader, node: ir.Node) -> _Part | None:
     return entry, axis, np.asarray(taken, np.int64), ()
 
 
-def _joined(reader: GraphReader, node: ir.Node) -> _Part | None:
+def _joined(reader: GraphReader, node: ir.Node) -> _Picked | None:
     """A Concat of parts of one value, each read by nobody else."""
-    parts: list[_Part] = []
+    parts: list[_Picked] = []
     for value in node.inputs:
         producer = None if value is None else value.producer()
         if value is None or producer is None or not reader.holds(producer) or len(value.uses()) != 1:
@@ -166,7 +166,7 @@ def _joined(reader: GraphReader, node: ir.Node) -> _Part | None:
     return entry, axis, np.concatenate([part[2] for part in parts]), makers
 
 
-def _split_part(reader: GraphReader, node: ir.Node, value: ir.Value) -> _Part | None:
+def _split_part(reader: GraphReader, node: ir.Node, value: ir.Value) -> _Picked | None:
     entry = node.inputs[0]
     rank = len(reader.shape(entry) or ())
     axis = int(attribute(node, "axis", 0)) % max(1, rank)
@@ -179,19 +179,19 @@ def _split_part(reader: GraphReader, node: ir.Node, value: ir.Value) -> _Part | 
 
 
 # -- forward -----------------------------------------------------------------------------------------------------
-def _forward(reader: GraphReader, sources: Sources, order: Order) -> Move:
+def _forward(reader: GraphReader, affines: AffineIndex, order: Order) -> Move:
     """Every reader gets the channels in their first order, and has its constants in another one."""
     move = Move(order, "forward")
-    waiting = [(order.site, order.axis)]
+    waiting = [(order.output, order.axis)]
     back = np.argsort(order.picks)
     while waiting:
         value, axis = waiting.pop()
         _require(not value.is_graph_output() and bool(value.uses()), Reason.GRAPH_OUTPUT, order.nodes[-1])
         for node, index in value.uses():
             _require(reader.holds(node) and node not in move.seen, Reason.READERS_DISAGREE, node)
-            _require(node not in sources.left, Reason.SKIPPED, node)
+            _require(node not in affines.left, Reason.SKIPPED, node)
             move.seen.add(node)
-            following = _through(reader, sources, move, node, index, axis, back)
+            following = _through(reader, affines, move, node, index, axis, back)
             if following is not None:
                 move.changed.append(node.outputs[0])
                 waiting.append((node.outputs[0], following))
@@ -199,12 +199,12 @@ def _forward(reader: GraphReader, sources: Sources, order: Order) -> Move:
 
 
 def _through(
-    reader: GraphReader, sources: Sources, move: Move, node: ir.Node, index: int, axis: int, back: Picks
+    reader: GraphReader, affines: AffineIndex, move: Move, node: ir.Node, index: int, axis: int, back: Picks
 ) -> int | None:
     """The axis that is in another order behind ``node``; None where its weight has taken that order in."""
     at = _summed_axis(reader, node, index, axis)
     if at is None:
-        return _carried(reader, sources, move, node, axis, back, backward=False)
+        return _carried(reader, affines, move, node, axis, back, backward=False)
     side, weight_axis = at
     weight = reader.require_constant(node, side, Reason.DYNAMIC_WEIGHT)
     move.rewrites.append(Rewrite(node, inputs={side: np.take(weight, back, axis=weight_axis)}))
@@ -236,10 +236,10 @@ def _summed_axis(reader: GraphReader, node: ir.Node, index: int, axis: int) -> t
 
 
 def _carried(
-    reader: GraphReader, sources: Sources, move: Move, node: ir.Node, axis: int, picks: Picks, *, backward: bool
+    reader: GraphReader, affines: AffineIndex, move: Move, node: ir.Node, axis: int, picks: Picks, *, backward: bool
 ) -> int:
     """The axis on the other side of an operator that keeps channels apart; its constants follow the order."""
-    if sources.at(node) is not None and node.domain in ("", "ai.onnx"):
+    if affines.at(node) is not None and node.domain in ("", "ai.onnx"):
         _reorder_constants(reader, move, node, axis, picks)
         return axis
     if node.domain in ("", "ai.onnx") and node.op_type in _BY_ELEMENT:
@@ -274,22 +274,22 @@ def _reorder_constants(reader: GraphReader, move: Move, node: ir.Node, axis: int
 
 
 # -- backward ----------------------------------------------------------------------------------------------------
-def _backward(reader: GraphReader, sources: Sources, order: Order) -> Move:
+def _backward(reader: GraphReader, affines: AffineIndex, order: Order) -> Move:
     """The linear operator before makes the channels in the new order."""
     move = Move(order, "backward")
-    value, axis, own = order.entry, order.axis, {*order.nodes}
+    value, axis, own = order.input, order.axis, {*order.nodes}
     while True:
         readers = {node for node, _ in value.uses()} - own
         _require(not readers and not value.is_graph_output(), Reason.SEVERAL_READERS, order.nodes[-1])
         node = value.producer()
-        if node is None or not reader.holds(node) or node in sources.left:
+        if node is None or not reader.holds(node) or node in affines.left:
             raise Refusal(Reason.GRAPH_INPUT, name_of(order.nodes[-1]))
         move.changed.append(value)
         if _made_in_order(reader, move, node, axis, order.picks):
             return move
-        axis = _carried(reader, sources, move, node, axis, order.picks, backward=True)
-        source = sources.at(node)
-        entry = node.inputs[0] if source is None else source.entry
+        axis = _carried(reader, affines, move, node, axis, order.picks, backward=True)
+        affine_node = affines.at(node)
+        entry = node.inputs[0] if affine_node is None else affine_node.input
         if entry is None:
             raise Refusal(Reason.OPERATOR_STOPS, name_of(node))
         value, own = entry, {node}
@@ -335,4 +335,4 @@ def apply(editor: Editor, move: Move) -> None:
     for value in move.changed:
         editor.rename(value)
     takes_name = move.direction == "backward"
-    editor.bypass(order.nodes, order.entry, order.site, entry_takes_name=takes_name, rule=RULE)
+    editor.bypass(order.nodes, order.input, order.output, upstream_takes_name=takes_name, rule=RULE)

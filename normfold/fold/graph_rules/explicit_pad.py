@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from normfold.findings.reason import Reason, Refusal
 from normfold.findings.verdict import Finding
-from normfold.fold.affines import Sources
+from normfold.fold.affines import AffineIndex
 from normfold.fold.carriers.windows import pad_value, pads_of
 from normfold.fold.rule import require
 from normfold.graph.editor import Editor, Rewrite
@@ -46,10 +46,10 @@ class Padding:
         return tuple(rewrite.node.outputs[0].name or "" for rewrite in self.rewrites)
 
 
-def paddings(reader: GraphReader, sources: Sources) -> Iterator[Padding]:
+def paddings(reader: GraphReader, affines: AffineIndex) -> Iterator[Padding]:
     """Every Pad that can go now."""
     for node in list(reader.graph):
-        if node.op_type != "Pad" or node.domain not in ("", "ai.onnx") or node in sources.left:
+        if node.op_type != "Pad" or node.domain not in ("", "ai.onnx") or node in affines.left:
             continue
         try:
             yield _padding_at(reader, node)
@@ -137,4 +137,4 @@ def apply(editor: Editor, padding: Padding) -> None:
     for value, order in padding.between.items():
         value.shape = None if shape is None else ir.Shape([shape[axis] for axis in order])
         editor.rename(value)
-    editor.bypass([node], entry, node.outputs[0], entry_takes_name=False, rule=RULE)
+    editor.bypass([node], entry, node.outputs[0], upstream_takes_name=False, rule=RULE)

@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Affine
 from normfold.findings.reason import Refusal
-from normfold.fold.affines import Run, Sources
+from normfold.fold.affines import AffineChain, AffineIndex
 from normfold.fold.carriers import table as carry
 from normfold.fold.search.remainder import nodes_for, operators_at
 from normfold.graph.editor import Editor, Rewrite, require_fits, stamp
@@ -28,63 +28,65 @@ class Together:
     """``runs``, each on an operand of ``node`` of its own, and the affine behind the node that does for all of them."""
 
     node: ir.Node
-    runs: tuple[Run, ...]
+    chains: tuple[AffineChain, ...]
     affine: Affine
     rewrite: Rewrite | None
 
 
-def affines_together(reader: GraphReader, sources: Sources) -> Iterator[Together]:
+def affines_together(reader: GraphReader, affines: AffineIndex) -> Iterator[Together]:
     """Every operator whose affines can come together now."""
     for node in list(reader.graph):
         if reader.holds(node) and node.op_type in _JOINTS and node.domain in ("", "ai.onnx"):
-            found = _together_at(reader, sources, node)
+            found = _together_at(reader, affines, node)
             if found is not None:
                 yield found
 
 
-def _together_at(reader: GraphReader, sources: Sources, node: ir.Node) -> Together | None:
-    runs = dict(_runs_before(reader, sources, node))
+def _together_at(reader: GraphReader, affines: AffineIndex, node: ir.Node) -> Together | None:
+    chains = dict(_chains_upstream(reader, affines, node))
     out = node.outputs[0]
-    if len(runs) < 2 or node in sources.left or sources.at(node) is not None or reader.dtype(out) not in _WIDE:
+    if len(chains) < 2 or node in affines.left or affines.at(node) is not None or reader.dtype(out) not in _WIDE:
         return None
-    if node.op_type == "Concat" and len(runs) < len(node.inputs):
+    if node.op_type == "Concat" and len(chains) < len(node.inputs):
         return None  # it would compute on channels that had no affine
     try:
-        (passage, *_) = carry.FORWARD[node.op_type](reader, node, {index: run.affine for index, run in runs.items()})
-        affine = passage.labels.get(0, Affine.identity(len(reader.shape(out) or ())))
+        (propagation, *_) = carry.FORWARD[node.op_type](
+            reader, node, {index: chain.affine for index, chain in chains.items()}
+        )
+        affine = propagation.labels.get(0, Affine.identity(len(reader.shape(out) or ())))
         for array in (affine.scale, affine.shift):
             require_fits(array, reader.dtype(out), node)
     except Refusal:
         return None
-    before = sum(len(run.nodes) for run in runs.values())
-    after = operators_at(reader, out, affine, any(run.has_batchnorm for run in runs.values()))
-    return Together(node, tuple(runs.values()), affine, passage.rewrite) if len(after) < before else None
+    before = sum(len(chain.nodes) for chain in chains.values())
+    after = operators_at(reader, out, affine, any(chain.has_batchnorm for chain in chains.values()))
+    return Together(node, tuple(chains.values()), affine, propagation.rewrite) if len(after) < before else None
 
 
-def _runs_before(reader: GraphReader, sources: Sources, node: ir.Node) -> Iterator[tuple[int, Run]]:
+def _chains_upstream(reader: GraphReader, affines: AffineIndex, node: ir.Node) -> Iterator[tuple[int, AffineChain]]:
     """The runs on operands of ``node`` that nothing else reads and that are of its output's shape."""
     shape = reader.shape(node.outputs[0])
     for index, value in enumerate(node.inputs):
         producer = None if value is None else value.producer()
         if value is None or producer is None or not reader.holds(producer) or value.is_graph_output():
             continue
-        source = sources.at(producer) if len(value.uses()) == 1 else None
-        if source is not None and (node.op_type in _UNLIKE or reader.shape(value) == shape):
-            yield index, sources.run_up_to(source)
+        affine_node = affines.at(producer) if len(value.uses()) == 1 else None
+        if affine_node is not None and (node.op_type in _UNLIKE or reader.shape(value) == shape):
+            yield index, affines.chain_ending_at(affine_node)
 
 
 def apply(editor: Editor, together: Together, rule: str) -> list[ir.Node]:
     """Take the runs away and write the affine behind the node; returns the new operators."""
-    node, origin = together.node, ", ".join(name_of(each) for run in together.runs for each in run.nodes)
+    node, origin = together.node, ", ".join(name_of(each) for chain in together.chains for each in chain.nodes)
     if together.rewrite is not None:
         editor.rewrite(together.rewrite, rule, origin)
-    for run in together.runs:
+    for chain in together.chains:
         for index, value in enumerate(node.inputs):
-            if value is run.site:
-                node.replace_input_with(index, run.entry)
-        editor.remove(run.nodes)
+            if value is chain.output:
+                node.replace_input_with(index, chain.input)
+        editor.remove(chain.nodes)
     out = node.outputs[0]
-    written = nodes_for(editor, together.runs[0], out, together.affine)
+    written = nodes_for(editor, together.chains[0], out, together.affine)
     anchor = node
     for each in written:
         editor.insert_after(anchor, each)

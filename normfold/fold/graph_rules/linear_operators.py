@@ -25,7 +25,7 @@ _BY_WEIGHT: dict[str, tuple[tuple[int, ...], int | None]] = {
 
 
 @dataclass(frozen=True, eq=False)
-class Twin:
+class SameOperator:
     """A linear operator with its weight at input ``side``; operators of one ``kind`` differ in weight and bias only."""
 
     kind: tuple[object, ...]
@@ -34,25 +34,25 @@ class Twin:
     bias: Array | None
 
 
-Linear = Kernel | Matrix | Twin
+Linear = Kernel | Matrix | SameOperator
 
 
 def linear_of(reader: GraphReader, node: ir.Node) -> Linear | None:
     """The linear operator that ``node`` is, or None. A Kernel or Matrix reads its input 0, a Twin the one beside."""
     if node.domain not in ("", "ai.onnx") or any(found.is_ref() for found in node.attributes.values()):
         return None
-    return _kernel(reader, node) or _matrix(reader, node) or _twin(reader, node)
+    return _kernel(reader, node) or _matrix(reader, node) or _same_operator(reader, node)
 
 
-def summed_twins(twins: Sequence[tuple[Twin, float]]) -> Twin:
+def summed_operators(operators: Sequence[tuple[SameOperator, float]]) -> SameOperator:
     """The sum of twins, each with its sign."""
-    first = twins[0][0]
-    biases = [sign * twin.bias for twin, sign in twins if twin.bias is not None]
-    weight = sum((sign * twin.weight for twin, sign in twins), np.zeros(()))
+    first = operators[0][0]
+    biases = [sign * same.bias for same, sign in operators if same.bias is not None]
+    weight = sum((sign * same.weight for same, sign in operators), np.zeros(()))
     return replace(first, weight=weight, bias=sum(biases, np.zeros(())) if biases else None)
 
 
-def _twin(reader: GraphReader, node: ir.Node) -> Twin | None:
+def _same_operator(reader: GraphReader, node: ir.Node) -> SameOperator | None:
     sides, bias_at = _BY_WEIGHT.get(node.op_type, ((), None))
     constants = [side for side in sides if side < len(node.inputs) and reader.is_constant(node.inputs[side])]
     most = 2 if bias_at is None else bias_at + 1  # an Einsum of three has a variable that is not compared
@@ -65,7 +65,7 @@ def _twin(reader: GraphReader, node: ir.Node) -> Twin | None:
     if weight is None or (value is not None and bias is None) or weight.dtype != np.float64:
         return None
     settings = tuple(sorted((name, repr(found.value)) for name, found in node.attributes.items()))
-    return Twin((node.op_type, side, weight.shape, settings), side, weight, bias)
+    return SameOperator((node.op_type, side, weight.shape, settings), side, weight, bias)
 
 
 def _matrix(reader: GraphReader, node: ir.Node) -> Matrix | None:

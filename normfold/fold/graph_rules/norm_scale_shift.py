@@ -14,9 +14,9 @@ import onnx_ir as ir
 from normfold.algebra.affine import Affine
 from normfold.findings.reason import Refusal
 from normfold.findings.verdict import Finding
-from normfold.fold.affines import Run, Source, Sources
+from normfold.fold.affines import AffineChain, AffineIndex, AffineNode
 from normfold.fold.search.forward import plan_forward
-from normfold.fold.search.plan import Plan
+from normfold.fold.search.plan import FoldPlan
 from normfold.graph.editor import Editor, Rewrite
 from normfold.graph.reader import GraphReader, attribute, name_of
 
@@ -24,15 +24,15 @@ RULE = "norm-affine"
 _NORMS = ("LayerNormalization", "RMSNormalization")
 
 
-def norm_affines(reader: GraphReader, sources: Sources) -> Iterator[tuple[Plan, Finding]]:
+def norm_affines(reader: GraphReader, affines: AffineIndex) -> Iterator[tuple[FoldPlan, Finding]]:
     """A plan for every norm whose gamma and beta can go, with what a report says of it."""
     for node in list(reader.graph):
-        source = _own_affine(reader, node)
-        if source is None or source.affine.is_identity:
+        affine_node = _own_affine(reader, node)
+        if affine_node is None or affine_node.affine.is_identity:
             continue
-        run = Run((source,))
+        chain = AffineChain((affine_node,))
         try:
-            plan = plan_forward(reader, sources, run, source.affine, Affine.identity(source.affine.rank))
+            plan = plan_forward(reader, affines, chain, affine_node.affine, Affine.identity(affine_node.affine.rank))
         except Refusal:
             continue
         if all(rewrite.operators_added == 0 for rewrite in plan.rewrites):
@@ -40,7 +40,7 @@ def norm_affines(reader: GraphReader, sources: Sources) -> Iterator[tuple[Plan, 
             yield plan, Finding(name_of(node), node.op_type, site, reader.path, "gamma and beta of a norm")
 
 
-def _own_affine(reader: GraphReader, node: ir.Node) -> Source | None:
+def _own_affine(reader: GraphReader, node: ir.Node) -> AffineNode | None:
     """gamma and beta as the affine that the norm applies last; None where they are not constant vectors."""
     if node.op_type not in _NORMS or node.domain not in ("", "ai.onnx"):
         return None
@@ -51,16 +51,16 @@ def _own_affine(reader: GraphReader, node: ir.Node) -> Source | None:
         return None
     if int(attribute(node, "axis", -1)) % len(shape) + gamma.ndim != len(shape):
         return None
-    return Source(node, 0, Affine.of(gamma, beta, len(shape)))
+    return AffineNode(node, 0, Affine.of(gamma, beta, len(shape)))
 
 
-def strip(editor: Editor, run: Run) -> None:
+def strip(editor: Editor, chain: AffineChain) -> None:
     """Leave the norm with ones and without beta; its value is another one from now on."""
-    node = run.nodes[0]
+    node = chain.nodes[0]
     gamma = editor.reader.constant(node.inputs[1])
     assert gamma is not None, "asked by norm_affines()"
     editor.rewrite(Rewrite(node, inputs={1: np.ones_like(gamma)}), RULE, name_of(node))
     if len(node.inputs) > 2:
         node.replace_input_with(2, None)
         node.resize_inputs(2)
-    editor.rename(run.site)
+    editor.rename(chain.output)

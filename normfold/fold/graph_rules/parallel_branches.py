@@ -14,15 +14,15 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Affine, Array
 from normfold.findings.reason import Obstacle, Reason, Refusal
-from normfold.fold.affines import Run, Sources
+from normfold.fold.affines import AffineChain, AffineIndex
 from normfold.fold.graph_rules.kernel_sum import Diagonal, Kernel, Matrix, summed, summed_matrices
-from normfold.fold.graph_rules.linear_operators import Linear, Twin, linear_of, summed_twins
-from normfold.fold.search.remainder import nodes_for, operators_for, require_run_fits
+from normfold.fold.graph_rules.linear_operators import Linear, SameOperator, linear_of, summed_operators
+from normfold.fold.search.remainder import nodes_for, operators_for, require_chain_fits
 from normfold.graph.editor import Editor, require_fits, stamp
-from normfold.graph.reader import GraphReader, name_like, name_of
+from normfold.graph.reader import GraphReader, copy_node_name, name_of
 
 RULE = "branches"
-STANDS_FOR = "normfold.stands_for"  # in a node's meta, which no file holds: the sum whose rest the node is
+SHOWN_AS = "normfold.stands_for"  # in a node's meta, which no file holds: the sum whose rest the node is
 _SUMS = ("Add", "Sum", "Sub", "Mean")
 
 
@@ -30,17 +30,17 @@ _SUMS = ("Add", "Sum", "Sub", "Mean")
 class Branch:
     """One addend: what it reads, its sign, and how it depends on it. ``nodes`` make it, and nothing else reads them."""
 
-    entry: ir.Value
+    input: ir.Value
     value: ir.Value
     sign: float
     nodes: tuple[ir.Node, ...]
     linear: Linear | Affine
-    run: Run | None = None
+    chain: AffineChain | None = None
 
     @property
     def group(self) -> tuple[ir.Value, object]:
         """Branches of equal groups are tried together: of one input, and twins of one kind."""
-        return self.entry, self.linear.kind if isinstance(self.linear, Twin) else None
+        return self.input, self.linear.kind if isinstance(self.linear, SameOperator) else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,11 +65,11 @@ class Merge:
 
 
 # -- finding -----------------------------------------------------------------------------------------------------
-def merges(reader: GraphReader, sources: Sources) -> Iterator[Merge | tuple[Run, Obstacle]]:
+def merges(reader: GraphReader, affines: AffineIndex) -> Iterator[Merge | tuple[AffineChain, Obstacle]]:
     """Every group of branches that can be merged now; for one that cannot, the affine in it and why."""
     for node in list(reader.graph):
         if reader.holds(node) and _is_sum(reader, node) and not _is_inside(reader, node):
-            yield from _merges_at(reader, sources, node)
+            yield from _merges_at(reader, affines, node)
 
 
 def _is_sum(reader: GraphReader, node: ir.Node) -> bool:
@@ -97,10 +97,12 @@ def _is_inside(reader: GraphReader, node: ir.Node) -> bool:
     return reader.holds(reading) and _is_sum(reader, reading)
 
 
-def _merges_at(reader: GraphReader, sources: Sources, root: ir.Node) -> Iterator[Merge | tuple[Run, Obstacle]]:
+def _merges_at(
+    reader: GraphReader, affines: AffineIndex, root: ir.Node
+) -> Iterator[Merge | tuple[AffineChain, Obstacle]]:
     sums: list[ir.Node] = []
     addends = list(_addends(reader, root, sums))
-    branches = [branch for value, sign in addends for branch in [_branch(reader, sources, value, sign)]]
+    branches = [branch for value, sign in addends for branch in [_branch(reader, affines, value, sign)]]
     for key in dict.fromkeys(branch.group for branch in branches):
         group = [branch for branch in branches if branch.group == key]
         if len(group) < 2:
@@ -114,7 +116,7 @@ def _merges_at(reader: GraphReader, sources: Sources, root: ir.Node) -> Iterator
         except Refusal as refusal:
             why = refusal.obstacle
             why = replace(why, node=why.node or name_of(root), direction=RULE)
-            yield from ((branch.run, why) for branch in group if branch.run is not None)
+            yield from ((branch.chain, why) for branch in group if branch.chain is not None)
 
 
 def _addends(reader: GraphReader, root: ir.Node, sums: list[ir.Node]) -> Iterator[tuple[ir.Value, float]]:
@@ -139,27 +141,33 @@ def _addends(reader: GraphReader, root: ir.Node, sums: list[ir.Node]) -> Iterato
         stack.extend(reversed(parts))
 
 
-def _branch(reader: GraphReader, sources: Sources, value: ir.Value, sign: float) -> Branch:
+def _branch(reader: GraphReader, affines: AffineIndex, value: ir.Value, sign: float) -> Branch:
     """What an addend is: a convolution, a per-channel affine, or (anything else) just itself."""
     itself = Branch(value, value, sign, (), Affine.identity(len(reader.shape(value) or ())))
     node = value.producer()
     if node is None or not reader.holds(node) or value.is_graph_output() or len(value.uses()) != 1:
         return itself
-    source = sources.at(node)
-    if source is not None:
-        run = sources.run_up_to(source)
-        return _behind_linear(reader, value, sign, run) or Branch(run.entry, value, sign, run.nodes, run.affine, run)
+    affine_node = affines.at(node)
+    if affine_node is not None:
+        chain = affines.chain_ending_at(affine_node)
+        return _behind_linear(reader, value, sign, chain) or Branch(
+            chain.input, value, sign, chain.nodes, chain.affine, chain
+        )
     linear = linear_of(reader, node)
-    entry = node.inputs[1 - linear.side if isinstance(linear, Twin) and linear.side < 2 else 0] if node.inputs else None
+    entry = (
+        node.inputs[1 - linear.side if isinstance(linear, SameOperator) and linear.side < 2 else 0]
+        if node.inputs
+        else None
+    )
     return itself if linear is None or entry is None else Branch(entry, value, sign, (node,), linear)
 
 
-def _behind_linear(reader: GraphReader, value: ir.Value, sign: float, run: Run) -> Branch | None:
+def _behind_linear(reader: GraphReader, value: ir.Value, sign: float, chain: AffineChain) -> Branch | None:
     """A linear operator and the affine behind it: most often a MatMul and its bias, or a norm behind an AveragePool."""
-    node = run.entry.producer()
-    if node is None or not reader.holds(node) or run.entry.is_graph_output() or len(run.entry.uses()) != 1:
+    node = chain.input.producer()
+    if node is None or not reader.holds(node) or chain.input.is_graph_output() or len(chain.input.uses()) != 1:
         return None
-    linear, entry, affine = linear_of(reader, node), node.inputs[0] if node.inputs else None, run.affine
+    linear, entry, affine = linear_of(reader, node), node.inputs[0] if node.inputs else None, chain.affine
     axis = 1 if isinstance(linear, Kernel) else affine.rank - 1
     if not isinstance(linear, Kernel | Matrix) or entry is None:
         return None
@@ -168,14 +176,14 @@ def _behind_linear(reader: GraphReader, value: ir.Value, sign: float, run: Run) 
     scale, shift = affine.vectors(axis, linear.bias.size)
     form = (-1, *[1] * (linear.weight.ndim - 1)) if isinstance(linear, Kernel) else (-1,)
     changed = replace(linear, weight=linear.weight * scale.reshape(form), bias=linear.bias * scale + shift)
-    return Branch(entry, value, sign, (node, *run.nodes), changed, run)
+    return Branch(entry, value, sign, (node, *chain.nodes), changed, chain)
 
 
 # -- merging -----------------------------------------------------------------------------------------------------
 def _merged(reader: GraphReader, group: Sequence[Branch]) -> Linear | Affine:
-    twins = [(branch.linear, branch.sign) for branch in group if isinstance(branch.linear, Twin)]
-    if twins:
-        total = summed_twins(twins)
+    operators = [(branch.linear, branch.sign) for branch in group if isinstance(branch.linear, SameOperator)]
+    if operators:
+        total = summed_operators(operators)
         node = group[0].nodes[0]
         for array in (total.weight, total.bias):
             require_fits(np.zeros(()) if array is None else array, _dtype(reader, node, total.side), node)
@@ -226,15 +234,15 @@ def _vectors(affines: Sequence[tuple[Affine, float]], size: int, axis: int) -> I
 
 def _sum_of_affines(reader: GraphReader, group: Sequence[Branch], affines: Sequence[tuple[Affine, float]]) -> Affine:
     """BN(x) + x is one affine; x + x alone is left as it is."""
-    runs = [branch.run for branch in group if branch.run is not None]
-    if not runs:
+    chains = [branch.chain for branch in group if branch.chain is not None]
+    if not chains:
         raise Refusal(Reason.COSTS_MORE, detail="a sum of equal values is one operator already")
     scale = sum((sign * affine.scale for affine, sign in affines), np.zeros(()))
     shift = sum((sign * affine.shift for affine, sign in affines), np.zeros(()))
     total = Affine.of(scale, shift, affines[0][0].rank)
-    require_run_fits(reader, runs[0], total)
-    before = sum(len(run.nodes) for run in runs) + len(group) - 1
-    if len(operators_for(reader, runs[0], total)) >= before or total.is_identity:
+    require_chain_fits(reader, chains[0], total)
+    before = sum(len(chain.nodes) for chain in chains) + len(group) - 1
+    if len(operators_for(reader, chains[0], total)) >= before or total.is_identity:
         raise Refusal(Reason.COSTS_MORE, detail="the sum would take as many operators")
     return total
 
@@ -245,11 +253,11 @@ def apply(editor: Editor, merge: Merge) -> list[ir.Node]:
         nodes = [_conv(editor, merge, merge.result)]
     elif isinstance(merge.result, Matrix):
         nodes = _product(editor, merge, merge.result)
-    elif isinstance(merge.result, Twin):
-        nodes = [_twin(editor, merge, merge.result)]
+    elif isinstance(merge.result, SameOperator):
+        nodes = [_same_operator(editor, merge, merge.result)]
     else:
-        run = next(branch.run for branch in merge.branches if branch.run is not None)
-        nodes = nodes_for(editor, run, merge.branches[0].entry, merge.result)
+        chain = next(branch.chain for branch in merge.branches if branch.chain is not None)
+        nodes = nodes_for(editor, chain, merge.branches[0].input, merge.result)
     site = merge.root.outputs[0]
     value = nodes[-1].outputs[0]
     for other, sign in merge.others:
@@ -257,7 +265,7 @@ def apply(editor: Editor, merge: Merge) -> list[ir.Node]:
         total = ir.node(
             "Add" if sign > 0 else "Sub", [value, other], name=editor.names.new(f"{name_of(merge.root)}_sum")
         )
-        total.meta[STANDS_FOR] = merge.root.meta.get(STANDS_FOR, merge.name)
+        total.meta[SHOWN_AS] = merge.root.meta.get(SHOWN_AS, merge.name)
         nodes.append(total)
         value = total.outputs[0]
     for node in nodes:
@@ -277,7 +285,7 @@ def _conv(editor: Editor, merge: Merge, kernel: Kernel) -> ir.Node:
     weight = old.inputs[1]
     assert weight is not None, "asked by _kernel()"
     dtype = _dtype(editor.reader, old)
-    inputs = [branch.entry, editor.constant(kernel.weight, dtype, f"{weight.name}_folded")]
+    inputs = [branch.input, editor.constant(kernel.weight, dtype, f"{weight.name}_folded")]
     if kernel.bias.any():
         inputs.append(editor.constant(kernel.bias, dtype, f"{name_of(old)}_bias_folded"))
     attributes: dict[str, int | Sequence[int]] = {
@@ -292,14 +300,14 @@ def _conv(editor: Editor, merge: Merge, kernel: Kernel) -> ir.Node:
     return node
 
 
-def _twin(editor: Editor, merge: Merge, twin: Twin) -> ir.Node:
+def _same_operator(editor: Editor, merge: Merge, same: SameOperator) -> ir.Node:
     """The first of the operators once more, with the sum of the weights."""
     old = merge.branches[0].nodes[0]
-    dtype = _dtype(editor.reader, old, twin.side)
+    dtype = _dtype(editor.reader, old, same.side)
     inputs = list(old.inputs)
-    inputs[twin.side] = editor.constant(twin.weight, dtype, f"{name_of(old)}_weight_folded")
-    if twin.bias is not None:
-        bias = editor.constant(twin.bias, dtype, f"{name_of(old)}_bias_folded")
+    inputs[same.side] = editor.constant(same.weight, dtype, f"{name_of(old)}_weight_folded")
+    if same.bias is not None:
+        bias = editor.constant(same.bias, dtype, f"{name_of(old)}_bias_folded")
         inputs = [*inputs[:2], bias]
     node = _named(old, ir.Node(old.domain, old.op_type, inputs, list(old.attributes.values())))
     node.metadata_props.update(old.metadata_props)
@@ -309,7 +317,7 @@ def _twin(editor: Editor, merge: Merge, twin: Twin) -> ir.Node:
 def _product(editor: Editor, merge: Merge, matrix: Matrix) -> list[ir.Node]:
     """A Gemm where the input has two dimensions and a bias is wanted, else a MatMul, and an Add for a bias."""
     branch = next(each for each in merge.branches if isinstance(each.linear, Matrix))
-    old, entry = branch.nodes[0], branch.entry
+    old, entry = branch.nodes[0], branch.input
     dtype = _dtype(editor.reader, old)
     weight = editor.constant(matrix.weight, dtype, f"{name_of(old)}_weight_folded")
     if not matrix.bias.any():
@@ -324,5 +332,5 @@ def _product(editor: Editor, merge: Merge, matrix: Matrix) -> list[ir.Node]:
 
 
 def _named(old: ir.Node, new: ir.Node) -> ir.Node:
-    name_like(old, new)
+    copy_node_name(old, new)
     return new

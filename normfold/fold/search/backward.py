@@ -11,30 +11,32 @@ import onnx_ir as ir
 from normfold.algebra.affine import Affine
 from normfold.findings.reason import Reason, Refusal
 from normfold.fold.absorbers import table as absorb
-from normfold.fold.affines import Run, Source, Sources, require_digits_left
+from normfold.fold.affines import AffineChain, AffineIndex, AffineNode, require_digits_left
 from normfold.fold.carriers import table as carry
-from normfold.fold.rule import Labels, Passage, applied
-from normfold.fold.search.plan import Choice, Plan, Search, State, require_disjoint
+from normfold.fold.rule import Labels, Propagation, applied
+from normfold.fold.search.plan import Choice, FoldPlan, Search, State, require_disjoint
 from normfold.graph.editor import Rewrite
-from normfold.graph.reader import GraphReader, known_as, name_of
+from normfold.graph.reader import GraphReader, display_name, name_of
 
 
-def plan_backward(reader: GraphReader, sources: Sources, run: Run, affine: Affine, residue: Affine) -> Plan:
+def plan_backward(
+    reader: GraphReader, affines: AffineIndex, chain: AffineChain, affine: Affine, remaining: Affine
+) -> FoldPlan:
     """Let the operators before ``run`` produce ``affine`` of what they produce now; ``residue`` stays at the run."""
-    search = Backward(reader, sources, run)
+    search = Backward(reader, affines, chain)
     state = State()
-    search.demand_of_entry(state, run.sources[0], affine)
+    search.request_input(state, chain.affines[0], affine)
     search.advance(state)
-    return require_disjoint(Plan(run, "backward", residue, state.rewrites, state.merged, tuple(state.labels)))
+    return require_disjoint(FoldPlan(chain, "backward", remaining, state.rewrites, state.merged, tuple(state.labels)))
 
 
 class Backward(Search):
-    def demand_of_entry(self, state: State, source: Source, affine: Affine) -> None:
+    def request_input(self, state: State, affine_node: AffineNode, affine: Affine) -> None:
         """``source`` wants its entry to become ``affine`` of itself, at every input that reads it."""
-        for index in source.indices:
-            self.demand(state, source.node, index, affine)
+        for index in affine_node.indices:
+            self.request(state, affine_node.node, index, affine)
 
-    def demand(self, state: State, node: ir.Node, index: int, affine: Affine) -> None:
+    def request(self, state: State, node: ir.Node, index: int, affine: Affine) -> None:
         """``node`` wants the value at its input ``index`` to become ``affine`` of itself."""
         value = node.inputs[index]
         assert value is not None, "a carrier demands only of inputs that are there"
@@ -45,12 +47,12 @@ class Backward(Search):
         if producer is None:
             reason = Reason.OVERRIDABLE_INITIALIZER if self.reader.overridable(value) else Reason.GRAPH_INPUT
             kind = "initializer" if self.reader.overridable(value) else "input"
-            raise Refusal(reason, name_of(node), known_as(value), f"{kind} {known_as(value)}")
+            raise Refusal(reason, name_of(node), display_name(value), f"{kind} {display_name(value)}")
         if producer.graph is not node.graph:
-            detail = f"{known_as(value)} is made in another graph"
-            raise Refusal(Reason.CAPTURED, name_of(node), known_as(value), detail)
+            detail = f"{display_name(value)} is made in another graph"
+            raise Refusal(Reason.CAPTURED, name_of(node), display_name(value), detail)
         state.labels[value] = _both(state.labels.get(value), affine, node)
-        state.claims[value, node, index] = affine
+        state.requests[value, node, index] = affine
         state.waiting[producer] = self.reader.order(producer)
 
     def advance(self, state: State) -> None:
@@ -59,10 +61,10 @@ class Backward(Search):
         refused: list[Refusal] = []
         while True:
             try:
-                node, passages = self.until_a_choice(state)
+                node, propagations = self.until_a_choice(state)
                 if node is None:
                     return
-                choices.append(Choice(state.mark(), node, iter(passages)))
+                choices.append(Choice(state.mark(), node, iter(propagations)))
             except Refusal as refusal:
                 refused.append(refusal)
             if not self.next_alternative(state, choices, refused):
@@ -73,19 +75,19 @@ class Backward(Search):
         while choices:
             choice = choices[-1]
             state.back_to(choice.mark)
-            passage = next(choice.passages, None)
-            if passage is None:
+            propagation = next(choice.propagations, None)
+            if propagation is None:
                 choices.pop()
                 continue
             try:
-                self.pass_on(state, choice.node, passage)
+                self.pass_on(state, choice.node, propagation)
             except Refusal as refusal:
                 refused.append(refusal)
                 continue
             return True
         return False
 
-    def until_a_choice(self, state: State) -> tuple[ir.Node | None, list[Passage]]:
+    def until_a_choice(self, state: State) -> tuple[ir.Node | None, list[Propagation]]:
         """Visit the operators that wait, last first; stops at one with alternatives, or when none waits any more."""
         while state.waiting:
             node = max(state.waiting, key=state.waiting.__getitem__)
@@ -96,29 +98,31 @@ class Backward(Search):
                 self.settle_readers(state, node.outputs[index])
             if self.absorbed(state, node, labels):
                 continue
-            passages = self.alternatives(carry.BACKWARD, node, labels)
-            if len(passages) == 1:
-                self.pass_on(state, node, passages[0])
+            propagations = self.alternatives(carry.BACKWARD, node, labels)
+            if len(propagations) == 1:
+                self.pass_on(state, node, propagations[0])
                 continue
-            return node, passages
+            return node, propagations
         return None, []
 
-    def pass_on(self, state: State, node: ir.Node, passage: Passage) -> None:
-        if passage.rewrite is not None:
-            state.rewrites += (passage.rewrite,)
-        for index, affine in passage.labels.items():
-            self.demand(state, node, index, affine)
+    def pass_on(self, state: State, node: ir.Node, propagation: Propagation) -> None:
+        if propagation.rewrite is not None:
+            state.rewrites += (propagation.rewrite,)
+        for index, affine in propagation.labels.items():
+            self.request(state, node, index, affine)
 
     def settle_readers(self, state: State, value: ir.Value) -> None:
         """Every reader of a value that changes must have asked for it, or be an affine that can undo it."""
         if value.is_graph_output():
-            raise Refusal(Reason.GRAPH_OUTPUT, name_of(self.run.nodes[0]), known_as(value), f"output {known_as(value)}")
+            raise Refusal(
+                Reason.GRAPH_OUTPUT, name_of(self.chain.nodes[0]), display_name(value), f"output {display_name(value)}"
+            )
         self.reader.readers(value)
         for use in value.uses():
-            demanded = state.claims.get((value, use[0], use[1]))
-            if demanded is not None and demanded.same_as(state.labels[value]):
+            asked_here = state.requests.get((value, use[0], use[1]))
+            if asked_here is not None and asked_here.same_as(state.labels[value]):
                 continue
-            if not self.sees_only_what_it_asked(state, value, *use) and demanded is None:
+            if not self.sees_only_what_it_asked(state, value, *use) and asked_here is None:
                 self.undo_in(state, use[0], value)
 
     def sees_only_what_it_asked(self, state: State, value: ir.Value, node: ir.Node, index: int) -> bool:
@@ -128,42 +132,47 @@ class Backward(Search):
         """
         carrier = carry.carrier_for(carry.FORWARD, node)
         wanted = {i: state.labels[out] for i, out in enumerate(node.outputs) if out in state.labels}
-        claimed = (value, node, index) in state.claims
-        if carrier is None or self.sources.at(node) is not None:
-            if claimed:
-                detail = f"another reader of {known_as(value)} asks for something else"
-                raise Refusal(Reason.READERS_DISAGREE, name_of(node), known_as(value), detail)
+        requested = (value, node, index) in state.requests
+        if carrier is None or self.affines.at(node) is not None:
+            if requested:
+                detail = f"another reader of {display_name(value)} asks for something else"
+                raise Refusal(Reason.READERS_DISAGREE, name_of(node), display_name(value), detail)
             return False
         try:
             seen = carrier(self.reader, node, {index: state.labels[value]})[0]
         except Refusal:
-            if claimed:
+            if requested:
                 raise
             return False
-        if not claimed:  # what it passes on would come on top of what it asked of its other inputs
+        if not requested:  # what it passes on would come on top of what it asked of its other inputs
             return seen.rewrite is None and not seen.labels
         same = seen.rewrite is None and set(seen.labels) == set(wanted)
         same = same and all(seen.labels[i].same_as(wanted[i]) for i in wanted)
-        if claimed and not same:
-            detail = f"another reader of {known_as(value)} asks for something else"
-            raise Refusal(Reason.READERS_DISAGREE, name_of(node), known_as(value), detail)
+        if requested and not same:
+            detail = f"another reader of {display_name(value)} asks for something else"
+            raise Refusal(Reason.READERS_DISAGREE, name_of(node), display_name(value), detail)
         return same
 
     def undo_in(self, state: State, node: ir.Node, value: ir.Value) -> None:
         """Conv -> {BN1, BN2}: the first is folded, the second becomes the affine that leads from the first to it."""
-        source = self.sources.at(node)
+        affine_node = self.affines.at(node)
         label = state.labels[value]
-        if value is not self.run.entry or source is None or source.entry is not value or not label.scale.all():
-            raise Refusal(Reason.SEVERAL_READERS, name_of(node), known_as(value), f"it reads {known_as(value)}")
-        run = self.sources.run_from(source)
-        require_digits_left(self.reader, label, (source.node, self.run.nodes[0]))
-        state.merged += (self.merge(run, run.affine.after(label)),)
+        if (
+            value is not self.chain.input
+            or affine_node is None
+            or affine_node.input is not value
+            or not label.scale.all()
+        ):
+            raise Refusal(Reason.SEVERAL_READERS, name_of(node), display_name(value), f"it reads {display_name(value)}")
+        chain = self.affines.chain_starting_at(affine_node)
+        require_digits_left(self.reader, label, (affine_node.node, self.chain.nodes[0]))
+        state.merged += (self.merge(chain, chain.affine.after(label)),)
 
     def absorbed(self, state: State, node: ir.Node, labels: Labels) -> bool:
         """Whether the operator takes the affine into its constants."""
-        source = self.sources.at(node)
-        if source is not None:
-            self.take_into_run(state, self.sources.run_up_to(source), labels[0])
+        affine_node = self.affines.at(node)
+        if affine_node is not None:
+            self.merge_into_chain(state, self.affines.chain_ending_at(affine_node), labels[0])
             return True
         absorber = absorb.absorber_for(absorb.BACKWARD, self.reader, node)
         if absorber is None:
@@ -171,27 +180,27 @@ class Backward(Search):
         state.rewrites += (absorber(self.reader, node, labels),)
         return True
 
-    def take_into_run(self, state: State, run: Run, label: Affine) -> None:
+    def merge_into_chain(self, state: State, chain: AffineChain, label: Affine) -> None:
         """Merge with a run; where that takes more operators, its shift is scaled and the scale goes on before it.
 
         s*(a*x + b) + t = a*(s*x) + (s*b + t).
         """
         try:
-            state.merged += (self.merge(run, run.affine.then(label)),)
+            state.merged += (self.merge(chain, chain.affine.then(label)),)
         except Refusal:
-            self.pass_run(state, run, label)
+            self.pass_chain(state, chain, label)
 
-    def pass_run(self, state: State, run: Run, label: Affine) -> None:
+    def pass_chain(self, state: State, chain: AffineChain, label: Affine) -> None:
         """The scale goes on before a run that takes the shift; or both do: s*(a*x + b) + t = a*(s*x + rest) + b."""
-        own, through = run.affine, run.affine.then(label)
+        own, through = chain.affine, chain.affine.then(label)
         before = label.scale_only
         try:
-            state.merged += (self.merge(run, Affine(own.scale, through.shift)),)
+            state.merged += (self.merge(chain, Affine(own.scale, through.shift)),)
         except Refusal as refusal:
             if not own.scale.all():
                 raise refusal
             before = Affine.of(label.scale, (through.shift - own.shift) / own.scale, own.rank)
-        self.demand_of_entry(state, run.sources[0], before)
+        self.request_input(state, chain.affines[0], before)
 
 
 def _both(known: Affine | None, asked: Affine, node: ir.Node) -> Affine:

@@ -2,64 +2,64 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
 
 from normfold.algebra.affine import Affine
 from normfold.findings.reason import Obstacle, Reason, Refusal
-from normfold.fold.affines import Run, Sources
+from normfold.fold.affines import AffineChain, AffineIndex
 from normfold.fold.search.backward import plan_backward
-from normfold.fold.search.extra_channel import plan_constant_channel
+from normfold.fold.search.extra_channel import plan_extra_channel
 from normfold.fold.search.forward import plan_forward
-from normfold.fold.search.plan import Plan, obstacle_of
-from normfold.fold.search.remainder import operators_for, require_run_fits
-from normfold.graph.reader import GraphReader, known_as, name_of
+from normfold.fold.search.plan import FoldPlan, obstacle_of
+from normfold.fold.search.remainder import operators_for, require_chain_fits
+from normfold.graph.reader import GraphReader, display_name, name_of
 
-_Attempt = Callable[[], Plan]
-_TOLD = 3  # names in one sentence
+_Attempt = Callable[[], FoldPlan]
+_MOST_NAMES = 3  # names in one sentence
 _LONGEST_TO_PART = 8  # operators in a row: each way to part them is a search
-_SAYS_LITTLE = (Reason.GRAPH_INPUT, Reason.NO_CONSUMER, Reason.GRAPH_OUTPUT)
+_EXPLAINS_LITTLE = (Reason.GRAPH_INPUT, Reason.NO_CONSUMER, Reason.GRAPH_OUTPUT)
 
 
-def _says_little(obstacle: Obstacle) -> int:
+def _explanation_order(obstacle: Obstacle) -> int:
     """The order in which obstacles are told: a bias is explained by being one, a border of the graph by little."""
-    return 0 if obstacle.reason is Reason.BIAS else 2 if obstacle.reason in _SAYS_LITTLE else 1
+    return 0 if obstacle.reason is Reason.BIAS else 2 if obstacle.reason in _EXPLAINS_LITTLE else 1
 
 
 def decide(
-    reader: GraphReader, sources: Sources, run: Run, *, extra_channel: bool = False
-) -> tuple[Plan | None, tuple[Obstacle, ...]]:
+    reader: GraphReader, affines: AffineIndex, chain: AffineChain, *, extra_channel: bool = False
+) -> tuple[FoldPlan | None, tuple[Obstacle, ...]]:
     """The best plan for a run, or None and the obstacle met in each direction.
 
     Best is what leaves the fewest operators, then what changes the fewest weights, then backward.
     """
-    plans, obstacles = _tried(_whole(reader, sources, run))
+    plans, obstacles = _tried(_whole(reader, affines, chain))
     if not plans and any(obstacle.reason is Reason.ZERO_PADDING for obstacle in obstacles):
-        plans, why = _tried(iter([("forward", lambda: plan_constant_channel(reader, run, always=extra_channel))]))
+        plans, why = _tried(iter([("forward", lambda: plan_extra_channel(reader, chain, always=extra_channel))]))
         obstacles = tuple(_not_by_one_more_channel(obstacle, why) for obstacle in obstacles)
     if not plans:
-        plans, _ = _tried(chain(_partial(reader, sources, run), _parts(reader, sources, run)))
-        plans += [Plan(run, "merge", run.affine)] if len(run.nodes) > 1 else []
-    plans += [plan for merged in plans for plan in _from_the_other_end(reader, sources, merged)]
+        plans, _ = _tried(itertools.chain(_partial(reader, affines, chain), _parts(reader, affines, chain)))
+        plans += [FoldPlan(chain, "merge", chain.affine)] if len(chain.nodes) > 1 else []
+    plans += [plan for merged in plans for plan in _from_the_other_end(reader, affines, merged)]
     worth = [plan for plan in plans if _is_worth_it(reader, plan)]
     if not worth:
         obstacles += tuple(_costs_more(reader, plan) for plan in plans if plan.direction != "merge")
-        return None, tuple(sorted(obstacles, key=_says_little))
+        return None, tuple(sorted(obstacles, key=_explanation_order))
     return min(
         worth, key=lambda plan: (-plan.operators_saved(reader), _norms_left(reader, plan), plan.weights_changed)
     ), ()
 
 
-def decide_generously(reader: GraphReader, sources: Sources, run: Run) -> Plan | None:
+def decide_rescaling_addends(reader: GraphReader, affines: AffineIndex, chain: AffineChain) -> FoldPlan | None:
     """A plan forward that gives the inverse scale to the other addends of sums on the way, or None."""
-    nothing = Affine.identity(run.affine.rank)
-    attempt: _Attempt = lambda: plan_forward(reader, sources, run, run.affine, nothing, generous=True)  # noqa: E731  # as in _whole()
+    nothing = Affine.identity(chain.affine.rank)
+    attempt: _Attempt = lambda: plan_forward(reader, affines, chain, chain.affine, nothing, rescale_addends=True)  # noqa: E731  # as in _whole()
     plans, _ = _tried(iter([("forward", attempt)]))
     return plans[0] if plans and plans[0].operators_saved(reader) > 0 else None
 
 
-def _tried(attempts: Iterator[tuple[str, _Attempt]]) -> tuple[list[Plan], tuple[Obstacle, ...]]:
+def _tried(attempts: Iterator[tuple[str, _Attempt]]) -> tuple[list[FoldPlan], tuple[Obstacle, ...]]:
     plans, obstacles = [], []
     for direction, attempt in attempts:
         try:
@@ -69,115 +69,115 @@ def _tried(attempts: Iterator[tuple[str, _Attempt]]) -> tuple[list[Plan], tuple[
     return plans, tuple(obstacles)
 
 
-def _from_the_other_end(reader: GraphReader, sources: Sources, plan: Plan) -> Iterator[Plan]:
+def _from_the_other_end(reader: GraphReader, affines: AffineIndex, plan: FoldPlan) -> Iterator[FoldPlan]:
     """Where a plan ends in another run, that run may instead come to this one, and be written with fewer operators."""
-    if len(plan.merged) != 1 or plan.rewrites or not plan.residue.is_identity:
+    if len(plan.merged) != 1 or plan.rewrites or not plan.remaining.is_identity:
         return
     ((other, _),) = plan.merged
     way = plan_backward if plan.direction == "forward" else plan_forward
     yield from _tried(
-        iter([("", lambda: way(reader, sources, other, other.affine, Affine.identity(other.affine.rank)))])
+        iter([("", lambda: way(reader, affines, other, other.affine, Affine.identity(other.affine.rank)))])
     )[0]
 
 
-def _whole(reader: GraphReader, sources: Sources, run: Run) -> Iterator[tuple[str, _Attempt]]:
+def _whole(reader: GraphReader, affines: AffineIndex, chain: AffineChain) -> Iterator[tuple[str, _Attempt]]:
     """The whole affine, one way or the other."""
-    nothing = Affine.identity(run.affine.rank)
-    if run.affine.is_identity:
-        yield "removal", lambda: _removal(reader, run)
+    nothing = Affine.identity(chain.affine.rank)
+    if chain.affine.is_identity:
+        yield "removal", lambda: _removal(reader, chain)
         return
-    yield "backward", lambda: plan_backward(reader, sources, run, run.affine, nothing)
-    yield "forward", lambda: plan_forward(reader, sources, run, run.affine, nothing)
+    yield "backward", lambda: plan_backward(reader, affines, chain, chain.affine, nothing)
+    yield "forward", lambda: plan_forward(reader, affines, chain, chain.affine, nothing)
 
 
-def _removal(reader: GraphReader, run: Run) -> Plan:
+def _removal(reader: GraphReader, chain: AffineChain) -> FoldPlan:
     """An affine that does nothing goes, unless it is what gives an output its own name."""
-    entry = run.entry
-    if run.site.is_graph_output() and (not reader.holds(entry.producer()) or entry.is_graph_output()):
-        detail = f"output {known_as(run.site)}, and what it is made of has a name of its own"
-        raise Refusal(Reason.GRAPH_OUTPUT, name_of(run.nodes[-1]), known_as(run.site), detail)
-    return Plan(run, "removal", run.affine)
+    entry = chain.input
+    if chain.output.is_graph_output() and (not reader.holds(entry.producer()) or entry.is_graph_output()):
+        detail = f"output {display_name(chain.output)}, and what it is made of has a name of its own"
+        raise Refusal(Reason.GRAPH_OUTPUT, name_of(chain.nodes[-1]), display_name(chain.output), detail)
+    return FoldPlan(chain, "removal", chain.affine)
 
 
-def _partial(reader: GraphReader, sources: Sources, run: Run) -> Iterator[tuple[str, _Attempt]]:
+def _partial(reader: GraphReader, affines: AffineIndex, chain: AffineChain) -> Iterator[tuple[str, _Attempt]]:
     """The scale alone; the shift stays as one Add: s*x + t, or s*(x + t/s) when the scale goes forward.
 
     A BatchNormalization is as cheap as an Add, so it is parted only where the Add goes the other way, or is the bias
     of a MatMul, which runtimes execute with it.
     """
-    affine = run.affine
+    affine = chain.affine
     if affine.has_no_scale or affine.has_no_shift:
         return
     ahead = affine.shift_only
-    if not run.has_batchnorm or _is_bias(run) or _goes(lambda: plan_forward(reader, sources, run, ahead, ahead)):
-        yield "backward", lambda: plan_backward(reader, sources, run, affine.scale_only, ahead)
+    if not chain.has_batchnorm or _is_bias(chain) or _goes(lambda: plan_forward(reader, affines, chain, ahead, ahead)):
+        yield "backward", lambda: plan_backward(reader, affines, chain, affine.scale_only, ahead)
     if affine.scale.all():
         rest = Affine.of(1.0, affine.shift / affine.scale, affine.rank)
-        if not run.has_batchnorm or _goes(lambda: plan_backward(reader, sources, run, rest, rest)):
-            yield "forward", lambda: _fitting(reader, plan_forward(reader, sources, run, affine.scale_only, rest))
+        if not chain.has_batchnorm or _goes(lambda: plan_backward(reader, affines, chain, rest, rest)):
+            yield "forward", lambda: _fitting(reader, plan_forward(reader, affines, chain, affine.scale_only, rest))
 
 
-def _parts(reader: GraphReader, sources: Sources, run: Run) -> Iterator[tuple[str, _Attempt]]:
+def _parts(reader: GraphReader, affines: AffineIndex, chain: AffineChain) -> Iterator[tuple[str, _Attempt]]:
     """The first of its operators backward, or the last forward: a norm before a LayerScale that float16 cannot fold."""
-    if len(run.sources) > _LONGEST_TO_PART:
+    if len(chain.affines) > _LONGEST_TO_PART:
         return
-    for at in range(len(run.sources) - 1, 0, -1):
-        first = Run(run.sources[:at])
-        yield "backward", lambda first=first: plan_backward(reader, sources, first, first.affine, _nothing(first))  # type: ignore[misc]  # bound now
-    for at in range(1, len(run.sources)):
-        last = Run(run.sources[at:])
-        yield "forward", lambda last=last: plan_forward(reader, sources, last, last.affine, _nothing(last))  # type: ignore[misc]  # bound now
+    for at in range(len(chain.affines) - 1, 0, -1):
+        first = AffineChain(chain.affines[:at])
+        yield "backward", lambda first=first: plan_backward(reader, affines, first, first.affine, _nothing(first))  # type: ignore[misc]  # bound now
+    for at in range(1, len(chain.affines)):
+        last = AffineChain(chain.affines[at:])
+        yield "forward", lambda last=last: plan_forward(reader, affines, last, last.affine, _nothing(last))  # type: ignore[misc]  # bound now
 
 
-def _nothing(run: Run) -> Affine:
-    return Affine.identity(run.affine.rank)
+def _nothing(chain: AffineChain) -> Affine:
+    return Affine.identity(chain.affine.rank)
 
 
-def _fitting(reader: GraphReader, plan: Plan) -> Plan:
-    require_run_fits(reader, plan.run, plan.residue)
+def _fitting(reader: GraphReader, plan: FoldPlan) -> FoldPlan:
+    require_chain_fits(reader, plan.chain, plan.remaining)
     return plan
 
 
-def _is_worth_it(reader: GraphReader, plan: Plan) -> bool:
+def _is_worth_it(reader: GraphReader, plan: FoldPlan) -> bool:
     """It leaves fewer operators, or as many with an Add where a BatchNormalization was."""
     saved = plan.operators_saved(reader)
     return saved > 0 or (saved == 0 and _norms_left(reader, plan) < 0)
 
 
-def _costs_more(reader: GraphReader, plan: Plan) -> Obstacle:
-    before = plan.run.entry.producer()
+def _costs_more(reader: GraphReader, plan: FoldPlan) -> Obstacle:
+    before = plan.chain.input.producer()
     if (
-        _is_bias(plan.run)
-        and plan.run.affine.has_no_scale
+        _is_bias(plan.chain)
+        and plan.chain.affine.has_no_scale
         and plan.direction == "backward"
         and any(rewrite.node is before for rewrite in plan.rewrites)
     ):
         return Obstacle(Reason.BIAS, ", ".join(plan.into), direction=plan.direction)
     return Obstacle(
         Reason.COSTS_MORE,
-        _some(plan.into) or name_of(plan.run.nodes[-1]),
+        _some(plan.into) or name_of(plan.chain.nodes[-1]),
         detail="; ".join(_costs(reader, plan)),
         direction=plan.direction,
     )
 
 
-def _costs(reader: GraphReader, plan: Plan) -> Iterator[str]:
+def _costs(reader: GraphReader, plan: FoldPlan) -> Iterator[str]:
     """What would be there afterwards that is not there now, and why."""
     added = [name_of(rewrite.node) for rewrite in plan.rewrites if rewrite.operators_added]
-    stays = operators_for(reader, plan.run, plan.residue)
+    stays = operators_for(reader, plan.chain, plan.remaining)
     if stays:
         yield f"{' and '.join(stays)} would stay"
     if added:
         yield f"an Add would come behind {_some(added)}"
-    for node, why in plan.held[:_TOLD]:
+    for node, why in plan.kept_shifts[:_MOST_NAMES]:
         detail = f", {why.detail}" if why.detail else ""
         yield f"the shift behind {name_of(node)} stops at {why.node}: {why.reason.obstacle}{detail}"
 
 
 def _some(names: Sequence[str]) -> str:
     """The first few names, and how many more there are."""
-    more = f" and {len(names) - _TOLD} more" if len(names) > _TOLD else ""
-    return ", ".join(names[:_TOLD]) + more
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return ", ".join(names[:_MOST_NAMES]) + more
 
 
 def _not_by_one_more_channel(obstacle: Obstacle, why: Sequence[Obstacle]) -> Obstacle:
@@ -192,17 +192,17 @@ def _goes(attempt: _Attempt) -> bool:
     return bool(_tried(iter([("", attempt)]))[0])
 
 
-def _is_bias(run: Run) -> bool:
+def _is_bias(chain: AffineChain) -> bool:
     """Whether an Add in the place of ``run`` would be the bias of a MatMul."""
-    before = run.entry.producer()
+    before = chain.input.producer()
     return before is not None and before.op_type == "MatMul"
 
 
-def _norms_left(reader: GraphReader, plan: Plan) -> int:
+def _norms_left(reader: GraphReader, plan: FoldPlan) -> int:
     """How many more BatchNormalizations there are afterwards, less those that were there: below 0 some are gone.
 
     One that comes up at another run instead would go back from there in the next pass, for ever.
     """
-    left = [(plan.run, plan.residue), *plan.merged]
-    after = sum(operators_for(reader, run, affine).count("BatchNormalization") for run, affine in left)
-    return after - sum(node.op_type == "BatchNormalization" for run, _ in left for node in run.nodes)
+    left = [(plan.chain, plan.remaining), *plan.merged]
+    after = sum(operators_for(reader, chain, affine).count("BatchNormalization") for chain, affine in left)
+    return after - sum(node.op_type == "BatchNormalization" for chain, _ in left for node in chain.nodes)

@@ -18,19 +18,19 @@ import onnx_ir as ir
 from normfold.algebra.affine import Affine, Array
 from normfold.findings.reason import Reason, Refusal
 from normfold.fold.absorbers.common import bias_of, channels, fitted, weight_of
-from normfold.fold.affines import Run
+from normfold.fold.affines import AffineChain
 from normfold.fold.rule import require
-from normfold.fold.search.plan import Plan
+from normfold.fold.search.plan import FoldPlan
 from normfold.graph.editor import Rewrite
-from normfold.graph.reader import GraphReader, attribute, known_as, name_of
+from normfold.graph.reader import GraphReader, attribute, display_name, name_of
 
 _BLOCK = 8
 _KEEPS_ONE = ("Identity", "Dropout", "Relu", "LeakyRelu", "MaxPool", "Clip")  # f(1) = 1, channel by channel
 
 
-def plan_constant_channel(reader: GraphReader, run: Run, *, always: bool) -> Plan:
+def plan_extra_channel(reader: GraphReader, chain: AffineChain, *, always: bool) -> FoldPlan:
     """Fold ``run`` into the convolutions behind it with one more channel from the one before; or refuse."""
-    between = list(_until_conv(reader, run))
+    between = list(_until_conv(reader, chain))
     producer = between[-1].producer()
     assert producer is not None, "_until_conv() ends at a Conv's output"
     weight, bias = np.asarray(weight_of(reader, producer, 1)), bias_of(reader, producer, 2)
@@ -44,20 +44,28 @@ def plan_constant_channel(reader: GraphReader, run: Run, *, always: bool) -> Pla
             2: np.append(np.zeros(count) if bias is None else bias, 1.0),
         },
     )
-    takes = tuple(_takes_channel(reader, node, run.affine) for node in reader.readers(run.site))
-    nothing = Affine.identity(run.affine.rank)
-    return Plan(run, "forward", nothing, takes, changed=(*between, run.site), beside=(emits,), widened=tuple(between))
+    takes = tuple(_takes_channel(reader, node, chain.affine) for node in reader.readers(chain.output))
+    nothing = Affine.identity(chain.affine.rank)
+    return FoldPlan(
+        chain,
+        "forward",
+        nothing,
+        takes,
+        changed_values=(*between, chain.output),
+        companions=(emits,),
+        widened=tuple(between),
+    )
 
 
-def _until_conv(reader: GraphReader, run: Run) -> Iterator[ir.Value]:
+def _until_conv(reader: GraphReader, chain: AffineChain) -> Iterator[ir.Value]:
     """The values from the run's entry back to the output of a Conv; nothing else may read any of them."""
-    value, reading = run.entry, run.nodes[0]
+    value, reading = chain.input, chain.nodes[0]
     while True:
         alone = len(value.uses()) == 1 and not value.is_graph_output()
-        require(alone, Reason.SEVERAL_READERS, reading, f"others read {known_as(value)}")
+        require(alone, Reason.SEVERAL_READERS, reading, f"others read {display_name(value)}")
         node = value.producer()
         if node is None or not reader.holds(node) or node.domain not in ("", "ai.onnx"):
-            raise Refusal(Reason.ZERO_PADDING, name_of(reading), known_as(value), "no convolution before it")
+            raise Refusal(Reason.ZERO_PADDING, name_of(reading), display_name(value), "no convolution before it")
         yield value
         if node.op_type == "Conv":
             require(int(attribute(node, "group", 1)) == 1, Reason.ZERO_PADDING, node, "it has groups")

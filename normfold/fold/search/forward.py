@@ -14,81 +14,98 @@ import onnx_ir as ir
 from normfold.algebra.affine import Affine, compact
 from normfold.findings.reason import Obstacle, Reason, Refusal
 from normfold.fold.absorbers import table as absorb
-from normfold.fold.affines import Run, Source, Sources
+from normfold.fold.affines import AffineChain, AffineIndex, AffineNode
 from normfold.fold.carriers import sums
 from normfold.fold.carriers import table as carry
 from normfold.fold.rule import Labels
 from normfold.fold.search.backward import Backward
-from normfold.fold.search.plan import Plan, Search, State, obstacle_of, require_disjoint
+from normfold.fold.search.plan import FoldPlan, Search, State, obstacle_of, require_disjoint
 from normfold.fold.search.remainder import operators_for
 from normfold.graph.editor import Rewrite
-from normfold.graph.reader import GraphReader, known_as, name_of
+from normfold.graph.reader import GraphReader, display_name, name_of
 
 _ACCUMULATE = frozenset(
     {"ReduceSum", "ReduceSumSquare", "ReduceL1", "ReduceL2", "CumSum", "MatMul", "Einsum", "Mul", "Pow"}
 )
-_MOST_HELD = 8  # shifts that are tried one by one; of more, all stay where they are
-_MODERATE = 2.0**10  # a scale that is shared lies between this and its inverse
+_MOST_KEPT_SHIFTS = 8  # shifts that are tried one by one; of more, all stay where they are
+_WELL_SCALED = 2.0**10  # a scale that is shared lies between this and its inverse
 
 
 def plan_forward(
-    reader: GraphReader, sources: Sources, run: Run, affine: Affine, residue: Affine, *, generous: bool = False
-) -> Plan:
+    reader: GraphReader,
+    affines: AffineIndex,
+    chain: AffineChain,
+    affine: Affine,
+    remaining: Affine,
+    *,
+    rescale_addends: bool = False,
+) -> FoldPlan:
     """Let the operators behind ``run`` read what lacks ``affine``; ``residue`` stays at the run.
 
     A linear operator without a bias lets its shift go on; where that ends nowhere, an Add behind the operator holds it.
     ``generous``: where one addend of a sum lacks a scale, the others may be made to lack it as well.
     """
-    held: dict[ir.Node, Obstacle] = {}
+    kept_shifts: dict[ir.Node, Obstacle] = {}
     while True:
-        search = _Forward(reader, sources, run, generous, held)
+        search = _Forward(reader, affines, chain, rescale_addends, kept_shifts)
         try:
-            plan = search.plan(affine, residue)
+            plan = search.plan(affine, remaining)
             break
         except (Refusal, ValueError) as error:
-            if not search.led_here:
+            if not search.origins_here:
                 raise
-            held |= dict.fromkeys(search.led_here, obstacle_of(error))
-    for node in list(held) if 1 < len(held) <= _MOST_HELD else ():
-        fewer = {each: why for each, why in held.items() if each is not node}
+            kept_shifts |= dict.fromkeys(search.origins_here, obstacle_of(error))
+    for node in list(kept_shifts) if 1 < len(kept_shifts) <= _MOST_KEPT_SHIFTS else ():
+        fewer = {each: why for each, why in kept_shifts.items() if each is not node}
         try:
-            plan = _Forward(reader, sources, run, generous, fewer).plan(affine, residue)
-            held = fewer
+            plan = _Forward(reader, affines, chain, rescale_addends, fewer).plan(affine, remaining)
+            kept_shifts = fewer
         except (Refusal, ValueError):
             continue
-    return replace(plan, held=tuple(held.items()))
+    return replace(plan, kept_shifts=tuple(kept_shifts.items()))
 
 
 class _Forward(Search):
     """``held`` are operators whose shift does not go on, with what stopped it."""
 
     def __init__(
-        self, reader: GraphReader, sources: Sources, run: Run, generous: bool, held: Mapping[ir.Node, Obstacle]
+        self,
+        reader: GraphReader,
+        affines: AffineIndex,
+        chain: AffineChain,
+        rescale_addends: bool,
+        kept_shifts: Mapping[ir.Node, Obstacle],
     ) -> None:
-        super().__init__(reader, sources, run)
-        self.generous = generous
-        self.held = held
-        self.led_here: frozenset[ir.Node] = frozenset()  # the first operators whose shift went on and is here now
-        self.led_to: dict[ir.Value, frozenset[ir.Node]] = {}
+        super().__init__(reader, affines, chain)
+        self.rescale_addends = rescale_addends
+        self.kept_shifts = kept_shifts
+        self.origins_here: frozenset[ir.Node] = frozenset()  # the first operators whose shift went on and is here now
+        self.shift_origins: dict[ir.Value, frozenset[ir.Node]] = {}
 
-    def plan(self, affine: Affine, residue: Affine) -> Plan:
-        run, state = self.run, State()
-        self.owe(state, run.nodes[-1], run.site, affine)
+    def plan(self, affine: Affine, remaining: Affine) -> FoldPlan:
+        chain, state = self.chain, State()
+        self.set_pending(state, chain.nodes[-1], chain.output, affine)
         self.advance(state)
-        self.led_here = frozenset().union(*self.led_to.values())
-        stays = () if residue.is_identity else (run.site,)
-        changed = (*stays, *(value for value in state.labels if value is not run.site), *state.moved)
-        return require_disjoint(Plan(run, "forward", residue, state.rewrites, state.merged, changed, state.ends))
+        self.origins_here = frozenset().union(*self.shift_origins.values())
+        stays = () if remaining.is_identity else (chain.output,)
+        changed_values = (
+            *stays,
+            *(value for value in state.labels if value is not chain.output),
+            *state.changed_values,
+        )
+        return require_disjoint(
+            FoldPlan(chain, "forward", remaining, state.rewrites, state.merged, changed_values, state.sinks)
+        )
 
-    def owe(self, state: State, node: ir.Node, value: ir.Value, affine: Affine) -> None:
+    def set_pending(self, state: State, node: ir.Node, value: ir.Value, affine: Affine) -> None:
         """From here on ``value`` lacks ``affine``: all its readers must know."""
         if value.is_graph_output():
-            raise Refusal(Reason.GRAPH_OUTPUT, name_of(node), known_as(value), f"output {known_as(value)}")
+            raise Refusal(Reason.GRAPH_OUTPUT, name_of(node), display_name(value), f"output {display_name(value)}")
         readers = self.reader.readers(value)
-        if not readers and value is self.run.site:
-            raise Refusal(Reason.NO_CONSUMER, name_of(node), known_as(value), f"nobody reads {known_as(value)}")
+        if not readers and value is self.chain.output:
+            raise Refusal(Reason.NO_CONSUMER, name_of(node), display_name(value), f"nobody reads {display_name(value)}")
         state.labels[value] = affine
-        self.led_to[value] = self.led_here
+        self.shift_origins[value] = self.origins_here
         for reader in readers:
             state.waiting[reader] = self.reader.order(reader)
 
@@ -98,22 +115,24 @@ class _Forward(Search):
             node = min(state.waiting, key=state.waiting.__getitem__)
             del state.waiting[node]
             self.count(node)
-            self.led_here = frozenset().union(*(self.led_to.get(v, ()) for v in node.inputs if v is not None))
+            self.origins_here = frozenset().union(
+                *(self.shift_origins.get(v, ()) for v in node.inputs if v is not None)
+            )
             labels = {i: state.labels[v] for i, v in enumerate(node.inputs) if v is not None and v in state.labels}
-            if self.absorbed(state, node, labels) or self.given_to_addend(state, node, labels):
+            if self.absorbed(state, node, labels) or self.compensate_in_addend(state, node, labels):
                 continue
-            if self.generous and self.shared_with_addends(state, node, labels):
+            if self.rescale_addends and self.rescale_addends_too(state, node, labels):
                 continue
             self.require_room(node, labels)
-            passage = self.alternatives(carry.FORWARD, node, labels)[0]
-            if passage.rewrite is not None:
-                state.rewrites += (passage.rewrite,)
-            state.moved += passage.moved
-            state.ends += passage.ends
-            if not (passage.labels or passage.moved or passage.rewrite is not None):
-                state.ends += tuple(node.outputs[:1])  # it dies here, as a sign does in an Abs
-            for index, affine in passage.labels.items():
-                self.owe(state, node, node.outputs[index], affine)
+            propagation = self.alternatives(carry.FORWARD, node, labels)[0]
+            if propagation.rewrite is not None:
+                state.rewrites += (propagation.rewrite,)
+            state.changed_values += propagation.changed_values
+            state.sinks += propagation.sinks
+            if not (propagation.labels or propagation.changed_values or propagation.rewrite is not None):
+                state.sinks += tuple(node.outputs[:1])  # it dies here, as a sign does in an Abs
+            for index, affine in propagation.labels.items():
+                self.set_pending(state, node, node.outputs[index], affine)
 
     def require_room(self, node: ir.Node, labels: Labels) -> None:
         """A sum or product of float16 may overflow where it lacks a scale below 1: the 1/sqrt(d) of attention."""
@@ -126,9 +145,9 @@ class _Forward(Search):
 
     def absorbed(self, state: State, node: ir.Node, labels: Labels) -> bool:
         """Whether the operator takes the affine into its constants."""
-        source = self.sources.at(node)
-        if source is not None:
-            self.take_into_run(state, self.sources.run_from(source), labels[source.index])
+        affine_node = self.affines.at(node)
+        if affine_node is not None:
+            self.merge_into_chain(state, self.affines.chain_starting_at(affine_node), labels[affine_node.index])
             return True
         absorber = absorb.absorber_for(absorb.FORWARD, self.reader, node)
         if absorber is None:
@@ -136,9 +155,9 @@ class _Forward(Search):
         state.rewrites += self.without_new_add(state, absorber(self.reader, node, labels))
         return True
 
-    def given_to_addend(self, state: State, node: ir.Node, labels: Labels) -> bool:
+    def compensate_in_addend(self, state: State, node: ir.Node, labels: Labels) -> bool:
         """(x + t) + v = x + (v + t): what one addend lacks, another can be made to bring, such as a Conv's bias."""
-        if node.op_type not in sums.OPERATORS or node.domain not in ("", "ai.onnx") or node in self.sources.left:
+        if node.op_type not in sums.OPERATORS or node.domain not in ("", "ai.onnx") or node in self.affines.left:
             return False
         if len(labels) != 1 or not all(label.has_no_scale for label in labels.values()):
             return False
@@ -146,19 +165,19 @@ class _Forward(Search):
         for other in range(len(node.inputs)):
             try:
                 shift = sums.moved_shift(self.reader, node, label, index, other)
-                back = Backward(self.reader, self.sources, self.run)
-                gift = State()
-                back.demand(gift, node, other, shift)
-                back.advance(gift)
+                back = Backward(self.reader, self.affines, self.chain)
+                compensation = State()
+                back.request(compensation, node, other, shift)
+                back.advance(compensation)
             except Refusal:
                 continue
-            if not self.accepts(state, gift):
+            if not self.accepts(state, compensation):
                 continue
-            state.ends += (node.outputs[0],)
+            state.sinks += (node.outputs[0],)
             return True
         return False
 
-    def shared_with_addends(self, state: State, node: ir.Node, labels: Labels) -> bool:
+    def rescale_addends_too(self, state: State, node: ir.Node, labels: Labels) -> bool:
         """s*x + v = s*(x + v/s): the other addends take 1/s into their weights, and the sum lacks s."""
         if node.op_type not in (*sums.OPERATORS, "Mean") or node.domain not in ("", "ai.onnx"):
             return False
@@ -167,47 +186,49 @@ class _Forward(Search):
             return False
         scale = sums.raised(next(iter(labels.values())), len(shape)).scale_only
         others = [index for index in range(len(node.inputs)) if index not in labels]
-        if node in self.sources.left or not others or scale.is_identity or not self.is_moderate(node, scale):
+        if node in self.affines.left or not others or scale.is_identity or not self.is_well_scaled(node, scale):
             return False
         try:
-            back, gift = Backward(self.reader, self.sources, self.run), State()
+            back, compensation = Backward(self.reader, self.affines, self.chain), State()
             for other in others:
                 own = sums.on_operand(self.reader, node, scale, node.inputs[other])
-                back.demand(gift, node, other, own.inverse())
-            back.advance(gift)
+                back.request(compensation, node, other, own.inverse())
+            back.advance(compensation)
             whole = {
                 **labels,
                 **{other: sums.on_operand(self.reader, node, scale, node.inputs[other]) for other in others},
             }
-            (passage,) = carry.FORWARD[node.op_type](self.reader, node, whole)
+            (propagation,) = carry.FORWARD[node.op_type](self.reader, node, whole)
         except Refusal:
             return False
-        if not self.accepts(state, gift):
+        if not self.accepts(state, compensation):
             return False
-        for index, affine in passage.labels.items():
-            self.owe(state, node, node.outputs[index], affine)
+        for index, affine in propagation.labels.items():
+            self.set_pending(state, node, node.outputs[index], affine)
         return True
 
-    def is_moderate(self, node: ir.Node, scale: Affine) -> bool:
+    def is_well_scaled(self, node: ir.Node, scale: Affine) -> bool:
         """Whether the inverse of a scale neither loses digits nor leaves the range of the type."""
         size = np.abs(scale.scale)
         wide = self.reader.dtype(node.outputs[0]) in (ir.DataType.FLOAT, ir.DataType.DOUBLE)
-        return wide and bool((size > 1 / _MODERATE).all() and (size < _MODERATE).all())
+        return wide and bool((size > 1 / _WELL_SCALED).all() and (size < _WELL_SCALED).all())
 
-    def accepts(self, state: State, gift: State) -> bool:
+    def accepts(self, state: State, compensation: State) -> bool:
         """Take over what an addend changes, unless it costs operators or meets what the search changes itself."""
-        if set(gift.labels) & set(state.labels) or any(rewrite.operators_added for rewrite in gift.rewrites):
+        if set(compensation.labels) & set(state.labels) or any(
+            rewrite.operators_added for rewrite in compensation.rewrites
+        ):
             return False
-        if self.touched(gift) & {*self.touched(state), *self.run.nodes}:
+        if self.touched(compensation) & {*self.touched(state), *self.chain.nodes}:
             return False
-        state.rewrites += gift.rewrites
-        state.merged += gift.merged
-        state.moved += tuple(gift.labels)
+        state.rewrites += compensation.rewrites
+        state.merged += compensation.merged
+        state.changed_values += tuple(compensation.labels)
         return True
 
     def touched(self, state: State) -> set[ir.Node]:
         """The operators that a search changes."""
-        merged = (node for run, _ in state.merged for node in run.nodes)
+        merged = (node for chain, _ in state.merged for node in chain.nodes)
         return {*(rewrite.node for rewrite in state.rewrites), *merged}
 
     def without_new_add(self, state: State, rewrite: Rewrite) -> tuple[Rewrite, ...]:
@@ -215,49 +236,51 @@ class _Forward(Search):
         if rewrite.shift_after is None:
             return (rewrite,)
         out = rewrite.node.outputs[0]
-        run = next(self.runs_behind(out), None)
-        if run is None and (rewrite.node in self.held or len(self.held) > _MOST_HELD):
+        chain = next(self.chains_downstream(out), None)
+        if chain is None and (rewrite.node in self.kept_shifts or len(self.kept_shifts) > _MOST_KEPT_SHIFTS):
             return (rewrite,)
         shift = Affine.of(1.0, rewrite.shift_after, rewrite.shift_after.ndim)
-        if run is None:
-            self.led_here = self.led_here or frozenset({rewrite.node})
-            self.owe(state, rewrite.node, out, shift)
+        if chain is None:
+            self.origins_here = self.origins_here or frozenset({rewrite.node})
+            self.set_pending(state, rewrite.node, out, shift)
             return (replace(rewrite, shift_after=None),)
-        state.merged += (self.merge(run, shift.then(run.affine)),)
-        state.moved += (rewrite.node.outputs[0],)
+        state.merged += (self.merge(chain, shift.then(chain.affine)),)
+        state.changed_values += (rewrite.node.outputs[0],)
         return (replace(rewrite, shift_after=None),)
 
-    def runs_behind(self, value: ir.Value) -> Iterator[Run]:
+    def chains_downstream(self, value: ir.Value) -> Iterator[AffineChain]:
         """The run that is the only reader of ``value``, if there is one that can take a shift."""
-        source = self.only_affine_reader(value)
-        if source is not None:
-            run = self.sources.run_from(source)
-            if len(operators_for(self.reader, run, Affine(run.affine.scale, run.affine.shift + 1.0))) <= len(run.nodes):
-                yield run
+        affine_node = self.only_affine_reader(value)
+        if affine_node is not None:
+            chain = self.affines.chain_starting_at(affine_node)
+            if len(operators_for(self.reader, chain, Affine(chain.affine.scale, chain.affine.shift + 1.0))) <= len(
+                chain.nodes
+            ):
+                yield chain
 
-    def only_affine_reader(self, value: ir.Value) -> Source | None:
+    def only_affine_reader(self, value: ir.Value) -> AffineNode | None:
         if value.is_graph_output() or len(value.uses()) != 1:
             return None
-        return self.sources.at(self.reader.readers(value)[0])
+        return self.affines.at(self.reader.readers(value)[0])
 
-    def take_into_run(self, state: State, run: Run, label: Affine) -> None:
+    def merge_into_chain(self, state: State, chain: AffineChain, label: Affine) -> None:
         """Merge with a run; where that takes more operators, divide its shift by the scale, which goes on behind it.
 
         a*(s*x + t) + b = s*(a*x + (a*t + b)/s).
         """
         try:
-            state.merged += (self.merge(run, label.then(run.affine)),)
+            state.merged += (self.merge(chain, label.then(chain.affine)),)
         except Refusal as refusal:
             if not label.scale.all():
                 raise refusal
-            self.pass_run(state, run, label)
+            self.pass_chain(state, chain, label)
 
-    def pass_run(self, state: State, run: Run, label: Affine) -> None:
+    def pass_chain(self, state: State, chain: AffineChain, label: Affine) -> None:
         """The scale goes on behind a run that takes the shift; or both do: a*(s*x + t) + b = s*(a*x + b) + rest."""
-        own, through = run.affine, label.then(run.affine)
+        own, propagate = chain.affine, label.then(chain.affine)
         rest = label.scale_only
         try:
-            state.merged += (self.merge(run, Affine(own.scale, compact(through.shift / label.scale))),)
+            state.merged += (self.merge(chain, Affine(own.scale, compact(propagate.shift / label.scale))),)
         except Refusal:
-            rest = Affine.of(label.scale, through.shift - label.scale * own.shift, own.rank)
-        self.owe(state, run.nodes[-1], run.site, rest)
+            rest = Affine.of(label.scale, propagate.shift - label.scale * own.shift, own.rank)
+        self.set_pending(state, chain.nodes[-1], chain.output, rest)

@@ -15,22 +15,22 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Affine
 from normfold.findings.reason import Obstacle, Reason, Refusal
-from normfold.fold.affines import Run, Sources
+from normfold.fold.affines import AffineChain, AffineIndex
 from normfold.fold.carriers.table import carrier_for
-from normfold.fold.rule import Labels, Passage, Tables
-from normfold.fold.search.remainder import operators_for, require_run_fits
+from normfold.fold.rule import CarrierTable, Labels, Propagation
+from normfold.fold.search.remainder import operators_for, require_chain_fits
 from normfold.graph.editor import Rewrite
 from normfold.graph.reader import GraphReader, name_of
 
 _MOST_RETRIES = 2_000  # operators that one search may visit again on other ways; the most in the zoo is 60
 _ABSENT = object()
 _Key = TypeVar("_Key")
-_Item = TypeVar("_Item")
+_Content = TypeVar("_Content")
 _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 
 
 @dataclass(frozen=True, eq=False)
-class Plan:
+class FoldPlan:
     """What one fold changes.
 
     ``rewrites`` are the absorbers; ``merged`` other runs and the affine each becomes; ``changed`` the values between,
@@ -39,22 +39,24 @@ class Plan:
     values that get one more channel; ``held`` operators whose shift becomes an Add behind them, and why it stops there.
     """
 
-    run: Run
+    chain: AffineChain
     direction: str
-    residue: Affine
+    remaining: Affine
     rewrites: tuple[Rewrite, ...] = ()
-    merged: tuple[tuple[Run, Affine], ...] = ()
-    changed: tuple[ir.Value, ...] = ()
-    ends: tuple[ir.Value, ...] = ()
-    beside: tuple[Rewrite, ...] = ()
+    merged: tuple[tuple[AffineChain, Affine], ...] = ()
+    changed_values: tuple[ir.Value, ...] = ()
+    sinks: tuple[ir.Value, ...] = ()
+    companions: tuple[Rewrite, ...] = ()
     widened: tuple[ir.Value, ...] = ()
-    held: tuple[tuple[ir.Node, Obstacle], ...] = ()
+    kept_shifts: tuple[tuple[ir.Node, Obstacle], ...] = ()
 
     def operators_saved(self, reader: GraphReader) -> int:
         """Operators that are gone after the plan, less those it adds."""
-        saved = len(self.run.nodes) - len(operators_for(reader, self.run, self.residue))
+        saved = len(self.chain.nodes) - len(operators_for(reader, self.chain, self.remaining))
         saved -= sum(rewrite.operators_added for rewrite in self.rewrites)
-        return saved + sum(len(run.nodes) - len(operators_for(reader, run, affine)) for run, affine in self.merged)
+        return saved + sum(
+            len(chain.nodes) - len(operators_for(reader, chain, affine)) for chain, affine in self.merged
+        )
 
     @property
     def weights_changed(self) -> int:
@@ -63,18 +65,18 @@ class Plan:
     @property
     def into(self) -> tuple[str, ...]:
         """Names of the operators that take the affine over."""
-        others = [name_of(run.nodes[-1]) for run, _ in self.merged]
-        others += [name_of(node) for value in self.ends if (node := value.producer()) is not None]
+        others = [name_of(chain.nodes[-1]) for chain, _ in self.merged]
+        others += [name_of(node) for value in self.sinks if (node := value.producer()) is not None]
         return tuple(dict.fromkeys((*(name_of(rewrite.node) for rewrite in self.rewrites), *others)))
 
     @property
     def sites(self) -> tuple[str, ...]:
         """Values that carry the same content, under the same name, before and after."""
         if self.direction != "forward":
-            return (self.run.site.name or "",)
+            return (self.chain.output.name or "",)
         absorbers = (rewrite.node.outputs[0] for rewrite in self.rewrites)
-        sites = (*absorbers, *(run.site for run, _ in self.merged), *self.ends)
-        return tuple(value.name or "" for value in sites if value not in self.changed)
+        sites = (*absorbers, *(chain.output for chain, _ in self.merged), *self.sinks)
+        return tuple(value.name or "" for value in sites if value not in self.changed_values)
 
 
 def obstacle_of(error: Refusal | ValueError) -> Obstacle:
@@ -84,11 +86,11 @@ def obstacle_of(error: Refusal | ValueError) -> Obstacle:
     return Obstacle(Reason.UNKNOWN_SHAPE, detail=f"shapes that do not fit: {error}"[:200])
 
 
-def require_disjoint(plan: Plan) -> Plan:
+def require_disjoint(plan: FoldPlan) -> FoldPlan:
     """``plan`` as it is, or a Refusal where two of its parts would change the same operator from what it is now."""
     taken: set[ir.Node | tuple[ir.Node, int]] = set()
-    runs = (plan.run, *(run for run, _ in plan.merged))
-    changes: list[ir.Node | tuple[ir.Node, int]] = [node for run in runs for node in run.nodes]
+    chains = (plan.chain, *(chain for chain, _ in plan.merged))
+    changes: list[ir.Node | tuple[ir.Node, int]] = [node for chain in chains for node in chain.nodes]
     changes += [(rewrite.node, index) for rewrite in plan.rewrites for index in rewrite.inputs]
     changes += [(rewrite.node, -1) for rewrite in plan.rewrites if rewrite.attributes or rewrite.operator]
     for each in changes:
@@ -99,14 +101,14 @@ def require_disjoint(plan: Plan) -> Plan:
     return plan
 
 
-class _Recorded(dict[_Key, _Item]):
+class _Recorded(dict[_Key, _Content]):
     """A dict that writes into a journal what each change overwrites, so that it can be taken back."""
 
     def __init__(self, journal: list[tuple[dict[Any, Any], Any, Any]]) -> None:
         super().__init__()
         self._journal = journal
 
-    def __setitem__(self, key: _Key, item: _Item) -> None:
+    def __setitem__(self, key: _Key, item: _Content) -> None:
         self._journal.append((self, key, self.get(key, _ABSENT)))
         super().__setitem__(key, item)
 
@@ -121,7 +123,7 @@ class Mark:
 
     length: int
     rewrites: tuple[Rewrite, ...]
-    merged: tuple[tuple[Run, Affine], ...]
+    merged: tuple[tuple[AffineChain, Affine], ...]
 
 
 class State:
@@ -134,12 +136,12 @@ class State:
     def __init__(self) -> None:
         self._journal: list[tuple[dict[Any, Any], Any, Any]] = []
         self.labels: dict[ir.Value, Affine] = _Recorded(self._journal)
-        self.claims: dict[tuple[ir.Value, ir.Node, int], Affine] = _Recorded(self._journal)
+        self.requests: dict[tuple[ir.Value, ir.Node, int], Affine] = _Recorded(self._journal)
         self.waiting: dict[ir.Node, float] = _Recorded(self._journal)
         self.rewrites: tuple[Rewrite, ...] = ()
-        self.merged: tuple[tuple[Run, Affine], ...] = ()
-        self.moved: tuple[ir.Value, ...] = ()
-        self.ends: tuple[ir.Value, ...] = ()
+        self.merged: tuple[tuple[AffineChain, Affine], ...] = ()
+        self.changed_values: tuple[ir.Value, ...] = ()
+        self.sinks: tuple[ir.Value, ...] = ()
 
     def mark(self) -> Mark:
         return Mark(len(self._journal), self.rewrites, self.merged)
@@ -160,16 +162,16 @@ class Choice:
 
     mark: Mark
     node: ir.Node
-    passages: Iterator[Passage]
+    propagations: Iterator[Propagation]
 
 
 class Search:
     """What both directions share: the graph, the affines in it, and the limit."""
 
-    def __init__(self, reader: GraphReader, sources: Sources, run: Run) -> None:
+    def __init__(self, reader: GraphReader, affines: AffineIndex, chain: AffineChain) -> None:
         self.reader = reader
-        self.sources = sources
-        self.run = run
+        self.affines = affines
+        self.chain = chain
         self._seen: set[ir.Node] = set()
         self._left = _MOST_RETRIES
 
@@ -180,19 +182,19 @@ class Search:
         if self._left < 0:
             raise Refusal(Reason.SEARCH_LIMIT, name_of(node), detail=f"{_MOST_RETRIES} operators visited again")
 
-    def merge(self, run: Run, affine: Affine) -> tuple[Run, Affine]:
+    def merge(self, chain: AffineChain, affine: Affine) -> tuple[AffineChain, Affine]:
         """Another run becomes ``affine``, as long as that takes no more operators than it has."""
-        require_run_fits(self.reader, run, affine)
-        operators = operators_for(self.reader, run, affine)
-        if len(operators) > len(run.nodes):
-            detail = f"{len(run.nodes)} of its operators would become {len(operators)}: {' and '.join(operators)}"
-            raise Refusal(Reason.COSTS_MORE, name_of(run.nodes[-1]), detail=detail)
-        return run, affine
+        require_chain_fits(self.reader, chain, affine)
+        operators = operators_for(self.reader, chain, affine)
+        if len(operators) > len(chain.nodes):
+            detail = f"{len(chain.nodes)} of its operators would become {len(operators)}: {' and '.join(operators)}"
+            raise Refusal(Reason.COSTS_MORE, name_of(chain.nodes[-1]), detail=detail)
+        return chain, affine
 
-    def alternatives(self, table: Tables, node: ir.Node, labels: Labels) -> list[Passage]:
+    def alternatives(self, table: CarrierTable, node: ir.Node, labels: Labels) -> list[Propagation]:
         """The ways through an operator, or the refusal of one that no affine passes."""
-        if node in self.sources.left:
-            raise Refusal(self.sources.left[node], name_of(node))
+        if node in self.affines.left:
+            raise Refusal(self.affines.left[node], name_of(node))
         carrier = carrier_for(table, node)
         if carrier is None:
             reason = Reason.QUANTIZED if node.op_type in _QUANTIZERS else Reason.OPERATOR_STOPS

@@ -9,18 +9,18 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from normfold.algebra.affine import Affine
-from normfold.fold.affines import Run
-from normfold.graph.editor import Editor, require_fits, stamp, trimmed
-from normfold.graph.reader import GraphReader, known_as, name_like, name_of
+from normfold.algebra.affine import Affine, squeeze_leading
+from normfold.fold.affines import AffineChain
+from normfold.graph.editor import Editor, require_fits, stamp
+from normfold.graph.reader import GraphReader, copy_node_name, display_name, name_of
 
 _HAS_FAST_BATCHNORM = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 _MERGED = "merge"
 
 
-def operators_for(reader: GraphReader, run: Run, affine: Affine) -> tuple[str, ...]:
+def operators_for(reader: GraphReader, chain: AffineChain, affine: Affine) -> tuple[str, ...]:
     """The operators that write ``affine`` where ``run`` stands."""
-    return operators_at(reader, run.entry, affine, run.has_batchnorm)
+    return operators_at(reader, chain.input, affine, chain.has_batchnorm)
 
 
 def operators_at(reader: GraphReader, value: ir.Value, affine: Affine, has_batchnorm: bool = False) -> tuple[str, ...]:
@@ -42,26 +42,26 @@ def _is_batchnorm(reader: GraphReader, value: ir.Value, affine: Affine, has_batc
     return has_kernel and affine.is_constant_on(axis for axis in range(affine.rank) if axis != 1)
 
 
-def rewrite_run(editor: Editor, run: Run, affine: Affine, rule: str = _MERGED) -> list[ir.Node]:
+def rewrite_chain(editor: Editor, chain: AffineChain, affine: Affine, rule: str = _MERGED) -> list[ir.Node]:
     """Write ``affine`` in the place of ``run``; returns the new nodes. The value at the site keeps its name."""
-    nodes = nodes_for(editor, run, run.entry, affine)
-    for node, old in zip(reversed(nodes), reversed(run.nodes), strict=False):
-        name_like(old, node)
+    nodes = nodes_for(editor, chain, chain.input, affine)
+    for node, old in zip(reversed(nodes), reversed(chain.nodes), strict=False):
+        copy_node_name(old, node)
         node.metadata_props.update(old.metadata_props)
-        stamp(node, rule, ", ".join(name_of(each) for each in run.nodes))
-    editor.insert_before(run.nodes[-1], nodes)
-    editor.take_over(run.site, nodes[-1].outputs[0])
-    editor.remove(run.nodes)
+        stamp(node, rule, ", ".join(name_of(each) for each in chain.nodes))
+    editor.insert_before(chain.nodes[-1], nodes)
+    editor.take_over(chain.output, nodes[-1].outputs[0])
+    editor.remove(chain.nodes)
     return nodes
 
 
-def nodes_for(editor: Editor, run: Run, entry: ir.Value, affine: Affine) -> list[ir.Node]:
+def nodes_for(editor: Editor, chain: AffineChain, entry: ir.Value, affine: Affine) -> list[ir.Node]:
     """The operators of ``affine(entry)``, not yet in the graph; ``run`` tells the type and the kernels there are."""
     reader = editor.reader
-    dtype = reader.dtype(entry) or reader.dtype(run.site) or ir.DataType.FLOAT
+    dtype = reader.dtype(entry) or reader.dtype(chain.output) or ir.DataType.FLOAT
     nodes: list[ir.Node] = []
     value = entry
-    for operator in operators_at(reader, entry, affine, run.has_batchnorm):
+    for operator in operators_at(reader, entry, affine, chain.has_batchnorm):
         nodes.append(_node(editor, operator, value, affine, dtype))
         value = nodes[-1].outputs[0]
         value.shape, value.type = entry.shape, entry.type
@@ -69,7 +69,7 @@ def nodes_for(editor: Editor, run: Run, entry: ir.Value, affine: Affine) -> list
 
 
 def _node(editor: Editor, operator: str, value: ir.Value, affine: Affine, dtype: ir.DataType) -> ir.Node:
-    hint = known_as(value) or operator
+    hint = display_name(value) or operator
     if operator == "BatchNormalization":
         size = editor.reader.shape(value)
         assert size is not None and isinstance(size[1], int), "asked by operators_for()"
@@ -81,12 +81,12 @@ def _node(editor: Editor, operator: str, value: ir.Value, affine: Affine, dtype:
         ]
         return ir.node(operator, [value, *constants], {"epsilon": 0.0}, name=editor.names.new(f"{hint}_affine"))
     array = affine.scale if operator == "Mul" else affine.shift
-    constant = editor.constant(trimmed(array), dtype, f"{hint}_{'scale' if operator == 'Mul' else 'shift'}")
+    constant = editor.constant(squeeze_leading(array), dtype, f"{hint}_{'scale' if operator == 'Mul' else 'shift'}")
     return ir.node(operator, [value, constant], name=editor.names.new(f"{hint}_{operator.lower()}"))
 
 
-def require_run_fits(reader: GraphReader, run: Run, affine: Affine) -> None:
+def require_chain_fits(reader: GraphReader, chain: AffineChain, affine: Affine) -> None:
     """Refuse an affine that the type of the value at ``run`` cannot hold."""
-    dtype = reader.dtype(run.entry) or reader.dtype(run.site)
+    dtype = reader.dtype(chain.input) or reader.dtype(chain.output)
     for array in (affine.scale, affine.shift):
-        require_fits(array, dtype, run.nodes[-1])
+        require_fits(array, dtype, chain.nodes[-1])

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import onnx_ir as ir
 
-from normfold.algebra.affine import Array
+from normfold.algebra.affine import Array, squeeze_leading
 from normfold.fuse.forms.writer import (
     PASS,
     SMALL,
@@ -24,7 +24,6 @@ from normfold.fuse.recognize.candidates import Norm
 from normfold.fuse.recognize.norm_operators import MVN_EPSILON
 from normfold.fuse.recognize.polynomial import Kind, Parameter
 from normfold.fuse.recognize.views import count_of
-from normfold.graph.editor import trimmed
 
 _LARGE_SCALE = 1 << 14  # elements
 
@@ -178,7 +177,7 @@ def write_division(writer: Writer, norm: Norm) -> ir.Value:
     root = writer.emit("Sqrt", [mean], None, reduced, dtype)
     value = writer.emit("Div", [value, root], dtype=dtype)
     if not (norm.gamma == 1).all():
-        gamma = writer.editor.constant(trimmed(norm.gamma), dtype, f"{writer.hint}_scale")
+        gamma = writer.editor.constant(squeeze_leading(norm.gamma), dtype, f"{writer.hint}_scale")
         value = writer.emit("Mul", [value, gamma], dtype=dtype)
     if types[1] is not dtype:
         value = writer.emit("Cast", [value], {"to": int(types[1])}, dtype=types[1])

@@ -9,12 +9,11 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from normfold.algebra.affine import Array
+from normfold.algebra.affine import Array, squeeze_leading
 from normfold.fuse.forms.writer import PASS, SMALL, NormContext, Writer, cost_plain, has_no_beta
 from normfold.fuse.recognize.candidates import Norm
 from normfold.fuse.recognize.polynomial import Kind
 from normfold.fuse.recognize.views import count_of
-from normfold.graph.editor import trimmed
 
 _ORDER = {Kind.SQUARE: 2, Kind.MAGNITUDE: 1}
 _SLOW_AXIS = 4.5 * PASS  # what LpNormalization loses along an axis that is not the last, where the target says so
@@ -102,7 +101,7 @@ def write_bounded(writer: Writer, norm: Norm) -> ir.Value:
     value = writer.emit("Div", [root, length], dtype=dtype)
     if _is_one(scale):
         return value
-    factor = writer.editor.constant(trimmed(scale), dtype, f"{writer.hint}_scale")
+    factor = writer.editor.constant(squeeze_leading(scale), dtype, f"{writer.hint}_scale")
     return writer.emit("Mul", [value, factor], dtype=dtype)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.findings.reason import Refusal
-from normfold.fold.affines import source_of
+from normfold.fold.affines import affine_node_of
 from normfold.fuse.recognize.arithmetic import changed, with_array
 from normfold.fuse.recognize.polynomial import ONE, Monomial, Poly
 from normfold.fuse.recognize.region import Constant, External, Region, RuleResult, Tracked
@@ -175,7 +175,7 @@ def batchnorm(region: Region, node: ir.Node) -> RuleResult:
     if not isinstance(found, Tracked) or not region.is_whole(found) or not found.poly.has_denominator:
         return None
     try:
-        affine = source_of(region.reader, node).affine
+        affine = affine_node_of(region.reader, node).affine
     except Refusal:
         return None
     if affine.rank != region.rank(found.view):
