@@ -30,6 +30,7 @@ LAYERS = (
     "fold.einsum_equation",
     "fold.reshape_axes",
     "fold.affines",
+    "fold.digits",
     "fold.carriers",
     "fold.absorbers",
     "fold.search",

@@ -6,7 +6,7 @@ BatchNormalization with frozen statistics, and Mul, Add, Sub, Div by a constant 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,8 +18,6 @@ from normfold.graph.batchnorm import is_training as is_training
 from normfold.graph.reader import FLOATS, GraphReader, attribute, display_name, name_of
 
 _DEFAULT_EPSILON = float(np.float32(1e-5))  # as runtimes hold it
-# |mean| / std above which subtracting the mean would eat the digits of the type
-_CANCELLATION = {ir.DataType.FLOAT16: 2.0**3, ir.DataType.BFLOAT16: 2.0**3, ir.DataType.FLOAT: 2.0**10}
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,24 +48,24 @@ class AffineNode:
 class AffineChain:
     """Constant affines in a row, each the only reader of the one before; together they are one affine."""
 
-    affines: tuple[AffineNode, ...]
+    members: tuple[AffineNode, ...]
 
     @property
     def input(self) -> ir.Value:
-        return self.affines[0].input
+        return self.members[0].input
 
     @property
     def output(self) -> ir.Value:
-        return self.affines[-1].output
+        return self.members[-1].output
 
     @property
     def nodes(self) -> tuple[ir.Node, ...]:
-        return tuple(affine_node.node for affine_node in self.affines)
+        return tuple(affine_node.node for affine_node in self.members)
 
     @property
     def affine(self) -> Affine:
-        total = self.affines[0].affine
-        for affine_node in self.affines[1:]:
+        total = self.members[0].affine
+        for affine_node in self.members[1:]:
             total = total.then(affine_node.affine)
         return total
 
@@ -91,11 +89,10 @@ def _batchnorm(reader: GraphReader, node: ir.Node) -> AffineNode:
     gamma, beta, mean, variance = (
         np.asarray(reader.require_constant(node, index, Reason.DYNAMIC_PARAMETERS)).reshape(-1) for index in range(1, 5)
     )
-    spread = variance + float(attribute(node, "epsilon", _DEFAULT_EPSILON))
+    spread = variance + epsilon_of(node)
     if not (spread > 0).all():
         channel = int(np.argmax(~(spread > 0)))
         raise Refusal(Reason.BAD_VARIANCE, name_of(node), detail=f"channel {channel}: {spread[channel]:.3g}")
-    _require_digits(reader, node, gamma, mean, variance, spread)
     scale = gamma / np.sqrt(spread)
     entry = _operand(node, 0)
     shape = reader.require_shape(entry, node)
@@ -107,42 +104,9 @@ def _batchnorm(reader: GraphReader, node: ir.Node) -> AffineNode:
     return AffineNode(node, 0, Affine.per_channel(scale, beta - scale * mean, rank))
 
 
-def _require_digits(
-    reader: GraphReader, node: ir.Node, gamma: Array, mean: Array, variance: Array, spread: Array
-) -> None:
-    """The mean may not be so large against the deviation that cancellation eats the digits of the type.
-
-    A channel with gamma 0 or variance 0 says nothing about the spread of its values and is not judged.
-    """
-    dtype = reader.dtype(_operand(node, 0))
-    limit = _CANCELLATION.get(dtype, np.inf) if dtype is not None else np.inf
-    ratio = np.where((gamma != 0) & (variance > 0), np.abs(mean) / np.sqrt(spread), 0.0)
-    if (ratio > limit).any():
-        channel = int(np.argmax(ratio))
-        raise Refusal(
-            Reason.CANCELLATION,
-            name_of(node),
-            detail=f"channel {channel}: |mean|/std is {ratio[channel]:.3g}, above {limit:g}",
-        )
-
-
-def require_digits_left(reader: GraphReader, label: Affine, readers: Sequence[ir.Node]) -> None:
-    """Refuse to compute x from ``label(x)`` = s*x + t where t is so large against s*x that the digits of x are gone.
-
-    The spread of x is that of a BatchNormalization among its ``readers``; 1 where there is none.
-    """
-    node = readers[0]
-    dtype = reader.dtype(_operand(node, 0))
-    limit = _CANCELLATION.get(dtype, np.inf) if dtype is not None else np.inf
-    spread: Array = np.ones(())
-    for norm in (reading for reading in readers if reading.op_type == "BatchNormalization"):
-        variance = np.asarray(reader.require_constant(norm, 4, Reason.DYNAMIC_PARAMETERS)).reshape(-1)
-        spread = np.sqrt(variance + float(attribute(norm, "epsilon", _DEFAULT_EPSILON)))
-        spread = spread.reshape((-1, *[1] * (label.rank - 2)))
-        break
-    ratio = np.abs(label.shift / label.scale) / spread
-    if (ratio > limit).any():
-        raise Refusal(Reason.CANCELLATION, name_of(node), detail=f"|shift| is {ratio.max():.3g} times the spread")
+def epsilon_of(node: ir.Node) -> float:
+    """Return the epsilon of a BatchNormalization as runtimes hold it, in float32."""
+    return float(attribute(node, "epsilon", _DEFAULT_EPSILON))
 
 
 def _operand(node: ir.Node, index: int) -> ir.Value:
@@ -310,7 +274,7 @@ class AffineIndex:
 
     def chain_through(self, affine_node: AffineNode) -> AffineChain:
         """The longest run that contains ``source``."""
-        return AffineChain((*self.chain_ending_at(affine_node).affines, *self._after(affine_node)))
+        return AffineChain((*self.chain_ending_at(affine_node).members, *self._after(affine_node)))
 
     def chain_ending_at(self, affine_node: AffineNode) -> AffineChain:
         """The longest run that ends in ``source``."""

@@ -16,6 +16,7 @@ from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.fold.affines import AffineChain, AffineIndex, affine_node_of, is_candidate
 from normfold.fold.cleanup.common_subexpressions import compute_once
 from normfold.fold.cleanup.tidy import clear_the_way, dead_operators
+from normfold.fold.digits import DISTANCE, distance
 from normfold.fold.graph_rules import channel_order as order
 from normfold.fold.graph_rules import dead_bias as dead
 from normfold.fold.graph_rules import explicit_pad as padding
@@ -30,6 +31,7 @@ from normfold.graph.editor import RULE, Editor, Names
 from normfold.graph.reader import GraphReader, copy_node_name, graphs_of, name_of, remember_display_names
 
 _SUMS = ("Add", "Sum", "Mean")
+_ALIKE = {"Add": ("Add", "Sub"), "Mul": ("Mul", "Div", "Neg")}  # what stays of a chain has the name of its own kind
 BATCHNORM, AFFINE, MERGE, CONSTANT = "batchnorm", "affine", "merge", "constant"
 
 
@@ -336,7 +338,13 @@ class _GraphFold:
         chain, into, sites = plan.chain, plan.into, plan.sites
         rule = BATCHNORM if chain.has_batchnorm else AFFINE if into else MERGE
         nameless = self._apply_absorbers(plan, rule)
-        self._rewrite_chain(chain, plan.remaining, rule, into, sites, plan.direction, nameless)
+        whole = self.affines.chain_through(chain.members[0])
+        far = float(distance(self.reader, whole, whole.affine).max())
+        before = chain.input.producer()
+        written = self._rewrite_chain(chain, plan.remaining, rule, into, sites, plan.direction, nameless)
+        stays = written[-1] if written else before
+        if plan.direction == "forward" and far > 1 and stays is not None and (written or before in whole.nodes):
+            stays.metadata_props[DISTANCE] = f"{far:.6g}"
 
     def _apply_absorbers(self, plan: FoldPlan, rule: str) -> set[ir.Value]:
         """Change all operators of a plan but the run itself; returns the values that lost their names."""
@@ -371,7 +379,7 @@ class _GraphFold:
         sites: tuple[str, ...],
         direction: str,
         nameless: set[ir.Value],
-    ) -> None:
+    ) -> Sequence[ir.Node]:
         """Replace a run, and say what became of each finding in it: as many survive as operators are written.
 
         Where the run goes, its entry has the content that the site had: a nameless entry takes the name over.
@@ -388,6 +396,7 @@ class _GraphFold:
         survivors = self._survivors(known, written)
         into = into or tuple(name_of(node) for node in written)
         self._settle(known, sorted(survivors, key=known.index), written, rule, direction, into, sites)
+        return written
 
     def _settle(
         self,
@@ -419,5 +428,13 @@ class _GraphFold:
         able = [
             node for node in known if [new.op_type for new in written] != ["Add"] or not self.findings[node].is_norm
         ]
-        able.sort(key=lambda node: (node not in self.created, self.findings[node].is_norm, known.index(node)))
+        alike = _ALIKE.get(written[0].op_type, ()) if len(written) == 1 else ()
+        able.sort(
+            key=lambda node: (
+                node not in self.created,
+                self.findings[node].is_norm,
+                node.op_type in alike,
+                known.index(node),
+            )
+        )
         return able[max(0, len(able) - len(written)) :]

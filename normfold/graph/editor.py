@@ -53,10 +53,21 @@ def require_fits(array: Array, dtype: ir.DataType | None, node: ir.Node) -> Arra
     return array
 
 
-def require_rows_fit(largest: Array, dtype: ir.DataType | None, node: ir.Node) -> None:
-    """As ``require_fits``, and no row, of these largest magnitudes, may be lost: become subnormal as a whole."""
-    _require_in_range(largest.max(initial=0.0), dtype, node)
-    lost = (largest > 0) & (largest < float_range(dtype, node).smallest)
+def require_rows_fit(
+    largest: Array, dtype: ir.DataType | None, node: ir.Node, before: Array, shift: Array | None = None
+) -> None:
+    """Refuse, as ``require_fits`` does, and where a row of a weight would lose its digits by becoming subnormal.
+
+    ``largest`` are the largest magnitudes of the rows, ``before`` those that the model came with, ``shift`` what is
+    added to each row's product. A dead row may vanish: one that was subnormal itself, or is nothing against its shift
+    or against the other rows.
+    """
+    most, limits = float(largest.max(initial=0.0)), float_range(dtype, node)
+    _require_in_range(most, dtype, node)
+    lost = (largest > 0) & (largest < limits.smallest)
+    lost &= (before >= limits.smallest) & (largest > limits.epsilon**2 * most)
+    if shift is not None:
+        lost &= largest > limits.epsilon * np.abs(shift)
     if lost.any():
         raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail=f"row {int(np.argmax(lost))} would become subnormal")
 
@@ -72,17 +83,18 @@ def _require_in_range(largest: float, dtype: ir.DataType | None, node: ir.Node) 
 
 @dataclass(frozen=True)
 class FloatRange:
-    """The largest finite and the smallest normal number of a type."""
+    """The largest finite and the smallest normal number of a type, and the distance from 1 to the next number."""
 
     largest: float
     smallest: float
+    epsilon: float
 
 
 _LIMITS = {
-    ir.DataType.FLOAT16: FloatRange(65504.0, 2.0**-14),
-    ir.DataType.BFLOAT16: FloatRange(3.3895313892515355e38, 2.0**-126),
-    ir.DataType.FLOAT: FloatRange(float(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)),
-    ir.DataType.DOUBLE: FloatRange(float(np.finfo(np.float64).max), float(np.finfo(np.float64).tiny)),
+    ir.DataType.FLOAT16: FloatRange(65504.0, 2.0**-14, 2.0**-10),
+    ir.DataType.BFLOAT16: FloatRange(3.3895313892515355e38, 2.0**-126, 2.0**-7),
+    ir.DataType.FLOAT: FloatRange(float(np.finfo(np.float32).max), 2.0**-126, 2.0**-23),
+    ir.DataType.DOUBLE: FloatRange(float(np.finfo(np.float64).max), 2.0**-1022, 2.0**-52),
 }
 
 

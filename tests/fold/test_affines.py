@@ -119,11 +119,6 @@ REFUSES = {
         "float[4,4,1,1] w> { c = Conv(x, w) y = BatchNormalization(c, g, be, m, v) }",
         "NF114 y",
     ),
-    "a mean far beyond the deviation": Refuses(
-        "(float[N,2,6,6] x) => (float[N,2,6,6] y) <float[2] g, float[2] be, float[2] m = {0, 5000},"
-        "float[2] v = {1, 1}, float[2,2,1,1] w> { c = Conv(x, w) y = BatchNormalization(c, g, be, m, v) }",
-        "NF116 y",
-    ),
     "division by zero": Refuses(
         "(float[N,2,6,6] x) => (float[N,2,6,6] y) <float[2,1,1] k = {1, 0}, float[2,2,1,1] w>"
         "{ c = Conv(x, w) y = Div(c, k) }",

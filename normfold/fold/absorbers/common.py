@@ -48,19 +48,33 @@ def fitted(
     index: int,
     changed: Mapping[int, Array | Weight],
     rows: Callable[[Weight], Array] = Weight.largest,
+    shift: Array | None = None,
 ) -> Mapping[int, Array | Weight]:
-    """``changed`` as it is, once every array is known to fit the type of the weight at ``index``.
+    """Return ``changed`` as it is, once every array is known to fit the type of the weight at ``index``.
 
-    ``rows`` tells the largest magnitudes of the new weight by the channels that were scaled: none may be lost.
+    ``rows`` gives the largest magnitudes of the new weight by the channels that were scaled, none of which may lose
+    its digits; ``shift`` is the bias of these channels, where they are those of the output.
     """
     weight = node.inputs[index]
     dtype = None if weight is None else reader.dtype(weight)
     for array in changed.values():
         if isinstance(array, Weight):
-            require_rows_fit(rows(array), dtype, node)
+            before = reader.weight(weight)
+            require_rows_fit(rows(array), dtype, node, rows(array if before is None else before), shift)
         else:
             require_fits(array, dtype, node)
     return changed
+
+
+def require_room_for_squares(reader: GraphReader, node: ir.Node, scale: float) -> None:
+    """Refuse to take a factor below 1 from the float16 input of a norm: some hardware squares in float16.
+
+    Algebra says that the factor is dead, and it is how exporters keep the squares of large values below 65504.
+    """
+    value = node.inputs[0]
+    half = value is not None and reader.dtype(value) is ir.DataType.FLOAT16
+    detail = f"without the factor {scale:.3g} before it the squares of its float16 input may overflow"
+    require(not half or scale >= 1, Reason.OUT_OF_RANGE, node, detail)
 
 
 def along(*axes: int) -> Callable[[Weight], Array]:

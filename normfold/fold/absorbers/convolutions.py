@@ -30,7 +30,7 @@ def conv_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite
     weight, bias = _weight_and_bias(reader, node)
     scale, shift = channels(node, single_label(node, labels), weight.shape[0])
     wanted = scale * (0.0 if bias is None else bias) + shift
-    return _linear(reader, node, scale, weight * scale.reshape(_column(weight)), bias, wanted, along(0))
+    return _linear(reader, node, scale, weight * scale.reshape(_column(weight)), bias, wanted, along(0), by_output=True)
 
 
 def conv_transpose_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
@@ -51,13 +51,15 @@ def _linear(
     bias: Array | None,
     wanted: Array,
     rows: Callable[[Weight], Array],
+    *,
+    by_output: bool = False,
 ) -> Rewrite:
-    """New weight (where the scale is not 1) and new bias (where it differs from the one there was)."""
+    """Return the new weight (where the scale is not 1) and the new bias (where it differs from the one there was)."""
     changed: dict[int, Array | Weight] = {} if (scale == 1).all() else {1: weight}
     before = np.zeros_like(wanted) if bias is None else bias
     if not np.array_equal(before, wanted):
         changed[2] = wanted
-    return Rewrite(node, inputs=fitted(reader, node, 1, changed, rows))
+    return Rewrite(node, inputs=fitted(reader, node, 1, changed, rows, wanted if by_output else None))
 
 
 def _column(weight: Weight) -> tuple[int, ...]:

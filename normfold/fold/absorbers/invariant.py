@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Affine
 from normfold.findings.reason import Reason
-from normfold.fold.absorbers.common import single_label
+from normfold.fold.absorbers.common import require_room_for_squares, single_label
 from normfold.fold.rule import (
     Labels,
     how_many,
@@ -64,6 +64,7 @@ def direction_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rew
     require_no_shift(affine, node, "a shift changes the norm")
     _require_alike(node, affine, [1 if node.op_type == "Normalizer" else int(attribute(node, "axis", -1))])
     _require_positive(node, affine)
+    require_room_for_squares(reader, node, float(affine.scale.min()))
     return Rewrite(node)
 
 

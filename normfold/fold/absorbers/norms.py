@@ -9,7 +9,14 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Affine, Array, squeeze_leading
 from normfold.findings.reason import Reason
-from normfold.fold.absorbers.common import Absorber, bias_of, fitted, single_label, weight_of
+from normfold.fold.absorbers.common import (
+    Absorber,
+    bias_of,
+    fitted,
+    require_room_for_squares,
+    single_label,
+    weight_of,
+)
 from normfold.fold.rule import (
     Labels,
     how_many,
@@ -140,6 +147,7 @@ def _with_scaled_epsilon(reader: GraphReader, node: ir.Node, affine: Affine) -> 
     require(one, Reason.AXIS_STOPS, node, f"epsilon is one number, and the scale is {size.size} of several sizes")
     scale = float(size.flat[0])
     require(scale > 0, Reason.SIGN_STOPS, node, "the scale is 0")
+    require_room_for_squares(reader, node, scale)
     own = float(attribute(node, "epsilon", 1e-5))
     epsilon = own / scale**2
     fits = own == epsilon or _LEAST_EPSILON < epsilon < 1e30  # 0 would divide what does not vary by 0

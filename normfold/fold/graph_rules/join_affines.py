@@ -14,6 +14,7 @@ from normfold.algebra.affine import Affine
 from normfold.findings.reason import Refusal
 from normfold.fold.affines import AffineChain, AffineIndex
 from normfold.fold.carriers import table as carry
+from normfold.fold.digits import distance, require_near
 from normfold.fold.search.remainder import nodes_for, operators_at
 from normfold.graph.editor import Editor, Rewrite, require_fits, stamp
 from normfold.graph.reader import GraphReader, name_of
@@ -56,6 +57,8 @@ def _together_at(reader: GraphReader, affines: AffineIndex, node: ir.Node) -> To
         affine = propagation.labels.get(0, Affine.identity(len(reader.shape(out) or ())))
         for array in (affine.scale, affine.shift):
             require_fits(array, reader.dtype(out), node)
+        for chain in chains.values():
+            require_near(reader, chain.input, distance(reader, chain, chain.affine), node)
     except Refusal:
         return None
     before = sum(len(chain.nodes) for chain in chains.values())

@@ -11,8 +11,9 @@ import onnx_ir as ir
 from normfold.algebra.affine import Affine
 from normfold.findings.reason import Reason, Refusal
 from normfold.fold.absorbers import table as absorb
-from normfold.fold.affines import AffineChain, AffineIndex, AffineNode, require_digits_left
+from normfold.fold.affines import AffineChain, AffineIndex, AffineNode
 from normfold.fold.carriers import table as carry
+from normfold.fold.digits import require_digits_left
 from normfold.fold.rule import Labels, Propagation, applied
 from normfold.fold.search.plan import Choice, FoldPlan, Search, State, require_disjoint
 from normfold.graph.editor import Rewrite
@@ -25,7 +26,7 @@ def plan_backward(
     """Let the operators before ``run`` produce ``affine`` of what they produce now; ``residue`` stays at the run."""
     search = Backward(reader, affines, chain)
     state = State()
-    search.request_input(state, chain.affines[0], affine)
+    search.request_input(state, chain.members[0], affine)
     search.advance(state)
     return require_disjoint(FoldPlan(chain, "backward", remaining, state.rewrites, state.merged, tuple(state.labels)))
 
@@ -200,7 +201,7 @@ class Backward(Search):
             if not own.scale.all():
                 raise refusal
             before = Affine.of(label.scale, (through.shift - own.shift) / own.scale, own.rank)
-        self.request_input(state, chain.affines[0], before)
+        self.request_input(state, chain.members[0], before)
 
 
 def _both(known: Affine | None, asked: Affine, node: ir.Node) -> Affine:

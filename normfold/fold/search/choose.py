@@ -39,8 +39,8 @@ def decide(
         plans, why = _tried(iter([("forward", lambda: plan_extra_channel(reader, chain, always=extra_channel))]))
         obstacles = tuple(_not_by_one_more_channel(obstacle, why) for obstacle in obstacles)
     if not plans:
-        plans, _ = _tried(itertools.chain(_partial(reader, affines, chain), _parts(reader, affines, chain)))
-        plans += [FoldPlan(chain, "merge", chain.affine)] if len(chain.nodes) > 1 else []
+        ways = _partial(reader, affines, chain), _parts(reader, affines, chain), _merges(reader, chain)
+        plans, _ = _tried(itertools.chain(*ways))
     plans += [plan for merged in plans for plan in _from_the_other_end(reader, affines, merged)]
     worth = [plan for plan in plans if _is_worth_it(reader, plan)]
     if not worth:
@@ -119,14 +119,21 @@ def _partial(reader: GraphReader, affines: AffineIndex, chain: AffineChain) -> I
 
 def _parts(reader: GraphReader, affines: AffineIndex, chain: AffineChain) -> Iterator[tuple[str, _Attempt]]:
     """The first of its operators backward, or the last forward: a norm before a LayerScale that float16 cannot fold."""
-    if len(chain.affines) > _LONGEST_TO_PART:
+    if len(chain.members) > _LONGEST_TO_PART:
         return
-    for at in range(len(chain.affines) - 1, 0, -1):
-        first = AffineChain(chain.affines[:at])
+    for at in range(len(chain.members) - 1, 0, -1):
+        first = AffineChain(chain.members[:at])
         yield "backward", lambda first=first: plan_backward(reader, affines, first, first.affine, _nothing(first))  # type: ignore[misc]  # bound now
-    for at in range(1, len(chain.affines)):
-        last = AffineChain(chain.affines[at:])
+    for at in range(1, len(chain.members)):
+        last = AffineChain(chain.members[at:])
         yield "forward", lambda last=last: plan_forward(reader, affines, last, last.affine, _nothing(last))  # type: ignore[misc]  # bound now
+
+
+def _merges(reader: GraphReader, chain: AffineChain) -> Iterator[tuple[str, _Attempt]]:
+    """Write the chain, or as much of its end as keeps its digits, as one affine where it stands."""
+    for at in range(min(len(chain.members), _LONGEST_TO_PART) - 1):
+        last = AffineChain(chain.members[at:])
+        yield "merge", lambda last=last: _fitting(reader, FoldPlan(last, "merge", last.affine))  # type: ignore[misc]  # bound now
 
 
 def _nothing(chain: AffineChain) -> Affine:

@@ -19,6 +19,7 @@ from normfold.algebra.affine import Affine, Array
 from normfold.findings.reason import Reason, Refusal
 from normfold.fold.absorbers.common import bias_of, channels, fitted, weight_of
 from normfold.fold.affines import AffineChain
+from normfold.fold.digits import distance, require_near
 from normfold.fold.rule import require
 from normfold.fold.search.plan import FoldPlan
 from normfold.graph.editor import Rewrite
@@ -30,6 +31,7 @@ _KEEPS_ONE = ("Identity", "Dropout", "Relu", "LeakyRelu", "MaxPool", "Clip")  # 
 
 def plan_extra_channel(reader: GraphReader, chain: AffineChain, *, always: bool) -> FoldPlan:
     """Fold ``run`` into the convolutions behind it with one more channel from the one before; or refuse."""
+    require_near(reader, chain.input, distance(reader, chain, chain.affine), chain.nodes[-1])
     between = list(_until_conv(reader, chain))
     producer = between[-1].producer()
     assert producer is not None, "_until_conv() ends at a Conv's output"

@@ -11,6 +11,7 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Affine, squeeze_leading
 from normfold.fold.affines import AffineChain
+from normfold.fold.digits import require_same_rounding
 from normfold.graph.editor import Editor, require_fits, stamp
 from normfold.graph.reader import GraphReader, copy_node_name, display_name, name_of
 
@@ -90,3 +91,4 @@ def require_chain_fits(reader: GraphReader, chain: AffineChain, affine: Affine) 
     dtype = reader.dtype(chain.input) or reader.dtype(chain.output)
     for array in (affine.scale, affine.shift):
         require_fits(array, dtype, chain.nodes[-1])
+    require_same_rounding(reader, chain, affine)
