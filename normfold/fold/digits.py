@@ -48,7 +48,8 @@ def distance(reader: GraphReader, chain: AffineChain, affine: Affine) -> Array:
 
 def _statistics(reader: GraphReader, chain: AffineChain) -> tuple[Array, Array]:
     """Return mean and deviation of the output of ``chain``, with infinity for a deviation that is not known."""
-    centre, spread = np.zeros(()), np.ones(())
+    centre: Array = np.zeros(())
+    spread: Array = np.ones(())
     for affine_node in chain.members:
         node, affine = affine_node.node, affine_node.affine
         if node.op_type == "BatchNormalization":
