@@ -10,10 +10,11 @@ from importlib import import_module
 import click
 
 from normfold._version import __version__
-from normfold.errors import NormfoldError, SourceError
+from normfold.errors import CrashError, NormfoldError, SourceError
 from normfold.report.escape import printable
 
 from .exits import HELP, Exit
+from .supervise import supervised
 
 COMMANDS = ("optimize", "inspect", "verify", "check", "diff", "bench", "export", "explain")
 
@@ -30,7 +31,7 @@ for _name in COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and end the process with its exit code. Never a traceback for anything a user can cause."""
-    sys.exit(int(run(arguments)))
+    sys.exit(supervised(lambda: int(run(arguments)), _complain))
 
 
 def run(arguments: Sequence[str] | None = None) -> Exit:
@@ -46,6 +47,9 @@ def run(arguments: Sequence[str] | None = None) -> Exit:
     except SourceError as error:
         _complain(str(error))
         return Exit.INPUT
+    except CrashError as error:
+        _complain(f"{error}; nothing was written")
+        return Exit.INTERNAL
     except NormfoldError as error:
         _complain(str(error))
         return Exit.USAGE
@@ -57,7 +61,7 @@ def run(arguments: Sequence[str] | None = None) -> Exit:
             raise
         message = f"{type(error).__name__}: {error}"
         _complain(f"internal error, nothing was written; please report: {message} (NORMFOLD_TRACEBACK=1 shows where)")
-        return Exit.DIFFERS
+        return Exit.INTERNAL
 
 
 def _complain(message: str) -> None:

@@ -13,6 +13,7 @@ class Exit(IntEnum):
     USAGE = 2
     INPUT = 3
     INCONCLUSIVE = 4
+    INTERNAL = 70
     INTERRUPTED = 130
 
 
@@ -21,7 +22,8 @@ MEANING: dict[Exit, str] = {
     Exit.DIFFERS: "a check failed, or the models differ",
     Exit.USAGE: "wrong usage: an unknown option or name, or an output that cannot be written",
     Exit.INPUT: "the input cannot be read or is not a valid model",
-    Exit.INCONCLUSIVE: "the verification was inconclusive",
+    Exit.INCONCLUSIVE: "the verification was inconclusive, or the time limit was reached",
+    Exit.INTERNAL: "an internal error of normfold, or of a native library that it calls",
     Exit.INTERRUPTED: "interrupted with Ctrl-C",
 }
 

@@ -17,3 +17,7 @@ class SourceError(NormfoldError):
 
 class WriteError(NormfoldError):
     """The result could not be written. Whatever stood at the target before is whole."""
+
+
+class CrashError(NormfoldError):
+    """Native code ended its process, or took too long. Nothing was written, and the caller's process goes on."""

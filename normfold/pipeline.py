@@ -17,7 +17,7 @@ import onnx_ir as ir
 from normfold.constants.simplify import InferredFacts, apply_facts, simplify
 from normfold.errors import UsageError
 from normfold.files.convert import to_proto
-from normfold.files.source import ModelLike, Source, in_eval_mode, read
+from normfold.files.source import ModelLike, Source, blaming, in_eval_mode, read
 from normfold.files.stream import streamed
 from normfold.files.torch_bridge import TorchObject, is_for_torch, torch_room
 from normfold.findings.verdict import Verdict
@@ -124,7 +124,8 @@ def optimize_with(
         source = _read(model, options)
         if output is not None:
             check_output(source, Path(output), in_place)
-    result = _optimized(source, options, clock)
+    with blaming(source):
+        result = _optimized(source, options, clock)
     if result.verification is not None and not result.verification:
         raise NotProven(result)
     if output is None:
@@ -167,7 +168,8 @@ def inspect(
     if is_for_torch(model):
         model = torch_room("export").onnx_model_of(model, args, trust_pickle)
     source = _read(model, options)
-    candidate = _Builder(source, options, _Clock()).build()
+    with blaming(source):
+        candidate = _Builder(source, options, _Clock()).build()
     return Inspection(source, candidate.model, candidate.verdicts, options, candidate.notes)
 
 

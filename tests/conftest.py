@@ -13,6 +13,9 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
+# Tests replace functions of this process, which a worker would not see; those of the isolation switch it on again.
+os.environ["NORMFOLD_ISOLATION"] = "off"
+
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
 Run = Callable[..., tuple[int, str, str]]
 
@@ -33,7 +36,7 @@ def command(commands_are_importable: None) -> Command:
 
     def run(*arguments: object, **changes: str) -> subprocess.CompletedProcess[str]:
         paths = [str(ROOT), *filter(None, sys.path)]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **changes}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "NORMFOLD_ISOLATION": "", **changes}
         program = [sys.executable, "-c", "import normfold_cli; normfold_cli.main()"]
         texts = [str(argument) for argument in arguments]
         return subprocess.run([*program, *texts], capture_output=True, text=True, env=environment, check=False)

@@ -22,6 +22,8 @@ LAYERS = (
     "algebra",
     "findings",
     "targets",
+    "runtime.ledger",
+    "runtime.isolated",
     "files",
     "graph",
     "runtime",

@@ -17,9 +17,11 @@ import onnx
 import onnx_ir as ir
 
 from normfold.constants.materialize import elements_before, is_much_larger
+from normfold.errors import CrashError
 from normfold.graph.editor import Editor, Names
 from normfold.graph.evaluators import EVALUATORS
 from normfold.graph.reader import GraphReader
+from normfold.runtime import isolated
 
 _LARGEST = 2**24  # elements of anything on the way
 _SECOND_THOUGHTS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Constant", "Dropout")
@@ -118,15 +120,22 @@ def _before(values: Sequence[ir.Value], inside: set[ir.Node]) -> set[ir.Node]:
 
 def _run(model: ir.Model, part: _ConstantPart) -> Sequence[np.ndarray[Any, Any]]:
     """Return what the runtime computes, without its own optimizations; nothing where it cannot."""
+    try:
+        return isolated.call("computing constants", outputs_of, _proto(model, part).SerializeToString())
+    except CrashError:
+        return ()
+
+
+def outputs_of(model: bytes) -> Sequence[np.ndarray[Any, Any]]:
+    """Return the outputs of a model without inputs, or nothing if ONNX Runtime does not run it."""
     import onnxruntime as ort
 
     options = ort.SessionOptions()
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.log_severity_level = 4
-    proto = _proto(model, part)
     try:
-        session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
         found: Sequence[np.ndarray[Any, Any]] = session.run(None, {})
     except Exception:  # noqa: BLE001  # the runtime raises a class of its own for each kind of failure
         return ()

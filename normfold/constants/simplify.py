@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,10 +20,12 @@ from google.protobuf.message import DecodeError
 
 from normfold.constants.reshape_names import named_reshapes
 from normfold.constants.shape_values import resolve
+from normfold.errors import CrashError
 from normfold.files.skeleton import skeleton
 from normfold.graph.evaluators import EVALUATORS
 from normfold.graph.ml_operators import infer_shapes
 from normfold.graph.reader import bodies_of
+from normfold.runtime import isolated
 
 TIME_LIMIT = 120.0  # seconds
 MEMORY_LIMIT = 12 * 2**30  # bytes of address space
@@ -49,11 +51,19 @@ class InferredFacts:
 def simplify(proto: onnx.ModelProto, fold: bool = True) -> InferredFacts:
     """Find constants and shapes of ``proto``; ``fold=False`` finds shapes only. A model it dislikes gives a note."""
     without_weights = skeleton(proto, freeze=False)
+    try:
+        return isolated.call("constant folding", infer_facts, without_weights, fold)
+    except CrashError as error:
+        return InferredFacts(note=f"constants and shapes were left out: {error}")
+
+
+def infer_facts(without_weights: onnx.ModelProto, fold: bool) -> InferredFacts:
+    """Find the facts of a model without its big weights."""
     if not fold:
         model, _, note = _resolved(without_weights, shapes_only=True)
         return InferredFacts(types=dict(_known_types(model.graph)), note=note)
     model, reshape_targets, note = _resolved(without_weights)
-    constants = dict(_new_constants(without_weights, model))
+    constants = dict(_new_constants(without_weights, model, reshape_targets))
     if not note and _has_something_to_fold(model):
         try:
             model = _run_onnxsim(model)
@@ -62,7 +72,7 @@ def simplify(proto: onnx.ModelProto, fold: bool = True) -> InferredFacts:
         else:
             model, more, note = _resolved(model)
             reshape_targets |= more
-            constants |= dict(_new_constants(without_weights, model))
+            constants |= dict(_new_constants(without_weights, model, reshape_targets))
     constants |= _in_one_run(without_weights, constants)
     return InferredFacts(constants, dict(_known_types(model.graph)), reshape_targets, note)
 
@@ -140,10 +150,13 @@ def _run_onnxsim(without_weights: onnx.ModelProto) -> onnx.ModelProto:
     return folded
 
 
-def _new_constants(before: onnx.ModelProto, folded: onnx.ModelProto) -> Iterator[tuple[str, onnx.TensorProto]]:
+def _new_constants(
+    before: onnx.ModelProto, folded: onnx.ModelProto, reshape_targets: Container[str]
+) -> Iterator[tuple[str, onnx.TensorProto]]:
     """Yield the values that ``before`` computes and ``folded`` holds as constants, by the names that ``before`` has.
 
-    onnxsim lets equal constants share one name, so a constant is looked up where the same node reads it.
+    onnxsim lets equal constants share one name, so a constant is looked up where the same node reads it; except for the
+    target of a Reshape in ``reshape_targets``, whose -1 holds for this one reader only.
     """
     computed = {name for node in before.graph.node if node.op_type != "Constant" for name in node.output if name}
     constants = {tensor.name: tensor for tensor in folded.graph.initializer}
@@ -156,7 +169,8 @@ def _new_constants(before: onnx.ModelProto, folded: onnx.ModelProto) -> Iterator
         same_node = after.get(node.output[0]) if node.output else None
         if same_node is None or same_node.op_type != node.op_type or len(same_node.input) != len(node.input):
             continue
-        for old, new in zip(node.input, same_node.input, strict=True):
+        own_target = node.op_type == "Reshape" and node.output[0] in reshape_targets
+        for old, new in zip(node.input[: 1 if own_target else None], same_node.input, strict=False):
             if old in computed and new in constants:
                 yield old, constants[new]
 

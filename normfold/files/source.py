@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -16,9 +17,10 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
-from normfold.errors import SourceError
+from normfold.errors import CrashError, NormfoldError, SourceError
 from normfold.files.convert import to_ir, to_proto
 from normfold.files.skeleton import skeleton
+from normfold.runtime import isolated, ledger
 
 OLDEST_OPSET = 7
 OLDEST_IR = 3
@@ -75,6 +77,7 @@ def read(model: ModelLike) -> Source:
 
 def _read_path(path: Path) -> Source:
     name = str(path)
+    ledger.record(ledger.Kind.SOURCE, name)
     try:
         size = path.stat().st_size
         if path.is_dir():
@@ -154,7 +157,7 @@ def _checked(source: Source) -> Source:
     complaint = _checker_complaint(proto)
     if not complaint:
         return source
-    rejection = _runtime_rejection(source)
+    rejection = rejection_of(source)
     if rejection:
         raise SourceError(f"{source.name}: not a valid model: {complaint}; ONNX Runtime: {rejection}")
     note = f"the ONNX checker rejects the input, ONNX Runtime loads it: {complaint}"
@@ -202,29 +205,62 @@ def _check_external(tensor: onnx.TensorProto, source: Source) -> None:
 def _checker_complaint(proto: onnx.ModelProto) -> str:
     """Return the first line of the checker about the model without its big weights, or "" if it has none."""
     try:
-        onnx.checker.check_model(skeleton(proto))
-    except onnx.checker.ValidationError as error:
-        return _first_line(error)
-    except (RuntimeError, ValueError, TypeError, UnicodeDecodeError) as error:
+        return isolated.call("the ONNX checker", checker_complaint, skeleton(proto))
+    except CrashError as error:
+        return str(error)
+
+
+def checker_complaint(proto: onnx.ModelProto) -> str:
+    """Return the first line of what the ONNX checker says against a model, or "" if it accepts it."""
+    try:
+        onnx.checker.check_model(proto)
+    except (onnx.checker.ValidationError, RuntimeError, ValueError, TypeError, UnicodeDecodeError) as error:
         # The checker's C++ core raises plain errors for some malformed models.
         return _first_line(error)
     return ""
 
 
-def _runtime_rejection(source: Source) -> str:
-    """Return why ONNX Runtime cannot load the model, or "" if it can."""
+def rejection_of(source: Source) -> str:
+    """Return why ONNX Runtime cannot load the model at all, or "" if it can. A crash is a reason."""
+    target = str(source.path) if source.path is not None else source.proto.SerializeToString()
+    folder = None if source.folder is None else str(source.folder)
+    try:
+        return isolated.call("loading it in ONNX Runtime", runtime_rejection, target, folder)
+    except CrashError as error:
+        return str(error)
+
+
+def runtime_rejection(target: str | bytes, folder: str | None = None) -> str:
+    """Return the first line of why ONNX Runtime cannot load a path or bytes, or "" if it can."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
-    target = str(source.path) if source.path is not None else source.proto.SerializeToString()
+    if isinstance(target, bytes) and folder is not None:
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
     try:
         onnxruntime.InferenceSession(target, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # noqa: BLE001  # onnxruntime raises a dozen unrelated classes, all meaning "no"
         return _first_line(error)
     return ""
+
+
+@contextmanager
+def blaming(source: Source) -> Iterator[None]:
+    """Raise SourceError for an unexpected error about a model that ONNX Runtime does not load either."""
+    try:
+        yield
+    except (NormfoldError, OSError, MemoryError) as error:
+        if isinstance(error, CrashError) and (rejection := rejection_of(source)):
+            raise SourceError(f"{source.name}: {error}; ONNX Runtime: {rejection}") from error
+        raise
+    except Exception as error:
+        rejection = rejection_of(source)
+        if rejection:
+            raise SourceError(f"{source.name}: not a valid model; ONNX Runtime: {rejection}") from error
+        raise
 
 
 def _first_line(error: Exception) -> str:

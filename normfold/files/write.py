@@ -18,10 +18,11 @@ from typing import BinaryIO
 import onnx
 import onnx_ir as ir
 
-from normfold.errors import WriteError
+from normfold.errors import CrashError, WriteError
 from normfold.files.convert import to_proto
 from normfold.files.skeleton import skeleton
 from normfold.files.stream import Piece, Streamed, content, is_big, lying_in, streamed
+from normfold.runtime import isolated
 
 INLINE_LIMIT = 2**31 - 64 * 2**20  # bytes of weights; protobuf ends at 2 GB, and the graph needs room too
 ALIGNMENT = 4096  # bytes; runtimes map weights page by page
@@ -56,7 +57,7 @@ def _write_checked(model: Streamed, target: Path, check: bool) -> None:
         if not _reads_back(temporary, model.pieces()):
             raise OSError("the file reads back differently from what was written")
         if check:
-            onnx.checker.check_model(skeleton(model.bare))  # what was read back is what this was made into
+            isolated.call("the ONNX checker", onnx.checker.check_model, skeleton(model.bare))  # as it was read back
         _replace(temporary, target)
 
 
@@ -147,6 +148,8 @@ def _told_as_write_error(target: Path) -> Iterator[None]:
         yield
     except onnx.checker.ValidationError as error:
         raise WriteError(f"{target}: nothing written, the result is not a valid model: {error}") from error
+    except CrashError as error:
+        raise WriteError(f"{target}: nothing written: {error}") from error
     except (OSError, ValueError) as error:
         raise WriteError(f"{target}: nothing written: {getattr(error, 'strerror', None) or error}") from error
 

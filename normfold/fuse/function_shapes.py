@@ -9,7 +9,9 @@ import onnx
 import onnx_ir as ir
 from onnx import helper, shape_inference
 
+from normfold.errors import CrashError
 from normfold.graph.reader import graphs_of
+from normfold.runtime import isolated
 
 _Known = tuple[ir.TypeProtocol, tuple[int | str | None, ...]]
 
@@ -72,8 +74,8 @@ def _infer(model: ir.Model, function: ir.Function, inputs: Sequence[_Known]) -> 
     graph = helper.make_graph(proto.node, "body", values, outputs)
     body = helper.make_model(graph, opset_imports=proto.opset_import, ir_version=model.ir_version)
     try:
-        inferred = shape_inference.infer_shapes(body, data_prop=True).graph
-    except (shape_inference.InferenceError, ValueError):
+        inferred = isolated.call("shape inference", shape_inference.infer_shapes, body, False, False, True).graph
+    except (CrashError, shape_inference.InferenceError, ValueError):
         return []
     known = {value.name: value.type for value in (*inferred.input, *inferred.value_info, *inferred.output)}
     learned = [*function.inputs, *(output for node in function for output in node.outputs)]

@@ -14,7 +14,9 @@ import onnx
 import onnx_ir as ir
 from onnx import helper, version_converter
 
+from normfold.errors import CrashError
 from normfold.graph.reader import GraphReader, attribute, graphs_of, name_of, opset_of
+from normfold.runtime import isolated
 
 _LARGE = 1024  # elements; smaller constants may be axes or shapes that the converter needs to see
 
@@ -124,8 +126,10 @@ def _converted(model: ir.Model, opset: int) -> onnx.ModelProto:
     """Return the converter's result for a skeleton of ``model``: its large weights are inputs."""
     skeleton = _skeleton(model)
     try:
-        converted: onnx.ModelProto = version_converter.convert_version(skeleton, opset)
-    except (RuntimeError, ValueError, TypeError, onnx.checker.ValidationError) as fault:
+        converted: onnx.ModelProto = isolated.call(
+            "the version converter", version_converter.convert_version, skeleton, opset
+        )
+    except (CrashError, RuntimeError, ValueError, TypeError, onnx.checker.ValidationError) as fault:
         raise CannotRaise(f"the converter failed: {str(fault).strip().splitlines()[-1][:200]}") from fault
     if helper.make_opsetid("", opset).version not in [each.version for each in converted.opset_import]:
         raise CannotRaise(f"the converter did not reach operator set {opset}")

@@ -5,10 +5,12 @@ Only light names live here: ONNX Runtime and numpy are imported when a proof sta
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from normfold.runtime import isolated
 from normfold.verify.result import Comparison, Equivalence, ProofOptions, Site, Stage, Verification
 from normfold.verify.rollback import ProofCandidate, RollbackResult, prove_with_rollback
 
@@ -56,7 +58,8 @@ def prove(
     """
     from normfold.verify.proof import prove as run_proof
 
-    return run_proof(original, candidate, sites, options or ProofOptions())
+    models = map(_sendable, (original, candidate))
+    return isolated.call("the proof", run_proof, *models, sites, options or ProofOptions())
 
 
 def check(model: ModelLike, options: ProofOptions) -> Verification:
@@ -66,7 +69,16 @@ def check(model: ModelLike, options: ProofOptions) -> Verification:
     """
     from normfold.verify.proof import check as run_check
 
-    return run_check(model, options)
+    return isolated.call("the proof", run_check, _sendable(model), options)
+
+
+def _sendable(model: ModelLike) -> ModelLike:
+    """Return a model that another process can be given: an onnx_ir.Model as a proto."""
+    if "onnx_ir" in sys.modules and isinstance(model, sys.modules["onnx_ir"].Model):
+        from normfold.files.convert import to_proto
+
+        return to_proto(model)
+    return model
 
 
 def verify(

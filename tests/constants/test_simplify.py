@@ -251,3 +251,20 @@ def test_constants_that_half_precision_decides_are_those_of_a_run() -> None:
     buckets = run(model, x=np.zeros(112, np.float16))
     assert not np.array_equal((np.log(n / k) * m).astype(int), buckets), "these numbers make no difference"
     assert np.array_equal(numpy_helper.to_array(simplify(model).constants["t"]), buckets)
+
+
+def test_the_unknown_size_of_a_reshape_is_not_that_of_the_others_who_read_the_same_shape() -> None:
+    model = parse(
+        """
+shared (float[N,3,4] x) => (float[M,12] y, float[P,12] z)
+<float[1] one = {1}, int64[1] first = {0}, int64[1] rest = {12}>
+{ shape = Shape(x)
+  n = Gather(shape, first)
+  t = Concat<axis = 0>(n, rest)
+  y = Reshape(x, t)
+  z = Expand(one, t) }
+"""
+    )
+    facts = simplify(model)
+    assert facts.reshape_targets == {"y": (-1, 12)}
+    assert "t" not in facts.constants

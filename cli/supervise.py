@@ -1,0 +1,156 @@
+"""Run a command in a child process, and turn the child's death into one line and a documented exit code.
+
+Native libraries abort on some models, loop, or use up the memory. The parent imports nothing heavy and only waits: it
+passes signals on, removes the temporary files of a child that died, and asks a further process whether ONNX Runtime
+loads the model at all. The fork costs a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+from collections.abc import Callable
+from typing import BinaryIO
+
+from normfold.errors import CrashError
+from normfold.runtime import isolated, ledger
+from normfold.runtime.ledger import Kind, Ledger
+
+from .exits import Exit
+
+GRACE = 5.0
+"""Seconds that an interrupted child has to clean up."""
+
+_PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if os.name == "posix" else ()
+_PR_SET_PDEATHSIG = 1
+
+
+def supervised(command: Callable[[], int], complain: Callable[[str], None]) -> int:
+    """Return the exit code of ``command``, which runs in a child process; ``complain`` prints a line if it dies."""
+    if os.environ.get(isolated.VARIABLE) == "off" or not hasattr(os, "fork"):
+        return command()
+    with _anonymous_file() as records, _anonymous_file() as native_output:
+        parent = os.getpid()
+        child = os.fork()
+        if child == 0:
+            _prepare(parent, records, native_output)
+            return command()
+        status, interrupted_by = _wait(child)
+        if os.WIFEXITED(status):
+            return os.WEXITSTATUS(status)
+        records.seek(0)
+        return _explain(os.WTERMSIG(status), interrupted_by, Ledger(records.read()), complain)
+
+
+def limit_time(seconds: float) -> None:
+    """End the supervised process after ``seconds``, native code included. The supervisor says so."""
+    if ledger.is_supervised():
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def _anonymous_file() -> BinaryIO:
+    if hasattr(os, "memfd_create"):  # needs no folder that can be written
+        return os.fdopen(os.memfd_create("normfold"), "w+b")
+    return tempfile.TemporaryFile()
+
+
+# -- the child ----------------------------------------------------------------------------------------------------
+
+
+def _prepare(parent: int, records: BinaryIO, native_output: BinaryIO) -> None:
+    """Bind this process to its parent, and keep what native libraries print away from the terminal."""
+    _die_with(parent)
+    ledger.open_for(os.dup(records.fileno()))
+    os.environ[isolated.VARIABLE] = "off"
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _terminate)
+    isolated.limit_memory()
+    sys.stderr.flush()
+    terminal = os.dup(2)
+    os.dup2(native_output.fileno(), 2)
+    sys.stderr = os.fdopen(terminal, "w", buffering=1, errors="backslashreplace")
+
+
+def _die_with(parent: int) -> None:
+    """Let the kernel end this process if the parent is killed; only Linux can."""
+    if sys.platform == "linux":
+        import ctypes
+
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(int(Exit.INTERRUPTED))
+
+
+def _interrupt(number: int, frame: object) -> None:
+    """Raise KeyboardInterrupt once: the terminal and the parent both send the signal."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _terminate(number: int, frame: object) -> None:
+    """Leave through all context managers, so that temporary files go."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+# -- the parent ---------------------------------------------------------------------------------------------------
+
+
+def _wait(child: int) -> tuple[int, int]:
+    """Return the status of the child, and the last signal that was passed on to it (0 for none)."""
+    passed_on = [0]
+
+    def pass_on(number: int, frame: object) -> None:
+        passed_on[0] = number
+        signal.setitimer(signal.ITIMER_REAL, GRACE)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, number)
+
+    def give_up(number: int, frame: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGKILL)
+
+    signal.signal(signal.SIGALRM, give_up)
+    for number in _PASSED_ON:
+        signal.signal(number, pass_on)
+    return os.waitpid(child, 0)[1], passed_on[0]
+
+
+def _explain(number: int, interrupted_by: int, entries: Ledger, complain: Callable[[str], None]) -> int:
+    for path in entries.temporaries():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with contextlib.suppress(OSError):
+                path.unlink()
+    during = entries.last(Kind.STAGE)
+    doing = f" during {during}" if during else ""
+    if interrupted_by:
+        complain(f"ended by {signal.Signals(interrupted_by).name}{doing}; nothing was written")
+        return 128 + interrupted_by
+    if number == signal.SIGALRM:
+        complain(f"the time limit was reached{doing}; nothing was written; give more with --timeout")
+        return Exit.INCONCLUSIVE
+    how = f"the process died{doing} ({isolated.describe_signal(number)})"
+    source = entries.last(Kind.SOURCE)
+    rejection = _runtime_rejection(source) if source else ""
+    if rejection:
+        complain(f"{source}: {how}, and ONNX Runtime does not load the model either: {rejection}")
+        return Exit.INPUT
+    complain(f"internal error, nothing was written; please report: {how}")
+    return Exit.INTERNAL
+
+
+def _runtime_rejection(path: str) -> str:
+    from normfold.files.source import runtime_rejection
+
+    try:
+        return isolated.call("loading it in ONNX Runtime", runtime_rejection, path)
+    except CrashError as error:
+        return str(error)
