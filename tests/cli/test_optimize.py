@@ -176,7 +176,7 @@ def test_a_defect_of_ours_is_one_line(run: Run, model: Path, monkeypatch: pytest
 
     monkeypatch.setattr("normfold.pipeline.rewrite", broken)
     code, out, err = run("optimize", model)
-    assert (code, out) == (1, "")
+    assert (code, out) == (70, "")
     assert len(err.splitlines()) == 1
     assert "internal error" in err
 
