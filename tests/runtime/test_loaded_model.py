@@ -17,9 +17,9 @@ from normfold.runtime.float32_copy import retyped
 from normfold.runtime.loaded_model import LoadedModel, load
 from normfold.runtime.proto_walk import every_node
 from normfold.runtime.session import Runner
-from normfold.verify import prove, verify
+from normfold.verify import ProofOptions, Site, prove, verify
 from normfold.verify.numeric.rounding_noise import UlpPerturbation, moved_weights
-from tests.verify.nets import conv_bn_pair
+from tests.verify.nets import conv_bn_pair, edited
 
 X = {"x": np.random.default_rng(0).normal(size=(2, 3, 12, 12)).astype(np.float32)}
 
@@ -126,3 +126,17 @@ def test_bodies_are_found_in_known_and_in_custom_operators_and_functions() -> No
 def test_what_is_no_model_is_refused_with_the_way_out() -> None:
     with pytest.raises(SourceError, match=r"expected a path, bytes, onnx.ModelProto or onnx_ir.Model, got dict"):
         load({})  # type: ignore[arg-type]  # what a caller without type checks may pass
+
+
+def test_external_data_is_read_from_beside_the_model(tmp_path: Path) -> None:
+    raw, folded = conv_bn_pair(channels=16)
+    paths = []
+    for name, model in (("raw", raw), ("folded", folded), ("wrong", edited(folded, "w1", lambda w: w * 1.01))):
+        paths.append(tmp_path / name / "m.onnx")
+        paths[-1].parent.mkdir()
+        onnx.save(model, paths[-1], save_as_external_data=True, location="m.bin", size_threshold=0)
+    sites = [Site(f"bn{i}", f"norm{i}") for i in range(3)]
+    assert prove(paths[0], paths[1], sites)
+    assert prove(paths[0], paths[2], sites).failing_folds == ("norm1",)
+    again = onnx.load(paths[1], load_external_data=False)
+    assert prove(paths[0], again, sites, ProofOptions(folder=str(paths[1].parent)))

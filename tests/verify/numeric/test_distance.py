@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import normfold
+from normfold.verify import Equivalence, prove
 from normfold.verify.numeric.distance import AllowedError, distance, pooled
+from tests.onnx_text import parse
+from tests.verify.nets import edited
 
 TIGHT = AllowedError(floor=1e-5)
 NAN, INF = float("nan"), float("inf")
@@ -98,3 +103,22 @@ def test_no_scale_exceeds_the_tensors(numbers: list[float]) -> None:
     scale = np.broadcast_to(pooled(magnitude), magnitude.shape)
     assert (scale <= magnitude.max()).all()
     assert (scale >= magnitude.max() / 128 * (1 - 1e-6)).all()
+
+
+def test_nan_at_the_same_place_is_no_difference() -> None:
+    model = parse("(float[4,4] x) => (float[4,4] y) <float[4] g> { l = Sqrt(x) y = Mul(l, g) }")
+    assert prove(model, model)
+    assert prove(model, edited(model, "g", lambda g: g * 1.001)).verdict is Equivalence.DIFFERENT
+
+
+def test_a_sequence_of_another_length_is_another_result() -> None:
+    def split(sizes: str) -> onnx.ModelProto:
+        return parse(
+            f"(float[4,3] x) => (seq(float[N,3]) y) {{ k = Constant<value_ints=[{sizes}]>() "
+            "y = SplitToSequence<axis=0>(x, k) }"
+        )
+
+    assert normfold.verify(split("2,2"), split("2,2"))
+    found = normfold.verify(split("2,2"), split("2,1,1"))
+    assert found.verdict is Equivalence.DIFFERENT
+    assert found.failures[0].note == "expected 2 items, got 3"

@@ -1,0 +1,32 @@
+"""A proof that cannot decide says why and what to do."""
+
+from __future__ import annotations
+
+import pytest
+
+from normfold.verify import Equivalence, prove
+from tests.onnx_text import parse
+
+UNDECIDED = {
+    "a random operator without a seed": (
+        "(float[4,4] x) => (float[4,4] y) { r = RandomNormalLike(x) y = Add(x, r) }",
+        "is random",
+    ),
+    "an operator that nobody knows": (
+        "(float[4,4] x) => (float[4,4] y) { y = test.Nobody(x) }",
+        "cannot serve as reference",
+    ),
+    "nothing but NaN": (
+        "(float[4,4] x) => (float[4,4] y) <float c = {-1}> { z = Abs(x) n = Mul(z, c) m = Add(n, c) y = Log(m) }",
+        "only gives NaN",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "reason"), UNDECIDED.values(), ids=UNDECIDED.keys())
+def test_undecided_says_why_and_what_to_do(text: str, reason: str) -> None:
+    model = parse(text, domains='"test":1') if "test." in text else parse(text)
+    result = prove(model, model)
+    assert result.verdict is Equivalence.INCONCLUSIVE
+    assert reason in str(result)
+    assert not result
