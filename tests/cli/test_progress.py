@@ -1,14 +1,10 @@
-"""The places where people meet the gate: the GitHub Action, pre-commit, the shell's completion, the terminal."""
+"""What a terminal shows while a command works, and that nothing of it reaches a pipe."""
 
 from __future__ import annotations
 
-import json
 import os
-import re
-import stat
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
@@ -17,88 +13,6 @@ import normfold
 from tests.ci.nets import save, shipped
 from tests.conftest import ROOT, Command, Run
 from tests.nets import conv_bn
-
-ACTION = (ROOT / "action.yml").read_text()
-
-
-@pytest.fixture
-def on_the_path(tmp_path: Path, commands_are_importable: None) -> dict[str, str]:
-    """An environment in which `normfold` is a command."""
-    program = tmp_path / "bin" / "normfold"
-    program.parent.mkdir()
-    paths = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
-    script = f"import sys; sys.path[:0] = {paths.split(os.pathsep)!r}; import normfold_cli; normfold_cli.main()"
-    program.write_text(f"#!{sys.executable}\n{script}\n")
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
-    return {**os.environ, "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
-
-
-def script_of(step: str) -> str:
-    """The shell script of a step of action.yml."""
-    block = ACTION.split(f"- name: {step}\n")[1].split("\n    - ")[0]
-    return textwrap.dedent(block.split("run: |\n")[1])
-
-
-@pytest.mark.parametrize(("is_good", "expected"), [(True, 0), (False, 1)])
-def test_the_action_checks_annotates_and_sums_up(
-    tmp_path: Path, on_the_path: dict[str, str], is_good: bool, expected: int
-) -> None:
-    save(shipped(), tmp_path / "models" / "a.onnx")
-    if not is_good:
-        save(conv_bn(), tmp_path / "models" / "b.onnx")
-    summary = tmp_path / "summary.md"
-    inputs = {"PATHS": "models/*.onnx", "LOCK": "", "ARGUMENTS": "--max-kept 3 -j1", "SARIF": "norms.sarif"}
-    runner = {"RUNNER_TEMP": str(tmp_path), "GITHUB_STEP_SUMMARY": str(summary)}
-    done = subprocess.run(
-        ["bash", "-e", "-o", "pipefail", "-c", script_of("Check the models")],
-        cwd=tmp_path,
-        env={**on_the_path, **inputs, **runner},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == expected, done.stderr
-    assert ("::error file=models/b.onnx" in done.stdout) is not is_good
-    assert summary.read_text().startswith("## normfold")
-    results = json.loads((tmp_path / "norms.sarif").read_text())["runs"][0]["results"]
-    assert [result["ruleId"] for result in results] == ([] if is_good else ["NF001"])
-
-
-def test_every_input_of_the_action_is_used_and_every_one_used_is_there() -> None:
-    declared = set(re.findall(r"^  ([a-z-]+):$", ACTION.split("inputs:\n")[1].split("runs:")[0], re.M))
-    used = set(re.findall(r"inputs\.([a-z-]+)", ACTION))
-    assert declared == used and len(used) >= 5
-    readme = (ROOT / "README.md").read_text()
-    given = re.findall(r"normfold@\S+.*\n +with:\n((?: +\S+: .*\n)+)", readme)
-    assert given and set(re.findall(r"([a-z-]+):", given[0])) <= declared
-    assert "${{" not in script_of("Check the models")
-
-
-def test_the_pre_commit_hook_runs_on_the_files_it_is_given(run: Run, tmp_path: Path) -> None:
-    hook = (ROOT / ".pre-commit-hooks.yaml").read_text()
-    fields = dict(re.findall(r"^[ -] (\w+): (.*?)(?: #.*)?$", hook, re.M))
-    program, *arguments = fields["entry"].split()
-    assert program == "normfold"
-    assert re.search(fields["files"], "a/b.onnx") and not re.search(fields["files"], "a/b.onnx.data")
-    assert run(*arguments, save(shipped(), tmp_path / "a.onnx"))[0] == 0
-    assert run(*arguments, save(conv_bn(), tmp_path / "b.onnx"))[0] == 1
-    readme = (ROOT / "README.md").read_text()
-    assert f"- id: {fields['id']}" in readme
-    wanted = re.findall(r"args: \[(.*)\]", readme)[0].replace('"', "").split(", ")
-    assert run(*arguments, *wanted, tmp_path / "b.onnx")[0] == 0
-
-
-def test_completion_knows_commands_and_options(on_the_path: dict[str, str]) -> None:
-    def complete(words: str) -> list[str]:
-        variables = {"_NORMFOLD_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
-        done = subprocess.run(
-            ["normfold"], env={**on_the_path, **variables}, capture_output=True, text=True, check=False
-        )
-        return done.stdout.splitlines()
-
-    assert complete("normfold che") == ["plain,check"]
-    assert "plain,--max-foldable" in complete("normfold check --max")
-    assert complete("normfold check mod") == ["file,mod"]
 
 
 def test_without_a_terminal_there_is_no_colour_no_bar_and_nothing_on_stderr(command: Command, tmp_path: Path) -> None:

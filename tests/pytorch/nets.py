@@ -196,3 +196,7 @@ def leaves(tree: Any) -> list[Tensor]:
         return [tree]
     parts = tree.values() if isinstance(tree, dict) else tree
     return [leaf for part in parts for leaf in leaves(part)]
+
+
+def behind_conv(norm: nn.Module) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), norm)

@@ -1,21 +1,17 @@
-"""Norms that users wrote, and modules that are wrapped or not ready: folded exactly, or refused in one line."""
+"""Changes of the graph are written back to modules: norms that users wrote, and weights with two readers."""
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
-from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from normfold.errors import SourceError, UsageError
 from normfold.findings.reason import Reason
-from normfold.pytorch.export import export
 from normfold.pytorch.fold_module import fold_module
-from tests.pytorch.nets import FrozenNorm, drawn, image
+from tests.pytorch.nets import FrozenNorm, behind_conv, drawn, image
 from tests.pytorch.test_fold_module import equal
 
 
@@ -122,10 +118,6 @@ KINDS: dict[str, tuple[Callable[[int], nn.Module], tuple[str, ...]]] = {
 }
 
 
-def behind_conv(norm: nn.Module) -> nn.Module:
-    return nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), norm)
-
-
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_norm_that_is_affine_at_inference_goes(kind: str) -> None:
     make, removed = KINDS[kind]
@@ -166,73 +158,6 @@ def test_the_same_norm_behind_two_convolutions_goes_into_both() -> None:
     folded = fold_module(module, args)
     assert folded.removed == ("bn",)
     equal(folded.module(*args), module(*args))
-
-
-class Branching(nn.Module):
-    """Control flow that torch.export keeps; the norm stands before it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.body = behind_conv(nn.BatchNorm2d(4))
-
-    def forward(self, x: Tensor) -> Tensor:
-        y = self.body(x)
-        out: Tensor = torch.cond(y.sum() > 0, torch.sin, torch.cos, (y,))
-        return out
-
-
-def plain() -> nn.Module:
-    return behind_conv(nn.BatchNorm2d(4))
-
-
-WRAPPED: dict[str, tuple[Callable[[], nn.Module], str]] = {
-    "compiled": (lambda: cast(nn.Module, torch.compile(plain(), backend="eager")), "_orig_mod.1"),
-    "data parallel": (lambda: nn.DataParallel(plain()), "module.1"),
-    "control flow": (Branching, "body.1"),
-}
-
-
-@pytest.mark.parametrize("kind", WRAPPED)
-def test_wrappers_are_seen_through(kind: str) -> None:
-    make, removed = WRAPPED[kind]
-    module, args = drawn(make()), image(1, 3, 6, 6)()
-    folded = fold_module(module, args)
-    assert folded.removed == (removed,) and type(folded.module) is type(module)
-    with torch.no_grad():
-        equal(folded.module(*args), module(*args))
-
-
-class Untraceable(nn.Module):
-    def forward(self, x: Tensor) -> Any:
-        return torch.linalg.eigvals(x).real
-
-
-@pytest.mark.parametrize("road", [fold_module, export])
-@pytest.mark.parametrize(
-    ("make", "error", "says"),
-    [
-        (lambda: nn.Sequential(nn.LazyConv2d(4, 3), nn.BatchNorm2d(4)), UsageError, "0.weight is not initialized"),
-        (Untraceable, SourceError, "torch.export: "),
-    ],
-)
-def test_what_cannot_be_traced_is_refused_in_one_line(
-    road: Callable[..., Any],
-    make: Callable[[], nn.Module],
-    error: type[Exception],
-    says: str,
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    with pytest.raises(error, match=says):
-        road(make().eval(), image(1, 3, 6, 6)())
-    assert capfd.readouterr().out == ""
-
-
-def test_a_script_is_refused_with_the_way_out() -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.jit announces its own deprecation
-        script = torch.jit.script(plain().eval())
-    with pytest.raises(SourceError, match="has its forward"):
-        fold_module(script, image(1, 3, 6, 6)())
 
 
 def test_a_refused_branch_of_a_sum_says_so() -> None:

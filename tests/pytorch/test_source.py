@@ -1,0 +1,84 @@
+"""Modules that are wrapped, or that cannot be traced: seen through, or refused in one line."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from normfold.errors import SourceError, UsageError
+from normfold.pytorch.export import export
+from normfold.pytorch.fold_module import fold_module
+from tests.pytorch.nets import behind_conv, drawn, image
+from tests.pytorch.test_fold_module import equal
+
+
+class Branching(nn.Module):
+    """Control flow that torch.export keeps; the norm stands before it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = behind_conv(nn.BatchNorm2d(4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.body(x)
+        out: Tensor = torch.cond(y.sum() > 0, torch.sin, torch.cos, (y,))
+        return out
+
+
+def plain() -> nn.Module:
+    return behind_conv(nn.BatchNorm2d(4))
+
+
+WRAPPED: dict[str, tuple[Callable[[], nn.Module], str]] = {
+    "compiled": (lambda: cast(nn.Module, torch.compile(plain(), backend="eager")), "_orig_mod.1"),
+    "data parallel": (lambda: nn.DataParallel(plain()), "module.1"),
+    "control flow": (Branching, "body.1"),
+}
+
+
+@pytest.mark.parametrize("kind", WRAPPED)
+def test_wrappers_are_seen_through(kind: str) -> None:
+    make, removed = WRAPPED[kind]
+    module, args = drawn(make()), image(1, 3, 6, 6)()
+    folded = fold_module(module, args)
+    assert folded.removed == (removed,) and type(folded.module) is type(module)
+    with torch.no_grad():
+        equal(folded.module(*args), module(*args))
+
+
+class Untraceable(nn.Module):
+    def forward(self, x: Tensor) -> Any:
+        return torch.linalg.eigvals(x).real
+
+
+@pytest.mark.parametrize("road", [fold_module, export])
+@pytest.mark.parametrize(
+    ("make", "error", "says"),
+    [
+        (lambda: nn.Sequential(nn.LazyConv2d(4, 3), nn.BatchNorm2d(4)), UsageError, "0.weight is not initialized"),
+        (Untraceable, SourceError, "torch.export: "),
+    ],
+)
+def test_what_cannot_be_traced_is_refused_in_one_line(
+    road: Callable[..., Any],
+    make: Callable[[], nn.Module],
+    error: type[Exception],
+    says: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(error, match=says):
+        road(make().eval(), image(1, 3, 6, 6)())
+    assert capfd.readouterr().out == ""
+
+
+def test_a_script_is_refused_with_the_way_out() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit announces its own deprecation
+        script = torch.jit.script(plain().eval())
+    with pytest.raises(SourceError, match="has its forward"):
+        fold_module(script, image(1, 3, 6, 6)())
