@@ -150,3 +150,24 @@ def test_help_imports_nothing_heavy(command: Command) -> None:
 
 def test_the_import_guard_can_fail(command: Command) -> None:
     assert "numpy" in heavy_modules("import numpy", command)
+
+
+# Tests of what is no module of the program; a test of any other name lies where its module lies.
+ABOUT_THE_TREE = {
+    "bench/test_bench",
+    "test_action",
+    "test_architecture",
+    "test_models",
+    "test_readme",
+    "fold/test_patterns",
+}
+
+
+def test_the_tests_mirror_the_source() -> None:
+    """No file is named after an occasion: its rows belong to the room that they test."""
+    folder = ROOT / "tests"
+    names = {file.relative_to(folder).with_suffix("").as_posix() for file in folder.rglob("test_*.py")}
+    tested = {name: name.replace("test_", "") for name in names - ABOUT_THE_TREE}
+    homes = [ROOT / "normfold", ROOT, folder]
+    lost = {name for name, path in tested.items() if not any((home / f"{path}.py").is_file() for home in homes)}
+    assert lost == set()
