@@ -15,6 +15,7 @@ from normfold.findings.rules import RULE_NAMES, check_names
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.fold.cleanup.tidy import tidy
 from normfold.fold.engine import FoldOptions, find_affines, fold_affines
+from normfold.fuse.activations import fuse_activations
 from normfold.fuse.engine import FuseOptions, find_norms, fuse_norms, newest_allowed
 from normfold.options import Options
 from normfold.targets.table import target_named
@@ -24,7 +25,7 @@ def rewrite(model: ir.Model, options: Options, excluded: Collection[str] = ()) -
     """Rewrite ``model``; findings in ``excluded`` stay. UsageError for a name, target or operator set that is none."""
     norms = _fuse_options(options, excluded)
     _check(model, options, norms)
-    fused = fuse_norms(model, norms)
+    fused = (*fuse_norms(model, norms), *fuse_activations(model, norms))
     folded = fold_affines(
         model,
         FoldOptions(
@@ -33,6 +34,7 @@ def rewrite(model: ir.Model, options: Options, excluded: Collection[str] = ()) -
             frozenset(excluded),
             norm_affine=options.fold_norm_scale,
             extra_channel=options.extra_channel,
+            any_activation=target_named(options.target).any_activation,
         ),
     )
     verdicts = _one_each((*fused, *folded))

@@ -45,6 +45,7 @@ LAYERS = (
     "fuse.forms",
     "fuse.choose",
     "fuse.engine",
+    "fuse.activations",
     "verify.result",
     "verify.interface",
     "verify.zero_sizes",

@@ -23,7 +23,7 @@ from normfold.fold.graph_rules import explicit_pad as padding
 from normfold.fold.graph_rules import join_affines as together
 from normfold.fold.graph_rules import norm_scale_shift as norm_affine
 from normfold.fold.graph_rules import parallel_branches as branches
-from normfold.fold.graph_rules.gelu import parts_of_activations
+from normfold.fold.graph_rules.activations import parts_kept_together
 from normfold.fold.search.choose import decide, decide_rescaling_addends
 from normfold.fold.search.plan import FoldPlan
 from normfold.fold.search.remainder import rewrite_chain
@@ -36,7 +36,7 @@ BATCHNORM, AFFINE, MERGE, CONSTANT = "batchnorm", "affine", "merge", "constant"
 
 
 # Rules that write the affine of a norm as an operator of its own; where it stays, it is the norm's, and said with it.
-_WRITES_AFFINES = ("layernorm", "rmsnorm", "instancenorm", "groupnorm", "lpnorm")
+_WRITES_AFFINES = ("layernorm", "rmsnorm", "instancenorm", "groupnorm", "lpnorm", "gelu")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class FoldOptions:
 
     ``skip`` leaves what it names, ``only`` leaves everything else, ``exclude`` holds findings that were rolled back.
     ``norm_affine`` asks for gamma and beta of norms to go into the MatMuls behind them, ``extra_channel`` for a
-    shift that meets zero padding to go through one more channel wherever that is possible.
+    shift that meets zero padding to go through one more channel wherever that is possible. ``any_activation`` says
+    that the runtime executes every spelling of Gelu as one operator, so that none is taken apart.
     """
 
     skip: frozenset[str] = frozenset()
@@ -53,6 +54,7 @@ class FoldOptions:
     exclude: frozenset[str] = frozenset()
     norm_affine: bool = False
     extra_channel: bool = False
+    any_activation: bool = True
 
     def allows(self, rule: str, name: str = "") -> bool:
         """Whether a rule that is no affine's own is switched on (for the operator ``name``)."""
@@ -155,7 +157,8 @@ class _GraphFold:
         # Affines that folds wrote: tried like all others, but no findings of the model.
         self.created = {node for node in self.findings if node not in original}
         self.from_cleanup = frozenset(self.created)
-        left = dict.fromkeys(parts_of_activations(self.reader), Reason.PART_OF_ACTIVATION)
+        parts = parts_kept_together(self.reader, every_spelling=options.any_activation)
+        left = dict.fromkeys(parts, Reason.PART_OF_ACTIVATION)
         left |= {node: why for node, finding in self.findings.items() if (why := options.reason_to_leave(finding))}
         self.affines = AffineIndex(self.reader, left)
         self.verdicts: dict[Finding, Verdict] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
+from normfold.targets.onnxruntime_groups import ONNXRUNTIME_GROUPS
 from normfold.targets.target import KEEP, Target
 
 FLOAT, DOUBLE, HALF, BRAIN = "FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16"
@@ -37,7 +38,8 @@ ONNXRUNTIME = Target(
     {
         **_operators(_LAYER, _RMS, types=_CPU_TYPES),
         **_operators(_LP, types=frozenset({FLOAT, DOUBLE})),
-        **_operators(_INSTANCE, _MVN),
+        **_operators(_INSTANCE),
+        **_operators(_MVN, "Gelu", "HardSigmoid", types=frozenset({FLOAT})),
     },
     {
         _LAYER: "2.0 to 3.3 times as fast as the operators it replaces",
@@ -55,6 +57,8 @@ ONNXRUNTIME = Target(
     rmsnorm_below_23=True,
     batchnorm_affine=True,
     slow_lengths=True,
+    any_activation=False,
+    groups=ONNXRUNTIME_GROUPS,
     newest_opset=26,
     newest_ir=13,
 )

@@ -1,0 +1,290 @@
+"""Recognize spelled activations by algebra: Gelu (by erf and by tanh), and HardSigmoid with a Clip.
+
+Every value between the input x and the output is a polynomial in x and in e, the result of Erf or Tanh::
+
+    Gelu(x) = 0.5*x + 0.5*x*e    with e = erf(x / sqrt(2)), or e = tanh(sqrt(2/pi) * (x + 0.044715*x^3))
+
+so neither the order of factors nor the place of the half matters. HardSigmoid is ``Clip(a*x + b, 0, h) / h``, where
+the division may stand behind a product with another value, as in HardSwish.
+Source: https://onnx.ai/onnx/operators/onnx__Gelu.html, https://onnx.ai/onnx/operators/onnx__HardSigmoid.html
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from normfold.graph.reader import GraphReader, attribute, name_of
+
+ERF, TANH, HARD_SIGMOID = "erf", "tanh", "hardsigmoid"
+_Poly = Mapping[tuple[int, int], float]  # the coefficient of x^i * e^j
+_X: _Poly = {(1, 0): 1.0}
+_E: _Poly = {(0, 1): 1.0}
+_ARGUMENTS = {
+    "Erf": {(1, 0): math.sqrt(0.5)},
+    "Tanh": {(1, 0): math.sqrt(2 / math.pi), (3, 0): math.sqrt(2 / math.pi) * 0.044715},
+}
+_DEPTH = 8  # operators between x and the argument, and between e and the output
+_CLOSE = 1e-3  # exporters write constants with four digits
+
+
+@dataclass(frozen=True)
+class Activation:
+    """A spelled activation: ``factor * f(input)``, made by ``nodes``, all of which serve nothing else.
+
+    ``kind`` is ERF, TANH or HARD_SIGMOID. ``core`` is its Erf, Tanh or Clip. ``slope`` and ``offset`` are those of a
+    HardSigmoid, and ``scaled`` is the node that divides by the bound of its Clip.
+    """
+
+    kind: str
+    core: ir.Node
+    input: ir.Value
+    output: ir.Value
+    nodes: tuple[ir.Node, ...]
+    factor: float = 1.0
+    slope: float = 0.0
+    offset: float = 0.0
+
+    @property
+    def is_as_bert_spells_it(self) -> bool:
+        """Whether it is ``x * (1 + erf(x / sqrt(2))) * 0.5`` with the half before or behind the product."""
+        operators = sorted(node.op_type for node in self.nodes)
+        if self.kind != ERF or operators != ["Add", "Div", "Erf", "Mul", "Mul"] or self.factor != 1.0:
+            return False
+        one = _only_reader(self.core.outputs[0])
+        product = None if one is None or one.op_type != "Add" else _only_reader(one.outputs[0])
+        return product is not None and product.op_type == "Mul" and self.input_meets(product)
+
+    def input_meets(self, product: ir.Node) -> bool:
+        """Whether ``product`` multiplies by x, or by half of x, and not ``1 + e`` by one half."""
+        makers = (None if value is None else value.producer() for value in product.inputs)
+        return self.input in product.inputs or any(
+            maker is not None and maker.op_type == "Mul" and self.input in maker.inputs for maker in makers
+        )
+
+
+def activations_of(reader: GraphReader) -> Iterator[Activation]:
+    """Yield every spelled activation of a graph."""
+    for node in reader.graph:
+        if node.domain not in ("", "ai.onnx"):
+            continue
+        if node.op_type in _ARGUMENTS:
+            found = _gelu(reader, node)
+        elif node.op_type == "Clip":
+            found = _hard_sigmoid(reader, node)
+        else:
+            continue
+        if found is not None:
+            yield found
+
+
+def parts_kept_together(reader: GraphReader, *, every_spelling: bool) -> Iterator[ir.Node]:
+    """Yield the operators of each Gelu that a runtime executes as one, which no fold may take apart.
+
+    ``every_spelling`` is for a runtime that knows them all; otherwise only the one by which BERT spells it counts.
+    """
+    for activation in activations_of(reader):
+        if activation.kind != HARD_SIGMOID and (every_spelling or activation.is_as_bert_spells_it):
+            yield from activation.nodes
+
+
+# -- Gelu --------------------------------------------------------------------------------------------------------
+def _gelu(reader: GraphReader, core: ir.Node) -> Activation | None:
+    argument = core.inputs[0]
+    assert argument is not None, "Erf and Tanh have an input"
+    for root in _upstream(reader, argument):
+        found = _polynomial(reader, argument, {root: _X}, _DEPTH)
+        if found is not None and _are_close(found, _ARGUMENTS[core.op_type]):
+            return _gelu_of(reader, core, root)
+    return None
+
+
+def _gelu_of(reader: GraphReader, core: ir.Node, root: ir.Value) -> Activation | None:
+    """The Gelu of ``root``; where several values are multiples of it, the last that is whole, or the last."""
+    known = {root: _X, core.outputs[0]: _E}
+    best: Activation | None = None
+    for value in _downstream(core.outputs[0]):
+        poly = _polynomial(reader, value, known, _DEPTH)
+        if poly is None or set(poly) != {(1, 0), (1, 1)} or not math.isclose(poly[1, 0], poly[1, 1], rel_tol=1e-6):
+            continue
+        nodes = _between(reader, value, root)
+        if nodes is None:
+            continue
+        factor = 2 * poly[1, 0]
+        whole = math.isclose(factor, 1, rel_tol=1e-6)
+        best = Activation(
+            ERF if core.op_type == "Erf" else TANH, core, root, value, nodes, factor=1.0 if whole else factor
+        )
+        if whole:
+            break
+    return best
+
+
+# -- HardSigmoid -------------------------------------------------------------------------------------------------
+def _hard_sigmoid(reader: GraphReader, clip: ir.Node) -> Activation | None:
+    bound = _upper_bound(reader, clip)
+    argument = clip.inputs[0]
+    if bound is None or argument is None:
+        return None
+    line, root = _line(reader, argument)
+    scaled = _divided(reader, clip, bound)
+    if root is None or scaled is None or not line.get((0, 0)):
+        return None
+    nodes = _between(reader, clip.outputs[0], root)
+    if nodes is None:
+        return None
+    slope, offset = line[1, 0] / bound, line[0, 0] / bound
+    return Activation(HARD_SIGMOID, clip, root, scaled.outputs[0], (*nodes, scaled), slope=slope, offset=offset)
+
+
+def _upper_bound(reader: GraphReader, clip: ir.Node) -> float | None:
+    """The upper bound h of ``Clip(.., 0, h)``."""
+    if len(clip.inputs) > 1:
+        low, high = (_number(reader, clip.inputs[index] if index < len(clip.inputs) else None) for index in (1, 2))
+    else:
+        low, high = attribute(clip, "min"), attribute(clip, "max")
+    return float(high) if low == 0 and high is not None and 0 < high < math.inf else None
+
+
+def _line(reader: GraphReader, argument: ir.Value) -> tuple[_Poly, ir.Value | None]:
+    """``argument`` as ``a*x + b``, with x as far up as that goes."""
+    best: tuple[_Poly, ir.Value | None] = ({}, None)
+    for root in _upstream(reader, argument):
+        poly = _polynomial(reader, argument, {root: _X}, _DEPTH)
+        if poly is not None and set(poly) <= {(1, 0), (0, 0)} and poly.get((1, 0)):
+            best = poly, root
+    return best
+
+
+def _divided(reader: GraphReader, clip: ir.Node, bound: float) -> ir.Node | None:
+    """The operator that divides by ``bound``: the only reader of the Clip, or of its product with another value."""
+    node = _only_reader(clip.outputs[0])
+    if node is not None and node.op_type == "Mul" and not any(map(reader.is_constant, node.inputs)):
+        node = _only_reader(node.outputs[0]) if node.inputs[0] is not node.inputs[1] else None
+    if node is None or node.op_type not in ("Mul", "Div") or node.domain not in ("", "ai.onnx"):
+        return None
+    index = 1 if node.op_type == "Div" or reader.is_constant(node.inputs[1]) else 0
+    number = _number(reader, node.inputs[index])
+    wanted = bound if node.op_type == "Div" else 1 / bound
+    return node if number is not None and math.isclose(number, wanted, rel_tol=1e-5) else None
+
+
+# -- polynomials -------------------------------------------------------------------------------------------------
+def _polynomial(reader: GraphReader, value: ir.Value, known: Mapping[ir.Value, _Poly], depth: int) -> _Poly | None:
+    """``value`` as a polynomial in what is known; None where another operator or another variable comes in."""
+    if value in known:
+        return known[value]
+    number = _number(reader, value)
+    if number is not None:
+        return {(0, 0): number}
+    node = value.producer()
+    if node is None or not depth or node.domain not in ("", "ai.onnx") or node.op_type not in _RULES:
+        return None
+    operands = [None if each is None else _polynomial(reader, each, known, depth - 1) for each in node.inputs]
+    first, *rest = operands
+    if first is None or len(rest) != 1 or rest[0] is None:
+        return None
+    return _RULES[node.op_type](first, rest[0])
+
+
+def _sum(a: _Poly, b: _Poly) -> _Poly:
+    return {key: a.get(key, 0.0) + b.get(key, 0.0) for key in {*a, *b}}
+
+
+def _difference(a: _Poly, b: _Poly) -> _Poly:
+    return _sum(a, {key: -coefficient for key, coefficient in b.items()})
+
+
+def _product(a: _Poly, b: _Poly) -> _Poly:
+    result: dict[tuple[int, int], float] = {}
+    for (i, j), p in a.items():
+        for (k, m), q in b.items():
+            result[i + k, j + m] = result.get((i + k, j + m), 0.0) + p * q
+    return result
+
+
+def _quotient(a: _Poly, b: _Poly) -> _Poly | None:
+    divisor = b.get((0, 0), 0.0)
+    return {key: coefficient / divisor for key, coefficient in a.items()} if set(b) == {(0, 0)} and divisor else None
+
+
+def _power(a: _Poly, b: _Poly) -> _Poly | None:
+    exponent = b.get((0, 0), 0.0)
+    if set(b) != {(0, 0)} or exponent not in (2.0, 3.0):
+        return None
+    square = _product(a, a)
+    return square if exponent == 2.0 else _product(square, a)
+
+
+_RULES = {"Add": _sum, "Sub": _difference, "Mul": _product, "Div": _quotient, "Pow": _power}
+
+
+def _are_close(a: _Poly, b: _Poly) -> bool:
+    return set(a) == set(b) and all(math.isclose(a[key], b[key], rel_tol=_CLOSE) for key in b)
+
+
+# -- the graph around --------------------------------------------------------------------------------------------
+def _upstream(reader: GraphReader, value: ir.Value) -> Iterator[ir.Value]:
+    """``value`` and the variables that it is computed from by arithmetic, the nearest first."""
+    seen, front = {value: None}, [value]
+    for _ in range(_DEPTH):
+        yield from front
+        makers = [node for each in front if (node := each.producer()) is not None and node.op_type in _RULES]
+        operands = [each for node in makers for each in node.inputs if each is not None]
+        front = [each for each in dict.fromkeys(operands) if each not in seen and not reader.is_constant(each)]
+        seen.update(dict.fromkeys(front))
+
+
+def _downstream(value: ir.Value) -> Iterator[ir.Value]:
+    """The values that are made of ``value`` by one reader after the other."""
+    for _ in range(_DEPTH):
+        node = _only_reader(value)
+        if node is None or node.op_type not in _RULES:
+            return
+        value = node.outputs[0]
+        yield value
+
+
+def _between(reader: GraphReader, output: ir.Value, root: ir.Value) -> tuple[ir.Node, ...] | None:
+    """The operators that make ``output`` of ``root``; None where one of them is read elsewhere."""
+    found: dict[ir.Node, None] = {}
+    waiting = [output]
+    while waiting:
+        value = waiting.pop()
+        node = value.producer()
+        if value is root or node is None or reader.is_constant(value) or node in found:
+            continue
+        found[node] = None
+        waiting += [each for each in node.inputs if each is not None]
+    for node in found:
+        for value in node.outputs:
+            is_read = value.is_graph_output() or any(each not in found for each in reader.readers(value))
+            if value is not output and is_read:
+                return None
+    return tuple(found)
+
+
+def _only_reader(value: ir.Value) -> ir.Node | None:
+    readers = value.consumers()
+    return readers[0] if len(readers) == 1 and not value.is_graph_output() else None
+
+
+def _number(reader: GraphReader, value: ir.Value | None) -> float | None:
+    """The number that a constant of one element is."""
+    if value is None or not reader.is_constant(value):
+        return None
+    shape = reader.shape(value)
+    if shape is not None and any(size != 1 for size in shape):
+        return None
+    array = reader.constant(value)
+    return float(array.reshape(())) if array is not None and array.size == 1 else None
+
+
+def title(activation: Activation) -> str:
+    """Return in words what was seen."""
+    spelling = ", ".join(node.op_type for node in reversed(activation.nodes))
+    operator = "HardSigmoid" if activation.kind == HARD_SIGMOID else f"Gelu by {activation.kind}"
+    return f"{operator} of {activation.input.name}, spelled {spelling} ({name_of(activation.core)})"
