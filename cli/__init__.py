@@ -26,7 +26,7 @@ def group() -> None:
 
 
 for _name in COMMANDS:
-    group.add_command(import_module(f"{__name__}.{_name}").command, _name)
+    group.add_command(getattr(import_module(f"{__name__}.{_name}"), _name), _name)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -1,71 +1,127 @@
-"""Options that several commands share, so that they read and mean the same everywhere."""
+"""Turn the options of ``normfold.options``, and those of the output, into options of the command line."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
-from typing import Any, TypeVar
+from dataclasses import Field
+from typing import Any, TypeVar, get_type_hints
 
 import click
 
+from normfold.options import OUTPUT, Option, declared_options
+
+from .exits import HELP
+from .show import Output
+
 Command = TypeVar("Command", bound=Callable[..., Any])
+PATH = click.Path(path_type=str)  # so that the completion of the shell offers files
 
 
-def model_argument(command: Command) -> Command:
-    """MODEL: the path of an ONNX file, or of a torch.export archive (.pt2)."""
-    return click.argument("model", type=click.Path(path_type=str))(command)
+class GroupedOption(click.Option):
+    """An option with the heading that it stands under in the help."""
+
+    def __init__(self, *args: Any, group: str = OUTPUT, **kwargs: Any) -> None:
+        self.group = group
+        super().__init__(*args, **kwargs)
 
 
-def selection(command: Command) -> Command:
-    """What to look at and how: --skip, --only, --assume-eval, the optional folds, --target, --trust-pickle and more."""
+class GroupedCommand(click.Command):
+    """A command whose help shows its options in groups, examples, and the exit codes."""
+
+    def __init__(self, *args: Any, examples: str = "", **kwargs: Any) -> None:
+        self.examples = examples
+        super().__init__(*args, **kwargs)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section for each group of options, in the order in which the groups first appear."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                groups.setdefault(getattr(parameter, "group", OUTPUT), []).append(record)
+        for group, records in groups.items():
+            with formatter.section(group):
+                formatter.write_dl(records, col_max=28)
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the examples before the exit codes."""
+        if self.examples:
+            with formatter.section("Examples"):
+                formatter.write("".join(f"  {line}\n" for line in self.examples.strip().splitlines()))
+        super().format_epilog(ctx, formatter)
+
+
+def command(examples: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """Make a function a command with grouped options, ``examples`` (a line each) and the exit codes in its help."""
+    return click.command(cls=GroupedCommand, examples=examples, epilog=HELP)
+
+
+def option(*names: str, group: str = OUTPUT, **attributes: Any) -> Callable[[Command], Command]:
+    """Declare an option of one command, with its group in the help."""
+    return click.option(*names, cls=GroupedOption, group=group, **attributes)
+
+
+def options_of(declared: type) -> Callable[[Command], Command]:
+    """Add every option that ``declared`` (a class of ``normfold.options``) has on the command line."""
+
+    def decorate(function: Command) -> Command:
+        hints = get_type_hints(declared)
+        for entry, known in reversed(declared_options(declared)):
+            if known.flag != "":
+                function = _click_option(entry, known, hints[entry.name])(function)
+        return function
+
+    return decorate
+
+
+def _click_option(entry: Field[Any], known: Option, kind: Any) -> Callable[[Command], Command]:
+    flag = f"--{known.flag or entry.name.replace('_', '-')}"
+    shared: dict[str, Any] = {"group": known.group, "help": known.help, "metavar": known.metavar or None}
+    if kind is bool and entry.default:
+        return option(f"--no-{flag[2:]}", entry.name, is_flag=True, flag_value=False, default=True, **shared)
+    if kind is bool:
+        return option(flag, entry.name, is_flag=True, **shared)
+    if entry.default == ():
+        return option(flag, entry.name, multiple=True, **shared)
+    shared["type"] = int if kind is int else float if kind == float | None else str
+    return option(flag, entry.name, default=entry.default, show_default=entry.default is not None, **shared)
+
+
+JSON = option("--json", "as_json", is_flag=True, help="Print the report as JSON, and nothing else, to stdout.")
+QUIET = option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
+
+
+def printing(function: Command) -> Command:
+    """Add --json and --quiet; the command gets them as one ``Output``."""
+
+    @functools.wraps(function)
+    def call(*args: Any, as_json: bool, quiet: bool, **kwargs: Any) -> Any:
+        return function(*args, output=Output(as_json, quiet), **kwargs)
+
+    return JSON(QUIET(call))  # type: ignore[return-value]  # its own keyword arguments are those of the command line
+
+
+def reporting(function: Command) -> Command:
+    """Add --json, --quiet, --verbose, --report and --format; the command gets them as one ``Output``."""
+
+    @functools.wraps(function)
+    def call(
+        *args: Any, as_json: bool, quiet: bool, verbose: bool, reports: tuple[str, ...], form: str, **kwargs: Any
+    ) -> Any:
+        return function(*args, output=Output.of(as_json, quiet, verbose, reports, form), **kwargs)
+
     options = (
-        click.option("--skip", multiple=True, metavar="RULE|NODE", help="Leave this rule or node alone. Repeatable."),
-        click.option("--only", multiple=True, metavar="RULE", help="Use only this rule. Repeatable."),
-        click.option("--assume-eval", is_flag=True, help="Treat training-mode BatchNormalization as inference."),
-        click.option("--fold-norm-scale", is_flag=True, help="gamma and beta of norms into all MatMuls behind them."),
-        click.option("--extra-channel", is_flag=True, help="Carry shifts through zero padding by one more channel."),
-        click.option("--no-onnxsim", is_flag=True, help="Leave out the constant folding with onnxsim."),
-        click.option("--target", default="onnxruntime", show_default=True, help="The runtime to write norms for."),
-        click.option("--trust-pickle", is_flag=True, help="Open a file of torch even if that can run code in it."),
+        JSON,
+        QUIET,
+        option("--verbose", "-v", is_flag=True, help="List every norm and constant affine."),
+        option("--report", "reports", multiple=True, metavar="FILE", help=_REPORT),
+        option("--format", "form", default="", metavar="NAME", help=_FORMAT),
     )
-    return _apply(options, command)
-
-
-def norm_forms(command: Command) -> Command:
-    """--opset and --contrib: how norms may be written."""
-    options = (
-        click.option("--opset", default="", metavar="auto|keep|N", help="Operator set. [default: the target's habit]"),
-        click.option(
-            "--contrib",
-            is_flag=True,
-            help="Allow norm operators of com.microsoft; none is written so far, and the report says why.",
-        ),
-    )
-    return _apply(options, command)
-
-
-def voice(command: Command) -> Command:
-    """--json and --quiet: how to report."""
-    options = (
-        click.option("--json", "as_json", is_flag=True, help="Print the report as JSON, and nothing else, to stdout."),
-        click.option("--quiet", "-q", is_flag=True, help="Print nothing but errors."),
-    )
-    return _apply(options, command)
-
-
-def report_files(command: Command) -> Command:
-    """--report and --format: where else the report goes, and in which form."""
-    options = (
-        click.option("--report", "reports", multiple=True, metavar="FILE", help=_REPORT),
-        click.option("--format", "form", default="", metavar="NAME", help=_FORMAT),
-    )
-    return _apply(options, command)
+    for add in reversed(options):
+        call = add(call)
+    return call  # type: ignore[return-value]  # its own keyword arguments are those of the command line
 
 
 _REPORT = "Also write the report here: .txt, .json, .sarif, .xml (JUnit), .html, .md, or - for stdout. Repeatable."
 _FORMAT = "Form of a --report whose suffix names none: text, json, sarif, junit, github, markdown, html."
-
-
-def _apply(options: tuple[Callable[[Command], Command], ...], command: Command) -> Command:
-    for option in reversed(options):
-        command = option(command)
-    return command

@@ -6,55 +6,48 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from .arguments import voice
-from .exits import HELP, Exit
+from normfold.options import BenchOptions
+
+from .arguments import PATH, command, options_of, printing
+from .exits import Exit
 from .progress import bar
+from .show import Output
 
 if TYPE_CHECKING:
     from normfold.ci.bench import Benchmark, Timing
 
 
-@click.command(epilog=HELP)
-@click.argument("first", type=click.Path(path_type=str), metavar="A")
-@click.argument("second", type=click.Path(path_type=str), metavar="[B]", required=False)
-@click.option("--rounds", default=30, show_default=True, type=click.IntRange(1), help="How often each model is timed.")
-@click.option("--warmup", default=3, show_default=True, type=click.IntRange(0), help="Runs before that.")
-@click.option("--threads", default=1, show_default=True, type=click.IntRange(1), help="Threads of ONNX Runtime.")
-@click.option("--inputs", default="", metavar="FILE|DIR", help="Inputs: .npz, .npy, or a test_data_set folder.")
-@click.option("--input", "specs", multiple=True, metavar="NAME=SHAPE[:TYPE][:LOW..HIGH]", help="Shape one input.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Seed of the inputs made up.")
-@voice
-def command(
-    first: str,
-    second: str | None,
-    rounds: int,
-    warmup: int,
-    threads: int,
-    inputs: str,
-    specs: tuple[str, ...],
-    seed: int,
-    as_json: bool,
-    quiet: bool,
-) -> Exit:
+EXAMPLES = """
+normfold bench model.onnx
+normfold bench model.onnx model.opt.onnx --threads 4 --input x=8x3x224x224
+"""
+
+
+@command(EXAMPLES)
+@click.argument("first", type=PATH, metavar="A")
+@click.argument("second", type=PATH, metavar="[B]", required=False)
+@options_of(BenchOptions)
+@printing
+def bench(first: str, second: str | None, output: Output, **chosen: Any) -> Exit:
     """Time the model A, or A and B in turns on the same inputs, in ONNX Runtime on this machine's CPU.
 
     The ratio is that of A to B within a round: above 1, B is faster. Each model has a process of its own.
     """
-    from normfold.ci.bench import CannotBench, Plan, benchmark
+    options = BenchOptions(**chosen)
+    from normfold.ci.bench import CannotBench, benchmark
 
-    plan = Plan(rounds, warmup, threads, inputs, specs, seed)
     models = [model for model in (first, second) if model is not None]
     try:
-        with bar("timing", rounds, quiet) as advance:
-            measured = benchmark(models, plan, advance)
+        with bar("timing", options.rounds, output.quiet) as advance:
+            measured = benchmark(models, options, advance)
     except CannotBench as error:
         click.echo(f"normfold: {error}", err=True)
         return Exit.INCONCLUSIVE
-    if as_json:
+    if output.as_json:
         import json
 
         click.echo(json.dumps(_data(measured), indent=2))
-    elif not quiet:
+    elif not output.quiet:
         _print(measured)
     return Exit.DONE
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from .arguments import norm_forms, report_files, selection, voice
-from .exits import HELP, Exit
+from normfold.options import InspectArguments
+
+from .arguments import PATH, command, option, options_of, reporting
+from .exits import Exit
 from .progress import bar
-from .show import planned, wants_pictures, write_reports
+from .show import Output
 
 if TYPE_CHECKING:
     from normfold.ci.check_many import Checked
@@ -19,36 +22,29 @@ if TYPE_CHECKING:
     from normfold.report.report import Report
 
 LOCK = "normfold.lock"
-FILE = click.Path(path_type=str)  # so that the completion of the shell offers files
 
 
-@click.command(epilog=HELP)
-@click.argument("paths", nargs=-1, required=True, type=FILE, metavar="PATH...")
-@click.option("--max-foldable", type=click.IntRange(0), help="Norms that may be left to fold or fuse. [default: 0]")
-@click.option("--max-kept", type=click.IntRange(0), help="Norms and affines that may stay. [default: any number]")
-@click.option("--allow", multiple=True, metavar="NF1xx[:NODE]", help="Accept this reason, or it for this node.")
-@click.option(
-    "--lock",
-    type=click.Path(path_type=str),
-    metavar="FILE",
-    help="Accept what this file records, and fail on what got worse since.",
-)
-@click.option("--update-lock", is_flag=True, help=f"Write the models as they are now to the lock. [default: {LOCK}]")
-@click.option(
-    "--verify-against",
-    "original",
-    type=click.Path(path_type=str),
-    metavar="ORIGINAL",
-    help="The original, or a folder of originals.",
-)
-@click.option("--jobs", "-j", default=0, type=click.IntRange(0), help="Processes. [default: one a core]")
-@click.option("--no-cache", is_flag=True, help="Look at every model anew, and keep nothing for the next run.")
-@click.option("--verbose", "-v", is_flag=True, help="List every norm of every model.")
-@selection
-@norm_forms
-@voice
-@report_files
-def command(
+limit = partial(option, group="What is accepted")
+EXAMPLES = """
+normfold check models/
+normfold check models/ --update-lock
+normfold check models/ --lock normfold.lock --report check.sarif
+"""
+
+
+@command(EXAMPLES)
+@click.argument("paths", nargs=-1, required=True, type=PATH, metavar="PATH...")
+@limit("--max-foldable", type=click.IntRange(0), help="Norms that may be left to fold or fuse. [default: 0]")
+@limit("--max-kept", type=click.IntRange(0), help="Norms and affines that may stay. [default: any number]")
+@limit("--allow", multiple=True, metavar="NF1xx[:NODE]", help="Accept this reason, or it for this node.")
+@limit("--lock", type=PATH, metavar="FILE", help="Accept what this file records; fail on what got worse.")
+@limit("--update-lock", is_flag=True, help=f"Write the models as they are to the lock. [default: {LOCK}]")
+@limit("--verify-against", "original", type=PATH, metavar="FILE|DIR", help="Compare with this original, or those.")
+@options_of(InspectArguments)
+@option("--jobs", "-j", default=0, type=click.IntRange(0), help="Processes. [default: one a core]")
+@option("--no-cache", is_flag=True, help="Look at every model again, and keep nothing for the next run.")
+@reporting
+def check(
     paths: tuple[str, ...],
     max_foldable: int | None,
     max_kept: int | None,
@@ -58,26 +54,21 @@ def command(
     original: str | None,
     jobs: int,
     no_cache: bool,
-    verbose: bool,
-    as_json: bool,
-    quiet: bool,
-    reports: tuple[str, ...],
-    form: str,
-    no_onnxsim: bool,
-    **chosen: object,
+    output: Output,
+    **chosen: Any,
 ) -> Exit:
     """Check models without writing any: files, folders (their .onnx files at any depth) and patterns.
 
     A check fails for each norm or constant affine that `normfold optimize` would still fold or fuse, above
-    --max-foldable; what normfold wrote has none. With --lock it fails for each norm that stands worse than the lock
-    has it, and --max-foldable counts only if it is given.
+    --max-foldable; what normfold wrote has none. With --lock it fails for each norm that is worse than in the lock, and
+    --max-foldable counts only if it is given.
     """
-    files = planned(reports, form, as_json)
     from normfold.ci.cache import cache_folder
     from normfold.ci.check_many import Task, check_models
     from normfold.ci.limits import Allowance, Limits
     from normfold.ci.paths import models_of, originals_of
 
+    options = InspectArguments(**chosen)
     lock = lock or (LOCK if update_lock else None)
     if lock is None and max_foldable is None:
         max_foldable = 0
@@ -85,20 +76,20 @@ def command(
     models = models_of(paths)
     originals = originals_of(models, original)
     tasks = [Task(model, originals.get(model)) for model in models]
-    options = {**chosen, "onnxsim": not no_onnxsim, "pictures": wants_pictures(files)}
-    judge = _Judge(limits, Path(lock) if lock else None, update_lock, options)
-    with bar("checking", len(tasks), quiet) as advance:
-        found = check_models(tasks, options, jobs, lambda task: advance(), None if no_cache else cache_folder())
+    judge = _Acceptance(limits, Path(lock) if lock else None, update_lock, options)
+    folder = None if no_cache else cache_folder()
+    with bar("checking", len(tasks), output.quiet) as advance:
+        found = check_models(tasks, options, jobs, lambda task: advance(), folder, output.has_pictures)
     checked = judge(found)
-    _show(checked, judge.lines, as_json, quiet, verbose)
-    write_reports(checked, files)
+    _show(checked, judge.lines, output)
+    output.write(checked)
     return exit_of(checked)
 
 
-class _Judge:
-    """Limits and lock, read before the work, so that a wrong lock costs nobody a run."""
+class _Acceptance:
+    """Limits and lock, read before the work, so that a wrong lock costs no run."""
 
-    def __init__(self, limits: Limits, lock: Path | None, update: bool, options: dict[str, Any]) -> None:
+    def __init__(self, limits: Limits, lock: Path | None, update: bool, options: InspectArguments) -> None:
         self.limits, self.update, self.lines = limits, update, list[str]()
         self.lock = None
         if lock is not None:
@@ -145,16 +136,16 @@ def exit_of(reports: Sequence[Report]) -> Exit:
     return Exit.INCONCLUSIVE if reasons else Exit.DONE
 
 
-def _show(reports: Sequence[Report], lines: Sequence[str], as_json: bool, quiet: bool, verbose: bool) -> None:
-    if as_json:
+def _show(reports: Sequence[Report], lines: Sequence[str], output: Output) -> None:
+    if output.as_json:
         from normfold.report.as_json import as_json_set
 
         click.echo(as_json_set(reports), nl=False)
-    elif not quiet:
+    elif not output.quiet:
         from normfold.report.as_check import print_checks
         from normfold.report.as_text import console_for
         from normfold.report.escape import printable
 
-        print_checks(reports, console_for(), verbose)
+        print_checks(reports, console_for(), output.verbose)
         for line in lines:
             click.echo(printable(line, 600))

@@ -4,49 +4,46 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from .arguments import voice
-from .exits import HELP, Exit
+from normfold.options import InspectArguments
+
+from .arguments import PATH, command, option, options_of, printing
+from .exits import Exit
+from .show import Output
 
 if TYPE_CHECKING:
     from normfold.ci.diff import Change
 
 SHOWN = 20
+EXAMPLES = """
+normfold diff old.onnx new.onnx
+normfold diff old.onnx new.onnx --exit-code --json
+"""
 
 
-@click.command(epilog=HELP)
-@click.argument("first", type=click.Path(path_type=str), metavar="A")
-@click.argument("second", type=click.Path(path_type=str), metavar="B")
-@click.option("--exit-code", is_flag=True, help="End with 1 where anything differs, as `git diff` does.")
-@click.option("--verbose", "-v", is_flag=True, help=f"Name all, and not the first {SHOWN} of each kind.")
-@click.option("--no-onnxsim", is_flag=True, help="Leave out the constant folding with onnxsim.")
-@click.option("--target", default="onnxruntime", show_default=True, help="The runtime that norms are looked at for.")
-@voice
-def command(
-    first: str,
-    second: str,
-    exit_code: bool,
-    verbose: bool,
-    no_onnxsim: bool,
-    target: str,
-    as_json: bool,
-    quiet: bool,
-) -> Exit:
+@command(EXAMPLES)
+@click.argument("first", type=PATH, metavar="A")
+@click.argument("second", type=PATH, metavar="B")
+@option("--exit-code", is_flag=True, help="End with 1 where anything differs, as `git diff` does.")
+@option("--verbose", "-v", is_flag=True, help=f"Name all, and not the first {SHOWN} of each kind.")
+@options_of(InspectArguments)
+@printing
+def diff(first: str, second: str, exit_code: bool, verbose: bool, output: Output, **chosen: Any) -> Exit:
     """Say what changed from model A to model B: interface, opset, norms, operators and weights. Nothing is run.
 
     Whether both compute the same is the question of `normfold verify A B`.
     """
     from normfold.ci.diff import changes_between
 
-    changes = changes_between(first, second, {"onnxsim": not no_onnxsim, "target": target})
-    if as_json:
+    changes = changes_between(first, second, InspectArguments(**chosen))
+    if output.as_json:
         import json
 
         click.echo(json.dumps({"schema": 1, "a": first, "b": second, "changes": [asdict(each) for each in changes]}))
-    elif not quiet:
+    elif not output.quiet:
         _print(changes, verbose)
     return Exit.DIFFERS if exit_code and changes else Exit.DONE
 

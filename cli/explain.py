@@ -6,15 +6,21 @@ import textwrap
 
 import click
 
-from .exits import HELP, Exit
+from .arguments import command, option
+from .exits import Exit
+
+EXAMPLES = """
+normfold explain NF103
+"""
 
 
-@click.command(epilog=HELP)
+@command(EXAMPLES)
 @click.argument("codes", nargs=-1, metavar="[CODE]...")
-@click.option("--markdown", is_flag=True, help="List all of them as the table that the README has.")
-def command(codes: tuple[str, ...], markdown: bool) -> Exit:
+@option("--markdown", is_flag=True, help="List all of them as the table that the README has.")
+def explain(codes: tuple[str, ...], markdown: bool) -> Exit:
     """Explain reason codes such as NF103; without CODE, list all of them."""
-    from normfold.findings.explanations import explain, reasons_table
+    from normfold.findings.explanations import explain as long_text
+    from normfold.findings.explanations import reasons_table
     from normfold.findings.reason import Reason
 
     if markdown:
@@ -30,6 +36,6 @@ def command(codes: tuple[str, ...], markdown: bool) -> Exit:
         except KeyError:
             known = ", ".join(reason.code for reason in Reason)
             raise click.UsageError(f"expected a reason code, got {code!r}; the codes are {known}") from None
-        paragraphs = explain(reason).split("\n\n")
+        paragraphs = long_text(reason).split("\n\n")
         click.echo("\n\n".join(textwrap.fill(paragraph, 100) for paragraph in paragraphs))
     return Exit.DONE

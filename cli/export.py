@@ -3,59 +3,39 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
-from .arguments import norm_forms, report_files, selection, voice
-from .exits import HELP, Exit
+from normfold.options import ExportArguments
+
+from .arguments import PATH, command, option, options_of, reporting
+from .exits import Exit
+from .optimize import not_proven
 from .progress import stages
-from .show import planned, show, wants_pictures, write_reports
+from .show import Output
+
+EXAMPLES = """
+normfold export package.module:factory --input 1x3x224x224
+normfold export package.module:factory --weights net.safetensors -o net.onnx
+normfold export network.pt2
+"""
 
 
-@click.command(epilog=HELP)
+@command(EXAMPLES)
 @click.argument("network", metavar="PACKAGE.MODULE:FACTORY|ARCHIVE")
-@click.option("--weights", type=click.Path(path_type=Path), help="A state dict: .safetensors, .pt or .pth.")
-@click.option(
-    "--input", "specs", multiple=True, metavar="SHAPE[:TYPE]", help="1x3x224x224 or 1x16:int64<100. Repeatable."
-)
-@click.option("--output", "-o", type=click.Path(path_type=Path), help="Where to write. [default: FACTORY.opt.onnx]")
-@selection
-@norm_forms
-@click.option("--no-verify", is_flag=True, help="Write without proof. The report says so.")
-@click.option("--strict", is_flag=True, help="Fail where a fold would be undone after the proof blamed it.")
-@click.option("--seed", default=0, show_default=True, help="Seed of the inputs of the trace and the proof.")
-@click.option("--inputs", multiple=True, metavar="FILE|DIR", help="Inputs: .npz, .npy, or a test_data_set folder.")
-@click.option("--rtol", type=float, help="Relative tolerance in place of the calibrated one.")
-@click.option("--atol", type=float, help="Absolute tolerance in place of the calibrated one.")
-@click.option("--verbose", "-v", is_flag=True, help="List every norm and constant affine.")
-@voice
-@report_files
-def command(
+@option("--output", "-o", "target_path", type=PATH, metavar="FILE", help="Where to write. [default: FACTORY.opt.onnx]")
+@option("--weights", type=PATH, metavar="FILE", help="A state dict: .safetensors, .pt or .pth.")
+@option("--input", "specs", multiple=True, metavar="SHAPE[:TYPE]", help="1x3x224x224 or 1x16:int64<100. Repeatable.")
+@options_of(ExportArguments)
+@reporting
+def export(
     network: str,
-    weights: Path | None,
+    target_path: str | None,
+    weights: str | None,
     specs: tuple[str, ...],
-    output: Path | None,
-    skip: tuple[str, ...],
-    only: tuple[str, ...],
-    assume_eval: bool,
-    fold_norm_scale: bool,
-    extra_channel: bool,
-    no_onnxsim: bool,
-    target: str,
-    opset: str,
-    contrib: bool,
-    trust_pickle: bool,
-    no_verify: bool,
-    strict: bool,
-    seed: int,
-    inputs: tuple[str, ...],
-    rtol: float | None,
-    atol: float | None,
-    verbose: bool,
-    as_json: bool,
-    quiet: bool,
-    reports: tuple[str, ...],
-    form: str,
+    output: Output,
+    **chosen: Any,
 ) -> Exit:
     """Export a PyTorch network to ONNX, fold its norms, prove that the file equals the network, and write it.
 
@@ -63,44 +43,20 @@ def command(
     the current folder or the environment. ARCHIVE is a file of torch.export.save or torch.jit.save. --input gives shape
     and type of each argument of forward(), in order.
     """
-    files = planned(reports, form, as_json)
     from normfold.files.torch_bridge import torch_room
     from normfold.result import NotProven
 
+    ExportArguments(**chosen)  # a wrong option is told before torch is imported
     loading = torch_room("loading")
-    module = loading.network(network, weights, trust_pickle=trust_pickle)
-    arguments = loading.arguments(specs, seed)
+    module = loading.network(network, Path(weights) if weights else None, trust_pickle=chosen["trust_pickle"])
+    arguments = loading.arguments(specs, chosen["seed"])
+    path = target_path or loading.default_output(network)
     try:
-        with stages("exporting", quiet) as on_stage:
+        with stages("exporting", output.quiet) as on_stage:
             result = torch_room("export").export(
-                module,
-                arguments or None,
-                output or loading.default_output(network),
-                opset=opset,
-                eval=True,
-                assume_eval=assume_eval,
-                skip=skip,
-                only=only,
-                verify=not no_verify,
-                onnxsim=not no_onnxsim,
-                fold_norm_scale=fold_norm_scale,
-                extra_channel=extra_channel,
-                strict=strict,
-                target=target,
-                contrib=contrib,
-                seed=seed,
-                inputs=inputs,
-                rtol=rtol,
-                atol=atol,
-                on_stage=on_stage,
+                module, arguments or None, path, eval=True, on_stage=on_stage, **chosen
             )
     except NotProven as error:
-        report = error.result.report(pictures=wants_pictures(files))
-        show(report, as_json, quiet, verbose)
-        write_reports(report, files)
-        click.echo(f"normfold: {error}", err=True)
-        return Exit.DIFFERS if error.is_different else Exit.INCONCLUSIVE
-    report = result.report(pictures=wants_pictures(files))
-    show(report, as_json, quiet, verbose)
-    write_reports(report, files)
+        return not_proven(error, output)
+    output.show(result.report(pictures=output.has_pictures))
     return Exit.DONE

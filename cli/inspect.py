@@ -2,59 +2,35 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
-from .arguments import model_argument, norm_forms, report_files, selection, voice
-from .exits import HELP, Exit
+from normfold.options import InspectArguments
+
+from .arguments import PATH, command, options_of, reporting
+from .exits import Exit
 from .progress import stages
-from .show import planned, show, wants_pictures, write_reports
+from .show import Output
+
+EXAMPLES = """
+normfold inspect model.onnx
+normfold inspect model.onnx --report model.html
+"""
 
 
-@click.command(epilog=HELP)
-@model_argument
-@selection
-@norm_forms
-@voice
-@report_files
-def command(
-    model: str,
-    skip: tuple[str, ...],
-    only: tuple[str, ...],
-    assume_eval: bool,
-    fold_norm_scale: bool,
-    extra_channel: bool,
-    no_onnxsim: bool,
-    target: str,
-    opset: str,
-    contrib: bool,
-    trust_pickle: bool,
-    as_json: bool,
-    quiet: bool,
-    reports: tuple[str, ...],
-    form: str,
-) -> Exit:
+@command(EXAMPLES)
+@click.argument("model", type=PATH)
+@options_of(InspectArguments)
+@reporting
+def inspect(model: str, output: Output, **chosen: Any) -> Exit:
     """List every norm and constant affine of MODEL: what would become of it, and why not where it would stay.
 
     Nothing is run and nothing is written.
     """
-    files = planned(reports, form, as_json)
     from normfold.pipeline import inspect
 
-    with stages("inspecting", quiet):
-        inspection = inspect(
-            model,
-            skip=skip,
-            only=only,
-            onnxsim=not no_onnxsim,
-            assume_eval=assume_eval,
-            fold_norm_scale=fold_norm_scale,
-            extra_channel=extra_channel,
-            target=target,
-            opset=opset,
-            contrib=contrib,
-            trust_pickle=trust_pickle,
-        )
-        report = inspection.report(pictures=wants_pictures(files))
-    show(report, as_json, quiet, details=True)
-    write_reports(report, files)
+    with stages("inspecting", output.quiet):
+        report = inspect(model, **chosen).report(pictures=output.has_pictures)
+    output.show(report, details=True)
     return Exit.DONE

@@ -1,8 +1,9 @@
-"""Printing a report in the way that the options ask for."""
+"""How a command shows its result: on stdout, and in the files of --report."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
@@ -11,37 +12,46 @@ if TYPE_CHECKING:
     from normfold.report.report import Report
 
 
-def show(report: Report, as_json: bool, quiet: bool, details: bool = False) -> None:
-    """``report`` on stdout: as JSON, not at all, or as text (``details``: a line for each finding)."""
-    if as_json:
-        from normfold.report.as_json import as_json as to_json
+@dataclass(frozen=True)
+class Output:
+    """The options of a command that say how its result is shown. ``files`` are those of --report with their formats."""
 
-        click.echo(to_json(report), nl=False)
-    elif not quiet:
-        from normfold.report.as_text import console_for, print_report
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    files: tuple[tuple[str, str], ...] = ()
 
-        print_report(report, console_for(), details)
+    @classmethod
+    def of(cls, as_json: bool, quiet: bool, verbose: bool, reports: tuple[str, ...], form: str) -> Output:
+        """Check the options before the work. UsageError for reports that cannot be written."""
+        from normfold.report.formats import STDOUT, forms_of
 
+        if as_json and STDOUT in reports:
+            raise click.UsageError("--json has stdout for itself; give --report a file")
+        return cls(as_json, quiet, verbose, forms_of(reports, form) if reports or form else ())
 
-def planned(reports: tuple[str, ...], form: str, as_json: bool) -> tuple[tuple[str, str], ...]:
-    """The files of --report with their forms, checked before the work; UsageError for what cannot be."""
-    from normfold.report.formats import STDOUT, forms_of
+    @property
+    def has_pictures(self) -> bool:
+        """Return whether any format draws the operators around each finding."""
+        from normfold.report.formats import draws
 
-    if as_json and STDOUT in reports:
-        raise click.UsageError("--json has stdout for itself; give --report a file")
-    return forms_of(reports, form)
+        return any(draws(form) for _, form in self.files)
 
+    def show(self, report: Report, *, details: bool = False) -> None:
+        """Print ``report`` (with ``details`` a line for each finding), and write the files."""
+        if self.as_json:
+            from normfold.report.as_json import as_json
 
-def wants_pictures(files: tuple[tuple[str, str], ...]) -> bool:
-    """Whether any of ``files`` takes a form that draws."""
-    from normfold.report.formats import draws
+            click.echo(as_json(report), nl=False)
+        elif not self.quiet:
+            from normfold.report.as_text import console_for, print_report
 
-    return any(draws(form) for _, form in files)
+            print_report(report, console_for(), details or self.verbose)
+        self.write(report)
 
+    def write(self, report: Report | Sequence[Report]) -> None:
+        """Write ``report`` into each of the files."""
+        from normfold.report.formats import write_report
 
-def write_reports(report: Report | Sequence[Report], files: tuple[tuple[str, str], ...]) -> None:
-    """Write ``report`` into each of ``files``."""
-    from normfold.report.formats import write_report
-
-    for path, form in files:
-        write_report(report, path, form)
+        for path, form in self.files:
+            write_report(report, path, form)

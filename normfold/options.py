@@ -1,37 +1,323 @@
-"""Everything a caller can choose, in one frozen value."""
+"""Every option, declared once: its type, default, range and help.
+
+From these classes come the keyword arguments of the Python functions (``accepting``), the options of the command line
+(``cli/arguments.py``), the checks of their ranges, and what a report and a written model record (``recorded``).
+An option is one field: ``name: Annotated[type, Option("help", group)] = default``.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+import inspect
+import math
+import os
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar, get_type_hints
+
+from normfold.errors import UsageError
+
+Names = Collection[str]
+"""Names or patterns; a single ``str`` is one name."""
+
+Input = str | os.PathLike[str] | Mapping[str, Any]
+"""A file or folder with inputs, or a mapping from the names of inputs to arrays."""
+
+Inputs = Input | Collection[Input]
+
+FOLDING, FORMS, PROOF, TIMING, OUTPUT = "What to fold", "How to write norms", "Proof", "Timing", "Output"
+
+NEWEST_OPSET = 26
+"""The newest operator set that an ONNX Runtime of today loads."""
+
+MOST_THREADS = 1024
+MOST_SEED = 2**32 - 1
 
 
 @dataclass(frozen=True)
-class Options:
-    """The choices for ``optimize`` and ``inspect``.
+class Option:
+    """What is known about an option besides its type and default.
 
-    ``skip`` holds names of rules or nodes, ``only`` names of rules; empty means all. ``inputs`` are files or folders
-    with feeds for the verification, ``input_specs`` shape those that are made up. ``rtol`` and ``atol`` replace the
-    calibrated tolerance; ``threads`` are those of its runs. ``assume_eval`` treats training-mode BatchNormalization as
-    inference. ``fold_norm_scale`` moves gamma and beta of LayerNorm and RMSNorm into all MatMuls that follow;
-    ``extra_channel`` carries a shift through zero padding by one more channel even where that is slower on a CPU.
-    ``strict`` fails where a guilty fold would be rolled back. ``target`` names the runtime to write norms for;
-    ``opset`` is "auto", "keep" or a number, "" for the target's habit; ``contrib`` allows operators of com.microsoft.
+    ``low`` and ``high`` are inclusive bounds of a number. ``flag`` names it on the command line where that is not its
+    own name; "" leaves it out there. ``is_recorded``: it changes the result, so reports and written models name it.
     """
 
-    skip: frozenset[str] = frozenset()
-    only: frozenset[str] = frozenset()
-    verify: bool = True
-    onnxsim: bool = True
-    assume_eval: bool = False
-    fold_norm_scale: bool = False
-    extra_channel: bool = False
-    strict: bool = False
-    target: str = "onnxruntime"
-    opset: str | int = ""
-    contrib: bool = False
-    seed: int = 0
-    inputs: tuple[str, ...] = ()
-    input_specs: tuple[str, ...] = ()
-    rtol: float | None = None
-    atol: float | None = None
-    threads: int = 1
+    help: str
+    group: str = OUTPUT
+    low: float = -math.inf
+    high: float = math.inf
+    metavar: str = ""
+    flag: str | None = None
+    is_recorded: bool = True
+
+
+def _internal(help: str) -> Option:
+    return Option(help, flag="", is_recorded=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckedOptions:
+    """A set of options; every value is checked when the set is made. UsageError for one that does not fit."""
+
+    def __post_init__(self) -> None:
+        for declared, option in declared_options(type(self)):
+            value = getattr(self, declared.name)
+            if isinstance(declared.default, tuple):
+                object.__setattr__(self, declared.name, _as_tuple(value))
+            else:
+                _check_number(declared, option, value)
+
+    def recorded(self) -> dict[str, Any]:
+        """Return the options that differ from their defaults and change the result, as plain data for JSON."""
+        found = {}
+        for declared, option in declared_options(type(self)):
+            value = getattr(self, declared.name)
+            if option.is_recorded and value != declared.default:
+                found[declared.name] = _as_data(value)
+        return found
+
+
+def declared_options(options: type) -> list[tuple[Field[Any], Option]]:
+    """Return the fields of a set of options with what is declared about each, in order; others are left out."""
+    return [(entry, known) for entry in fields(options) if (known := _options_by_name(options).get(entry.name))]
+
+
+@functools.cache
+def _options_by_name(options: type) -> dict[str, Option]:
+    hints = get_type_hints(options, include_extras=True)
+    found = {
+        name: [e for e in getattr(hint, "__metadata__", ()) if isinstance(e, Option)] for name, hint in hints.items()
+    }
+    return {name: entries[0] for name, entries in found.items() if entries}
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    """Return several values as a tuple; a str, a path or a mapping is one value."""
+    return (value,) if isinstance(value, (str, os.PathLike, Mapping)) else tuple(value)
+
+
+def _check_number(declared: Field[Any], option: Option, value: Any) -> None:
+    bounds = (option.low, option.high)
+    if value is None or bounds == (-math.inf, math.inf):
+        return
+    is_whole = isinstance(declared.default, int)
+    fits = isinstance(value, (int, float)) or hasattr(value, "__index__")
+    if fits and math.isfinite(value) and option.low <= value <= option.high and not (is_whole and value != int(value)):
+        return
+    kind = "a whole number" if is_whole else "a finite number"
+    limit = (
+        f"of {_spelled(option.low)} or more"
+        if math.isinf(option.high)
+        else f"from {_spelled(option.low)} to {_spelled(option.high)}"
+    )
+    raise UsageError(f"{declared.name}: expected {kind} {limit}, got {value!r}")
+
+
+def _spelled(bound: float) -> str:
+    return f"{bound:g}" if bound != int(bound) else str(int(bound))
+
+
+def _as_data(value: Any) -> Any:
+    if isinstance(value, tuple):
+        entries = [_as_data(entry) for entry in value]
+        return sorted(entries) if all(isinstance(entry, str) for entry in entries) else entries
+    if isinstance(value, Mapping):
+        return f"arrays named {', '.join(map(str, value))}"
+    return value if isinstance(value, (int, float)) else str(value)
+
+
+# -- the options --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class RewriteOptions(CheckedOptions):
+    """What to fold and fuse, and for which runtime."""
+
+    skip: Annotated[
+        Names,
+        Option(
+            "Leave alone this rule, or the nodes of this name or pattern. Repeatable.", FOLDING, metavar="RULE|NODE"
+        ),
+    ] = ()
+    only: Annotated[Names, Option("Use only this rule. Repeatable.", FOLDING, metavar="RULE")] = ()
+    assume_eval: Annotated[bool, Option("Treat training-mode BatchNormalization as inference.", FOLDING)] = False
+    fold_norm_scale: Annotated[
+        bool, Option("Fold gamma and beta of LayerNorm and RMSNorm into all MatMuls that follow.", FOLDING)
+    ] = False
+    extra_channel: Annotated[
+        bool,
+        Option("Carry a shift through zero padding in one more channel, even where that is slower on a CPU.", FOLDING),
+    ] = False
+    onnxsim: Annotated[bool, Option("Leave out the constant folding with onnxsim.", FOLDING)] = True
+    target: Annotated[str, Option("The runtime to write norms for.", FORMS, metavar="NAME")] = "onnxruntime"
+    opset: Annotated[
+        str | int | None,
+        Option(
+            "The operator set to write: auto raises it where a form needs that. [default: the target's habit]",
+            FORMS,
+            metavar="auto|keep|N",
+        ),
+    ] = None
+    contrib: Annotated[
+        bool, Option("Allow norm operators of com.microsoft where they are faster; today none is.", FORMS)
+    ] = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.opset in (None, "", "auto", "keep"):
+            return
+        if not str(self.opset).isdigit():
+            raise UsageError(f"opset: expected auto, keep or a number, got {self.opset!r}")
+        if not 1 <= int(self.opset) <= NEWEST_OPSET:
+            raise UsageError(f"opset: expected auto, keep or a number from 1 to {NEWEST_OPSET}, got {self.opset}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(CheckedOptions):
+    """How models are run: on which inputs, with how many threads."""
+
+    seed: Annotated[int, Option("Seed of the inputs that are made up.", PROOF, 0, MOST_SEED)] = 0
+    inputs: Annotated[
+        Inputs,
+        Option("Your own inputs: .npz, .npy, or a test_data_set folder. Repeatable.", PROOF, metavar="FILE|DIR"),
+    ] = ()
+    input_specs: Annotated[
+        Names,
+        Option(
+            "Shape, type and range of one made-up input.", PROOF, metavar="NAME=SHAPE[:TYPE][:LOW..HIGH]", flag="input"
+        ),
+    ] = ()
+    threads: Annotated[int, Option("Threads of ONNX Runtime (0: one a core).", PROOF, 0, MOST_THREADS)] = 1
+
+    @property
+    def given_inputs(self) -> tuple[Input, ...]:
+        """Return the user's own inputs one by one."""
+        return _as_tuple(self.inputs)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProofOptions(RunOptions):
+    """How two models are compared.
+
+    With ``rtol`` or ``atol``, ``|expected - obtained| <= atol + rtol * |expected|`` decides, element by element, in
+    place of the calibrated tolerance.
+    """
+
+    feeds: Annotated[int, Option("How many inputs to make up.", PROOF, 1, 10_000)] = 4
+    rtol: Annotated[
+        float | None, Option("Relative tolerance in place of the calibrated one.", PROOF, 0, metavar="FLOAT")
+    ] = None
+    atol: Annotated[
+        float | None, Option("Absolute tolerance in place of the calibrated one.", PROOF, 0, metavar="FLOAT")
+    ] = None
+    seconds: Annotated[float, _internal("The longest time for one run of one model.")] = 300.0
+    piece_bytes: Annotated[int, _internal("The bytes of values that are compared at once.")] = 256 * 2**20
+    weight_bytes: Annotated[int, _internal("The bytes of weights that are loaded at once.")] = 2**30
+    folder: Annotated[str | None, _internal("Where models given as protos or bytes have their external data.")] = None
+
+    @property
+    def is_explicit(self) -> bool:
+        """Whether the user gave a tolerance."""
+        return self.rtol is not None or self.atol is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchOptions(RunOptions):
+    """How models are timed."""
+
+    rounds: Annotated[int, Option("How often each model is timed.", TIMING, 1, 10**6)] = 30
+    warmup: Annotated[int, Option("Runs before that.", TIMING, 0, 10**6)] = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options(ProofOptions, RewriteOptions):
+    """The choices for ``optimize``."""
+
+    verify: Annotated[bool, Option("Write without proof. The report says so.", PROOF)] = True
+    strict: Annotated[bool, Option("Fail where the proof would undo a fold.", PROOF)] = False
+
+
+# -- the arguments of the functions -------------------------------------------------------------------------------
+
+OnStage = Callable[[str], None]
+Path = str | os.PathLike[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TorchArguments(CheckedOptions):
+    """What opening a model of torch needs."""
+
+    args: Annotated[Any, _internal("The arguments of forward(), where the model is an nn.Module.")] = None
+    trust_pickle: Annotated[
+        bool, Option("Open a file of torch even if that can run code in it.", FOLDING, is_recorded=False)
+    ] = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class InspectArguments(TorchArguments, RewriteOptions):
+    """The arguments of ``normfold.inspect`` after the model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizeArguments(TorchArguments, Options):
+    """The arguments of ``normfold.optimize`` after the model."""
+
+    output: Annotated[Path | None, _internal("The path to write to; None writes nothing.")] = field(
+        default=None, kw_only=False
+    )
+    in_place: Annotated[bool, _internal("Allow the output to be the model itself.")] = False
+    on_stage: Annotated[OnStage | None, _internal("Called with the name of each stage as it begins.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportArguments(TorchArguments, Options):
+    """The arguments of ``normfold.export`` after the module."""
+
+    args: Annotated[Any, _internal("The arguments of one valid call of forward().")] = field(
+        default=None, kw_only=False
+    )
+    path: Annotated[Path | None, _internal("The path to write to; None writes nothing.")] = field(
+        default=None, kw_only=False
+    )
+    kwargs: Annotated[Mapping[str, Any] | None, _internal("The keyword arguments of that call.")] = None
+    dynamic_shapes: Annotated[Any, _internal("As torch.export.export takes them.")] = None
+    input_specs: Annotated[Names, _internal("NAME=SHAPE[:TYPE][:LOW..HIGH] of made-up inputs.")] = ()
+    eval: Annotated[bool, _internal("Switch a module in training mode for the export, and back.")] = False
+    on_stage: Annotated[OnStage | None, _internal("Called with the name of each stage as it begins.")] = None
+
+
+P = ParamSpec("P")
+Model = TypeVar("Model")
+Chosen = TypeVar("Chosen")
+Answer = TypeVar("Answer")
+
+
+def accepting(
+    declared: Callable[P, Chosen],
+) -> Callable[[Callable[[Model, Chosen], Answer]], Callable[Concatenate[Model, P], Answer]]:
+    """Turn ``function(model, options)`` into ``function(model, **options)`` with the options of ``declared``.
+
+    The signature and the docstring of the new function name every option, so that ``help()`` and editors show them.
+    """
+
+    def decorate(function: Callable[[Model, Chosen], Answer]) -> Callable[Concatenate[Model, P], Answer]:
+        @functools.wraps(function)
+        def call(model: Model, /, *args: P.args, **kwargs: P.kwargs) -> Answer:
+            return function(model, declared(*args, **kwargs))
+
+        model, *_ = inspect.signature(function).parameters.values()
+        hints = get_type_hints(declared)
+        taken = [
+            entry.replace(annotation=hints[name]) for name, entry in inspect.signature(declared).parameters.items()
+        ]
+        returns = inspect.signature(function).return_annotation
+        signature = inspect.Signature([model, *taken], return_annotation=returns)
+        setattr(call, "__signature__", signature)  # noqa: B010  # no declared attribute of functions, read by help()
+        call.__doc__ = f"{inspect.getdoc(function)}\n\nOptions:\n{_described(declared)}"
+        return call
+
+    return decorate
+
+
+def _described(declared: Any) -> str:
+    return "\n".join(f"    {entry.name}: {option.help}" for entry, option in declared_options(declared))

@@ -5,11 +5,10 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -23,91 +22,36 @@ from normfold.files.torch_bridge import TorchObject, is_for_torch, torch_room
 from normfold.findings.verdict import Verdict
 from normfold.graph.inlining import InlineError, inline, operators
 from normfold.graph.reader import graphs_of
-from normfold.options import Options
+from normfold.options import InspectArguments, OptimizeArguments, Options, RewriteOptions, accepting
 from normfold.result import Inspection, NotProven, Result, check_output
 from normfold.rewrite import is_change, rewrite
 from normfold.runtime.metadata_keys import SITES_KEY
-from normfold.verify import (
-    Equivalence,
-    ProofCandidate,
-    ProofOptions,
-    RollbackResult,
-    Site,
-    Verification,
-    prove,
-    prove_with_rollback,
-)
+from normfold.verify import Equivalence, ProofCandidate, RollbackResult, Site, Verification, prove, prove_with_rollback
 from normfold.verify.sites.metadata import as_text, from_text
 
 
-def optimize(
-    model: ModelLike | TorchObject,
-    output: str | os.PathLike[str] | None = None,
-    *,
-    skip: Iterable[str] = (),
-    only: Iterable[str] = (),
-    verify: bool = True,
-    onnxsim: bool = True,
-    assume_eval: bool = False,
-    fold_norm_scale: bool = False,
-    extra_channel: bool = False,
-    strict: bool = False,
-    target: str = "onnxruntime",
-    opset: str | int = "",
-    contrib: bool = False,
-    seed: int = 0,
-    inputs: Iterable[str] = (),
-    input_specs: Iterable[str] = (),
-    rtol: float | None = None,
-    atol: float | None = None,
-    threads: int = 1,
-    in_place: bool = False,
-    args: Any = None,
-    trust_pickle: bool = False,
-    on_stage: Callable[[str], None] | None = None,
-) -> Result:
+@accepting(OptimizeArguments)
+def optimize(model: ModelLike | TorchObject, options: OptimizeArguments) -> Result:
     """Fold and fuse the norms of ``model``, prove that the result equals it, and write it to ``output`` if given.
 
     ``model`` is a path, bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; it is never changed. With the torch
     extra it may also be an nn.Module with ``args`` for its forward(), an ExportedProgram, an ONNXProgram or the path of
     a torch.export archive: see ``normfold.export``. An archive that could run code while it is loaded is refused unless
-    ``trust_pickle``. Names in ``skip`` (rules or nodes) are left alone; ``only`` (rules) restricts to some. Norms are
-    written as ``target`` runs them best, raising the operator set as ``opset`` ("auto", "keep" or a number) allows,
-    with operators of com.microsoft only where ``contrib`` is given. The proof runs both models in ONNX Runtime on feeds
-    made from the graph with ``seed``, shaped by ``input_specs`` (NAME=1x3x224x224[:dtype][:low..high]), or on those in
-    ``inputs`` (.npz, .npy, or a folder of test_data_set .pb); ``rtol`` and ``atol`` replace the calibrated tolerance;
-    ``threads`` is how many the runtime may use for a run (0 for all).
-    ``fold_norm_scale`` also moves gamma and beta of LayerNorm and RMSNorm into all MatMuls that follow;
-    ``extra_channel`` lets a shift pass zero padding by one more channel even where that is slower on a CPU. A fold
-    that the proof blames is undone, or, with ``strict``, the call fails. ``on_stage`` is called with the name of each
-    stage as it begins: read, simplify, fold, verify, write.
+    ``trust_pickle``. The proof runs both models in ONNX Runtime. A fold that fails it is undone, or, with ``strict``,
+    the call fails. ``on_stage`` is called with read, simplify, fold, verify and write.
 
-    Raises SourceError (no valid model), UsageError (unknown name, or ``output`` is the input and not ``in_place``),
-    NotProven (the proof failed or was inconclusive; nothing is written) and WriteError.
+    Raises:
+        SourceError: the model cannot be read or is not valid.
+        UsageError: an option does not fit, or ``output`` is the input and not ``in_place``.
+        NotProven: the result differs, or nothing could be decided; nothing is written.
+        WriteError: the result could not be written.
     """
-    options = Options(
-        skip=frozenset(skip),
-        only=frozenset(only),
-        verify=verify,
-        onnxsim=onnxsim,
-        assume_eval=assume_eval,
-        fold_norm_scale=fold_norm_scale,
-        extra_channel=extra_channel,
-        strict=strict,
-        target=target,
-        opset=opset,
-        contrib=contrib,
-        seed=seed,
-        inputs=tuple(inputs),
-        input_specs=tuple(input_specs),
-        rtol=rtol,
-        atol=atol,
-        threads=threads,
-    )
     if is_for_torch(model):
-        result: Result = torch_room("export").optimize_torch(model, args, output, trust_pickle, options)
+        result: Result = torch_room("export").optimize_torch(
+            model, options.args, options.output, options.trust_pickle, options
+        )
         return result
-    return optimize_with(model, options, output, in_place=in_place, on_stage=on_stage)
+    return optimize_with(model, options, options.output, in_place=options.in_place, on_stage=options.on_stage)
 
 
 def optimize_with(
@@ -135,38 +79,19 @@ def optimize_with(
     return replace(result, output=written)
 
 
-def inspect(
-    model: ModelLike | TorchObject,
-    *,
-    skip: Iterable[str] = (),
-    only: Iterable[str] = (),
-    onnxsim: bool = True,
-    assume_eval: bool = False,
-    fold_norm_scale: bool = False,
-    extra_channel: bool = False,
-    target: str = "onnxruntime",
-    opset: str | int = "",
-    contrib: bool = False,
-    args: Any = None,
-    trust_pickle: bool = False,
-) -> Inspection:
+@accepting(InspectArguments)
+def inspect(model: ModelLike | TorchObject, options: InspectArguments) -> Inspection:
     """List every norm and constant affine of ``model`` with what ``optimize`` would do, and why not where it would not.
 
-    Arguments and errors are those of ``optimize``; nothing is run and nothing is written.
+    The model and the errors are those of ``optimize``; nothing is run and nothing is written.
     """
-    options = Options(
-        skip=frozenset(skip),
-        only=frozenset(only),
-        onnxsim=onnxsim,
-        assume_eval=assume_eval,
-        fold_norm_scale=fold_norm_scale,
-        extra_channel=extra_channel,
-        target=target,
-        opset=opset,
-        contrib=contrib,
-    )
+    return inspect_with(model, options)
+
+
+def inspect_with(model: ModelLike | TorchObject, options: InspectArguments) -> Inspection:
+    """Do what ``inspect`` does, with its options as one value."""
     if is_for_torch(model):
-        model = torch_room("export").onnx_model_of(model, args, trust_pickle)
+        model = torch_room("export").onnx_model_of(model, options.args, options.trust_pickle)
     source = _read(model, options)
     with blaming(source):
         candidate = _Builder(source, options, _Clock()).build()
@@ -176,7 +101,7 @@ def inspect(
 # -- the stages ---------------------------------------------------------------------------------------------------
 
 
-def _read(model: ModelLike, options: Options) -> Source:
+def _read(model: ModelLike, options: RewriteOptions) -> Source:
     source = read(model)
     return in_eval_mode(source) if options.assume_eval else source
 
@@ -207,7 +132,7 @@ class Candidate:
 class _Builder:
     """Makes candidates from one source: the costly facts about it are found once, for all rounds."""
 
-    def __init__(self, source: Source, options: Options, clock: _Clock) -> None:
+    def __init__(self, source: Source, options: RewriteOptions, clock: _Clock) -> None:
         self.source, self.options, self.clock = source, options, clock
         with clock.stage("simplify"):
             self.facts: InferredFacts = simplify(source.proto, fold=options.onnxsim)
@@ -300,19 +225,11 @@ def _better(first: RollbackResult[Candidate], second: RollbackResult[Candidate])
 def _proof(source: Source, candidate: Candidate, options: Options) -> Verification:
     if not candidate.changes:
         return Verification(Equivalence.EQUIVALENT, notes=("nothing was changed, so there is nothing to compare",))
-    proof_options = ProofOptions(
-        seed=options.seed,
-        rtol=options.rtol,
-        atol=options.atol,
-        threads=options.threads,
-        inputs=options.inputs,
-        input_specs=options.input_specs,
-        folder=None if source.folder is None else str(source.folder),
-    )
+    options = replace(options, folder=None if source.folder is None else str(source.folder))
     original = source.proto if source.path is None or source.content is None else source.path
     with _as_file(candidate.model, source.has_external_data) as model:
         try:
-            return prove(original, model, candidate.sites, proof_options)
+            return prove(original, model, candidate.sites, options)
         except (ValueError, OSError) as error:
             if not options.inputs:
                 raise

@@ -16,7 +16,7 @@ from normfold.files.convert import to_proto
 from normfold.files.source import Source
 from normfold.files.write import write_bytes, write_model
 from normfold.findings.verdict import Outcome, Verdict
-from normfold.options import Options
+from normfold.options import Options, RewriteOptions
 from normfold.report.report import Report, statistics
 from normfold.report.snippets import drawings
 from normfold.rewrite import is_change
@@ -29,7 +29,7 @@ class _Judged:
     source: Source
     ir_model: ir.Model
     verdicts: tuple[Verdict, ...]
-    options: Options
+    options: RewriteOptions
     notes: tuple[str, ...]
 
     @property
@@ -134,7 +134,7 @@ class Inspection(_Judged):
     source: Source
     ir_model: ir.Model
     verdicts: tuple[Verdict, ...]
-    options: Options
+    options: RewriteOptions
     notes: tuple[str, ...] = ()
 
 

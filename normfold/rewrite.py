@@ -17,11 +17,11 @@ from normfold.fold.cleanup.tidy import tidy
 from normfold.fold.engine import FoldOptions, find_affines, fold_affines
 from normfold.fuse.activations import fuse_activations
 from normfold.fuse.engine import FuseOptions, find_norms, fuse_norms, newest_allowed
-from normfold.options import Options
+from normfold.options import RewriteOptions
 from normfold.targets.table import target_named
 
 
-def rewrite(model: ir.Model, options: Options, excluded: Collection[str] = ()) -> tuple[Verdict, ...]:
+def rewrite(model: ir.Model, options: RewriteOptions, excluded: Collection[str] = ()) -> tuple[Verdict, ...]:
     """Rewrite ``model``; findings in ``excluded`` stay. UsageError for a name, target or operator set that is none."""
     norms = _fuse_options(options, excluded)
     _check(model, options, norms)
@@ -29,8 +29,8 @@ def rewrite(model: ir.Model, options: Options, excluded: Collection[str] = ()) -
     folded = fold_affines(
         model,
         FoldOptions(
-            options.skip,
-            options.only,
+            norms.skip,
+            norms.only,
             frozenset(excluded),
             norm_affine=options.fold_norm_scale,
             extra_channel=options.extra_channel,
@@ -58,25 +58,25 @@ def _one_each(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
     return tuple(by_name.values())
 
 
-def _fuse_options(options: Options, excluded: Collection[str]) -> FuseOptions:
+def _fuse_options(options: RewriteOptions, excluded: Collection[str]) -> FuseOptions:
     return FuseOptions(
         target=options.target,
-        opset=options.opset,
+        opset=options.opset or "",
         contrib=options.contrib,
-        skip=options.skip,
-        only=options.only,
+        skip=frozenset(options.skip),
+        only=frozenset(options.only),
         exclude=frozenset(excluded),
     )
 
 
-def _check(model: ir.Model, options: Options, norms: FuseOptions) -> None:
+def _check(model: ir.Model, options: RewriteOptions, norms: FuseOptions) -> None:
     """Names, target and operator set are known ones; findings are only looked for where a name asks for it."""
     check_names(options.only, option="only")
     try:
         newest_allowed(norms, target_named(options.target), 1)
     except (KeyError, ValueError) as error:
         raise UsageError(str(error.args[0])) from error
-    if options.skip - set(RULE_NAMES):
+    if norms.skip - set(RULE_NAMES):
         names = {finding.name for finding in (*find_affines(model), *find_norms(model, norms))}
         names |= {node.name for node in model.graph.all_nodes() if node.name}
         check_names(options.skip, names)

@@ -23,10 +23,11 @@ import numpy as np
 
 from normfold.errors import NormfoldError
 from normfold.files.source import read
+from normfold.options import BenchOptions
 from normfold.runtime.loaded_model import load
 from normfold.runtime.session import FailureKind, ModelRunError, OptimizationLevel, Runner, unsafe_reason
 from normfold.verify.inputs.generate import Feed, Feeder
-from normfold.verify.inputs.user_files import load_inputs, parse_spec
+from normfold.verify.inputs.user_files import all_inputs, parse_spec
 
 _WORKER = Path(__file__).with_name("bench_worker.py")
 _LOADS = 3
@@ -35,18 +36,6 @@ _BATCH = 0.005  # seconds: shorter runs are timed several at once, so that wakin
 
 class CannotBench(NormfoldError):
     """A model does not run here, so there is nothing to time."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How to time: rounds and warm-up rounds, threads of ONNX Runtime, and the inputs."""
-
-    rounds: int = 30
-    warmup: int = 3
-    threads: int = 1
-    inputs: str = ""
-    specs: tuple[str, ...] = ()
-    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -91,28 +80,28 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
     return ordered[low], ordered[high]
 
 
-def benchmark(models: Sequence[str], plan: Plan, done: Callable[[], None] = lambda: None) -> Benchmark:
+def benchmark(models: Sequence[str], options: BenchOptions, done: Callable[[], None] = lambda: None) -> Benchmark:
     """Time ``models``, one or two; ``done`` hears of each round.
 
     SourceError for a file that is no model, UsageError for inputs that do not fit, CannotBench where one does not run.
     """
     for model in models:
         read(model)  # says in one line why a file is no model
-    feed = legal_feed(models, plan)
+    feed = legal_feed(models, options)
     with tempfile.TemporaryDirectory(prefix="normfold-") as folder, ExitStack() as stack:
         file = Path(folder) / "feed.npz"
         np.savez(file, **feed.values)
-        workers = [stack.enter_context(_worker(model, file, plan.threads)) for model in models]
-        seconds = list(zip(*_rounds(workers, plan, done), strict=True))
+        workers = [stack.enter_context(_worker(model, file, options.threads)) for model in models]
+        seconds = list(zip(*_rounds(workers, options, done), strict=True))
         timings = tuple(worker.finish(times) for worker, times in zip(workers, seconds, strict=True))
-    return Benchmark(timings, feed.text, plan.threads)
+    return Benchmark(timings, feed.text, options.threads)
 
 
-def _rounds(workers: Sequence[_Worker], plan: Plan, done: Callable[[], None]) -> Iterator[tuple[float, ...]]:
+def _rounds(workers: Sequence[_Worker], options: BenchOptions, done: Callable[[], None]) -> Iterator[tuple[float, ...]]:
     """The seconds of a run of each model, round by round."""
-    slowest = max(worker.run(1) for _ in range(max(plan.warmup, 1)) for worker in workers)
+    slowest = max(worker.run(1) for _ in range(max(options.warmup, 1)) for worker in workers)
     batch = max(1, math.ceil(_BATCH / max(slowest, 1e-6)))
-    for index in range(plan.rounds):
+    for index in range(options.rounds):
         order = workers if index % 2 == 0 else workers[::-1]
         times = {worker: worker.run(batch) for worker in order}
         done()
@@ -122,7 +111,7 @@ def _rounds(workers: Sequence[_Worker], plan: Plan, done: Callable[[], None]) ->
 # -- inputs -------------------------------------------------------------------------------------------------------
 
 
-def legal_feed(models: Sequence[str], plan: Plan) -> Feed:
+def legal_feed(models: Sequence[str], options: BenchOptions) -> Feed:
     """Inputs with which all models run: the user's own, or the first legal ones made up from the first model."""
     loaded = [load(model) for model in models]
     for model in loaded:
@@ -133,11 +122,11 @@ def legal_feed(models: Sequence[str], plan: Plan) -> Feed:
             runners = [stack.enter_context(Runner(model, OptimizationLevel.DEFAULT)) for model in loaded]
         except ModelRunError as error:
             raise CannotBench(str(error)) from error
-        if plan.inputs:
-            given = load_inputs(plan.inputs, loaded[0])
-            proposals: Iterator[Feed] = iter([Feed(given.values, given.text)])
+        if options.given_inputs:
+            given = all_inputs(options.given_inputs, loaded[0])
+            proposals: Iterator[Feed] = (Feed(each.values, each.text) for each in given)
         else:
-            feeder = Feeder.of(loaded[0], [parse_spec(text) for text in plan.specs], plan.seed)
+            feeder = Feeder.of(loaded[0], [parse_spec(text) for text in options.input_specs], options.seed)
             proposals = (feed for feed, _ in feeder.proposals(0))
         return _first_legal(proposals, runners)
 

@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import normfold
 from normfold.ci.report_data import from_data
 from normfold.ci.text_files import digest_of, replace_text
+from normfold.options import InspectArguments
 
 FORMAT = 1
 ENTRIES = 5000  # more than this, and the oldest go
@@ -75,10 +76,11 @@ class Digests:
 class Cache:
     """Outcomes of ``examine`` by contents and ``options``; with no ``folder`` it knows and keeps nothing."""
 
-    def __init__(self, folder: Path | None, options: Mapping[str, Any]) -> None:
+    def __init__(self, folder: Path | None, options: InspectArguments, pictures: bool = False) -> None:
         self.digests = Digests(folder)
         self._folder = folder and folder / "checks"
-        self._base = json.dumps([FORMAT, _versions() if folder else "", _sorted(options)], sort_keys=True)
+        chosen = {**options.recorded(), "pictures": pictures, "trust_pickle": options.trust_pickle}
+        self._base = json.dumps([FORMAT, _versions() if folder else "", chosen], sort_keys=True)
 
     def recall(self, model: Path, original: Path | None) -> Outcome | None:
         """What ``examine`` said about these contents, if it is known."""
@@ -153,11 +155,6 @@ def _version(library: str) -> str:
         return version(library)
     except PackageNotFoundError:
         return ""
-
-
-def _sorted(options: Mapping[str, Any]) -> dict[str, Any]:
-    sets = (tuple, list, set, frozenset)
-    return {key: sorted(value) if isinstance(value, sets) else value for key, value in options.items()}
 
 
 def _read(file: Path | None) -> dict[str, Any]:

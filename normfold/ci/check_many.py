@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from normfold.ci.cache import Cache
 from normfold.ci.inspect_one import examine
 from normfold.ci.report_data import from_data
 from normfold.findings.reason import Reason
+from normfold.options import InspectArguments
 from normfold.report.report import Problem, Report, Statistics
 
+Look = Callable[[str, str], dict[str, Any]]
 NOTHING = Statistics((), 0, 0, 0)
 
 
@@ -45,30 +48,31 @@ class Checked:
 
 def check_models(
     tasks: Sequence[Task],
-    options: Mapping[str, Any],
+    options: InspectArguments,
     jobs: int = 0,
     done: Callable[[Task], None] = lambda task: None,
     cache: Path | None = None,
+    pictures: bool = False,
 ) -> tuple[Checked, ...]:
     """One result for each task, in their order, from the folder ``cache`` where nothing changed.
 
     ``jobs`` processes look at the others, 0 for one a core; ``done`` hears of each that ends. A model that cannot be
     read, or whose process died, has a report with that as its problem. UsageError for options that do not fit.
     """
-    memory = Cache(cache, options)
+    memory = Cache(cache, options, pictures)
     found: dict[Task, dict[str, Any]] = {}
     for task in tasks:
         outcome = memory.recall(task.model, task.original)
         if outcome is not None:
             found[task] = outcome
             done(task)
+    look = partial(examine, options=options, pictures=pictures)
     unknown = {task: memory.digests.of(task.model) for task in tasks if task not in found}
-    for task, outcome in _examined(list(unknown), options, jobs or os.cpu_count() or 1):
+    for task, outcome in _examined(list(unknown), look, jobs or os.cpu_count() or 1):
         found[task] = outcome
         memory.remember(task.model, task.original, unknown[task], outcome)
         done(task)
-    target = str(options.get("target", ""))
-    checked = tuple(_checked(task, found[task], target, memory) for task in tasks)
+    checked = tuple(_checked(task, found[task], options.target, memory) for task in tasks)
     memory.close()
     return checked
 
@@ -86,38 +90,34 @@ def _report(task: Task, outcome: Mapping[str, Any], target: str) -> Report:
     return Report("check", __version__, name, target, (), NOTHING, NOTHING, problems=(problem,))
 
 
-def _examined(tasks: Sequence[Task], options: Mapping[str, Any], jobs: int) -> Iterator[tuple[Task, dict[str, Any]]]:
+def _examined(tasks: Sequence[Task], look: Look, jobs: int) -> Iterator[tuple[Task, dict[str, Any]]]:
     """What came out for each task, as they end."""
     if min(jobs, len(tasks)) < 2:
-        yield from ((task, examine(*task.arguments, options)) for task in tasks)
+        yield from ((task, look(*task.arguments)) for task in tasks)
         return
     left = set(tasks)
     try:
-        for task, outcome in _in_processes(tasks, options, min(jobs, len(tasks))):
+        for task, outcome in _in_processes(tasks, look, min(jobs, len(tasks))):
             left.remove(task)
             yield task, outcome
     except BrokenProcessPool:
         # A process died, and all that waited with it. Each of the rest gets one of its own, so that one is blamed.
         for task in [task for task in tasks if task in left]:
-            yield task, _alone(task, options)
+            yield task, _alone(task, look)
 
 
-def _alone(task: Task, options: Mapping[str, Any]) -> dict[str, Any]:
+def _alone(task: Task, look: Look) -> dict[str, Any]:
     try:
-        return next(outcome for _, outcome in _in_processes([task], options, 1))
+        return next(outcome for _, outcome in _in_processes([task], look, 1))
     except BrokenProcessPool:
         return {"unreadable": "the process that looked into it died, for want of memory or by a fault in a library"}
 
 
-def _in_processes(
-    tasks: Sequence[Task], options: Mapping[str, Any], jobs: int
-) -> Iterator[tuple[Task, dict[str, Any]]]:
+def _in_processes(tasks: Sequence[Task], look: Look, jobs: int) -> Iterator[tuple[Task, dict[str, Any]]]:
     context = multiprocessing.get_context("spawn")  # a fork would copy the threads of a progress bar half
     pool = ProcessPoolExecutor(jobs, context, initializer=_end_at_an_interrupt)
     try:
-        futures: dict[Future[dict[str, Any]], Task] = {
-            pool.submit(examine, *task.arguments, options): task for task in tasks
-        }
+        futures: dict[Future[dict[str, Any]], Task] = {pool.submit(look, *task.arguments): task for task in tasks}
         for future in as_completed(futures):
             yield futures[future], future.result()
     finally:

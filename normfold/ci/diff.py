@@ -13,7 +13,8 @@ from onnx import numpy_helper
 from normfold.ci.lock import states
 from normfold.errors import SourceError
 from normfold.files.source import Source
-from normfold.pipeline import inspect
+from normfold.options import InspectArguments
+from normfold.pipeline import inspect_with
 from normfold.result import Inspection
 
 SECTIONS = ("interface", "opset", "norms", "operators", "weights")
@@ -29,9 +30,9 @@ class Change:
     after: str
 
 
-def changes_between(first: str, second: str, options: Mapping[str, Any]) -> tuple[Change, ...]:
+def changes_between(first: str, second: str, options: InspectArguments) -> tuple[Change, ...]:
     """Every difference between the models at two paths, section by section, by name. SourceError for no valid model."""
-    a, b = inspect(first, **options), inspect(second, **options)
+    a, b = inspect_with(first, options), inspect_with(second, options)
     pairs = {
         "interface": (_interface(a.source), _interface(b.source)),
         "opset": (_opset(a.source), _opset(b.source)),

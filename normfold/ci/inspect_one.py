@@ -2,26 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from normfold.ci.report_data import to_data
 from normfold.errors import SourceError, UsageError
+from normfold.options import InspectArguments
 
 
-def examine(path: str, original: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def examine(path: str, original: str, options: InspectArguments, pictures: bool = False) -> dict[str, Any]:
     """Inspect the model at ``path`` and, if ``original`` is given, compare it with that.
 
-    ``options`` are those of ``inspect``; with ``pictures`` among them the report has its drawings.
+    With ``pictures`` the report has its drawings.
 
     ``report`` is the report as data, ``external`` the names of its data files, and ``original external`` those of the
     original; or ``unreadable`` says why there is
     none. UsageError for options that do not fit.
     """
     try:
-        return _examined(path, original, options)
+        return _examined(path, original, options, pictures)
     except SourceError as error:
         return {"unreadable": str(error)}
     except UsageError:
@@ -30,13 +30,13 @@ def examine(path: str, original: str, options: Mapping[str, Any]) -> dict[str, A
         return {"unreadable": f"internal error, please report: {type(error).__name__}: {error}"}
 
 
-def _examined(path: str, original: str, options: Mapping[str, Any]) -> dict[str, Any]:
+def _examined(path: str, original: str, options: InspectArguments, pictures: bool) -> dict[str, Any]:
     from normfold.files.source import external_files, read
-    from normfold.pipeline import inspect
+    from normfold.pipeline import inspect_with
     from normfold.verify import ProofOptions, prove
 
-    inspection = inspect(path, **{name: value for name, value in options.items() if name != "pictures"})
-    report = replace(inspection.report(pictures=bool(options.get("pictures"))), command="check")
+    inspection = inspect_with(path, options)
+    report = replace(inspection.report(pictures=pictures), command="check")
     files = {"external": sorted(external_files(inspection.source.proto))}
     if original:
         files["original external"] = sorted(external_files(read(original).proto))

@@ -19,7 +19,7 @@ from normfold.ci.limits import Limits, problem_of
 from normfold.ci.text_files import replace_text
 from normfold.errors import UsageError, WriteError
 from normfold.findings.verdict import Finding, Outcome, Verdict
-from normfold.options import Options
+from normfold.options import RewriteOptions
 from normfold.report.report import Problem, Report
 
 FORMAT = 1
@@ -65,12 +65,12 @@ class Lock:
         return tuple(name for name in self.models if not (self.path.parent / name).exists())
 
 
-def read_lock(path: Path, options: Mapping[str, Any], must_exist: bool = True) -> Lock:
+def read_lock(path: Path, options: RewriteOptions, must_exist: bool = True) -> Lock:
     """The lock at ``path``; an empty one where there is none yet and that is all right.
 
     UsageError for a file that is no lock, or one made with other options.
     """
-    chosen = options_of(options)
+    chosen = options.recorded()
     if not path.exists() and not must_exist:
         return Lock(path, {}, chosen)
     try:
@@ -88,18 +88,6 @@ def read_lock(path: Path, options: Mapping[str, Any], must_exist: bool = True) -
     if lock.options != chosen and must_exist:
         raise UsageError(f"{path} was written with options {dict(lock.options)}, these are {chosen}; {UPDATE} anew")
     return replace(lock, options=chosen)
-
-
-def options_of(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of ``options`` that differ from the defaults and change what is found."""
-    found = {}
-    for name, default in asdict(Options()).items():
-        value = options.get(name, default)
-        if isinstance(default, frozenset):
-            value, default = sorted(value), []
-        if value != default:
-            found[name] = value
-    return found
 
 
 # -- comparing ----------------------------------------------------------------------------------------------------

@@ -7,7 +7,7 @@ against result) the module itself, called eagerly, is compared with the result a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,7 @@ import onnx_ir as ir
 import torch
 
 from normfold.errors import SourceError, UsageError
-from normfold.options import Options
+from normfold.options import ExportArguments, Options, accepting
 from normfold.pipeline import optimize_with
 from normfold.pytorch.arrays import array_of, tensor_of
 from normfold.pytorch.eager_reference import EagerRun, compare, feeds, tensors_of
@@ -32,31 +32,8 @@ from normfold.runtime.session import FailureKind, ModelRunError, OptimizationLev
 from normfold.verify.result import Comparison, Equivalence, Stage, Verification
 
 
-def export(
-    module: TorchModel,
-    args: Sequence[Any] | torch.Tensor | None = None,
-    path: str | os.PathLike[str] | None = None,
-    *,
-    kwargs: Mapping[str, Any] | None = None,
-    dynamic_shapes: Any = None,
-    opset: int | str | None = None,
-    eval: bool = False,  # the word of nn.Module.eval
-    skip: Iterable[str] = (),
-    only: Iterable[str] = (),
-    verify: bool = True,
-    onnxsim: bool = True,
-    assume_eval: bool = False,
-    fold_norm_scale: bool = False,
-    extra_channel: bool = False,
-    strict: bool = False,
-    target: str = "onnxruntime",
-    contrib: bool = False,
-    seed: int = 0,
-    inputs: Iterable[str] = (),
-    rtol: float | None = None,
-    atol: float | None = None,
-    on_stage: Callable[[str], None] | None = None,
-) -> Result:
+@accepting(ExportArguments)
+def export(module: TorchModel, options: ExportArguments) -> Result:
     """Export ``module``, fold and fuse its norms, prove that the result equals the module, and write it to ``path``.
 
     ``args`` and ``kwargs`` are one valid call of ``forward`` (an ExportedProgram or ONNXProgram brings its own),
@@ -72,30 +49,20 @@ def export(
     Raises UsageError (training mode, wrong arguments), SourceError (torch cannot export it), NotProven (the result
     differs, or nothing could be decided; nothing is written) and WriteError.
     """
-    number, habit = _opsets(opset)
-    options = Options(
-        skip=frozenset(skip),
-        only=frozenset(only),
-        verify=verify,
-        onnxsim=onnxsim,
-        assume_eval=assume_eval,
-        fold_norm_scale=fold_norm_scale,
-        extra_channel=extra_channel,
-        strict=strict,
-        target=target,
-        opset=habit,
-        contrib=contrib,
-        seed=seed,
-        inputs=tuple(inputs),
-        rtol=rtol,
-        atol=atol,
+    number, habit = _opsets(options.opset)
+    traced = trace(
+        module,
+        options.args,
+        options.kwargs,
+        dynamic_shapes=options.dynamic_shapes,
+        opset=number,
+        eval=options.eval,
     )
-    traced = trace(module, args, kwargs, dynamic_shapes=dynamic_shapes, opset=number, eval=eval)
     written = traced.model.opset_imports.get("", 0)
     if number is not None and written != number:
         note = f"torch's exporter wrote operator set {written}, and not {number}"
         traced = replace(traced, notes=(*traced.notes, note))
-    return _optimized(module, traced, path, options, on_stage)
+    return _optimized(module, traced, options.path, replace(options, opset=habit), options.on_stage)
 
 
 def _opsets(opset: int | str | None) -> tuple[int | None, str]:

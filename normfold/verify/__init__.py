@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
+from normfold.options import ProofOptions, accepting
 from normfold.runtime import isolated
-from normfold.verify.result import Comparison, Equivalence, ProofOptions, Site, Stage, Verification
+from normfold.verify.result import Comparison, Equivalence, Site, Stage, Verification
 from normfold.verify.rollback import ProofCandidate, RollbackResult, prove_with_rollback
 
 if TYPE_CHECKING:
     from normfold.runtime.loaded_model import ModelLike
+else:
+    ModelLike = Any  # loading models is heavy
 
 __all__ = [
     "Comparison",
@@ -81,35 +84,22 @@ def _sendable(model: ModelLike) -> ModelLike:
     return model
 
 
-def verify(
-    a: ModelLike,
-    b: ModelLike,
-    *,
-    seed: int = 0,
-    feeds: int = 4,
-    rtol: float | None = None,
-    atol: float | None = None,
-    inputs: Sequence[str | Path] = (),
-    input_specs: Sequence[str] = (),
-    threads: int = 1,
-) -> Verification:
-    """Whether model ``b`` computes what ``a`` computes; each a path, bytes, ModelProto or onnx_ir.Model.
+@dataclass(frozen=True, kw_only=True)
+class VerifyArguments(ProofOptions):
+    """The arguments of ``normfold.verify`` after the first model."""
+
+    b: ModelLike = field(kw_only=False)
+
+
+@accepting(VerifyArguments)
+def verify(a: ModelLike, options: VerifyArguments) -> Verification:
+    """Compare the model ``b`` with ``a``; each is a path, bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``.
 
     ``assert normfold.verify(a, b)`` in pytest shows the table on failure: it is logged as a warning, because an
-    assertion message has one line. ``inputs`` are the user's own feeds (.npz, .npy, directories of test_data_set .pb),
-    ``input_specs`` are ``NAME=1x3x224x224[:dtype][:low..high]``. Tolerances are calibrated unless ``rtol`` or ``atol``
-    is given; if they are, a result of ``optimize`` is compared at every fold too, where its value is made.
+    assertion message has one line. Tolerances are calibrated unless ``rtol`` or ``atol`` is given; if they are, a
+    result of ``optimize`` is compared at every fold too, where its value is made.
     """
-    options = ProofOptions(
-        seed=seed,
-        feeds=feeds,
-        rtol=rtol,
-        atol=atol,
-        inputs=tuple(map(str, inputs)),
-        input_specs=tuple(input_specs),
-        threads=threads,
-    )
-    verification = prove(a, b, None, options)
+    verification = prove(a, options.b, None, ProofOptions.of(options))
     if not verification:
         import logging
 

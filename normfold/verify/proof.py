@@ -8,6 +8,7 @@ from dataclasses import replace
 from itertools import compress
 
 from normfold.errors import UsageError
+from normfold.options import ProofOptions
 from normfold.runtime.float32_copy import can_retype, coarsest, retyped
 from normfold.runtime.loaded_model import ModelLike, load
 from normfold.runtime.random_operators import unseeded_values
@@ -24,7 +25,7 @@ from normfold.verify.checks.whole_model import check_stored, check_whole
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.inputs.user_files import all_inputs
 from normfold.verify.interface import interface_difference
-from normfold.verify.result import Comparison, Equivalence, ProofOptions, Site, Stage, Verification
+from normfold.verify.result import Comparison, Equivalence, Site, Stage, Verification
 from normfold.verify.sites.renamed_values import by_names
 from normfold.verify.sites.targets import inlined_sites, targets_of
 from normfold.verify.state import NOISE_DOMINATED, ProofState, random_values, run_part
@@ -92,7 +93,7 @@ def check(model: ModelLike, options: ProofOptions) -> Verification:
     """See ``normfold.verify.check``."""
     loaded = load(model, options.folder)
     proof = ProofState(loaded, loaded, options, coarsest(loaded), is_stored=True)
-    for given in all_inputs(options.inputs, loaded):
+    for given in all_inputs(options.given_inputs, loaded):
         if not given.expected:
             raise UsageError(f"expected stored outputs beside the inputs in {given.text} (output_0.pb ...), got none")
         proof.feeds.append(Feed(given.values, given.text))

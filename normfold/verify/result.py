@@ -45,37 +45,6 @@ class Site:
 
 
 @dataclass(frozen=True)
-class ProofOptions:
-    """How to compare.
-
-    ``rtol``/``atol`` switch the calibrated tolerance off: then ``|expected - obtained| <= atol + rtol*|expected|``
-    decides, element by element. ``feeds`` is how many inputs are made when ``inputs`` (files of the user: .npz, .npy,
-    a directory of test_data_set .pb) are not given. ``input_specs`` are ``NAME=1x3x224x224[:dtype][:low..high]``.
-    ``threads`` is ONNX Runtime's number of intra-op threads. ``seconds`` bounds one run of one model. ``piece_bytes``
-    bounds the values that are held at once for comparison, ``weight_bytes`` the weights beside them. ``folder`` is
-    where models given as protos or bytes have
-    their external data.
-    """
-
-    seed: int = 0
-    feeds: int = 4
-    rtol: float | None = None
-    atol: float | None = None
-    inputs: tuple[str, ...] = ()
-    input_specs: tuple[str, ...] = ()
-    threads: int = 1
-    seconds: float = 300.0
-    piece_bytes: int = 256 * 2**20
-    weight_bytes: int = 2**30
-    folder: str | None = None
-
-    @property
-    def is_explicit(self) -> bool:
-        """Whether the user gave a tolerance."""
-        return self.rtol is not None or self.atol is not None
-
-
-@dataclass(frozen=True)
 class Comparison:
     """One value of the original against the same value of the candidate, over all feeds.
 

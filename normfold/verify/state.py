@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from normfold.options import ProofOptions
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.reference_session import ReferenceRunner
 from normfold.runtime.session import ModelRunError, OptimizationLevel, Runner, Value
@@ -26,7 +27,7 @@ from normfold.verify.numeric.rounding_noise import (
     UlpPerturbation,
     noise,
 )
-from normfold.verify.result import Comparison, ProofOptions, Stage
+from normfold.verify.result import Comparison, Stage
 
 NOISE_DOMINATED = "the model itself turns rounding noise into errors of this size"
 

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from normfold.ci.bench import Plan, legal_feed
+from normfold.ci.bench import legal_feed
 from normfold.errors import NormfoldError
+from normfold.options import BenchOptions
 from tests.bench import models, render, tools
 from tests.bench.census import count
 from tests.bench.timing import time_files
@@ -30,7 +31,7 @@ def measure(model: Path, chosen: Sequence[str], rounds: int, specs: tuple[str, .
     """
     with tempfile.TemporaryDirectory(prefix="normfold-bench-") as folder:
         feed = Path(folder) / "feed.npz"
-        np.savez(feed, **legal_feed([str(model)], Plan(specs=specs)).values)
+        np.savez(feed, **legal_feed([str(model)], BenchOptions(input_specs=specs)).values)
         files, entries = [model], [render.Entry(render.ORIGINAL, tools.ToolRun(), count(model))]
         for number, tool in enumerate(chosen):
             output = Path(folder) / str(number) / model.name

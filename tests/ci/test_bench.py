@@ -9,7 +9,8 @@ import numpy as np
 import onnx
 import pytest
 
-from normfold.ci.bench import Benchmark, Plan, Timing, benchmark, interval, quartiles
+from normfold.ci.bench import Benchmark, Timing, benchmark, interval, quartiles
+from normfold.options import BenchOptions
 from tests.ci.nets import save, shipped
 from tests.conftest import Run
 from tests.nets import conv_bn
@@ -18,7 +19,7 @@ from tests.nets import conv_bn
 def test_two_models_are_timed_in_the_same_rounds(tmp_path: Path) -> None:
     models = [str(save(conv_bn(), tmp_path / "a.onnx")), str(save(shipped(), tmp_path / "b.onnx"))]
     rounds: list[int] = []
-    measured = benchmark(models, Plan(rounds=4, warmup=1), lambda: rounds.append(1))
+    measured = benchmark(models, BenchOptions(rounds=4, warmup=1), lambda: rounds.append(1))
     assert [timing.model for timing in measured.timings] == models
     assert len(rounds) == len(measured.ratios) == 4
     for timing in measured.timings:
@@ -32,7 +33,7 @@ def test_two_models_are_timed_in_the_same_rounds(tmp_path: Path) -> None:
 def test_the_memory_is_that_of_the_model_alone(tmp_path: Path) -> None:
     path = str(save(conv_bn(), tmp_path / "a.onnx"))
     ballast = np.ones(50_000_000)  # 400 MB that this process holds and the timed one does not
-    (timing,) = benchmark([path], Plan(rounds=1, warmup=1)).timings
+    (timing,) = benchmark([path], BenchOptions(rounds=1, warmup=1)).timings
     assert timing.memory < ballast.nbytes
 
 

@@ -13,6 +13,7 @@ import pytest
 from normfold.ci.cache import SETTLED, Digests, cache_folder
 from normfold.ci.check_many import Task, check_models
 from normfold.ci.text_files import digest_of, replace_text
+from normfold.options import InspectArguments
 from tests.ci.nets import save, shipped, stays
 from tests.conftest import Command, Run
 from tests.nets import conv_bn
@@ -26,9 +27,9 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     seen: list[str] = []
 
-    def spy(path: str, original: str, options: dict[str, object]) -> dict[str, object]:
+    def spy(path: str, original: str, **options: Any) -> dict[str, object]:
         seen.append(Path(path).name)
-        return examine(path, original, options)
+        return examine(path, original, **options)
 
     monkeypatch.setattr("normfold.ci.check_many.examine", spy)
     return seen
@@ -65,9 +66,9 @@ def test_another_normfold_looks_anew(
     tmp_path: Path, cache_home: Path, looks: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks = [Task(save(stays(), tmp_path / "net.onnx"))]
-    check_models(tasks, {}, 1, cache=cache_home)
+    check_models(tasks, InspectArguments(), 1, cache=cache_home)
     monkeypatch.setattr("normfold.__version__", "99")
-    check_models(tasks, {}, 1, cache=cache_home)
+    check_models(tasks, InspectArguments(), 1, cache=cache_home)
     assert looks == ["net.onnx"] * 2
 
 
@@ -78,13 +79,13 @@ def test_a_model_that_changes_while_it_is_looked_into_is_not_remembered(
 
     path = save(stays(), tmp_path / "net.onnx")
 
-    def change_under_way(*arguments: Any) -> dict[str, Any]:
-        outcome = examine(*arguments)
+    def change_under_way(*arguments: Any, **options: Any) -> dict[str, Any]:
+        outcome = examine(*arguments, **options)
         save(stays(1), path)
         return outcome
 
     monkeypatch.setattr("normfold.ci.check_many.examine", change_under_way)
-    check_models([Task(path)], {}, 1, cache=cache_home)
+    check_models([Task(path)], InspectArguments(), 1, cache=cache_home)
     assert list(cache_home.rglob("checks/*")) == []
 
 
@@ -93,7 +94,7 @@ def test_the_oldest_entries_go(tmp_path: Path, cache_home: Path, monkeypatch: py
     folder = cache_home / "checks"
     for index in range(3):
         os.utime(save(stays(), folder / f"{index}.json"), (index, index))
-    check_models([Task(save(stays(), tmp_path / "net.onnx"))], {}, 1, cache=cache_home)
+    check_models([Task(save(stays(), tmp_path / "net.onnx"))], InspectArguments(), 1, cache=cache_home)
     left = {file.name for file in folder.iterdir()}
     assert left & {"0.json", "1.json", "2.json"} == {"2.json"}
     assert len(left) == 2
@@ -107,7 +108,7 @@ def test_originals_and_data_files_count(tmp_path: Path, cache_home: Path, looks:
 
     def verdict() -> tuple[bool, int]:
         looks.clear()
-        (checked,) = check_models(tasks, {}, 1, cache=cache_home)
+        (checked,) = check_models(tasks, InspectArguments(), 1, cache=cache_home)
         return bool(checked.report.verification), len(looks)
 
     assert verdict() == (True, 1)

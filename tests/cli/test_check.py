@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from pathlib import Path
@@ -14,13 +14,13 @@ import onnx
 import pytest
 
 import normfold
-from normfold.ci.check_many import Task, check_models
-from normfold.ci.inspect_one import examine
+from normfold.ci.check_many import Look, Task, check_models
 from normfold.ci.limits import Allowance, Limits, judged
 from normfold.ci.paths import models_of, originals_of
 from normfold.ci.report_data import from_data, to_data
 from normfold.errors import UsageError
 from normfold.findings.reason import Reason
+from normfold.options import InspectArguments
 from tests.ci.nets import save, shipped, stays
 from tests.conftest import ROOT, Run
 from tests.nets import conv_bn
@@ -121,8 +121,8 @@ def test_processes_in_parallel_give_the_same(tmp_path: Path) -> None:
     (tmp_path / "b.onnx").write_bytes(b"no model")
     tasks = [Task(path) for path in models_of([str(tmp_path)])]
     ended: list[Task] = []
-    together = check_models(tasks, {}, 2, ended.append)
-    assert together == check_models(tasks, {}, 1)
+    together = check_models(tasks, InspectArguments(), 2, ended.append)
+    assert together == check_models(tasks, InspectArguments(), 1)
     assert set(ended) == set(tasks)
     assert [checked.report.model for checked in together] == [str(task.model) for task in tasks]
 
@@ -132,15 +132,15 @@ def test_a_process_that_dies_is_blamed_and_takes_no_other_model_with_it(
 ) -> None:
     tasks = [Task(save(conv_bn(), tmp_path / f"{name}.onnx")) for name in ("a", "deadly", "c")]
 
-    def processes(tasks: Sequence[Task], options: Mapping[str, Any], jobs: int) -> Iterator[tuple[Task, Any]]:
+    def processes(tasks: Sequence[Task], look: Look, jobs: int) -> Iterator[tuple[Task, Any]]:
         for task in tasks:
             if task.model.stem == "deadly":
                 raise BrokenProcessPool
-            yield task, examine(*task.arguments, options)
+            yield task, look(*task.arguments)
 
     monkeypatch.setattr("normfold.ci.check_many._in_processes", processes)
     ended: list[Task] = []
-    reports = [checked.report for checked in check_models(tasks, {}, 2, ended.append)]
+    reports = [checked.report for checked in check_models(tasks, InspectArguments(), 2, ended.append)]
     assert ended == tasks, "each once"
     assert [[problem.reason for problem in report.problems] for report in reports] == [[], [Reason.UNREADABLE], []]
     assert "died" in reports[1].problems[0].message
@@ -204,7 +204,7 @@ def test_originals_are_found_by_name(tmp_path: Path) -> None:
 
 def test_a_report_survives_being_stored(tmp_path: Path) -> None:
     path = save(conv_bn(), tmp_path / "net.onnx")
-    (checked,) = check_models([Task(path, path)], {}, 1)
+    (checked,) = check_models([Task(path, path)], InspectArguments(), 1)
     report = checked.report
     assert report.verification and report.verdicts
     assert from_data(json.loads(json.dumps(to_data(report)))) == report
@@ -216,7 +216,7 @@ def test_a_report_survives_being_stored(tmp_path: Path) -> None:
 
 def test_an_allowance_covers_a_node_by_name_or_pattern(tmp_path: Path) -> None:
     path = save(stays(), tmp_path / "net.onnx")
-    (checked,) = check_models([Task(path)], {}, 1)
+    (checked,) = check_models([Task(path)], InspectArguments(), 1)
     report = checked.report
     finding = report.verdicts[0].finding
     for text, covers in (("NF110", True), ("NF110:bn", True), ("NF110:b?", True), ("NF110:c", False), ("NF1", None)):

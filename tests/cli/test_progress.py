@@ -51,8 +51,8 @@ sys.path[:0] = {paths!r}
 import normfold_cli, normfold_cli.progress, normfold.ci.check_many
 normfold_cli.progress.PATIENCE = 0.0
 examine = normfold.ci.check_many.examine
-def slow(*arguments):
-    outcome = examine(*arguments)
+def slow(*arguments, **options):
+    outcome = examine(*arguments, **options)
     time.sleep(0.3)
     return outcome
 normfold.ci.check_many.examine = slow

@@ -24,7 +24,7 @@ SLOW_SECONDS = 10.0
 def accepted_feeds(proof: ProofState, run_original: Run) -> Iterator[tuple[Feed, dict[str, Value]]]:
     """Feeds that the original accepts, each with the values that it gave."""
     if proof.options.inputs:
-        for number, given in enumerate(all_inputs(proof.options.inputs, proof.original)):
+        for number, given in enumerate(all_inputs(proof.options.given_inputs, proof.original)):
             feed = Feed(given.values, given.text)
             yield feed, run_original(number, feed)
         return
@@ -84,7 +84,7 @@ def largest_sizes(proof: ProofState) -> dict[str, int]:
     if not proof.options.inputs:
         return proof.feeder.largest(proof.options.feeds)
     found: dict[str, int] = {}
-    for given in all_inputs(proof.options.inputs, proof.original):
+    for given in all_inputs(proof.options.given_inputs, proof.original):
         values = given.values
         for value in proof.original.inputs:
             dims = value.type.tensor_type.shape.dim

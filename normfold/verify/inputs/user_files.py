@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import onnx
 from onnx import numpy_helper
 
 from normfold.errors import UsageError
+from normfold.options import Input
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.verify.numeric.distance import is_floating
 
@@ -75,26 +76,17 @@ class Given:
     expected: dict[str, Any] | None = None
 
 
-def load_inputs(path: str | Path, model: LoadedModel) -> Given:
-    """Read one feed for the model: ``.npz`` (arrays by input name), ``.npy`` (the only input), or a directory with
-    ``input_0.pb`` ... and perhaps ``output_0.pb`` ... UsageError says what was expected."""
-    source = Path(path)
+def load_inputs(given: Input, model: LoadedModel) -> Given:
+    """Read one feed for the model: a mapping or ``.npz`` (arrays by input name), ``.npy`` (the only input), or a
+    directory with ``input_0.pb`` ... and perhaps ``output_0.pb`` ... UsageError says what was expected."""
     names = [value.name for value in model.inputs]
     expected = None
-    if source.is_dir():
-        values = _protos(source, "input", names)
-        outputs = _protos(source, "output", list(model.output_names))
-        expected = outputs or None
-    elif source.suffix == ".npz":
-        values = _arrays(source)
-    elif source.suffix == ".npy":
-        if len(names) != 1:
-            raise UsageError(
-                f"expected a model with one input for {source.name}, got inputs {', '.join(names)}; use .npz"
-            )
-        values = dict(zip(names, _arrays(source).values(), strict=True))
+    if isinstance(given, Mapping):
+        text = source = "the given arrays"
+        values = {name: np.asarray(array) for name, array in given.items()}
     else:
-        raise UsageError(f"expected an .npz file, an .npy file or a directory of .pb files, got {source}")
+        text, source = Path(given).name, str(given)
+        values, expected = _read_inputs(Path(given), names, model)
     missing = [name for name in names if name not in values]
     unknown = [name for name in values if name not in names]
     if missing or unknown:
@@ -102,7 +94,6 @@ def load_inputs(path: str | Path, model: LoadedModel) -> Given:
             f"expected the inputs {', '.join(names)} in {source}, got {', '.join(values) or 'none'}; "
             "name the arrays like the inputs"
         )
-    text = source.name
     for value in model.inputs:
         fitting = _as_declared(values[value.name], value, source)
         if fitting is not values[value.name]:
@@ -111,11 +102,27 @@ def load_inputs(path: str | Path, model: LoadedModel) -> Given:
     return Given(text, values, expected)
 
 
-def all_inputs(paths: Sequence[str | Path], model: LoadedModel) -> Iterator[Given]:
-    """The feed of each path; of a folder with several test_data_set folders each of those."""
-    for path in paths:
-        sets = sorted(Path(path).glob("test_data_set_*"), key=_number) if Path(path).is_dir() else []
-        yield from (load_inputs(each, model) for each in sets or [Path(path)])
+def _read_inputs(source: Path, names: list[str], model: LoadedModel) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """Return the inputs that a file or folder holds, and the stored outputs, if any."""
+    if source.is_dir():
+        outputs = _protos(source, "output", list(model.output_names))
+        return _protos(source, "input", names), outputs or None
+    if source.suffix == ".npz":
+        return _arrays(source), None
+    if source.suffix != ".npy":
+        raise UsageError(f"expected an .npz file, an .npy file or a directory of .pb files, got {source}")
+    if len(names) != 1:
+        raise UsageError(f"expected a model with one input for {source.name}, got inputs {', '.join(names)}; use .npz")
+    return dict(zip(names, _arrays(source).values(), strict=True)), None
+
+
+def all_inputs(given: Sequence[Input], model: LoadedModel) -> Iterator[Given]:
+    """The feed of each path or mapping; of a folder with several test_data_set folders each of those."""
+    for entry in given:
+        sets: list[Input] = []
+        if not isinstance(entry, Mapping) and Path(entry).is_dir():
+            sets = [*sorted(Path(entry).glob("test_data_set_*"), key=_number)]
+        yield from (load_inputs(each, model) for each in sets or [entry])
 
 
 def _number(path: Path) -> tuple[int, str]:
@@ -123,13 +130,13 @@ def _number(path: Path) -> tuple[int, str]:
     return (int(digits) if digits.isdigit() else 0, path.stem)
 
 
-def _as_declared(array: Any, value: onnx.ValueInfoProto, source: Path) -> Any:
+def _as_declared(array: Any, value: onnx.ValueInfoProto, source: str) -> Any:
     """The array in the type that the model declares, where only the width differs; UsageError where more does."""
     kind = value.type.tensor_type
     if not isinstance(array, np.ndarray) or not value.type.HasField("tensor_type"):
         return array
     if kind.HasField("shape"):
-        check_shape(f"{value.name} in {source.name}", array.shape, value)
+        check_shape(f"{value.name} in {Path(source).name}", array.shape, value)
     wanted = np.dtype(onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type or onnx.TensorProto.FLOAT))
     if array.dtype == wanted or "O" in (array.dtype.kind, wanted.kind):
         return array
