@@ -67,6 +67,7 @@ def check(
     from normfold.ci.check_many import Task, check_models
     from normfold.ci.limits import Allowance, Limits
     from normfold.ci.paths import models_of, originals_of
+    from normfold.files.paths import check_paths
 
     options = InspectArguments(**chosen)
     lock = lock or (LOCK if update_lock else None)
@@ -76,6 +77,8 @@ def check(
     models = models_of(paths)
     originals = originals_of(models, original)
     tasks = [Task(model, originals.get(model)) for model in models]
+    locks = [lock] if lock and update_lock else []
+    check_paths([*models, *originals.values(), *([lock] if lock and not update_lock else [])], [*output.paths, *locks])
     judge = _Acceptance(limits, Path(lock) if lock else None, update_lock, options)
     folder = None if no_cache else cache_folder()
     with bar("checking", len(tasks), output.quiet) as advance:
@@ -83,6 +86,7 @@ def check(
     checked = judge(found)
     _show(checked, judge.lines, output)
     output.write(checked)
+    output.write(checked, only_stdout=True)
     return exit_of(checked)
 
 

@@ -54,9 +54,16 @@ def export(
     try:
         with stages("exporting", output.quiet) as on_stage:
             result = torch_room("export").export(
-                module, arguments or None, path, eval=True, on_stage=on_stage, **chosen
+                module,
+                arguments or None,
+                path,
+                eval=True,
+                reports=output.paths,
+                on_ready=output.write_result,
+                on_stage=on_stage,
+                **chosen,
             )
     except NotProven as error:
         return not_proven(error, output)
-    output.show(result.report(pictures=output.has_pictures))
+    output.show_result(result)
     return Exit.DONE

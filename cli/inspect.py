@@ -31,6 +31,7 @@ def inspect(model: str, output: Output, **chosen: Any) -> Exit:
     from normfold.pipeline import inspect
 
     with stages("inspecting", output.quiet):
-        report = inspect(model, **chosen).report(pictures=output.has_pictures)
-    output.show(report, details=True)
+        inspection = inspect(model, reports=output.paths, **chosen)
+    output.write_result(inspection)
+    output.show_result(inspection, details=True)
     return Exit.DONE

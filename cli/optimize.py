@@ -38,16 +38,25 @@ def optimize(model: str, target_path: str | None, in_place: bool, output: Output
     path = Path(model) if in_place else target_path or _default_output(model)
     try:
         with stages("optimizing", output.quiet) as on_stage:
-            result = optimize(model, path, in_place=in_place, on_stage=on_stage, **chosen)
+            result = optimize(
+                model,
+                path,
+                in_place=in_place,
+                reports=output.paths,
+                on_ready=output.write_result,
+                on_stage=on_stage,
+                **chosen,
+            )
     except NotProven as error:
         return not_proven(error, output)
-    output.show(result.report(pictures=output.has_pictures))
+    output.show_result(result)
     return Exit.DONE
 
 
 def not_proven(error: Any, output: Output) -> Exit:
     """Show the report of a result that was not written, say why, and return the exit code."""
-    output.show(error.result.report(pictures=output.has_pictures))
+    output.write_result(error.result)
+    output.show_result(error.result)
     click.echo(f"normfold: {error}", err=True)
     return Exit.DIFFERS if error.is_different else Exit.INCONCLUSIVE
 

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+STDOUT = "-"
+
 if TYPE_CHECKING:
     from normfold.report.report import Report
+    from normfold.result import Inspection, Result
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Output:
     @classmethod
     def of(cls, as_json: bool, quiet: bool, verbose: bool, reports: tuple[str, ...], form: str) -> Output:
         """Check the options before the work. UsageError for reports that cannot be written."""
-        from normfold.report.formats import STDOUT, forms_of
+        from normfold.report.formats import forms_of
 
         if as_json and STDOUT in reports:
             raise click.UsageError("--json has stdout for itself; give --report a file")
@@ -37,8 +40,13 @@ class Output:
 
         return any(draws(form) for _, form in self.files)
 
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Return the paths of the files that will be written."""
+        return tuple(path for path, _ in self.files if path != STDOUT)
+
     def show(self, report: Report, *, details: bool = False) -> None:
-        """Print ``report`` (with ``details`` a line for each finding), and write the files."""
+        """Print ``report`` (with ``details`` a line for each finding); it also goes to ``--report -``."""
         if self.as_json:
             from normfold.report.as_json import as_json
 
@@ -47,11 +55,20 @@ class Output:
             from normfold.report.as_text import console_for, print_report
 
             print_report(report, console_for(), details or self.verbose)
-        self.write(report)
+        self.write(report, only_stdout=True)
 
-    def write(self, report: Report | Sequence[Report]) -> None:
-        """Write ``report`` into each of the files."""
+    def write_result(self, result: Result | Inspection) -> None:
+        """Write the report of ``result`` into each of the files."""
+        self.write(result.report(pictures=self.has_pictures))
+
+    def show_result(self, result: Result | Inspection, *, details: bool = False) -> None:
+        """Print the report of ``result``."""
+        self.show(result.report(pictures=self.has_pictures), details=details)
+
+    def write(self, report: Report | Sequence[Report], *, only_stdout: bool = False) -> None:
+        """Write ``report`` into each of the files, or to stdout where --report - asks for that."""
         from normfold.report.formats import write_report
 
         for path, form in self.files:
-            write_report(report, path, form)
+            if (path == STDOUT) is only_stdout:
+                write_report(report, path, form)

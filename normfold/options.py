@@ -17,6 +17,11 @@ from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar, get_type_hin
 
 from normfold.errors import UsageError
 
+P = ParamSpec("P")
+Model = TypeVar("Model")
+Chosen = TypeVar("Chosen")
+Answer = TypeVar("Answer")
+
 Names = Collection[str]
 """Names or patterns; a single ``str`` is one name."""
 
@@ -66,6 +71,12 @@ class CheckedOptions:
                 object.__setattr__(self, declared.name, _as_tuple(value))
             else:
                 _check_number(declared, option, value)
+
+    @classmethod
+    def of(cls: type[Chosen], options: CheckedOptions, **changes: Any) -> Chosen:
+        """Return the options of this class that ``options`` holds, with ``changes``."""
+        names = (entry.name for entry in fields(cls))  # type: ignore[arg-type]  # every subclass is a dataclass
+        return cls(**{**{name: getattr(options, name) for name in names}, **changes})
 
     def recorded(self) -> dict[str, Any]:
         """Return the options that differ from their defaults and change the result, as plain data for JSON."""
@@ -240,6 +251,7 @@ class Options(ProofOptions, RewriteOptions):
 # -- the arguments of the functions -------------------------------------------------------------------------------
 
 OnStage = Callable[[str], None]
+OnReady = Callable[[Any], None]
 Path = str | os.PathLike[str]
 
 
@@ -254,23 +266,33 @@ class TorchArguments(CheckedOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectArguments(TorchArguments, RewriteOptions):
-    """The arguments of ``normfold.inspect`` after the model."""
+class WriteArguments(CheckedOptions):
+    """How a result is written, and what is called on the way."""
+
+    in_place: Annotated[bool, _internal("Allow the output to be the model itself.")] = False
+    reports: Annotated[Collection[Path], _internal("Files that the caller will write beside the result.")] = ()
+    on_ready: Annotated[OnReady | None, _internal("Called with the result right before it is written.")] = None
+    on_stage: Annotated[OnStage | None, _internal("Called with the name of each stage as it begins.")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class OptimizeArguments(TorchArguments, Options):
+class InspectArguments(TorchArguments, RewriteOptions):
+    """The arguments of ``normfold.inspect`` after the model."""
+
+    reports: Annotated[Collection[Path], _internal("Files that the caller will write afterwards.")] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizeArguments(WriteArguments, TorchArguments, Options):
     """The arguments of ``normfold.optimize`` after the model."""
 
     output: Annotated[Path | None, _internal("The path to write to; None writes nothing.")] = field(
         default=None, kw_only=False
     )
-    in_place: Annotated[bool, _internal("Allow the output to be the model itself.")] = False
-    on_stage: Annotated[OnStage | None, _internal("Called with the name of each stage as it begins.")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportArguments(TorchArguments, Options):
+class ExportArguments(WriteArguments, TorchArguments, Options):
     """The arguments of ``normfold.export`` after the module."""
 
     args: Annotated[Any, _internal("The arguments of one valid call of forward().")] = field(
@@ -283,13 +305,6 @@ class ExportArguments(TorchArguments, Options):
     dynamic_shapes: Annotated[Any, _internal("As torch.export.export takes them.")] = None
     input_specs: Annotated[Names, _internal("NAME=SHAPE[:TYPE][:LOW..HIGH] of made-up inputs.")] = ()
     eval: Annotated[bool, _internal("Switch a module in training mode for the export, and back.")] = False
-    on_stage: Annotated[OnStage | None, _internal("Called with the name of each stage as it begins.")] = None
-
-
-P = ParamSpec("P")
-Model = TypeVar("Model")
-Chosen = TypeVar("Chosen")
-Answer = TypeVar("Answer")
 
 
 def accepting(

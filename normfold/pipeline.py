@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +22,15 @@ from normfold.files.torch_bridge import TorchObject, is_for_torch, torch_room
 from normfold.findings.verdict import Verdict
 from normfold.graph.inlining import InlineError, inline, operators
 from normfold.graph.reader import graphs_of
-from normfold.options import InspectArguments, OptimizeArguments, Options, RewriteOptions, accepting
+from normfold.options import (
+    InspectArguments,
+    OptimizeArguments,
+    Options,
+    ProofOptions,
+    RewriteOptions,
+    WriteArguments,
+    accepting,
+)
 from normfold.result import Inspection, NotProven, Result, check_output
 from normfold.rewrite import is_change, rewrite
 from normfold.runtime.metadata_keys import SITES_KEY
@@ -47,27 +55,24 @@ def optimize(model: ModelLike | TorchObject, options: OptimizeArguments) -> Resu
         WriteError: the result could not be written.
     """
     if is_for_torch(model):
-        result: Result = torch_room("export").optimize_torch(
-            model, options.args, options.output, options.trust_pickle, options
-        )
+        result: Result = torch_room("export").optimize_torch(model, options)
         return result
-    return optimize_with(model, options, options.output, in_place=options.in_place, on_stage=options.on_stage)
+    return optimize_with(model, options, options.output, options)
 
 
 def optimize_with(
     model: ModelLike,
     options: Options,
     output: str | os.PathLike[str] | None = None,
-    *,
-    in_place: bool = False,
-    on_stage: Callable[[str], None] | None = None,
+    writing: WriteArguments | None = None,
 ) -> Result:
-    """``optimize`` for an ONNX model, its choices in one value."""
-    clock = _Clock(on_stage)
+    """Optimize an ONNX model with the options as one value."""
+    writing = writing or WriteArguments()
+    clock = _Clock(writing.on_stage)
     with clock.stage("read"):
         source = _read(model, options)
-        if output is not None:
-            check_output(source, Path(output), in_place)
+        files = [given for given in options.given_inputs if not isinstance(given, Mapping)]
+        check_output(source, output, in_place=writing.in_place, reads=files, writes=tuple(writing.reports))
     with blaming(source):
         result = _optimized(source, options, clock)
     if result.verification is not None and not result.verification:
@@ -75,8 +80,7 @@ def optimize_with(
     if output is None:
         return result
     with clock.stage("write"):
-        written = result.save(output, in_place=in_place)
-    return replace(result, output=written)
+        return result.written(output, writing)
 
 
 @accepting(InspectArguments)
@@ -93,6 +97,7 @@ def inspect_with(model: ModelLike | TorchObject, options: InspectArguments) -> I
     if is_for_torch(model):
         model = torch_room("export").onnx_model_of(model, options.args, options.trust_pickle)
     source = _read(model, options)
+    check_output(source, None, writes=tuple(options.reports))
     with blaming(source):
         candidate = _Builder(source, options, _Clock()).build()
     return Inspection(source, candidate.model, candidate.verdicts, options, candidate.notes)
@@ -225,11 +230,11 @@ def _better(first: RollbackResult[Candidate], second: RollbackResult[Candidate])
 def _proof(source: Source, candidate: Candidate, options: Options) -> Verification:
     if not candidate.changes:
         return Verification(Equivalence.EQUIVALENT, notes=("nothing was changed, so there is nothing to compare",))
-    options = replace(options, folder=None if source.folder is None else str(source.folder))
+    asked = ProofOptions.of(options, folder=None if source.folder is None else str(source.folder))
     original = source.proto if source.path is None or source.content is None else source.path
     with _as_file(candidate.model, source.has_external_data) as model:
         try:
-            return prove(original, model, candidate.sites, options)
+            return prove(original, model, candidate.sites, asked)
         except (ValueError, OSError) as error:
             if not options.inputs:
                 raise

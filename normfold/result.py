@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,10 +14,11 @@ import onnx_ir as ir
 from normfold._version import __version__
 from normfold.errors import NormfoldError, UsageError
 from normfold.files.convert import to_proto
-from normfold.files.source import Source
+from normfold.files.paths import AnyPath, check_paths
+from normfold.files.source import Source, external_files
 from normfold.files.write import write_bytes, write_model
 from normfold.findings.verdict import Outcome, Verdict
-from normfold.options import Options, RewriteOptions
+from normfold.options import Options, RewriteOptions, WriteArguments
 from normfold.report.report import Report, statistics
 from normfold.report.snippets import drawings
 from normfold.rewrite import is_change
@@ -98,6 +100,14 @@ class Result(_Judged):
         """Whether anything was folded or fused."""
         return bool(self.changes)
 
+    def written(self, path: str | os.PathLike[str], writing: WriteArguments) -> Result:
+        """Save the model and return the result with its ``output``; ``writing.on_ready`` is called right before."""
+        result = replace(self, output=Path(path))
+        if writing.on_ready is not None:
+            writing.on_ready(result)
+        self.save(path, in_place=writing.in_place)
+        return result
+
     def save(self, path: str | os.PathLike[str], *, in_place: bool = False) -> Path:
         """Write the model to ``path`` atomically, and give its path.
 
@@ -105,7 +115,7 @@ class Result(_Judged):
         ``in_place``; WriteError when writing fails, and then whatever stood there is whole.
         """
         target = Path(path)
-        check_output(self.source, target, in_place)
+        check_output(self.source, target, in_place=in_place)
         source = self.source
         if not self.is_changed and _same_file(source.path, target):
             return target
@@ -153,15 +163,29 @@ class NotProven(NormfoldError):
         return self.result.verification is not None and self.result.verification.verdict is Equivalence.DIFFERENT
 
 
-def check_output(source: Source, output: Path, in_place: bool) -> None:
-    """UsageError when ``output`` is a folder, has no folder, or is the input without ``in_place``."""
-    if output.is_dir():
-        raise UsageError(f"expected a file to write, got the folder {output}")
-    if not output.resolve().parent.is_dir():
-        raise UsageError(f"the folder of {output} does not exist; create it first")
-    if not in_place and _same_file(source.path, output):
+def check_output(
+    source: Source,
+    output: str | os.PathLike[str] | None,
+    *,
+    in_place: bool = False,
+    reads: Sequence[AnyPath] = (),
+    writes: Sequence[AnyPath] = (),
+) -> None:
+    """Check ``output`` and all other paths that a run reads and writes, before the work.
+
+    Raises UsageError if ``output`` is the input without ``in_place``, if one of the paths cannot be written, or if what
+    is written would replace what is read: the model, its data files, or ``reads``.
+    """
+    if output is not None and not in_place and _same_file(source.path, Path(output)):
         raise UsageError(f"{output} is the input; choose another output, or pass --in-place (in_place=True)")
+    data = [source.folder / name for name in external_files(source.proto)] if source.folder else []
+    model = [] if source.path is None else [source.path]
+    outputs = [] if output is None else [output]
+    check_paths([*model, *data, *reads], [*outputs, *writes], may_replace=source.path if in_place else None)
 
 
 def _same_file(one: Path | None, other: Path) -> bool:
-    return one is not None and one.exists() and other.exists() and one.samefile(other)
+    try:
+        return one is not None and one.samefile(other)
+    except OSError:
+        return False

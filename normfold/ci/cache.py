@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import stat
 import sys
 import time
 from collections.abc import Iterable
@@ -53,6 +54,8 @@ class Digests:
         """The digest of what ``path`` holds now; "" when it cannot be read."""
         try:
             status = path.stat()
+            if not stat.S_ISREG(status.st_mode):
+                return ""
             mark = [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
             name = str(path.absolute())
             known = self._known.get(name)

@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 
 from normfold.errors import CrashError, NormfoldError, SourceError
 from normfold.files.convert import to_ir, to_proto
+from normfold.files.paths import check_readable
 from normfold.files.skeleton import skeleton
 from normfold.runtime import isolated, ledger
 
@@ -78,6 +79,7 @@ def read(model: ModelLike) -> Source:
 def _read_path(path: Path) -> Source:
     name = str(path)
     ledger.record(ledger.Kind.SOURCE, name)
+    check_readable(path)
     try:
         size = path.stat().st_size
         if path.is_dir():

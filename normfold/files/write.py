@@ -2,7 +2,8 @@
 
 A temporary file in the target's folder is written, read back, checked and flushed to the disk before it takes the
 target's name. With external data the data file comes first, under a name that no existing file with other contents
-has; the model file that points to it follows; only then the data file of the replaced model is removed.
+has; the model file that points to it follows; only then the data file of the replaced model is removed, unless another
+file beside it names it.
 """
 
 from __future__ import annotations
@@ -20,11 +21,13 @@ import onnx_ir as ir
 
 from normfold.errors import CrashError, WriteError
 from normfold.files.convert import to_proto
+from normfold.files.paths import is_named_in
 from normfold.files.skeleton import skeleton
 from normfold.files.stream import Piece, Streamed, content, is_big, lying_in, streamed
 from normfold.runtime import isolated
 
 INLINE_LIMIT = 2**31 - 64 * 2**20  # bytes of weights; protobuf ends at 2 GB, and the graph needs room too
+_NO_MODELS = (".data", ".npz", ".npy", ".json", ".html", ".md", ".txt")
 ALIGNMENT = 4096  # bytes; runtimes map weights page by page
 
 
@@ -77,8 +80,15 @@ def _write_with_data(model: ir.Model, target: Path, check: bool) -> None:
         if is_new:
             data.unlink(missing_ok=True)
         raise
-    for file in replaced - {data}:
-        file.unlink(missing_ok=True)
+    _remove_unused(replaced - {data}, target)
+
+
+def _remove_unused(files: set[Path], target: Path) -> None:
+    """Remove data files of a replaced model, but none that another file of its folder still names."""
+    for file in files:
+        beside = (each for each in target.parent.iterdir() if each not in (target, file) and each.is_file())
+        if not is_named_in(file.name, (each for each in beside if each.suffix not in _NO_MODELS)):
+            file.unlink(missing_ok=True)
 
 
 def _data_name(plain: Path, temporary: Path, digest: str) -> Path:
@@ -157,7 +167,7 @@ def _told_as_write_error(target: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _temporary(target: Path) -> Iterator[Path]:
     """Create a new file in the folder of ``target``, which is removed at the end unless it was renamed."""
-    file = target.with_name(f".{target.name}.{secrets.token_hex(6)}.tmp")
+    file = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
     try:
         file.touch(exist_ok=False)
         if target.exists():

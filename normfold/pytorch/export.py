@@ -7,7 +7,7 @@ against result) the module itself, called eagerly, is compared with the result a
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +19,8 @@ import onnx_ir as ir
 import torch
 
 from normfold.errors import SourceError, UsageError
-from normfold.options import ExportArguments, Options, accepting
+from normfold.files.paths import check_paths
+from normfold.options import ExportArguments, OptimizeArguments, Options, WriteArguments, accepting
 from normfold.pipeline import optimize_with
 from normfold.pytorch.arrays import array_of, tensor_of
 from normfold.pytorch.eager_reference import EagerRun, compare, feeds, tensors_of
@@ -50,6 +51,7 @@ def export(module: TorchModel, options: ExportArguments) -> Result:
     differs, or nothing could be decided; nothing is written) and WriteError.
     """
     number, habit = _opsets(options.opset)
+    _check_paths([], options.path, options)
     traced = trace(
         module,
         options.args,
@@ -62,7 +64,7 @@ def export(module: TorchModel, options: ExportArguments) -> Result:
     if number is not None and written != number:
         note = f"torch's exporter wrote operator set {written}, and not {number}"
         traced = replace(traced, notes=(*traced.notes, note))
-    return _optimized(module, traced, options.path, replace(options, opset=habit), options.on_stage)
+    return _optimized(module, traced, options.path, replace(options, opset=habit), options)
 
 
 def _opsets(opset: int | str | None) -> tuple[int | None, str]:
@@ -75,22 +77,19 @@ def _opsets(opset: int | str | None) -> tuple[int | None, str]:
         raise UsageError(f"expected opset as auto, keep or a number, got {opset!r}") from None
 
 
-def optimize_torch(
-    model: TorchModel | str | os.PathLike[str],
-    args: Sequence[Any] | torch.Tensor | None,
-    output: str | os.PathLike[str] | None,
-    trust_pickle: bool,
-    options: Options,
-) -> Result:
-    """``normfold.optimize`` for what torch has to open."""
+def optimize_torch(model: TorchModel | str | os.PathLike[str], options: OptimizeArguments) -> Result:
+    """Do what ``normfold.optimize`` does, for what torch has to open."""
     path = Path(model) if isinstance(model, (str, os.PathLike)) else None
-    if path is not None and output is not None and Path(output).resolve() == path.resolve():
-        raise UsageError(f"{model} is a file of torch, and the result is an ONNX file; choose another output")
-    opened = _opened(model, args, trust_pickle)
-    traced = trace(opened, args)
+    _check_paths([] if path is None else [path], options.output, options)
+    opened = _opened(model, options.args, options.trust_pickle)
+    traced = trace(opened, options.args)
     if path is not None:
         traced.model.graph.name = str(path)  # what a report calls it
-    return _optimized(opened, traced, output, options)
+    return _optimized(opened, traced, options.output, options, options)
+
+
+def _check_paths(reads: list[Path], output: str | os.PathLike[str] | None, writing: WriteArguments) -> None:
+    check_paths(reads, [*([] if output is None else [output]), *writing.reports])
 
 
 def _optimized(
@@ -98,17 +97,17 @@ def _optimized(
     traced: Traced,
     path: str | os.PathLike[str] | None,
     options: Options,
-    on_stage: Callable[[str], None] | None = None,
+    writing: WriteArguments,
 ) -> Result:
     """Optimize the export, compare it with the eager module, and write it."""
-    result = optimize_with(traced.model, options, on_stage=on_stage)
+    result = optimize_with(traced.model, options, None, replace(writing, in_place=False))
     result = replace(result, notes=(*traced.notes, *result.notes))
     if options.verify:
         with evaluation(model, switch=True) if isinstance(model, torch.nn.Module) else nullcontext():
             result = _with_eager_module(traced, result)
         if result.verification is not None and not result.verification:
             raise NotProven(result)
-    return result if path is None else replace(result, output=result.save(Path(path)))
+    return result if path is None else result.written(path, writing)
 
 
 def onnx_model_of(

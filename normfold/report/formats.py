@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from normfold.errors import UsageError, WriteError
+from normfold.files.paths import check_paths
 from normfold.report.report import Report
 
 STDOUT = "-"
@@ -58,13 +59,14 @@ def form_of(path: str | os.PathLike[str], format: str = "") -> str:
     form = format or SUFFIXES.get(suffix, "")
     if not form:
         raise UsageError(f"the suffix of {name} names no form of report; pass --format, one of {known}")
-    if name != STDOUT and not Path(name).absolute().parent.is_dir():
-        raise UsageError(f"the folder of {name} does not exist; create it first")
+    if name != STDOUT:
+        check_paths((), [name])
     return form
 
 
 def forms_of(paths: Sequence[str], format: str = "") -> tuple[tuple[str, str], ...]:
     """Each path with its form. ``format`` is for the only path, or for those whose suffix names none."""
+    check_paths((), [path for path in paths if path != STDOUT])
     alone = len(paths) == 1
     suffixed = {path: os.path.splitext(path)[1].lower() in SUFFIXES for path in paths}
     return tuple((path, form_of(path, format if alone or not suffixed[path] else "")) for path in paths)
@@ -82,9 +84,6 @@ def _to_stdout(text: str) -> None:
 
 def _to_file(text: str, path: Path) -> None:
     try:
-        if path.exists() and not path.is_file():  # a pipe or a terminal has no name to take over
-            path.write_text(text, encoding="utf-8")
-            return
         target = path.resolve()
         temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}")
         try:

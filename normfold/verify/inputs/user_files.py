@@ -14,6 +14,7 @@ import onnx
 from onnx import numpy_helper
 
 from normfold.errors import UsageError
+from normfold.files.paths import check_readable
 from normfold.options import Input
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.verify.numeric.distance import is_floating
@@ -104,6 +105,7 @@ def load_inputs(given: Input, model: LoadedModel) -> Given:
 
 def _read_inputs(source: Path, names: list[str], model: LoadedModel) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Return the inputs that a file or folder holds, and the stored outputs, if any."""
+    check_readable(source)
     if source.is_dir():
         outputs = _protos(source, "output", list(model.output_names))
         return _protos(source, "input", names), outputs or None
