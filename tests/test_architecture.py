@@ -24,6 +24,7 @@ LAYERS = (
     "targets",
     "runtime.ledger",
     "runtime.isolated",
+    "graph.operators",
     "files",
     "graph",
     "runtime",

@@ -20,6 +20,7 @@ from normfold.constants.materialize import elements_before, is_much_larger
 from normfold.errors import CrashError
 from normfold.graph.editor import Editor, Names
 from normfold.graph.evaluators import EVALUATORS
+from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader
 from normfold.runtime import isolated
 
@@ -82,7 +83,7 @@ def _is_met(value: ir.Value, inside: set[ir.Node]) -> bool:
 
 def _is_evaluable(reader: GraphReader, node: ir.Node) -> bool:
     """Say whether a node is deterministic, of the standard, and of numbers in known, moderate amount."""
-    if node.domain not in ("", "ai.onnx") or not node.inputs or node.op_type in (*_SECOND_THOUGHTS, *_DRAWS):
+    if not is_standard(node) or not node.inputs or node.op_type in (*_SECOND_THOUGHTS, *_DRAWS):
         return False
     graphs = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
     if any(found.is_ref() or found.type in graphs for found in node.attributes.values()):

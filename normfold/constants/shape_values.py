@@ -21,6 +21,7 @@ from onnx import numpy_helper
 
 from normfold.graph.evaluators import EVALUATORS
 from normfold.graph.ml_operators import infer_shapes
+from normfold.graph.operators import is_standard
 
 ROUNDS = 256  # of inference and arithmetic; before Shape-15, each can take a chain of Reshapes only one further
 LONGEST = 64  # entries; longer vectors are no shapes
@@ -97,7 +98,7 @@ def _fold_constants(graph: onnx.GraphProto) -> bool:
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
             tensors[node.output[0]] = node.attribute[0].t
-        is_ready = node.op_type in EVALUATORS and len(node.output) == 1 and node.domain in ("", "ai.onnx")
+        is_ready = node.op_type in EVALUATORS and len(node.output) == 1 and is_standard(node)
         if not is_ready or node.op_type == "Identity" or not all(name in tensors for name in node.input):
             continue
         result = _computed(node, [tensors[name] for name in node.input], kinds.get(node.output[0]))
@@ -181,7 +182,7 @@ def evaluate(graph: onnx.GraphProto, shapes: Shapes) -> dict[str, PartialInts]:
     """Return what is known of each small integer value, by its name."""
     values = {t.name: known for t in graph.initializer if (known := _known(t)) is not None}
     for node in graph.node:
-        rule = _RULES.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        rule = _RULES.get(node.op_type) if is_standard(node) else None
         if rule is None or len(node.output) != 1:
             continue
         try:

@@ -10,6 +10,8 @@ import math
 
 import onnx
 
+from normfold.graph.operators import is_standard
+
 BIG_FLOATS = 4 * 1024  # bytes; no shape arithmetic needs more
 BIG_INTEGERS = 1024 * 1024  # bytes; index tables may be worth folding
 _FLOATS = frozenset(
@@ -65,7 +67,7 @@ def _add_input(graph: onnx.GraphProto, name: str, tensor: onnx.TensorProto) -> N
 
 
 def _big_constant(node: onnx.NodeProto) -> onnx.TensorProto | None:
-    if node.op_type != "Constant" or node.domain not in ("", "ai.onnx") or not node.attribute:
+    if node.op_type != "Constant" or not is_standard(node) or not node.attribute:
         return None
     attribute = node.attribute[0]
     return attribute.t if attribute.name == "value" and is_big(attribute.t) else None

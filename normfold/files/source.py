@@ -21,6 +21,7 @@ from normfold.errors import CrashError, NormfoldError, SourceError
 from normfold.files.convert import to_ir, to_proto
 from normfold.files.paths import check_readable
 from normfold.files.skeleton import skeleton
+from normfold.graph.operators import is_standard
 from normfold.runtime import isolated, ledger
 
 OLDEST_OPSET = 7
@@ -148,7 +149,7 @@ def _checked(source: Source) -> Source:
         raise SourceError(f"{source.name}: expected an ONNX model, got one without a graph")
     if proto.ir_version < OLDEST_IR:
         raise SourceError(f"{source.name}: expected IR version {OLDEST_IR} or later, got {proto.ir_version}")
-    opset = next((entry.version for entry in proto.opset_import if entry.domain in ("", "ai.onnx")), None)
+    opset = next((entry.version for entry in proto.opset_import if is_standard(entry)), None)
     if opset is not None and opset < OLDEST_OPSET:
         raise SourceError(
             f"{source.name}: expected opset {OLDEST_OPSET} or later, got {opset}; "

@@ -20,6 +20,7 @@ from normfold.fuse.recognize.candidates import is_anchor, regions, takes_root_of
 from normfold.fuse.recognize.norm_operators import NORM_OPERATORS
 from normfold.fuse.recognize.region import Region, Tracked
 from normfold.graph.editor import Editor, Names, stamp
+from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, graphs_of, name_of, opset_of
 from normfold.targets.table import target_named
 from normfold.targets.target import AUTO, KEEP, Target
@@ -332,7 +333,7 @@ class _GraphFuse:
         """Return verdicts for norm operators that no decision covers, and for near misses."""
         verdicts = []
         for node in self.reader.graph:
-            is_norm = (node.domain in ("", "ai.onnx") and node.op_type in NORM_OPERATORS) or node.op_type in _CONTRIB
+            is_norm = (is_standard(node) and node.op_type in NORM_OPERATORS) or node.op_type in _CONTRIB
             is_unknown = not is_norm and takes_root_of_unknown_rank(self.reader, node)
             if node in self.covered or not (is_norm or is_unknown or node in self.near_misses):
                 continue

@@ -15,6 +15,7 @@ import onnx_ir as ir
 from onnx import helper, version_converter
 
 from normfold.errors import CrashError
+from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute, graphs_of, name_of, opset_of
 from normfold.runtime import isolated
 
@@ -72,7 +73,7 @@ def _refuse_known_faults(model: ir.Model, present: int, opset: int) -> None:
         raise CannotRaise("the converter knows no model functions")
     for _, graph in graphs_of(model):
         for node in graph:
-            if node.domain not in ("", "ai.onnx"):
+            if not is_standard(node):
                 continue
             if node.op_type == "BatchNormalization" and _is_training(node, present):
                 raise CannotRaise(f"{name_of(node)} is a BatchNormalization in training mode")
@@ -93,7 +94,7 @@ def _group_scales(model: ir.Model) -> Iterator[tuple[str, list[ir.Value]]]:
     for path, graph in graphs_of(model):
         reader = GraphReader(model, graph, path)
         for node in graph:
-            if node.op_type != "GroupNormalization" or node.domain not in ("", "ai.onnx"):
+            if node.op_type != "GroupNormalization" or not is_standard(node):
                 continue
             shape = reader.shape(node.inputs[0])
             constants = [reader.constant(value) for value in node.inputs[1:3]]

@@ -18,6 +18,7 @@ from normfold.algebra.weight import Weight
 from normfold.findings.reason import Reason, Refusal
 from normfold.graph import ml_operators
 from normfold.graph.evaluators import EVALUATORS, jumps
+from normfold.graph.operators import is_standard, operator_of
 
 Dim = int | str | None
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
@@ -39,12 +40,8 @@ def _gemm_shape(node: ir.Node, weight: tuple[int, ...]) -> tuple[Dim, ...]:
     return (None, weight[0] if attribute(node, "transB", 0) else weight[1])
 
 
-# Operators whose weight tells the rank and the channels of their output, and those that keep the shape of their input.
+# Operators whose weight tells the rank and the channels of their output.
 _SHAPED_BY_WEIGHT = {"Conv": _conv_shape, "ConvTranspose": _conv_transpose_shape, "Gemm": _gemm_shape}
-_KEEPS_SHAPE = frozenset(
-    {"BatchNormalization", "Relu", "LeakyRelu", "Sigmoid", "Tanh", "Identity", "Dropout", "Clip", "Cast", "Neg", "Abs"}
-    | {"LayerNormalization", "RMSNormalization", "InstanceNormalization", "GroupNormalization"}
-)
 
 
 def graphs_of(model: ir.Model) -> Iterator[tuple[str, ir.Graph | ir.Function]]:
@@ -235,7 +232,7 @@ class GraphReader:
         if value.is_initializer() and value.const_value is not None:
             return None if value in self._overridable else []
         node = value.producer()
-        if node is None or node.domain not in ("", "ai.onnx"):
+        if node is None or not is_standard(node):
             return None
         if node.op_type == "Constant":
             return [] if value.const_value is not None or constant_attribute(node) is not None else None
@@ -345,9 +342,9 @@ class GraphReader:
             return None
         if node.domain == ml_operators.DOMAIN:
             return self._ml_shape(node, depth)
-        if node.domain not in ("", "ai.onnx"):
+        if not is_standard(node):
             return None
-        if node.op_type in _KEEPS_SHAPE:
+        if operator_of(node).keeps_shape:
             entry = node.inputs[0]
             return None if entry is None else self._shape(entry, depth - 1)
         weight = self.weight(node.inputs[1]) if node.op_type in _SHAPED_BY_WEIGHT else None

@@ -22,6 +22,7 @@ from normfold.fold.absorbers import (
 )
 from normfold.fold.absorbers.common import Absorber, AbsorberTable
 from normfold.fold.carriers import gemm
+from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader
 
 BACKWARD: AbsorberTable = {
@@ -83,7 +84,7 @@ def absorber_for(table: AbsorberTable, reader: GraphReader, node: ir.Node) -> Ab
     """The rule that lets ``node`` take an affine, or None where it can only pass it on."""
     if node.domain == "ai.onnx.ml":
         return (ML_FORWARD if table is FORWARD else ML_BACKWARD).get(node.op_type)
-    if node.domain not in ("", "ai.onnx"):
+    if not is_standard(node):
         return None
     if node.op_type in _QUANTIZED and quantized.dequantizer_of(reader, node) is not None:
         return quantized.quantized_backward if table is BACKWARD else quantized.quantized_forward

@@ -29,6 +29,7 @@ from normfold.fold.rule import (
     shape_of,
 )
 from normfold.graph.editor import Rewrite
+from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute, name_of
 
 
@@ -146,7 +147,7 @@ def until_softmax(reader: GraphReader, node: ir.Node) -> tuple[ir.Value, ...]:
     while not values[-1].is_graph_output() and len(values[-1].uses()) == 1:
         value, reading = values[-1], next(iter(values[-1].uses()))[0]
         rank = len(shape_of(reader, node, value))
-        if reading.domain not in ("", "ai.onnx") or reading.graph is not node.graph:
+        if not is_standard(reading) or reading.graph is not node.graph:
             break
         values.append(reading.outputs[0])
         if reading.op_type == "Softmax":

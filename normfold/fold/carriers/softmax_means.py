@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from normfold.graph.operators import is_standard
 from normfold.graph.reader import FLOATS, GraphReader, attribute
 
 _PASSED = ("Identity", "Dropout", "Cast")
@@ -19,7 +20,7 @@ def is_mean_over(reader: GraphReader, node: ir.Node, index: int) -> bool:
     value = node.inputs[1 - index]
     while value is not None:
         maker = value.producer()
-        if maker is None or maker.graph is not node.graph or maker.domain not in ("", "ai.onnx"):
+        if maker is None or maker.graph is not node.graph or not is_standard(maker):
             return False
         if any(found.is_ref() for found in maker.attributes.values()):
             return False

@@ -25,6 +25,7 @@ from normfold.fold.carriers import (
     windows,
 )
 from normfold.fold.rule import Carrier, CarrierTable, both_ways
+from normfold.graph.operators import is_standard
 
 _EITHER: dict[str, tuple[Carrier, Carrier]] = {
     "Identity": (elementwise.identity, elementwise.identity),
@@ -130,4 +131,4 @@ def carrier_for(table: CarrierTable, node: ir.Node) -> Carrier | None:
     if node.domain == "ai.onnx.ml":
         table = ML_FORWARD if table is FORWARD else ML_BACKWARD
         return table.get(node.op_type)
-    return table.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    return table.get(node.op_type) if is_standard(node) else None

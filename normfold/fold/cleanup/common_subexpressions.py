@@ -6,6 +6,7 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.graph.editor import Editor, Names
+from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute, constant_attribute
 
 _SMALL = 64  # elements
@@ -17,7 +18,7 @@ def reshape_once(model: ir.Model, reader: GraphReader) -> None:
     """A Reshape behind operators that only group the elements anew reads what they read."""
     _reshape_instead_of_units(model, reader)
     for node in reader.graph:
-        if node.op_type != "Reshape" or node.domain not in ("", "ai.onnx") or len(node.inputs) < 2:
+        if node.op_type != "Reshape" or not is_standard(node) or len(node.inputs) < 2:
             continue
         target = reader.constant(node.inputs[1])
         if target is None or not np.all(target):
@@ -30,7 +31,7 @@ def _reshape_instead_of_units(model: ir.Model, reader: GraphReader) -> None:
     """A Transpose that only moves axes of size 1 is a Reshape, where that takes the place of one before it."""
     editor: Editor | None = None
     for node in list(reader.graph):
-        if node.op_type != "Transpose" or node.domain not in ("", "ai.onnx") or node.inputs[0] is None:
+        if node.op_type != "Transpose" or not is_standard(node) or node.inputs[0] is None:
             continue
         before, sizes = node.inputs[0].producer(), reader.shape(node.outputs[0])
         if before is None or before.op_type not in _REGROUPS or not reader.holds(before) or sizes is None:
@@ -49,7 +50,7 @@ def _reshape_instead_of_units(model: ir.Model, reader: GraphReader) -> None:
 def _regrouped(value: ir.Value | None) -> ir.Value | None:
     """What the producer of ``value`` reads, if ``value`` holds the same elements in the same order."""
     node = None if value is None else value.producer()
-    if node is None or node.domain not in ("", "ai.onnx") or not node.inputs:
+    if node is None or not is_standard(node) or not node.inputs:
         return None
     if any(found.is_ref() for found in node.attributes.values()):
         return None
@@ -71,7 +72,7 @@ def compute_once(graph: ir.Graph | ir.Function) -> list[tuple[ir.Node, ir.Node]]
     found: list[tuple[ir.Node, ir.Node]] = []
     known: dict[tuple[object, ...], list[ir.Node]] = {}
     for node in graph:
-        if len(node.outputs) != 1 or not node.inputs or node.domain not in ("", "ai.onnx") or _is_random(node):
+        if len(node.outputs) != 1 or not node.inputs or not is_standard(node) or _is_random(node):
             continue
         duplicates = known.setdefault((node.op_type, *map(_identity, node.inputs)), [])
         original = next((each for each in duplicates if _same_attributes(each, node)), None)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import onnx_ir as ir
 
+from normfold.graph.operators import is_standard
 from normfold.graph.reader import DROPS_NOTHING, GraphReader, attribute
 
 Test = Callable[[GraphReader, ir.Node], bool]
@@ -17,7 +18,7 @@ Test = Callable[[GraphReader, ir.Node], bool]
 
 def does_nothing(reader: GraphReader, node: ir.Node) -> bool:
     """Whether the first output of ``node`` is its first input, and the only output that anybody reads."""
-    test = _TABLE.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+    test = _TABLE.get(node.op_type) if is_standard(node) else None
     if test is None or not node.inputs or node.inputs[0] is None:
         return False
     if test is not _always and reader.is_constant(node.inputs[0]):

@@ -11,6 +11,7 @@ from normfold.constants.fold_in_runtime import evaluate_by_runtime
 from normfold.constants.materialize import materialize_constants
 from normfold.fold.cleanup.common_subexpressions import compute_once, reshape_once
 from normfold.fold.cleanup.no_ops import does_nothing
+from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute, graphs_of, is_in
 
 
@@ -75,7 +76,7 @@ def _rename_instead_of_identities(graph: ir.Graph | ir.Function) -> None:
     onnx_ir's own pass also renames what is an output already, or belongs to the graph outside.
     """
     for node in list(graph):
-        if node.op_type != "Identity" or node.domain not in ("", "ai.onnx") or not node.outputs[0].is_graph_output():
+        if node.op_type != "Identity" or not is_standard(node) or not node.outputs[0].is_graph_output():
             continue
         value, output = node.inputs[0], node.outputs[0]
         producer = None if value is None else value.producer()

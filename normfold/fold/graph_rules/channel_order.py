@@ -18,34 +18,12 @@ from normfold.findings.reason import Reason, Refusal
 from normfold.findings.verdict import Finding
 from normfold.fold.affines import AffineIndex
 from normfold.fold.carriers.layout_operators import picks_of
+from normfold.fold.rule import is_read
 from normfold.graph.editor import Editor, Rewrite
+from normfold.graph.operators import is_standard, operator_of
 from normfold.graph.reader import GraphReader, attribute, name_of
 
 RULE = "order"
-_BY_ELEMENT = frozenset(
-    {
-        "Relu",
-        "LeakyRelu",
-        "Sigmoid",
-        "Tanh",
-        "Cast",
-        "Identity",
-        "Clip",
-        "Abs",
-        "Neg",
-        "Exp",
-        "Sqrt",
-        "Erf",
-        "Softplus",
-        "HardSigmoid",
-        "HardSwish",
-        "Elu",
-        "Selu",
-        "Gelu",
-    }
-)
-_BY_CHANNEL = frozenset({"MaxPool", "AveragePool", "GlobalAveragePool", "GlobalMaxPool", "InstanceNormalization"})
-_RECURRENT = frozenset({"LSTM", "GRU", "RNN"})
 Picks = npt.NDArray[np.int64]
 
 
@@ -103,7 +81,7 @@ def moves(reader: GraphReader, affines: AffineIndex) -> Iterator[Move]:
 
 # -- finding -----------------------------------------------------------------------------------------------------
 def _order_at(reader: GraphReader, node: ir.Node) -> Order | None:
-    if node.domain not in ("", "ai.onnx") or node.op_type not in ("Gather", "Slice", "Concat"):
+    if not is_standard(node) or node.op_type not in ("Gather", "Slice", "Concat"):
         return None
     try:
         found = _joined(reader, node) if node.op_type == "Concat" else _part(reader, node)
@@ -148,7 +126,7 @@ def _joined(reader: GraphReader, node: ir.Node) -> _Picked | None:
         producer = None if value is None else value.producer()
         if value is None or producer is None or not reader.holds(producer) or len(value.uses()) != 1:
             return None
-        if value.is_graph_output() or producer.domain not in ("", "ai.onnx"):
+        if value.is_graph_output() or not is_standard(producer):
             return None
         found = _split_part(reader, producer, value) if producer.op_type == "Split" else None
         found = _part(reader, producer) if producer.op_type in ("Gather", "Slice") else found
@@ -212,43 +190,40 @@ def _through(
 
 
 def _summed_axis(reader: GraphReader, node: ir.Node, index: int, axis: int) -> tuple[int, int] | None:
-    """Input and axis of the weight that meets ``axis`` of the variable at ``index``; None where it is not summed."""
-    rank = len(reader.shape(node.inputs[index]) or ())
-    weights = [reader.constant(value) for value in node.inputs[:2]]
-    beside = weights[1 - index] if index < 2 and len(weights) == 2 else None
-    if node.domain not in ("", "ai.onnx") or beside is None:
+    """Return input and axis of the weight that meets ``axis`` of the variable at ``index``; None where it sums none."""
+    operator = operator_of(node)
+    if operator.weight_in is None or operator.axis is None or index > 1 or int(attribute(node, "group", 1)) != 1:
         return None
-    plain = int(attribute(node, "group", 1)) == 1
-    match node.op_type:
-        case "Conv" if index == 0 and axis == 1 and plain:
-            return 1, 1
-        case "ConvTranspose" if index == 0 and axis == 1 and plain:
-            return 1, 0
-        case "Gemm" if index == 0 and axis == (0 if attribute(node, "transA", 0) else 1):
-            return 1, 1 if attribute(node, "transB", 0) else 0
-        case "MatMul" if index == 0 and axis == rank - 1:
-            return 1, max(0, beside.ndim - 2)
-        case "MatMul" if index == 1 and axis == rank - 2:
-            return 0, beside.ndim - 1
-        case operator if operator in _RECURRENT and index == 0 and axis == 2:
-            return 1, 2
-    return None
+    weight, rank = reader.constant(node.inputs[1 - index]), len(reader.shape(node.inputs[index]) or ())
+    if weight is None or rank == 0:
+        return None
+    if index == 1:  # only a matrix product has its weight on the left
+        return (0, weight.ndim - 1) if node.op_type == "MatMul" and axis == rank - 2 else None
+    channels = 0 if attribute(node, "transA", 0) else operator.axis % rank
+    return (1, _weight_axis(node, weight.ndim, operator.weight_in)) if axis == channels else None
+
+
+def _weight_axis(node: ir.Node, rank: int, axis: int) -> int:
+    """Return the axis of a weight that the operator claims, in a weight of ``rank`` that may be transposed."""
+    if attribute(node, "transB", 0):
+        return 1 - axis
+    return max(0, axis + rank) if axis < 0 else axis
 
 
 def _carried(
     reader: GraphReader, affines: AffineIndex, move: Move, node: ir.Node, axis: int, picks: Picks, *, backward: bool
 ) -> int:
     """The axis on the other side of an operator that keeps channels apart; its constants follow the order."""
-    if affines.at(node) is not None and node.domain in ("", "ai.onnx"):
+    if affines.at(node) is not None and is_standard(node):
         _reorder_constants(reader, move, node, axis, picks)
         return axis
-    if node.domain in ("", "ai.onnx") and node.op_type in _BY_ELEMENT:
+    operator, alone = operator_of(node), not any(map(is_read, node.outputs[1:]))
+    if operator.elementwise and alone:
         return axis
-    if node.domain in ("", "ai.onnx") and node.op_type in _BY_CHANNEL and axis == 1 and len(node.outputs) == 1:
-        if node.op_type == "InstanceNormalization":
-            _reorder_constants(reader, move, node, axis, picks)
+    if operator.by_channel and axis == 1 and alone:
+        _reorder_constants(reader, move, node, axis, picks)
         return axis
-    if node.domain in ("", "ai.onnx") and node.op_type == "Transpose":
+    if is_standard(node) and node.op_type == "Transpose":
         rank = len(reader.require_shape(node.outputs[0], node))
         permutation = [int(each) for each in attribute(node, "perm") or range(rank)[::-1]]
         return permutation[axis] if backward else permutation.index(axis)
@@ -299,19 +274,14 @@ def _made_in_order(reader: GraphReader, move: Move, node: ir.Node, axis: int, pi
     """Whether the operator makes ``axis`` by a constant weight, whose rows then take the order."""
     rank = len(reader.require_shape(node.outputs[0], node))
     weight = reader.constant(node.inputs[1]) if len(node.inputs) > 1 else None
-    if node.domain not in ("", "ai.onnx") or weight is None:
+    if weight is None:
         return False
-    match node.op_type:
-        case "Conv" if axis == 1 and int(attribute(node, "group", 1)) == 1:
-            at = 0
-        case "ConvTranspose" if axis == 1 and int(attribute(node, "group", 1)) == 1:
-            at = 1
-        case "Gemm" if axis == 1:
-            at = 0 if attribute(node, "transB", 0) else 1
-        case "MatMul" if axis == rank - 1 and weight.ndim > 1:
-            at = weight.ndim - 1
-        case _:
-            return False
+    operator = operator_of(node)
+    if operator.weight_out is None or operator.axis is None or axis != operator.axis % rank:
+        return False
+    if int(attribute(node, "group", 1)) != 1 or weight.ndim < 2:
+        return False
+    at = _weight_axis(node, weight.ndim, operator.weight_out)
     inputs: dict[int, Array] = {1: np.take(weight, picks, axis=at)}
     if len(node.inputs) > 2 and node.inputs[2] is not None:
         bias = np.asarray(reader.require_constant(node, 2, Reason.DYNAMIC_WEIGHT))

@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from normfold.findings.verdict import Finding
 from normfold.graph.editor import stamp
+from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, name_of
 
 RULE = "dead"
@@ -21,7 +22,7 @@ _BIASED = ("Conv", "ConvTranspose")
 def dead_biases(reader: GraphReader) -> Iterator[tuple[ir.Node, Finding]]:
     """Convolutions whose constant bias nobody sees, each with what a report says of it."""
     for node in reader.graph:
-        if node.op_type != "InstanceNormalization" or node.domain not in ("", "ai.onnx") or node.inputs[0] is None:
+        if node.op_type != "InstanceNormalization" or not is_standard(node) or node.inputs[0] is None:
             continue
         before = node.inputs[0].producer()
         if before is None or before.op_type not in _BIASED or not reader.holds(before):

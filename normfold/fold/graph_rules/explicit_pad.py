@@ -17,10 +17,10 @@ from normfold.fold.affines import AffineIndex
 from normfold.fold.carriers.windows import pad_value, pads_of
 from normfold.fold.rule import require
 from normfold.graph.editor import Editor, Rewrite
+from normfold.graph.operators import is_standard, operator_of
 from normfold.graph.reader import FLOATS, GraphReader, attribute, name_of
 
 RULE = "pad"
-_NOT_NEGATIVE = ("Relu", "Sigmoid", "Abs", "Exp", "Softplus", "Softmax")
 _Pads = Mapping[int, tuple[int, int]]
 
 
@@ -49,7 +49,7 @@ class Padding:
 def paddings(reader: GraphReader, affines: AffineIndex) -> Iterator[Padding]:
     """Every Pad that can go now."""
     for node in list(reader.graph):
-        if node.op_type != "Pad" or node.domain not in ("", "ai.onnx") or node in affines.left:
+        if node.op_type != "Pad" or not is_standard(node) or node in affines.left:
             continue
         try:
             yield _padding_at(reader, node)
@@ -79,7 +79,7 @@ def _takers(
     readers = reader.readers(value)
     require(bool(readers) and not value.is_graph_output(), Reason.GRAPH_OUTPUT, pad)
     for node in readers:
-        require(node.domain in ("", "ai.onnx"), Reason.OPERATOR_STOPS, node)
+        require(is_standard(node), Reason.OPERATOR_STOPS, node)
         if node.op_type == "Transpose":
             perm = attribute(node, "perm") or range(len(order))[::-1]
             between[node.outputs[0]] = turned = [order[axis] for axis in perm]
@@ -117,12 +117,7 @@ def _require_pool(reader: GraphReader, pad: ir.Node, node: ir.Node, pads: Sequen
     fits = all(one < size for one, size in zip(pads, (*sizes, *sizes), strict=True))
     require(plain and fits, Reason.OPERATOR_STOPS, node, "a window would be all padding")
     entry = None if pad.inputs[0] is None else pad.inputs[0].producer()
-    positive = (
-        entry is not None
-        and reader.dtype(pad.outputs[0]) in FLOATS
-        and entry.domain in ("", "ai.onnx")
-        and entry.op_type in _NOT_NEGATIVE
-    )
+    positive = entry is not None and reader.dtype(pad.outputs[0]) in FLOATS and operator_of(entry).never_negative
     indices = any(out.uses() or out.is_graph_output() for out in node.outputs[1:])
     require(node.op_type != "MaxPool" or (positive and not indices), Reason.SIGN_STOPS, node, "a zero may be the most")
 

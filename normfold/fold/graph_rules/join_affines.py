@@ -17,6 +17,7 @@ from normfold.fold.carriers import table as carry
 from normfold.fold.digits import distance, require_near
 from normfold.fold.search.remainder import nodes_for, operators_at
 from normfold.graph.editor import Editor, Rewrite, require_fits, stamp
+from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, name_of
 
 _JOINTS = ("Add", "Sub", "Sum", "Mean", "Max", "Min", "Where", "Concat", "Mul", "Div", "ScatterND", "ScatterElements")
@@ -37,7 +38,7 @@ class Together:
 def affines_together(reader: GraphReader, affines: AffineIndex) -> Iterator[Together]:
     """Every operator whose affines can come together now."""
     for node in list(reader.graph):
-        if reader.holds(node) and node.op_type in _JOINTS and node.domain in ("", "ai.onnx"):
+        if reader.holds(node) and node.op_type in _JOINTS and is_standard(node):
             found = _together_at(reader, affines, node)
             if found is not None:
                 yield found

@@ -10,6 +10,7 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Array
 from normfold.fold.graph_rules.kernel_sum import Kernel, Matrix
+from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute
 
 # Operators that add up by their weights when they differ in nothing else: where the weight may be, and the bias.
@@ -39,7 +40,7 @@ Linear = Kernel | Matrix | SameOperator
 
 def linear_of(reader: GraphReader, node: ir.Node) -> Linear | None:
     """The linear operator that ``node`` is, or None. A Kernel or Matrix reads its input 0, a Twin the one beside."""
-    if node.domain not in ("", "ai.onnx") or any(found.is_ref() for found in node.attributes.values()):
+    if not is_standard(node) or any(found.is_ref() for found in node.attributes.values()):
         return None
     return _kernel(reader, node) or _matrix(reader, node) or _same_operator(reader, node)
 

@@ -18,6 +18,7 @@ from normfold.fold.affines import AffineChain, AffineIndex, AffineNode
 from normfold.fold.search.forward import plan_forward
 from normfold.fold.search.plan import FoldPlan
 from normfold.graph.editor import Editor, Rewrite
+from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute, name_of
 
 RULE = "norm-affine"
@@ -42,7 +43,7 @@ def norm_affines(reader: GraphReader, affines: AffineIndex) -> Iterator[tuple[Fo
 
 def _own_affine(reader: GraphReader, node: ir.Node) -> AffineNode | None:
     """gamma and beta as the affine that the norm applies last; None where they are not constant vectors."""
-    if node.op_type not in _NORMS or node.domain not in ("", "ai.onnx"):
+    if node.op_type not in _NORMS or not is_standard(node):
         return None
     gamma = reader.constant(node.inputs[1])
     beta = reader.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else np.zeros(())

@@ -20,6 +20,7 @@ from normfold.fold.graph_rules.kernel_sum import Diagonal, Kernel, Matrix, summe
 from normfold.fold.graph_rules.linear_operators import Linear, SameOperator, linear_of, summed_operators
 from normfold.fold.search.remainder import nodes_for, operators_for, require_chain_fits
 from normfold.graph.editor import Editor, require_fits, stamp
+from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, copy_node_name, name_of
 
 RULE = "branches"
@@ -74,7 +75,7 @@ def merges(reader: GraphReader, affines: AffineIndex) -> Iterator[Merge | tuple[
 
 
 def _is_sum(reader: GraphReader, node: ir.Node) -> bool:
-    if node.op_type not in _SUMS or node.domain not in ("", "ai.onnx") or len(node.inputs) < 2:
+    if node.op_type not in _SUMS or not is_standard(node) or len(node.inputs) < 2:
         return False
     shape = reader.shape(node.outputs[0])
     if shape is None or any(value is None or reader.is_constant(value) for value in node.inputs):

@@ -20,13 +20,13 @@ from normfold.findings.reason import Reason, Refusal
 from normfold.fold.absorbers.common import bias_of, channels, fitted, weight_of
 from normfold.fold.affines import AffineChain
 from normfold.fold.digits import distance, require_near
-from normfold.fold.rule import require
+from normfold.fold.rule import is_read, require
 from normfold.fold.search.plan import FoldPlan
 from normfold.graph.editor import Rewrite
+from normfold.graph.operators import is_standard, operator_of
 from normfold.graph.reader import GraphReader, attribute, display_name, name_of
 
 _BLOCK = 8
-_KEEPS_ONE = ("Identity", "Dropout", "Relu", "LeakyRelu", "MaxPool", "Clip")  # f(1) = 1, channel by channel
 
 
 def plan_extra_channel(reader: GraphReader, chain: AffineChain, *, always: bool) -> FoldPlan:
@@ -66,13 +66,15 @@ def _until_conv(reader: GraphReader, chain: AffineChain) -> Iterator[ir.Value]:
         alone = len(value.uses()) == 1 and not value.is_graph_output()
         require(alone, Reason.SEVERAL_READERS, reading, f"others read {display_name(value)}")
         node = value.producer()
-        if node is None or not reader.holds(node) or node.domain not in ("", "ai.onnx"):
+        if node is None or not reader.holds(node) or not is_standard(node):
             raise Refusal(Reason.ZERO_PADDING, name_of(reading), display_name(value), "no convolution before it")
         yield value
         if node.op_type == "Conv":
             require(int(attribute(node, "group", 1)) == 1, Reason.ZERO_PADDING, node, "it has groups")
             return
-        require(node.op_type in _KEEPS_ONE, Reason.ZERO_PADDING, node, f"{node.op_type} before it")
+        operator = operator_of(node)
+        keeps = operator.keeps_one and operator.by_channel and not any(map(is_read, node.outputs[1:]))
+        require(keeps, Reason.ZERO_PADDING, node, f"{node.op_type} before it")
         require(node.op_type != "Clip" or _clip_keeps_one(reader, node), Reason.ZERO_PADDING, node, "it clips 1")
         entry = node.inputs[0]
         assert entry is not None, "a required input"
@@ -90,7 +92,7 @@ def _clip_keeps_one(reader: GraphReader, node: ir.Node) -> bool:
 
 def _takes_channel(reader: GraphReader, node: ir.Node, affine: Affine) -> Rewrite:
     """The Conv behind: its weight scaled, and one more input channel that weighs the constant with the shift."""
-    plain = node.op_type == "Conv" and node.domain in ("", "ai.onnx") and int(attribute(node, "group", 1)) == 1
+    plain = node.op_type == "Conv" and is_standard(node) and int(attribute(node, "group", 1)) == 1
     require(plain, Reason.ZERO_PADDING, node, f"{node.op_type} is no convolution without groups")
     weight = np.asarray(weight_of(reader, node, 1))
     scale, shift = channels(node, affine, weight.shape[1])

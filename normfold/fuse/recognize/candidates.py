@@ -17,6 +17,7 @@ from normfold.fuse.recognize.reductions import MEANS, POOLS, REDUCTIONS, reduced
 from normfold.fuse.recognize.region import Reduction, Region, Tracked
 from normfold.fuse.recognize.table import RULES
 from normfold.fuse.recognize.views import Grouping, Sizes, grouping_of, sizes_of
+from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute
 
 _LONGEST_WAY = 10  # operators between a reduction and the root of its norm
@@ -61,7 +62,7 @@ class Norm:
 
 def is_anchor(node: ir.Node) -> bool:
     """Say whether a node takes a moment: every norm contains one."""
-    return node.domain in ("", "ai.onnx") and (node.op_type in REDUCTIONS or node.op_type in NORM_OPERATORS)
+    return is_standard(node) and (node.op_type in REDUCTIONS or node.op_type in NORM_OPERATORS)
 
 
 def regions(reader: GraphReader, anchor: ir.Node) -> Iterator[Region]:
@@ -150,7 +151,7 @@ def _ways_up(reader: GraphReader, value: ir.Value) -> Iterator[ir.Value]:
         is_square = node is not None and _is_square(reader, node)
         if not is_square:
             yield value
-        if node is None or not reader.holds(node) or node.domain not in ("", "ai.onnx"):
+        if node is None or not reader.holds(node) or not is_standard(node):
             return
         above = node.inputs[0] if is_square else _above(reader, node)
         if above is None or reader.is_constant(above):

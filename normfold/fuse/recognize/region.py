@@ -17,6 +17,7 @@ from normfold.algebra.affine import Array
 from normfold.findings.reason import Obstacle, Reason, Refusal
 from normfold.fuse.recognize.polynomial import Parameter, Poly
 from normfold.fuse.recognize.views import Grouping, Size, Sizes, count_of, same_shape, sizes_of
+from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, name_of
 
 _MOST_NODES = 256
@@ -126,7 +127,7 @@ class Region:
         if node.op_type == "Shape" and node.domain == "" and not node.attributes:
             self.shape_readers.append(node)
             return []
-        rule = rules.get(node.op_type) if node.domain in ("", "ai.onnx") else None
+        rule = rules.get(node.op_type) if is_standard(node) else None
         if rule is None:
             return []
         try:

@@ -10,13 +10,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
+from normfold.graph.operators import operator_of
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.proto_walk import every_node, inner_nodes
 
 RequiredValues = tuple[int | str, ...]
 """The numbers that an input should hold; a name stands for the size of that dimension."""
 
-_SAME_AXES = {"Identity", "Cast", "CastLike", "Relu", "LeakyRelu", "Sigmoid", "Tanh", "Dropout", "Clip", "Neg", "Abs"}
 _SAME_SIZES = {"Add", "Sub", "Mul", "Div"}
 
 
@@ -79,8 +79,8 @@ def sizes_behind(name: str, rank: int, graph: Reading) -> dict[int, int]:
         for node, index in graph.readers(stack.pop()):
             for axis, size in _size_at(node, index, rank, graph):
                 found.setdefault(axis % rank, size)
-            same = node.op_type in _SAME_AXES and index == 0
-            if same or node.op_type in _SAME_SIZES or (node.op_type == "BatchNormalization" and index == 0):
+            same = operator_of(node).keeps_shape and index == 0
+            if same or node.op_type in _SAME_SIZES:
                 fresh = [name for name in node.output[:1] if name and name not in seen]
                 seen.update(fresh)
                 stack.extend(fresh)

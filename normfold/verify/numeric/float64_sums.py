@@ -14,6 +14,7 @@ from dataclasses import replace
 import onnx
 from onnx import TensorProto, helper
 
+from normfold.graph.operators import is_standard
 from normfold.runtime.loaded_model import LoadedModel
 
 _SUMS = frozenset({"ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceL2", "ReduceL1"})
@@ -51,7 +52,7 @@ def _kinds(model: onnx.ModelProto) -> dict[str, int]:
 
 def _is_exact(node: onnx.NodeProto, kinds: dict[str, int]) -> bool:
     is_one = node.op_type in _SUMS or (node.op_type in _STEPS and len(node.output) == 1)
-    if not is_one or node.domain not in ("", "ai.onnx") or not node.input:
+    if not is_one or not is_standard(node) or not node.input:
         return False
     return all(kinds.get(name) == TensorProto.FLOAT for name in _numbers(node))
 

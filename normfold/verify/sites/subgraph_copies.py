@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from normfold.graph.operators import is_standard
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.proto_walk import initializer_names, subgraphs
 
@@ -135,7 +136,7 @@ class _Opening:
             if called in functions and called in self.needed:
                 self._function(functions[called], called, node, names, prefix)
             for body_path, step, body in _bodies(node, path):
-                if body_path in self.needed and node.domain in ("", "ai.onnx"):
+                if body_path in self.needed and is_standard(node):
                     self._body(node, body, body_path, names, prefix + step)
 
     def _body(
@@ -153,7 +154,7 @@ class _Opening:
             self._scan_turn(node, body, path, names, [*given, *first], f"{prefix}, turn 2/", -1)
 
     def _opset(self) -> int:
-        return max((o.version for o in self.model.opset_import if o.domain in ("", "ai.onnx")), default=1)
+        return max((o.version for o in self.model.opset_import if is_standard(o)), default=1)
 
     def _loop_turn(
         self, body: onnx.GraphProto, path: str, names: Mapping[str, str], carried: Sequence[str], prefix: str, turn: int

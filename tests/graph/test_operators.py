@@ -1,0 +1,155 @@
+"""Each claim of the table of operators, against onnx's reference evaluator on random data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from onnx.reference import ReferenceEvaluator
+
+from normfold.algebra.affine import Array
+from normfold.graph.operators import OPERATORS, is_standard, operator_of
+
+OPSET = min(onnx.defs.onnx_opset_version(), 24)
+SHAPE = (2, 4, 6, 6)
+# What an operator needs beside its first input, and the inputs for which it is defined at all.
+ATTRIBUTES: dict[str, dict[str, Any]] = {
+    "Cast": {"to": TensorProto.DOUBLE},
+    "MaxPool": {"kernel_shape": [2, 2]},
+    "AveragePool": {"kernel_shape": [2, 2]},
+    "GroupNormalization": {"num_groups": 2},
+}
+PER_CHANNEL = {"BatchNormalization": 4, "InstanceNormalization": 2, "GroupNormalization": 2}
+LAST_AXIS = {"LayerNormalization": 2, "RMSNormalization": 1}
+DOMAINS = {"Acos": (-1, 1), "Asin": (-1, 1), "Atanh": (-0.9, 0.9), "Log": (0.1, 4), "Sqrt": (0, 4)}
+FUNCTIONS = [name for name, operator in OPERATORS.items() if operator.weight is None]
+LINEAR = [name for name, operator in OPERATORS.items() if operator.weight_out is not None]
+
+
+def data(name: str, shape: tuple[int, ...] = SHAPE, seed: int = 0) -> Array:
+    low, high = DOMAINS.get(name, (-3.0, 3.0))
+    return np.random.default_rng(seed).uniform(low, high, shape)
+
+
+def run(name: str, x: Array, *weights: Array, **attributes: Any) -> Array:
+    """Return the first output of one operator in float64."""
+    rng = np.random.default_rng(1)
+    more = list(weights)
+    if name == "CastLike":
+        more = [np.ones(())]
+    if name in PER_CHANNEL:
+        more = [rng.uniform(0.5, 2, SHAPE[1]) for _ in range(PER_CHANNEL[name])]
+    if name in LAST_AXIS:
+        more = [rng.uniform(0.5, 2, SHAPE[-1]) for _ in range(LAST_AXIS[name])]
+    names = ["x", *(f"w{index}" for index in range(len(more)))]
+    node = helper.make_node(name, names, ["y"], **{**ATTRIBUTES.get(name, {}), **attributes})
+    values = dict(zip(names, (x, *more), strict=True))
+    infos = [helper.make_tensor_value_info(each, TensorProto.DOUBLE, None) for each in names]
+    graph = helper.make_graph([node], "g", infos, [helper.make_tensor_value_info("y", TensorProto.DOUBLE, None)])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
+    with np.errstate(all="ignore"):
+        return np.asarray(ReferenceEvaluator(model).run(None, values)[0])
+
+
+def in_this_onnx(name: str) -> None:
+    if not onnx.defs.has(name, OPSET):
+        pytest.skip(f"{name} is newer than this onnx")
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if OPERATORS[name].elementwise])
+def test_an_elementwise_operator_sees_each_element_alone(name: str) -> None:
+    in_this_onnx(name)
+    x = data(name)
+    whole = run(name, x)
+    order = np.random.default_rng(5).permutation(x.size)
+    shuffled = run(name, x.reshape(-1)[order].reshape(SHAPE))
+    np.testing.assert_array_equal(shuffled.reshape(-1), whole.reshape(-1)[order])
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if OPERATORS[name].by_channel])
+def test_a_channel_depends_on_its_own_channel_only(name: str) -> None:
+    in_this_onnx(name)
+    x, other = data(name), data(name, seed=2)
+    mixed = other.copy()
+    mixed[:, 1] = x[:, 1]
+    np.testing.assert_array_equal(run(name, mixed)[:, 1], run(name, x)[:, 1])
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if OPERATORS[name].keeps_shape])
+def test_a_shape_is_kept(name: str) -> None:
+    in_this_onnx(name)
+    assert run(name, data(name)).shape == SHAPE
+
+
+@pytest.mark.parametrize("name", [name for name in OPERATORS if OPERATORS[name].homogeneous])
+def test_a_scale_passes(name: str) -> None:
+    in_this_onnx(name)
+    weights = [weight_for(name)] if name in LINEAR else []
+    x = data(name, shape_for(name))
+    for scale in (2.5, -2.5) if OPERATORS[name].homogeneous == "any" else (2.5,):
+        np.testing.assert_allclose(run(name, scale * x, *weights), scale * run(name, x, *weights), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if OPERATORS[name].never_negative])
+def test_a_result_is_never_negative(name: str) -> None:
+    in_this_onnx(name)
+    for slope in (1.0, 100.0):
+        assert run(name, np.clip(slope * data(name), *DOMAINS.get(name, (-300, 300)))).min() >= 0
+
+
+@pytest.mark.parametrize("name", [name for name in FUNCTIONS if OPERATORS[name].keeps_one])
+def test_a_one_stays_a_one(name: str) -> None:
+    in_this_onnx(name)
+    assert (run(name, np.ones(SHAPE)) == 1).all()
+
+
+def weight_for(name: str) -> Array:
+    shapes = {"Conv": (5, 4, 3, 3), "ConvTranspose": (4, 5, 3, 3), "Gemm": (4, 5), "MatMul": (4, 5)}
+    return np.random.default_rng(4).standard_normal(shapes[name])
+
+
+def shape_for(name: str) -> tuple[int, ...]:
+    return {"Gemm": (3, 4), "MatMul": (2, 3, 4)}.get(name, SHAPE)
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_the_axes_of_a_weight(name: str) -> None:
+    operator = OPERATORS[name]
+    assert operator.weight == 1 and operator.axis is not None
+    assert operator.weight_out is not None and operator.weight_in is not None
+    x, weight = data(name, shape_for(name)), weight_for(name)
+    plain = run(name, x, weight)
+    rows = np.random.default_rng(6).permutation(weight.shape[operator.weight_out])
+    turned = run(name, x, np.take(weight, rows, axis=operator.weight_out))
+    np.testing.assert_allclose(turned, np.take(plain, rows, axis=operator.axis), rtol=1e-12)
+    columns = np.random.default_rng(8).permutation(weight.shape[operator.weight_in])
+    read = run(name, np.take(x, columns, axis=operator.axis), np.take(weight, columns, axis=operator.weight_in))
+    np.testing.assert_allclose(read, plain, rtol=1e-9, atol=1e-12)
+    if operator.bias is not None:
+        bias = np.arange(5.0)
+        assert operator.bias == 2
+        form = (1, -1, 1, 1) if plain.ndim == 4 else (1, -1)
+        np.testing.assert_allclose(run(name, x, weight, bias), plain + bias.reshape(form), rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "RNN"])
+def test_the_weight_of_a_recurrent_operator(name: str) -> None:
+    gates = {"LSTM": 4, "GRU": 3, "RNN": 1}[name]
+    operator, rng = OPERATORS[name], np.random.default_rng(9)
+    x, weight = rng.standard_normal((3, 2, 4)), rng.standard_normal((1, gates * 5, 4))
+    other = rng.standard_normal((1, gates * 5, 5))
+    assert (operator.weight, operator.bias) == (1, 3) and operator.axis is not None and operator.weight_in is not None
+    columns = [2, 0, 3, 1]
+    plain = run(name, x, weight, other, hidden_size=5)
+    turned = np.take(x, columns, axis=operator.axis), np.take(weight, columns, axis=operator.weight_in)
+    np.testing.assert_allclose(run(name, *turned, other, hidden_size=5), plain, rtol=1e-9)
+
+
+def test_an_operator_of_another_domain_is_not_known() -> None:
+    assert is_standard(helper.make_node("Relu", ["x"], ["y"]))
+    assert operator_of(helper.make_node("Relu", ["x"], ["y"])).elementwise
+    foreign = helper.make_node("Relu", ["x"], ["y"], domain="com.microsoft")
+    assert not is_standard(foreign) and not operator_of(foreign).elementwise
