@@ -46,12 +46,13 @@ def run(name: str, x: Array, *weights: Array, **attributes: Any) -> Array:
         more = [rng.uniform(0.5, 2, SHAPE[-1]) for _ in range(LAST_AXIS[name])]
     names = ["x", *(f"w{index}" for index in range(len(more)))]
     node = helper.make_node(name, names, ["y"], **{**ATTRIBUTES.get(name, {}), **attributes})
-    values = dict(zip(names, (x, *more), strict=True))
+    values: dict[str, Any] = dict(zip(names, (x, *more), strict=True))
     infos = [helper.make_tensor_value_info(each, TensorProto.DOUBLE, None) for each in names]
     graph = helper.make_graph([node], "g", infos, [helper.make_tensor_value_info("y", TensorProto.DOUBLE, None)])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
     with np.errstate(all="ignore"):
-        return np.asarray(ReferenceEvaluator(model).run(None, values)[0])
+        first, *_ = ReferenceEvaluator(model).run(None, values)
+    return np.asarray(first)
 
 
 def in_this_onnx(name: str) -> None:
