@@ -32,7 +32,7 @@ STOPPED = ("Softmax<axis=1>", "LRN<size=3>", "LpNormalization<axis=1>", "Hardmax
 
 @pytest.mark.parametrize("between", PASSED)
 def test_an_order_passes(between: str) -> None:
-    name, _, attributes = between.partition("<")
+    name, _, _ = between.partition("<")
     text = f"{ORDER} {{ c = Gather<axis=1>(x, i) e = {between}(c) y = Conv(e, v) }}"
     model = parse(text, opset=24 if name == "Swish" else 20, ir_version=10)
     assert operators(fold(model).model) == f"{name} Conv"
