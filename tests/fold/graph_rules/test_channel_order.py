@@ -23,7 +23,6 @@ PASSED = (
         "Sqrt",
         "Floor",
         "Cosh",
-        "Dropout",
     ),
     *("MaxPool<kernel_shape=[1,1]>", "AveragePool<kernel_shape=[1,1]>", "ThresholdedRelu", "Shrink", "Gelu"),
 )
