@@ -24,12 +24,13 @@ from normfold.errors import CrashError
 from normfold.files.skeleton import skeleton
 from normfold.graph.evaluators import EVALUATORS
 from normfold.graph.ml_operators import infer_shapes
-from normfold.graph.reader import bodies_of
+from normfold.graph.reader import GraphReader, bodies_of
 from normfold.runtime import isolated
 
 TIME_LIMIT = 120.0  # seconds
 MEMORY_LIMIT = 12 * 2**30  # bytes of address space
 _HALF = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
+_EXACT = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 _WORKER = Path(__file__).with_name("onnxsim_worker.py")
 
 
@@ -244,13 +245,19 @@ def apply_facts(model: ir.Model, facts: InferredFacts) -> None:
     for place, known in facts.types.items():
         if place in values:
             _learn_type(values[place], known)
+    reader = GraphReader(model, model.graph)
     for name, tensor in facts.constants.items():
-        if name in values and not values[name].is_graph_output():
+        if name in values and not values[name].is_graph_output() and not _is_evaluated_later(reader, values[name]):
             _make_constant(model.graph, values[name], tensor)
     for name, target in facts.reshape_targets.items():
         producer = values[name].producer() if name in values else None
         if producer is not None and producer.op_type == "Reshape":
             _set_target(model.graph, producer, target)
+
+
+def _is_evaluated_later(reader: GraphReader, value: ir.Value) -> bool:
+    """Say whether the reader knows a weight exactly; the operators that make it stay, so that norms are found there."""
+    return value.dtype in _EXACT and reader.is_constant(value)
 
 
 def _learn_type(value: ir.Value, known: onnx.TypeProto) -> None:

@@ -17,7 +17,7 @@ import onnx_ir as ir
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.fold.graph_rules.activations import ERF, HARD_SIGMOID, TANH, Activation, activations_of, title
 from normfold.fuse.engine import FuseOptions, newest_allowed
-from normfold.fuse.opset import CannotRaise, raise_opset
+from normfold.fuse.opset import OpsetRaiseError, raise_opset
 from normfold.graph.editor import Editor, Names, stamp
 from normfold.graph.reader import GraphReader, graphs_of, name_of, opset_of
 from normfold.targets.table import target_named
@@ -41,7 +41,7 @@ def fuse_activations(model: ir.Model, options: FuseOptions) -> tuple[Verdict, ..
     present = opset_of(model.graph)
     limit = newest_allowed(options, target, present)
     if present < _GELU_OPSET <= limit and _needs_operator(model, options, target):
-        with suppress(CannotRaise):  # it stays spelled, and its constants are folded as far as they go
+        with suppress(OpsetRaiseError):  # it stays spelled, and its constants are folded as far as they go
             raise_opset(model, _GELU_OPSET, target.newest_ir)
     names = Names(model)
     return tuple(

@@ -12,10 +12,11 @@ import onnx_ir as ir
 
 from normfold.findings.reason import Obstacle, Reason, Refusal
 from normfold.findings.verdict import Finding, Outcome, Verdict
+from normfold.fold.engine import CONSTANT
 from normfold.fuse.choose import OPERATOR_OF, Kept, NormPlan, decide, describe, finding_name, rule_of, slice_of
 from normfold.fuse.forms.writer import GROUPNORM, Writer
 from normfold.fuse.function_shapes import shapes_in_functions
-from normfold.fuse.opset import CannotRaise, raise_opset
+from normfold.fuse.opset import OpsetRaiseError, raise_opset
 from normfold.fuse.recognize.candidates import is_anchor, regions, takes_root_of_unknown_rank
 from normfold.fuse.recognize.norm_operators import NORM_OPERATORS
 from normfold.fuse.recognize.region import Region, Tracked
@@ -75,7 +76,7 @@ def fuse_norms(model: ir.Model, options: FuseOptions | None = None) -> tuple[Ver
     if wanted > present:
         try:
             raise_opset(model, wanted, target.newest_ir)
-        except CannotRaise as fault:
+        except OpsetRaiseError as fault:
             obstacle = str(fault)
     names = Names(model)
     verdicts: list[Verdict] = []
@@ -167,7 +168,7 @@ class _GraphFuse:
 
     def run(self) -> list[Verdict]:
         """Fuse in place."""
-        verdicts = []
+        verdicts = self._norms_of_constants()
         for anchor in self._anchors():
             decision = self._decide(anchor)
             while isinstance(decision, NormPlan):
@@ -197,7 +198,7 @@ class _GraphFuse:
                 form = decision.form_name(decision.norms[0])
                 findings = [replace(each, what=f"{each.what}; becomes {form}") for each in findings]
             found += findings
-        return found + [verdict.finding for verdict in self._left()]
+        return found + [verdict.finding for verdict in (*self._norms_of_constants(), *self._left())]
 
     # -- deciding ------------------------------------------------------------------------------------------------
     def _anchors(self) -> list[ir.Node]:
@@ -208,7 +209,7 @@ class _GraphFuse:
 
         None where there is none, or it was decided before.
         """
-        if anchor in self.covered or not self.reader.holds(anchor):
+        if anchor in self.covered or not self.reader.holds(anchor) or self._is_of_constants(anchor):
             return None
         decision, met = decide(anchor, regions(self.reader, anchor), self.target, self.opset)
         for region in met:
@@ -222,6 +223,29 @@ class _GraphFuse:
         permitted = self._permitted(decision)
         self.covered |= made_of.intersection(permitted.dead) if isinstance(permitted, NormPlan) else made_of
         return permitted
+
+    def _norms_of_constants(self) -> list[Verdict]:
+        """Return a verdict for each norm of a stored weight, which is a constant; the clean-up writes its value."""
+        verdicts = []
+        for anchor in self._anchors():
+            if anchor in self.covered or not self._is_of_constants(anchor):
+                continue
+            decision, _ = decide(anchor, regions(self.reader, anchor), self.target, self.opset)
+            if decision is None:
+                continue
+            self.covered |= slice_of(decision.region, decision.norms)
+            for finding, norm in zip(self._findings(decision), decision.norms, strict=True):
+                reason = self.options.reason_to_leave(finding.name, CONSTANT)
+                finding = replace(finding, what=f"{finding.what}, of a stored weight")
+                if reason is not None:
+                    verdicts.append(Verdict(finding, Outcome.KEPT, obstacles=(Obstacle(reason, finding.name),)))
+                    continue
+                into = tuple(dict.fromkeys(name_of(reading) for reading, _ in norm.site.uses()))
+                verdicts.append(Verdict(finding, Outcome.FOLDED, CONSTANT, "forward", into))
+        return verdicts
+
+    def _is_of_constants(self, anchor: ir.Node) -> bool:
+        return bool(anchor.inputs) and self.reader.is_constant(anchor.inputs[0])
 
     def _permitted(self, decision: NormPlan | Kept) -> NormPlan | Kept:
         """Return the decision, or a refusal where the user asked to leave one of its norms."""

@@ -39,7 +39,7 @@ _WITHOUT_KERNEL = frozenset(
 )
 
 
-class CannotRaise(Exception):
+class OpsetRaiseError(Exception):
     """The model stays at its operator set; the message says why."""
 
 
@@ -50,7 +50,7 @@ def raise_opset(model: ir.Model, opset: int, newest_ir: int) -> None:
         return
     needed_ir = min_ir_version(opset)
     if needed_ir > newest_ir:
-        raise CannotRaise(f"operator set {opset} needs IR version {needed_ir}; the target reads up to {newest_ir}")
+        raise OpsetRaiseError(f"operator set {opset} needs IR version {needed_ir}; the target reads up to {newest_ir}")
     _refuse_known_faults(model, present, opset)
     scales = dict(_group_scales(model)) if present < 21 <= opset else {}
     converted = ir.from_proto(_converted(model, opset))
@@ -70,17 +70,19 @@ def min_ir_version(opset: int) -> int:
 
 def _refuse_known_faults(model: ir.Model, present: int, opset: int) -> None:
     if model.functions:
-        raise CannotRaise("the converter knows no model functions")
+        raise OpsetRaiseError("the converter knows no model functions")
     for _, graph in graphs_of(model):
         for node in graph:
             if not is_standard(node):
                 continue
             if node.op_type == "BatchNormalization" and _is_training(node, present):
-                raise CannotRaise(f"{name_of(node)} is a BatchNormalization in training mode")
+                raise OpsetRaiseError(f"{name_of(node)} is a BatchNormalization in training mode")
             if node.op_type in _WITHOUT_KERNEL and present < _NEW_TYPES <= opset:
-                raise CannotRaise(f"{name_of(node)}: ONNX Runtime has no {node.op_type} of operator set {_NEW_TYPES}")
+                raise OpsetRaiseError(
+                    f"{name_of(node)}: ONNX Runtime has no {node.op_type} of operator set {_NEW_TYPES}"
+                )
             if node.op_type == "Upsample" or (node.op_type == "Resize" and present < 11):
-                raise CannotRaise(f"{name_of(node)}: the converter changes the coordinates of {node.op_type}")
+                raise OpsetRaiseError(f"{name_of(node)}: the converter changes the coordinates of {node.op_type}")
 
 
 def _is_training(node: ir.Node, present: int) -> bool:
@@ -99,9 +101,9 @@ def _group_scales(model: ir.Model) -> Iterator[tuple[str, list[ir.Value]]]:
             shape = reader.shape(node.inputs[0])
             constants = [reader.constant(value) for value in node.inputs[1:3]]
             if path or shape is None or len(shape) < 2 or not isinstance(shape[1], int):
-                raise CannotRaise(f"{name_of(node)}: the channels of a GroupNormalization 18 are not known")
+                raise OpsetRaiseError(f"{name_of(node)}: the channels of a GroupNormalization 18 are not known")
             if any(constant is None for constant in constants):
-                raise CannotRaise(f"{name_of(node)}: the scale of a GroupNormalization 18 is computed at run time")
+                raise OpsetRaiseError(f"{name_of(node)}: the scale of a GroupNormalization 18 is computed at run time")
             repeats = shape[1] // int(attribute(node, "num_groups"))
             values = []
             for value, constant in zip(node.inputs[1:3], constants, strict=True):
@@ -131,9 +133,9 @@ def _converted(model: ir.Model, opset: int) -> onnx.ModelProto:
             "the version converter", version_converter.convert_version, skeleton, opset
         )
     except (CrashError, RuntimeError, ValueError, TypeError, onnx.checker.ValidationError) as fault:
-        raise CannotRaise(f"the converter failed: {str(fault).strip().splitlines()[-1][:200]}") from fault
+        raise OpsetRaiseError(f"the converter failed: {str(fault).strip().splitlines()[-1][:200]}") from fault
     if helper.make_opsetid("", opset).version not in [each.version for each in converted.opset_import]:
-        raise CannotRaise(f"the converter did not reach operator set {opset}")
+        raise OpsetRaiseError(f"the converter did not reach operator set {opset}")
     return converted
 
 

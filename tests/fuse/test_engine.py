@@ -5,7 +5,9 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import onnx_ir as ir
+import pytest
 
+import normfold
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Outcome
 from normfold.fold.cleanup.tidy import tidy
@@ -103,3 +105,19 @@ def test_names_of_outputs_and_metadata_of_the_exporter_stay() -> None:
     assert node.metadata_props["exporter.module"] == "encoder.norm"
     assert node.metadata_props["normfold.rule"] == "layernorm"
     assert node.metadata_props["normfold.from"] == verdict.finding.name
+
+
+STANDARDIZED = (
+    "m = ReduceMean<axes=[1,2,3]>(w) d = Sub(w, m) p = Mul(d, d) v = ReduceMean<axes=[1,2,3]>(p)"
+    "e = Add(v, eps) s = Sqrt(e) n = Div(d, s) y = Conv(x, n)"
+)
+
+
+@pytest.mark.parametrize("filters", [8, 640])
+def test_a_norm_of_a_stored_weight_is_reported_and_gone_whatever_its_size(filters: int) -> None:
+    text = f"(float[N,4,8,8] x) => (float[N,{filters},6,6] y) <float[{filters},4,3,3] w, float eps = {{0.00001}}>"
+    result = normfold.optimize(parse(f"{text} {{ {STANDARDIZED} }}"))
+    assert [(each.outcome, each.rule, each.into) for each in result.verdicts] == [(Outcome.FOLDED, "constant", ("y",))]
+    assert [node.op_type for node in result.model.graph.node] == ["Conv"]
+    kept = normfold.optimize(parse(f"{text} {{ {STANDARDIZED} }}"), skip=["constant"])
+    assert [each.obstacles[0].reason for each in kept.verdicts] == [Reason.SKIPPED]

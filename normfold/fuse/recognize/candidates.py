@@ -76,7 +76,7 @@ def regions(reader: GraphReader, anchor: ir.Node) -> Iterator[Region]:
 def _candidates(reader: GraphReader, anchor: ir.Node) -> Iterator[tuple[ir.Value, Reduction]]:
     source = anchor.inputs[0] if anchor.inputs else None
     view = None if source is None else sizes_of(reader, source)
-    if source is None or view is None or reader.is_constant(source):
+    if source is None or view is None:
         return
     try:
         axes, groups = _reduced(reader, anchor, view)
@@ -154,7 +154,7 @@ def _ways_up(reader: GraphReader, value: ir.Value) -> Iterator[ir.Value]:
         if node is None or not reader.holds(node) or not is_standard(node):
             return
         above = node.inputs[0] if is_square else _above(reader, node)
-        if above is None or reader.is_constant(above):
+        if above is None or reader.is_constant(above) != reader.is_constant(value):
             return
         value = above
 
