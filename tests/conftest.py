@@ -1,12 +1,13 @@
-"""What all tests share: the command line, also where normfold is not installed, and small models in ONNX text."""
+"""What all tests share: this checkout under the names of an installation, and the command line."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,23 +21,21 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 Run = Callable[..., tuple[int, str, str]]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def commands_are_importable(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """The folder cli/ installs as normfold_cli; without an installation a link of that name does the same."""
-    if find_spec("normfold_cli") is not None:
-        return
-    folder = tmp_path_factory.mktemp("installed")
-    (folder / "normfold_cli").symlink_to(ROOT / "cli")
-    sys.path.append(str(folder))
+def pytest_configure(config: pytest.Config) -> None:
+    """Test this checkout, in this process and in those it starts, even where another one is installed."""
+    folder = Path(tempfile.mkdtemp(prefix="normfold-tests-"))
+    (folder / "normfold_cli").symlink_to(ROOT / "cli")  # the name that the folder cli/ is installed by
+    config.add_cleanup(lambda: shutil.rmtree(folder, ignore_errors=True))
+    sys.path[:0] = here = [str(ROOT), str(folder)]
+    os.environ["PYTHONPATH"] = os.pathsep.join([*here, *filter(None, [os.environ.get("PYTHONPATH")])])
 
 
 @pytest.fixture(scope="session")
-def command(commands_are_importable: None) -> Command:
+def command() -> Command:
     """Run `normfold ARGUMENTS` in a process of its own."""
 
     def run(*arguments: object, **changes: str) -> subprocess.CompletedProcess[str]:
-        paths = [str(ROOT), *filter(None, sys.path)]
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "NORMFOLD_ISOLATION": "", **changes}
+        environment = {**os.environ, "NORMFOLD_ISOLATION": "", **changes}
         program = [sys.executable, "-c", "import normfold_cli; normfold_cli.main()"]
         texts = [str(argument) for argument in arguments]
         return subprocess.run([*program, *texts], capture_output=True, text=True, env=environment, check=False)
@@ -53,7 +52,7 @@ def cache_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Mon
 
 
 @pytest.fixture
-def run(commands_are_importable: None, cache_home: Path, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(cache_home: Path, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run a command in this process: exit code, stdout, stderr."""
     import normfold_cli
 

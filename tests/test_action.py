@@ -21,13 +21,11 @@ ACTION = (ROOT / "action.yml").read_text()
 
 
 @pytest.fixture
-def on_the_path(tmp_path: Path, commands_are_importable: None) -> dict[str, str]:
+def on_the_path(tmp_path: Path) -> dict[str, str]:
     """An environment in which `normfold` is a command."""
     program = tmp_path / "bin" / "normfold"
     program.parent.mkdir()
-    paths = os.pathsep.join([str(ROOT), *filter(None, sys.path)])
-    script = f"import sys; sys.path[:0] = {paths.split(os.pathsep)!r}; import normfold_cli; normfold_cli.main()"
-    program.write_text(f"#!{sys.executable}\n{script}\n")
+    program.write_text(f"#!{sys.executable}\nimport normfold_cli\nnormfold_cli.main()\n")
     program.chmod(program.stat().st_mode | stat.S_IXUSR)
     return {**os.environ, "PATH": f"{program.parent}{os.pathsep}{os.environ['PATH']}"}
 

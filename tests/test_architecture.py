@@ -139,7 +139,7 @@ def test_the_packages_that_are_installed_are_those_of_the_tree() -> None:
 
 def heavy_modules(code: str, command: Command) -> set[str]:
     """The heavy packages that are loaded after ``code`` ran in a fresh interpreter."""
-    program = f"import sys; sys.path[:0] = {sys.path!r}\n{code}\nsys.stderr.write(' '.join(sys.modules))"
+    program = f"import sys\n{code}\nsys.stderr.write(' '.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return set(HEAVY) & set(done.stderr.split())
 
@@ -173,3 +173,10 @@ def test_the_tests_mirror_the_source() -> None:
     homes = [ROOT / "normfold", ROOT, folder]
     lost = {name for name, path in tested.items() if not any((home / f"{path}.py").is_file() for home in homes)}
     assert lost == set()
+
+
+def test_a_checkout_tests_itself() -> None:
+    """Also in the processes that tests start, and where another checkout is installed."""
+    code = "import normfold, normfold_cli; print(normfold.__file__, normfold_cli.__file__, sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert [Path(line).resolve().parent for line in done.stdout.splitlines()] == [ROOT / "normfold", ROOT / "cli"]

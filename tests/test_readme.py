@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
 import shutil
@@ -33,7 +32,6 @@ def checkout(tmp_path: Path) -> Path:
 def test_each_command_runs(
     block: str,
     checkout: Path,
-    commands_are_importable: None,
     capfd: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -62,8 +60,7 @@ def test_each_python_block_runs(code: str, checkout: Path) -> None:
         file = checkout / name[1]
         program = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(file)]
     file.write_text(code)
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
-    done = subprocess.run(program, cwd=checkout, capture_output=True, text=True, check=False, env=environment)
+    done = subprocess.run(program, cwd=checkout, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -86,14 +83,14 @@ def test_every_operator_of_the_table_of_what_is_folded_has_a_rule() -> None:
     assert operators - known == set()
 
 
-def test_every_command_has_a_line(commands_are_importable: None) -> None:
+def test_every_command_has_a_line() -> None:
     import normfold_cli
 
     table = README.split("| command | what it does |")[1].split("\n\n")[0]
     assert sorted(re.findall(r"^\| `(\w+)", table, re.M)) == sorted(normfold_cli.COMMANDS)
 
 
-def test_the_exit_codes_are_those_of_the_program(commands_are_importable: None) -> None:
+def test_the_exit_codes_are_those_of_the_program() -> None:
     from normfold_cli.exits import MEANING
 
     table = [f"| {int(code)} | {meaning} |" for code, meaning in MEANING.items()]

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,23 +20,8 @@ from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.session import OptimizationLevel, Runner
 from normfold.runtime.time_limit import Watch
 from normfold.verify import Equivalence, Verification
-from tests.conftest import ROOT, Command
+from tests.conftest import Command, Run
 from tests.nets import conv_bn, nothing
-
-Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def run(commands_are_importable: None, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command in this process: exit code, stdout, stderr."""
-    import normfold_cli
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = int(normfold_cli.run([str(argument) for argument in arguments]))
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture
@@ -197,7 +181,6 @@ def test_a_real_signal_too(model: Path) -> None:
     """The whole way, while the pre-clean waits for a process that never answers."""
     program = f"""
 import sys, os, signal, threading
-sys.path[:0] = {[str(ROOT), *sys.path]!r}
 import normfold_cli, normfold.pipeline, time
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a job in the background starts with it ignored
 def slow(*a): os.kill(os.getpid(), {int(signal.SIGINT)}); time.sleep(30)
@@ -249,7 +232,7 @@ def test_help_tells_the_exit_codes_of_every_command(run: Run) -> None:
 
 
 def test_a_closed_pipe_is_silent(command: Command, model: Path) -> None:
-    program = f"import sys; sys.path[:0] = {[str(ROOT), *sys.path]!r}; import normfold_cli; normfold_cli.main()"
+    program = "import normfold_cli; normfold_cli.main()"
     line = f"'{sys.executable}' -c \"{program}\" explain | true"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert done.stderr == ""

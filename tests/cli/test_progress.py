@@ -11,7 +11,7 @@ import pytest
 
 import normfold
 from tests.ci.nets import save, shipped
-from tests.conftest import ROOT, Command, Run
+from tests.conftest import Command, Run
 from tests.nets import conv_bn
 
 
@@ -36,7 +36,6 @@ def test_without_a_terminal_there_is_no_colour_no_bar_and_nothing_on_stderr(comm
 )
 def test_on_a_terminal_a_bar_shows_after_a_while(
     tmp_path: Path,
-    commands_are_importable: None,
     arguments: list[str],
     variables: dict[str, str],
     has_bar: bool,
@@ -44,10 +43,8 @@ def test_on_a_terminal_a_bar_shows_after_a_while(
 ) -> None:
     """stdout and stderr are two pseudo terminals, so that what goes where can be told apart."""
     path = save(shipped(), tmp_path / "net.onnx")
-    paths = [str(ROOT), *filter(None, sys.path)]
     program = f"""
 import sys, time
-sys.path[:0] = {paths!r}
 import normfold_cli, normfold_cli.progress, normfold.ci.check_many
 normfold_cli.progress.PATIENCE = 0.0
 examine = normfold.ci.check_many.examine
@@ -67,11 +64,10 @@ normfold_cli.main({["check", str(path), "--no-cache", *arguments]!r})
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no pseudo terminals on Windows")
-def test_optimize_shows_its_stages(tmp_path: Path, commands_are_importable: None) -> None:
+def test_optimize_shows_its_stages(tmp_path: Path) -> None:
     path = save(conv_bn(), tmp_path / "net.onnx")
     program = f"""
 import sys, time
-sys.path[:0] = {[str(ROOT), *filter(None, sys.path)]!r}
 import normfold_cli, normfold_cli.progress, normfold.pipeline
 normfold_cli.progress.PATIENCE = 0.0
 prove = normfold.pipeline.prove

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -12,29 +11,15 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+from tests.conftest import Run
 from tests.onnx_text import parse
 from tests.verify.nets import conv_bn_pair, edited
 
-Run = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
-def run_any(commands_are_importable: None, capsys: pytest.CaptureFixture[str]) -> Run:
-    """Run a command of normfold in this process: exit code, stdout, stderr."""
-    import normfold_cli
-
-    def call(*arguments: object) -> tuple[int, str, str]:
-        code = int(normfold_cli.run([*map(str, arguments)]))
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
-
-
-@pytest.fixture
-def run(run_any: Run) -> Run:
+def verify(run: Run) -> Run:
     """Run `normfold verify`."""
-    return partial(run_any, "verify")
+    return partial(run, "verify")
 
 
 @pytest.fixture
@@ -47,49 +32,49 @@ def models(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_equal_models_are_done(run: Run, models: Path) -> None:
-    code, out, err = run(models / "a.onnx", models / "b.onnx", "--seed", 3)
+def test_equal_models_are_done(verify: Run, models: Path) -> None:
+    code, out, err = verify(models / "a.onnx", models / "b.onnx", "--seed", 3)
     assert (code, err) == (0, "")
     assert out.startswith("equivalent: 2 of 2 output comparisons pass\n")
     assert "seed 3; feeds: normal (N=1)" in out
 
 
-def test_other_models_differ_and_the_worst_place_is_shown(run: Run, models: Path) -> None:
-    code, out, _ = run(models / "a.onnx", models / "c.onnx")
+def test_other_models_differ_and_the_worst_place_is_shown(verify: Run, models: Path) -> None:
+    code, out, _ = verify(models / "a.onnx", models / "c.onnx")
     assert code == 1
     assert out.startswith("different:")
     assert "DIFFERS" in out
     assert "would have passed with atol=0.5" in out
 
 
-def test_a_tolerance_of_ones_own_wins(run: Run, models: Path) -> None:
-    assert run(models / "a.onnx", models / "c.onnx", "--atol", 0.6)[0] == 0
+def test_a_tolerance_of_ones_own_wins(verify: Run, models: Path) -> None:
+    assert verify(models / "a.onnx", models / "c.onnx", "--atol", 0.6)[0] == 0
 
 
-def test_undecided_ends_with_4(run: Run, models: Path) -> None:
+def test_undecided_ends_with_4(verify: Run, models: Path) -> None:
     np.savez(models / "x.npz", x=np.full((1, 3, 12, 12), np.nan, np.float32))
-    code, out, _ = run(models / "a.onnx", models / "b.onnx", "--inputs", models / "x.npz")
+    code, out, _ = verify(models / "a.onnx", models / "b.onnx", "--inputs", models / "x.npz")
     assert code == 4
     assert "inconclusive" in out
 
 
-def test_json_is_json_and_quiet_is_quiet(run: Run, models: Path) -> None:
-    code, out, _ = run(models / "a.onnx", models / "c.onnx", "--json")
+def test_json_is_json_and_quiet_is_quiet(verify: Run, models: Path) -> None:
+    code, out, _ = verify(models / "a.onnx", models / "c.onnx", "--json")
     content = json.loads(out)
     assert (code, content["verdict"], content["equivalent"]) == (1, "different", False)
-    assert run(models / "a.onnx", models / "c.onnx", "--quiet") == (1, "", "")
+    assert verify(models / "a.onnx", models / "c.onnx", "--quiet") == (1, "", "")
 
 
-def test_stored_outputs_need_no_second_model(run: Run, models: Path) -> None:
+def test_stored_outputs_need_no_second_model(verify: Run, models: Path) -> None:
     folder = models / "test_data_set_0"
     folder.mkdir()
     onnx.save(parse("(float[2] x) => (float[2] y) { y = Neg(x) }"), models / "s.onnx")
     for name, numbers in (("input_0", [1, 2]), ("output_0", [-1, -2])):
         array = np.array(numbers, np.float32)
         (folder / f"{name}.pb").write_bytes(numpy_helper.from_array(array).SerializeToString())
-    assert run(models / "s.onnx", "--inputs", folder)[0] == 0
+    assert verify(models / "s.onnx", "--inputs", folder)[0] == 0
     (folder / "output_0.pb").write_bytes(numpy_helper.from_array(np.array([-1, 2], np.float32)).SerializeToString())
-    assert run(models / "s.onnx", "--inputs", folder)[0] == 1
+    assert verify(models / "s.onnx", "--inputs", folder)[0] == 1
 
 
 @pytest.mark.parametrize(
@@ -103,24 +88,24 @@ def test_stored_outputs_need_no_second_model(run: Run, models: Path) -> None:
     ],
 )
 def test_wrong_usage_is_one_line(
-    run: Run, models: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, said: str
+    verify: Run, models: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], code: int, said: str
 ) -> None:
     monkeypatch.chdir(models)
-    ended, out, err = run(*arguments)
+    ended, out, err = verify(*arguments)
     assert (ended, out) == (code, "")
     assert said in err
     assert len(err.splitlines()) == 1
 
 
-def test_optimize_takes_the_shape_of_an_input(run_any: Run, models: Path) -> None:
+def test_optimize_takes_the_shape_of_an_input(run: Run, models: Path) -> None:
     from normfold import optimize
 
-    code, out, _ = run_any("optimize", models / "a.onnx", "--input", "x=2x3x12x12:-1..1", "--json")
+    code, out, _ = run("optimize", models / "a.onnx", "--input", "x=2x3x12x12:-1..1", "--json")
     assert code == 0
     assert json.loads(out)["verification"]["seed"] == 0
     verification = optimize(models / "a.onnx", input_specs=["x=2x3x12x12:-1..1"]).verification
     assert verification is not None
     assert "N=" not in "".join(verification.feeds), "no free size is left to choose"
-    code, _, err = run_any("optimize", models / "a.onnx", "--input", "q=1x3")
+    code, _, err = run("optimize", models / "a.onnx", "--input", "q=1x3")
     assert code == 2
     assert "the inputs are x" in err

@@ -21,7 +21,6 @@ from normfold.errors import UsageError, WriteError
 from normfold.files import write
 from normfold.files.convert import to_ir
 from normfold.files.write import write_bytes, write_model
-from tests.conftest import ROOT
 from tests.nets import conv_bn, nothing
 
 
@@ -130,7 +129,6 @@ def test_a_killed_process_leaves_the_old_files_whole(tmp_path: Path) -> None:
     program = textwrap.dedent(f"""
         import os, sys
         from pathlib import Path
-        sys.path[:0] = {[str(ROOT), *sys.path]!r}
         from normfold.files import write
         from tests.files.test_write import big
         replace, calls = os.replace, []

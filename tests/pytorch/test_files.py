@@ -116,7 +116,6 @@ MALICIOUS = (with_pickle, with_expression, with_function, pickled_weights, bare_
 def test_no_command_runs_what_is_in_a_file(
     make: Callable[[Path, Path], Path],
     tmp_path: Path,
-    commands_are_importable: None,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     from normfold_cli import run
@@ -357,9 +356,7 @@ def commands(evil: str, fine: str) -> list[tuple[str, ...]]:
 
 
 @pytest.mark.parametrize("kind", CONTENTS)
-def test_no_command_runs_what_is_in_any_file(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commands_are_importable: None
-) -> None:
+def test_no_command_runs_what_is_in_any_file(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from normfold_cli import run
 
     (tmp_path / "work").mkdir()

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import re
 from pathlib import Path
 
 import onnx
 import pytest
 
-from tests.conftest import ROOT
 from tests.nets import conv_bn, nothing
 from tests.sweeps.sweep import Worker, optimize_one, sweep, write_node_cases
 
@@ -17,16 +15,7 @@ NORMS = re.compile("norm|lp_|gemm_default|conv_with|if_opt|loop1|scan9|training_
 EVERY = 60  # of the other cases
 
 
-@pytest.fixture(scope="module")
-def importable(commands_are_importable: None) -> None:
-    """What the processes of the sweep need to find normfold_cli where it is not installed."""
-    import normfold_cli
-
-    paths = [str(ROOT), str(Path(str(normfold_cli.__file__)).parent.parent)]
-    os.environ["PYTHONPATH"] = os.pathsep.join([*paths, os.environ.get("PYTHONPATH", "")])
-
-
-def test_a_sample_of_the_node_cases(tmp_path: Path, importable: None) -> None:
+def test_a_sample_of_the_node_cases(tmp_path: Path) -> None:
     write_node_cases(tmp_path)
     names = sorted(path.name for path in tmp_path.iterdir())
     norms = [name for name in names if NORMS.search(name)]
@@ -38,7 +27,7 @@ def test_a_sample_of_the_node_cases(tmp_path: Path, importable: None) -> None:
     assert {outcome.way for outcome in outcomes} >= {"optimized and proven", "left as it is"}
 
 
-def test_the_three_ways(tmp_path: Path, importable: None) -> None:
+def test_the_three_ways(tmp_path: Path) -> None:
     for name, model in (("fold", conv_bn()), ("leave", nothing())):
         onnx.save(model, tmp_path / f"{name}.onnx")
     (tmp_path / "refuse.onnx").write_bytes(b"no model")
