@@ -20,6 +20,7 @@ from normfold.files.source import ModelLike, Source, blaming, in_eval_mode, read
 from normfold.files.stream import streamed
 from normfold.files.torch_bridge import TorchObject, is_for_torch, torch_room
 from normfold.findings.verdict import Verdict
+from normfold.fusion_guard import explained, folds_that_break_fusions
 from normfold.graph.inlining import InlineError, inline, operators
 from normfold.graph.reader import graphs_of
 from normfold.options import (
@@ -141,9 +142,34 @@ class _Builder:
         self.source, self.options, self.clock = source, options, clock
         with clock.stage("simplify"):
             self.facts: InferredFacts = simplify(source.proto, fold=options.onnxsim)
+        self._for_runtime: frozenset[str] | None = None
+        self._last: tuple[frozenset[str], Candidate] | None = None  # what the guard has built need not be built again
 
     def build(self, excluded: Collection[str] = ()) -> Candidate:
-        """Fold, fuse and tidy a fresh copy; findings in ``excluded`` stay."""
+        """Fold, fuse and tidy a fresh copy; findings in ``excluded`` stay, and what would break a fusion."""
+        if self._for_runtime is None:
+            self._for_runtime = self._folds_that_break_fusions()
+        candidate = self._build(self._for_runtime.union(excluded))
+        only_here = self._for_runtime.difference(excluded)
+        return replace(candidate, verdicts=explained(candidate.verdicts, only_here))
+
+    def _folds_that_break_fusions(self) -> frozenset[str]:
+        """Ask ONNX Runtime's optimizer, where the target is ONNX Runtime."""
+        if not self.options.target.startswith("onnxruntime"):
+            return frozenset()
+
+        def build(excluded: frozenset[str]) -> tuple[ir.Model, tuple[Verdict, ...]]:
+            candidate = self._build(excluded)
+            return candidate.model, candidate.verdicts
+
+        return folds_that_break_fusions(self.source.model(), build)
+
+    def _build(self, excluded: frozenset[str]) -> Candidate:
+        if self._last is None or self._last[0] != excluded:
+            self._last = excluded, self._build_anew(excluded)
+        return self._last[1]
+
+    def _build_anew(self, excluded: Collection[str]) -> Candidate:
         candidate = self._built(self.source.model(), self.facts, excluded)
         if not candidate.model.functions:
             return candidate

@@ -60,6 +60,7 @@ LAYERS = (
     "verify",
     "report",
     "rewrite",
+    "fusion_guard",
     "result",
     "pipeline",
     "pytorch",

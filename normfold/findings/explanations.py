@@ -184,8 +184,9 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "Nothing.",
     ),
     Reason.PART_OF_ACTIVATION: Explanation(
-        "The constant belongs to an activation that was exported in pieces. Runtimes recognize the pieces and execute "
-        "them as one operator; moving the constant away would hide the pattern.",
+        "The constant belongs to an activation that was exported in pieces, or it is the scale or bias of a product of "
+        "quantized values. The runtime recognizes the pieces and executes them as one operator; moving the constant "
+        "away would hide the pattern.",
         "0.5 * x * (1 + erf(x / sqrt(2))), the exact Gelu.",
         "Nothing.",
     ),
@@ -240,6 +241,12 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "strides and output sizes, equal channels for an identity, and offsets that lie on whole elements.",
         "a 3x3 Conv with stride 2 next to an identity, or a 2x2 Conv next to a 3x3 Conv with half an element.",
         "Give the branches equal strides, output sizes and whole kernel offsets.",
+    ),
+    Reason.BREAKS_FUSION: Explanation(
+        "The fold was tried, and ONNX Runtime's optimizer then made fewer fused norms, attentions, activations or "
+        "quantized products of the model than before. Such a group costs less than the operator that the fold saves.",
+        "a gamma that was moved out of a norm which the runtime finds only together with it.",
+        "Nothing. On another runtime, bench the model with --target set to that runtime.",
     ),
     Reason.IN_FORWARD: Explanation(
         "In place, a norm can only leave a module by being taken out of it as a whole. This one is a line in the "

@@ -152,7 +152,7 @@ class Reason(Enum):
     )
     PART_OF_ACTIVATION = (
         "NF122",
-        "it is part of an activation that runtimes execute as one operator",
+        "it is part of an activation or a quantized product that the runtime executes as one operator",
         "nothing to do",
     )
     SKIPPED = (
@@ -226,6 +226,12 @@ class Reason(Enum):
         "NF131",
         "parallel branches of one input cannot be summed into one operator",
         "give the branches equal strides, output sizes and whole kernel offsets",
+    )
+
+    BREAKS_FUSION = (
+        "NF132",
+        "without it the runtime would execute fewer groups of operators as one",
+        "nothing to do; compare with bench where another runtime is used",
     )
 
     # -- NF2xx: what is or looks like a norm, and was not fused ------------------------------------------------------

@@ -24,6 +24,7 @@ from normfold.fold.graph_rules import join_affines as together
 from normfold.fold.graph_rules import norm_scale_shift as norm_affine
 from normfold.fold.graph_rules import parallel_branches as branches
 from normfold.fold.graph_rules.activations import parts_kept_together
+from normfold.fold.graph_rules.quantized_products import parts_of_quantized_products
 from normfold.fold.search.choose import decide, decide_rescaling_addends
 from normfold.fold.search.plan import FoldPlan
 from normfold.fold.search.remainder import rewrite_chain
@@ -158,7 +159,8 @@ class _GraphFold:
         self.created = {node for node in self.findings if node not in original}
         self.from_cleanup = frozenset(self.created)
         parts = parts_kept_together(self.reader, every_spelling=options.any_activation)
-        left = dict.fromkeys(parts, Reason.PART_OF_ACTIVATION)
+        products = parts_of_quantized_products(self.reader)
+        left = dict.fromkeys((*parts, *products), Reason.PART_OF_ACTIVATION)
         left |= {node: why for node, finding in self.findings.items() if (why := options.reason_to_leave(finding))}
         self.affines = AffineIndex(self.reader, left)
         self.verdicts: dict[Finding, Verdict] = {}

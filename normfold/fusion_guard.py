@@ -1,0 +1,105 @@
+"""Find the folds that take apart what the runtime executes as one operator.
+
+Original and candidate go through ONNX Runtime's own optimizer; nothing is run. Where the candidate has fewer fused
+norms, attentions, activations or quantized products than the original, folds next to the lost ones are left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import replace
+
+import onnx_ir as ir
+
+from normfold.findings.reason import Reason
+from normfold.findings.verdict import Verdict
+from normfold.graph.reader import name_of
+from normfold.rewrite import is_change
+from normfold.runtime.fused_operators import (
+    FusedOperator,
+    fused_operators,
+    lost_operators,
+    may_have_fused_operators,
+)
+
+_ROUNDS = 6  # builds of a candidate that one search may ask for
+_Build = Callable[[frozenset[str]], tuple[ir.Model, Sequence[Verdict]]]
+
+
+def folds_that_break_fusions(original: ir.Model, build: _Build) -> frozenset[str]:
+    """Return the names of findings that ``build`` must leave so that the runtime fuses as much as in ``original``.
+
+    ``build`` takes names to leave and returns the rewritten model with its verdicts. The result is empty where nothing
+    is lost, where the runtime does not load one of the models, and where no fold is the cause.
+    """
+    if not may_have_fused_operators(original):
+        return frozenset()
+    before = fused_operators(original)
+    excluded: frozenset[str] = frozenset()
+    for _ in range(_ROUNDS if before else 0):
+        model, verdicts = build(excluded)
+        changes = [verdict for verdict in verdicts if is_change(verdict)]
+        lost = _lost(before or (), model, changes)
+        if not lost:
+            return excluded
+        suspects = _next_to(original, lost, changes)
+        excluded |= suspects or {verdict.finding.name for verdict in changes}
+    return frozenset()
+
+
+def explained(verdicts: Sequence[Verdict], names: Collection[str]) -> tuple[Verdict, ...]:
+    """Return ``verdicts`` with the reason of this room for the findings in ``names``."""
+    return tuple(
+        replace(
+            verdict,
+            obstacles=tuple(
+                replace(obstacle, reason=Reason.BREAKS_FUSION) if obstacle.reason is Reason.ROLLED_BACK else obstacle
+                for obstacle in verdict.obstacles
+            ),
+        )
+        if verdict.finding.name in names and not is_change(verdict)
+        else verdict
+        for verdict in verdicts
+    )
+
+
+def _lost(before: Sequence[FusedOperator], model: ir.Model, changes: Sequence[Verdict]) -> tuple[FusedOperator, ...]:
+    after = fused_operators(model) if changes else None
+    return () if after is None else lost_operators(tuple(before), after)
+
+
+def _next_to(original: ir.Model, lost: Sequence[FusedOperator], changes: Sequence[Verdict]) -> frozenset[str]:
+    """The changes in or next to the operators that the runtime made the lost ones of."""
+    values = {value.name: value for node in original.graph for value in node.outputs}
+    near: set[str] = set()
+    for each in lost:
+        if each.output in values:
+            near.update(_names(_around(values[each.output], frozenset(each.inputs))))
+    return frozenset(
+        verdict.finding.name
+        for verdict in changes
+        if near & {verdict.finding.name, verdict.finding.site, *verdict.into, *verdict.sites}
+    )
+
+
+def _around(output: ir.Value, inputs: frozenset[str]) -> Iterator[ir.Node]:
+    """The operators between ``inputs`` and ``output``, those that make the inputs, and those that read the output."""
+    waiting, seen = [output], {output}
+    while waiting:
+        value = waiting.pop()
+        node = value.producer()
+        if node is None:
+            continue
+        yield node
+        if value.name in inputs:
+            continue
+        operands = [each for each in node.inputs if each is not None and each not in seen]
+        seen.update(operands)
+        waiting += operands
+    yield from output.consumers()
+
+
+def _names(nodes: Iterator[ir.Node]) -> Iterator[str]:
+    for node in nodes:
+        yield name_of(node)
+        yield from (value.name or "" for value in node.outputs)

@@ -1,0 +1,137 @@
+"""Look at a model as ONNX Runtime's optimizer leaves it: which operators it executes as one.
+
+Nothing is run, and no weight is read or written: each large one becomes zeros of a sparse file. What the optimizer
+decides depends on which values are constant and on small constants, and both stay.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+import onnx_ir as ir
+
+from normfold.files.convert import to_proto
+
+_NORM, _ATTENTION, _ACTIVATION, _QUANTIZED = "norm", "attention", "activation", "quantized product"
+# What an operator of the optimized graph stands for. Spellings of one kind may become another operator of that kind.
+KINDS = {
+    "LayerNormalization": _NORM,
+    "SimplifiedLayerNormalization": _NORM,
+    "RMSNormalization": _NORM,
+    "SkipLayerNormalization": _NORM,
+    "SkipSimplifiedLayerNormalization": _NORM,
+    "EmbedLayerNormalization": _NORM,
+    "Attention": _ATTENTION,
+    "MultiHeadAttention": _ATTENTION,
+    "GroupQueryAttention": _ATTENTION,
+    "QAttention": _ATTENTION,
+    "Gelu": _ACTIVATION,
+    "BiasGelu": _ACTIVATION,
+    "FastGelu": _ACTIVATION,
+    "QuickGelu": _ACTIVATION,
+    "DynamicQuantizeMatMul": _QUANTIZED,
+    "MatMulIntegerToFloat": _QUANTIZED,
+    "MatMulNBits": _QUANTIZED,
+    "QLinearConv": _QUANTIZED,
+    "QLinearMatMul": _QUANTIZED,
+    "QGemm": _QUANTIZED,
+}
+# Operators without which a model has none of these, so that it need not be looked at.
+_NEEDED = frozenset(
+    {"Erf", "Tanh", "Sigmoid", "ReduceMean", "Sqrt", "Softmax", "MatMulInteger", "DequantizeLinear", "Gelu"}
+    | set(KINDS)
+)
+_LARGE = 1024  # elements; smaller constants may be what a pattern asks for
+_ZEROS = "zeros"
+
+
+@dataclass(frozen=True)
+class FusedOperator:
+    """An operator that the runtime made of several, or that is one already: its kind, inputs and first output."""
+
+    kind: str
+    operator: str
+    inputs: tuple[str, ...]
+    output: str
+
+
+def may_have_fused_operators(model: ir.Model) -> bool:
+    """Return whether a model has any operator of which the runtime might make one of ``KINDS``."""
+    return any(node.op_type in _NEEDED for node in model.graph.all_nodes())
+
+
+def fused_operators(model: ir.Model) -> tuple[FusedOperator, ...] | None:
+    """Return what ONNX Runtime executes as one in ``model``, the main graph; None where it does not load it."""
+    import onnxruntime as ort
+
+    with tempfile.TemporaryDirectory(prefix="normfold-", ignore_cleanup_errors=True) as folder:
+        path, optimized = Path(folder, "model.onnx"), Path(folder, "optimized.onnx")
+        with _without_weights(model, Path(folder)) as proto:
+            path.write_bytes(proto.SerializeToString())
+        options = ort.SessionOptions()
+        options.log_severity_level = 4
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.optimized_model_filepath = str(optimized)
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", "weights")
+        options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "64")
+        try:
+            ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        except Exception:  # noqa: BLE001  # the runtime raises what it likes; the proof says it in full
+            return None
+        graph = onnx.load(optimized, load_external_data=False).graph
+    return tuple(
+        FusedOperator(KINDS[node.op_type], node.op_type, tuple(node.input), node.output[0])
+        for node in graph.node
+        if node.op_type in KINDS
+    )
+
+
+def lost_operators(before: tuple[FusedOperator, ...], after: tuple[FusedOperator, ...]) -> tuple[FusedOperator, ...]:
+    """Return those of ``before`` whose kind has become rarer, and which are not found by name in ``after``."""
+    counts = Counter(each.kind for each in before)
+    counts.subtract(each.kind for each in after)
+    kept = {each.output for each in after}
+    rarer = [each for each in before if counts[each.kind] > 0]
+    return tuple(each for each in rarer if each.output not in kept) or tuple(rarer)
+
+
+@contextmanager
+def _without_weights(model: ir.Model, folder: Path) -> Iterator[onnx.ModelProto]:
+    """The model as a proto whose large initializers lie, all in one place, in a sparse file of zeros."""
+    large = [
+        value
+        for value in model.graph.initializers.values()
+        if value.const_value is not None
+        and value.const_value.dtype is not ir.DataType.STRING
+        and math.prod(value.const_value.shape.numpy()) > _LARGE
+    ]
+    kept = {value: value.const_value for value in large}
+    sizes = [tensor.nbytes for tensor in kept.values() if tensor is not None]
+    with Path(folder, _ZEROS).open("wb") as file:
+        os.truncate(file.fileno(), max(sizes, default=0))
+    try:
+        for value, tensor in kept.items():
+            assert tensor is not None, "it was looked at above"
+            value.const_value = ir.ExternalTensor(
+                _ZEROS,
+                0,
+                tensor.nbytes,
+                tensor.dtype,
+                shape=ir.Shape(tensor.shape.numpy()),
+                name=value.name or "",
+                base_dir=folder,
+            )
+        yield to_proto(model)
+    finally:
+        for value, tensor in kept.items():
+            value.const_value = tensor

@@ -1,0 +1,70 @@
+"""The guard: folds that take apart what ONNX Runtime executes as one are found and left out, with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import onnx_ir as ir
+import pytest
+
+import normfold
+from normfold.findings.reason import Obstacle, Reason
+from normfold.findings.verdict import Finding, Outcome, Verdict
+from normfold.fusion_guard import explained, folds_that_break_fusions
+from tests.onnx_text import parse
+
+_HEAD = (
+    "(float[4,8] x) => (float[4,8] y) <float root = {1.4142135}, float one = {1.0}, float half = {0.5}, float[8] g> "
+)
+_ERF = "{ a = Div(x, root) e = Erf(a) p = Add(e, one) m = Mul(x, p)"
+WHOLE = parse(_HEAD + _ERF + "h = Mul(m, half) y = Mul(h, g) }")
+APART = parse(_HEAD + _ERF + "y = Mul(m, g) }")
+NEAR = Verdict(Finding("h", "Mul", "h"), Outcome.FOLDED, "affine", sites=("y",))
+FAR = Verdict(Finding("far", "Mul", "elsewhere"), Outcome.FOLDED, "affine")
+
+
+@pytest.mark.parametrize(("changes", "left"), [((NEAR, FAR), {"h"}), ((FAR,), {"far"})])
+def test_the_fold_next_to_a_lost_operator_is_left_out(changes: tuple[Verdict, ...], left: set[str]) -> None:
+    asked: list[frozenset[str]] = []
+
+    def build(excluded: frozenset[str]) -> tuple[ir.Model, Sequence[Verdict]]:
+        asked.append(excluded)
+        is_whole = left <= excluded
+        kept = [each for each in changes if each.finding.name not in excluded]
+        return ir.from_proto(WHOLE if is_whole else APART), kept
+
+    assert folds_that_break_fusions(ir.from_proto(WHOLE), build) == left
+    assert asked == [frozenset(), left][: len(asked)]
+
+
+def test_nothing_is_left_out_where_nothing_is_lost_or_no_fold_is_the_cause() -> None:
+    original = ir.from_proto(WHOLE)
+    assert not folds_that_break_fusions(original, lambda _: (ir.from_proto(WHOLE), [NEAR]))
+    assert not folds_that_break_fusions(original, lambda _: (ir.from_proto(APART), [NEAR, FAR]))
+
+
+def test_the_reason_is_one_of_its_own() -> None:
+    kept = Verdict(NEAR.finding, Outcome.KEPT, obstacles=(Obstacle(Reason.ROLLED_BACK, "h"),))
+    (verdict,) = explained([kept], {"h"})
+    assert verdict.obstacles[0].reason is Reason.BREAKS_FUSION
+    assert explained([kept], set()) == (kept,)
+
+
+QUANTIZED = (
+    "(float[N,8] x) => (float[N,6] y) <uint8[8,6] w, uint8 zero = {3}, float scale = {0.1}, float[6] b>"
+    "{ q, qs, qz = DynamicQuantizeLinear(x) i = MatMulInteger(q, w, qz, zero) f = Cast<to = 1>(i)"
+    "s = Mul(qs, scale) m = Mul(f, s) y = Add(m, b) }"
+)
+
+
+def test_scales_and_bias_of_a_quantized_product_stay_with_it() -> None:
+    model = parse(QUANTIZED)
+    result = normfold.optimize(model, verify=False)
+    assert not result.changes
+    assert {each.obstacles[0].reason for each in result.kept} == {Reason.PART_OF_ACTIVATION}
+    assert len(result.kept) == 2
+
+
+def test_a_factor_behind_a_quantized_product_is_no_part_of_it() -> None:
+    model = parse(QUANTIZED.replace("y = Add(m, b)", "n = Add(m, b) y = Mul(n, b)"))
+    assert normfold.inspect(model).kept
