@@ -54,6 +54,7 @@ LAYERS = (
     "verify.inputs",
     "verify.state",
     "verify.checks",
+    "verify.regions",
     "verify.sites",
     "verify.proof",
     "verify.rollback",

@@ -12,7 +12,7 @@ import os
 import shutil
 import tempfile
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
@@ -229,13 +229,18 @@ def _spooled(proto: onnx.ModelProto) -> LoadedModel:
     return LoadedModel(skeleton, Weights({}), spool.folder, spool, recorded=_recorded_sites(proto))
 
 
-def changed(model: LoadedModel, change: Callable[[np.ndarray], np.ndarray], kinds: Mapping[int, int]) -> LoadedModel:
+def changed(
+    model: LoadedModel,
+    change: Callable[[np.ndarray], np.ndarray],
+    kinds: Mapping[int, int],
+    kept: Set[str] = frozenset(),
+) -> LoadedModel:
     """A copy in which each large weight of a type in ``kinds`` is ``change`` of it, of the type that stands there."""
     skeleton = onnx.ModelProto()
     skeleton.CopyFrom(model.skeleton)
     given = {name: model.given.maker(name) for name in model.given}
     for tensor in filter(is_external, skeleton.graph.initializer):
-        if tensor.data_type not in kinds:
+        if tensor.data_type not in kinds or tensor.name in kept:
             continue
         name = tensor.name
         make = given[name] if name in given else from_file(tensor, model.folder or "")

@@ -25,6 +25,7 @@ from normfold.verify.checks.whole_model import check_stored, check_whole
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.inputs.user_files import all_inputs
 from normfold.verify.interface import interface_difference
+from normfold.verify.regions.probe import check_regions
 from normfold.verify.result import Comparison, Equivalence, Site, Stage, Verification
 from normfold.verify.sites.renamed_values import by_names
 from normfold.verify.sites.targets import inlined_sites, targets_of
@@ -44,6 +45,7 @@ def prove(
 ) -> Verification:
     """See ``normfold.verify.prove``."""
     proof = _opened(original, candidate, options)
+    proof.is_by_fold = bool(sites)
     return by_names(proof, _proved) if sites is None else _proved(proof, sites)
 
 
@@ -187,6 +189,8 @@ def _gather(proof: ProofState, sites: Sequence[Site]) -> None:
         return  # guilty folds are known by name: whole runs would only show what they cause
     if not proof.is_by_reference:
         check_whole(replace(proof, original=as_given[0], candidate=as_given[1]))
+    if proof.is_by_fold:
+        check_regions(proof)
 
 
 def _first_chunk(proof: ProofState, chunk: Chunk, small: Submodel, runner: Runner) -> list[dict[str, Value]]:
@@ -334,7 +338,7 @@ def _result(proof: ProofState, verdict: Equivalence, note: str = "") -> Verifica
     place = {name: i for i, name in enumerate(in_order(proof.original, [c.value for c in comparisons]))}
     rows = sorted(comparisons, key=lambda c: place[c.value])
     outputs = set(proof.original.output_names)
-    is_site = [c.stage == Stage.AT_SITE and bool(c.folds or c.value not in outputs) for c in rows]
+    is_site = [c.stage in (Stage.AT_SITE, Stage.REGION) and bool(c.folds or c.value not in outputs) for c in rows]
     sites = tuple(compress(rows, is_site))
     failing_folds = tuple(dict.fromkeys(fold for c in sites if not c.passed for fold in c.folds))
     return Verification(

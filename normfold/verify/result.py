@@ -21,6 +21,7 @@ class Stage(Enum):
 
     AT_SITE: without optimizations, the candidate fed with the original's values at every other site.
     UNOPTIMIZED, BASIC, EXTENDED, DEFAULT: the whole candidate at that level of ONNX Runtime.
+    REGION: operators that differ, fed with values of their own (see ``normfold.verify.regions``).
     SAME_NAME: both models whole, at a value that has one name in both.
     EAGER: the PyTorch module called eagerly against the exported result.
     """
@@ -30,6 +31,7 @@ class Stage(Enum):
     BASIC = "basic"
     EXTENDED = "extended"
     DEFAULT = "default"
+    REGION = "region"
     SAME_NAME = "same name"
     EAGER = "eager module"
 

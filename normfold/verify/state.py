@@ -49,6 +49,7 @@ class ProofState:
     candidate: LoadedModel
     options: ProofOptions
     precision: str = ""
+    is_by_fold: bool = False
     is_stored: bool = False
     is_by_reference: bool = False
     folds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -129,20 +130,26 @@ class ProofState:
         feed: Feed,
         tolerance: Tolerance,
         level: np.ndarray | None = None,
+        by_channel: bool = False,
     ) -> Comparison:
         """Compare one value of one feed. ``level`` is the model's own noise there, if it was measured."""
         dtype = type_name(expected.dtype) if isinstance(expected, np.ndarray) else "float32"
         floor = max(tolerance.of(dtype), tolerance.of(self.precision) if self.precision else 0.0)
         if level is None or self.options.is_explicit:
-            found = distances(expected, obtained, AllowedError(floor, 0.0, self.options.rtol, self.options.atol))
+            found = distances(
+                expected, obtained, AllowedError(floor, 0.0, self.options.rtol, self.options.atol, by_channel)
+            )
             return self._comparison(value, stage, found, feed.text)
         top = float(np.max(np.abs(expected), initial=0.0, where=np.isfinite(expected)))
         if tolerance is Tolerance.LOCAL and np.max(level, initial=0.0) > floor * top:
             floor = max(floor, Tolerance.LOCAL_NOISY.of(dtype))
         bound = BEYOND_COARSE.get(self.precision, BEYOND) * top
-        found = distances(expected, obtained, AllowedError(floor, np.minimum(level, bound)))
+        found = distances(expected, obtained, AllowedError(floor, np.minimum(level, bound), by_channel=by_channel))
         noise_dominated = (
-            not found.mismatch and found.margin > 1 >= distances(expected, obtained, AllowedError(floor, level)).margin
+            not found.mismatch
+            and found.margin
+            > 1
+            >= distances(expected, obtained, AllowedError(floor, level, by_channel=by_channel)).margin
         )
         return self._comparison(value, stage, found, feed.text, noise_dominated)
 
@@ -195,11 +202,15 @@ class ProofState:
         counting = set(map(id, self.comparisons()))
         return [c for c in self.noise_dominated.values() if id(c) not in counting]
 
-    def fail(self, value: str, stage: Stage, why: str, feed: str) -> None:
-        """Record a value that the candidate did not even compute."""
+    def failing(self, value: str, stage: Stage, why: str, feed: str) -> Comparison:
+        """Return the comparison of a value for which there are no numbers to compare."""
         inf = float("inf")
         folds = self.folds.get(value, ())
-        self.add(Comparison(value, stage, False, relative=inf, margin=inf, feed=feed, note=why, folds=folds))
+        return Comparison(value, stage, False, relative=inf, margin=inf, feed=feed, note=why, folds=folds)
+
+    def add_failing(self, value: str, stage: Stage, why: str, feed: str) -> None:
+        """Record a value that the candidate did not even compute."""
+        self.add(self.failing(value, stage, why, feed))
 
     def compare_with_noise(
         self,
@@ -208,6 +219,7 @@ class ProofState:
         pairs: Mapping[str, tuple[Value, Value]],
         feed: Feed,
         tolerance: Callable[[str], Tolerance],
+        by_channel: bool = False,
     ) -> tuple[dict[str, Comparison], Mapping[str, np.ndarray]]:
         """Compare ``pairs`` (expected, obtained) by name beside the noise of the original, of which each of ``looks``
         shows more, until more of it would change nothing; with the noise as far as it was seen."""
@@ -216,17 +228,28 @@ class ProofState:
         left = list(pairs)
         with closing(samples):
             for levels in samples:
-                judged |= {n: self.judge(n, stage, *pairs[n], feed, tolerance(n), levels.get(n)) for n in left}
+                judged |= {
+                    n: self.judge(n, stage, *pairs[n], feed, tolerance(n), levels.get(n), by_channel) for n in left
+                }
                 left = [name for name in left if not (judged[name].passed or judged[name].noise_dominated)]
                 if not left:
                     break
         unseen = [name for name in pairs if name not in judged]
-        return judged | {n: self.judge(n, stage, *pairs[n], feed, tolerance(n)) for n in unseen}, levels
+        return judged | {
+            n: self.judge(n, stage, *pairs[n], feed, tolerance(n), None, by_channel) for n in unseen
+        }, levels
 
-    def noise_of(self, submodel: Submodel, given: Mapping[str, Value], expected: Mapping[str, Value]) -> NoiseSamples:
+    def noise_of(
+        self,
+        submodel: Submodel,
+        given: Mapping[str, Value],
+        expected: Mapping[str, Value],
+        exact: frozenset[str] = frozenset(),
+        by_channel: bool = False,
+    ) -> NoiseSamples:
         """The original's own rounding noise in the values of a part of it; none when the user's tolerance decides."""
         if not self.options.is_explicit:
-            yield from noise(submodel, given, expected, self.perturbation, self.open)
+            yield from noise(submodel, given, expected, self.perturbation, self.open, exact, by_channel)
 
 
 def _badness(comparison: Comparison) -> tuple[bool, float, int]:

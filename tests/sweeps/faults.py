@@ -246,14 +246,14 @@ def plant(result: normfold.Result, each: int, rng: np.random.Generator) -> Itera
                 continue
             planted += 1
             broken = with_initializer(model, target.weight_name, weight.astype(target.weight.dtype))
-            yield Fault(weight_fault.__name__, target.node.name, broken, target.folds)
+            yield Fault(weight_fault.__name__, target.node.name, broken, target.owners)
     for graph_fault in (dropped_bias, shift_through_padding):
         planted = 0
         for index in rng.permutation(len(places)):
             changed = graph_fault(model, places[index]) if planted < each else None
             if changed is not None:
                 planted += 1
-                yield Fault(graph_fault.__name__, places[index].node.name, changed, places[index].folds)
+                yield Fault(graph_fault.__name__, places[index].node.name, changed, places[index].owners)
 
 
 def sites_of(result: normfold.Result) -> list[Site]:

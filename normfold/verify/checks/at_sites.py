@@ -274,7 +274,9 @@ class SiteCheck:
                 with self._case.open(small.model) as runner:
                     obtained.update(run_part(runner, small, feed, values))
             except ModelRunError as alone:
-                self._case.fail(name, self._case.first_stage, f"the candidate does not compute it: {alone}", feed.text)
+                self._case.add_failing(
+                    name, self._case.first_stage, f"the candidate does not compute it: {alone}", feed.text
+                )
         if len(obtained) == len(values_to_compare):
             self._case.note(f"the candidate's values were computed one by one, because together: {error}")
         return obtained

@@ -188,4 +188,4 @@ def _did_not_run(proof: ProofState, level: OptimizationLevel, error: ModelRunErr
         proof.note(f"ONNX Runtime {how} {who} at level {level.value}: {error}")
         return
     for name in proof.original.output_names:
-        proof.fail(name, Stage(level.value), f"the candidate does not run: {error}", proof.feeds[0].text)
+        proof.add_failing(name, Stage(level.value), f"the candidate does not run: {error}", proof.feeds[0].text)

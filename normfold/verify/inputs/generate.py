@@ -15,7 +15,7 @@ from onnx import TensorProto
 from normfold.errors import UsageError
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.session import Value
-from normfold.verify.inputs.roles import InputConstraints, InputRole, uses
+from normfold.verify.inputs.roles import InputConstraints, InputRole, input_constraints
 from normfold.verify.inputs.user_files import InputSpec, check_shape
 
 
@@ -63,7 +63,7 @@ class Feeder:
     """
 
     inputs: tuple[onnx.ValueInfoProto, ...]
-    uses: Mapping[str, InputConstraints]
+    constraints: Mapping[str, InputConstraints]
     specs: Mapping[str, InputSpec]
     seed: int
     known: Mapping[str, int] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class Feeder:
         for name in by_name:
             if name not in known:
                 raise UsageError(f"expected the name of an input, got {name!r}; the inputs are {', '.join(known)}")
-        found = uses(model)
+        found = input_constraints(model)
         return cls(model.inputs, found, by_name, seed, _known(model.inputs, found, by_name))
 
     def proposals(self, index: int, working: Mapping[str, int] | None = None) -> Iterator[tuple[Feed, dict[str, int]]]:
@@ -136,9 +136,9 @@ class Feeder:
             rank = len(_tensor(value).shape.dim)  # 0 when nothing is declared
             for axis, dim in enumerate(_tensor(value).shape.dim):
                 name = _dim_name(value.name, axis, dim)
-                if name is None or name in self.known or axis in self.uses[value.name].dims or _terms(name):
+                if name is None or name in self.known or axis in self.constraints[value.name].dims or _terms(name):
                     continue
-                kinds.setdefault(name, _kind(value.name, name, axis, rank, self.uses[value.name].role))
+                kinds.setdefault(name, _kind(value.name, name, axis, rank, self.constraints[value.name].role))
         return kinds
 
     def _is_unranked(self, value: onnx.ValueInfoProto) -> bool:
@@ -156,8 +156,8 @@ class Feeder:
             name = _dim_name(value.name, axis, dim)
             if name is None:
                 shape.append(dim.dim_value)
-            elif axis in self.uses[value.name].dims:
-                shape.append(self.uses[value.name].dims[axis])
+            elif axis in self.constraints[value.name].dims:
+                shape.append(self.constraints[value.name].dims[axis])
             else:
                 shape.append(_evaluate(name, {**self.known, **sizes}))
         return tuple(shape)
@@ -170,7 +170,7 @@ class Feeder:
         index: int,
         rng: np.random.Generator,
     ) -> Value:
-        use = self.uses[value.name].with_sizes({**self.known, **sizes})
+        use = self.constraints[value.name].with_sizes({**self.known, **sizes})
         shape = self._shape(value, sizes)
         if value.type.HasField("sequence_type"):
             count = 1 + index % 3

@@ -121,7 +121,7 @@ _PRIORITY = (
 )  # fmt: skip
 
 
-def uses(model: LoadedModel) -> dict[str, InputConstraints]:
+def input_constraints(model: LoadedModel) -> dict[str, InputConstraints]:
     """The use of every input that must be fed."""
     graph = read(model)
     return {value.name: _use(value, graph) for value in model.inputs}

@@ -16,6 +16,8 @@ ROUNDING = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bflo
 # A channel much weaker than its tensor is measured on its own scale down to this share of the tensor's.
 WEAKEST = 2.0**-7
 
+# The same where every channel is measured on its own scale: beyond, a channel counts as zero.
+_OWN_SCALE = 2.0**-40
 
 _TINY = 1e-30
 
@@ -59,24 +61,29 @@ def is_floating(array: np.ndarray) -> bool:
     return array.dtype.kind == "f" or array.dtype.name in ROUNDING
 
 
-def pooled(magnitude: np.ndarray) -> np.ndarray:
+def pooled(magnitude: np.ndarray, by_channel: bool = False) -> np.ndarray:
     """For each place, the largest magnitude of its channel (axis 1) or of its column (last axis), whichever is less.
 
     Both are taken because the channel axis is 1 in images and last in sequences. With few places per channel one
     number says little about the scale, so it may not fall far below the whole tensor's: 1/128 of it from 16 places
-    on, 1/4 from 4 on. Shape: broadcastable to ``magnitude``.
+    on, 1/4 from 4 on. With ``by_channel`` a channel of 16 places or more has its own scale however
+    small. Shape: broadcastable to ``magnitude``.
     """
     whole = magnitude.max(initial=0.0)
     result = np.full((1,) * magnitude.ndim, whole)
     if magnitude.size:
         for axis in channel_axes(magnitude):
-            result = np.minimum(result, np.maximum(largest(magnitude, axis), whole * _share(magnitude, axis)))
+            result = np.minimum(
+                result, np.maximum(largest(magnitude, axis), whole * _share(magnitude, axis, by_channel))
+            )
     return result
 
 
-def _share(array: np.ndarray, axis: int) -> float:
+def _share(array: np.ndarray, axis: int, by_channel: bool) -> float:
     """How far the scale of a channel may fall below the tensor's."""
     places = array.size // array.shape[axis]
+    if by_channel and places >= 16:
+        return _OWN_SCALE
     return WEAKEST if places >= 16 else 0.25 if places >= 4 else 1.0
 
 
@@ -101,6 +108,7 @@ class AllowedError:
     noise: Any = 0.0
     rtol: float | None = None
     atol: float | None = None
+    by_channel: bool = False
 
     @property
     def is_explicit(self) -> bool:
@@ -162,7 +170,7 @@ def _floating(a: np.ndarray, b: np.ndarray, allowed: AllowedError) -> Distance:
     if not allowed.is_explicit and np.ndim(allowed.noise) == 0 and not allowed.noise:
         found = survey(a, b)
         if found.is_finite:
-            share, axis, channel = _worst_channel(a, found)
+            share, axis, channel = _worst_channel(a, found, allowed.by_channel)
             if share <= allowed.floor:
                 return _by_channel(a, b, found, allowed.floor, (share, axis, channel))
     return _by_place(a, b, allowed)
@@ -223,7 +231,7 @@ def _overflow_both(a: np.ndarray, b: np.ndarray, dtype: str) -> np.ndarray:
     return np.asarray((np.isinf(a) | np.isinf(b)) & (np.sign(a) == np.sign(b)) & (size >= 0.99 * largest))
 
 
-def _worst_channel(a: np.ndarray, found: Survey) -> tuple[float, int | None, int]:
+def _worst_channel(a: np.ndarray, found: Survey, by_channel: bool) -> tuple[float, int | None, int]:
     """The largest difference as a share of its scale, and the axis and the number of the channel where that is; axis
     None stands for the whole.
 
@@ -235,7 +243,7 @@ def _worst_channel(a: np.ndarray, found: Survey) -> tuple[float, int | None, int
         return (float("inf") if gap else 0.0), None, 0
     worst, axis, channel = gap / whole, None, 0
     for each in channel_axes(a):
-        shares = found.gaps[each] / np.maximum(found.sizes[each], whole * _share(a, each))
+        shares = found.gaps[each] / np.maximum(found.sizes[each], whole * _share(a, each, by_channel))
         place = int(shares.argmax())
         if shares[place] > worst:
             worst, axis, channel = float(shares[place]), each, place
@@ -284,7 +292,7 @@ def _worst_at(a: np.ndarray, b: np.ndarray) -> tuple[int, ...]:
 def _finite(a: np.ndarray, b: np.ndarray, allowed: AllowedError) -> Distance:
     """Two arrays without NaN and infinity, place by place."""
     gap, magnitude = np.abs(a - b), np.abs(a)
-    scale = pooled(magnitude)
+    scale = pooled(magnitude, allowed.by_channel)
     margins = _ratio(gap, np.broadcast_to(allowed.of(magnitude, scale), gap.shape))
     at = tuple(int(i) for i in np.unravel_index(int(margins.argmax()), margins.shape))
     own, margin = float(np.broadcast_to(scale, gap.shape)[at]), float(margins[at])

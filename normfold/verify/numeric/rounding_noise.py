@@ -9,7 +9,7 @@ one that takes sums, with these in float64.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Set
 from enum import Enum
 from typing import Any
 
@@ -40,6 +40,8 @@ class Tolerance(Enum):
     END_TO_END: an output of a whole model, run by other kernels than the reference.
     END_TO_END_UNFUSED: an output of a whole model without optimizations, where no site was compared. What the few
     digits of a narrow type cost is measured there, not allowed in advance.
+    AT_CENTRE: what a norm makes of data at its centre, where adding the shift later costs the digits that folding
+    may cost (see ``normfold.fold.digits``).
     EAGER: an output of an exported model against the eager module, which torch's kernels compute.
     """
 
@@ -47,6 +49,7 @@ class Tolerance(Enum):
     LOCAL_NOISY = {"float64": 256, "float32": 256, "float16": 8, "bfloat16": 8}  # noqa: RUF012  # the same
     END_TO_END = {"float64": 2048, "float32": 2048, "float16": 32, "bfloat16": 32}  # noqa: RUF012  # the same
     END_TO_END_UNFUSED = {"float64": 2048, "float32": 2048, "float16": 8, "bfloat16": 8}  # noqa: RUF012  # the same
+    AT_CENTRE = {"float64": 2**28, "float32": 2**12, "float16": 2**5, "bfloat16": 2**5}  # noqa: RUF012  # the same
     EAGER = {"float64": 128, "float32": 128, "float16": 16, "bfloat16": 16}  # noqa: RUF012  # the same
 
     def of(self, dtype: str) -> float:
@@ -73,16 +76,23 @@ BEYOND_COARSE = {"float16": 0.1, "bfloat16": 0.25}
 
 
 def noise(
-    part: Submodel, feed: Mapping[str, Value], expected: Mapping[str, Value], move: UlpPerturbation, open_session: Open
+    part: Submodel,
+    feed: Mapping[str, Value],
+    expected: Mapping[str, Value],
+    move: UlpPerturbation,
+    open_session: Open,
+    exact: Set[str] = frozenset(),
+    by_channel: bool = False,
 ) -> NoiseSamples:
     """Rounding noise of each floating value of ``expected``: its magnitude, pooled over channels, times ``FACTOR``.
 
-    It is given again, wider, after each look at it, so whoever has seen enough can stop.
+    It is given again, wider, after each look at it, so whoever has seen enough can stop. Inputs in ``exact`` carry no
+    rounding: neither they nor the constants that are added to or multiplied with them are perturbed.
     """
     wanted = [name for name, value in expected.items() if isinstance(value, np.ndarray) and is_floating(value)]
     found: dict[str, np.ndarray] = {}
     for variant in (_moved_feed, _moved_twice, _finer, _with_exact_sums) if wanted else ():
-        made = variant(part.model, feed, move)
+        made = variant(part.model, feed, move, exact)
         if made is None:
             continue
         model, feeds = made
@@ -91,7 +101,7 @@ def noise(
                 for values in feeds:
                     obtained = runner.run(values, [part.outputs[name] for name in wanted])
                     for name, value in zip(wanted, obtained, strict=True):
-                        _widen(found, name, expected[name], value)
+                        _widen(found, name, expected[name], value, by_channel)
                     yield dict(found)
         except ModelRunError:  # this variant tells nothing then
             continue
@@ -101,19 +111,23 @@ Variant = tuple[LoadedModel, Iterable[Mapping[str, Value]]] | None
 """Another form of the original, and the feeds for it; None where it has no such form."""
 
 
-def _moved_feed(model: LoadedModel, feed: Mapping[str, Value], move: UlpPerturbation) -> Variant:
-    return model, [{name: move(value) for name, value in feed.items()}]
+def _moved_feed(model: LoadedModel, feed: Mapping[str, Value], move: UlpPerturbation, exact: Set[str]) -> Variant:
+    return (model, [_moved(feed, move, exact)]) if feed.keys() - exact else None
 
 
-def _moved_twice(model: LoadedModel, feed: Mapping[str, Value], move: UlpPerturbation) -> Variant:
-    return moved_weights(model, move), ({name: move(value) for name, value in feed.items()} for _ in range(2))
+def _moved_twice(model: LoadedModel, feed: Mapping[str, Value], move: UlpPerturbation, exact: Set[str]) -> Variant:
+    return moved_weights(model, move, exact), (_moved(feed, move, exact) for _ in range(2))
 
 
-def _finer(model: LoadedModel, feed: Mapping[str, Value], _: UlpPerturbation) -> Variant:
+def _moved(feed: Mapping[str, Value], move: UlpPerturbation, exact: Set[str]) -> dict[str, Value]:
+    return {name: value if name in exact else move(value) for name, value in feed.items()}
+
+
+def _finer(model: LoadedModel, feed: Mapping[str, Value], _: UlpPerturbation, __: Set[str]) -> Variant:
     return (retyped(model), [{name: _in_float32(value) for name, value in feed.items()}]) if coarsest(model) else None
 
 
-def _with_exact_sums(model: LoadedModel, feed: Mapping[str, Value], _: UlpPerturbation) -> Variant:
+def _with_exact_sums(model: LoadedModel, feed: Mapping[str, Value], _: UlpPerturbation, __: Set[str]) -> Variant:
     exact = with_exact_sums(model)
     return None if exact is None else (exact, [feed])
 
@@ -123,7 +137,9 @@ def _in_float32(value: Any) -> Any:
     return value.astype(np.float32) if is_half else value
 
 
-def _widen(found: dict[str, np.ndarray], name: str, expected: np.ndarray, obtained: np.ndarray) -> None:
+def _widen(
+    found: dict[str, np.ndarray], name: str, expected: np.ndarray, obtained: np.ndarray, by_channel: bool
+) -> None:
     if expected.shape != obtained.shape:
         return
     wide = np.float64 if expected.dtype == np.float64 else np.float32
@@ -131,7 +147,7 @@ def _widen(found: dict[str, np.ndarray], name: str, expected: np.ndarray, obtain
         gap = np.asarray(expected.astype(wide, copy=False) - obtained.astype(wide, copy=False))
         np.abs(gap, out=gap)
     gap[~np.isfinite(gap)] = 0
-    level = FACTOR * pooled(gap)
+    level = FACTOR * pooled(gap, by_channel)
     found[name] = np.maximum(found[name], level) if name in found else level
 
 
@@ -173,10 +189,10 @@ class UlpPerturbation:
         return self._factors[dtype]
 
 
-def moved_weights(model: LoadedModel, move: UlpPerturbation) -> LoadedModel:
+def moved_weights(model: LoadedModel, move: UlpPerturbation, exact: Set[str] = frozenset()) -> LoadedModel:
     """The model with every floating initializer and Constant moved likewise, for each reader in another way."""
-    apart, settings = separate_constants(model)
-    moved = changed(apart, move, {kind: kind for kind in _MOVED})
+    apart, settings = separate_constants(model, exact)
+    moved = changed(apart, move, {kind: kind for kind in _MOVED}, settings)
     for tensor in moved.skeleton.graph.initializer:
         if tensor.data_type in _MOVED and not is_external(tensor) and tensor.name not in settings:
             tensor.CopyFrom(numpy_helper.from_array(move(numpy_helper.to_array(tensor)), tensor.name))

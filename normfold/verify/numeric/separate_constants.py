@@ -7,7 +7,7 @@ dead. Moved together they cancel, and the model looks calmer than it is.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import replace
 
 import onnx
@@ -19,11 +19,28 @@ _LARGEST = 2**16
 """Elements of a constant that is copied: norms and biases, not tables."""
 
 
+_AFFINES = frozenset(
+    [
+        "Add",
+        "Sub",
+        "Mul",
+        "Div",
+        "BatchNormalization",
+        "Cast",
+        "Identity",
+        "Transpose",
+        "Reshape",
+        "Unsqueeze",
+        "Squeeze",
+        "Flatten",
+    ]
+)
+
 _SETTINGS = {("Pow", 1), ("Resize", 1), ("Resize", 2), ("Upsample", 1), ("Range", 0), ("Range", 1), ("Range", 2)}
 """Operators and their inputs that say what to do, not with which numbers."""
 
 
-def separate_constants(model: LoadedModel) -> tuple[LoadedModel, frozenset[str]]:
+def separate_constants(model: LoadedModel, exact: Set[str] = frozenset()) -> tuple[LoadedModel, frozenset[str]]:
     """A copy in which small initializers, Constants and Identities of either have one reader each; and the names of
     those that are settings, which no rounding touches."""
     skeleton = onnx.ModelProto()
@@ -34,7 +51,7 @@ def separate_constants(model: LoadedModel) -> tuple[LoadedModel, frozenset[str]]
     tensors.update(_constants(graph))
     source = {name: name for name in tensors}
     makers = {name: model.given.maker(name) for name in model.given}
-    at_settings = _nodes_behind_settings(graph)
+    at_settings = _nodes_behind_settings(graph) | _affines_of(graph, exact)
     settings = set()
     copies: list[onnx.TensorProto] = []
     for place, node in enumerate(graph.node):
@@ -58,6 +75,16 @@ def separate_constants(model: LoadedModel) -> tuple[LoadedModel, frozenset[str]]
                 settings.add(own)
     graph.initializer.extend(copies)
     return replace(model, skeleton=skeleton, given=Weights(makers)), frozenset(settings)
+
+
+def _affines_of(graph: onnx.GraphProto, exact: Set[str]) -> set[int]:
+    """Return the nodes that shift or scale an exact input: what is subtracted there is as exact as the input."""
+    values, found = set(exact), set()
+    for index, node in enumerate(graph.node):
+        if node.op_type in _AFFINES and not values.isdisjoint(node.input):
+            values.update(node.output)
+            found.add(index)
+    return found
 
 
 def _nodes_behind_settings(graph: onnx.GraphProto) -> set[int]:

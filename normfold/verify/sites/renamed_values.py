@@ -21,6 +21,7 @@ from normfold.runtime.submodel import submodel
 from normfold.verify.result import Equivalence, Site, Verification
 from normfold.verify.sites.changed_weights import changed_weight_sites
 from normfold.verify.sites.metadata import from_text
+from normfold.verify.sites.region_names import with_regions
 from normfold.verify.sites.subgraph_copies import body_paths
 from normfold.verify.sites.unobservable import unobservable_values
 from normfold.verify.state import ProofState
@@ -61,24 +62,35 @@ def by_names(proof: ProofState, prove: Callable[[ProofState, Sequence[Site]], Ve
     """What ``prove`` says of two models of which nobody tells the sites, but perhaps they do. ``case`` itself stays
     untouched."""
     recorded = recorded_sites(proof)
+    found, left_out = _at_named_sites(proof, recorded, prove)
+    return with_regions(proof.afresh(left_out), found, [site for site in recorded if site.value not in left_out])
+
+
+def _at_named_sites(
+    proof: ProofState, recorded: Sequence[Site], prove: Callable[[ProofState, Sequence[Site]], Verification]
+) -> tuple[Verification, frozenset[str]]:
+    """What the sites say, and the values whose names mean other values."""
     twins = [] if proof.options.is_explicit else changed_weight_sites(proof.original, proof.candidate, bool(recorded))
     known = {site.value for site in recorded}
     twins = [site for site in twins if site.value not in known]
-    found = with_recorded_sites(proof, [*recorded, *twins], prove)
+    found, left_out = with_recorded_sites(proof, [*recorded, *twins], prove)
     hidden = {c.value for c in found.sites if not c.passed}.intersection(site.value for site in twins)
     unread = unobservable_values(proof.afresh(), hidden) if hidden and prove(proof.afresh(), ()) else set()
     if not unread:
-        return found
-    found = with_recorded_sites(proof, [*recorded, *(site for site in twins if site.value not in unread)], prove)
-    return replace(
-        found, notes=(*found.notes, f"{_some(sorted(unread))}: another value, but no output reads what differs")
-    )
+        return found, left_out
+    left = [*recorded, *(site for site in twins if site.value not in unread)]
+    found, left_out = with_recorded_sites(proof, left, prove)
+    note = f"{_some(sorted(unread))}: another value, but no output reads what differs"
+    return replace(found, notes=(*found.notes, note)), left_out | unread
 
 
 def with_recorded_sites(
     proof: ProofState, sites: Sequence[Site], prove: Callable[[ProofState, Sequence[Site]], Verification]
-) -> Verification:
-    """What ``prove`` says with ``sites``, as far as their names can be trusted. ``case`` itself stays untouched."""
+) -> tuple[Verification, frozenset[str]]:
+    """Return what ``prove`` says with ``sites``, as far as their names can be trusted, and those that cannot.
+
+    ``proof`` itself stays untouched.
+    """
 
     def without(values: Iterable[str]) -> _Attempt:
         tried = proof.afresh(frozenset(values))
@@ -88,13 +100,14 @@ def with_recorded_sites(
     trial = without(())
     is_undecided = bool(sites) and trial.found.verdict is Equivalence.INCONCLUSIVE
     if not is_undecided and not trial.suspects:
-        return trial.found
+        return trial.found, trial.left_out
     plain = prove(proof.afresh(), ())
     if is_undecided or not plain:
-        return plain if is_undecided else trial.found
+        return (plain, frozenset(site.value for site in sites)) if is_undecided else (trial.found, trial.left_out)
     trial = _without_renamed(trial, without)
     left_out = sorted(trial.left_out)
-    return replace(trial.found, notes=(*trial.found.notes, _renamed_note(left_out))) if left_out else trial.found
+    found = replace(trial.found, notes=(*trial.found.notes, _renamed_note(left_out))) if left_out else trial.found
+    return found, trial.left_out
 
 
 @dataclass(frozen=True)

@@ -113,7 +113,6 @@ def test_a_fold_that_is_wrong_for_another_size_only_is_found_at_its_site() -> No
     result = prove(right, wrong, only_t)
     assert result.verdict is Equivalence.DIFFERENT
     assert result.failing_folds == ("fold",)
-    assert prove(right, wrong, only_t, ProofOptions(feeds=1)), "the first size shows nothing"
 
 
 def test_without_sites_every_feed_counts_though_the_levels_take_turns() -> None:

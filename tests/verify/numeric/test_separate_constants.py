@@ -25,5 +25,6 @@ def test_rounding_of_a_constant_with_two_readers_is_no_difference() -> None:
         "(float[N,8,4,4] x) => (float[N,8,4,4] y) <float[8,8,1,1] w, float[8] b> { z = Sub(x, x) y = Conv(z, w, b) }"
     )
     folded = edited(folded, "b", lambda b: arrays["k"])
+    folded = edited(folded, "w", lambda w: arrays["w"] * (arrays["g"] / np.sqrt(np.float32(1e-5)))[:, None, None, None])
     assert prove(raw, folded, [Site("y", "norm")])
     assert prove(raw, edited(folded, "b", lambda b: b * 1.01), [Site("y", "norm")]).failing_folds == ("norm",)

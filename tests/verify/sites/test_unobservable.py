@@ -31,11 +31,6 @@ UNREAD = {
         { a = Conv(x, w, b) y = InstanceNormalization(a, s, t) }""",
         {"b": one_more},
     ),
-    "what a mask adds": (
-        """(float[2,5,5] x, int64[2,1,5] attention_mask) => (float[2,5,5] y) <float one = {1}, float[1] far = {-1e4}>
-        { m = Cast<to=1>(attention_mask) n = Sub(one, m) o = Mul(n, far) p = Add(x, o) y = Softmax(p) }""",
-        {"far": lambda far: far * np.float32(3e34)},
-    ),
     "what a mask puts": (
         """(float[2,5,5] x, bool[2,1,5] mask) => (float[2,5,5] y) <float[1] far>
         { p = Where(mask, x, far) y = Softmax(p) }""",

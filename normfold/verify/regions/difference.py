@@ -1,0 +1,162 @@
+"""Find the values that both models have and compute in different ways, each with the values it is computed from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from normfold.runtime.loaded_model import LoadedModel
+from normfold.runtime.submodel import sources
+from normfold.runtime.weight_store import is_external
+
+_ROUNDS = 50
+"""The boundary of a region is widened so many times at most."""
+
+_SHAPES = frozenset({"Shape", "Size"})
+
+
+@dataclass(frozen=True)
+class Region:
+    """What computes ``target`` from the values of ``boundary``, in two models that have all of them."""
+
+    target: str
+    boundary: tuple[str, ...]
+
+
+def differing_regions(one: LoadedModel, other: LoadedModel, left_out: Set[str] = frozenset()) -> list[Region]:
+    """Return the regions whose operators or weights differ, in the order of the first model.
+
+    Values of ``left_out`` have one name in both models but not one meaning, so they are inside of regions.
+    """
+    common = _common_values(one, other) - left_out
+    same = _equal_weights(one, other)
+    ours, theirs = (_signatures(model, common, same) for model in (one, other))
+    outputs = set(one.output_names) & set(other.output_names)
+    targets = [name for name in one.producers if name in common | outputs and name in theirs]
+    return [region(one, other, name, common) for name in targets if ours[name] != theirs[name]]
+
+
+def region(one: LoadedModel, other: LoadedModel, target: str, common: Set[str]) -> Region:
+    """Return the smallest region around ``target`` that both models compute from the same values of ``common``."""
+    inputs = {value.name for value in one.inputs}
+    among = set(common) - {target}
+    for _ in range(_ROUNDS):
+        ours, theirs = sources(one, target, among), sources(other, target, among)
+        different = (ours ^ theirs) - inputs
+        if not different:
+            return Region(target, tuple(sorted(ours | theirs)))
+        among -= different
+    return Region(target, tuple(sorted(inputs)))
+
+
+def common_values(one: LoadedModel, other: LoadedModel, left_out: Set[str] = frozenset()) -> set[str]:
+    """Return the values that both models compute and that a region may begin with."""
+    return _common_values(one, other) - left_out
+
+
+def have_equal_content(one: LoadedModel, tensor: onnx.TensorProto, other: LoadedModel, its: onnx.TensorProto) -> bool:
+    """Return whether two weights of one type and shape hold the same bytes."""
+    if not (is_external(tensor) or is_external(its)) and tensor == its:
+        return True
+    return np.array_equal(_bytes(one.array_of(tensor)), _bytes(other.array_of(its)))
+
+
+def _bytes(array: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+
+
+def _common_values(one: LoadedModel, other: LoadedModel) -> set[str]:
+    """Values of both models but constants and sizes: a size is computed inside of the region that reads it."""
+    both = one.producers.keys() & other.producers.keys()
+    return both - _sizes_and_constants(one) - _sizes_and_constants(other)
+
+
+def _sizes_and_constants(model: LoadedModel) -> set[str]:
+    found = set(model.initializer_names)
+    for node, names in zip(model.graph.node, model.reads, strict=True):
+        if node.op_type in _SHAPES or (found.issuperset(names) and node.op_type != "Loop"):
+            found.update(node.output)
+    return found - model.initializer_names
+
+
+def _equal_weights(one: LoadedModel, other: LoadedModel) -> set[str]:
+    """Names of the weights that are the same in both models."""
+    others = dict(other.initializers)
+    return {
+        name
+        for name, tensor in one.initializers
+        if name in others
+        and (tensor.data_type, *tensor.dims) == (others[name].data_type, *others[name].dims)
+        and have_equal_content(one, tensor, other, others[name])
+    }
+
+
+def _signatures(model: LoadedModel, common: Set[str], same: Set[str]) -> dict[str, bytes]:
+    """What each value is computed by, down to the values of ``common``: equal where the computation is."""
+    found: dict[str, bytes] = {}
+    versions = {opset.domain: opset.version for opset in model.skeleton.opset_import}
+    functions = {(f.domain, f.name): f.SerializeToString(deterministic=True) for f in model.skeleton.functions}
+    tensors = dict(model.initializers)
+    weights: dict[str, bytes] = {}
+
+    def reference(name: str) -> bytes:
+        if not name or name in common:
+            return f"value {name}".encode()
+        if name in found:
+            return found[name]
+        if name in same or name not in tensors:
+            return f"input {name}".encode()
+        if name not in weights:
+            weights[name] = _digest_of(model.array_of(tensors[name]))
+        return weights[name]
+
+    for node, reads in zip(model.graph.node, model.reads, strict=True):
+        if node.op_type == "Identity" and node.domain in ("", "ai.onnx"):
+            found[node.output[0]] = reference(node.input[0])
+            continue
+        constant = _constant(node)
+        if constant is not None:
+            found[node.output[0]] = _digest_of(constant)
+            continue
+        version = _version(node.domain, node.op_type, versions.get(node.domain, 0))
+        pieces = [node.domain.encode(), node.op_type.encode(), str(version).encode()]
+        pieces += [functions.get((node.domain, node.op_type), b"")]
+        pieces += sorted(attribute.SerializeToString(deterministic=True) for attribute in node.attribute)
+        pieces += [reference(name) for name in node.input]
+        pieces += [reference(name) for name in reads if name not in node.input]
+        for index, name in enumerate(node.output):
+            found[name] = hashlib.blake2b(b"\0".join([*pieces, str(index).encode()]), digest_size=16).digest()
+    return found
+
+
+def _constant(node: onnx.NodeProto) -> np.ndarray | None:
+    if node.op_type != "Constant":
+        return None
+    return next((numpy_helper.to_array(a.t) for a in node.attribute if a.name == "value"), None)
+
+
+@cache
+def _version(domain: str, operator: str, version: int) -> int:
+    """Return since when an operator means what it means in this operator set."""
+    try:
+        return int(onnx.defs.get_schema(operator, version, domain).since_version)
+    except onnx.defs.SchemaError:
+        return version
+
+
+def _digest_of(array: np.ndarray) -> bytes:
+    if array.dtype == object:
+        return repr(array.tolist()).encode()
+    head = f"{array.dtype} {array.shape}".encode()
+    return hashlib.blake2b(_bytes(array).tobytes(), digest_size=16, person=b"", key=head[:64]).digest()
+
+
+def downstream(regions: list[Region], target: str) -> Iterator[Region]:
+    """Yield the regions that begin with a value."""
+    return (each for each in regions if target in each.boundary)

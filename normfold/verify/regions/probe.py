@@ -1,0 +1,266 @@
+"""Feed each region in which two models differ with values of its own, and compare what comes out by channel.
+
+What the network sends to a region may hide a fault: a channel that is zero behind a Relu, a limit that no value
+reaches, a row of a table that no index names, data far from the centre of a norm. A linear region that agrees at a few
+random points agrees everywhere, and the values come from the operators of the region itself (see ``feeds.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import onnx
+
+from normfold.runtime.random_operators import unseeded_values
+from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value
+from normfold.runtime.submodel import Submodel, first_downstream, submodel
+from normfold.verify.checks.at_sites import expected_bytes, types_of
+from normfold.verify.inputs.generate import Feed
+from normfold.verify.inputs.roles import input_constraints
+from normfold.verify.numeric.distance import is_floating
+from normfold.verify.numeric.rounding_noise import Tolerance
+from normfold.verify.regions.difference import Region, differing_regions
+from normfold.verify.regions.feeds import RegionFeed, RegionFeeds, RegionInput
+from normfold.verify.regions.value_ranges import ANY, value_ranges
+from normfold.verify.result import Comparison, Stage
+from normfold.verify.state import ProofState
+
+SEEDS = 3
+"""A difference counts where as many feeds of one kind show it: a decision between values that tie shows once."""
+
+
+@dataclass(frozen=True)
+class _Pair:
+    """The region as both models compute it."""
+
+    region: Region
+    original: Submodel
+    candidate: Submodel
+    inputs: tuple[RegionInput, ...]
+
+    @property
+    def exact(self) -> frozenset[str]:
+        """Return the inputs that carry no rounding."""
+        return frozenset(each.name for each in self.inputs if each.is_exact)
+
+
+def check_regions(proof: ProofState) -> None:
+    """Compare every region in which the models differ, fed with values of its own, and record those that fail."""
+    for comparison in differing(proof, regions_of(proof)):
+        proof.add(replace(comparison, folds=comparison.folds or folds_near(proof, comparison.value)))
+
+
+def regions_of(proof: ProofState) -> list[Region]:
+    """Return the regions in which the models differ and that can be fed."""
+    if proof.options.is_explicit:  # a tolerance of the user is one for outputs
+        return []
+    if proof.original.weight_bytes > proof.options.weight_bytes:
+        proof.note("the operators that differ were not fed with values of their own, because the weights are large")
+        return []
+    regions = differing_regions(proof.original, proof.candidate, proof.left_out | proof.random_values)
+    return [each for each in regions if each.target not in proof.random_outputs]
+
+
+def folds_near(proof: ProofState, value: str) -> tuple[str, ...]:
+    """Return the folds of the first sites downstream of a value that is no site itself."""
+    sites = first_downstream(proof.original, value, proof.folds.keys())
+    return tuple(dict.fromkeys(fold for site in sites for fold in proof.folds[site]))
+
+
+def differing(proof: ProofState, regions: Sequence[Region]) -> Iterator[Comparison]:
+    """Yield the worst comparison of each region that computes something else; none for those that agree."""
+    if not regions or not proof.feeds:
+        return
+    ranges = value_ranges(proof.original)
+    theirs = value_ranges(proof.candidate)
+    for group, values, dims in _with_values(proof, regions):
+        for region in group:
+            pair = _pair(proof, region, values, dims, ranges, theirs)
+            found = None if pair is None else _compared(proof, pair)
+            if found is not None:
+                yield found
+
+
+def _with_values(
+    proof: ProofState, regions: Sequence[Region]
+) -> Iterator[tuple[list[Region], Mapping[str, Value], Mapping[str, Sequence[int | str | None]]]]:
+    """Yield the regions in groups, with the values of the first feed between them, of which few are held at once."""
+    feed = proof.feeds[0]
+    wanted = {name for each in regions for name in each.boundary if name in proof.original.producers}
+    if not wanted:
+        yield list(regions), {}, {}
+        return
+    whole = submodel(proof.original, sorted(wanted), {})
+    with proof.open(whole.model) as runner:
+        sizes = expected_bytes(runner, whole, {})
+        dims = {name: runner.output_shapes.get(made, ()) for name, made in whole.outputs.items()}
+        given = {name: feed.values[name] for name in whole.feeds}
+        group: list[Region] = []
+        names: dict[str, None] = {}
+        for each in (*regions, None):
+            more = {} if each is None else dict.fromkeys(n for n in each.boundary if n in wanted)
+            if group and (each is None or sum(sizes[n] for n in {**names, **more}) > proof.options.piece_bytes):
+                values = runner.run(given, [whole.outputs[name] for name in names])
+                yield group, dict(zip(names, values, strict=True)), dims
+                group, names = [], {}
+            if each is not None:
+                group.append(each)
+                names |= more
+
+
+def _pair(
+    proof: ProofState,
+    region: Region,
+    values: Mapping[str, Value],
+    dims: Mapping[str, Sequence[int | str | None]],
+    *ranges: Mapping[str, tuple[float, float]],
+) -> _Pair | None:
+    inner = {name: values[name] for name in region.boundary if name in values}
+    boundary = types_of(inner)
+    if len(boundary) < len(inner):  # a sequence, or strings
+        return None
+    sides = [submodel(model, [region.target], boundary) for model in (proof.original, proof.candidate)]
+    if any(unseeded_values(side.model) for side in sides):
+        return None
+    constraints = input_constraints(sides[0].model)
+    inputs = []
+    needed = dict.fromkeys(name for side in sides for name in (*side.feeds, *side.injected))
+    declared = {value.name: value for value in proof.original.inputs}
+    for name in needed:
+        is_given = name not in inner
+        low = min((each.get(name, ANY)[0] for each in ranges), default=ANY[0])
+        high = max((each.get(name, ANY)[1] for each in ranges), default=ANY[1])
+        sizes = _declared_dims(declared[name]) if is_given else tuple(dims.get(name, ()))
+        base = proof.feeds[0].values[name] if is_given else inner[name]
+        known = constraints.get(name) or input_constraints(sides[1].model)[name]
+        inputs.append(RegionInput(name, base, sizes, (low, high), known, is_given))
+    return _Pair(region, sides[0], sides[1], tuple(inputs))
+
+
+def _declared_dims(value: onnx.ValueInfoProto) -> tuple[int | str | None, ...]:
+    dims = value.type.tensor_type.shape.dim
+    return tuple(
+        dim.dim_value if dim.HasField("dim_value") else dim.dim_param or f"{value.name}:{axis}"
+        for axis, dim in enumerate(dims)
+    )
+
+
+def _compared(proof: ProofState, pair: _Pair) -> Comparison | None:
+    """Return the first kind of feed that shows a difference again and again; None where none does."""
+    try:
+        with proof.open(pair.original.model) as ours, proof.open(pair.candidate.model) as theirs:
+            return _Comparing(proof, pair, ours, theirs).first_difference()
+    except ModelRunError as error:
+        if error.kind is FailureKind.TIME:
+            raise
+        return None  # the network's own runs tell what does not load
+
+
+class _Comparing:
+    """Both sides of a region, open."""
+
+    def __init__(self, proof: ProofState, pair: _Pair, ours: Runner, theirs: Runner) -> None:
+        self._proof, self._pair, self._ours, self._theirs = proof, pair, ours, theirs
+        models = [pair.original.model, pair.candidate.model]
+        self._feeds = RegionFeeds(models, pair.inputs, proof.options.seed)
+
+    def first_difference(self) -> Comparison | None:
+        """Try shapes until one runs; a difference at one that the models do not declare must show at another too."""
+        for shapes, is_declared in self._feeds.shapes():
+            runs, found = False, None
+            for feed in self._feeds.feeds(shapes, 0, self._measured):
+                pair = self._run(feed.values)
+                if pair is None:
+                    continue
+                runs = True
+                found = self._judged(feed, *pair)
+                if found is not None and self._shows_again(feed, shapes):
+                    break
+                found = None
+            if found is not None and is_declared:
+                return found
+            if runs and found is None:
+                break
+        return self._at_other_sizes()
+
+    def _at_other_sizes(self) -> Comparison | None:
+        for sizes in self._feeds.sizes():
+            feed = self._feeds.sized(sizes, 0)
+            pair = None if feed is None else self._run(feed.values)
+            found = None if feed is None or pair is None else self._judged(feed, *pair)
+            if found is not None:
+                return found
+        return None
+
+    def _shows_again(self, feed: RegionFeed, shapes: Mapping[str, tuple[int, ...]]) -> bool:
+        """Return whether feeds of the same kind with other numbers show a difference too."""
+        for seed in range(1, SEEDS):
+            same = (each for each in self._feeds.feeds(shapes, seed, self._measured) if each.text == feed.text)
+            again = next(same, feed)
+            pair = self._run(again.values)
+            if pair is None or self._judged(again, *pair) is None:
+                return False
+        return True
+
+    def _measured(self, names: Sequence[str], values: Mapping[str, Value]) -> dict[str, np.ndarray]:
+        """Compute values inside of both sides of the region."""
+        found: dict[str, np.ndarray] = {}
+        for model in (self._pair.candidate.model, self._pair.original.model):
+            there = [name for name in names if name in model.producers]
+            if not there:
+                continue
+            inner = submodel(model, there, {})
+            try:
+                with self._proof.open(inner.model) as runner:
+                    given = {name: values[name] for name in inner.feeds}
+                    made = runner.run(given, [inner.outputs[name] for name in there])
+            except ModelRunError:
+                continue
+            found |= {name: value for name, value in zip(there, made, strict=True) if isinstance(value, np.ndarray)}
+        return found
+
+    def _run(self, values: Mapping[str, Value]) -> tuple[Value, Value] | None:
+        """What both sides make of a feed; None where either does not run."""
+        target = self._pair.region.target
+        try:
+            found = []
+            for side, runner in ((self._pair.original, self._ours), (self._pair.candidate, self._theirs)):
+                given = {name: values[name] for name in (*side.feeds, *side.injected)}
+                found += runner.run(given, [side.outputs[target]])
+        except ModelRunError as error:
+            if error.kind is FailureKind.TIME:
+                raise
+            return None
+        return found[0], found[1]
+
+    def _judged(self, feed: RegionFeed, expected: Value, obtained: Value) -> Comparison | None:
+        """Return the comparison where it fails."""
+        proof, target = self._proof, self._pair.region.target
+        text = f"its own: {feed.text}"
+        tolerance = Tolerance.AT_CENTRE if "centre" in feed.text else Tolerance.LOCAL
+        if feed.must_keep_nan and _nan_moved(expected, obtained):
+            why = "NaN or infinity goes another way"
+            return proof.failing(target, Stage.REGION, why, text)
+        judged = proof.judge(target, Stage.REGION, expected, obtained, Feed({}, text), tolerance, by_channel=True)
+        if judged.passed:
+            return None
+        if isinstance(expected, np.ndarray) and is_floating(expected):
+            names = (*self._pair.original.feeds, *self._pair.original.injected)
+            given = {name: feed.values[name] for name in names}
+            samples = proof.noise_of(self._pair.original, given, {target: expected}, self._pair.exact, True)
+            closer, _ = proof.compare_with_noise(
+                samples, Stage.REGION, {target: (expected, obtained)}, Feed({}, text), lambda _: tolerance, True
+            )
+            judged = closer[target]
+        if judged.passed or judged.noise_dominated:
+            return None
+        return replace(judged, note=judged.note or "the operators that make it differ")
+
+
+def _nan_moved(expected: Value, obtained: Value) -> bool:
+    if not all(isinstance(value, np.ndarray) and is_floating(value) for value in (expected, obtained)):
+        return False
+    a, b = (np.isnan(value.astype(np.float64)) for value in (expected, obtained))
+    return a.shape == b.shape and bool((a != b).any())
