@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -17,6 +18,7 @@ from tests.conftest import ROOT, Command
 # or a file of a room whose files belong to different heights; the longest name that fits counts.
 LAYERS = (
     "errors",
+    "lazy_imports",
     "_version",
     "options",
     "algebra",
@@ -144,6 +146,18 @@ def heavy_modules(code: str, command: Command) -> set[str]:
     program = f"import sys\n{code}\nsys.stderr.write(' '.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     return set(HEAVY) & set(done.stderr.split())
+
+
+def test_sympy_is_loaded_only_where_it_is_used() -> None:
+    program = (
+        "import normfold, sys, onnx\nfrom onnx import TensorProto, helper\n"
+        "x = helper.make_tensor_value_info('x', TensorProto.FLOAT, ['N', 3])\n"
+        "y = helper.make_tensor_value_info('y', TensorProto.FLOAT, ['N', 3])\n"
+        "graph = helper.make_graph([helper.make_node('Relu', ['x'], ['y'])], 'g', [x], [y])\n"
+        "normfold.optimize(helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8))\n"
+        "assert 'sympy.core' not in sys.modules\nimport sympy\nassert sympy.Integer(3) + 1 == 4\n"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
 
 
 def test_help_imports_nothing_heavy(command: Command) -> None:
