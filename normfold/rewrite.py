@@ -14,7 +14,7 @@ from normfold.errors import UsageError
 from normfold.findings.rules import RULE_NAMES, check_names
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.fold.cleanup.tidy import tidy
-from normfold.fold.engine import FoldOptions, find_affines, fold_affines
+from normfold.fold.engine import CONSTANT, FoldOptions, find_affines, fold_affines
 from normfold.fuse.activations import fuse_activations
 from normfold.fuse.engine import FuseOptions, find_norms, fuse_norms, newest_allowed
 from normfold.options import RewriteOptions
@@ -26,20 +26,17 @@ def rewrite(model: ir.Model, options: RewriteOptions, excluded: Collection[str] 
     norms = _fuse_options(options, excluded)
     _check(model, options, norms)
     fused = (*fuse_norms(model, norms), *fuse_activations(model, norms))
-    folded = fold_affines(
-        model,
-        FoldOptions(
-            norms.skip,
-            norms.only,
-            frozenset(excluded),
-            norm_affine=options.fold_norm_scale,
-            extra_channel=options.extra_channel,
-            any_activation=target_named(options.target).any_activation,
-        ),
+    wanted = FoldOptions(
+        norms.skip,
+        norms.only,
+        frozenset(excluded),
+        norm_affine=options.fold_norm_scale,
+        extra_channel=options.extra_channel,
+        any_activation=target_named(options.target).any_activation,
     )
-    verdicts = _one_each((*fused, *folded))
+    verdicts = _one_each((*fused, *fold_affines(model, wanted)))
     if any(map(is_change, verdicts)):
-        tidy(model)
+        tidy(model, constants=wanted.allows(CONSTANT))
     return verdicts
 
 

@@ -15,6 +15,7 @@ import onnx_ir as ir
 from normfold.algebra.affine import Affine, Array, aligned
 from normfold.findings.reason import Reason, Refusal
 from normfold.graph.batchnorm import is_training as is_training
+from normfold.graph.quantization import dequantized, is_dequantizer
 from normfold.graph.reader import FLOATS, GraphReader, attribute, display_name, name_of
 
 _DEFAULT_EPSILON = float(np.float32(1e-5))  # as runtimes hold it
@@ -86,9 +87,7 @@ def _batchnorm(reader: GraphReader, node: ir.Node) -> AffineNode:
         raise Refusal(Reason.TRAINING_MODE, name_of(node), detail=detail)
     if not attribute(node, "spatial", 1):
         raise Refusal(Reason.AXIS_STOPS, name_of(node), detail="spatial=0 normalizes every position by itself")
-    gamma, beta, mean, variance = (
-        np.asarray(reader.require_constant(node, index, Reason.DYNAMIC_PARAMETERS)).reshape(-1) for index in range(1, 5)
-    )
+    gamma, beta, mean, variance = (parameter_of(reader, node, index).reshape(-1) for index in range(1, 5))
     spread = variance + epsilon_of(node)
     if not (spread > 0).all():
         channel = int(np.argmax(~(spread > 0)))
@@ -102,6 +101,15 @@ def _batchnorm(reader: GraphReader, node: ir.Node) -> AffineNode:
     if isinstance(shape[1], int) and len(scale) != shape[1]:
         raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=f"{len(scale)} parameters for {shape[1]} channels")
     return AffineNode(node, 0, Affine.per_channel(scale, beta - scale * mean, rank))
+
+
+def parameter_of(reader: GraphReader, node: ir.Node, index: int) -> Array:
+    """Return a parameter of a BatchNormalization, which may be stored as integers behind a DequantizeLinear."""
+    value = node.inputs[index] if index < len(node.inputs) else None
+    maker = None if value is None else value.producer()
+    if maker is not None and is_dequantizer(reader, maker):
+        return dequantized(reader, maker)
+    return np.asarray(reader.require_constant(node, index, Reason.DYNAMIC_PARAMETERS))
 
 
 def epsilon_of(node: ir.Node) -> float:

@@ -14,17 +14,12 @@ from normfold.algebra.affine import Affine
 from normfold.findings.reason import Obstacle, Reason, Refusal
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.fold.affines import AffineChain, AffineIndex, affine_node_of, is_candidate
-from normfold.fold.cleanup.common_subexpressions import compute_once
 from normfold.fold.cleanup.tidy import clear_the_way, dead_operators
 from normfold.fold.digits import DISTANCE, distance
-from normfold.fold.graph_rules import channel_order as order
-from normfold.fold.graph_rules import dead_bias as dead
-from normfold.fold.graph_rules import explicit_pad as padding
-from normfold.fold.graph_rules import join_affines as together
-from normfold.fold.graph_rules import norm_scale_shift as norm_affine
-from normfold.fold.graph_rules import parallel_branches as branches
 from normfold.fold.graph_rules.activations import parts_kept_together
+from normfold.fold.graph_rules.change import Declined, GraphChange, GraphRule
 from normfold.fold.graph_rules.quantized_products import parts_of_quantized_products
+from normfold.fold.graph_rules.table import GRAPH_RULES
 from normfold.fold.search.choose import decide, decide_rescaling_addends
 from normfold.fold.search.plan import FoldPlan
 from normfold.fold.search.remainder import rewrite_chain
@@ -33,6 +28,7 @@ from normfold.graph.reader import GraphReader, copy_node_name, graphs_of, name_o
 
 _SUMS = ("Add", "Sum", "Mean")
 _ALIKE = {"Add": ("Add", "Sub"), "Mul": ("Mul", "Div", "Neg")}  # what stays of a chain has the name of its own kind
+_ON_DEMAND = "norm-affine"
 BATCHNORM, AFFINE, MERGE, CONSTANT = "batchnorm", "affine", "merge", "constant"
 
 
@@ -58,23 +54,36 @@ class FoldOptions:
     any_activation: bool = True
 
     def allows(self, rule: str, name: str = "") -> bool:
-        """Whether a rule that is no affine's own is switched on (for the operator ``name``)."""
-        wanted = not self.only or bool({rule, name} & self.only)
+        """Return whether a rule that is no affine's own is switched on (for the operator ``name``)."""
+        if rule == _ON_DEMAND and not self.norm_affine:
+            return False
+        wanted = not self.only or rule in self.only
         return wanted and not {rule, name} & self.skip and name not in self.exclude
 
-    def reason_to_leave(self, finding: Finding) -> Reason | None:
-        """Why a finding is not to be touched at all, or None."""
-        names = {finding.name, rule_of(finding.operator)}
+    def permits(self, plan: FoldPlan) -> bool:
+        """Return whether the rule that a plan would be reported under is switched on."""
+        rules = {rule_of_plan(plan), *([MERGE] if plan.only_merges else [])}
+        return (not self.only or bool(rules & self.only)) and not (plan.only_merges and MERGE in self.skip)
+
+    def reason_to_leave(self, finding: Finding, *, is_constant: bool) -> Reason | None:
+        """Return why a finding is not to be touched at all, or None."""
+        names = {finding.name, CONSTANT if is_constant else rule_of(finding.operator)}
         if finding.name in self.exclude:
             return Reason.ROLLED_BACK
-        if names & self.skip or (self.only and not names & self.only):
+        taken_by_rules = not is_constant and any(rule.name in self.only for rule in GRAPH_RULES)
+        if names & self.skip or (self.only and not names & self.only and not taken_by_rules):
             return Reason.SKIPPED
         return None
 
 
 def rule_of(operator: str) -> str:
-    """The name of the rule that folds an operator."""
+    """Return the name of the rule that folds an operator."""
     return BATCHNORM if operator == "BatchNormalization" else AFFINE
+
+
+def rule_of_plan(plan: FoldPlan) -> str:
+    """Return the name of the rule that a plan is reported under."""
+    return BATCHNORM if plan.chain.has_batchnorm else AFFINE if plan.into else MERGE
 
 
 def fold_affines(model: ir.Model, options: FoldOptions | None = None) -> tuple[Verdict, ...]:
@@ -84,8 +93,9 @@ def fold_affines(model: ir.Model, options: FoldOptions | None = None) -> tuple[V
         for path, graph in graphs_of(model)
         for node, finding in _findings(GraphReader(model, graph, path)).items()
     }
+    options = options or FoldOptions()
     dead = set(dead_operators(model))
-    clear_the_way(model)
+    clear_the_way(model, constants=options.allows(CONSTANT), merge=options.allows(MERGE))
     remember_display_names(model)
     names = Names(model)
     verdicts = {
@@ -99,7 +109,7 @@ def fold_affines(model: ir.Model, options: FoldOptions | None = None) -> tuple[V
         for node in _constant_now(GraphReader(model, graph, path), original)
     }
     for path, graph in list(graphs_of(model)):
-        found = _GraphFold(model, graph, path, names, original, options or FoldOptions()).fold()
+        found = _GraphFold(model, graph, path, names, original, options).fold()
         verdicts.update({verdict.finding: verdict for verdict in found})
     order = {finding: index for index, finding in enumerate(original.values())}
     return tuple(sorted(verdicts.values(), key=lambda verdict: order.get(verdict.finding, len(order))))
@@ -159,9 +169,11 @@ class _GraphFold:
         self.created = {node for node in self.findings if node not in original}
         self.from_cleanup = frozenset(self.created)
         parts = parts_kept_together(self.reader, every_spelling=options.any_activation)
-        products = parts_of_quantized_products(self.reader)
-        left = dict.fromkeys((*parts, *products), Reason.PART_OF_ACTIVATION)
-        left |= {node: why for node, finding in self.findings.items() if (why := options.reason_to_leave(finding))}
+        left = dict.fromkeys((*parts, *parts_of_quantized_products(self.reader)), Reason.PART_OF_ACTIVATION)
+        for node, finding in self.findings.items():
+            is_constant = self.reader.is_constant(node.outputs[0])
+            if (why := options.reason_to_leave(finding, is_constant=is_constant)) is not None:
+                left[node] = why
         self.affines = AffineIndex(self.reader, left)
         self.verdicts: dict[Finding, Verdict] = {}
         self.obstacles: dict[ir.Node, tuple[Obstacle, ...]] = {}
@@ -171,16 +183,11 @@ class _GraphFold:
         self._settle_constants()
         while (
             self._pass()
-            or self._merge_branches()
-            or self._bring_together()
-            or self._move_orders()
-            or self._fold_norm_scales()
+            or self._apply_rules(late=False)
             or self._pass(rescale_addends=True)
-            or self._merge_paddings()
-            or self._compute_once()
+            or self._apply_rules(late=True)
         ):
             continue
-        self._drop_dead_biases()
         for node, finding in self.findings.items():
             if node in self.of_norm or node in self.created:
                 continue
@@ -192,7 +199,7 @@ class _GraphFold:
     def _settle_constants(self) -> None:
         """A norm of constants is a constant (weight standardization); ``tidy`` writes its value."""
         for node, finding in list(self.findings.items()):
-            if finding.is_norm and self.reader.is_constant(node.outputs[0]):
+            if finding.is_norm and self.reader.is_constant(node.outputs[0]) and node not in self.affines.left:
                 into = tuple(dict.fromkeys(name_of(reading) for reading, _ in node.outputs[0].uses()))
                 self.verdicts[finding] = Verdict(self.findings.pop(node), Outcome.FOLDED, CONSTANT, "forward", into)
 
@@ -211,9 +218,12 @@ class _GraphFold:
                 continue  # a run is tried once, at the first operator that the model had itself
             if rescale_addends:
                 plan = decide_rescaling_addends(self.reader, self.affines, chain)
+                plan = plan if plan is not None and self.options.permits(plan) else None
             else:
                 channel = self.options.extra_channel
-                plan, obstacles = decide(self.reader, self.affines, chain, extra_channel=channel)
+                plan, obstacles = decide(
+                    self.reader, self.affines, chain, extra_channel=channel, permits=self.options.permits
+                )
                 self.obstacles.update({} if plan is not None else dict.fromkeys(chain.nodes, obstacles))
             if plan is not None:
                 self._apply(plan)
@@ -226,108 +236,37 @@ class _GraphFold:
             if node.op_type in _SUMS and not self.reader.is_constant(node.outputs[0]):
                 self._remember(node)
 
-    def _merge_branches(self) -> bool:
-        """Try every sum once; True when branches were merged."""
+    def _apply_rules(self, *, late: bool) -> bool:
+        """Try the rules for whole regions in their order, until one changes something; True when one did."""
+        return any(self._apply_rule(rule) for rule in GRAPH_RULES if rule.late is late)
+
+    def _apply_rule(self, rule: GraphRule) -> bool:
+        """Apply all that a rule finds; True when it found something that is wanted."""
         changed = False
-        for found in branches.merges(self.reader, self.affines):
-            if isinstance(found, branches.Merge):
-                if not self.options.allows(branches.RULE, found.name):
-                    continue
-                self._apply_merge(found)
+        for found in rule.find(self.reader, self.affines) if self.options.allows(rule.name) else ():
+            if isinstance(found, Declined):
+                for node in found.nodes:
+                    self.obstacles[node] = (*self.obstacles.get(node, ()), found.obstacle)
+            elif self.options.allows(rule.name, found.name):
+                self._carry_out(rule.name, found)
                 changed = True
-                continue
-            chain, obstacle = found
-            for node in chain.nodes:
-                self.obstacles[node] = (*self.obstacles.get(node, ()), obstacle)
         return changed
 
-    def _apply_merge(self, merge: branches.Merge) -> None:
-        """Every affine in a branch is folded into the operator that the branches become."""
-        site = merge.root.outputs[0].name or ""
-        sum_itself = Finding(
-            merge.name, merge.root.op_type, site, self.reader.path, "a sum of parallel linear branches"
-        )
-        written = branches.apply(self.editor, merge)
-        known = [node for node in merge.nodes if node in self.findings]
-        stays = len(written) - len(merge.others) if isinstance(merge.result, Affine) else 0
-        for new, old in zip(written, known[:stays], strict=False):
+    def _carry_out(self, rule: str, change: GraphChange) -> None:
+        """Apply a change, and say what became of each affine in it: as many stay as are written."""
+        finding, into, sites = change.finding(self.reader.path), change.into, change.sites
+        known = [node for node in change.nodes if node in self.findings]
+        if change.plan is not None:
+            self._apply_absorbers(change.plan, rule)
+        written = change.apply(self.editor)
+        known.sort(key=lambda node: node not in self.created)
+        survivors = known[max(0, len(known) - len(written)) :]
+        for new, old in zip(written, survivors, strict=False):
             copy_node_name(old, new)
-            self.findings[new] = self.findings.pop(old)
-            self.created |= {new} if old in self.created else set()
-        popped = {node: self.findings.pop(node) for node in known[stays:]}
-        gone = [finding for node, finding in popped.items() if node not in self.created]
-        into = (name_of(written[0]),)
-        for finding in gone or [sum_itself]:
-            self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, branches.RULE, "branches", into, (site,))
-
-    def _bring_together(self) -> bool:
-        """Affines on several operands become one behind the operator; True when some did."""
-        changed = False
-        for found in together.affines_together(self.reader, self.affines):
-            site = found.node.outputs[0].name or ""
-            known = [node for chain in found.chains for node in chain.nodes if node in self.findings]
-            written = together.apply(self.editor, found, MERGE)
-            own_last = sorted(known, key=lambda node: (node not in self.created, known.index(node)))
-            survivors = own_last[len(known) - len(written) :]
-            for new, old in zip(written, survivors, strict=False):
-                copy_node_name(old, new)
-            self._settle(known, survivors, written, MERGE, "forward", tuple(map(name_of, written)), (site,))
-            changed = True
-        return changed
-
-    def _move_orders(self) -> bool:
-        """Fixed orders of channels go into weights; True when one did."""
-        changed = False
-        for move in order.moves(self.reader, self.affines):
-            finding = move.finding(self.reader.path)
-            if self.options.allows(order.RULE, finding.name):
-                verdict = Verdict(finding, Outcome.FOLDED, order.RULE, move.direction, move.into, move.sites)
-                order.apply(self.editor, move)
-                self.verdicts[finding] = verdict
-                changed = True
-        return changed
-
-    def _merge_paddings(self) -> bool:
-        """Zeros go from a Pad into the operators behind it; True when some did."""
-        changed = False
-        for found in padding.paddings(self.reader, self.affines):
-            finding, into, sites = found.finding(self.reader.path), found.into, found.sites
-            if self.options.allows(padding.RULE, finding.name):
-                padding.apply(self.editor, found)
-                self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, padding.RULE, "forward", into, sites)
-                changed = True
-        return changed
-
-    def _compute_once(self) -> bool:
-        """Operators that folds made twins of others go; True when some did. A graph without folds stays as it is."""
-        if not any(verdict.outcome is Outcome.FOLDED for verdict in self.verdicts.values()):
-            return False
-        duplicates = compute_once(self.reader.graph)
-        for node, original in duplicates:
-            finding = self.findings.pop(node, None)
-            if finding is not None and node not in self.created:
-                self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, MERGE, "removal", (name_of(original),))
-        self.editor.remove([node for node, _ in duplicates])
-        return bool(duplicates)
-
-    def _drop_dead_biases(self) -> None:
-        for node, finding in list(dead.dead_biases(self.reader)):
-            if self.options.allows(dead.RULE, finding.name):
-                dead.drop_bias(node)
-                self.editor.rename(node.outputs[0])
-                into = (name_of(node.outputs[0].consumers()[0]),)
-                self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, dead.RULE, "forward", into, (finding.site,))
-
-    def _fold_norm_scales(self) -> bool:
-        changed = False
-        for plan, finding in norm_affine.norm_affines(self.reader, self.affines) if self.options.norm_affine else ():
-            if self.options.allows(norm_affine.RULE, finding.name):
-                into, sites = plan.into, plan.sites
-                self._apply_absorbers(plan, norm_affine.RULE)
-                norm_affine.strip(self.editor, plan.chain)
-                self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, norm_affine.RULE, "forward", into, sites)
-                changed = True
-        return changed
+        counted = [node for node in known if node not in survivors and self._is_told(node)]
+        self._settle(known, survivors, written, rule, change.direction, into or tuple(map(name_of, written)), sites)
+        if finding is not None and not counted:
+            self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, rule, change.direction, into, sites)
 
     def _why_no_affine(self, node: ir.Node) -> Obstacle:
         if node in self.affines.left:
@@ -341,7 +280,7 @@ class _GraphFold:
     # -- applying a plan -----------------------------------------------------------------------------------------
     def _apply(self, plan: FoldPlan) -> None:
         chain, into, sites = plan.chain, plan.into, plan.sites
-        rule = BATCHNORM if chain.has_batchnorm else AFFINE if into else MERGE
+        rule = rule_of_plan(plan)
         nameless = self._apply_absorbers(plan, rule)
         whole = self.affines.chain_through(chain.members[0])
         far = float(distance(self.reader, whole, whole.affine).max())
@@ -424,9 +363,13 @@ class _GraphFold:
             self.obstacles.pop(node, None)
             if node in self.from_cleanup:  # no affine of the model as it came, but what became of it changes the model
                 finding = replace(finding, what="a value added to itself")
-            if node not in survivors and (node not in self.created or node in self.from_cleanup):
-                original = rule_of(finding.operator) if rule != MERGE else MERGE
-                self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, original, direction, into, sites)
+            if node not in survivors and self._is_told(node):
+                own = rule_of(finding.operator) if rule in (BATCHNORM, AFFINE) else rule
+                self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, own, direction, into, sites)
+
+    def _is_told(self, node: ir.Node) -> bool:
+        """Return whether a report speaks of an affine: the model had it, or its cleanup changed the model."""
+        return node not in self.created or node in self.from_cleanup
 
     def _survivors(self, known: Sequence[ir.Node], written: Sequence[ir.Node]) -> list[ir.Node]:
         """Which findings stay as what is written: a norm before another affine, but no norm as a lone Add."""

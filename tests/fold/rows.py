@@ -13,7 +13,7 @@ from normfold.files.convert import to_ir, to_proto
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.fold.cleanup.tidy import tidy
-from normfold.fold.engine import FoldOptions, find_affines, fold_affines
+from normfold.fold.engine import CONSTANT, FoldOptions, find_affines, fold_affines
 from tests.onnx_text import (
     Values,
     assert_close,
@@ -77,7 +77,7 @@ def fold(model: onnx.ModelProto, options: FoldOptions | None = None) -> Folded:
     """``model`` after fold and tidy, as a model of its own."""
     inside = to_ir(model)
     verdicts = fold_affines(inside, options) if options else fold_affines(inside)
-    tidy(inside)
+    tidy(inside, constants=options is None or options.allows(CONSTANT))
     return Folded(to_proto(inside), verdicts)
 
 

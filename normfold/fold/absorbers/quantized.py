@@ -15,6 +15,7 @@ from normfold.findings.reason import Reason, Refusal
 from normfold.fold.absorbers.common import single_label
 from normfold.fold.rule import Labels, require, require_varies_on
 from normfold.graph.editor import Rewrite, require_fits
+from normfold.graph.quantization import dequantized, is_dequantizer, on_numbers
 from normfold.graph.reader import GraphReader, attribute, name_of
 
 _PER_CHANNEL_OPSET = 13
@@ -25,9 +26,9 @@ def dequantizer_of(reader: GraphReader, node: ir.Node) -> ir.Node | None:
     """The DequantizeLinear on constants that makes the weight of ``node``, or None."""
     value = node.inputs[1] if len(node.inputs) > 1 else None
     producer = None if value is None else value.producer()
-    if producer is None or producer.op_type != "DequantizeLinear" or producer.graph is not node.graph:
+    if producer is None or producer.graph is not node.graph or not is_dequantizer(reader, producer):
         return None
-    return producer if all(operand is None or reader.is_constant(operand) for operand in producer.inputs) else None
+    return producer
 
 
 def dequantizer_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
@@ -131,19 +132,6 @@ def _input_axes(reader: GraphReader, node: ir.Node, affine: Affine) -> tuple[int
     return 0, affine.rank - 1, 1
 
 
-def dequantized(reader: GraphReader, dequantizer: ir.Node) -> Array:
-    """The numbers that a DequantizeLinear makes of constants."""
-    numbers, scale = (reader.require_constant(dequantizer, index, Reason.DYNAMIC_WEIGHT) for index in (0, 1))
-    zero = reader.constant(dequantizer.inputs[2]) if len(dequantizer.inputs) > 2 else None
-    form = [1] * numbers.ndim
-    if scale.size > 1:
-        form[int(attribute(dequantizer, "axis", 1)) % numbers.ndim] = -1
-    offset = 0.0 if zero is None else np.asarray(zero, np.float64).reshape(form if zero.size > 1 else ())
-    return (np.asarray(numbers, np.float64) - offset) * np.asarray(scale, np.float64).reshape(
-        form if scale.size > 1 else ()
-    )
-
-
 def _axes(node: ir.Node, affine: Affine) -> tuple[int, int]:
     """The output axis of the weight, and the channel axis of the result."""
     if node.op_type == "Conv":
@@ -169,19 +157,19 @@ def _weight_size(reader: GraphReader, dequantizer: ir.Node, axis: int) -> int:
 def _rescaled(
     reader: GraphReader, dequantizer: ir.Node, axis: int, scale: Array, *, everywhere: bool = False
 ) -> Rewrite:
-    """The DequantizeLinear with a scale by channel, and a zero point of the same shape; one factor goes ``everywhere``.
+    """Return the DequantizeLinear with ``scale`` along ``axis`` in its own; one factor goes ``everywhere``.
 
     A negative factor turns the signs of the quantized numbers of its channels, which is exact but for the lowest one.
     """
     own = np.asarray(reader.require_constant(dequantizer, 1, Reason.DYNAMIC_WEIGHT))
-    require(not attribute(dequantizer, "block_size", 0), Reason.QUANTIZED, dequantizer, "it is quantized by blocks")
     rank = len(reader.shape(dequantizer.inputs[0]) or ())
-    signs = np.sign(scale)
+    along = int(attribute(dequantizer, "axis", 1)) % rank
     if everywhere and bool((scale > 0).all()):
         wanted, axes = own * scale.flat[0], {}
+    elif attribute(dequantizer, "block_size", 0):
+        wanted, axes = own * _by_block(dequantizer, axis, along, np.abs(scale), own.shape), {}
     else:
         if own.size > 1:
-            along = int(attribute(dequantizer, "axis", 1)) % rank
             require(along == axis, Reason.QUANTIZED, dequantizer, f"it is quantized along axis {along}, not {axis}")
         require(reader.opset >= _PER_CHANNEL_OPSET, Reason.QUANTIZED, dequantizer, "before opset 13 it has one scale")
         wanted, axes = own.reshape(-1) * np.abs(scale), {"axis": axis}
@@ -191,9 +179,23 @@ def _rescaled(
     zero = reader.constant(dequantizer.inputs[2]) if len(dequantizer.inputs) > 2 else None
     if zero is not None and zero.size != wanted.size:
         inputs[2] = np.broadcast_to(zero.reshape(-1), wanted.shape)
-    if (signs < 0).any():
-        inputs[0] = _turned(reader, dequantizer, axis, signs, zero)
+    if (scale < 0).any():
+        inputs[0] = _turned(reader, dequantizer, axis, np.sign(scale), zero)
     return Rewrite(dequantizer, inputs=inputs, attributes=axes)
+
+
+def _by_block(dequantizer: ir.Node, axis: int, along: int, scale: Array, shape: tuple[int, ...]) -> Array:
+    """Return a scale along ``axis`` of the numbers as it goes into the scales of blocks, which are ``along`` an axis.
+
+    Channels across the blocks take any scale; those inside one block must take the same.
+    """
+    if axis == along:
+        block = int(attribute(dequantizer, "block_size"))
+        first = scale[::block]
+        same = np.array_equal(np.repeat(first, block)[: scale.size], scale)
+        require(same, Reason.QUANTIZED, dequantizer, f"it is quantized by blocks of {block} along the channels")
+        scale = first
+    return scale.reshape([-1 if at == axis else 1 for at in range(len(shape))])
 
 
 def _turned(reader: GraphReader, dequantizer: ir.Node, axis: int, signs: Array, zero: Array | None) -> Array:
@@ -205,9 +207,7 @@ def _turned(reader: GraphReader, dequantizer: ir.Node, axis: int, signs: Array, 
         raise Refusal(
             Reason.QUANTIZED, name_of(dequantizer), detail="a negative scale beside numbers that are no integers"
         )
-    offset = np.asarray(0 if zero is None else zero, np.int64).reshape(
-        form if zero is not None and zero.size > 1 else ()
-    )
+    offset = np.zeros((), np.int64) if zero is None else on_numbers(dequantizer, zero, numbers.shape).astype(np.int64)
     wide = numbers.astype(np.int64)
     mirrored = np.where(signs.reshape(form) < 0, 2 * offset - wide, wide)
     fits = bool((mirrored >= limits.min).all() and (mirrored <= limits.max).all())
@@ -222,10 +222,7 @@ def _bias(reader: GraphReader, node: ir.Node, size: int) -> Array:
         return np.zeros(size)
     producer = value.producer()
     if producer is not None and producer.op_type == "DequantizeLinear":
-        parts = [reader.constant(operand) for operand in producer.inputs]
-        require(parts[0] is not None and parts[1] is not None, Reason.DYNAMIC_WEIGHT, node)
-        zero = parts[2] if len(parts) > 2 and parts[2] is not None else 0
-        return _as_vector(node, (np.asarray(parts[0], np.float64) - zero) * np.asarray(parts[1]), size)
+        return _as_vector(node, dequantized(reader, producer), size)
     return _as_vector(node, np.asarray(reader.require_constant(node, 2, Reason.DYNAMIC_WEIGHT)), size)
 
 

@@ -9,15 +9,20 @@ from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from normfold.constants.fold_in_runtime import evaluate_by_runtime
 from normfold.constants.materialize import materialize_constants
-from normfold.fold.cleanup.common_subexpressions import compute_once, reshape_once
 from normfold.fold.cleanup.no_ops import does_nothing
+from normfold.fold.cleanup.reshapes import reshape_once
+from normfold.fold.graph_rules.common_subexpressions import compute_once
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute, graphs_of, is_in
 
 
-def tidy(model: ir.Model) -> None:
-    """Remove, in place, what nobody reads any more. Names of inputs and outputs stay."""
-    materialize_constants(model)
+def tidy(model: ir.Model, *, constants: bool = True) -> None:
+    """Remove, in place, what is unused now; with ``constants`` write what is made of constants as one.
+
+    Names of inputs and outputs stay.
+    """
+    if constants:
+        materialize_constants(model)
     for path, graph in graphs_of(model):
         reshape_once(model, GraphReader(model, graph, path))
         _cancel_transposes(graph)
@@ -37,13 +42,18 @@ def _drop_listed_initializers(graph: ir.Graph) -> None:
             graph.initializers.pop(value.name or "")
 
 
-def clear_the_way(model: ir.Model) -> None:
-    """Remove, in place, what would hide a fold: inverse Transposes, inner Identities, operators that nobody reads."""
-    evaluate_by_runtime(model)
+def clear_the_way(model: ir.Model, *, constants: bool = True, merge: bool = True) -> None:
+    """Remove, in place, what would hide a fold: inverse Transposes, inner Identities, unused operators.
+
+    With ``constants`` the runtime evaluates what is made of constants; with ``merge`` duplicates become one operator.
+    """
+    if constants:
+        evaluate_by_runtime(model)
     for path, graph in graphs_of(model):
         _cancel_transposes(graph)
         _skip_noops(GraphReader(model, graph, path))
-        compute_once(graph)
+        if merge:
+            compute_once(graph)
     for node in dead_operators(model):
         if node.graph is not None:
             node.graph.remove(node, safe=True)

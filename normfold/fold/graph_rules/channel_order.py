@@ -6,7 +6,7 @@ for the order of summation. The order is a Gather, a Slice that runs backwards, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -42,15 +42,22 @@ class Order:
 class Move:
     """What takes an order: operators whose constants change, and the values between, whose channels are reordered."""
 
+    nodes = ()
+    plan = None
+
     order: Order
     direction: str
     rewrites: list[Rewrite] = field(default_factory=list)
     changed: list[ir.Value] = field(default_factory=list)
     seen: set[ir.Node] = field(default_factory=set)
 
+    @property
+    def name(self) -> str:
+        return name_of(self.order.nodes[-1])
+
     def finding(self, path: str) -> Finding:
         node = self.order.nodes[-1]
-        return Finding(name_of(node), node.op_type, self.order.output.name or "", path, "a fixed order of channels")
+        return Finding(self.name, node.op_type, self.order.output.name or "", path, "a fixed order of channels")
 
     @property
     def into(self) -> tuple[str, ...]:
@@ -62,6 +69,17 @@ class Move:
             return (self.order.output.name or "",)
         outs = [rewrite.node.outputs[0] for rewrite in self.rewrites]
         return tuple(out.name or "" for out in outs if out not in self.changed)
+
+    def apply(self, editor: Editor) -> Sequence[ir.Node]:
+        """Let the readers of the reordered value read the value itself."""
+        order = self.order
+        for rewrite in self.rewrites:
+            editor.rewrite(rewrite, RULE, self.name)
+        for value in self.changed:
+            editor.rename(value)
+        takes_name = self.direction == "backward"
+        editor.bypass(order.nodes, order.input, order.output, upstream_takes_name=takes_name, rule=RULE)
+        return ()
 
 
 def moves(reader: GraphReader, affines: AffineIndex) -> Iterator[Move]:
@@ -294,15 +312,3 @@ def _made_in_order(reader: GraphReader, move: Move, node: ir.Node, axis: int, pi
 def _require(condition: bool, reason: Reason, node: ir.Node) -> None:
     if not condition:
         raise Refusal(reason, name_of(node))
-
-
-def apply(editor: Editor, move: Move) -> None:
-    """Carry out a move: the readers of the reordered value read the value itself."""
-    order = move.order
-    origin = name_of(order.nodes[-1])
-    for rewrite in move.rewrites:
-        editor.rewrite(rewrite, RULE, origin)
-    for value in move.changed:
-        editor.rename(value)
-    takes_name = move.direction == "backward"
-    editor.bypass(order.nodes, order.input, order.output, upstream_takes_name=takes_name, rule=RULE)

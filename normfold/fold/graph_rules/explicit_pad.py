@@ -28,9 +28,17 @@ _Pads = Mapping[int, tuple[int, int]]
 class Padding:
     """A Pad whose readers can pad themselves; ``between`` are transposed values, which get their shapes without it."""
 
+    direction = "forward"
+    nodes = ()
+    plan = None
+
     node: ir.Node
     rewrites: tuple[Rewrite, ...]
     between: Mapping[ir.Value, Sequence[int]]
+
+    @property
+    def name(self) -> str:
+        return name_of(self.node)
 
     def finding(self, path: str) -> Finding:
         """What a report says of it."""
@@ -44,6 +52,19 @@ class Padding:
     @property
     def sites(self) -> tuple[str, ...]:
         return tuple(rewrite.node.outputs[0].name or "" for rewrite in self.rewrites)
+
+    def apply(self, editor: Editor) -> Sequence[ir.Node]:
+        """Let the readers of the Pad read what it reads."""
+        node, entry = self.node, self.node.inputs[0]
+        assert entry is not None, "pads_of() read it"
+        shape = editor.reader.shape(entry)
+        for rewrite in self.rewrites:
+            editor.rewrite(rewrite, RULE, self.name)
+        for value, order in self.between.items():
+            value.shape = None if shape is None else ir.Shape([shape[axis] for axis in order])
+            editor.rename(value)
+        editor.bypass([node], entry, node.outputs[0], upstream_takes_name=False, rule=RULE)
+        return ()
 
 
 def paddings(reader: GraphReader, affines: AffineIndex) -> Iterator[Padding]:
@@ -120,16 +141,3 @@ def _require_pool(reader: GraphReader, pad: ir.Node, node: ir.Node, pads: Sequen
     positive = entry is not None and reader.dtype(pad.outputs[0]) in FLOATS and operator_of(entry).never_negative
     indices = any(out.uses() or out.is_graph_output() for out in node.outputs[1:])
     require(node.op_type != "MaxPool" or (positive and not indices), Reason.SIGN_STOPS, node, "a zero may be the most")
-
-
-def apply(editor: Editor, padding: Padding) -> None:
-    """Carry it out: the readers of the Pad read what it reads."""
-    node, entry = padding.node, padding.node.inputs[0]
-    assert entry is not None, "pads_of() read it"
-    shape = editor.reader.shape(entry)
-    for rewrite in padding.rewrites:
-        editor.rewrite(rewrite, RULE, name_of(node))
-    for value, order in padding.between.items():
-        value.shape = None if shape is None else ir.Shape([shape[axis] for axis in order])
-        editor.rename(value)
-    editor.bypass([node], entry, node.outputs[0], upstream_takes_name=False, rule=RULE)

@@ -5,7 +5,7 @@ How they come together is what the forward carriers say of the operator; it is d
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -20,6 +20,7 @@ from normfold.graph.editor import Editor, Rewrite, require_fits, stamp
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, name_of
 
+_RULE = "merge"
 _JOINTS = ("Add", "Sub", "Sum", "Mean", "Max", "Min", "Where", "Concat", "Mul", "Div", "ScatterND", "ScatterElements")
 _UNLIKE = ("Concat", "ScatterND", "ScatterElements")  # their operands may have other shapes than the result
 _WIDE = (ir.DataType.FLOAT, ir.DataType.DOUBLE)  # narrower types overflow where a small scale comes later
@@ -29,10 +30,53 @@ _WIDE = (ir.DataType.FLOAT, ir.DataType.DOUBLE)  # narrower types overflow where
 class Together:
     """``runs``, each on an operand of ``node`` of its own, and the affine behind the node that does for all of them."""
 
+    direction = "forward"
+    plan = None
+    into = ()
+
     node: ir.Node
     chains: tuple[AffineChain, ...]
     affine: Affine
     rewrite: Rewrite | None
+
+    @property
+    def name(self) -> str:
+        """Return the name of the operator whose operands have the affines."""
+        return name_of(self.node)
+
+    @property
+    def nodes(self) -> tuple[ir.Node, ...]:
+        """Return the affines that go."""
+        return tuple(node for chain in self.chains for node in chain.nodes)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Return the result, which the affine behind the operator gives."""
+        return (self.node.outputs[0].name or "",)
+
+    def finding(self, path: str) -> None:
+        """Return nothing: the affines themselves are what a report speaks of."""
+
+    def apply(self, editor: Editor) -> Sequence[ir.Node]:
+        """Take the chains away and write the affine behind the node."""
+        node, origin = self.node, ", ".join(map(name_of, self.nodes))
+        if self.rewrite is not None:
+            editor.rewrite(self.rewrite, _RULE, origin)
+        for chain in self.chains:
+            for index, value in enumerate(node.inputs):
+                if value is chain.output:
+                    node.replace_input_with(index, chain.input)
+            editor.remove(chain.nodes)
+        out = node.outputs[0]
+        written = nodes_for(editor, self.chains[0], out, self.affine)
+        anchor = node
+        for each in written:
+            editor.insert_after(anchor, each)
+            stamp(each, _RULE, origin)
+            anchor = each
+        if written:
+            editor.take_over(out, written[-1].outputs[0], written[0])
+        return written
 
 
 def affines_together(reader: GraphReader, affines: AffineIndex) -> Iterator[Together]:
@@ -77,25 +121,3 @@ def _chains_upstream(reader: GraphReader, affines: AffineIndex, node: ir.Node) -
         affine_node = affines.at(producer) if len(value.uses()) == 1 else None
         if affine_node is not None and (node.op_type in _UNLIKE or reader.shape(value) == shape):
             yield index, affines.chain_ending_at(affine_node)
-
-
-def apply(editor: Editor, together: Together, rule: str) -> list[ir.Node]:
-    """Take the runs away and write the affine behind the node; returns the new operators."""
-    node, origin = together.node, ", ".join(name_of(each) for chain in together.chains for each in chain.nodes)
-    if together.rewrite is not None:
-        editor.rewrite(together.rewrite, rule, origin)
-    for chain in together.chains:
-        for index, value in enumerate(node.inputs):
-            if value is chain.output:
-                node.replace_input_with(index, chain.input)
-        editor.remove(chain.nodes)
-    out = node.outputs[0]
-    written = nodes_for(editor, together.chains[0], out, together.affine)
-    anchor = node
-    for each in written:
-        editor.insert_after(anchor, each)
-        stamp(each, rule, origin)
-        anchor = each
-    if written:
-        editor.take_over(out, written[-1].outputs[0], written[0])
-    return written

@@ -6,7 +6,8 @@ parameters. All readers take them, or none does.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -21,15 +22,58 @@ from normfold.graph.editor import Editor, Rewrite
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute, name_of
 
-RULE = "norm-affine"
+_RULE = "norm-affine"
 _NORMS = ("LayerNormalization", "RMSNormalization")
 
 
-def norm_affines(reader: GraphReader, affines: AffineIndex) -> Iterator[tuple[FoldPlan, Finding]]:
-    """A plan for every norm whose gamma and beta can go, with what a report says of it."""
+@dataclass(frozen=True, eq=False)
+class NormScale:
+    """A norm whose gamma and beta all of its readers take, by ``plan``."""
+
+    direction = "forward"
+    nodes = ()
+
+    node: ir.Node
+    plan: FoldPlan
+
+    @property
+    def name(self) -> str:
+        """Return the name of the norm."""
+        return name_of(self.node)
+
+    @property
+    def into(self) -> tuple[str, ...]:
+        """Return the names of the readers."""
+        return self.plan.into
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Return the results of the readers."""
+        return self.plan.sites
+
+    def finding(self, path: str) -> Finding:
+        """Return what a report says of the norm."""
+        site = self.node.outputs[0].name or ""
+        return Finding(self.name, self.node.op_type, site, path, "gamma and beta of a norm")
+
+    def apply(self, editor: Editor) -> Sequence[ir.Node]:
+        """Leave the norm with ones and without beta; its value is another one from now on."""
+        node = self.node
+        gamma = editor.reader.constant(node.inputs[1])
+        assert gamma is not None, "asked by norm_affines()"
+        editor.rewrite(Rewrite(node, inputs={1: np.ones_like(gamma)}), _RULE, self.name)
+        if len(node.inputs) > 2:
+            node.replace_input_with(2, None)
+            node.resize_inputs(2)
+        editor.rename(node.outputs[0])
+        return ()
+
+
+def norm_affines(reader: GraphReader, affines: AffineIndex) -> Iterator[NormScale]:
+    """Yield every norm whose gamma and beta can go."""
     for node in list(reader.graph):
         affine_node = _own_affine(reader, node)
-        if affine_node is None or affine_node.affine.is_identity:
+        if affine_node is None or affine_node.affine.is_identity or node in affines.left:
             continue
         chain = AffineChain((affine_node,))
         try:
@@ -37,8 +81,7 @@ def norm_affines(reader: GraphReader, affines: AffineIndex) -> Iterator[tuple[Fo
         except Refusal:
             continue
         if all(rewrite.operators_added == 0 for rewrite in plan.rewrites):
-            site = node.outputs[0].name or ""
-            yield plan, Finding(name_of(node), node.op_type, site, reader.path, "gamma and beta of a norm")
+            yield NormScale(node, plan)
 
 
 def _own_affine(reader: GraphReader, node: ir.Node) -> AffineNode | None:
@@ -53,15 +96,3 @@ def _own_affine(reader: GraphReader, node: ir.Node) -> AffineNode | None:
     if int(attribute(node, "axis", -1)) % len(shape) + gamma.ndim != len(shape):
         return None
     return AffineNode(node, 0, Affine.of(gamma, beta, len(shape)))
-
-
-def strip(editor: Editor, chain: AffineChain) -> None:
-    """Leave the norm with ones and without beta; its value is another one from now on."""
-    node = chain.nodes[0]
-    gamma = editor.reader.constant(node.inputs[1])
-    assert gamma is not None, "asked by norm_affines()"
-    editor.rewrite(Rewrite(node, inputs={1: np.ones_like(gamma)}), RULE, name_of(node))
-    if len(node.inputs) > 2:
-        node.replace_input_with(2, None)
-        node.resize_inputs(2)
-    editor.rename(chain.output)

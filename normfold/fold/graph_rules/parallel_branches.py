@@ -13,9 +13,11 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.algebra.affine import Affine, Array
-from normfold.findings.reason import Obstacle, Reason, Refusal
+from normfold.findings.reason import Reason, Refusal
+from normfold.findings.verdict import Finding
 from normfold.fold.affines import AffineChain, AffineIndex
 from normfold.fold.digits import distance, require_near
+from normfold.fold.graph_rules.change import Declined
 from normfold.fold.graph_rules.kernel_sum import Diagonal, Kernel, Matrix, summed, summed_matrices
 from normfold.fold.graph_rules.linear_operators import Linear, SameOperator, linear_of, summed_operators
 from normfold.fold.search.remainder import nodes_for, operators_for, require_chain_fits
@@ -49,6 +51,9 @@ class Branch:
 class Merge:
     """Branches that become one, and the sum they stand in. ``others`` are its addends that stay, with their signs."""
 
+    direction = "branches"
+    plan = None
+
     root: ir.Node
     sums: tuple[ir.Node, ...]
     branches: tuple[Branch, ...]
@@ -65,9 +70,56 @@ class Merge:
         """The operators that go."""
         return (*self.sums, *(node for branch in self.branches for node in branch.nodes))
 
+    @property
+    def into(self) -> tuple[str, ...]:
+        """Return the name of the operator that the branches become, which is that of one of them."""
+        if isinstance(self.result, Kernel):
+            return (name_of(_largest_conv(self)),)
+        if isinstance(self.result, Affine):
+            return ()
+        return (name_of(next(each.nodes[0] for each in self.branches if not isinstance(each.linear, Affine))),)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Return the sum itself."""
+        return (self.root.outputs[0].name or "",)
+
+    def finding(self, path: str) -> Finding:
+        """Return what a report says of a sum without affines."""
+        return Finding(self.name, self.root.op_type, self.sites[0], path, "a sum of parallel linear branches")
+
+    def apply(self, editor: Editor) -> Sequence[ir.Node]:
+        """Write the merged operator, and the sum of it and the other addends, in the place of the root."""
+        if isinstance(self.result, Kernel):
+            nodes = [_conv(editor, self, self.result)]
+        elif isinstance(self.result, Matrix):
+            nodes = _product(editor, self, self.result)
+        elif isinstance(self.result, SameOperator):
+            nodes = [_same_operator(editor, self, self.result)]
+        else:
+            chain = next(branch.chain for branch in self.branches if branch.chain is not None)
+            nodes = nodes_for(editor, chain, self.branches[0].input, self.result)
+        site = self.root.outputs[0]
+        value = nodes[-1].outputs[0]
+        for other, sign in self.others:
+            value.shape, value.type = site.shape, site.type
+            total = ir.node(
+                "Add" if sign > 0 else "Sub", [value, other], name=editor.names.new(f"{name_of(self.root)}_sum")
+            )
+            total.meta[SHOWN_AS] = self.root.meta.get(SHOWN_AS, self.name)
+            nodes.append(total)
+            value = total.outputs[0]
+        for node in nodes:
+            merged = ", ".join(name_of(each) for each in self.nodes if each.op_type not in _SUMS)
+            stamp(node, RULE, merged or name_of(self.root))
+        editor.insert_before(self.root, nodes)
+        editor.take_over(site, value)
+        editor.remove(self.nodes)
+        return nodes[: len(nodes) - len(self.others)] if isinstance(self.result, Affine) else ()
+
 
 # -- finding -----------------------------------------------------------------------------------------------------
-def merges(reader: GraphReader, affines: AffineIndex) -> Iterator[Merge | tuple[AffineChain, Obstacle]]:
+def merges(reader: GraphReader, affines: AffineIndex) -> Iterator[Merge | Declined]:
     """Every group of branches that can be merged now; for one that cannot, the affine in it and why."""
     for node in list(reader.graph):
         if reader.holds(node) and _is_sum(reader, node) and not _is_inside(reader, node):
@@ -99,9 +151,7 @@ def _is_inside(reader: GraphReader, node: ir.Node) -> bool:
     return reader.holds(reading) and _is_sum(reader, reading)
 
 
-def _merges_at(
-    reader: GraphReader, affines: AffineIndex, root: ir.Node
-) -> Iterator[Merge | tuple[AffineChain, Obstacle]]:
+def _merges_at(reader: GraphReader, affines: AffineIndex, root: ir.Node) -> Iterator[Merge | Declined]:
     sums: list[ir.Node] = []
     addends = list(_addends(reader, root, sums))
     branches = [branch for value, sign in addends for branch in [_branch(reader, affines, value, sign)]]
@@ -118,7 +168,7 @@ def _merges_at(
         except Refusal as refusal:
             why = refusal.obstacle
             why = replace(why, node=why.node or name_of(root), direction=RULE)
-            yield from ((branch.chain, why) for branch in group if branch.chain is not None)
+            yield from (Declined(branch.chain.nodes, why) for branch in group if branch.chain is not None)
 
 
 def _addends(reader: GraphReader, root: ir.Node, sums: list[ir.Node]) -> Iterator[tuple[ir.Value, float]]:
@@ -252,45 +302,18 @@ def _sum_of_affines(reader: GraphReader, group: Sequence[Branch], affines: Seque
     return total
 
 
-def apply(editor: Editor, merge: Merge) -> list[ir.Node]:
-    """Write the merged operator (and the sum of what else there is) in the place of the root; returns the new nodes."""
-    if isinstance(merge.result, Kernel):
-        nodes = [_conv(editor, merge, merge.result)]
-    elif isinstance(merge.result, Matrix):
-        nodes = _product(editor, merge, merge.result)
-    elif isinstance(merge.result, SameOperator):
-        nodes = [_same_operator(editor, merge, merge.result)]
-    else:
-        chain = next(branch.chain for branch in merge.branches if branch.chain is not None)
-        nodes = nodes_for(editor, chain, merge.branches[0].input, merge.result)
-    site = merge.root.outputs[0]
-    value = nodes[-1].outputs[0]
-    for other, sign in merge.others:
-        value.shape, value.type = site.shape, site.type
-        total = ir.node(
-            "Add" if sign > 0 else "Sub", [value, other], name=editor.names.new(f"{name_of(merge.root)}_sum")
-        )
-        total.meta[SHOWN_AS] = merge.root.meta.get(SHOWN_AS, merge.name)
-        nodes.append(total)
-        value = total.outputs[0]
-    for node in nodes:
-        merged = ", ".join(name_of(each) for each in merge.nodes if each.op_type not in _SUMS)
-        stamp(node, RULE, merged or name_of(merge.root))
-    editor.insert_before(merge.root, nodes)
-    editor.take_over(site, value)
-    editor.remove(merge.nodes)
-    return nodes
+def _largest_conv(merge: Merge) -> ir.Node:
+    """Return the convolution among the branches that computes most."""
+    kernels = [(each.linear.multiply_adds, each.nodes[0]) for each in merge.branches if isinstance(each.linear, Kernel)]
+    return max((pair for pair in kernels if pair[1].op_type == "Conv"), key=lambda pair: pair[0])[1]
 
 
 def _conv(editor: Editor, merge: Merge, kernel: Kernel) -> ir.Node:
-    kernels = [(each.linear.multiply_adds, each) for each in merge.branches if isinstance(each.linear, Kernel)]
-    convs = [pair for pair in kernels if pair[1].nodes[0].op_type == "Conv"]
-    branch = max(convs, key=lambda pair: pair[0])[1]
-    old = branch.nodes[0]
+    old = _largest_conv(merge)
     weight = old.inputs[1]
     assert weight is not None, "asked by _kernel()"
     dtype = _dtype(editor.reader, old)
-    inputs = [branch.input, editor.constant(kernel.weight, dtype, f"{weight.name}_folded")]
+    inputs = [old.inputs[0], editor.constant(kernel.weight, dtype, f"{weight.name}_folded")]
     if kernel.bias.any():
         inputs.append(editor.constant(kernel.bias, dtype, f"{name_of(old)}_bias_folded"))
     attributes: dict[str, int | Sequence[int]] = {

@@ -28,23 +28,32 @@ def _explanation_order(obstacle: Obstacle) -> int:
 
 
 def decide(
-    reader: GraphReader, affines: AffineIndex, chain: AffineChain, *, extra_channel: bool = False
+    reader: GraphReader,
+    affines: AffineIndex,
+    chain: AffineChain,
+    *,
+    extra_channel: bool = False,
+    permits: Callable[[FoldPlan], bool] = lambda plan: True,
 ) -> tuple[FoldPlan | None, tuple[Obstacle, ...]]:
-    """The best plan for a run, or None and the obstacle met in each direction.
+    """Return the best plan for a chain that ``permits`` allows, or None and the obstacle met in each direction.
 
     Best is what leaves the fewest operators, then what changes the fewest weights, then backward.
     """
-    plans, obstacles = _tried(_whole(reader, affines, chain))
-    if not plans and any(obstacle.reason is Reason.ZERO_PADDING for obstacle in obstacles):
-        plans, why = _tried(iter([("forward", lambda: plan_extra_channel(reader, chain, always=extra_channel))]))
+    found, obstacles = _tried(_whole(reader, affines, chain))
+    if not found and any(obstacle.reason is Reason.ZERO_PADDING for obstacle in obstacles):
+        found, why = _tried(iter([("forward", lambda: plan_extra_channel(reader, chain, always=extra_channel))]))
         obstacles = tuple(_not_by_one_more_channel(obstacle, why) for obstacle in obstacles)
+    plans = list(filter(permits, found))
     if not plans:
         ways = _partial(reader, affines, chain), _parts(reader, affines, chain), _merges(reader, chain)
-        plans, _ = _tried(itertools.chain(*ways))
-    plans += [plan for merged in plans for plan in _from_the_other_end(reader, affines, merged)]
+        parts, _ = _tried(itertools.chain(*ways))
+        found, plans = found + parts, list(filter(permits, parts))
+    plans += filter(permits, [plan for merged in plans for plan in _from_the_other_end(reader, affines, merged)])
     worth = [plan for plan in plans if _is_worth_it(reader, plan)]
     if not worth:
         obstacles += tuple(_costs_more(reader, plan) for plan in plans if plan.direction != "merge")
+        if any(not permits(plan) and _is_worth_it(reader, plan) for plan in found):
+            obstacles = (Obstacle(Reason.SKIPPED, name_of(chain.nodes[-1])),)
         return None, tuple(sorted(obstacles, key=_explanation_order))
     return min(
         worth, key=lambda plan: (-plan.operators_saved(reader), _norms_left(reader, plan), plan.weights_changed)
@@ -52,10 +61,11 @@ def decide(
 
 
 def decide_rescaling_addends(reader: GraphReader, affines: AffineIndex, chain: AffineChain) -> FoldPlan | None:
-    """A plan forward that gives the inverse scale to the other addends of sums on the way, or None."""
+    """Return a plan forward that gives the inverse scale to the other addends of sums on the way, or None."""
     nothing = Affine.identity(chain.affine.rank)
-    attempt: _Attempt = lambda: plan_forward(reader, affines, chain, chain.affine, nothing, rescale_addends=True)  # noqa: E731  # as in _whole()
-    plans, _ = _tried(iter([("forward", attempt)]))
+    plans, _ = _tried(
+        iter([("forward", lambda: plan_forward(reader, affines, chain, chain.affine, nothing, rescale_addends=True))])
+    )
     return plans[0] if plans and plans[0].operators_saved(reader) > 0 else None
 
 

@@ -59,6 +59,11 @@ class FoldPlan:
         )
 
     @property
+    def only_merges(self) -> bool:
+        """Return whether only affines change, and no linear operator or norm takes one."""
+        return not (self.rewrites or self.companions or self.sinks)
+
+    @property
     def weights_changed(self) -> int:
         return sum(rewrite.weights_changed for rewrite in self.rewrites) + len(self.merged)
 

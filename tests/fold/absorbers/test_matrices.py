@@ -267,7 +267,7 @@ REFUSES = {
     ),
     "a bias that would be infinite": Refuses(
         "(float[N,2] x) => (float[N,2] y) <float[2] t, float[2,2] w> { a = Add(x, t) y = MatMul(a, w) }",
-        "NF115 y, NF118 a",
+        "NF116 a, NF118 a",
         values={"t": (1e30, 1.0), "w": (10000000000.0, 1.0, 1.0, 1.0)},
     ),
 }

@@ -1,4 +1,4 @@
-"""Operators that do again what the operators before them, or their twins, have done."""
+"""Remove Reshapes and Transposes whose work the next Reshape does as well."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from normfold.graph.editor import Editor, Names
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, attribute, constant_attribute
+from normfold.graph.reader import GraphReader, attribute
 
 _SMALL = 64  # elements
 _REGROUPS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
@@ -65,52 +65,3 @@ def _moves_only_units(node: ir.Node) -> bool:
         return False
     longer = [axis for axis in perm if value.shape[axis] != 1]
     return longer == sorted(longer)
-
-
-def compute_once(graph: ir.Graph | ir.Function) -> list[tuple[ir.Node, ir.Node]]:
-    """An operator that computes what one before it has computed leaves its readers to that one; each with its twin."""
-    found: list[tuple[ir.Node, ir.Node]] = []
-    known: dict[tuple[object, ...], list[ir.Node]] = {}
-    for node in graph:
-        if len(node.outputs) != 1 or not node.inputs or not is_standard(node) or _is_random(node):
-            continue
-        duplicates = known.setdefault((node.op_type, *map(_identity, node.inputs)), [])
-        original = next((each for each in duplicates if _same_attributes(each, node)), None)
-        if original is None:
-            duplicates.append(node)
-        elif not node.outputs[0].is_graph_output():
-            node.outputs[0].replace_all_uses_with(original.outputs[0])
-            found.append((node, original))
-    return found
-
-
-def _identity(value: ir.Value | None) -> object:
-    """The value itself, or what a small constant holds: exporters write one for each reader."""
-    if value is None or value.is_graph_input():
-        return value
-    maker, stored = value.producer(), value.const_value
-    found = constant_attribute(maker) if maker is not None and maker.op_type == "Constant" else None
-    if stored is not None and stored.size <= _SMALL and stored.dtype is not ir.DataType.STRING:
-        found = stored.numpy(), stored.dtype
-    if found is None or found[0].size > _SMALL:
-        return value
-    array, dtype = found
-    return dtype, array.shape, array.tobytes()
-
-
-def _is_random(node: ir.Node) -> bool:
-    holds_graph = any(found.type in _GRAPHS for found in node.attributes.values())
-    return holds_graph or node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial", "Dropout")
-
-
-def _same_attributes(one: ir.Node, other: ir.Node) -> bool:
-    return one.attributes.keys() == other.attributes.keys() and all(
-        _same_attribute(found, other.attributes[name]) for name, found in one.attributes.items()
-    )
-
-
-def _same_attribute(one: ir.Attr, other: ir.Attr) -> bool:
-    """Of equal type and value; of a function, parameters of one name."""
-    if one.is_ref() or other.is_ref():
-        return (one.ref_attr_name, one.type) == (other.ref_attr_name, other.type)
-    return ir.serde.serialize_attribute(one) == ir.serde.serialize_attribute(other)
