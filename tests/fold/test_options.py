@@ -51,10 +51,12 @@ MODELS: dict[str, tuple[str, str]] = {
 }
 
 
-def changes(rule: str, **options: frozenset[str]) -> tuple[str, set[str]]:
+def changes(
+    rule: str, *, skip: frozenset[str] = frozenset(), only: frozenset[str] = frozenset()
+) -> tuple[str, set[str]]:
     """Return the operators that are left, and the rules that changed something."""
     text, _ = MODELS[rule]
-    result = fold(parse(text), FoldOptions(norm_affine=rule == "norm-affine", **options))
+    result = fold(parse(text), FoldOptions(skip, only, norm_affine=rule == "norm-affine"))
     rules = {verdict.rule for verdict in result.verdicts if verdict.outcome is Outcome.FOLDED}
     return operators(result.model), rules
 

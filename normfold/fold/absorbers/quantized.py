@@ -164,10 +164,11 @@ def _rescaled(
     own = np.asarray(reader.require_constant(dequantizer, 1, Reason.DYNAMIC_WEIGHT))
     rank = len(reader.shape(dequantizer.inputs[0]) or ())
     along = int(attribute(dequantizer, "axis", 1)) % rank
+    axes: dict[str, int] = {}
     if everywhere and bool((scale > 0).all()):
-        wanted, axes = own * scale.flat[0], {}
+        wanted = own * scale.flat[0]
     elif attribute(dequantizer, "block_size", 0):
-        wanted, axes = own * _by_block(dequantizer, axis, along, np.abs(scale), own.shape), {}
+        wanted = own * _by_block(dequantizer, axis, along, np.abs(scale), own.shape)
     else:
         if own.size > 1:
             require(along == axis, Reason.QUANTIZED, dequantizer, f"it is quantized along axis {along}, not {axis}")

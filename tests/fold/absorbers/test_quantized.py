@@ -32,7 +32,59 @@ BACKWARD = {
         values={"q": tuple(range(-6, 6))},
     ),
 }
+BLOCKS = (
+    "int8[4,6] q, float[2,6] s = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1, 1.1, 1.2}, "
+    "int8[2,6] z = {1, 0, 2, 0, 3, 0, 1, 1, 0, 0, 2, 5}"
+)
+WIDE = "int8[4,6] q, float[4,2] s = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8}"
+BY_BLOCKS = {
+    "a scale of columns into blocks along the rows": Folds(
+        f"(float[N,4] x) => (float[N,6] y) <{BLOCKS}, float[6] pos>"
+        "{ w = DequantizeLinear<axis=0, block_size=2>(q, s, z) c = MatMul(x, w) y = Mul(c, pos) }",
+        "DequantizeLinear MatMul",
+        opset=21,
+        ir_version=10,
+        values={"q": tuple(range(-12, 12))},
+    ),
+    "a scale of columns that is the same inside each block": Folds(
+        f"(float[N,4] x) => (float[N,6] y) <{WIDE}, float[6] k = {{2, 2, 2, 5, 5, 5}}>"
+        "{ w = DequantizeLinear<axis=1, block_size=3>(q, s) c = MatMul(x, w) y = Mul(c, k) }",
+        "DequantizeLinear MatMul",
+        opset=21,
+        ir_version=10,
+        values={"q": tuple(range(-12, 12))},
+    ),
+}
+INTO_BLOCKS = {
+    "a shift before blocks, into the bias behind": Folds(
+        f"(float[N,4] x) => (float[N,6] y) <{BLOCKS}, float[4] m, float[6] b>"
+        "{ a = Sub(x, m) w = DequantizeLinear<axis=0, block_size=2>(q, s, z) c = MatMul(a, w) y = Add(c, b) }",
+        "DequantizeLinear MatMul Add",
+        "forward",
+        kept="y",
+        opset=21,
+        ir_version=10,
+        values={"q": tuple(range(-12, 12))},
+    ),
+    "a scale of rows across blocks along the columns": Folds(
+        f"(float[N,4] x) => (float[N,6] y) <{WIDE}, float[4] pos>"
+        "{ a = Mul(x, pos) w = DequantizeLinear<axis=1, block_size=3>(q, s) y = MatMul(a, w) }",
+        "DequantizeLinear MatMul",
+        "forward",
+        opset=21,
+        ir_version=10,
+        values={"q": tuple(range(-12, 12))},
+    ),
+}
 REFUSES = {
+    "a scale of columns that differs inside a block": Refuses(
+        f"(float[N,4] x) => (float[N,6] y) <{WIDE}, float[6] pos>"
+        "{ w = DequantizeLinear<axis=1, block_size=3>(q, s) c = MatMul(x, w) y = Mul(c, pos) }",
+        "NF120 w, NF104 y",
+        opset=21,
+        ir_version=10,
+        values={"q": tuple(range(-12, 12))},
+    ),
     "a quantizer": Refuses(
         back(
             "N,4,6,6",
@@ -67,6 +119,16 @@ REFUSES = {
 @pytest.mark.parametrize("name", BACKWARD)
 def test_folds_backward(name: str) -> None:
     assert_folds(BACKWARD[name])
+
+
+@pytest.mark.parametrize("name", BY_BLOCKS)
+def test_folds_backward_into_blocks(name: str) -> None:
+    assert_folds(BY_BLOCKS[name])
+
+
+@pytest.mark.parametrize("name", INTO_BLOCKS)
+def test_folds_forward_into_blocks(name: str) -> None:
+    assert_folds(INTO_BLOCKS[name])
 
 
 @pytest.mark.parametrize("name", REFUSES)
