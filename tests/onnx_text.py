@@ -281,15 +281,20 @@ class GroupNormalization(OpRun):
 
 
 class DequantizeLinear(OpRun):
-    """With scales of float64, for every opset, by tensor or by channel."""
+    """With scales of float64, for every opset, by tensor, by channel or by blocks."""
 
     def _run(self, x, scale, zero=None, **attributes):  # type: ignore[no-untyped-def]  # the signature of OpRun
-        axis = attributes.get("axis")
-        form = [1] * x.ndim
-        if scale.size > 1:
-            form[1 if axis is None else axis] = scale.size
-        numbers = x.astype(scale.dtype) - (0 if zero is None else zero.astype(scale.dtype).reshape(form))
-        return (numbers * scale.reshape(form),)
+        axis = 1 if attributes.get("axis") is None else attributes["axis"]
+
+        def spread(parameter):  # type: ignore[no-untyped-def]  # an array
+            if parameter.size == 1:
+                return parameter.reshape(())
+            if attributes.get("block_size"):
+                return np.repeat(parameter, attributes["block_size"], axis=axis).take(range(x.shape[axis]), axis=axis)
+            return parameter.reshape([-1 if at == axis else 1 for at in range(x.ndim)])
+
+        numbers = x.astype(scale.dtype) - (0 if zero is None else spread(zero).astype(scale.dtype))
+        return (numbers * spread(scale),)
 
 
 class Gelu(OpRun):
