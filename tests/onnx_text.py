@@ -286,7 +286,7 @@ class DequantizeLinear(OpRun):
     def _run(self, x, scale, zero=None, **attributes):  # type: ignore[no-untyped-def]  # the signature of OpRun
         axis = 1 if attributes.get("axis") is None else attributes["axis"]
 
-        def spread(parameter):  # type: ignore[no-untyped-def]  # an array
+        def spread(parameter: npt.NDArray[Any]) -> npt.NDArray[Any]:
             if parameter.size == 1:
                 return parameter.reshape(())
             if attributes.get("block_size"):
