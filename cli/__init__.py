@@ -56,6 +56,9 @@ def run(arguments: Sequence[str] | None = None) -> Exit:
     except BrokenPipeError:  # the reader of stdout has gone, as `head` does; nothing is left to say to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.DONE
+    except MemoryError as error:
+        _complain(f"out of memory, nothing was written: {str(error) or 'a library gave no detail'}")
+        return Exit.INTERNAL
     except Exception as error:  # a defect of normfold: still one line and a code, with the traceback for who asks
         if os.environ.get("NORMFOLD_TRACEBACK"):
             raise

@@ -16,6 +16,7 @@ import onnx_ir as ir
 from normfold.constants.simplify import InferredFacts, apply_facts, simplify
 from normfold.errors import UsageError
 from normfold.files.convert import to_proto
+from normfold.files.limits import check_values
 from normfold.files.source import ModelLike, Source, blaming, in_eval_mode, read
 from normfold.files.stream import streamed
 from normfold.files.torch_bridge import TorchObject, is_for_torch, torch_room
@@ -227,6 +228,7 @@ def _optimized(source: Source, options: Options, clock: _Clock) -> Result:
 
 def _prove_with_rollback(source: Source, options: Options, clock: _Clock) -> RollbackResult[Candidate]:
     builder = _Builder(source, options, clock)
+    check_values(builder.facts.types, source.name)
 
     def build(excluded: frozenset[str]) -> ProofCandidate[Candidate]:
         candidate = builder.build(excluded)

@@ -19,12 +19,11 @@ import onnx_ir as ir
 from normfold.constants.materialize import elements_before, is_much_larger
 from normfold.errors import CrashError
 from normfold.graph.editor import Editor, Names
-from normfold.graph.evaluators import EVALUATORS
+from normfold.graph.evaluators import EVALUATORS, LARGEST
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader
 from normfold.runtime import isolated
 
-_LARGEST = 2**24  # elements of anything on the way
 _SECOND_THOUGHTS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Constant", "Dropout")
 _DRAWS = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 _KINDS = "fiub"  # numpy's letters for numbers and truth values
@@ -88,7 +87,7 @@ def _is_evaluable(reader: GraphReader, node: ir.Node) -> bool:
     graphs = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
     if any(found.is_ref() or found.type in graphs for found in node.attributes.values()):
         return False
-    is_small = all(prod(_sizes(value)) <= _LARGEST for value in node.inputs if value is not None)
+    is_small = all(prod(_sizes(value)) <= LARGEST for value in node.inputs if value is not None)
     return is_small and all(_is_moderate(value) for value in node.outputs if value.name)
 
 
@@ -99,7 +98,7 @@ def _is_moderate(value: ir.Value) -> bool:
         kind = value.dtype.numpy().kind
     except TypeError:  # a type that numpy does not have
         return False
-    return kind in _KINDS and prod(_sizes(value)) <= _LARGEST
+    return kind in _KINDS and prod(_sizes(value)) <= LARGEST
 
 
 def _sizes(value: ir.Value) -> Sequence[int]:

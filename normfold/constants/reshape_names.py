@@ -11,6 +11,7 @@ from math import prod
 import onnx
 
 from normfold.constants.shape_values import ROUNDS, Entry, evaluate, shapes_of, without_rest
+from normfold.graph.ml_operators import infer_shapes
 
 
 def named_reshapes(model: onnx.ModelProto) -> onnx.ModelProto:
@@ -34,7 +35,7 @@ def named_reshapes(model: onnx.ModelProto) -> onnx.ModelProto:
             renamed |= _equal_sizes(shapes.get(name), named)
             known[name].CopyFrom(onnx.helper.make_tensor_value_info(name, kind, named))
         _rename(model.graph, renamed)
-        model = onnx.shape_inference.infer_shapes(model, data_prop=True)
+        model = infer_shapes(model)
     return model
 
 

@@ -20,6 +20,7 @@ import onnx_ir as ir
 from onnx import numpy_helper
 
 from normfold.graph.evaluators import EVALUATORS
+from normfold.graph.evaluators import evaluate as evaluate_node
 from normfold.graph.ml_operators import infer_shapes
 from normfold.graph.operators import is_standard
 
@@ -64,7 +65,7 @@ def resolve(without_weights: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str
         if not _rewrite(model, reshape_targets):
             return model, reshape_targets
         _forget_shapes(model, without_weights)
-    return onnx.shape_inference.infer_shapes(model, data_prop=True), reshape_targets
+    return infer_shapes(model), reshape_targets
 
 
 def _rewrite(model: onnx.ModelProto, reshape_targets: dict[str, tuple[int, ...]]) -> bool:
@@ -123,7 +124,7 @@ def _computed(
     wide = [array.astype(np.float64) if array.dtype.kind == "f" else array for array in arrays]
     with np.errstate(all="ignore"):
         try:
-            result = EVALUATORS[node.op_type](_attributes_of(node), wide).astype(dtype)
+            result = evaluate_node(_attributes_of(node), wide).astype(dtype)
         except (ArithmeticError, IndexError, TypeError, ValueError):
             return None  # an invalid model; the runtime will say so
     return result if list(result.shape) == dims else None

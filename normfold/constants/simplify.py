@@ -28,7 +28,8 @@ from normfold.graph.reader import GraphReader, bodies_of
 from normfold.runtime import isolated
 
 TIME_LIMIT = 120.0  # seconds
-MEMORY_LIMIT = 12 * 2**30  # bytes of address space
+LOOP_TIME_LIMIT = 5.0  # seconds for a model with a Loop, which may run 2^31 times over constants
+MEMORY_LIMIT = 4 * 2**30  # bytes of address space
 _HALF = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
 _EXACT = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 _WORKER = Path(__file__).with_name("onnxsim_worker.py")
@@ -127,6 +128,7 @@ class _Failed(Exception):
 
 def _run_onnxsim(without_weights: onnx.ModelProto) -> onnx.ModelProto:
     command = [sys.executable, str(_WORKER), str(MEMORY_LIMIT)]
+    limit = LOOP_TIME_LIMIT if any(node.op_type == "Loop" for node in without_weights.graph.node) else TIME_LIMIT
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         done = subprocess.run(
@@ -134,11 +136,11 @@ def _run_onnxsim(without_weights: onnx.ModelProto) -> onnx.ModelProto:
             input=without_weights.SerializeToString(),
             capture_output=True,
             env=environment,
-            timeout=TIME_LIMIT,
+            timeout=limit,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise _Failed(f"it took more than {TIME_LIMIT:.0f} s") from error
+        raise _Failed(f"it took more than {limit:.0f} s") from error
     except OSError as error:
         raise _Failed(str(error)) from error
     if done.returncode:

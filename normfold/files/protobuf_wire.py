@@ -49,7 +49,7 @@ def split(
 ) -> tuple[onnx.ModelProto, list[Place]]:
     """Separate a model from the initializers of its main graph for which ``is_weight(tensor, bytes)`` is true.
 
-    Only tensors of ``least`` bytes or more are tested. Raises NotWalkable if the bytes have another form.
+    Only tensors of ``least`` bytes or more are tested. Raises WireFormatError if the bytes have another form.
     """
     model, places = bytearray(), []
     graphs = 0
@@ -70,6 +70,25 @@ def split(
     if graphs != 1:
         raise WireFormatError
     return onnx.ModelProto.FromString(bytes(model)), places
+
+
+def count_entries(data: Buffer, most: int) -> int:
+    """Return how many fields a model or its graph has, whichever is more; counting ends above ``most``.
+
+    Empty entries take two bytes in a file and a hundred times that in memory, so they are counted before parsing.
+    Raises WireFormatError if the bytes have another form.
+    """
+    found = of_graph = 0
+    for field in _fields(data, 0, len(data)):
+        found += 1
+        if field.number == GRAPH and field.kind == _BYTES:
+            for _ in _fields(data, field.value, field.end):
+                of_graph += 1
+                if of_graph > most:
+                    return of_graph
+        if found > most:
+            return found
+    return max(found, of_graph)
 
 
 def _weight(data: Buffer, field: _Field) -> Place | None:

@@ -19,11 +19,13 @@ from google.protobuf.message import DecodeError
 
 from normfold.errors import CrashError, NormfoldError, SourceError
 from normfold.files.convert import to_ir, to_proto
+from normfold.files.limits import check_bytes, check_size
 from normfold.files.paths import check_readable
 from normfold.files.skeleton import skeleton
 from normfold.graph.operators import is_standard
 from normfold.runtime import isolated, ledger
 
+_TYPED_DATA = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
 OLDEST_OPSET = 7
 OLDEST_IR = 3
 PROTOBUF_LIMIT = 2**31 - 1
@@ -85,6 +87,8 @@ def _read_path(path: Path) -> Source:
         size = path.stat().st_size
         if path.is_dir():
             raise SourceError(f"{name} is a folder; pass the .onnx file in it")
+        if not path.is_file():
+            raise SourceError(f"{name}: expected a file, got a pipe or a device; save the model to a file first")
         if size > PROTOBUF_LIMIT:
             raise SourceError(f"{name} has {size} bytes, above the 2 GB of protobuf; save its weights as external data")
         content = path.read_bytes()
@@ -98,6 +102,7 @@ def _read_path(path: Path) -> Source:
 def _parse(content: bytes, name: str) -> onnx.ModelProto:
     if not content:
         raise SourceError(f"{name}: expected an ONNX model, got an empty file")
+    check_bytes(content, name)
     try:
         proto: onnx.ModelProto = onnx.ModelProto.FromString(content)
     except DecodeError as error:
@@ -155,6 +160,7 @@ def _checked(source: Source) -> Source:
             f"{source.name}: expected opset {OLDEST_OPSET} or later, got {opset}; "
             "raise it with onnx.version_converter.convert_version"
         )
+    check_size(proto, source.name)
     for tensor in tensors(proto):
         _check_tensor(tensor, source)
     complaint = _checker_complaint(proto)
@@ -175,6 +181,9 @@ def _check_tensor(tensor: onnx.TensorProto, source: Source) -> None:
         dtype = ir.DataType(tensor.data_type)
     except ValueError as error:
         raise SourceError(f"{source.name}: tensor {tensor.name!r} has unknown type {tensor.data_type}") from error
+    elements = math.prod(tensor.dims)
+    if elements and not tensor.HasField("raw_data") and not any(len(getattr(tensor, field)) for field in _TYPED_DATA):
+        raise SourceError(f"{source.name}: tensor {tensor.name!r} of {elements} elements holds no data")
     if tensor.HasField("raw_data") and dtype != ir.DataType.UNDEFINED:
         expected = -(-math.prod(tensor.dims) * dtype.bitwidth // 8)
         if len(tensor.raw_data) != expected:
@@ -188,7 +197,7 @@ def _check_external(tensor: onnx.TensorProto, source: Source) -> None:
     where = f"{source.name}: the external data {location!r} of tensor {tensor.name!r}"
     if source.folder is None:
         raise SourceError(f"{where} has no folder here; pass the path of the model")
-    if not location:
+    if not location or "\0" in location:
         raise SourceError(f"{where} names no file")
     file = (source.folder / location).resolve()
     if not file.is_relative_to(source.folder):

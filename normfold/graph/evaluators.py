@@ -8,6 +8,7 @@ Source: https://onnx.ai/onnx/operators/
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -144,6 +145,56 @@ def _batchnorm(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
     scale = gamma / np.sqrt(spread)
     return np.asarray(array * scale.reshape(form) + (beta - scale * mean).reshape(form))
 
+
+LARGEST = 2**24
+"""Elements that a constant may have which is made from smaller ones; larger ones are left to the runtime."""
+
+
+class TooLargeError(ValueError):
+    """A constant would have far more elements than what it is made from."""
+
+
+def evaluate(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
+    """Return what a node of a type in EVALUATORS makes of its operands.
+
+    Raises TooLargeError, before anything is allocated, for a result above LARGEST elements that is also larger than all
+    different operands together, and what numpy raises for operands that do not fit each other.
+    """
+    size = _elements(node, operands)
+    different = {id(operand): int(np.size(operand)) for operand in operands if operand is not None}
+    if size > max(LARGEST, sum(different.values())):
+        raise TooLargeError(f"{node.op_type} would make a constant of {size} elements")
+    return EVALUATORS[node.op_type](node, operands)
+
+
+def _elements(node: ir.Node, operands: Sequence[Any]) -> int:
+    """Return how many elements the result has; for a type that never makes more than it reads, 0."""
+    if node.op_type == "ConstantOfShape":
+        return math.prod(int(size) for size in operands[0])
+    if node.op_type == "Concat":
+        return sum(map(np.size, operands))
+    if node.op_type == "Tile":
+        return int(np.size(operands[0])) * math.prod(int(count) for count in operands[1])
+    if node.op_type == "Gather":
+        axis = np.shape(operands[0])[int(_attribute(node, "axis", 0))]
+        return int(np.size(operands[0])) * int(np.size(operands[1])) // max(axis, 1)
+    if node.op_type == "MatMul":
+        left, right = map(np.shape, operands)
+        return math.prod(left[:-1]) * math.prod(right[-1:]) * max(1, math.prod(right[:-2]))
+    if node.op_type == "Expand":
+        shapes = [np.shape(operands[0]), tuple(int(size) for size in operands[1])]
+    elif node.op_type in _BROADCASTS:
+        shapes = [np.shape(operand) for operand in operands if operand is not None]
+    else:
+        return 0
+    rank = max(map(len, shapes), default=0)
+    aligned = [(1,) * (rank - len(shape)) + tuple(shape) for shape in shapes]
+    return math.prod(max(sizes) for sizes in zip(*aligned, strict=True))
+
+
+_BROADCASTS = frozenset(
+    {"Add", "And", "Div", "Equal", "Greater", "Less", "Max", "Min", "Mul", "Or", "Pow", "Sub", "Where", "Clip"}
+)
 
 EVALUATORS: dict[str, Evaluator] = {
     "Identity": _elementwise(np.asarray),

@@ -17,15 +17,37 @@ MAKES_FLOATS = frozenset({"Scaler", "Normalizer", "LinearRegressor", "SVMRegress
 TARGETS = {"LinearRegressor": "targets", "SVMRegressor": "", "TreeEnsembleRegressor": "n_targets"}
 Dims = Sequence[int | str | None]
 
+LONGEST = 2**16  # entries of a vector of sizes
+PROPAGATED = frozenset(
+    {"Add", "Cast", "Concat", "Gather", "Identity", "Mul", "Size", "Slice", "Squeeze", "Sub", "Unsqueeze"}
+)
+
 
 def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     """As ``onnx.shape_inference.infer_shapes``, through the operators of classic machine learning as well."""
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    propagates = has_short_shapes(model.graph)
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=propagates)
     if not any(node.domain == DOMAIN for node in model.graph.node):
         return inferred
     while _add_shapes(inferred.graph):  # each round makes at least one more output known
-        inferred = onnx.shape_inference.infer_shapes(inferred, data_prop=True)
+        inferred = onnx.shape_inference.infer_shapes(inferred, data_prop=propagates)
     return inferred
+
+
+def has_short_shapes(graph: onnx.GraphProto) -> bool:
+    """Return whether no chain of Concat makes a vector of more than LONGEST entries.
+
+    Data propagation keeps every vector as a list of dimensions: one joined with itself 40 times takes terabytes.
+    """
+    entries: dict[str, int] = {}
+    for node in graph.node:
+        sizes = [entries.get(name, 1) for name in node.input] if node.op_type in PROPAGATED else []
+        size = sum(sizes) if node.op_type == "Concat" else max(sizes, default=1)
+        if size > LONGEST:
+            return False
+        if size > 1:
+            entries.update(dict.fromkeys(node.output, size))
+    return True
 
 
 def _add_shapes(graph: onnx.GraphProto) -> bool:

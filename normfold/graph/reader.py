@@ -17,7 +17,7 @@ import onnx_ir as ir
 from normfold.algebra.weight import Weight
 from normfold.findings.reason import Reason, Refusal
 from normfold.graph import ml_operators
-from normfold.graph.evaluators import EVALUATORS, jumps
+from normfold.graph.evaluators import EVALUATORS, evaluate, jumps
 from normfold.graph.operators import is_standard, operator_of
 
 Dim = int | str | None
@@ -25,6 +25,7 @@ FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, 
 EXACT = "normfold.float64"
 DROPS_NOTHING = 7  # the opset since which a Dropout is one of inference unless it says otherwise
 _OWN_NAME = "normfold.name"
+_Evaluated = dict[tuple[ir.Value, bool], npt.NDArray[Any]]
 _MAX_CHAIN = 64  # longest chain of operators on constants that is evaluated to reach a weight
 
 
@@ -250,12 +251,20 @@ class GraphReader:
             return None
         try:
             with np.errstate(all="ignore"):  # what is not finite is refused where it matters, with its reason
-                return self._evaluate(value)
+                return self._evaluate(value, {})
         except (ValueError, IndexError, TypeError, KeyError):  # an operator whose operands do not fit each other
             return None
 
-    def _evaluate(self, value: ir.Value, as_run: bool = False) -> npt.NDArray[Any]:
-        """In float64; ``as_run``, every result on the way is rounded to its own type, as the runtime does."""
+    def _evaluate(self, value: ir.Value, known: _Evaluated, as_run: bool = False) -> npt.NDArray[Any]:
+        """In float64; ``as_run``, every result on the way is rounded to its own type, as the runtime does.
+
+        ``known`` keeps what was evaluated on the way: a value that is added to itself, again and again, is made once.
+        """
+        if (value, as_run) not in known:
+            known[value, as_run] = self._evaluated(value, known, as_run)
+        return known[value, as_run]
+
+    def _evaluated(self, value: ir.Value, known: _Evaluated, as_run: bool) -> npt.NDArray[Any]:
         exact = None if as_run else value.meta.get(EXACT)
         if exact is not None:
             return np.asarray(exact)
@@ -266,8 +275,8 @@ class GraphReader:
         if node.op_type == "Constant":
             return _widened(*constant_attribute(node))  # type: ignore[misc]  # not None: is_constant() was asked first
         rounds = as_run or jumps(node)
-        operands = [None if operand is None else self._evaluate(operand, rounds) for operand in node.inputs]
-        result = EVALUATORS[node.op_type](node, operands)
+        operands = [None if operand is None else self._evaluate(operand, known, rounds) for operand in node.inputs]
+        result = evaluate(node, operands)
         dtype = self._type_on_chain(value) if as_run and result.dtype == np.float64 else None
         return result if dtype not in FLOATS or dtype is None else result.astype(dtype.numpy()).astype(np.float64)
 

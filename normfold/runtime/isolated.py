@@ -70,7 +70,7 @@ def limit_memory() -> None:
     import resource
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
-    free = _free_bytes()
+    free = free_bytes()
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     if free and sys.platform == "linux":
         wanted = int(free * _SHARE_OF_MEMORY)
@@ -78,7 +78,7 @@ def limit_memory() -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (soft if hard == resource.RLIM_INFINITY else min(soft, hard), hard))
 
 
-def _free_bytes() -> int:
+def free_bytes() -> int:
     """Return the free memory of the machine in bytes, or 0 if the system does not say."""
     try:
         with open("/proc/meminfo", encoding="ascii", errors="replace") as lines:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import onnx
 import onnx_ir as ir
 import pytest
 
 from normfold.files.convert import to_proto
 from normfold.fold.cleanup.tidy import tidy
-from normfold.graph.evaluators import EVALUATORS
+from normfold.graph.evaluators import EVALUATORS, LARGEST, TooLargeError, evaluate
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
 
 W = "float[4,6] w"
@@ -77,3 +78,41 @@ def test_the_logistic_function_does_not_overflow() -> None:
     with np.errstate(all="raise"):
         node = ir.Node("", "Sigmoid", [None])
         assert EVALUATORS["Sigmoid"](node, [np.array([-800.0, 0.0, 800.0])]).tolist() == [0.0, 0.5, 1.0]
+
+
+# -- one limit for every constant ------------------------------------------------------------------------------------
+
+HUGE = np.array([2**20, 2**20], np.int64)
+VECTOR = np.zeros(2**13)
+
+
+def constant_node(operator: str, **attributes: object) -> ir.Node:
+    return ir.serde.deserialize_node(onnx.helper.make_node(operator, [], ["y"], **attributes))
+
+
+@pytest.mark.parametrize(
+    ("operator", "operands"),
+    [
+        ("ConstantOfShape", [HUGE]),
+        ("Expand", [np.zeros((1, 1)), HUGE]),
+        ("Tile", [np.zeros((1, 1)), HUGE]),
+        ("Mul", [VECTOR[:, None], VECTOR]),
+        ("Where", [VECTOR[:, None] > 0, VECTOR, 1.0]),
+        ("MatMul", [VECTOR[:, None], VECTOR[None]]),
+        ("Gather", [np.zeros((2, 2**13)), np.zeros(2**13, np.int64)]),
+    ],
+)
+def test_what_would_be_huge_is_refused_before_it_is_made(operator: str, operands: list[np.ndarray]) -> None:
+    with pytest.raises(TooLargeError, match=operator):
+        evaluate(constant_node(operator), operands)
+
+
+def test_a_constant_joined_with_itself_is_limited_and_one_of_large_weights_is_not() -> None:
+    half = np.zeros(LARGEST // 2 + 1, np.int8)
+    with pytest.raises(TooLargeError):
+        evaluate(constant_node("Concat", axis=0), [half, half])
+    assert evaluate(constant_node("Concat", axis=0), [half, half.copy()]).size > LARGEST
+
+
+def test_large_weights_are_transposed() -> None:
+    assert evaluate(constant_node("Transpose"), [np.zeros((1, LARGEST + 1), np.int8)]).shape == (LARGEST + 1, 1)

@@ -1,0 +1,97 @@
+"""Refuse files that are small and would become huge: before they are parsed where possible, and before they are run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import onnx
+
+from normfold.errors import SourceError
+from normfold.files.protobuf_wire import WireFormatError, count_entries
+from normfold.runtime import isolated
+
+MOST_ENTRIES = 500_000
+"""Operators, initializers and other entries that a model's main graph may have together."""
+
+MOST_OPERATORS = 1_000_000
+"""Operators that a model may have when the calls of its functions are expanded, as every runtime does."""
+
+LONGEST_NAME = 1_000_000
+"""Bytes of a name or a text inside the graph."""
+
+
+def check_bytes(content: bytes, name: str) -> None:
+    """Raise SourceError for a file with more entries than a model may have. Bytes of another form pass."""
+    try:
+        entries = count_entries(content, MOST_ENTRIES)
+    except (WireFormatError, IndexError):
+        return  # protobuf says what is wrong
+    if entries > MOST_ENTRIES:
+        raise SourceError(
+            f"{name}: expected at most {MOST_ENTRIES} operators and initializers, got more; split the model"
+        )
+
+
+def check_size(proto: onnx.ModelProto, name: str) -> None:
+    """Raise SourceError for a model whose functions expand to too many operators, or with a name out of proportion."""
+    if proto.functions:
+        operators = _expanded_operators(proto)
+        if operators > MOST_OPERATORS:
+            raise SourceError(
+                f"{name}: expected at most {MOST_OPERATORS} operators, got {operators:.3g} with its functions expanded"
+            )
+    for node in proto.graph.node:
+        for text in (node.name, node.op_type, node.domain, *node.input, *node.output):
+            if len(text) > LONGEST_NAME:
+                raise SourceError(f"{name}: expected names below {LONGEST_NAME} letters, got one of {len(text)}")
+
+
+def check_values(types: Mapping[str, onnx.TypeProto], name: str) -> None:
+    """Raise SourceError if a single value of a model takes more than half of the free memory when the model runs.
+
+    ``types`` are the types of its values by name. A value with a symbolic size is no obstacle: the proof chooses sizes.
+    """
+    most = isolated.free_bytes() // 2
+    for value, kind in types.items():
+        sizes = [dim.dim_value for dim in kind.tensor_type.shape.dim if dim.HasField("dim_value")]
+        if most and len(sizes) == len(kind.tensor_type.shape.dim) and 4 * math.prod(sizes) > most:
+            raise SourceError(
+                f"{name}: expected values below {most / 2**30:.1f} GB, half of the free memory, but {value!r} takes "
+                f"{math.prod(sizes) / 2**28:.3g} GB; --no-verify does not run the model"
+            )
+
+
+def _expanded_operators(proto: onnx.ModelProto) -> int:
+    """Return how many operators the model has with every call of a function replaced by its body."""
+    bodies = {(function.domain, function.name): function.node for function in proto.functions}
+    known: dict[tuple[str, str], int] = {}
+    waiting = list(bodies)
+    open_calls: set[tuple[str, str]] = set()
+    while waiting:
+        current = waiting[-1]
+        called = {call for call in _called(bodies[current]) if call in bodies} - known.keys()
+        if current in known or not called - open_calls:  # a function that calls itself counts once
+            known.setdefault(current, _weighed(bodies[current], known))
+            open_calls.discard(current)
+            waiting.pop()
+        else:
+            open_calls.add(current)
+            waiting.extend(called - open_calls)
+    return _weighed(proto.graph.node, known)
+
+
+def _called(nodes: Iterable[onnx.NodeProto]) -> list[tuple[str, str]]:
+    found = []
+    waiting = list(nodes)
+    while waiting:
+        node = waiting.pop()
+        found.append((node.domain, node.op_type))
+        for attribute in node.attribute:
+            for graph in (attribute.g, *attribute.graphs):
+                waiting.extend(graph.node)
+    return found
+
+
+def _weighed(nodes: Iterable[onnx.NodeProto], known: dict[tuple[str, str], int]) -> int:
+    return sum(known.get(call, 1) for call in _called(nodes))

@@ -1,0 +1,62 @@
+"""Small files that would become huge are refused, each within a moment."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import normfold
+from normfold.errors import SourceError
+from normfold.files import limits
+from tests.sweeps.hostile_files import CASES, chain, norm, parameters, save
+from tests.sweeps.hostile_files import model as model_of
+
+REFUSED = {
+    "huge_shape",
+    "cycle",
+    "own_input",
+    "truncated",
+    "negative_dimension",
+    "huge_initializer_without_data",
+    "exponential_functions",
+    "recursive_function",
+    "nested_subgraphs",
+    "constant_of_shape",
+    "outer_products",
+    "concatenated_constant",
+}
+TAKEN = {"external_itself"}
+
+
+@pytest.mark.parametrize("name", sorted(REFUSED | {name for name in CASES if name.startswith(("external", "offset"))}))
+def test_a_hostile_file_is_refused_with_one_line(name: str, tmp_path: Path) -> None:
+    path = CASES[name](tmp_path)
+    before = set(tmp_path.iterdir())
+    if name in TAKEN:
+        normfold.optimize(path)
+        return
+    with pytest.raises(SourceError) as caught:
+        normfold.optimize(path, tmp_path / "out.onnx")
+    assert len(str(caught.value).splitlines()) == 1
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("name", ["doubled_constant", "escapes_in_names", "metadata_nested"])
+def test_what_is_strange_and_right_is_taken(name: str, tmp_path: Path) -> None:
+    assert normfold.optimize(CASES[name](tmp_path)).changes
+
+
+def test_entries_are_counted_before_the_file_is_parsed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "MOST_ENTRIES", 50)
+    normfold.inspect(save(chain("Relu", 20), tmp_path))
+    with pytest.raises(SourceError, match="at most 50 operators"):
+        normfold.inspect(save(chain("Relu", 60), tmp_path))
+
+
+def test_a_name_out_of_proportion_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(limits, "LONGEST_NAME", 100)
+    proto = model_of(norm("x"), parameters())
+    proto.graph.node[1].name = "n" * 101
+    with pytest.raises(SourceError, match="names below 100 letters, got one of 101"):
+        normfold.inspect(save(proto, tmp_path))
