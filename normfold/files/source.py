@@ -87,8 +87,6 @@ def _read_path(path: Path) -> Source:
         size = path.stat().st_size
         if path.is_dir():
             raise SourceError(f"{name} is a folder; pass the .onnx file in it")
-        if not path.is_file():
-            raise SourceError(f"{name}: expected a file, got a pipe or a device; save the model to a file first")
         if size > PROTOBUF_LIMIT:
             raise SourceError(f"{name} has {size} bytes, above the 2 GB of protobuf; save its weights as external data")
         content = path.read_bytes()

@@ -172,15 +172,15 @@ def _elements(node: ir.Node, operands: Sequence[Any]) -> int:
     if node.op_type == "ConstantOfShape":
         return math.prod(int(size) for size in operands[0])
     if node.op_type == "Concat":
-        return sum(map(np.size, operands))
+        return sum(int(np.size(operand)) for operand in operands)
     if node.op_type == "Tile":
         return int(np.size(operands[0])) * math.prod(int(count) for count in operands[1])
     if node.op_type == "Gather":
-        axis = np.shape(operands[0])[int(_attribute(node, "axis", 0))]
+        axis = int(np.shape(operands[0])[int(_attribute(node, "axis", 0))])
         return int(np.size(operands[0])) * int(np.size(operands[1])) // max(axis, 1)
     if node.op_type == "MatMul":
         left, right = map(np.shape, operands)
-        return math.prod(left[:-1]) * math.prod(right[-1:]) * max(1, math.prod(right[:-2]))
+        return int(math.prod(left[:-1]) * math.prod(right[-1:]) * max(1, math.prod(right[:-2])))
     if node.op_type == "Expand":
         shapes = [np.shape(operands[0]), tuple(int(size) for size in operands[1])]
     elif node.op_type in _BROADCASTS:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import onnx
 import onnx_ir as ir
@@ -86,7 +88,7 @@ HUGE = np.array([2**20, 2**20], np.int64)
 VECTOR = np.zeros(2**13)
 
 
-def constant_node(operator: str, **attributes: object) -> ir.Node:
+def constant_node(operator: str, **attributes: Any) -> ir.Node:
     return ir.serde.deserialize_node(onnx.helper.make_node(operator, [], ["y"], **attributes))
 
 

@@ -130,8 +130,13 @@ def files(names: Sequence[str], command: str = "optimize") -> Iterator[tuple[str
 
 def originals() -> list[onnx.ModelProto]:
     """Return small models to mutate: the reference networks, and small ones in text."""
-    found = [export_raw(*build(name)) for name in NETWORKS]
-    found += [hostile_files.model(hostile_files.norm("x"), hostile_files.parameters())] * 2
+    found = [hostile_files.model(hostile_files.norm("x"), hostile_files.parameters())] * 2
+    with tempfile.TemporaryDirectory() as folder:
+        for name in NETWORKS:
+            module, inputs = build(name)
+            path = Path(folder, f"{name}.onnx")
+            export_raw(module, inputs, NETWORKS[name], path)
+            found.append(onnx.load(path))
     return [model for model in found if model.ByteSize() < 4 * 2**20]
 
 
@@ -163,7 +168,8 @@ def _change_bytes(content: bytearray, dice: random.Random) -> None:
 
 
 def _node(model: onnx.ModelProto, dice: random.Random) -> onnx.NodeProto:
-    return dice.choice(model.graph.node) if model.graph.node else model.graph.node.add()
+    nodes: list[onnx.NodeProto] = list(model.graph.node)
+    return dice.choice(nodes) if nodes else model.graph.node.add()
 
 
 def _operator(model: onnx.ModelProto, dice: random.Random) -> None:
