@@ -17,10 +17,9 @@ import onnx
 
 from normfold.runtime.loaded_model import LoadedModel, tensor_bytes
 from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value
-from normfold.runtime.submodel import Submodel, fed_values, first_downstream, sources, submodel
+from normfold.runtime.submodel import Submodel, fed_values, submodel
 from normfold.verify.checks.discrete_ties import is_a_tie
 from normfold.verify.checks.schedule import Chunk, Schedule
-from normfold.verify.checks.sign_flip import SIGN_FLIPPED, sign_flipped_values
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.numeric.distance import is_floating
 from normfold.verify.state import ProofState, part_feed, run_part
@@ -166,8 +165,6 @@ class SiteCheck:
         """Compare feed ``number``; ``values`` are the original's, of the chunk and what it needs of earlier ones."""
         values_to_compare = self._turns.values_to_compare(number, feed)
         self.compare_these(values_to_compare, feed, values)
-        if not number and self._case.folds:
-            self._compare_with_flipped_signs(values_to_compare, feed, values)
 
     def compare_these(self, values_to_compare: list[str], feed: Feed, values: Mapping[str, Value]) -> None:
         """Compare values of these names, a group after the other, so that few of the candidate's are held at once."""
@@ -230,33 +227,6 @@ class SiteCheck:
         )
         for name, comparison in judged.items():
             proof.add(is_a_tie(proof, comparison, *pairs[name], feed) or comparison)
-
-    def _compare_with_flipped_signs(
-        self, values_to_compare: Sequence[str], feed: Feed, values: Mapping[str, Value]
-    ) -> None:
-        """Compare once more what only gets zeros, with other values in their place in both models."""
-        proof = self._case
-        changed = sign_flipped_values(proof.candidate, values)
-        behind = {name for value in changed for name in first_downstream(proof.candidate, value, values_to_compare)}
-        boundary, given, found = types_of(values), {**values, **changed}, []
-        wanted = [
-            name
-            for name in values_to_compare
-            if name in behind
-            and is_floating(np.asarray(values[name]))
-            # Else one of them may make it from a value that has another sign here, and the other from one that has not.
-            and sources(proof.original, name, boundary) == sources(proof.candidate, name, boundary)
-        ]
-        if not wanted:
-            return
-        try:
-            for model in (proof.original, proof.candidate):
-                small = submodel(model, wanted, boundary)
-                with proof.open(small.model) as runner:
-                    found.append(run_part(runner, small, feed, given))
-        except ModelRunError:  # values that the original never makes may not be legal
-            return
-        self._judge(Feed(feed.values, f"{feed.text}, {SIGN_FLIPPED}"), given, boundary, *found)
 
     def _one_by_one(
         self,

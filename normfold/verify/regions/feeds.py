@@ -190,6 +190,8 @@ class RegionFeeds:
             ):
                 continue
             for centre, spread in self._centres(each.name):
+                if not _fits(np.shape(unit[each.name]), centre, spread):
+                    continue
                 values = centre + spread * rng.standard_normal(np.shape(unit[each.name]))
                 centred = _fitted(values, each, unit[each.name])
                 if centred is not None:
@@ -321,20 +323,27 @@ def _draw(each: RegionInput, shape: tuple[int, ...] | None, rng: np.random.Gener
     return base if base.shape == shape else np.resize(base, shape)
 
 
+def _fits(shape: tuple[int, ...], *arrays: np.ndarray) -> bool:
+    """Return whether arrays broadcast to a shape; a name may mean a value of another shape in the other model."""
+    try:
+        return np.broadcast_shapes(shape, *(array.shape for array in arrays)) == shape
+    except ValueError:
+        return False
+
+
 def _around(
     group: Sequence[tuple[np.ndarray, bool]], shape: tuple[int, ...], rng: np.random.Generator
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Numbers near the required ones, to either side of each; and, where nothing was rounded, these themselves."""
     chosen = rng.integers(0, len(group), shape)
     around, exactly = np.zeros(shape), np.full(shape, np.nan)
-    try:
-        for index, (wanted, is_exact) in enumerate(group):
-            full = np.broadcast_to(np.nan_to_num(wanted), shape)
-            around = np.where(chosen == index, full * (1 + 0.3 * rng.standard_normal(shape)), around)
-            if is_exact:
-                exactly = np.where(np.isnan(exactly) | (chosen == index), full, exactly)
-    except ValueError:  # the constant is larger than the value that the network sends there
+    if not _fits(shape, *(wanted for wanted, _ in group)):
         return None, None
+    for index, (wanted, is_exact) in enumerate(group):
+        full = np.broadcast_to(np.nan_to_num(wanted), shape)
+        around = np.where(chosen == index, full * (1 + 0.3 * rng.standard_normal(shape)), around)
+        if is_exact:
+            exactly = np.where(np.isnan(exactly) | (chosen == index), full, exactly)
     return around, None if np.isnan(exactly).any() else exactly
 
 

@@ -18,7 +18,7 @@ from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value
 from normfold.runtime.submodel import Submodel, first_downstream, submodel
 from normfold.verify.checks.at_sites import expected_bytes, types_of
 from normfold.verify.inputs.generate import Feed
-from normfold.verify.inputs.roles import input_constraints
+from normfold.verify.inputs.roles import InputConstraints, input_constraints
 from normfold.verify.numeric.distance import is_floating
 from normfold.verify.numeric.rounding_noise import Tolerance
 from normfold.verify.regions.difference import Region, differing_regions
@@ -136,7 +136,20 @@ def _pair(
         base = proof.feeds[0].values[name] if is_given else inner[name]
         known = constraints.get(name) or input_constraints(sides[1].model)[name]
         inputs.append(RegionInput(name, base, sizes, (low, high), known, is_given))
+    for name in _defaults(proof) & {value.name for side in sides for value in side.model.graph.input}:
+        tensor = dict(proof.original.initializers)[name]
+        known = InputConstraints()
+        inputs.append(RegionInput(name, proof.original.array_of(tensor), tuple(tensor.dims), ANY, known, True))
     return _Pair(region, sides[0], sides[1], tuple(inputs))
+
+
+def _defaults(proof: ProofState) -> set[str]:
+    """Return the initializers that a user may replace in both models; before version 4 of the format there are none."""
+    found = []
+    for model in (proof.original, proof.candidate):
+        names = {value.name for value in model.graph.input} & {name for name, _ in model.initializers}
+        found.append(names if model.skeleton.ir_version >= 4 else set())
+    return found[0] & found[1]
 
 
 def _declared_dims(value: onnx.ValueInfoProto) -> tuple[int | str | None, ...]:
@@ -214,8 +227,7 @@ class _Comparing:
             inner = submodel(model, there, {})
             try:
                 with self._proof.open(inner.model) as runner:
-                    given = {name: values[name] for name in inner.feeds}
-                    made = runner.run(given, [inner.outputs[name] for name in there])
+                    made = runner.run(_given(inner, values), [inner.outputs[name] for name in there])
             except ModelRunError:
                 continue
             found |= {name: value for name, value in zip(there, made, strict=True) if isinstance(value, np.ndarray)}
@@ -227,8 +239,7 @@ class _Comparing:
         try:
             found = []
             for side, runner in ((self._pair.original, self._ours), (self._pair.candidate, self._theirs)):
-                given = {name: values[name] for name in (*side.feeds, *side.injected)}
-                found += runner.run(given, [side.outputs[target]])
+                found += runner.run(_given(side, values), [side.outputs[target]])
         except ModelRunError as error:
             if error.kind is FailureKind.TIME:
                 raise
@@ -247,8 +258,7 @@ class _Comparing:
         if judged.passed:
             return None
         if isinstance(expected, np.ndarray) and is_floating(expected):
-            names = (*self._pair.original.feeds, *self._pair.original.injected)
-            given = {name: feed.values[name] for name in names}
+            given = _given(self._pair.original, feed.values)
             samples = proof.noise_of(self._pair.original, given, {target: expected}, self._pair.exact, True)
             closer, _ = proof.compare_with_noise(
                 samples, Stage.REGION, {target: (expected, obtained)}, Feed({}, text), lambda _: tolerance, True
@@ -257,6 +267,11 @@ class _Comparing:
         if judged.passed or judged.noise_dominated:
             return None
         return replace(judged, note=judged.note or "the operators that make it differ")
+
+
+def _given(side: Submodel, values: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the values that a region takes, those with a default included."""
+    return {value.name: values[value.name] for value in side.model.graph.input if value.name in values}
 
 
 def _nan_moved(expected: Value, obtained: Value) -> bool:

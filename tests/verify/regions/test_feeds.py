@@ -1,4 +1,4 @@
-"""Channels that an activation turns into zeros are compared with the other sign."""
+"""Weights behind what an activation turns into zeros are fed with other values."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from normfold.verify import Equivalence, Site, prove
-from normfold.verify.checks.sign_flip import SIGN_FLIPPED
 from tests.onnx_text import parse
 from tests.verify.nets import edited
 
@@ -23,7 +22,7 @@ def test_a_fault_in_weights_that_only_get_zeros_is_found(kind: str) -> None:
     result = prove(raw, broken, [Site("a", "first"), Site("y", "second")])
     assert result.verdict is Equivalence.DIFFERENT
     assert result.failing_folds == ("second",)
-    assert SIGN_FLIPPED in result.failures[0].feed
+    assert result.failures[0].feed.startswith("its own")
     assert prove(raw, raw, [Site("a", "first"), Site("y", "second")])
 
 

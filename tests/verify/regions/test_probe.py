@@ -1,0 +1,50 @@
+"""Faults that only some inputs show are found, and models that compute the same are not called different."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+
+from normfold.verify import Equivalence, Site, Verification, prove, verify
+from tests.sweeps.data_faults import FAULTS, PAIRS, Trio, model
+
+Make = Callable[[np.random.Generator], Trio]
+
+
+@pytest.mark.parametrize("make", FAULTS, ids=lambda make: make.__name__)
+def test_a_fold_that_only_some_inputs_show_is_found_and_named(make: Make) -> None:
+    trio = make(np.random.default_rng(7))
+    sites = [Site(trio.site, "fold")]
+    assert prove(trio.original, trio.right, sites)
+    assert prove(trio.original, trio.wrong, sites).failing_folds == ("fold",)
+
+
+@pytest.mark.parametrize("make", PAIRS, ids=lambda make: make.__name__)
+def test_files_that_only_some_inputs_tell_apart_are_different(make: Make) -> None:
+    trio = make(np.random.default_rng(7))
+    assert verify(trio.original, trio.right)
+    assert verify(trio.original, trio.wrong).verdict is Equivalence.DIFFERENT
+
+
+def compared(first: str, second: str) -> Verification:
+    return verify(model(first), model(second))
+
+
+def test_what_a_relu_never_gives_is_not_fed_behind_it() -> None:
+    first = "(float[N,4] x) => (float[N,4] y) { r = Relu(x) a = Abs(r) y = Neg(a) }"
+    assert compared(first, "(float[N,4] x) => (float[N,4] y) { r = Relu(x) y = Neg(r) }")
+
+
+def test_a_size_that_is_fixed_is_no_other_in_a_region() -> None:
+    first = "(float[1,4,20,20] x) => (float[1,4,1,1] y) { r = Relu(x) y = GlobalAveragePool(r) }"
+    second = "(float[1,4,20,20] x) => (float[1,4,1,1] y) { r = Relu(x) y = AveragePool<kernel_shape=[20,20]>(r) }"
+    assert compared(first, second)
+
+
+def test_a_name_that_another_tool_moved_is_part_of_a_larger_region() -> None:
+    first = "(float[N,4] x) => (float[N,4] y) <float two = {2.0}> { a = Mul(x, two) b = Add(a, two) y = Relu(b) }"
+    second = "(float[N,4] x) => (float[N,4] y) <float two = {2.0}> { c = Mul(x, two) a = Add(c, two) y = Relu(a) }"
+    assert compared(first, second)
+    assert not compared(first, second.replace("Relu", "Abs"))
