@@ -244,6 +244,14 @@ class GlobalAveragePool(OpRun):
         return (x.mean(axis=tuple(range(2, x.ndim)), keepdims=True),)
 
 
+class GlobalLpPool(OpRun):
+    """The one that onnx does not bring."""
+
+    def _run(self, x, p=None):  # type: ignore[no-untyped-def]  # the signature of OpRun
+        order = 2 if p is None else p
+        return ((np.abs(x) ** order).sum(axis=tuple(range(2, x.ndim)), keepdims=True) ** (1 / order),)
+
+
 class BatchNormalization(OpRun):
     """At inference, for every opset: the one that comes with onnx takes other attributes in each."""
 
@@ -312,6 +320,7 @@ CORRECTED: tuple[type[OpRun], ...] = (
     AveragePool,
     GlobalMaxPool,
     GlobalAveragePool,
+    GlobalLpPool,
     BatchNormalization,
     DequantizeLinear,
     GroupNormalization,
