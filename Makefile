@@ -4,16 +4,30 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP     = $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint .constraints.txt
 
-.PHONY: demo test clean
+# What make test-fast leaves out: torch, the browser, commands of the README, the ends of the sweeps.
+SLOW   := pytorch report/test_as_html.py cli/test_export.py cli/test_optimize.py sweeps bench test_models.py test_readme.py
 
-demo: $(VENV)/.run-installed
+.PHONY: demo test test-fast help clean
+
+demo: $(VENV)/.run-installed ## fold and prove one of the reference networks
 	$(BIN)/normfold optimize models/levit_like.onnx --output $(VENV)/levit_like.opt.onnx
 
-test: $(VENV)/.test-installed
+test: $(VENV)/.test-installed ## ruff, mypy and all tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest --numprocesses auto
+
+test-fast: $(VENV)/.test-installed ## ruff and the tests that need neither torch nor a browser: under two minutes
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest --numprocesses auto $(SLOW:%=--ignore=tests/%)
+
+sweep-%: $(VENV)/.test-installed ## python -m tests.sweeps.%: mutants, faults, folds, proofs, ...
+	$(BIN)/python -m tests.sweeps.$*
+
+help: ## these lines
+	@sed -nE 's/^([a-z%-]+):.*## (.*)/\1\t\2/p' Makefile | expand -t 12
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
@@ -26,5 +40,5 @@ $(VENV)/.test-installed: pyproject.toml .constraints.txt | $(BIN)/python
 	$(PIP) --editable '.[dev,torch]'
 	@touch $@ $(VENV)/.run-installed
 
-clean:
+clean: ## remove the environment and what was built
 	rm -rf $(VENV) build dist *.egg-info
