@@ -170,6 +170,34 @@ def test_the_import_guard_can_fail(command: Command) -> None:
     assert "numpy" in heavy_modules("import numpy", command)
 
 
+def test_the_picture_of_the_readme_equals_the_layers() -> None:
+    """Rooms and files stand in the picture in the order of LAYERS, and none is missing."""
+    picture = (
+        (ROOT / "README.md").read_text().split("## How it is built")[1].split("\n\n    normfold/")[1].split("\n\n")[0]
+    )
+    shown: list[str] = []
+    for line in picture.splitlines():
+        room = re.match(r" {4,8}(\w+)(?:/|\.py)", line)
+        inner = re.match(r" {8}(\w+)/ +(\w+(?:, \w+)*(?: -> \w+(?:, \w+)*)+)$", line)
+        if inner:
+            shown += [f"{inner[1]}.{name}" for name in re.split(", | -> ", inner[2])]
+        elif room:
+            shown += [room[1], *re.findall(r"(\w+)\.py", line[room.end() :])]
+    shown = [name for name in shown if name in LEVEL]  # a room may also name a file to start with
+    assert [LEVEL[name] for name in shown] == sorted(LEVEL[name] for name in shown)
+    missing = {name for name in LAYERS if name.split(".")[0] not in {part.split(".")[0] for part in shown}}
+    assert missing <= {"_version", "verify"}
+
+
+def test_every_file_of_data_is_installed() -> None:
+    listed = re.search(r"^normfold = \[(.*?)\]", (ROOT / "pyproject.toml").read_text(), re.S | re.M)
+    assert listed is not None
+    patterns = re.findall(r'"(.*?)"', listed[1])
+    data = [path for path in (ROOT / "normfold").rglob("*.*") if path.suffix not in (".py", ".pyc", ".md")]
+    relative = [path.relative_to(ROOT / "normfold") for path in data]
+    assert [path for path in relative if not any(path.match(pattern) for pattern in patterns)] == []
+
+
 # Tests of what is no module of the program; a test of any other name lies where its module lies.
 ABOUT_THE_TREE = {
     "bench/test_bench",
@@ -178,6 +206,8 @@ ABOUT_THE_TREE = {
     "test_models",
     "test_readme",
     "fold/test_patterns",
+    "test_tables",
+    "test_words",
 }
 
 
