@@ -10,6 +10,7 @@ from typing import Any, TypeVar, get_type_hints
 import click
 
 from normfold.options import OUTPUT, Option, declared_options
+from normfold.report.formats import FORMATS
 
 from .exits import HELP
 from .show import Output
@@ -124,4 +125,4 @@ def reporting(function: Command) -> Command:
 
 
 _REPORT = "Also write the report here: .txt, .json, .sarif, .xml (JUnit), .html, .md, or - for stdout. Repeatable."
-_FORMAT = "Form of a --report whose suffix names none: text, json, sarif, junit, github, markdown, html."
+_FORMAT = f"Form of a --report whose suffix names none: {', '.join(FORMATS)}."
