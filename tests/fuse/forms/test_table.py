@@ -95,6 +95,17 @@ GROUPNORM = {
 }
 
 OTHERS = {
+    "a dropout of inference and a cast to its own type on the way": Row(
+        f"(float[N,4] x) => (float[N,4] y) <{NUMBERS}> {{ m = ReduceMean<axes=[-1]>(x) d = Sub(x, m) e = Dropout(d)"
+        " f = CastLike(e, x) p = Mul(f, f) v = ReduceMean<axes=[-1]>(p) w = Add(v, eps) s = Sqrt(w) y = Div(f, s) }",
+        "LayerNormalization",
+    ),
+    "a mean whose axis goes and comes back": Row(
+        f"(float[N,4] x) => (float[N,4] y) <{NUMBERS}, int64[1] last = {{1}}> {{ a = ReduceMean<axes=[-1]>(x)"
+        " k = Squeeze(a, last) m = Unsqueeze(k, last) d = Sub(x, m) p = Mul(d, d) q = ReduceMean<axes=[-1]>(p)"
+        " v = Flatten(q) w = Add(v, eps) s = Sqrt(w) y = Div(d, s) }",
+        "LayerNormalization",
+    ),
     "two norms that share one anchor": Row(
         f"(float[N,3,4] x) => (float[N,3,4] y, float[N,3,4] z) <{NUMBERS},"
         "float[4] g, float[4] b, float[4] h, float[4] c>"
