@@ -253,13 +253,18 @@ class GlobalLpPool(OpRun):
 
 
 class BatchNormalization(OpRun):
-    """At inference, for every opset: the one that comes with onnx takes other attributes in each."""
+    """For every opset: the one that comes with onnx takes other attributes in each, and mixes statistics up to 13."""
 
     def _run(self, x, scale, bias, mean, var, **attributes):  # type: ignore[no-untyped-def]  # the signature of OpRun
+        is_training = bool(attributes.get("training_mode"))
+        if is_training:
+            others = tuple(axis for axis in range(x.ndim) if axis != 1)
+            mean, var = x.mean(axis=others), x.var(axis=others)
         epsilon = np.float32(1e-5) if attributes.get("epsilon") is None else attributes["epsilon"]
         form = (-1, *[1] * (x.ndim - 2))
         factor = scale / np.sqrt(var + float(epsilon))
-        return ((x - mean.reshape(form)) * factor.reshape(form) + bias.reshape(form),)
+        result = (x - mean.reshape(form)) * factor.reshape(form) + bias.reshape(form)
+        return (result, mean, var) if is_training else (result,)
 
 
 class LpNormalization(OpRun):

@@ -15,16 +15,18 @@ from normfold.graph.ml_operators import infer_shapes
 
 
 def named_reshapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Give the result of each Reshape the named sizes of its target, which inference loses at a Cast, and go on."""
+    """Give the result of each Reshape and Expand the named sizes of its target, which inference loses, and go on."""
     for _ in range(ROUNDS):
         shapes = dict(shapes_of(model.graph))
         values = evaluate(model.graph, shapes)
         known = {info.name: info for info in model.graph.value_info}
         better = {}
         for node in model.graph.node:
-            target = values.get(node.input[1]) if node.op_type == "Reshape" and node.output[0] in known else None
+            is_shaped = node.op_type in ("Reshape", "Expand") and node.output[0] in known
+            target = values.get(node.input[1]) if is_shaped else None
             if target is not None and not target.is_scalar and not _allows_zero(node):
-                named = _named(target.entries, shapes.get(node.input[0]))
+                shape = _named if node.op_type == "Reshape" else _expanded
+                named = shape(target.entries, shapes.get(node.input[0]))
                 if _says_more(named, shapes.get(node.output[0])):
                     better[node.output[0]] = named
         if not better:
@@ -67,6 +69,14 @@ def _named(target: tuple[Entry, ...], source: tuple[Entry, ...] | None) -> tuple
     entries = without_rest(entries, source)
     rest = _only_name_left(entries, source)
     return tuple(rest if entry == -1 else entry for entry in entries)
+
+
+def _expanded(target: tuple[Entry, ...], source: tuple[Entry, ...] | None) -> tuple[Entry, ...]:
+    """Return the sizes that an Expand to ``target`` gives: of two sizes that broadcast, the one that is not 1."""
+    length = len(target) if source is None else max(len(target), len(source))
+    wanted = (1,) * (length - len(target)) + target
+    own: tuple[Entry, ...] = (None,) * length if source is None else (1,) * (length - len(source)) + source
+    return tuple(b if a == 1 else a if b in (1, a) else None for a, b in zip(own, wanted, strict=True))
 
 
 def _only_name_left(target: tuple[Entry, ...], source: tuple[Entry, ...] | None) -> str | None:

@@ -111,16 +111,20 @@ def _parse(content: bytes, name: str) -> onnx.ModelProto:
 def in_eval_mode(source: Source) -> Source:
     """Set every training-mode BatchNormalization to inference mode, because the user says that this is meant.
 
-    A node whose running mean or variance is read stays as it is.
+    A node whose running mean or variance is read stays as it is, and so does one that normalizes the rows of a value
+    reshaped to [1, rows, ...]: its statistics are those of a LayerNorm (Keras), and no training would settle them.
     """
     proto = onnx.ModelProto()
     proto.CopyFrom(source.proto)
     read = {value.name for value in proto.graph.output} | set(_names_read(proto.graph.node))
+    of_rows = set(_rows_of_one_sample(proto.graph))
     switched = 0
     for node in _every_node(proto.graph.node):
         training = next((entry for entry in node.attribute if entry.name == "training_mode"), None)
         is_training = len(node.output) > 1 or (training is not None and training.i)
         if node.op_type != "BatchNormalization" or not is_training or read & set(filter(None, node.output[1:])):
+            continue
+        if node.input[0] in of_rows:
             continue
         if training is not None:
             node.attribute.remove(training)
@@ -131,6 +135,26 @@ def in_eval_mode(source: Source) -> Source:
     note = f"{switched} BatchNormalization in training mode taken as inference, as --assume-eval asks"
     notes = (*source.notes, note)
     return replace(source, proto=proto, content=None, notes=notes)
+
+
+def _rows_of_one_sample(graph: onnx.GraphProto) -> Iterator[str]:
+    """Yield the values that a Reshape gives the shape [1, rows, n, 1], so that no axis is that of a batch."""
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    stored |= {
+        node.output[0]: entry.t
+        for node in graph.node
+        if node.op_type == "Constant"
+        for entry in node.attribute
+        if entry.name == "value"
+    }
+    joined = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Concat" and node.input}
+    for node in graph.node:
+        target = node.input[1] if node.op_type == "Reshape" and len(node.input) > 1 else ""
+        first = stored.get(joined.get(target, target))
+        if first is not None and first.data_type == onnx.TensorProto.INT64 and 0 < math.prod(first.dims) <= 8:
+            sizes = onnx.numpy_helper.to_array(first).reshape(-1)
+            if sizes[0] == 1 and (len(sizes) == 1 or (len(sizes) == 4 and sizes[3] == 1)):
+                yield node.output[0]
 
 
 def _external_folder(model: ir.Model) -> Path | None:

@@ -28,7 +28,7 @@ from normfold.fuse.forms.writer import (
     varies_within,
 )
 from normfold.fuse.recognize.candidates import Norm, norms_of
-from normfold.fuse.recognize.norm_operators import NORM_OPERATORS
+from normfold.fuse.recognize.norm_operators import is_norm_operator
 from normfold.fuse.recognize.polynomial import Kind, Monomial
 from normfold.fuse.recognize.polynomial import M as MEAN
 from normfold.fuse.recognize.reductions import REDUCTIONS
@@ -262,7 +262,7 @@ def _cost(context: NormContext, node: ir.Node) -> float:
     region = context.region
     if node.op_type in _LAYOUT_OPERATORS:
         return LAYOUT
-    if node.op_type in NORM_OPERATORS:
+    if is_norm_operator(node):
         dtype = region.reader.dtype(node.outputs[0])
         has_kernel = dtype is None or context.target.has(node.op_type, dtype.name)
         return PASS if has_kernel else _EXPANDED
@@ -281,7 +281,7 @@ def _why_kept(context: NormContext, norms: Mapping[ir.Value, Norm], plans: list[
         made_of = slice_of(region, best.norms)
         if any(norm.denominator.lower_bound for norm in best.norms):
             return Kept(context, best.norms, Reason.CLIPPED, _bound(best.norms[0]))
-        if any(node.op_type in NORM_OPERATORS for node in made_of):
+        if any(is_norm_operator(node) for node in made_of):
             reason = Reason.OWN_STATISTICS
         elif best.form.decomposition:
             reason = Reason.FUSED_BY_RUNTIME
@@ -290,7 +290,7 @@ def _why_kept(context: NormContext, norms: Mapping[ir.Value, Norm], plans: list[
             reason = Reason.COSTS_MORE if is_whole else Reason.READ_ELSEWHERE
         return Kept(context, best.norms, reason)
     exits = tuple(_exits(region, norms).values()) or tuple(norms.values())[-1:]
-    if any(node.op_type in NORM_OPERATORS for node in slice_of(region, exits)):
+    if any(is_norm_operator(node) for node in slice_of(region, exits)):
         return Kept(context, exits, Reason.OWN_STATISTICS)
     return Kept(context, exits, *_missing(context, norms))
 
@@ -373,7 +373,7 @@ def finding_name(region: Region, norms: tuple[Norm, ...], index: int) -> str:
     That is never a constant affine, which would be a finding of its own.
     """
     made_of = slice_of(region, [norms[index]])
-    operators = [node for node in region.nodes if node in made_of and node.op_type in NORM_OPERATORS]
+    operators = [node for node in region.nodes if node in made_of and is_norm_operator(node)]
     if operators and index == 0:
         return name_of(operators[0])
     if index == 0:

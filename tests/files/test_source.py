@@ -16,6 +16,7 @@ import normfold
 from normfold.errors import SourceError
 from normfold.files.source import in_eval_mode, read
 from tests.nets import conv_bn, nothing
+from tests.onnx_text import parse
 
 
 def _with_external(folder: Path, location: str = "w.bin", size: int = 3 * 4 * 9 * 4) -> Path:
@@ -218,3 +219,13 @@ def test_assume_eval_leaves_what_somebody_reads() -> None:
     model = _training(3)
     model.graph.output.append(onnx.helper.make_tensor_value_info("m", onnx.TensorProto.FLOAT, [4]))
     assert in_eval_mode(read(model)).proto.graph.node[1].output[1] == "m"
+
+
+def test_assume_eval_leaves_a_layernorm_of_rows() -> None:
+    text = (
+        "(float[2,3,4] x) => (float[2,3,4] y) <int64[4] rows = {1, 6, 4, 1}, float[6] g, float[6] b, float[6] m,"
+        "float[6] var, int64[3] back = {2, 3, 4}> { r = Reshape(x, rows)"
+        "t, u, v = BatchNormalization<training_mode=1>(r, g, b, m, var) y = Reshape(t, back) }"
+    )
+    source = read(parse(text))
+    assert in_eval_mode(source) is source

@@ -218,3 +218,52 @@ CHANNELS_LAST = {
         "Reshape InstanceNormalization Reshape BatchNormalization",
     ),
 }
+
+KERAS_ROWS = (
+    "int64[4] rows = {1, -1, 16, 1}, int64[3] others = {0, 2, 3}, int64[1] start = {0}, int64[1] end = {2},"
+    "float one = {1.0}, float zero = {0.0}, float n = {16.0}, float[16] g, float[16] b"
+)
+KERAS_BATCHNORM = (
+    "r = Reshape(x, rows) s = Shape(x) c = Slice(s, start, end) p = ReduceProd<axes=[0]>(c) e = Expand(one, p)"
+    "z = Expand(zero, p) m = ReduceMean<axes=[0,2,3]>(r) d = Sub(r, m)"
+    "q = ReduceSumSquare<axes=[0,2,3], keepdims=0>(d) v = Div(q, n) k = Squeeze(m, others)"
+    "t = BatchNormalization<epsilon=0.001>(r, e, z, k, v) o = Reshape(t, s)"
+)
+EXPORTERS = {
+    "LayerNorm of Keras 2 by tf2onnx, a BatchNormalization with the statistics of the rows": Row(
+        f"(float[N,3,16] x) => (float[N,3,16] y) <{KERAS_ROWS}> {{ {KERAS_BATCHNORM} h = Mul(o, g) y = Add(h, b) }}",
+        "LayerNormalization",
+    ),
+    "the same without its affine": Row(
+        f"(float[N,3,16] x) => (float[N,3,16] y) <{KERAS_ROWS}> {{ {KERAS_BATCHNORM} y = Identity(o) }}",
+        "LayerNormalization",
+    ),
+    "LayerNorm of Keras, a BatchNormalization in training mode": Row(
+        "(float[2,3,16] x) => (float[2,3,16] y) <int64[4] rows = {1, 6, 16, 1}, int64[1] six = {6}, float one = {1.0},"
+        "float zero = {0.0}, float[6] mean, float[6] var, int64[3] back = {2, 3, 16}, float[16] g, float[16] b>"
+        "{ r = Reshape(x, rows) e = Expand(one, six) z = Expand(zero, six)"
+        "t, u, v = BatchNormalization<epsilon=0.001, training_mode=1>(r, e, z, mean, var)"
+        "o = Reshape(t, back) h = Mul(o, g) y = Add(h, b) }",
+        "LayerNormalization",
+    ),
+    "a BatchNormalization in training mode on a batch of 1": Row(
+        "(float[1,4,3,5] x) => (float[1,4,3,5] y) <float[4] g, float[4] b, float[4] mean, float[4] var>"
+        "{ y, u, v = BatchNormalization<epsilon=0.001, training_mode=1>(x, g, b, mean, var) }",
+        "InstanceNormalization",
+    ),
+    "LayerNorm of Flax by jax2tf, statistics reshaped to rows whose number has another name": Row(
+        "(float[N,4,8] x0) => (float[N,32] y) <int64[2] flat = {-1, 32}, int64[1] one = {1}, int64[1] zero = {0},"
+        f"{NUMBERS}, float none = {{0.0}}, float[1,32] g, float[1,32] b>"
+        "{ x = Reshape(x0, flat) a = ReduceMean<axes=[1], keepdims=0>(x) p = Mul(x, x)"
+        "q = ReduceMean<axes=[1], keepdims=0>(p) c = Mul(a, a) v = Sub(q, c) w = Max(none, v)"
+        "s = Shape(x0) f = Slice(s, zero, one, zero) t = Concat<axis=0>(f, one) k = Reshape(w, t) i = Add(k, eps)"
+        "j = Sqrt(i) r = Reciprocal(j) u = Mul(r, g) m = Reshape(a, t) d = Sub(x, m) h = Mul(d, u) y = Add(h, b) }",
+        "Reshape LayerNormalization",
+    ),
+    "RMSNorm of Flax by jax2onnx, epsilon cast like the data": Row(
+        "(float[N,3,4] x) => (float[N,3,4] y) <float eps = {0.0009765625}, float[4] g>"
+        "{ e = CastLike(eps, x) p = Mul(x, x) q = ReduceMean<axes=[2]>(p) w = Add(q, e) s = Sqrt(w) n = Div(x, s)"
+        "y = Mul(n, g) }",
+        "RMSNormalization",
+    ),
+}

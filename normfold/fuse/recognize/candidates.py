@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Array
 from normfold.findings.reason import Refusal
-from normfold.fuse.recognize.norm_operators import NORM_OPERATORS, norm_spec
+from normfold.fuse.recognize.norm_operators import NORM_OPERATORS, is_norm_operator, norm_spec, takes_statistics
 from normfold.fuse.recognize.polynomial import ONE, TOLERANCE, Denominator, Kind, Monomial, Parameter, Poly
 from normfold.fuse.recognize.reductions import MEANS, POOLS, REDUCTIONS, reduced_axes
 from normfold.fuse.recognize.region import Reduction, Region, Tracked
@@ -62,7 +62,7 @@ class Norm:
 
 def is_anchor(node: ir.Node) -> bool:
     """Say whether a node takes a moment: every norm contains one."""
-    return is_standard(node) and (node.op_type in REDUCTIONS or node.op_type in NORM_OPERATORS)
+    return is_standard(node) and (node.op_type in REDUCTIONS or is_norm_operator(node))
 
 
 def regions(reader: GraphReader, anchor: ir.Node) -> Iterator[Region]:
@@ -76,8 +76,8 @@ def regions(reader: GraphReader, anchor: ir.Node) -> Iterator[Region]:
 def _candidates(reader: GraphReader, anchor: ir.Node) -> Iterator[tuple[ir.Value, Reduction]]:
     source = anchor.inputs[0] if anchor.inputs else None
     view = None if source is None else sizes_of(reader, source)
-    if source is None or view is None:
-        return
+    if source is None or view is None or (takes_statistics(anchor) and view[0] != 1):
+        return  # statistics of a batch belong to no norm of one sample
     try:
         axes, groups = _reduced(reader, anchor, view)
         further = _reduced_further(reader, anchor, axes, len(view)) if groups is None else axes
@@ -106,7 +106,7 @@ def _grouping(root: Sizes, view: Sizes, axes: tuple[int, ...], groups: int | Non
 def _reduced(reader: GraphReader, anchor: ir.Node, sizes: Sizes) -> tuple[tuple[int, ...], int | None]:
     """Return the axes that an anchor reduces, or its number of groups. Axes known only at run time stand for all."""
     rank = len(sizes)
-    if anchor.op_type in NORM_OPERATORS:
+    if is_norm_operator(anchor):
         spec = norm_spec(anchor, rank)
         return ((), None) if spec is None else (spec.axes or (), spec.groups if spec.axes is None else None)
     axes = reduced_axes(partial(reader.constant, _axes_input(anchor)), anchor, sizes)

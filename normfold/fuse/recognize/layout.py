@@ -100,7 +100,9 @@ def _relaid(region: Region, node: ir.Node, found: Tracked, *, may_be_root: bool 
         return as_root
     axes = [axis for axis in found.axes if axis is not None]
     own = tuple(region.size(found.view, axis) for axis in axes)
-    if same_shape(tuple(size for size in sizes if size != 1), own):
+    kept = tuple(size for size in sizes if size != 1)
+    if same_shape(kept, own):
+        region.learn_equal(kept, own)
         return Tracked(found.poly, found.view, tuple(None if size == 1 else axes.pop(0) for size in sizes))
     return None
 

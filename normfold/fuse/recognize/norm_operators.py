@@ -11,6 +11,8 @@ from normfold.fuse.recognize.arithmetic import changed, with_array
 from normfold.fuse.recognize.polynomial import ONE, Monomial, Poly
 from normfold.fuse.recognize.region import Constant, External, Region, RuleResult, Tracked
 from normfold.fuse.recognize.views import count_of
+from normfold.graph.batchnorm import is_training
+from normfold.graph.operators import is_standard
 from normfold.graph.reader import attribute
 
 NORM_OPERATORS = (
@@ -52,10 +54,49 @@ def norm(region: Region, node: ir.Node) -> tuple[RuleResult, ...] | None:
     if spec.order and normed is not None:
         normed = _as_length(region, found.view, spec, normed)
     result: RuleResult = changed(found, normed)
+    if node.op_type == "BatchNormalization":
+        return (_with_row_affine(region, node, result),)
     for index, operator in ((1, "Mul"), (2, "Add")):
         result = _with_own_parameter(region, node, result, index, operator)
     reduced = tuple(None if spec.axes and axis in spec.axes else axis for axis in found.axes)
     return (result, Tracked(mean, found.view, reduced), Tracked(inverse, found.view, reduced))
+
+
+def _with_statistics(region: Region, node: ir.Node, found: Tracked) -> RuleResult:
+    """Normalize with a mean and a variance that are inputs, one of each for every row along axis 1."""
+    mean, variance = (_along_axis_1(region, node, index, found.view) for index in (3, 4))
+    if mean is None or variance is None:
+        return None
+    inside = variance.plus(Poly.of({ONE: float(attribute(node, "epsilon", 1e-5))}, found.poly.rank))
+    root = None if inside is None else inside.square_root()
+    inverse = None if root is None else root.inverse()
+    centred = found.poly.plus(mean.scaled(-1.0))
+    normed = None if centred is None or inverse is None else centred.times(inverse)
+    return _with_row_affine(region, node, changed(found, normed))
+
+
+def _along_axis_1(region: Region, node: ir.Node, index: int, view: int) -> Poly | None:
+    """Return a vector of the region that has one number for each size of axis 1 of ``view``."""
+    found = region.operand(node, index)
+    is_vector = isinstance(found, Tracked) and found.view == view and len(found.axes) == 1
+    return found.poly if isinstance(found, Tracked) and is_vector and found.axes[0] == region.whole(view)[1] else None
+
+
+def _with_row_affine(region: Region, node: ir.Node, tracked: RuleResult) -> RuleResult:
+    """Apply the scale and bias of a BatchNormalization: one number each, or constants along axis 1."""
+    for index, operator in ((1, "Mul"), (2, "Add")):
+        operand, number = region.operand(node, index), region.number(node, index)
+        if not isinstance(tracked, Tracked):
+            return None
+        rank = region.rank(tracked.view)
+        if number is not None:
+            tracked = with_array(operator, tracked, np.full((1,) * rank, number), tracked.axes)
+        elif isinstance(operand, Constant):
+            array = np.asarray(operand.array, np.float64).reshape((1, -1, *(1,) * (rank - 2)))
+            tracked = with_array(operator, tracked, array, tracked.axes)
+        else:
+            return None
+    return tracked
 
 
 def _deviation(poly: Poly, mean: Poly, second: Poly, spec: NormSpec) -> Poly | None:
@@ -155,6 +196,8 @@ def norm_spec(node: ir.Node, rank: int) -> NormSpec | None:
         return NormSpec(tuple(range(axis, rank)), None, eps, is_centred=True)
     if node.op_type in ("RMSNormalization", "SimplifiedLayerNormalization"):
         return NormSpec(tuple(range(axis, rank)), None, eps, is_centred=False)
+    if takes_statistics(node):
+        return NormSpec(tuple(range(2, rank)), None, eps, is_centred=True) if rank >= 3 else None  # of a batch of 1
     if node.op_type == "InstanceNormalization":
         return NormSpec(tuple(range(2, rank)), None, eps, is_centred=True) if rank >= 3 else None
     if node.op_type == "GroupNormalization":
@@ -169,11 +212,30 @@ def norm_spec(node: ir.Node, rank: int) -> NormSpec | None:
     return None
 
 
-def batchnorm(region: Region, node: ir.Node) -> RuleResult:
-    """Follow a BatchNormalization with frozen statistics, a scale and a shift."""
+def takes_statistics(node: ir.Node) -> bool:
+    """Say whether a BatchNormalization normalizes with the mean and variance of what it is given."""
+    return is_standard(node) and node.op_type == "BatchNormalization" and is_training(node)
+
+
+def is_norm_operator(node: ir.Node) -> bool:
+    """Say whether an operator of the standard computes a norm by itself."""
+    return (is_standard(node) and node.op_type in NORM_OPERATORS) or takes_statistics(node)
+
+
+def batchnorm(region: Region, node: ir.Node) -> RuleResult | tuple[RuleResult, ...]:
+    """Follow a BatchNormalization: with frozen statistics a scale and a shift, else a norm of the rows.
+
+    Keras writes LayerNorm as a BatchNormalization over [1, rows, n, 1], in training mode or with the statistics of the
+    rows as inputs (https://github.com/onnx/tensorflow-onnx/issues/1175).
+    """
     found = region.operand(node, 0)
-    if not isinstance(found, Tracked) or not region.is_whole(found) or not found.poly.has_denominator:
+    if not isinstance(found, Tracked) or not region.is_whole(found):
         return None
+    if is_training(node):
+        is_unused = not any(output.uses() or output.is_graph_output() for output in node.outputs[1:])
+        return norm(region, node) if is_unused and region.size(found.view, 0) == 1 else None
+    if not found.poly.has_denominator:
+        return _with_statistics(region, node, found)
     try:
         affine = affine_node_of(region.reader, node).affine
     except Refusal:

@@ -18,9 +18,11 @@ from normfold.findings.reason import Obstacle, Reason, Refusal
 from normfold.fuse.recognize.polynomial import Parameter, Poly
 from normfold.fuse.recognize.views import Grouping, Size, Sizes, count_of, same_shape, sizes_of
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, name_of
+from normfold.graph.reader import GraphReader, attribute, name_of
 
 _MOST_NODES = 256
+_REPEATS = ("Expand", "Tile", "ConstantOfShape", "Identity", "Reshape", "Cast", "CastLike", "Unsqueeze", "Squeeze")
+_LONGEST_REPEAT = 8  # operators between a number and the vector that repeats it
 _LARGEST_CONSTANT = 1 << 22  # elements: larger constants are data, not the parameters of a norm
 
 
@@ -96,6 +98,7 @@ class Region:
     nodes: dict[ir.Node, None] = field(default_factory=dict)
     shape_readers: list[ir.Node] = field(default_factory=list)
     near_misses: list[tuple[ir.Node, Obstacle]] = field(default_factory=list)
+    _equal_sizes: dict[Size, Size] = field(default_factory=dict)
     _parameters: dict[tuple[ir.Value, tuple[int, ...]], Parameter] = field(default_factory=dict)
 
     @staticmethod
@@ -151,6 +154,9 @@ class Region:
         known = self.tracked.get(value)
         if known is not None:
             return known if not isinstance(known, Partial) else known.instead or External(value)
+        like = value.producer()
+        if like is not None and is_standard(like) and like.op_type == "CastLike" and like.inputs[0] is not None:
+            value = like.inputs[0]
         if not self.reader.is_constant(value) or (count_of(self.sizes(value) or ()) or 0) > _LARGEST_CONSTANT:
             return External(value)
         array = self.reader.constant(value)
@@ -164,10 +170,31 @@ class Region:
     def number(self, node: ir.Node, index: int) -> float | None:
         """Return a constant operand that holds one number, however often; None where it is anything else."""
         found = self.operand(node, index)
+        if isinstance(found, External) and found.value is not None:
+            return self._repeated_number(found.value)
         if not isinstance(found, Constant) or not found.array.size:
             return None
         first = found.array.reshape(-1)[0]
         return float(first) if np.all(found.array == first) else None
+
+    def _repeated_number(self, value: ir.Value) -> float | None:
+        """Return the number that a value repeats, however large it is at run time."""
+        for _ in range(_LONGEST_REPEAT):
+            node = value.producer()
+            if node is None or not is_standard(node) or node.op_type not in _REPEATS or not node.inputs:
+                return None
+            if node.op_type == "ConstantOfShape":
+                stored = attribute(node, "value")
+                return 0.0 if stored is None else float(stored.numpy().reshape(-1)[0])
+            entry = node.inputs[0]
+            if entry is None:
+                return None
+            if self.reader.is_constant(entry):
+                array = self.reader.constant(entry)
+                is_one = array is not None and array.size and bool(np.all(array == array.reshape(-1)[0]))
+                return float(array.reshape(-1)[0]) if array is not None and is_one else None
+            value = entry
+        return None
 
     def whole(self, view: int) -> tuple[int | None, ...]:
         """Return the axes of a value that has every element of its view."""
@@ -195,7 +222,12 @@ class Region:
 
     def sizes(self, value: ir.Value) -> Sizes | None:
         """Return the shape of a value; None when its rank is unknown."""
-        return sizes_of(self.reader, value)
+        sizes = sizes_of(self.reader, value)
+        return None if sizes is None else tuple(self._equal_sizes.get(size, size) for size in sizes)
+
+    def learn_equal(self, one: Sizes, other: Sizes) -> None:
+        """Remember that two shapes are equal, of which one may have names that the region does not use."""
+        self._equal_sizes.update({a: b for a, b in zip(one, other, strict=True) if a != b and isinstance(a, str)})
 
     def takes_moments(self, view: int, axes: tuple[int, ...]) -> bool:
         """Say whether reducing ``axes`` of ``view`` takes the region's own moments."""

@@ -96,6 +96,16 @@ def grouping_of(root: Sizes, view: Sizes, axes: tuple[int, ...]) -> Grouping | N
     The last axes of a view are contiguous blocks of the root's elements. Where the channels come last and were split
     into groups, all axes but the first and that of the groups are the elements of a group.
     """
+    found = _grouping_of(root, view, axes)
+    if found is not None or 1 not in view:
+        return found
+    longer = [axis for axis, size in enumerate(view) if size != 1]  # a view may have axes of size 1 anywhere
+    return _grouping_of(
+        root, tuple(view[axis] for axis in longer), tuple(longer.index(axis) for axis in axes if axis in longer)
+    )
+
+
+def _grouping_of(root: Sizes, view: Sizes, axes: tuple[int, ...]) -> Grouping | None:
     if _splits_last(root, view, axes):
         return Grouping.of_groups(int(view[-2]), root, len(root) - 1)
     if axes != tuple(range(len(view) - len(axes), len(view))) or not axes:
