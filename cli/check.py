@@ -103,9 +103,9 @@ class _Acceptance:
 
     def __call__(self, found: Sequence[Checked]) -> list[Report]:
         """The reports with their problems; the lock is written here, if that is asked for and all could be read."""
-        from normfold.ci.limits import judged
+        from normfold.ci.limits import apply_limits
 
-        reports = [judged(checked.report, self.limits) for checked in found]
+        reports = [apply_limits(checked.report, self.limits) for checked in found]
         if self.lock is None:
             return reports
         from normfold.ci.lock import compared, summary, updated, write_lock

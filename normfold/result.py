@@ -19,7 +19,7 @@ from normfold.files.source import Source, external_files
 from normfold.files.write import write_bytes, write_model
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.options import Options, RewriteOptions, WriteArguments
-from normfold.report.report import Report, statistics
+from normfold.report.report import Report, op_types, statistics
 from normfold.report.snippets import drawings
 from normfold.rewrite import is_change
 from normfold.verify import Equivalence, Verification
@@ -69,6 +69,8 @@ class _Judged:
             before=statistics(original),
             after=statistics(self.ir_model),
             notes=self.notes,
+            op_types=op_types(self.verdicts, original, self.ir_model),
+            options=self.options.recorded(),
             drawings=drawings(original, self.ir_model, self.verdicts) if pictures else (),
         )
 

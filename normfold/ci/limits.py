@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 
 from normfold.errors import UsageError
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Finding, Outcome, Verdict
+from normfold.report.notices import how
 from normfold.report.report import Problem, Report
 from normfold.verify.result import Equivalence
 
@@ -50,37 +51,35 @@ class Limits:
 
 def reason_of(verdict: Verdict) -> Reason:
     """Why a norm still stands in the file: the first obstacle, or that nobody has folded it yet."""
-    return verdict.obstacles[0].reason if verdict.outcome is Outcome.KEPT else Reason.FOLDABLE_LEFT
+    return verdict.main_obstacle.reason if verdict.outcome is Outcome.KEPT else Reason.FOLDABLE_LEFT
 
 
-def problem_of(verdict: Verdict, why: str) -> Problem:
+def problem_of(verdict: Verdict, why: str, op_types: Mapping[str, str] | None = None) -> Problem:
     """That the norm of ``verdict`` stands in the file, as a problem."""
     if verdict.outcome is Outcome.KEPT:
-        return Problem(reason_of(verdict), verdict.finding, why, verdict.obstacles[0])
-    into = f" into {', '.join(verdict.into)}" if verdict.into else ""
-    form = f" as {verdict.form}" if verdict.form else ""
-    how = f"{verdict.rule}{' ' * bool(verdict.direction)}{verdict.direction}{into}{form}"
-    return Problem(Reason.FOLDABLE_LEFT, verdict.finding, f"{how}; {why}")
+        return Problem(reason_of(verdict), verdict.finding, why, verdict.main_obstacle)
+    return Problem(Reason.FOLDABLE_LEFT, verdict.finding, f"{how(verdict, op_types)}{f'; {why}' if why else ''}")
 
 
-def judged(report: Report, limits: Limits) -> Report:
+def apply_limits(report: Report, limits: Limits) -> Report:
     """The report with what ``limits`` do not accept of the model, and what its comparison with the original says."""
     verdicts = [verdict for verdict in report.verdicts if not limits.allows(verdict)]
     foldable = [verdict for verdict in verdicts if verdict.outcome is not Outcome.KEPT]
-    kept = [verdict for verdict in verdicts if verdict.outcome is Outcome.KEPT]
+    kept = [verdict for verdict in verdicts if verdict.outcome is Outcome.KEPT and not verdict.is_settled]
     problems = (
         *report.problems,
-        *_over(foldable, limits.max_foldable, "--max-foldable"),
-        *_over(kept, limits.max_kept, "--max-kept"),
+        *_over(report, foldable, limits.max_foldable, "--max-foldable"),
+        *_over(report, kept, limits.max_kept, "--max-kept"),
         *_verification_problems(report),
     )
     return replace(report, problems=problems)
 
 
-def _over(verdicts: list[Verdict], limit: int | None, option: str) -> Iterable[Problem]:
+def _over(report: Report, verdicts: list[Verdict], limit: int | None, option: str) -> Iterable[Problem]:
     if limit is None or len(verdicts) <= limit:
         return ()
-    return [problem_of(verdict, f"{len(verdicts)} of {option} {limit}") for verdict in verdicts]
+    why = f"{len(verdicts)} of {option} {limit}" if limit else ""
+    return [problem_of(verdict, why, report.op_types) for verdict in verdicts]
 
 
 def _verification_problems(report: Report) -> Iterable[Problem]:

@@ -18,6 +18,7 @@ from normfold.ci.check_many import Checked
 from normfold.ci.limits import Limits, problem_of
 from normfold.ci.text_files import replace_text
 from normfold.errors import UsageError, WriteError
+from normfold.findings.reason import Reason
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.options import RewriteOptions
 from normfold.report.report import Problem, Report
@@ -100,7 +101,8 @@ def compared(lock: Lock, checked: Checked, limits: Limits) -> Report:
         return report
     entry = lock.entry_of(report.model, checked.sha256)
     if entry is None:
-        problems, _ = _changes(Entry(), report, limits, "the lock has no such model")
+        found = _changes(Entry(), report, limits, "the lock has no such model")[0]
+        problems = tuple(problem for problem in found if problem.reason is Reason.FOLDABLE_LEFT)
         notes: tuple[str, ...] = (f"not in {lock.path.name}; {UPDATE}",)
     else:
         problems, notes = _changes(entry, report, limits, "the lock has no such norm")
@@ -117,14 +119,14 @@ def _changes(entry: Entry, report: Report, limits: Limits, new: str) -> tuple[tu
     problems, notes = [], []
     for name, verdict in zip(now, report.verdicts, strict=True):
         state, before = now[name], entry.norms.get(name)
-        if before == state or limits.allows(verdict):
+        if before == state or limits.allows(verdict) or (before is None and verdict.is_settled):
             continue
         if before is None and left[state] > 0:  # the same norm under another name, as a new export gives
             left[state] -= 1
         elif before is None:
-            problems.append(problem_of(verdict, new))
+            problems.append(problem_of(verdict, new, report.op_types))
         elif " kept " not in before and verdict.outcome is Outcome.KEPT:
-            problems.append(problem_of(verdict, f"in the lock: {before}"))
+            problems.append(problem_of(verdict, f"in the lock: {before}", report.op_types))
         else:
             notes.append(f"{name}: {state}; in the lock: {before}")
     went = sum(left.values())
@@ -144,7 +146,7 @@ def states(report: Report) -> dict[str, str]:
 
 def _state(verdict: Verdict) -> str:
     if verdict.outcome is Outcome.KEPT:
-        return f"{verdict.finding.operator} kept {verdict.obstacles[0].reason.code}"
+        return f"{verdict.finding.operator} kept {verdict.main_obstacle.reason.code}"
     return f"{verdict.finding.operator} {'foldable' if verdict.outcome is Outcome.FOLDED else 'fusable'}"
 
 

@@ -312,6 +312,16 @@ class Reason(Enum):
     )
 
     @property
+    def is_settled(self) -> bool:
+        """Return whether the finding is as it should be: a bias, a part of an activation, a norm in one operator."""
+        return self in (Reason.BIAS, Reason.PART_OF_ACTIVATION, Reason.OWN_STATISTICS, Reason.FUSED_BY_RUNTIME)
+
+    @property
+    def can_be_helped(self) -> bool:
+        """Return whether the remedy asks the user to do something."""
+        return not self.remedy.startswith("nothing to do")
+
+    @property
     def title(self) -> str:
         """Return the name in words, for headings: ``training mode``."""
         return self.name.replace("_", " ").lower()

@@ -54,3 +54,19 @@ class Verdict:
     obstacles: tuple[Obstacle, ...] = ()
     form: str = ""
     why: str = ""
+
+    @property
+    def is_changed(self) -> bool:
+        """Return whether the finding was folded or fused."""
+        return self.outcome is not Outcome.KEPT
+
+    @property
+    def main_obstacle(self) -> Obstacle:
+        """Return why the finding stayed: that it is settled, else the first obstacle that a user can remove."""
+        ranked = sorted(self.obstacles, key=lambda each: (not each.reason.is_settled, not each.reason.can_be_helped))
+        return ranked[0]
+
+    @property
+    def is_settled(self) -> bool:
+        """Return whether the finding stayed because it already is as it should be."""
+        return not self.is_changed and any(obstacle.reason.is_settled for obstacle in self.obstacles)

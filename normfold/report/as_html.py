@@ -123,7 +123,7 @@ def _row(report: Report, index: int, error: Comparison | None) -> dict[str, Any]
         "what": printable(finding.what, TEXT),
         "outcome": verdict.outcome.value,
         "norm": finding.is_norm,
-        "how": "" if verdict.outcome is Outcome.KEPT else printable(how(verdict), TEXT),
+        "how": "" if verdict.outcome is Outcome.KEPT else printable(how(verdict, report.op_types), TEXT),
         "rule": printable(verdict.rule, 60),
         "obstacles": _obstacles(verdict),
         "error": None if error is None else [_number(error.relative), _number(error.tolerance), _number(error.margin)],

@@ -31,7 +31,12 @@ def _dumped(content: dict[str, Any]) -> str:
 
 
 def _document(report: Report) -> dict[str, Any]:
-    counts = {outcome.value: len(report.of(outcome)) for outcome in Outcome}
+    counts = {
+        "folded": len(report.of(Outcome.FOLDED)),
+        "fused": len(report.of(Outcome.FUSED)),
+        "kept": len(report.kept),
+        "settled": len(report.settled),
+    }
     return {
         "schema": SCHEMA,
         "tool": "normfold",
@@ -41,6 +46,7 @@ def _document(report: Report) -> dict[str, Any]:
         "output": report.output or None,
         "is_copy": report.is_copy,
         "target": report.target,
+        "options": report.options,
         "found": len(report.verdicts),
         **counts,
         "before": _statistics(report.before),

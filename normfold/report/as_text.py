@@ -1,27 +1,27 @@
-"""The report for people: rich tables on a terminal, the same lines without colour or frames elsewhere."""
+"""Print the report for people: the same lines everywhere, on a terminal in colour and folded at its width."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 
-from rich import box
 from rich.console import Console
-from rich.table import Table
+from rich.padding import Padding
 from rich.text import Text
 
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.report.escape import printable
-from normfold.report.notices import how
+from normfold.report.notices import how, place
 from normfold.report.report import Report
-from normfold.report.sizes import sizes
-from normfold.verify.result import as_table
+from normfold.report.sizes import operator_changes, sizes
+from normfold.verify.result import Equivalence, Verification, as_table
 
-NAMES_SHOWN = 4  # of each group of kept affines; `inspect` and --json name all
-PLAIN_WIDTH = 200  # columns where there is no terminal to ask
+NAMES_SHOWN = 4  # of each reason; `inspect` and --json name all
+PLAIN_WIDTH = 10**6  # columns where there is no terminal: nothing is wrapped
 
 
 def console_for(is_terminal: bool | None = None) -> Console:
-    """A console on stdout. Without a terminal it neither styles nor wraps at 80 columns; NO_COLOR is plain text too."""
+    """Return a console on stdout. Without a terminal it neither styles nor wraps; NO_COLOR is plain text too."""
     probe = Console(highlight=False, markup=False, emoji=False, force_terminal=is_terminal)
     if probe.is_terminal and not probe.no_color:
         return probe
@@ -30,93 +30,126 @@ def console_for(is_terminal: bool | None = None) -> Console:
 
 
 def print_report(report: Report, console: Console, details: bool = False) -> None:
-    """Print ``report``; with ``details`` one line for each finding, else what stayed grouped by reason."""
-    console.print(_headline(report))
-    if details and report.verdicts:
-        console.print(_findings(report, console))
-    _print_kept(report, console, names=not details)
-    console.print(_sizes(report))
-    for line in _closing(report):
-        console.print(line, soft_wrap=True)
+    """Print ``report``; with ``details`` a line for each finding, else what was kept, by reason."""
+    for line, indent in _lines(report, details):
+        console.print(
+            Padding(line, (0, 0, 0, indent), expand=False) if console.width < PLAIN_WIDTH else _plain(line, indent)
+        )
 
 
-def _headline(report: Report) -> Text:
-    would = "would be " if report.command == "inspect" else ""
-    counts = [f"{len(report.of(outcome))} {would}{outcome.value}" for outcome in (Outcome.FOLDED, Outcome.FUSED)]
-    kept = f"{len(report.of(Outcome.KEPT))} kept"
-    found = f"{len(report.verdicts)} norms and constant affines: "
-    return Text.assemble((printable(report.model), "bold"), ": ", found, ", ".join((*counts, kept)))
+def _plain(line: Text, indent: int) -> Text:
+    return Text.assemble(" " * indent, line)
 
 
-def _table(console_is_terminal: bool, *columns: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD if console_is_terminal else None, header_style="bold", pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
-    return table
+def _lines(report: Report, details: bool) -> Iterator[tuple[Text, int]]:
+    """Yield each line with its indentation."""
+    yield Text.assemble((printable(report.model), "bold"), ": ", (headline(report), "bold")), 0
+    if details:
+        yield from _findings(report)
+    yield from _kept(report, details)
+    yield from _settled(report)
+    changes = operator_changes(report)
+    counts = [f"{name} {old} -> {new}" if old != new else f"{name} {old}" for name, old, new in sizes(report)]
+    yield Text("; ".join(counts)), 2
+    if changes:
+        yield Text(printable("by type: " + ", ".join(changes), 2000)), 2
+    for note in report.notes:
+        yield Text.assemble(("note: ", "bold"), printable(note, 400)), 2
+    yield from _proof(report)
+    if report.output:
+        written = "an unchanged copy" if report.is_copy else "written"
+        yield Text.assemble(f"{written}: ", (printable(report.output, 4096), "bold")), 2
+    elif report.command == "optimize":
+        yield Text("nothing written"), 2
 
 
-def _findings(report: Report, console: Console) -> Table:
-    table = _table(console.is_terminal, "node", "operator", "verdict", "how, or why not")
-    style = {Outcome.FOLDED: "green", Outcome.FUSED: "green", Outcome.KEPT: "yellow"}
+def headline(report: Report) -> str:
+    """Return what became of the norms, then of the constant affines, then how many were kept, in one sentence."""
+    norms = [verdict for verdict in report.verdicts if verdict.finding.is_norm]
+    affines = [verdict for verdict in report.verdicts if not verdict.finding.is_norm and not verdict.is_settled]
+    would = "" if report.command == "optimize" else "can be "
+    parts = []
+    if not any(verdict.is_changed for verdict in report.verdicts):
+        nothing = "nothing to fold or fuse" if report.verdicts else "no norms and no constant affines"
+        return f"{nothing}, {len(report.kept)} kept" if report.verdicts else nothing
+    if norms:
+        done = Counter(verdict.outcome for verdict in norms)
+        removed, fused = done[Outcome.FOLDED], done[Outcome.FUSED]
+        if removed or not fused:
+            parts.append(f"{removed} of {len(norms)} norms {would}removed")
+        if fused:
+            parts.append(f"{fused} of {len(norms)} norms {would}written as one operator")
+        already = sum(verdict.is_settled for verdict in norms)
+        parts += [f"{already} one operator already"] if already else []
+    if affines:
+        folded = sum(verdict.is_changed for verdict in affines)
+        parts.append(f"{folded} of {len(affines)} constant affines {would}folded")
+    return ", ".join((*parts, f"{len(report.kept)} kept"))
+
+
+def _findings(report: Report) -> Iterator[tuple[Text, int]]:
+    styles = {Outcome.FOLDED: "green", Outcome.FUSED: "green", Outcome.KEPT: "yellow"}
     for verdict in report.verdicts:
         finding = verdict.finding
-        name = f"{finding.graph}/{finding.name}" if finding.graph else finding.name
-        what = f"{finding.operator} ({finding.what})" if finding.what else finding.operator
-        cells = (name, what, verdict.outcome.value, _how(verdict))
-        texts = [Text(printable(cell)) for cell in cells[:3]]
-        texts[2].stylize(style[verdict.outcome])
-        table.add_row(*texts, Text("\n".join(printable(line, 400) for line in cells[3].splitlines())))
-    return table
+        what = f" ({finding.what})" if finding.what else ""
+        name = printable(f"{finding.operator} {place(finding)}{what}", 600)
+        done = f": {how(verdict, report.op_types)}" if verdict.is_changed else ""
+        yield (
+            Text.assemble((f"{verdict.outcome.value:<6}", styles[verdict.outcome]), f" {name}", printable(done, 600)),
+            2,
+        )
+        for obstacle in verdict.obstacles if not verdict.is_changed else ():
+            yield Text(printable(str(obstacle), 400)), 9
 
 
-def _how(verdict: Verdict) -> str:
-    if verdict.outcome is Outcome.KEPT:
-        return "\n".join(str(obstacle) for obstacle in verdict.obstacles)
-    return how(verdict)
-
-
-def _print_kept(report: Report, console: Console, names: bool) -> None:
+def _kept(report: Report, details: bool) -> Iterator[tuple[Text, int]]:
     for reason, rows in report.kept_by_reason:
-        console.print(Text.assemble((f"  {reason.code}", "yellow"), f" {len(rows)} kept: {reason.obstacle}"))
-        shown = rows[:NAMES_SHOWN] if names else ()
+        yield Text.assemble((reason.code, "yellow"), f" {len(rows)} kept: {reason.obstacle}"), 2
+        shown = () if details else rows[:NAMES_SHOWN]
         for verdict, obstacle in shown:
             where = f" at {obstacle.node}" if obstacle.node else ""
             detail = f" ({obstacle.detail})" if obstacle.detail else ""
-            console.print(Text(printable(f"      {verdict.finding.name}{where}{detail}", 400)), soft_wrap=True)
-        if names and len(rows) > len(shown):
-            console.print(Text(f"      and {len(rows) - len(shown)} more; `normfold inspect` names all"))
-        console.print(Text(f"      remedy: {reason.remedy}", style="dim"), soft_wrap=True)
+            yield Text(printable(f"{place(verdict.finding)}{where}{detail}{_others(verdict)}", 600)), 6
+        if not details and len(rows) > len(shown):
+            yield Text(f"and {len(rows) - len(shown)} more; `normfold inspect` names all"), 6
+        yield Text(f"remedy: {reason.remedy}", style="dim"), 6
 
 
-def _sizes(report: Report) -> Text:
-    return Text(
-        "; ".join(f"{name} {old} -> {new}" if old != new else f"{name} {old}" for name, old, new in sizes(report))
-    )
+def _others(verdict: Verdict) -> str:
+    """Return the reasons besides the main one, by their codes."""
+    others = [each for each in verdict.obstacles if each is not verdict.main_obstacle]
+    words = [f"{each.direction + ': ' if each.direction else ''}{each.reason.code}" for each in others]
+    return f"; also {', '.join(words)}" if words else ""
 
 
-def _closing(report: Report) -> Iterator[Text]:
-    for note in report.notes:
-        yield Text.assemble(("note: ", "bold"), printable(note, 400))
-    yield from _proof(report)
-    if report.output:
-        how = "an unchanged copy" if report.is_copy else "written"
-        yield Text.assemble(f"{how}: ", (printable(report.output, 4096), "bold"))
-    elif report.command == "optimize":
-        yield Text("nothing written")
+def _settled(report: Report) -> Iterator[tuple[Text, int]]:
+    if report.settled:
+        groups = ", ".join(f"{len(rows)} {reason.title} ({reason.code})" for reason, rows in report.settled_by_reason)
+        yield Text(f"{len(report.settled)} as they should be: {groups}", style="dim"), 2
 
 
-def _proof(report: Report) -> Iterator[Text]:
+def _proof(report: Report) -> Iterator[tuple[Text, int]]:
     verification = report.verification
     if verification is None:
         return
-    if not verification.outputs and verification:
-        yield Text(f"verification: {'; '.join(verification.notes)}", style="green")
+    if verification:
+        yield Text(printable(f"verification: {proof_sentence(verification)}", 600), style="green"), 2
+        for note in verification.notes if verification.outputs else ():
+            yield Text.assemble(("note of the proof: ", "bold"), printable(note, 600)), 2
         return
     first, *rest = as_table(verification).splitlines()
-    yield Text(printable(f"verification: {first}", 400), style="green" if verification else "red")
-    if not verification:
-        yield from (Text(printable(f"  {line}", 400)) for line in rest)
-    elif verification.worst is not None:
-        worst = verification.worst
-        error = f"{worst.relative:.3g} of its scale, allowed {worst.tolerance:.3g}"
-        yield Text(printable(f"  worst: {worst.value}: {error}", 400))
+    yield Text(printable(f"verification: {first}", 400), style="red"), 2
+    yield from ((Text(printable(line, 600)), 4) for line in rest)
+
+
+def proof_sentence(verification: Verification) -> str:
+    """Return the result of a proof in a sentence, with the largest error of all places."""
+    compared = (*verification.sites, *verification.outputs)
+    worst = verification.worst
+    if verification.verdict is not Equivalence.EQUIVALENT:
+        return as_table(verification).splitlines()[0]
+    if worst is None:
+        return f"equivalent: {'; '.join(verification.notes)}"
+    places = len({comparison.value for comparison in compared})
+    error = f"largest error {worst.relative:.2g} of the value's range (limit {worst.tolerance:.2g})"
+    return f"proven equal to the original at {places} place{'s' * (places != 1)}, {error}"

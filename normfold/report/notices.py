@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
@@ -10,6 +10,8 @@ from normfold.findings.reason import Reason
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.report.report import Report
 from normfold.verify.result import Equivalence
+
+MOST_NAMES = 4  # of the operators that took over one finding
 
 
 class Level(Enum):
@@ -58,7 +60,7 @@ def _foldable(report: Report, verdicts: list[Verdict]) -> Iterator[Notice]:
     reason = Reason.FOLDABLE_LEFT
     for verdict in verdicts:
         if verdict.outcome is not Outcome.KEPT:
-            text = f"{describe(verdict.finding)}: {reason.code} {reason.obstacle} ({how(verdict)})"
+            text = f"{describe(verdict.finding)}: {reason.code} {reason.obstacle} ({how(verdict, report.op_types)})"
             yield Notice(level, reason, text, verdict.finding)
 
 
@@ -66,7 +68,7 @@ def _kept(verdicts: list[Verdict]) -> Iterator[Notice]:
     for verdict in verdicts:
         if verdict.outcome is Outcome.KEPT:
             text = f"{describe(verdict.finding)}: {'; '.join(map(str, verdict.obstacles))}"
-            yield Notice(Level.NOTE, verdict.obstacles[0].reason, text, verdict.finding)
+            yield Notice(Level.NOTE, verdict.main_obstacle.reason, text, verdict.finding)
 
 
 def describe(finding: Finding) -> str:
@@ -79,13 +81,22 @@ def place(finding: Finding) -> str:
     return f"{finding.graph}/{finding.name}" if finding.graph else finding.name
 
 
-def how(verdict: Verdict) -> str:
-    """By which rule, in which direction and into what a finding was folded or fused."""
-    into = ", ".join(verdict.into)
-    parts = (
-        verdict.direction,
-        f"into {into}" if into else "",
-        f"as {verdict.form}" if verdict.form else "",
-        verdict.why,
+def how(verdict: Verdict, op_types: Mapping[str, str] | None = None) -> str:
+    """Return by which rule, and into what, a finding was folded or fused: ``into the Conv before it (/stem/conv)``."""
+    form = f"as {verdict.form}" if verdict.form else ""
+    return f"{verdict.rule}: " + "; ".join(
+        filter(None, (" ".join(filter(None, (_into(verdict, op_types or {}), form))), verdict.why))
     )
-    return f"{verdict.rule}: " + " ".join(filter(None, parts))
+
+
+def _into(verdict: Verdict, op_types: Mapping[str, str]) -> str:
+    if not verdict.into:
+        return verdict.direction
+    side = {"backward": " before it", "forward": " after it"}.get(verdict.direction, "")
+    if verdict.form and {op_types.get(name) for name in verdict.into} <= {verdict.form}:
+        return ""  # the form says it
+    if len(verdict.into) == 1:
+        return f"into the {op_types.get(verdict.into[0], 'operator')}{side} ({verdict.into[0]})"
+    types = dict.fromkeys(op_types.get(name, "operator") for name in verdict.into)
+    names = ", ".join(verdict.into[:MOST_NAMES]) + (", …" if len(verdict.into) > MOST_NAMES else "")
+    return f"into {len(verdict.into)} operators{side} ({', '.join(types)}: {names})"

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from math import prod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from normfold.findings.reason import Obstacle, Reason
 from normfold.findings.verdict import Finding, Outcome, Verdict
@@ -44,6 +44,13 @@ def statistics(model: ir.Model) -> Statistics:
         sum(size for _, size in sizes),
         model.opset_imports.get("", 0),
     )
+
+
+def op_types(verdicts: Iterable[Verdict], *models: ir.Model) -> dict[str, str]:
+    """Return the type of each operator that took over a finding, by its name."""
+    wanted = {name for verdict in verdicts for name in verdict.into}
+    nodes = (node for model in models for node in _nodes(model))
+    return {node.name: node.op_type for node in nodes if node.name in wanted}
 
 
 def _nodes(model: ir.Model) -> Iterator[ir.Node]:
@@ -97,7 +104,8 @@ class Report:
     ``is_copy`` says that nothing was folded or fused, so the output equals the input byte for byte. ``notes`` hold
     whatever else the user must know. ``seconds`` maps stages to wall time. ``problems`` are what a check does not
     accept: with one of them it fails. ``drawings`` show the neighbourhood of each verdict before and after, where
-    somebody asked for pictures; ``latency`` is the median of a run before and after, in milliseconds, where measured.
+    pictures were asked for; ``op_types`` has the type of each operator in ``Verdict.into``; ``options`` are those that
+    are no defaults. ``latency`` is the median of a run before and after, in milliseconds, where measured.
     """
 
     command: str
@@ -115,17 +123,38 @@ class Report:
     problems: tuple[Problem, ...] = ()
     drawings: tuple[tuple[Drawing, Drawing], ...] = ()
     latency: tuple[float, float] | None = None
+    op_types: dict[str, str] = field(default_factory=dict)
+    options: dict[str, Any] = field(default_factory=dict)
 
     def of(self, outcome: Outcome) -> tuple[Verdict, ...]:
         """The verdicts of one outcome. The three outcomes together are all verdicts."""
         return tuple(verdict for verdict in self.verdicts if verdict.outcome is outcome)
 
     @property
+    def kept(self) -> tuple[Verdict, ...]:
+        """Return what stayed although it could be gone, each for a reason."""
+        return tuple(verdict for verdict in self.of(Outcome.KEPT) if not verdict.is_settled)
+
+    @property
+    def settled(self) -> tuple[Verdict, ...]:
+        """Return what stayed because it is as it should be: biases, parts of activations, norms in one operator."""
+        return tuple(verdict for verdict in self.verdicts if verdict.is_settled)
+
+    @property
     def kept_by_reason(self) -> tuple[tuple[Reason, tuple[tuple[Verdict, Obstacle], ...]], ...]:
-        """What stayed, grouped by its first reason, the most frequent reason first."""
-        groups: dict[Reason, list[tuple[Verdict, Obstacle]]] = {}
-        for verdict in self.of(Outcome.KEPT):
-            obstacle = verdict.obstacles[0]
-            groups.setdefault(obstacle.reason, []).append((verdict, obstacle))
-        ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0].code))
-        return tuple((reason, tuple(rows)) for reason, rows in ordered)
+        """Return what was kept by the reason that a user can help first, the most frequent reason first."""
+        return _by_reason(self.kept)
+
+    @property
+    def settled_by_reason(self) -> tuple[tuple[Reason, tuple[tuple[Verdict, Obstacle], ...]], ...]:
+        """Return what is as it should be, by reason, the most frequent reason first."""
+        return _by_reason(self.settled)
+
+
+def _by_reason(verdicts: Iterable[Verdict]) -> tuple[tuple[Reason, tuple[tuple[Verdict, Obstacle], ...]], ...]:
+    groups: dict[Reason, list[tuple[Verdict, Obstacle]]] = {}
+    for verdict in verdicts:
+        obstacle = verdict.main_obstacle
+        groups.setdefault(obstacle.reason, []).append((verdict, obstacle))
+    ordered = sorted(groups.items(), key=lambda item: (-len(item[1]), item[0].code))
+    return tuple((reason, tuple(rows)) for reason, rows in ordered)

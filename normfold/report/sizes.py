@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from normfold.report.report import Report
 
 
@@ -14,6 +16,18 @@ def sizes(report: Report) -> tuple[tuple[str, str, str], ...]:
         ("weights", in_bytes(before.weight_bytes), in_bytes(after.weight_bytes)),
         ("opset", f"{before.opset}", f"{after.opset}"),
     )
+
+
+def operator_changes(report: Report) -> tuple[str, ...]:
+    """Return each type of operator whose count changed, with both counts, the largest change first."""
+    before, after = dict(report.before.operators), dict(report.after.operators)
+    names = sorted({*before, *after} - {"Constant"}, key=lambda name: (-abs(_change(name, before, after)), name))
+    changed = (name for name in names if _change(name, before, after))
+    return tuple(f"{name} {before.get(name, 0)} -> {after.get(name, 0)}" for name in changed)
+
+
+def _change(name: str, before: Mapping[str, int], after: Mapping[str, int]) -> int:
+    return after.get(name, 0) - before.get(name, 0)
 
 
 def in_bytes(count: int) -> str:

@@ -92,7 +92,10 @@ def test_every_stage_is_announced_in_order(tmp_path: Path) -> None:
 def test_optimize_verbose_names_each_norm(run: Run, tmp_path: Path) -> None:
     path = save(conv_bn(), tmp_path / "net.onnx")
     rows = [run("optimize", path, *more)[1].splitlines() for more in ([], ["--verbose"])]
-    assert [any(line.startswith("y ") and "batchnorm" in line for line in lines) for lines in rows] == [False, True]
+    assert [any("BatchNormalization y" in line and "batchnorm" in line for line in lines) for lines in rows] == [
+        False,
+        True,
+    ]
 
 
 def in_terminals(program: list[str], environment: dict[str, str]) -> tuple[int, str, str]:
