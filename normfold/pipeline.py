@@ -23,7 +23,6 @@ from normfold.files.torch_bridge import TorchObject, is_for_torch, torch_room
 from normfold.findings.verdict import Verdict
 from normfold.fusion_guard import explained, folds_that_break_fusions
 from normfold.graph.inlining import InlineError, inline, operators
-from normfold.graph.reader import graphs_of
 from normfold.options import (
     InspectArguments,
     OptimizeArguments,
@@ -33,11 +32,10 @@ from normfold.options import (
     WriteArguments,
     accepting,
 )
+from normfold.provenance import Undone, record, recorded_undone, undone_by
 from normfold.result import Inspection, NotProven, Result, check_output
 from normfold.rewrite import is_change, rewrite
-from normfold.runtime.metadata_keys import SITES_KEY
 from normfold.verify import Equivalence, ProofCandidate, RollbackResult, Site, Verification, prove, prove_with_rollback
-from normfold.verify.sites.metadata import as_text, from_text
 
 
 @accepting(OptimizeArguments)
@@ -120,6 +118,7 @@ class Candidate:
     model: ir.Model
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...]
+    folds_constants: bool = True
 
     @property
     def changes(self) -> tuple[Verdict, ...]:
@@ -141,8 +140,10 @@ class _Builder:
 
     def __init__(self, source: Source, options: RewriteOptions, clock: _Clock) -> None:
         self.source, self.options, self.clock = source, options, clock
+        self.undone = recorded_undone(source)
+        self.folds_constants = options.onnxsim and not self.undone.is_without_onnxsim
         with clock.stage("simplify"):
-            self.facts: InferredFacts = simplify(source.proto, fold=options.onnxsim)
+            self.facts: InferredFacts = simplify(source.proto, fold=self.folds_constants)
         self._for_runtime: frozenset[str] | None = None
         self._last: tuple[frozenset[str], Candidate] | None = None  # what the guard has built need not be built again
 
@@ -180,7 +181,7 @@ class _Builder:
         except InlineError as fault:
             return replace(candidate, notes=(*candidate.notes, str(fault)))
         with self.clock.stage("simplify"):
-            facts = simplify(to_proto(model), fold=self.options.onnxsim)
+            facts = simplify(to_proto(model), fold=self.folds_constants)
         inlined = self._built(model, facts, excluded)
         if not inlined.changes or operators(inlined.model) >= operators(candidate.model):
             return candidate
@@ -189,27 +190,14 @@ class _Builder:
     def _built(self, model: ir.Model, facts: InferredFacts, excluded: Collection[str]) -> Candidate:
         with self.clock.stage("fold"):
             apply_facts(model, facts)
-            verdicts = rewrite(model, self.options, excluded)
+            verdicts = self.undone.explain(rewrite(model, self.options, {*excluded, *self.undone.findings}))
             if not any(map(is_change, verdicts)):
                 model = self.source.model()
         notes = (*self.source.notes, *filter(None, [facts.note]))
-        candidate = Candidate(model, verdicts, notes)
+        candidate = Candidate(model, verdicts, notes, self.folds_constants)
         if candidate.changes:
-            _tell_sites(candidate)
+            record(model, self.source, self.options, candidate.sites, self.undone)
         return candidate
-
-
-def _tell_sites(candidate: Candidate) -> None:
-    """Write into the model where its folds can be measured, those of earlier runs too as far as the values exist."""
-    told = candidate.model.metadata_props
-    earlier, _ = from_text(told.get(SITES_KEY, ""))
-    made = {
-        (path, value.name)
-        for path, graph in (graphs_of(candidate.model) if earlier else ())
-        for node in graph
-        for value in node.outputs
-    }
-    told[SITES_KEY] = as_text((*(site for site in earlier if (site.graph, site.value) in made), *candidate.sites))
 
 
 def _optimized(source: Source, options: Options, clock: _Clock) -> Result:
@@ -217,13 +205,35 @@ def _optimized(source: Source, options: Options, clock: _Clock) -> Result:
     if not options.verify:
         candidate, proof = _Builder(source, options, clock).build(), None
         notes: tuple[str, ...] = ("verification was switched off; the result is not proven",)
+        undone = Undone()
     else:
         rolled_back = _prove_with_rollback(source, options, clock)
         if options.onnxsim and not options.strict and _is_changed_by_simplify(rolled_back):
             rolled_back = _better(rolled_back, _prove_with_rollback(source, replace(options, onnxsim=False), clock))
         candidate, proof, notes = rolled_back.candidate.model, rolled_back.verification, rolled_back.notes
+        undone = _undone(source, rolled_back, options)
+        if undone and proof:
+            candidate = replace(candidate, verdicts=undone.explain(candidate.verdicts))
+            record(candidate.model, source, options, candidate.sites, undone)
     notes = (*candidate.notes, *notes)
-    return Result(source, candidate.model, candidate.verdicts, proof, options, notes, seconds=clock.seconds)
+    return Result(
+        source,
+        candidate.model,
+        candidate.verdicts,
+        proof,
+        options,
+        notes,
+        seconds=clock.seconds,
+        has_undone=bool(undone),
+    )
+
+
+def _undone(source: Source, rolled_back: RollbackResult[Candidate], options: Options) -> Undone:
+    """Return what this run and the earlier ones of the model undid, or nothing if this run undid nothing."""
+    left_out = options.onnxsim and not rolled_back.candidate.model.folds_constants
+    now = undone_by(rolled_back.undone, by_own_tolerance=options.is_explicit, is_without_onnxsim=left_out)
+    earlier = recorded_undone(source)
+    return earlier.and_also(now) if now.and_also(earlier) != earlier else Undone()
 
 
 def _prove_with_rollback(source: Source, options: Options, clock: _Clock) -> RollbackResult[Candidate]:

@@ -81,6 +81,7 @@ class Result(_Judged):
 
     ``ir_model`` is the new model (the original, when nothing was folded or fused). ``verification`` is None when the
     caller asked for none. ``notes`` say what else happened. ``output`` is where it was written.
+    ``has_undone``: the proof undid a fold, and the model says so in its metadata.
     """
 
     source: Source
@@ -91,6 +92,7 @@ class Result(_Judged):
     notes: tuple[str, ...] = ()
     output: Path | None = None
     seconds: dict[str, float] = field(default_factory=dict)
+    has_undone: bool = False
 
     @cached_property
     def model(self) -> onnx.ModelProto:
@@ -99,8 +101,13 @@ class Result(_Judged):
 
     @property
     def is_changed(self) -> bool:
-        """Whether anything was folded or fused."""
+        """Return whether anything was folded or fused."""
         return bool(self.changes)
+
+    @property
+    def is_copy(self) -> bool:
+        """Return whether the model is written byte for byte as it came."""
+        return not self.is_changed and not self.has_undone and not self.source.has_external_data
 
     def written(self, path: str | os.PathLike[str], writing: WriteArguments) -> Result:
         """Save the model and return the result with its ``output``; ``writing.on_ready`` is called right before."""
@@ -119,9 +126,9 @@ class Result(_Judged):
         target = Path(path)
         check_output(self.source, target, in_place=in_place)
         source = self.source
-        if not self.is_changed and _same_file(source.path, target):
+        if not self.is_changed and not self.has_undone and _same_file(source.path, target):
             return target
-        if self.is_changed or source.has_external_data:
+        if not self.is_copy:
             write_model(self.ir_model, target, external=source.has_external_data, check=source.passes_checker)
         else:
             write_bytes(source.content or source.proto.SerializeToString(), target)
@@ -134,7 +141,7 @@ class Result(_Judged):
             command="optimize",
             verification=self.verification,
             output=str(self.output or ""),
-            is_copy=not self.is_changed and not self.source.has_external_data,
+            is_copy=self.is_copy,
             seconds=self.seconds,
         )
 

@@ -64,6 +64,7 @@ LAYERS = (
     "report",
     "rewrite",
     "fusion_guard",
+    "provenance",
     "result",
     "pipeline",
     "pytorch",

@@ -202,6 +202,12 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "a norm whose folded weights are exact on paper but lose too many digits in the type of the model.",
         "The written model is safe, it only lacks this fold. Please report the model.",
     ),
+    Reason.OWN_TOLERANCE: Explanation(
+        "The fold was made, and its error was then above the tolerance that --rtol or --atol (rtol, atol) asked for. "
+        "Rounding alone may be larger than a small tolerance, so this does not mean that the fold is wrong.",
+        "normfold optimize model.onnx --rtol 1e-9, for a model in float32.",
+        "Ask for a larger tolerance, or leave the options out: the calibrated one follows the model's rounding noise.",
+    ),
     Reason.COSTS_MORE: Explanation(
         "The fold is possible, but the result would have more operators or more multiply-adds than before.",
         "two parallel 1x1 and 7x7 convolutions of few channels, merged into one dense 7x7.",

@@ -222,6 +222,11 @@ class Reason(Enum):
         "report the module; the returned module does not contain this fold",
     )
 
+    OWN_TOLERANCE = (
+        "NF133",
+        "its fold was undone because its error is above the tolerance that was asked for with rtol or atol",
+        "ask for a larger tolerance, or leave --rtol and --atol out for the calibrated one",
+    )
     BRANCHES_DIFFER = (
         "NF131",
         "parallel branches of one input cannot be summed into one operator",
