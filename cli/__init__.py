@@ -11,6 +11,7 @@ import click
 
 from normfold._version import __version__
 from normfold.errors import CrashError, NormfoldError, SourceError
+from normfold.findings.rules import did_you_mean
 from normfold.report.escape import printable
 
 from .exits import HELP, Exit
@@ -19,10 +20,27 @@ from .supervise import supervised
 COMMANDS = ("optimize", "inspect", "verify", "check", "diff", "bench", "export", "explain")
 
 
-@click.group(epilog=HELP, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, prog_name="normfold")
+class _Group(click.Group):
+    """The commands in the order of COMMANDS, with a suggestion for a name that is none."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if self.get_command(ctx, args[0]) is None:
+            ctx.fail(f"No such command {args[0]!r}; {did_you_mean(args[0], COMMANDS)}they are {', '.join(COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+
+@click.group(cls=_Group, epilog=HELP, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", prog_name="normfold")
 def group() -> None:
-    """Fold the norms of a trained network into its linear operators, and prove it before writing."""
+    """Fold the norms of a trained network into its linear operators, and prove it before writing.
+
+    Start with `normfold optimize MODEL.onnx`.
+    """
 
 
 for _name in COMMANDS:
@@ -38,21 +56,19 @@ def run(arguments: Sequence[str] | None = None) -> Exit:
     """Run a command; errors become one line on stderr and an exit code."""
     try:
         return Exit(group.main(arguments, prog_name="normfold", standalone_mode=False) or Exit.DONE)
-    except click.ClickException as error:
+    except click.exceptions.NoArgsIsHelpError as error:
         error.show()
+        return Exit.USAGE
+    except click.ClickException as error:
+        context = getattr(error, "ctx", None)
+        _complain(f"{error.format_message()} (see {context.command_path if context else 'normfold'} --help)")
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt):
         _complain("interrupted; nothing was written")
         return Exit.INTERRUPTED
-    except SourceError as error:
-        _complain(str(error))
-        return Exit.INPUT
-    except CrashError as error:
-        _complain(f"{error}; nothing was written")
-        return Exit.INTERNAL
     except NormfoldError as error:
-        _complain(str(error))
-        return Exit.USAGE
+        _complain(f"{error}; nothing was written" if isinstance(error, CrashError) else str(error))
+        return code_of(error)
     except BrokenPipeError:  # the reader of stdout has gone, as `head` does; nothing is left to say to it
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.DONE
@@ -65,6 +81,13 @@ def run(arguments: Sequence[str] | None = None) -> Exit:
         message = f"{type(error).__name__}: {error}"
         _complain(f"internal error, nothing was written; please report: {message} (NORMFOLD_TRACEBACK=1 shows where)")
         return Exit.INTERNAL
+
+
+def code_of(error: NormfoldError) -> Exit:
+    """Return the exit code for an error that normfold raised on purpose."""
+    if isinstance(error, CrashError):
+        return Exit.INTERNAL
+    return Exit.INPUT if isinstance(error, SourceError) else Exit.USAGE
 
 
 def _complain(message: str) -> None:

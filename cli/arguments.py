@@ -53,9 +53,9 @@ class GroupedCommand(click.Command):
         super().format_epilog(ctx, formatter)
 
 
-def command(examples: str) -> Callable[[Callable[..., Any]], click.Command]:
+def command(summary: str, examples: str) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a function a command with grouped options, ``examples`` (a line each) and the exit codes in its help."""
-    return click.command(cls=GroupedCommand, examples=examples, epilog=HELP)
+    return click.command(cls=GroupedCommand, short_help=summary, examples=examples, epilog=HELP)
 
 
 def option(*names: str, group: str = OUTPUT, **attributes: Any) -> Callable[[Command], Command]:

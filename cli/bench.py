@@ -23,7 +23,7 @@ normfold bench model.onnx model.opt.onnx --threads 4 --input x=8x3x224x224
 """
 
 
-@command(EXAMPLES)
+@command("Time one or two models side by side.", EXAMPLES)
 @click.argument("first", type=PATH, metavar="A")
 @click.argument("second", type=PATH, metavar="[B]", required=False)
 @options_of(BenchOptions)

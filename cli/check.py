@@ -32,7 +32,7 @@ normfold check models/ --lock normfold.lock --report check.sarif
 """
 
 
-@command(EXAMPLES)
+@command("Fail where models still have norms to fold.", EXAMPLES)
 @click.argument("paths", nargs=-1, required=True, type=PATH, metavar="PATH...")
 @limit("--max-foldable", type=click.IntRange(0), help="Norms that may be left to fold or fuse. [default: 0]")
 @limit("--max-kept", type=click.IntRange(0), help="Norms and affines that may stay. [default: any number]")

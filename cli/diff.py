@@ -24,7 +24,7 @@ normfold diff old.onnx new.onnx --exit-code --json
 """
 
 
-@command(EXAMPLES)
+@command("Say what changed from one model to another.", EXAMPLES)
 @click.argument("first", type=PATH, metavar="A")
 @click.argument("second", type=PATH, metavar="B")
 @option("--exit-code", is_flag=True, help="End with 1 where anything differs, as `git diff` does.")

@@ -11,31 +11,46 @@ from .exits import Exit
 
 EXAMPLES = """
 normfold explain NF103
+normfold explain batchnorm
 """
 
 
-@command(EXAMPLES)
-@click.argument("codes", nargs=-1, metavar="[CODE]...")
-@option("--markdown", is_flag=True, help="List all of them as the table that the README has.")
-def explain(codes: tuple[str, ...], markdown: bool) -> Exit:
-    """Explain reason codes such as NF103; without CODE, list all of them."""
-    from normfold.findings.explanations import explain as long_text
+@command("Explain a reason code or a rule.", EXAMPLES)
+@click.argument("names", nargs=-1, metavar="[CODE|RULE]...")
+@option("--markdown", is_flag=True, help="Print the reasons as a Markdown table.")
+def explain(names: tuple[str, ...], markdown: bool) -> Exit:
+    """Explain reason codes such as NF103 and rules such as batchnorm; without a name, list all of them."""
     from normfold.findings.explanations import reasons_table
     from normfold.findings.reason import Reason
+    from normfold.findings.rules import RULES
 
     if markdown:
         click.echo(reasons_table(), nl=False)
-        return Exit.DONE
-    if not codes:
+    elif not names:
         for reason in Reason:
             click.echo(f"{reason.code}  {reason.obstacle}")
-        return Exit.DONE
-    for code in codes:
-        try:
-            reason = Reason.of_code(code)
-        except KeyError:
-            known = ", ".join(reason.code for reason in Reason)
-            raise click.UsageError(f"expected a reason code, got {code!r}; the codes are {known}") from None
-        paragraphs = long_text(reason).split("\n\n")
-        click.echo("\n\n".join(textwrap.fill(paragraph, 100) for paragraph in paragraphs))
+        for rule, text in RULES:
+            click.echo(f"{rule}  {text}")
+    texts = [_explanation(name) for name in names]
+    for paragraph in "\n\n".join(texts).split("\n\n") if texts else ():
+        click.echo(textwrap.fill(paragraph, 80) + "\n")
     return Exit.DONE
+
+
+def _explanation(name: str) -> str:
+    from normfold.findings.explanations import explain as long_text
+    from normfold.findings.reason import Reason
+    from normfold.findings.rules import RULES, did_you_mean
+
+    rules = dict(RULES)
+    if name.lower() in rules:
+        rule = name.lower()
+        return f"{rule}: {rules[rule]}.\n\nLeave it out with --skip {rule}, or use it alone with --only {rule}."
+    try:
+        return long_text(Reason.of_code(name)).rstrip()
+    except KeyError:
+        known = [*(reason.code for reason in Reason), *rules]
+        close = did_you_mean(name, known) or did_you_mean(name.upper(), known)
+        raise click.UsageError(
+            f"expected a reason code or a rule, got {name!r}; {close}they are {', '.join(known)}"
+        ) from None

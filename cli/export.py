@@ -22,7 +22,7 @@ normfold export network.pt2
 """
 
 
-@command(EXAMPLES)
+@command("PyTorch network -> optimized ONNX file.", EXAMPLES)
 @click.argument("network", metavar="PACKAGE.MODULE:FACTORY|ARCHIVE")
 @option("--output", "-o", "target_path", type=PATH, metavar="FILE", help="Where to write. [default: FACTORY.opt.onnx]")
 @option("--weights", type=PATH, metavar="FILE", help="A state dict: .safetensors, .pt or .pth.")

@@ -19,7 +19,7 @@ normfold inspect model.onnx --report model.html
 """
 
 
-@command(EXAMPLES)
+@command("List every norm with its verdict; write nothing.", EXAMPLES)
 @click.argument("model", type=PATH)
 @options_of(InspectArguments)
 @reporting

@@ -19,23 +19,48 @@ EXAMPLES = """
 normfold optimize model.onnx
 normfold optimize model.onnx -o small.onnx --report report.html
 normfold optimize model.onnx --target tensorrt --inputs calibration.npz
+normfold optimize a.onnx b.onnx --output-dir optimized
 """
 
 
-@command(EXAMPLES)
-@click.argument("model", type=PATH)
+@command("Fold, prove, write.", EXAMPLES)
+@click.argument("models", type=PATH, nargs=-1, required=True, metavar="MODEL...")
 @option("--output", "-o", "target_path", type=PATH, metavar="FILE", help="Where to write. [default: MODEL.opt.onnx]")
+@option("--output-dir", type=PATH, metavar="DIR", help="Write each MODEL into this folder, under its own name.")
 @option("--in-place", is_flag=True, help="Overwrite MODEL itself.")
 @options_of(OptimizeArguments)
 @reporting
-def optimize(model: str, target_path: str | None, in_place: bool, output: Output, **chosen: Any) -> Exit:
-    """Fold the norms of MODEL, prove that the result equals it, and write the result."""
-    if in_place and target_path is not None:
-        raise click.UsageError("--in-place writes to MODEL itself; leave out --output")
+def optimize(
+    models: tuple[str, ...],
+    target_path: str | None,
+    output_dir: str | None,
+    in_place: bool,
+    output: Output,
+    **chosen: Any,
+) -> Exit:
+    """Fold the norms of MODEL, prove that the result equals it, and write the result.
+
+    Several models need --output-dir or --in-place; each is written or not by itself, and the exit code is the first
+    that is not 0.
+    """
+    if (target_path is not None) + (output_dir is not None) + in_place > 1:
+        raise click.UsageError("--output, --output-dir and --in-place exclude each other; choose one")
+    if len(models) > 1 and output_dir is None and not in_place:
+        raise click.UsageError(f"{len(models)} models need --output-dir or --in-place")
+    if output_dir is not None:
+        pairs = [(model, Path(output_dir) / Path(model).name) for model in models]
+    else:
+        pairs = [(model, Path(model) if in_place else Path(target_path or _default_output(model))) for model in models]
+    if len(pairs) == 1:
+        ((model, path),) = pairs
+        return _optimize_one(model, path, in_place, output, chosen)
+    return _optimize_all(pairs, in_place, output, chosen)
+
+
+def _optimize_one(model: str, path: Path, in_place: bool, output: Output, chosen: dict[str, Any]) -> Exit:
     from normfold.pipeline import optimize
     from normfold.result import NotProven
 
-    path = Path(model) if in_place else target_path or _default_output(model)
     try:
         with stages("optimizing", output.quiet) as on_stage:
             result = optimize(
@@ -51,6 +76,35 @@ def optimize(model: str, target_path: str | None, in_place: bool, output: Output
         return not_proven(error, output)
     output.show_result(result)
     return Exit.DONE
+
+
+def _optimize_all(pairs: list[tuple[str, Path]], in_place: bool, output: Output, chosen: dict[str, Any]) -> Exit:
+    """Optimize each model by itself, and report on all of them together."""
+    from normfold.errors import NormfoldError
+    from normfold.files.paths import check_paths
+    from normfold.pipeline import optimize
+    from normfold.result import NotProven
+
+    from . import code_of
+
+    OptimizeArguments(**chosen)  # a wrong option concerns all models
+    check_paths([] if in_place else [model for model, _ in pairs], [*(path for _, path in pairs), *output.paths])
+    results, codes = [], []
+    for model, path in pairs:
+        try:
+            with stages(f"optimizing {model}", output.quiet) as on_stage:
+                results.append(optimize(model, path, in_place=in_place, on_stage=on_stage, **chosen))
+        except NotProven as error:
+            results.append(error.result)
+            click.echo(f"normfold: {error}", err=True)
+            codes.append(Exit.DIFFERS if error.is_different else Exit.INCONCLUSIVE)
+        except NormfoldError as error:
+            click.echo(f"normfold: {error}", err=True)
+            codes.append(code_of(error))
+    output.show_all([result.report(pictures=output.has_pictures) for result in results])
+    if not (output.quiet or output.as_json):
+        click.echo(f"{len(pairs)} models: {len(pairs) - len(codes)} written, {len(codes)} failed")
+    return codes[0] if codes else Exit.DONE
 
 
 def not_proven(error: Any, output: Output) -> Exit:

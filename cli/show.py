@@ -57,6 +57,20 @@ class Output:
             print_report(report, console_for(), details or self.verbose)
         self.write(report, only_stdout=True)
 
+    def show_all(self, reports: Sequence[Report]) -> None:
+        """Print several reports, and write the files with all of them."""
+        self.write(reports)
+        if self.as_json:
+            from normfold.report.as_json import as_json_set
+
+            click.echo(as_json_set(reports), nl=False)
+        elif not self.quiet:
+            from normfold.report.as_text import console_for, print_report
+
+            for report in reports:
+                print_report(report, console_for(), self.verbose)
+        self.write(reports, only_stdout=True)
+
     def write_result(self, result: Result | Inspection) -> None:
         """Write the report of ``result`` into each of the files."""
         self.write(result.report(pictures=self.has_pictures))

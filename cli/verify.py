@@ -24,7 +24,7 @@ normfold verify model.onnx --inputs test_data_set_0
 """
 
 
-@command(EXAMPLES)
+@command("Compare two models in ONNX Runtime.", EXAMPLES)
 @click.argument("first", type=PATH, metavar="A")
 @click.argument("second", type=PATH, metavar="[B]", required=False)
 @options_of(ProofOptions)

@@ -1,8 +1,12 @@
-"""Folds norms and constant affines into the linear operators around them, and proves it before it writes."""
+"""Fold norms and constant affines into the linear operators around them, and prove it before anything is written."""
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+# ONNX Runtime writes files into TMPDIR and the user's cache when it is imported, unless this is set before.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # Imported at once, although the rest waits: importing the room of the same name would hide the function otherwise.
 from normfold._version import __version__ as __version__

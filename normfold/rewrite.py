@@ -7,6 +7,8 @@ would otherwise be carried into weights one by one.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import replace
+from fnmatch import fnmatchcase
 
 import onnx_ir as ir
 
@@ -23,8 +25,7 @@ from normfold.targets.table import target_named
 
 def rewrite(model: ir.Model, options: RewriteOptions, excluded: Collection[str] = ()) -> tuple[Verdict, ...]:
     """Rewrite ``model``; findings in ``excluded`` stay. UsageError for a name, target or operator set that is none."""
-    norms = _fuse_options(options, excluded)
-    _check(model, options, norms)
+    norms = _checked(model, options, _fuse_options(options, excluded))
     fused = (*fuse_norms(model, norms), *fuse_activations(model, norms))
     wanted = FoldOptions(
         norms.skip,
@@ -66,14 +67,20 @@ def _fuse_options(options: RewriteOptions, excluded: Collection[str]) -> FuseOpt
     )
 
 
-def _check(model: ir.Model, options: RewriteOptions, norms: FuseOptions) -> None:
-    """Names, target and operator set are known ones; findings are only looked for where a name asks for it."""
+def _checked(model: ir.Model, options: RewriteOptions, norms: FuseOptions) -> FuseOptions:
+    """Check rules, names, target and operator set, and replace patterns in ``skip`` by the names that they match.
+
+    Findings are only looked for where a name asks for it.
+    """
     check_names(options.only, option="only")
     try:
         newest_allowed(norms, target_named(options.target), 1)
     except (KeyError, ValueError) as error:
         raise UsageError(str(error.args[0])) from error
-    if norms.skip - set(RULE_NAMES):
-        names = {finding.name for finding in (*find_affines(model), *find_norms(model, norms))}
-        names |= {node.name for node in model.graph.all_nodes() if node.name}
-        check_names(options.skip, names)
+    if norms.skip <= set(RULE_NAMES):
+        return norms
+    names = {finding.name for finding in (*find_affines(model), *find_norms(model, norms))}
+    names |= {node.name for node in model.graph.all_nodes() if node.name}
+    check_names(options.skip, names)
+    matching = {name for pattern in norms.skip for name in names if fnmatchcase(name, pattern)}
+    return replace(norms, skip=norms.skip | matching)

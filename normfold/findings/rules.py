@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
 
 from normfold.errors import UsageError
 
@@ -28,9 +30,18 @@ RULE_NAMES = tuple(name for name, _ in RULES)
 
 
 def check_names(names: Iterable[str], node_names: Collection[str] = (), option: str = "skip") -> None:
-    """Raise UsageError for a name that is neither a rule nor in ``node_names``; the message lists the rules."""
+    """Raise UsageError for a name that is neither a rule nor a pattern that matches one of ``node_names``."""
     for name in names:
-        if name in RULE_NAMES or name in node_names:
+        if name in RULE_NAMES or name in node_names or any(fnmatchcase(node, name) for node in node_names):
             continue
         nodes = " or a node of the model" if option == "skip" else ""
-        raise UsageError(f"{option}: expected a rule{nodes}, got {name!r}; the rules are {', '.join(RULE_NAMES)}")
+        close = did_you_mean(name, RULE_NAMES)
+        raise UsageError(
+            f"{option}: expected a rule{nodes}, got {name!r}; {close}the rules are {', '.join(RULE_NAMES)}"
+        )
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """Return ``did you mean ...?`` with the closest of ``known``, and a blank; "" where none is close."""
+    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean {close[0]}? " if close else ""

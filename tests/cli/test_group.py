@@ -1,0 +1,109 @@
+"""What all commands share: one manner of error line, suggestions, help at 80 columns, no files besides the results."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+
+from tests.conftest import ROOT, Command, Run
+from tests.nets import conv_bn
+
+
+@pytest.mark.parametrize(
+    ("line", "code", "words"),
+    [
+        ("optimise net.onnx", 2, "did you mean optimize?"),
+        ("optimize net.onnx --skp affine", 2, "Did you mean '--skip'?"),
+        ("optimize net.onnx --skip batchnrm", 2, "did you mean batchnorm?"),
+        ("optimize net.onnx --rtol", 2, "requires an argument"),
+        ("optimize", 2, "Missing argument 'MODEL...'"),
+        ("optimize net.onnx net.onnx", 2, "need --output-dir or --in-place"),
+        ("optimize net.onnx --in-place --output-dir out", 2, "exclude each other"),
+        ("optimize none.onnx", 3, "none.onnx cannot be read: No such file or directory"),
+        ("explain NF1003", 2, "did you mean NF103?"),
+        ("explain bachnorm", 2, "did you mean batchnorm?"),
+    ],
+)
+def test_an_error_is_one_line_of_one_form(
+    run: Run, tmp_path: Path, line: str, code: int, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    onnx.save(conv_bn(), "net.onnx")
+    got, out, err = run(*line.split())
+    assert (got, out, len(err.splitlines())) == (code, "", 1), err
+    assert err.startswith("normfold: ")
+    assert words in err
+
+
+def test_help_is_readable_at_80_columns(run: Run) -> None:
+    import normfold_cli
+
+    commands = run("--help")[1]
+    assert [line.split()[0] for line in commands.split("Commands:")[1].splitlines()[1:9]] == list(normfold_cli.COMMANDS)
+    assert "..." not in commands.split("Commands:")[1].split("Exit codes")[0]
+    for name in normfold_cli.COMMANDS:
+        text = run(name, "--help")[1]
+        assert "Examples:" in text, name
+        assert max(map(len, text.split("Exit codes")[0].splitlines())) <= 80, name
+
+
+@pytest.mark.parametrize("flag", ["-V", "--version"])
+def test_the_version_and_python_m(command: Command, flag: str) -> None:
+    import normfold
+
+    done = subprocess.run(
+        [sys.executable, "-m", "normfold", flag],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])},
+    )
+    assert done.stdout == command(flag).stdout == f"normfold, version {normfold.__version__}\n"
+
+
+def test_rules_are_explained_beside_codes(run: Run) -> None:
+    assert "carry a BatchNormalization" in run("explain", "BatchNorm")[1]
+    assert "--skip order" in run("explain", "order")[1]
+    assert "layernorm" in run("explain")[1]
+
+
+def test_a_pattern_names_nodes(run: Run, tmp_path: Path) -> None:
+    out = run("inspect", ROOT / "models" / "residual.onnx", "--skip", "/blocks/*")[1]
+    assert "1 of 9 norms can be removed, 8 kept" in out
+    assert run("inspect", ROOT / "models" / "residual.onnx", "--skip", "/nothing/*")[0] == 2
+
+
+def test_several_models_have_one_summary_and_one_exit_code(run: Run, tmp_path: Path) -> None:
+    paths = [tmp_path / name for name in ("a.onnx", "b.onnx", "broken.onnx")]
+    for path in paths:
+        onnx.save(conv_bn(), path)
+    (tmp_path / "out").mkdir()
+    code, out, err = run("optimize", *paths, "--output-dir", tmp_path / "out", "--report", tmp_path / "all.json")
+    assert (code, err) == (0, "")
+    assert out.rstrip().endswith("3 models: 3 written, 0 failed")
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a.onnx", "b.onnx", "broken.onnx"]
+    paths[2].write_bytes(b"no model")
+    code, out, err = run("optimize", *paths, "--in-place")
+    assert (code, len(err.splitlines())) == (3, 1)
+    assert out.rstrip().endswith("3 models: 2 written, 1 failed")
+    assert paths[2].read_bytes() == b"no model"
+    assert run("optimize", paths[0], tmp_path / "out" / "a.onnx", "--output-dir", tmp_path)[0] == 2, "one name twice"
+
+
+def test_nothing_is_written_but_what_was_asked_for(command: Command, tmp_path: Path) -> None:
+    """ONNX Runtime's telemetry would write into TMPDIR and the user's cache."""
+    folders = {name: tmp_path / name for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME")}
+    for folder in folders.values():
+        folder.mkdir()
+    program = (
+        f"import sys; sys.path[:0] = {[str(ROOT), *filter(None, sys.path)]!r}; import normfold, onnxruntime;"
+        f"normfold.optimize({str(ROOT / 'models' / 'residual.onnx')!r})"
+    )
+    environment = {name: str(folder) for name, folder in folders.items()}
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, **environment})
+    assert [file for folder in folders.values() for file in folder.rglob("*")] == []
