@@ -34,13 +34,13 @@ def bench(first: str, second: str | None, output: Output, **chosen: Any) -> Exit
     The ratio is that of A to B within a round: above 1, B is faster. Each model has a process of its own.
     """
     options = BenchOptions(**chosen)
-    from normfold.ci.bench import CannotBench, benchmark
+    from normfold.ci.bench import BenchError, benchmark
 
     models = [model for model in (first, second) if model is not None]
     try:
         with bar("timing", options.rounds, output.quiet) as advance:
             measured = benchmark(models, options, advance)
-    except CannotBench as error:
+    except BenchError as error:
         click.echo(f"normfold: {error}", err=True)
         return Exit.INCONCLUSIVE
     if output.as_json:

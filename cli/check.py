@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from normfold.options import InspectArguments
+from normfold.options import LIMITS, CheckArguments, InspectArguments
 
 from .arguments import PATH, command, option, options_of, reporting
 from .exits import Exit
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 LOCK = "normfold.lock"
 
 
-limit = partial(option, group="What is accepted")
+limit = partial(option, group=LIMITS)
 EXAMPLES = """
 normfold check models/
 normfold check models/ --update-lock
@@ -34,25 +34,17 @@ normfold check models/ --lock normfold.lock --report check.sarif
 
 @command("Fail where models still have norms to fold.", EXAMPLES)
 @click.argument("paths", nargs=-1, required=True, type=PATH, metavar="PATH...")
-@limit("--max-foldable", type=click.IntRange(0), help="Norms that may be left to fold or fuse. [default: 0]")
-@limit("--max-kept", type=click.IntRange(0), help="Norms and affines that may stay. [default: any number]")
-@limit("--allow", multiple=True, metavar="NF1xx[:NODE]", help="Accept this reason, or it for this node.")
 @limit("--lock", type=PATH, metavar="FILE", help="Accept what this file records; fail on what got worse.")
 @limit("--update-lock", is_flag=True, help=f"Write the models as they are to the lock. [default: {LOCK}]")
 @limit("--verify-against", "original", type=PATH, metavar="FILE|DIR", help="Compare with this original, or those.")
-@options_of(InspectArguments)
-@option("--jobs", "-j", default=0, type=click.IntRange(0), help="Processes. [default: one a core]")
+@options_of(CheckArguments)
 @option("--no-cache", is_flag=True, help="Look at every model again, and keep nothing for the next run.")
 @reporting
 def check(
     paths: tuple[str, ...],
-    max_foldable: int | None,
-    max_kept: int | None,
-    allow: tuple[str, ...],
     lock: str | None,
     update_lock: bool,
     original: str | None,
-    jobs: int,
     no_cache: bool,
     output: Output,
     **chosen: Any,
@@ -69,11 +61,13 @@ def check(
     from normfold.ci.paths import models_of, originals_of
     from normfold.files.paths import check_paths
 
-    options = InspectArguments(**chosen)
+    asked = CheckArguments(**chosen)
+    options = InspectArguments.of(asked)
+    max_foldable = asked.max_foldable
     lock = lock or (LOCK if update_lock else None)
     if lock is None and max_foldable is None:
         max_foldable = 0
-    limits = Limits(max_foldable, max_kept, tuple(map(Allowance.of, allow)))
+    limits = Limits(max_foldable, asked.max_kept, tuple(map(Allowance.of, asked.allow)))
     models = models_of(paths)
     originals = originals_of(models, original)
     tasks = [Task(model, originals.get(model)) for model in models]
@@ -82,7 +76,7 @@ def check(
     judge = _Acceptance(limits, Path(lock) if lock else None, update_lock, options)
     folder = None if no_cache else cache_folder()
     with bar("checking", len(tasks), output.quiet) as advance:
-        found = check_models(tasks, options, jobs, lambda task: advance(), folder, output.has_pictures)
+        found = check_models(tasks, options, asked.jobs, lambda task: advance(), folder, output.has_pictures)
     checked = judge(found)
     _show(checked, judge.lines, output)
     output.write(checked)

@@ -16,16 +16,28 @@ from normfold.verify import Verification, verify
 load_on_use("sympy", user="onnx_ir._symbolic_shapes")
 
 if TYPE_CHECKING:
-    from normfold.errors import NormfoldError, SourceError, UsageError, WriteError
+    from normfold.ci.bench import BenchError, Benchmark
+    from normfold.ci.diff import Change
+    from normfold.ci.functions import bench, check, diff
+    from normfold.errors import CrashError, NormfoldError, SourceError, UsageError, WriteError
     from normfold.findings.reason import Obstacle, Reason
     from normfold.findings.verdict import Finding, Outcome, Verdict
     from normfold.pipeline import inspect, optimize
     from normfold.pytorch.export import export
     from normfold.pytorch.fold_module import Folded, fold_module
+    from normfold.report.report import Report
     from normfold.result import Inspection, NotProven, Result
 
-# Where each public name lives. It is imported when somebody asks for it, so that `normfold --help` stays quick.
+# Where each public name lives. It is imported at first use, so that `normfold --help` stays quick.
 _HOMES = {
+    "BenchError": "normfold.ci.bench",
+    "Benchmark": "normfold.ci.bench",
+    "Change": "normfold.ci.diff",
+    "CrashError": "normfold.errors",
+    "Report": "normfold.report.report",
+    "bench": "normfold.ci.functions",
+    "check": "normfold.ci.functions",
+    "diff": "normfold.ci.functions",
     "NormfoldError": "normfold.errors",
     "SourceError": "normfold.errors",
     "UsageError": "normfold.errors",
@@ -46,6 +58,10 @@ _HOMES = {
 }
 
 __all__ = [
+    "BenchError",
+    "Benchmark",
+    "Change",
+    "CrashError",
     "Finding",
     "Folded",
     "Inspection",
@@ -54,12 +70,16 @@ __all__ = [
     "Obstacle",
     "Outcome",
     "Reason",
+    "Report",
     "Result",
     "SourceError",
     "UsageError",
     "Verdict",
     "Verification",
     "WriteError",
+    "bench",
+    "check",
+    "diff",
     "export",
     "fold_module",
     "inspect",
@@ -69,8 +89,14 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'normfold' has no attribute {name!r}")
     from importlib import import_module
 
+    if name == "testing":
+        return import_module("normfold.testing")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'normfold' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__", "testing"]

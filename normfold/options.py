@@ -30,7 +30,8 @@ Input = str | os.PathLike[str] | Mapping[str, Any]
 
 Inputs = Input | Collection[Input]
 
-FOLDING, FORMS, PROOF, TIMING, OUTPUT = "What to fold", "How to write norms", "Proof", "Timing", "Output"
+FOLDING, FORMS, PROOF, TIMING = "What to fold", "How to write norms", "Proof", "Timing"
+LIMITS, OUTPUT = "What is accepted", "Output"
 
 NEWEST_OPSET = 26
 """The newest operator set that an ONNX Runtime of today loads."""
@@ -111,7 +112,7 @@ def _check_number(declared: Field[Any], option: Option, value: Any) -> None:
     bounds = (option.low, option.high)
     if value is None or bounds == (-math.inf, math.inf):
         return
-    is_whole = isinstance(declared.default, int)
+    is_whole = str(declared.type).startswith("Annotated[int")
     fits = isinstance(value, (int, float)) or hasattr(value, "__index__")
     if fits and math.isfinite(value) and option.low <= value <= option.high and not (is_whole and value != int(value)):
         return
@@ -266,20 +267,42 @@ class TorchArguments(CheckedOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class WriteArguments(CheckedOptions):
+class ProgressArguments(CheckedOptions):
+    """What is called on the way."""
+
+    on_stage: Annotated[OnStage | None, _internal("Called with the name of each stage as it begins.")] = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class WriteArguments(ProgressArguments):
     """How a result is written, and what is called on the way."""
 
     in_place: Annotated[bool, _internal("Allow the output to be the model itself.")] = False
     reports: Annotated[Collection[Path], _internal("Files that the caller will write beside the result.")] = ()
     on_ready: Annotated[OnReady | None, _internal("Called with the result right before it is written.")] = None
-    on_stage: Annotated[OnStage | None, _internal("Called with the name of each stage as it begins.")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
-class InspectArguments(TorchArguments, RewriteOptions):
+class InspectArguments(ProgressArguments, TorchArguments, RewriteOptions):
     """The arguments of ``normfold.inspect`` after the model."""
 
     reports: Annotated[Collection[Path], _internal("Files that the caller will write afterwards.")] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckArguments(InspectArguments):
+    """The arguments of ``normfold.check`` after the paths."""
+
+    max_foldable: Annotated[
+        int | None, Option("Norms that may be left to fold or fuse. [default: 0]", LIMITS, 0, metavar="N")
+    ] = None
+    max_kept: Annotated[
+        int | None, Option("Norms and affines that may be kept. [default: any number]", LIMITS, 0, metavar="N")
+    ] = None
+    allow: Annotated[
+        Names, Option("Accept this reason, or it for this node. Repeatable.", LIMITS, metavar="NF1xx[:NODE]")
+    ] = ()
+    jobs: Annotated[int, Option("Processes (0: one a core).", LIMITS, 0, MOST_THREADS, is_recorded=False)] = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -99,7 +99,7 @@ def inspect_with(model: ModelLike | TorchObject, options: InspectArguments) -> I
     source = _read(model, options)
     check_output(source, None, writes=tuple(options.reports))
     with blaming(source):
-        candidate = _Builder(source, options, _Clock()).build()
+        candidate = _Builder(source, options, _Clock(options.on_stage)).build()
     return Inspection(source, candidate.model, candidate.verdicts, options, candidate.notes)
 
 

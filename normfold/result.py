@@ -19,13 +19,16 @@ from normfold.files.source import Source, external_files
 from normfold.files.write import write_bytes, write_model
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.options import Options, RewriteOptions, WriteArguments
+from normfold.report.as_notebook import as_notebook
+from normfold.report.formats import draws, form_of, write_report
+from normfold.report.headline import headline
 from normfold.report.report import Report, op_types, statistics
 from normfold.report.snippets import drawings
 from normfold.rewrite import is_change
 from normfold.verify import Equivalence, Verification
 
 
-class _Judged:
+class _Outcome:
     """Whatever has a verdict for each finding of a model, and the model as it is or would be after."""
 
     source: Source
@@ -54,6 +57,23 @@ class _Judged:
         """Return what stayed (would stay), each with its obstacles."""
         return self._of(Outcome.KEPT)
 
+    def save_report(self, path: str | os.PathLike[str], format: str = "") -> Path:
+        """Write the report to ``path``, in ``format`` or the one that the suffix names, and return the path.
+
+        Suffixes: .html, .json, .md, .txt, .sarif, .xml. Raises UsageError for others, WriteError if writing fails.
+        """
+        form = form_of(path, format)
+        write_report(self.report(pictures=draws(form)), path, form)
+        return Path(path)
+
+    def __repr__(self) -> str:
+        """Return one line: the class, the model and what became of its norms."""
+        return f"<{type(self).__name__} of {self.report().model}: {headline(self.report())}>"
+
+    def _repr_html_(self) -> str:
+        """Return the line and the table of what was kept, by reason, for a notebook."""
+        return as_notebook(self.report())
+
     def _of(self, outcome: Outcome) -> tuple[Verdict, ...]:
         return tuple(verdict for verdict in self.verdicts if verdict.outcome is outcome)
 
@@ -75,8 +95,8 @@ class _Judged:
         )
 
 
-@dataclass(frozen=True)
-class Result(_Judged):
+@dataclass(frozen=True, repr=False)
+class Result(_Outcome):
     """What ``optimize`` made: the new model, what became of each finding, and the proof.
 
     ``ir_model`` is the new model (the original, when nothing was folded or fused). ``verification`` is None when the
@@ -146,8 +166,8 @@ class Result(_Judged):
         )
 
 
-@dataclass(frozen=True)
-class Inspection(_Judged):
+@dataclass(frozen=True, repr=False)
+class Inspection(_Outcome):
     """What ``optimize`` would do to a model, without proof and without writing."""
 
     source: Source

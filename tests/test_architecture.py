@@ -61,6 +61,7 @@ LAYERS = (
     "verify.proof",
     "verify.rollback",
     "verify",
+    "testing",
     "report",
     "rewrite",
     "fusion_guard",
@@ -70,6 +71,7 @@ LAYERS = (
     "pytorch",
     "ci",
     "cli",
+    "__main__",
 )
 LEVEL = {name: level for level, name in enumerate(LAYERS)}
 HEAVY = ("torch", "onnxruntime", "onnx_ir", "onnx", "onnxsim", "rich", "numpy")

@@ -51,7 +51,7 @@ def test_what_was_undone_is_written_and_the_gate_takes_it(
         code, out, _ = run("optimize", path, *(["--rtol", "1e-12"] if own else []))
     reason = "NF133" if own else "NF124"
     assert (code, reason in out, "written: " in out) == (0, True, True)
-    assert onnx.load(output).graph.node == onnx.load(path).graph.node
+    assert [node.op_type for node in onnx.load(output).graph.node] == ["Conv", "BatchNormalization"]
     code, out, _ = run("check", output, "--no-cache", "--json")
     report = json.loads(out)["reports"][0]
     assert (code, report["kept"], report["problems"]) == (0, 1, [])

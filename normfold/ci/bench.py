@@ -34,7 +34,7 @@ _LOADS = 3
 _BATCH = 0.005  # seconds: shorter runs are timed several at once, so that waking the process does not count
 
 
-class CannotBench(NormfoldError):
+class BenchError(NormfoldError):
     """A model does not run here, so there is nothing to time."""
 
 
@@ -83,7 +83,7 @@ def interval(values: Sequence[float]) -> tuple[float, float]:
 def benchmark(models: Sequence[str], options: BenchOptions, done: Callable[[], None] = lambda: None) -> Benchmark:
     """Time ``models``, one or two; ``done`` hears of each round.
 
-    SourceError for a file that is no model, UsageError for inputs that do not fit, CannotBench where one does not run.
+    SourceError for a file that is no model, UsageError for inputs that do not fit, BenchError where one does not run.
     """
     for model in models:
         read(model)  # says in one line why a file is no model
@@ -116,12 +116,12 @@ def legal_feed(models: Sequence[str], options: BenchOptions) -> Feed:
     loaded = [load(model) for model in models]
     for model in loaded:
         if unsafe_reason(model):
-            raise CannotBench(unsafe_reason(model))
+            raise BenchError(unsafe_reason(model))
     with ExitStack() as stack:
         try:
             runners = [stack.enter_context(Runner(model, OptimizationLevel.DEFAULT)) for model in loaded]
         except ModelRunError as error:
-            raise CannotBench(str(error)) from error
+            raise BenchError(str(error)) from error
         if options.given_inputs:
             given = all_inputs(options.given_inputs, loaded[0])
             proposals: Iterator[Feed] = (Feed(each.values, each.text) for each in given)
@@ -135,7 +135,7 @@ def _first_legal(proposals: Iterator[Feed], runners: Sequence[Runner]) -> Feed:
     failure = ModelRunError(FailureKind.RUN, "no legal input is known for it")
     for feed in proposals:
         if not all(isinstance(value, np.ndarray) and value.dtype != object for value in feed.values.values()):
-            raise CannotBench("its inputs are no plain tensors of numbers, so they cannot be timed here")
+            raise BenchError("its inputs are no plain tensors of numbers, so they cannot be timed here")
         try:
             for runner in runners:
                 runner.run(feed.values, list(runner.output_shapes))
@@ -143,7 +143,7 @@ def _first_legal(proposals: Iterator[Feed], runners: Sequence[Runner]) -> Feed:
             failure = error
             continue
         return feed
-    raise CannotBench(f"{failure}; give inputs with --inputs or --input")
+    raise BenchError(f"{failure}; give inputs with --inputs or --input")
 
 
 # -- processes ----------------------------------------------------------------------------------------------------
@@ -173,7 +173,7 @@ class _Worker:
         assert self._process.stdout is not None  # it was opened with a pipe
         line = self._process.stdout.readline()
         if not line:
-            raise CannotBench(f"{self._model}: the process that timed it died")
+            raise BenchError(f"{self._model}: the process that timed it died")
         answer: dict[str, Any] = json.loads(line)
         return answer
 

@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.text import Text
 
-from normfold.report.as_text import headline, print_report
+from normfold.report.as_text import print_report
 from normfold.report.escape import printable
+from normfold.report.headline import headline
 from normfold.report.report import Problem, Report
 
 SHOWN = 10  # problems of each model; --verbose and the files of --report name all

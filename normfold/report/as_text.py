@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from rich.console import Console
@@ -11,10 +10,11 @@ from rich.text import Text
 
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.report.escape import printable
+from normfold.report.headline import headline, proof_sentence
 from normfold.report.notices import how, place
 from normfold.report.report import Report
 from normfold.report.sizes import operator_changes, sizes
-from normfold.verify.result import Equivalence, Verification, as_table
+from normfold.verify.result import as_table
 
 NAMES_SHOWN = 4  # of each reason; `inspect` and --json name all
 PLAIN_WIDTH = 10**6  # columns where there is no terminal: nothing is wrapped
@@ -61,30 +61,6 @@ def _lines(report: Report, details: bool) -> Iterator[tuple[Text, int]]:
         yield Text.assemble(f"{written}: ", (printable(report.output, 4096), "bold")), 2
     elif report.command == "optimize":
         yield Text("nothing written"), 2
-
-
-def headline(report: Report) -> str:
-    """Return what became of the norms, then of the constant affines, then how many were kept, in one sentence."""
-    norms = [verdict for verdict in report.verdicts if verdict.finding.is_norm]
-    affines = [verdict for verdict in report.verdicts if not verdict.finding.is_norm and not verdict.is_settled]
-    would = "" if report.command == "optimize" else "can be "
-    parts = []
-    if not any(verdict.is_changed for verdict in report.verdicts):
-        nothing = "nothing to fold or fuse" if report.verdicts else "no norms and no constant affines"
-        return f"{nothing}, {len(report.kept)} kept" if report.verdicts else nothing
-    if norms:
-        done = Counter(verdict.outcome for verdict in norms)
-        removed, fused = done[Outcome.FOLDED], done[Outcome.FUSED]
-        if removed or not fused:
-            parts.append(f"{removed} of {len(norms)} norms {would}removed")
-        if fused:
-            parts.append(f"{fused} of {len(norms)} norms {would}written as one operator")
-        already = sum(verdict.is_settled for verdict in norms)
-        parts += [f"{already} one operator already"] if already else []
-    if affines:
-        folded = sum(verdict.is_changed for verdict in affines)
-        parts.append(f"{folded} of {len(affines)} constant affines {would}folded")
-    return ", ".join((*parts, f"{len(report.kept)} kept"))
 
 
 def _findings(report: Report) -> Iterator[tuple[Text, int]]:
@@ -140,16 +116,3 @@ def _proof(report: Report) -> Iterator[tuple[Text, int]]:
     first, *rest = as_table(verification).splitlines()
     yield Text(printable(f"verification: {first}", 400), style="red"), 2
     yield from ((Text(printable(line, 600)), 4) for line in rest)
-
-
-def proof_sentence(verification: Verification) -> str:
-    """Return the result of a proof in a sentence, with the largest error of all places."""
-    compared = (*verification.sites, *verification.outputs)
-    worst = verification.worst
-    if verification.verdict is not Equivalence.EQUIVALENT:
-        return as_table(verification).splitlines()[0]
-    if worst is None:
-        return f"equivalent: {'; '.join(verification.notes)}"
-    places = len({comparison.value for comparison in compared})
-    error = f"largest error {worst.relative:.2g} of the value's range (limit {worst.tolerance:.2g})"
-    return f"proven equal to the original at {places} place{'s' * (places != 1)}, {error}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from normfold.options import ProofOptions, accepting
 from normfold.runtime import isolated
@@ -84,24 +84,47 @@ def _sendable(model: ModelLike) -> ModelLike:
     return model
 
 
+class HasModel(Protocol):
+    """A result of ``optimize``, ``inspect`` or ``export``."""
+
+    @property
+    def ir_model(self) -> Any:
+        """The model, as an onnx_ir.Model."""
+
+
+ModelOrResult = ModelLike | HasModel
+
+
 @dataclass(frozen=True, kw_only=True)
 class VerifyArguments(ProofOptions):
     """The arguments of ``normfold.verify`` after the first model."""
 
-    b: ModelLike = field(kw_only=False)
+    b: ModelOrResult = field(kw_only=False)
 
 
 @accepting(VerifyArguments)
-def verify(a: ModelLike, options: VerifyArguments) -> Verification:
-    """Compare the model ``b`` with ``a``; each is a path, bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``.
+def verify(a: ModelOrResult, options: VerifyArguments) -> Verification:
+    """Compare the model ``b`` with ``a``.
 
+    Each is a path, bytes, an ``onnx.ModelProto``, an ``onnx_ir.Model`` or what ``optimize`` returned.
     ``assert normfold.verify(a, b)`` in pytest shows the table on failure: it is logged as a warning, because an
-    assertion message has one line. Tolerances are calibrated unless ``rtol`` or ``atol`` is given; if they are, a
-    result of ``optimize`` is compared at every fold too, where its value is made.
+    assertion message has one line; ``normfold.testing.assert_equivalent`` raises with it. Tolerances are calibrated
+    unless ``rtol`` or ``atol`` is given; if they are, a result of ``optimize`` is compared at every fold too, where its
+    value is made.
     """
-    verification = prove(a, options.b, None, ProofOptions.of(options))
+    verification = prove_models(a, options.b, ProofOptions.of(options))
     if not verification:
         import logging
 
         logging.getLogger("normfold").warning("%s", verification)
     return verification
+
+
+def prove_models(a: ModelOrResult, b: ModelOrResult, options: ProofOptions) -> Verification:
+    """Do what ``prove`` does, for results of ``optimize`` too."""
+    return prove(_model_of(a), _model_of(b), None, options)
+
+
+def _model_of(model: ModelOrResult) -> ModelLike:
+    found: ModelLike = getattr(model, "ir_model", model)  # type: ignore[arg-type, assignment]  # a model has no such name
+    return found

@@ -151,7 +151,8 @@ def test_a_blamed_fold_is_undone_and_the_copy_is_written(
     report = json.loads(out)
     assert (code, report["folded"], report["kept"]) == (0, 0, 1)
     assert report["findings"][0]["obstacles"][0]["code"] == "NF124"
-    assert onnx.load(model.with_name("net.opt.onnx")).graph.node == onnx.load(model).graph.node
+    written = onnx.load(model.with_name("net.opt.onnx"))
+    assert [node.op_type for node in written.graph.node] == ["Conv", "BatchNormalization"]
 
 
 def test_a_defect_of_ours_is_one_line(run: Run, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,68 @@
+"""Offer check, diff and bench as Python functions: what the commands of the same names do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from normfold.ci.bench import Benchmark, benchmark
+from normfold.ci.check_many import Task, check_models
+from normfold.ci.diff import Change, changes_between
+from normfold.ci.limits import Allowance, Limits, apply_limits
+from normfold.ci.paths import models_of
+from normfold.options import BenchOptions, CheckArguments, InspectArguments, accepting
+from normfold.report.report import Report
+
+AnyPath = str | os.PathLike[str]
+
+
+@accepting(CheckArguments)
+def check(paths: AnyPath | Iterable[AnyPath], options: CheckArguments) -> tuple[Report, ...]:
+    """Check the models at ``paths`` (files, folders, patterns) and return a report of each; nothing is written.
+
+    ``Report.problems`` is empty for a model that passes: it has nothing left that ``optimize`` would fold or fuse,
+    above ``max_foldable``. Raises UsageError for options or paths that do not fit.
+    """
+    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
+    tasks = [Task(model) for model in models_of(os.fspath(path) for path in given)]
+    asked = InspectArguments.of(options, on_stage=None)
+    on_stage = options.on_stage or (lambda stage: None)
+    found = check_models(tasks, asked, options.jobs, lambda task: on_stage(str(task.model)))
+    most = 0 if options.max_foldable is None else options.max_foldable
+    limits = Limits(most, options.max_kept, tuple(map(Allowance.of, options.allow)))
+    return tuple(apply_limits(checked.report, limits) for checked in found)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiffArguments(InspectArguments):
+    """The arguments of ``normfold.diff`` after the first model."""
+
+    b: AnyPath = field(kw_only=False)
+
+
+@accepting(DiffArguments)
+def diff(a: AnyPath, options: DiffArguments) -> tuple[Change, ...]:
+    """Return what changed from the model at ``a`` to the one at ``b``: interface, opset, norms, operators, weights.
+
+    Nothing is run. Raises SourceError for a file that is no valid model.
+    """
+    return changes_between(os.fspath(a), os.fspath(options.b), InspectArguments.of(options))
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchArguments(BenchOptions):
+    """The arguments of ``normfold.bench`` after the first model."""
+
+    b: AnyPath | None = field(default=None, kw_only=False)
+
+
+@accepting(BenchArguments)
+def bench(a: AnyPath, options: BenchArguments) -> Benchmark:
+    """Time the model at ``a``, or ``a`` and ``b`` in turns on the same inputs, in ONNX Runtime on this machine's CPU.
+
+    ``Benchmark.ratios`` has, for each round, how many times ``b`` was faster. Raises BenchError for a model that does
+    not run here.
+    """
+    models = [os.fspath(model) for model in (a, options.b) if model is not None]
+    return benchmark(models, BenchOptions.of(options))
