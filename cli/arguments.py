@@ -86,7 +86,8 @@ def _click_option(entry: Field[Any], known: Option, kind: Any) -> Callable[[Comm
     if entry.default == ():
         return option(flag, entry.name, multiple=True, **shared)
     shared["type"] = int if kind in (int, int | None) else float if kind == float | None else str
-    return option(flag, entry.name, default=entry.default, show_default=entry.default is not None, **shared)
+    names = (flag, entry.name, known.short) if known.short else (flag, entry.name)
+    return option(*names, default=entry.default, show_default=entry.default is not None, **shared)
 
 
 JSON = option("--json", "as_json", is_flag=True, help="Print the report as JSON, and nothing else, to stdout.")

@@ -45,7 +45,8 @@ class Option:
     """What is known about an option besides its type and default.
 
     ``low`` and ``high`` are inclusive bounds of a number. ``flag`` names it on the command line where that is not its
-    own name; "" leaves it out there. ``is_recorded``: it changes the result, so reports and written models name it.
+    own name, "" leaves it out there, and ``short`` is its one-letter form. ``is_recorded``: it changes the result, so
+    reports and written models name it.
     """
 
     help: str
@@ -55,6 +56,7 @@ class Option:
     metavar: str = ""
     flag: str | None = None
     is_recorded: bool = True
+    short: str = ""
 
 
 def _internal(help: str) -> Option:
@@ -302,7 +304,9 @@ class CheckArguments(InspectArguments):
     allow: Annotated[
         Names, Option("Accept this reason, or it for this node. Repeatable.", LIMITS, metavar="NF1xx[:NODE]")
     ] = ()
-    jobs: Annotated[int, Option("Processes (0: one a core).", LIMITS, 0, MOST_THREADS, is_recorded=False)] = 0
+    jobs: Annotated[
+        int, Option("Processes (0: one a core).", LIMITS, 0, MOST_THREADS, is_recorded=False, short="-j")
+    ] = 0
 
 
 @dataclass(frozen=True, kw_only=True)
