@@ -83,6 +83,10 @@ def _refuse_known_faults(model: ir.Model, present: int, opset: int) -> None:
                 )
             if node.op_type == "Upsample" or (node.op_type == "Resize" and present < 11):
                 raise OpsetRaiseError(f"{name_of(node)}: the converter changes the coordinates of {node.op_type}")
+            if node.op_type == "Hardmax" and present < 13 <= opset and attribute(node, "axis", 1) != -1:
+                raise OpsetRaiseError(f"{name_of(node)}: the converter forgets that Hardmax 11 flattens")
+            if present < 7 <= opset and attribute(node, "broadcast", 0) and attribute(node, "axis") is not None:
+                raise OpsetRaiseError(f"{name_of(node)}: the converter forgets the axis of its broadcast")
 
 
 def _is_training(node: ir.Node, present: int) -> bool:

@@ -125,6 +125,13 @@ FAULTS = {
         10,
         17,
     ),
+    "Hardmax 11": ("(float[2,4,5,5] x) => (float[2,4,5,5] y) { y = Hardmax<axis=1>(x) }", 11, 17),
+    "Hardmax 11 as it is by default": ("(float[2,4,5] x) => (float[2,4,5] y) { y = Hardmax(x) }", 11, 17),
+    "the broadcast axis of operator set 6": (
+        "(float[2,4,5] x) => (float[2,4,5] y) <float[4] k> { y = Mul<broadcast=1, axis=1>(x, k) }",
+        6,
+        17,
+    ),
     "no kernel for 22": ("(float[2,4,5,5] x) => (float[2,4,1,1] y) { y = GlobalLpPool(x) }", 17, 23),
     "no kernel for random numbers of 22": ("(float[2,4] x) => (float[2,4] y) { y = RandomNormalLike(x) }", 17, 23),
 }
@@ -178,3 +185,41 @@ def test_an_initializer_that_ir_3_had_to_list_as_an_input_is_no_input_afterwards
     constant = model.graph.initializers["g"].const_value
     assert constant is not None
     np.testing.assert_array_equal(constant.numpy(), weight)
+
+
+# Operators that changed between operator sets: what one is before, and where it is raised to.
+RAISED = (
+    ("Softmax<axis=1>(x)", 11, 17),
+    ("LogSoftmax<axis=2>(x)", 11, 17),
+    ("Softmax(x)", 11, 17),
+    ("Hardmax<axis=-1>(x)", 11, 17),
+    ("Clip<min=-0.5, max=0.5>(x)", 7, 17),
+    ("Pad<pads=[0,0,1,1,0,0,1,1], value=2.0>(x)", 7, 17),
+    ("Slice<axes=[1], starts=[0], ends=[2]>(x)", 9, 17),
+    ("Unsqueeze<axes=[0]>(x)", 11, 17),
+    ("ReduceSum<axes=[1], keepdims=0>(x)", 11, 17),
+    ("ReduceMean<axes=[1], keepdims=0>(x)", 11, 23),
+    ("ReduceMax<axes=[2]>(x)", 11, 23),
+    ("ReduceL2<axes=[1]>(x)", 13, 23),
+    ("Flatten<axis=2>(x)", 8, 23),
+    ("AveragePool<kernel_shape=[2,2], pads=[1,1,1,1]>(x)", 7, 23),
+    ("LRN<size=3>(x)", 7, 23),
+    ("InstanceNormalization(x, g, b)", 7, 23),
+    ("LpNormalization<axis=1>(x)", 7, 23),
+    ("BatchNormalization(x, g, b, g, var)", 8, 17),
+    ("Transpose<perm=[0,2,3,1]>(x)", 7, 23),
+    ("Gather<axis=1>(x, i)", 7, 23),
+)
+
+
+@pytest.mark.parametrize(("operator", "present", "wanted"), RAISED)
+def test_a_raised_operator_computes_what_it_did(operator: str, present: int, wanted: int) -> None:
+    kinds = {"Unsqueeze": "a,b,c,d,e", "ReduceSum": "a,b,c", "ReduceMean": "a,b,c", "Flatten": "a,b"}
+    sizes = kinds.get(operator.split("<")[0], "a,b,c,d")
+    weights = "float[3] g, float[3] b, float[3] var, int64[2] i = {0, 2}"
+    text = f"(float[2,3,4,5] x) => (float[{sizes}] y) <{weights}> {{ y = {operator} }}"
+    original = parse(text, opset=present, ir_version=5)
+    model = ir.from_proto(original)
+    raise_opset(model, wanted, 11)
+    feeds = {"x": np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(np.float32)}
+    assert_close(run_in_ort(ir.to_proto(model), feeds, ["y"]), run_in_ort(original, feeds, ["y"]), note=operator)
