@@ -7,7 +7,7 @@ value all the same.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ class Weight:
 
     stored: npt.NDArray[Any]
     steps: tuple[Step, ...] = ()
+    # The largest magnitudes of what is stored, by the axes that they are taken over: every search asks for them anew.
+    _magnitudes: dict[tuple[int, ...], npt.NDArray[Any]] = field(default_factory=dict, repr=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -53,7 +55,7 @@ class Weight:
         if np.broadcast_shapes(self.shape, operand.shape) != self.shape:
             raise ValueError(f"expected an operand that broadcasts to {list(self.shape)}, got {list(operand.shape)}")
         operand = operand.reshape((1,) * (self.ndim - operand.ndim) + operand.shape)
-        return Weight(self.stored, (*self.steps, (operation, operand)))
+        return Weight(self.stored, (*self.steps, (operation, operand)), self._magnitudes)
 
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         return self.rounded(np.dtype(dtype or np.float64))
@@ -70,10 +72,12 @@ class Weight:
         keep = tuple(axis % self.ndim for axis in keep)
         gone = tuple(axis for axis in range(self.ndim) if axis not in keep)
         if self._is_scaled_along(keep):
-            largest = _magnitude(self.stored, gone).astype(np.float64)
+            if gone not in self._magnitudes:
+                self._magnitudes[gone] = _magnitude(self.stored, gone).astype(np.float64)
+            largest = self._magnitudes[gone]
             for _, factor in self.steps:
                 largest = largest * np.abs(factor.reshape([factor.shape[axis] for axis in keep]))
-            return largest
+            return np.array(largest)
         found = [_magnitude(block, gone) for _, block in self._blocks()]
         if not found:
             return np.zeros([self.shape[axis] for axis in keep])

@@ -23,6 +23,7 @@ from normfold.graph.operators import is_standard, operator_of
 Dim = int | str | None
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 EXACT = "normfold.float64"
+_AS_STORED = "normfold.weight"  # a tensor and the Weight of it, which remembers its largest magnitudes
 DROPS_NOTHING = 7  # the opset since which a Dropout is one of inference unless it says otherwise
 _OWN_NAME = "normfold.name"
 _Evaluated = dict[tuple[ir.Value, bool], npt.NDArray[Any]]
@@ -297,7 +298,10 @@ class GraphReader:
         if isinstance(exact, Weight):
             return exact
         if exact is None and value.const_value is not None:
-            return Weight(value.const_value.numpy())
+            known: tuple[object, Weight] | None = value.meta.get(_AS_STORED)
+            if known is None or known[0] is not value.const_value:
+                known = value.meta[_AS_STORED] = value.const_value, Weight(value.const_value.numpy())
+            return known[1]
         evaluated = self.constant(value)
         return None if evaluated is None else Weight(evaluated)
 
