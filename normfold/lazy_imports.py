@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import threading
+from importlib import import_module
 from importlib.machinery import ModuleSpec, PathFinder
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
 
 _lock = threading.RLock()
+_LOADING = ("__path__", "__version__")  # of the names with underscores, those that need the module itself
 
 
 class _PostponedModule(ModuleType):
@@ -19,6 +21,8 @@ class _PostponedModule(ModuleType):
     """
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name not in _LOADING:
+            raise AttributeError(name)  # tools that look through all modules ask for these, and use nothing of it
         with _lock:
             if type(self) is _PostponedModule:
                 spec = _spec(self.__name__)
@@ -48,4 +52,4 @@ def load_on_use(package: str, user: str) -> None:
 
 def _spec(name: str) -> ModuleSpec | None:
     parent = name.rpartition(".")[0]
-    return PathFinder.find_spec(name, sys.modules[parent].__path__ if parent else None)
+    return PathFinder.find_spec(name, import_module(parent).__path__ if parent else None)

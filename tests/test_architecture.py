@@ -153,11 +153,14 @@ def heavy_modules(code: str, command: Command) -> set[str]:
 
 def test_sympy_is_loaded_only_where_it_is_used() -> None:
     program = (
-        "import normfold, sys, onnx\nfrom onnx import TensorProto, helper\n"
+        "import normfold, sys\n"
+        "[getattr(module, '__file__', None) for module in list(sys.modules.values())]\n"
+        "import onnx\nfrom onnx import TensorProto, helper\n"
         "x = helper.make_tensor_value_info('x', TensorProto.FLOAT, ['N', 3])\n"
         "y = helper.make_tensor_value_info('y', TensorProto.FLOAT, ['N', 3])\n"
         "graph = helper.make_graph([helper.make_node('Relu', ['x'], ['y'])], 'g', [x], [y])\n"
         "normfold.optimize(helper.make_model(graph, opset_imports=[helper.make_opsetid('', 17)], ir_version=8))\n"
+        "[getattr(module, '__warningregistry__', None) for module in list(sys.modules.values())]\n"
         "assert 'sympy.core' not in sys.modules\nimport sympy\nassert sympy.Integer(3) + 1 == 4\n"
     )
     subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
