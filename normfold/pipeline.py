@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import tempfile
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from normfold.files.convert import to_proto
 from normfold.files.limits import check_values
 from normfold.files.source import ModelLike, Source, blaming, in_eval_mode, read
 from normfold.files.stream import streamed
+from normfold.files.temporary import TemporaryFolder
 from normfold.files.torch_bridge import TorchObject, is_for_torch, torch_room
 from normfold.findings.verdict import Verdict
 from normfold.fusion_guard import explained, folds_that_break_fusions
@@ -286,14 +286,15 @@ def _as_file(model: ir.Model, has_external_data: bool) -> Iterator[Path | onnx.M
     if has_external_data:
         yield to_proto(model)
         return
-    with tempfile.TemporaryDirectory(prefix="normfold-", ignore_cleanup_errors=True) as folder:
-        path = Path(folder, "candidate.onnx")
+    with ExitStack() as stack:
+        path = None
         try:
+            path = stack.enter_context(TemporaryFolder()) / "candidate.onnx"
             with path.open("wb") as file:
                 file.writelines(streamed(model).pieces())
-        except OSError:
-            path.unlink(missing_ok=True)
-        yield path if path.exists() else to_proto(model)
+        except OSError:  # no folder for temporary files, or no room in it
+            path = None
+        yield path or to_proto(model)
 
 
 class _Clock:

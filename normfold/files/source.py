@@ -206,6 +206,8 @@ def _check_tensor(tensor: onnx.TensorProto, source: Source) -> None:
     elements = math.prod(tensor.dims)
     if elements and not tensor.HasField("raw_data") and not any(len(getattr(tensor, field)) for field in _TYPED_DATA):
         raise SourceError(f"{source.name}: tensor {tensor.name!r} of {elements} elements holds no data")
+    if tensor.HasField("raw_data") and dtype == ir.DataType.STRING:
+        raise SourceError(f"{source.name}: tensor {tensor.name!r} of strings holds raw data, which strings cannot")
     if tensor.HasField("raw_data") and dtype != ir.DataType.UNDEFINED:
         expected = -(-math.prod(tensor.dims) * dtype.bitwidth // 8)
         if len(tensor.raw_data) != expected:

@@ -9,9 +9,7 @@ file beside it names it.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
-import secrets
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -21,66 +19,97 @@ import onnx_ir as ir
 
 from normfold.errors import CrashError, WriteError
 from normfold.files.convert import to_proto
+from normfold.files.data_file import digest, same_content, write_tensors
 from normfold.files.paths import is_named_in
 from normfold.files.skeleton import skeleton
-from normfold.files.stream import Piece, Streamed, content, is_big, lying_in, streamed
+from normfold.files.stream import Piece, Streamed, is_big, lying_in, streamed
+from normfold.files.temporary import leftovers_beside, temporary_beside
 from normfold.runtime import isolated
 
 INLINE_LIMIT = 2**31 - 64 * 2**20  # bytes of weights; protobuf ends at 2 GB, and the graph needs room too
 _NO_MODELS = (".data", ".npz", ".npy", ".json", ".html", ".md", ".txt")
-ALIGNMENT = 4096  # bytes; runtimes map weights page by page
 
 
 def write_bytes(copy: bytes, target: Path) -> None:
     """Write ``copy`` atomically. Raises WriteError if that fails; the old file at ``target`` is then unchanged."""
     with _told_as_write_error(target):
         target = target.resolve()
+        _remove_leftovers(target)
         with _temporary(target) as temporary:
             _write_and_flush(temporary, [copy])
             _replace(temporary, target)
 
 
-def write_model(model: ir.Model, target: Path, *, external: bool = False, check: bool = True) -> None:
+def write_model(
+    model: ir.Model, target: Path, *, external: bool = False, check: bool = True, shared: Path | None = None
+) -> None:
     """Write ``model`` atomically, with a data file if ``external`` or the size of its weights requires one.
 
-    ``check=False`` leaves out the ONNX checker, for models whose original it rejects. Raises WriteError when anything
-    fails; the old model at ``target`` and its data file are then unchanged.
+    Weights that lie in data files of the folder ``shared`` stay there; the new model, which must be written to the same
+    folder, refers to them. ``check=False`` leaves out the ONNX checker, for models whose original it rejects. Raises
+    WriteError when anything fails; the old model at ``target`` and its data file are then unchanged.
     """
     with _told_as_write_error(target):
         target = target.resolve()
-        if external or _weight_bytes(model) > INLINE_LIMIT:
-            _write_with_data(model, target, check)
+        _remove_leftovers(target)
+        if external or shared is not None or _weight_bytes(model) > INLINE_LIMIT:
+            _write_with_data(model, target, check, shared)
         else:
             _write_checked(streamed(model), target, check)
 
 
-def _write_checked(model: Streamed, target: Path, check: bool) -> None:
+def _write_checked(model: Streamed, target: Path, check: bool, data: tuple[Path, Path] | None = None) -> None:
+    """Write the model file. ``data`` is its data file, by its temporary name and by its own, and is renamed first."""
     with _temporary(target) as temporary:
         _write_and_flush(temporary, model.pieces())
         if not _reads_back(temporary, model.pieces()):
             raise OSError("the file reads back differently from what was written")
         if check:
             isolated.call("the ONNX checker", onnx.checker.check_model, skeleton(model.bare))  # as it was read back
-        _replace(temporary, target)
+        if data is None:
+            _replace(temporary, target)
+        else:
+            _replace_both(*data, temporary, target)
 
 
-def _write_with_data(model: ir.Model, target: Path, check: bool) -> None:
-    plain = target.with_name(f"{target.name}.data")
-    replaced = _data_files_of(target)
-    with _temporary(plain) as temporary:
-        places, digest = _write_tensors(model, temporary)
-        data = _data_name(plain, temporary, digest)
-        is_new = not data.exists()
-        os.replace(temporary, data)
+def _replace_both(temporary_data: Path, data: Path, temporary: Path, target: Path) -> None:
+    """Give both files their names. A kill in between leaves the old model whole, and the next run finds the rest."""
+    is_new = not data.exists()
+    os.replace(temporary_data, data)
     try:
-        with lying_in(data, places):
-            pointing = Streamed(to_proto(model), {})
-        _write_checked(pointing, target, check)
+        _replace(temporary, target)
     except BaseException:
-        if is_new:
+        if is_new and not is_named_in(data.name, [target]):
             data.unlink(missing_ok=True)
         raise
+
+
+def _write_with_data(model: ir.Model, target: Path, check: bool, shared: Path | None) -> None:
+    plain = target.with_name(f"{target.name}.data")
+    replaced = _data_files_of(target)
+    values = [value for value in _initializers(model) if is_big(value) and not _lies_in(value, shared)]
+    with _temporary(plain) as temporary:
+        offsets = write_tensors(values, temporary)
+        data = _data_name(plain, temporary)
+        with lying_in(data, offsets):
+            pointing = Streamed(to_proto(model), {})
+        _write_checked(pointing, target, check, (temporary, data))
     _remove_unused(replaced - {data}, target)
+
+
+def _lies_in(value: ir.Value, folder: Path | None) -> bool:
+    """Return whether an initializer lies in a data file of ``folder`` already, unchanged."""
+    tensor = value.const_value
+    return folder is not None and isinstance(tensor, ir.ExternalTensor) and Path(tensor.base_dir).resolve() == folder
+
+
+def _remove_leftovers(target: Path) -> None:
+    """Remove what killed runs left for ``target``: temporary files, and data files whose model never got its name."""
+    for each in (target, target.with_name(f"{target.name}.data")):
+        for file in leftovers_beside(each):
+            unnamed = {data for data in _data_files_of(file, target.name) if data.exists()}
+            file.unlink(missing_ok=True)
+            _remove_unused(unnamed, file)
 
 
 def _remove_unused(files: set[Path], target: Path) -> None:
@@ -91,23 +120,25 @@ def _remove_unused(files: set[Path], target: Path) -> None:
             file.unlink(missing_ok=True)
 
 
-def _data_name(plain: Path, temporary: Path, digest: str) -> Path:
+def _data_name(plain: Path, temporary: Path) -> Path:
     """Return ``MODEL.onnx.data``, or a name made from the contents while a file of that name holds other weights."""
-    if not plain.exists():
+    if not plain.exists() or same_content(plain, temporary):
         return plain
-    if plain.stat().st_size == temporary.stat().st_size and _digest(plain) == digest:
-        return plain
-    return plain.with_name(f"{plain.stem}.{digest[:12]}.data")
+    return plain.with_name(f"{plain.stem}.{digest(temporary)[:12]}.data")
 
 
-def _data_files_of(target: Path) -> set[Path]:
-    """Return the data files that belong to the model at ``target`` alone, judged by their names."""
+def _data_files_of(target: Path, owner: str = "") -> set[Path]:
+    """Return the data files of the model at ``target`` that are named after it, or after ``owner``."""
     try:
         proto = onnx.load(target, load_external_data=False)
     except Exception:  # noqa: BLE001  # whatever lies there is no readable model, so no file is known to be its data
         return set()
     names = {e.value for t in proto.graph.initializer for e in t.external_data if e.key == "location"}
-    own = {name for name in names if name.startswith(f"{target.name}.") and name.endswith("data") and "/" not in name}
+    own = {
+        name
+        for name in names
+        if name.startswith(f"{owner or target.name}.") and name.endswith("data") and "/" not in name
+    }
     return {target.with_name(name) for name in own}
 
 
@@ -121,32 +152,6 @@ def _weight_bytes(model: ir.Model) -> int:
 def _initializers(model: ir.Model) -> Iterator[ir.Value]:
     for graph in model.graphs():
         yield from graph.initializers.values()
-
-
-def _write_tensors(model: ir.Model, file: Path) -> tuple[dict[ir.Value, int], str]:
-    """Write the big initializers to ``file``. Return the offset of each in bytes, and the SHA-256 of the file."""
-    places, digest = {}, hashlib.sha256()
-    with file.open("wb") as stream:
-        for value in filter(is_big, _initializers(model)):
-            tensor = value.const_value
-            assert tensor is not None  # is_big saw it
-            padding = b"\0" * (-stream.tell() % ALIGNMENT)
-            stream.write(padding)
-            places[value] = stream.tell()
-            weight = content(tensor)
-            stream.write(weight)
-            digest.update(padding)
-            digest.update(weight)
-        _flush(stream)
-    return places, digest.hexdigest()
-
-
-def _digest(file: Path) -> str:
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while block := stream.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 # -- files --------------------------------------------------------------------------------------------------------
@@ -166,15 +171,11 @@ def _told_as_write_error(target: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def _temporary(target: Path) -> Iterator[Path]:
-    """Create a new file in the folder of ``target``, which is removed at the end unless it was renamed."""
-    file = target.with_name(f".{target.name[:100]}.{secrets.token_hex(6)}.tmp")
-    try:
-        file.touch(exist_ok=False)
+    """Create a new file in the folder of ``target``, as readable as that is, which goes unless it was renamed."""
+    with temporary_beside(target) as file:
         if target.exists():
             file.chmod(target.stat().st_mode)
         yield file
-    finally:
-        file.unlink(missing_ok=True)
 
 
 def _write_and_flush(file: Path, pieces: Iterable[Piece]) -> None:

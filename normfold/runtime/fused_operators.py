@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +18,7 @@ import onnx
 import onnx_ir as ir
 
 from normfold.files.convert import to_proto
+from normfold.files.temporary import TemporaryFolder
 
 _NORM, _ATTENTION, _ACTIVATION, _QUANTIZED = "norm", "attention", "activation", "quantized product"
 # What an operator of the optimized graph stands for. Spellings of one kind may become another operator of that kind.
@@ -72,9 +72,9 @@ def fused_operators(model: ir.Model) -> tuple[FusedOperator, ...] | None:
     """Return what ONNX Runtime executes as one in ``model``, the main graph; None where it does not load it."""
     import onnxruntime as ort
 
-    with tempfile.TemporaryDirectory(prefix="normfold-", ignore_cleanup_errors=True) as folder:
-        path, optimized = Path(folder, "model.onnx"), Path(folder, "optimized.onnx")
-        with _without_weights(model, Path(folder)) as proto:
+    with TemporaryFolder() as folder:
+        path, optimized = folder / "model.onnx", folder / "optimized.onnx"
+        with _without_weights(model, folder) as proto:
             path.write_bytes(proto.SerializeToString())
         options = ort.SessionOptions()
         options.log_severity_level = 4

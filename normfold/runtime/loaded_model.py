@@ -9,9 +9,6 @@ from __future__ import annotations
 import math
 import mmap
 import os
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable, Mapping, Set
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
@@ -26,6 +23,7 @@ from onnx import numpy_helper
 from normfold.errors import SourceError
 from normfold.files.convert import to_proto
 from normfold.files.protobuf_wire import WireFormatError, split
+from normfold.files.temporary import TemporaryFolder
 from normfold.runtime.metadata_keys import SITES_KEY
 from normfold.runtime.proto_walk import every_node, initializer_names, reads
 from normfold.runtime.weight_store import GIVEN, INLINE_BYTES, Weights, from_file, is_external, large_bytes, stub
@@ -40,8 +38,8 @@ class Spool:
     """A temporary folder that goes with the last model that refers to it."""
 
     def __init__(self) -> None:
-        self.folder = tempfile.mkdtemp(prefix="normfold-")
-        weakref.finalize(self, shutil.rmtree, self.folder, ignore_errors=True)
+        self._folder = TemporaryFolder()
+        self.folder = str(self._folder.path)
 
 
 @dataclass(frozen=True)

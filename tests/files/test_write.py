@@ -144,6 +144,18 @@ def test_a_killed_process_leaves_the_old_files_whole(tmp_path: Path) -> None:
         done = subprocess.run([sys.executable, "-c", program, call], check=False)
         assert done.returncode == -signal.SIGKILL
         np.testing.assert_array_equal(weight_of(target), old)
+    assert len(contents(tmp_path)) > 2
+    write_model(big(2), target, external=True)
+    assert len(contents(tmp_path)) == 2  # what the killed ones left is gone, the data file of the second one too
+
+
+def test_shared_weights_stay_where_they_are(tmp_path: Path) -> None:
+    source, target = tmp_path / "m.onnx", tmp_path / "out.onnx"
+    write_model(big(0), source, external=True)
+    read = ir.load(source)
+    write_model(read, target, shared=tmp_path)
+    np.testing.assert_array_equal(weight_of(target), weight_of(source))
+    assert (tmp_path / "out.onnx.data").stat().st_size == 0
 
 
 def test_the_input_is_never_overwritten_without_being_asked(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ project. Figures go to stdout, each failure with what would make it again.
 from __future__ import annotations
 
 import argparse
+import math
 import os
 import random
 import resource
@@ -239,7 +240,7 @@ def _tensor(model: onnx.ModelProto, dice: random.Random) -> None:
         model.graph.initializer.remove(tensor)
     elif kind == 4:
         tensor.name = dice.choice(("", "x", tensor.name + "2"))
-    elif tensor.data_type == onnx.TensorProto.FLOAT and tensor.raw_data:
+    elif tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.raw_data) == 4 * math.prod(tensor.dims) > 0:
         array = numpy_helper.to_array(tensor).copy()
         array.reshape(-1)[: dice.randrange(1, array.size + 1)] = dice.choice((np.nan, np.inf, 0.0, -1.0, 1e-41, 3e38))
         tensor.CopyFrom(numpy_helper.from_array(array, tensor.name))
