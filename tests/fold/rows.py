@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import onnx
+import pytest
 from onnx import numpy_helper
 
 from normfold.files.convert import to_ir, to_proto
@@ -256,3 +257,14 @@ def assert_folds_with(text: str, options: FoldOptions) -> onnx.ModelProto:
     assert_close(run_in_float64(fold(wide, options).model, feeds), run_in_float64(wide, feeds), note="in float64")
     assert_close(run_in_ort(result, feeds, names), run_in_ort(model, feeds, names), note="in ONNX Runtime")
     return result
+
+
+def every(table: Mapping[str, Folds | Refuses]) -> Callable[[str], None]:
+    """Return the test of a table: each row folds, or is refused, as it says."""
+
+    @pytest.mark.parametrize("name", table)
+    def test(name: str) -> None:
+        row = table[name]
+        assert_folds(row) if isinstance(row, Folds) else assert_refuses(row)
+
+    return test

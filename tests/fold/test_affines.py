@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.fold.rows import BN4, Folds, Refuses, assert_folds, assert_refuses, assert_sound, fold, model_of, operators
+from tests.fold.rows import BN4, Folds, Refuses, assert_folds, assert_sound, every, fold, model_of, operators
 from tests.onnx_text import parse
 
 BN8 = "float[8] g, float[8] be, float[8] m, float[8] var"
@@ -185,14 +185,8 @@ NOTHING_FOUND = {
 }
 
 
-@pytest.mark.parametrize("name", FOLDS)
-def test_folds(name: str) -> None:
-    assert_folds(FOLDS[name])
-
-
-@pytest.mark.parametrize("name", REFUSES)
-def test_refuses(name: str) -> None:
-    assert_refuses(REFUSES[name])
+test_folds = every(FOLDS)
+test_refuses = every(REFUSES)
 
 
 def test_an_initializer_that_is_an_input_is_fixed_before_ir_version_4() -> None:

@@ -14,7 +14,7 @@ from onnx import TensorProto, helper, numpy_helper
 from normfold.algebra.affine import Array
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Outcome
-from tests.fold.rows import Folds, Refuses, assert_folds, assert_refuses, fold, operators
+from tests.fold.rows import Folds, Refuses, assert_folds, every, fold, operators
 from tests.onnx_text import parse
 
 TYPES = {
@@ -196,14 +196,8 @@ FOLDS = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSES)
-def test_refuses(name: str) -> None:
-    assert_refuses(REFUSES[name])
-
-
-@pytest.mark.parametrize("name", FOLDS)
-def test_folds(name: str) -> None:
-    assert_folds(FOLDS[name])
+test_refuses = every(REFUSES)
+test_folds = every(FOLDS)
 
 
 def test_a_subtraction_and_a_division_are_not_written_as_a_product_and_a_sum() -> None:

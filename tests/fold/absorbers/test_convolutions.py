@@ -9,7 +9,7 @@ import pytest
 
 from normfold.findings.verdict import Outcome
 from normfold.fold.engine import fold_affines
-from tests.fold.rows import BN4, BN8, Folds, Refuses, assert_folds, assert_refuses
+from tests.fold.rows import BN4, BN8, Folds, Refuses, every
 
 BACKWARD = {
     "conv1d": Folds(
@@ -297,19 +297,9 @@ REFUSES = {
 }
 
 
-@pytest.mark.parametrize("name", BACKWARD)
-def test_folds_backward(name: str) -> None:
-    assert_folds(BACKWARD[name])
-
-
-@pytest.mark.parametrize("name", FORWARD)
-def test_folds_forward(name: str) -> None:
-    assert_folds(FORWARD[name])
-
-
-@pytest.mark.parametrize("name", REFUSES)
-def test_refuses(name: str) -> None:
-    assert_refuses(REFUSES[name])
+test_folds_backward = every(BACKWARD)
+test_folds_forward = every(FORWARD)
+test_refuses = every(REFUSES)
 
 
 # A bias of a shape that Conv does not allow was a traceback once.

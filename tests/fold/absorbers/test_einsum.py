@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.fold.rows import Folds, assert_folds
+from tests.fold.rows import Folds, Refuses, back, every
 
 BACKWARD = {
     "einsum": Folds(
@@ -26,13 +24,19 @@ FORWARD = {
         "forward",
     ),
 }
+REFUSES = {
+    "Einsum: a scale along the last axis": Refuses(
+        back(
+            "N,4,6,3",
+            'd = Einsum<equation="ncij,ncjk->ncik">(c, z) y = Mul(d, kw)',
+            "float[3] kw",
+            more=", float[N,4,6,3] z",
+        ),
+        "NF118 d, NF104 y",
+    ),
+}
 
 
-@pytest.mark.parametrize("name", BACKWARD)
-def test_folds_backward(name: str) -> None:
-    assert_folds(BACKWARD[name])
-
-
-@pytest.mark.parametrize("name", FORWARD)
-def test_folds_forward(name: str) -> None:
-    assert_folds(FORWARD[name])
+test_folds_backward = every(BACKWARD)
+test_folds_forward = every(FORWARD)
+test_refuses = every(REFUSES)

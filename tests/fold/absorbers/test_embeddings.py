@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.fold.rows import Folds, Refuses, assert_folds, assert_refuses
+from tests.fold.rows import Folds, Refuses, back, every
 
 BACKWARD = {
     "an embedding": Folds(
@@ -16,20 +14,21 @@ BACKWARD = {
         "(int64[5] i) => (float[8,5] y) <float[8,9] w, float[8,1] k> { c = Gather<axis=1>(w, i) y = Mul(c, k) }",
         "Gather",
     ),
+    "embedding gathernd": Folds(
+        "(int64[N,1] x) => (float[N,4] y) <float[10,4] w, float[4] k> { c = GatherND(w, x) y = Mul(c, k) }", "GatherND"
+    ),
 }
 REFUSES = {
     "an embedding, along the tokens": Refuses(
         "(int64[5] i) => (float[5,8] y) <float[9,8] w, float[5,1] k> { c = Gather(w, i) y = Mul(c, k) }",
         "NF111 c, NF104 y",
     ),
+    "GatherND: a scale along the last axis": Refuses(
+        back("N,4,2", "d = GatherND<batch_dims=2>(c, i) y = Mul(d, kw)", "float[2] kw", more=", int64[N,4,2,2] i"),
+        "NF111 d, NF104 y",
+    ),
 }
 
 
-@pytest.mark.parametrize("name", BACKWARD)
-def test_folds_backward(name: str) -> None:
-    assert_folds(BACKWARD[name])
-
-
-@pytest.mark.parametrize("name", REFUSES)
-def test_refuses(name: str) -> None:
-    assert_refuses(REFUSES[name])
+test_folds_backward = every(BACKWARD)
+test_refuses = every(REFUSES)

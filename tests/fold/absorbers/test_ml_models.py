@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.fold.rows import Folds, assert_folds
+from tests.fold.rows import Folds, every
 
 FORWARD = {
     "a scaler before a linear regression": Folds(
@@ -18,8 +16,16 @@ FORWARD = {
         only_in_float32=True,
     ),
 }
+BACKWARD = {
+    "linear regressor then affine": Folds(
+        "(float[N,4] x) => (float[N,1] y) <float k={2}, float t={3}> "
+        "{ s = ai.onnx.ml.LinearRegressor<coefficients=[1.0,2.0,3.0,4.0],intercepts=[0.5]>(x) "
+        "d = Mul(s, k) y = Add(d, t) }",
+        "LinearRegressor",
+        domains='"ai.onnx.ml":3',
+    ),
+}
 
 
-@pytest.mark.parametrize("name", FORWARD)
-def test_folds_forward(name: str) -> None:
-    assert_folds(FORWARD[name])
+test_folds_forward = every(FORWARD)
+test_folds_backward = every(BACKWARD)

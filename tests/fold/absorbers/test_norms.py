@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import onnx
 import onnx_ir as ir
-import pytest
 
 from normfold.findings.reason import Reason
 from normfold.fold.engine import fold_affines
-from tests.fold.rows import BN8, Folds, Refuses, ahead, assert_folds, assert_refuses
+from tests.fold.rows import BN8, Folds, Refuses, ahead, back, every
 
 BACKWARD = {
     "layer norm": Folds(
@@ -58,6 +57,15 @@ BACKWARD = {
         "GroupNormalization",
         opset=21,
     ),
+    "BatchNormalization: a positive scale by channel and a shift": Folds(
+        back(
+            "N,4,6,6",
+            "d, rm, rv = BatchNormalization<training_mode=1>(c, ga, ba, mm, vv) m = Mul(d, pos) y = Add(m, t)",
+            "float[4,1,1] pos, float[4,1,1] t, float[4] ga, float[4] ba, float[4] mm, float[4] vv={1,2,3,4}",
+        ),
+        "Conv BatchNormalization",
+        kept="d",
+    ),
 }
 FORWARD = {
     "a shift dies in layer norm": Folds(
@@ -95,6 +103,40 @@ FORWARD = {
         "{ c = Conv(x, w, b) y = InstanceNormalization(c, ga, ba) }",
         "Conv InstanceNormalization",
         "forward",
+    ),
+    "GroupNormalization: a factor and a shift": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = GroupNormalization<num_groups=2>(c, ga, ba) y = Conv(d, v)",
+            "float k = {-2}, float t = {0.75}, float[4] ga, float[4] ba, float[5,4,1,1] v",
+            first="m = Mul(x, k) c = Add(m, t)",
+        ),
+        "GroupNormalization Conv",
+        "forward",
+        opset=21,
+    ),
+    "GroupNormalization: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = GroupNormalization<num_groups=2>(c, ga, ba) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, float[4] ga, float[4] ba, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "BatchNormalization GroupNormalization Conv",
+        "merge",
+        kept="c",
+        opset=21,
+    ),
+    "InstanceNormalization: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = InstanceNormalization(c, ga, ba) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, float[4] ga, float[4] ba, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "Mul InstanceNormalization Conv",
+        "forward",
+        kept="m",
     ),
 }
 REFUSES = {
@@ -147,22 +189,39 @@ REFUSES = {
         "NF101 y",
         values={"s": (1e18,)},
     ),
+    "LayerNormalization: signs by channel, forward": Refuses(
+        ahead(
+            "N,5,6,6",
+            "d = LayerNormalization(c, ga, ba) y = Conv(d, v)",
+            "float[4,1,1] k = {1, -1, 1, -1}, float[6] ga, float[6] ba, float[5,4,1,1] v",
+            first="c = Mul(x, k)",
+        ),
+        "NF111 d, NF118 c",
+    ),
+    "InstanceNormalization: a scale along the last axis, forward": Refuses(
+        ahead(
+            "N,5,6,6",
+            "d = InstanceNormalization(c, ga, ba) y = Conv(d, v)",
+            "float[6] kw, float[4] ga, float[4] ba, float[5,4,1,1] v",
+            first="c = Mul(x, kw)",
+        ),
+        "NF111 d, NF118 c",
+    ),
+    "GroupNormalization: a scale along the last axis": Refuses(
+        back(
+            "N,4,6,6",
+            "d = GroupNormalization<num_groups=2>(c, ga, ba) y = Mul(d, kw)",
+            "float[6] kw, float[4] ga, float[4] ba",
+        ),
+        "NF111 d, NF104 y",
+        opset=21,
+    ),
 }
 
 
-@pytest.mark.parametrize("name", BACKWARD)
-def test_folds_backward(name: str) -> None:
-    assert_folds(BACKWARD[name])
-
-
-@pytest.mark.parametrize("name", FORWARD)
-def test_folds_forward(name: str) -> None:
-    assert_folds(FORWARD[name])
-
-
-@pytest.mark.parametrize("name", REFUSES)
-def test_refuses(name: str) -> None:
-    assert_refuses(REFUSES[name])
+test_folds_backward = every(BACKWARD)
+test_folds_forward = every(FORWARD)
+test_refuses = every(REFUSES)
 
 
 def test_group_norm_before_opset_21_has_gamma_by_group() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.fold.rows import BN4, Folds, Refuses, assert_folds, assert_refuses, assert_sound, back, operators
+from tests.fold.rows import BN4, Folds, Refuses, assert_sound, back, every, operators
 from tests.onnx_text import parse
 
 BACKWARD = {
@@ -116,24 +114,10 @@ REFUSES = {
 }
 
 
-@pytest.mark.parametrize("name", BACKWARD)
-def test_folds_backward(name: str) -> None:
-    assert_folds(BACKWARD[name])
-
-
-@pytest.mark.parametrize("name", BY_BLOCKS)
-def test_folds_backward_into_blocks(name: str) -> None:
-    assert_folds(BY_BLOCKS[name])
-
-
-@pytest.mark.parametrize("name", INTO_BLOCKS)
-def test_folds_forward_into_blocks(name: str) -> None:
-    assert_folds(INTO_BLOCKS[name])
-
-
-@pytest.mark.parametrize("name", REFUSES)
-def test_refuses(name: str) -> None:
-    assert_refuses(REFUSES[name])
+test_folds_backward = every(BACKWARD)
+test_folds_backward_into_blocks = every(BY_BLOCKS)
+test_folds_forward_into_blocks = every(INTO_BLOCKS)
+test_refuses = every(REFUSES)
 
 
 def test_a_dequantized_weight_that_is_an_output_stays() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.fold.rows import BN4, Folds, Refuses, ahead, assert_folds, assert_refuses, back
+from tests.fold.rows import BN4, Folds, Refuses, ahead, back, every
 
 BACKWARD = {
     "split whose other part is read elsewhere": Folds(
@@ -103,19 +101,13 @@ REFUSES = {
         "NF115 d, NF104 y",
         values={"f": (600,) * 36, "k": (1, 200)},
     ),
+    "Split: a scale along the last axis": Refuses(
+        back("N,2,6,6", "d, e = Split<axis=1>(c, sp) y = Mul(d, kw)", "float[6] kw, int64[2] sp = {2, 2}"),
+        "NF111 c, NF104 y",
+    ),
 }
 
 
-@pytest.mark.parametrize("name", BACKWARD)
-def test_folds_backward(name: str) -> None:
-    assert_folds(BACKWARD[name])
-
-
-@pytest.mark.parametrize("name", FORWARD)
-def test_folds_forward(name: str) -> None:
-    assert_folds(FORWARD[name])
-
-
-@pytest.mark.parametrize("name", REFUSES)
-def test_refuses(name: str) -> None:
-    assert_refuses(REFUSES[name])
+test_folds_backward = every(BACKWARD)
+test_folds_forward = every(FORWARD)
+test_refuses = every(REFUSES)

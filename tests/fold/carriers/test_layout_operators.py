@@ -2,20 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.fold.rows import (
-    BN4,
-    Folds,
-    Refuses,
-    ahead,
-    assert_folds,
-    assert_refuses,
-    assert_same_values,
-    back,
-    fold,
-    operators,
-)
+from tests.fold.rows import BN4, Folds, Refuses, ahead, assert_same_values, back, every, fold, operators
 from tests.onnx_text import parse
 
 BACKWARD = {
@@ -203,6 +190,62 @@ FORWARD = {
         "SpaceToDepth Conv",
         "forward",
     ),
+    "Squeeze: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5",
+            "e = GlobalAveragePool(c) d = Squeeze(e, a) y = MatMul(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, int64[2] a = {2, 3}, float[4,5] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "GlobalAveragePool Squeeze Gemm",
+        "forward",
+    ),
+    "Unsqueeze: a factor and a shift": Folds(
+        ahead(
+            "N,4,6,6,5",
+            "d = Unsqueeze(c, a) y = MatMul(d, v)",
+            "float k = {-2}, float t = {0.75}, int64[1] a = {4}, float[1,5] v",
+            first="m = Mul(x, k) c = Add(m, t)",
+        ),
+        "Unsqueeze MatMul Add",
+        "forward",
+    ),
+    "unsqueeze conv1d": Folds(
+        f"(float[N,4] x) => (float[N,5,1] y) <{BN4}, float[5,4,1] v, int64[1] ax={{2}}> "
+        "{ c = BatchNormalization(x, g, be, m, var) d = Unsqueeze(c, ax) y = Conv(d, v) }",
+        "Unsqueeze Conv",
+        "forward",
+    ),
+    "Expand: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,5,5",
+            "e = GlobalAveragePool(c) d = Expand(e, s) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, int64[4] s = {1, 4, 5, 5}, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "GlobalAveragePool Expand Conv",
+        "forward",
+    ),
+    "Tile: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,12,6",
+            "d = Tile(c, r) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, int64[4] r = {1, 1, 2, 1}, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "Tile Conv",
+        "forward",
+    ),
+    "Gather: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = Gather<axis=1>(c, i) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, int64[4] i = {3, 0, 1, 2}, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "Conv",
+        "forward",
+    ),
 }
 REFUSES = {
     "reshape that cannot be traced": Refuses(
@@ -220,22 +263,82 @@ REFUSES = {
         ahead("N,5,12,12", "d = DepthToSpace<blocksize=2>(c) y = Conv(d, w)", f"{BN4}, float[5,1,1,1] w"),
         "NF111 d, NF118 c",
     ),
+    "Unsqueeze: a positive scale by channel, forward": Refuses(
+        ahead(
+            "N,4,6,6,5",
+            "d = Unsqueeze(c, a) y = MatMul(d, v)",
+            "float[4,1,1] pos, int64[1] a = {4}, float[1,5] v",
+            first="c = Mul(x, pos)",
+        ),
+        "NF111 y, NF118 c",
+    ),
+    "Unsqueeze: a scale along the last axis, forward": Refuses(
+        ahead(
+            "N,4,6,6,5",
+            "d = Unsqueeze(c, a) y = MatMul(d, v)",
+            "float[6] kw, int64[1] a = {4}, float[1,5] v",
+            first="c = Mul(x, kw)",
+        ),
+        "NF111 y, NF118 c",
+    ),
+    "Tile: a positive scale by channel, forward": Refuses(
+        ahead(
+            "N,5,6,6",
+            "d = Tile(c, r) y = Conv(d, v)",
+            "float[4,1,1] pos, int64[4] r = {1, 2, 1, 1}, float[5,8,1,1] v",
+            first="c = Mul(x, pos)",
+        ),
+        "NF111 d, NF118 c",
+    ),
+    "DepthToSpace: a scale along the last axis": Refuses(
+        back("N,1,12,12", "d = DepthToSpace<blocksize=2>(c) y = Mul(d, kw)", "float[12] kw"), "NF111 d, NF104 y"
+    ),
+    "Transpose: a scale along the last axis, forward": Refuses(
+        ahead(
+            "N,5,6,4",
+            "d = Transpose<perm=[0,2,3,1]>(c) y = Conv(d, v)",
+            "float[6] kw, float[5,6,1,1] v",
+            first="c = Mul(x, kw)",
+        ),
+        "NF111 y, NF118 c",
+    ),
+    "Flatten: a scale along the last axis": Refuses(
+        back("N,144", "d = Flatten(c) y = Mul(d, kw)", "float[144] kw"), "NF111 c, NF104 y"
+    ),
+    "Squeeze: a scale along the last axis, forward": Refuses(
+        ahead(
+            "N,5",
+            "e = GlobalAveragePool(c) d = Squeeze(e, a) y = MatMul(d, v)",
+            "float[6] kw, int64[2] a = {2, 3}, float[4,5] v",
+            first="c = Mul(x, kw)",
+        ),
+        "NF111 e, NF118 c",
+    ),
+    "Expand: a scale along the last axis": Refuses(
+        back(
+            "N,4,5,5",
+            "e = GlobalAveragePool(c) d = Expand(e, s) y = Mul(d, kw)",
+            "float[5] kw, int64[4] s = {1, 4, 5, 5}",
+        ),
+        "NF111 d, NF104 y",
+    ),
+    "Slice: a scale along the last axis": Refuses(
+        back(
+            "N,4,3,6",
+            "d = Slice(c, st, en, ax) y = Mul(d, kw)",
+            "float[6] kw, int64[1] st = {0}, int64[1] en = {3}, int64[1] ax = {2}",
+        ),
+        "NF111 c, NF104 y",
+    ),
+    "SpaceToDepth: a scale along the last axis": Refuses(
+        back("N,16,3,3", "d = SpaceToDepth<blocksize=2>(c) y = Mul(d, kw)", "float[3] kw"), "NF111 d, NF104 y"
+    ),
 }
 
 
-@pytest.mark.parametrize("name", BACKWARD)
-def test_folds_backward(name: str) -> None:
-    assert_folds(BACKWARD[name])
-
-
-@pytest.mark.parametrize("name", FORWARD)
-def test_folds_forward(name: str) -> None:
-    assert_folds(FORWARD[name])
-
-
-@pytest.mark.parametrize("name", REFUSES)
-def test_refuses(name: str) -> None:
-    assert_refuses(REFUSES[name])
+test_folds_backward = every(BACKWARD)
+test_folds_forward = every(FORWARD)
+test_refuses = every(REFUSES)
 
 
 def test_a_slice_that_begins_before_the_front_is_empty_for_some_sizes() -> None:

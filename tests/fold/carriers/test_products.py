@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.fold.rows import BN4, Folds, Refuses, ahead, assert_folds, assert_refuses, assert_sound, back, operators
+from tests.fold.rows import BN4, Folds, Refuses, ahead, assert_sound, back, every, operators
 from tests.onnx_text import parse
 
 BACKWARD = {
@@ -53,6 +51,16 @@ BACKWARD = {
         '{ a = Einsum<equation="ij,jk,kl->il">(x, w, p) y = Mul(a, k) }',
         "Einsum",
     ),
+    "Mul: a positive scale by channel and a shift": Folds(
+        back(
+            "N,4,6,6",
+            "d = Mul(z, c) m = Mul(d, pos) y = Add(m, t)",
+            "float[4,1,1] pos, float[4,1,1] t",
+            more=", float[N,4,6,6] z",
+        ),
+        "Conv Mul Add",
+        kept="y",
+    ),
 }
 FORWARD = {
     "a product with a variable": Folds(
@@ -79,6 +87,29 @@ FORWARD = {
         "Einsum Transpose MatMul",
         "forward",
     ),
+    "Div: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = Div(c, z) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
+            more=", float[N,4,6,6] z",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "Add Div Conv",
+        "forward",
+        kept="c",
+    ),
+    "Div: a positive scale by channel": Folds(
+        ahead(
+            "N,5,6,6",
+            "e = Exp(z) d = Div(e, c) y = Conv(d, v)",
+            "float[4,1,1] pos, float[5,4,1,1] v",
+            more=", float[N,4,6,6] z",
+            first="c = Mul(x, pos)",
+        ),
+        "Exp Div Conv",
+        "forward",
+    ),
 }
 REFUSES = {
     "a value times its own identity": Refuses(
@@ -101,22 +132,24 @@ REFUSES = {
         "NF115 d, NF118 c",
         values={"w": (1.0,) * 4, "k": (0.25,)},
     ),
+    "Div: a scale along the last axis": Refuses(
+        back("N,4,6,6", "d = Div(c, z) y = Mul(d, kw)", "float[6] kw", more=", float[N,4,6,6] z"), "NF111 c, NF104 y"
+    ),
+    "Einsum: a scale along the last axis": Refuses(
+        back(
+            "N,4,6,3",
+            'd = Einsum<equation="ncij,ncjk->ncik">(c, z) y = Mul(d, kw)',
+            "float[3] kw",
+            more=", float[N,4,6,3] z",
+        ),
+        "NF118 d, NF104 y",
+    ),
 }
 
 
-@pytest.mark.parametrize("name", BACKWARD)
-def test_folds_backward(name: str) -> None:
-    assert_folds(BACKWARD[name])
-
-
-@pytest.mark.parametrize("name", FORWARD)
-def test_folds_forward(name: str) -> None:
-    assert_folds(FORWARD[name])
-
-
-@pytest.mark.parametrize("name", REFUSES)
-def test_refuses(name: str) -> None:
-    assert_refuses(REFUSES[name])
+test_folds_backward = every(BACKWARD)
+test_folds_forward = every(FORWARD)
+test_refuses = every(REFUSES)
 
 
 def test_sums_of_an_einsum_of_three_stay() -> None:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.fold.rows import BN4, Folds, Refuses, assert_folds, assert_refuses
+from tests.fold.rows import BN4, Folds, Refuses, every
 
 BACKWARD = {
     "a norm behind an attention": Folds(
@@ -49,16 +47,6 @@ REFUSES = {
 }
 
 
-@pytest.mark.parametrize("name", BACKWARD)
-def test_folds_backward(name: str) -> None:
-    assert_folds(BACKWARD[name])
-
-
-@pytest.mark.parametrize("name", FORWARD)
-def test_folds_forward(name: str) -> None:
-    assert_folds(FORWARD[name])
-
-
-@pytest.mark.parametrize("name", REFUSES)
-def test_refuses(name: str) -> None:
-    assert_refuses(REFUSES[name])
+test_folds_backward = every(BACKWARD)
+test_folds_forward = every(FORWARD)
+test_refuses = every(REFUSES)

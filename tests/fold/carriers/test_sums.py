@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.fold.rows import BN4, Folds, Refuses, ahead, assert_folds, assert_refuses, back
+from tests.fold.rows import BN4, Folds, Refuses, ahead, back, every
 
 BACKWARD = {
     "sum of two convs, the scale to both, the shift to one": Folds(
@@ -45,6 +43,12 @@ BACKWARD = {
         f"(float[N,3,6,6] x) => (float[N,4,6,6] y) <float[4,3,1,1] v, float[4,3,6,6] w, {BN4}> "
         "{ d = Conv(x, v) e = Conv(x, w) c = Add(e, d) y = BatchNormalization(c, g, be, m, var) }",
         "Conv Conv Add",
+    ),
+    "mean of two convs": Folds(
+        "(float[N,3,8,8] x, float[N,3,8,8] z) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, "
+        f"float[4,3,3,3] w2, {BN4}> "
+        "{ c = Conv(x, w, b) e = Conv(z, w2) d = Mean(c, e) y = BatchNormalization(d, g, be, m, var) }",
+        "Conv Conv Mean",
     ),
 }
 FORWARD = {
@@ -100,6 +104,18 @@ FORWARD = {
         "MatMul Reshape Add MatMul",
         "forward",
     ),
+    "Sum: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = Sum(c, z, z) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
+            more=", float[N,4,6,6] z",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "Mul Sum Conv",
+        "forward",
+        kept="m",
+    ),
 }
 REFUSES = {
     "a shift whose other addend is made of the same value": Refuses(
@@ -137,19 +153,15 @@ REFUSES = {
         "{ d = Conv(x, v) e = AveragePool<kernel_shape=[1,1]>(d) c = Add(d, e) y = Add(c, t) }",
         "NF103 e, NF104 y",
     ),
+    "Sum: a scale along the last axis": Refuses(
+        back("N,4,6,6", "d = Sum(c, z, z) y = Mul(d, kw)", "float[6] kw", more=", float[N,4,6,6] z"), "NF118 d, NF104 y"
+    ),
+    "Mean: a scale along the last axis": Refuses(
+        back("N,4,6,6", "d = Mean(c, z) y = Mul(d, kw)", "float[6] kw", more=", float[N,4,6,6] z"), "NF118 d, NF104 y"
+    ),
 }
 
 
-@pytest.mark.parametrize("name", BACKWARD)
-def test_folds_backward(name: str) -> None:
-    assert_folds(BACKWARD[name])
-
-
-@pytest.mark.parametrize("name", FORWARD)
-def test_folds_forward(name: str) -> None:
-    assert_folds(FORWARD[name])
-
-
-@pytest.mark.parametrize("name", REFUSES)
-def test_refuses(name: str) -> None:
-    assert_refuses(REFUSES[name])
+test_folds_backward = every(BACKWARD)
+test_folds_forward = every(FORWARD)
+test_refuses = every(REFUSES)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.fold.rows import BN4, Folds, Refuses, ahead, assert_folds, assert_refuses, back
+from tests.fold.rows import BN4, Folds, Refuses, ahead, back, every
 
 BACKWARD = {
     "max pool": Folds(
@@ -128,6 +126,88 @@ BACKWARD = {
         "Conv Upsample",
         opset=9,
     ),
+    "ReduceMin: a factor and a shift": Folds(
+        back("N,4,1,1", "d = ReduceMin<axes=[2,3]>(c) m = Mul(d, k) y = Add(m, t)", "float k = {-2}, float t = {0.75}"),
+        "Conv ReduceMax",
+    ),
+    "ReduceSum: a positive scale by channel and a shift": Folds(
+        back(
+            "N,4,1,1",
+            "d = ReduceSum(c, a) m = Mul(d, pos) y = Add(m, t)",
+            "float[4,1,1] pos, float[4,1,1] t, int64[2] a = {2, 3}",
+        ),
+        "Conv ReduceSum",
+    ),
+    "ReduceL1: a positive scale by channel and a shift": Folds(
+        back(
+            "N,4,1,1", "d = ReduceL1<axes=[2,3]>(c) m = Mul(d, pos) y = Add(m, t)", "float[4,1,1] pos, float[4,1,1] t"
+        ),
+        "Conv ReduceL1 Add",
+        kept="y",
+    ),
+    "ReduceL2: a positive scale by channel and a shift": Folds(
+        back(
+            "N,4,1,1", "d = ReduceL2<axes=[2,3]>(c) m = Mul(d, pos) y = Add(m, t)", "float[4,1,1] pos, float[4,1,1] t"
+        ),
+        "Conv ReduceL2 Add",
+        kept="y",
+    ),
+    "ReduceSumSquare: a positive scale by channel and a shift": Folds(
+        back(
+            "N,4,1,1",
+            "d = ReduceSumSquare<axes=[2,3]>(c) m = Mul(d, pos) y = Add(m, t)",
+            "float[4,1,1] pos, float[4,1,1] t",
+        ),
+        "Conv ReduceSumSquare Add",
+        kept="y",
+    ),
+    "ReduceLogSumExp: a shift by channel": Folds(
+        back("N,4,1,1", "d = ReduceLogSumExp<axes=[2,3]>(c) y = Add(d, t)", "float[4,1,1] t"), "Conv ReduceLogSumExp"
+    ),
+    "LpPool: a positive scale by channel and a shift": Folds(
+        back(
+            "N,4,5,5",
+            "d = LpPool<kernel_shape=[2,2]>(c) m = Mul(d, pos) y = Add(m, t)",
+            "float[4,1,1] pos, float[4,1,1] t",
+        ),
+        "Conv LpPool Add",
+        kept="y",
+    ),
+    "GlobalLpPool: a positive scale by channel and a shift": Folds(
+        back("N,4,1,1", "d = GlobalLpPool(c) m = Mul(d, pos) y = Add(m, t)", "float[4,1,1] pos, float[4,1,1] t"),
+        "Conv GlobalLpPool Add",
+        kept="y",
+    ),
+    "GridSample: a positive scale by channel and a shift": Folds(
+        back(
+            "N,4,5,5",
+            "d = GridSample(c, gr) m = Mul(d, pos) y = Add(m, t)",
+            "float[4,1,1] pos, float[4,1,1] t",
+            more=", float[N,5,5,2] gr",
+        ),
+        "Conv GridSample Add",
+        kept="y",
+        opset=20,
+    ),
+    "GridSample: a positive scale by channel and a shift again": Folds(
+        back(
+            "N,4,5,5",
+            'd = GridSample<padding_mode="border">(c, gr) m = Mul(d, pos) y = Add(m, t)',
+            "float[4,1,1] pos, float[4,1,1] t",
+            more=", float[N,5,5,2] gr",
+        ),
+        "Conv GridSample",
+        opset=20,
+    ),
+    "RoiAlign: a positive scale by channel and a shift": Folds(
+        back(
+            "1,4,2,2",
+            "d = RoiAlign<output_height=2, output_width=2, sampling_ratio=2>(c, ro, bi) m = Mul(d, pos) y = Add(m, t)",
+            "float[4,1,1] pos, float[4,1,1] t, float[1,4] ro = {0,0,3,3}, int64[1] bi = {0}",
+        ),
+        "Conv RoiAlign Add",
+        kept="y",
+    ),
 }
 FORWARD = {
     "max pool": Folds(
@@ -190,6 +270,263 @@ FORWARD = {
         ),
         "Pad Conv",
         "forward",
+    ),
+    "GlobalMaxPool: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,1,1",
+            "d = GlobalMaxPool(c) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "GlobalMaxPool Conv",
+        "forward",
+    ),
+    "Upsample: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,12,12",
+            'd = Upsample<mode="nearest">(c, s) y = Conv(d, v)',
+            "float[4,1,1] pos, float[4,1,1] t, float[4] s = {1, 1, 2, 2}, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "Upsample Conv",
+        "forward",
+        opset=9,
+    ),
+    "mean over space without keepdims": Folds(
+        f"(float[N,4,6,6] x) => (float[N,3] y) <{BN4}, float[4,3] v> "
+        "{ d = BatchNormalization(x, g, be, m, var) p = ReduceMean<axes=[-2,-1],keepdims=0>(d) "
+        "y = MatMul(p, v) }",
+        "ReduceMean Gemm",
+        "forward",
+    ),
+    "ReduceMax: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,1,1",
+            "d = ReduceMax<axes=[2,3]>(c) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "ReduceMax Conv",
+        "forward",
+    ),
+    "ReduceMax: a factor and a shift": Folds(
+        ahead(
+            "N,5,1,1",
+            "d = ReduceMax<axes=[2,3]>(c) y = Conv(d, v)",
+            "float k = {-2}, float t = {0.75}, float[5,4,1,1] v",
+            first="m = Mul(x, k) c = Add(m, t)",
+        ),
+        "ReduceMin Conv",
+        "forward",
+    ),
+    "ReduceMin: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,1,1",
+            "d = ReduceMin<axes=[2,3]>(c) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "ReduceMin Conv",
+        "forward",
+    ),
+    "ReduceMin: a factor and a shift": Folds(
+        ahead(
+            "N,5,1,1",
+            "d = ReduceMin<axes=[2,3]>(c) y = Conv(d, v)",
+            "float k = {-2}, float t = {0.75}, float[5,4,1,1] v",
+            first="m = Mul(x, k) c = Add(m, t)",
+        ),
+        "ReduceMax Conv",
+        "forward",
+    ),
+    "ReduceSum: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,1,1",
+            "d = ReduceSum(c, a) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, int64[2] a = {2, 3}, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "ReduceSum Conv",
+        "forward",
+    ),
+    "ReduceL1: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,1,1",
+            "d = ReduceL1<axes=[2,3]>(c) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "Add ReduceL1 Conv",
+        "forward",
+        kept="c",
+    ),
+    "ReduceL1: a scale by channel and a shift": Folds(
+        ahead(
+            "N,5,1,1",
+            "d = ReduceL1<axes=[2,3]>(c) y = Conv(d, v)",
+            "float[4,1,1] k, float[4,1,1] t, float[5,4,1,1] v",
+            first="m = Mul(x, k) c = Add(m, t)",
+        ),
+        "Add ReduceL1 Conv",
+        "forward",
+        kept="c",
+    ),
+    "ReduceL2: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,1,1",
+            "d = ReduceL2<axes=[2,3]>(c) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "Add ReduceL2 Conv",
+        "forward",
+        kept="c",
+    ),
+    "ReduceL2: a scale by channel and a shift": Folds(
+        ahead(
+            "N,5,1,1",
+            "d = ReduceL2<axes=[2,3]>(c) y = Conv(d, v)",
+            "float[4,1,1] k, float[4,1,1] t, float[5,4,1,1] v",
+            first="m = Mul(x, k) c = Add(m, t)",
+        ),
+        "Add ReduceL2 Conv",
+        "forward",
+        kept="c",
+    ),
+    "ReduceSumSquare: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,1,1",
+            "d = ReduceSumSquare<axes=[2,3]>(c) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "Add ReduceSumSquare Conv",
+        "forward",
+        kept="c",
+    ),
+    "ReduceLogSumExp: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,1,1",
+            "d = ReduceLogSumExp<axes=[2,3]>(c) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "Mul ReduceLogSumExp Conv",
+        "forward",
+        kept="m",
+    ),
+    "LpPool: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,5,5",
+            "d = LpPool<kernel_shape=[2,2]>(c) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "Add LpPool Conv",
+        "forward",
+        kept="c",
+    ),
+    "LpPool: a scale by channel and a shift": Folds(
+        ahead(
+            "N,5,5,5",
+            "d = LpPool<kernel_shape=[2,2]>(c) y = Conv(d, v)",
+            "float[4,1,1] k, float[4,1,1] t, float[5,4,1,1] v",
+            first="m = Mul(x, k) c = Add(m, t)",
+        ),
+        "Add LpPool Conv",
+        "forward",
+        kept="c",
+    ),
+    "GlobalLpPool: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,1,1",
+            "d = GlobalLpPool(c) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "Add GlobalLpPool Conv",
+        "forward",
+        kept="c",
+    ),
+    "GlobalLpPool: a scale by channel and a shift": Folds(
+        ahead(
+            "N,5,1,1",
+            "d = GlobalLpPool(c) y = Conv(d, v)",
+            "float[4,1,1] k, float[4,1,1] t, float[5,4,1,1] v",
+            first="m = Mul(x, k) c = Add(m, t)",
+        ),
+        "Add GlobalLpPool Conv",
+        "forward",
+        kept="c",
+    ),
+    "GridSample: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,5,5",
+            "d = GridSample(c, gr) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
+            more=", float[N,5,5,2] gr",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "Add GridSample Conv",
+        "forward",
+        kept="c",
+        opset=20,
+    ),
+    "GridSample: a positive scale by channel and a shift again": Folds(
+        ahead(
+            "N,5,5,5",
+            'd = GridSample<padding_mode="border">(c, gr) y = Conv(d, v)',
+            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
+            more=", float[N,5,5,2] gr",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "GridSample Conv",
+        "forward",
+        opset=20,
+    ),
+    "RoiAlign: a positive scale by channel and a shift": Folds(
+        ahead(
+            "1,5,2,2",
+            "d = RoiAlign<output_height=2, output_width=2, sampling_ratio=2>(c, ro, bi) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, float[1,4] ro = {0,0,3,3}, int64[1] bi = {0}, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "Add RoiAlign Conv",
+        "forward",
+        kept="c",
+    ),
+    "RoiAlign: a scale by channel and a shift": Folds(
+        back(
+            "1,4,2,2",
+            'd = RoiAlign<output_height=2, output_width=2, sampling_ratio=2, mode="max">(c, ro, '
+            "bi) m = Mul(d, k) y = Add(m, t)",
+            "float[4,1,1] k, float[4,1,1] t, float[1,4] ro = {0,0,3,3}, int64[1] bi = {0}",
+        ),
+        "Conv RoiAlign BatchNormalization",
+        "merge",
+        kept="y",
+    ),
+    "ReduceMax: a scale by channel and a shift": Folds(
+        back("N,4,1,1", "d = ReduceMax<axes=[2,3]>(c) m = Mul(d, k) y = Add(m, t)", "float[4,1,1] k, float[4,1,1] t"),
+        "Conv ReduceMax BatchNormalization",
+        "merge",
+        kept="y",
+    ),
+    "ReduceL1: a scale by channel and a shift again": Folds(
+        back("N,4,1,1", "d = ReduceL1<axes=[2,3]>(c) m = Mul(d, k) y = Add(m, t)", "float[4,1,1] k, float[4,1,1] t"),
+        "Conv ReduceL1 BatchNormalization",
+        "merge",
+        kept="y",
+    ),
+    "ReduceLogSumExp: a positive scale by channel and a shift again": Folds(
+        back(
+            "N,4,1,1",
+            "d = ReduceLogSumExp<axes=[2,3]>(c) m = Mul(d, pos) y = Add(m, t)",
+            "float[4,1,1] pos, float[4,1,1] t",
+        ),
+        "Conv ReduceLogSumExp BatchNormalization",
+        "merge",
+        kept="y",
     ),
 }
 REFUSES = {
@@ -267,19 +604,65 @@ REFUSES = {
         "NF110 b, NF118 a",
         opset=18,
     ),
+    "GlobalMaxPool: a scale along the last axis, forward": Refuses(
+        ahead(
+            "N,5,1,1", "d = GlobalMaxPool(c) y = Conv(d, v)", "float[6] kw, float[5,4,1,1] v", first="c = Mul(x, kw)"
+        ),
+        "NF111 d, NF118 c",
+    ),
+    "LpPool: a scale along the last axis": Refuses(
+        back("N,4,5,5", "d = LpPool<kernel_shape=[2,2]>(c) y = Mul(d, kw)", "float[5] kw"), "NF111 d, NF104 y"
+    ),
+    "GridSample: a scale along the last axis": Refuses(
+        back("N,4,5,5", "d = GridSample(c, gr) y = Mul(d, kw)", "float[5] kw", more=", float[N,5,5,2] gr"),
+        "NF111 d, NF104 y",
+        opset=20,
+    ),
+    "GlobalAveragePool: a scale along the last axis, forward": Refuses(
+        ahead(
+            "N,5,1,1",
+            "d = GlobalAveragePool(c) y = Conv(d, v)",
+            "float[6] kw, float[5,4,1,1] v",
+            first="c = Mul(x, kw)",
+        ),
+        "NF111 d, NF118 c",
+    ),
+    "Upsample: a scale along the last axis": Refuses(
+        back(
+            "N,4,12,12", 'd = Upsample<mode="nearest">(c, s) y = Mul(d, kw)', "float[12] kw, float[4] s = {1, 1, 2, 2}"
+        ),
+        "NF111 d, NF104 y",
+        opset=9,
+    ),
+    "ReduceMax: a scale along the last axis": Refuses(
+        back("N,1,6,6", "d = ReduceMax<axes=[1]>(c) y = Mul(d, kw)", "float[6] kw"), "NF109 d, NF104 y"
+    ),
+    "ReduceMin: a scale along the last axis": Refuses(
+        back("N,1,6,6", "d = ReduceMin<axes=[1]>(c) y = Mul(d, kw)", "float[6] kw"), "NF109 d, NF104 y"
+    ),
+    "ReduceL2: a scale along the last axis": Refuses(
+        back("N,4,1,1", "d = ReduceL2<axes=[2,3]>(c) y = Mul(d, kw)", "float[1] kw"), "NF109 d, NF104 y"
+    ),
+    "ReduceSumSquare: a scale along the last axis": Refuses(
+        back("N,4,1,1", "d = ReduceSumSquare<axes=[2,3]>(c) y = Mul(d, kw)", "float[1] kw"), "NF109 d, NF104 y"
+    ),
+    "ReduceLogSumExp: a scale along the last axis": Refuses(
+        back("N,4,1,1", "d = ReduceLogSumExp<axes=[2,3]>(c) y = Mul(d, kw)", "float[1] kw"), "NF110 d, NF104 y"
+    ),
+    "GlobalLpPool: a scale along the last axis": Refuses(
+        back("N,4,1,1", "d = GlobalLpPool(c) y = Mul(d, kw)", "float[1] kw"), "NF109 d, NF104 y"
+    ),
+    "RoiAlign: a scale along the last axis": Refuses(
+        back(
+            "1,4,2,2",
+            "d = RoiAlign<output_height=2, output_width=2, sampling_ratio=2>(c, ro, bi) y = Mul(d, kw)",
+            "float[2] kw, float[1,4] ro = {0,0,3,3}, int64[1] bi = {0}",
+        ),
+        "NF111 d, NF104 y",
+    ),
 }
 
 
-@pytest.mark.parametrize("name", BACKWARD)
-def test_folds_backward(name: str) -> None:
-    assert_folds(BACKWARD[name])
-
-
-@pytest.mark.parametrize("name", FORWARD)
-def test_folds_forward(name: str) -> None:
-    assert_folds(FORWARD[name])
-
-
-@pytest.mark.parametrize("name", REFUSES)
-def test_refuses(name: str) -> None:
-    assert_refuses(REFUSES[name])
+test_folds_backward = every(BACKWARD)
+test_folds_forward = every(FORWARD)
+test_refuses = every(REFUSES)

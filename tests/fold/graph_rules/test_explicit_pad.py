@@ -7,7 +7,7 @@ import pytest
 from normfold.files.convert import to_ir
 from normfold.findings.verdict import Outcome
 from normfold.fold.engine import FoldOptions, fold_affines
-from tests.fold.rows import Folds, assert_folds, fold, model_of, operators
+from tests.fold.rows import Folds, assert_folds, every, fold, model_of, operators
 from tests.onnx_text import parse
 
 PADS = "int64[8] p = {0, 0, 0, 1, 0, 0, 1, 2}"
@@ -99,9 +99,7 @@ STAYS = {
 }
 
 
-@pytest.mark.parametrize("name", FOLDS)
-def test_folds(name: str) -> None:
-    assert_folds(FOLDS[name])
+test_folds = every(FOLDS)
 
 
 @pytest.mark.parametrize("name", STAYS)

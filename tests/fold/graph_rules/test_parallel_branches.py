@@ -7,7 +7,7 @@ import pytest
 
 from normfold.fold.cleanup.tidy import tidy
 from normfold.fold.engine import fold_affines
-from tests.fold.rows import Folds, assert_folds, model_of, operators
+from tests.fold.rows import Folds, every, model_of, operators
 
 BN4 = "float[4] g, float[4] be, float[4] m, float[4] var"
 SAME = "(float[N,4,6,6] x) => (float[N,4,6,6] y)"
@@ -121,9 +121,7 @@ STAYS = {
 }
 
 
-@pytest.mark.parametrize("name", MERGES)
-def test_merges(name: str) -> None:
-    assert_folds(MERGES[name])
+test_merges = every(MERGES)
 
 
 @pytest.mark.parametrize("name", STAYS)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.fold.rows import BN4, Folds, Refuses, assert_folds, assert_refuses, assert_sound, back, operators
+from tests.fold.rows import BN4, Folds, Refuses, assert_sound, back, every, operators
 from tests.onnx_text import parse
 
 BACKWARD = {
@@ -51,14 +49,8 @@ REFUSES = {
 }
 
 
-@pytest.mark.parametrize("name", BACKWARD)
-def test_folds_backward(name: str) -> None:
-    assert_folds(BACKWARD[name])
-
-
-@pytest.mark.parametrize("name", REFUSES)
-def test_refuses(name: str) -> None:
-    assert_refuses(REFUSES[name])
+test_folds_backward = every(BACKWARD)
+test_refuses = every(REFUSES)
 
 
 CANCELS = (

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.fold.rows import BN4, Folds, assert_folds, assert_sound, back, operators
+from tests.fold.rows import BN4, Folds, assert_sound, back, every, operators
 from tests.onnx_text import parse
 
 BACKWARD = {
@@ -73,19 +71,9 @@ FOLDS = {
 }
 
 
-@pytest.mark.parametrize("name", BACKWARD)
-def test_folds_backward(name: str) -> None:
-    assert_folds(BACKWARD[name])
-
-
-@pytest.mark.parametrize("name", FORWARD)
-def test_folds_forward(name: str) -> None:
-    assert_folds(FORWARD[name])
-
-
-@pytest.mark.parametrize("name", FOLDS)
-def test_folds(name: str) -> None:
-    assert_folds(FOLDS[name])
+test_folds_backward = every(BACKWARD)
+test_folds_forward = every(FORWARD)
+test_folds = every(FOLDS)
 
 
 def test_a_norm_does_not_go_to_and_fro_between_two_biases() -> None:

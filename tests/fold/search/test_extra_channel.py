@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import pytest
-
 from normfold.fold.engine import FoldOptions
-from tests.fold.rows import Folds, Refuses, assert_folds, assert_folds_with, assert_refuses, operators
+from tests.fold.rows import Folds, Refuses, assert_folds_with, every, operators
 
 FORWARD = {
     "a shift through zero padding, by one more channel": Folds(
@@ -29,14 +27,8 @@ REFUSES = {
 }
 
 
-@pytest.mark.parametrize("name", FORWARD)
-def test_folds_forward(name: str) -> None:
-    assert_folds(FORWARD[name])
-
-
-@pytest.mark.parametrize("name", REFUSES)
-def test_refuses(name: str) -> None:
-    assert_refuses(REFUSES[name])
+test_folds_forward = every(FORWARD)
+test_refuses = every(REFUSES)
 
 
 def test_on_demand_one_more_channel_starts_a_new_block() -> None:

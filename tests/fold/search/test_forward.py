@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.fold.rows import BN4, Folds, Refuses, assert_folds, assert_refuses, fold, model_of
+from tests.fold.rows import BN4, Folds, Refuses, every, fold, model_of
 
 AFFINE = "a = Mul(x, g) c = Add(a, t)"
 ATTEND = "kt = Transpose<perm=[0,2,1]>(k) s = MatMul(q, kt) p = Softmax(s) o = MatMul(p, v)"
@@ -153,14 +151,8 @@ REFUSES = {
 }
 
 
-@pytest.mark.parametrize("name", FOLDS)
-def test_folds(name: str) -> None:
-    assert_folds(FOLDS[name])
-
-
-@pytest.mark.parametrize("name", REFUSES)
-def test_refuses(name: str) -> None:
-    assert_refuses(REFUSES[name])
+test_folds = every(FOLDS)
+test_refuses = every(REFUSES)
 
 
 def test_what_costs_more_says_where_each_shift_stops() -> None:

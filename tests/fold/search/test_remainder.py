@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from tests.fold.rows import BN8, Folds, assert_folds
+from tests.fold.rows import BN8, Folds, assert_folds, every
 
 BACKWARD = {
     "two norms in a row become one": Folds(
@@ -45,14 +43,8 @@ FOLDS = {
 }
 
 
-@pytest.mark.parametrize("name", BACKWARD)
-def test_folds_backward(name: str) -> None:
-    assert_folds(BACKWARD[name])
-
-
-@pytest.mark.parametrize("name", FOLDS)
-def test_folds(name: str) -> None:
-    assert_folds(FOLDS[name])
+test_folds_backward = every(BACKWARD)
+test_folds = every(FOLDS)
 
 
 def test_an_input_that_only_two_scales_separate_from_an_output_keeps_its_name() -> None:

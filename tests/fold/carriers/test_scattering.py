@@ -1,0 +1,141 @@
+"""Carriers that write some elements over, or into, others: ScatterElements, ScatterND; and Compress, MaxUnpool."""
+
+from __future__ import annotations
+
+from tests.fold.rows import Folds, Refuses, ahead, back, every
+
+BACKWARD = {
+    "ScatterElements: a positive scale by channel and a shift": Folds(
+        back(
+            "N,4,6,6",
+            "d = ScatterElements<axis=2>(c, i, u) m = Mul(d, pos) y = Add(m, t)",
+            "float[4,1,1] pos, float[4,1,1] t, "
+            "int64[1,4,1,6] i = {0,1,2,3,4,5,0,1,2,3,4,5,0,1,2,3,4,5,0,1,2,3,4,5}, float[1,4,1,6] u",
+        ),
+        "Conv ScatterElements",
+    ),
+    "ScatterND: a positive scale by channel and a shift": Folds(
+        back(
+            "3,4,6,6",
+            "d = ScatterND(c, i, u) m = Mul(d, pos) y = Add(m, t)",
+            "float[4,1,1] pos, float[4,1,1] t, int64[1,1] i = {0}, float[1,4,6,6] u",
+        ),
+        "Conv ScatterND",
+    ),
+    "Compress: a positive scale by channel and a shift": Folds(
+        back(
+            "N,4,3,6",
+            "d = Compress<axis=2>(c, q) m = Mul(d, pos) y = Add(m, t)",
+            "float[4,1,1] pos, float[4,1,1] t, bool[6] q = {1, 0, 1, 0, 1, 0}",
+        ),
+        "Conv Compress",
+    ),
+    "Compress: a factor and a shift": Folds(
+        back(
+            "K",
+            "d = Compress(c, q) m = Mul(d, k) y = Add(m, t)",
+            "float k = {-2}, float t = {0.75}, bool[6] q = {1, 0, 1, 0, 1, 0}",
+        ),
+        "Conv Compress",
+    ),
+}
+FORWARD = {
+    "ScatterElements: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = ScatterElements<axis=2>(c, i, u) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, "
+            "int64[1,4,1,6] i = {0,1,2,3,4,5,0,1,2,3,4,5,0,1,2,3,4,5,0,1,2,3,4,5}, float[1,4,1,6] u, "
+            "float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "ScatterElements Conv",
+        "forward",
+    ),
+    "ScatterND: a positive scale by channel and a shift": Folds(
+        ahead(
+            "3,5,6,6",
+            "d = ScatterND(c, i, u) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, int64[1,1] i = {0}, float[1,4,6,6] u, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "ScatterND Conv",
+        "forward",
+    ),
+    "Compress: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,3,6",
+            "d = Compress<axis=2>(c, q) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, bool[6] q = {1, 0, 1, 0, 1, 0}, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "Compress Conv",
+        "forward",
+    ),
+    "Compress: a positive scale by channel and a shift again": Folds(
+        ahead(
+            "K",
+            "d = Compress(c, q) y = Sigmoid(d)",
+            "float[4,1,1] pos, float[4,1,1] t, bool[6] q = {1, 0, 1, 0, 1, 0}",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "BatchNormalization Compress Sigmoid",
+        "merge",
+        kept="c",
+    ),
+}
+REFUSES = {
+    "MaxUnpool: a positive factor": Refuses(
+        back(
+            "N,4,6,6",
+            "e, i = MaxPool<kernel_shape=[2,2], strides=[2,2]>(c) d = MaxUnpool<kernel_shape=[2,2], "
+            "strides=[2,2]>(e, i) y = Mul(d, k)",
+            "float k = {0.5}",
+        ),
+        "NF110 e, NF104 y",
+    ),
+    "Compress: a positive scale by channel, forward": Refuses(
+        ahead(
+            "N,5,6,6",
+            "d = Compress<axis=1>(c, q) y = Conv(d, v)",
+            "float[4,1,1] pos, bool[4] q = {1, 0, 1, 0}, float[5,2,1,1] v",
+            first="c = Mul(x, pos)",
+        ),
+        "NF111 d, NF118 c",
+    ),
+    "MaxUnpool: a shift by channel": Refuses(
+        back(
+            "N,4,6,6",
+            "e, i = MaxPool<kernel_shape=[2,2], strides=[2,2]>(c) d = MaxUnpool<kernel_shape=[2,2], "
+            "strides=[2,2]>(e, i) y = Add(d, t)",
+            "float[4,1,1] t",
+        ),
+        "NF108 d, NF104 y",
+    ),
+    "MaxUnpool: a positive scale by channel": Refuses(
+        back(
+            "N,4,6,6",
+            "e, i = MaxPool<kernel_shape=[2,2], strides=[2,2]>(c) d = MaxUnpool<kernel_shape=[2,2], "
+            "strides=[2,2]>(e, i) y = Mul(d, pos)",
+            "float[4,1,1] pos",
+        ),
+        "NF111 d, NF104 y",
+    ),
+    "ScatterElements: a scale along the last axis": Refuses(
+        back(
+            "N,4,6,6",
+            "d = ScatterElements<axis=2>(c, i, u) y = Mul(d, kw)",
+            "float[6] kw, int64[1,4,1,6] i = {0,1,2,3,4,5,0,1,2,3,4,5,0,1,2,3,4,5,0,1,2,3,4,5}, float[1,4,1,6] u",
+        ),
+        "NF111 c, NF104 y",
+    ),
+    "ScatterND: a scale along the last axis": Refuses(
+        back("3,4,6,6", "d = ScatterND(c, i, u) y = Mul(d, kw)", "float[6] kw, int64[1,1] i = {0}, float[1,4,6,6] u"),
+        "NF111 c, NF104 y",
+    ),
+}
+
+
+test_folds_backward = every(BACKWARD)
+test_folds_forward = every(FORWARD)
+test_refuses = every(REFUSES)

@@ -1,0 +1,280 @@
+"""Carriers that are functions of one number: Exp and Log turn a shift into a scale and back, odd ones keep a sign."""
+
+from __future__ import annotations
+
+from tests.fold.rows import Folds, Refuses, ahead, back, every
+
+BACKWARD = {
+    "Exp: a positive scale by channel and a shift": Folds(
+        back("N,4,6,6", "d = Exp(c) m = Mul(d, pos) y = Add(m, t)", "float[4,1,1] pos, float[4,1,1] t"),
+        "Conv Exp Add",
+        kept="y",
+    ),
+    "logarithm takes a shift": Folds(
+        "(float[N,3] x) => (float[N,4] y) <float[3,4] w, float t={0.5}> "
+        "{ c = MatMul(x, w) a = Softplus(c) l = Log(a) d = Abs(x) e = MatMul(d, w) h = Abs(e) o = Log(h) "
+        "k = Add(o, t) y = Add(l, k) }",
+        "MatMul Softplus Log Abs MatMul Abs Log Add",
+    ),
+    "Tanh: signs by channel": Folds(
+        back("N,4,6,6", "d = Tanh(c) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}"), "Conv Tanh"
+    ),
+    "Erf: signs by channel": Folds(
+        back("N,4,6,6", "d = Erf(c) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}"), "Conv Erf"
+    ),
+    "Sin: signs by channel": Folds(
+        back("N,4,6,6", "d = Sin(c) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}"), "Conv Sin"
+    ),
+    "Sinh: signs by channel": Folds(
+        back("N,4,6,6", "d = Sinh(c) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}"), "Conv Sinh"
+    ),
+    "Asin: signs by channel": Folds(
+        back("N,4,6,6", "e = Tanh(c) d = Asin(e) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}"), "Conv Tanh Asin"
+    ),
+    "Asinh: signs by channel": Folds(
+        back("N,4,6,6", "d = Asinh(c) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}"), "Conv Asinh"
+    ),
+    "Tan: signs by channel": Folds(
+        back("N,4,6,6", "d = Tan(c) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}"), "Conv Tan"
+    ),
+    "Atan: signs by channel": Folds(
+        back("N,4,6,6", "d = Atan(c) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}"), "Conv Atan"
+    ),
+    "Softsign: signs by channel": Folds(
+        back("N,4,6,6", "d = Softsign(c) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}"), "Conv Softsign"
+    ),
+    "Round: signs by channel": Folds(
+        back("N,4,6,6", "d = Round(c) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}"), "Conv Round"
+    ),
+}
+FORWARD = {
+    "Exp: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = Exp(c) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "Mul Exp Conv",
+        "forward",
+        kept="m",
+    ),
+    "Log: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,6,6",
+            "a = Exp(c) d = Log(a) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "Mul Exp Log Conv",
+        "forward",
+        kept="m",
+    ),
+    "Tanh: signs by channel": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = Tanh(c) y = Conv(d, v)",
+            "float[4,1,1] k = {1, -1, 1, -1}, float[5,4,1,1] v",
+            first="c = Mul(x, k)",
+        ),
+        "Tanh Conv",
+        "forward",
+    ),
+    "Erf: signs by channel": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = Erf(c) y = Conv(d, v)",
+            "float[4,1,1] k = {1, -1, 1, -1}, float[5,4,1,1] v",
+            first="c = Mul(x, k)",
+        ),
+        "Erf Conv",
+        "forward",
+    ),
+    "Sin: signs by channel": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = Sin(c) y = Conv(d, v)",
+            "float[4,1,1] k = {1, -1, 1, -1}, float[5,4,1,1] v",
+            first="c = Mul(x, k)",
+        ),
+        "Sin Conv",
+        "forward",
+    ),
+    "Sinh: signs by channel": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = Sinh(c) y = Conv(d, v)",
+            "float[4,1,1] k = {1, -1, 1, -1}, float[5,4,1,1] v",
+            first="c = Mul(x, k)",
+        ),
+        "Sinh Conv",
+        "forward",
+    ),
+    "Asin: signs by channel": Folds(
+        ahead(
+            "N,5,6,6",
+            "e = Tanh(c) d = Asin(e) y = Conv(d, v)",
+            "float[4,1,1] k = {1, -1, 1, -1}, float[5,4,1,1] v",
+            first="c = Mul(x, k)",
+        ),
+        "Tanh Asin Conv",
+        "forward",
+    ),
+    "Asinh: signs by channel": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = Asinh(c) y = Conv(d, v)",
+            "float[4,1,1] k = {1, -1, 1, -1}, float[5,4,1,1] v",
+            first="c = Mul(x, k)",
+        ),
+        "Asinh Conv",
+        "forward",
+    ),
+    "Tan: signs by channel": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = Tan(c) y = Conv(d, v)",
+            "float[4,1,1] k = {1, -1, 1, -1}, float[5,4,1,1] v",
+            first="c = Mul(x, k)",
+        ),
+        "Tan Conv",
+        "forward",
+    ),
+    "Atan: signs by channel": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = Atan(c) y = Conv(d, v)",
+            "float[4,1,1] k = {1, -1, 1, -1}, float[5,4,1,1] v",
+            first="c = Mul(x, k)",
+        ),
+        "Atan Conv",
+        "forward",
+    ),
+    "Atanh: signs by channel": Folds(
+        ahead(
+            "N,5,6,6",
+            "e = Tanh(c) d = Atanh(e) y = Conv(d, v)",
+            "float[4,1,1] k = {1, -1, 1, -1}, float[5,4,1,1] v",
+            first="c = Mul(x, k)",
+        ),
+        "Tanh Atanh Conv",
+        "forward",
+    ),
+    "Softsign: signs by channel": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = Softsign(c) y = Conv(d, v)",
+            "float[4,1,1] k = {1, -1, 1, -1}, float[5,4,1,1] v",
+            first="c = Mul(x, k)",
+        ),
+        "Softsign Conv",
+        "forward",
+    ),
+    "Round: signs by channel": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = Round(c) y = Conv(d, v)",
+            "float[4,1,1] k = {1, -1, 1, -1}, float[5,4,1,1] v",
+            first="c = Mul(x, k)",
+        ),
+        "Round Conv",
+        "forward",
+    ),
+    "Cos: signs by channel": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = Cos(c) y = Conv(d, v)",
+            "float[4,1,1] k = {1, -1, 1, -1}, float[5,4,1,1] v",
+            first="c = Mul(x, k)",
+        ),
+        "Cos Conv",
+        "forward",
+    ),
+    "Cosh: signs by channel": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = Cosh(c) y = Conv(d, v)",
+            "float[4,1,1] k = {1, -1, 1, -1}, float[5,4,1,1] v",
+            first="c = Mul(x, k)",
+        ),
+        "Cosh Conv",
+        "forward",
+    ),
+    "Exp: a scale by channel and a shift": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = Exp(c) y = Conv(d, v)",
+            "float[4,1,1] k, float[4,1,1] t, float[5,4,1,1] v",
+            first="m = Mul(x, k) c = Add(m, t)",
+        ),
+        "BatchNormalization Exp Conv",
+        "merge",
+        kept="c",
+    ),
+    "Log: a positive scale by channel and a shift again": Folds(
+        back("N,4,6,6", "a = Exp(c) d = Log(a) m = Mul(d, pos) y = Add(m, t)", "float[4,1,1] pos, float[4,1,1] t"),
+        "Conv Exp Log BatchNormalization",
+        "merge",
+        kept="y",
+    ),
+    "Tanh: a positive scale by channel and a shift": Folds(
+        back("N,4,6,6", "d = Tanh(c) m = Mul(d, pos) y = Add(m, t)", "float[4,1,1] pos, float[4,1,1] t"),
+        "Conv Tanh BatchNormalization",
+        "merge",
+        kept="y",
+    ),
+}
+REFUSES = {
+    "Log: a shift by channel": Refuses(
+        back("N,4,6,6", "a = Exp(c) d = Log(a) y = Add(d, t)", "float[4,1,1] t"), "NF108 d, NF104 y"
+    ),
+    "Exp: signs by channel": Refuses(
+        back("N,4,6,6", "d = Exp(c) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}"), "NF109 d, NF104 y"
+    ),
+    "Tanh: a scale along the last axis": Refuses(
+        back("N,4,6,6", "d = Tanh(c) y = Mul(d, kw)", "float[6] kw"), "NF110 d, NF104 y"
+    ),
+    "Erf: a scale along the last axis": Refuses(
+        back("N,4,6,6", "d = Erf(c) y = Mul(d, kw)", "float[6] kw"), "NF110 d, NF104 y"
+    ),
+    "Sin: a scale along the last axis": Refuses(
+        back("N,4,6,6", "d = Sin(c) y = Mul(d, kw)", "float[6] kw"), "NF110 d, NF104 y"
+    ),
+    "Sinh: a scale along the last axis": Refuses(
+        back("N,4,6,6", "d = Sinh(c) y = Mul(d, kw)", "float[6] kw"), "NF110 d, NF104 y"
+    ),
+    "Asin: a scale along the last axis": Refuses(
+        back("N,4,6,6", "e = Tanh(c) d = Asin(e) y = Mul(d, kw)", "float[6] kw"), "NF110 d, NF104 y"
+    ),
+    "Asinh: a scale along the last axis": Refuses(
+        back("N,4,6,6", "d = Asinh(c) y = Mul(d, kw)", "float[6] kw"), "NF110 d, NF104 y"
+    ),
+    "Tan: a scale along the last axis": Refuses(
+        back("N,4,6,6", "d = Tan(c) y = Mul(d, kw)", "float[6] kw"), "NF110 d, NF104 y"
+    ),
+    "Atan: a scale along the last axis": Refuses(
+        back("N,4,6,6", "d = Atan(c) y = Mul(d, kw)", "float[6] kw"), "NF110 d, NF104 y"
+    ),
+    "Atanh: a scale along the last axis": Refuses(
+        back("N,4,6,6", "e = Tanh(c) d = Atanh(e) y = Mul(d, kw)", "float[6] kw"), "NF110 d, NF104 y"
+    ),
+    "Softsign: a scale along the last axis": Refuses(
+        back("N,4,6,6", "d = Softsign(c) y = Mul(d, kw)", "float[6] kw"), "NF110 d, NF104 y"
+    ),
+    "Round: a scale along the last axis": Refuses(
+        back("N,4,6,6", "d = Round(c) y = Mul(d, kw)", "float[6] kw"), "NF110 d, NF104 y"
+    ),
+    "Cos: a scale along the last axis, forward": Refuses(
+        ahead("N,5,6,6", "d = Cos(c) y = Conv(d, v)", "float[6] kw, float[5,4,1,1] v", first="c = Mul(x, kw)"),
+        "NF110 d, NF118 c",
+    ),
+    "Cosh: a scale along the last axis, forward": Refuses(
+        ahead("N,5,6,6", "d = Cosh(c) y = Conv(d, v)", "float[6] kw, float[5,4,1,1] v", first="c = Mul(x, kw)"),
+        "NF110 d, NF118 c",
+    ),
+}
+
+
+test_folds_backward = every(BACKWARD)
+test_folds_forward = every(FORWARD)
+test_refuses = every(REFUSES)
