@@ -85,7 +85,7 @@ def _click_option(entry: Field[Any], known: Option, kind: Any) -> Callable[[Comm
         return option(flag, entry.name, is_flag=True, **shared)
     if entry.default == ():
         return option(flag, entry.name, multiple=True, **shared)
-    shared["type"] = int if kind in (int, int | None) else float if kind == float | None else str
+    shared["type"] = int if kind in (int, int | None) else float if kind in (float, float | None) else str
     names = (flag, entry.name, known.short) if known.short else (flag, entry.name)
     return option(*names, default=entry.default, show_default=entry.default is not None, **shared)
 

@@ -162,6 +162,16 @@ class RewriteOptions(CheckedOptions):
         bool,
         Option("Carry a shift through zero padding in one more channel, even where that is slower on a CPU.", FOLDING),
     ] = False
+    max_growth: Annotated[
+        float,
+        Option(
+            "The part of their bytes by which the weights may grow where a shared one is copied.",
+            FOLDING,
+            0,
+            1000,
+            metavar="PART",
+        ),
+    ] = 0.05
     onnxsim: Annotated[bool, Option("Leave out the constant folding with onnxsim.", FOLDING)] = True
     target: Annotated[str, Option("The runtime to write norms for.", FORMS, metavar="NAME")] = "onnxruntime"
     opset: Annotated[

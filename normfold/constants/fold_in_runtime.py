@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from normfold.constants.materialize import elements_before, is_much_larger
+from normfold.constants.materialize import bytes_before, is_much_larger
 from normfold.errors import CrashError
 from normfold.graph.editor import Editor, Names
 from normfold.graph.evaluators import EVALUATORS, LARGEST
@@ -64,9 +64,13 @@ def _part_of(reader: GraphReader) -> _ConstantPart:
             nodes.append(node)
     inside = set(nodes)
     wanted = [value for node in nodes if _needs_runtime(node) for value in node.outputs if _is_met(value, inside)]
-    fitting = [value for value in wanted if not is_much_larger(prod(_sizes(value)), elements_before(value, depth=64))]
+    fitting = [value for value in wanted if not is_much_larger(_bytes_of(value), bytes_before(value, depth=64))]
     needed = _before(fitting, inside)
     return _ConstantPart(tuple(node for node in nodes if node in needed), tuple(fitting))
+
+
+def _bytes_of(value: ir.Value) -> int:
+    return prod(_sizes(value)) * (4 if value.dtype is None else max(1, value.dtype.bitwidth // 8))
 
 
 def _needs_runtime(node: ir.Node) -> bool:

@@ -11,7 +11,7 @@ import onnx_ir as ir
 from normfold.graph.editor import Editor, Names
 from normfold.graph.reader import FLOATS, GraphReader, graphs_of
 
-_SMALL = 2**16  # elements that may be written whatever they are made from
+_SMALL = 2**18  # bytes that may be written whatever they are made from
 
 
 def materialize_constants(model: ir.Model) -> None:
@@ -27,7 +27,7 @@ def materialize_constants(model: ir.Model) -> None:
             array, dtype = reader.constant(value), reader.dtype(value) or _type_of_operands(reader, node)
             if array is None or dtype not in FLOATS or dtype is None:
                 continue
-            if is_much_larger(array.size, elements_before(value, depth=64)):
+            if is_much_larger(array.size * dtype.numpy().itemsize, bytes_before(value, depth=64)):
                 continue
             constant = editor.constant(array, dtype, f"{value.name}_constant")
             for user, index in list(value.uses()):
@@ -42,17 +42,17 @@ def _is_met_by_others(reader: GraphReader, value: ir.Value) -> bool:
 
 
 def is_much_larger(size: int, before: int) -> bool:
-    """Say whether ``size`` elements would make a model larger that holds ``before`` of them now."""
+    """Say whether ``size`` bytes would make a model larger that holds ``before`` of them now."""
     return size > max(_SMALL, 2 * before)
 
 
-def elements_before(value: ir.Value, depth: int) -> int:
-    """Count the elements of the stored constants that a value is made from."""
+def bytes_before(value: ir.Value, depth: int) -> int:
+    """Count the bytes of the stored constants that a value is made from."""
     node = value.producer()
     if node is None or node.op_type == "Constant" or depth == 0:
         stored = value.const_value
-        return 0 if stored is None else int(stored.size)
-    return sum(elements_before(operand, depth - 1) for operand in node.inputs if operand is not None)
+        return 0 if stored is None else int(stored.nbytes)
+    return sum(bytes_before(operand, depth - 1) for operand in node.inputs if operand is not None)
 
 
 def _type_of_operands(reader: GraphReader, node: ir.Node) -> ir.DataType | None:

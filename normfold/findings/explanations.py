@@ -242,6 +242,12 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "Conv -> {BatchNormalization a, BatchNormalization b} with different gammas.",
         "Nothing, or duplicate the operator before them if the extra work is acceptable.",
     ),
+    Reason.GROWTH: Explanation(
+        "The weight has other readers, or is stored in fewer bytes than the type that the operator reads. The folded "
+        "weight would be stored beside it, to save one small operator.",
+        "an embedding that is also the weight of the last layer, multiplied by sqrt(d) where it is looked up.",
+        "Nothing, or allow the growth: --max-growth 1 allows a file of twice the size.",
+    ),
     Reason.BRANCHES_DIFFER: Explanation(
         "Parallel branches that are summed become one operator only if one kernel can do the work of all: equal "
         "strides and output sizes, equal channels for an identity, and offsets that lie on whole elements.",

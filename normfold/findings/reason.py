@@ -232,6 +232,11 @@ class Reason(Enum):
         "parallel branches of one input cannot be summed into one operator",
         "give the branches equal strides, output sizes and whole kernel offsets",
     )
+    GROWTH = (
+        "NF132",
+        "folding it would make the weights larger than is allowed",
+        "nothing to do, or allow more with --max-growth",
+    )
 
     BREAKS_FUSION = (
         "NF132",

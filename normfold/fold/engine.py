@@ -21,6 +21,7 @@ from normfold.fold.graph_rules.change import Declined, GraphChange, GraphRule
 from normfold.fold.graph_rules.quantized_products import parts_of_quantized_products
 from normfold.fold.graph_rules.table import GRAPH_RULES
 from normfold.fold.search.choose import decide, decide_rescaling_addends
+from normfold.fold.search.growth import Budget, growth_of
 from normfold.fold.search.plan import FoldPlan
 from normfold.fold.search.remainder import rewrite_chain
 from normfold.graph.editor import RULE, Editor, Names
@@ -43,7 +44,8 @@ class FoldOptions:
     ``skip`` leaves what it names, ``only`` leaves everything else, ``exclude`` holds findings that were rolled back.
     ``norm_affine`` asks for gamma and beta of norms to go into the MatMuls behind them, ``extra_channel`` for a
     shift that meets zero padding to go through one more channel wherever that is possible. ``any_activation`` says
-    that the runtime executes every spelling of Gelu as one operator, so that none is taken apart.
+    that the runtime executes every spelling of Gelu as one operator, so that none is taken apart. ``max_growth`` is the
+    part of their bytes by which the weights may grow where one that is shared would be copied.
     """
 
     skip: frozenset[str] = frozenset()
@@ -52,6 +54,7 @@ class FoldOptions:
     norm_affine: bool = False
     extra_channel: bool = False
     any_activation: bool = True
+    max_growth: float = 0.05
 
     def allows(self, rule: str, name: str = "") -> bool:
         """Return whether a rule that is no affine's own is switched on (for the operator ``name``)."""
@@ -108,8 +111,9 @@ def fold_affines(model: ir.Model, options: FoldOptions | None = None) -> tuple[V
         for path, graph in graphs_of(model)
         for node in _constant_now(GraphReader(model, graph, path), original)
     }
+    budget = Budget.of(model, options.max_growth)
     for path, graph in list(graphs_of(model)):
-        found = _GraphFold(model, graph, path, names, original, options).fold()
+        found = _GraphFold(model, graph, path, names, original, options, budget).fold()
         verdicts.update({verdict.finding: verdict for verdict in found})
     order = {finding: index for index, finding in enumerate(original.values())}
     return tuple(sorted(verdicts.values(), key=lambda verdict: order.get(verdict.finding, len(order))))
@@ -158,9 +162,11 @@ class _GraphFold:
         names: Names,
         original: Container[ir.Node],
         options: FoldOptions,
+        budget: Budget,
     ) -> None:
         """``own`` are the affines that the model came with; what clearing the way made one is none of its findings."""
         self.options = options
+        self.budget = budget
         self.reader = GraphReader(model, graph, path)
         self.editor = Editor(self.reader, names)
         self.findings = _findings(self.reader)
@@ -218,17 +224,23 @@ class _GraphFold:
                 continue  # a run is tried once, at the first operator that the model had itself
             if rescale_addends:
                 plan = decide_rescaling_addends(self.reader, self.affines, chain)
-                plan = plan if plan is not None and self.options.permits(plan) else None
+                plan = plan if plan is not None and self._objection(plan) is None else None
             else:
                 channel = self.options.extra_channel
                 plan, obstacles = decide(
-                    self.reader, self.affines, chain, extra_channel=channel, permits=self.options.permits
+                    self.reader, self.affines, chain, extra_channel=channel, objection=self._objection
                 )
                 self.obstacles.update({} if plan is not None else dict.fromkeys(chain.nodes, obstacles))
             if plan is not None:
                 self._apply(plan)
                 changed = True
         return changed
+
+    def _objection(self, plan: FoldPlan) -> Obstacle | None:
+        """Return why a plan that algebra allows is not carried out: the user's wish, or the bytes that it costs."""
+        if not self.options.permits(plan):
+            return Obstacle(Reason.SKIPPED, name_of(plan.chain.nodes[-1]))
+        return self.budget.objection(self.reader, plan)
 
     def _find_new(self) -> None:
         """A sum whose addends have become one value, or constants but for one, is an affine from now on."""
@@ -282,6 +294,7 @@ class _GraphFold:
         chain, into, sites = plan.chain, plan.into, plan.sites
         rule = rule_of_plan(plan)
         nameless = self._apply_absorbers(plan, rule)
+        self.budget.spend(growth_of(self.reader, plan))
         whole = self.affines.chain_through(chain.members[0])
         far = float(distance(self.reader, whole, whole.affine).max())
         before = chain.input.producer()

@@ -6,6 +6,7 @@ the unrounded one, gives each new value a name that nobody has, and stamps prove
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +20,7 @@ from normfold.algebra.weight import Weight
 from normfold.findings.reason import Reason, Refusal
 from normfold.graph.reader import EXACT, FLOATS, GraphReader, copy_display_name, graphs_of, name_of, set_display_name
 
+_SHARED = 1024  # elements: of smaller constants each reader gets its own, under a name that says whose it is
 RULE, FROM = "normfold.rule", "normfold.from"
 
 
@@ -136,15 +138,31 @@ class Editor:
     def __init__(self, reader: GraphReader, names: Names) -> None:
         self.reader = reader
         self.names = names
+        self._written: dict[tuple[object, ...], ir.Value] = {}
 
     # -- constants -----------------------------------------------------------------------------------------------
     def constant(self, array: npt.NDArray[Any] | Weight, dtype: ir.DataType, hint: str) -> ir.Value:
-        """A new constant: rounded once to ``dtype``, its exact value remembered."""
-        name = self.names.new(hint)
+        """Return a new constant, rounded once to ``dtype``, its exact value remembered; large equal ones are one."""
         if isinstance(array, Weight):
             rounded = array.rounded(dtype.numpy())
         else:
             rounded = np.asarray(array).astype(dtype.numpy(), order="C")  # a scalar stays one
+        key = (
+            dtype,
+            rounded.shape,
+            hashlib.sha256(rounded.view(np.uint8).data).digest() if rounded.size > _SHARED else hint,
+        )
+        known = self._written.get(key) if rounded.size > _SHARED else None
+        if known is not None and known.is_initializer():
+            return known
+        value = self._new_constant(array, rounded, dtype, hint)
+        self._written[key] = value
+        return value
+
+    def _new_constant(
+        self, array: npt.NDArray[Any] | Weight, rounded: npt.NDArray[Any], dtype: ir.DataType, hint: str
+    ) -> ir.Value:
+        name = self.names.new(hint)
         tensor = ir.Tensor(rounded, dtype=dtype, name=name)
         graph = self.reader.graph
         if isinstance(graph, ir.Graph):

@@ -141,7 +141,7 @@ def clip(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -
     Bounds of 0 and infinity stay for any scale >= 0, which may then vary.
     """
     affine = data_label(node, labels)
-    bounds = _bounds(reader, node)
+    bounds = bounds_of(reader, node)
     if (
         affine.has_no_shift
         and affine.scale_is_nonnegative
@@ -168,8 +168,8 @@ def clip(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -
     return [Propagation({0: affine}, Rewrite(node, inputs=inputs))]
 
 
-def _bounds(reader: GraphReader, node: ir.Node) -> dict[str, float]:
-    """The bounds that there are: attributes before opset 11, inputs since."""
+def bounds_of(reader: GraphReader, node: ir.Node) -> dict[str, float]:
+    """Return the bounds that a Clip has: attributes before opset 11, inputs since."""
     bounds = {name: float(node.attributes[name].value) for name in ("min", "max") if name in node.attributes}
     for index, name in ((1, "min"), (2, "max")):
         if index < len(node.inputs) and node.inputs[index] is not None:

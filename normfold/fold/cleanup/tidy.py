@@ -15,6 +15,8 @@ from normfold.fold.graph_rules.common_subexpressions import compute_once
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute, graphs_of, is_in
 
+_STATES = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}  # the inputs that hold initial states
+
 
 def tidy(model: ir.Model, *, constants: bool = True) -> None:
     """Remove, in place, what is unused now; with ``constants`` write what is made of constants as one.
@@ -28,10 +30,35 @@ def tidy(model: ir.Model, *, constants: bool = True) -> None:
         _cancel_transposes(graph)
         _skip_noops(GraphReader(model, graph, path))
         compute_once(graph)
+        _drop_zero_states(GraphReader(model, graph, path))
         _rename_instead_of_identities(graph)
     RemoveUnusedNodesPass()(model)
+    _drop_dead_weights(model)
     if model.ir_version < 4:
         _drop_listed_initializers(model.graph)
+
+
+def _drop_zero_states(reader: GraphReader) -> None:
+    """Take away initial states of recurrent operators that are constant zeros, which is what they start from anyway."""
+    for node in reader.graph:
+        if node.op_type not in _STATES or not is_standard(node):
+            continue
+        for index in _STATES[node.op_type]:
+            state = reader.constant(node.inputs[index]) if index < len(node.inputs) else None
+            if state is not None and not state.any():
+                node.replace_input_with(index, None)
+        while node.inputs and node.inputs[-1] is None:
+            node.resize_inputs(len(node.inputs) - 1)
+
+
+def _drop_dead_weights(model: ir.Model) -> None:
+    """Remove initializers of the bodies of If, Loop and Scan that are unused; the pass above leaves them there."""
+    for path, graph in graphs_of(model):
+        if not path or not isinstance(graph, ir.Graph):
+            continue
+        for name, value in list(graph.initializers.items()):
+            if not (value.uses() or value.is_graph_output() or value.is_graph_input()):
+                graph.initializers.pop(name)
 
 
 def _drop_listed_initializers(graph: ir.Graph) -> None:

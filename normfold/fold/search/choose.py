@@ -33,9 +33,9 @@ def decide(
     chain: AffineChain,
     *,
     extra_channel: bool = False,
-    permits: Callable[[FoldPlan], bool] = lambda plan: True,
+    objection: Callable[[FoldPlan], Obstacle | None] = lambda plan: None,
 ) -> tuple[FoldPlan | None, tuple[Obstacle, ...]]:
-    """Return the best plan for a chain that ``permits`` allows, or None and the obstacle met in each direction.
+    """Return the best plan for a chain without an ``objection``, or None and the obstacle met in each direction.
 
     Best is what leaves the fewest operators, then what changes the fewest weights, then backward.
     """
@@ -43,17 +43,18 @@ def decide(
     if not found and any(obstacle.reason is Reason.ZERO_PADDING for obstacle in obstacles):
         found, why = _tried(iter([("forward", lambda: plan_extra_channel(reader, chain, always=extra_channel))]))
         obstacles = tuple(_not_by_one_more_channel(obstacle, why) for obstacle in obstacles)
-    plans = list(filter(permits, found))
+    plans = [plan for plan in found if objection(plan) is None]
     if not plans:
         ways = _partial(reader, affines, chain), _parts(reader, affines, chain), _merges(reader, chain)
         parts, _ = _tried(itertools.chain(*ways))
-        found, plans = found + parts, list(filter(permits, parts))
-    plans += filter(permits, [plan for merged in plans for plan in _from_the_other_end(reader, affines, merged)])
+        found, plans = found + parts, [plan for plan in parts if objection(plan) is None]
+    others = [plan for merged in plans for plan in _from_the_other_end(reader, affines, merged)]
+    plans += [plan for plan in others if objection(plan) is None]
     worth = [plan for plan in plans if _is_worth_it(reader, plan)]
     if not worth:
         obstacles += tuple(_costs_more(reader, plan) for plan in plans if plan.direction != "merge")
-        if any(not permits(plan) and _is_worth_it(reader, plan) for plan in found):
-            obstacles = (Obstacle(Reason.SKIPPED, name_of(chain.nodes[-1])),)
+        worth = [plan for plan in found if _is_worth_it(reader, plan)]
+        obstacles = tuple(filter(None, map(objection, worth))) or obstacles
         return None, tuple(sorted(obstacles, key=_explanation_order))
     return min(
         worth, key=lambda plan: (-plan.operators_saved(reader), _norms_left(reader, plan), plan.weights_changed)

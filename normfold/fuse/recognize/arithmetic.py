@@ -300,6 +300,8 @@ def _with_constant(region: Region, node: ir.Node, tracked: Tracked, array: Array
         return None
     axes, sizes = placed
     coefficient = np.asarray(array, dtype=np.float64).reshape(sizes)
+    if _makes_room_for_squares(region, node, tracked, coefficient):
+        return None
     if node.op_type in ("Mul", "Add", "Sum"):
         return with_array("Mul" if node.op_type == "Mul" else "Add", tracked, coefficient, axes)
     if node.op_type == "Sub":
@@ -316,6 +318,22 @@ def _with_constant(region: Region, node: ir.Node, tracked: Tracked, array: Array
             return None
         return no_root(region, node, tracked)
     return with_array("Mul", Tracked(inverse, tracked.view, tracked.axes), coefficient, axes)
+
+
+def _makes_room_for_squares(region: Region, node: ir.Node, tracked: Tracked, coefficient: Array) -> bool:
+    """Return whether a float16 norm reads its input through a factor below 1, so that its squares do not overflow.
+
+    Algebra says that the factor is dead; on hardware that squares in float16 it is not. A mean that is written as the
+    sum of ``x / n`` has one reader, and is none.
+    """
+    value, poly = node.outputs[0], tracked.poly
+    if region.reader.dtype(value) is not ir.DataType.FLOAT16 or node.op_type not in ("Mul", "Div"):
+        return False
+    size = np.abs(coefficient if node.op_type == "Mul" else 1.0 / coefficient)
+    readers = value.consumers()
+    is_input = poly.has_x and poly.degree == 1 and not poly.has_denominator and not poly.has_parameters
+    is_norm = len(readers) > 1 or any(reader.op_type.endswith("Normalization") for reader in readers)
+    return is_input and is_norm and bool((size < 1).any())
 
 
 def with_array(operator: str, tracked: Tracked, coefficient: Array, axes: tuple[int | None, ...]) -> RuleResult:

@@ -1,0 +1,131 @@
+"""A Clip between affines by two numbers is one HardSigmoid, such as at the end of a hard swish.
+
+Exporters write ``Clip(x + 3, 0, 6) / 6`` before opset 14; other folds may have carried a part of it through the Clip:
+``t2 + s2 * Clip(s1*x + t1, low, high)`` is a HardSigmoid where the last affine maps low to 0 and high to 1.
+Source: https://onnx.ai/onnx/operators/onnx__HardSigmoid.html
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from normfold.algebra.affine import Affine
+from normfold.findings.reason import Reason, Refusal
+from normfold.fold.affines import AffineChain, AffineIndex
+from normfold.fold.carriers.elementwise import bounds_of
+from normfold.fold.digits import distance, require_near
+from normfold.fold.rule import require_attributes_fit
+from normfold.graph.editor import Editor, Rewrite
+from normfold.graph.operators import is_standard
+from normfold.graph.reader import GraphReader, display_name, name_of
+
+_RULE = "affine"
+_ROUNDING = 1e-6  # of the bounds, which divisions such as 6/6 have rounded
+
+
+@dataclass(frozen=True, eq=False)
+class HardSigmoid:
+    """A Clip, and the chains of affines by two numbers before and behind it, of which one may be missing."""
+
+    direction = "forward"
+    plan = None
+
+    clip: ir.Node
+    before: AffineChain | None
+    after: AffineChain | None
+
+    @property
+    def name(self) -> str:
+        """Return the name of the Clip."""
+        return name_of(self.clip)
+
+    @property
+    def nodes(self) -> tuple[ir.Node, ...]:
+        """Return the affines, which go."""
+        return tuple(node for chain in (self.before, self.after) if chain is not None for node in chain.nodes)
+
+    @property
+    def into(self) -> tuple[str, ...]:
+        """Return the name of the Clip, which the HardSigmoid keeps."""
+        return (self.name,)
+
+    @property
+    def sites(self) -> tuple[str, ...]:
+        """Return the result, where folds left it as it was."""
+        value = self.clip.outputs[0] if self.after is None else self.after.output
+        return (value.name or "",) if value.name == display_name(value) else ()
+
+    @property
+    def numbers(self) -> dict[str, float]:
+        """Return the attributes of the HardSigmoid."""
+        before = _numbers(self.before)
+        scale, shift = _numbers(self.after)
+        return {"alpha": before[0] * scale, "beta": before[1] * scale + shift}
+
+    def finding(self, path: str) -> None:
+        """Return nothing: the affines are what a report speaks of."""
+
+    def apply(self, editor: Editor) -> Sequence[ir.Node]:
+        """Make the Clip a HardSigmoid of what the first affine reads."""
+        node, numbers = self.clip, self.numbers
+        node.resize_inputs(1)
+        if self.before is not None:
+            node.replace_input_with(0, self.before.input)
+            editor.remove(self.before.nodes)
+        change = Rewrite(node, attributes=numbers, operator="HardSigmoid", drops=("min", "max"))
+        editor.rewrite(change, _RULE, self.name)
+        if self.after is not None:
+            out = node.outputs[0]
+            editor.bypass(self.after.nodes, out, self.after.output, upstream_takes_name=True, rule=_RULE)
+        return ()
+
+
+def hard_sigmoids(reader: GraphReader, affines: AffineIndex) -> Iterator[HardSigmoid]:
+    """Yield every Clip that is a HardSigmoid with the affines around it."""
+    for node in list(reader.graph):
+        if node.op_type != "Clip" or not is_standard(node) or node in affines.left or not reader.holds(node):
+            continue
+        try:
+            found = _hard_sigmoid_at(reader, affines, node)
+        except Refusal:
+            continue
+        if found is not None:
+            yield found
+
+
+def _hard_sigmoid_at(reader: GraphReader, affines: AffineIndex, node: ir.Node) -> HardSigmoid | None:
+    value, out = node.inputs[0], node.outputs[0]
+    if value is None or reader.dtype(value) is not ir.DataType.FLOAT:
+        return None  # ONNX Runtime has a kernel for float32 only
+    first = affines.at(value.producer()) if _has_one_reader(value) else None
+    last = affines.at(out.consumers()[0]) if _has_one_reader(out) else None
+    found = HardSigmoid(
+        node,
+        None if first is None else affines.chain_ending_at(first),
+        None if last is None else affines.chain_starting_at(last),
+    )
+    bounds = bounds_of(reader, node)
+    if not found.nodes or not all(map(reader.holds, found.nodes)) or set(bounds) != {"min", "max"}:
+        return None
+    scale, shift = _numbers(found.after)
+    if abs(scale * bounds["min"] + shift) > _ROUNDING or abs(scale * bounds["max"] + shift - 1.0) > _ROUNDING:
+        return None
+    require_attributes_fit(reader, node, found.numbers)
+    for chain in filter(None, (found.before, found.after)):
+        require_near(reader, chain.input, distance(reader, chain, chain.affine), node)
+    return found
+
+
+def _has_one_reader(value: ir.Value) -> bool:
+    return len(value.uses()) == 1 and not value.is_graph_output()
+
+
+def _numbers(chain: AffineChain | None) -> tuple[float, float]:
+    """Return scale and shift of a chain where they are two numbers; Refusal where they are not."""
+    affine = Affine.identity(0) if chain is None else chain.affine
+    if affine.scale.size > 1 or affine.shift.size > 1:
+        raise Refusal(Reason.AXIS_STOPS, detail="a HardSigmoid has two numbers")
+    return float(affine.scale.reshape(())), float(affine.shift.reshape(()))

@@ -1,0 +1,104 @@
+"""Count the bytes that a plan adds to a model: a weight that others read too is copied, and not replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import onnx_ir as ir
+
+from normfold.findings.reason import Obstacle, Reason
+from normfold.fold.search.plan import FoldPlan
+from normfold.graph.editor import Rewrite
+from normfold.graph.reader import GraphReader, display_name, graphs_of, name_of
+
+_FREE = 4096  # bytes that a model may always grow by: a copy of a bias is no matter
+
+Use = tuple[ir.Node, int]
+
+
+@dataclass
+class Budget:
+    """How many bytes the folds of a model may add in all, and how many they have."""
+
+    limit: int
+    spent: int = 0
+
+    @staticmethod
+    def of(model: ir.Model, part: float) -> Budget:
+        """Return the budget of ``part`` of the weights that a model has now."""
+        return Budget(max(_FREE, int(part * weight_bytes(model))))
+
+    def objection(self, reader: GraphReader, plan: FoldPlan) -> Obstacle | None:
+        """Return why a plan may not be carried out, or None where it fits."""
+        growth = growth_of(reader, plan)
+        if growth <= 0 or self.spent + growth <= self.limit:
+            return None
+        shared = _largest_shared(plan)
+        node = name_of(shared[0]) if shared else name_of(plan.chain.nodes[-1])
+        what = f"{display_name(shared[0].inputs[shared[1]])} has other readers, and " if shared else ""
+        detail = f"{what}the weights would grow by {growth:,} bytes, of {max(0, self.limit - self.spent):,} allowed"
+        return Obstacle(Reason.GROWTH, node, detail=detail, direction=plan.direction)
+
+    def spend(self, growth: int) -> None:
+        """Count what a plan has added, or freed."""
+        self.spent += growth
+
+
+def weight_bytes(model: ir.Model) -> int:
+    """Return the bytes of all stored constants of a model, those of subgraphs and functions too."""
+    return sum(
+        value.const_value.nbytes
+        for _, graph in graphs_of(model)
+        if isinstance(graph, ir.Graph)
+        for value in graph.initializers.values()
+        if value.const_value is not None
+    )
+
+
+def growth_of(reader: GraphReader, plan: FoldPlan) -> int:
+    """Return the bytes of the constants that a plan writes, less those of the constants that it leaves unused."""
+    rewrites = list(_all_rewrites((*plan.rewrites, *plan.companions)))
+    changed = {(rewrite.node, index) for rewrite in rewrites for index in rewrite.inputs}
+    freed: set[ir.Value] = set()
+    total = 0
+    for rewrite in rewrites:
+        for index, array in rewrite.inputs.items():
+            previous = rewrite.node.inputs[index] if index < len(rewrite.node.inputs) else None
+            dtype = None if previous is None else reader.dtype(previous)
+            total += array.size * (4 if dtype is None else dtype.bitwidth // 8 or 1)
+            total -= 0 if previous is None else _freed(previous, changed, freed)
+    return total
+
+
+def _all_rewrites(rewrites: tuple[Rewrite, ...]) -> Iterator[Rewrite]:
+    for rewrite in rewrites:
+        yield rewrite
+        yield from _all_rewrites(rewrite.companions)
+
+
+def _freed(value: ir.Value, changed: set[Use], freed: set[ir.Value]) -> int:
+    """Return the bytes of stored constants that are unused once the inputs ``changed`` read others."""
+    if value in freed or value.is_graph_output() or any((use[0], use[1]) not in changed for use in value.uses()):
+        return 0
+    freed.add(value)
+    if value.const_value is not None:
+        return value.const_value.nbytes
+    node = value.producer()
+    if node is None:
+        return 0
+    inner = changed | {(node, index) for index in range(len(node.inputs))}
+    return sum(_freed(operand, inner, freed) for operand in node.inputs if operand is not None)
+
+
+def _largest_shared(plan: FoldPlan) -> Use | None:
+    """Return the node and input of the largest weight that is copied because others read it."""
+    uses = [(rewrite.node, index) for rewrite in _all_rewrites(plan.rewrites) for index in rewrite.inputs]
+    sizes = {
+        (node, index): array.size
+        for rewrite in _all_rewrites(plan.rewrites)
+        for node in (rewrite.node,)
+        for index, array in rewrite.inputs.items()
+        if index < len(node.inputs) and (value := node.inputs[index]) is not None and len(value.uses()) > 1
+    }
+    return max((use for use in uses if use in sizes), key=sizes.__getitem__, default=None)

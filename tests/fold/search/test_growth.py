@@ -1,0 +1,57 @@
+"""Weights that several operators read: a fold may not copy them without being asked."""
+
+from __future__ import annotations
+
+from normfold.findings.reason import Reason
+from normfold.findings.verdict import Outcome
+from normfold.fold.engine import FoldOptions
+from tests.fold.rows import fold, operators
+from tests.onnx_text import parse
+
+TIED = (
+    "(int64[N,5] ids) => (float[N,5,200] y) <float[200,32] table, float k={5.5}, float[32,32] w>"
+    "{ e = Gather(table, ids) s = Mul(e, k) r = Sigmoid(s) m = MatMul(r, w)"
+    " t = Transpose<perm=[1,0]>(table) y = MatMul(m, t) }"
+)
+NEGATED = (
+    "(float[N,16,8,8] x, float[N,16,8,8] z) => (float[N,16,6,6] y, float[N,16,6,6] u) <float[16,16,3,3] w>"
+    "{ a = Conv(x, w) c = Conv(z, w) d = Neg(a) e = Neg(c) y = Relu(d) u = Sigmoid(e) }"
+)
+
+
+def bytes_of(text: str, growth: float) -> tuple[str, int]:
+    """Return the operators that are left, and the bytes of all weights."""
+    model = fold(parse(text), FoldOptions(max_growth=growth)).model
+    return operators(model), sum(len(tensor.raw_data) for tensor in model.graph.initializer)
+
+
+def test_a_tied_table_is_not_copied() -> None:
+    (verdict,) = (v for v in fold(parse(TIED)).verdicts if v.finding.operator == "Mul")
+    assert verdict.outcome is Outcome.KEPT
+    assert [obstacle.reason for obstacle in verdict.obstacles] == [Reason.GROWTH]
+
+
+def test_a_table_is_copied_on_demand() -> None:
+    assert "Mul" in bytes_of(TIED, 0.05)[0].split()
+    assert "Mul" not in bytes_of(TIED, 1.0)[0].split()
+
+
+def test_equal_results_are_stored_once() -> None:
+    left, size = bytes_of(NEGATED, 2.0)
+    assert "Neg" not in left.split()
+    assert size == 16 * 16 * 9 * 4
+
+
+def test_a_weight_of_one_reader_is_no_growth() -> None:
+    text = "(float[N,64] x) => (float[N,64] y) <float[64,64] w, float[64] k> { a = MatMul(x, w) y = Mul(a, k) }"
+    assert bytes_of(text, 0.0)[0] == "MatMul"
+
+
+def test_a_weight_stored_as_integers_stays_one() -> None:
+    text = (
+        "(float[N,512] x) => (float[N,256] y) <int8[512,256] q, float[256] s, float[256] k>"
+        "{ f = Cast<to=1>(q) w = Mul(f, s) a = MatMul(x, w) y = Mul(a, k) }"
+    )
+    result = fold(parse(text))
+    assert operators(result.model) == "Cast Mul MatMul Mul"
+    assert any(o.reason is Reason.GROWTH for v in result.verdicts for o in v.obstacles)
