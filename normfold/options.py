@@ -162,6 +162,13 @@ class RewriteOptions(CheckedOptions):
         bool,
         Option("Carry a shift through zero padding in one more channel, even where that is slower on a CPU.", FOLDING),
     ] = False
+    keep_initializer_inputs: Annotated[
+        bool, Option("Leave initializers among the inputs where all of them are listed there.", FOLDING)
+    ] = False
+    freeze: Annotated[
+        Names,
+        Option("Make this initializer, which is also an input, a constant. Repeatable.", FOLDING, metavar="NAME"),
+    ] = ()
     max_growth: Annotated[
         float,
         Option(

@@ -16,7 +16,7 @@ from normfold.constants.simplify import InferredFacts, apply_facts, simplify
 from normfold.errors import UsageError
 from normfold.files.convert import to_proto
 from normfold.files.limits import check_values
-from normfold.files.source import ModelLike, Source, blaming, in_eval_mode, read
+from normfold.files.source import ModelLike, Source, blaming, in_eval_mode, read, with_constant_initializers
 from normfold.files.stream import streamed
 from normfold.files.temporary import TemporaryFolder
 from normfold.files.torch_bridge import TorchObject, is_for_torch, torch_room
@@ -107,7 +107,7 @@ def inspect_with(model: ModelLike | TorchObject, options: InspectArguments) -> I
 
 
 def _read(model: ModelLike, options: RewriteOptions) -> Source:
-    source = read(model)
+    source = with_constant_initializers(read(model), keep=options.keep_initializer_inputs, freeze=tuple(options.freeze))
     return in_eval_mode(source) if options.assume_eval else source
 
 

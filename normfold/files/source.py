@@ -6,9 +6,10 @@ ONNX Runtime loads (with contrib operators in the default domain, for example) i
 
 from __future__ import annotations
 
+import fnmatch
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,7 +18,7 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
-from normfold.errors import CrashError, NormfoldError, SourceError
+from normfold.errors import CrashError, NormfoldError, SourceError, UsageError
 from normfold.files.convert import to_ir, to_proto
 from normfold.files.limits import check_bytes, check_size
 from normfold.files.paths import check_readable
@@ -28,6 +29,7 @@ from normfold.runtime import isolated, ledger
 _TYPED_DATA = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
 OLDEST_OPSET = 7
 OLDEST_IR = 3
+_OVERRIDABLE_IR = 4  # the IR version since which an initializer that is an input may be overridden
 PROTOBUF_LIMIT = 2**31 - 1
 
 ModelLike = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
@@ -155,6 +157,32 @@ def _rows_of_one_sample(graph: onnx.GraphProto) -> Iterator[str]:
             sizes = onnx.numpy_helper.to_array(first).reshape(-1)
             if sizes[0] == 1 and (len(sizes) == 1 or (len(sizes) == 4 and sizes[3] == 1)):
                 yield node.output[0]
+
+
+def with_constant_initializers(source: Source, *, keep: bool = False, freeze: Collection[str] = ()) -> Source:
+    """Take initializers out of the graph inputs of a model that was just read, so that they are constants.
+
+    Exporters of an earlier day listed every initializer there; a model that lists all of them means nothing by it.
+    Where only some are listed they stay, but for those that ``freeze`` names, by name or pattern; ``keep`` leaves all
+    that ``freeze`` does not name. UsageError for a name in ``freeze`` that is none of them.
+    """
+    graph = source.proto.graph
+    stored = {tensor.name for tensor in graph.initializer}
+    listed = [value.name for value in graph.input if value.name in stored]
+    for pattern in freeze:
+        if not fnmatch.filter(listed, pattern):
+            names = ", ".join(listed[:5]) or "none"
+            raise UsageError(f"freeze: expected an initializer that is an input, got {pattern!r}; there are {names}")
+    habit = len(listed) == len(stored) and not keep
+    gone = {name for name in listed if habit or any(fnmatch.fnmatchcase(name, pattern) for pattern in freeze)}
+    if source.proto.ir_version < _OVERRIDABLE_IR or not gone:
+        return source
+    inputs = [value for value in graph.input if value.name not in gone]
+    del graph.input[:]
+    graph.input.extend(inputs)
+    note = f"{len(gone)} initializers that were also inputs are constants now"
+    note += "; --keep-initializer-inputs leaves them" if habit else ", as --freeze asks"
+    return replace(source, content=None, notes=(*source.notes, note))
 
 
 def _external_folder(model: ir.Model) -> Path | None:

@@ -233,7 +233,7 @@ class Reason(Enum):
         "give the branches equal strides, output sizes and whole kernel offsets",
     )
     GROWTH = (
-        "NF132",
+        "NF134",
         "folding it would make the weights larger than is allowed",
         "nothing to do, or allow more with --max-growth",
     )

@@ -20,7 +20,7 @@ from normfold.algebra.weight import Weight
 from normfold.findings.reason import Reason, Refusal
 from normfold.graph.reader import EXACT, FLOATS, GraphReader, copy_display_name, graphs_of, name_of, set_display_name
 
-_SHARED = 1024  # elements: of smaller constants each reader gets its own, under a name that says whose it is
+_SHARED = 8  # elements: of smaller constants each reader gets its own, under a name that says whose it is
 RULE, FROM = "normfold.rule", "normfold.from"
 
 

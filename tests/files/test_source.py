@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,8 +14,8 @@ import pytest
 from onnx import numpy_helper
 
 import normfold
-from normfold.errors import SourceError
-from normfold.files.source import in_eval_mode, read
+from normfold.errors import SourceError, UsageError
+from normfold.files.source import Source, in_eval_mode, read, with_constant_initializers
 from tests.nets import conv_bn, nothing
 from tests.onnx_text import parse
 
@@ -229,3 +230,39 @@ def test_assume_eval_leaves_a_layernorm_of_rows() -> None:
     )
     source = read(parse(text))
     assert in_eval_mode(source) is source
+
+
+# -- initializers that are inputs --------------------------------------------------------------------------------
+LISTED = "(float[N,4] x, float[4,4] w, float[4] k) => (float[N,4] y) <float[4,4] w, float[4] k>"
+SOME = "(float[N,4] x, float[4] k) => (float[N,4] y) <float[4,4] w, float[4] k>"
+BODY = "{ a = MatMul(x, w) y = Mul(a, k) }"
+
+
+def inputs_of(source: Source) -> list[str]:
+    return [value.name for value in source.proto.graph.input]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "left"),
+    [
+        (LISTED, {}, ["x"]),
+        (LISTED, {"keep": True}, ["x", "w", "k"]),
+        (LISTED, {"keep": True, "freeze": ("w",)}, ["x", "k"]),
+        (SOME, {}, ["x", "k"]),
+        (SOME, {"freeze": ("*",)}, ["x"]),
+    ],
+)
+def test_initializers_that_are_inputs(text: str, options: dict[str, Any], left: list[str]) -> None:
+    source = with_constant_initializers(read(parse(f"{text} {BODY}")), **options)
+    assert inputs_of(source) == left
+    assert bool(source.notes) == (len(left) < text.split("=>")[0].count("float"))
+
+
+def test_before_ir_version_4_every_initializer_is_fixed_anyway() -> None:
+    source = read(parse(f"{LISTED} {BODY}", ir_version=3))
+    assert with_constant_initializers(source) is source
+
+
+def test_a_name_to_freeze_must_be_there() -> None:
+    with pytest.raises(UsageError, match="freeze: expected an initializer that is an input, got 'v'; there are k"):
+        with_constant_initializers(read(parse(f"{SOME} {BODY}")), freeze=("v",))

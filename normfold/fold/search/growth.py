@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
+from normfold.algebra.affine import Array
+from normfold.algebra.weight import Weight
 from normfold.findings.reason import Obstacle, Reason
 from normfold.fold.search.plan import FoldPlan
 from normfold.graph.editor import Rewrite
@@ -61,14 +64,29 @@ def growth_of(reader: GraphReader, plan: FoldPlan) -> int:
     rewrites = list(_all_rewrites((*plan.rewrites, *plan.companions)))
     changed = {(rewrite.node, index) for rewrite in rewrites for index in rewrite.inputs}
     freed: set[ir.Value] = set()
+    written: dict[ir.Value, list[Array | Weight]] = {}  # equal results are stored once
     total = 0
     for rewrite in rewrites:
         for index, array in rewrite.inputs.items():
             previous = rewrite.node.inputs[index] if index < len(rewrite.node.inputs) else None
+            total -= 0 if previous is None else _freed(previous, changed, freed)
+            if previous is not None:
+                known = written.setdefault(previous, [])
+                if any(_are_equal(each, array) for each in known):
+                    continue
+                known.append(array)
             dtype = None if previous is None else reader.dtype(previous)
             total += array.size * (4 if dtype is None else dtype.bitwidth // 8 or 1)
-            total -= 0 if previous is None else _freed(previous, changed, freed)
     return total
+
+
+def _are_equal(one: Array | Weight, other: Array | Weight) -> bool:
+    """Compare two results of one weight, without computing a large one."""
+    if isinstance(one, Weight) and isinstance(other, Weight):
+        steps = list(zip(one.steps, other.steps, strict=False))
+        alike = len(one.steps) == len(other.steps) == len(steps)
+        return alike and all(a[0] is b[0] and np.array_equal(a[1], b[1]) for a, b in steps)
+    return not isinstance(one, Weight) and not isinstance(other, Weight) and np.array_equal(one, other)
 
 
 def _all_rewrites(rewrites: tuple[Rewrite, ...]) -> Iterator[Rewrite]:
