@@ -18,7 +18,7 @@ _ROUNDING = 2.0**-52  # of one product near 1 whose factors are rounded themselv
 
 
 def compact(array: npt.ArrayLike) -> Array:
-    """The same values with every dimension along which they do not vary reduced to 1."""
+    """Return the same values with every dimension along which they do not vary reduced to 1."""
     result = np.asarray(array, dtype=np.float64)
     for axis, size in enumerate(result.shape):
         if size > 1:
@@ -60,7 +60,7 @@ class Affine:
 
     @staticmethod
     def identity(rank: int) -> Affine:
-        """The affine that changes nothing."""
+        """Return the affine that changes nothing."""
         return Affine(np.ones((1,) * rank), np.zeros((1,) * rank))
 
     @staticmethod
@@ -71,26 +71,32 @@ class Affine:
 
     @property
     def rank(self) -> int:
+        """Return the rank of the tensor that it acts on."""
         return self.scale.ndim
 
     @property
     def has_no_shift(self) -> bool:
+        """Return whether every shift is 0."""
         return not self.shift.any()
 
     @property
     def has_no_scale(self) -> bool:
+        """Return whether every scale is 1."""
         return bool((self.scale == 1).all())
 
     @property
     def is_identity(self) -> bool:
+        """Return whether it changes nothing."""
         return self.has_no_shift and self.has_no_scale
 
     @property
     def is_finite(self) -> bool:
+        """Return whether no scale or shift is infinite or not a number."""
         return bool(np.isfinite(self.scale).all() and np.isfinite(self.shift).all())
 
     @property
     def scale_is_nonnegative(self) -> bool:
+        """Return whether no scale is negative."""
         return bool((self.scale >= 0).all())
 
     @property
@@ -100,10 +106,12 @@ class Affine:
 
     @property
     def scale_only(self) -> Affine:
+        """Return the affine without its shift."""
         return Affine(self.scale, np.zeros((1,) * self.rank))
 
     @property
     def shift_only(self) -> Affine:
+        """Return the affine without its scale."""
         return Affine(np.ones((1,) * self.rank), self.shift)
 
     def then(self, outer: Affine) -> Affine:
@@ -113,13 +121,13 @@ class Affine:
         return Affine(compact(scale), compact(outer.scale * self.shift + outer.shift))
 
     def inverse(self) -> Affine:
-        """The affine that undoes this one; ZeroDivisionError where a scale is 0."""
+        """Return the affine that undoes this one; ZeroDivisionError where a scale is 0."""
         if not self.scale.all():
             raise ZeroDivisionError("an affine with a zero scale has no inverse")
         return Affine(1.0 / self.scale, compact(-self.shift / self.scale))
 
     def after(self, inner: Affine) -> Affine:
-        """The affine that makes this one of what ``inner`` made; ZeroDivisionError where that has a scale of 0.
+        """Return the affine that makes this one of what ``inner`` made; ZeroDivisionError where that has a scale of 0.
 
         Exactly the identity where both are equal.
         """
@@ -150,7 +158,7 @@ class Affine:
 
 
 def vector(array: Array, axis: int, size: int) -> Array:
-    """A compact array that varies along ``axis`` at most, as a vector of length ``size``."""
+    """Return a compact array that varies along ``axis`` at most, as a vector of length ``size``."""
     if any(length > 1 for index, length in enumerate(array.shape) if index != axis % array.ndim):
         raise ValueError(f"expected an array that varies along axis {axis} only, got shape {array.shape}")
     return np.broadcast_to(array.reshape(-1), (size,))

@@ -34,14 +34,17 @@ class Weight:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Return the shape of the weight."""
         return self.stored.shape
 
     @property
     def ndim(self) -> int:
+        """Return the number of dimensions."""
         return self.stored.ndim
 
     @property
     def size(self) -> int:
+        """Return the number of elements."""
         return self.stored.size
 
     def __mul__(self, factor: Array) -> Weight:
@@ -61,14 +64,14 @@ class Weight:
         return self.rounded(np.dtype(dtype or np.float64))
 
     def rounded(self, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-        """The whole in ``dtype``, rounded once from float64."""
+        """Return the whole in ``dtype``, rounded once from float64."""
         whole = np.empty(self.shape, dtype)
         for part, block in self._blocks():
             whole[part] = block.astype(dtype, copy=False)
         return whole
 
     def largest(self, keep: tuple[int, ...] = ()) -> Array:
-        """The largest magnitudes along all axes but ``keep`` (ascending); not a number where an element is none."""
+        """Get the largest magnitudes along all axes but ``keep`` (ascending); not a number where an element is none."""
         keep = tuple(axis % self.ndim for axis in keep)
         gone = tuple(axis for axis in range(self.ndim) if axis not in keep)
         if self._is_scaled_along(keep):
@@ -92,7 +95,7 @@ class Weight:
         )
 
     def sum(self, axes: tuple[int, ...]) -> Array:
-        """The sum over ``axes``, the first not among them."""
+        """Return the sum over ``axes``, the first not among them."""
         parts = [block.sum(axis=axes) for _, block in self._blocks()]
         return np.concatenate(parts) if parts else np.zeros([n for a, n in enumerate(self.shape) if a not in axes])
 

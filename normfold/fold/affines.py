@@ -31,6 +31,7 @@ class AffineNode:
 
     @property
     def input(self) -> ir.Value:
+        """Return the value that it reads."""
         entry = self.node.inputs[self.index]
         assert entry is not None, "an affine's variable operand is always present"
         return entry
@@ -42,6 +43,7 @@ class AffineNode:
 
     @property
     def output(self) -> ir.Value:
+        """Return the value that it makes."""
         return self.node.outputs[0]
 
 
@@ -53,18 +55,22 @@ class AffineChain:
 
     @property
     def input(self) -> ir.Value:
+        """Return the value that it reads."""
         return self.members[0].input
 
     @property
     def output(self) -> ir.Value:
+        """Return the value that it makes."""
         return self.members[-1].output
 
     @property
     def nodes(self) -> tuple[ir.Node, ...]:
+        """Return the operators, in order."""
         return tuple(affine_node.node for affine_node in self.members)
 
     @property
     def affine(self) -> Affine:
+        """Return the affine that all of them are together."""
         total = self.members[0].affine
         for affine_node in self.members[1:]:
             total = total.then(affine_node.affine)
@@ -72,6 +78,7 @@ class AffineChain:
 
     @property
     def has_batchnorm(self) -> bool:
+        """Return whether one of them is a BatchNormalization."""
         return any(node.op_type == "BatchNormalization" for node in self.nodes)
 
 
@@ -153,7 +160,7 @@ def _not_constant(reader: GraphReader, node: ir.Node) -> Refusal:
 
 
 def _require_no_broadcast(node: ir.Node, array: Array, shape: tuple[object, ...]) -> None:
-    """The constant must fit into the value: no new leading dimension, no size but 1 or the value's own."""
+    """Refuse a constant that does not fit into the value: a new leading dimension, a size but 1 or the value's own."""
     lead = max(0, array.ndim - len(shape))
     pairs = zip(reversed(array.shape[lead:]), reversed(shape), strict=False)
     wrong = [own for size, own in pairs if size not in (1, own)]
@@ -205,7 +212,7 @@ def _negate(reader: GraphReader, node: ir.Node) -> AffineNode:
 
 
 def _scaler(reader: GraphReader, node: ir.Node) -> AffineNode:
-    """``y = (x - offset) * scale`` by feature, in the operators of classic machine learning.
+    """``y = (x - offset) * scale`` by feature, in the operators of machine learning (ai.onnx.ml).
 
     Source: https://onnx.ai/onnx/operators/onnx_aionnxml_Scaler.html
     """
@@ -257,7 +264,7 @@ def is_candidate(reader: GraphReader, node: ir.Node) -> bool:
 
 
 def affine_node_of(reader: GraphReader, node: ir.Node) -> AffineNode:
-    """The affine that a candidate is, or a Refusal."""
+    """Return the affine that a candidate is, or a Refusal."""
     affine_node = _AFFINES[node.op_type](reader, node)
     if not affine_node.affine.is_finite:
         raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail="its scale or shift is not finite")
@@ -272,7 +279,7 @@ class AffineIndex:
         self.left = left or {}
 
     def at(self, node: ir.Node | None) -> AffineNode | None:
-        """The affine at ``node``, or None when it is none, is refused, or was asked to be left."""
+        """Return the affine at ``node``, or None when it is none, is refused, or was asked to be left."""
         if node is None or node in self.left or not is_candidate(self.reader, node):
             return None
         try:
@@ -281,15 +288,15 @@ class AffineIndex:
             return None
 
     def chain_through(self, affine_node: AffineNode) -> AffineChain:
-        """The longest run that contains ``source``."""
+        """Return the longest run that contains ``affine_node``."""
         return AffineChain((*self.chain_ending_at(affine_node).members, *self._after(affine_node)))
 
     def chain_ending_at(self, affine_node: AffineNode) -> AffineChain:
-        """The longest run that ends in ``source``."""
+        """Return the longest run that ends in ``affine_node``."""
         return AffineChain((*reversed(list(self._before(affine_node))), affine_node))
 
     def chain_starting_at(self, affine_node: AffineNode) -> AffineChain:
-        """The longest run that starts with ``source``."""
+        """Return the longest run that starts with ``affine_node``."""
         return AffineChain((affine_node, *self._after(affine_node)))
 
     def _before(self, affine_node: AffineNode) -> Iterator[AffineNode]:

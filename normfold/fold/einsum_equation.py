@@ -27,7 +27,7 @@ class Equation:
 
 
 def equation_of(reader: GraphReader, node: ir.Node) -> Equation:
-    """The equation of an Einsum, or a Refusal of one that takes a diagonal."""
+    """Return the equation of an Einsum, or a Refusal of one that takes a diagonal."""
     text = str(attribute(node, "equation")).replace(" ", "")
     terms, arrow, result = text.partition("->")
     operands = terms.split(",")
@@ -44,7 +44,7 @@ def equation_of(reader: GraphReader, node: ir.Node) -> Equation:
 
 
 def _spelled_out(text: str, operands: Sequence[str], result: str, ranks: Sequence[int]) -> tuple[list[str], str]:
-    """Letters nobody uses for the axes of ``...``, counted from the last one, as they are broadcast."""
+    """Unused letters for the axes of ``...``, counted from the last one, as they are broadcast."""
     free = [letter for letter in string.ascii_letters if letter not in text]
     counts = [rank - len(part.replace("...", "")) for part, rank in zip(operands, ranks, strict=True)]
     most = max(count for part, count in zip(operands, counts, strict=True) if "..." in part)

@@ -203,7 +203,7 @@ class _GraphFold:
         return [self.verdicts[finding] for finding in found]
 
     def _settle_constants(self) -> None:
-        """A norm of constants is a constant (weight standardization); ``tidy`` writes its value."""
+        """Settle the norms of constants, as in weight standardization; ``tidy`` writes their values."""
         for node, finding in list(self.findings.items()):
             if finding.is_norm and self.reader.is_constant(node.outputs[0]) and node not in self.affines.left:
                 into = tuple(dict.fromkeys(name_of(reading) for reading, _ in node.outputs[0].uses()))
@@ -243,7 +243,7 @@ class _GraphFold:
         return self.budget.objection(self.reader, plan)
 
     def _find_new(self) -> None:
-        """A sum whose addends have become one value, or constants but for one, is an affine from now on."""
+        """Find sums whose addends have become one value, or constants but for one: they are affines from now on."""
         for node in self.reader.graph:
             if node.op_type in _SUMS and not self.reader.is_constant(node.outputs[0]):
                 self._remember(node)
@@ -322,7 +322,7 @@ class _GraphFold:
         return nameless
 
     def _remember(self, node: ir.Node | None) -> None:
-        """An Add that takes the shift of an operator without a bias may itself be folded, later."""
+        """Remember an Add that takes the shift of an operator without a bias, so that it may be folded later."""
         if node is not None and node not in self.findings and is_candidate(self.reader, node):
             self.findings[node] = Finding(name_of(node), node.op_type, node.outputs[0].name or "", self.reader.path)
             self.created.add(node)
@@ -365,7 +365,7 @@ class _GraphFold:
         into: tuple[str, ...],
         sites: tuple[str, ...],
     ) -> None:
-        """The findings of ``survivors`` go over to the operators ``written``; those of all others are folded."""
+        """Hand the findings of ``survivors`` to the operators ``written``; those of all others are folded."""
         for new, old in zip(written, survivors, strict=False):
             self.findings[new] = self.findings[old]
             self.created |= {new} if old in self.created else set()

@@ -19,7 +19,7 @@ Group = tuple[range, range]
 
 
 def groups_of(source: Sequence[Dim], target: Sequence[Dim]) -> list[Group]:
-    """Groups of axes of ``source`` and ``target`` that hold the same elements in the same order.
+    """Return groups of axes of ``source`` and ``target`` that hold the same elements in the same order.
 
     Equal sizes are matched from both ends, which is sound for row-major tensors of equal element count; what lies
     between is split where running products of known sizes meet.

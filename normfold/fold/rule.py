@@ -1,4 +1,4 @@
-"""What a carrier answers: the affines that its inputs or outputs get, and its own change. Shared by all carriers."""
+"""Define what a carrier answers: the affines that its inputs or outputs get, and its own change. Shared by all carriers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Labels = Mapping[int, Affine]
 class Propagation:
     """One way through an operator: affines by input index (backward) or output index (forward), and its own change.
 
-    Where an affine dies further on, ``moved`` are the values that differ until then, ``ends`` those that do not.
+    Where an affine loses its effect further on, ``changed_values`` differ until then, and ``sinks`` do not.
     """
 
     labels: Labels = field(default_factory=dict)
@@ -70,7 +70,7 @@ def _axes(axes: Sequence[int]) -> str:
 
 
 def one_scale(affine: Affine, node: ir.Node, what: str) -> float:
-    """The scale, where it is one number as ``what`` is, and there is no shift; or a Refusal."""
+    """Return the scale, where it is one number as ``what`` is, and there is no shift; or a Refusal."""
     require_no_shift(affine, node)
     detail = f"{what} is one number, and the scale varies along {_axes(affine.varying_axes)}"
     require(affine.scale.size == 1, Reason.AXIS_STOPS, node, detail)
@@ -90,16 +90,18 @@ def how_many(which: npt.NDArray[np.bool_]) -> str:
 
 
 def propagate(affine: Affine) -> list[Propagation]:
+    """Return the one way through an operator that passes ``affine`` as it is."""
     return [Propagation({0: affine})] if not affine.is_identity else [Propagation({})]
 
 
 def data_label(node: ir.Node, labels: Labels) -> Affine:
+    """Return the affine of the first input or output, which alone carries data; Refusal where another has one."""
     require(set(labels) == {0}, Reason.OPERATOR_STOPS, node, "only its first input and output carry data")
     return labels[0]
 
 
 def applied(reader: GraphReader, node: ir.Node, index: int, affine: Affine) -> Array:
-    """The constant at input ``index`` after ``affine``; an infinity in it, such as that of a mask, must stay itself."""
+    """Return constant input ``index`` after ``affine``; an infinity, such as that of a mask, must stay itself."""
     value = node.inputs[index]
     array = reader.constant(value)
     if value is None or array is None:
@@ -125,11 +127,12 @@ def require_attributes_fit(reader: GraphReader, node: ir.Node, changed: Mapping[
 
 
 def is_read(value: ir.Value) -> bool:
-    """Whether anybody sees the value: an operator, or the caller of the graph."""
+    """Whether anything sees the value: an operator, or the caller of the graph."""
     return bool(value.uses()) or value.is_graph_output()
 
 
 def shape_of(reader: GraphReader, node: ir.Node, value: ir.Value | None) -> tuple[Dim, ...]:
+    """Return the shape of an input; Refusal where it is missing or of unknown rank."""
     if value is None:
         raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), detail="an input is missing")
     return reader.require_shape(value, node)
@@ -144,7 +147,7 @@ def axes_of(reader: GraphReader, node: ir.Node) -> tuple[int, ...] | None:
 
 
 def size_of(reader: GraphReader, node: ir.Node, value: ir.Value | None, axis: int) -> int:
-    """The known size of ``value`` along ``axis``, or a Refusal."""
+    """Return the known size of ``value`` along ``axis``, or a Refusal."""
     size = shape_of(reader, node, value)[axis]
     if not isinstance(size, int):
         detail = f"{display_name(value)} is of size {size} along axis {axis}"
@@ -153,7 +156,7 @@ def size_of(reader: GraphReader, node: ir.Node, value: ir.Value | None, axis: in
 
 
 def both_ways(carrier: Callable[..., Sequence[Propagation]]) -> tuple[Carrier, Carrier]:
-    """The backward and the forward half of a carrier that takes ``forward`` as a keyword."""
+    """Return the backward and the forward half of a carrier that takes ``forward`` as a keyword."""
     return (
         lambda reader, node, labels: carrier(reader, node, labels, forward=False),
         lambda reader, node, labels: carrier(reader, node, labels, forward=True),

@@ -42,10 +42,12 @@ class Rewrite:
 
     @property
     def weights_changed(self) -> int:
+        """Return how many constants change."""
         return len(self.inputs)
 
     @property
     def operators_added(self) -> int:
+        """Return how many operators come behind it."""
         return int(self.shift_after is not None)
 
 
@@ -75,7 +77,7 @@ def require_rows_fit(
 
 
 def _require_in_range(largest: float, dtype: ir.DataType | None, node: ir.Node) -> None:
-    """The largest magnitude of an array (not a number where one of its elements is none) against its type."""
+    """Refuse the largest magnitude of an array (not a number where an element is none) that its type cannot hold."""
     if not np.isfinite(largest):
         raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail="a folded weight is not finite")
     limits = float_range(dtype, node)
@@ -101,7 +103,7 @@ _LIMITS = {
 
 
 def float_range(dtype: ir.DataType | None, node: ir.Node) -> FloatRange:
-    """The limits of a floating type; Refusal for every other type."""
+    """Return the limits of a floating type; Refusal for every other type."""
     limits = _LIMITS.get(dtype) if dtype is not None else None
     if limits is None:
         raise Refusal(Reason.NOT_FLOATING, name_of(node), detail=f"the type is {dtype}")
@@ -232,7 +234,7 @@ class Editor:
         return ir.DataType.FLOAT
 
     def _add_after(self, node: ir.Node, shift: Array, dtype: ir.DataType, rule: str, source: str) -> ir.Value:
-        """The shift of a MatMul: an Add directly behind it that takes over its output's readers."""
+        """Write the shift of a MatMul: an Add directly behind it that takes over its output's readers."""
         out = node.outputs[0]
         constant = self.constant(squeeze_leading(shift), dtype, f"{out.name}_shift")
         add = ir.node("Add", [out, constant], name=self.names.new(f"{name_of(node)}_shift"))
@@ -288,11 +290,11 @@ class Editor:
         self.remove(nodes)
 
     def _may_take_an_output(self, value: ir.Value) -> bool:
-        """A value made in this graph that is not yet an output of it."""
+        """Return whether a value is made in this graph and not yet an output of it."""
         return self.reader.holds(value.producer()) and not value.is_graph_output()
 
     def _identity_for(self, nodes: Sequence[ir.Node], entry: ir.Value, site: ir.Value, rule: str) -> None:
-        """An Identity that makes the output ``site`` of an ``entry`` that cannot have its name."""
+        """Write an Identity that makes the output ``site`` of an ``entry`` that cannot have its name."""
         node = ir.node("Identity", [entry], name=self.names.new(f"{name_of(nodes[-1])}_identity"))
         self.insert_before(nodes[-1], [node])
         stamp(node, rule, ", ".join(name_of(each) for each in nodes))
@@ -304,13 +306,13 @@ class Editor:
             self.reader.graph.remove(node, safe=True)
 
     def widen(self, value: ir.Value) -> None:
-        """The value has one more channel than it says."""
+        """Give the value one more channel than it has."""
         if value.shape is not None and isinstance(value.shape[1], int):
             sizes = list(value.shape)
             value.shape = ir.Shape([sizes[0], value.shape[1] + 1, *sizes[2:]])
 
     def rename(self, value: ir.Value) -> None:
-        """A value whose content a fold changed must not keep its old name."""
+        """Give a new name to a value whose content a fold changed."""
         if value.name:
             value.name = self.names.new(f"{value.name}_folded")
 

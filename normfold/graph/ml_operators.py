@@ -74,7 +74,7 @@ def _sizes_of(value: onnx.ValueInfoProto) -> Dims:
 
 
 def _sizes(node: onnx.NodeProto, entry: Dims, lengths: dict[str, list[int]]) -> Dims | None:
-    """The shape of the first output; None for an operator that is not known here."""
+    """Return the shape of the first output; None for an operator that is not known here."""
     if node.op_type in KEEPS_SHAPE:
         return entry
     if node.op_type in TARGETS and len(entry) == 2:

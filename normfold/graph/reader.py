@@ -62,7 +62,7 @@ def _with_subgraphs(path: str, graph: ir.Graph | ir.Function) -> Iterator[tuple[
 
 
 def bodies_of(attribute: ir.Attr) -> tuple[ir.Graph, ...]:
-    """The graphs that an attribute holds: those of If, Loop and Scan."""
+    """Return the graphs that an attribute holds: those of If, Loop and Scan."""
     if attribute.is_ref():
         return ()
     if attribute.type is ir.AttributeType.GRAPH:
@@ -71,7 +71,7 @@ def bodies_of(attribute: ir.Attr) -> tuple[ir.Graph, ...]:
 
 
 def name_of(node: ir.Node) -> str:
-    """The node's own name, else the name that its first output has, or had before folds renamed it."""
+    """Return the node's own name, else the name that its first output has, or had before folds renamed it."""
     if node.name:
         return node.name
     remembered = node.meta.get(_OWN_NAME)
@@ -107,7 +107,7 @@ def copy_node_name(old: ir.Node, new: ir.Node) -> None:
 
 
 def display_name(value: ir.Value | None) -> str:
-    """The name that the caller knows a value by: the one it had before folds changed its content."""
+    """Return the name that the caller knows a value by: the one it had before folds changed its content."""
     if value is None:
         return ""
     if value.is_graph_output():  # outputs keep their names
@@ -125,7 +125,7 @@ def is_in(graph: ir.Graph | ir.Function, node: ir.Node) -> bool:
 
 
 def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
-    """An attribute as a plain Python value; ``default`` where it is absent.
+    """Return an attribute as a plain Python value; ``default`` where it is absent.
 
     Raises Refusal where a function's attribute refers to one of its call's.
     """
@@ -140,7 +140,7 @@ def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
 
 
 def opset_of(graph: ir.Graph | ir.Function) -> int:
-    """The version of the default operator set that ``graph`` is written in (1 when it declares none)."""
+    """Return the version of the default operator set that ``graph`` is written in (1 when it declares none)."""
     imports = graph.opset_imports
     return imports.get("", imports.get("ai.onnx", 1))
 
@@ -162,7 +162,7 @@ class GraphReader:
 
     # -- order ---------------------------------------------------------------------------------------------------
     def order(self, node: ir.Node) -> float:
-        """A number that grows along the graph: producers before readers."""
+        """Return a number that grows along the graph: producers before readers."""
         return self._order[node]
 
     def number_after(self, anchor: ir.Node, node: ir.Node) -> None:
@@ -230,7 +230,7 @@ class GraphReader:
         return longest if longest <= _MAX_CHAIN else None
 
     def _constant_operands(self, value: ir.Value) -> list[ir.Value] | None:
-        """The values that must be constant for ``value`` to be: none for a stored one; None where it never is."""
+        """Get the values that must be constant for ``value`` to be: none for a stored one; None where it never is."""
         if value.is_initializer() and value.const_value is not None:
             return None if value in self._overridable else []
         node = value.producer()
@@ -244,7 +244,7 @@ class GraphReader:
         return [operand for operand in node.inputs if operand is not None]
 
     def constant(self, value: ir.Value | None) -> npt.NDArray[Any] | None:
-        """The value of a constant: float64 for every floating type, as it is for the others; None if not constant.
+        """Return the value of a constant, float64 for every floating type; None if it is not constant.
 
         Chains of operators on constants are evaluated in float64.
         """
@@ -282,7 +282,7 @@ class GraphReader:
         return result if dtype not in FLOATS or dtype is None else result.astype(dtype.numpy()).astype(np.float64)
 
     def _type_on_chain(self, value: ir.Value | None) -> ir.DataType | None:
-        """The type of a constant; where it was not inferred, that of what it is made from."""
+        """Return the type of a constant; where it was not inferred, that of what it is made from."""
         while value is not None and self.dtype(value) is None:
             node = value.producer()
             if node is None or not node.inputs or node.op_type == "Cast":
@@ -291,7 +291,7 @@ class GraphReader:
         return None if value is None else self.dtype(value)
 
     def weight(self, value: ir.Value | None) -> Weight | None:
-        """A constant as it is stored, with what was done to it since, nothing widened yet; None if not constant."""
+        """Get a constant as it is stored, with what was done to it since, nothing widened yet; None if not constant."""
         if value is None or not self.is_constant(value):
             return None
         exact = value.meta.get(EXACT)
@@ -310,7 +310,7 @@ class GraphReader:
         return value is not None and value in self._overridable
 
     def require_constant(self, node: ir.Node, index: int, reason: Reason) -> npt.NDArray[Any]:
-        """The constant at input ``index`` of ``node``, or a Refusal with ``reason``."""
+        """Return the constant at input ``index`` of ``node``, or a Refusal with ``reason``."""
         found = self.constant(_input(node, index))
         return self._variable(node, index, reason) if found is None else found
 
@@ -329,7 +329,7 @@ class GraphReader:
 
     # -- readers -------------------------------------------------------------------------------------------------
     def readers(self, value: ir.Value) -> list[ir.Node]:
-        """The nodes that read ``value``, in order; Refusal when one of them is in another graph."""
+        """Return the nodes that read ``value``, in order; Refusal when one of them is in another graph."""
         nodes = list(dict.fromkeys(node for node, _ in value.uses()))
         for node in nodes:
             if node not in self._order:
@@ -370,7 +370,7 @@ class GraphReader:
         return None if entry is None else self._shape(entry, depth - 1)
 
     def require_shape(self, value: ir.Value, node: ir.Node) -> tuple[Dim, ...]:
-        """The shape of ``value``, or a Refusal that names ``node``."""
+        """Return the shape of ``value``, or a Refusal that names ``node``."""
         found = self.shape(value)
         if found is None:
             named = display_name(value)
@@ -378,7 +378,7 @@ class GraphReader:
         return found
 
     def dtype(self, value: ir.Value) -> ir.DataType | None:
-        """The element type, where known."""
+        """Return the element type, where known."""
         if value.dtype is not None:
             return value.dtype
         if value.const_value is not None:
@@ -392,7 +392,7 @@ class GraphReader:
 
 
 def constant_attribute(node: ir.Node) -> tuple[npt.NDArray[Any], ir.DataType] | None:
-    """The tensor of a Constant node, whichever attribute holds it; None for strings and sparse tensors."""
+    """Return the tensor of a Constant node, whichever attribute holds it; None for strings and sparse tensors."""
     for name, dtype in (
         ("value", None),
         ("value_float", "f"),
@@ -419,7 +419,7 @@ def _widened(array: npt.NDArray[Any], dtype: ir.DataType) -> npt.NDArray[Any]:
 
 
 def _overridable(model: ir.Model) -> frozenset[ir.Value]:
-    """Initializers that are also inputs of the main graph; before IR version 4 every one is, and all are fixed."""
+    """Get initializers that are also inputs of the main graph; before IR version 4 every one is, and all are fixed."""
     if model.ir_version < 4:
         return frozenset()
     return frozenset(value for value in model.graph.inputs if value.is_initializer())

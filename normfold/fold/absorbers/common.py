@@ -19,17 +19,19 @@ AbsorberTable = dict[str, Absorber]
 
 
 def weight_of(reader: GraphReader, node: ir.Node, index: int) -> Weight:
+    """Return the constant weight at ``index``; Refusal where it is computed at run time."""
     return reader.require_weight(node, index, Reason.DYNAMIC_WEIGHT)
 
 
 def bias_of(reader: GraphReader, node: ir.Node, index: int) -> Array | None:
-    """The constant bias at ``index``; None where there is none."""
+    """Return the constant bias at ``index``; None where there is none."""
     if index >= len(node.inputs) or node.inputs[index] is None:
         return None
     return np.asarray(reader.require_constant(node, index, Reason.DYNAMIC_WEIGHT))
 
 
 def single_label(node: ir.Node, labels: Labels, index: int = 0) -> Affine:
+    """Return the one affine that there is, of input ``index``; Refusal where weight or bias have one."""
     require(set(labels) == {index}, Reason.DYNAMIC_WEIGHT, node, "its weight or bias would carry the affine")
     return labels[index]
 
@@ -78,5 +80,5 @@ def require_room_for_squares(reader: GraphReader, node: ir.Node, scale: float) -
 
 
 def along(*axes: int) -> Callable[[Weight], Array]:
-    """The largest magnitudes of a weight for each index of ``axes``."""
+    """Return the largest magnitudes of a weight for each index of ``axes``."""
     return lambda weight: weight.largest(axes)

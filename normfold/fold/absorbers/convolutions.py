@@ -63,19 +63,19 @@ def _linear(
 
 
 def _column(weight: Weight) -> tuple[int, ...]:
-    """The shape of a vector along the first axis."""
+    """Return the shape of a vector along the first axis."""
     return (-1, *[1] * (weight.ndim - 1))
 
 
 def _by_group(vector: Array, groups: int, weight: Weight, each: int) -> Array:
-    """A vector of [groups * columns] along the second axis of W, whose first axis holds ``each`` rows of a group."""
+    """Return a vector of [groups * columns] along the second axis of W, whose first has ``each`` rows of a group."""
     table = vector.reshape(groups, -1)
     rows = table if groups == 1 else np.repeat(table, each, axis=0)
     return rows.reshape(*rows.shape, *[1] * (weight.ndim - 2))
 
 
 def _largest_by_column(groups: int) -> Callable[[Weight], Array]:
-    """The largest magnitude of a weight for each column of each group."""
+    """Return the largest magnitude of a weight for each column of each group."""
 
     def largest(weight: Weight) -> Array:
         columns = weight.largest((0, 1))
@@ -101,7 +101,7 @@ def conv_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
 
 
 def _pads(node: ir.Node, weight: Weight) -> list[int] | str:
-    """What stands in the way of a shift: the padding, as a list or as the automatic mode; empty where there is none."""
+    """Return the padding that stops a shift, as a list or as the automatic mode; empty where there is none."""
     mode = str(attribute(node, "auto_pad", "NOTSET"))
     if mode in ("SAME_UPPER", "SAME_LOWER"):
         return mode if any(size != 1 for size in weight.shape[2:]) else []

@@ -38,7 +38,7 @@ def _one_constant(reader: GraphReader, node: ir.Node) -> OneConstant:
 
 
 def einsum_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
-    """The scale goes into the constant along the letters it shares with the result; the shift is an Add behind."""
+    """Put the scale into the constant along the letters it shares with the result; the shift becomes an Add."""
     affine, equation = single_label(node, labels), _one_constant(reader, node)
     weight = weight_of(reader, node, equation.side)
     scale = on_letters(node, affine.scale, equation.result, equation.constant)
@@ -55,7 +55,7 @@ def _scaled(node: ir.Node, weight: Weight, scale: Array) -> Weight:
 
 
 def einsum_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
-    """The scale goes into the constant along the letters it shares with the variable; the shift becomes an Add."""
+    """Put the scale into the constant along the letters it shares with the variable; the shift becomes an Add."""
     equation = _one_constant(reader, node)
     affine = single_label(node, labels, 1 - equation.side)
     weight = weight_of(reader, node, equation.side)
@@ -66,7 +66,7 @@ def einsum_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrit
 
 
 def _moved(node: ir.Node, shift: Array, weight: Weight, equation: OneConstant) -> Array:
-    """What the shift becomes behind the sum: it is spread over the summed letters, whose sizes the weight knows."""
+    """Get what the shift becomes behind the sum: it is spread over the summed letters, whose sizes the weight knows."""
     summed = [letter for letter in equation.variable if letter not in equation.result]
     for letter in summed:
         if letter not in equation.constant:

@@ -59,7 +59,7 @@ def first_of_largest_forward(reader: GraphReader, node: ir.Node, labels: Labels)
 
 
 def direction_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
-    """LpNormalization, and the Normalizer of classic machine learning: x/|x| does not see s > 0."""
+    """LpNormalization, and the Normalizer of machine learning (ai.onnx.ml): x/|x| does not see s > 0."""
     affine = single_label(node, labels)
     require_no_shift(affine, node, "a shift changes the norm")
     _require_alike(node, affine, [1 if node.op_type == "Normalizer" else int(attribute(node, "axis", -1))])
@@ -85,7 +85,7 @@ def mean_variance_forward(reader: GraphReader, node: ir.Node, labels: Labels) ->
 
 
 def selu_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
-    """s * gamma * f(x): into gamma, for one s > 0."""
+    """Put one s > 0 into gamma: s * gamma * f(x)."""
     affine = single_label(node, labels)
     scale = one_scale(affine, node, "gamma")
     _require_positive(node, affine)

@@ -88,7 +88,7 @@ def matmul_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewri
 
 
 def _scale_on_weight(node: ir.Node, scale: Array, weight: Weight, side: int) -> Array:
-    """The output's scale as an array on the weight: its own matrix axis, and batch axes that the weight has itself."""
+    """Return the scale of the output as an array on the weight: its matrix axis, and batch axes of its own."""
     if weight.ndim == 1:
         detail = f"a scale of {list(scale.shape)}, and its weight is a vector, whose axis is summed"
         require(scale.size == 1, Reason.AXIS_STOPS, node, detail)
@@ -122,7 +122,7 @@ def _matmul(
 
 
 def _can_be_gemm(reader: GraphReader, node: ir.Node, side: int, shift: Array) -> bool:
-    """A plain matrix product with a shift by columns is a Gemm (fast ones exist in float32 and float64 only)."""
+    """Return whether a matrix product with a shift by columns is a Gemm, which is fast in float32 and float64 only."""
     shape = reader.shape(node.inputs[0])
     weight = node.inputs[1]
     if side != 1 or weight is None or shape is None or len(shape) != 2 or shift.shape[0] != 1:
@@ -153,7 +153,7 @@ def matmul_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrit
 
 
 def _moved(weight: Array, shift: Array, side: int, beside_vector: bool) -> Array:
-    """What a shift along the summed axis becomes behind the product; vectors lose their axis in the result."""
+    """Return what a shift along the summed axis becomes behind the product; vectors lose their axis in the result."""
     matrix = weight if weight.ndim > 1 else (weight[:, None] if side == 1 else weight[None, :])
     product = shift[None, :] @ matrix if side == 1 else matrix @ shift[:, None]
     own, other = (-2, -1) if side == 1 else (-1, -2)

@@ -43,7 +43,7 @@ def linear_regressor_backward(reader: GraphReader, node: ir.Node, labels: Labels
 
 
 def tree_regressor_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
-    """s * (sum of leaves + base) + t by target: into the weights of the leaves and the base values."""
+    """Put s * (sum of leaves + base) + t by target into the weights of the leaves and the base values."""
     affine = single_label(node, labels)
     require_varies_on(affine, [-1], node, "the targets are")
     for name, plain in (("post_transform", "NONE"), ("aggregate_function", "SUM")):
@@ -77,7 +77,7 @@ def linear_machine_forward(reader: GraphReader, node: ir.Node, labels: Labels) -
 
 
 def _changed(node: ir.Node, **changed: Array) -> Rewrite:
-    """The operator with other numbers in these attributes, which are float32."""
+    """Return the operator with other numbers in these attributes, which are float32."""
     for array in changed.values():
         require_fits(array, ir.DataType.FLOAT, node)
     return Rewrite(node, attributes={name: [float(n) for n in array.flat] for name, array in changed.items()})

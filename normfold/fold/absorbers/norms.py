@@ -108,7 +108,7 @@ def rms_norm_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewr
 
 
 def instance_norm_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
-    """A shift by channel is dead before InstanceNormalization, and a uniform positive scale but for eps/s^2."""
+    """Drop a shift by channel, which InstanceNormalization subtracts, and a uniform scale but for eps/s^2."""
     affine = single_label(node, labels)
     require_constant_on(affine, range(2, affine.rank), node, "normalized")
     return _with_scaled_epsilon(reader, node, affine)
@@ -157,7 +157,7 @@ def _with_scaled_epsilon(reader: GraphReader, node: ir.Node, affine: Affine) -> 
 
 
 def _with_signs(reader: GraphReader, node: ir.Node, affine: Affine) -> Mapping[int, Array]:
-    """gamma times the signs of the scale, which vary by channel at most."""
+    """Return gamma times the signs of the scale, which vary by channel at most."""
     signs = np.sign(affine.scale)
     if (signs > 0).all():
         return {}

@@ -23,7 +23,7 @@ _CONVOLUTIONS = ("Conv", "ConvTranspose")
 
 
 def dequantizer_of(reader: GraphReader, node: ir.Node) -> ir.Node | None:
-    """The DequantizeLinear on constants that makes the weight of ``node``, or None."""
+    """Return the DequantizeLinear on constants that makes the weight of ``node``, or None."""
     value = node.inputs[1] if len(node.inputs) > 1 else None
     producer = None if value is None else value.producer()
     if producer is None or producer.graph is not node.graph or not is_dequantizer(reader, producer):
@@ -114,7 +114,7 @@ def quantized_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rew
 
 
 def _input_axes(reader: GraphReader, node: ir.Node, affine: Affine) -> tuple[int, int, int]:
-    """The axis of the weight that is summed, that of the input which meets it, and the weight's axis of outputs.
+    """Return the axis of the weight that is summed, that of the input which meets it, and the weight's axis of outputs.
 
     Depthwise, each row of the weight meets one channel of the input: both axes of the weight are the first.
     """
@@ -133,7 +133,7 @@ def _input_axes(reader: GraphReader, node: ir.Node, affine: Affine) -> tuple[int
 
 
 def _axes(node: ir.Node, affine: Affine) -> tuple[int, int]:
-    """The output axis of the weight, and the channel axis of the result."""
+    """Return the output axis of the weight, and the channel axis of the result."""
     if node.op_type == "Conv":
         return 0, 1
     if node.op_type == "ConvTranspose":
@@ -200,7 +200,7 @@ def _by_block(dequantizer: ir.Node, axis: int, along: int, scale: Array, shape: 
 
 
 def _turned(reader: GraphReader, dequantizer: ir.Node, axis: int, signs: Array, zero: Array | None) -> Array:
-    """The quantized numbers with those of some channels mirrored at their zero point: 2*zero - q."""
+    """Return the quantized numbers with those of some channels mirrored at their zero point: 2*zero - q."""
     numbers = np.asarray(reader.require_constant(dequantizer, 0, Reason.DYNAMIC_WEIGHT))
     form = [-1 if at == axis else 1 for at in range(numbers.ndim)]
     limits = np.iinfo(numbers.dtype) if np.issubdtype(numbers.dtype, np.integer) else None
@@ -217,7 +217,7 @@ def _turned(reader: GraphReader, dequantizer: ir.Node, axis: int, signs: Array, 
 
 
 def _bias(reader: GraphReader, node: ir.Node, size: int) -> Array:
-    """The bias as numbers: absent, constant, or dequantized from constants itself."""
+    """Return the bias as numbers: absent, constant, or dequantized from constants itself."""
     value = node.inputs[2] if len(node.inputs) > 2 else None
     if value is None:
         return np.zeros(size)
@@ -228,7 +228,7 @@ def _bias(reader: GraphReader, node: ir.Node, size: int) -> Array:
 
 
 def _as_vector(node: ir.Node, bias: Array, size: int) -> Array:
-    """The bias by output channel; a Gemm may also add different numbers to different rows."""
+    """Return the bias by output channel; a Gemm may also add different numbers to different rows."""
     by_row = bias.ndim == 2 and bias.shape[0] > 1
     require(not by_row, Reason.QUANTIZED, node, f"a bias of {list(bias.shape)} beside a quantized weight")
     return np.broadcast_to(bias.reshape(-1), (size,))

@@ -81,7 +81,7 @@ _BESIDE_A_CONSTANT = {"MatMul": (0, 1), "Einsum": (0, 1), "Gather": (0,), "Gathe
 
 
 def absorber_for(table: AbsorberTable, reader: GraphReader, node: ir.Node) -> Absorber | None:
-    """The rule that lets ``node`` take an affine, or None where it can only pass it on."""
+    """Return the rule that lets ``node`` take an affine, or None where it can only pass it on."""
     if node.domain == "ai.onnx.ml":
         return (ML_FORWARD if table is FORWARD else ML_BACKWARD).get(node.op_type)
     if not is_standard(node):

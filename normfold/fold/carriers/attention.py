@@ -31,14 +31,14 @@ _SCORES = 3  # the output that tells them
 
 
 def attention_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
-    """s * softmax(..) V + t = softmax(..) (s*V + t), where s and t are the same for all tokens."""
+    """Ask V for s and t that are the same for all tokens: s * softmax(..) V + t = softmax(..) (s*V + t)."""
     affine = data_label(node, labels)
     _require_mean(reader, node, affine)
     return [Propagation({_VALUE: affine})]
 
 
 def attention_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
-    """A number of query or key goes into ``scale``, a shift of all keys is dead, the result lacks what values lack."""
+    """Put a number of query or key into ``scale``; a shift of all keys is dead, the result lacks what values lack."""
     require(set(labels) <= {_QUERY, _KEY, _VALUE}, Reason.OPERATOR_STOPS, node, "its mask or past carries no data")
     scale = 1.0
     for index in {_QUERY, _KEY} & set(labels):
@@ -88,7 +88,7 @@ def _is_read(node: ir.Node, index: int) -> bool:
 
 
 def _own_scale(reader: GraphReader, node: ir.Node) -> float:
-    """The factor of the scores: 1/sqrt(head size) where none is given."""
+    """Return the factor of the scores: 1/sqrt(head size) where none is given."""
     given = attribute(node, "scale")
     if given is not None:
         return float(given)

@@ -23,7 +23,7 @@ def concat_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[
 
 
 def concat_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
-    """The parts are joined; an input without one has scale 1 and shift 0."""
+    """Join the parts; an input without one has scale 1 and shift 0."""
     return _join(reader, node, labels, node.inputs)
 
 
@@ -59,7 +59,7 @@ def _parts(sizes: Sequence[int], affine: Affine, axis: int) -> list[Affine]:
 
 
 def split_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
-    """The input takes the joined arrays of all outputs; an output without demand has scale 1 and shift 0."""
+    """Give the input the joined arrays of all outputs; an output without a request has scale 1 and shift 0."""
     return _join(reader, node, labels, node.outputs)
 
 

@@ -136,7 +136,7 @@ def running_sum(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Prop
 
 
 def clip(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
-    """s*clip(x, lo, hi) + t = clip(s*x + t, s*lo + t, s*hi + t) for one s and one t; the bounds change places at s < 0.
+    """Pass one s and one t: s*clip(x, lo, hi) + t = clip of s*x + t; the bounds change places at s < 0.
 
     Bounds of 0 and infinity stay for any scale >= 0, which may then vary.
     """

@@ -1,4 +1,4 @@
-"""Gemm beside variables: two variable factors, or a variable C. (With one variable factor alone it absorbs.)
+"""Gemm with two variable factors, or with a variable C; with one variable factor alone it absorbs.
 
 ``alpha*A*B + beta*C``: one number goes into alpha and beta, columns into B and C, rows into A and C.
 """
@@ -57,7 +57,7 @@ def backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propaga
 def _into_addend(
     reader: GraphReader, node: ir.Node, affine: Affine
 ) -> tuple[dict[int, Array], dict[int, Affine], dict[str, float]]:
-    """What C becomes, as a constant, or as what is asked of it, and beta with it."""
+    """Return what C becomes, as a constant, or as what is asked of it, and beta with it."""
     beta = float(attribute(node, "beta", 1.0))
     value = node.inputs[2] if len(node.inputs) > 2 else None
     constant = np.zeros(()) if value is None else reader.constant(value)
@@ -81,7 +81,7 @@ def _into_addend(
 def _into_product(
     reader: GraphReader, node: ir.Node, affine: Affine
 ) -> Iterator[tuple[dict[int, Affine], dict[str, float]]]:
-    """The ways in which alpha*A*B takes a scale: by alpha, by the columns of B, by the rows of A."""
+    """Return the ways in which alpha*A*B takes a scale: by alpha, by the columns of B, by the rows of A."""
     scale = affine.scale
     if affine.has_no_scale:
         yield {}, {}
@@ -98,7 +98,7 @@ def _into_product(
 
 
 def forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
-    """What a factor lacks goes into a constant other one or into alpha, one number of C into beta; shifts go on."""
+    """Put what a factor lacks into a constant other one or into alpha, one number of C into beta; shifts go on."""
     rank = len(shape_of(reader, node, node.outputs[0]))
     addend = raised(labels.get(2), rank)
     beta = float(attribute(node, "beta", 1.0))
@@ -141,7 +141,7 @@ def summed_with(reader: GraphReader, node: ir.Node, side: int, affine: Affine) -
 
 
 def _contracted(weight: Weight, vector: Array, axis: int) -> Array:
-    """The sum over ``axis`` of a matrix times a vector along it."""
+    """Return the sum over ``axis`` of a matrix times a vector along it."""
     if not vector.any():
         return np.zeros(weight.shape[1 - axis])
     exact = np.asarray(weight)

@@ -1,4 +1,4 @@
-"""Carriers that only move elements: Transpose, Reshape and its kin, Expand, Slice, Gather, DepthToSpace."""
+"""Carriers that only move elements: Transpose, Reshape and others like it, Expand, Slice, Gather, DepthToSpace."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from normfold.graph.reader import Dim, GraphReader, attribute, name_of
 
 
 def transpose(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
-    """The arrays are transposed like the tensor (backward: by the inverse permutation)."""
+    """Transpose the arrays like the tensor (backward: by the inverse permutation)."""
     affine = data_label(node, labels)
     permutation = attribute(node, "perm") or range(affine.rank)[::-1]
     order = list(permutation) if forward else [int(axis) for axis in np.argsort(permutation)]
@@ -44,7 +44,7 @@ def reshape(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool
 
 
 def _known_target(reader: GraphReader, node: ir.Node) -> tuple[Dim, ...]:
-    """The output shape as inferred, with unknown sizes filled in from a constant target of Reshape."""
+    """Return the output shape as inferred, with unknown sizes filled in from a constant target of Reshape."""
     shape = reader.shape(node.outputs[0])
     target = reader.constant(node.inputs[1]) if node.op_type == "Reshape" and len(node.inputs) > 1 else None
     if target is None:
@@ -138,7 +138,7 @@ def _is_cut_at_run_time(reader: GraphReader, node: ir.Node) -> bool:
 
 
 def _sliced_axes(reader: GraphReader, node: ir.Node, rank: int) -> list[int]:
-    """The axes that a Slice cuts; all of them where they are not known."""
+    """Return the axes that a Slice cuts; all of them where they are not known."""
     axes = attribute(node, "axes") if "axes" in node.attributes else None
     if axes is None and len(node.inputs) > 3 and node.inputs[3] is not None:
         known = reader.constant(node.inputs[3])
@@ -157,7 +157,7 @@ def _taken(array: Array, picks: Mapping[int, Array]) -> Array:
 
 
 def _spread(reader: GraphReader, node: ir.Node, affine: Affine, axis: int, pick: Array) -> Affine:
-    """The affine of a part, on the whole: identity where nothing is taken."""
+    """Return the affine of a part, on the whole: identity where nothing is taken."""
     size = shape_of(reader, node, node.inputs[0])[axis]
     if not isinstance(size, int):
         raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), detail=f"its input is of size {size} along axis {axis}")
@@ -192,7 +192,7 @@ def picks_of(reader: GraphReader, node: ir.Node, shape: Sequence[Dim]) -> dict[i
 
 
 def _slice_bounds(reader: GraphReader, node: ir.Node) -> list[list[int]]:
-    """starts, ends, axes, steps: attributes before opset 10, inputs since."""
+    """Return starts, ends, axes and steps: attributes before opset 10, inputs since."""
     if "starts" in node.attributes:
         return [list(attribute(node, name, ())) for name in ("starts", "ends", "axes", "steps")]
     return [

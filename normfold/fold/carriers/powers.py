@@ -20,7 +20,7 @@ def power(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) 
 
 
 def raised_to(node: ir.Node, affine: Affine, exponent: float) -> Affine:
-    """A scale to a power: positive, or of any sign but 0 where the exponent is 1 or -1."""
+    """Raise a scale to a power: positive, or of any sign but 0 where the exponent is 1 or -1."""
     require_no_shift(affine, node)
     signed = exponent in (1.0, -1.0)
     allowed = bool(affine.scale.all()) if signed else bool((affine.scale > 0).all())

@@ -63,7 +63,7 @@ def _inverse(node: ir.Node, affine: Affine) -> Affine:
 
 
 def product_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
-    """The product lacks the product of the scales; what divides lacks the inverse, which a constant before it takes."""
+    """Multiply the scales that the factors lack; a divisor lacks the inverse, which a constant before it takes."""
     if node.op_type == "Div" and set(labels) == {1} and reader.is_constant(node.inputs[0]):
         divided = applied(reader, node, 0, _inverse(node, _scale(node, labels[1])))
         return [Propagation({}, Rewrite(node, inputs={0: squeeze_leading(divided)}))]
@@ -139,7 +139,7 @@ def matmul_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[P
 
 
 def until_softmax(reader: GraphReader, node: ir.Node) -> tuple[ir.Value, ...]:
-    """The values from the product to the Softmax that cancels what is added to whole rows; Refusal without one.
+    """Return the values from the product to the Softmax that cancels what is added to whole rows; Refusal without one.
 
     softmax(x + c) = softmax(x) along the last axis; sums with a mask and products with one number lie between.
     """
@@ -168,7 +168,7 @@ def _keeps_rows(reader: GraphReader, node: ir.Node) -> bool:
 
 
 def einsum(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
-    """A scale passes by any operand that has all the letters along which it varies (forward: into the result)."""
+    """Pass a scale by any operand that has all the letters along which it varies (forward: into the result)."""
     equation = equation_of(reader, node)
     if forward:
         total = np.ones((1,) * len(equation.result))

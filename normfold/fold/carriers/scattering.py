@@ -55,7 +55,7 @@ def scatter(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool
 
 
 def _of_updates(reader: GraphReader, node: ir.Node, affine: Affine, reduction: str) -> Affine:
-    """The affine of the result, on the updates."""
+    """Return the affine of the result, on the updates."""
     affine = affine if reduction == "none" else affine.scale_only
     kept = _kept_axes(reader, node, affine.rank)
     require_constant_on(affine, (axis for axis in range(affine.rank) if axis not in kept), node, "indexed")
@@ -71,7 +71,7 @@ def _of_updates(reader: GraphReader, node: ir.Node, affine: Affine, reduction: s
 
 
 def _of_result(reader: GraphReader, node: ir.Node, affine: Affine) -> Affine:
-    """The affine of the updates, on the result."""
+    """Return the affine of the updates, on the result."""
     if node.op_type != "ScatterND":
         return affine
     rank = len(shape_of(reader, node, node.inputs[_DATA]))
@@ -81,7 +81,7 @@ def _of_result(reader: GraphReader, node: ir.Node, affine: Affine) -> Affine:
 
 
 def _kept_axes(reader: GraphReader, node: ir.Node, rank: int) -> Sequence[int]:
-    """The axes of the data that the indices leave as they are."""
+    """Return the axes of the data that the indices leave as they are."""
     if node.op_type != "ScatterND":
         axis = int(attribute(node, "axis", 0)) % rank
         return [other for other in range(rank) if other != axis]

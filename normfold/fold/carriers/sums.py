@@ -16,7 +16,7 @@ OPERATORS = ("Add", "Sum", "Sub")
 
 
 def moved_shift(reader: GraphReader, node: ir.Node, affine: Affine, index: int, other: int) -> Affine:
-    """The shift that operand ``other`` must bring where operand ``index`` lacks ``affine``, a shift; or Refusal."""
+    """Get the shift that operand ``other`` must bring where operand ``index`` lacks ``affine``, a shift; or Refusal."""
     require(node.inputs[index] is not node.inputs[other], Reason.SUM_NEEDS_ALL, node, "both addends are one value")
     require(not reader.is_constant(node.inputs[other]), Reason.SUM_NEEDS_ALL, node, "the other addend is constant")
     signs = [-1.0 if node.op_type == "Sub" and at == 1 else 1.0 for at in (index, other)]
@@ -32,7 +32,7 @@ def mean_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Pr
 
 
 def mean_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
-    """A scale that all of them lack; the n-th part of their shifts."""
+    """Pass a scale that all of them lack, and the n-th part of their shifts."""
     (propagation,) = add_forward(reader, node, labels)
     count = len(node.inputs)
     return [Propagation({index: Affine(own.scale, own.shift / count) for index, own in propagation.labels.items()})]
@@ -72,7 +72,7 @@ def _sum_propagation(
 
 
 def on_operand(reader: GraphReader, node: ir.Node, affine: Affine, operand: ir.Value | None) -> Affine:
-    """An affine of an elementwise result, on one of its operands; it may not vary where the operand is broadcast."""
+    """Return an affine of a result on one of its operands; it may not vary where the operand is broadcast."""
     shape = shape_of(reader, node, operand)
     result = reader.shape(node.outputs[0])
     extra = affine.rank - len(shape)
@@ -86,7 +86,7 @@ def on_operand(reader: GraphReader, node: ir.Node, affine: Affine, operand: ir.V
 
 
 def add_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
-    """u + v lacks a scale only where every addend lacks the same one; shifts add up."""
+    """Pass a scale of u + v only where every addend lacks the same one; shifts add up."""
     rank = len(shape_of(reader, node, node.outputs[0]))
     whole = [raised(labels.get(index), rank) for index in range(len(node.inputs))]
     for index, other in enumerate(whole):
@@ -102,5 +102,5 @@ def add_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Prop
 
 
 def raised(affine: Affine | None, rank: int) -> Affine:
-    """An operand's affine at the rank of the result; the identity where there is none."""
+    """Return an operand's affine at the rank of the result; the identity where there is none."""
     return Affine.identity(rank) if affine is None else Affine.of(affine.scale, affine.shift, rank)

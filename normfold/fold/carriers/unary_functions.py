@@ -67,7 +67,7 @@ def _of_shift(shift: Array) -> Affine:
 
 
 def odd(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
-    """f(-x) = -f(x): Tanh, Erf, Sin and their kin pass a sign, which may vary by channel."""
+    """f(-x) = -f(x): Tanh, Erf, Sin and others like them pass a sign, which may vary by channel."""
     affine = data_label(node, labels)
     signs = affine.has_no_shift and bool((np.abs(affine.scale) == 1).all())
     require(signs, Reason.OPERATOR_STOPS, node)

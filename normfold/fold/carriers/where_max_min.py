@@ -44,12 +44,12 @@ def choice(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool)
 
 
 def _chosen(node: ir.Node) -> range:
-    """The operands that are chosen from: all but the condition of a Where."""
+    """Return the operands that are chosen from: all but the condition of a Where."""
     return range(1 if node.op_type == "Where" else 0, len(node.inputs))
 
 
 def _turned(node: ir.Node, affine: Affine) -> str:
-    """The operator it becomes under a negative scale; "" where it stays."""
+    """Return the operator it becomes under a negative scale; "" where it stays."""
     if node.op_type == "Where" or affine.scale_is_nonnegative:
         return ""
     detail = f"scales of both signs; {how_many(affine.scale < 0)} are negative"
@@ -58,7 +58,7 @@ def _turned(node: ir.Node, affine: Affine) -> str:
 
 
 def _common(reader: GraphReader, node: ir.Node, labels: Labels) -> Affine:
-    """What all variable operands lack; a Refusal where they do not lack the same."""
+    """Return what all variable operands lack; a Refusal where they do not lack the same."""
     rank = len(shape_of(reader, node, node.outputs[0]))
     whole = list(_raised(reader, node, labels, rank))
     same = all(other.same_as(whole[0]) for other in whole[1:])

@@ -81,7 +81,7 @@ _OPPOSITE = {"ReduceMax": "ReduceMin", "ReduceMin": "ReduceMax"}
 
 
 def reduction(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
-    """ReduceMean and its kin: exact for affines that are constant on the reduced axes, within ``_reduced``.
+    """ReduceMean and others like it: exact for affines that are constant on the reduced axes, within ``_reduced``.
 
     The axes go, or stay as 1 with ``keepdims``.
     """
@@ -101,7 +101,7 @@ def reduction(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bo
 
 
 def _reduced(node: ir.Node, affine: Affine, sizes: Sequence[Dim], *, forward: bool) -> Affine:
-    """What a reduction makes of an affine (backward, which one makes ``affine``).
+    """Return what a reduction makes of an affine (backward, which one makes ``affine``).
 
     A maximum takes scales >= 0, or is a minimum for scales <= 0. A sum counts the shift as often as there are elements.
     """
@@ -194,7 +194,7 @@ def pad(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) ->
 
 
 def pads_of(reader: GraphReader, node: ir.Node, rank: int) -> dict[int, tuple[int, int]]:
-    """What is added at the begin and the end of each axis, where it is not nothing; a negative number cuts."""
+    """Return what is added at the begin and the end of each axis, where it is not nothing; a negative number cuts."""
     pads = attribute(node, "pads")
     if pads is None:
         pads = reader.require_constant(node, 1, Reason.DYNAMIC_PARAMETERS).reshape(-1)
@@ -207,7 +207,7 @@ def pads_of(reader: GraphReader, node: ir.Node, rank: int) -> dict[int, tuple[in
 
 
 def _padded(array: Array, pads: Mapping[int, tuple[int, int]]) -> Array:
-    """A scale of the inside, on the whole: 1 where zeros are added."""
+    """Return a scale of the inside, on the whole: 1 where zeros are added."""
     for axis, (begin, end) in pads.items():
         if array.shape[axis] > 1:
             inside = array.take(range(max(0, -begin), array.shape[axis] - max(0, -end)), axis=axis)
@@ -217,12 +217,12 @@ def _padded(array: Array, pads: Mapping[int, tuple[int, int]]) -> Array:
 
 
 def _cropped(array: Array, pads: Mapping[int, tuple[int, int]]) -> Array:
-    """A scale of the whole, on the inside."""
+    """Return a scale of the whole, on the inside."""
     return _padded(array, {axis: (-begin, -end) for axis, (begin, end) in pads.items()})
 
 
 def pad_value(reader: GraphReader, node: ir.Node) -> float:
-    """The constant that a Pad puts around; Refusal where it is known at run time only."""
+    """Return the constant that a Pad puts around; Refusal where it is known at run time only."""
     if len(node.inputs) > 2 and node.inputs[2] is not None:
         return float(reader.require_constant(node, 2, Reason.DYNAMIC_PARAMETERS).reshape(()))
     return float(attribute(node, "value", 0.0))

@@ -17,7 +17,7 @@ Test = Callable[[GraphReader, ir.Node], bool]
 
 
 def does_nothing(reader: GraphReader, node: ir.Node) -> bool:
-    """Whether the first output of ``node`` is its first input, and the only output that anybody reads."""
+    """Whether the first output of ``node`` is its first input, and the only output that anything reads."""
     test = _TABLE.get(node.op_type) if is_standard(node) else None
     if test is None or not node.inputs or node.inputs[0] is None:
         return False
@@ -33,7 +33,7 @@ def _always(_: GraphReader, __: ir.Node) -> bool:
 
 
 def _alone(_: GraphReader, node: ir.Node) -> bool:
-    """A sum, mean, maximum or concatenation of one."""
+    """Return whether it is a sum, mean, maximum or concatenation of one."""
     return len(node.inputs) == 1
 
 
@@ -81,7 +81,7 @@ def _keeps_type(reader: GraphReader, node: ir.Node) -> bool:
 
 
 def _takes_all(reader: GraphReader, node: ir.Node) -> bool:
-    """A Slice forwards of as much as there is."""
+    """Return whether a Slice takes, forwards, as much as there is."""
     steps = reader.constant(node.inputs[4]) if len(node.inputs) > 4 and node.inputs[4] is not None else np.ones(1)
     return steps is not None and bool((steps == 1).all()) and _keeps_all(reader, node)
 

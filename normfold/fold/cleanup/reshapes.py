@@ -15,7 +15,7 @@ _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
 def reshape_once(model: ir.Model, reader: GraphReader) -> None:
-    """A Reshape behind operators that only group the elements anew reads what they read."""
+    """Let a Reshape behind operators that only regroup the elements read what they read."""
     _reshape_instead_of_units(model, reader)
     for node in reader.graph:
         if node.op_type != "Reshape" or not is_standard(node) or len(node.inputs) < 2:
@@ -28,7 +28,7 @@ def reshape_once(model: ir.Model, reader: GraphReader) -> None:
 
 
 def _reshape_instead_of_units(model: ir.Model, reader: GraphReader) -> None:
-    """A Transpose that only moves axes of size 1 is a Reshape, where that takes the place of one before it."""
+    """Make a Transpose that only moves axes of size 1 a Reshape, where that takes the place of one before it."""
     editor: Editor | None = None
     for node in list(reader.graph):
         if node.op_type != "Transpose" or not is_standard(node) or node.inputs[0] is None:
@@ -48,7 +48,7 @@ def _reshape_instead_of_units(model: ir.Model, reader: GraphReader) -> None:
 
 
 def _regrouped(value: ir.Value | None) -> ir.Value | None:
-    """What the producer of ``value`` reads, if ``value`` holds the same elements in the same order."""
+    """Return what the producer of ``value`` reads, if ``value`` holds the same elements in the same order."""
     node = None if value is None else value.producer()
     if node is None or not is_standard(node) or not node.inputs:
         return None

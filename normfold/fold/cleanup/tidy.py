@@ -87,7 +87,7 @@ def clear_the_way(model: ir.Model, *, constants: bool = True, merge: bool = True
 
 
 def _skip_noops(reader: GraphReader) -> None:
-    """The readers of an operator that does nothing read its input; one that makes an output becomes an Identity."""
+    """Let the readers of an operator that does nothing read its input; one that makes an output becomes an Identity."""
     for node in list(reader.graph):
         if not does_nothing(reader, node):
             continue
@@ -108,7 +108,7 @@ def _become_identity(node: ir.Node, value: ir.Value | None) -> None:
 
 
 def _rename_instead_of_identities(graph: ir.Graph | ir.Function) -> None:
-    """An Identity that only names an output: its input takes the name, where it is made here and is no output itself.
+    """Remove an Identity that only names an output: its input takes the name, if it is made here and is no output.
 
     onnx_ir's own pass also renames what is an output already, or belongs to the graph outside.
     """
@@ -125,7 +125,7 @@ def _rename_instead_of_identities(graph: ir.Graph | ir.Function) -> None:
 
 
 def dead_operators(model: ir.Model) -> list[ir.Node]:
-    """Operators whose results nobody reads but dead ones, readers first; those of subgraphs before those outside."""
+    """Operators whose results is unused but dead ones, readers first; those of subgraphs before those outside."""
     dead: dict[ir.Node, None] = {}
     for _, graph in reversed(list(graphs_of(model))):
         for node in reversed(list(graph)):

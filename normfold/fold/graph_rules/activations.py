@@ -103,7 +103,7 @@ def _gelu(reader: GraphReader, core: ir.Node) -> Activation | None:
 
 
 def _gelu_of(reader: GraphReader, core: ir.Node, root: ir.Value) -> Activation | None:
-    """The Gelu of ``root``; where several values are multiples of it, the last that is whole, or the last."""
+    """Return the Gelu of ``root``; where several values are multiples of it, the last that is whole, or the last."""
     known = {root: _X, core.outputs[0]: _E}
     best: Activation | None = None
     for value in _downstream(core.outputs[0]):
@@ -141,7 +141,7 @@ def _hard_sigmoid(reader: GraphReader, clip: ir.Node) -> Activation | None:
 
 
 def _upper_bound(reader: GraphReader, clip: ir.Node) -> float | None:
-    """The upper bound h of ``Clip(.., 0, h)``."""
+    """Return the upper bound h of ``Clip(.., 0, h)``."""
     if len(clip.inputs) > 1:
         low, high = (_number(reader, clip.inputs[index] if index < len(clip.inputs) else None) for index in (1, 2))
     else:
@@ -160,7 +160,7 @@ def _line(reader: GraphReader, argument: ir.Value) -> tuple[_Poly, ir.Value | No
 
 
 def _divided(reader: GraphReader, clip: ir.Node, bound: float) -> ir.Node | None:
-    """The operator that divides by ``bound``: the only reader of the Clip, or of its product with another value."""
+    """Get the operator that divides by ``bound``: the only reader of the Clip, or of its product with another value."""
     node = _only_reader(clip.outputs[0])
     if node is not None and node.op_type == "Mul" and not any(map(reader.is_constant, node.inputs)):
         node = _only_reader(node.outputs[0]) if node.inputs[0] is not node.inputs[1] else None
@@ -239,7 +239,7 @@ def _upstream(reader: GraphReader, value: ir.Value) -> Iterator[ir.Value]:
 
 
 def _downstream(value: ir.Value) -> Iterator[ir.Value]:
-    """The values that are made of ``value`` by one reader after the other."""
+    """Return the values that are made of ``value`` by one reader after the other."""
     for _ in range(_DEPTH):
         node = _only_reader(value)
         if node is None or node.op_type not in _RULES:
@@ -249,7 +249,7 @@ def _downstream(value: ir.Value) -> Iterator[ir.Value]:
 
 
 def _between(reader: GraphReader, output: ir.Value, root: ir.Value) -> tuple[ir.Node, ...] | None:
-    """The operators that make ``output`` of ``root``; None where one of them is read elsewhere."""
+    """Return the operators that make ``output`` of ``root``; None where one of them is read elsewhere."""
     found: dict[ir.Node, None] = {}
     waiting = [output]
     while waiting:
@@ -273,7 +273,7 @@ def _only_reader(value: ir.Value) -> ir.Node | None:
 
 
 def _number(reader: GraphReader, value: ir.Value | None) -> float | None:
-    """The number that a constant of one element is."""
+    """Return the number that a constant of one element is."""
     if value is None or not reader.is_constant(value):
         return None
     shape = reader.shape(value)

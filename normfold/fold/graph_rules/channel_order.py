@@ -53,18 +53,22 @@ class Move:
 
     @property
     def name(self) -> str:
+        """Return the name that options and reports use."""
         return name_of(self.order.nodes[-1])
 
     def finding(self, path: str) -> Finding:
+        """Return what a report says of it."""
         node = self.order.nodes[-1]
         return Finding(self.name, node.op_type, self.order.output.name or "", path, "a fixed order of channels")
 
     @property
     def into(self) -> tuple[str, ...]:
+        """Return the names of the operators that take it."""
         return tuple(name_of(rewrite.node) for rewrite in self.rewrites)
 
     @property
     def sites(self) -> tuple[str, ...]:
+        """Return the names of the values that stay the same."""
         if self.direction == "backward":
             return (self.order.output.name or "",)
         outs = [rewrite.node.outputs[0] for rewrite in self.rewrites]
@@ -118,7 +122,7 @@ _Picked = tuple[ir.Value, int, Picks, tuple[ir.Node, ...]]
 
 
 def _part(reader: GraphReader, node: ir.Node) -> _Picked | None:
-    """What a Gather or Slice by constants takes, along one axis."""
+    """Return what a Gather or Slice by constants takes, along one axis."""
     entry = node.inputs[0]
     shape = reader.shape(entry)
     if entry is None or shape is None or reader.is_constant(entry):
@@ -138,7 +142,7 @@ def _part(reader: GraphReader, node: ir.Node) -> _Picked | None:
 
 
 def _joined(reader: GraphReader, node: ir.Node) -> _Picked | None:
-    """A Concat of parts of one value, each read by nobody else."""
+    """Return a Concat of parts of one value, each read by nobody else."""
     parts: list[_Picked] = []
     for value in node.inputs:
         producer = None if value is None else value.producer()
@@ -197,7 +201,7 @@ def _forward(reader: GraphReader, affines: AffineIndex, order: Order) -> Move:
 def _through(
     reader: GraphReader, affines: AffineIndex, move: Move, node: ir.Node, index: int, axis: int, back: Picks
 ) -> int | None:
-    """The axis that is in another order behind ``node``; None where its weight has taken that order in."""
+    """Return the axis that is in another order behind ``node``; None where its weight has taken that order in."""
     at = _summed_axis(reader, node, index, axis)
     if at is None:
         return _carried(reader, affines, move, node, axis, back, backward=False)
@@ -231,7 +235,7 @@ def _weight_axis(node: ir.Node, rank: int, axis: int) -> int:
 def _carried(
     reader: GraphReader, affines: AffineIndex, move: Move, node: ir.Node, axis: int, picks: Picks, *, backward: bool
 ) -> int:
-    """The axis on the other side of an operator that keeps channels apart; its constants follow the order."""
+    """Return the axis on the other side of an operator that keeps channels apart; its constants follow the order."""
     if affines.at(node) is not None and is_standard(node):
         _reorder_constants(reader, move, node, axis, picks)
         return axis
@@ -268,7 +272,7 @@ def _reorder_constants(reader: GraphReader, move: Move, node: ir.Node, axis: int
 
 # -- backward ----------------------------------------------------------------------------------------------------
 def _backward(reader: GraphReader, affines: AffineIndex, order: Order) -> Move:
-    """The linear operator before makes the channels in the new order."""
+    """Let the linear operator before make the channels in the new order."""
     move = Move(order, "backward")
     value, axis, own = order.input, order.axis, {*order.nodes}
     while True:

@@ -38,19 +38,22 @@ class Padding:
 
     @property
     def name(self) -> str:
+        """Return the name that options and reports use."""
         return name_of(self.node)
 
     def finding(self, path: str) -> Finding:
-        """What a report says of it."""
+        """Return what a report says of it."""
         site = self.node.outputs[0].name or ""
         return Finding(name_of(self.node), "Pad", site, path, "zeros that the operators behind it can pad themselves")
 
     @property
     def into(self) -> tuple[str, ...]:
+        """Return the names of the operators that take it."""
         return tuple(name_of(rewrite.node) for rewrite in self.rewrites)
 
     @property
     def sites(self) -> tuple[str, ...]:
+        """Return the names of the values that stay the same."""
         return tuple(rewrite.node.outputs[0].name or "" for rewrite in self.rewrites)
 
     def apply(self, editor: Editor) -> Sequence[ir.Node]:
@@ -96,7 +99,7 @@ def _takers(
     pads: _Pads,
     between: dict[ir.Value, Sequence[int]],
 ) -> Iterator[Rewrite]:
-    """What the readers of ``value`` become; ``order`` are the axes of the Pad where its own stand now."""
+    """Return what the readers of ``value`` become; ``order`` are the axes of the Pad where its own stand now."""
     readers = reader.readers(value)
     require(bool(readers) and not value.is_graph_output(), Reason.GRAPH_OUTPUT, pad)
     for node in readers:
@@ -131,7 +134,7 @@ def _taker(reader: GraphReader, pad: ir.Node, node: ir.Node, dims: int, pads: _P
 
 
 def _require_pool(reader: GraphReader, pad: ir.Node, node: ir.Node, pads: Sequence[int]) -> None:
-    """An average counts the zeros. A maximum ignores its padding, as it does zeros beside what is not negative."""
+    """Refuse a pool that does not treat zeros as its padding; a maximum ignores both only where none is negative."""
     require(node.op_type in ("AveragePool", "MaxPool"), Reason.OPERATOR_STOPS, node)
     plain = not attribute(node, "ceil_mode", 0) and all(step == 1 for step in attribute(node, "dilations", ()))
     sizes = [int(size) for size in attribute(node, "kernel_shape")]

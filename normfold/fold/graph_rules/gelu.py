@@ -24,7 +24,7 @@ def parts_of_activations(reader: GraphReader) -> Iterator[ir.Node]:
 
 
 def _gelu_around(reader: GraphReader, core: ir.Node) -> Iterator[ir.Node]:
-    """The operators around an Erf or Tanh, if it is followed by ``+ 1`` and a product with a variable."""
+    """Return the operators around an Erf or Tanh, if it is followed by ``+ 1`` and a product with a variable."""
     one = _only_reader(core.outputs[0])
     if one is None or one.op_type != "Add" or not _is_number(reader, one, 1.0):
         return
@@ -46,7 +46,7 @@ def _meets_a_variable(reader: GraphReader, product: ir.Node) -> bool:
 
 
 def _inputs_of(reader: GraphReader, one: ir.Node, product: ir.Node) -> set[ir.Value | None]:
-    """What may be the GELU's own input: the other factor, or what was halved to make it."""
+    """Return what may be the GELU's own input: the other factor, or what was halved to make it."""
     others = [value for value in product.inputs if value is not one.outputs[0]]
     makers = [value.producer() for value in others if value is not None]
     halved = [node for node in makers if node is not None and node.op_type in ("Mul", "Div")]
@@ -55,7 +55,7 @@ def _inputs_of(reader: GraphReader, one: ir.Node, product: ir.Node) -> set[ir.Va
 
 
 def _halves(reader: GraphReader, product: ir.Node) -> Iterator[ir.Node]:
-    """The factor 0.5: behind the product, before it, or on its other operand."""
+    """Return the factor 0.5: behind the product, before it, or on its other operand."""
     after = _only_reader(product.outputs[0])
     around = [after, *(value.producer() for value in product.inputs if value is not None)]
     for node in around:
@@ -69,7 +69,7 @@ def _is_half(reader: GraphReader, node: ir.Node) -> bool:
 
 
 def _arguments(reader: GraphReader, node: ir.Node, inputs: Container[ir.Value | None], depth: int) -> Iterator[ir.Node]:
-    """The arithmetic that makes the argument of Erf or Tanh, up to the ``inputs`` of the activation."""
+    """Return the arithmetic that makes the argument of Erf or Tanh, up to the ``inputs`` of the activation."""
     for value in node.inputs:
         if value in inputs:
             continue

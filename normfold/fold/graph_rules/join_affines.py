@@ -112,7 +112,7 @@ def _together_at(reader: GraphReader, affines: AffineIndex, node: ir.Node) -> To
 
 
 def _chains_upstream(reader: GraphReader, affines: AffineIndex, node: ir.Node) -> Iterator[tuple[int, AffineChain]]:
-    """The runs on operands of ``node`` that nothing else reads and that are of its output's shape."""
+    """Return the runs on operands of ``node`` that nothing else reads and that are of its output's shape."""
     shape = reader.shape(node.outputs[0])
     for index, value in enumerate(node.inputs):
         producer = None if value is None else value.producer()

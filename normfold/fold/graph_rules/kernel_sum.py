@@ -35,6 +35,7 @@ class Kernel:
 
     @property
     def sizes(self) -> tuple[int, ...]:
+        """Return the size of the kernel along each spatial axis."""
         return self.weight.shape[2:]
 
     @property
@@ -56,7 +57,7 @@ class Kernel:
         )
 
     def offsets(self, axis: int) -> range:
-        """The input offsets that the kernel reads along a spatial axis."""
+        """Return the input offsets that the kernel reads along a spatial axis."""
         step, begin = self.dilations[axis], self.begins[axis]
         return range(-begin, self.sizes[axis] * step - begin, step)
 
@@ -91,7 +92,7 @@ def summed_matrices(matrices: Sequence[tuple[Matrix, float]], diagonals: Sequenc
 
 
 def as_kernel(diagonal: Diagonal, dims: int) -> Kernel:
-    """The depthwise 1x1 convolution that a per-channel affine is."""
+    """Return the depthwise 1x1 convolution that a per-channel affine is."""
     one, zero = (1,) * dims, (0,) * dims
     weight = diagonal.scale.reshape(-1, 1, *one)
     return Kernel(weight, diagonal.shift, weight.shape[0], one, one, zero, zero)
@@ -135,7 +136,7 @@ def _require(condition: bool, detail: str) -> None:
 
 
 def _common(kernels: Sequence[Kernel], axis: int) -> range:
-    """The smallest evenly spaced range of offsets that holds those of every kernel."""
+    """Return the smallest evenly spaced range of offsets that holds those of every kernel."""
     ranges = [kernel.offsets(axis) for kernel in kernels]
     low, high = min(each[0] for each in ranges), max(each[-1] for each in ranges)
     step = 0

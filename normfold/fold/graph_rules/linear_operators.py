@@ -39,14 +39,14 @@ Linear = Kernel | Matrix | SameOperator
 
 
 def linear_of(reader: GraphReader, node: ir.Node) -> Linear | None:
-    """The linear operator that ``node`` is, or None. A Kernel or Matrix reads its input 0, a Twin the one beside."""
+    """Return the linear operator that ``node`` is, or None. A Kernel or Matrix reads its input 0."""
     if not is_standard(node) or any(found.is_ref() for found in node.attributes.values()):
         return None
     return _kernel(reader, node) or _matrix(reader, node) or _same_operator(reader, node)
 
 
 def summed_operators(operators: Sequence[tuple[SameOperator, float]]) -> SameOperator:
-    """The sum of twins, each with its sign."""
+    """Return the sum of operators of one kind, each with its sign."""
     first = operators[0][0]
     biases = [sign * same.bias for same, sign in operators if same.bias is not None]
     weight = sum((sign * same.weight for same, sign in operators), np.zeros(()))
@@ -70,7 +70,7 @@ def _same_operator(reader: GraphReader, node: ir.Node) -> SameOperator | None:
 
 
 def _matrix(reader: GraphReader, node: ir.Node) -> Matrix | None:
-    """A MatMul or Gemm by a constant from the right, or None."""
+    """Return a MatMul or Gemm by a constant from the right, or None."""
     if node.op_type not in ("MatMul", "Gemm"):
         return None
     weight = reader.constant(node.inputs[1])
@@ -85,7 +85,7 @@ def _matrix(reader: GraphReader, node: ir.Node) -> Matrix | None:
 
 
 def _kernel(reader: GraphReader, node: ir.Node) -> Kernel | None:
-    """A Conv with constant weight and bias and explicit padding, or the AveragePool that is one; else None."""
+    """Return a Conv with constant weight and bias and explicit padding, or the AveragePool that is one; else None."""
     if node.op_type == "AveragePool":
         return _mean_kernel(reader, node)
     if node.op_type != "Conv":
@@ -111,7 +111,7 @@ def _kernel(reader: GraphReader, node: ir.Node) -> Kernel | None:
 
 
 def _pads(node: ir.Node, sizes: Sequence[int]) -> list[int] | None:
-    """The pads of a Conv, begins and then ends; None where they depend on the size of the input."""
+    """Return the pads of a Conv, begins and then ends; None where they depend on the size of the input."""
     mode, ones = attribute(node, "auto_pad", "NOTSET"), [1] * len(sizes)
     if mode == "VALID":
         return [0] * (2 * len(sizes))

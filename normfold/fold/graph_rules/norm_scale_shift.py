@@ -85,7 +85,7 @@ def norm_affines(reader: GraphReader, affines: AffineIndex) -> Iterator[NormScal
 
 
 def _own_affine(reader: GraphReader, node: ir.Node) -> AffineNode | None:
-    """gamma and beta as the affine that the norm applies last; None where they are not constant vectors."""
+    """Return gamma and beta as the affine that the norm applies last; None where they are not constant vectors."""
     if node.op_type not in _NORMS or not is_standard(node):
         return None
     gamma = reader.constant(node.inputs[1])

@@ -43,7 +43,7 @@ class Branch:
 
     @property
     def group(self) -> tuple[ir.Value, object]:
-        """Branches of equal groups are tried together: of one input, and twins of one kind."""
+        """Branches of equal groups are tried together: of one input, and operators of one kind of one kind."""
         return self.input, self.linear.kind if isinstance(self.linear, SameOperator) else None
 
 
@@ -172,7 +172,7 @@ def _merges_at(reader: GraphReader, affines: AffineIndex, root: ir.Node) -> Iter
 
 
 def _addends(reader: GraphReader, root: ir.Node, sums: list[ir.Node]) -> Iterator[tuple[ir.Value, float]]:
-    """The leaves of a tree of sums, left to right, each with its sign; the sums themselves are added to ``sums``."""
+    """Yield the leaves of a tree of sums, left to right, each with its sign; add the sums themselves to ``sums``."""
     stack: list[tuple[ir.Node | None, ir.Value, float]] = [(root, root.outputs[0], 1.0)]
     while stack:
         node, value, sign = stack.pop()
@@ -194,7 +194,7 @@ def _addends(reader: GraphReader, root: ir.Node, sums: list[ir.Node]) -> Iterato
 
 
 def _branch(reader: GraphReader, affines: AffineIndex, value: ir.Value, sign: float) -> Branch:
-    """What an addend is: a convolution, a per-channel affine, or (anything else) just itself."""
+    """Return what an addend is: a convolution, a per-channel affine, or (anything else) just itself."""
     itself = Branch(value, value, sign, (), Affine.identity(len(reader.shape(value) or ())))
     node = value.producer()
     if node is None or not reader.holds(node) or value.is_graph_output() or len(value.uses()) != 1:
@@ -215,7 +215,7 @@ def _branch(reader: GraphReader, affines: AffineIndex, value: ir.Value, sign: fl
 
 
 def _behind_linear(reader: GraphReader, value: ir.Value, sign: float, chain: AffineChain) -> Branch | None:
-    """A linear operator and the affine behind it: most often a MatMul and its bias, or a norm behind an AveragePool."""
+    """Return a linear operator and the affine behind it: a MatMul and its bias, a norm behind an AveragePool."""
     node = chain.input.producer()
     if node is None or not reader.holds(node) or chain.input.is_graph_output() or len(chain.input.uses()) != 1:
         return None
@@ -266,7 +266,7 @@ def _merged(reader: GraphReader, group: Sequence[Branch]) -> Linear | Affine:
 
 
 def _dtype(reader: GraphReader, node: ir.Node, side: int = 1) -> ir.DataType:
-    """The type of the weight, else of the variable."""
+    """Return the type of the weight, else of the variable."""
     for value in (*node.inputs[side : side + 1], *node.inputs[1 - side : 2 - side]):
         dtype = None if value is None else reader.dtype(value)
         if dtype is not None:
@@ -329,7 +329,7 @@ def _conv(editor: Editor, merge: Merge, kernel: Kernel) -> ir.Node:
 
 
 def _same_operator(editor: Editor, merge: Merge, same: SameOperator) -> ir.Node:
-    """The first of the operators once more, with the sum of the weights."""
+    """Return the first of the operators once more, with the sum of the weights."""
     old = merge.branches[0].nodes[0]
     dtype = _dtype(editor.reader, old, same.side)
     inputs = list(old.inputs)
@@ -343,7 +343,7 @@ def _same_operator(editor: Editor, merge: Merge, same: SameOperator) -> ir.Node:
 
 
 def _product(editor: Editor, merge: Merge, matrix: Matrix) -> list[ir.Node]:
-    """A Gemm where the input has two dimensions and a bias is wanted, else a MatMul, and an Add for a bias."""
+    """Return a Gemm where the input has two dimensions and a bias is wanted, else a MatMul, and an Add for a bias."""
     branch = next(each for each in merge.branches if isinstance(each.linear, Matrix))
     old, entry = branch.nodes[0], branch.input
     dtype = _dtype(editor.reader, old)

@@ -23,7 +23,7 @@ from normfold.graph.reader import GraphReader, display_name, name_of
 def plan_backward(
     reader: GraphReader, affines: AffineIndex, chain: AffineChain, affine: Affine, remaining: Affine
 ) -> FoldPlan:
-    """Let the operators before ``run`` produce ``affine`` of what they produce now; ``residue`` stays at the run."""
+    """Make the operators before ``chain`` produce ``affine``; ``remaining`` stays at the run."""
     search = Backward(reader, affines, chain)
     state = State()
     search.request_input(state, chain.members[0], affine)
@@ -32,15 +32,17 @@ def plan_backward(
 
 
 class Backward(Search):
+    """Search from a value to the operators before it."""
+
     def request_input(self, state: State, affine_node: AffineNode, affine: Affine) -> None:
-        """``source`` wants its entry to become ``affine`` of itself, at every input that reads it."""
+        """``affine_node`` wants its entry to become ``affine`` of itself, at every input that reads it."""
         for index in affine_node.indices:
             self.request(state, affine_node.node, index, affine)
 
     def request(self, state: State, node: ir.Node, index: int, affine: Affine) -> None:
         """``node`` wants the value at its input ``index`` to become ``affine`` of itself."""
         value = node.inputs[index]
-        assert value is not None, "a carrier demands only of inputs that are there"
+        assert value is not None, "a carrier requests only of inputs that are there"
         if self.reader.is_constant(value):
             state.rewrites += (Rewrite(node, inputs={index: applied(self.reader, node, index, affine)}),)
             return
@@ -107,6 +109,7 @@ class Backward(Search):
         return None, []
 
     def pass_on(self, state: State, node: ir.Node, propagation: Propagation) -> None:
+        """Ask the inputs for what a way through an operator needs."""
         if propagation.rewrite is not None:
             state.rewrites += (propagation.rewrite,)
         for index, affine in propagation.labels.items():
@@ -192,7 +195,7 @@ class Backward(Search):
             self.pass_chain(state, chain, label)
 
     def pass_chain(self, state: State, chain: AffineChain, label: Affine) -> None:
-        """The scale goes on before a run that takes the shift; or both do: s*(a*x + b) + t = a*(s*x + rest) + b."""
+        """Let the scale go on before a chain that takes the shift; or both: s*(a*x + b) + t = a*(s*x + rest) + b."""
         own, through = chain.affine, chain.affine.then(label)
         before = label.scale_only
         try:

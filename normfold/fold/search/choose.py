@@ -23,7 +23,7 @@ _EXPLAINS_LITTLE = (Reason.GRAPH_INPUT, Reason.NO_CONSUMER, Reason.GRAPH_OUTPUT)
 
 
 def _explanation_order(obstacle: Obstacle) -> int:
-    """The order in which obstacles are told: a bias is explained by being one, a border of the graph by little."""
+    """Return the order in which obstacles are named: being a bias explains most, a border of the graph least."""
     return 0 if obstacle.reason is Reason.BIAS else 2 if obstacle.reason in _EXPLAINS_LITTLE else 1
 
 
@@ -92,7 +92,7 @@ def _from_the_other_end(reader: GraphReader, affines: AffineIndex, plan: FoldPla
 
 
 def _whole(reader: GraphReader, affines: AffineIndex, chain: AffineChain) -> Iterator[tuple[str, _Attempt]]:
-    """The whole affine, one way or the other."""
+    """Try the whole affine, one way or the other."""
     nothing = Affine.identity(chain.affine.rank)
     if chain.affine.is_identity:
         yield "removal", lambda: _removal(reader, chain)
@@ -102,7 +102,7 @@ def _whole(reader: GraphReader, affines: AffineIndex, chain: AffineChain) -> Ite
 
 
 def _removal(reader: GraphReader, chain: AffineChain) -> FoldPlan:
-    """An affine that does nothing goes, unless it is what gives an output its own name."""
+    """Remove an affine that does nothing, unless it is what gives an output its own name."""
     entry = chain.input
     if chain.output.is_graph_output() and (not reader.holds(entry.producer()) or entry.is_graph_output()):
         detail = f"output {display_name(chain.output)}, and what it is made of has a name of its own"
@@ -111,7 +111,7 @@ def _removal(reader: GraphReader, chain: AffineChain) -> FoldPlan:
 
 
 def _partial(reader: GraphReader, affines: AffineIndex, chain: AffineChain) -> Iterator[tuple[str, _Attempt]]:
-    """The scale alone; the shift stays as one Add: s*x + t, or s*(x + t/s) when the scale goes forward.
+    """Try the scale alone; the shift stays as one Add: s*x + t, or s*(x + t/s) when the scale goes forward.
 
     A BatchNormalization is as cheap as an Add, so it is parted only where the Add goes the other way, or is the bias
     of a MatMul, which runtimes execute with it.
@@ -129,7 +129,7 @@ def _partial(reader: GraphReader, affines: AffineIndex, chain: AffineChain) -> I
 
 
 def _parts(reader: GraphReader, affines: AffineIndex, chain: AffineChain) -> Iterator[tuple[str, _Attempt]]:
-    """The first of its operators backward, or the last forward: a norm before a LayerScale that float16 cannot fold."""
+    """Try the first operators backward, or the last forward: a norm before a LayerScale that float16 cannot fold."""
     if len(chain.members) > _LONGEST_TO_PART:
         return
     for at in range(len(chain.members) - 1, 0, -1):
@@ -157,7 +157,7 @@ def _fitting(reader: GraphReader, plan: FoldPlan) -> FoldPlan:
 
 
 def _is_worth_it(reader: GraphReader, plan: FoldPlan) -> bool:
-    """It leaves fewer operators, or as many with an Add where a BatchNormalization was."""
+    """Return whether fewer operators are left, or as many with an Add where a BatchNormalization was."""
     saved = plan.operators_saved(reader)
     return saved > 0 or (saved == 0 and _norms_left(reader, plan) < 0)
 
@@ -180,7 +180,7 @@ def _costs_more(reader: GraphReader, plan: FoldPlan) -> Obstacle:
 
 
 def _costs(reader: GraphReader, plan: FoldPlan) -> Iterator[str]:
-    """What would be there afterwards that is not there now, and why."""
+    """Yield what would be there afterwards that is not there now, and why."""
     added = [name_of(rewrite.node) for rewrite in plan.rewrites if rewrite.operators_added]
     stays = operators_for(reader, plan.chain, plan.remaining)
     if stays:
@@ -193,13 +193,13 @@ def _costs(reader: GraphReader, plan: FoldPlan) -> Iterator[str]:
 
 
 def _some(names: Sequence[str]) -> str:
-    """The first few names, and how many more there are."""
+    """Return the first few names, and how many more there are."""
     more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
     return ", ".join(names[:_MOST_NAMES]) + more
 
 
 def _not_by_one_more_channel(obstacle: Obstacle, why: Sequence[Obstacle]) -> Obstacle:
-    """A shift that meets zero padding, with what kept it from going through by a channel of its own."""
+    """Return a shift that meets zero padding, with what kept it from going through by a channel of its own."""
     if obstacle.reason is not Reason.ZERO_PADDING or obstacle.direction != "forward" or not why:
         return obstacle
     return replace(obstacle, detail=f"{obstacle.detail}; as one more channel: {why[0].detail} at {why[0].node}")
@@ -211,7 +211,7 @@ def _goes(attempt: _Attempt) -> bool:
 
 
 def _is_bias(chain: AffineChain) -> bool:
-    """Whether an Add in the place of ``run`` would be the bias of a MatMul."""
+    """Whether an Add in the place of ``chain`` would be the bias of a MatMul."""
     before = chain.input.producer()
     return before is not None and before.op_type == "MatMul"
 

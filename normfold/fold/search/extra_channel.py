@@ -30,7 +30,7 @@ _BLOCK = 8
 
 
 def plan_extra_channel(reader: GraphReader, chain: AffineChain, *, always: bool) -> FoldPlan:
-    """Fold ``run`` into the convolutions behind it with one more channel from the one before; or refuse."""
+    """Fold ``chain`` into the convolutions behind it with one more channel from the one before; or refuse."""
     require_near(reader, chain.input, distance(reader, chain, chain.affine), chain.nodes[-1])
     between = list(_until_conv(reader, chain))
     producer = between[-1].producer()
@@ -60,7 +60,7 @@ def plan_extra_channel(reader: GraphReader, chain: AffineChain, *, always: bool)
 
 
 def _until_conv(reader: GraphReader, chain: AffineChain) -> Iterator[ir.Value]:
-    """The values from the run's entry back to the output of a Conv; nothing else may read any of them."""
+    """Yield the values from the chain's input back to the output of a Conv; nothing else may read any of them."""
     value, reading = chain.input, chain.nodes[0]
     while True:
         alone = len(value.uses()) == 1 and not value.is_graph_output()
@@ -91,7 +91,7 @@ def _clip_keeps_one(reader: GraphReader, node: ir.Node) -> bool:
 
 
 def _takes_channel(reader: GraphReader, node: ir.Node, affine: Affine) -> Rewrite:
-    """The Conv behind: its weight scaled, and one more input channel that weighs the constant with the shift."""
+    """Return the Conv behind: its weight scaled, and one more input channel that weighs the constant with the shift."""
     plain = node.op_type == "Conv" and is_standard(node) and int(attribute(node, "group", 1)) == 1
     require(plain, Reason.ZERO_PADDING, node, f"{node.op_type} is no convolution without groups")
     weight = np.asarray(weight_of(reader, node, 1))

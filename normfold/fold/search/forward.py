@@ -42,7 +42,7 @@ def plan_forward(
     *,
     rescale_addends: bool = False,
 ) -> FoldPlan:
-    """Let the operators behind ``run`` read what lacks ``affine``; ``residue`` stays at the run.
+    """Let the operators behind ``chain`` read what lacks ``affine``; ``remaining`` stays at the run.
 
     A linear operator without a bias lets its shift go on; where that ends nowhere, an Add behind the operator holds it.
     ``generous``: where one addend of a sum lacks a scale, the others may be made to lack it as well.
@@ -109,7 +109,7 @@ class _Forward(Search):
             require_near(self.reader, value, self.far, node)
         readers = self.reader.readers(value)
         if not readers and value is self.chain.output:
-            raise Refusal(Reason.NO_CONSUMER, name_of(node), display_name(value), f"nobody reads {display_name(value)}")
+            raise Refusal(Reason.NO_CONSUMER, name_of(node), display_name(value), f"is unused {display_name(value)}")
         state.labels[value] = affine
         self.shift_origins[value] = self.origins_here
         for reader in readers:
@@ -141,7 +141,7 @@ class _Forward(Search):
                 self.set_pending(state, node, node.outputs[index], affine)
 
     def require_room(self, node: ir.Node, labels: Labels) -> None:
-        """A sum or product of float16 may overflow where it lacks a scale below 1: the 1/sqrt(d) of attention."""
+        """Refuse to take a scale below 1, such as the 1/sqrt(d) of attention, from a float16 sum that may overflow."""
         if node.op_type not in _ACCUMULATE or self.reader.dtype(node.outputs[0]) is not ir.DataType.FLOAT16:
             return
         smallest = min(float(np.abs(label.scale).min()) for label in labels.values())
@@ -233,12 +233,12 @@ class _Forward(Search):
         return True
 
     def touched(self, state: State) -> set[ir.Node]:
-        """The operators that a search changes."""
+        """Return the operators that a search changes."""
         merged = (node for chain, _ in state.merged for node in chain.nodes)
         return {*(rewrite.node for rewrite in state.rewrites), *merged}
 
     def without_new_add(self, state: State, rewrite: Rewrite) -> tuple[Rewrite, ...]:
-        """A MatMul's shift goes into the affine behind it, where there is one: most often the bias; or else on."""
+        """Put the shift of a MatMul into the affine behind it, most often the bias, or let it go on."""
         if rewrite.shift_after is None:
             return (rewrite,)
         out = rewrite.node.outputs[0]
@@ -255,7 +255,7 @@ class _Forward(Search):
         return (replace(rewrite, shift_after=None),)
 
     def chains_downstream(self, value: ir.Value) -> Iterator[AffineChain]:
-        """The run that is the only reader of ``value``, if there is one that can take a shift."""
+        """Return the run that is the only reader of ``value``, if there is one that can take a shift."""
         affine_node = self.only_affine_reader(value)
         if affine_node is not None:
             chain = self.affines.chain_starting_at(affine_node)
@@ -282,7 +282,7 @@ class _Forward(Search):
             self.pass_chain(state, chain, label)
 
     def pass_chain(self, state: State, chain: AffineChain, label: Affine) -> None:
-        """The scale goes on behind a run that takes the shift; or both do: a*(s*x + t) + b = s*(a*x + b) + rest."""
+        """Let the scale go on behind a chain that takes the shift; or both: a*(s*x + t) + b = s*(a*x + b) + rest."""
         own, propagate = chain.affine, label.then(chain.affine)
         rest = label.scale_only
         try:

@@ -31,12 +31,13 @@ _QUANTIZERS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 
 @dataclass(frozen=True, eq=False)
 class FoldPlan:
-    """What one fold changes.
+    """Hold what one fold changes.
 
-    ``rewrites`` are the absorbers; ``merged`` other runs and the affine each becomes; ``changed`` the values between,
-    whose content is no longer what their name says; ``ends`` values at which the affine has no effect any more;
-    ``residue`` what stays where the run stood; ``beside`` operators that change without taking the affine; ``widened``
-    values that get one more channel; ``held`` operators whose shift becomes an Add behind them, and why it stops there.
+    ``rewrites`` are the absorbers; ``merged`` other chains and the affine each becomes; ``changed_values`` the values
+    between, whose content is no longer what their name says; ``sinks`` values at which the affine has no effect any
+    more; ``remaining`` what stays where the chain stood; ``companions`` operators that change without taking the
+    affine; ``widened`` values that get one more channel; ``kept_shifts`` operators whose shift becomes an Add behind
+    them, and why it stops there.
     """
 
     chain: AffineChain
@@ -65,6 +66,7 @@ class FoldPlan:
 
     @property
     def weights_changed(self) -> int:
+        """Return how many constants change."""
         return sum(rewrite.weights_changed for rewrite in self.rewrites) + len(self.merged)
 
     @property
@@ -85,7 +87,7 @@ class FoldPlan:
 
 
 def obstacle_of(error: Refusal | ValueError) -> Obstacle:
-    """What stopped an attempt; a ValueError is numpy's word for a weight or bias of a shape that cannot be."""
+    """Return what stopped an attempt; a ValueError is numpy's word for a weight or bias of a shape that cannot be."""
     if isinstance(error, Refusal):
         return error.obstacle
     return Obstacle(Reason.UNKNOWN_SHAPE, detail=f"shapes that do not fit: {error}"[:200])
@@ -134,8 +136,8 @@ class Mark:
 class State:
     """How far a search is. ``back_to`` takes back what was done since a mark, so that a failure leaves no trace.
 
-    ``claims`` are what readers ask for by value, reader and input; ``moved`` values without a label whose content
-    changes all the same; ``ends`` values at which an affine has died without an absorber.
+    ``requests`` are what readers ask for by value, reader and input; ``changed_values`` have no label, and other
+    content all the same; ``sinks`` are values at which an affine has died without an absorber.
     """
 
     def __init__(self) -> None:
@@ -149,9 +151,11 @@ class State:
         self.sinks: tuple[ir.Value, ...] = ()
 
     def mark(self) -> Mark:
+        """Return the present point."""
         return Mark(len(self._journal), self.rewrites, self.merged)
 
     def back_to(self, mark: Mark) -> None:
+        """Take back what was done since a mark."""
         while len(self._journal) > mark.length:
             changed, key, before = self._journal.pop()
             if before is _ABSENT:
@@ -197,7 +201,7 @@ class Search:
         return chain, affine
 
     def alternatives(self, table: CarrierTable, node: ir.Node, labels: Labels) -> list[Propagation]:
-        """The ways through an operator, or the refusal of one that no affine passes."""
+        """Return the ways through an operator, or the refusal of one that no affine passes."""
         if node in self.affines.left:
             raise Refusal(self.affines.left[node], name_of(node))
         carrier = carrier_for(table, node)

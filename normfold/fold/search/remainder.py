@@ -20,12 +20,12 @@ _MERGED = "merge"
 
 
 def operators_for(reader: GraphReader, chain: AffineChain, affine: Affine) -> tuple[str, ...]:
-    """The operators that write ``affine`` where ``run`` stands."""
+    """Return the operators that write ``affine`` where ``chain`` stands."""
     return operators_at(reader, chain.input, affine, chain.has_batchnorm)
 
 
 def operators_at(reader: GraphReader, value: ir.Value, affine: Affine, has_batchnorm: bool = False) -> tuple[str, ...]:
-    """The operators of ``affine(value)``; where there was a BatchNormalization, its kernel is known to exist."""
+    """Return the operators of ``affine(value)``; where there was a BatchNormalization, its kernel is known to exist."""
     if affine.is_identity:
         return ()
     if affine.has_no_shift:
@@ -44,7 +44,7 @@ def _is_batchnorm(reader: GraphReader, value: ir.Value, affine: Affine, has_batc
 
 
 def rewrite_chain(editor: Editor, chain: AffineChain, affine: Affine, rule: str = _MERGED) -> list[ir.Node]:
-    """Write ``affine`` in the place of ``run``; returns the new nodes. The value at the site keeps its name."""
+    """Write ``affine`` in the place of ``chain``; returns the new nodes. The value at the site keeps its name."""
     nodes = nodes_for(editor, chain, chain.input, affine)
     for node, old in zip(reversed(nodes), reversed(chain.nodes), strict=False):
         copy_node_name(old, node)
@@ -57,7 +57,7 @@ def rewrite_chain(editor: Editor, chain: AffineChain, affine: Affine, rule: str 
 
 
 def nodes_for(editor: Editor, chain: AffineChain, entry: ir.Value, affine: Affine) -> list[ir.Node]:
-    """The operators of ``affine(entry)``, not yet in the graph; ``run`` tells the type and the kernels there are."""
+    """Return the operators of ``affine(entry)``, not yet in the graph; ``chain`` gives type and known kernels."""
     reader = editor.reader
     dtype = reader.dtype(entry) or reader.dtype(chain.output) or ir.DataType.FLOAT
     nodes: list[ir.Node] = []
@@ -87,7 +87,7 @@ def _node(editor: Editor, operator: str, value: ir.Value, affine: Affine, dtype:
 
 
 def require_chain_fits(reader: GraphReader, chain: AffineChain, affine: Affine) -> None:
-    """Refuse an affine that the type of the value at ``run`` cannot hold."""
+    """Refuse an affine that the type of the value at ``chain`` cannot hold."""
     dtype = reader.dtype(chain.input) or reader.dtype(chain.output)
     for array in (affine.scale, affine.shift):
         require_fits(array, dtype, chain.nodes[-1])
