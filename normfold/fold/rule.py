@@ -1,4 +1,4 @@
-"""Define what a carrier answers: the affines that its inputs or outputs get, and its own change. Shared by all carriers."""
+"""Define what carriers answer: the affines that their inputs or outputs get, and their own change."""
 
 from __future__ import annotations
 
