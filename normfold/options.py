@@ -241,6 +241,13 @@ class ProofOptions(RunOptions):
     atol: Annotated[
         float | None, Option("Absolute tolerance in place of the calibrated one.", PROOF, 0, metavar="FLOAT")
     ] = None
+    custom_ops: Annotated[
+        Names, Option("A library of operators that ONNX Runtime loads. Repeatable.", PROOF, metavar="LIB")
+    ] = ()
+    strict: Annotated[
+        bool,
+        Option("Fail where the proof would undo a fold, or where an operator has no kernel to prove it with.", PROOF),
+    ] = False
     seconds: Annotated[float, _internal("The longest time for one run of one model.")] = 300.0
     piece_bytes: Annotated[int, _internal("The bytes of values that are compared at once.")] = 256 * 2**20
     weight_bytes: Annotated[int, _internal("The bytes of weights that are loaded at once.")] = 2**30
@@ -265,7 +272,6 @@ class Options(ProofOptions, RewriteOptions):
     """The choices for ``optimize``."""
 
     verify: Annotated[bool, Option("Write without proof. The report says so.", PROOF)] = True
-    strict: Annotated[bool, Option("Fail where the proof would undo a fold.", PROOF)] = False
 
 
 # -- the arguments of the functions -------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import os
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import partial
@@ -12,6 +13,7 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 
+from normfold.errors import UsageError
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.proto_walk import every_node
 from normfold.runtime.random_operators import draws
@@ -64,6 +66,7 @@ class Runner:
         level: OptimizationLevel = OptimizationLevel.DISABLE_ALL,
         threads: int = 1,
         watch: Watch | None = None,
+        libraries: Sequence[str] = (),
     ) -> None:
         self._watch = watch or Watch()
         options = ort.SessionOptions()
@@ -71,6 +74,8 @@ class Runner:
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = 4
+        for library in libraries:
+            options.register_custom_ops_library(_checked(library))
         options.enable_cpu_mem_arena = options.enable_mem_pattern = False  # both hold on to memory for later runs
         if (
             level is OptimizationLevel.DISABLE_ALL
@@ -158,6 +163,12 @@ def _session(model: LoadedModel, options: ort.SessionOptions) -> ort.InferenceSe
         return ort.InferenceSession(model.skeleton.SerializeToString(), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's error classes share no public base
         raise ModelRunError(_load_trouble(error), first_line(error)) from error
+
+
+def _checked(library: str) -> str:
+    if not os.path.isfile(library):
+        raise UsageError(f"--custom-ops: expected a library of operators, got {library}; there is no such file")
+    return library
 
 
 def first_line(error: Exception) -> str:

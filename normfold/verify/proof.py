@@ -25,6 +25,7 @@ from normfold.verify.checks.whole_model import check_stored, check_whole
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.inputs.user_files import all_inputs
 from normfold.verify.interface import interface_difference
+from normfold.verify.missing_operators import cut_at_missing, has_foreign_operators
 from normfold.verify.regions.probe import check_regions
 from normfold.verify.result import Comparison, Equivalence, Site, Stage, Verification
 from normfold.verify.sites.renamed_values import by_names
@@ -46,7 +47,19 @@ def prove(
     """See ``normfold.verify.prove``."""
     proof = _opened(original, candidate, options)
     proof.is_by_fold = bool(sites)
+    _cut_at_missing(proof)
     return by_names(proof, _proved) if sites is None else _proved(proof, sites)
+
+
+def _cut_at_missing(proof: ProofState) -> None:
+    """Leave the operators that the runtime lacks out of both models, so that the rest can be proven."""
+    if not has_foreign_operators(proof.original):
+        return
+    cut = cut_at_missing(proof.original, proof.candidate, proof.open)
+    if cut is not None:
+        proof.original, proof.candidate, proof.unproven = cut
+        names = ", ".join(proof.unproven[:3]) + (f" and {len(proof.unproven) - 3} more" if proof.unproven[3:] else "")
+        proof.note(f"no kernel here has {names}: what reads their results was compared with made-up values")
 
 
 def _proved(proof: ProofState, sites: Sequence[Site]) -> Verification:
@@ -330,6 +343,11 @@ def _excuse_noise(proof: ProofState, failing: Sequence[Comparison]) -> None:
 
 
 def _result(proof: ProofState, verdict: Equivalence, note: str = "") -> Verification:
+    if verdict is Equivalence.EQUIVALENT and proof.unproven and proof.options.strict:
+        verdict, note = (
+            Equivalence.INCONCLUSIVE,
+            note or "--strict asks for a proof of every operator; pass --custom-ops LIB, or leave --strict out",
+        )
     comparisons = proof.comparisons()
     for c in proof.set_aside():
         proof.note(
@@ -345,6 +363,7 @@ def _result(proof: ProofState, verdict: Equivalence, note: str = "") -> Verifica
         verdict,
         outputs=tuple(c for c, is_one in zip(rows, is_site, strict=True) if not is_one),
         sites=sites,
+        unproven_operators=proof.unproven,
         failing_folds=failing_folds if verdict is Equivalence.DIFFERENT else (),
         notes=(*proof.notes, *filter(None, [note])),
         seed=proof.options.seed,

@@ -97,6 +97,7 @@ class Verification:
     outputs: tuple[Comparison, ...] = ()
     sites: tuple[Comparison, ...] = ()
     failing_folds: tuple[str, ...] = ()
+    unproven_operators: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     seed: int = 0
     feeds: tuple[str, ...] = field(default=())
@@ -209,6 +210,9 @@ def _summary(verification: Verification) -> str:
     if sites:
         text += f" and {passed} of {len(sites)} sites"
     text += " pass"
+    if verification.unproven_operators and verification:
+        count = len(verification.unproven_operators)
+        text += f"; proven but for {count} operator{'s' * (count > 1)} that no kernel here has"
     if verification.failing_folds:
         text += f"; made by {_clean(', '.join(verification.failing_folds), 300)}"
     return text

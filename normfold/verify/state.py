@@ -50,6 +50,7 @@ class ProofState:
     options: ProofOptions
     precision: str = ""
     is_by_fold: bool = False
+    unproven: tuple[str, ...] = ()
     is_stored: bool = False
     is_by_reference: bool = False
     folds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -66,7 +67,13 @@ class ProofState:
     def afresh(self, left_out: frozenset[str] = frozenset()) -> ProofState:
         """The same question, before anything was found out."""
         return ProofState(
-            self.original, self.candidate, self.options, self.precision, left_out=left_out, notes=list(self.notes)
+            self.original,
+            self.candidate,
+            self.options,
+            self.precision,
+            left_out=left_out,
+            notes=list(self.notes),
+            unproven=self.unproven,
         )
 
     @property
@@ -114,7 +121,7 @@ class ProofState:
         """A session with the options of this proof."""
         if self.is_by_reference:
             return ReferenceRunner(model, self.options.seconds)
-        return Runner(model, level, self.options.threads, self.watch)
+        return Runner(model, level, self.options.threads, self.watch, tuple(self.options.custom_ops))
 
     def note(self, text: str) -> None:
         """Say something once."""

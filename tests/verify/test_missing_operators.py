@@ -1,0 +1,74 @@
+"""What the runtime has no kernel for is cut out, and the rest is proven."""
+
+from __future__ import annotations
+
+import onnx
+import pytest
+from onnx import helper
+
+import normfold
+from normfold.errors import UsageError
+from normfold.verify import Equivalence, ProofOptions, prove, verify
+from tests.onnx_text import parse
+from tests.verify.nets import edited
+
+TEXT = """(float[N,3,8,8] x) => (float[N,4,6,6] z, float[N,4,6,6] boxes)
+    <float[4,3,3,3] w, float[4] g, float[4] b, float[4] m, float[4] var, float[4,4,1,1] w2> {
+    c = Conv(x, w)  n = BatchNormalization(c, g, b, m, var)  q = Identity(n)  z = Conv(q, w2)  boxes = Identity(z)
+}"""
+
+
+def with_plugins(*values: str) -> onnx.ModelProto:
+    """Return the model with operators that no runtime here has in the place of some Identities."""
+    model = parse(TEXT)
+    model.opset_import.append(helper.make_opsetid("TRT", 1))
+    for node in model.graph.node:
+        if node.output[0] in values:
+            node.op_type, node.domain, node.name = "EfficientNMS_TRT", "TRT", f"nms_{node.output[0]}"
+    return model
+
+
+@pytest.mark.parametrize("values", [("boxes",), ("q",), ("q", "boxes")], ids=["at the end", "inside", "both"])
+def test_the_rest_is_proven_and_what_is_not_is_named(values: tuple[str, ...]) -> None:
+    raw = with_plugins(*values)
+    result = normfold.optimize(raw)
+    assert result.changes
+    assert result.verification
+    assert result.verification.unproven_operators == tuple(f"EfficientNMS_TRT nms_{value}" for value in values)
+    assert f"proven but for {len(values)} operator" in str(result.verification)
+    assert verify(raw, result.model)
+
+
+def test_a_fault_before_or_behind_it_is_found() -> None:
+    raw = with_plugins("q")
+    for weight in ("w", "w2"):
+        assert verify(raw, edited(raw, weight, lambda w: w * 1.001)).verdict is Equivalence.DIFFERENT
+
+
+def test_an_operator_that_is_another_one_is_not_cut() -> None:
+    raw, other = with_plugins("q"), with_plugins("q")
+    next(node for node in other.graph.node if node.domain).attribute.append(helper.make_attribute("k", 3))
+    assert verify(raw, other).verdict is Equivalence.INCONCLUSIVE
+
+
+def test_strict_asks_for_every_operator() -> None:
+    raw = with_plugins("q")
+    assert prove(raw, raw, None, ProofOptions()).verdict is Equivalence.EQUIVALENT
+    assert prove(raw, raw, None, ProofOptions(strict=True)).verdict is Equivalence.INCONCLUSIVE
+
+
+def test_a_library_that_is_not_there_is_a_usage_error() -> None:
+    raw = with_plugins("q")
+    with pytest.raises(UsageError, match="no such file"):
+        prove(raw, raw, None, ProofOptions(custom_ops=("/no/such/library.so",)))
+
+
+def test_a_library_of_operators_is_loaded() -> None:
+    extensions = pytest.importorskip("onnxruntime_extensions", reason="a library of operators to try")
+    raw = parse("(float[N,4] x) => (float[N,4] y) <float[4] s> { a = Identity(x) y = Mul(a, s) }")
+    raw.opset_import.append(helper.make_opsetid("ai.onnx.contrib", 1))
+    raw.graph.node[0].op_type, raw.graph.node[0].domain = "NegPos", "ai.onnx.contrib"
+    raw.graph.node[0].output.append("positive")
+    found = prove(raw, raw, None, ProofOptions(custom_ops=(extensions.get_library_path(),)))
+    assert found
+    assert found.unproven_operators == ()
