@@ -52,6 +52,7 @@ LAYERS = (
     "verify.result",
     "verify.interface",
     "verify.zero_sizes",
+    "verify.missing_operators",
     "verify.numeric",
     "verify.inputs",
     "verify.state",
