@@ -36,6 +36,13 @@ BACKWARD = {
         kept="y",
         opset=20,
     ),
+    "Col2Im: a factor": Folds(
+        "(float[1,3,36] x) => (float[1,4,6,6] y) <float[4,3] w, float k = {-2}, int64[2] im = {6, 6}, "
+        "int64[2] bl = {1, 1}> "
+        "{ c = MatMul(w, x) d = Col2Im(c, im, bl) y = Mul(d, k) }",
+        "MatMul Col2Im",
+        opset=18,
+    ),
 }
 FORWARD = {
     "Attention: a positive scale by channel and a shift": Folds(
@@ -125,6 +132,14 @@ FORWARD = {
         kept="c",
         opset=23,
     ),
+    "Col2Im: a factor": Folds(
+        "(float[1,4,36] x) => (float[1,5,6,6] y) <float k = {-2}, int64[2] im = {6, 6}, "
+        "int64[2] bl = {1, 1}, float[5,4,1,1] v> "
+        "{ c = Mul(x, k) d = Col2Im(c, im, bl) y = Conv(d, v) }",
+        "Col2Im Conv",
+        "forward",
+        opset=18,
+    ),
 }
 REFUSES = {
     "Attention: a positive scale by channel": Refuses(
@@ -181,6 +196,13 @@ REFUSES = {
             "float[6] kw, int64[3] sh = {0, 4, 36}, int64[2] im = {6, 6}, int64[2] bl = {1, 1}",
         ),
         "NF111 d, NF104 y",
+        opset=18,
+    ),
+    "Col2Im: a shift": Refuses(
+        "(float[1,3,36] x) => (float[1,4,6,6] y) <float[4,3] w, float t = {2}, int64[2] im = {6, 6}, "
+        "int64[2] bl = {1, 1}> "
+        "{ c = MatMul(w, x) d = Col2Im(c, im, bl) y = Add(d, t) }",
+        "NF108 d, NF104 y",
         opset=18,
     ),
 }

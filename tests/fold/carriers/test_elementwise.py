@@ -109,6 +109,12 @@ BACKWARD = {
         "Conv Abs Add",
         kept="y",
     ),
+    "LRN: a positive factor": Folds(
+        back("N,4,6,6", "d = LRN<size=3, alpha=0.5>(c) y = Mul(d, k)", "float k = {0.5}"), "Conv LRN"
+    ),
+    "LRN: a negative factor": Folds(
+        back("N,4,6,6", "d = LRN<size=3, alpha=0.5>(c) y = Mul(d, k)", "float k = {-2}"), "Conv LRN"
+    ),
 }
 FORWARD = {
     "identity": Folds(
@@ -495,6 +501,36 @@ FORWARD = {
         "merge",
         kept="y",
     ),
+    "LRN: a positive factor": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = LRN<size=3, alpha=0.5>(c) y = Conv(d, v)",
+            "float k = {0.5}, float[5,4,1,1] v",
+            first="c = Mul(x, k)",
+        ),
+        "LRN Conv",
+        "forward",
+    ),
+    "LRN: a negative factor": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = LRN<size=3, alpha=0.5>(c) y = Conv(d, v)",
+            "float k = {-2}, float[5,4,1,1] v",
+            first="c = Mul(x, k)",
+        ),
+        "LRN Conv",
+        "forward",
+    ),
+    "Size: a scale by channel and a shift": Folds(
+        ahead(
+            "1",
+            "s = Size(c) e = Cast<to=1>(s) d = Reshape(e, one) y = Sigmoid(d)",
+            "float[4,1,1] pos, float[4,1,1] t, int64[1] one = {1}",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "Size Cast Reshape Sigmoid",
+        "forward",
+    ),
 }
 REFUSES = {
     "dropout in training": Refuses(
@@ -547,6 +583,21 @@ REFUSES = {
     ),
     "CumSum: a scale along the last axis": Refuses(
         back("N,4,6,6", "d = CumSum(c, ax) y = Mul(d, kw)", "float[6] kw, int64 ax = {2}"), "NF111 c, NF104 y"
+    ),
+    "LRN: a scale by channel": Refuses(
+        back("N,4,6,6", "d = LRN<size=3, alpha=0.5>(c) y = Mul(d, k)", "float[4,1,1] k"), "NF111 d, NF104 y"
+    ),
+    "LRN: a scale by channel, forward": Refuses(
+        ahead(
+            "N,5,6,6",
+            "d = LRN<size=3, alpha=0.5>(c) y = Conv(d, v)",
+            "float[4,1,1] k, float[5,4,1,1] v",
+            first="c = Mul(x, k)",
+        ),
+        "NF111 d, NF118 c",
+    ),
+    "Cast: to integers behind a shift, forward": Refuses(
+        "(float[N,4] x) => (int64[N,4] y) <float[4] t> { c = Add(x, t) y = Cast<to=7>(c) }", "NF128 y, NF118 c"
     ),
 }
 

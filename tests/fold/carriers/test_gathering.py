@@ -39,6 +39,11 @@ BACKWARD = {
         ),
         "Conv TopK",
     ),
+    "ReverseSequence: along time, a scale of the rest": Folds(
+        "(float[6,4,3] x) => (float[6,4,5] y) <float[3,5] w, float[5] k, int64[4] l = {6, 2, 4, 1}> "
+        "{ c = MatMul(x, w) d = ReverseSequence<time_axis=0, batch_axis=1>(c, l) y = Mul(d, k) }",
+        "MatMul ReverseSequence",
+    ),
 }
 FORWARD = {
     "GatherElements: a positive scale by channel and a shift": Folds(
@@ -104,6 +109,14 @@ FORWARD = {
         "merge",
         kept="y",
     ),
+    "ReverseSequence: along time, a scale of the rest": Folds(
+        "(float[6,4,3] x) => (float[6,4,5] y) <float[3,5] w, float[3] k, float[3] t, int64[4] l = {6, 2, "
+        "4, 1}> "
+        "{ m = Mul(x, k) c = Add(m, t) d = ReverseSequence<time_axis=0, batch_axis=1>(c, l) "
+        "y = MatMul(d, w) }",
+        "ReverseSequence MatMul Add",
+        "forward",
+    ),
 }
 REFUSES = {
     "ReverseSequence: a scale along the last axis": Refuses(
@@ -140,6 +153,20 @@ REFUSES = {
     ),
     "GatherND: a scale along the last axis": Refuses(
         back("N,4,2", "d = GatherND<batch_dims=2>(c, i) y = Mul(d, kw)", "float[2] kw", more=", int64[N,4,2,2] i"),
+        "NF111 d, NF104 y",
+    ),
+    "ReverseSequence: channels": Refuses(
+        back(
+            "N,6,6,4",
+            "e = Transpose<perm=[3,2,0,1]>(c) g = ReverseSequence<batch_axis=1, time_axis=0>(e, "
+            "l) d = Transpose<perm=[2,3,0,1]>(g) y = Mul(d, k)",
+            "float[6,1] k, int64[6] l = {4, 2, 4, 1, 1, 3}",
+        ),
+        "NF111 g, NF104 y",
+    ),
+    "ReverseSequence: a scale along time": Refuses(
+        "(float[6,4,3] x) => (float[6,4,5] y) <float[3,5] w, float[6,1,1] k, int64[4] l = {6, 2, 4, 1}> "
+        "{ c = MatMul(x, w) d = ReverseSequence<time_axis=0, batch_axis=1>(c, l) y = Mul(d, k) }",
         "NF111 d, NF104 y",
     ),
 }

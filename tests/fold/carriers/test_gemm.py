@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.fold.rows import Refuses, ahead, back, every
+from tests.fold.rows import Folds, Refuses, ahead, back, every
 
 REFUSES = {
     "Gemm: a scale along the last axis": Refuses(
@@ -24,7 +24,57 @@ REFUSES = {
         ),
         "NF113 d, NF118 c",
     ),
+    "two variable factors, a scale of the rows of B, forward": Refuses(
+        "(float[N,3] x, float[3,5] z) => (float[N,4] y) <float[5] k, float[5,4] v> "
+        "{ c = Mul(z, k) d = Gemm<alpha=0.5>(x, c) y = MatMul(d, v) }",
+        "NF113 d, NF118 c",
+    ),
+    "two variable factors, a scale that the product sums, forward": Refuses(
+        "(float[N,3] x, float[3,5] z) => (float[N,5] y) <float[3] k> { c = Mul(x, k) d = Gemm(c, z) y = Sigmoid(d) }",
+        "NF113 d, NF118 c",
+    ),
+}
+BACKWARD = {
+    "two variable factors, a factor": Folds(
+        "(float[N,3] x, float[8,5] z) => (float[N,5] y) <float[3,8] w, float k = {-2}> "
+        "{ c = MatMul(x, w) d = Gemm(c, z) y = Mul(d, k) }",
+        "MatMul Gemm",
+    ),
+    "two variable factors and a constant C, a factor and a shift by column": Folds(
+        "(float[N,3] x, float[8,5] z) => (float[N,5] y) <float[3,8] w, float[5] b, float k = {-2}, "
+        "float[5] t> "
+        "{ c = MatMul(x, w) d = Gemm<alpha=0.5, beta=2.0>(c, z, b) m = Mul(d, k) y = Add(m, t) }",
+        "MatMul Gemm",
+    ),
+    "a variable C, a scale by column": Folds(
+        "(float[N,3] x, float[N,3] u) => (float[N,5] y) <float[3,5] w, float[3,5] v, float[5] k> "
+        "{ e = MatMul(u, v) d = Gemm<alpha=0.5, beta=2.0>(x, w, e) y = Mul(d, k) }",
+        "MatMul Gemm",
+    ),
+    "a variable C, a scale by column and a shift": Folds(
+        "(float[N,3] x, float[N,3] u) => (float[N,5] y) <float[3,5] w, float[3,5] v, float[5] b, "
+        "float[5] k, float[5] t> "
+        "{ g = Gemm(u, v, b) d = Gemm<alpha=0.5, beta=2.0>(x, w, g) m = Mul(d, k) y = Add(m, t) }",
+        "Gemm Gemm",
+    ),
+}
+FORWARD = {
+    "two variable factors, a factor of A": Folds(
+        "(float[N,3] x, float[3,5] z) => (float[N,4] y) <float k = {-2}, float[5,4] v> "
+        "{ c = Mul(x, k) d = Gemm(c, z) y = MatMul(d, v) }",
+        "Gemm MatMul",
+        "forward",
+    ),
+    "a variable C with a shift by column": Folds(
+        "(float[N,3] x, float[N,5] u) => (float[N,4] y) <float[3,5] w, float[5] t, float[5,4] v, "
+        "float[4] b> "
+        "{ c = Add(u, t) d = Gemm<beta=2.0>(x, w, c) e = MatMul(d, v) y = Add(e, b) }",
+        "Gemm Gemm",
+        "forward backward",
+    ),
 }
 
 
 test_refuses = every(REFUSES)
+test_folds_backward = every(BACKWARD)
+test_folds_forward = every(FORWARD)

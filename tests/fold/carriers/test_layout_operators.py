@@ -132,6 +132,14 @@ BACKWARD = {
         ),
         "Conv SpaceToDepth",
     ),
+    "ArrayFeatureExtractor: a scale and a shift of the features": Folds(
+        "(float[N,3] x) => (float[N,2] y) <float[3,4] w, float[4] b, float[2] k, float[2] t, "
+        "int64[2] i = {3, 1}> "
+        "{ c = Gemm(x, w, b) d = ai.onnx.ml.ArrayFeatureExtractor(c, i) m = Mul(d, k) y = Add(m, t) }",
+        "Gemm ArrayFeatureExtractor",
+        domains='"ai.onnx.ml":3',
+        only_in_float32=True,
+    ),
 }
 FORWARD = {
     "flatten into a gemm, each weight of a channel scaled": Folds(
@@ -246,6 +254,15 @@ FORWARD = {
         "Conv",
         "forward",
     ),
+    "ArrayFeatureExtractor: a scale and a shift of the features": Folds(
+        "(float[N,4] x) => (float[N,5] y) <float[2,5] v, float[5] b, float[4] k, float[4] t, "
+        "int64[2] i = {3, 1}> "
+        "{ m = Mul(x, k) c = Add(m, t) d = ai.onnx.ml.ArrayFeatureExtractor(c, i) y = Gemm(d, v, b) }",
+        "ArrayFeatureExtractor Gemm",
+        "forward",
+        domains='"ai.onnx.ml":3',
+        only_in_float32=True,
+    ),
 }
 REFUSES = {
     "reshape that cannot be traced": Refuses(
@@ -332,6 +349,12 @@ REFUSES = {
     ),
     "SpaceToDepth: a scale along the last axis": Refuses(
         back("N,16,3,3", "d = SpaceToDepth<blocksize=2>(c) y = Mul(d, kw)", "float[3] kw"), "NF111 d, NF104 y"
+    ),
+    "ArrayFeatureExtractor: one feature twice": Refuses(
+        "(float[N,3] x) => (float[N,2] y) <float[3,4] w, float[2] k, int64[2] i = {3, 3}> "
+        "{ c = MatMul(x, w) d = ai.onnx.ml.ArrayFeatureExtractor(c, i) y = Mul(d, k) }",
+        "NF130 d, NF104 y",
+        domains='"ai.onnx.ml":3',
     ),
 }
 

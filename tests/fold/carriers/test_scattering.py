@@ -38,6 +38,14 @@ BACKWARD = {
         ),
         "Conv Compress",
     ),
+    "MaxUnpool: a factor": Folds(
+        "(float[1,3,3,3] x) => (float[1,4,6,6] y) <float[4,3,1,1] w, float k = {-2}, "
+        "int64[1,4,3,3] i = "
+        "{0,2,4,12,14,16,24,26,28,36,38,40,48,50,52,60,62,64,72,74,76,84,86,88,96,98,100,108,110,112,120,122,"
+        "124,132,134,136}> "
+        "{ c = Conv(x, w) d = MaxUnpool<kernel_shape=[2,2], strides=[2,2]>(c, i) y = Mul(d, k) }",
+        "Conv MaxUnpool",
+    ),
 }
 FORWARD = {
     "ScatterElements: a positive scale by channel and a shift": Folds(
@@ -82,6 +90,15 @@ FORWARD = {
         "BatchNormalization Compress Sigmoid",
         "merge",
         kept="c",
+    ),
+    "MaxUnpool: a factor": Folds(
+        "(float[1,4,3,3] x) => (float[1,5,6,6] y) <float k = {-2}, float[5,4,1,1] v, "
+        "int64[1,4,3,3] i = "
+        "{0,2,4,12,14,16,24,26,28,36,38,40,48,50,52,60,62,64,72,74,76,84,86,88,96,98,100,108,110,112,120,122,"
+        "124,132,134,136}> "
+        "{ c = Mul(x, k) d = MaxUnpool<kernel_shape=[2,2], strides=[2,2]>(c, i) y = Conv(d, v) }",
+        "MaxUnpool Conv",
+        "forward",
     ),
 }
 REFUSES = {

@@ -116,6 +116,26 @@ FORWARD = {
         "forward",
         kept="m",
     ),
+    "Mean: both with one shift": Folds(
+        ahead(
+            "N,5,6,6",
+            "e = Relu(x) d = Mean(e, c) y = Conv(d, v)",
+            "float[4,1,1] t, float[5,4,1,1] v",
+            first="c = Add(x, t)",
+        ),
+        "Relu Mean Conv",
+        "forward",
+    ),
+    "Mean: of one value twice": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = Mean(c, c, c) y = Conv(d, v)",
+            "float[4,1,1] k, float[4,1,1] t, float[5,4,1,1] v",
+            first="m = Mul(x, k) c = Add(m, t)",
+        ),
+        "Conv",
+        "forward",
+    ),
 }
 REFUSES = {
     "a shift whose other addend is made of the same value": Refuses(
@@ -158,6 +178,10 @@ REFUSES = {
     ),
     "Mean: a scale along the last axis": Refuses(
         back("N,4,6,6", "d = Mean(c, z) y = Mul(d, kw)", "float[6] kw", more=", float[N,4,6,6] z"), "NF118 d, NF104 y"
+    ),
+    "Mean: a scale before one, forward": Refuses(
+        ahead("N,4,6,6", "e = Relu(x) d = Mean(e, c) y = Sigmoid(d)", "float[4,1,1] k", first="c = Mul(x, k)"),
+        "NF117 d, NF118 c",
     ),
 }
 

@@ -46,6 +46,15 @@ BACKWARD = {
     "Round: signs by channel": Folds(
         back("N,4,6,6", "d = Round(c) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}"), "Conv Round"
     ),
+    "Atanh: signs by channel again": Folds(
+        back(
+            "N,4,6,6",
+            "e = Tanh(c) g = Mul(e, half) d = Atanh(g) y = Mul(d, k)",
+            "float half = {0.5}, float[4,1,1] k = {1, -1, 1, -1}",
+        ),
+        "Conv Tanh Mul Atanh",
+        kept="g",
+    ),
 }
 FORWARD = {
     "Exp: a positive scale by channel and a shift": Folds(
@@ -271,6 +280,10 @@ REFUSES = {
     "Cosh: a scale along the last axis, forward": Refuses(
         ahead("N,5,6,6", "d = Cosh(c) y = Conv(d, v)", "float[6] kw, float[5,4,1,1] v", first="c = Mul(x, kw)"),
         "NF110 d, NF118 c",
+    ),
+    "Atanh: a positive scale": Refuses(
+        back("N,4,6,6", "e = Tanh(c) g = Mul(e, half) d = Atanh(g) y = Mul(d, k)", "float half = {0.5}, float k = {3}"),
+        "NF110 d, NF104 y",
     ),
 }
 
