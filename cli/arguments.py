@@ -14,6 +14,7 @@ from normfold.report.formats import FORMATS
 
 from .exits import HELP
 from .show import Output
+from .supervise import limit_time
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 PATH = click.Path(path_type=str)  # so that the completion of the shell offers files
@@ -55,7 +56,11 @@ class GroupedCommand(click.Command):
 
 def command(summary: str, examples: str) -> Callable[[Callable[..., Any]], click.Command]:
     """Make a function a command with grouped options, ``examples`` (a line each) and the exit codes in its help."""
-    return click.command(cls=GroupedCommand, short_help=summary, examples=examples, epilog=HELP)
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        return click.command(cls=GroupedCommand, short_help=summary, examples=examples, epilog=HELP)(TIMEOUT(function))
+
+    return decorate
 
 
 def option(*names: str, group: str = OUTPUT, **attributes: Any) -> Callable[[Command], Command]:
@@ -90,6 +95,19 @@ def _click_option(entry: Field[Any], known: Option, kind: Any) -> Callable[[Comm
     return option(*names, default=entry.default, show_default=entry.default is not None, **shared)
 
 
+def _start_clock(context: click.Context, parameter: click.Parameter, seconds: float | None) -> None:
+    if seconds is not None:
+        limit_time(seconds)
+
+
+TIMEOUT = option(
+    "--timeout",
+    type=click.FloatRange(0, min_open=True),
+    metavar="SECONDS",
+    expose_value=False,
+    callback=_start_clock,
+    help="End with code 4 after this time, whatever runs then, and write nothing.",
+)
 JSON = option("--json", "as_json", is_flag=True, help="Print the report as JSON, and nothing else, to stdout.")
 QUIET = option("--quiet", "-q", is_flag=True, help="Print nothing but errors.")
 

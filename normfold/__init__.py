@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from normfold.errors import CrashError, NormfoldError, SourceError, UsageError, WriteError
     from normfold.findings.reason import Obstacle, Reason
     from normfold.findings.verdict import Finding, Outcome, Verdict
+    from normfold.many import optimize_many
     from normfold.pipeline import inspect, optimize
     from normfold.pytorch.export import export
     from normfold.pytorch.fold_module import Folded, fold_module
@@ -47,6 +48,7 @@ _HOMES = {
     "Result": "normfold.pipeline",
     "inspect": "normfold.pipeline",
     "optimize": "normfold.pipeline",
+    "optimize_many": "normfold.many",
     "Folded": "normfold.pytorch.fold_module",
     "export": "normfold.pytorch.export",
     "fold_module": "normfold.pytorch.fold_module",
@@ -84,6 +86,7 @@ __all__ = [
     "fold_module",
     "inspect",
     "optimize",
+    "optimize_many",
     "verify",
 ]
 

@@ -303,6 +303,14 @@ class WriteArguments(ProgressArguments):
     """How a result is written, and what is called on the way."""
 
     in_place: Annotated[bool, _internal("Allow the output to be the model itself.")] = False
+    share_data: Annotated[
+        bool,
+        Option(
+            "Leave unchanged weights in the data files of the model, which the output then needs too.",
+            OUTPUT,
+            is_recorded=False,
+        ),
+    ] = False
     reports: Annotated[Collection[Path], _internal("Files that the caller will write beside the result.")] = ()
     on_ready: Annotated[OnReady | None, _internal("Called with the result right before it is written.")] = None
 

@@ -134,14 +134,15 @@ class Result(_Outcome):
         result = replace(self, output=Path(path))
         if writing.on_ready is not None:
             writing.on_ready(result)
-        self.save(path, in_place=writing.in_place)
+        self.save(path, in_place=writing.in_place, share_data=writing.share_data)
         return result
 
-    def save(self, path: str | os.PathLike[str], *, in_place: bool = False) -> Path:
+    def save(self, path: str | os.PathLike[str], *, in_place: bool = False, share_data: bool = False) -> Path:
         """Write the model to ``path`` atomically, and give its path.
 
-        An unchanged model is written byte for byte as it came. UsageError when ``path`` is the input and not
-        ``in_place``; WriteError when writing fails, and then whatever stood there is whole.
+        An unchanged model is written byte for byte as it came. With ``share_data`` unchanged weights stay in the data
+        files of the original. UsageError when ``path`` is the input and not ``in_place``; WriteError when writing
+        fails, and then whatever stood there is whole.
         """
         target = Path(path)
         check_output(self.source, target, in_place=in_place)
@@ -149,7 +150,13 @@ class Result(_Outcome):
         if not self.is_changed and not self.has_undone and _same_file(source.path, target):
             return target
         if not self.is_copy:
-            write_model(self.ir_model, target, external=source.has_external_data, check=source.passes_checker)
+            write_model(
+                self.ir_model,
+                target,
+                external=source.has_external_data,
+                check=source.passes_checker,
+                shared=_shared_folder(source, target) if share_data else None,
+            )
         else:
             write_bytes(source.content or source.proto.SerializeToString(), target)
         return target
@@ -190,6 +197,15 @@ class NotProven(NormfoldError):
     def is_different(self) -> bool:
         """True: a difference was measured. False: nothing could be decided."""
         return self.result.verification is not None and self.result.verification.verdict is Equivalence.DIFFERENT
+
+
+def _shared_folder(source: Source, target: Path) -> Path | None:
+    """Return the folder of the data files that ``target`` may refer to; None for a model without any."""
+    if source.folder is None or not source.has_external_data:
+        return None
+    if target.resolve().parent != source.folder:
+        raise UsageError(f"{target}: expected an output in {source.folder}, where the data to share lies")
+    return source.folder
 
 
 def check_output(

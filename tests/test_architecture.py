@@ -69,6 +69,7 @@ LAYERS = (
     "provenance",
     "result",
     "pipeline",
+    "many",
     "pytorch",
     "ci",
     "cli",

@@ -22,6 +22,7 @@ from normfold.runtime.time_limit import Watch
 from normfold.verify import Equivalence, Verification
 from tests.conftest import Command, Run
 from tests.nets import conv_bn, nothing
+from tests.sweeps import hostile_files
 
 
 @pytest.fixture
@@ -265,3 +266,30 @@ def test_unknown_targets_and_operator_sets_are_usage_errors(
     assert (code, out) == (2, "")
     assert words in err
     assert len(err.splitlines()) == 1
+
+
+def test_data_is_shared_where_that_is_asked_for(run: Run, tmp_path: Path) -> None:
+    path, target = tmp_path / "m.onnx", tmp_path / "out.onnx"
+    proto = hostile_files.model(hostile_files.norm("x"), hostile_files.parameters(64), shape=("N", 64))
+    kept = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
+    proto.graph.initializer.append(numpy_helper.from_array(kept, "kept"))
+    proto.graph.node.insert(0, onnx.helper.make_node("MatMul", ["x", "kept"], ["k"]))
+    proto.graph.node.insert(1, onnx.helper.make_node("Relu", ["k"], ["r"]))
+    proto.graph.node[2].input[0] = "r"
+    onnx.save(proto, path, save_as_external_data=True, location="m.onnx.data", size_threshold=1024)
+    (tmp_path / "other").mkdir()
+    code, _, err = run("optimize", path, "--share-data", "-o", tmp_path / "other" / "out.onnx")
+    assert code == 2 and "the data to share lies" in err
+    assert run("optimize", path, "--share-data", "-o", target)[0] == 0
+    assert (tmp_path / "out.onnx.data").stat().st_size == 64 * 64 * 4
+    written = onnx.load(target, load_external_data=False).graph.initializer
+    (stays,) = (tensor for tensor in written if tensor.name == "kept")
+    assert [entry.value for entry in stays.external_data if entry.key == "location"] == ["m.onnx.data"]
+    assert run("verify", path, target)[0] == 0
+
+
+def test_a_command_ends_at_its_time_limit(command: Command, model: Path) -> None:
+    done = command("optimize", model, "--timeout", 0.01)
+    assert done.returncode == 4 and "time limit" in done.stderr and done.stderr.count("\n") == 1
+    assert [path.name for path in model.parent.iterdir()] == [model.name]
+    assert command("optimize", model, "--timeout", 0).returncode == 2

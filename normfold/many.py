@@ -1,0 +1,133 @@
+"""Optimize many models in parallel, with any executor: one that fails or crashes never stops the others.
+
+Each model is optimized in a worker process (``runtime/isolated.py``), wherever the executor runs the task. An output
+that was made from the same original, with the same options and version, is not made again, so a run that was killed
+goes on where it stopped.
+
+With Dask, on a cluster that shares the folders: ``optimize_many(paths, folder, executor=Client(...).get_executor())``.
+With MPI, under ``mpiexec -n 8 python -m mpi4py.futures script.py``: ``executor=mpi4py.futures.MPIPoolExecutor()``. Ray
+has no such executor: ``ray.remote(optimize_one)`` is a task, and ``ray.get`` of the tasks gives the outcomes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Executor, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from normfold._version import __version__
+from normfold.errors import NormfoldError
+from normfold.files.paths import check_paths
+from normfold.options import Options
+from normfold.pipeline import optimize_with
+from normfold.runtime import isolated
+from normfold.runtime.metadata_keys import ORIGINAL_KEY, RUN_OPTIONS_KEY, VERSION_KEY
+
+AnyPath = str | os.PathLike[str]
+
+
+class Status(Enum):
+    """What became of one model of many."""
+
+    WRITTEN = "written"
+    RESUMED = "an earlier run wrote it"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class ManyOutcome:
+    """One model of many: ``changes`` were folded or fused; ``error`` is one line, ``kind`` the class of the error."""
+
+    model: str
+    output: str
+    status: Status
+    changes: int = 0
+    error: str = ""
+    kind: str = ""
+
+    def __bool__(self) -> bool:
+        return self.status is not Status.FAILED
+
+
+def optimize_many(
+    models: Iterable[AnyPath], output_dir: AnyPath, *, executor: Executor | None = None, jobs: int = 0, **options: Any
+) -> tuple[ManyOutcome, ...]:
+    """Optimize each of ``models`` into ``output_dir``, under its own name, and return an outcome for each, in order.
+
+    ``executor`` is any ``concurrent.futures.Executor`` whose workers see the same files; without one, ``jobs`` models
+    are optimized at a time (0: one a core). ``options`` are those of ``normfold.optimize``. Raises UsageError, before
+    anything is done, for an option that does not fit and for two models of one name.
+    """
+    chosen = Options(**options)
+    pairs = [(Path(model), Path(output_dir, Path(model).name)) for model in models]
+    Path(output_dir).mkdir(parents=True, exist_ok=True)
+    check_paths([model for model, _ in pairs], [output for _, output in pairs])
+    with _executor(executor, jobs or os.cpu_count() or 1) as running:
+        futures = [running.submit(optimize_one, str(model), str(output), chosen) for model, output in pairs]
+        return tuple(_outcome(future, pair) for future, pair in zip(futures, pairs, strict=True))
+
+
+@contextmanager
+def _executor(given: Executor | None, jobs: int) -> Iterator[Executor]:
+    """Give the executor of the caller, which stays open, or threads, each of which has a worker process."""
+    if given is not None:
+        yield given
+        return
+    with ThreadPoolExecutor(jobs) as threads:
+        yield threads
+
+
+def _outcome(future: Any, pair: Sequence[Path]) -> ManyOutcome:
+    try:
+        found: ManyOutcome = future.result()
+    except Exception as error:  # noqa: BLE001  # a worker of the executor was lost, and each kind says so in its own way
+        return _failed(str(pair[0]), str(pair[1]), error)
+    return found
+
+
+def optimize_one(model: str, output: str, options: Options) -> ManyOutcome:
+    """Optimize ``model`` into ``output`` in a worker process. Every error, a crash included, becomes an outcome."""
+    try:
+        return isolated.call(f"optimizing {model}", _optimize_here, model, output, options)
+    except Exception as error:  # noqa: BLE001  # one model never stops the others
+        return _failed(model, output, error)
+
+
+def _optimize_here(model: str, output: str, options: Options) -> ManyOutcome:
+    if _is_done(Path(model), Path(output), options):
+        return ManyOutcome(model, output, Status.RESUMED)
+    result = optimize_with(model, options, output)
+    return ManyOutcome(model, output, Status.WRITTEN, len(result.changes))
+
+
+def _failed(model: str, output: str, error: Exception) -> ManyOutcome:
+    lines = str(error).splitlines() or [type(error).__name__]
+    text = lines[0] if isinstance(error, NormfoldError) else f"{type(error).__name__}: {lines[0]}"
+    return ManyOutcome(model, output, Status.FAILED, error=text[:2000], kind=type(error).__name__)
+
+
+def _is_done(model: Path, output: Path, options: Options) -> bool:
+    """Return whether ``output`` says that it was made from this original, with these options and this version."""
+    try:
+        original = model.read_bytes()
+        if output.read_bytes() == original:
+            return False  # an unchanged model is found out again: nothing says with which options
+        proto = onnx.load(output, load_external_data=False)
+    except Exception:  # noqa: BLE001  # what cannot be read was not written
+        return False
+    said = {entry.key: entry.value for entry in proto.metadata_props}
+    chosen = {name: value for name, value in options.recorded().items() if name not in ("inputs", "input_specs")}
+    return (
+        said.get(ORIGINAL_KEY) == hashlib.sha256(original).hexdigest()
+        and said.get(VERSION_KEY) == __version__
+        and said.get(RUN_OPTIONS_KEY) == json.dumps(chosen, sort_keys=True)
+    )

@@ -1,0 +1,93 @@
+"""Many models in parallel: each by itself, with any executor, and a second run makes only what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import onnx
+import pytest
+
+import normfold
+from normfold import many
+from normfold.errors import UsageError
+from normfold.many import Status
+from normfold.runtime import isolated
+from tests.sweeps.hostile_files import model, norm, parameters
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> list[Path]:
+    """Two models, and one that is none between them."""
+    paths = [tmp_path / name for name in ("a.onnx", "broken.onnx", "b.onnx")]
+    onnx.save(model(norm("x"), parameters()), paths[0])
+    paths[1].write_bytes(b"no model")
+    onnx.save(model(norm("x"), parameters(8), shape=("N", 8)), paths[2])
+    return paths
+
+
+class Losing(Executor):
+    """An executor that loses its second task."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def submit(self, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
+        future: Future[Any] = Future()
+        self.count += 1
+        if self.count == 2:
+            future.set_exception(RuntimeError("the worker\nwas lost"))
+        else:
+            future.set_result(function(*arguments, **options))
+        return future
+
+
+def test_one_that_fails_never_stops_the_others(models: list[Path], tmp_path: Path) -> None:
+    outcomes = normfold.optimize_many(models, tmp_path / "out", jobs=2)
+    assert [outcome.status for outcome in outcomes] == [Status.WRITTEN, Status.FAILED, Status.WRITTEN]
+    assert [bool(outcome) for outcome in outcomes] == [True, False, True]
+    assert outcomes[1].kind == "SourceError" and "no protobuf" in outcomes[1].error
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["a.onnx", "b.onnx"]
+
+
+def test_what_an_earlier_run_wrote_is_not_made_again(models: list[Path], tmp_path: Path) -> None:
+    normfold.optimize_many(models[::2], tmp_path / "out", jobs=1)
+    (tmp_path / "out" / "b.onnx").unlink()
+    assert [outcome.status for outcome in normfold.optimize_many(models[::2], tmp_path / "out", jobs=1)] == [
+        Status.RESUMED,
+        Status.WRITTEN,
+    ]
+    again = normfold.optimize_many(models[:1], tmp_path / "out", jobs=1, target="tensorrt")
+    assert again[0].status is Status.WRITTEN
+    models[0].write_bytes(models[2].read_bytes())
+    assert normfold.optimize_many(models[:1], tmp_path / "out", jobs=1)[0].status is Status.WRITTEN
+
+
+def test_any_executor_runs_them(models: list[Path], tmp_path: Path) -> None:
+    with ThreadPoolExecutor(1) as executor:
+        assert all(normfold.optimize_many(models[::2], tmp_path / "out", executor=executor))
+        assert executor.submit(int).result() == 0  # it stays open
+    lost = normfold.optimize_many(models, tmp_path / "other", executor=Losing())
+    assert [outcome.error for outcome in lost] == ["", "RuntimeError: the worker", ""]
+
+
+def test_a_dask_cluster_runs_them(models: list[Path], tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    with distributed.Client(processes=False, n_workers=1, dashboard_address=None) as client:
+        assert all(normfold.optimize_many(models[::2], tmp_path / "out", executor=client.get_executor()))
+
+
+def test_a_crash_is_an_outcome(models: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(isolated.VARIABLE, "")
+    monkeypatch.setattr(many, "_optimize_here", isolated.serve)  # a worker without its pipe ends with an error
+    (outcome,) = normfold.optimize_many(models[:1], tmp_path / "out", jobs=1)
+    assert outcome.status is Status.FAILED and len(outcome.error.splitlines()) == 1
+
+
+def test_wrong_options_and_names_are_said_before_the_work(models: list[Path], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="seed"):
+        normfold.optimize_many(models, tmp_path / "out", seed=-1)
+    with pytest.raises(UsageError, match="one file"):
+        normfold.optimize_many([models[0], models[0]], tmp_path / "out")
