@@ -14,8 +14,10 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
 
 from normfold.runtime.loaded_model import LoadedModel
+from normfold.runtime.proto_walk import every_node
 from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value, first_line
 from normfold.runtime.weight_store import is_external
 
@@ -36,7 +38,7 @@ class ReferenceRunner(Runner):
         self._seconds = seconds
         model = _whole(loaded)
         try:
-            self._evaluator: ReferenceEvaluator | None = ReferenceEvaluator(model)
+            self._evaluator: ReferenceEvaluator | None = ReferenceEvaluator(model, new_ops=_new_operators(model))
         except Exception as error:  # it raises whatever an operator's constructor raises
             raise ModelRunError(
                 FailureKind.KERNEL, f"nor has onnx's reference evaluator: {first_line(error)}"
@@ -67,6 +69,25 @@ class ReferenceRunner(Runner):
 
 class OutOfTimeError(Exception):
     """Raised between two operators."""
+
+
+class BatchNormalization(OpRun):
+    """Compute inference in every version: before 14 onnx mixes in the statistics of the batch."""
+
+    def _run(self, x, scale, bias, mean, variance, **attributes):  # type: ignore[no-untyped-def]  # as OpRun calls it
+        epsilon = attributes.get("epsilon")
+        shape = (1, -1, *(1,) * (x.ndim - 2))
+        deviation = np.sqrt(variance + (1e-5 if epsilon is None else epsilon))
+        factor, shift = scale / deviation, bias - mean * scale / deviation
+        return ((x * factor.reshape(shape) + shift.reshape(shape)).astype(x.dtype),)
+
+
+def _new_operators(model: onnx.ModelProto) -> list[type[OpRun]]:
+    """Operators that take the place of onnx's own; none where a BatchNormalization is in training."""
+    norms = [node for node in every_node(model) if node.op_type == "BatchNormalization"]
+    in_training = any(a.name == "training_mode" and a.i for node in norms for a in node.attribute)
+    has_more = any(len(list(filter(None, node.output))) > 1 for node in norms)
+    return [BatchNormalization] if norms and not in_training and not has_more else []
 
 
 class _Bounded(list[Any]):

@@ -64,6 +64,8 @@ def have_equal_content(one: LoadedModel, tensor: onnx.TensorProto, other: Loaded
     """Return whether two weights of one type and shape hold the same bytes."""
     if not (is_external(tensor) or is_external(its)) and tensor == its:
         return True
+    if tensor.data_type == onnx.TensorProto.STRING:
+        return list(tensor.string_data) == list(its.string_data)
     return np.array_equal(_bytes(one.array_of(tensor)), _bytes(other.array_of(its)))
 
 

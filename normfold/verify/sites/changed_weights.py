@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence, Set
 
-import numpy as np
 import onnx
 
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.random_operators import depending_on
-from normfold.runtime.weight_store import is_external
+from normfold.verify.regions.difference import have_equal_content
 from normfold.verify.result import Site
 
 _SELECTORS = frozenset({"Gather", "GatherElements", "GatherND", "PRelu"})
@@ -56,7 +55,7 @@ def _changed(one: LoadedModel, other: LoadedModel) -> set[str] | None:
     both = tensors.keys() & others.keys()
     if any(_type(tensors[name]) != _type(others[name]) for name in both):
         return None
-    changed = {name for name in both if not _are_equal(one, tensors[name], other, others[name])}
+    changed = {name for name in both if not have_equal_content(one, tensors[name], other, others[name])}
     return changed.union(_changed_constants(one, other))
 
 
@@ -107,13 +106,3 @@ def _changed_constants(one: LoadedModel, other: LoadedModel) -> Iterator[str]:
         its = others.get(node.output[0]) if node.op_type == "Constant" else None
         if its is not None and its.attribute != node.attribute:
             yield node.output[0]
-
-
-def _are_equal(one: LoadedModel, tensor: onnx.TensorProto, other: LoadedModel, its: onnx.TensorProto) -> bool:
-    if not (is_external(tensor) or is_external(its)) and tensor == its:
-        return True
-    a, b = (
-        np.ascontiguousarray(model.array_of(each)).reshape(-1).view(np.uint8)
-        for model, each in ((one, tensor), (other, its))
-    )
-    return np.array_equal(a, b)
