@@ -179,6 +179,11 @@ TARGETS: dict[str, Target] = {
 }
 
 _SLOW_LAYERNORM = ((1, 27), (1, 29))  # versions whose LayerNormalization kernel runs at a third of the speed
+# Measured on 1.21, 1.22, 1.23, 1.24 and 1.31: before a release, kernels that are not there, newest operator set and IR.
+_BEFORE: tuple[tuple[tuple[int, int], frozenset[str], int, int], ...] = (
+    ((1, 31), frozenset({_LP}), 23, 11),
+    ((1, 23), frozenset({_LP, _RMS}), 22, 10),
+)
 
 
 def target_named(name: str) -> Target:
@@ -190,6 +195,10 @@ def target_named(name: str) -> Target:
 
 def at_version(target: Target, release: tuple[int, int] | None) -> Target:
     """Return ``target`` with what a release of ONNX Runtime does differently on CPU."""
+    for before, missing, opset, ir_version in _BEFORE:
+        if release is not None and release < before:
+            kernels = {name: types for name, types in target.operators.items() if name not in missing}
+            target = replace(target, operators=kernels, newest_opset=opset, newest_ir=ir_version)
     if release is None or not _SLOW_LAYERNORM[0] <= release <= _SLOW_LAYERNORM[1]:
         return target
     operators = {name: types for name, types in target.operators.items() if name != _LAYER}
