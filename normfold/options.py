@@ -162,6 +162,10 @@ class RewriteOptions(CheckedOptions):
         bool,
         Option("Carry a shift through zero padding in one more channel, even where that is slower on a CPU.", FOLDING),
     ] = False
+    new_batchnorm: Annotated[
+        bool,
+        Option("Write no affine as a BatchNormalization where the model has none; only ONNX Runtime gains.", FOLDING),
+    ] = True
     keep_initializer_inputs: Annotated[
         bool, Option("Leave initializers among the inputs where all of them are listed there.", FOLDING)
     ] = False

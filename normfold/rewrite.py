@@ -34,6 +34,7 @@ def rewrite(model: ir.Model, options: RewriteOptions, excluded: Collection[str] 
         norm_affine=options.fold_norm_scale,
         extra_channel=options.extra_channel,
         max_growth=options.max_growth,
+        new_batchnorm=options.new_batchnorm and options.target.startswith("onnxruntime"),
         any_activation=target_named(options.target).any_activation,
     )
     verdicts = _one_each((*fused, *fold_affines(model, wanted)))

@@ -45,7 +45,8 @@ class FoldOptions:
     ``norm_affine`` asks for gamma and beta of norms to go into the MatMuls behind them, ``extra_channel`` for a
     shift that meets zero padding to go through one more channel wherever that is possible. ``any_activation`` says
     that the runtime executes every spelling of Gelu as one operator, so that none is taken apart. ``max_growth`` is the
-    part of their bytes by which the weights may grow where one that is shared would be copied.
+    part of their bytes by which the weights may grow where one that is shared would be copied. Without
+    ``new_batchnorm`` an affine that had none is never written as a BatchNormalization.
     """
 
     skip: frozenset[str] = frozenset()
@@ -55,6 +56,7 @@ class FoldOptions:
     extra_channel: bool = False
     any_activation: bool = True
     max_growth: float = 0.05
+    new_batchnorm: bool = True
 
     def allows(self, rule: str, name: str = "") -> bool:
         """Return whether a rule that is no affine's own is switched on (for the operator ``name``)."""
@@ -168,6 +170,7 @@ class _GraphFold:
         self.options = options
         self.budget = budget
         self.reader = GraphReader(model, graph, path)
+        self.reader.may_add_batchnorm = options.new_batchnorm
         self.editor = Editor(self.reader, names)
         self.findings = _findings(self.reader)
         self.of_norm = {node for node in self.findings if node.metadata_props.get(RULE) in _WRITES_AFFINES}

@@ -151,6 +151,7 @@ class GraphReader:
     def __init__(self, model: ir.Model, graph: ir.Graph | ir.Function, path: str = "") -> None:
         self.graph = graph
         self.path = path
+        self.may_add_batchnorm = True  # where there was none, as the fastest form of a scale and a shift
         self.opset = opset_of(graph) if opset_of(graph) > 1 else opset_of(model.graph)
         self._overridable = _overridable(model)
         self._number_all()

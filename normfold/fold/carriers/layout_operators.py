@@ -23,6 +23,8 @@ from normfold.fold.rule import (
 from normfold.graph.evaluators import part_of_axis
 from normfold.graph.reader import Dim, GraphReader, attribute, name_of
 
+_TO_THE_END = 2**31 - 1  # exporters write this, or more, for the end of an axis whose size they do not know
+
 
 def transpose(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
     """Transpose the arrays like the tensor (backward: by the inverse permutation)."""
@@ -185,6 +187,8 @@ def picks_of(reader: GraphReader, node: ir.Node, shape: Sequence[Dim]) -> dict[i
         starts, ends, axes or range(len(starts)), steps or [1] * len(starts), strict=True
     ):
         size = shape[axis]
+        if start == 0 and step == 1 and end >= _TO_THE_END:
+            continue
         if not isinstance(size, int):
             raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), detail=f"its input is of size {size} along axis {axis}")
         picks[axis % len(shape)] = np.arange(size)[part_of_axis(start, end, step, size)].astype(np.float64)

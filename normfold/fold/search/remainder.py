@@ -39,7 +39,7 @@ def _is_batchnorm(reader: GraphReader, value: ir.Value, affine: Affine, has_batc
     shape = reader.shape(value)
     if shape is None or len(shape) < 2 or not isinstance(shape[1], int):
         return False
-    has_kernel = has_batchnorm or reader.dtype(value) in _HAS_FAST_BATCHNORM
+    has_kernel = has_batchnorm or (reader.may_add_batchnorm and reader.dtype(value) in _HAS_FAST_BATCHNORM)
     return has_kernel and affine.is_constant_on(axis for axis in range(affine.rank) if axis != 1)
 
 

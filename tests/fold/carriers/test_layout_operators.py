@@ -6,6 +6,12 @@ from tests.fold.rows import BN4, Folds, Refuses, ahead, assert_same_values, back
 from tests.onnx_text import parse
 
 BACKWARD = {
+    "a slice of everything, on axes of unknown size": Folds(
+        "(float[N,3,H,7] x) => (float[N,4,h,5] y) <float[4,3,1,1] w, float[4] b, int64[3] st = {0, 0, 0},"
+        "int64[3] en = {2147483647, 9223372036854775807, 5}, int64[3] ax = {0, 2, 3}, float[1,4,1,1] k>"
+        "{ c = Conv(x, w, b) d = Slice(c, st, en, ax) y = Mul(d, k) }",
+        "Conv Slice",
+    ),
     "transpose": Folds(
         back("N,6,6,4", "d = Transpose<perm=[0,2,3,1]>(c) e = Mul(d, k) y = Add(t, e)", "float[4] k, float[4] t"),
         "Conv Transpose",
