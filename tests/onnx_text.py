@@ -261,7 +261,7 @@ class BatchNormalization(OpRun):
             others = tuple(axis for axis in range(x.ndim) if axis != 1)
             mean, var = x.mean(axis=others), x.var(axis=others)
         epsilon = np.float32(1e-5) if attributes.get("epsilon") is None else attributes["epsilon"]
-        form = (-1, *[1] * (x.ndim - 2))
+        form = x.shape[1:] if attributes.get("spatial") == 0 else (-1, *[1] * (x.ndim - 2))
         factor = scale / np.sqrt(var + float(epsilon))
         result = (x - mean.reshape(form)) * factor.reshape(form) + bias.reshape(form)
         return (result, mean, var) if is_training else (result,)

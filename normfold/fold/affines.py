@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 import onnx_ir as ir
@@ -92,22 +93,34 @@ def _batchnorm(reader: GraphReader, node: ir.Node) -> AffineNode:
         more = [output.name for output in node.outputs[1:] if output.name]
         detail = "training_mode is 1" if attribute(node, "training_mode", 0) else f"it also gives out {', '.join(more)}"
         raise Refusal(Reason.TRAINING_MODE, name_of(node), detail=detail)
-    if not attribute(node, "spatial", 1):
-        raise Refusal(Reason.AXIS_STOPS, name_of(node), detail="spatial=0 normalizes every position by itself")
     gamma, beta, mean, variance = (parameter_of(reader, node, index).reshape(-1) for index in range(1, 5))
     spread = variance + epsilon_of(node)
     if not (spread > 0).all():
         channel = int(np.argmax(~(spread > 0)))
         raise Refusal(Reason.BAD_VARIANCE, name_of(node), detail=f"channel {channel}: {spread[channel]:.3g}")
     scale = gamma / np.sqrt(spread)
-    entry = _operand(node, 0)
-    shape = reader.require_shape(entry, node)
+    form = form_of_parameters(reader, node, len(scale))
+    return AffineNode(node, 0, Affine.of(scale.reshape(form), (beta - scale * mean).reshape(form), len(form)))
+
+
+def form_of_parameters(reader: GraphReader, node: ir.Node, count: int) -> tuple[int, ...]:
+    """Return the shape in which ``count`` parameters of a BatchNormalization broadcast to its input.
+
+    Before opset 9 ``spatial=0`` gives every position of a sample parameters of its own.
+    """
+    shape = reader.require_shape(_operand(node, 0), node)
     rank = len(shape)
     if rank < 2:
         raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=f"the value has {rank} dimension and no channel axis")
-    if isinstance(shape[1], int) and len(scale) != shape[1]:
-        raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=f"{len(scale)} parameters for {shape[1]} channels")
-    return AffineNode(node, 0, Affine.per_channel(scale, beta - scale * mean, rank))
+    if not attribute(node, "spatial", 1):
+        sizes = [size for size in shape[1:] if isinstance(size, int)]
+        if len(sizes) != rank - 1 or prod(sizes) != count:
+            detail = f"spatial=0 with {count} parameters for a value of {list(shape)}"
+            raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=detail)
+        return (1, *sizes)
+    if isinstance(shape[1], int) and count != shape[1]:
+        raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=f"{count} parameters for {shape[1]} channels")
+    return (1, count, *[1] * (rank - 2))
 
 
 def parameter_of(reader: GraphReader, node: ir.Node, index: int) -> Array:

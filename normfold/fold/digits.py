@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Affine, Array
 from normfold.findings.reason import Reason, Refusal
-from normfold.fold.affines import AffineChain, epsilon_of, parameter_of
+from normfold.fold.affines import AffineChain, epsilon_of, form_of_parameters, parameter_of
 from normfold.graph.reader import GraphReader, name_of
 
 DISTANCE = "normfold.distance"  # metadata of what stays where a scale went on: it does not show its spread any more
@@ -53,8 +53,8 @@ def _statistics(reader: GraphReader, chain: AffineChain) -> tuple[Array, Array]:
     for affine_node in chain.members:
         node, affine = affine_node.node, affine_node.affine
         if node.op_type == "BatchNormalization":
-            form = (-1, *[1] * (affine.rank - 2))
             parameters = [parameter_of(reader, node, index) for index in (1, 2, 4)]
+            form = form_of_parameters(reader, node, parameters[0].size)
             gamma, beta, variance = (np.asarray(each, np.float64).reshape(form) for each in parameters)
             centre, spread = beta, np.where((variance > 0) & (gamma != 0), np.abs(gamma), np.inf)
         elif chain.has_batchnorm:
@@ -91,8 +91,8 @@ def require_digits_left(reader: GraphReader, label: Affine, readers: Sequence[ir
     spread: Array = np.ones(())
     norm = next((node for node in readers if node.op_type == "BatchNormalization"), None)
     if norm is not None:
-        variance = parameter_of(reader, norm, 4).reshape(-1)
-        spread = np.sqrt(variance + epsilon_of(norm)).reshape((-1, *[1] * (label.rank - 2)))
+        variance = parameter_of(reader, norm, 4)
+        spread = np.sqrt(variance + epsilon_of(norm)).reshape(form_of_parameters(reader, norm, variance.size))
     value = readers[0].inputs[0]
     assert value is not None, "an affine's variable operand is always present"
     require_near(reader, value, np.abs(label.shift / label.scale) / spread, readers[0])

@@ -30,6 +30,14 @@ FOLDS = {
         "float[8] g, float[8] be, float[8] m, float[8] v = {0, 0, 0, 0, 0, 0, 0, 0}",
         "y = BatchNormalization(c, g, be, m, v)",
     ),
+    "parameters for every position, into the Gemm behind": Folds(
+        "(float[N,2,3,3] x) => (float[N,5] y) <float[2,3,3] g, float[2,3,3] be, float[2,3,3] m, float[2,3,3] var,"
+        "float[18,5] w, float[5] b>"
+        "{ c = BatchNormalization<spatial=0>(x, g, be, m, var) d = Flatten(c) y = Gemm(d, w, b) }",
+        "Flatten Gemm",
+        "forward",
+        opset=7,
+    ),
     "batchnorm with momentum and spatial": after_conv(
         BN8, "y = BatchNormalization<momentum=0.5, spatial=1>(c, g, be, m, var)", opset=7
     ),
