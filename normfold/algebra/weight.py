@@ -1,4 +1,4 @@
-"""A constant as it is stored, and what exact arithmetic made of it: float64 block by block, never held whole.
+"""A constant as it is stored, and what exact arithmetic made of it: float64 block by block, never as a whole.
 
 A weight of a gigabyte that is scaled costs its rounded copy and nothing else; a later fold starts from the exact
 value all the same.
@@ -29,7 +29,7 @@ class Weight:
 
     stored: npt.NDArray[Any]
     steps: tuple[Step, ...] = ()
-    # The largest magnitudes of what is stored, by the axes that they are taken over: every search asks for them anew.
+    # The largest magnitudes of what is stored, by the axes that they are taken over: every search asks for them again.
     _magnitudes: dict[tuple[int, ...], npt.NDArray[Any]] = field(default_factory=dict, repr=False)
 
     @property

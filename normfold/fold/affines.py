@@ -214,7 +214,7 @@ def _sum(reader: GraphReader, node: ir.Node) -> AffineNode:
 
 
 def _is_sum_of_one(reader: GraphReader, node: ir.Node) -> bool:
-    """Whether a sum has one variable, with a constant beside it or with itself."""
+    """Return whether a sum has one variable, added to a constant or to itself."""
     variables = [value for value in node.inputs if not reader.is_constant(value)]
     return len(set(variables)) == 1 and None not in variables and len(node.inputs) > 1
 
@@ -253,7 +253,7 @@ _AFFINES: dict[str, Callable[[GraphReader, ir.Node], AffineNode]] = {
 
 # -- the questions others ask ------------------------------------------------------------------------------------
 def is_candidate(reader: GraphReader, node: ir.Node) -> bool:
-    """Whether a node is a norm with constant parameters or an arithmetic operator that meets a constant.
+    """Return whether a node is a norm with constant parameters or an arithmetic operator that meets a constant.
 
     Candidates are what a report speaks of; ``affine_node_of`` says whether one really is an affine, or why not.
     """

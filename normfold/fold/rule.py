@@ -127,7 +127,7 @@ def require_attributes_fit(reader: GraphReader, node: ir.Node, changed: Mapping[
 
 
 def is_read(value: ir.Value) -> bool:
-    """Whether anything sees the value: an operator, or the caller of the graph."""
+    """Return whether anything sees the value: an operator, or the caller of the graph."""
     return bool(value.uses()) or value.is_graph_output()
 
 

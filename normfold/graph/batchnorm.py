@@ -8,7 +8,7 @@ from normfold.graph.reader import attribute
 
 
 def is_training(node: ir.Node) -> bool:
-    """Whether a BatchNormalization normalizes with the statistics of the batch.
+    """Return whether a BatchNormalization normalizes with the statistics of the batch.
 
     From opset 14 on ``training_mode`` says so; before that, more than one output does.
     """

@@ -1,7 +1,7 @@
 """The Editor: the only thing that changes a graph, and only by whole plans.
 
 It copies weights on write, keeps the exact value of every constant it wrote so that later folds start from
-the unrounded one, gives each new value a name that nobody has, and stamps provenance on every node it touches.
+the unrounded one, gives each new value an unused name, and stamps provenance on every node it touches.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RULE, FROM = "normfold.rule", "normfold.from"
 class Rewrite:
     """What one operator becomes: new constants by input index, attributes, another operator name, an Add behind it.
 
-    ``drops`` are attributes that the other operator does not have. ``beside`` holds what another operator must become
+    ``drops`` are attributes that the other operator does not have. ``companions`` are what other operators must become
     with it, such as the DequantizeLinear of its weight.
     """
 
@@ -221,7 +221,7 @@ class Editor:
             node.op_type = change.operator
         stamp(node, rule, source)
         for unread in (output for output in node.outputs[1:] if not output.uses() and not output.is_graph_output()):
-            self.rename(unread)  # such as the mean that a norm tells beside its result
+            self.rename(unread)  # such as the mean that a norm gives as another output
         if change.shift_after is None:
             return node.outputs[0]
         return self._add_after(node, change.shift_after, dtype, rule, source)

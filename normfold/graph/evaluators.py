@@ -21,7 +21,7 @@ _FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataTy
 
 
 def jumps(node: ir.Node) -> bool:
-    """Whether the least change of an operand may change the result by much: a comparison, a Cast to integers."""
+    """Return whether the least change of an operand may change the result by much: a comparison, a Cast to integers."""
     to_other = node.op_type == "Cast" and ir.DataType(_attribute(node, "to")) not in _FLOATS
     return to_other or node.op_type in ("CastLike", "Equal", "Less", "Greater", "Sign")
 

@@ -59,7 +59,7 @@ OPERATORS: dict[str, Operator] = {
     "CastLike": _elementwise("any", keeps_one=True),
     "Ceil": _elementwise(keeps_one=True),
     "Celu": _elementwise(keeps_one=True),
-    "Clip": _elementwise(keeps_one=True),  # without bounds; with bounds, whoever asks compares them
+    "Clip": _elementwise(keeps_one=True),  # without bounds; with bounds, the reader compares them
     "Cos": _elementwise(),
     "Cosh": _elementwise(never_negative=True),
     "Dropout": _elementwise("any", keeps_one=True),  # at inference

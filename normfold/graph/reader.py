@@ -115,12 +115,12 @@ def display_name(value: ir.Value | None) -> str:
     remembered: str | None = value.meta.get(_OWN_NAME)
     if remembered:
         return remembered
-    producer = value.producer()  # a value that folds made is told by the operator that makes it
+    producer = value.producer()  # a value that folds made is shown as the operator that makes it
     return value.name or "" if producer is None else name_of(producer)
 
 
 def is_in(graph: ir.Graph | ir.Function, node: ir.Node) -> bool:
-    """Whether ``node`` stands in ``graph`` itself; a function's nodes know the graph inside it."""
+    """Return whether ``node`` stands in ``graph`` itself; a function's nodes know the graph inside it."""
     return node.graph is (graph.graph if isinstance(graph, ir.Function) else graph)
 
 
@@ -158,7 +158,7 @@ class GraphReader:
         self._chains: dict[ir.Value, int | None] = {}
 
     def holds(self, node: ir.Node | None) -> bool:
-        """Whether ``node`` stands in this graph itself, not in a subgraph or outside."""
+        """Return whether ``node`` stands in this graph itself, not in a subgraph or outside."""
         return node is not None and is_in(self.graph, node)
 
     # -- order ---------------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ class GraphReader:
         self._number_between([node], low - 2.0, low)
 
     def _number_between(self, nodes: Sequence[ir.Node], low: float, high: float) -> None:
-        """Numbers for ``nodes`` between two that others have or had; all are numbered anew where there is no room."""
+        """Number ``nodes`` between two numbers that are or were in use; renumber all nodes where there is no room."""
         step = (high - low) / (len(nodes) + 1)
         numbers = [low + step * (index + 1) for index in range(len(nodes))]
         if any(right <= left for left, right in pairwise((low, *numbers, high))):
@@ -200,7 +200,7 @@ class GraphReader:
 
     # -- constants -----------------------------------------------------------------------------------------------
     def is_constant(self, value: ir.Value | None) -> bool:
-        """Whether the value is the same in every run and may not be overridden by the caller."""
+        """Return whether the value is the same in every run and may not be overridden by the caller."""
         return value is not None and self._chain(value) is not None
 
     def _chain(self, value: ir.Value) -> int | None:
@@ -307,7 +307,7 @@ class GraphReader:
         return None if evaluated is None else Weight(evaluated)
 
     def overridable(self, value: ir.Value | None) -> bool:
-        """Whether the value is an initializer that the caller may replace, because it is also a graph input."""
+        """Return whether the value is an initializer that the caller may replace, because it is also a graph input."""
         return value is not None and value in self._overridable
 
     def require_constant(self, node: ir.Node, index: int, reason: Reason) -> npt.NDArray[Any]:

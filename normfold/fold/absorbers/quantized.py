@@ -51,7 +51,7 @@ def dequantizer_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> 
 
 
 def _require_alone(dequantizer: ir.Node) -> None:
-    """Nobody else may see the weight that changes."""
+    """Refuse a weight that has another reader, because it changes."""
     weight = dequantizer.outputs[0]
     alone = len(weight.uses()) == 1 and not weight.is_graph_output()
     require(alone, Reason.SEVERAL_READERS, dequantizer, "its weight is shared")
@@ -127,7 +127,7 @@ def _input_axes(reader: GraphReader, node: ir.Node, affine: Affine) -> tuple[int
         return (1, 1, 0) if alone else (0, 1, 0)
     if node.op_type == "Gemm":
         out, _ = _axes(node, affine)
-        require(not attribute(node, "transA", 0), Reason.QUANTIZED, node, "transA beside a quantized weight")
+        require(not attribute(node, "transA", 0), Reason.QUANTIZED, node, "transA with a quantized weight")
         return 1 - out, 1, out
     return 0, affine.rank - 1, 1
 
@@ -141,7 +141,7 @@ def _axes(node: ir.Node, affine: Affine) -> tuple[int, int]:
         return 1, 1
     if node.op_type == "Gemm":
         plain = all(attribute(node, name, 1.0) == 1.0 for name in ("alpha", "beta"))
-        require(plain, Reason.QUANTIZED, node, "alpha and beta beside a quantized weight")
+        require(plain, Reason.QUANTIZED, node, "alpha and beta with a quantized weight")
         return (0 if attribute(node, "transB", 0) else 1), 1
     return 1, affine.rank - 1
 
@@ -206,7 +206,7 @@ def _turned(reader: GraphReader, dequantizer: ir.Node, axis: int, signs: Array, 
     limits = np.iinfo(numbers.dtype) if np.issubdtype(numbers.dtype, np.integer) else None
     if limits is None:
         raise Refusal(
-            Reason.QUANTIZED, name_of(dequantizer), detail="a negative scale beside numbers that are no integers"
+            Reason.QUANTIZED, name_of(dequantizer), detail="a negative scale with numbers that are no integers"
         )
     offset = np.zeros((), np.int64) if zero is None else on_numbers(dequantizer, zero, numbers.shape).astype(np.int64)
     wide = numbers.astype(np.int64)
@@ -230,5 +230,5 @@ def _bias(reader: GraphReader, node: ir.Node, size: int) -> Array:
 def _as_vector(node: ir.Node, bias: Array, size: int) -> Array:
     """Return the bias by output channel; a Gemm may also add different numbers to different rows."""
     by_row = bias.ndim == 2 and bias.shape[0] > 1
-    require(not by_row, Reason.QUANTIZED, node, f"a bias of {list(bias.shape)} beside a quantized weight")
+    require(not by_row, Reason.QUANTIZED, node, f"a bias of {list(bias.shape)} with a quantized weight")
     return np.broadcast_to(bias.reshape(-1), (size,))

@@ -76,7 +76,7 @@ ML_FORWARD: AbsorberTable = {
     "Normalizer": invariant.direction_forward,
 }
 _QUANTIZED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-# These are linear only beside a constant; between two variables they are carriers. The numbers are the inputs asked.
+# These are linear only with a constant; between two variables they are carriers.
 _BESIDE_A_CONSTANT = {"MatMul": (0, 1), "Einsum": (0, 1), "Gather": (0,), "GatherND": (0,)}
 
 

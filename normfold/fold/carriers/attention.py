@@ -74,7 +74,7 @@ def _require_mean(reader: GraphReader, node: ir.Node, affine: Affine) -> None:
 
 
 def _require_alone(node: ir.Node, past: int, present: int) -> None:
-    """Nothing from the past is put before it, and nobody keeps it for the future."""
+    """Refuse a cache: a past that is put in front of the value, or a result that is kept for the future."""
     alone = not _given(node, past) and not _is_read(node, present)
     require(alone, Reason.OPERATOR_STOPS, node, "a cache holds what it was before")
 

@@ -29,7 +29,7 @@ from normfold.graph.reader import GraphReader, attribute, name_of
 
 
 def is_linear(reader: GraphReader, node: ir.Node) -> bool:
-    """Whether only one of its operands varies, A or B."""
+    """Return whether only one of its operands varies, A or B."""
     others = node.inputs[2] if len(node.inputs) > 2 else None
     factors = [reader.is_constant(value) for value in node.inputs[:2]]
     return any(factors) and (others is None or reader.is_constant(others))

@@ -75,7 +75,7 @@ def expand(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool)
 def part(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
     """Slice and Gather: the same part of the arrays, which may not vary where it is known at run time only.
 
-    Backward, what is not taken has scale 1 and shift 0, unless nobody else reads it.
+    Backward, what is not taken has scale 1 and shift 0, unless it has no other reader.
     """
     affine = data_label(node, labels)
     if node.op_type == "Gather" and not _picks_constants(reader, node):
@@ -129,7 +129,7 @@ def _gathered(reader: GraphReader, node: ir.Node, affine: Affine, *, forward: bo
 
 
 def _is_cut_at_run_time(reader: GraphReader, node: ir.Node) -> bool:
-    """Whether a Slice has bounds, or a length of the sliced axis, that are not known here."""
+    """Return whether a Slice has bounds, or a length of the sliced axis, that are not known here."""
     if node.op_type != "Slice":
         return False
     try:

@@ -101,7 +101,7 @@ def _factors(reader: GraphReader, node: ir.Node, affine: Affine) -> Iterator[tup
 
 
 def _is_averaged(reader: GraphReader, node: ir.Node, index: int, affine: Affine) -> bool:
-    """Whether a weighted mean is taken of an operand, and its shift is the same for all that goes into the mean."""
+    """Say whether a weighted mean is taken of an operand, and its shift is the same for all that goes into the mean."""
     is_same = affine.rank > 1 and affine.is_constant_on([-2 if index == 1 else -1])
     return is_same and not affine.has_no_shift and is_mean_over(reader, node, index)
 
@@ -160,7 +160,7 @@ def until_softmax(reader: GraphReader, node: ir.Node) -> tuple[ir.Value, ...]:
 
 
 def _keeps_rows(reader: GraphReader, node: ir.Node) -> bool:
-    """Whether a number added to a row stays a number added to that row: a sum, a product with one number."""
+    """Return whether a number added to a row stays a number added to that row: a sum, a product with one number."""
     if node.op_type == "Add":
         return True
     numbers = [(array := reader.constant(value)) is not None and array.size == 1 for value in node.inputs]

@@ -15,7 +15,7 @@ _PASSED = ("Identity", "Dropout", "Cast")
 
 
 def is_mean_over(reader: GraphReader, node: ir.Node, index: int) -> bool:
-    """Whether the other operand of MatMul ``node`` weighs what its operand ``index`` holds with weights of sum one."""
+    """Say if the other operand of MatMul ``node`` weighs what its operand ``index`` holds with weights of sum one."""
     summed = -1 if index == 1 else -2
     value = node.inputs[1 - index]
     while value is not None:

@@ -50,7 +50,7 @@ def average(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagat
 
 
 def _counts_padding(node: ir.Node) -> bool:
-    """Whether zeros of the border enter the average, or the divisor is ambiguous between runtimes."""
+    """Return whether zeros of the border enter the average, or the divisor is ambiguous between runtimes."""
     if node.op_type == "GlobalAveragePool" or not attribute(node, "count_include_pad", 0):
         return False
     padded = any(attribute(node, "pads", ())) or attribute(node, "auto_pad", "NOTSET") not in ("NOTSET", "VALID")

@@ -17,7 +17,7 @@ Test = Callable[[GraphReader, ir.Node], bool]
 
 
 def does_nothing(reader: GraphReader, node: ir.Node) -> bool:
-    """Whether the first output of ``node`` is its first input, and the only output that anything reads."""
+    """Return whether the first output of ``node`` is its first input, and the only output that anything reads."""
     test = _TABLE.get(node.op_type) if is_standard(node) else None
     if test is None or not node.inputs or node.inputs[0] is None:
         return False

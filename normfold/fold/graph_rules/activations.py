@@ -50,7 +50,7 @@ class Activation:
 
     @property
     def is_as_bert_spells_it(self) -> bool:
-        """Whether it is ``x * (1 + erf(x / sqrt(2))) * 0.5`` with the half before or behind the product."""
+        """Return whether it is ``x * (1 + erf(x / sqrt(2))) * 0.5`` with the half before or behind the product."""
         operators = sorted(node.op_type for node in self.nodes)
         if self.kind != ERF or operators != ["Add", "Div", "Erf", "Mul", "Mul"] or self.factor != 1.0:
             return False
@@ -59,7 +59,7 @@ class Activation:
         return product is not None and product.op_type == "Mul" and self.input_meets(product)
 
     def input_meets(self, product: ir.Node) -> bool:
-        """Whether ``product`` multiplies by x, or by half of x, and not ``1 + e`` by one half."""
+        """Return whether ``product`` multiplies by x, or by half of x, and not ``1 + e`` by one half."""
         makers = (None if value is None else value.producer() for value in product.inputs)
         return self.input in product.inputs or any(
             maker is not None and maker.op_type == "Mul" and self.input in maker.inputs for maker in makers

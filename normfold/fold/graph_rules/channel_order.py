@@ -142,7 +142,7 @@ def _part(reader: GraphReader, node: ir.Node) -> _Picked | None:
 
 
 def _joined(reader: GraphReader, node: ir.Node) -> _Picked | None:
-    """Return a Concat of parts of one value, each read by nobody else."""
+    """Return a Concat of parts of one value, each without another reader."""
     parts: list[_Picked] = []
     for value in node.inputs:
         producer = None if value is None else value.producer()
@@ -293,7 +293,7 @@ def _backward(reader: GraphReader, affines: AffineIndex, order: Order) -> Move:
 
 
 def _made_in_order(reader: GraphReader, move: Move, node: ir.Node, axis: int, picks: Picks) -> bool:
-    """Whether the operator makes ``axis`` by a constant weight, whose rows then take the order."""
+    """Return whether the operator makes ``axis`` by a constant weight, whose rows then take the order."""
     rank = len(reader.require_shape(node.outputs[0], node))
     weight = reader.constant(node.inputs[1]) if len(node.inputs) > 1 else None
     if weight is None:

@@ -38,7 +38,7 @@ def _gelu_around(reader: GraphReader, core: ir.Node) -> Iterator[ir.Node]:
 
 
 def _meets_a_variable(reader: GraphReader, product: ir.Node) -> bool:
-    """Whether it is multiplied by x, here or behind the factor 0.5; a Tanh that is only rescaled is no GELU."""
+    """Return whether it is multiplied by x, here or behind the factor 0.5; a Tanh that is only rescaled is no GELU."""
     if not any(reader.is_constant(value) for value in product.inputs):
         return True
     after = _only_reader(product.outputs[0])

@@ -83,7 +83,7 @@ def summed_matrices(matrices: Sequence[tuple[Matrix, float]], diagonals: Sequenc
     shape = matrices[0][0].weight.shape
     for matrix, _ in matrices[1:]:
         _require(matrix.weight.shape == shape, f"weights {list(shape)} and {list(matrix.weight.shape)}")
-    _require(not diagonals or shape[0] == shape[1], f"an identity beside a weight of {list(shape)}")
+    _require(not diagonals or shape[0] == shape[1], f"an identity and a weight of {list(shape)}")
     weight = sum((sign * matrix.weight for matrix, sign in matrices), np.zeros(shape))
     bias = sum((sign * matrix.bias for matrix, sign in matrices), np.zeros(shape[1]))
     for diagonal in diagonals:

@@ -143,7 +143,7 @@ def _same_shape(left: Sequence[object] | None, right: Sequence[object]) -> bool:
 
 
 def _is_inside(reader: GraphReader, node: ir.Node) -> bool:
-    """Whether the sum is an addend of another one that nothing else reads."""
+    """Return whether the sum is an addend of another one that nothing else reads."""
     value = node.outputs[0]
     if value.is_graph_output() or len(value.uses()) != 1:
         return False

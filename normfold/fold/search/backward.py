@@ -130,7 +130,7 @@ class Backward(Search):
                 self.undo_in(state, use[0], value)
 
     def sees_only_what_it_asked(self, state: State, value: ir.Value, node: ir.Node, index: int) -> bool:
-        """Whether the label of ``value`` reaches the reader's outputs as exactly what they asked for.
+        """Return whether the label of ``value`` reaches the reader's outputs as exactly what they asked for.
 
         A Slice of the keys sees nothing of a scale on the queries. False where the reader takes no part in the plan.
         """
@@ -173,7 +173,7 @@ class Backward(Search):
         state.merged += (self.merge(chain, chain.affine.after(label)),)
 
     def absorbed(self, state: State, node: ir.Node, labels: Labels) -> bool:
-        """Whether the operator takes the affine into its constants."""
+        """Return whether the operator takes the affine into its constants."""
         affine_node = self.affines.at(node)
         if affine_node is not None:
             self.merge_into_chain(state, self.affines.chain_ending_at(affine_node), labels[0])

@@ -206,12 +206,12 @@ def _not_by_one_more_channel(obstacle: Obstacle, why: Sequence[Obstacle]) -> Obs
 
 
 def _goes(attempt: _Attempt) -> bool:
-    """Whether there is such a plan."""
+    """Return whether there is such a plan."""
     return bool(_tried(iter([("", attempt)]))[0])
 
 
 def _is_bias(chain: AffineChain) -> bool:
-    """Whether an Add in the place of ``chain`` would be the bias of a MatMul."""
+    """Return whether an Add in the place of ``chain`` would be the bias of a MatMul."""
     before = chain.input.producer()
     return before is not None and before.op_type == "MatMul"
 

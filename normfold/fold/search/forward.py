@@ -68,7 +68,7 @@ def plan_forward(
 
 
 class _Forward(Search):
-    """``held`` are operators whose shift does not go on, with what stopped it."""
+    """Search forward. ``kept_shifts`` are operators whose shift does not go on, with what stopped it."""
 
     def __init__(
         self,
@@ -150,7 +150,7 @@ class _Forward(Search):
             raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail=detail)
 
     def absorbed(self, state: State, node: ir.Node, labels: Labels) -> bool:
-        """Whether the operator takes the affine into its constants."""
+        """Return whether the operator takes the affine into its constants."""
         affine_node = self.affines.at(node)
         if affine_node is not None:
             self.merge_into_chain(state, self.affines.chain_starting_at(affine_node), labels[affine_node.index])
@@ -214,7 +214,7 @@ class _Forward(Search):
         return True
 
     def is_well_scaled(self, node: ir.Node, scale: Affine) -> bool:
-        """Whether the inverse of a scale neither loses digits nor leaves the range of the type."""
+        """Return whether the inverse of a scale neither loses digits nor leaves the range of the type."""
         size = np.abs(scale.scale)
         wide = self.reader.dtype(node.outputs[0]) in (ir.DataType.FLOAT, ir.DataType.DOUBLE)
         return wide and bool((size > 1 / _WELL_SCALED).all() and (size < _WELL_SCALED).all())
