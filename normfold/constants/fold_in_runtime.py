@@ -18,7 +18,7 @@ import onnx_ir as ir
 
 from normfold.constants.materialize import bytes_before, is_much_larger
 from normfold.errors import CrashError
-from normfold.graph.editor import Editor, Names
+from normfold.graph.editor import Editor, UniqueNames
 from normfold.graph.evaluators import EVALUATORS, LARGEST
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader
@@ -44,7 +44,7 @@ def evaluate_by_runtime(model: ir.Model) -> None:
     if not part.wanted:
         return
     arrays = _run(model, part)
-    editor = Editor(reader, Names(model))
+    editor = Editor(reader, UniqueNames(model))
     for value, array in zip(part.wanted, arrays, strict=False):
         dtype = value.dtype
         if dtype is None or array.dtype != dtype.numpy():

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from normfold.graph.editor import Editor, Names
+from normfold.graph.editor import Editor, UniqueNames
 from normfold.graph.reader import FLOATS, GraphReader, graphs_of
 
 _SMALL = 2**18  # bytes that may be written whatever they are made from
@@ -16,7 +16,7 @@ _SMALL = 2**18  # bytes that may be written whatever they are made from
 
 def materialize_constants(model: ir.Model) -> None:
     """Replace, in place, each value that is made from constants and read by something that is not."""
-    names = Names(model)
+    names = UniqueNames(model)
     for path, graph in list(graphs_of(model)):
         reader = GraphReader(model, graph, path)
         editor = Editor(reader, names)

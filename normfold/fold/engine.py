@@ -24,7 +24,7 @@ from normfold.fold.search.choose import decide, decide_rescaling_addends
 from normfold.fold.search.growth import Budget, growth_of
 from normfold.fold.search.plan import FoldPlan
 from normfold.fold.search.remainder import rewrite_chain
-from normfold.graph.editor import RULE, Editor, Names
+from normfold.graph.editor import RULE, Editor, UniqueNames
 from normfold.graph.reader import GraphReader, copy_node_name, graphs_of, name_of, remember_display_names
 
 _SUMS = ("Add", "Sum", "Mean")
@@ -102,7 +102,7 @@ def fold_affines(model: ir.Model, options: FoldOptions | None = None) -> tuple[V
     dead = set(dead_operators(model))
     clear_the_way(model, constants=options.allows(CONSTANT), merge=options.allows(MERGE))
     remember_display_names(model)
-    names = Names(model)
+    names = UniqueNames(model)
     verdicts = {
         finding: Verdict(finding, Outcome.FOLDED, MERGE, "removal")
         for node, finding in original.items()
@@ -161,7 +161,7 @@ class _GraphFold:
         model: ir.Model,
         graph: ir.Graph | ir.Function,
         path: str,
-        names: Names,
+        names: UniqueNames,
         original: Container[ir.Node],
         options: FoldOptions,
         budget: Budget,

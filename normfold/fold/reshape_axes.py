@@ -15,16 +15,16 @@ import numpy as np
 from normfold.algebra.affine import Array, compact
 from normfold.graph.reader import Dim
 
-Group = tuple[range, range]
+AxisGroup = tuple[range, range]
 
 
-def groups_of(source: Sequence[Dim], target: Sequence[Dim]) -> list[Group]:
+def groups_of(source: Sequence[Dim], target: Sequence[Dim]) -> list[AxisGroup]:
     """Return groups of axes of ``source`` and ``target`` that hold the same elements in the same order.
 
     Equal sizes are matched from both ends, which is sound for row-major tensors of equal element count; what lies
     between is split where running products of known sizes meet.
     """
-    head: list[Group] = []
+    head: list[AxisGroup] = []
     front = 0
     while front < min(len(source), len(target)) and _equal(source[front], target[front]):
         head.append((range(front, front + 1), range(front, front + 1)))
@@ -44,9 +44,9 @@ def _equal(left: Dim, right: Dim) -> bool:
     return left is not None and left == right
 
 
-def _split(source: Sequence[Dim], target: Sequence[Dim], left: range, right: range) -> list[Group]:
+def _split(source: Sequence[Dim], target: Sequence[Dim], left: range, right: range) -> list[AxisGroup]:
     """Split the ranges from the back, where sizes are most often known, as long as products of known sizes meet."""
-    groups: list[Group] = []
+    groups: list[AxisGroup] = []
     i, j = left.stop, right.stop
     low_i, low_j = i, j
     product_left, product_right = 1, 1

@@ -18,7 +18,7 @@ from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.fold.graph_rules.activations import ERF, HARD_SIGMOID, TANH, Activation, activations_of, title
 from normfold.fuse.engine import FuseOptions, newest_allowed
 from normfold.fuse.opset import OpsetRaiseError, raise_opset
-from normfold.graph.editor import Editor, Names, stamp
+from normfold.graph.editor import Editor, UniqueNames, stamp
 from normfold.graph.reader import GraphReader, graphs_of, name_of, opset_of
 from normfold.targets.table import target_named
 from normfold.targets.target import Target
@@ -43,7 +43,7 @@ def fuse_activations(model: ir.Model, options: FuseOptions) -> tuple[Verdict, ..
     if present < _GELU_OPSET <= limit and _needs_operator(model, options, target):
         with suppress(OpsetRaiseError):  # it stays spelled, and its constants are folded as far as they go
             raise_opset(model, _GELU_OPSET, target.newest_ir)
-    names = Names(model)
+    names = UniqueNames(model)
     return tuple(
         verdict
         for path, graph in list(graphs_of(model))
@@ -61,7 +61,7 @@ def _needs_operator(model: ir.Model, options: FuseOptions, target: Target) -> bo
     )
 
 
-def _fuse_graph(reader: GraphReader, names: Names, options: FuseOptions, target: Target) -> Iterator[Verdict]:
+def _fuse_graph(reader: GraphReader, names: UniqueNames, options: FuseOptions, target: Target) -> Iterator[Verdict]:
     editor = Editor(reader, names)
     for activation in list(activations_of(reader)):
         has_operator = reader.opset >= _GELU_OPSET

@@ -20,7 +20,7 @@ from normfold.fuse.opset import OpsetRaiseError, raise_opset
 from normfold.fuse.recognize.candidates import is_anchor, regions, takes_root_of_unknown_rank
 from normfold.fuse.recognize.norm_operators import NORM_OPERATORS
 from normfold.fuse.recognize.region import Region, Tracked
-from normfold.graph.editor import Editor, Names, stamp
+from normfold.graph.editor import Editor, UniqueNames, stamp
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, graphs_of, name_of, opset_of
 from normfold.targets.table import target_named
@@ -78,7 +78,7 @@ def fuse_norms(model: ir.Model, options: FuseOptions | None = None) -> tuple[Ver
             raise_opset(model, wanted, target.newest_ir)
         except OpsetRaiseError as fault:
             obstacle = str(fault)
-    names = Names(model)
+    names = UniqueNames(model)
     verdicts: list[Verdict] = []
     with shapes_in_functions(model):
         for path, graph in list(graphs_of(model)):
@@ -97,7 +97,7 @@ def find_norms(model: ir.Model, options: FuseOptions | None = None) -> tuple[Fin
     target = target_named(options.target)
     limit = newest_allowed(options, target, opset_of(model.graph))
     found: list[Finding] = []
-    names = Names(model)
+    names = UniqueNames(model)
     with shapes_in_functions(model):
         for path, graph in graphs_of(model):
             found.extend(_GraphFuse(model, graph, path, names, options, target, limit).findings())
@@ -123,7 +123,7 @@ def _wanted_opset(model: ir.Model, options: FuseOptions, target: Target, limit: 
     present = opset_of(model.graph)
     if limit == present:
         return present
-    names = Names(model)
+    names = UniqueNames(model)
     needed = present
     for path, graph in graphs_of(model):
         for plan in _GraphFuse(model, graph, path, names, options, target, limit).plans():
@@ -154,7 +154,7 @@ class _GraphFuse:
         model: ir.Model,
         graph: ir.Graph | ir.Function,
         path: str,
-        names: Names,
+        names: UniqueNames,
         options: FuseOptions,
         target: Target,
         opset: int = 0,

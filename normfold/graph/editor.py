@@ -6,7 +6,6 @@ the unrounded one, gives each new value an unused name, and stamps provenance on
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -110,7 +109,7 @@ def float_range(dtype: ir.DataType | None, node: ir.Node) -> FloatRange:
     return limits
 
 
-class Names:
+class UniqueNames:
     """Every name of a model, so that a new one never collides, in any graph or subgraph."""
 
     def __init__(self, model: ir.Model) -> None:
@@ -137,10 +136,10 @@ class Names:
 class Editor:
     """Applies decisions to one graph."""
 
-    def __init__(self, reader: GraphReader, names: Names) -> None:
+    def __init__(self, reader: GraphReader, names: UniqueNames) -> None:
         self.reader = reader
         self.names = names
-        self._written: dict[tuple[object, ...], ir.Value] = {}
+        self._written: dict[tuple[object, ...], list[tuple[ir.Value, npt.NDArray[Any]]]] = {}
 
     # -- constants -----------------------------------------------------------------------------------------------
     def constant(self, array: npt.NDArray[Any] | Weight, dtype: ir.DataType, hint: str) -> ir.Value:
@@ -149,16 +148,13 @@ class Editor:
             rounded = array.rounded(dtype.numpy())
         else:
             rounded = np.asarray(array).astype(dtype.numpy(), order="C")  # a scalar stays one
-        key = (
-            dtype,
-            rounded.shape,
-            hashlib.sha256(rounded.view(np.uint8).data).digest() if rounded.size > _SHARED else hint,
-        )
-        known = self._written.get(key) if rounded.size > _SHARED else None
-        if known is not None and known.is_initializer():
-            return known
+        alike = self._written.setdefault((dtype, rounded.shape, _sample(rounded)), [])
+        if rounded.size > _SHARED:
+            for known, content in alike:
+                if known.is_initializer() and np.array_equal(content.view(np.uint8), rounded.view(np.uint8)):
+                    return known
         value = self._new_constant(array, rounded, dtype, hint)
-        self._written[key] = value
+        alike.append((value, rounded))
         return value
 
     def _new_constant(
@@ -323,6 +319,12 @@ class Editor:
                 output.name = output.name or self.names.new(f"{name_of(node)}_out")
             self.reader.graph.insert_before(anchor, node)
         self.reader.number_before(anchor, nodes)
+
+
+def _sample(array: npt.NDArray[Any]) -> bytes:
+    """Return some bytes of an array that tell most different ones apart."""
+    flat = array.reshape(-1)
+    return flat[:: max(1, flat.size // 64)].tobytes()
 
 
 def _attribute(name: str, setting: int | float | Sequence[float]) -> ir.Attr:

@@ -9,14 +9,14 @@ import onnx
 import onnx_ir as ir
 
 from normfold.files.convert import to_ir
-from normfold.graph.editor import Editor, Names, Rewrite
+from normfold.graph.editor import Editor, Rewrite, UniqueNames
 from normfold.graph.reader import GraphReader, display_name
 from tests.onnx_text import parse
 
 
 def test_a_constant_that_was_written_is_told_by_the_name_that_the_caller_knows() -> None:
     model = to_ir(parse("(float[N,4] x) => (float[N,3] y) <float[4,3] w> { y = MatMul(x, w) }"))
-    editor = Editor(GraphReader(model, model.graph), Names(model))
+    editor = Editor(GraphReader(model, model.graph), UniqueNames(model))
     (node,) = model.graph
     for factor in (2.0, 3.0):
         editor.rewrite(Rewrite(node, inputs={1: np.full((4, 3), factor)}), "test", "test")
@@ -31,7 +31,7 @@ def test_operators_that_come_later_stand_where_they_are_put() -> None:
         )
     )
     reader = GraphReader(model, model.graph)
-    editor = Editor(reader, Names(model))
+    editor = Editor(reader, UniqueNames(model))
     first, last = list(model.graph)
     for count in range(200):
         new = [ir.node("Abs", [first.outputs[0]], name=f"n{count}_{each}") for each in range(2)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from normfold.graph.editor import Editor, Names
+from normfold.graph.editor import Editor, UniqueNames
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute
 
@@ -39,7 +39,7 @@ def _reshape_instead_of_units(model: ir.Model, reader: GraphReader) -> None:
         unknown = [size for size in sizes if not isinstance(size, int) or size == 0]
         if len(node.inputs[0].uses()) > 1 or len(unknown) > 1 or 0 in unknown or not _moves_only_units(node):
             continue
-        editor = editor or Editor(reader, Names(model))
+        editor = editor or Editor(reader, UniqueNames(model))
         target = np.asarray([size if isinstance(size, int) else -1 for size in sizes], np.int64)
         node.op_type = "Reshape"
         node.attributes.clear()

@@ -20,9 +20,9 @@ import onnx_ir as ir
 from normfold.graph.reader import GraphReader, attribute, name_of
 
 ERF, TANH, HARD_SIGMOID = "erf", "tanh", "hardsigmoid"
-_Poly = Mapping[tuple[int, int], float]  # the coefficient of x^i * e^j
-_X: _Poly = {(1, 0): 1.0}
-_E: _Poly = {(0, 1): 1.0}
+_Coefficients = Mapping[tuple[int, int], float]  # the coefficient of x^i * e^j
+_X: _Coefficients = {(1, 0): 1.0}
+_E: _Coefficients = {(0, 1): 1.0}
 _ARGUMENTS = {
     "Erf": {(1, 0): math.sqrt(0.5)},
     "Tanh": {(1, 0): math.sqrt(2 / math.pi), (3, 0): math.sqrt(2 / math.pi) * 0.044715},
@@ -149,9 +149,9 @@ def _upper_bound(reader: GraphReader, clip: ir.Node) -> float | None:
     return float(high) if low == 0 and high is not None and 0 < high < math.inf else None
 
 
-def _line(reader: GraphReader, argument: ir.Value) -> tuple[_Poly, ir.Value | None]:
+def _line(reader: GraphReader, argument: ir.Value) -> tuple[_Coefficients, ir.Value | None]:
     """``argument`` as ``a*x + b``, with x as far up as that goes."""
-    best: tuple[_Poly, ir.Value | None] = ({}, None)
+    best: tuple[_Coefficients, ir.Value | None] = ({}, None)
     for root in _upstream(reader, argument):
         poly = _polynomial(reader, argument, {root: _X}, _DEPTH)
         if poly is not None and set(poly) <= {(1, 0), (0, 0)} and poly.get((1, 0)):
@@ -173,7 +173,9 @@ def _divided(reader: GraphReader, clip: ir.Node, bound: float) -> ir.Node | None
 
 
 # -- polynomials -------------------------------------------------------------------------------------------------
-def _polynomial(reader: GraphReader, value: ir.Value, known: Mapping[ir.Value, _Poly], depth: int) -> _Poly | None:
+def _polynomial(
+    reader: GraphReader, value: ir.Value, known: Mapping[ir.Value, _Coefficients], depth: int
+) -> _Coefficients | None:
     """``value`` as a polynomial in what is known; None where another operator or another variable comes in."""
     if value in known:
         return known[value]
@@ -190,15 +192,15 @@ def _polynomial(reader: GraphReader, value: ir.Value, known: Mapping[ir.Value, _
     return _RULES[node.op_type](first, rest[0])
 
 
-def _sum(a: _Poly, b: _Poly) -> _Poly:
+def _sum(a: _Coefficients, b: _Coefficients) -> _Coefficients:
     return {key: a.get(key, 0.0) + b.get(key, 0.0) for key in {*a, *b}}
 
 
-def _difference(a: _Poly, b: _Poly) -> _Poly:
+def _difference(a: _Coefficients, b: _Coefficients) -> _Coefficients:
     return _sum(a, {key: -coefficient for key, coefficient in b.items()})
 
 
-def _product(a: _Poly, b: _Poly) -> _Poly:
+def _product(a: _Coefficients, b: _Coefficients) -> _Coefficients:
     result: dict[tuple[int, int], float] = {}
     for (i, j), p in a.items():
         for (k, m), q in b.items():
@@ -206,12 +208,12 @@ def _product(a: _Poly, b: _Poly) -> _Poly:
     return result
 
 
-def _quotient(a: _Poly, b: _Poly) -> _Poly | None:
+def _quotient(a: _Coefficients, b: _Coefficients) -> _Coefficients | None:
     divisor = b.get((0, 0), 0.0)
     return {key: coefficient / divisor for key, coefficient in a.items()} if set(b) == {(0, 0)} and divisor else None
 
 
-def _power(a: _Poly, b: _Poly) -> _Poly | None:
+def _power(a: _Coefficients, b: _Coefficients) -> _Coefficients | None:
     exponent = b.get((0, 0), 0.0)
     if set(b) != {(0, 0)} or exponent not in (2.0, 3.0):
         return None
@@ -222,7 +224,7 @@ def _power(a: _Poly, b: _Poly) -> _Poly | None:
 _RULES = {"Add": _sum, "Sub": _difference, "Mul": _product, "Div": _quotient, "Pow": _power}
 
 
-def _are_close(a: _Poly, b: _Poly) -> bool:
+def _are_close(a: _Coefficients, b: _Coefficients) -> bool:
     return set(a) == set(b) and all(math.isclose(a[key], b[key], rel_tol=_CLOSE) for key in b)
 
 
