@@ -23,7 +23,6 @@ RULES: tuple[tuple[str, str], ...] = (
     ("instancenorm", "write a decomposed InstanceNorm in the form that the target runs best"),
     ("groupnorm", "write a GroupNorm, decomposed or not, in the form that the target runs best"),
     ("gelu", "write a spelled Gelu in the form that the target executes as one operator"),
-    ("hardsigmoid", "write Clip(a*x + b, 0, h) / h as HardSigmoid where the target has a kernel for it"),
     ("lpnorm", "write a decomposed Lp normalization in the form that the target runs best"),
 )
 RULE_NAMES = tuple(name for name, _ in RULES)

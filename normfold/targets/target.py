@@ -33,7 +33,7 @@ class Target:
     and ReduceL2 are slow, and LpNormalization along axes other than the last. ``opset`` is the default policy,
     ``newest_opset`` and ``newest_ir`` the newest that it loads. ``why`` gives the reason for each form, ``contrib``
     what is known of the operators of com.microsoft, by the operator that each would replace: none is written so far.
-    ``any_activation`` says whether a spelled Gelu or HardSigmoid is executed as one however it is spelled; where it is
+    ``any_activation`` says whether a spelled Gelu is executed as one however it is spelled; where it is
     not, ``groups`` says which groups of operators are, each with an example that the installed runtime is tested on.
     """
 

@@ -22,8 +22,7 @@ _ERF = _X + (
 _TANH = _X + (
     "<float c = {0.044715}, float k = {0.7978845608}, float one = {1.0}, float half = {0.5}, float three = {3.0}>"
 )
-_HARD = _X + "<float three = {3.0}, float low = {0.0}, float six = {6.0}, float sixth = {0.16666667}> "
-GELU, SPELLED, BY_TANH, HARD = ["Gelu"], ["Div", "Erf", "Add", "Mul", "Mul"], ["Gelu"], ["HardSigmoid"]
+GELU, SPELLED, BY_TANH = ["Gelu"], ["Div", "Erf", "Add", "Mul", "Mul"], ["Gelu"]
 
 REWRITTEN = [
     ("torch", _ERF + "{ a = Div(x, root) e = Erf(a) p = Add(e, one) m = Mul(half, p) y = Mul(x, m) }", 17, SPELLED),
@@ -38,11 +37,6 @@ REWRITTEN = [
      "p = Add(one, t) h = Mul(half, p) y = Mul(x, h) }", 21, BY_TANH),
     ("factored, tanh", _TANH + "{ kx = Mul(x, k) cx = Mul(x, c) cxx = Mul(cx, x) o = Add(cxx, one) u = Mul(kx, o)"
      "t = Tanh(u) p = Add(t, one) h = Mul(half, x) y = Mul(h, p) }", 17, BY_TANH),
-    ("hard sigmoid", _HARD + "{ a = Add(x, three) c = Clip(a, low, six) y = Div(c, six) }", 17, HARD),
-    ("hard sigmoid, times", _HARD + "{ a = Add(three, x) c = Clip(a, low, six) y = Mul(sixth, c) }", 17, HARD),
-    ("hard swish", _HARD + "{ a = Add(x, three) c = Clip(a, low, six) m = Mul(x, c) y = Div(m, six) }", 17,
-     [*HARD, "Mul"]),
-    ("of a line", _HARD + "{ a = Mul(x, sixth) b = Add(a, three) c = Clip(b, low, six) y = Div(c, six) }", 17, HARD),
 ]  # fmt: skip
 LEFT = [
     ("BERT", _ERF + "{ a = Div(x, root) e = Erf(a) p = Add(e, one) m = Mul(x, p) y = Mul(m, half) }", 17),
@@ -51,9 +45,6 @@ LEFT = [
     ("minus", _ERF + "{ a = Div(x, root) e = Erf(a) p = Sub(e, one) m = Mul(half, p) y = Mul(x, m) }", 17),
     ("no square", _TANH + "{ d = Mul(x, c) s = Add(x, d) u = Mul(s, k) t = Tanh(u) p = Add(t, one) h = Mul(x, half)"
      "y = Mul(h, p) }", 17),
-    ("Relu6", _HARD + "{ c = Clip(x, low, six) y = Div(c, six) }", 17),
-    ("another divisor", _HARD + "{ a = Add(x, three) c = Clip(a, low, six) y = Div(c, three) }", 17),
-    ("bounded from below", _HARD + "{ a = Add(x, three) c = Clip(a, sixth, six) y = Div(c, six) }", 17),
     ("double", "(double[N,8] x) => (double[N,8] y) <double root = {1.414213562}, double one = {1.0},"
      "double half = {0.5}> { a = Div(x, root) e = Erf(a) p = Add(e, one) m = Mul(half, p) y = Mul(x, m) }", 17),
     ("a constant of higher rank", "(float[N,8] x) => (float[1,N,8] y) <float root = {1.4142135}, float one = {1.0},"

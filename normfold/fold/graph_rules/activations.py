@@ -1,12 +1,11 @@
-"""Recognize spelled activations by algebra: Gelu (by erf and by tanh), and HardSigmoid with a Clip.
+"""Recognize a spelled Gelu, by erf or by tanh, by algebra.
 
 Every value between the input x and the output is a polynomial in x and in e, the result of Erf or Tanh::
 
     Gelu(x) = 0.5*x + 0.5*x*e    with e = erf(x / sqrt(2)), or e = tanh(sqrt(2/pi) * (x + 0.044715*x^3))
 
-so neither the order of factors nor the place of the half matters. HardSigmoid is ``Clip(a*x + b, 0, h) / h``, where
-the division may stand behind a product with another value, as in HardSwish.
-Source: https://onnx.ai/onnx/operators/onnx__Gelu.html, https://onnx.ai/onnx/operators/onnx__HardSigmoid.html
+so neither the order of factors nor the place of the half matters.
+Source: https://onnx.ai/onnx/operators/onnx__Gelu.html
 """
 
 from __future__ import annotations
@@ -17,9 +16,9 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from normfold.graph.reader import GraphReader, attribute, name_of
+from normfold.graph.reader import GraphReader, name_of
 
-ERF, TANH, HARD_SIGMOID = "erf", "tanh", "hardsigmoid"
+ERF, TANH = "erf", "tanh"
 _Coefficients = Mapping[tuple[int, int], float]  # the coefficient of x^i * e^j
 _X: _Coefficients = {(1, 0): 1.0}
 _E: _Coefficients = {(0, 1): 1.0}
@@ -35,8 +34,7 @@ _CLOSE = 1e-3  # exporters write constants with four digits
 class Activation:
     """A spelled activation: ``factor * f(input)``, made by ``nodes``, all of which serve nothing else.
 
-    ``kind`` is ERF, TANH or HARD_SIGMOID. ``core`` is its Erf, Tanh or Clip. ``slope`` and ``offset`` are those of a
-    HardSigmoid, and ``scaled`` is the node that divides by the bound of its Clip.
+    ``kind`` is ERF or TANH, ``core`` its Erf or Tanh.
     """
 
     kind: str
@@ -45,8 +43,6 @@ class Activation:
     output: ir.Value
     nodes: tuple[ir.Node, ...]
     factor: float = 1.0
-    slope: float = 0.0
-    offset: float = 0.0
 
     @property
     def is_as_bert_spells_it(self) -> bool:
@@ -71,12 +67,7 @@ def activations_of(reader: GraphReader) -> Iterator[Activation]:
     for node in reader.graph:
         if node.domain not in ("", "ai.onnx"):
             continue
-        if node.op_type in _ARGUMENTS:
-            found = _gelu(reader, node)
-        elif node.op_type == "Clip":
-            found = _hard_sigmoid(reader, node)
-        else:
-            continue
+        found = _gelu(reader, node) if node.op_type in _ARGUMENTS else None
         if found is not None:
             yield found
 
@@ -87,7 +78,7 @@ def parts_kept_together(reader: GraphReader, *, every_spelling: bool) -> Iterato
     ``every_spelling`` is for a runtime that knows them all; otherwise only the one by which BERT spells it counts.
     """
     for activation in activations_of(reader):
-        if activation.kind != HARD_SIGMOID and (every_spelling or activation.is_as_bert_spells_it):
+        if every_spelling or activation.is_as_bert_spells_it:
             yield from activation.nodes
 
 
@@ -121,55 +112,6 @@ def _gelu_of(reader: GraphReader, core: ir.Node, root: ir.Value) -> Activation |
         if whole:
             break
     return best
-
-
-# -- HardSigmoid -------------------------------------------------------------------------------------------------
-def _hard_sigmoid(reader: GraphReader, clip: ir.Node) -> Activation | None:
-    bound = _upper_bound(reader, clip)
-    argument = clip.inputs[0]
-    if bound is None or argument is None:
-        return None
-    line, root = _line(reader, argument)
-    scaled = _divided(reader, clip, bound)
-    if root is None or scaled is None or not line.get((0, 0)):
-        return None
-    nodes = _between(reader, clip.outputs[0], root)
-    if nodes is None:
-        return None
-    slope, offset = line[1, 0] / bound, line[0, 0] / bound
-    return Activation(HARD_SIGMOID, clip, root, scaled.outputs[0], (*nodes, scaled), slope=slope, offset=offset)
-
-
-def _upper_bound(reader: GraphReader, clip: ir.Node) -> float | None:
-    """Return the upper bound h of ``Clip(.., 0, h)``."""
-    if len(clip.inputs) > 1:
-        low, high = (_number(reader, clip.inputs[index] if index < len(clip.inputs) else None) for index in (1, 2))
-    else:
-        low, high = attribute(clip, "min"), attribute(clip, "max")
-    return float(high) if low == 0 and high is not None and 0 < high < math.inf else None
-
-
-def _line(reader: GraphReader, argument: ir.Value) -> tuple[_Coefficients, ir.Value | None]:
-    """``argument`` as ``a*x + b``, with x as far up as that goes."""
-    best: tuple[_Coefficients, ir.Value | None] = ({}, None)
-    for root in _upstream(reader, argument):
-        poly = _polynomial(reader, argument, {root: _X}, _DEPTH)
-        if poly is not None and set(poly) <= {(1, 0), (0, 0)} and poly.get((1, 0)):
-            best = poly, root
-    return best
-
-
-def _divided(reader: GraphReader, clip: ir.Node, bound: float) -> ir.Node | None:
-    """Get the operator that divides by ``bound``: the only reader of the Clip, or of its product with another value."""
-    node = _only_reader(clip.outputs[0])
-    if node is not None and node.op_type == "Mul" and not any(map(reader.is_constant, node.inputs)):
-        node = _only_reader(node.outputs[0]) if node.inputs[0] is not node.inputs[1] else None
-    if node is None or node.op_type not in ("Mul", "Div") or node.domain not in ("", "ai.onnx"):
-        return None
-    index = 1 if node.op_type == "Div" or reader.is_constant(node.inputs[1]) else 0
-    number = _number(reader, node.inputs[index])
-    wanted = bound if node.op_type == "Div" else 1 / bound
-    return node if number is not None and math.isclose(number, wanted, rel_tol=1e-5) else None
 
 
 # -- polynomials -------------------------------------------------------------------------------------------------
@@ -288,5 +230,4 @@ def _number(reader: GraphReader, value: ir.Value | None) -> float | None:
 def title(activation: Activation) -> str:
     """Return in words what was seen."""
     spelling = ", ".join(node.op_type for node in reversed(activation.nodes))
-    operator = "HardSigmoid" if activation.kind == HARD_SIGMOID else f"Gelu by {activation.kind}"
-    return f"{operator} of {activation.input.name}, spelled {spelling} ({name_of(activation.core)})"
+    return f"Gelu by {activation.kind} of {activation.input.name}, spelled {spelling} ({name_of(activation.core)})"
