@@ -51,7 +51,7 @@ def _types(model: LoadedModel) -> Iterable[int]:
 
 
 def retyped(model: LoadedModel) -> LoadedModel:
-    """A copy in which every float16, bfloat16 and float64 is a float32."""
+    """Return a copy in which every float16, bfloat16 and float64 is a float32."""
     copy = changed(model, lambda array: array.astype(np.float32), dict.fromkeys(_NAMES, TensorProto.FLOAT))
     _retype_graph(copy.graph)
     for function in copy.skeleton.functions:

@@ -107,7 +107,7 @@ def lost_operators(before: tuple[FusedOperator, ...], after: tuple[FusedOperator
 
 @contextmanager
 def _without_weights(model: ir.Model, folder: Path) -> Iterator[onnx.ModelProto]:
-    """The model as a proto whose large initializers lie, all in one place, in a sparse file of zeros."""
+    """Return the model as a proto whose large initializers lie, all in one place, in a sparse file of zeros."""
     large = [
         value
         for value in model.graph.initializers.values()

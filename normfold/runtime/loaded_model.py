@@ -44,9 +44,12 @@ class Spool:
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """``skeleton`` says of each large weight in which file of ``folder`` it lies, or that it is among ``given``, the
-    arrays by name. ``spool`` is that folder when it is a temporary one. ``operators`` are the types of operator in the
-    model, or in the one that this was made from. ``told`` is what its metadata says of the sites of folds."""
+    """Hold a model whose large weights stay where they are.
+
+    ``skeleton`` says of each large weight in which file of ``folder`` it lies, or that it is among ``given``.
+    ``spool`` is that folder when it is a temporary one. ``operators`` are the types of operator in the model, or in
+    the one that this was made from. ``told`` is what its metadata says of the sites of folds.
+    """
 
     skeleton: onnx.ModelProto
     given: Weights
@@ -100,7 +103,7 @@ class LoadedModel:
         return tuple((tensor.name, tensor) for tensor in self.graph.initializer)
 
     def array_of(self, tensor: onnx.TensorProto) -> np.ndarray:
-        """The content of one of its initializers, wherever it lies. It is not kept."""
+        """Return the content of one of its initializers, wherever it lies. It is not kept."""
         if not is_external(tensor):
             return np.asarray(numpy_helper.to_array(tensor))
         name = tensor.name
@@ -140,7 +143,8 @@ def _item_size(kind: int) -> int:
 def load(model: ModelLike, folder: str | None = None) -> LoadedModel:
     """Split a model, which stays untouched. External data is in ``folder``, or beside the path; it is not read here.
 
-    A large model in memory is copied to a temporary file, unless it has external data, which must lie beside it."""
+    A large model in memory is copied to a temporary file, unless it has external data, which must lie beside it.
+    """
     if isinstance(model, (str, os.PathLike)):
         return _in_its_file(Path(model).resolve())
     if isinstance(model, ir.Model):
@@ -233,7 +237,10 @@ def changed(
     kinds: Mapping[int, int],
     kept: Set[str] = frozenset(),
 ) -> LoadedModel:
-    """A copy in which each large weight of a type in ``kinds`` is ``change`` of it, of the type that stands there."""
+    """Return a copy in which each large weight of a type in ``kinds`` is ``change`` of it.
+
+    ``kinds`` maps the type of a weight to the type of the result.
+    """
     skeleton = onnx.ModelProto()
     skeleton.CopyFrom(model.skeleton)
     given = {name: model.given.maker(name) for name in model.given}

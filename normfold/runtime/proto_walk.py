@@ -15,7 +15,10 @@ def initializer_names(graph: onnx.GraphProto) -> set[str]:
 
 @cache
 def attributes_of(domain: str, operator: str) -> dict[str, str] | None:
-    """The names of an operator's attributes with their kinds ("INT", "TENSOR", "GRAPH" ...); None of a custom one."""
+    """Return the names of an operator's attributes with their kinds ("INT", "TENSOR", "GRAPH" ...).
+
+    It is None of a custom one.
+    """
     try:
         attributes = onnx.defs.get_schema(operator, domain).attributes
     except onnx.defs.SchemaError:
@@ -30,7 +33,7 @@ def _may_have_bodies(domain: str, operator: str) -> bool:
 
 
 def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    """The graphs in the attributes of a node (not the graphs inside those)."""
+    """Return the graphs in the attributes of a node (not the graphs inside those)."""
     # Most of a walk over a model is spent on attributes, so only those are looked at that can be graphs.
     for attribute in node.attribute if _may_have_bodies(node.domain, node.op_type) else ():
         if attribute.type == onnx.AttributeProto.GRAPH:

@@ -33,7 +33,7 @@ def _may_draw(operator: str) -> bool:
 
 
 def unseeded_values(model: LoadedModel) -> list[str]:
-    """What such operators of the main graph make; of those in subgraphs, what the node around them makes."""
+    """Return what such operators of the main graph make; of those in subgraphs, what the node around them makes."""
     if not draws(model):
         return []
     constants = [(t.name, t) for t in model.graph.initializer]

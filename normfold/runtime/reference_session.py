@@ -31,8 +31,10 @@ def is_small_enough(model: LoadedModel) -> bool:
 
 
 class ReferenceRunner(Runner):
-    """A held model in the reference evaluator. It has no levels of optimization, and computes each operator as its
-    specification says."""
+    """A loaded model in the reference evaluator.
+
+    It has no levels of optimization, and computes each operator as its specification says.
+    """
 
     def __init__(self, loaded: LoadedModel, seconds: float = 300.0) -> None:
         self._seconds = seconds
@@ -53,7 +55,7 @@ class ReferenceRunner(Runner):
         self._evaluator = None
 
     def run(self, feed: Mapping[str, Value], outputs: Sequence[str]) -> list[Value]:
-        """The values of ``outputs`` for one feed; CannotRun when an operator fails or all take too long."""
+        """Return the values of ``outputs`` for one feed; ModelRunError when an operator fails or all take too long."""
         if self._evaluator is None:
             raise ValueError("expected an open model, got a closed one; open a new ReferenceRunner")
         self._bounded.end = time.monotonic() + self._seconds
@@ -109,7 +111,7 @@ def _plain(value: Any) -> Value:
 
 
 def _whole(loaded: LoadedModel) -> onnx.ModelProto:
-    """The model with all its weights inside."""
+    """Return the model with all its weights inside."""
     model = onnx.ModelProto()
     model.CopyFrom(loaded.skeleton)
     for tensor in filter(is_external, model.graph.initializer):

@@ -104,7 +104,10 @@ class Runner:
         self._session = self._arrays = self._again = None
 
     def run(self, feed: Mapping[str, Value], outputs: Sequence[str]) -> list[Value]:
-        """The values of ``outputs`` for one feed; CannotRun when the runtime refuses, fails or takes too long."""
+        """Return the values of ``outputs`` for one feed.
+
+        ModelRunError when the runtime refuses, fails or takes too long.
+        """
         if self._session is None:
             raise ValueError("expected an open session, got a closed one; open a new Runner")
         if not outputs:  # the runtime takes an empty list for "all"
@@ -172,7 +175,7 @@ def _checked(library: str) -> str:
 
 
 def first_line(error: Exception) -> str:
-    """What an error says, on one line."""
+    """Return what an error says, on one line."""
     lines = [line for line in str(error).splitlines() if line.strip()]
     return lines[0][:400] if lines else type(error).__name__
 
@@ -197,6 +200,6 @@ def unsafe_reason(model: LoadedModel) -> str:
 
 
 def _leaves_outputs_out(node: onnx.NodeProto) -> bool:
-    """An empty name in the place of an output crashes the process; too few outputs are rejected at load."""
+    """Return whether an output has an empty name, which crashes the process, or training lacks outputs."""
     training = any(found.name == "training_mode" and found.i for found in node.attribute)
     return not all(node.output) or (training and len(node.output) < 3)

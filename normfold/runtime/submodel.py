@@ -28,7 +28,7 @@ class Submodel:
 
 
 def submodel(model: LoadedModel, targets: Collection[str], boundary: Mapping[str, onnx.TypeProto]) -> Submodel:
-    """The nodes that compute ``targets`` from the graph inputs and the values of ``cut``, whose types are given.
+    """Return the nodes that compute ``targets`` from the graph inputs and the values of ``boundary``.
 
     A value that is both wanted and cut is computed from the cut values before it, under a name of its own, while its
     readers get the value that is fed. So each target shows only the error that is made between the cuts and itself.
@@ -81,13 +81,13 @@ def fed_values(model: LoadedModel, targets: Iterable[str], cuts: Iterable[str]) 
 
 
 def sources(model: LoadedModel, target: str, cuts: Collection[str]) -> set[str]:
-    """The graph inputs and the values of ``cuts`` between which ``target`` is made."""
+    """Return the graph inputs and the values of ``boundary`` between which ``target`` is made."""
     _, needed = _upstream(model, [target], cuts)
     return needed & {*cuts, *(value.name for value in model.inputs)}
 
 
 def first_downstream(model: LoadedModel, value: str, among: Collection[str]) -> list[str]:
-    """The first values of ``among`` downstream of ``value``. Its shape is no evidence of its content."""
+    """Return the first values of ``among`` downstream of ``value``. Its shape is no evidence of its content."""
     found: list[str] = []
     seen, stack = {value}, [value]
     while stack:
@@ -101,7 +101,7 @@ def first_downstream(model: LoadedModel, value: str, among: Collection[str]) -> 
 
 
 def _upstream(model: LoadedModel, targets: Iterable[str], cuts: Collection[str]) -> tuple[set[int], set[str]]:
-    """Indices of the nodes needed for ``targets`` without passing a cut, and every name those nodes read."""
+    """Return indices of the nodes needed for ``targets`` without passing a cut, and every name those nodes read."""
     nodes: set[int] = set()
     needed: set[str] = set()
     stack = [model.producers[name] for name in targets if name in model.producers]

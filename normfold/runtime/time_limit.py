@@ -31,8 +31,11 @@ class _Run:
 
 
 class Watch:
-    """Bounds every run to ``seconds``. A timer for each run would cost a thread each, as much as a small model takes;
-    this thread starts with the first run and ends with the watch."""
+    """Bound every run to ``seconds``.
+
+    A timer for each run would cost a thread each, as much as a small model takes; this thread starts with the first run
+    and ends with the watch.
+    """
 
     def __init__(self, seconds: float = LIMIT) -> None:
         self.seconds = seconds
@@ -56,7 +59,7 @@ class Watch:
 
 
 def _look_on(runs: list[_Run], over: threading.Event, seconds: float) -> None:
-    """The thread. It must not refer to the watch, which would then never end."""
+    """Run the thread. It must not refer to the watch, which would then never end."""
     while not over.wait(min(seconds / 8, 1.0)):
         for run in tuple(runs):
             run.look()

@@ -29,8 +29,10 @@ _TYPES = {
 
 
 class Weights(Mapping[str, np.ndarray]):
-    """Arrays that are made when they are asked for and not kept: a proof that compares two models keeps no further
-    copies of their weights between its sessions."""
+    """Arrays that are made when they are asked for and not kept.
+
+    A proof that compares two models keeps no further copies of their weights between its sessions.
+    """
 
     def __init__(self, makers: Mapping[str, Callable[[], np.ndarray]]) -> None:
         self._makers = makers
@@ -49,7 +51,7 @@ class Weights(Mapping[str, np.ndarray]):
         return Weights({name: make for name, make in self._makers.items() if name in names})
 
     def maker(self, name: str) -> Callable[[], np.ndarray]:
-        """What makes one of them."""
+        """Return what makes one of them."""
         return self._makers[name]
 
 
@@ -59,7 +61,7 @@ def is_external(tensor: onnx.TensorProto) -> bool:
 
 
 def large_bytes(tensor: onnx.TensorProto) -> int:
-    """The size of a tensor that is worth taking out of the model; 0 when it stays."""
+    """Return the size of a tensor that is worth taking out of the model; 0 when it stays."""
     if is_external(tensor) or tensor.data_type not in _TYPES:
         return 0
     size = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
@@ -67,7 +69,7 @@ def large_bytes(tensor: onnx.TensorProto) -> int:
 
 
 def stub(tensor: onnx.TensorProto, location: str, offset: int = 0) -> onnx.TensorProto:
-    """The tensor without its content, which lies in a file beside the model, or is ``GIVEN``."""
+    """Return the tensor without its content, which lies in a file beside the model, or is ``GIVEN``."""
     empty = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
     empty.data_location = onnx.TensorProto.EXTERNAL
     size = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
@@ -77,7 +79,7 @@ def stub(tensor: onnx.TensorProto, location: str, offset: int = 0) -> onnx.Tenso
 
 
 def from_file(tensor: onnx.TensorProto, folder: str) -> Callable[[], np.ndarray]:
-    """What reads an external tensor."""
+    """Return what reads an external tensor."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     kind = onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type)
     path, shape = Path(folder, entries["location"]), tuple(tensor.dims)

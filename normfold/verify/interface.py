@@ -24,7 +24,10 @@ def interface_difference(a: LoadedModel, b: LoadedModel) -> str:
 
 
 def _type_name(value: onnx.ValueInfoProto) -> str:
-    """The element type of a tensor, of anything else what kind of value it is; empty where nothing is declared."""
+    """Return the element type of a tensor, of anything else what kind of value it is.
+
+    Empty where nothing is declared.
+    """
     element = value.type.tensor_type.elem_type
     if element:
         return str(onnx.TensorProto.DataType.Name(element)).lower()

@@ -56,7 +56,10 @@ def cut_at_missing(
 
 
 def _missing(model: LoadedModel, open_session: Callable[[LoadedModel], Runner]) -> frozenset[str]:
-    """The types of operators that the runtime names when it refuses the model; none where it refuses for more."""
+    """Return the types of operators that the runtime names when it refuses the model.
+
+    There are none where it refuses for more.
+    """
     found: frozenset[str] = frozenset()
     for _ in range(_ROUNDS):
         cut = _without(model, found, _types(model, _nodes(model, found))) if found else model
@@ -83,7 +86,10 @@ def _identity(node: onnx.NodeProto) -> tuple[object, ...]:
 
 
 def _types(model: LoadedModel, nodes: Collection[onnx.NodeProto]) -> dict[str, onnx.TypeProto]:
-    """The types of what the operators make: as declared, else as of what they read, else numbers of any shape."""
+    """Return the types of what the operators make.
+
+    They are as declared, else as of what they read, else numbers of any shape.
+    """
     known = dict(model.declared)
     if any(name not in known for node in nodes for name in node.output):
         try:

@@ -86,8 +86,10 @@ def _outcome(proof: ProofState, sites: Sequence[Site]) -> Verification:
 
 
 def _with_free_sizes(proof: ProofState, sites: Sequence[Site]) -> Verification:
-    """For models that only take empty inputs, and so only give empty outputs: they are equal, unless with that size
-    left free they are not."""
+    """Compare models that only take empty inputs, and so only give empty outputs.
+
+    They are equal, unless with that size left free they are not.
+    """
     free = proof.afresh(proof.left_out)
     free.original, free.candidate = with_free_sizes(proof.original), with_free_sizes(proof.candidate)
     found = _outcome(free, sites)
@@ -130,8 +132,11 @@ def check(model: ModelLike, options: ProofOptions) -> Verification:
 
 
 def _gathered(proof: ProofState, sites: Sequence[Site]) -> ProofState:
-    """All evidence; in float32 when the runtime cannot compute in the model's own type, and by the reference evaluator
-    when it has no kernel there either."""
+    """Gather all evidence.
+
+    It is in float32 when the runtime cannot compute in the model's own type, and by the reference evaluator when it has
+    no kernel there either.
+    """
     given = proof.original, proof.candidate
     failure = _attempt(proof, sites)
     if failure is not None and can_retype(given[0]):
@@ -255,7 +260,7 @@ def _retry_undecided(proof: ProofState, check: SiteCheck, turns: Schedule, kept:
 def _runs(
     proof: ProofState, runner: Runner, small: Submodel, kept: Sequence[dict[str, Value]]
 ) -> Iterator[dict[str, Value]]:
-    """The original's values of a part for each feed, ``kept`` being what is known of earlier parts."""
+    """Return the original's values of a part for each feed, ``kept`` being what is known of earlier parts."""
     for feed, earlier in zip(proof.feeds, kept, strict=True):
         yield run_part(runner, small, feed, earlier)
 

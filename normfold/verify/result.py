@@ -38,8 +38,10 @@ class Stage(Enum):
 
 @dataclass(frozen=True)
 class Site:
-    """A value name that exists in both models, and the finding (fold) that it is evidence for. ``graph`` is the path of
-    the subgraph or function in which it is made, "" for the main graph."""
+    """A value name that exists in both models, and the finding (fold) that it is evidence for.
+
+    ``graph`` is the path of the subgraph or function in which it is made, "" for the main graph.
+    """
 
     value: str
     fold: str
@@ -162,7 +164,7 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
 
 
 def as_table(verification: Verification, sites: int = 10) -> str:
-    """The verdict, a line for each output and each failing site (else the ``sites`` worst), notes, seed and feeds."""
+    """Return the verdict, a line for each output and each failing site (else the ``sites`` worst), and notes."""
     failing = [c for c in verification.sites if not c.passed]
     shown = failing or sorted(verification.sites, key=lambda c: -c.margin)[:sites]
     lines = [f"{verification.verdict.value}: {_summary(verification)}"]
@@ -186,7 +188,7 @@ def as_table(verification: Verification, sites: int = 10) -> str:
 
 
 def as_data(verification: Verification) -> dict[str, Any]:
-    """The verification as plain data for JSON; a number that JSON lacks (infinity, NaN) becomes null."""
+    """Return the verification as plain data for JSON; a number that JSON lacks (infinity, NaN) becomes null."""
     return {**_plain(asdict(verification)), "equivalent": bool(verification)}
 
 

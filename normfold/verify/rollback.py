@@ -78,13 +78,13 @@ def prove_with_rollback(
 
 
 def _proved_guilty(verification: Verification, suspects: tuple[str, ...]) -> tuple[str, ...]:
-    """The suspects with a failing site that no other fold shares: nothing is left to search."""
+    """Return the suspects with a failing site that no other fold shares: nothing is left to search."""
     alone = {c.folds[0] for c in verification.sites if not c.passed and len(c.folds) == 1}
     return tuple(fold for fold in suspects if fold in alone)
 
 
 def _only_when_optimized(verification: Verification) -> str:
-    """That the folds are right, where only ONNX Runtime's own optimizations make the candidate wrong."""
+    """Say that the folds are right, where only ONNX Runtime's own optimizations make the candidate wrong."""
     if not verification.failures or any(c.stage is not Stage.DEFAULT for c in verification.failures):
         return ""
     return ", because with it ONNX Runtime's optimizations at its default level change the result; it is right itself"
@@ -111,7 +111,7 @@ class _Outcomes(Generic[Model]):
         return self.outcome(frozenset(excluded))[1].verdict is Equivalence.DIFFERENT
 
     def smallest(self, suspects: tuple[str, ...], undone: tuple[str, ...]) -> tuple[str, ...]:
-        """The fewest suspects whose exclusion ends the difference; none when excluding all of them does not.
+        """Return the fewest suspects whose exclusion ends the difference; none when excluding all of them does not.
 
         Where one fold is left out another may be tried in its place, and then that one is a suspect too.
         """

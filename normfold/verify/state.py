@@ -65,7 +65,7 @@ class ProofState:
     noise_dominated: dict[tuple[str, Stage], Comparison] = field(default_factory=dict)
 
     def afresh(self, left_out: frozenset[str] = frozenset()) -> ProofState:
-        """The same question, before anything was found out."""
+        """Return the same question, before anything was found out."""
         return ProofState(
             self.original,
             self.candidate,
@@ -82,8 +82,11 @@ class ProofState:
         return Stage.AT_SITE if self.folds else Stage.UNOPTIMIZED
 
     def first_tolerance(self, feed: Feed, value: str) -> Tolerance:
-        """The tolerance that goes with it. Later feeds are wilder, and a value that one of them makes restless need not
-        show that in a few draws; what is wrong by less than that has shown in the first."""
+        """Return the tolerance that goes with it.
+
+        Later feeds have more extreme values, and a few noise samples may not show how noisy a value becomes there; what
+        is wrong by less than that has shown in the first.
+        """
         if self.has_inlined_bodies and value not in self.folds:
             return Tolerance.END_TO_END
         if not self.folds:
@@ -92,14 +95,18 @@ class ProofState:
 
     @property
     def alternates_levels(self) -> bool:
-        """Whether the whole candidate runs without optimizations on some feeds and as a user runs it on the others:
-        where no site is compared, and nobody gave the feeds."""
+        """Return whether feeds alternate between a run without optimizations and one as a user runs it.
+
+        They do where no site is compared and the feeds are made up."""
         made_up = self.options.feeds > 1 and self.original.inputs and not self.options.inputs
         return bool(made_up) and not (self.folds or self.is_by_reference)
 
     def is_unoptimized_feed(self, number: int) -> bool:
-        """Whether feed ``number`` is compared without optimizations. The wild ones are, the second and the third, where
-        other kernels would show how the model amplifies rounding, not what it computes."""
+        """Return whether feed ``number`` is compared without optimizations.
+
+        The extreme ones are, the second and the third, where other kernels would show how the model amplifies rounding,
+        not what it computes.
+        """
         return not self.alternates_levels or number % 4 in (1, 2)
 
     @cached_property
@@ -118,7 +125,7 @@ class ProofState:
         return Watch(self.options.seconds)
 
     def open(self, model: LoadedModel, level: OptimizationLevel = OptimizationLevel.DISABLE_ALL) -> Runner:
-        """A session with the options of this proof."""
+        """Return a session with the options of this proof."""
         if self.is_by_reference:
             return ReferenceRunner(model, self.options.seconds)
         return Runner(model, level, self.options.threads, self.watch, tuple(self.options.custom_ops))
@@ -198,14 +205,17 @@ class ProofState:
             found[key] = comparison
 
     def comparisons(self) -> list[Comparison]:
-        """What counts of each value and stage: the worst that tells something, else the one that noise decides."""
+        """Return what counts of each value and stage.
+
+        The worst that tells something, else the one that noise decides.
+        """
         telling = {key: c for key, c in self.worst.items() if c.comparable or not c.passed}
         recorded = {value for value, _ in telling} if self.alternates_levels else set()
         deciding = {key: c for key, c in self.noise_dominated.items() if key[0] not in recorded}
         return list((self.worst | deciding | telling).values())
 
     def set_aside(self) -> list[Comparison]:
-        """What noise decides on one feed while another feed tells something."""
+        """Return what noise decides on one feed while another feed tells something."""
         counting = set(map(id, self.comparisons()))
         return [c for c in self.noise_dominated.values() if id(c) not in counting]
 
@@ -228,8 +238,11 @@ class ProofState:
         tolerance: Callable[[str], Tolerance],
         by_channel: bool = False,
     ) -> tuple[dict[str, Comparison], Mapping[str, np.ndarray]]:
-        """Compare ``pairs`` (expected, obtained) by name beside the noise of the original, of which each of ``looks``
-        shows more, until more of it would change nothing; with the noise as far as it was seen."""
+        """Compare ``pairs`` (expected, obtained) by name beside the noise of the original.
+
+        Of which each of ``looks`` shows more, until more of it would change nothing; with the noise as far as it was
+        seen.
+        """
         levels: Mapping[str, np.ndarray] = {}
         judged: dict[str, Comparison] = {}
         left = list(pairs)
@@ -254,7 +267,10 @@ class ProofState:
         exact: frozenset[str] = frozenset(),
         by_channel: bool = False,
     ) -> NoiseSamples:
-        """The original's own rounding noise in the values of a part of it; none when the user's tolerance decides."""
+        """Return the original's own rounding noise in the values of a part of it.
+
+        None when the user's tolerance decides.
+        """
         if not self.options.is_explicit:
             yield from noise(submodel, given, expected, self.perturbation, self.open, exact, by_channel)
 
@@ -292,14 +308,14 @@ def _is_array(value: Any) -> bool:
 def run_part(
     runner: Runner, submodel: Submodel, feed: Feed, injected: Mapping[str, Value], names: Sequence[str] | None = None
 ) -> dict[str, Value]:
-    """The values of a part's targets, or of some of them, by name."""
+    """Return the values of a part's targets, or of some of them, by name."""
     wanted = list(submodel.outputs) if names is None else names
     found = runner.run(part_feed(submodel, feed, injected), [submodel.outputs[name] for name in wanted])
     return dict(zip(wanted, found, strict=True))
 
 
 def part_feed(submodel: Submodel, feed: Feed, injected: Mapping[str, Value]) -> dict[str, Value]:
-    """What a part must be fed with: graph inputs of the feed, and values of earlier parts."""
+    """Return what a part must be fed with: graph inputs of the feed, and values of earlier parts."""
     return {name: feed.values[name] for name in submodel.feeds} | {name: injected[name] for name in submodel.injected}
 
 

@@ -16,8 +16,10 @@ def has_zero_sized_input(model: LoadedModel) -> bool:
 
 
 def with_free_sizes(model: LoadedModel) -> LoadedModel:
-    """A copy that takes any size where an input was fixed to 0. What is declared of other values goes, as it may be 0
-    because of that."""
+    """Return a copy that takes any size where an input was fixed to 0.
+
+    What is declared of other values goes, as it may be 0 because of that.
+    """
     skeleton = onnx.ModelProto()
     skeleton.CopyFrom(model.skeleton)
     for name, dim in list(_zeros(skeleton.graph)):
@@ -29,7 +31,7 @@ def with_free_sizes(model: LoadedModel) -> LoadedModel:
 
 
 def _zeros(graph: onnx.GraphProto) -> Iterator[tuple[str, onnx.TensorShapeProto.Dimension]]:
-    """The dimensions of inputs that are fixed to 0, each with a name for when it is free."""
+    """Return the dimensions of inputs that are fixed to 0, each with a name for when it is free."""
     for value in graph.input:
         for axis, dim in enumerate(value.type.tensor_type.shape.dim):
             if dim.HasField("dim_value") and dim.dim_value == 0:

@@ -22,7 +22,7 @@ SLOW_SECONDS = 10.0
 
 
 def accepted_feeds(proof: ProofState, run_original: Run) -> Iterator[tuple[Feed, dict[str, Value]]]:
-    """Feeds that the original accepts, each with the values that it gave."""
+    """Return feeds that the original accepts, each with the values that it gave."""
     if proof.options.inputs:
         for number, given in enumerate(all_inputs(proof.options.given_inputs, proof.original)):
             feed = Feed(given.values, given.text)
@@ -47,7 +47,10 @@ def accepted_feeds(proof: ProofState, run_original: Run) -> Iterator[tuple[Feed,
 def _first_that_runs(
     feeder: Feeder, index: int, working: dict[str, int] | None, run: Callable[[Feed], dict[str, Value]]
 ) -> tuple[Feed, dict[str, Value], dict[str, int]] | None:
-    """The first proposal that runs and says something; else the first that runs; CannotRun when none ever did."""
+    """Return the first proposal that runs and says something.
+
+    Return else the first that runs; ModelRunError when none ever did.
+    """
     fallback: tuple[Feed, dict[str, Value], dict[str, int]] | None = None
     failure: ModelRunError | None = None
     for feed, sizes in feeder.proposals(index, working):
@@ -80,7 +83,7 @@ def _has_numbers(array: np.ndarray) -> bool:
 
 
 def largest_sizes(proof: ProofState) -> dict[str, int]:
-    """The largest size of each named dimension over all feeds."""
+    """Return the largest size of each named dimension over all feeds."""
     if not proof.options.inputs:
         return proof.feeder.largest(proof.options.feeds)
     found: dict[str, int] = {}

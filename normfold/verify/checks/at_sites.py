@@ -37,8 +37,10 @@ def in_order(model: LoadedModel, names: Iterable[str]) -> list[str]:
 
 
 def plan_chunks(proof: ProofState, targets: Sequence[str], sizes: Mapping[str, int]) -> list[Chunk]:
-    """Targets, in the order of the graph, grouped so that the values of a group, and the weights that it needs, stay
-    below the limits of bytes."""
+    """Group the targets in the order of the graph.
+
+    The values of a group and the weights that it needs stay below the limits of bytes.
+    """
     limit = proof.options.weight_bytes
     weights = _weights_between(proof.original, targets) if proof.original.weight_bytes > limit else {}
     groups: list[list[str]] = [[]]
@@ -102,12 +104,12 @@ def expected_bytes(runner: Runner, chunk: Submodel, sizes: Mapping[str, int]) ->
 
 @cache
 def _tensor_type(dtype: np.dtype, rank: int) -> onnx.TypeProto:
-    """The type of a tensor with free sizes."""
+    """Return the type of a tensor with free sizes."""
     return onnx.helper.make_tensor_type_proto(onnx.helper.np_dtype_to_tensor_dtype(dtype), [None] * rank)
 
 
 def types_of(values: Mapping[str, Value]) -> dict[str, onnx.TypeProto]:
-    """The types of all values that can be fed back: tensors of numbers."""
+    """Return the types of all values that can be fed back: tensors of numbers."""
     return {
         name: _tensor_type(v.dtype, v.ndim)
         for name, v in values.items()
@@ -236,7 +238,7 @@ class SiteCheck:
         boundary: Mapping[str, onnx.TypeProto],
         error: ModelRunError,
     ) -> dict[str, Value]:
-        """The part as a whole does not run: find the values that cannot be computed, and give the others."""
+        """Find the values that cannot be computed where the part as a whole does not run, and give the others."""
         obtained: dict[str, Value] = {}
         for name in values_to_compare:
             small = submodel(self._case.candidate, [name], boundary)

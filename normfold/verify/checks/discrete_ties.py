@@ -26,8 +26,11 @@ _ROUND = {"Round", "Floor", "Ceil", "Cast", "QuantizeLinear"}
 
 
 def is_a_tie(proof: ProofState, judged: Comparison, expected: Value, obtained: Value, feed: Feed) -> Comparison | None:
-    """The comparison as passed, when an integer, boolean or string value differs only where the numbers behind it tie
-    within rounding noise; None otherwise."""
+    """Return the comparison as passed, where the decision is a tie.
+
+    That is when an integer, boolean or string value differs only where the numbers behind it tie within rounding noise;
+    None otherwise.
+    """
     if judged.passed or not isinstance(expected, np.ndarray) or not isinstance(obtained, np.ndarray):
         return None
     if is_floating(expected) or expected.shape != obtained.shape or expected.dtype != obtained.dtype:
@@ -54,7 +57,7 @@ def is_a_tie(proof: ProofState, judged: Comparison, expected: Value, obtained: V
 
 
 def _decision(model: LoadedModel, value: str) -> onnx.NodeProto | None:
-    """The operator that decides the value, found backward through operators that keep its places."""
+    """Return the operator that decides the value, found backward through operators that keep its places."""
     made_by = model.producers
     while value in made_by:
         node: onnx.NodeProto = model.graph.node[made_by[value]]

@@ -24,8 +24,11 @@ _NO_EVIDENCE = {"Constant", "ConstantOfShape", "Shape", "Size", "Identity"}
 
 
 def first_differences(proof: ProofState, feed: Feed, failing: Sequence[str]) -> list[Comparison]:
-    """The last value that agrees before the first that does not, that one, and the next ones up to the ``failing``
-    outputs; nothing when no value but the outputs has one name in both models."""
+    """Return the last value that agrees before the first that does not, and that one.
+
+    The next ones follow up to the ``failing`` outputs; nothing when no value but the outputs has one name in both
+    models.
+    """
     made, theirs = proof.original.producers, proof.candidate.producers
     kinds = {name: proof.original.graph.node[index].op_type for name, index in made.items()}
     both = [name for name in made if name in theirs and kinds[name] not in _NO_EVIDENCE]

@@ -12,7 +12,7 @@ Item = TypeVar("Item")
 
 
 def prefetch(items: Iterator[Item], adapt_to: Callable[[Item], int], room: int) -> Generator[Item]:
-    """The same items in the same order, made in a thread while the caller works with those before.
+    """Return the same items in the same order, made in a thread while the caller works with those before.
 
     It is always one ahead, and goes on while those that wait weigh less than ``room``. What making an item raises is
     raised where the item would have come. To close this early waits for the item that is under way.

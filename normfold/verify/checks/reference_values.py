@@ -13,8 +13,10 @@ from normfold.verify.state import ProofState, run_part
 
 
 class Original:
-    """A session over the part of the original that makes the targets of a first chunk. To expose a value costs memory
-    and time, so another session takes its place when much fewer values are needed."""
+    """A session over the part of the original that makes the targets of a first chunk.
+
+    To expose a value costs memory and time, so another session takes its place when much fewer values are needed.
+    """
 
     def __init__(self, proof: ProofState, turns: Schedule, small: Submodel, runner: Runner) -> None:
         self._case, self._turns = proof, turns
@@ -25,7 +27,7 @@ class Original:
         self._runner.close()
 
     def feeds(self) -> Iterator[tuple[Feed, dict[str, Value]]]:
-        """The feeds that it accepts, each with its values."""
+        """Return the feeds that it accepts, each with its values."""
         return accepted_feeds(self._case, self._run)
 
     def _run(self, number: int, feed: Feed) -> dict[str, Value]:

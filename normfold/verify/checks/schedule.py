@@ -26,8 +26,11 @@ FEW_PLACES = 16
 
 @dataclass(frozen=True)
 class Chunk:
-    """Values compared in one go: ``targets``; ``earlier`` targets that its parts may be fed with; and which of all
-    values so far later chunks still need."""
+    """Values compared in one go.
+
+    ``targets``; ``earlier`` targets that its parts may be fed with; and which of all values so far later chunks still
+    need.
+    """
 
     targets: tuple[str, ...]
     earlier: tuple[str, ...] = ()
@@ -54,7 +57,7 @@ class Schedule:
         self.is_cheap = False
 
     def values_to_compare(self, number: int, feed: Feed) -> list[str]:
-        """What to compare for a feed; the same whenever it is asked."""
+        """Return what to compare for a feed; the same whenever it is asked."""
         if not self._case.is_unoptimized_feed(number):
             return []
         first = self._sizes.setdefault(_sizes_of(feed), number)
@@ -67,8 +70,10 @@ class Schedule:
         return [name for name in self._wanted if name in {*outputs, *turn, *self._few_elements}]
 
     def adapt_to(self, values: Mapping[str, Value]) -> None:
-        """Decide by the first feed which values must be compared for every feed, and whether to make all of them again
-        costs less than to open sessions over fewer."""
+        """Decide by the first feed which values must be compared for every feed.
+
+        Decide too whether to make all of them again costs less than to open sessions over fewer.
+        """
         self._few_elements = frozenset(name for name, value in values.items() if _has_few_elements(value))
         self.is_cheap = self._is_whole and bytes_of(values) < LIGHT_BYTES
 
@@ -92,7 +97,7 @@ class Schedule:
 
 
 def bytes_of(values: Mapping[str, Value]) -> int:
-    """What the tensors among them take."""
+    """Return what the tensors among them take."""
     return sum(getattr(value, "nbytes", 0) for value in values.values())
 
 
@@ -107,7 +112,7 @@ def _sizes_of(feed: Feed) -> object:
 
 
 def decisive_inputs(model: LoadedModel) -> frozenset[str]:
-    """The inputs that a branch, a loop or a choice depends on. Any other number is data: a time step, say."""
+    """Return the inputs that a branch, a loop or a choice depends on. Any other number is data: a time step, say."""
     decided = {"If": 1, "Where": 1, "Loop": 2}
     nodes = model.graph.node
     conditions = {name for node in nodes for name in node.input[: decided.get(node.op_type, 0)] if name}
@@ -115,7 +120,7 @@ def decisive_inputs(model: LoadedModel) -> frozenset[str]:
 
 
 def _switches_of(feed: Feed, decisive: Collection[str]) -> object:
-    """The inputs that say yes or no, and the single whole numbers that decide something."""
+    """Return the inputs that say yes or no, and the single whole numbers that decide something."""
     single = ((name, np.asarray(value)) for name, value in feed.values.items() if np.size(value) == 1)
     return frozenset(
         (name, array.item())

@@ -76,7 +76,7 @@ def _size(feed: Feed) -> int:
 
 
 def _comparable(proof: ProofState, reference: Mapping[str, Value]) -> dict[str, Value]:
-    """The outputs that are the same at every run."""
+    """Return the outputs that are the same at every run."""
     return {name: value for name, value in reference.items() if name not in proof.random_outputs}
 
 
@@ -115,7 +115,7 @@ def _compare(
 def _own(
     proof: ProofState, whole: Submodel, feed: Feed, reference: Mapping[str, Value], names: Sequence[str]
 ) -> dict[str, Value]:
-    """The original's own outputs without optimizations: the references, unless those were stored by somebody else."""
+    """Return the original's own outputs without optimizations: the references, unless those were stored by a user."""
     if not proof.is_stored:
         return {name: reference[name] for name in names}
     with proof.open(whole.model) as runner:
@@ -155,8 +155,10 @@ def _blame(
 def _differences(
     proof: ProofState, level: OptimizationLevel, feed: Feed, names: Sequence[str], levels: Mapping[str, np.ndarray]
 ) -> dict[str, float]:
-    """The error of each output of the original itself that this level changes by more than rounding: the largest of any
-    feed, because of few numbers one may be right by chance. ``levels`` is the noise for ``feed``."""
+    """Return the error of each output of the original itself that this level changes by more than rounding.
+
+    The largest of any feed, because of few numbers one may be right by chance. ``levels`` is the noise for ``feed``.
+    """
     found: dict[str, float] = {}
     try:
         with proof.open(proof.original, level) as runner:
@@ -175,8 +177,10 @@ def _differences(
 
 
 def _did_not_run(proof: ProofState, level: OptimizationLevel, error: ModelRunError) -> None:
-    """The runtime's fault when it cannot run the original at this level either; else the candidate's, unless it was
-    only slow, which tells nothing."""
+    """Blame the runtime where it cannot run the original at this level either.
+
+    Else the candidate is at fault, unless it was only slow, which tells nothing.
+    """
     if error.kind is FailureKind.TIME:
         raise error
     try:

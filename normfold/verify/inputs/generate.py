@@ -70,7 +70,7 @@ class Feeder:
 
     @classmethod
     def of(cls, model: LoadedModel, specs: Sequence[InputSpec] = (), seed: int = 0) -> Feeder:
-        """A feeder for the inputs of ``held``; UsageError when a spec names an input that it lacks."""
+        """Return a feeder for the inputs of ``model``; UsageError when a spec names an input that it lacks."""
         by_name = {spec.name: spec for spec in specs}
         known = [value.name for value in model.inputs]
         for name in by_name:
@@ -80,7 +80,10 @@ class Feeder:
         return cls(model.inputs, found, by_name, seed, _known(model.inputs, found, by_name))
 
     def proposals(self, index: int, working: Mapping[str, int] | None = None) -> Iterator[tuple[Feed, dict[str, int]]]:
-        """Feeds for number ``index``, the most wanted first, each with its sizes; ``working`` sizes ran before."""
+        """Return feeds for number ``index``, the most wanted first, each with its sizes.
+
+        ``working`` sizes ran before.
+        """
         tried: list[dict[str, int]] = []
         for sizes in self._sizes(index, working):
             if sizes in tried or self._is_too_large(sizes):
@@ -94,7 +97,7 @@ class Feeder:
                 yield Feed(values, f"{distribution}" + (f" ({where})" if where else "")), sizes
 
     def largest(self, count: int) -> dict[str, int]:
-        """The largest size that any of the first ``count`` feeds prefers for each free dimension."""
+        """Return the largest size that any of the first ``count`` feeds prefers for each free dimension."""
         wanted = [next(self._sizes(index, None), {}) for index in range(count)]
         return {name: max(sizes.get(name, 1) for sizes in wanted) for name in set().union(*wanted)}
 
@@ -183,7 +186,10 @@ class Feeder:
         return _array(_tensor(value).elem_type, shape, use, distribution, index, rng)
 
     def _turn(self, value: onnx.ValueInfoProto, index: int) -> int:
-        """A number for one of several switches: any two of three have been thrown in all ways after four feeds."""
+        """Return a number for one of several switches.
+
+        Any two of three have been thrown in all ways after four feeds.
+        """
         place = sum(_tensor(v).elem_type != TensorProto.FLOAT for v in self.inputs[: self.inputs.index(value)])
         return (index, index >> 1, index ^ (index >> 1))[place % 3]
 
@@ -200,14 +206,14 @@ def _tensor(value: onnx.ValueInfoProto) -> onnx.TypeProto.Tensor:
 
 
 def _dim_name(fold: str, axis: int, dim: onnx.TensorShapeProto.Dimension) -> str | None:
-    """The name of a free dimension (one is made for a nameless one); None for a fixed one, which may be 0."""
+    """Return the name of a free dimension (one is made for a nameless one); None for a fixed one, which may be 0."""
     if dim.HasField("dim_value") and dim.dim_value >= 0:
         return None
     return dim.dim_param or f"{fold}:{axis}"
 
 
 def _terms(name: str) -> list[str]:
-    """The parts of a dimension that is a sum or difference of others: ``past + seq``."""
+    """Return the parts of a dimension that is a sum or difference of others: ``past + seq``."""
     return re.split(r"\s*([+-])\s*", name) if re.fullmatch(r"[\w.]+(\s*[+-]\s*[\w.]+)+", name) else []
 
 
@@ -306,8 +312,10 @@ def _strings(shape: tuple[int, ...], words: Sequence[str], rng: np.random.Genera
 
 
 def _mask(shape: tuple[int, ...], index: int, rng: np.random.Generator) -> np.ndarray:
-    """Ones, then zeros from some place on, except in the second feed; never a row of zeros. A scalar alternates from
-    feed to feed."""
+    """Ones, then zeros from some place on, except in the second feed.
+
+    Never a row of zeros. A scalar alternates from feed to feed.
+    """
     if not shape or shape == (1,):
         return np.full(shape, (index + 1) % 2)
     if index == 1:

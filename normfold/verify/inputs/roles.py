@@ -35,8 +35,11 @@ class InputRole(Enum):
 
 @dataclass(frozen=True)
 class InputConstraints:
-    """The role of an input, with the exclusive upper bound of its values (None: unbounded), the dimensions whose sizes
-    bound it too, words to choose from, and the very numbers that it should hold, if any."""
+    """The role of an input, with the exclusive upper bound of its values and more.
+
+    None is unbounded; there are the dimensions whose sizes bound it too, words to choose from, and the very numbers
+    that it should hold, if any.
+    """
 
     role: InputRole = InputRole.DATA
     limit: int | None = None
@@ -47,7 +50,7 @@ class InputConstraints:
     dims: Mapping[int, int] = field(default_factory=dict)
 
     def with_sizes(self, sizes: Mapping[str, int]) -> InputConstraints:
-        """The same with the sizes of all dimensions known."""
+        """Return the same with the sizes of all dimensions known."""
         if not self.bounded_by and not self.goal:
             return self
         bounds = [sizes.get(name, 1) for name in self.bounded_by] + ([] if self.limit is None else [self.limit])
@@ -122,7 +125,7 @@ _PRIORITY = (
 
 
 def input_constraints(model: LoadedModel) -> dict[str, InputConstraints]:
-    """The use of every input that must be fed."""
+    """Return the use of every input that must be fed."""
     graph = read(model)
     return {value.name: _use(value, graph) for value in model.inputs}
 
@@ -159,7 +162,7 @@ def _use(value: onnx.ValueInfoProto, graph: Reading) -> InputConstraints:
 
 
 def _passes(node: onnx.NodeProto, index: int, graph: Reading) -> int | None:
-    """What an operator adds to the value on its way through; None when the value ends there."""
+    """Return what an operator adds to the value on its way through; None when the value ends there."""
     if node.op_type in _SAME_VALUE and (index == 0 or node.op_type == "Concat"):
         return 0
     if node.op_type in ("Add", "Sub") and len(node.input) == 2:

@@ -22,8 +22,10 @@ _SAME_SIZES = {"Add", "Sub", "Mul", "Div"}
 
 @dataclass(frozen=True)
 class Reading:
-    """Who reads what, which constants are small enough to look at, and which sizes are known. ``inner`` are the readers
-    of values in bodies and functions."""
+    """Who reads what, which constants are small enough to look at, and which sizes are known.
+
+    ``inner`` are the readers of values in bodies and functions.
+    """
 
     model: LoadedModel
     inner: Mapping[str, list[tuple[onnx.NodeProto, int]]]
@@ -31,14 +33,14 @@ class Reading:
     values: Mapping[str, onnx.ValueInfoProto]
 
     def constant(self, name: str) -> np.ndarray | None:
-        """The value of a small constant."""
+        """Return the value of a small constant."""
         tensor = self.tensors.get(name)
         if tensor is None or tensor.data_location == TensorProto.EXTERNAL or math.prod(tensor.dims) > 64:
             return None
         return numpy_helper.to_array(tensor)
 
     def shape(self, name: str) -> tuple[int | str | None, ...] | None:
-        """The sizes of a value, numbers or names, as far as they are known."""
+        """Return the sizes of a value, numbers or names, as far as they are known."""
         if name in self.tensors:
             return tuple(self.tensors[name].dims)
         if name not in self.values or not self.values[name].type.tensor_type.HasField("shape"):
@@ -47,7 +49,7 @@ class Reading:
         return tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in dims)
 
     def readers(self, name: str) -> Iterator[tuple[onnx.NodeProto, int]]:
-        """The operators that read a value, with the place of it among their inputs; bodies and functions too."""
+        """Return the operators that read a value, with the place of it among their inputs; bodies and functions too."""
         for number in self.model.readers.get(name, ()):
             node = self.model.graph.node[number]
             yield from ((node, index) for index, each in enumerate(node.input) if each == name)
@@ -115,7 +117,10 @@ def _size_at(node: onnx.NodeProto, index: int, rank: int, graph: Reading) -> Ite
 
 
 def goal(node: onnx.NodeProto, index: int, count: int, graph: Reading) -> RequiredValues:
-    """What ``count`` numbers an input should hold that names sizes at this place of an operator; empty: no matter."""
+    """Return what ``count`` numbers an input should hold that names sizes at this place of an operator.
+
+    It is empty where any will do.
+    """
     data = graph.shape(node.input[0]) if node.input else None
     place = node.op_type, index
     if place == ("Reshape", 1):
@@ -142,7 +147,7 @@ def goal(node: onnx.NodeProto, index: int, count: int, graph: Reading) -> Requir
 
 
 def _free_once(behind: Mapping[int, int], count: int) -> RequiredValues:
-    """The sizes demanded, -1 in one place, the last that is free, and before it the sizes that are there."""
+    """Return the sizes demanded, -1 in one place, the last that is free, and before it the sizes that are there."""
     free = [axis for axis in range(count) if axis not in behind]
     if not behind or not free:
         return ()
@@ -150,6 +155,6 @@ def _free_once(behind: Mapping[int, int], count: int) -> RequiredValues:
 
 
 def _last(shape: tuple[int | str | None, ...] | None, count: int) -> RequiredValues:
-    """The last ``count`` sizes; in front of them ones."""
+    """Return the last ``count`` sizes; in front of them ones."""
     known = tuple(0 if size is None else size for size in shape or (0,) * count)
     return (1,) * (count - len(known)) + known[-count:]

@@ -78,8 +78,11 @@ class Given:
 
 
 def load_inputs(given: Input, model: LoadedModel) -> Given:
-    """Read one feed for the model: a mapping or ``.npz`` (arrays by input name), ``.npy`` (the only input), or a
-    directory with ``input_0.pb`` ... and perhaps ``output_0.pb`` ... UsageError says what was expected."""
+    """Read one feed for the model.
+
+    A mapping or ``.npz`` (arrays by input name), ``.npy`` (the only input), or a directory with ``input_0.pb`` ... and
+    perhaps ``output_0.pb`` ... UsageError says what was expected.
+    """
     names = [value.name for value in model.inputs]
     expected = None
     if isinstance(given, Mapping):
@@ -119,7 +122,7 @@ def _read_inputs(source: Path, names: list[str], model: LoadedModel) -> tuple[di
 
 
 def all_inputs(given: Sequence[Input], model: LoadedModel) -> Iterator[Given]:
-    """The feed of each path or mapping; of a folder with several test_data_set folders each of those."""
+    """Return the feed of each path or mapping; of a folder with several test_data_set folders each of those."""
     for entry in given:
         sets: list[Input] = []
         if not isinstance(entry, Mapping) and Path(entry).is_dir():
@@ -133,7 +136,10 @@ def _number(path: Path) -> tuple[int, str]:
 
 
 def _as_declared(array: Any, value: onnx.ValueInfoProto, source: str) -> Any:
-    """The array in the type that the model declares, where only the width differs; UsageError where more does."""
+    """Return the array in the type that the model declares, where only the width differs.
+
+    UsageError where more does.
+    """
     kind = value.type.tensor_type
     if not isinstance(array, np.ndarray) or not value.type.HasField("tensor_type"):
         return array
@@ -160,7 +166,7 @@ def check_shape(name: str, shape: Sequence[int], value: onnx.ValueInfoProto) -> 
 
 
 def _arrays(source: Path) -> dict[str, Any]:
-    """The arrays of an .npz by name, or the one of an .npy; pickled objects stay closed."""
+    """Return the arrays of an .npz by name, or the one of an .npy; pickled objects stay closed."""
     try:
         with open(source, "rb") as file:
             loaded = np.load(file, allow_pickle=False)
@@ -180,7 +186,7 @@ def _protos(folder: Path, stem: str, names: Sequence[str]) -> dict[str, Any]:
 
 
 def _load_proto(file: Path) -> Any:
-    """A tensor or a sequence of tensors; the file does not say which, so the tensor is tried first."""
+    """Return a tensor or a sequence of tensors; the file does not say which, so the tensor is tried first."""
     data = file.read_bytes()
     try:
         tensor = onnx.load_tensor_from_string(data)

@@ -13,8 +13,10 @@ _BLOCK = 2**16
 
 @dataclass(frozen=True)
 class Survey:
-    """The largest difference and the largest magnitude of each channel, by axis (1 and the last, see ``channel_axes``;
-    -1 holds the one number of the whole), and how many places differ."""
+    """The largest difference and the largest magnitude of each channel.
+
+    By axis (1 and the last, see ``channel_axes``; -1 holds the one number of the whole), and how many places differ.
+    """
 
     gaps: Mapping[int, np.ndarray]
     sizes: Mapping[int, np.ndarray]

@@ -24,8 +24,10 @@ _TINY = 1e-30
 
 @dataclass(frozen=True)
 class Distance:
-    """What one pair of arrays shows, at its worst place: ``relative`` is ``|expected - obtained| / scale`` there (see
-    ``pooled``), ``tolerance`` what is allowed in the same measure, and ``margin`` the error over it: up to 1 is right.
+    """What one pair of arrays shows, at its worst place.
+
+    ``relative`` is ``|expected - obtained| / scale`` there (see ``pooled``), ``tolerance`` what is allowed in the same
+    measure, and ``margin`` the error over it: up to 1 is right.
 
     ``mismatch`` says why numbers cannot be compared at all (shape, type, NaN), else "". ``comparable`` counts the
     places where the expected value is a finite number.
@@ -52,7 +54,10 @@ class Distance:
 
 @cache
 def type_name(dtype: np.dtype) -> str:
-    """The name of a type: numpy spells it anew at every call, which takes longer than to compare a few numbers."""
+    """Return the name of a type.
+
+    numpy spells it again at every call, which takes longer than to compare a few numbers.
+    """
     return str(dtype)
 
 
@@ -88,7 +93,7 @@ def _share(array: np.ndarray, axis: int, by_channel: bool) -> float:
 
 
 def largest(values: np.ndarray, axis: int) -> np.ndarray:
-    """The largest number of each channel on ``axis``, with the other axes kept as 1."""
+    """Return the largest number of each channel on ``axis``, with the other axes kept as 1."""
     shape = values.shape
     kept = [n if i == axis else 1 for i, n in enumerate(shape)]
     if axis == values.ndim - 1:
@@ -101,8 +106,11 @@ def largest(values: np.ndarray, axis: int) -> np.ndarray:
 
 @dataclass(frozen=True)
 class AllowedError:
-    """How far a place may be off: ``floor`` times its scale (see ``pooled``) plus ``noise``, the magnitude of the
-    model's own rounding noise there (broadcastable); or, when the user says so, ``atol + rtol*|expected|``."""
+    """How far a place may be off.
+
+    ``floor`` times its scale (see ``pooled``) plus ``noise``, the magnitude of the model's own rounding noise there
+    (broadcastable); or, when the user says so, ``atol + rtol*|expected|``.
+    """
 
     floor: float = 0.0
     noise: Any = 0.0
@@ -116,7 +124,7 @@ class AllowedError:
         return self.rtol is not None or self.atol is not None
 
     def of(self, magnitude: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        """The allowed error of each place."""
+        """Return the allowed error of each place."""
         if self.is_explicit:
             return np.asarray((self.atol or 0.0) + (self.rtol or 0.0) * magnitude)
         return np.asarray(self.floor * scale + self.noise)
@@ -191,7 +199,7 @@ def _completed(found: Distance, a: np.ndarray, b: np.ndarray) -> Distance:
 
 
 def _by_place(a: np.ndarray, b: np.ndarray, allowed: AllowedError) -> Distance:
-    """The long way: where the numbers are not all finite, or what is allowed differs from place to place."""
+    """Compare place by place, where not all numbers are finite or the tolerance differs between places."""
     wide_a, wide_b = _wide(a), _wide(b)
     finite = np.isfinite(wide_a)
     if finite.all() and np.isfinite(wide_b).all():
@@ -232,8 +240,9 @@ def _overflow_both(a: np.ndarray, b: np.ndarray, dtype: str) -> np.ndarray:
 
 
 def _worst_channel(a: np.ndarray, found: Survey, by_channel: bool) -> tuple[float, int | None, int]:
-    """The largest difference as a share of its scale, and the axis and the number of the channel where that is; axis
-    None stands for the whole.
+    """Return the largest difference as a share of its scale.
+
+    Return with it the axis and the number of the channel where that is; axis None stands for the whole.
 
     The scale of a place is the least of its channels', so the worst place is the worst of any channel against that
     channel's own scale: no array of the size of the values is needed.
@@ -253,7 +262,7 @@ def _worst_channel(a: np.ndarray, found: Survey, by_channel: bool) -> tuple[floa
 def _by_channel(
     a: np.ndarray, b: np.ndarray, found: Survey, floor: float, where: tuple[float, int | None, int]
 ) -> Distance:
-    """The short way, when the tolerance is a share of the scale alone."""
+    """Compare channel by channel, where the tolerance is a share of the scale alone."""
     share, axis, channel = where
     gap, _ = found.largest
     if not gap:

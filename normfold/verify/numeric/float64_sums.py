@@ -22,8 +22,10 @@ _STEPS = frozenset({"Add", "Sub", "Mul", "Div", "BatchNormalization"})
 
 
 def with_exact_sums(model: LoadedModel) -> LoadedModel | None:
-    """A copy whose float32 reductions, norms and arithmetic compute in float64; None where there is none of these, or
-    where types are unknown."""
+    """Return a copy whose float32 reductions, norms and arithmetic compute in float64.
+
+    It is None where there is none of these, or where types are unknown.
+    """
     nodes = list(model.graph.node)
     if not any(node.op_type in _SUMS | _STEPS for node in nodes):
         return None
@@ -40,7 +42,7 @@ def with_exact_sums(model: LoadedModel) -> LoadedModel | None:
 
 
 def _kinds(model: onnx.ModelProto) -> dict[str, int]:
-    """The element type of each value of the main graph, as far as known."""
+    """Return the element type of each value of the main graph, as far as known."""
     try:
         graph = onnx.shape_inference.infer_shapes(model).graph
     except (onnx.shape_inference.InferenceError, ValueError):
@@ -58,12 +60,12 @@ def _is_exact(node: onnx.NodeProto, kinds: dict[str, int]) -> bool:
 
 
 def _numbers(node: onnx.NodeProto) -> list[str]:
-    """The inputs that are numbers, not axes."""
+    """Return the inputs that are numbers, not axes."""
     return list(node.input[:1] if node.op_type in _SUMS else node.input)
 
 
 def _widened(node: onnx.NodeProto, wide: dict[str, str]) -> Iterator[onnx.NodeProto]:
-    """The node in float64, from values that are ``wide`` already where there are such."""
+    """Return the node in float64, from values that are ``wide`` already where there are such."""
     result = f"{node.output[0]}::wide"
     for name in dict.fromkeys(_numbers(node)):
         if name not in wide:

@@ -84,7 +84,9 @@ def noise(
     exact: Set[str] = frozenset(),
     by_channel: bool = False,
 ) -> NoiseSamples:
-    """Rounding noise of each floating value of ``expected``: its magnitude, pooled over channels, times ``FACTOR``.
+    """Measure the rounding noise of each floating value of ``expected``.
+
+    It is the magnitude, pooled over channels, times ``FACTOR``.
 
     It is given again, wider, after each look at it, so whoever has seen enough can stop. Inputs in ``exact`` carry no
     rounding: neither they nor the constants that are added to or multiplied with them are perturbed.
@@ -164,7 +166,7 @@ class UlpPerturbation:
         self._factors: dict[str, np.ndarray] = {}
 
     def __call__(self, value: Any) -> Any:
-        """A moved copy. The largest number of the type may move beyond it."""
+        """Return a perturbed copy. The largest number of the type may move beyond it."""
         if not isinstance(value, np.ndarray) or not is_floating(value) or str(value.dtype) not in ROUNDING:
             return value
         step = self._precision if value.dtype == np.float32 else str(value.dtype)
@@ -190,7 +192,7 @@ class UlpPerturbation:
 
 
 def moved_weights(model: LoadedModel, move: UlpPerturbation, exact: Set[str] = frozenset()) -> LoadedModel:
-    """The model with every floating initializer and Constant moved likewise, for each reader in another way."""
+    """Return the model with every floating initializer and Constant perturbed, for each reader in another way."""
     apart, settings = separate_constants(model, exact)
     moved = changed(apart, move, {kind: kind for kind in _MOVED}, settings)
     for tensor in moved.skeleton.graph.initializer:

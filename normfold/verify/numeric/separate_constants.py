@@ -41,8 +41,10 @@ _SETTINGS = {("Pow", 1), ("Resize", 1), ("Resize", 2), ("Upsample", 1), ("Range"
 
 
 def separate_constants(model: LoadedModel, exact: Set[str] = frozenset()) -> tuple[LoadedModel, frozenset[str]]:
-    """A copy in which small initializers, Constants and Identities of either have one reader each; and the names of
-    those that are settings, which no rounding touches."""
+    """Return a copy in which small initializers, Constants and Identities of either have one reader each.
+
+    Return with it the names of those that are settings, which no rounding touches.
+    """
     skeleton = onnx.ModelProto()
     skeleton.CopyFrom(model.skeleton)
     graph = skeleton.graph

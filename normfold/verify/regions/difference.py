@@ -100,7 +100,7 @@ def _equal_weights(one: LoadedModel, other: LoadedModel) -> set[str]:
 
 
 def _signatures(model: LoadedModel, common: Set[str], same: Set[str]) -> dict[str, bytes]:
-    """What each value is computed by, down to the values of ``common``: equal where the computation is."""
+    """Return what each value is computed by, down to the values of ``common``: equal where the computation is."""
     found: dict[str, bytes] = {}
     versions = {opset.domain: opset.version for opset in model.skeleton.opset_import}
     functions = {(f.domain, f.name): f.SerializeToString(deterministic=True) for f in model.skeleton.functions}

@@ -236,7 +236,7 @@ class RegionFeeds:
                 yield centre, spread
 
     def _required(self, name: str) -> Iterator[tuple[np.ndarray, bool]]:
-        """What an input must be for a value behind it to be at one of its limits."""
+        """Return what an input must be for a value behind it to be at one of its limits."""
         for paths in self._paths:
             for value, limits in self._questions.limits.items():
                 path = paths.get(value)
@@ -348,7 +348,10 @@ def _around(
 
 
 def _fitted(values: np.ndarray, each: RegionInput, like: Value) -> np.ndarray | None:
-    """The values in the input's type; None where that cannot hold them, or where its meaning has other bounds."""
+    """Return the values in the input's type.
+
+    It is None where that cannot hold them, or where its meaning has other bounds.
+    """
     dtype = np.asarray(like).dtype
     if values.shape != np.shape(like):
         return None

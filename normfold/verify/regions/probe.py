@@ -234,7 +234,7 @@ class _Comparing:
         return found
 
     def _run(self, values: Mapping[str, Value]) -> tuple[Value, Value] | None:
-        """What both sides make of a feed; None where either does not run."""
+        """Return what both sides make of a feed; None where either does not run."""
         target = self._pair.region.target
         try:
             found = []

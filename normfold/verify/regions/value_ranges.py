@@ -107,7 +107,7 @@ def _range(node: onnx.NodeProto, found: Mapping[str, Range], numbers: Mapping[st
 
 
 def _bound(node: onnx.NodeProto, index: int, found: Mapping[str, Range], numbers: Mapping[str, float]) -> float | None:
-    """The limit of a Clip, an attribute in early operator sets."""
+    """Return the limit of a Clip, an attribute in early operator sets."""
     if len(node.input) > index and node.input[index]:
         limit = _of(node.input[index], found, numbers)
         return limit[0] if limit[0] == limit[1] else None

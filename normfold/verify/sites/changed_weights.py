@@ -1,5 +1,8 @@
-"""Two models that differ in weights of one name, such as a copy in which somebody changed some: where the operators are
-the same a name means the same in both, so they can be compared at each operator that reads a changed weight."""
+"""Two models that differ in weights of one name, such as a copy in which a user changed some.
+
+Where the operators are the same a name means the same in both, so they can be compared at each operator that reads a
+changed weight.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,9 @@ _SELECTORS = frozenset({"Gather", "GatherElements", "GatherND", "PRelu"})
 
 
 def changed_weight_sites(one: LoadedModel, other: LoadedModel, is_written: bool = False) -> list[Site]:
-    """What each operator makes that reads a changed weight, in the name of the operator, and the weight itself where
-    the data selects what shows of it; none where weights of one name differ in type.
+    """Return what each operator makes that reads a changed weight, in the name of the operator.
+
+    The weight itself is a site where the data selects what shows of it; none where weights of one name differ in type.
 
     Where the models differ in more than weights, only operators count that make the same value of the same values for
     readers of the same kinds. When normfold wrote one of the two (``is_written``) the same kind of operator is enough,
@@ -50,7 +54,7 @@ def changed_weight_sites(one: LoadedModel, other: LoadedModel, is_written: bool 
 
 
 def _changed(one: LoadedModel, other: LoadedModel) -> set[str] | None:
-    """The weights and constants of one name that hold other numbers; None where they are of another type."""
+    """Return the weights and constants of one name that hold other numbers; None where they are of another type."""
     tensors, others = dict(one.initializers), dict(other.initializers)
     both = tensors.keys() & others.keys()
     if any(_type(tensors[name]) != _type(others[name]) for name in both):
@@ -76,7 +80,7 @@ def _type(tensor: onnx.TensorProto) -> tuple[int, tuple[int, ...]]:
 
 
 def _use(model: LoadedModel, value: str) -> list[object]:
-    """What makes a value, and what kinds of operator read it; nothing where there is no such value."""
+    """Return what makes a value, and what kinds of operator read it; nothing where there is no such value."""
     if value not in model.producers:
         return []
     node = model.graph.node[model.producers[value]]
@@ -100,7 +104,7 @@ def _are_constants(a: onnx.NodeProto, b: onnx.NodeProto) -> bool:
 
 
 def _changed_constants(one: LoadedModel, other: LoadedModel) -> Iterator[str]:
-    """What Constant operators of both models make that hold other numbers."""
+    """Return what Constant operators of both models make that hold other numbers."""
     others = {node.output[0]: node for node in other.graph.node if node.op_type == "Constant"}
     for node in one.graph.node:
         its = others.get(node.output[0]) if node.op_type == "Constant" else None

@@ -1,5 +1,7 @@
-"""The sites of folds as a model file tells them in its metadata, so that whoever has the original can compare fold by
-fold. The stamps on the operators say what became of each; where that can be measured is often another one's value.
+"""Read and write the sites of folds in the metadata of a model.
+
+With them a user who has the original can compare fold by fold. The stamps on the operators say what became of each;
+where that can be measured is often another one's value.
 
 The text is JSON: a list of [value, fold], or [value, fold, path of the graph] where that is not the main one.
 """
@@ -18,13 +20,13 @@ _LONGEST = 4 * 2**20
 
 
 def as_text(sites: Iterable[Site]) -> str:
-    """What stands in the metadata for ``sites``."""
+    """Return what stands in the metadata for ``sites``."""
     entries = ([site.value, site.fold, *filter(None, [site.graph])] for site in dict.fromkeys(sites))
     return json.dumps(list(entries), separators=(",", ":"))
 
 
 def from_text(text: str) -> tuple[tuple[Site, ...], str]:
-    """The sites that a text tells of, each once, and what is wrong with it, or ""; anything may stand there."""
+    """Return the sites that a text holds, each once, and what is wrong with it, or ""; anything may stand there."""
     if len(text) > _LONGEST:
         return (), f"it has {len(text)} characters"
     try:

@@ -34,8 +34,10 @@ _MUCH = 8
 
 
 def recorded_sites(proof: ProofState) -> list[Site]:
-    """What either model tells of its sites, as far as it is of use here. A tolerance of the user is one for outputs,
-    and a model in another precision differs at every value."""
+    """Return what either model records of its sites, as far as it is of use here.
+
+    A tolerance of the user is one for outputs, and a model in another precision differs at every value.
+    """
     found: dict[Site, None] = {}
     for which, model in (("second", proof.candidate), ("first", proof.original)):
         sites, fault = from_text(model.recorded)
@@ -59,8 +61,10 @@ def _is_quantized(model: LoadedModel) -> bool:
 
 
 def by_names(proof: ProofState, prove: Callable[[ProofState, Sequence[Site]], Verification]) -> Verification:
-    """What ``prove`` says of two models of which nobody tells the sites, but perhaps they do. ``case`` itself stays
-    untouched."""
+    """Return what ``prove`` says of two models that may record their sites.
+
+    ``case`` itself stays untouched.
+    """
     recorded = recorded_sites(proof)
     found, left_out = _at_named_sites(proof, recorded, prove)
     return with_regions(proof.afresh(left_out), found, [site for site in recorded if site.value not in left_out])
@@ -69,7 +73,7 @@ def by_names(proof: ProofState, prove: Callable[[ProofState, Sequence[Site]], Ve
 def _at_named_sites(
     proof: ProofState, recorded: Sequence[Site], prove: Callable[[ProofState, Sequence[Site]], Verification]
 ) -> tuple[Verification, frozenset[str]]:
-    """What the sites say, and the values whose names mean other values."""
+    """Return what the sites say, and the values whose names mean other values."""
     twins = [] if proof.options.is_explicit else changed_weight_sites(proof.original, proof.candidate, bool(recorded))
     known = {site.value for site in recorded}
     twins = [site for site in twins if site.value not in known]
@@ -120,8 +124,11 @@ class _Attempt:
 
 
 def _without_renamed(trial: _Attempt, without: Callable[[Iterable[str]], _Attempt]) -> _Attempt:
-    """The trial without the sites whose names are proved to mean another value: first those that are fed with no other
-    such, because what is fed with one may fail for that alone; and where that proves nothing, all of them together."""
+    """Return the trial without the sites whose names are proved to mean another value.
+
+    First those that are fed with no other such, because what is fed with one may fail for that alone; and where that
+    proves nothing, all of them together.
+    """
     judged: set[str] = set()
     for _ in range(_ROUNDS):
         left = trial.suspects.keys() - judged
@@ -141,7 +148,7 @@ def _without_renamed(trial: _Attempt, without: Callable[[Iterable[str]], _Attemp
 
 
 def _suspects(proof: ProofState, found: Verification) -> dict[str, set[str]]:
-    """The sites that fail where a value that is fed with them fails too, and those values."""
+    """Return the sites that fail where a value that is fed with them fails too, and those values."""
     boundary = dict.fromkeys((c.value for c in (*found.sites, *found.outputs)), onnx.TypeProto())
     sites = {c.value for c in found.sites if not c.passed}
     suspects: dict[str, set[str]] = {}

@@ -33,7 +33,7 @@ class Copy:
 def inline_bodies(
     model: LoadedModel, paths: Collection[str], closed: tuple[str, ...] = ()
 ) -> tuple[LoadedModel, tuple[Copy, ...]]:
-    """The model with copies of the bodies at ``paths`` (as in ``Finding.graph``), and where each copy is.
+    """Return the model with copies of the bodies at ``paths`` (as in ``Finding.graph``), and where each copy is.
 
     What the model computes stays as it is. A body that cannot be laid open has no copy, nor has one whose prefix is
     among ``closed``.
@@ -56,7 +56,7 @@ def inline_bodies(
 
 
 def body_paths(model: LoadedModel) -> set[str]:
-    """The paths of all bodies and functions."""
+    """Return the paths of all bodies and functions."""
     paths: set[str] = set()
 
     def walk(nodes: Iterable[onnx.NodeProto], path: str) -> None:
@@ -72,8 +72,10 @@ def body_paths(model: LoadedModel) -> set[str]:
 
 
 def _bodies(node: onnx.NodeProto, path: str) -> Iterator[tuple[str, str, onnx.GraphProto]]:
-    """The body graph in each attribute of a node, with its path as ``normfold.graph.graphs_of`` tells it, and the last
-    step of the path."""
+    """Return the body graph in each attribute of a node, with its path as ``normfold.graph.graphs_of`` tells it.
+
+    Yield with it the last step of the path.
+    """
     for attribute in node.attribute:
         if attribute.type == onnx.AttributeProto.GRAPH:
             step = f"{_name_of(node)}.{attribute.name}"
@@ -93,7 +95,7 @@ def _called(node: onnx.NodeProto) -> str:
 
 
 def _needed(model: onnx.ModelProto, wanted: set[str]) -> set[str]:
-    """The ``wanted`` paths, and those of every body and function through which they are reached."""
+    """Return the ``wanted`` paths, and those of every body and function through which they are reached."""
     inside: dict[str, set[str]] = {}
 
     def walk(nodes: Iterable[onnx.NodeProto], path: str) -> None:
@@ -128,8 +130,10 @@ class _Opening:
     calls: dict[str, int] = field(default_factory=dict)
 
     def open(self, nodes: Iterable[onnx.NodeProto], path: str, names: Mapping[str, str], prefix: str) -> None:
-        """Copy what is needed of the bodies of ``nodes``, which stand at ``path``. ``names`` are those that the values
-        of that graph have in the main graph."""
+        """Copy what is needed of the bodies of ``nodes``, which stand at ``path``.
+
+        ``names`` are those that the values of that graph have in the main graph.
+        """
         functions = {_identifier(f.domain, f.name, f.overload): f for f in self.model.functions}
         for node in nodes:
             called = _called(node)
@@ -176,8 +180,10 @@ class _Opening:
         prefix: str,
         place: int,
     ) -> list[str]:
-        """One turn of a Scan, at the first (0) or the last (-1) place of its inputs. ``given`` are all inputs of the
-        node, and the state behind them; gives the state for the next turn."""
+        """One turn of a Scan, at the first (0) or the last (-1) place of its inputs.
+
+        ``given`` are all inputs of the node, and the state behind them; gives the state for the next turn.
+        """
         count = _integer(node, "num_scan_inputs")
         scanned = node.input[-count:]
         state = given[len(node.input) :]
@@ -246,7 +252,7 @@ def _named(tensor: onnx.TensorProto, name: str) -> onnx.TensorProto:
 
 
 def _renamed(node: onnx.NodeProto, names: Mapping[str, str]) -> onnx.NodeProto:
-    """A copy of a node whose values have other names, also where its own bodies capture them."""
+    """Return a copy of a node whose values have other names, also where its own bodies capture them."""
     copy = onnx.NodeProto()
     copy.CopyFrom(node)
     copy.name = ""
@@ -270,7 +276,7 @@ def _rename_captures(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
 
 
 def _with_attributes(function: onnx.FunctionProto, call: onnx.NodeProto) -> list[onnx.NodeProto]:
-    """The operators of a function with the attributes that the call gives, or else the function's defaults."""
+    """Return the operators of a function with the attributes that the call gives, or else the function's defaults."""
     given = {a.name: a for a in (*function.attribute_proto, *call.attribute)}
     nodes = []
     for node in function.node:

@@ -17,7 +17,7 @@ from normfold.verify.state import ProofState, run_part
 
 
 def inlined_sites(proof: ProofState, sites: Sequence[Site]) -> list[Site]:
-    """The sites by names of the main graph: those inside bodies by those of copies that run (see ``bodies``)."""
+    """Return the sites by names of the main graph: those inside bodies by those of copies that run (see ``bodies``)."""
     paths = {site.graph for site in sites if site.graph}
     if not paths:
         return list(sites)
@@ -51,8 +51,10 @@ def _runs(proof: ProofState, model: LoadedModel, prefix: str, feed: Feed) -> boo
 
 
 def targets_of(proof: ProofState, sites: Sequence[Site]) -> list[str]:
-    """Values to compare, in the order of the original's graph: each site, or where it is gone the first values behind
-    it that both models have, and the outputs."""
+    """Return values to compare, in the order of the original's graph.
+
+    Each site, or where it is gone the first values behind it that both models have, and the outputs.
+    """
     both = proof.original.values & proof.candidate.values
     shown = {
         name: [name] if name in both else first_downstream(proof.original, name, both)

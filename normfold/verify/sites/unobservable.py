@@ -31,8 +31,10 @@ _FEEDS = 2
 
 
 def unobservable_values(proof: ProofState, names: Set[str]) -> set[str]:
-    """Which of ``names``, where the candidate is known to differ, no output of the original reads there. Of the first
-    feeds; the difference is the candidate's own, with what the original makes at the other ``names``."""
+    """Return those of ``names`` that differ in the candidate and that no output of the original reads there.
+
+    The first feeds decide; the difference is the candidate's own, with what the original makes at the other ``names``.
+    """
     nodes, made_by = proof.original.graph.node, proof.original.producers
     made = {name for name in names & made_by.keys() if nodes[made_by[name]].op_type != "Constant"}
     wanted = sorted(made.difference(proof.original.output_names))
@@ -72,7 +74,7 @@ def _is_read(proof: ProofState, feed: Feed, values: Mapping[str, Value], name: s
 
 
 def _further(expected: np.ndarray, obtained: np.ndarray, factor: float) -> np.ndarray:
-    """The obtained value, made worse until it is off by so many times the value's scale."""
+    """Return the obtained value, made worse until it is off by so many times the value's scale."""
     if not is_floating(expected) or expected.shape != obtained.shape or str(expected.dtype) == "bfloat16":
         return obtained
     a, b = expected.astype(np.float64), obtained.astype(np.float64)
