@@ -7,14 +7,15 @@ first; the others are derived from them.
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
+from normfold.pytorch.copies import copied, state_of
 from normfold.pytorch.source import Call
 from normfold.verify.numeric.distance import AllowedError, Distance, distance, pooled
 from normfold.verify.numeric.rounding_noise import BEYOND, BEYOND_COARSE, FACTOR, Tolerance
@@ -33,14 +34,28 @@ def tensors_of(tree: Any) -> list[torch.Tensor]:
     return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
 
 
-def eager_run(module: Callable[..., Any]) -> EagerRun:
-    """Call a module, without gradients, and give its tensors."""
+def eager_run(module: Callable[..., Any], *, with_arguments: bool = False) -> EagerRun:
+    """Return a function that calls a module, without gradients, and gives its tensors.
+
+    ``with_arguments`` adds the tensors of the arguments as they are after the call. Until a first call has shown that
+    forward() changes nothing of the module, and for good where it does, each call runs on a copy of its own.
+    """
+    changes_nothing: list[bool] = []
 
     def run(call: Call) -> list[torch.Tensor]:
-        with torch.no_grad():
+        with torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # of modules that draw random values
             # A clone, so that a forward() that writes into its arguments does not change the next run's.
             args, kwargs = pytree.tree_map(_cloned, (call.args, dict(call.kwargs)))
-            return [tensor.detach().cpu() for tensor in tensors_of(module(*args, **kwargs))]
+            if not isinstance(module, torch.nn.Module) or changes_nothing == [True]:
+                outputs = tensors_of(module(*args, **kwargs))
+            else:
+                own = copied(module)
+                before = state_of(own)
+                outputs = tensors_of(own(*args, **kwargs))
+                changes_nothing[:] = changes_nothing or [state_of(own) == before]
+            given = tensors_of((args, kwargs)) if with_arguments else []
+            return [tensor.detach().cpu() for tensor in (*outputs, *given)]
 
     return run
 
@@ -49,17 +64,14 @@ def _cloned(leaf: Any) -> Any:
     return leaf.clone() if isinstance(leaf, torch.Tensor) else leaf
 
 
-def double_run(module: Callable[..., Any]) -> EagerRun | None:
+def double_run(module: Callable[..., Any], *, with_arguments: bool = False) -> EagerRun | None:
     """Run the same module in float64; None where it is no nn.Module, too large, or cannot be copied."""
     if not isinstance(module, torch.nn.Module) or isinstance(module, torch.jit.ScriptModule):
         return None
     if sum(tensor.nbytes for tensor in module.parameters()) > LARGEST_COPY:
         return None
-    try:
-        wide = copy.deepcopy(module).double()
-    except Exception:  # noqa: BLE001  # deepcopy runs the code of any class that the module holds
-        return None
-    run = eager_run(wide)
+    wide = copied(module, with_parameters=True).double()
+    run = eager_run(wide, with_arguments=with_arguments)
     return lambda call: run(Call(*pytree.tree_map(_widened, (call.args, dict(call.kwargs)))))
 
 
@@ -140,10 +152,91 @@ def _grown(leaf: Any, shape: Sequence[Any], sizes: dict[Any, int]) -> Any:
 # -- comparison ---------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True, eq=False)
+class Expected:
+    """What the reference gives for one call: its tensors, and the rounding noise of each (broadcastable to it)."""
+
+    feed: str
+    call: Call
+    outputs: list[torch.Tensor]
+    noises: list[np.ndarray]
+
+
+def expectations(
+    reference: Callable[..., Any],
+    calls: Iterable[tuple[str, Call]],
+    more: Iterable[tuple[str, Call]] = (),
+    *,
+    with_arguments: bool = False,
+) -> tuple[list[Expected], tuple[str, ...]]:
+    """Run the reference on every call, and return what it gave with notes on the calls that it does not take.
+
+    On ``calls`` the noise is measured. For ``more`` it is the same share of the scale of each output.
+    """
+    own = eager_run(reference, with_arguments=with_arguments)
+    wide = double_run(reference, with_arguments=with_arguments)
+    found: list[Expected] = []
+    notes: list[str] = []
+    for index, (feed, call) in enumerate(calls):
+        try:
+            outputs = own(call)
+        except Exception as error:  # the user's forward() may refuse a made-up feed with anything
+            if index == 0:
+                raise
+            notes.append(f"the module does not take {feed} ({type(error).__name__})")
+            continue
+        found.append(Expected(feed, call, outputs, _noises(own, wide, call, outputs)))
+    shares = [_noise_share(expected) for expected in found[:1]]
+    for feed, call in more:
+        if (given := _run_or_none(own, call)) is not None:
+            largest = max(shares[0], default=0.0)
+            noises = [np.asarray(largest * _scale(output)) for output in given]
+            found.append(Expected(feed, call, given, noises))
+    return found, tuple(notes)
+
+
+def _noise_share(expected: Expected) -> list[float]:
+    pairs = zip(expected.outputs, expected.noises, strict=True)
+    return [float(noise.max(initial=0.0)) / _scale(output) for output, noise in pairs if _scale(output)]
+
+
+def _scale(tensor: torch.Tensor) -> float:
+    """Return the largest finite magnitude of a tensor of floats, 0 for others."""
+    if not tensor.is_floating_point() or not tensor.numel():
+        return 0.0
+    magnitude = tensor.double().abs()
+    return float(magnitude[magnitude.isfinite()].amax()) if magnitude.isfinite().any() else 0.0
+
+
+def against(
+    expected: Iterable[Expected],
+    candidate: EagerRun,
+    names: Sequence[str] = (),
+    *,
+    rtol: float | None = None,
+    atol: float | None = None,
+) -> tuple[Comparison, ...]:
+    """Run the candidate on every call, and return a comparison for each output, that of its worst call.
+
+    A comparison is ``chaotic`` where the module's own rounding noise hides everything on every call. ValueError when
+    the numbers of output tensors differ.
+    """
+    found: dict[str, Comparison] = {}
+    for each in expected:
+        obtained = candidate(each.call)
+        if len(each.outputs) != len(obtained):
+            raise ValueError(f"expected {len(each.outputs)} output tensors, got {len(obtained)}")
+        for place, (old, new) in enumerate(zip(each.outputs, obtained, strict=True)):
+            name = names[place] if place < len(names) else f"output {place}"
+            comparison = _compare(name, each.feed, old, new, each.noises[place], rtol, atol)
+            found[name] = max(found.get(name, comparison), comparison, key=_badness)
+    return tuple(found.values())
+
+
 def compare(
     reference: Callable[..., Any],
     candidate: EagerRun,
-    calls: Iterator[tuple[str, Call]],
+    calls: Iterable[tuple[str, Call]],
     names: Sequence[str] = (),
     *,
     rtol: float | None = None,
@@ -151,31 +244,11 @@ def compare(
 ) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
     """Run both on every call: a comparison for each output, its worst call, and notes on calls that were left out.
 
-    A comparison is ``chaotic`` where the module's own rounding noise hides everything on every call.
-
     A derived call that ``reference`` itself cannot take is left out; what it raises on the first one, and whatever the
     candidate raises, is raised. ValueError when the numbers of output tensors differ.
     """
-    own, wide = eager_run(reference), double_run(reference)
-    found: dict[str, Comparison] = {}
-    notes: list[str] = []
-    for index, (feed, call) in enumerate(calls):
-        try:
-            expected = own(call)
-        except Exception as error:  # the user's forward() may refuse a made-up feed with anything
-            if index == 0:
-                raise
-            notes.append(f"the module does not take {feed} ({type(error).__name__})")
-            continue
-        noises = _noises(own, wide, call, expected)
-        obtained = candidate(call)
-        if len(expected) != len(obtained):
-            raise ValueError(f"expected {len(expected)} output tensors, got {len(obtained)}")
-        for place, (old, new) in enumerate(zip(expected, obtained, strict=True)):
-            name = names[place] if place < len(names) else f"output {place}"
-            comparison = _compare(name, feed, old, new, noises[place], rtol, atol)
-            found[name] = max(found.get(name, comparison), comparison, key=_badness)
-    return tuple(found.values()), tuple(notes)
+    expected, notes = expectations(reference, calls)
+    return against(expected, candidate, names, rtol=rtol, atol=atol), notes
 
 
 def _badness(comparison: Comparison) -> tuple[bool, bool, float]:

@@ -6,11 +6,18 @@ into it, and CastLike where the type is known. That hides constants and axes. We
 
 from __future__ import annotations
 
+import ast
+from collections import Counter
 from collections.abc import Collection
 
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript.optimizer import fold_constants
+
+NAME_SCOPES = "pkg.torch.onnx.name_scopes"
+_SMALL = frozenset(
+    {"Transpose", "Reshape", "Identity", "Constant", "Cast", "Squeeze", "Unsqueeze", "Flatten", "Expand"}
+)
 
 LARGEST = 1024  # numbers in a constant that is computed
 _KEEPS_TYPE = frozenset(
@@ -74,12 +81,32 @@ def _type_of(value: ir.Value) -> ir.DataType | None:
     return value.dtype
 
 
+def path_of(node: ir.Node) -> str:
+    """Return the path of the module that a node runs in, "" for the root or where the exporter did not say."""
+    try:
+        scopes = ast.literal_eval(node.metadata_props.get(NAME_SCOPES, "[]"))
+    except (ValueError, SyntaxError):
+        return ""
+    return str(scopes[-2]) if len(scopes) > 1 else ""
+
+
 def _name_nodes(graph: ir.Graph) -> None:
-    """Give a name to every node that has none, so that a report can refer to it."""
-    taken = {node.name for node in graph}
-    for index, node in enumerate(graph):
-        if not node.name:
-            node.name = f"node_{node.op_type}_{index}"
-            while node.name in taken:
-                node.name += "_"
-            taken.add(node.name)
+    """Name each node after its module, so that a report and ``skip`` speak of modules.
+
+    The one operator of a module has the path of the module itself, one of several the path and its operator.
+    """
+    paths = {node: path_of(node) for node in graph}
+    counts = Counter(path for node, path in paths.items() if node.op_type not in _SMALL)
+    taken: set[str] = set()
+    for index, (node, path) in enumerate(paths.items()):
+        name = node.name or f"node_{node.op_type}_{index}"
+        if path and node.op_type not in _SMALL:
+            name = path if counts[path] == 1 else f"{path}.{node.op_type}"
+        elif path:
+            name = f"{path}.{node.op_type}"
+        unique, number = name, 1
+        while unique in taken:
+            number += 1
+            unique = f"{name}_{number}"
+        taken.add(unique)
+        node.name = unique

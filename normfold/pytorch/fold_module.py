@@ -7,15 +7,16 @@ of any fold. What cannot be written back is left out of the plan, with its reaso
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Collection, Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, Generic, TypeVar
 
 import onnx_ir as ir
 import torch
 
 from normfold.constants.simplify import apply_facts, simplify
-from normfold.errors import SourceError
+from normfold.errors import SourceError, UsageError
 from normfold.findings.reason import Obstacle, Reason
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.fold.cleanup.tidy import clear_the_way
@@ -23,14 +24,19 @@ from normfold.fold.engine import FoldOptions, fold_affines
 from normfold.fold.graph_rules import channel_order as order
 from normfold.fold.graph_rules import explicit_pad as padding
 from normfold.fold.graph_rules import parallel_branches as branches
-from normfold.pytorch.eager_reference import compare, eager_run, feeds
+from normfold.pytorch.calls import variants
+from normfold.pytorch.copies import copied
+from normfold.pytorch.eager_reference import EAGER_MODULE, Expected, against, eager_run, expectations, feeds
+from normfold.pytorch.followed import follow, written_behind
+from normfold.pytorch.guard import Guard, install
 from normfold.pytorch.module_map import Changes, WriteBack, WriteBackProblem
 from normfold.pytorch.modules import Modules
 from normfold.pytorch.parametrizations import computed_weights, make_plain
 from normfold.pytorch.provenance import Provenance, Snapshot
-from normfold.pytorch.source import Traced, evaluation, trace
-from normfold.pytorch.writing import copied, write
-from normfold.verify.result import Comparison, Stage
+from normfold.pytorch.selection import selected
+from normfold.pytorch.source import Call, Traced, evaluation, trace
+from normfold.pytorch.writing import write
+from normfold.verify.result import Comparison
 
 M = TypeVar("M", bound=torch.nn.Module)
 
@@ -45,7 +51,8 @@ class Folded(Generic[M]):
     ``removed``: the paths of the modules that are gone: a norm became Identity, a branch that another one has taken
     over gives zero or is left out. ``rebuilt``: the paths of the modules that became a Sequential of what is left of
     them, under the names that it had. ``added``: the keys of biases that did not exist before; ``removed_keys``: the
-    keys of the state dict that are gone. ``comparisons``: the module against the original, eagerly, output by output.
+    keys of the state dict that are gone. ``comparisons``: the module against the original, eagerly, output by output,
+    each with its worst call; ``calls``: the calls that were compared.
     """
 
     module: M
@@ -56,6 +63,18 @@ class Folded(Generic[M]):
     removed_keys: tuple[str, ...] = ()
     comparisons: tuple[Comparison, ...] = ()
     notes: tuple[str, ...] = ()
+    calls: tuple[str, ...] = ()
+    _convert: Callable[[Mapping[str, Any]], dict[str, Any]] | None = field(default=None, repr=False, compare=False)
+
+    def convert(self, state_dict: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the state dict of the folded module for other weights of the original one.
+
+        ``state_dict`` is one of the module before its fold, such as a later checkpoint; load the result with
+        ``Folded.module.load_state_dict``. UsageError when it does not fit, or when these weights fold differently.
+        """
+        if self._convert is None:
+            raise UsageError("expected a result of fold_module, which keeps what a conversion needs")
+        return self._convert(state_dict)
 
     @property
     def folds(self) -> tuple[Verdict, ...]:
@@ -70,54 +89,127 @@ class Folded(Generic[M]):
 
 def fold_module(
     module: M,
-    args: Sequence[Any] | torch.Tensor,
+    args: Sequence[Any] | torch.Tensor | Mapping[str, Any],
     kwargs: Mapping[str, Any] | None = None,
     *,
     inplace: bool = False,
     dynamic_shapes: Any = None,
     skip: Iterable[str] = (),
+    only: Iterable[str] = (),
     eval: bool = False,  # the word of nn.Module.eval
+    guard: bool = True,
     seed: int = 0,
 ) -> Folded[M]:
     """Fold every norm of ``module`` that one of its linear layers can take, and prove it eagerly.
 
     ``args`` and ``kwargs`` are one valid call of ``forward``; ``dynamic_shapes`` is that of torch.export.export.
-    The result is a copy that shares all unchanged tensors with ``module``, or, with ``inplace``, the module itself.
-    Class, names, hooks, training flags, devices and types stay. Keys of the state dict that go are
-    ``Folded.removed_keys``; keys that come are ``Folded.added``. ``skip`` names rules or nodes to leave.
+    A fold must hold on every call that the signature allows and the module takes: each flag both ways, optional
+    arguments left out, other batches and sizes (``Folded.calls``). The result is a copy that shares all unchanged
+    parameters with ``module``, or, with ``inplace``, the module itself. Class, names, hooks, training flags, devices,
+    types, memory formats and attributes of parameters stay. Keys of the state dict that go are ``Folded.removed_keys``;
+    keys that come are ``Folded.added``; ``Folded.convert`` makes such a state dict from one of ``module``. ``skip`` and
+    ``only`` name rules, nodes, or paths of modules.
 
-    UsageError when ``module`` is in training mode and not ``eval``; SourceError when torch.export cannot trace it.
+    With ``guard`` the folded module follows each new kind of call once, and raises UsageError for one that would use a
+    changed weight in another way; ``train()`` warns that the norms are gone.
+
+    UsageError when ``module`` is in training mode and not ``eval``, or for an unknown name; SourceError when
+    torch.export cannot trace it.
     """
-    if isinstance(module, torch.jit.ScriptModule):
-        raise SourceError(
-            "a TorchScript module has its forward() compiled in; fold the nn.Module before torch.jit.script or trace, "
-            "or optimize the exported file: normfold.export(module, args, path)"
-        )
-    with evaluation(module, eval):
-        plain = _plain_copy(module)
+    _require_foldable(module)
+    with evaluation(module, eval), torch.inference_mode(False):
+        original = copied(module)
+        plain = _plain_copy(original)
         try:
             traced = trace(plain, args, kwargs, dynamic_shapes=dynamic_shapes, fallback=False)
         except SourceError as error:
             raise SourceError(f"fold_module needs a module that torch.export can trace; {error}") from error
-        planner = _Planner(plain, traced, frozenset(skip))
-        plan, comparisons, notes = _confirmed(module, plain, planner, traced, seed)
-    changes = plan.changes
+        names = selected(traced.model, module, frozenset(skip), frozenset(only))
+        proof = _Proof.of(original if eval else module, plain, traced, seed)
+        plan, comparisons, notes = _confirmed(_Planner(plain, traced, *names), proof)
+        changes = proof.with_copies_before_writes(plan.changes)
+        steps = _paths(plain, changes.steps)
+        trail = follow(proof.original, proof.candidate(changes), steps, [each.call for each in proof.expected])
     before = dict.fromkeys(module.state_dict())
     target = module if inplace else copied(module)
     removals = _make_plain_where_needed(target, plain, changes)
     removed = _paths(plain, changes.gone | changes.zeros | changes.dropped)
     rebuilt = _paths(plain, set(changes.left) - changes.gone)
     write(target, plain, changes)
-    after = dict.fromkeys(target.state_dict())
+    if guard and steps:
+        install(target, Guard(type(module).__name__, trail.differing, trail.steps, trail.edges))
+    after = dict.fromkeys(key for key, value in target.state_dict().items() if _has_values(value))
     added, gone = _not_in(after, before), _not_in(before, after)
-    notes = (*traced.notes, *removals, *notes)
-    return Folded(target, plan.verdicts, removed, added, rebuilt, gone, comparisons, notes)
+    calls = tuple(each.feed for each in proof.expected)
+    return Folded(
+        target,
+        plan.verdicts,
+        removed,
+        added,
+        rebuilt,
+        gone,
+        comparisons,
+        (*traced.notes, *removals, *trail.notes, *notes),
+        calls,
+        partial(_converted, original, target, traced.call, dynamic_shapes, frozenset(skip), frozenset(only), seed),
+    )
+
+
+def _has_values(value: object) -> bool:
+    return not isinstance(value, torch.Tensor) or value.numel() > 0
+
+
+def _require_foldable(module: object) -> None:
+    """Refuse what has no modules to fold, or no values."""
+    if isinstance(module, torch.export.ExportedProgram):
+        raise UsageError(
+            "expected an nn.Module, got an ExportedProgram, whose forward() is one graph without modules; fold the "
+            "module before torch.export.export, or pass torch.export.unflatten(program), or use normfold.export"
+        )
+    if not isinstance(module, torch.nn.Module):
+        raise UsageError(f"expected an nn.Module, got {type(module).__name__}")
+    if isinstance(module, torch.jit.ScriptModule):
+        raise SourceError(
+            "a TorchScript module has its forward() compiled in; fold the nn.Module before torch.jit.script or trace, "
+            "or optimize the exported file: normfold.export(module, args, path)"
+        )
+    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.is_meta:
+            raise UsageError(
+                f"expected a module with weights, but {name} is on the meta device; load its weights first"
+            )
+
+
+def _converted(
+    original: torch.nn.Module,
+    target: torch.nn.Module,
+    call: Call,
+    dynamic_shapes: Any,
+    skip: frozenset[str],
+    only: frozenset[str],
+    seed: int,
+    state: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Fold the original with the weights of ``state``."""
+    other = copied(original, with_parameters=True)
+    try:
+        other.load_state_dict(dict(state))
+    except RuntimeError as error:
+        line = " ".join(str(error).split())[:300]
+        raise UsageError(f"expected a state dict of the module before its fold: {line}") from error
+    folded = fold_module(
+        other, call.args, call.kwargs, dynamic_shapes=dynamic_shapes, skip=skip, only=only, seed=seed, guard=False
+    )
+    wanted, made = target.state_dict(), folded.module.state_dict()
+    if {key: value.shape for key, value in wanted.items()} != {key: value.shape for key, value in made.items()}:
+        raise UsageError("with these weights other norms can be folded; fold the module itself with them")
+    return dict(made)
 
 
 def _plain_copy(module: M) -> M:
     """Return the module itself, or, where it computes weights, a copy in which they are parameters."""
     if not any(True for part in module.modules() for _ in computed_weights(part)):
-        return module
+        return module  # which is a copy already
     plain = copied(module)
     for part in list(plain.modules()):
         make_plain(part, "")
@@ -154,12 +246,20 @@ class _ModulePlan:
     changes: Changes
     verdicts: tuple[Verdict, ...]
 
+    @property
+    def folds(self) -> list[str]:
+        """The names of the findings that are folded."""
+        return [verdict.finding.name for verdict in self.verdicts if verdict.outcome is Outcome.FOLDED]
+
 
 class _Planner:
     """Plans with some findings excluded; the export and what is known about it are made once."""
 
-    def __init__(self, module: torch.nn.Module, traced: Traced, skip: frozenset[str]) -> None:
-        self.modules, self.skip = Modules(module), skip | _NOT_IN_MODULES
+    def __init__(
+        self, module: torch.nn.Module, traced: Traced, skip: frozenset[str], only: frozenset[str] = frozenset()
+    ) -> None:
+        self.modules, self.skip, self.only = Modules(module), skip | _NOT_IN_MODULES, only
+        self.left_out: frozenset[str] = frozenset()
         self.model = traced.model
         self.provenance = Provenance(self.model, self.modules.tensors)
         apply_facts(self.model, simplify(ir.to_proto(self.model)))
@@ -174,7 +274,7 @@ class _Planner:
             model = self.model.clone()
             snapshot = Snapshot(model)
             leave_out = excluded | frozenset(self.refused)
-            verdicts = fold_affines(model, FoldOptions(skip=self.skip, exclude=leave_out))
+            verdicts = fold_affines(model, FoldOptions(skip=self.skip, only=self.only, exclude=leave_out))
             findings = frozenset(verdict.finding.name for verdict in verdicts)
             changes, problems = WriteBack(model, snapshot, self.provenance, self.modules, findings).run()
             inner = frozenset(v.finding.name for v in verdicts if v.outcome is Outcome.FOLDED and v.finding.graph)
@@ -218,48 +318,86 @@ class _Planner:
         return replace(obstacle, reason=causes[0].reason, detail=causes[0].detail) if causes else obstacle
 
 
-def _confirmed(
-    module: torch.nn.Module, plain: torch.nn.Module, planner: _Planner, traced: Traced, seed: int
-) -> tuple[_ModulePlan, tuple[Comparison, ...], tuple[str, ...]]:
-    """Return a plan that eager runs confirm. A fold that they do not confirm is found by bisection and left out."""
+@dataclass(frozen=True, eq=False)
+class _Proof:
+    """What a folded module is compared with. ``plain``: the module that the changes speak of."""
+
+    original: torch.nn.Module
+    plain: torch.nn.Module
+    expected: list[Expected]
+    notes: tuple[str, ...]
+
+    @classmethod
+    def of(cls, original: torch.nn.Module, plain: torch.nn.Module, traced: Traced, seed: int) -> _Proof:
+        """Run the original on the call of the trace, on calls like it, and on others that its signature allows."""
+        calls = feeds(traced.call, traced.program, seed)
+        expected, notes = expectations(original, calls, variants(original, traced.call), with_arguments=True)
+        return cls(original, plain, expected, notes)
+
+    def candidate(self, changes: Changes) -> torch.nn.Module:
+        """Return a copy with the changes."""
+        made = copied(self.plain)
+        write(made, self.plain, changes)
+        return made
+
+    def with_copies_before_writes(self, changes: Changes) -> Changes:
+        """Let a norm that is gone copy its input where others read that too and something behind it writes in place."""
+        if not changes.shared:
+            return changes
+        paths = {path: module for path, module in self.plain.named_modules() if module in changes.shared}
+        candidate = self.candidate(changes)
+        written = {path for each in self.expected for path in written_behind(candidate, list(paths), each.call)}
+        return replace(changes, fresh=frozenset(paths[path] for path in written))
+
+    def compare(self, changes: Changes, expected: Iterable[Expected] | None = None) -> tuple[Comparison, ...]:
+        """Compare a module with these changes."""
+        candidate = self.candidate(self.with_copies_before_writes(changes))
+        count = len(self.expected[0].outputs)
+        names = [f"output {index}" for index in range(count)]
+        try:
+            return against(
+                self.expected if expected is None else expected, eager_run(candidate, with_arguments=True), names
+            )
+        except Exception as error:  # noqa: BLE001  # the user's forward() may ask a norm that is gone for anything
+            return (Comparison("all outputs", EAGER_MODULE, False, note=f"{type(error).__name__}: {error}"),)
+
+
+def _confirmed(planner: _Planner, proof: _Proof) -> tuple[_ModulePlan, tuple[Comparison, ...], tuple[str, ...]]:
+    """Return a plan that eager runs confirm. Folds that they do not confirm are found by bisection and left out."""
     plan = planner.plan()
     while True:
-        comparisons, notes = _comparisons(module, plain, plan, traced, seed)
+        comparisons = proof.compare(plan.changes)
         failed = [compared for compared in comparisons if not compared.passed]
-        folds = [verdict.finding.name for verdict in plan.verdicts if verdict.outcome is Outcome.FOLDED]
-        if not failed or not folds:
-            hidden = [compared.value for compared in comparisons if compared.noise_dominated]
-            noisy = [f"{value}: rounding noise of the module itself hides every difference" for value in hidden]
-            return plan, comparisons, (*notes, *noisy)
-        failing = _first_failing(module, plain, planner, traced, seed, folds)
-        planner.refused[failing] = (Obstacle(Reason.NOT_CONFIRMED, failing, detail=_first_failure(failed[0])),)
+        hidden = [compared for compared in comparisons if compared.chaotic]
+        if not plan.folds or (not failed and not _is_lost(comparisons)):
+            noisy = [f"{each.value}: rounding noise of the module itself hides every difference" for each in hidden]
+            return plan, comparisons, (*proof.notes, *noisy)
+        detail = _first_failure(failed[0]) if failed else "the module's own rounding noise hides every difference"
+        failing = _failing(planner, proof, plan.folds) if failed else plan.folds
+        planner.refused.update((name, (Obstacle(Reason.NOT_CONFIRMED, name, detail=detail),)) for name in failing)
         plan = planner.plan()
 
 
-def _first_failing(
-    module: torch.nn.Module, plain: torch.nn.Module, planner: _Planner, traced: Traced, seed: int, folds: list[str]
-) -> str:
-    """Find the last fold of the shortest prefix of the folds that fails."""
-    low, high = 0, len(folds)
-    while high - low > 1:
-        middle = (low + high) // 2
-        plan = planner.plan(frozenset(folds[middle:]))
-        comparisons, _ = _comparisons(module, plain, plan, traced, seed)
-        low, high = (low, middle) if any(not compared.passed for compared in comparisons) else (middle, high)
-    return folds[high - 1]
+def _is_lost(comparisons: Sequence[Comparison]) -> bool:
+    """Tell whether noise hides all that is not an integer."""
+    floats = [compared for compared in comparisons if "float" in compared.dtype]
+    return bool(floats) and all(compared.chaotic for compared in floats)
 
 
-def _comparisons(
-    module: torch.nn.Module, plain: torch.nn.Module, plan: _ModulePlan, traced: Traced, seed: int
-) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
-    candidate = copied(plain)
-    write(candidate, plain, plan.changes)
-    calls = feeds(traced.call, traced.program, seed)
-    try:
-        return compare(module, eager_run(candidate), calls)
-    except (AttributeError, TypeError, RuntimeError, ValueError, KeyError, NotImplementedError) as error:
-        # forward() may ask a norm that is gone for something
-        return (Comparison("all outputs", Stage.EAGER, False, note=f"{type(error).__name__}: {error}"),), ()
+def _failing(planner: _Planner, proof: _Proof, folds: Sequence[str]) -> list[str]:
+    """Return those of the folds that fail on their own, or all where they fail only together."""
+    if len(folds) == 1:
+        return list(folds)
+    middle = len(folds) // 2
+    found = []
+    for half in (folds[:middle], folds[middle:]):
+        others = frozenset(folds) - frozenset(half)
+        plan = planner.plan(planner.left_out | others)
+        if plan.folds and not all(compared.passed for compared in proof.compare(plan.changes)):
+            planner.left_out |= others
+            found += _failing(planner, proof, half)
+            planner.left_out -= others
+    return found or list(folds)
 
 
 def _first_failure(compared: Comparison) -> str:

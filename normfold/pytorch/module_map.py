@@ -48,7 +48,8 @@ class Changes:
     ``weights``: new values by parameter. ``windows``: the other attributes that change of a convolution whose kernel
     grows, by their names. ``gone``: modules that become Identity. ``left``: for a module that becomes a Sequential,
     the paths of the children that it keeps. ``dropped``: the children that it loses. ``zeros``: modules that give
-    zero from now on.
+    zero from now on. ``shared``: those of ``gone`` whose input others read too. ``fresh``: those of ``shared`` that
+    give a copy, because something behind them writes in place.
     """
 
     weights: dict[Slot, npt.NDArray[Any]] = field(default_factory=dict)
@@ -57,6 +58,14 @@ class Changes:
     left: dict[torch.nn.Module, tuple[str, ...]] = field(default_factory=dict)
     dropped: set[torch.nn.Module] = field(default_factory=set)
     zeros: set[torch.nn.Module] = field(default_factory=set)
+    shared: set[torch.nn.Module] = field(default_factory=set)
+    fresh: frozenset[torch.nn.Module] = frozenset()
+
+    @property
+    def steps(self) -> set[torch.nn.Module]:
+        """The modules that do something else than before."""
+        owners = {owner for owner, _ in self.weights}
+        return owners | set(self.windows) | self.gone | set(self.left) | self.dropped | self.zeros
 
 
 class WriteBack:
@@ -107,6 +116,7 @@ class WriteBack:
         for node in self.removed:
             self._remove(node)
         self._record_what_is_left()
+        self.changes.shared = {module for module in self.changes.gone if self._shares_its_input(module)}
         self.changes.weights, disagreements = self.requests.agreed(self._calls)
         for slot, nodes in disagreements:
             name = f"{type(slot[0]).__name__}.{slot[1]}"
@@ -143,6 +153,9 @@ class WriteBack:
                 if before in self.snapshot.live and not self.wiring.is_same(before, after, old):
                     self._misconnected(node, f"input {index} is connected differently")
         for before, after in zip(self.snapshot.outputs, self.model.graph.outputs, strict=True):
+            if before not in self.snapshot.live:
+                self._request_leaves(before)
+                continue
             producer = after.producer() or before.producer()
             if producer is not None and not self.wiring.is_same(before, after):
                 self._misconnected(producer, f"the output {after.name} is connected differently")
@@ -194,6 +207,22 @@ class WriteBack:
             self._problem(Reason.IN_FORWARD, node, f"{type(module).__name__}.forward() also does {rest.op_type}")
             return
         self.changes.gone.add(module)
+
+    def _shares_its_input(self, module: torch.nn.Module) -> bool:
+        """Tell whether another operator, or the caller, has the memory that a module reads."""
+        inside = set(self.wiring.within[module])
+        values = [
+            value for node in inside for value in self.wiring.inputs_before(node) if value.producer() not in inside
+        ]
+        while values:
+            value = values.pop()
+            node = value.producer()
+            if node is None or set(self.wiring.readers.get(value, ())) - inside:
+                return True
+            if node in self.snapshot.nodes and (node.op_type in LAYOUT or node in self.removed):
+                inside = {node}  # a view of its input, or gone itself
+                values.extend(self.wiring.inputs_before(node))
+        return False
 
     def _record_what_is_left(self) -> None:
         changes = self.changes
@@ -274,6 +303,12 @@ class WriteBack:
         elif node not in self.biased and (own := self._bias_before(node)) is not None:
             self._place_bias(node, np.zeros(numbers_in(own[1])), node)
 
+    def _request_leaves(self, output: ir.Value) -> None:
+        """Keep the parameters that an output is computed from without any data."""
+        for leaf in self.provenance.leaves.get(output.name or "", frozenset({output.name or ""})):
+            for slot in self.modules.owners(leaf):
+                self.requests.add(slot, None, None)
+
     def _request_unchanged(self, node: ir.Node, value: ir.Value | None) -> None:
         for leaf in self.provenance.leaves.get(value.name or "", frozenset()) if value is not None else ():
             slot = self._slot(leaf, node)
@@ -352,6 +387,10 @@ class WriteBack:
         else:
             before, value = own
             self.replaced.add(before)
+            if array.size not in (1, numbers_in(value)):
+                channels = f"the shift has {array.size} values for {numbers_in(value)} channels"
+                self._problem(Reason.NO_PLACE, node, channels)
+                return
             self._request_constant(product, value, np.broadcast_to(array.reshape(-1), (numbers_in(value),)))
 
     def _bias_before(self, product: ir.Node) -> tuple[ir.Node, ir.Value] | None:

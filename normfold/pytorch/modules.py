@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 import torch
 
-_SCOPES = "pkg.torch.onnx.name_scopes"
+from normfold.pytorch.exporter_cleanup import NAME_SCOPES
 
 Slot = tuple[torch.nn.Module, str]
 
@@ -29,7 +29,7 @@ class Modules:
 
     def around(self, node: ir.Node) -> tuple[torch.nn.Module, ...]:
         """Return the modules that ``node`` ran in, outermost first; the root alone where the exporter did not say."""
-        scopes = node.metadata_props.get(_SCOPES, "[]")
+        scopes = node.metadata_props.get(NAME_SCOPES, "[]")
         if scopes not in self._around:
             self._around[scopes] = (self.root, *self._named(scopes))
         return self._around[scopes]
@@ -45,10 +45,13 @@ class Modules:
             except AttributeError:
                 continue  # a scope that is no module, such as one of a decomposition
 
+    def owners(self, leaf: str) -> list[Slot]:
+        """Return every place that holds the parameter ``leaf``."""
+        return self._owners.get(id(self.tensors.get(leaf)), [])
+
     def slot(self, leaf: str, node: ir.Node) -> Slot | None:
         """Return the parameter ``leaf`` as ``node`` reads it: its own module's, else the only owner's, else None."""
-        tensor = self.tensors.get(leaf)
-        owners = self._owners.get(id(tensor), []) if tensor is not None else []
+        owners = self.owners(leaf)
         module = self.around(node)[-1]
         own = [slot for slot in owners if slot[0] is module]
         candidates = own or owners

@@ -115,7 +115,9 @@ class Snapshot:
         self.outputs = tuple(model.graph.outputs)
 
     def data_input(self, node: ir.Node) -> ir.Value | None:
-        """Return the one input that carries data; None when there are several."""
+        """Return the one input that carries data; None when there are several, or none."""
+        if node not in self.nodes:
+            return None  # a value of weights alone
         inputs = self.nodes[node].inputs
         if node.op_type in LAYOUT:
             return inputs[0]

@@ -56,7 +56,7 @@ def is_torch_model(model: object) -> TypeGuard[TorchModel]:
 
 def trace(
     model: TorchModel,
-    args: Sequence[Any] | torch.Tensor | None = None,
+    args: Sequence[Any] | torch.Tensor | Mapping[str, Any] | None = None,
     kwargs: Mapping[str, Any] | None = None,
     *,
     dynamic_shapes: Any = None,
@@ -87,10 +87,12 @@ def trace(
     return traced
 
 
-def _as_call(args: Sequence[Any] | torch.Tensor | None, kwargs: Mapping[str, Any] | None) -> Call | None:
+def _as_call(
+    args: Sequence[Any] | torch.Tensor | Mapping[str, Any] | None, kwargs: Mapping[str, Any] | None
+) -> Call | None:
     if args is None and kwargs is None:
         return None
-    if isinstance(args, torch.Tensor):
+    if isinstance(args, (torch.Tensor, Mapping)):  # one positional argument
         args = (args,)
     if args is not None and not isinstance(args, (tuple, list)):
         raise UsageError(f"expected args as a tensor or a tuple of arguments, got {type(args).__name__}")

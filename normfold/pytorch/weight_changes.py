@@ -21,11 +21,11 @@ class WeightRequests:
     """The value that each node needs in each parameter; None for the present one."""
 
     def __init__(self) -> None:
-        self._requested: dict[tuple[int, str], list[tuple[ir.Node, npt.NDArray[Any] | None]]] = {}
+        self._requested: dict[tuple[int, str], list[tuple[ir.Node | None, npt.NDArray[Any] | None]]] = {}
         self._slots: dict[tuple[int, str], Slot] = {}
 
-    def add(self, slot: Slot, node: ir.Node, array: npt.NDArray[Any] | None) -> None:
-        """Record that ``node`` needs ``array`` in ``slot``."""
+    def add(self, slot: Slot, node: ir.Node | None, array: npt.NDArray[Any] | None) -> None:
+        """Record that ``node`` (None: an output) needs ``array`` in ``slot``, None for what it holds."""
         key = (id(slot[0]), slot[1])
         self._slots[key] = slot
         self._requested.setdefault(key, []).append((node, array))
@@ -40,7 +40,7 @@ class WeightRequests:
         weights: Weights = {}
         disagreements = []
         for key, requests in self._requested.items():
-            slot, nodes = self._slots[key], [node for node, _ in requests]
+            slot, nodes = self._slots[key], [node for node, _ in requests if node is not None]
             wanted = [array for _, array in requests if array is not None]
             if not wanted:
                 continue

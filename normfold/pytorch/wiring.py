@@ -66,7 +66,7 @@ class Wiring:
         for node in snapshot.nodes:
             for module in dict.fromkeys(modules.around(node)):
                 self.within.setdefault(module, []).append(node)
-            for value in self._inputs_before(node):
+            for value in self.inputs_before(node):
                 self.readers.setdefault(value, []).append(node)
         self.named = {node.name: node for node in snapshot.nodes}
         self.chains: dict[torch.nn.Module, ModuleChain] = {}
@@ -112,7 +112,7 @@ class Wiring:
     def _border_before(self, nodes: Collection[ir.Node]) -> tuple[ir.Value, ir.Value]:
         """Return the one value that nodes read from outside, and the one that they give; NotAChainError for several."""
         inside = set(nodes)
-        read = [value for node in inside for value in self._inputs_before(node) if value.producer() not in inside]
+        read = [value for node in inside for value in self.inputs_before(node) if value.producer() not in inside]
         given = [out for node in inside for out in node.outputs if set(self.readers.get(out, ())) - inside]
         return _only(read), _only(given)
 
@@ -144,7 +144,8 @@ class Wiring:
         return parts
 
     # -- reading both graphs ------------------------------------------------------------------------
-    def _inputs_before(self, node: ir.Node) -> list[ir.Value]:
+    def inputs_before(self, node: ir.Node) -> list[ir.Value]:
+        """Return what a node read from data before the fold."""
         return [
             value for value in self.snapshot.nodes[node].inputs if value is not None and value in self.snapshot.live
         ]
@@ -264,7 +265,7 @@ class Wiring:
             elif node is None or node in self.new:
                 yield _Addend((node or value, value.index() or 0), sign)
                 return
-            elif node.op_type in SUMS and len(self._inputs_before(node)) > 1:
+            elif node.op_type in SUMS and len(self.inputs_before(node)) > 1:
                 yield from self._split(node, region, sign)
                 return
             else:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy.typing as npt
 import torch
@@ -12,8 +11,6 @@ import torch
 from normfold.pytorch.arrays import tensor_of
 from normfold.pytorch.module_map import Changes
 from normfold.pytorch.modules import Slot
-
-M = TypeVar("M", bound=torch.nn.Module)
 
 _HOOKS = (
     "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",
@@ -29,14 +26,12 @@ class Zero(torch.nn.Module):
         return 0.0
 
 
-def copied(module: M) -> M:
-    """Return a deep copy of the modules that shares every tensor with the original."""
-    memo: dict[int, Any] = {}
-    for part in module.modules():
-        for tensor in (*part._parameters.values(), *part._buffers.values(), *vars(part).values()):
-            if isinstance(tensor, torch.Tensor):
-                memo[id(tensor)] = tensor
-    return copy.deepcopy(module, memo)
+class Fresh(torch.nn.Module):
+    """Gives a copy of its input: a norm that is gone, where something behind it writes in place."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return a copy, so that what the norm read stays what it was."""
+        return x.clone()
 
 
 def write(target: torch.nn.Module, original: torch.nn.Module, changes: Changes) -> None:
@@ -48,21 +43,38 @@ def write(target: torch.nn.Module, original: torch.nn.Module, changes: Changes) 
         for name, value in settings.items():
             setattr(counterparts[module], name, value)
     for module in reversed(list(counterparts)):  # what a module contains before itself
+        old = counterparts[module]
         if module in changes.zeros:
-            _replace(counterparts[module], _with_hooks(Zero(), counterparts[module]), counterparts.values())
+            new: torch.nn.Module = Zero()
         elif module in changes.left:
-            _replace(counterparts[module], _chain(counterparts[module], changes.left[module]), counterparts.values())
+            new = _chain(old, changes.left[module])
         elif module in changes.gone:
-            _replace(
-                counterparts[module], _with_hooks(torch.nn.Identity(), counterparts[module]), counterparts.values()
-            )
+            new = Fresh() if module in changes.fresh else torch.nn.Identity()
+        else:
+            continue
+        _replace(old, _with_mark(_with_hooks(new, old), old), counterparts.values())
 
 
 def _replace(old: torch.nn.Module, new: torch.nn.Module, parents: Iterable[torch.nn.Module]) -> None:
+    """Put ``new`` wherever a module holds ``old``: as a child, or in a plain list, dict or attribute."""
     for parent in parents:
-        for name, child in parent._modules.items():
-            if child is old:
-                parent._modules[name] = new
+        if not isinstance(parent, torch.jit.ScriptModule):
+            for name, value in list(vars(parent).items()):
+                vars(parent)[name] = _with_replaced(value, old, new)
+
+
+def _with_replaced(value: Any, old: torch.nn.Module, new: torch.nn.Module) -> Any:
+    if value is old:
+        return new
+    if isinstance(value, list):
+        value[:] = [_with_replaced(part, old, new) for part in value]
+    elif isinstance(value, dict):
+        for key, part in value.items():
+            value[key] = _with_replaced(part, old, new)
+    elif type(value) is tuple:
+        changed = tuple(_with_replaced(part, old, new) for part in value)
+        return changed if any(a is not b for a, b in zip(changed, value, strict=True)) else value
+    return value
 
 
 def _chain(module: torch.nn.Module, paths: Iterable[str]) -> torch.nn.Module:
@@ -87,6 +99,19 @@ def _with_hooks(new: torch.nn.Module, old: torch.nn.Module) -> torch.nn.Module:
     return new
 
 
+def _with_mark(new: torch.nn.Module, old: torch.nn.Module) -> torch.nn.Module:
+    """Keep the first key of the old module's state, with nothing in it.
+
+    A state dict of the original does not fit then, nor does one of the folded module fit the original: torch raises an
+    error even where the user allows missing keys.
+    """
+    for name, tensor in (*old._parameters.items(), *old._buffers.items()):
+        if tensor is not None and name not in old._non_persistent_buffers_set and tensor.numel():
+            new.register_buffer(name, torch.empty(0, dtype=tensor.dtype, device=tensor.device))
+            break
+    return new
+
+
 def _set_weight(module: torch.nn.Module, slot: Slot, array: npt.NDArray[Any]) -> None:
     """Put a new tensor in place of the old one, which others may share. A new bias is like the weight."""
     name = slot[1]
@@ -94,7 +119,14 @@ def _set_weight(module: torch.nn.Module, slot: Slot, array: npt.NDArray[Any]) ->
     like = old if old is not None else module._parameters["weight"]
     assert like is not None
     tensor = tensor_of(array).to(device=like.device, dtype=like.dtype)
+    if old is not None and old.shape == tensor.shape and not old.is_contiguous():
+        tensor = torch.empty_like(old, requires_grad=False).copy_(tensor)  # channels_last stays
+    elif like.dim() == 4 and tensor.dim() == 4 and like.is_contiguous(memory_format=torch.channels_last):
+        tensor = tensor.contiguous(memory_format=torch.channels_last)
     if name in module._buffers:
         module._buffers[name] = tensor
-    else:
-        module._parameters[name] = torch.nn.Parameter(tensor, requires_grad=like.requires_grad)
+        return
+    parameter = torch.nn.Parameter(tensor, requires_grad=like.requires_grad)
+    if old is not None:
+        vars(parameter).update(vars(old))  # what the user has noted on it
+    module._parameters[name] = parameter

@@ -1,0 +1,149 @@
+"""Follow calls of a folded module beside the original: which modules give other values, and what reads these."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+from normfold.pytorch.copies import copied
+from normfold.pytorch.eager_reference import tensors_of
+from normfold.pytorch.guard import Edge, Recorder, Tags, is_own_hook
+from normfold.pytorch.source import Call
+
+SAMPLES = 251  # of a value that are compared
+SAME = {torch.float64: 1e-6, torch.float32: 1e-4}  # of the largest sample
+SAME_ELSE = 3e-2
+
+_USER_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
+
+@dataclass(frozen=True)
+class Followed:
+    """``differing``: the paths of modules whose output differs; ``steps``: those that do something else than before;
+    ``edges``: what reads differing values; ``notes``: what hooks of the user see of it."""
+
+    differing: Tags
+    steps: tuple[str, ...]
+    edges: frozenset[Edge]
+    notes: tuple[str, ...]
+
+
+def follow(original: torch.nn.Module, folded: torch.nn.Module, steps: Sequence[str], calls: Sequence[Call]) -> Followed:
+    """Run both on every call; ``steps`` are the paths of the modules that changed."""
+    if not steps:
+        return Followed(frozenset(), (), frozenset(), ())
+    inner = tuple(path for path in steps if _has(original, path) and _has(folded, path))
+    watched = tuple(path for path, part in original.named_modules() if path in inner or _user_hooks(part))
+    differing: set[str] = set()
+    for call in calls:
+        before, after = _values(original, watched, call), _values(folded, watched, call)
+        differing.update(path for path in watched if not _are_same(before.get(path, []), after.get(path, [])))
+    alone = tuple(path for path in inner if not any(other.startswith(f"{path}.") for other in inner))
+    changed = frozenset(path for path in alone if path in differing)
+    edges: set[Edge] = set()
+    for call in calls:
+        edges |= _edges(folded, changed, alone, call)
+    notes = tuple(
+        f"a hook on {path} ({type(original.get_submodule(path)).__name__}) sees another value than before"
+        for path in watched
+        if path in differing and _user_hooks(original.get_submodule(path))
+    )
+    return Followed(changed, alone, frozenset(edges), notes)
+
+
+def _has(module: torch.nn.Module, path: str) -> bool:
+    with suppress(AttributeError):
+        module.get_submodule(path)
+        return True
+    return False
+
+
+def _user_hooks(module: torch.nn.Module) -> bool:
+    return any(not is_own_hook(hook) for name in _USER_HOOKS for hook in getattr(module, name, {}).values())
+
+
+def _edges(module: torch.nn.Module, differing: Tags, steps: Sequence[str], call: Call) -> set[Edge]:
+    with _running(module, call) as (own, args, kwargs):
+        recorder = Recorder(differing, None, type(module).__name__)
+        recorder.watch(own, {path: path for path in steps})
+        with recorder:
+            output = own(*args, **kwargs)
+        recorder.stop()
+        recorder.returned(output)
+    return recorder.edges
+
+
+@contextmanager
+def _running(module: torch.nn.Module, call: Call) -> Iterator[tuple[torch.nn.Module, Any, Any]]:
+    """Give a copy of the module and of its arguments, for a run without gradients."""
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        args, kwargs = pytree.tree_map(
+            lambda leaf: leaf.clone() if isinstance(leaf, torch.Tensor) else leaf, (call.args, dict(call.kwargs))
+        )
+        yield copied(module), args, kwargs
+
+
+# -- values ---------------------------------------------------------------------------------------------------------
+
+
+def _values(module: torch.nn.Module, paths: Sequence[str], call: Call) -> dict[str, list[torch.Tensor]]:
+    """Return samples of what each module reads and gives, at each of its calls."""
+    found: dict[str, list[torch.Tensor]] = {}
+    with _running(module, call) as (own, args, kwargs):
+        for path in paths:
+            own.get_submodule(path).register_forward_hook(_sampler(found.setdefault(path, [])))
+        own(*args, **kwargs)
+    return found
+
+
+def _sampler(into: list[torch.Tensor]) -> Callable[..., None]:
+    def hook(module: torch.nn.Module, args: Any, output: Any) -> None:
+        into.extend(_sample(tensor) for tensor in tensors_of(output))
+
+    return hook
+
+
+def _sample(tensor: torch.Tensor) -> torch.Tensor:
+    flat = tensor.detach().reshape(-1)
+    step = max(flat.numel() // SAMPLES, 1) | 1  # odd, so that it meets every channel
+    return flat[::step].clone()
+
+
+def _are_same(one: Sequence[torch.Tensor], other: Sequence[torch.Tensor]) -> bool:
+    return len(one) == len(other) and all(_is_same(a, b) for a, b in zip(one, other, strict=True))
+
+
+def _is_same(one: torch.Tensor, other: torch.Tensor) -> bool:
+    if one.shape != other.shape or not one.is_floating_point():
+        return one.shape == other.shape and bool((one == other).all())
+    if not one.numel():
+        return True
+    a, b = one.double().nan_to_num(), other.double().nan_to_num()
+    return float((a - b).abs().max()) <= SAME.get(one.dtype, SAME_ELSE) * float(a.abs().max())
+
+
+# -- writes in place ------------------------------------------------------------------------------------------------
+
+
+def written_behind(module: torch.nn.Module, paths: Sequence[str], call: Call) -> set[str]:
+    """Return those of the modules whose output is written into before the call ends."""
+    given: list[tuple[str, torch.Tensor, int]] = []
+
+    def watcher(path: str) -> Callable[..., None]:
+        def hook(part: torch.nn.Module, args: Any, output: Any) -> None:
+            given.extend((path, tensor, tensor._version) for tensor in tensors_of(output))
+
+        return hook
+
+    with _running(module, call) as (own, args, kwargs):
+        for path in paths:
+            own.get_submodule(path).register_forward_hook(watcher(path))
+        with suppress(Exception):  # one that does not run is found out in the comparison
+            own(*args, **kwargs)
+    return {path for path, tensor, version in given if tensor._version != version}
