@@ -77,12 +77,12 @@ _RESIZES = (
     _Resize("a batch of one", lambda rank: range(0, 1), lambda size: 1),
     _Resize("a batch that is one larger", lambda rank: range(0, 1), lambda size: size + 1),
     _Resize("sizes that are one larger", lambda rank: range(2, rank), lambda size: size + 1),
-    _Resize("sizes that are three larger", lambda rank: range(2, rank), lambda size: size + 3),
-    _Resize("sizes twice as large", lambda rank: range(2, rank), lambda size: 2 * size),
-    _Resize("a last size that is one larger", lambda rank: range(max(rank - 1, 2), rank), lambda size: size + 1),
+    _Resize("other sizes", lambda rank: range(2, rank), lambda size: size + 3 if size < 16 else size // 2 | 1),
+    _Resize("a last size twice as large", lambda rank: range(max(rank - 1, 2), rank), lambda size: 2 * size),
     _Resize("a second size that is one larger", lambda rank: range(1, 2), lambda size: size + 1),
-    _Resize("a second size twice as large", lambda rank: range(1, 2), lambda size: 2 * size),
+    _Resize("another second size", lambda rank: range(1, 2), lambda size: size + 3 if size < 16 else size // 2),
 )
+SIZES = frozenset(resize.name for resize in _RESIZES)
 
 
 def _other_sizes(call: Call) -> Iterator[tuple[str, Call]]:

@@ -15,7 +15,8 @@ import torch
 
 M = TypeVar("M", bound=torch.nn.Module)
 
-_SHARED = (torch.utils.hooks.RemovableHandle,)  # a handle belongs to the module that it was made for
+# What does not change, and handles, which belong to the module that they were made for.
+_SHARED = (bool, int, float, str, type(None), type, torch.dtype, torch.device, torch.utils.hooks.RemovableHandle)
 
 
 def copied(module: M, *, with_parameters: bool = False) -> M:
@@ -30,16 +31,25 @@ def copied(module: M, *, with_parameters: bool = False) -> M:
         if not with_parameters:
             memo.update((id(value), value) for value in part._parameters.values() if value is not None)
     for part in parts:
-        if not isinstance(part, torch.jit.ScriptModule):
+        if not isinstance(part, torch.jit.ScriptModule) and not is_compiled(part):
             vars(memo[id(part)]).update({name: _copied_value(value, memo) for name, value in vars(part).items()})
+    for part in filter(is_compiled, reversed(parts)):  # its forward() is bound to what it wraps
+        memo[id(part)].__init__(memo[id(part._orig_mod)], part.dynamo_ctx)
     result: M = memo[id(module)]
     return result
+
+
+def is_compiled(module: torch.nn.Module) -> bool:
+    """Tell whether it is what torch.compile makes of a module."""
+    return type(module).__name__ == "OptimizedModule"  # its class is not imported: that costs a second
 
 
 def _copied_value(value: Any, memo: dict[int, Any]) -> Any:
     """Copy one attribute of a module; the attempt that fails leaves no trace in ``memo``."""
     if isinstance(value, _SHARED):
         return value
+    if isinstance(value, (dict, list, set)) and not value:
+        return type(value)()
     if type(value) is dict and value and all(isinstance(key, str) for key in value):
         return {key: _copied_value(part, memo) for key, part in value.items()}  # _parameters, _buffers, _modules
     if isinstance(value, torch.Tensor) and id(value) not in memo:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,11 @@ from normfold.verify.numeric.distance import AllowedError, Distance, distance, p
 from normfold.verify.numeric.rounding_noise import BEYOND, BEYOND_COARSE, FACTOR, Tolerance
 from normfold.verify.result import Comparison, Stage
 
+MEASURED = 2  # calls on which the noise is measured
 NOISE_SAMPLES = 2  # of moved arguments
 LARGEST_COPY = 2**30  # bytes of weights up to which a float64 copy is made
 
-# Units of half a last place, relative to the scale of the output, that are allowed however quiet the module is.
+REDRAWN = ("values of the same mean and spread", "the given values with signs and places changed")
 
 EagerRun = Callable[[Call], list[torch.Tensor]]
 
@@ -86,8 +88,8 @@ def feeds(call: Call, program: torch.export.ExportedProgram | None = None, seed:
     """Named calls: the module's own arguments, two drawn like them, and one larger in every dynamic dimension."""
     generator = torch.Generator().manual_seed(seed)
     yield "the given arguments", call
-    yield "values of the same mean and spread", _mapped(call, lambda leaf: _redrawn(leaf, generator))
-    yield "the given values with signs and places changed", _mapped(call, lambda leaf: _shuffled(leaf, generator))
+    for name, draw in zip(REDRAWN, (_redrawn, _shuffled), strict=True):
+        yield name, _mapped(call, partial(draw, generator=generator))
     larger = _enlarged(call, program) if program is not None else None
     if larger is not None:
         yield "the given values in larger dynamic dimensions", larger
@@ -171,7 +173,7 @@ def expectations(
 ) -> tuple[list[Expected], tuple[str, ...]]:
     """Run the reference on every call, and return what it gave with notes on the calls that it does not take.
 
-    On ``calls`` the noise is measured. For ``more`` it is the same share of the scale of each output.
+    The noise is measured on the first calls; elsewhere it is the same share of the scale of each output.
     """
     own = eager_run(reference, with_arguments=with_arguments)
     wide = double_run(reference, with_arguments=with_arguments)
@@ -185,14 +187,18 @@ def expectations(
                 raise
             notes.append(f"the module does not take {feed} ({type(error).__name__})")
             continue
-        found.append(Expected(feed, call, outputs, _noises(own, wide, call, outputs)))
-    shares = [_noise_share(expected) for expected in found[:1]]
+        noises = _noises(own, wide, call, outputs) if index < MEASURED else _noises_like(found[0], outputs)
+        found.append(Expected(feed, call, outputs, noises))
     for feed, call in more:
         if (given := _run_or_none(own, call)) is not None:
-            largest = max(shares[0], default=0.0)
-            noises = [np.asarray(largest * _scale(output)) for output in given]
-            found.append(Expected(feed, call, given, noises))
+            found.append(Expected(feed, call, given, _noises_like(found[0], given)))
     return found, tuple(notes)
+
+
+def _noises_like(expected: Expected, outputs: list[torch.Tensor]) -> list[np.ndarray]:
+    """Return noise for other outputs: the largest share of the scale that any output of ``expected`` has."""
+    share = max(_noise_share(expected), default=0.0)
+    return [np.asarray(share * _scale(output)) for output in outputs]
 
 
 def _noise_share(expected: Expected) -> list[float]:
@@ -218,7 +224,7 @@ def against(
 ) -> tuple[Comparison, ...]:
     """Run the candidate on every call, and return a comparison for each output, that of its worst call.
 
-    A comparison is ``chaotic`` where the module's own rounding noise hides everything on every call. ValueError when
+    A comparison is ``noise_dominated`` where the module's own rounding noise hides everything on every call. ValueError when
     the numbers of output tensors differ.
     """
     found: dict[str, Comparison] = {}

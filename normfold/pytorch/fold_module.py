@@ -26,7 +26,7 @@ from normfold.fold.graph_rules import explicit_pad as padding
 from normfold.fold.graph_rules import parallel_branches as branches
 from normfold.pytorch.calls import variants
 from normfold.pytorch.copies import copied
-from normfold.pytorch.eager_reference import EAGER_MODULE, Expected, against, eager_run, expectations, feeds
+from normfold.pytorch.eager_reference import Expected, against, eager_run, expectations, feeds
 from normfold.pytorch.followed import follow, written_behind
 from normfold.pytorch.guard import Guard, install
 from normfold.pytorch.module_map import Changes, WriteBack, WriteBackProblem
@@ -36,7 +36,7 @@ from normfold.pytorch.provenance import Provenance, Snapshot
 from normfold.pytorch.selection import selected
 from normfold.pytorch.source import Call, Traced, evaluation, trace
 from normfold.pytorch.writing import write
-from normfold.verify.result import Comparison
+from normfold.verify.result import Comparison, Stage
 
 M = TypeVar("M", bound=torch.nn.Module)
 
@@ -129,7 +129,9 @@ def fold_module(
         plan, comparisons, notes = _confirmed(_Planner(plain, traced, *names), proof)
         changes = proof.with_copies_before_writes(plan.changes)
         steps = _paths(plain, changes.steps)
-        trail = follow(proof.original, proof.candidate(changes), steps, [each.call for each in proof.expected])
+        trail = follow(
+            proof.original, proof.candidate(changes), steps, [(each.feed, each.call) for each in proof.expected]
+        )
     before = dict.fromkeys(module.state_dict())
     target = module if inplace else copied(module)
     removals = _make_plain_where_needed(target, plain, changes)
@@ -359,7 +361,7 @@ class _Proof:
                 self.expected if expected is None else expected, eager_run(candidate, with_arguments=True), names
             )
         except Exception as error:  # noqa: BLE001  # the user's forward() may ask a norm that is gone for anything
-            return (Comparison("all outputs", EAGER_MODULE, False, note=f"{type(error).__name__}: {error}"),)
+            return (Comparison("all outputs", Stage.EAGER, False, note=f"{type(error).__name__}: {error}"),)
 
 
 def _confirmed(planner: _Planner, proof: _Proof) -> tuple[_ModulePlan, tuple[Comparison, ...], tuple[str, ...]]:
@@ -368,7 +370,7 @@ def _confirmed(planner: _Planner, proof: _Proof) -> tuple[_ModulePlan, tuple[Com
     while True:
         comparisons = proof.compare(plan.changes)
         failed = [compared for compared in comparisons if not compared.passed]
-        hidden = [compared for compared in comparisons if compared.chaotic]
+        hidden = [compared for compared in comparisons if compared.noise_dominated]
         if not plan.folds or (not failed and not _is_lost(comparisons)):
             noisy = [f"{each.value}: rounding noise of the module itself hides every difference" for each in hidden]
             return plan, comparisons, (*proof.notes, *noisy)
@@ -381,7 +383,7 @@ def _confirmed(planner: _Planner, proof: _Proof) -> tuple[_ModulePlan, tuple[Com
 def _is_lost(comparisons: Sequence[Comparison]) -> bool:
     """Tell whether noise hides all that is not an integer."""
     floats = [compared for compared in comparisons if "float" in compared.dtype]
-    return bool(floats) and all(compared.chaotic for compared in floats)
+    return bool(floats) and all(compared.noise_dominated for compared in floats)
 
 
 def _failing(planner: _Planner, proof: _Proof, folds: Sequence[str]) -> list[str]:

@@ -10,14 +10,17 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
+from normfold.pytorch.calls import SIZES
 from normfold.pytorch.copies import copied
-from normfold.pytorch.eager_reference import tensors_of
+from normfold.pytorch.eager_reference import REDRAWN, tensors_of
 from normfold.pytorch.guard import Edge, Recorder, Tags, is_own_hook
 from normfold.pytorch.source import Call
 
 SAMPLES = 251  # of a value that are compared
 SAME = {torch.float64: 1e-6, torch.float32: 1e-4}  # of the largest sample
 SAME_ELSE = 3e-2
+
+LIKE_THE_FIRST = SIZES | set(REDRAWN)
 
 _USER_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
@@ -40,13 +43,13 @@ def follow(original: torch.nn.Module, folded: torch.nn.Module, steps: Sequence[s
     inner = tuple(path for path in steps if _has(original, path) and _has(folded, path))
     watched = tuple(path for path, part in original.named_modules() if path in inner or _user_hooks(part))
     differing: set[str] = set()
-    for call in calls:
+    for call in [call for name, call in calls if name not in LIKE_THE_FIRST]:
         before, after = _values(original, watched, call), _values(folded, watched, call)
         differing.update(path for path in watched if not _are_same(before.get(path, []), after.get(path, [])))
     alone = tuple(path for path in inner if not any(other.startswith(f"{path}.") for other in inner))
     changed = frozenset(path for path in alone if path in differing)
     edges: set[Edge] = set()
-    for call in calls:
+    for call in [call for name, call in calls if name not in REDRAWN]:
         edges |= _edges(folded, changed, alone, call)
     notes = tuple(
         f"a hook on {path} ({type(original.get_submodule(path)).__name__}) sees another value than before"

@@ -20,6 +20,7 @@ from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakIdKeyDictionary
 
 from normfold.errors import UsageError
+from normfold.pytorch.copies import is_compiled
 
 Edge = tuple[Any, ...]
 Tags = frozenset[str]
@@ -45,7 +46,7 @@ class Recorder(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation and note where it reads a differing value."""
         result = func(*args, **(kwargs or {}))
-        if not self._depth:
+        if not self._depth and not torch.compiler.is_compiling():
             self._note(func, args, kwargs or {}, result)
         return result
 
@@ -304,6 +305,8 @@ def install(module: torch.nn.Module, guard: Guard) -> None:
     parents = {parent for step in guard.steps for parent in _parents(step)} - set(guard.steps) | {""}
     for path in sorted(parents):
         part = module.get_submodule(path)
+        if is_compiled(part):
+            continue  # its inner module is the one that is traced
         part.register_forward_pre_hook(EntryHook(guard, path), prepend=True, with_kwargs=True)
         part.register_forward_hook(ExitHook(guard), always_call=True)
         vars(part)["__prepare_scriptable__"] = WithoutGuard(part)
