@@ -224,8 +224,8 @@ def against(
 ) -> tuple[Comparison, ...]:
     """Run the candidate on every call, and return a comparison for each output, that of its worst call.
 
-    A comparison is ``noise_dominated`` where the module's own rounding noise hides everything on every call. ValueError when
-    the numbers of output tensors differ.
+    A comparison is ``noise_dominated`` where the module's own rounding noise hides everything on every call.
+    ValueError when the numbers of output tensors differ.
     """
     found: dict[str, Comparison] = {}
     for each in expected:

@@ -27,8 +27,11 @@ _USER_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 @dataclass(frozen=True)
 class Followed:
-    """``differing``: the paths of modules whose output differs; ``steps``: those that do something else than before;
-    ``edges``: what reads differing values; ``notes``: what hooks of the user see of it."""
+    """What calls of a folded module have shown.
+
+    ``differing``: the paths of modules whose output differs; ``steps``: those that do something else than before;
+    ``edges``: what reads differing values; ``notes``: what hooks of the user see of it.
+    """
 
     differing: Tags
     steps: tuple[str, ...]
@@ -36,8 +39,13 @@ class Followed:
     notes: tuple[str, ...]
 
 
-def follow(original: torch.nn.Module, folded: torch.nn.Module, steps: Sequence[str], calls: Sequence[Call]) -> Followed:
-    """Run both on every call; ``steps`` are the paths of the modules that changed."""
+def follow(
+    original: torch.nn.Module, folded: torch.nn.Module, steps: Sequence[str], calls: Sequence[tuple[str, Call]]
+) -> Followed:
+    """Run the folded module on every call, and both on those that are not only of other values or sizes.
+
+    ``steps`` are the paths of the modules that changed.
+    """
     if not steps:
         return Followed(frozenset(), (), frozenset(), ())
     inner = tuple(path for path in steps if _has(original, path) and _has(folded, path))

@@ -9,7 +9,6 @@ names the folds to leave out. Nothing here changes the module.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
-from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
@@ -23,49 +22,20 @@ from normfold.fold.graph_rules import parallel_branches as branches
 from normfold.graph.editor import FROM, RULE
 from normfold.pytorch.modules import Modules, Slot
 from normfold.pytorch.provenance import LAYOUT, SAME_ORDER, Provenance, Snapshot
-from normfold.pytorch.weight_changes import WeightRequests, array_of, numbers_in, window, without_identity
+from normfold.pytorch.weight_changes import (
+    Changes,
+    WeightRequests,
+    WriteBackProblem,
+    array_of,
+    numbers_in,
+    window,
+    without_identity,
+)
 from normfold.pytorch.wiring import SUMS, Wiring
 
 PRODUCTS = {"Gemm", "MatMul"}
 _CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
 _BIAS_INPUT = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2}
-
-
-@dataclass(frozen=True)
-class WriteBackProblem:
-    """Folds that cannot be written back onto the module, by the names of their findings, and why."""
-
-    folds: frozenset[str]
-    reason: Reason
-    node: str
-    detail: str = ""
-
-
-@dataclass
-class Changes:
-    """What to write onto the modules.
-
-    ``weights``: new values by parameter. ``windows``: the other attributes that change of a convolution whose kernel
-    grows, by their names. ``gone``: modules that become Identity. ``left``: for a module that becomes a Sequential,
-    the paths of the children that it keeps. ``dropped``: the children that it loses. ``zeros``: modules that give
-    zero from now on. ``shared``: those of ``gone`` whose input others read too. ``fresh``: those of ``shared`` that
-    give a copy, because something behind them writes in place.
-    """
-
-    weights: dict[Slot, npt.NDArray[Any]] = field(default_factory=dict)
-    windows: dict[torch.nn.Module, dict[str, Any]] = field(default_factory=dict)
-    gone: set[torch.nn.Module] = field(default_factory=set)
-    left: dict[torch.nn.Module, tuple[str, ...]] = field(default_factory=dict)
-    dropped: set[torch.nn.Module] = field(default_factory=set)
-    zeros: set[torch.nn.Module] = field(default_factory=set)
-    shared: set[torch.nn.Module] = field(default_factory=set)
-    fresh: frozenset[torch.nn.Module] = frozenset()
-
-    @property
-    def steps(self) -> set[torch.nn.Module]:
-        """The modules that do something else than before."""
-        owners = {owner for owner, _ in self.weights}
-        return owners | set(self.windows) | self.gone | set(self.left) | self.dropped | self.zeros
 
 
 class WriteBack:
