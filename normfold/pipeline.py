@@ -37,6 +37,9 @@ from normfold.result import Inspection, NotProven, Result, check_output
 from normfold.rewrite import is_change, rewrite
 from normfold.verify import Equivalence, ProofCandidate, RollbackResult, Site, Verification, prove, prove_with_rollback
 
+FurtherProof = Callable[[onnx.ModelProto, onnx.ModelProto, Verification], Verification]
+"""What a caller adds to the proof of a candidate: original, candidate and the proof so far -> the proof."""
+
 
 @accepting(OptimizeArguments)
 def optimize(model: ModelLike | TorchObject, options: OptimizeArguments) -> Result:
@@ -65,8 +68,10 @@ def optimize_with(
     options: Options,
     output: str | os.PathLike[str] | None = None,
     writing: WriteArguments | None = None,
+    *,
+    also: FurtherProof | None = None,
 ) -> Result:
-    """Optimize an ONNX model with the options as one value."""
+    """Optimize an ONNX model with the options as one value; ``also`` continues the proof of each candidate."""
     writing = writing or WriteArguments()
     clock = _Clock(writing.on_stage)
     with clock.stage("read"):
@@ -74,7 +79,7 @@ def optimize_with(
         files = [given for given in options.given_inputs if not isinstance(given, Mapping)]
         check_output(source, output, in_place=writing.in_place, reads=files, writes=tuple(writing.reports))
     with blaming(source):
-        result = _optimized(source, options, clock)
+        result = _optimized(source, options, clock, also)
     if result.verification is not None and not result.verification:
         raise NotProven(result)
     if output is None:
@@ -200,16 +205,17 @@ class _Builder:
         return candidate
 
 
-def _optimized(source: Source, options: Options, clock: _Clock) -> Result:
+def _optimized(source: Source, options: Options, clock: _Clock, also: FurtherProof | None) -> Result:
     """Build and prove; what the proof blames is undone and the rest proved again, until the proof holds."""
     if not options.verify:
         candidate, proof = _Builder(source, options, clock).build(), None
         notes: tuple[str, ...] = ("verification was switched off; the result is not proven",)
         undone = Undone()
     else:
-        rolled_back = _prove_with_rollback(source, options, clock)
+        rolled_back = _prove_with_rollback(source, options, clock, also)
         if options.onnxsim and not options.strict and _is_changed_by_simplify(rolled_back):
-            rolled_back = _better(rolled_back, _prove_with_rollback(source, replace(options, onnxsim=False), clock))
+            again = _prove_with_rollback(source, replace(options, onnxsim=False), clock, also)
+            rolled_back = _better(rolled_back, again)
         candidate, proof, notes = rolled_back.candidate.model, rolled_back.verification, rolled_back.notes
         undone = _undone(source, rolled_back, options)
         if undone and proof:
@@ -236,7 +242,9 @@ def _undone(source: Source, rolled_back: RollbackResult[Candidate], options: Opt
     return earlier.and_also(now) if now.and_also(earlier) != earlier else Undone()
 
 
-def _prove_with_rollback(source: Source, options: Options, clock: _Clock) -> RollbackResult[Candidate]:
+def _prove_with_rollback(
+    source: Source, options: Options, clock: _Clock, also: FurtherProof | None
+) -> RollbackResult[Candidate]:
     builder = _Builder(source, options, clock)
     check_values(builder.facts.types, source.name)
 
@@ -246,7 +254,10 @@ def _prove_with_rollback(source: Source, options: Options, clock: _Clock) -> Rol
 
     def prove_it(built: ProofCandidate[Candidate]) -> Verification:
         with clock.stage("verify"):
-            return _proof(source, built.model, options)
+            proof = _proof(source, built.model, options)
+            if also is None or proof.verdict is Equivalence.DIFFERENT:
+                return proof
+            return also(source.proto, to_proto(built.model.model), proof)
 
     return prove_with_rollback(build, prove_it, strict=options.strict)
 

@@ -10,6 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,12 @@ from normfold.files.paths import check_paths
 from normfold.options import ExportArguments, OptimizeArguments, Options, WriteArguments, accepting
 from normfold.pipeline import optimize_with
 from normfold.pytorch.arrays import array_of, tensor_of
-from normfold.pytorch.eager_reference import EagerRun, compare, feeds, tensors_of
+from normfold.pytorch.eager_reference import EagerRun, compare, feeds
 from normfold.pytorch.files import load_model
+from normfold.pytorch.outputs import tensors_of
+from normfold.pytorch.selection import selected
 from normfold.pytorch.source import Call, TorchModel, Traced, evaluation, trace
-from normfold.result import NotProven, Result
+from normfold.result import Result
 from normfold.runtime.float32_copy import can_retype, retyped
 from normfold.runtime.loaded_model import LoadedModel, load
 from normfold.runtime.session import FailureKind, ModelRunError, OptimizationLevel, Runner
@@ -99,14 +102,18 @@ def _optimized(
     options: Options,
     writing: WriteArguments,
 ) -> Result:
-    """Optimize the export, compare it with the eager module, and write it."""
-    result = optimize_with(traced.model, options, None, replace(writing, in_place=False))
+    """Optimize the export, with the eager module as a second reference of its proof, and write it."""
+    module = model if isinstance(model, torch.nn.Module) else None
+    skip, only = selected(traced.model, module, frozenset(options.skip), frozenset(options.only))
+    with nullcontext() if module is None else evaluation(module, switch=True):
+        result = optimize_with(
+            traced.model,
+            replace(options, skip=tuple(sorted(skip)), only=tuple(sorted(only))),
+            None,
+            replace(writing, in_place=False),
+            also=partial(_with_eager_module, traced, options),
+        )
     result = replace(result, notes=(*traced.notes, *result.notes))
-    if options.verify:
-        with evaluation(model, switch=True) if isinstance(model, torch.nn.Module) else nullcontext():
-            result = _with_eager_module(traced, result)
-        if result.verification is not None and not result.verification:
-            raise NotProven(result)
     return result if path is None else result.written(path, writing)
 
 
@@ -133,15 +140,16 @@ def _opened(
 # -- the eager module as reference --------------------------------------------------------------------------------
 
 
-def _with_eager_module(traced: Traced, result: Result) -> Result:
-    """Add the comparison with the eager module to the verification of ``result``."""
+def _with_eager_module(
+    traced: Traced, options: Options, original: onnx.ModelProto, model: onnx.ModelProto, earlier: Verification
+) -> Verification:
+    """Add the comparison of ``model`` with the eager module to its proof against ``original``, the unfolded export."""
     if traced.eager is None:
-        return result
+        return earlier
     try:
-        comparisons, notes = _against(traced, result.model, result)
+        comparisons, notes = _against(traced, model, options)
     except (ModelRunError, CannotFeedError) as error:
-        return replace(result, notes=(*result.notes, f"the eager module could not be compared: {error}"))
-    earlier = result.verification or Verification(Equivalence.EQUIVALENT, seed=result.options.seed)
+        return replace(earlier, notes=(*earlier.notes, f"the eager module could not be compared: {error}"))
     verdict = earlier.verdict
     if any(compared.noise_dominated for compared in comparisons) and verdict is Equivalence.EQUIVALENT:
         verdict = Equivalence.INCONCLUSIVE
@@ -149,30 +157,28 @@ def _with_eager_module(traced: Traced, result: Result) -> Result:
     if not all(compared.passed for compared in comparisons):
         verdict = Equivalence.DIFFERENT
     if verdict is Equivalence.DIFFERENT:
-        notes = (*notes, _origin_of_difference(traced, result))
-    verification = replace(
-        earlier, verdict=verdict, outputs=(*earlier.outputs, *comparisons), notes=(*earlier.notes, *notes)
-    )
-    return replace(result, verification=verification)
+        notes = (*notes, _origin_of_difference(traced, original, options))
+    return replace(earlier, verdict=verdict, outputs=(*earlier.outputs, *comparisons), notes=(*earlier.notes, *notes))
 
 
-def _against(traced: Traced, model: onnx.ModelProto, result: Result) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
+def _against(
+    traced: Traced, model: onnx.ModelProto, options: Options
+) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
     """Compare the module with a file; in float32 where ONNX Runtime cannot run the file's own type."""
     loaded = load(model)
     try:
-        return _compared(traced, model, loaded, result)
+        return _compared(traced, model, loaded, options)
     except ModelRunError as error:
         if error.kind is FailureKind.TIME or not can_retype(loaded):
             raise
-    comparisons, notes = _compared(traced, model, retyped(loaded), result)
+    comparisons, notes = _compared(traced, model, retyped(loaded), options)
     return comparisons, (*notes, "the file was run in float32 beside the eager module: ONNX Runtime lacks its own type")
 
 
 def _compared(
-    traced: Traced, model: onnx.ModelProto, loaded: LoadedModel, result: Result
+    traced: Traced, model: onnx.ModelProto, loaded: LoadedModel, options: Options
 ) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
     assert traced.eager is not None
-    options = result.options
     with Runner(loaded, OptimizationLevel.DEFAULT) as runner:
         return compare(
             traced.eager,
@@ -184,10 +190,10 @@ def _compared(
         )
 
 
-def _origin_of_difference(traced: Traced, result: Result) -> str:
-    """Whether the export differs from the module already before any fold."""
+def _origin_of_difference(traced: Traced, original: onnx.ModelProto, options: Options) -> str:
+    """Say whether the export differs from the module already before any fold."""
     try:
-        comparisons, _ = _against(traced, result.source.proto, result)
+        comparisons, _ = _against(traced, original, options)
     except (ModelRunError, CannotFeedError) as error:
         return f"the unfolded export could not be compared with the module ({error})"
     if all(compared.passed for compared in comparisons):

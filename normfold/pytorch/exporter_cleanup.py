@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ast
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
@@ -41,6 +41,7 @@ def clean_up(model: ir.Model) -> None:
         if node.op_type in ("Conv", "ConvTranspose") and len(node.inputs) == 3:
             _drop_zero_bias(node, parameters)
     RemoveUnusedNodesPass()(model)
+    _separate_outputs(model.graph)
     _name_nodes(model.graph)
 
 
@@ -79,6 +80,38 @@ def _type_of(value: ir.Value) -> ir.DataType | None:
             return None
         value = source
     return value.dtype
+
+
+def _separate_outputs(graph: ir.Graph) -> None:
+    """Give each output a value and a name of its own: a module may return one tensor twice, or an argument."""
+    names = {value.name for node in graph for value in node.outputs} | {value.name for value in graph.inputs}
+    seen: set[ir.Value] = set()
+    for index, value in enumerate(graph.outputs):
+        if value in seen or value.is_graph_input() or value.is_initializer():
+            name, number = f"{value.name}_output", 1
+            while name in names:
+                number += 1
+                name = f"{value.name}_output_{number}"
+            names.add(name)
+            node = ir.node("Identity", [value])
+            own = node.outputs[0]
+            own.name, own.shape, own.type = name, value.shape, value.type
+            graph.append(node)
+            graph.outputs[index] = own
+        seen.add(value)
+
+
+def name_outputs(graph: ir.Graph, names: Sequence[str]) -> None:
+    """Rename the outputs, in their order; an empty name leaves one. Another value of that name gets a new one."""
+    taken = {value.name: value for node in graph for value in node.outputs}
+    taken |= {value.name: value for value in (*graph.inputs, *graph.initializers.values())}
+    for value, name in zip(graph.outputs, names, strict=False):
+        other = taken.get(name)
+        if not name or other is value or (other is not None and (other.is_graph_input() or other.is_initializer())):
+            continue
+        if other is not None:
+            other.name = f"{name}_inner"
+        value.name = name
 
 
 def path_of(node: ir.Node) -> str:

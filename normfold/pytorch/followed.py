@@ -12,8 +12,9 @@ from torch.utils import _pytree as pytree
 
 from normfold.pytorch.calls import SIZES
 from normfold.pytorch.copies import copied
-from normfold.pytorch.eager_reference import REDRAWN, tensors_of
+from normfold.pytorch.eager_reference import REDRAWN
 from normfold.pytorch.guard import Edge, Recorder, Tags, is_own_hook
+from normfold.pytorch.outputs import tensors_of
 from normfold.pytorch.source import Call
 
 SAMPLES = 251  # of a value that are compared

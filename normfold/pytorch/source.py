@@ -20,7 +20,9 @@ import onnx_ir as ir
 import torch
 
 from normfold.errors import SourceError, UsageError
-from normfold.pytorch.exporter_cleanup import clean_up
+from normfold.pytorch.copies import copied
+from normfold.pytorch.exporter_cleanup import clean_up, name_outputs
+from normfold.pytorch.outputs import TensorOutputs
 
 TorchModel = torch.nn.Module | torch.export.ExportedProgram | torch.onnx.ONNXProgram
 
@@ -131,18 +133,23 @@ def _from_module(module: torch.nn.Module, call: Call, dynamic_shapes: Any, opset
     if isinstance(module, (torch.jit.ScriptModule, torch.jit.ScriptFunction)):
         model = _script_export(module, call, dynamic_shapes, opset)
         return Traced(model, module, call, None, ("a TorchScript module, exported by the TorchScript exporter",))
+    target = copied(module)  # forward() may change what the module holds
+    outputs = TensorOutputs(target)
     try:
-        program = _export(module, call, dynamic_shapes, opset)
+        program = _export(target, call, dynamic_shapes, opset)
     except SourceError as error:
-        if not fallback:
-            raise
+        if not fallback or dynamic_shapes:
+            raise  # the other exporter would take any dynamic_shapes, and write a file that is wrong for other sizes
         try:
-            model = _script_export(module, call, dynamic_shapes, opset)
+            model = _script_export(target, call, dynamic_shapes, opset)
         except SourceError as second:
             raise SourceError(f"neither exporter of torch can export the module; {error}; {second}") from error
         note = f"exported by the TorchScript exporter, because torch.export could not trace the module ({error})"
         return Traced(model, module, call, None, (note,))
-    return Traced(_model_of(program), module, call, program.exported_program)
+    model = _model_of(program)
+    name_outputs(model.graph, outputs.names)
+    left_out = tuple(f"the output {name or '0'} is no tensor, and left out" for name in outputs.left_out)
+    return Traced(model, module, call, program.exported_program, left_out)
 
 
 def _from_onnx_program(program: torch.onnx.ONNXProgram, call: Call | None) -> Traced:

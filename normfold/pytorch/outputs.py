@@ -1,0 +1,55 @@
+"""The tensors that a module returns, by name: keys of dicts, fields of named tuples, places in lists."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import wraps
+from typing import Any
+
+import torch
+from torch.utils import _pytree as pytree
+
+
+def named_leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """Yield what a nest holds that is no container itself, with its path: ``logits``, ``features.0``, ``1``."""
+    if isinstance(tree, Mapping):
+        parts = [(str(key), value) for key, value in tree.items()]
+    elif isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        parts = list(zip(tree._fields, tree, strict=True))
+    elif isinstance(tree, (tuple, list)):
+        parts = [(str(index), value) for index, value in enumerate(tree)]
+    elif isinstance(tree, torch.Tensor) or pytree.tree_leaves(tree) == [tree]:
+        yield path, tree
+        return
+    else:
+        parts = [(str(index), value) for index, value in enumerate(pytree.tree_leaves(tree))]
+    for name, value in parts:
+        yield from named_leaves(value, f"{path}.{name}" if path else name)
+
+
+def tensors_of(tree: Any) -> list[torch.Tensor]:
+    """Return the tensors of any nest of tuples, lists, dicts and registered classes."""
+    return [leaf for _, leaf in named_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
+class TensorOutputs:
+    """Make forward() of a module return its tensors as a tuple, which is all that a graph can return.
+
+    ``names`` and ``left_out`` are known after a call: the names of the tensors, "" where they are places only, and
+    the names of what is no tensor.
+    """
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self.names: list[str] = []
+        self.left_out: list[str] = []
+        inner: Callable[..., Any] = module.forward
+
+        @wraps(inner)
+        def forward(*args: Any, **kwargs: Any) -> Any:
+            leaves = list(named_leaves(inner(*args, **kwargs)))
+            kept = [(path, leaf) for path, leaf in leaves if isinstance(leaf, torch.Tensor)]
+            self.names = [path if not path.replace(".", "").isdigit() else "" for path, _ in kept]
+            self.left_out = [path for path, leaf in leaves if not isinstance(leaf, torch.Tensor) and leaf is not None]
+            return tuple(leaf for _, leaf in kept)
+
+        vars(module)["forward"] = forward
