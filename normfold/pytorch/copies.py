@@ -66,8 +66,9 @@ def _copied_value(value: Any, memo: dict[int, Any]) -> Any:
 
 def _copied_tensor(tensor: torch.Tensor, memo: dict[int, Any]) -> torch.Tensor:
     if tensor.is_inference():
-        with torch.inference_mode(False):
-            return tensor.clone()
+        with torch.inference_mode(False), torch.no_grad():
+            made = tensor.clone()
+            return torch.nn.Parameter(made, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else made
     try:
         return copy.deepcopy(tensor, memo)  # keeps strides, and that two tensors share their memory
     except RuntimeError:  # the result of an operation that gradients flow through

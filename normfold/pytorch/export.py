@@ -28,7 +28,7 @@ from normfold.pytorch.eager_reference import EagerRun, compare, feeds
 from normfold.pytorch.files import load_model
 from normfold.pytorch.outputs import tensors_of
 from normfold.pytorch.selection import selected
-from normfold.pytorch.source import Call, TorchModel, Traced, evaluation, trace
+from normfold.pytorch.source import Call, ExporterNames, TorchModel, Traced, evaluation, trace
 from normfold.result import Result
 from normfold.runtime.float32_copy import can_retype, retyped
 from normfold.runtime.loaded_model import LoadedModel, load
@@ -44,7 +44,8 @@ def export(module: TorchModel, options: ExportArguments) -> Result:
     ``dynamic_shapes`` is that of torch.export.export, ``opset`` is that of the file: a number, or "keep" for the
     exporter's; None and "auto" raise the exporter's where the target has a better form for a norm. A module in training
     mode is refused, or, with ``eval=True``, switched and restored. The other arguments are those of
-    ``normfold.optimize``.
+    ``normfold.optimize``. ``input_names``, ``output_names``, ``dynamic_axes`` and ``opset_version`` are taken as
+    torch.onnx.export takes them. Outputs that the module returns under keys have these as their names.
 
     ``Result.verification`` has rows of the run "eager module": the module against the result on ``args``, on
     values drawn like them, and on larger dynamic dimensions. Where torch.export cannot trace the module, the
@@ -53,6 +54,10 @@ def export(module: TorchModel, options: ExportArguments) -> Result:
     Raises UsageError (training mode, wrong arguments), SourceError (torch cannot export it), NotProven (the result
     differs, or nothing could be decided; nothing is written) and WriteError.
     """
+    if options.opset_version is not None:
+        options = replace(options, opset=options.opset_version)
+    if options.dynamic_axes and options.dynamic_shapes:
+        raise UsageError("expected dynamic_shapes or dynamic_axes, got both")
     number, habit = _opsets(options.opset)
     _check_paths([], options.path, options)
     traced = trace(
@@ -62,6 +67,7 @@ def export(module: TorchModel, options: ExportArguments) -> Result:
         dynamic_shapes=options.dynamic_shapes,
         opset=number,
         eval=options.eval,
+        names=ExporterNames(tuple(options.input_names), tuple(options.output_names), options.dynamic_axes),
     )
     written = traced.model.opset_imports.get("", 0)
     if number is not None and written != number:

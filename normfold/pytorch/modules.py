@@ -39,7 +39,7 @@ class Modules:
             paths = ast.literal_eval(scopes)
         except (ValueError, SyntaxError):
             return
-        for path in paths[1:-1]:
+        for path in filter(None, paths[:-1]):  # the root is not always among them
             try:
                 yield self.root.get_submodule(path)
             except AttributeError:

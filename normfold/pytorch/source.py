@@ -35,6 +35,25 @@ class Call:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class ExporterNames:
+    """What torch.onnx.export takes of names: of inputs, of outputs, and of axes (see its ``dynamic_axes``)."""
+
+    inputs: Sequence[str] = ()
+    outputs: Sequence[str] = ()
+    axes: Any = None
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments of torch.onnx.export that are given."""
+        named = {
+            "input_names": list(self.inputs),
+            "output_names": list(self.outputs),
+            "dynamic_axes": self.axes,
+        }
+        return {name: value for name, value in named.items() if value}
+
+
 @dataclass(frozen=True, eq=False)
 class Traced:
     """A module as an ONNX model, and how to call both with the same values.
@@ -65,6 +84,7 @@ def trace(
     opset: int | None = None,
     eval: bool = False,  # the word of nn.Module.eval
     fallback: bool = True,
+    names: ExporterNames | None = None,
 ) -> Traced:
     """Export ``model`` to an ONNX model in memory.
 
@@ -84,7 +104,7 @@ def trace(
         raise UsageError("expected args for an nn.Module: the tensors (or a tuple of them) that forward() takes")
     _require_initialized(model)
     with evaluation(model, eval):
-        traced = _from_module(model, call, dynamic_shapes, opset, fallback)
+        traced = _from_module(model, call, dynamic_shapes, opset, fallback, names or ExporterNames())
     traced.model.graph.name = type(model).__name__  # what a report calls it
     return traced
 
@@ -129,16 +149,23 @@ def evaluation(module: torch.nn.Module, switch: bool = False) -> Iterator[None]:
             part.training = True
 
 
-def _from_module(module: torch.nn.Module, call: Call, dynamic_shapes: Any, opset: int | None, fallback: bool) -> Traced:
+def _from_module(
+    module: torch.nn.Module,
+    call: Call,
+    dynamic_shapes: Any,
+    opset: int | None,
+    fallback: bool,
+    names: ExporterNames,
+) -> Traced:
     if isinstance(module, (torch.jit.ScriptModule, torch.jit.ScriptFunction)):
         model = _script_export(module, call, dynamic_shapes, opset)
         return Traced(model, module, call, None, ("a TorchScript module, exported by the TorchScript exporter",))
     target = copied(module)  # forward() may change what the module holds
     outputs = TensorOutputs(target)
     try:
-        program = _export(target, call, dynamic_shapes, opset)
+        program = _export(target, call, dynamic_shapes, opset, names)
     except SourceError as error:
-        if not fallback or dynamic_shapes:
+        if not fallback or dynamic_shapes or names.arguments:
             raise  # the other exporter would take any dynamic_shapes, and write a file that is wrong for other sizes
         try:
             model = _script_export(target, call, dynamic_shapes, opset)
@@ -147,7 +174,8 @@ def _from_module(module: torch.nn.Module, call: Call, dynamic_shapes: Any, opset
         note = f"exported by the TorchScript exporter, because torch.export could not trace the module ({error})"
         return Traced(model, module, call, None, (note,))
     model = _model_of(program)
-    name_outputs(model.graph, outputs.names)
+    if not names.outputs:
+        name_outputs(model.graph, outputs.names)
     left_out = tuple(f"the output {name or '0'} is no tensor, and left out" for name in outputs.left_out)
     return Traced(model, module, call, program.exported_program, left_out)
 
@@ -185,7 +213,11 @@ def _example_call(program: torch.export.ExportedProgram) -> Call | None:
 
 
 def _export(
-    model: torch.nn.Module | torch.export.ExportedProgram, call: Call, dynamic_shapes: Any, opset: int | None
+    model: torch.nn.Module | torch.export.ExportedProgram,
+    call: Call,
+    dynamic_shapes: Any,
+    opset: int | None,
+    names: ExporterNames | None = None,
 ) -> torch.onnx.ONNXProgram:
     try:
         with warnings.catch_warnings(), torch.no_grad(), _only_errors_logged("torch.onnx"):
@@ -198,6 +230,7 @@ def _export(
                 opset_version=opset,
                 dynamo=True,
                 optimize=False,
+                **(names or ExporterNames()).arguments,
                 verbose=False,
             )
     except Exception as error:  # tracing runs the user's forward(), which may raise anything

@@ -1,0 +1,168 @@
+"""A folded module gives the original's numbers or refuses the call: flags, optional arguments, sizes, other methods."""
+
+from __future__ import annotations
+
+import copy
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from normfold.errors import UsageError
+from normfold.findings.reason import Reason
+from normfold.pytorch.fold_module import Folded, fold_module
+from tests.pytorch.nets import drawn
+
+
+def batch(*shape: int, seed: int = 1) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+class Paths(nn.Module):
+    """A convolution and its norm, with a forward() that is given."""
+
+    def __init__(self, way: Callable[..., Any]) -> None:
+        super().__init__()
+        self.conv, self.bn, self.way = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), way
+        self.flag = False
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.way(self, *args, **kwargs)
+
+    def features(self, x: Tensor) -> Tensor:
+        out: Tensor = self.conv(x)
+        return out
+
+
+class Declared(nn.Module):
+    """The same with a flag and an optional argument in its signature."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor, raw: bool = False) -> Tensor:
+        y: Tensor = self.conv(x)
+        return y if raw else self.bn(y)
+
+
+def raw(self: Paths, x: Tensor, raw: bool = False) -> Any:
+    y = self.conv(x)
+    return y if raw else self.bn(y)
+
+
+def skip(self: Paths, x: Tensor, more: Tensor | None = None) -> Any:
+    y = self.conv(x)
+    return self.bn(y if more is None else y + more)
+
+
+def by_size(self: Paths, x: Tensor) -> Any:
+    y = self.conv(x)
+    return self.bn(y.abs() if x.shape[-1] > 40 else y)
+
+
+def by_attribute(self: Paths, x: Tensor) -> Any:
+    y = self.conv(x)
+    return y.sigmoid() if self.flag else self.bn(y)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A call that the fold did not see."""
+
+    name: str
+    way: Callable[..., Any]
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any] = field(default_factory=dict)
+    flag: bool = False
+
+
+REFUSED = (
+    Row("a flag that **kwargs hides", raw, (batch(2, 3, 8, 8),), {"raw": True}),
+    Row("an optional tensor", skip, (batch(2, 3, 8, 8), batch(2, 4, 6, 6))),
+    Row("a size beyond a threshold", by_size, (batch(2, 3, 48, 48),)),
+    Row("an attribute that was set later", by_attribute, (batch(2, 3, 8, 8),), flag=True),
+)
+
+
+@pytest.fixture(scope="module")
+def folded_raw() -> Folded[nn.Module]:
+    return fold_module(drawn(Paths(raw)), (batch(2, 3, 8, 8),))
+
+
+@pytest.mark.parametrize("row", REFUSED, ids=lambda row: row.name)
+def test_another_way_through_forward_is_refused(row: Row) -> None:
+    module, args = drawn(Paths(row.way)), (batch(2, 3, 8, 8),)
+    folded = fold_module(module, args)
+    assert folded.removed == ("bn",)
+    with torch.no_grad():
+        torch.testing.assert_close(folded.module(*args), module(*args), rtol=1e-4, atol=1e-4)
+        folded.module.flag = row.flag
+        with pytest.raises(UsageError, match="was folded for other calls than this one"):
+            folded.module(*row.args, **row.kwargs)
+        folded.module.flag = False
+        torch.testing.assert_close(folded.module(*args), module(*args), rtol=1e-4, atol=1e-4)
+
+
+def test_other_sizes_on_the_same_way_are_taken(folded_raw: Folded[nn.Module]) -> None:
+    for shape in ((1, 3, 8, 8), (5, 3, 9, 13), (2, 3, 40, 5)):
+        assert folded_raw.module(batch(*shape)).shape == (shape[0], 4, shape[2] - 2, shape[3] - 2)
+
+
+def test_without_guard_nothing_is_refused() -> None:
+    folded = fold_module(drawn(Paths(raw)), (batch(2, 3, 8, 8),), guard=False)
+    folded.module(batch(2, 3, 8, 8), raw=True)
+    assert not folded.module._forward_pre_hooks and "train" not in vars(folded.module)
+
+
+def test_a_flag_of_the_signature_keeps_the_norm() -> None:
+    """With raw=True the convolution's own value is returned, so no weight can hold the norm."""
+    folded = fold_module(drawn(Declared()), (batch(2, 3, 8, 8),))
+    assert "raw = True" in folded.calls
+    ((kept,),) = (verdict.obstacles for verdict in folded.kept)
+    assert kept.reason is Reason.NOT_CONFIRMED and "raw = True" in kept.detail
+
+
+def test_a_part_that_is_called_alone_is_refused(folded_raw: Folded[nn.Module]) -> None:
+    with pytest.raises(UsageError, match=r"conv holds a folded norm, and is called outside of forward"):
+        folded_raw.module.features(batch(2, 3, 8, 8))  # type: ignore[operator]  # a method of Paths
+
+
+def test_a_container_that_is_called_alone_is_followed_too() -> None:
+    module = drawn(nn.Sequential(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)), nn.ReLU()))
+    folded = fold_module(module, (batch(2, 3, 8, 8),)).module
+    with torch.no_grad():
+        x = batch(1, 3, 7, 7)
+        torch.testing.assert_close(folded.get_submodule("0")(x), module.get_submodule("0")(x), rtol=1e-4, atol=1e-4)
+
+
+def test_training_is_warned_of_and_refused(folded_raw: Folded[nn.Module]) -> None:
+    module = copy.deepcopy(folded_raw.module)
+    with pytest.warns(UserWarning, match="folded for inference"):
+        module.train()
+    with pytest.raises(UsageError, match="call eval"):
+        module(batch(2, 3, 8, 8))
+    module.eval()
+    module(batch(2, 3, 8, 8))
+
+
+def pickled(module: nn.Module) -> nn.Module:
+    file = io.BytesIO()
+    torch.save(module, file)
+    file.seek(0)
+    loaded: nn.Module = torch.load(file, weights_only=False)
+    return loaded
+
+
+@pytest.mark.parametrize("again", [copy.deepcopy, pickled], ids=["deepcopy", "pickle"])
+def test_the_guard_goes_with_a_copy(again: Callable[[nn.Module], nn.Module]) -> None:
+    folded = again(
+        fold_module(drawn(nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))), (batch(2, 3, 8, 8),)).module
+    )
+    folded(batch(1, 3, 9, 9))
+    with pytest.raises(UsageError, match="outside of forward"):
+        folded.get_submodule("0")(batch(2, 3, 8, 8))
