@@ -101,10 +101,12 @@ def test_another_way_through_forward_is_refused(row: Row) -> None:
     assert folded.removed == ("bn",)
     with torch.no_grad():
         torch.testing.assert_close(folded.module(*args), module(*args), rtol=1e-4, atol=1e-4)
-        folded.module.flag = row.flag
+        inner = folded.module
+        assert isinstance(inner, Paths)
+        inner.flag = row.flag
         with pytest.raises(UsageError, match="was folded for other calls than this one"):
             folded.module(*row.args, **row.kwargs)
-        folded.module.flag = False
+        inner.flag = False
         torch.testing.assert_close(folded.module(*args), module(*args), rtol=1e-4, atol=1e-4)
 
 
