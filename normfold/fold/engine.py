@@ -296,10 +296,10 @@ class _GraphFold:
     def _apply(self, plan: FoldPlan) -> None:
         chain, into, sites = plan.chain, plan.into, plan.sites
         rule = rule_of_plan(plan)
-        nameless = self._apply_absorbers(plan, rule)
-        self.budget.spend(growth_of(self.reader, plan))
         whole = self.affines.chain_through(chain.members[0])
         far = float(distance(self.reader, whole, whole.affine).max())
+        self.budget.spend(growth_of(self.reader, plan))
+        nameless = self._apply_absorbers(plan, rule)
         before = chain.input.producer()
         written = self._rewrite_chain(chain, plan.remaining, rule, into, sites, plan.direction, nameless)
         stays = written[-1] if written else before

@@ -55,3 +55,16 @@ def test_a_weight_stored_as_integers_stays_one() -> None:
     result = fold(parse(text))
     assert operators(result.model) == "Cast Mul MatMul Mul"
     assert any(o.reason is Reason.GROWTH for v in result.verdicts for o in v.obstacles)
+
+
+def test_what_folds_have_added_counts() -> None:
+    """Two tied tables of one size: the budget is spent by the first copy."""
+    text = (
+        "(int64[N,5] ids) => (float[N,5,100] y, float[N,5,100] z) <float[100,32] table, float[100,32] other,"
+        "float k={5.5}, float l={2.5}>"
+        "{ e = Gather(table, ids) s = Mul(e, k) r = Sigmoid(s) t = Transpose<perm=[1,0]>(table) y = MatMul(r, t)"
+        " f = Gather(other, ids) o = Mul(f, l) q = Sigmoid(o) u = Transpose<perm=[1,0]>(other) z = MatMul(q, u) }"
+    )
+    kept = [growth for growth in (0.4, 0.6, 1.1) if "Mul" in bytes_of(text, growth)[0].split()]
+    assert kept == [0.4, 0.6]
+    assert bytes_of(text, 0.6)[0].split().count("Mul") == 1
