@@ -12,8 +12,11 @@ UNDECIDED = {
         "(float[4,4] x) => (float[4,4] y) { r = RandomNormalLike(x) y = Add(x, r) }",
         "is random",
     ),
-    "an operator that nobody knows": (
-        "(float[4,4] x) => (float[4,4] y) { y = test.Nobody(x) }",
+    "an operator in a body that no kernel has": (
+        """(float[4,4] x, bool b) => (float[4,4] y) {
+            y = If(b) <then_branch = t () => (float[4,4] p) { p = test.Unknown(x) },
+                       else_branch = e () => (float[4,4] q) { q = Neg(x) }>
+        }""",
         "cannot serve as reference",
     ),
     "nothing but NaN": (
