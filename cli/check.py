@@ -96,7 +96,7 @@ class _Acceptance:
             self.lock = read_lock(lock, options, must_exist=not update)
 
     def __call__(self, found: Sequence[Checked]) -> list[Report]:
-        """The reports with their problems; the lock is written here, if that is asked for and all could be read."""
+        """Return the reports with their problems, and write the lock if that is asked for and all could be read."""
         from normfold.ci.limits import apply_limits
 
         reports = [apply_limits(checked.report, self.limits) for checked in found]
@@ -123,7 +123,7 @@ def _rejudged(checked: Checked, report: Report) -> Checked:
 
 
 def exit_of(reports: Sequence[Report]) -> Exit:
-    """The worst of all: a model that cannot be read, a failed check, a comparison without an answer."""
+    """Return the worst of all: a model that cannot be read, a failed check, a comparison without an answer."""
     from normfold.findings.reason import Reason
 
     reasons = {problem.reason for report in reports for problem in report.problems}

@@ -17,7 +17,7 @@ PATIENCE = 1.0  # seconds before a bar shows
 
 @contextmanager
 def bar(label: str, total: int, quiet: bool = False) -> Iterator[Callable[[], None]]:
-    """A bar over ``total`` pieces of work; the caller calls what it gets after each."""
+    """Show a bar over ``total`` pieces of work; the caller calls what it gets after each."""
     if quiet or not _is_watched():
         yield lambda: None
         return
@@ -30,7 +30,7 @@ def bar(label: str, total: int, quiet: bool = False) -> Iterator[Callable[[], No
 
 @contextmanager
 def stages(label: str, quiet: bool = False) -> Iterator[Callable[[str], None]]:
-    """A line with a spinner, the stage and the time; the caller calls what it gets with the name of each stage."""
+    """Show a line with a spinner, the stage and the time; the caller calls what it gets with the name of each stage."""
     if quiet or not _is_watched():
         yield lambda stage: None
         return
@@ -48,7 +48,7 @@ def _is_watched() -> bool:
 
 @contextmanager
 def _late(*columns: object) -> Iterator[Progress]:
-    """A Progress that begins to show after a second, and leaves nothing behind."""
+    """Give a Progress that begins to show after a second, and leaves nothing behind."""
     from rich.console import Console
     from rich.progress import Progress
 

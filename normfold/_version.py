@@ -1,1 +1,4 @@
-__version__ = "0.1.0"
+__version__ = "0.2.0"
+
+HOME = "https://github.com/OWNER/normfold"
+"""Where a copy of the repository lives; write your own name for OWNER."""

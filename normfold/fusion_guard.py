@@ -69,7 +69,7 @@ def _lost(before: Sequence[FusedOperator], model: ir.Model, changes: Sequence[Ve
 
 
 def _next_to(original: ir.Model, lost: Sequence[FusedOperator], changes: Sequence[Verdict]) -> frozenset[str]:
-    """The changes in or next to the operators that the runtime made the lost ones of."""
+    """Return the changes in or next to the operators that the runtime made the lost ones of."""
     values = {value.name: value for node in original.graph for value in node.outputs}
     near: set[str] = set()
     for each in lost:
@@ -83,7 +83,7 @@ def _next_to(original: ir.Model, lost: Sequence[FusedOperator], changes: Sequenc
 
 
 def _around(output: ir.Value, inputs: frozenset[str]) -> Iterator[ir.Node]:
-    """The operators between ``inputs`` and ``output``, those that make the inputs, and those that read the output."""
+    """Return the operators between ``inputs`` and ``output``, and those that make or read these values."""
     waiting, seen = [output], {output}
     while waiting:
         value = waiting.pop()

@@ -268,7 +268,7 @@ def _is_changed_by_simplify(rolled_back: RollbackResult[Candidate]) -> bool:
 
 
 def _better(first: RollbackResult[Candidate], second: RollbackResult[Candidate]) -> RollbackResult[Candidate]:
-    """The proven one, and of two proven ones the one with more folds."""
+    """Return the proven one, and of two proven ones the one with more folds."""
     if not second.verification:
         return first
     if first.verification and len(first.candidate.model.changes) >= len(second.candidate.model.changes):
@@ -292,8 +292,10 @@ def _proof(source: Source, candidate: Candidate, options: Options) -> Verificati
 
 @contextmanager
 def _as_file(model: ir.Model, has_external_data: bool) -> Iterator[Path | onnx.ModelProto]:
-    """The model in a temporary file, whose weights ONNX Runtime maps; as a proto when it must lie beside its data, or
-    when there is no room on the disk."""
+    """Give the model as a temporary file, whose weights ONNX Runtime maps.
+
+    It is a proto if it must lie beside its data, or if the disk has no room.
+    """
     if has_external_data:
         yield to_proto(model)
         return

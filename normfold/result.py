@@ -78,7 +78,7 @@ class _Outcome:
         return tuple(verdict for verdict in self.verdicts if verdict.outcome is outcome)
 
     def report(self, pictures: bool = False) -> Report:
-        """It as data for every form of report; with ``pictures`` of every finding for those that draw."""
+        """Return the report for all formats; with ``pictures`` it has the graph snippets that the HTML format draws."""
         original = self.source.model()
         return Report(
             command="inspect",

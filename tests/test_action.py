@@ -45,7 +45,8 @@ def test_the_action_checks_annotates_and_sums_up(
         save(conv_bn(), tmp_path / "models" / "b.onnx")
     summary = tmp_path / "summary.md"
     inputs = {"PATHS": "models/*.onnx", "LOCK": "", "ARGUMENTS": "--max-kept 3 -j1", "SARIF": "norms.sarif"}
-    runner = {"RUNNER_TEMP": str(tmp_path), "GITHUB_STEP_SUMMARY": str(summary)}
+    outputs = tmp_path / "outputs"
+    runner = {"RUNNER_TEMP": str(tmp_path), "GITHUB_STEP_SUMMARY": str(summary), "GITHUB_OUTPUT": str(outputs)}
     done = subprocess.run(
         ["bash", "-e", "-o", "pipefail", "-c", script_of("Check the models")],
         cwd=tmp_path,
@@ -55,14 +56,38 @@ def test_the_action_checks_annotates_and_sums_up(
         check=False,
     )
     assert done.returncode == expected, done.stderr
+    assert outputs.read_text() == f"exit-code={expected}\n"
     assert ("::error file=models/b.onnx" in done.stdout) is not is_good
     assert summary.read_text().startswith("## normfold")
     results = json.loads((tmp_path / "norms.sarif").read_text())["runs"][0]["results"]
     assert [result["ruleId"] for result in results] == ([] if is_good else ["NF001"])
 
 
+@pytest.mark.parametrize(
+    "paths", ["my models", "my models/a b.onnx", "my models/a b.onnx\nmy models/c.onnx\n", "*/*.onnx"]
+)
+def test_paths_of_the_action_may_have_blanks(tmp_path: Path, on_the_path: dict[str, str], paths: str) -> None:
+    for name in ("a b.onnx", "c.onnx"):
+        save(shipped(), tmp_path / "my models" / name)
+    inputs = {"PATHS": paths, "LOCK": "", "ARGUMENTS": "-j1", "SARIF": "norms.sarif", "RUNNER_TEMP": str(tmp_path)}
+    files = {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary"), "GITHUB_OUTPUT": str(tmp_path / "outputs")}
+    script = ["bash", "-e", "-o", "pipefail", "-c", script_of("Check the models")]
+    done = subprocess.run(
+        script, cwd=tmp_path, env={**on_the_path, **inputs, **files}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "my models/a b&#46;onnx" in (tmp_path / "summary").read_text()
+
+
+def test_other_actions_are_pinned_by_commit() -> None:
+    used = re.findall(r"uses: (\S+)@(\S+)", ACTION + (ROOT / "README.md").read_text())
+    assert len(used) >= 4
+    loose = [name for name, version in used if not re.fullmatch(r"[0-9a-f]{40}", version)]
+    assert [name for name in loose if "normfold" not in name] == []
+
+
 def test_every_input_of_the_action_is_used_and_every_one_used_is_there() -> None:
-    declared = set(re.findall(r"^  ([a-z-]+):$", ACTION.split("inputs:\n")[1].split("runs:")[0], re.M))
+    declared = set(re.findall(r"^  ([a-z-]+):$", ACTION.split("inputs:\n")[1].split("outputs:")[0], re.M))
     used = set(re.findall(r"inputs\.([a-z-]+)", ACTION))
     assert declared == used and len(used) >= 5
     readme = (ROOT / "README.md").read_text()

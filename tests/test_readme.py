@@ -14,11 +14,34 @@ import pytest
 from normfold.findings.explanations import reasons_table
 from normfold.fold.absorbers import table as absorb
 from normfold.fold.carriers import table as carry
-from tests.conftest import ROOT, Command
+from normfold.options import BenchOptions, CheckArguments, OptimizeArguments, declared_options
+from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()
-CONSOLE = re.findall(r"```console\n(.*?)```", README, re.S)
-PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
+REFERENCE = (ROOT / "normfold" / "REFERENCE.md").read_text()
+PROOF = (ROOT / "normfold" / "verify" / "PROOF.md").read_text()
+DOCUMENTS = README + REFERENCE + PROOF
+CONSOLE = re.findall(r"```console\n(.*?)```", DOCUMENTS, re.S)
+PYTHON = re.findall(r"```python\n(.*?)```", DOCUMENTS, re.S)
+
+
+def option_tables() -> str:
+    """Return the options of the command line by group, as the reference has them."""
+    groups: dict[str, dict[str, str]] = {}
+    for options in (OptimizeArguments, CheckArguments, BenchOptions):
+        for entry, option in declared_options(options):
+            if option.flag != "":
+                flag = f"--{option.flag or entry.name.replace('_', '-')}"
+                flag = f"--no-{flag[2:]}" if entry.default is True else flag
+                text = f"`{flag} {option.metavar}".rstrip().replace("|", "\\|") + "`"
+                groups.setdefault(option.group, {})[text] = option.help
+    tables = (
+        "\n".join(
+            [f"**{group}**", "", "| option | what it does |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items())]
+        )
+        for group, rows in groups.items()
+    )
+    return "\n\n".join(tables)
 
 
 @pytest.fixture
@@ -67,12 +90,25 @@ def test_each_python_block_runs(code: str, checkout: Path) -> None:
 def test_there_is_something_to_run() -> None:
     assert len("".join(CONSOLE).splitlines()) >= 12
     assert len(PYTHON) >= 4
-    assert README.count("    normfold ") == 0, "a command in an indented block is not run; make it a console block"
+    assert DOCUMENTS.count("    normfold ") == 0, "a command in an indented block is not run; make it a console block"
 
 
 def test_the_reasons_are_those_of_the_program() -> None:
     """Where this fails: `normfold explain --markdown` prints the table."""
-    assert reasons_table() in README
+    assert reasons_table() in REFERENCE
+
+
+def test_the_options_are_those_of_the_program() -> None:
+    """Where this fails: `python -m tests.test_readme` prints the tables."""
+    assert option_tables() in REFERENCE
+
+
+def test_the_first_screen_says_why() -> None:
+    """What, how much, how: before the first picture, without the words of the algebra."""
+    screen = README.split("<img")[0]
+    assert "affine" not in screen.split("## Three ways in")[0]
+    assert all(tool in screen for tool in ("onnxsim", "onnxslim", "ONNX Runtime", "onnxscript"))
+    assert len(screen.splitlines()) < 75
 
 
 def test_every_operator_of_the_table_of_what_is_folded_has_a_rule() -> None:
@@ -94,16 +130,7 @@ def test_the_exit_codes_are_those_of_the_program() -> None:
     from normfold_cli.exits import MEANING
 
     table = [f"| {int(code)} | {meaning} |" for code, meaning in MEANING.items()]
-    assert "\n".join(table) in README
-
-
-@pytest.mark.parametrize(("index", "name"), [(1, "optimize"), (2, "check")])
-def test_every_option_of_the_tables_exists(command: Command, index: int, name: str) -> None:
-    text = command(name, "--help").stdout
-    table = README.split("| option | what it does |")[index].split("\n\n")[0]
-    options = set(re.findall(r"--[a-z][a-z-]+", table))
-    assert len(options) > 8
-    assert {option for option in options if option not in text} == set()
+    assert "\n".join(table) in REFERENCE
 
 
 def test_every_module_that_the_picture_names_exists() -> None:
@@ -124,7 +151,14 @@ def test_make_demo_names_a_model_of_the_repository() -> None:
 def test_what_it_shows_and_links_to_is_there_and_small() -> None:
     pictures = re.findall(r'<img src="([^"]+)"', README)
     links = re.findall(r"\]\((?!http|#)([^)#]+)", README)
+    others = {ROOT / "normfold": REFERENCE, ROOT / "normfold" / "verify": PROOF}
+    for folder, text in others.items():
+        assert [path for path in re.findall(r"\]\((?!http|#)([^)#]+)", text) if not (folder / path).is_file()] == []
     assert len(pictures) == 1
     assert links
     assert [path for path in (*pictures, *links) if not (ROOT / path).is_file()] == []
     assert all((ROOT / path).stat().st_size < 150_000 for path in pictures)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(option_tables() + "\n")

@@ -67,7 +67,7 @@ class Benchmark:
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
-    """The lower quartile, the median and the upper quartile."""
+    """Return the lower quartile, the median and the upper quartile."""
     low, middle, high = (float(value) for value in np.percentile(values, [25, 50, 75]))
     return low, middle, high
 
@@ -98,7 +98,7 @@ def benchmark(models: Sequence[str], options: BenchOptions, done: Callable[[], N
 
 
 def _rounds(workers: Sequence[_Worker], options: BenchOptions, done: Callable[[], None]) -> Iterator[tuple[float, ...]]:
-    """The seconds of a run of each model, round by round."""
+    """Yield the seconds of a run of each model, round by round."""
     slowest = max(worker.run(1) for _ in range(max(options.warmup, 1)) for worker in workers)
     batch = max(1, math.ceil(_BATCH / max(slowest, 1e-6)))
     for index in range(options.rounds):
@@ -112,7 +112,7 @@ def _rounds(workers: Sequence[_Worker], options: BenchOptions, done: Callable[[]
 
 
 def legal_feed(models: Sequence[str], options: BenchOptions) -> Feed:
-    """Inputs with which all models run: the user's own, or the first legal ones made up from the first model."""
+    """Return inputs with which all models run: the user's own, or the first legal ones made up from the first model."""
     loaded = [load(model) for model in models]
     for model in loaded:
         if unsafe_reason(model):
@@ -164,7 +164,7 @@ class _Worker:
         return float(self._answer()["seconds"]) / times
 
     def finish(self, seconds: Sequence[float]) -> Timing:
-        """What was measured of the model; the process ends."""
+        """Return what was measured of the model, and end the process."""
         assert self._process.stdin is not None  # it was opened with a pipe
         self._process.stdin.close()
         return Timing(self._model, tuple(seconds), self._load, int(self._answer()["peak"]))

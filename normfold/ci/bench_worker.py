@@ -42,7 +42,7 @@ def main() -> None:
 
 
 def open_session(ort: Any, model: str, threads: int) -> Any:
-    """A session as a user opens it: all optimizations, a fixed number of threads."""
+    """Return a session as a user opens it: all optimizations, a fixed number of threads."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -51,7 +51,7 @@ def open_session(ort: Any, model: str, threads: int) -> Any:
 
 
 def peak_memory() -> int:
-    """The most memory that this process ever held, in bytes; 0 where the system does not say."""
+    """Return the most memory that this process ever held, in bytes; 0 where the system does not say."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as lines:
             # getrusage on Linux also counts what the parent held when it started this process

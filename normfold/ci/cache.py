@@ -51,7 +51,7 @@ class Digests:
         self._is_new = False
 
     def of(self, path: Path) -> str:
-        """The digest of what ``path`` holds now; "" when it cannot be read."""
+        """Return the digest of what ``path`` holds now; "" when it cannot be read."""
         try:
             status = path.stat()
             if not stat.S_ISREG(status.st_mode):
@@ -86,7 +86,7 @@ class Cache:
         self._base = json.dumps([FORMAT, _versions() if folder else "", chosen], sort_keys=True)
 
     def recall(self, model: Path, original: Path | None) -> Outcome | None:
-        """What ``examine`` said about these contents, if it is known."""
+        """Return what ``examine`` said about these contents, if it is known."""
         entry = self._entry(model, original)
         outcome = _read(entry) if entry else {}
         return outcome if _is_whole(outcome) and self._has_same_data(outcome, model, original) else None
@@ -113,7 +113,7 @@ class Cache:
                     entry.unlink(missing_ok=True)
 
     def content_digest(self, model: Path, outcome: Outcome) -> str:
-        """The digest of a model: that of its file, or, with data files, of all their digests."""
+        """Return the digest of a model: that of its file, or, with data files, of all their digests."""
         own = self.digests.of(model)
         data = self._data(model, outcome.get("external", ()))
         if not data:
@@ -147,7 +147,7 @@ def _is_whole(outcome: Outcome) -> bool:
 
 
 def _versions() -> list[Any]:
-    """normfold and what it computes with. Times and sizes of the sources tell versions under development apart."""
+    """Normfold and what it computes with. Times and sizes of the sources tell versions under development apart."""
     package = Path(normfold.__file__).parent
     sources = [(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sorted(package.rglob("*.py"))]
     return [normfold.__version__, sources, [_version(library) for library in LIBRARIES]]
@@ -161,7 +161,7 @@ def _version(library: str) -> str:
 
 
 def _read(file: Path | None) -> dict[str, Any]:
-    """A JSON object from ``file``; an empty one for whatever else lies there."""
+    """Return a JSON object from ``file``; an empty one for whatever else lies there."""
     try:
         content = json.loads(file.read_text(encoding="utf-8")) if file else {}
     except (OSError, ValueError):

@@ -91,7 +91,7 @@ def _report(task: Task, outcome: Mapping[str, Any], target: str) -> Report:
 
 
 def _examined(tasks: Sequence[Task], look: Look, jobs: int) -> Iterator[tuple[Task, dict[str, Any]]]:
-    """What came out for each task, as they end."""
+    """Yield what came out for each task, as they end."""
     if min(jobs, len(tasks)) < 2:
         yield from ((task, look(*task.arguments)) for task in tasks)
         return

@@ -98,7 +98,7 @@ def _weight_changes(a: Source, b: Source) -> Iterator[Change]:
 
 
 def _weights(source: Source) -> dict[str, onnx.TensorProto]:
-    """Initializers by name, and the tensors of Constant nodes by what they make."""
+    """Return initializers by name, and the tensors of Constant nodes by what they make."""
     graph = source.proto.graph
     found = {tensor.name: tensor for tensor in graph.initializer}
     constants = (node for node in graph.node if node.op_type == "Constant" and node.output)

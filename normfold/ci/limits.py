@@ -55,14 +55,14 @@ def reason_of(verdict: Verdict) -> Reason:
 
 
 def problem_of(verdict: Verdict, why: str, op_types: Mapping[str, str] | None = None) -> Problem:
-    """That the norm of ``verdict`` stands in the file, as a problem."""
+    """Return that the norm of ``verdict`` stands in the file, as a problem."""
     if verdict.outcome is Outcome.KEPT:
         return Problem(reason_of(verdict), verdict.finding, why, verdict.main_obstacle)
     return Problem(Reason.FOLDABLE_LEFT, verdict.finding, f"{how(verdict, op_types)}{f'; {why}' if why else ''}")
 
 
 def apply_limits(report: Report, limits: Limits) -> Report:
-    """The report with what ``limits`` do not accept of the model, and what its comparison with the original says."""
+    """Return the report with what ``limits`` do not accept, and what the comparison with the original says."""
     verdicts = [verdict for verdict in report.verdicts if not limits.allows(verdict)]
     foldable = [verdict for verdict in verdicts if verdict.outcome is not Outcome.KEPT]
     kept = [verdict for verdict in verdicts if verdict.outcome is Outcome.KEPT and not verdict.is_settled]

@@ -50,11 +50,11 @@ class Lock:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def name_of(self, model: Path | str) -> str:
-        """The name of a model in the lock: its path from the lock's folder."""
+        """Return the name of a model in the lock: its path from the lock's folder."""
         return Path(os.path.relpath(model, self.path.parent)).as_posix()
 
     def entry_of(self, model: str, sha256: str) -> Entry | None:
-        """The entry of a model, or that of one with the same contents that is no longer where it was."""
+        """Return the entry of a model, or that of one with the same contents that is no longer where it was."""
         entry = self.models.get(self.name_of(model))
         if entry is not None:
             return entry
@@ -67,7 +67,7 @@ class Lock:
 
 
 def read_lock(path: Path, options: RewriteOptions, must_exist: bool = True) -> Lock:
-    """The lock at ``path``; an empty one where there is none yet and that is all right.
+    """Return the lock at ``path``; an empty one where there is none yet and that is all right.
 
     UsageError for a file that is no lock, or one made with other options.
     """
@@ -95,7 +95,7 @@ def read_lock(path: Path, options: RewriteOptions, must_exist: bool = True) -> L
 
 
 def compared(lock: Lock, checked: Checked, limits: Limits) -> Report:
-    """The report with each norm that stands worse than the lock has it as a problem, and other changes as notes."""
+    """Return the report with each norm that is worse than in the lock as a problem; other changes are notes."""
     report = checked.report
     if not checked.sha256:  # it could not be read, and says so
         return report
@@ -167,7 +167,7 @@ def _difference(before: Mapping[str, int], after: Mapping[str, int]) -> str:
 
 
 def updated(lock: Lock, every: Iterable[Checked]) -> Lock:
-    """The lock with ``every`` model as it is now, and without those that are no more."""
+    """Return the lock with ``every`` model as it is now, and without those that are no more."""
     entries = {lock.name_of(checked.report.model): _entry(checked) for checked in every if checked.sha256}
     gone = set(lock.gone)
     kept = {name: entry for name, entry in lock.models.items() if name not in gone}
@@ -195,7 +195,7 @@ def _sorted(entry: dict[str, Any]) -> dict[str, Any]:
 
 
 def summary(before: Lock, after: Lock) -> str:
-    """What writing ``after`` changes, in a line."""
+    """Return what writing ``after`` changes, in a line."""
     names: Sequence[set[str]] = [set(before.models), set(after.models)]
     changed = sum(before.models[name] != after.models[name] for name in names[0] & names[1])
     counts = f"{len(names[1] - names[0])} added, {changed} changed, {len(names[0] - names[1])} removed"

@@ -13,7 +13,9 @@ SUFFIX = ".onnx"
 
 
 def models_of(paths: Iterable[str]) -> tuple[Path, ...]:
-    """The models that ``paths`` name: a file is itself, a folder its .onnx files at any depth, a pattern its matches.
+    """Return the models that ``paths`` name.
+
+    A file is itself, a folder its .onnx files at any depth, a pattern its matches.
 
     Hidden folders below a folder are left out. UsageError for a folder or pattern without a model. A file that does not
     exist is kept, so that reading it says so.
@@ -50,7 +52,7 @@ def _below(folder: Path) -> Iterator[Path]:
 
 
 def originals_of(models: Iterable[Path], original: str | None) -> dict[Path, Path]:
-    """The original of each model: the file ``original`` itself, or the one of the same name in the folder ``original``.
+    """Return the original of each model: the file ``original``, or the one of the same name in that folder.
 
     ``net.opt.onnx`` also finds ``net.onnx``. UsageError when there is none, or one file for several models.
     """

@@ -23,7 +23,7 @@ def to_data(report: Report) -> dict[str, Any]:
 
 
 def from_data(data: Data) -> Report:
-    """The report that ``to_data`` was given. KeyError, TypeError or ValueError for anything else."""
+    """Return the report that ``to_data`` was given. KeyError, TypeError or ValueError for anything else."""
     proof = data["verification"]
     changes = {
         "verdicts": tuple(map(_verdict, data["verdicts"])),

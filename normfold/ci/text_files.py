@@ -9,7 +9,7 @@ from pathlib import Path
 
 
 def digest_of(path: Path) -> str:
-    """The SHA-256 of a file, as sha256sum prints it. OSError when it cannot be read."""
+    """Return the SHA-256 of a file, as sha256sum prints it. OSError when it cannot be read."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while block := stream.read(2**20):

@@ -234,7 +234,7 @@ def _typed_values(graph: ir.Graph, path: str = "") -> Iterator[tuple[str, ir.Val
 
 
 def _inside(path: str, outputs: Sequence[str], attribute: str, number: int) -> str:
-    """Return the path of a body, given by what its operator makes: operators need no names, and no name holds \0."""
+    r"""Return the path of a body, given by what its operator makes: operators need no names, and no name holds \0."""
     return "\0".join((path + (outputs[0] if outputs else ""), attribute, str(number), ""))
 
 

@@ -18,6 +18,7 @@ class Reason(Enum):
     remedy: str
 
     def __new__(cls, code: str, obstacle: str, remedy: str) -> Reason:
+        """Make a member whose value is its code."""
         reason = object.__new__(cls)
         reason._value_ = code
         reason.code, reason.obstacle, reason.remedy = code, obstacle, remedy
@@ -42,7 +43,7 @@ class Reason(Enum):
     UNREADABLE = (
         "NF004",
         "the file cannot be read, or is not a valid model",
-        "export the model again, or leave the file out of the check",
+        "do what the message says, or leave the file out of the check",
     )
     # -- NF1xx: a constant affine that could not be folded ------------------------------------------------------
     TRAINING_MODE = (

@@ -184,7 +184,7 @@ class GraphReader:
         self._number_between([node], low - 2.0, low)
 
     def _number_between(self, nodes: Sequence[ir.Node], low: float, high: float) -> None:
-        """Number ``nodes`` between two numbers that are or were in use; renumber all nodes where there is no room."""
+        """Give ``nodes`` numbers between two that are or were in use; renumber all nodes where there is no room."""
         step = (high - low) / (len(nodes) + 1)
         numbers = [low + step * (index + 1) for index in range(len(nodes))]
         if any(right <= left for left, right in pairwise((low, *numbers, high))):

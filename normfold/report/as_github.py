@@ -8,23 +8,32 @@ from normfold.report.escape import printable
 from normfold.report.notices import Level, Notice, notices
 from normfold.report.report import Report
 
-SHOWN = 50  # of each level and model; GitHub itself shows ten a step
+SHOWN = 10  # of each level; GitHub itself shows no more a step
 COMMAND = {Level.ERROR: "error", Level.WARNING: "warning", Level.NOTE: "notice"}
 LONGEST = 600
 
 
 def as_github(reports: Sequence[Report]) -> str:
-    """A line for each error and warning; what stayed for a reason is one notice for each reason and model."""
-    return "".join(f"{line}\n" for report in reports for line in _lines(report))
+    """Return a line for each error and warning; what stayed for a reason is one notice for each reason and model."""
+    loud = (Level.ERROR, Level.WARNING)
+    lines = [
+        *(line for level in loud for line in _loud(reports, level)),
+        *(line for each in reports for line in _notes(each)),
+    ]
+    return "".join(f"{line}\n" for line in lines)
 
 
-def _lines(report: Report) -> Iterator[str]:
+def _loud(reports: Sequence[Report], level: Level) -> Iterator[str]:
+    """Yield the first annotations of a level, those first that a user can do something about."""
+    rows = [(report, notice) for report in reports for notice in notices(report) if notice.level is level]
+    rows.sort(key=lambda row: not row[1].reason.can_be_helped)
+    yield from (_annotation(report, notice) for report, notice in rows[:SHOWN])
+    if len(rows) > SHOWN:
+        yield _command(level, rows[SHOWN][0], "normfold", f"and {len(rows) - SHOWN} more; the job summary names all")
+
+
+def _notes(report: Report) -> Iterator[str]:
     every = notices(report)
-    for level in (Level.ERROR, Level.WARNING):
-        rows = [notice for notice in every if notice.level is level]
-        yield from (_annotation(report, notice) for notice in rows[:SHOWN])
-        if len(rows) > SHOWN:
-            yield _command(level, report, "normfold", f"and {len(rows) - SHOWN} more in {report.model}")
     notes = [notice for notice in every if notice.level is Level.NOTE]
     for reason in dict.fromkeys(notice.reason for notice in notes):
         names = [notice.finding.name for notice in notes if notice.reason is reason and notice.finding]
@@ -43,10 +52,10 @@ def _command(level: Level, report: Report, title: str, text: str) -> str:
 
 
 def _data(text: str) -> str:
-    """The escapes of a workflow command's message, on top of those for terminals."""
+    """Return the escapes of a workflow command's message, on top of those for terminals."""
     return printable(text, 2 * LONGEST).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:
-    """The escapes of a workflow command's property: a comma or colon would end it."""
+    """Return the escapes of a workflow command's property: a comma or colon would end it."""
     return _data(text).replace(":", "%3A").replace(",", "%2C")

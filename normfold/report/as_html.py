@@ -19,8 +19,9 @@ from normfold.findings.reason import Reason
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.report.drawing import Drawing
 from normfold.report.escape import printable
+from normfold.report.headline import headline
 from normfold.report.notices import Level, how, notices
-from normfold.report.report import Report
+from normfold.report.report import Groups, Report
 from normfold.report.sizes import sizes
 from normfold.verify.result import Comparison
 
@@ -69,8 +70,7 @@ def _data(content: Any) -> str:
 
 
 def _sentence(reports: Sequence[Report]) -> str:
-    counts = [sum(len(report.of(outcome)) for report in reports) for outcome in Outcome]
-    return f"{sum(counts)} norms and constant affines: {counts[0]} folded, {counts[1]} fused, {counts[2]} kept."
+    return " ".join(f"{printable(report.model, NAME)}: {headline(report)}." for report in reports[:20])
 
 
 def _report(report: Report) -> dict[str, Any]:
@@ -92,6 +92,10 @@ def _report(report: Report) -> dict[str, Any]:
         "numbers": _numbers(report),
         "latency": list(report.latency) if report.latency else None,
         "operators": [_counts(report.before.operators), _counts(report.after.operators)],
+        "headline": headline(report),
+        "kept": _by_reason(report.kept_by_reason),
+        "settled": _by_reason(report.settled_by_reason),
+        "options": printable(json.dumps(report.options, sort_keys=True), TEXT) if report.options else "",
         "rows": [_row(report, index, errors.get(index)) for index in range(len(report.verdicts))],
         "errors": [printable(n.text, TEXT) for n in notices(report) if n.level is Level.ERROR],
         "proof": None if proof is None else proof.verdict.value,
@@ -103,8 +107,12 @@ def _report(report: Report) -> dict[str, Any]:
     }
 
 
+def _by_reason(groups: Groups) -> list[list[Any]]:
+    return [[reason.code, len(rows)] for reason, rows in groups]
+
+
 def _numbers(report: Report) -> list[list[int]]:
-    """The same as ``sizes``, to compute the change from."""
+    """Return the same as ``sizes``, to compute the change from."""
     pairs = ("nodes", "parameters", "weight_bytes", "opset")
     return [[getattr(report.before, name), getattr(report.after, name)] for name in pairs]
 
@@ -121,7 +129,7 @@ def _row(report: Report, index: int, error: Comparison | None) -> dict[str, Any]
         "graph": printable(finding.graph, NAME),
         "operator": printable(finding.operator, 60),
         "what": printable(finding.what, TEXT),
-        "outcome": verdict.outcome.value,
+        "outcome": "settled" if verdict.is_settled else verdict.outcome.value,
         "norm": finding.is_norm,
         "how": "" if verdict.outcome is Outcome.KEPT else printable(how(verdict, report.op_types), TEXT),
         "rule": printable(verdict.rule, 60),
@@ -134,9 +142,11 @@ def _row(report: Report, index: int, error: Comparison | None) -> dict[str, Any]
 
 
 def _obstacles(verdict: Verdict) -> list[list[str]]:
+    """Return the obstacles, the main one first."""
+    ordered = sorted(verdict.obstacles, key=lambda each: each is not verdict.main_obstacle)
     return [
         [o.reason.code, o.direction, printable(o.node, NAME), printable(o.value, NAME), printable(o.detail, TEXT)]
-        for o in verdict.obstacles
+        for o in ordered
     ]
 
 

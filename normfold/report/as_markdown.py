@@ -17,7 +17,7 @@ NAME, TEXT = 80, 240
 
 
 def as_markdown(reports: Sequence[Report]) -> str:
-    """A table of the models, then for each what fails, what could be folded, and what stays, folded away."""
+    """Return a table of the models, then for each what fails, what could be folded, and what stays, folded away."""
     lines = ["## normfold", ""]
     lines += ["| model | folded | fused | kept | operators | proof |", "|---|--:|--:|--:|--:|---|"]
     lines += [_row(report) for report in reports]
@@ -72,5 +72,5 @@ def plain(text: str, limit: int = TEXT) -> str:
 
 
 def code(text: str) -> str:
-    """A name, in the letters of a program; GitHub makes no mention and no link of what stands there."""
+    """Return a name, in the letters of a program; GitHub makes no mention and no link of what stands there."""
     return f"<code>{plain(text, NAME)}</code>"

@@ -9,6 +9,7 @@ from pathlib import PurePath
 from typing import Any
 from urllib.parse import quote
 
+from normfold._version import HOME
 from normfold.findings.explanations import EXPLANATIONS, explain
 from normfold.findings.reason import Reason
 from normfold.report.escape import printable
@@ -23,16 +24,27 @@ INDEX = {reason: index for index, reason in enumerate(Reason)}
 def as_sarif(reports: Sequence[Report]) -> str:
     """One run over all models. Names are cut and made printable; fingerprints are of the whole names."""
     version = reports[0].version if reports else "0"
-    driver = {"name": "normfold", "version": version, "semanticVersion": version, "rules": list(map(_rule, Reason))}
+    driver = {
+        "name": "normfold",
+        "version": version,
+        "semanticVersion": version,
+        "informationUri": HOME,
+        "rules": list(map(_rule, Reason)),
+    }
     places = {uri: index for index, uri in enumerate(dict.fromkeys(_uri(report.model) for report in reports))}
     run = {
         "tool": {"driver": driver},
         "columnKind": "utf16CodeUnits",
         "invocations": [{"executionSuccessful": True}],
         "artifacts": [{"location": {"uri": uri}} for uri in places],
-        "results": [_result(places, report, notice) for report in reports for notice in notices(report)],
+        "results": [_result(places, report, notice) for report in reports for notice in _failing(report)],
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1, ensure_ascii=True) + "\n"
+
+
+def _failing(report: Report) -> list[Notice]:
+    """Return what fails or can be repaired; a norm that stays for a stated reason is no result of a scan."""
+    return [notice for notice in notices(report) if notice.level is not Level.NOTE]
 
 
 def _rule(reason: Reason) -> dict[str, Any]:
@@ -78,7 +90,7 @@ def _fingerprint(parts: Sequence[str]) -> str:
 
 
 def _uri(path: str) -> str:
-    """A relative reference for a relative path, so that it fits the checkout of whoever reads it, else a file URI."""
+    """Return a relative reference for a relative path, so that it fits any checkout, else a file URI."""
     pure = PurePath(printable(path, LONGEST))
     text = quote(pure.as_posix(), safe="/")
     return f"file://{text}" if pure.is_absolute() else text

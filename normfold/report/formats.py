@@ -45,7 +45,7 @@ def render(reports: Report | Sequence[Report], form: str) -> str:
 
 
 def form_of(path: str | os.PathLike[str], format: str = "") -> str:
-    """The form that ``format`` or the suffix of ``path`` names; UsageError that lists them where neither does.
+    """Return the form that ``format`` or the suffix of ``path`` names; UsageError that lists them where neither does.
 
     Commands ask this before the work, so that a wrong name costs nobody a run.
     """

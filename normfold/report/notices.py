@@ -53,7 +53,7 @@ def _errors(report: Report) -> Iterator[Notice]:
 
 
 def _foldable(report: Report, verdicts: list[Verdict]) -> Iterator[Notice]:
-    """What is folded or fused on paper only: the file that was looked at still has it."""
+    """Return what is folded or fused on paper only: the file that was looked at still has it."""
     if report.command == "optimize":
         return
     level = Level.WARNING if report.command == "inspect" else Level.NOTE  # a check that takes it has said so
@@ -72,12 +72,12 @@ def _kept(verdicts: list[Verdict]) -> Iterator[Notice]:
 
 
 def describe(finding: Finding) -> str:
-    """The operator and the name of a finding, with the path of its graph where that is not the main one."""
+    """Return the operator and the name of a finding, with the path of its graph where that is not the main one."""
     return f"{finding.operator} {place(finding)}"
 
 
 def place(finding: Finding) -> str:
-    """The name of a finding, with the path of its graph where that is not the main one."""
+    """Return the name of a finding, with the path of its graph where that is not the main one."""
     return f"{finding.graph}/{finding.name}" if finding.graph else finding.name
 
 

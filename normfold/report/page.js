@@ -71,9 +71,10 @@ function head(report) {
 
 function sentence(report) {
   const would = isDone(report) ? "" : "would be ";
-  const badges = ["folded", "fused", "kept"].filter((outcome) => of(report, outcome)).flatMap((outcome) => {
-    const how = outcome === "kept" ? "" : would;
-    return [make("span", { class: `badge ${outcome}` }, `${of(report, outcome)} ${how}${outcome}`), " "];
+  const badges = ["folded", "fused", "kept", "settled"].filter((outcome) => of(report, outcome)).flatMap((outcome) => {
+    const how = outcome === "kept" || outcome === "settled" ? "" : would;
+    const word = outcome === "settled" ? "as they should be" : outcome;
+    return [make("span", { class: `badge ${outcome}` }, `${of(report, outcome)} ${how}${word}`), " "];
   });
   const proof = { equivalent: "proven equivalent", different: "differs from the original", inconclusive: "not decided" };
   const words = report.proof ? proof[report.proof] : "not proven: nothing was run";
@@ -96,6 +97,24 @@ function errors(report) {
   return box;
 }
 
+// What a reader can act on comes first: how many were kept for each reason, what to do, and the way to those rows.
+function reasons(report) {
+  const groups = [...report.kept, ...report.settled];
+  if (!groups.length) return null;
+  const rows = groups.map(([code, count], index) => {
+    const [, obstacle, remedy] = data.reasons[code];
+    const link = make("a", { href: "#norms", "data-reason": code, "aria-label": `show the ${count} of ${code}` }, code);
+    link.addEventListener("click", () => only(code));
+    return make("tr", {}, make("td", { class: "number" }, count.toLocaleString("en")), make("td", { class: "mono" }, link),
+      make("td", {}, make("span", { class: `badge ${index < report.kept.length ? "kept" : "settled"}` }, index < report.kept.length ? "kept" : "as it should be")),
+      make("td", {}, obstacle, make("div", { class: "soft" }, `Remedy: ${remedy}`)));
+  });
+  const titles = ["count", "reason", "", "why, and what to do"].map((title, index) =>
+    make("th", { class: index ? "" : "number", scope: "col" }, make("span", { class: "title" }, title)));
+  return section("Kept, by reason", "a reason leads to its rows in the table below", make("div", { class: "scroll" },
+    make("table", { class: "reasons" }, make("thead", {}, make("tr", {}, ...titles)), make("tbody", {}, ...rows))));
+}
+
 function tiles(report) {
   const norms = report.rows.length;
   const kept = of(report, "kept");
@@ -116,10 +135,11 @@ function tile(label, old, now, difference) {
 }
 
 let reveal = () => {};
+let only = () => {};
 
 // -- the table of norms ----------------------------------------------------------------------------------------------
 
-const ORDER = { kept: 0, fused: 1, folded: 2 };
+const ORDER = { kept: 0, settled: 1, fused: 2, folded: 3 };
 const COLUMNS = [
   ["#", "number", (row) => row.index],
   ["name", "", (row) => `${row.graph} ${row.name}`],
@@ -146,6 +166,8 @@ function norms(report) {
     const next = state.rows.slice(state.made, state.made + CHUNK);
     state.made += next.length;
     body.append(...next.flatMap((row) => lines(row, state, report)));
+    const first = body.querySelector(".open-row"); // one tab stop for the table; the arrow keys move in it
+    if (first && !body.querySelector('.open-row[tabindex="0"]')) first.tabIndex = 0;
     more.hidden = state.made >= state.rows.length;
   }
 
@@ -178,6 +200,24 @@ function norms(report) {
     while (state.made < state.rows.length && state.rows.slice(0, state.made).every((row) => row.index !== index)) extend();
     body.querySelector(`[data-row="${index}"]`).scrollIntoView({ block: "center" });
   };
+  only = (code) => {
+    state.words = ""; state.reason = code; state.outcomes = new Set(Object.keys(ORDER));
+    box.querySelectorAll("input").forEach((field) => { field.value = ""; });
+    box.querySelectorAll("select").forEach((field) => { field.value = code; });
+    box.querySelectorAll(".chip").forEach((chip) => chip.setAttribute("aria-pressed", "true"));
+    refresh();
+  };
+  body.addEventListener("keydown", (event) => {
+    const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+    const buttons = [...body.querySelectorAll(".open-row")];
+    const next = buttons[buttons.indexOf(document.activeElement) + step];
+    if (!step || !next) return;
+    event.preventDefault();
+    buttons.forEach((button) => { button.tabIndex = -1; });
+    next.tabIndex = 0;
+    next.focus();
+  });
+  addEventListener("beforeprint", () => { while (state.made < state.rows.length) extend(); });
   new IntersectionObserver((seen) => { if (seen.some((entry) => entry.isIntersecting) && !more.hidden) extend(); }).observe(more);
   refresh();
   return box;
@@ -208,11 +248,12 @@ function filters(report, state, refresh, shown) {
 }
 
 function lines(row, state, report) {
-  const line = make("tr", { class: "row", "data-row": row.index, tabindex: "0", "aria-expanded": "false" },
-    make("td", { class: "number soft" }, String(row.index + 1)),
+  const opener = make("button", { type: "button", class: "open-row", tabindex: "-1", "aria-expanded": "false", "aria-label": `row ${row.index + 1}: ${row.name}` }, String(row.index + 1));
+  const line = make("tr", { class: "row", "data-row": row.index },
+    make("td", { class: "number soft" }, opener),
     make("td", { class: "mono" }, row.graph ? make("span", { class: "soft" }, ...breakable(`${row.graph}/`)) : "", ...breakable(row.name)),
     make("td", {}, ...breakable(row.operator)),
-    make("td", {}, make("span", { class: `badge ${row.outcome}` }, row.outcome)),
+    make("td", {}, make("span", { class: `badge ${row.outcome}` }, row.outcome === "settled" ? "fine" : row.outcome)),
     make("td", { class: "reason" }, ...why(row)),
     make("td", { class: "number" }, row.error ? `${small(row.error[0])} / ${small(row.error[1])}` : ""));
   let opened = null;
@@ -227,14 +268,13 @@ function lines(row, state, report) {
       state.open.add(row.index);
     }
     line.classList.toggle("open", Boolean(opened));
-    line.setAttribute("aria-expanded", String(Boolean(opened)));
+    opener.setAttribute("aria-expanded", String(Boolean(opened)));
   };
   line.addEventListener("click", () => { if (!String(getSelection())) toggle(); });
-  line.addEventListener("keydown", (event) => { if (event.key === "Enter") toggle(); });
   if (!state.open.has(row.index)) return [line];
   opened = make("tr", { class: "opened" }, make("td", { colspan: COLUMNS.length }, detail(row, report)));
   line.classList.add("open");
-  line.setAttribute("aria-expanded", "true");
+  opener.setAttribute("aria-expanded", "true");
   return [line, opened];
 }
 
@@ -289,13 +329,14 @@ function notes(report) {
 function foot(report) {
   const stages = Object.entries(report.seconds).map(([stage, seconds]) => `${stage} ${small(seconds)} s`);
   const where = report.output ? `written to ${report.output}` : "";
-  return make("footer", {}, [where, ...stages].filter(Boolean).join(" · "));
+  const chosen = report.options ? `options ${report.options}` : "";
+  return make("footer", {}, [where, chosen, ...stages].filter(Boolean).join(" · "));
 }
 
 function models(chosen) {
   if (data.reports.length < 2) return null;
   const rows = data.reports.map((report, index) => make("tr", {
-    class: "row", tabindex: "0", "aria-selected": String(index === chosen), "data-model": index,
+    class: "row", tabindex: "0", "aria-current": String(index === chosen), "data-model": index,
     onclick: () => show(index), onkeydown: (event) => { if (event.key === "Enter") show(index); },
   },
   make("td", { class: "mono" }, report.model),
@@ -309,7 +350,7 @@ function models(chosen) {
 
 function show(index) {
   const report = data.reports[index];
-  const parts = report ? [...head(report), models(index), errors(report), tiles(report), operators(report), evidence(report), norms(report), outputs(report), notes(report), foot(report)]
+  const parts = report ? [...head(report), models(index), errors(report), reasons(report), tiles(report), operators(report), evidence(report), norms(report), outputs(report), notes(report), foot(report)]
     : [make("h1", {}, "No models")];
   page.replaceChildren(...parts.filter(Boolean));
 }

@@ -16,6 +16,8 @@ from normfold.verify.result import Verification
 if TYPE_CHECKING:  # a report that comes from the cache is shown without loading onnx
     import onnx_ir as ir
 
+Groups = tuple[tuple[Reason, tuple[tuple[Verdict, Obstacle], ...]], ...]
+
 SCHEMA = 2  # of the JSON form; raised when a field changes its meaning
 
 
@@ -127,7 +129,7 @@ class Report:
     options: dict[str, Any] = field(default_factory=dict)
 
     def of(self, outcome: Outcome) -> tuple[Verdict, ...]:
-        """The verdicts of one outcome. The three outcomes together are all verdicts."""
+        """Return the verdicts of one outcome. The three outcomes together are all verdicts."""
         return tuple(verdict for verdict in self.verdicts if verdict.outcome is outcome)
 
     @property
@@ -141,17 +143,17 @@ class Report:
         return tuple(verdict for verdict in self.verdicts if verdict.is_settled)
 
     @property
-    def kept_by_reason(self) -> tuple[tuple[Reason, tuple[tuple[Verdict, Obstacle], ...]], ...]:
+    def kept_by_reason(self) -> Groups:
         """Return what was kept by the reason that a user can help first, the most frequent reason first."""
         return _by_reason(self.kept)
 
     @property
-    def settled_by_reason(self) -> tuple[tuple[Reason, tuple[tuple[Verdict, Obstacle], ...]], ...]:
+    def settled_by_reason(self) -> Groups:
         """Return what is as it should be, by reason, the most frequent reason first."""
         return _by_reason(self.settled)
 
 
-def _by_reason(verdicts: Iterable[Verdict]) -> tuple[tuple[Reason, tuple[tuple[Verdict, Obstacle], ...]], ...]:
+def _by_reason(verdicts: Iterable[Verdict]) -> Groups:
     groups: dict[Reason, list[tuple[Verdict, Obstacle]]] = {}
     for verdict in verdicts:
         obstacle = verdict.main_obstacle

@@ -8,7 +8,7 @@ from normfold.report.report import Report
 
 
 def sizes(report: Report) -> tuple[tuple[str, str, str], ...]:
-    """What is counted, before, and after: operators, parameters, weights, opset."""
+    """Return what is counted, before, and after: operators, parameters, weights, opset."""
     before, after = report.before, report.after
     return (
         ("operators", f"{before.nodes}", f"{after.nodes}"),
@@ -31,7 +31,7 @@ def _change(name: str, before: Mapping[str, int], after: Mapping[str, int]) -> i
 
 
 def in_bytes(count: int) -> str:
-    """A number of bytes in decimal units: ``4.94 kB``."""
+    """Return a number of bytes in decimal units: ``4.94 kB``."""
     size, units = float(count), ("B", "kB", "MB", "GB")
     for unit in units[:-1]:
         if size < 1000:

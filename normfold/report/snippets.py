@@ -30,13 +30,13 @@ class _Index:
         self.by_value = {value.name: node for node in graph for value in node.outputs if value.name}
 
     def before(self, node: ir.Node) -> list[ir.Node]:
-        """The operators that ``node`` reads from, in this graph."""
+        """Return the operators that ``node`` reads from, in this graph."""
         makers = (value.producer() for value in node.inputs if value is not None)
         found = (maker for maker in makers if maker is not None and maker.op_type != "Constant")
         return [maker for maker in dict.fromkeys(found) if is_in(self.graph, maker)]
 
     def behind(self, node: ir.Node) -> list[ir.Node]:
-        """The operators that read from ``node``, in this graph."""
+        """Return the operators that read from ``node``, in this graph."""
         readers = dict.fromkeys(reader for value in node.outputs for reader, _ in value.uses())
         return [reader for reader in readers if is_in(self.graph, reader)]
 
@@ -78,7 +78,7 @@ def _drawn_twice(pair: _Pair | None, verdict: Verdict) -> tuple[Drawing, Drawing
 
 
 def _kept(index: _Index, subject: ir.Node | None, verdict: Verdict) -> Drawing:
-    """What stayed, and what was in its way, with the value that both have to do with."""
+    """Return what stayed, and what was in its way, with the value that both have to do with."""
     if subject is None:
         return Drawing()
     core = {subject: None}
@@ -141,7 +141,7 @@ def _heir(old: _Index, new: _Index, subject: ir.Node | None) -> ir.Node | None:
 
 
 def _core(index: _Index, wanted: Sequence[ir.Node | None], roles: dict[str, Role]) -> list[ir.Node]:
-    """The nodes ``wanted``, the ways from the first to the others, and what went or came together with them."""
+    """Return the nodes ``wanted``, the ways from the first to the others, and what went or came together with them."""
     anchors = [node for node in dict.fromkeys(wanted) if node is not None]
     core = dict.fromkeys(anchors)
     for other in anchors[1:6]:
@@ -152,7 +152,7 @@ def _core(index: _Index, wanted: Sequence[ir.Node | None], roles: dict[str, Role
 
 
 def _way(start: ir.Node, end: ir.Node, step: Callable[[ir.Node], list[ir.Node]]) -> list[ir.Node]:
-    """The shortest way along ``step``, ends included; empty where there is none in reach."""
+    """Return the shortest way along ``step``, ends included; empty where there is none in reach."""
     came: dict[ir.Node, ir.Node | None] = {start: None}
     queue = deque([(start, 0)])
     while queue:
@@ -172,7 +172,7 @@ def _way(start: ir.Node, end: ir.Node, step: Callable[[ir.Node], list[ir.Node]])
 
 
 def _together(starts: list[ir.Node], index: _Index, roles: dict[str, Role]) -> Iterator[ir.Node]:
-    """What is reached from ``starts`` over operators that have a role: the spelling of a norm, or what is written."""
+    """Yield what is reached from ``starts`` over operators with a role: a decomposition, or what is written."""
     seen, queue = set(starts), deque(starts)
     while queue and len(seen) < MOST:
         node = queue.popleft()
@@ -190,7 +190,7 @@ def _add_edges(
     boxes: list[Box],
     arrows: list[tuple[int, int]],
 ) -> None:
-    """Inputs and outputs of the graph that the core touches."""
+    """Return inputs and outputs of the graph that the core touches."""
     ends: dict[tuple[str, str], int] = {}
 
     def end(kind: str, value: ir.Value) -> int:
@@ -212,7 +212,7 @@ def _is_fed(value: ir.Value) -> bool:
 
 
 def _weight(node: ir.Node) -> str:
-    """The shape of the constant of most axes that the operator reads itself."""
+    """Return the shape of the constant of most axes that the operator reads itself."""
     constants = (value.const_value for value in node.inputs if value is not None)
     shapes = [tuple(constant.shape.numpy()) for constant in constants if constant is not None]
     widest: tuple[int, ...] = max(shapes, key=lambda shape: len(shape), default=())

@@ -97,7 +97,8 @@ class ProofState:
     def alternates_levels(self) -> bool:
         """Return whether feeds alternate between a run without optimizations and one as a user runs it.
 
-        They do where no site is compared and the feeds are made up."""
+        They do where no site is compared and the feeds are made up.
+        """
         made_up = self.options.feeds > 1 and self.original.inputs and not self.options.inputs
         return bool(made_up) and not (self.folds or self.is_by_reference)
 

@@ -211,7 +211,7 @@ class SiteCheck:
         boundary: Mapping[str, onnx.TypeProto],
         pairs: dict[str, tuple[Value, Value]],
     ) -> None:
-        """Beyond the floor: is it no more than the noise that the original itself makes between the cuts, or a tie?
+        """Return whether an error beyond the floor is noise that the original makes between the cuts, or a tie.
 
         A float16 original is cut in the same way here. Whole, ONNX Runtime may carry a value on in float32, and what it
         shows is not quite what it uses.
