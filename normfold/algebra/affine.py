@@ -116,9 +116,10 @@ class Affine:
 
     def then(self, outer: Affine) -> Affine:
         """``outer(self(x))``. A scale that is 1 but for float64 rounding is 1: ``c * (1/c)``, of x*c/c."""
-        scale = outer.scale * self.scale
-        scale = np.where(np.abs(scale - 1) <= _ROUNDING, 1.0, scale)
-        return Affine(compact(scale), compact(outer.scale * self.shift + outer.shift))
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite fits no weight, and is refused there
+            scale = outer.scale * self.scale
+            scale = np.where(np.abs(scale - 1) <= _ROUNDING, 1.0, scale)
+            return Affine(compact(scale), compact(outer.scale * self.shift + outer.shift))
 
     def inverse(self) -> Affine:
         """Return the affine that undoes this one; ZeroDivisionError where a scale is 0."""

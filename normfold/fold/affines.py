@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 
 import numpy as np
@@ -69,7 +70,7 @@ class AffineChain:
         """Return the operators, in order."""
         return tuple(affine_node.node for affine_node in self.members)
 
-    @property
+    @cached_property
     def affine(self) -> Affine:
         """Return the affine that all of them are together."""
         total = self.members[0].affine

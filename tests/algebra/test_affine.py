@@ -82,3 +82,8 @@ def test_vectors_vary_along_one_axis_only() -> None:
     assert scale.tolist() == [1.0, 2.0, 3.0] and shift.tolist() == [0.0, 0.0, 0.0]
     with pytest.raises(ValueError, match="axis 0 only"):
         Affine.per_channel([1.0, 2.0], [0.0, 0.0], 2, axis=1).vectors(0, 3)
+
+
+def test_a_product_that_overflows_is_infinite_and_no_warning() -> None:
+    large = Affine.of(1e200, 1e200, 2)
+    assert np.isinf(large.then(large).scale).all()

@@ -114,7 +114,7 @@ def files(names: Sequence[str], command: str = "optimize") -> Iterator[tuple[str
     """Yield each hostile file with what is wrong with the run on it."""
     for name, make in hostile_files.every_case(names):
         with tempfile.TemporaryDirectory() as folder:
-            path = make(Path(folder))
+            path = _made(make, Path(folder))
             before = sorted(os.listdir(folder))
             ended = run(command, path)
             fault = ended.fault(10.0)
@@ -124,6 +124,18 @@ def files(names: Sequence[str], command: str = "optimize") -> Iterator[tuple[str
             figures = f"code {ended.code:3} {ended.seconds:6.1f} s {ended.peak >> 20:5} MB"
             say(f"{name:32} {figures}  {ended.err.strip()[:110]}")
             yield name, fault
+
+
+def _made(make: hostile_files.Build, folder: Path) -> Path:
+    """Write a file in a fork, so that this process stays small: a process starts with the peak of its parent."""
+    child = os.fork()
+    if child == 0:
+        try:
+            make(folder)
+        finally:
+            os._exit(0)
+    os.waitpid(child, 0)
+    return next(path for path in folder.iterdir() if path.stem == "m")
 
 
 # -- mutants ------------------------------------------------------------------------------------------------------
