@@ -55,7 +55,10 @@ def _one_each(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
         key = verdict.finding.graph, verdict.finding.name
         if key not in by_name or (is_change(verdict) and not is_change(by_name[key])):
             by_name[key] = verdict
-    return tuple(by_name.values())
+    parts = {(verdict.finding.graph, name) for verdict in by_name.values() for name in verdict.parts}
+    return tuple(
+        verdict for key, verdict in by_name.items() if key not in parts or is_change(verdict) or verdict.finding.is_norm
+    )
 
 
 def _fuse_options(options: RewriteOptions, excluded: Collection[str]) -> FuseOptions:

@@ -382,4 +382,41 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "a norm over the first and the last axis with a scale that varies along both.",
         "Nothing.",
     ),
+    Reason.ACROSS_CHANNELS: Explanation(
+        "Global response normalization takes the length of every channel and divides it by the mean of all lengths, "
+        "so that channels compete. Norm operators compare a value with a statistic of its own group only.",
+        "a ConvNeXt V2 block: ReduceL2 over height and width, divided by its ReduceMean over the channels.",
+        "Nothing. What stands around it folds as usual, and its gamma and beta stay where they are.",
+    ),
+    Reason.OTHER_NUMERATOR: Explanation(
+        "A norm operator divides the value that it measures, or that value minus its mean. Here the mean square of one "
+        "value divides another one.",
+        "BiasNorm of Zipformer: x divided by the root of the mean square of x - b. EvoNorm: x * sigmoid(v * x) divided "
+        "by the deviation of x.",
+        "Nothing; the operators stay as they are.",
+    ),
+    Reason.PART_OF_DATA: Explanation(
+        "A partial RMSNorm estimates the mean square from the first few channels and divides all channels by it. A "
+        "norm operator measures all that it divides.",
+        "pRMSNorm with 6.25 % of the channels: Slice, Pow, ReduceMean, Sqrt, and a Div of the whole value.",
+        "Nothing; or train with a plain RMSNorm, which is one operator.",
+    ),
+    Reason.NO_STATISTICS: Explanation(
+        "Dynamic Tanh replaces a norm by tanh(alpha * x) with a learned alpha. It takes no mean and no variance, so "
+        "there is no norm to write; its gamma and beta are constants like those of any affine.",
+        "a transformer without normalization: Mul by alpha, Tanh, Mul by gamma, Add of beta.",
+        "Nothing. Gamma and beta go into the next linear operator where the algebra allows.",
+    ),
+    Reason.BATCH_STATISTICS: Explanation(
+        "Mean and variance are computed over the batch axis while the model runs. The result of a sample depends on "
+        "the other samples, and no norm operator for inference does that.",
+        "a BatchNorm that was written with ReduceMean over the axes 0, 2 and 3.",
+        "Export after model.eval(), so that the stored statistics are used. They are constants and fold.",
+    ),
+    Reason.COMPUTED_AFFINE: Explanation(
+        "The norm is one operator already, and the scale and shift that follow come from another part of the model: "
+        "from a class, a time step, a style or a segmentation map. A weight holds constants only.",
+        "AdaLN of a diffusion transformer: LayerNormalization, Mul by 1 + scale(t), Add of shift(t).",
+        "Nothing. The constant parts, such as 1 + scale, are folded into the layer that computes the scale.",
+    ),
 }

@@ -321,11 +321,47 @@ class Reason(Enum):
         "no operator computes a norm over these axes with this scale and shift",
         "nothing to do",
     )
+    ACROSS_CHANNELS = (
+        "NF216",
+        "the statistic of each channel is compared with that of all channels, which no norm operator does",
+        "nothing to do",
+    )
+    OTHER_NUMERATOR = (
+        "NF217",
+        "what is divided is not what is measured, so no norm operator computes it",
+        "nothing to do",
+    )
+    PART_OF_DATA = (
+        "NF218",
+        "only a part of the data is measured, and all of it is divided",
+        "nothing to do, or measure all of the data",
+    )
+    NO_STATISTICS = (
+        "NF219",
+        "it takes the place of a norm, and measures nothing",
+        "nothing to do: its scale and shift fold like any other",
+    )
+    BATCH_STATISTICS = (
+        "NF220",
+        "its mean and variance are taken over the batch, so a sample depends on the others",
+        "export after model.eval(), with stored statistics",
+    )
+    COMPUTED_AFFINE = (
+        "NF221",
+        "the scale and shift behind it are computed from other data, so they belong to no weight",
+        "nothing to do: the norm itself is already one operator",
+    )
 
     @property
     def is_settled(self) -> bool:
         """Return whether the finding is as it should be: a bias, a part of an activation, a norm in one operator."""
-        return self in (Reason.BIAS, Reason.PART_OF_ACTIVATION, Reason.OWN_STATISTICS, Reason.FUSED_BY_RUNTIME)
+        return self in (
+            Reason.BIAS,
+            Reason.PART_OF_ACTIVATION,
+            Reason.OWN_STATISTICS,
+            Reason.FUSED_BY_RUNTIME,
+            Reason.COMPUTED_AFFINE,
+        )
 
     @property
     def can_be_helped(self) -> bool:

@@ -31,6 +31,7 @@ from normfold.fuse.recognize.candidates import Norm, norms_of
 from normfold.fuse.recognize.norm_operators import is_norm_operator
 from normfold.fuse.recognize.polynomial import Kind, Monomial
 from normfold.fuse.recognize.polynomial import M as MEAN
+from normfold.fuse.recognize.published import conditional_name, is_thresholded
 from normfold.fuse.recognize.reductions import REDUCTIONS
 from normfold.fuse.recognize.region import Partial, Region, Tracked
 from normfold.graph.reader import name_of
@@ -307,6 +308,8 @@ def _missing(context: NormContext, norms: Mapping[ir.Value, Norm]) -> tuple[Reas
     if norm.denominator.outer_eps:
         return Reason.EPSILON_OUTSIDE_ROOT, f"{norm.denominator.outer_eps:g}"
     axes = context.axes or ()
+    if axes and axes[0] == 0 and len(axes) < context.rank:
+        return Reason.BATCH_STATISTICS, f"axes {list(axes)}"
     unknown = [axis for axis in axes if not isinstance(context.sizes[axis], int)]
     if context.types(norm) is None or unknown:
         return Reason.UNKNOWN_SHAPE, f"axes {unknown}" if unknown else "the element type is not known"
@@ -347,7 +350,28 @@ def rule_of(context: NormContext, norm: Norm) -> str:
     return INSTANCENORM if is_spatial and (along_channels or context.rank >= 4) else LAYERNORM
 
 
-def describe(context: NormContext, norm: Norm) -> str:
+def statistics_of(region: Region, norm: Norm) -> tuple[str, ...]:
+    """Name the operators of a norm that work on its statistics: an epsilon is no affine of its own."""
+    made_of = slice_of(region, [norm])
+    found = ((node, region.tracked.get(node.outputs[0])) for node in region.nodes if node in made_of)
+    return tuple(name_of(node) for node, value in found if isinstance(value, Tracked) and not region.is_whole(value))
+
+
+def published_name(context: NormContext, norm: Norm, operator: str) -> str:
+    """Return the name that a norm has in the literature, where that is not the name of the operator."""
+    region, axes = context.region, context.axes
+    name = conditional_name(region.reader, norm.site, operator)
+    if norm.denominator.kind is Kind.SQUARE:
+        if context.rank >= 4 and axes == tuple(range(2, context.rank)):
+            return "FilterResponseNorm with TLU" if is_thresholded(norm.site) else "FilterResponseNorm"
+        if axes is None and context.region.reduction.grouping.groups is not None:
+            return "RMSNorm in groups"
+        if operator == OPERATOR_OF[LPNORM] and norm.gamma.size == 1 and not (norm.gamma == 1).all():
+            return "ScaleNorm"
+    return name
+
+
+def describe(context: NormContext, norm: Norm, operator: str) -> str:
     """Describe a norm in words: its kind, axes, epsilon, affine, and decomposition."""
     nodes = [node for node in context.region.nodes if node in slice_of(context.region, [norm])]
     grouping = context.region.reduction.grouping
@@ -364,7 +388,8 @@ def describe(context: NormContext, norm: Norm) -> str:
         + (f" and {norm.denominator.outer_eps:g} outside the root" if norm.denominator.outer_eps else "")
         + (f", bounded from below by {norm.denominator.lower_bound:g}" if norm.denominator.lower_bound else "")
     )
-    return f"{OPERATOR_OF[rule_of(context, norm)]} {where}, {epsilon}, {affine}, decomposed as {decomposition}"
+    name = published_name(context, norm, operator)
+    return f"{f'{name}: ' if name else ''}{operator} {where}, {epsilon}, {affine}, decomposed as {decomposition}"
 
 
 def finding_name(region: Region, norms: tuple[Norm, ...], index: int) -> str:

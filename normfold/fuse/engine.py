@@ -13,12 +13,23 @@ import onnx_ir as ir
 from normfold.findings.reason import Obstacle, Reason, Refusal
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.fold.engine import CONSTANT
-from normfold.fuse.choose import OPERATOR_OF, Kept, NormPlan, decide, describe, finding_name, rule_of, slice_of
+from normfold.fuse.choose import (
+    OPERATOR_OF,
+    Kept,
+    NormPlan,
+    decide,
+    describe,
+    finding_name,
+    rule_of,
+    slice_of,
+    statistics_of,
+)
 from normfold.fuse.forms.writer import GROUPNORM, Writer
 from normfold.fuse.function_shapes import shapes_in_functions
 from normfold.fuse.opset import OpsetRaiseError, raise_opset
 from normfold.fuse.recognize.candidates import is_anchor, regions, takes_root_of_unknown_rank
 from normfold.fuse.recognize.norm_operators import NORM_OPERATORS
+from normfold.fuse.recognize.published import conditional_name, published_norms
 from normfold.fuse.recognize.region import Region, Tracked
 from normfold.graph.editor import Editor, UniqueNames, stamp
 from normfold.graph.operators import is_standard
@@ -268,7 +279,7 @@ class _GraphFuse:
                     operator=OPERATOR_OF[rule],
                     site=norm.site.name or "",
                     graph=self.reader.path,
-                    what=describe(decision.context, norm),
+                    what=describe(decision.context, norm, OPERATOR_OF[rule]),
                     is_norm=True,
                 )
             )
@@ -277,9 +288,12 @@ class _GraphFuse:
     # -- what becomes of it --------------------------------------------------------------------------------------
     def _keep(self, decision: Kept) -> list[Verdict]:
         verdicts = []
-        for finding in self._findings(decision):
-            obstacle = Obstacle(decision.reason, finding.name, finding.site, decision.detail)
-            verdicts.append(Verdict(finding, Outcome.KEPT, obstacles=(obstacle,)))
+        for finding, norm in zip(self._findings(decision), decision.norms, strict=True):
+            name = conditional_name(self.reader, norm.site, finding.operator)
+            reason = Reason.COMPUTED_AFFINE if name and decision.reason is Reason.OWN_STATISTICS else decision.reason
+            obstacle = Obstacle(reason, finding.name, finding.site, decision.detail)
+            parts = statistics_of(decision.region, norm)
+            verdicts.append(Verdict(finding, Outcome.KEPT, obstacles=(obstacle,), parts=parts))
         return verdicts
 
     def _apply(self, plan: NormPlan) -> list[Verdict]:
@@ -367,4 +381,16 @@ class _GraphFuse:
             own = Obstacle(reason, finding.name, finding.site, "its rank is not known" if is_unknown else "")
             obstacle = own if is_norm or is_unknown else self.near_misses[node]
             verdicts.append(Verdict(finding, Outcome.KEPT, obstacles=(obstacle,)))
-        return verdicts
+        known = {verdict.finding.name for verdict in verdicts}
+        return [*verdicts, *(each for each in self._published() if each.finding.name not in known)]
+
+    def _published(self) -> Iterator[Verdict]:
+        """Yield a verdict for each norm of the literature that is no operator, by its name."""
+        for found in published_norms(self.reader):
+            if found.node in self.covered:
+                continue
+            site, name = found.node.outputs[0].name or "", name_of(found.node)
+            finding = Finding(name, found.name, site, self.reader.path, found.detail, True)
+            parts = tuple(name_of(node) for node in found.parts if node is not found.node)
+            obstacle = Obstacle(found.reason, name, site, found.detail)
+            yield Verdict(finding, Outcome.KEPT, obstacles=(obstacle,), parts=parts)

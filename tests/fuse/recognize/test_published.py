@@ -1,0 +1,129 @@
+"""Norms of the literature that are no operator: each has one verdict, by its name and with its own reason."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+import normfold
+from normfold.findings.reason import Reason
+from tests.onnx_text import parse
+
+NUMBERS = "float two = {2.0}, float eps = {0.0009765625}"
+X3 = "(float[N,6,8] x) => (float[N,6,8] y)"
+X4 = "(float[N,8,5,5] x) => (float[N,8,5,5] y)"
+
+
+@dataclass(frozen=True)
+class Named:
+    """A graph in ONNX text, what its norm is called, and why it stays (None: it is fused)."""
+
+    text: str
+    name: str
+    reason: Reason | None
+
+
+ROWS = {
+    "GRN of ConvNeXt V2": Named(
+        f"{X4} <{NUMBERS}, float[8,1,1] g, float[8,1,1] b> {{ l = ReduceL2<axes=[2,3]>(x) m = ReduceMean<axes=[1]>(l)"
+        "e = Add(m, eps) n = Div(l, e) k = Mul(x, n) h = Mul(k, g) i = Add(h, b) y = Add(i, x) }",
+        "GRN",
+        Reason.ACROSS_CHANNELS,
+    ),
+    "GRN by the root of a sum of squares": Named(
+        f"{X4} <{NUMBERS}> {{ p = Pow(x, two) q = ReduceMean<axes=[2,3]>(p) l = Sqrt(q) m = ReduceMean<axes=[1]>(l)"
+        "e = Add(m, eps) n = Div(l, e) y = Mul(x, n) }",
+        "GRN",
+        Reason.ACROSS_CHANNELS,
+    ),
+    "BiasNorm of Zipformer": Named(
+        f"{X3} <{NUMBERS}, float[8] b, float s = {{1.5}}> {{ d = Sub(x, b) p = Pow(d, two)"
+        "m = ReduceMean<axes=[-1]>(p) r = Pow(m, half) k = Mul(r, s) y = Mul(x, k) }".replace(
+            "{ d", "{ half = Constant<value_float=-0.5>() d"
+        ),
+        "BiasNorm",
+        Reason.OTHER_NUMERATOR,
+    ),
+    "a partial RMSNorm": Named(
+        f"{X3} <{NUMBERS}, int64[1] o = {{0}}, int64[1] e = {{2}}, int64[1] last = {{-1}}>"
+        "{ s = Slice(x, o, e, last) p = Mul(s, s) m = ReduceMean<axes=[-1]>(p) w = Add(m, eps) r = Sqrt(w)"
+        "y = Div(x, r) }",
+        "PartialRMSNorm",
+        Reason.PART_OF_DATA,
+    ),
+    "EvoNorm-S0": Named(
+        f"{X4} <{NUMBERS}, float[8,1,1] v, float[8,1,1] g, float[8,1,1] b> {{ a = Mul(x, v) s = Sigmoid(a)"
+        "n = Mul(x, s)"
+        "m = ReduceMean<axes=[1,2,3]>(x) d = Sub(x, m) p = Mul(d, d) q = ReduceMean<axes=[1,2,3]>(p) w = Add(q, eps)"
+        "r = Sqrt(w) k = Div(n, r) h = Mul(k, g) y = Add(h, b) }",
+        "EvoNorm",
+        Reason.OTHER_NUMERATOR,
+    ),
+    "Dynamic Tanh": Named(
+        f"{X3} <float a = {{0.5}}, float[8] g, float[8] b>{{ s = Mul(x, a) t = Tanh(s) h = Mul(t, g) y = Add(h, b) }}",
+        "DynamicTanh",
+        Reason.NO_STATISTICS,
+    ),
+    "statistics of the batch at run time": Named(
+        f"{X4} <{NUMBERS}> {{ m = ReduceMean<axes=[0,2,3]>(x) d = Sub(x, m) p = Mul(d, d)"
+        "q = ReduceMean<axes=[0,2,3]>(p) w = Add(q, eps) r = Sqrt(w) y = Div(d, r) }",
+        "LayerNormalization",
+        Reason.BATCH_STATISTICS,
+    ),
+    "AdaLN": Named(
+        "(float[N,6,8] x, float[N,1,8] s, float[N,1,8] t) => (float[N,6,8] y) <float[8] g, float one = {1.0}>"
+        "{ n = LayerNormalization(x, g) a = Add(s, one) h = Mul(n, a) y = Add(h, t) }",
+        "LayerNormalization",
+        Reason.COMPUTED_AFFINE,
+    ),
+    "SPADE": Named(
+        "(float[N,8,5,5] x, float[N,8,5,5] s, float[N,8,5,5] t) => (float[N,8,5,5] y) <float[8] g, float[8] b>"
+        "{ n = InstanceNormalization(x, g, b) h = Mul(n, s) y = Add(h, t) }",
+        "InstanceNormalization",
+        Reason.COMPUTED_AFFINE,
+    ),
+}
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+def test_a_published_norm_has_one_verdict_by_its_name(row: Named) -> None:
+    norms = [each for each in normfold.inspect(parse(row.text)).verdicts if each.finding.is_norm]
+    assert [(each.finding.operator, each.obstacles[0].reason) for each in norms] == [(row.name, row.reason)]
+
+
+def test_the_epsilon_of_a_norm_that_stays_is_no_finding() -> None:
+    verdicts = normfold.inspect(parse(ROWS["a partial RMSNorm"].text)).verdicts
+    assert [each.finding.operator for each in verdicts] == ["PartialRMSNorm"]
+
+
+NAMES = {
+    "FilterResponseNorm with TLU": f"{X4} <{NUMBERS}, float[8,1,1] g, float[8,1,1] b, float[8,1,1] t> {{ p = Mul(x, x)"
+    "m = ReduceMean<axes=[2,3]>(p) w = Add(m, eps) r = Sqrt(w) n = Div(x, r) h = Mul(n, g) k = Add(h, b)"
+    "y = Max(k, t) }",
+    "ScaleNorm": f"{X3} <float g = {{3.0}}> {{ l = ReduceL2<axes=[-1]>(x) n = Div(x, l) y = Mul(n, g) }}",
+    "AdaLN": "(float[N,6,8] x, float[N,1,8] s, float[N,1,8] t) => (float[N,6,8] y) <float eps = {0.001}>"
+    "{ m = ReduceMean<axes=[-1]>(x) d = Sub(x, m) p = Mul(d, d) q = ReduceMean<axes=[-1]>(p) w = Add(q, eps)"
+    "r = Sqrt(w) n = Div(d, r) h = Mul(n, s) y = Add(h, t) }",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_is_seen_begins_with_the_published_name(name: str) -> None:
+    (norm,) = [each for each in normfold.inspect(parse(NAMES[name])).verdicts if each.finding.is_norm]
+    assert norm.finding.what.startswith(f"{name}: "), norm.finding.what
+
+
+NOT_NAMED = {
+    "a softmax by hand": f"{X3} {{ e = Exp(x) s = ReduceSum(e, l) y = Div(e, s) }}".replace(
+        "{ e", "<int64[1] l = {-1}> { e"
+    ),
+    "squeeze and excitation": f"{X4} <float[8,8,1,1] w> {{ m = GlobalAveragePool(x) c = Conv(m, w) s = Sigmoid(c)"
+    "y = Mul(x, s) }",
+    "Tanh of a plain layer": f"{X3} <float[8,8] w> {{ h = MatMul(x, w) y = Tanh(h) }}",
+}
+
+
+@pytest.mark.parametrize("name", NOT_NAMED)
+def test_what_only_resembles_a_norm_has_no_name(name: str) -> None:
+    assert not [each for each in normfold.inspect(parse(NOT_NAMED[name])).verdicts if each.finding.is_norm]
