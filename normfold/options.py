@@ -193,6 +193,10 @@ class RewriteOptions(CheckedOptions):
             metavar="auto|keep|N",
         ),
     ] = None
+    center: Annotated[
+        bool,
+        Option("Write LayerNorm as RMSNorm where all weights before it can lose their mean (pre-norm nets).", FORMS),
+    ] = False
     contrib: Annotated[
         bool, Option("Allow norm operators of com.microsoft where they are faster; today none is.", FORMS)
     ] = False

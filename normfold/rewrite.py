@@ -18,6 +18,7 @@ from normfold.findings.verdict import Outcome, Verdict
 from normfold.fold.cleanup.tidy import tidy
 from normfold.fold.engine import CONSTANT, FoldOptions, find_affines, fold_affines
 from normfold.fuse.activations import fuse_activations
+from normfold.fuse.center import center_norms
 from normfold.fuse.engine import FuseOptions, find_norms, fuse_norms, newest_allowed
 from normfold.options import RewriteOptions
 from normfold.targets.table import target_named
@@ -27,6 +28,8 @@ def rewrite(model: ir.Model, options: RewriteOptions, excluded: Collection[str] 
     """Rewrite ``model``; findings in ``excluded`` stay. UsageError for a name, target or operator set that is none."""
     norms = _checked(model, options, _fuse_options(options, excluded))
     fused = (*fuse_norms(model, norms), *fuse_activations(model, norms))
+    if options.center:
+        fused = (*center_norms(model, norms), *fused)
     wanted = FoldOptions(
         norms.skip,
         norms.only,

@@ -48,6 +48,7 @@ LAYERS = (
     "fuse.forms",
     "fuse.choose",
     "fuse.engine",
+    "fuse.center",
     "fuse.activations",
     "verify.result",
     "verify.interface",

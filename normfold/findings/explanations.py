@@ -419,4 +419,11 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "AdaLN of a diffusion transformer: LayerNormalization, Mul by 1 + scale(t), Add of shift(t).",
         "Nothing. The constant parts, such as 1 + scale, are folded into the layer that computes the scale.",
     ),
+    Reason.NOT_CENTERED: Explanation(
+        "With --center a LayerNorm becomes an RMSNorm where its input has no mean. That is so if every operator that "
+        "writes the residual stream is linear or a table, so that its weights can lose their mean, and if every "
+        "operator that reads the stream is a LayerNorm, which does not see the mean.",
+        "a post-norm transformer such as BERT, where the LayerNorm itself writes the stream that is added to.",
+        "Leave out --center; the LayerNorm is one operator already.",
+    ),
 }

@@ -351,6 +351,11 @@ class Reason(Enum):
         "the scale and shift behind it are computed from other data, so they belong to no weight",
         "nothing to do: the norm itself is already one operator",
     )
+    NOT_CENTERED = (
+        "NF222",
+        "the mean of the residual stream before it cannot be taken out",
+        "leave out --center, or train with RMSNorm",
+    )
 
     @property
     def is_settled(self) -> bool:

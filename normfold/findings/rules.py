@@ -23,6 +23,7 @@ RULES: tuple[tuple[str, str], ...] = (
     ("instancenorm", "write a decomposed InstanceNorm in the form that the target runs best"),
     ("groupnorm", "write a GroupNorm, decomposed or not, in the form that the target runs best"),
     ("gelu", "write a spelled Gelu in the form that the target executes as one operator"),
+    ("center", "with --center: LayerNorm into RMSNorm, the mean into the weights that write the residual stream"),
     ("lpnorm", "write a decomposed Lp normalization in the form that the target runs best"),
 )
 RULE_NAMES = tuple(name for name, _ in RULES)

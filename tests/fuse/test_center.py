@@ -1,0 +1,92 @@
+"""LayerNorm into RMSNorm: which residual streams can lose their mean, and which operator stands in the way."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+import normfold
+from normfold.findings.reason import Reason
+from tests.onnx_text import feeds_of, parse, run_in_ort
+
+WEIGHTS = "float[8] g, float[8] b, float[8] g2, float[8] b2, float[8,8] q, float[8,8] o, float[8] ob, float[8,4] h"
+BLOCK = "n = LayerNormalization(x, g, b) a = MatMul(n, q) t = Tanh(a) p = MatMul(t, o) r = Add(p, ob) z = Add(x, r)"
+END = "m = LayerNormalization(z, g2, b2) y = MatMul(m, h)"
+
+CENTERED = {
+    "a table and a pre-norm block (GPT-2)": (
+        f"(int64[N,6] i) => (float[N,6,4] y) <float[16,8] w, float[6,8] pos, {WEIGHTS}>"
+        f"{{ e = Gather(w, i) x = Add(e, pos) {BLOCK} {END} }}"
+    ),
+    "a convolution into patches and a class token (ViT)": (
+        f"(float[2,3,8,8] k) => (float[2,17,4] y) <float[8,3,2,2] c, float[8] cb, float[2,1,8] cls, float[1,17,8] pos,"
+        f"int64[3] flat = {{2, 8, 16}}, {WEIGHTS}> {{ u = Conv<strides=[2,2]>(k, c, cb) v = Reshape(u, flat)"
+        f"w = Transpose<perm=[0,2,1]>(v) j = Concat<axis=1>(cls, w) x = Add(j, pos) {BLOCK} {END} }}"
+    ),
+    "linear layers, one with a scale (CLIP, Whisper)": (
+        f"(float[N,6,5] k) => (float[N,6,4] y) <float[5,8] w, float s = {{0.5}}, {WEIGHTS}>"
+        f"{{ u = MatMul(k, w) x = Mul(u, s) {BLOCK} {END} }}"
+    ),
+    "a Gemm": (
+        f"(float[N,5] k) => (float[N,4] y) <float[8,5] w, float[8] wb, {WEIGHTS}>"
+        f"{{ x = Gemm<transB=1>(k, w, wb) {BLOCK} {END} }}"
+    ),
+}
+
+
+@pytest.mark.parametrize("text", CENTERED.values(), ids=CENTERED)
+def test_no_layernorm_is_left(text: str) -> None:
+    original = parse(text)
+    result = normfold.optimize(original, center=True)
+    kinds = Counter(node.op_type for node in result.model.graph.node)
+    assert not kinds["LayerNormalization"]
+    assert kinds["RMSNormalization"] == 2
+    assert [each.rule for each in result.verdicts if each.finding.operator == "LayerNormalization"] == ["center"] * 2
+    feeds = feeds_of(original)
+    got, wanted = run_in_ort(result.model, feeds, ["y"]), run_in_ort(original, feeds, ["y"])
+    np.testing.assert_allclose(got["y"], wanted["y"], rtol=1e-4, atol=1e-5)
+
+
+STREAM = f"u = MatMul(k, w) x = Identity(u) {BLOCK}"
+KEPT = {
+    "post-norm, as in BERT": (
+        f"(float[N,6,5] k) => (float[N,6,4] y) <float[5,8] w, {WEIGHTS}> {{ u = MatMul(k, w)"
+        "x = LayerNormalization(u, g, b) a = MatMul(x, q) t = Tanh(a) p = MatMul(t, o) r = Add(x, p)"
+        "z = Identity(r) m = LayerNormalization(z, g2, b2) y = MatMul(m, h) }",
+        "LayerNormalization writes the stream",
+    ),
+    "the stream is read without a norm": (
+        f"(float[N,6,5] k) => (float[N,6,4] y) <float[5,8] w, {WEIGHTS}> {{ {STREAM} f = Tanh(z) {END} }}".replace(
+            "y = MatMul(m, h)", "l = Add(m, f) y = MatMul(l, h)"
+        ),
+        "Tanh reads the stream",
+    ),
+    "an activation writes the stream": (
+        f"(float[N,6,5] k) => (float[N,6,4] y) <float[5,8] w, {WEIGHTS}>"
+        f"{{ u = MatMul(k, w) x = Relu(u) {BLOCK} {END} }}",
+        "Relu writes the stream",
+    ),
+    "the stream is an output": (
+        f"(float[N,6,5] k) => (float[N,6,4] y, float[N,6,8] z) <float[5,8] w, {WEIGHTS}> {{ {STREAM} {END} }}",
+        "is an output of the graph",
+    ),
+    "the stream is an input": (
+        f"(float[N,6,8] x) => (float[N,6,4] y) <{WEIGHTS}> {{ {BLOCK} {END} }}",
+        "comes from outside",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "detail"), KEPT.values(), ids=KEPT)
+def test_what_stands_in_the_way_is_named(text: str, detail: str) -> None:
+    original = parse(text)
+    verdicts = normfold.inspect(original, center=True).verdicts
+    reasons = [obstacle for each in verdicts for obstacle in each.obstacles if obstacle.reason is Reason.NOT_CENTERED]
+    assert reasons and any(detail in obstacle.detail for obstacle in reasons), [str(each) for each in reasons]
+
+
+def test_without_the_option_nothing_is_centered() -> None:
+    result = normfold.optimize(parse(CENTERED["a Gemm"]))
+    assert Counter(node.op_type for node in result.model.graph.node)["LayerNormalization"] == 2
