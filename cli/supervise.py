@@ -18,7 +18,7 @@ from typing import BinaryIO
 
 from normfold.errors import CrashError
 from normfold.runtime import isolated, ledger
-from normfold.runtime.ledger import Kind, Ledger
+from normfold.runtime.ledger import Ledger, LedgerKind
 
 from .exits import Exit
 
@@ -129,7 +129,7 @@ def _explain(number: int, interrupted_by: int, entries: Ledger, complain: Callab
         else:
             with contextlib.suppress(OSError):
                 path.unlink()
-    during = entries.last(Kind.STAGE)
+    during = entries.last(LedgerKind.STAGE)
     doing = f" during {during}" if during else ""
     if interrupted_by:
         complain(f"ended by {signal.Signals(interrupted_by).name}{doing}; nothing was written")
@@ -138,7 +138,7 @@ def _explain(number: int, interrupted_by: int, entries: Ledger, complain: Callab
         complain(f"the time limit was reached{doing}; nothing was written; give more with --timeout")
         return Exit.INCONCLUSIVE
     how = f"the process died{doing} ({isolated.describe_signal(number)})"
-    source = entries.last(Kind.SOURCE)
+    source = entries.last(LedgerKind.SOURCE)
     rejection = _runtime_rejection(source) if source else ""
     if rejection:
         complain(f"{source}: {how}, and ONNX Runtime does not load the model either: {rejection}")

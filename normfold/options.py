@@ -22,7 +22,7 @@ Model = TypeVar("Model")
 Chosen = TypeVar("Chosen")
 Answer = TypeVar("Answer")
 
-Names = Collection[str]
+NameCollection = Collection[str]
 """Names or patterns; a single ``str`` is one name."""
 
 Input = str | os.PathLike[str] | Mapping[str, Any]
@@ -148,12 +148,12 @@ class RewriteOptions(CheckedOptions):
     """What to fold and fuse, and for which runtime."""
 
     skip: Annotated[
-        Names,
+        NameCollection,
         Option(
             "Leave alone this rule, or the nodes of this name or pattern. Repeatable.", FOLDING, metavar="RULE|NODE"
         ),
     ] = ()
-    only: Annotated[Names, Option("Use only this rule. Repeatable.", FOLDING, metavar="RULE")] = ()
+    only: Annotated[NameCollection, Option("Use only this rule. Repeatable.", FOLDING, metavar="RULE")] = ()
     assume_eval: Annotated[bool, Option("Treat training-mode BatchNormalization as inference.", FOLDING)] = False
     fold_norm_scale: Annotated[
         bool, Option("Fold gamma and beta of LayerNorm and RMSNorm into all MatMuls that follow.", FOLDING)
@@ -170,7 +170,7 @@ class RewriteOptions(CheckedOptions):
         bool, Option("Leave initializers among the inputs where all of them are listed there.", FOLDING)
     ] = False
     freeze: Annotated[
-        Names,
+        NameCollection,
         Option("Make this initializer, which is also an input, a constant. Repeatable.", FOLDING, metavar="NAME"),
     ] = ()
     max_growth: Annotated[
@@ -221,7 +221,7 @@ class RunOptions(CheckedOptions):
         Option("Your own inputs: .npz, .npy, or a test_data_set folder. Repeatable.", PROOF, metavar="FILE|DIR"),
     ] = ()
     input_specs: Annotated[
-        Names,
+        NameCollection,
         Option(
             "Shape, type and range of one made-up input.", PROOF, metavar="NAME=SHAPE[:TYPE][:LOW..HIGH]", flag="input"
         ),
@@ -250,7 +250,7 @@ class ProofOptions(RunOptions):
         float | None, Option("Absolute tolerance in place of the calibrated one.", PROOF, 0, metavar="FLOAT")
     ] = None
     custom_ops: Annotated[
-        Names, Option("A library of operators that ONNX Runtime loads. Repeatable.", PROOF, metavar="LIB")
+        NameCollection, Option("A library of operators that ONNX Runtime loads. Repeatable.", PROOF, metavar="LIB")
     ] = ()
     strict: Annotated[
         bool,
@@ -341,7 +341,7 @@ class CheckArguments(InspectArguments):
         int | None, Option("Norms and affines that may be kept. [default: any number]", LIMITS, 0, metavar="N")
     ] = None
     allow: Annotated[
-        Names, Option("Accept this reason, or it for this node. Repeatable.", LIMITS, metavar="NF1xx[:NODE]")
+        NameCollection, Option("Accept this reason, or it for this node. Repeatable.", LIMITS, metavar="NF1xx[:NODE]")
     ] = ()
     jobs: Annotated[
         int, Option("Processes (0: one a core).", LIMITS, 0, MOST_THREADS, is_recorded=False, short="-j")
@@ -369,7 +369,7 @@ class ExportArguments(WriteArguments, TorchArguments, Options):
     )
     kwargs: Annotated[Mapping[str, Any] | None, _internal("The keyword arguments of that call.")] = None
     dynamic_shapes: Annotated[Any, _internal("As torch.export.export takes them.")] = None
-    input_specs: Annotated[Names, _internal("NAME=SHAPE[:TYPE][:LOW..HIGH] of made-up inputs.")] = ()
+    input_specs: Annotated[NameCollection, _internal("NAME=SHAPE[:TYPE][:LOW..HIGH] of made-up inputs.")] = ()
     eval: Annotated[bool, _internal("Switch a module in training mode for the export, and back.")] = False
     input_names: Annotated[Names, _internal("As torch.onnx.export takes them: names for the inputs.")] = ()
     output_names: Annotated[Names, _internal("As torch.onnx.export takes them: names for the outputs.")] = ()

@@ -27,7 +27,7 @@ FORMAT = 1
 ENTRIES = 5000  # more than this, and the oldest go
 SETTLED = 2 * 10**9  # nanoseconds: a file that changed less than this ago may change again without a later time
 LIBRARIES = ("onnx", "onnx-ir", "onnxsim", "onnxruntime", "numpy")
-Outcome = dict[str, Any]
+StoredOutcome = dict[str, Any]
 
 
 def cache_folder() -> Path:
@@ -85,13 +85,13 @@ class Cache:
         chosen = {**options.recorded(), "pictures": pictures, "trust_pickle": options.trust_pickle}
         self._base = json.dumps([FORMAT, _versions() if folder else "", chosen], sort_keys=True)
 
-    def recall(self, model: Path, original: Path | None) -> Outcome | None:
+    def recall(self, model: Path, original: Path | None) -> StoredOutcome | None:
         """Return what ``examine`` said about these contents, if it is known."""
         entry = self._entry(model, original)
         outcome = _read(entry) if entry else {}
         return outcome if _is_whole(outcome) and self._has_same_data(outcome, model, original) else None
 
-    def remember(self, model: Path, original: Path | None, before: str, outcome: Outcome) -> None:
+    def remember(self, model: Path, original: Path | None, before: str, outcome: StoredOutcome) -> None:
         """Keep ``outcome``, unless the model is no longer what it was when its digest was ``before``."""
         entry = self._entry(model, original)
         if entry is None or "report" not in outcome or self.digests.of(model) != before:
@@ -112,7 +112,7 @@ class Cache:
                 for entry in sorted(entries, key=lambda file: file.stat().st_mtime)[: len(entries) // 2]:
                     entry.unlink(missing_ok=True)
 
-    def content_digest(self, model: Path, outcome: Outcome) -> str:
+    def content_digest(self, model: Path, outcome: StoredOutcome) -> str:
         """Return the digest of a model: that of its file, or, with data files, of all their digests."""
         own = self.digests.of(model)
         data = self._data(model, outcome.get("external", ()))
@@ -131,13 +131,13 @@ class Cache:
     def _data(self, model: Path, names: Iterable[str]) -> dict[str, str]:
         return {name: self.digests.of(model.resolve().parent / name) for name in names}
 
-    def _has_same_data(self, outcome: Outcome, model: Path, original: Path | None) -> bool:
+    def _has_same_data(self, outcome: StoredOutcome, model: Path, original: Path | None) -> bool:
         own = outcome.get("data", {})
         others = outcome.get("original data", {})
         return own == self._data(model, own) and (original is None or others == self._data(original, others))
 
 
-def _is_whole(outcome: Outcome) -> bool:
+def _is_whole(outcome: StoredOutcome) -> bool:
     """Whether it holds a report, and not what another program left there."""
     try:
         from_data(outcome["report"])

@@ -11,10 +11,9 @@ from normfold.ci.check_many import Task, check_models
 from normfold.ci.diff import Change, changes_between
 from normfold.ci.limits import Allowance, Limits, apply_limits
 from normfold.ci.paths import models_of
+from normfold.files.paths import AnyPath
 from normfold.options import BenchOptions, CheckArguments, InspectArguments, accepting
 from normfold.report.report import Report
-
-AnyPath = str | os.PathLike[str]
 
 
 @accepting(CheckArguments)

@@ -10,7 +10,7 @@ from math import prod
 
 import onnx
 
-from normfold.constants.shape_values import ROUNDS, Entry, evaluate, shapes_of, without_rest
+from normfold.constants.shape_values import ROUNDS, Dimension, evaluate, shapes_of, without_rest
 from normfold.graph.ml_operators import infer_shapes
 
 
@@ -31,7 +31,7 @@ def named_reshapes(model: onnx.ModelProto) -> onnx.ModelProto:
                     better[node.output[0]] = named
         if not better:
             break
-        renamed: dict[str, Entry] = {}
+        renamed: dict[str, Dimension] = {}
         for name, named in better.items():
             kind = known[name].type.tensor_type.elem_type
             renamed |= _equal_sizes(shapes.get(name), named)
@@ -41,13 +41,13 @@ def named_reshapes(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def _equal_sizes(old: tuple[Entry, ...] | None, new: tuple[Entry, ...]) -> dict[str, Entry]:
+def _equal_sizes(old: tuple[Dimension, ...] | None, new: tuple[Dimension, ...]) -> dict[str, Dimension]:
     """Return what each name of a shape may be replaced by wherever it occurs."""
     pairs = zip(old or (), new, strict=True) if old else ()
     return {name: size for name, size in pairs if isinstance(name, str) and size is not None and size != name}
 
 
-def _rename(graph: onnx.GraphProto, renamed: dict[str, Entry]) -> None:
+def _rename(graph: onnx.GraphProto, renamed: dict[str, Dimension]) -> None:
     for value in graph.value_info:
         for dim in value.type.tensor_type.shape.dim:
             size = renamed.get(dim.dim_param) if dim.HasField("dim_param") else None
@@ -57,7 +57,7 @@ def _rename(graph: onnx.GraphProto, renamed: dict[str, Entry]) -> None:
                 dim.dim_param = size
 
 
-def _named(target: tuple[Entry, ...], source: tuple[Entry, ...] | None) -> tuple[Entry, ...]:
+def _named(target: tuple[Dimension, ...], source: tuple[Dimension, ...] | None) -> tuple[Dimension, ...]:
     """Return the sizes that a Reshape to ``target`` gives; None for what is not known."""
     copied = [
         source[at] if entry == 0 and source is not None and at < len(source) else entry
@@ -71,15 +71,15 @@ def _named(target: tuple[Entry, ...], source: tuple[Entry, ...] | None) -> tuple
     return tuple(rest if entry == -1 else entry for entry in entries)
 
 
-def _expanded(target: tuple[Entry, ...], source: tuple[Entry, ...] | None) -> tuple[Entry, ...]:
+def _expanded(target: tuple[Dimension, ...], source: tuple[Dimension, ...] | None) -> tuple[Dimension, ...]:
     """Return the sizes that an Expand to ``target`` gives: of two sizes that broadcast, the one that is not 1."""
     length = len(target) if source is None else max(len(target), len(source))
     wanted = (1,) * (length - len(target)) + target
-    own: tuple[Entry, ...] = (None,) * length if source is None else (1,) * (length - len(source)) + source
+    own: tuple[Dimension, ...] = (None,) * length if source is None else (1,) * (length - len(source)) + source
     return tuple(b if a == 1 else a if b in (1, a) else None for a, b in zip(own, wanted, strict=True))
 
 
-def _only_name_left(target: tuple[Entry, ...], source: tuple[Entry, ...] | None) -> str | None:
+def _only_name_left(target: tuple[Dimension, ...], source: tuple[Dimension, ...] | None) -> str | None:
     """Return the size of the -1 of ``target``, where all other sizes are those of the input."""
     if source is None or None in source or target.count(-1) != 1 or None in target:
         return None
@@ -93,7 +93,7 @@ def _only_name_left(target: tuple[Entry, ...], source: tuple[Entry, ...] | None)
     return str(left[0]) if len(left) == 1 and numbers[0] == numbers[1] != 0 else None
 
 
-def _says_more(named: tuple[Entry, ...], known: tuple[Entry, ...] | None) -> bool:
+def _says_more(named: tuple[Dimension, ...], known: tuple[Dimension, ...] | None) -> bool:
     """Say whether a size is a number or a known name, where only an unknown or a new name was known."""
     if known is None or len(known) != len(named):
         return known is None

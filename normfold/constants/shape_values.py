@@ -36,14 +36,14 @@ _NUMPY: dict[int, type[np.generic]] = {
     onnx.TensorProto.BOOL: np.bool_,
 }
 
-Entry = int | str | None
+Dimension = int | str | None
 
 
 @dataclass(frozen=True)
 class PartialInts:
     """A scalar (``is_scalar``) or a vector of integers, of which some may be known only by name or not at all."""
 
-    entries: tuple[Entry, ...]
+    entries: tuple[Dimension, ...]
     is_scalar: bool = False
 
     @property
@@ -148,7 +148,7 @@ def _target(node: onnx.NodeProto, values: Mapping[str, PartialInts], shapes: Sha
     return tuple(entry if isinstance(entry, int) else -1 for entry in entries)
 
 
-def without_rest(target: tuple[Entry, ...], source: tuple[Entry, ...] | None) -> tuple[Entry, ...]:
+def without_rest(target: tuple[Dimension, ...], source: tuple[Dimension, ...] | None) -> tuple[Dimension, ...]:
     """Return ``target`` with a number for -1, where all named sizes of the input are in the target and cancel."""
     names = [entry for entry in target if not isinstance(entry, int)]
     if source is None or target.count(-1) != 1 or None in names:
@@ -204,7 +204,7 @@ def _known(tensor: onnx.TensorProto) -> PartialInts | None:
     return PartialInts(tuple(map(int, array.reshape(-1))), array.ndim == 0)
 
 
-def shapes_of(graph: onnx.GraphProto) -> Iterator[tuple[str, tuple[Entry, ...]]]:
+def shapes_of(graph: onnx.GraphProto) -> Iterator[tuple[str, tuple[Dimension, ...]]]:
     """Yield the known shape of each value, by its name."""
     for tensor in graph.initializer:
         yield tensor.name, tuple(tensor.dims)
@@ -213,13 +213,13 @@ def shapes_of(graph: onnx.GraphProto) -> Iterator[tuple[str, tuple[Entry, ...]]]
             yield value.name, tuple(map(_dimension, value.type.tensor_type.shape.dim))
 
 
-def _dimension(dim: onnx.TensorShapeProto.Dimension) -> Entry:
+def _dimension(dim: onnx.TensorShapeProto.Dimension) -> Dimension:
     return int(dim.dim_value) if dim.HasField("dim_value") else (str(dim.dim_param) or None)
 
 
-Inputs = Sequence[PartialInts | None]
-Shapes = Mapping[str, tuple[Entry, ...]]
-ShapeRule = Callable[[onnx.NodeProto, Inputs, Shapes], PartialInts | None]
+NodeInputs = Sequence[PartialInts | None]
+Shapes = Mapping[str, tuple[Dimension, ...]]
+ShapeRule = Callable[[onnx.NodeProto, NodeInputs, Shapes], PartialInts | None]
 
 
 def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
@@ -229,7 +229,7 @@ def _attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     return default
 
 
-def _constant(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> PartialInts | None:
+def _constant(node: onnx.NodeProto, inputs: NodeInputs, shapes: Shapes) -> PartialInts | None:
     tensor = _attribute(node, "value", None)
     if tensor is not None:
         return _known(tensor)
@@ -239,19 +239,19 @@ def _constant(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> PartialIn
     return None if numbers is None else PartialInts(tuple(map(int, numbers)))
 
 
-def _shape(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> PartialInts | None:
+def _shape(node: onnx.NodeProto, inputs: NodeInputs, shapes: Shapes) -> PartialInts | None:
     shape = shapes.get(node.input[0])
     return None if shape is None else PartialInts(shape[_attribute(node, "start", 0) : _attribute(node, "end", None)])
 
 
-def _gather(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> PartialInts | None:
+def _gather(node: onnx.NodeProto, inputs: NodeInputs, shapes: Shapes) -> PartialInts | None:
     data, indices = inputs
     if data is None or data.is_scalar or indices is None or not indices.is_known:
         return None
     return PartialInts(tuple(data.entries[int(index or 0)] for index in indices.entries), indices.is_scalar)
 
 
-def _slice(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> PartialInts | None:
+def _slice(node: onnx.NodeProto, inputs: NodeInputs, shapes: Shapes) -> PartialInts | None:
     data = inputs[0]
     if data is None or data.is_scalar:
         return None
@@ -267,40 +267,40 @@ def _slice(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> PartialInts 
     return PartialInts(data.entries[start:end:step])
 
 
-def _concat(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> PartialInts | None:
+def _concat(node: onnx.NodeProto, inputs: NodeInputs, shapes: Shapes) -> PartialInts | None:
     if any(part is None or part.is_scalar for part in inputs):
         return None
     return PartialInts(tuple(entry for part in inputs if part is not None for entry in part.entries))
 
 
-def _unsqueeze(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> PartialInts | None:
+def _unsqueeze(node: onnx.NodeProto, inputs: NodeInputs, shapes: Shapes) -> PartialInts | None:
     value = inputs[0]
     return PartialInts(value.entries) if value is not None and value.is_scalar else None
 
 
-def _squeeze(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> PartialInts | None:
+def _squeeze(node: onnx.NodeProto, inputs: NodeInputs, shapes: Shapes) -> PartialInts | None:
     value = inputs[0]
     return None if value is None or value.is_scalar or len(value.entries) != 1 else PartialInts(value.entries, True)
 
 
-def _reshape(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> PartialInts | None:
+def _reshape(node: onnx.NodeProto, inputs: NodeInputs, shapes: Shapes) -> PartialInts | None:
     value, target = inputs
     if value is None or target is None or target.is_scalar or len(target.entries) > 1:
         return None
     return PartialInts(value.entries, is_scalar=not target.entries)
 
 
-def _cast(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> PartialInts | None:
+def _cast(node: onnx.NodeProto, inputs: NodeInputs, shapes: Shapes) -> PartialInts | None:
     integers = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
     return inputs[0] if _attribute(node, "to", 0) in integers else None
 
 
-def _same(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> PartialInts | None:
+def _same(node: onnx.NodeProto, inputs: NodeInputs, shapes: Shapes) -> PartialInts | None:
     return inputs[0]
 
 
-def _elementwise(function: Callable[[Entry, Entry], Entry]) -> ShapeRule:
-    def rule(node: onnx.NodeProto, inputs: Inputs, shapes: Shapes) -> PartialInts | None:
+def _elementwise(function: Callable[[Dimension, Dimension], Dimension]) -> ShapeRule:
+    def rule(node: onnx.NodeProto, inputs: NodeInputs, shapes: Shapes) -> PartialInts | None:
         """Apply the function entry by entry."""
         left, right = inputs
         if left is None or right is None:
@@ -314,12 +314,12 @@ def _elementwise(function: Callable[[Entry, Entry], Entry]) -> ShapeRule:
     return rule
 
 
-def _stretched(value: PartialInts, size: int) -> tuple[Entry, ...]:
+def _stretched(value: PartialInts, size: int) -> tuple[Dimension, ...]:
     return value.entries * size if len(value.entries) == 1 else value.entries
 
 
 def _arithmetic(function: Callable[[int, int], int], neutral: int) -> ShapeRule:
-    def apply(a: Entry, b: Entry) -> Entry:
+    def apply(a: Dimension, b: Dimension) -> Dimension:
         """Apply the function to two entries."""
         if isinstance(a, int) and isinstance(b, int):
             return function(a, b)

@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from normfold.runtime.ledger import Kind, record
+from normfold.runtime.ledger import LedgerKind, record
 
 _PREFIX = "normfold_run_"
 _ATTEMPTS = 10
@@ -92,7 +92,7 @@ def _locked(create: Callable[[], Path]) -> tuple[Path, int]:
     """Create a file or folder and lock it. Another run may take it for a leftover before it is locked: then again."""
     for _ in range(_ATTEMPTS):
         path = create()
-        record(Kind.TEMPORARY, str(path))
+        record(LedgerKind.TEMPORARY, str(path))
         try:
             lock = os.open(path, os.O_RDONLY)
         except FileNotFoundError:

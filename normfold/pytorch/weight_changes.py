@@ -16,7 +16,7 @@ from normfold.findings.reason import Reason
 from normfold.pytorch.modules import Slot
 from normfold.pytorch.provenance import static
 
-Weights = dict[Slot, npt.NDArray[Any]]
+SlotArrays = dict[Slot, npt.NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,12 @@ class WeightRequests:
 
     def agreed(
         self, calls: Callable[[torch.nn.Module], Collection[ir.Node]]
-    ) -> tuple[Weights, list[tuple[Slot, list[ir.Node]]]]:
+    ) -> tuple[SlotArrays, list[tuple[Slot, list[ir.Node]]]]:
         """Return the values that every use of a parameter agrees on, and the nodes that request different ones.
 
         A bias that a module does not have yet must be requested by each of its ``calls``, or by none.
         """
-        weights: Weights = {}
+        weights: SlotArrays = {}
         disagreements = []
         for key, requests in self._requested.items():
             slot, nodes = self._slots[key], [node for node, _ in requests if node is not None]

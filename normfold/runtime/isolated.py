@@ -26,7 +26,7 @@ from typing import Any, TypeVar
 from normfold.errors import CrashError
 from normfold.runtime.ledger import stage
 
-Result = TypeVar("Result")
+Returned = TypeVar("Returned")
 
 VARIABLE = "NORMFOLD_ISOLATION"
 TIME_LIMIT = 3600.0
@@ -36,7 +36,7 @@ _SHARE_OF_MEMORY = 0.9
 _SERVE = "import sys; del sys.path[0]; from normfold.runtime.isolated import serve; serve(int(sys.argv[1]))"
 
 
-def call(name: str, function: Callable[..., Result], *arguments: Any, seconds: float = TIME_LIMIT) -> Result:
+def call(name: str, function: Callable[..., Returned], *arguments: Any, seconds: float = TIME_LIMIT) -> Returned:
     """Return ``function(*arguments)``, computed in a worker process.
 
     ``function`` must be importable by its name; arguments, result and errors must be picklable. ``name`` says in
@@ -46,7 +46,7 @@ def call(name: str, function: Callable[..., Result], *arguments: Any, seconds: f
     if os.environ.get(VARIABLE) == "off" or os.name != "posix":
         with stage(name):
             return function(*arguments)
-    result: Result = _pool(os.getpid()).call(name, (function, arguments), seconds)
+    result: Returned = _pool(os.getpid()).call(name, (function, arguments), seconds)
     return result
 
 

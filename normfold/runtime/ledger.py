@@ -16,7 +16,7 @@ from pathlib import Path
 VARIABLE = "NORMFOLD_LEDGER"
 
 
-class Kind(Enum):
+class LedgerKind(Enum):
     """What an entry says; the first letter of an entry."""
 
     STAGE = "s"  # the native code that runs now; empty when it has ended
@@ -34,7 +34,7 @@ def is_supervised() -> bool:
     return os.environ.get(VARIABLE, "").endswith(f":{os.getpid()}")
 
 
-def record(kind: Kind, text: str) -> None:
+def record(kind: LedgerKind, text: str) -> None:
     """Append an entry for the supervisor, if there is one."""
     if is_supervised():
         file = int(os.environ[VARIABLE].partition(":")[0])
@@ -44,9 +44,9 @@ def record(kind: Kind, text: str) -> None:
 @contextmanager
 def stage(name: str) -> Iterator[None]:
     """Record that native code runs under ``name`` for the duration of the context."""
-    record(Kind.STAGE, name)
+    record(LedgerKind.STAGE, name)
     yield
-    record(Kind.STAGE, "")
+    record(LedgerKind.STAGE, "")
 
 
 class Ledger:
@@ -57,10 +57,10 @@ class Ledger:
         entries = [entry.decode(errors="surrogateescape") for entry in content.split(b"\0") if entry]
         self._entries = [(entry[0], entry[1:]) for entry in entries]
 
-    def last(self, kind: Kind) -> str:
+    def last(self, kind: LedgerKind) -> str:
         """Return the text of the last entry of a kind, or "" if there is none."""
         return next((text for letter, text in reversed(self._entries) if letter == kind.value), "")
 
     def temporaries(self) -> list[Path]:
         """Return every temporary file and folder that was recorded."""
-        return [Path(text) for letter, text in self._entries if letter == Kind.TEMPORARY.value]
+        return [Path(text) for letter, text in self._entries if letter == LedgerKind.TEMPORARY.value]

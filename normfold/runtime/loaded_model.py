@@ -28,7 +28,7 @@ from normfold.runtime.metadata_keys import SITES_KEY
 from normfold.runtime.proto_walk import every_node, initializer_names, reads
 from normfold.runtime.weight_store import GIVEN, INLINE_BYTES, Weights, from_file, is_external, large_bytes, stub
 
-ModelLike = onnx.ModelProto | ir.Model | bytes | str | os.PathLike[str]
+LoadableModel = onnx.ModelProto | ir.Model | bytes | str | os.PathLike[str]
 
 # Weights of models in memory go to a file from this size on: the runtime maps a file, and copies an array.
 _SPOOL_BYTES = 16 * 2**20
@@ -140,7 +140,7 @@ def _item_size(kind: int) -> int:
     return int(onnx.helper.tensor_dtype_to_np_dtype(kind).itemsize)
 
 
-def load(model: ModelLike, folder: str | None = None) -> LoadedModel:
+def load(model: LoadableModel, folder: str | None = None) -> LoadedModel:
     """Split a model, which stays untouched. External data is in ``folder``, or beside the path; it is not read here.
 
     A large model in memory is copied to a temporary file, unless it has external data, which must lie beside it.

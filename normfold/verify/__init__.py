@@ -16,9 +16,9 @@ from normfold.verify.result import Comparison, Equivalence, Site, Stage, Verific
 from normfold.verify.rollback import ProofCandidate, RollbackResult, prove_with_rollback
 
 if TYPE_CHECKING:
-    from normfold.runtime.loaded_model import ModelLike
+    from normfold.runtime.loaded_model import LoadableModel
 else:
-    ModelLike = Any  # loading models is heavy
+    LoadableModel = Any  # loading models is heavy
 
 __all__ = [
     "Comparison",
@@ -37,8 +37,8 @@ __all__ = [
 
 
 def prove(
-    original: ModelLike,
-    candidate: ModelLike,
+    original: LoadableModel,
+    candidate: LoadableModel,
     sites: Sequence[Site] | None = None,
     options: ProofOptions | None = None,
 ) -> Verification:
@@ -65,7 +65,7 @@ def prove(
     return isolated.call("the proof", run_proof, *models, sites, options or ProofOptions())
 
 
-def check(model: ModelLike, options: ProofOptions) -> Verification:
+def check(model: LoadableModel, options: ProofOptions) -> Verification:
     """Compare a model with outputs that were stored beside the inputs in ``options.inputs`` (test_data_set folders).
 
     The model runs without optimizations and as a user runs it. UsageError when a folder holds no outputs.
@@ -75,7 +75,7 @@ def check(model: ModelLike, options: ProofOptions) -> Verification:
     return isolated.call("the proof", run_check, _sendable(model), options)
 
 
-def _sendable(model: ModelLike) -> ModelLike:
+def _sendable(model: LoadableModel) -> LoadableModel:
     """Return a model that another process can be given: an onnx_ir.Model as a proto."""
     if "onnx_ir" in sys.modules and isinstance(model, sys.modules["onnx_ir"].Model):
         from normfold.files.convert import to_proto
@@ -92,7 +92,7 @@ class HasModel(Protocol):
         """The model, as an onnx_ir.Model."""
 
 
-ModelOrResult = ModelLike | HasModel
+ModelOrResult = LoadableModel | HasModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +125,6 @@ def prove_models(a: ModelOrResult, b: ModelOrResult, options: ProofOptions) -> V
     return prove(_model_of(a), _model_of(b), None, options)
 
 
-def _model_of(model: ModelOrResult) -> ModelLike:
-    found: ModelLike = getattr(model, "ir_model", model)  # type: ignore[arg-type, assignment]  # a model has no such name
+def _model_of(model: ModelOrResult) -> LoadableModel:
+    found: LoadableModel = getattr(model, "ir_model", model)  # type: ignore[arg-type, assignment]  # a model has no such name
     return found

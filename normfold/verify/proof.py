@@ -10,7 +10,7 @@ from itertools import compress
 from normfold.errors import UsageError
 from normfold.options import ProofOptions
 from normfold.runtime.float32_copy import can_retype, coarsest, retyped
-from normfold.runtime.loaded_model import ModelLike, load
+from normfold.runtime.loaded_model import LoadableModel, load
 from normfold.runtime.random_operators import unseeded_values
 from normfold.runtime.reference_session import is_small_enough
 from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value, unsafe_reason
@@ -42,7 +42,7 @@ class InconclusiveError(Exception):
 
 
 def prove(
-    original: ModelLike, candidate: ModelLike, sites: Sequence[Site] | None, options: ProofOptions
+    original: LoadableModel, candidate: LoadableModel, sites: Sequence[Site] | None, options: ProofOptions
 ) -> Verification:
     """See ``normfold.verify.prove``."""
     proof = _opened(original, candidate, options)
@@ -101,12 +101,12 @@ def _with_free_sizes(proof: ProofState, sites: Sequence[Site]) -> Verification:
     return _result(proof, Equivalence.EQUIVALENT, note)
 
 
-def _opened(original: ModelLike, candidate: ModelLike, options: ProofOptions) -> ProofState:
+def _opened(original: LoadableModel, candidate: LoadableModel, options: ProofOptions) -> ProofState:
     a, b = load(original, options.folder), load(candidate, options.folder)
     return ProofState(a, b, options, coarsest(a))
 
 
-def check(model: ModelLike, options: ProofOptions) -> Verification:
+def check(model: LoadableModel, options: ProofOptions) -> Verification:
     """See ``normfold.verify.check``."""
     loaded = load(model, options.folder)
     proof = ProofState(loaded, loaded, options, coarsest(loaded), is_stored=True)

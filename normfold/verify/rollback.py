@@ -8,17 +8,17 @@ from typing import Generic, TypeVar
 
 from normfold.verify.result import Equivalence, Site, Stage, Verification
 
-Model = TypeVar("Model")
+AnyModel = TypeVar("AnyModel")
 
 # So many proved folds are undone one at a time; after that all that are left, because something is wrong at large.
 _ONE_BY_ONE = 4
 
 
 @dataclass(frozen=True)
-class ProofCandidate(Generic[Model]):
+class ProofCandidate(Generic[AnyModel]):
     """A candidate, its sites, and the names of all folds in it (those of the sites, when not given)."""
 
-    model: Model
+    model: AnyModel
     sites: tuple[Site, ...] = ()
     folds: tuple[str, ...] = ()
 
@@ -29,21 +29,21 @@ class ProofCandidate(Generic[Model]):
 
 
 @dataclass(frozen=True)
-class RollbackResult(Generic[Model]):
+class RollbackResult(Generic[AnyModel]):
     """What is left in the end: the candidate, its proof, the folds that were undone and why."""
 
-    candidate: ProofCandidate[Model]
+    candidate: ProofCandidate[AnyModel]
     verification: Verification
     undone: tuple[str, ...] = ()
     notes: tuple[str, ...] = field(default=())
 
 
 def prove_with_rollback(
-    build: Callable[[frozenset[str]], ProofCandidate[Model]],
-    prove: Callable[[ProofCandidate[Model]], Verification],
+    build: Callable[[frozenset[str]], ProofCandidate[AnyModel]],
+    prove: Callable[[ProofCandidate[AnyModel]], Verification],
     *,
     strict: bool = False,
-) -> RollbackResult[Model]:
+) -> RollbackResult[AnyModel]:
     """Build without the folds that proved guilty until the rest is proved.
 
     ``build(excluded)`` makes the candidate without those folds. A fold is guilty by the evidence of its own site; where
@@ -90,18 +90,18 @@ def _only_when_optimized(verification: Verification) -> str:
     return ", because with it ONNX Runtime's optimizations at its default level change the result; it is right itself"
 
 
-class _Outcomes(Generic[Model]):
+class _Outcomes(Generic[AnyModel]):
     """Remembers the outcome of each set of excluded folds, because bisection comes back to some."""
 
     def __init__(
         self,
-        build: Callable[[frozenset[str]], ProofCandidate[Model]],
-        prove: Callable[[ProofCandidate[Model]], Verification],
+        build: Callable[[frozenset[str]], ProofCandidate[AnyModel]],
+        prove: Callable[[ProofCandidate[AnyModel]], Verification],
     ) -> None:
         self._build, self._prove = build, prove
-        self._seen: dict[frozenset[str], tuple[ProofCandidate[Model], Verification]] = {}
+        self._seen: dict[frozenset[str], tuple[ProofCandidate[AnyModel], Verification]] = {}
 
-    def outcome(self, excluded: frozenset[str]) -> tuple[ProofCandidate[Model], Verification]:
+    def outcome(self, excluded: frozenset[str]) -> tuple[ProofCandidate[AnyModel], Verification]:
         if excluded not in self._seen:
             candidate = self._build(excluded)
             self._seen[excluded] = candidate, self._prove(candidate)

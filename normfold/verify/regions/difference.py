@@ -22,14 +22,14 @@ _SHAPES = frozenset({"Shape", "Size"})
 
 
 @dataclass(frozen=True)
-class Region:
+class DifferingRegion:
     """What computes ``target`` from the values of ``boundary``, in two models that have all of them."""
 
     target: str
     boundary: tuple[str, ...]
 
 
-def differing_regions(one: LoadedModel, other: LoadedModel, left_out: Set[str] = frozenset()) -> list[Region]:
+def differing_regions(one: LoadedModel, other: LoadedModel, left_out: Set[str] = frozenset()) -> list[DifferingRegion]:
     """Return the regions whose operators or weights differ, in the order of the first model.
 
     Values of ``left_out`` have one name in both models but not one meaning, so they are inside of regions.
@@ -42,7 +42,7 @@ def differing_regions(one: LoadedModel, other: LoadedModel, left_out: Set[str] =
     return [region(one, other, name, common) for name in targets if ours[name] != theirs[name]]
 
 
-def region(one: LoadedModel, other: LoadedModel, target: str, common: Set[str]) -> Region:
+def region(one: LoadedModel, other: LoadedModel, target: str, common: Set[str]) -> DifferingRegion:
     """Return the smallest region around ``target`` that both models compute from the same values of ``common``."""
     inputs = {value.name for value in one.inputs}
     among = set(common) - {target}
@@ -50,9 +50,9 @@ def region(one: LoadedModel, other: LoadedModel, target: str, common: Set[str]) 
         ours, theirs = sources(one, target, among), sources(other, target, among)
         different = (ours ^ theirs) - inputs
         if not different:
-            return Region(target, tuple(sorted(ours | theirs)))
+            return DifferingRegion(target, tuple(sorted(ours | theirs)))
         among -= different
-    return Region(target, tuple(sorted(inputs)))
+    return DifferingRegion(target, tuple(sorted(inputs)))
 
 
 def common_values(one: LoadedModel, other: LoadedModel, left_out: Set[str] = frozenset()) -> set[str]:
@@ -159,6 +159,6 @@ def _digest_of(array: np.ndarray) -> bytes:
     return hashlib.blake2b(_bytes(array).tobytes(), digest_size=16, person=b"", key=head[:64]).digest()
 
 
-def downstream(regions: list[Region], target: str) -> Iterator[Region]:
+def downstream(regions: list[DifferingRegion], target: str) -> Iterator[DifferingRegion]:
     """Yield the regions that begin with a value."""
     return (each for each in regions if target in each.boundary)

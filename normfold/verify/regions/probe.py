@@ -21,7 +21,7 @@ from normfold.verify.inputs.generate import Feed
 from normfold.verify.inputs.roles import InputConstraints, input_constraints
 from normfold.verify.numeric.distance import is_floating
 from normfold.verify.numeric.rounding_noise import Tolerance
-from normfold.verify.regions.difference import Region, differing_regions
+from normfold.verify.regions.difference import DifferingRegion, differing_regions
 from normfold.verify.regions.feeds import RegionFeed, RegionFeeds, RegionInput
 from normfold.verify.regions.value_ranges import ANY, value_ranges
 from normfold.verify.result import Comparison, Stage
@@ -35,7 +35,7 @@ SEEDS = 3
 class _Pair:
     """The region as both models compute it."""
 
-    region: Region
+    region: DifferingRegion
     original: Submodel
     candidate: Submodel
     inputs: tuple[RegionInput, ...]
@@ -52,7 +52,7 @@ def check_regions(proof: ProofState) -> None:
         proof.add(replace(comparison, folds=comparison.folds or folds_near(proof, comparison.value)))
 
 
-def regions_of(proof: ProofState) -> list[Region]:
+def regions_of(proof: ProofState) -> list[DifferingRegion]:
     """Return the regions in which the models differ and that can be fed."""
     if proof.options.is_explicit:  # a tolerance of the user is one for outputs
         return []
@@ -69,7 +69,7 @@ def folds_near(proof: ProofState, value: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(fold for site in sites for fold in proof.folds[site]))
 
 
-def differing(proof: ProofState, regions: Sequence[Region]) -> Iterator[Comparison]:
+def differing(proof: ProofState, regions: Sequence[DifferingRegion]) -> Iterator[Comparison]:
     """Yield the worst comparison of each region that computes something else; none for those that agree."""
     if not regions or not proof.feeds:
         return
@@ -84,8 +84,8 @@ def differing(proof: ProofState, regions: Sequence[Region]) -> Iterator[Comparis
 
 
 def _with_values(
-    proof: ProofState, regions: Sequence[Region]
-) -> Iterator[tuple[list[Region], Mapping[str, Value], Mapping[str, Sequence[int | str | None]]]]:
+    proof: ProofState, regions: Sequence[DifferingRegion]
+) -> Iterator[tuple[list[DifferingRegion], Mapping[str, Value], Mapping[str, Sequence[int | str | None]]]]:
     """Yield the regions in groups, with the values of the first feed between them, of which few are held at once."""
     feed = proof.feeds[0]
     wanted = {name for each in regions for name in each.boundary if name in proof.original.producers}
@@ -97,7 +97,7 @@ def _with_values(
         sizes = expected_bytes(runner, whole, {})
         dims = {name: runner.output_shapes.get(made, ()) for name, made in whole.outputs.items()}
         given = {name: feed.values[name] for name in whole.feeds}
-        group: list[Region] = []
+        group: list[DifferingRegion] = []
         names: dict[str, None] = {}
         for each in (*regions, None):
             more = {} if each is None else dict.fromkeys(n for n in each.boundary if n in wanted)
@@ -112,7 +112,7 @@ def _with_values(
 
 def _pair(
     proof: ProofState,
-    region: Region,
+    region: DifferingRegion,
     values: Mapping[str, Value],
     dims: Mapping[str, Sequence[int | str | None]],
     *ranges: Mapping[str, tuple[float, float]],

@@ -14,7 +14,7 @@ from normfold.runtime.float32_copy import coarsest
 from normfold.runtime.session import ModelRunError
 from normfold.runtime.submodel import needed_for, submodel
 from normfold.verify.checks.accepted_inputs import accepted_feeds
-from normfold.verify.regions.difference import Region
+from normfold.verify.regions.difference import DifferingRegion
 from normfold.verify.regions.probe import differing, folds_near, regions_of
 from normfold.verify.result import Comparison, Equivalence, Site, Verification
 from normfold.verify.sites.unobservable import unobservable_values
@@ -60,7 +60,7 @@ def _has_feed(proof: ProofState) -> bool:
     return True
 
 
-def _renamed(proof: ProofState, failing: list[Region], sure: Set[str]) -> set[str]:
+def _renamed(proof: ProofState, failing: list[DifferingRegion], sure: Set[str]) -> set[str]:
     """Names that may mean another value, because what is computed from them fails too: the first of them."""
     needed = {each.target: needed_for(proof.original, each.boundary) | set(each.boundary) for each in failing}
     suspects = {
