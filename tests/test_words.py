@@ -45,7 +45,7 @@ RETIRED = {
     "witness": "run, stage",
 }
 # Words that some rooms have not yet given up, and names that two types still share; both lists only shrink.
-PENDING = {
+PENDING: set[str] = {
     "alike",
     "anew",
     "beside",
@@ -74,7 +74,7 @@ PENDING = {
     "voices",
     "whoever",
 }
-PENDING_TYPES = {}
+PENDING_TYPES: set[str] = set()
 SUFFIXES = (".py", ".md", ".json", ".js", ".css", ".txt", ".onnxtxt", ".toml", ".yml")
 
 

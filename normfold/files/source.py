@@ -83,7 +83,7 @@ def read(model: ModelLike) -> Source:
 
 def _read_path(path: Path) -> Source:
     name = str(path)
-    ledger.record(ledger.Kind.SOURCE, name)
+    ledger.record(ledger.LedgerKind.SOURCE, name)
     check_readable(path)
     try:
         size = path.stat().st_size

@@ -8,11 +8,11 @@ from onnx import numpy_helper
 
 from normfold.runtime.loaded_model import load
 from normfold.verify import Equivalence, verify
-from normfold.verify.regions.difference import Region, differing_regions
+from normfold.verify.regions.difference import DifferingRegion, differing_regions
 from tests.sweeps.data_faults import model
 
 
-def regions(first: str, second: str) -> list[Region]:
+def regions(first: str, second: str) -> list[DifferingRegion]:
     weights = {"w": np.ones(4, np.float32), "v": np.full(4, 2, np.float32)}
     return differing_regions(load(model(first, **weights)), load(model(second, **weights)))
 
@@ -25,15 +25,15 @@ def test_what_is_the_same_is_no_region() -> None:
 
 def test_a_region_begins_with_the_nearest_values_that_both_have() -> None:
     first = "(float[N,4] x) => (float[N,4] y) { a = Mul(x, w) b = Add(a, v) c = Relu(b) y = Mul(c, v) }"
-    assert regions(first, first.replace("Add(a, v)", "Add(a, w)")) == [Region("b", ("a",))]
+    assert regions(first, first.replace("Add(a, v)", "Add(a, w)")) == [DifferingRegion("b", ("a",))]
     second = "(float[N,4] x) => (float[N,4] y) { a = Mul(x, w) d = Sub(a, v) c = Relu(d) y = Mul(c, v) }"
-    assert regions(first, second) == [Region("c", ("a",))]
+    assert regions(first, second) == [DifferingRegion("c", ("a",))]
 
 
 def test_a_region_begins_with_the_same_values_in_both() -> None:
     first = "(float[N,4] x) => (float[N,4] y) { a = Mul(x, w) b = Add(a, v) y = Mul(b, w) }"
     second = "(float[N,4] x) => (float[N,4] y) { b = Mul(x, v) a = Mul(x, w) y = Add(a, v) }"
-    assert Region("y", ("x",)) in regions(first, second)
+    assert DifferingRegion("y", ("x",)) in regions(first, second)
 
 
 def test_tables_of_words_are_compared() -> None:
