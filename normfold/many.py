@@ -26,13 +26,11 @@ import onnx
 
 from normfold._version import __version__
 from normfold.errors import NormfoldError
-from normfold.files.paths import check_paths
+from normfold.files.paths import AnyPath, check_paths
 from normfold.options import Options
 from normfold.pipeline import optimize_with
 from normfold.runtime import isolated
 from normfold.runtime.metadata_keys import ORIGINAL_KEY, RUN_OPTIONS_KEY, VERSION_KEY
-
-AnyPath = str | os.PathLike[str]
 
 
 class Status(Enum):
