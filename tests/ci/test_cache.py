@@ -59,7 +59,7 @@ def test_what_did_not_change_is_not_looked_into_again(run: Run, tmp_path: Path, 
     save(shipped(), tmp_path / "c.onnx")
     code, out, _ = run("check", tmp_path, "-j1")
     assert (code, looks) == (0, ["c.onnx"])
-    assert f"{tmp_path / 'z.onnx'}: 0 to fold" in out
+    assert f"{tmp_path / 'z.onnx'}: nothing to fold or fuse" in out
 
 
 def test_another_normfold_looks_anew(
