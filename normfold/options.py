@@ -371,8 +371,8 @@ class ExportArguments(WriteArguments, TorchArguments, Options):
     dynamic_shapes: Annotated[Any, _internal("As torch.export.export takes them.")] = None
     input_specs: Annotated[NameCollection, _internal("NAME=SHAPE[:TYPE][:LOW..HIGH] of made-up inputs.")] = ()
     eval: Annotated[bool, _internal("Switch a module in training mode for the export, and back.")] = False
-    input_names: Annotated[Names, _internal("As torch.onnx.export takes them: names for the inputs.")] = ()
-    output_names: Annotated[Names, _internal("As torch.onnx.export takes them: names for the outputs.")] = ()
+    input_names: Annotated[NameCollection, _internal("As torch.onnx.export takes them: names for the inputs.")] = ()
+    output_names: Annotated[NameCollection, _internal("As torch.onnx.export takes them: names for the outputs.")] = ()
     dynamic_axes: Annotated[Any, _internal("As torch.onnx.export takes them, in place of dynamic_shapes.")] = None
     opset_version: Annotated[int | None, _internal("As torch.onnx.export takes it, in place of opset.")] = None
 
