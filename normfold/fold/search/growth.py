@@ -49,14 +49,24 @@ class Budget:
 
 
 def weight_bytes(model: ir.Model) -> int:
-    """Return the bytes of all stored constants of a model, those of subgraphs and functions too."""
+    """Return the bytes of all stored constants of a model, those of Constant nodes, subgraphs and functions too."""
     return sum(
-        value.const_value.nbytes
+        _stored(value)
         for _, graph in graphs_of(model)
-        if isinstance(graph, ir.Graph)
-        for value in graph.initializers.values()
-        if value.const_value is not None
+        for value in (
+            *(graph.initializers.values() if isinstance(graph, ir.Graph) else ()),
+            *(node.outputs[0] for node in graph if node.op_type == "Constant"),
+        )
     )
+
+
+def _stored(value: ir.Value) -> int:
+    """Return the bytes of a constant that is an initializer or made by a Constant node; 0 for other values."""
+    if value.const_value is not None:
+        return value.const_value.nbytes
+    node = value.producer()
+    tensor = None if node is None or node.op_type != "Constant" else node.attributes.get("value")
+    return 0 if tensor is None or tensor.is_ref() else tensor.as_tensor().nbytes
 
 
 def growth_of(reader: GraphReader, plan: FoldPlan) -> int:
@@ -100,11 +110,9 @@ def _freed(value: ir.Value, changed: set[Use], freed: set[ir.Value]) -> int:
     if value in freed or value.is_graph_output() or any((use[0], use[1]) not in changed for use in value.uses()):
         return 0
     freed.add(value)
-    if value.const_value is not None:
-        return value.const_value.nbytes
-    node = value.producer()
-    if node is None:
-        return 0
+    stored, node = _stored(value), value.producer()
+    if stored or node is None:
+        return stored
     inner = changed | {(node, index) for index in range(len(node.inputs))}
     return sum(_freed(operand, inner, freed) for operand in node.inputs if operand is not None)
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import onnx
+import onnx_ir as ir
+
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Outcome
 from normfold.fold.engine import FoldOptions
+from normfold.fold.search.growth import weight_bytes
 from tests.fold.rows import fold, operators
 from tests.onnx_text import parse
 
@@ -68,3 +72,16 @@ def test_what_folds_have_added_counts() -> None:
     kept = [growth for growth in (0.4, 0.6, 1.1) if "Mul" in bytes_of(text, growth)[0].split()]
     assert kept == [0.4, 0.6]
     assert bytes_of(text, 0.6)[0].split().count("Mul") == 1
+
+
+def test_weights_of_constant_nodes_count_as_those_of_initializers() -> None:
+    text = (
+        "(float[N,4] x) => (float[N,2] y) <float[4,2] w, float[2] s, float[2] t>"
+        "{ m = MatMul(x, w) n = Mul(m, s) y = Add(n, t) }"
+    )
+    model = parse(text)
+    stored = weight_bytes(ir.from_proto(model))
+    for tensor in list(model.graph.initializer):
+        model.graph.node.insert(0, onnx.helper.make_node("Constant", [], [tensor.name], value=tensor))
+    del model.graph.initializer[:]
+    assert weight_bytes(ir.from_proto(model)) == stored == 4 * (8 + 2 + 2)
