@@ -103,8 +103,8 @@ function reasons(report) {
   if (!groups.length) return null;
   const rows = groups.map(([code, count], index) => {
     const [, obstacle, remedy] = data.reasons[code];
-    const link = make("a", { href: "#norms", "data-reason": code, "aria-label": `show the ${count} of ${code}` }, code);
-    link.addEventListener("click", () => only(code));
+    const link = make("button", { type: "button", class: "mono", "data-reason": code, "aria-label": `show the ${count} of ${code}` }, code);
+    link.addEventListener("click", () => { only(code); document.getElementById("norms").scrollIntoView(); });
     return make("tr", {}, make("td", { class: "number" }, count.toLocaleString("en")), make("td", { class: "mono" }, link),
       make("td", {}, make("span", { class: `badge ${index < report.kept.length ? "kept" : "settled"}` }, index < report.kept.length ? "kept" : "as it should be")),
       make("td", {}, obstacle, make("div", { class: "soft" }, `Remedy: ${remedy}`)));
