@@ -14,7 +14,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Callable
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 from normfold.errors import CrashError
 from normfold.runtime import isolated, ledger
@@ -70,10 +70,16 @@ def _prepare(parent: int, records: BinaryIO, native_output: BinaryIO) -> None:
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _terminate)
     isolated.limit_memory()
-    sys.stderr.flush()
-    terminal = os.dup(2)
-    os.dup2(native_output.fileno(), 2)
-    sys.stderr = os.fdopen(terminal, "w", buffering=1, errors="backslashreplace")
+    sys.stdout = _moved(sys.stdout, 1, native_output)
+    sys.stderr = _moved(sys.stderr, 2, native_output)
+
+
+def _moved(stream: TextIO, descriptor: int, native_output: BinaryIO) -> TextIO:
+    """Return ``stream`` on a new descriptor of the same file; what is written to its own one is not shown."""
+    stream.flush()
+    terminal = os.dup(descriptor)
+    os.dup2(native_output.fileno(), descriptor)
+    return os.fdopen(terminal, "w", 1 if descriptor == 2 else -1, stream.encoding, stream.errors)
 
 
 def _die_with(parent: int) -> None:

@@ -86,3 +86,16 @@ def test_the_time_limit_ends_native_code_too(tmp_path: Path) -> None:
     code, err = run(tmp_path, body)
     assert code == 4 and "the time limit was reached during the test" in err
     assert not list(tmp_path.iterdir())
+
+
+def test_what_native_code_prints_stays_off_both_streams(tmp_path: Path) -> None:
+    """onnx's checker, for one, writes warnings to stdout from C++, where --json has nothing else."""
+    body = "os.write(1, b'native'); os.write(2, b'native'); print('the report ü'); print('a note', file=sys.stderr)"
+    program = PROGRAM.format(paths=[str(ROOT), *filter(None, sys.path)], body=body)
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "m.onnx")],
+        capture_output=True,
+        encoding="utf-8",
+        env={**os.environ, "NORMFOLD_ISOLATION": "", "PYTHONIOENCODING": "utf-8"},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "ready\nthe report ü\n", "a note\n")
