@@ -25,6 +25,7 @@ from normfold.files.paths import check_readable
 from normfold.files.skeleton import skeleton
 from normfold.graph.operators import is_standard
 from normfold.runtime import isolated, ledger
+from normfold.runtime.proto_walk import name_nodes_apart
 
 _TYPED_DATA = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
 OLDEST_OPSET = 7
@@ -213,6 +214,10 @@ def _checked(source: Source) -> Source:
     check_size(proto, source.name)
     for tensor in tensors(proto):
         _check_tensor(tensor, source)
+    renamed = name_nodes_apart(proto)
+    if renamed:
+        note = f"{renamed} operators had the name of another one and have one of their own now"
+        source = replace(source, content=None, notes=(*source.notes, note))
     complaint = _checker_complaint(proto)
     if not complaint:
         return source
@@ -286,7 +291,8 @@ def checker_complaint(proto: onnx.ModelProto) -> str:
 
 def rejection_of(source: Source) -> str:
     """Return why ONNX Runtime cannot load the model at all, or "" if it can. A crash is a reason."""
-    target = str(source.path) if source.path is not None else source.proto.SerializeToString()
+    as_read = source.path is not None and source.content is not None
+    target = str(source.path) if as_read else source.proto.SerializeToString()
     folder = None if source.folder is None else str(source.folder)
     try:
         return isolated.call("loading it in ONNX Runtime", runtime_rejection, target, folder)

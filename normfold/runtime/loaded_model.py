@@ -25,7 +25,7 @@ from normfold.files.convert import to_proto
 from normfold.files.protobuf_wire import WireFormatError, split
 from normfold.files.temporary import TemporaryFolder
 from normfold.runtime.metadata_keys import SITES_KEY
-from normfold.runtime.proto_walk import every_node, initializer_names, reads
+from normfold.runtime.proto_walk import every_node, initializer_names, name_nodes_apart, reads
 from normfold.runtime.weight_store import GIVEN, INLINE_BYTES, Weights, from_file, is_external, large_bytes, stub
 
 LoadableModel = onnx.ModelProto | ir.Model | bytes | str | os.PathLike[str]
@@ -145,6 +145,12 @@ def load(model: LoadableModel, folder: str | None = None) -> LoadedModel:
 
     A large model in memory is copied to a temporary file, unless it has external data, which must lie beside it.
     """
+    loaded = _split(model, folder)
+    name_nodes_apart(loaded.skeleton)
+    return loaded
+
+
+def _split(model: LoadableModel, folder: str | None) -> LoadedModel:
     if isinstance(model, (str, os.PathLike)):
         return _in_its_file(Path(model).resolve())
     if isinstance(model, ir.Model):
@@ -174,7 +180,7 @@ def _in_its_file(path: Path) -> LoadedModel:
             try:
                 proto, places = split(data, lambda tensor, size: 0 < large_bytes(tensor) == size, INLINE_BYTES)
             except (WireFormatError, DecodeError):
-                return load(_parsed(bytes(data), str(path)), str(path.parent))
+                return _split(_parsed(bytes(data), str(path)), str(path.parent))
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
     stubs = [stub(place.tensor, path.name, place.offset) for place in places]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cache
+from itertools import count
 
 import onnx
 
@@ -78,3 +79,28 @@ def _within(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
         for graph in subgraphs(node):
             yield from graph.node
             yield from _within(graph.node)
+
+
+def graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
+    """Yield the main graph, and all subgraphs of it and of the functions."""
+    yield model.graph
+    for node in every_node(model):
+        yield from subgraphs(node)
+
+
+def name_nodes_apart(model: onnx.ModelProto) -> int:
+    """Give every node whose name stands earlier in its graph a name of its own; return how many these are.
+
+    The format lets names of nodes repeat, and ONNX Runtime loads no graph in which they do.
+    """
+    renamed = 0
+    for graph in graphs(model):
+        taken = {node.name for node in graph.node}
+        seen: set[str] = set()
+        for node in graph.node:
+            if node.name and node.name in seen:
+                node.name = next(name for n in count(1) if (name := f"{node.name}_{n}") not in taken)
+                renamed += 1
+            seen.add(node.name)
+            taken.add(node.name)
+    return renamed

@@ -159,6 +159,24 @@ def test_what_only_the_runtime_accepts_goes_on_with_a_note() -> None:
     assert not result.changes
 
 
+def test_operators_of_one_name_are_named_apart(tmp_path: Path) -> None:
+    """The format lets names repeat, and ONNX Runtime refuses them; findings are told apart by them."""
+    model = parse(
+        "(float[2,3] x) => (float[2,3] y) <float[3,3] w, float[3] s, float[3] v>"
+        "{ a = MatMul(x, w) b = Mul(a, s) c = Relu(b) d = MatMul(c, w) y = Mul(d, v) }"
+    )
+    for node, name in zip(model.graph.node, ("node", "node", "node_1", "node", ""), strict=True):
+        node.name = name
+    path = tmp_path / "m.onnx"
+    onnx.save(model, path)
+    assert [node.name for node in read(path).proto.graph.node] == ["node", "node_2", "node_1", "node_3", ""]
+    result = normfold.optimize(path, tmp_path / "out.onnx")
+    assert len(result.changes) == 2
+    assert any("2 operators had the name of another" in note for note in result.notes)
+    onnxruntime.InferenceSession(tmp_path / "out.onnx")
+    assert normfold.verify(path, tmp_path / "out.onnx")
+
+
 def test_map_outputs_survive(tmp_path: Path) -> None:
     """onnx_ir has no map type; scikit-learn's classifiers end in one."""
     text = """
