@@ -42,8 +42,8 @@ def count(path: Path) -> Census:
 
 def is_decomposed(finding: Finding) -> bool:
     """Return whether a norm is spelled as several operators, none of which is a norm itself."""
-    _, _, spelling = finding.what.partition("spelled ")
-    return bool(spelling) and not any(operator in spelling.partition(";")[0] for operator in NORM_OPERATORS)
+    _, _, operators = finding.what.partition("decomposed as ")
+    return bool(operators) and not any(operator in operators.partition(";")[0] for operator in NORM_OPERATORS)
 
 
 def every_node(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
