@@ -12,6 +12,7 @@ import click
 from normfold._version import __version__
 from normfold.errors import CrashError, NormfoldError, SourceError
 from normfold.findings.rules import did_you_mean
+from normfold.lazy_imports import load_on_use
 from normfold.report.escape import printable
 
 from .exits import HELP, Exit
@@ -49,6 +50,7 @@ for _name in COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and end the process with its exit code. Never a traceback for anything a user can cause."""
+    load_on_use("sympy", user="onnx_ir._symbolic_shapes")  # only here: another program's modules are its own
     sys.exit(supervised(lambda: int(run(arguments)), _complain))
 
 

@@ -10,10 +10,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # Imported at once, although the rest waits: importing the room of the same name would hide the function otherwise.
 from normfold._version import __version__ as __version__
-from normfold.lazy_imports import load_on_use
 from normfold.verify import Verification, verify
-
-load_on_use("sympy", user="onnx_ir._symbolic_shapes")
 
 if TYPE_CHECKING:
     from normfold.ci.bench import BenchError, Benchmark
