@@ -155,9 +155,15 @@ def heavy_modules(code: str, command: Command) -> set[str]:
     return set(HEAVY) & set(done.stderr.split())
 
 
-def test_sympy_is_loaded_only_where_it_is_used() -> None:
+def test_a_program_that_imports_normfold_keeps_its_own_sympy() -> None:
+    program = "import normfold, sys\nassert 'sympy' not in sys.modules\n"
+    subprocess.run([sys.executable, "-c", program], check=True, env={**os.environ, "PYTHONPATH": str(ROOT)})
+
+
+def test_the_command_line_loads_sympy_only_where_it_is_used() -> None:
     program = (
-        "import normfold, sys\n"
+        "import normfold, sys\nfrom normfold.lazy_imports import load_on_use\n"
+        "load_on_use('sympy', user='onnx_ir._symbolic_shapes')\n"
         "[getattr(module, '__file__', None) for module in list(sys.modules.values())]\n"
         "import onnx\nfrom onnx import TensorProto, helper\n"
         "x = helper.make_tensor_value_info('x', TensorProto.FLOAT, ['N', 3])\n"
