@@ -211,6 +211,7 @@ def _checked(source: Source) -> Source:
             f"{source.name}: expected opset {OLDEST_OPSET} or later, got {opset}; "
             "raise it with onnx.version_converter.convert_version"
         )
+    _forget_negative_lengths(proto)
     check_size(proto, source.name)
     for tensor in tensors(proto):
         _check_tensor(tensor, source)
@@ -226,6 +227,22 @@ def _checked(source: Source) -> Source:
         raise SourceError(f"{source.name}: not a valid model: {complaint}; ONNX Runtime: {rejection}")
     note = f"the ONNX checker rejects the input, ONNX Runtime loads it: {complaint}"
     return replace(source, notes=(*source.notes, note), passes_checker=False)
+
+
+def _forget_negative_lengths(proto: onnx.ModelProto) -> None:
+    """Make a length below 0 an unknown one: exporters write -1 for it, and shape inference computes with that number.
+
+    A convolution of stride 2 makes 0 of -1, and ONNX Runtime refuses a model whose inner values are said to be empty.
+    """
+    bodies = (graph for node in _all_nodes(proto) for graph in _subgraphs(node))
+    for graph in (proto.graph, *bodies):
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            kind = value.type
+            while kind.HasField("sequence_type") or kind.HasField("optional_type"):
+                kind = (kind.sequence_type if kind.HasField("sequence_type") else kind.optional_type).elem_type
+            for dim in kind.tensor_type.shape.dim if kind.HasField("tensor_type") else ():
+                if dim.HasField("dim_value") and dim.dim_value < 0:
+                    dim.ClearField("dim_value")
 
 
 def _check_tensor(tensor: onnx.TensorProto, source: Source) -> None:
@@ -381,6 +398,11 @@ def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
         if attribute.HasField("g"):
             yield attribute.g
         yield from attribute.graphs
+
+
+def _all_nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
+    for nodes in (proto.graph.node, *(function.node for function in proto.functions)):
+        yield from _every_node(nodes)
 
 
 def _every_node(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:

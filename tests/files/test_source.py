@@ -284,3 +284,23 @@ def test_before_ir_version_4_every_initializer_is_fixed_anyway() -> None:
 def test_a_name_to_freeze_must_be_there() -> None:
     with pytest.raises(UsageError, match="freeze: expected an initializer that is an input, got 'v'; there are k"):
         with_constant_initializers(read(parse(f"{SOME} {BODY}")), freeze=("v",))
+
+
+def test_a_length_of_minus_one_is_unknown_and_no_number_for_shape_inference() -> None:
+    proto = parse(
+        """(float[N, 3, H, W] x) => (float[N, 8] y) <float[8, 3, 3, 3] w, float five = {5}> {
+            c = Conv <kernel_shape = [3, 3], strides = [2, 2], pads = [1, 1, 1, 1]> (x, w)
+            d = Div (c, five)
+            p = GlobalAveragePool (d)
+            y = Flatten (p)
+        }"""
+    )
+    del proto.graph.value_info[:]
+    for dim in (dim for v in (*proto.graph.input, *proto.graph.output) for dim in v.type.tensor_type.shape.dim):
+        if dim.dim_param:
+            dim.dim_value = -1
+    result = normfold.optimize(proto)
+    assert len(result.changes) == 1
+    dims = [dim for value in result.model.graph.value_info for dim in value.type.tensor_type.shape.dim]
+    assert dims
+    assert all(dim.dim_value > 0 for dim in dims if dim.HasField("dim_value"))
