@@ -173,10 +173,10 @@ class _Builder:
 
     def _build(self, excluded: frozenset[str]) -> Candidate:
         if self._last is None or self._last[0] != excluded:
-            self._last = excluded, self._build_anew(excluded)
+            self._last = excluded, self._build_again(excluded)
         return self._last[1]
 
-    def _build_anew(self, excluded: Collection[str]) -> Candidate:
+    def _build_again(self, excluded: Collection[str]) -> Candidate:
         candidate = self._built(self.source.model(), self.facts, excluded)
         if not candidate.model.functions:
             return candidate

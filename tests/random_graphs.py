@@ -396,8 +396,8 @@ def choose(net: Net) -> None:
     first = net.value()
     shape = net.values[first]
     operator = net.draw(st.sampled_from(["Max", "Min", "Where", "Where"]))
-    alike = net.value(lambda other: other == shape) if net.maybe() else net.weight([])
-    operands = [first, alike] if net.maybe() else [alike, first]
+    same = net.value(lambda other: other == shape) if net.maybe() else net.weight([])
+    operands = [first, same] if net.maybe() else [same, first]
     net.add(operator, ["flag", *operands] if operator == "Where" else operands, shape)
 
 

@@ -40,14 +40,14 @@ def test_the_metadata_name_version_options_and_original(run: Run, tmp_path: Path
 def test_what_was_undone_is_written_and_the_gate_takes_it(
     run: Run, tmp_path: Path, own: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def blame(*arguments: Any) -> Verification:
+    def different(*arguments: Any) -> Verification:
         return Verification(Equivalence.DIFFERENT, failing_folds=("y",))
 
     path, output = tmp_path / "net.onnx", tmp_path / "net.opt.onnx"
     onnx.save(conv_bn(), path)
     assert run("check", path, "--no-cache")[0] == 1
     with monkeypatch.context() as patch:
-        patch.setattr("normfold.pipeline.prove", blame)
+        patch.setattr("normfold.pipeline.prove", different)
         code, out, _ = run("optimize", path, *(["--rtol", "1e-12"] if own else []))
     reason = "NF133" if own else "NF124"
     assert (code, reason in out, "written: " in out) == (0, True, True)

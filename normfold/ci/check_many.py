@@ -15,7 +15,7 @@ from typing import Any
 
 from normfold._version import __version__
 from normfold.ci.cache import Cache
-from normfold.ci.inspect_one import examine
+from normfold.ci.inspect_one import inspect_one
 from normfold.ci.report_data import from_data
 from normfold.findings.reason import Reason
 from normfold.options import InspectArguments
@@ -66,7 +66,7 @@ def check_models(
         if outcome is not None:
             found[task] = outcome
             done(task)
-    look = partial(examine, options=options, pictures=pictures)
+    look = partial(inspect_one, options=options, pictures=pictures)
     unknown = {task: memory.digests.of(task.model) for task in tasks if task not in found}
     for task, outcome in _examined(list(unknown), look, jobs or os.cpu_count() or 1):
         found[task] = outcome

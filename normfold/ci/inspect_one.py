@@ -11,7 +11,7 @@ from normfold.errors import SourceError, UsageError
 from normfold.options import InspectArguments
 
 
-def examine(path: str, original: str, options: InspectArguments, pictures: bool = False) -> dict[str, Any]:
+def inspect_one(path: str, original: str, options: InspectArguments, pictures: bool = False) -> dict[str, Any]:
     """Inspect the model at ``path`` and, if ``original`` is given, compare it with that.
 
     With ``pictures`` the report has its drawings.

@@ -108,8 +108,8 @@ def compared(lock: Lock, checked: Checked, limits: Limits) -> Report:
         problems, notes = _changes(entry, report, limits, "the lock has no such norm")
         before, after = entry.operators, dict(report.before.operators)
         notes += (f"operators since the lock: {_difference(before, after)}",) if before != after else ()
-    told = {problem.finding for problem in report.problems}
-    new = (problem for problem in problems if problem.finding not in told)
+    reported = {problem.finding for problem in report.problems}
+    new = (problem for problem in problems if problem.finding not in reported)
     return replace(report, problems=(*report.problems, *new), notes=(*report.notes, *notes))
 
 

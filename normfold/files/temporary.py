@@ -23,7 +23,7 @@ _ATTEMPTS = 10
 
 
 @contextlib.contextmanager
-def temporary_beside(target: Path) -> Iterator[Path]:
+def temporary_next_to(target: Path) -> Iterator[Path]:
     """Create a new file in the folder of ``target``, which is removed at the end unless it was renamed."""
     file, lock = _locked(lambda: _new_file(target))
     try:
@@ -33,7 +33,7 @@ def temporary_beside(target: Path) -> Iterator[Path]:
         os.close(lock)
 
 
-def leftovers_beside(target: Path) -> list[Path]:
+def leftovers_next_to(target: Path) -> list[Path]:
     """Return the temporary files that killed runs left for ``target``."""
     pattern = f".{_stem(target)}.*.tmp"
     try:

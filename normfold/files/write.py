@@ -23,7 +23,7 @@ from normfold.files.data_file import digest, same_content, write_tensors
 from normfold.files.paths import is_named_in
 from normfold.files.skeleton import skeleton
 from normfold.files.stream import Piece, Streamed, is_big, lying_in, streamed
-from normfold.files.temporary import leftovers_beside, temporary_beside
+from normfold.files.temporary import leftovers_next_to, temporary_next_to
 from normfold.runtime import isolated
 
 INLINE_LIMIT = 2**31 - 64 * 2**20  # bytes of weights; protobuf ends at 2 GB, and the graph needs room too
@@ -32,7 +32,7 @@ _NO_MODELS = (".data", ".npz", ".npy", ".json", ".html", ".md", ".txt")
 
 def write_bytes(copy: bytes, target: Path) -> None:
     """Write ``copy`` atomically. Raises WriteError if that fails; the old file at ``target`` is then unchanged."""
-    with _told_as_write_error(target):
+    with _reported_as_write_error(target):
         target = target.resolve()
         _remove_leftovers(target)
         with _temporary(target) as temporary:
@@ -49,7 +49,7 @@ def write_model(
     folder, refers to them. ``check=False`` leaves out the ONNX checker, for models whose original it rejects. Raises
     WriteError when anything fails; the old model at ``target`` and its data file are then unchanged.
     """
-    with _told_as_write_error(target):
+    with _reported_as_write_error(target):
         target = target.resolve()
         _remove_leftovers(target)
         if external or shared is not None or _weight_bytes(model) > INLINE_LIMIT:
@@ -106,7 +106,7 @@ def _lies_in(value: ir.Value, folder: Path | None) -> bool:
 def _remove_leftovers(target: Path) -> None:
     """Remove what killed runs left for ``target``: temporary files, and data files whose model never got its name."""
     for each in (target, target.with_name(f"{target.name}.data")):
-        for file in leftovers_beside(each):
+        for file in leftovers_next_to(each):
             unnamed = {data for data in _data_files_of(file, target.name) if data.exists()}
             file.unlink(missing_ok=True)
             _remove_unused(unnamed, file)
@@ -115,8 +115,8 @@ def _remove_leftovers(target: Path) -> None:
 def _remove_unused(files: set[Path], target: Path) -> None:
     """Remove data files of a replaced model, but none that another file of its folder still names."""
     for file in files:
-        beside = (each for each in target.parent.iterdir() if each not in (target, file) and each.is_file())
-        if not is_named_in(file.name, (each for each in beside if each.suffix not in _NO_MODELS)):
+        neighbours = (each for each in target.parent.iterdir() if each not in (target, file) and each.is_file())
+        if not is_named_in(file.name, (each for each in neighbours if each.suffix not in _NO_MODELS)):
             file.unlink(missing_ok=True)
 
 
@@ -158,7 +158,7 @@ def _initializers(model: ir.Model) -> Iterator[ir.Value]:
 
 
 @contextlib.contextmanager
-def _told_as_write_error(target: Path) -> Iterator[None]:
+def _reported_as_write_error(target: Path) -> Iterator[None]:
     try:
         yield
     except onnx.checker.ValidationError as error:
@@ -172,7 +172,7 @@ def _told_as_write_error(target: Path) -> Iterator[None]:
 @contextlib.contextmanager
 def _temporary(target: Path) -> Iterator[Path]:
     """Create a new file in the folder of ``target``, as readable as that is, which goes unless it was renamed."""
-    with temporary_beside(target) as file:
+    with temporary_next_to(target) as file:
         if target.exists():
             file.chmod(target.stat().st_mode)
         yield file

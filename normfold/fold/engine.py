@@ -28,7 +28,7 @@ from normfold.graph.editor import RULE, Editor, UniqueNames
 from normfold.graph.reader import GraphReader, copy_node_name, graphs_of, name_of, remember_display_names
 
 _SUMS = ("Add", "Sum", "Mean")
-_ALIKE = {"Add": ("Add", "Sub"), "Mul": ("Mul", "Div", "Neg")}  # what stays of a chain has the name of its own kind
+_SAME_KIND = {"Add": ("Add", "Sub"), "Mul": ("Mul", "Div", "Neg")}  # what stays of a chain has the name of its own kind
 _ON_DEMAND = "norm-affine"
 BATCHNORM, AFFINE, MERGE, CONSTANT = "batchnorm", "affine", "merge", "constant"
 
@@ -278,7 +278,7 @@ class _GraphFold:
         survivors = known[max(0, len(known) - len(written)) :]
         for new, old in zip(written, survivors, strict=False):
             copy_node_name(old, new)
-        counted = [node for node in known if node not in survivors and self._is_told(node)]
+        counted = [node for node in known if node not in survivors and self._is_reported(node)]
         self._settle(known, survivors, written, rule, change.direction, into or tuple(map(name_of, written)), sites)
         if finding is not None and not counted:
             self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, rule, change.direction, into, sites)
@@ -379,11 +379,11 @@ class _GraphFold:
             self.obstacles.pop(node, None)
             if node in self.from_cleanup:  # no affine of the model as it came, but what became of it changes the model
                 finding = replace(finding, what="a value added to itself")
-            if node not in survivors and self._is_told(node):
+            if node not in survivors and self._is_reported(node):
                 own = rule_of(finding.operator) if rule in (BATCHNORM, AFFINE) else rule
                 self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, own, direction, into, sites)
 
-    def _is_told(self, node: ir.Node) -> bool:
+    def _is_reported(self, node: ir.Node) -> bool:
         """Return whether a report speaks of an affine: the model had it, or its cleanup changed the model."""
         return node not in self.created or node in self.from_cleanup
 
@@ -392,12 +392,12 @@ class _GraphFold:
         able = [
             node for node in known if [new.op_type for new in written] != ["Add"] or not self.findings[node].is_norm
         ]
-        alike = _ALIKE.get(written[0].op_type, ()) if len(written) == 1 else ()
+        same = _SAME_KIND.get(written[0].op_type, ()) if len(written) == 1 else ()
         able.sort(
             key=lambda node: (
                 node not in self.created,
                 self.findings[node].is_norm,
-                node.op_type in alike,
+                node.op_type in same,
                 known.index(node),
             )
         )

@@ -96,7 +96,7 @@ def fuse_norms(model: ir.Model, options: FuseOptions | None = None) -> tuple[Ver
             verdicts.extend(_GraphFuse(model, graph, path, names, options, target).run())
     raised = opset_of(model.graph)
     if obstacle:
-        return tuple(_blame_converter(verdict, obstacle) for verdict in verdicts)
+        return tuple(_attribute_to_converter(verdict, obstacle) for verdict in verdicts)
     if raised > present:
         return tuple(_say_raised(verdict, present, raised) for verdict in verdicts)
     return tuple(verdicts)
@@ -142,12 +142,12 @@ def _wanted_opset(model: ir.Model, options: FuseOptions, target: Target, limit: 
     return needed
 
 
-def _blame_converter(verdict: Verdict, obstacle: str) -> Verdict:
+def _attribute_to_converter(verdict: Verdict, obstacle: str) -> Verdict:
     needs = [each for each in verdict.obstacles if each.reason is Reason.NEEDS_OPSET]
     if not needs:
         return verdict
-    blamed = replace(needs[0], reason=Reason.CONVERTER, detail=obstacle)
-    return replace(verdict, obstacles=(blamed, *(each for each in verdict.obstacles if each is not needs[0])))
+    converted = replace(needs[0], reason=Reason.CONVERTER, detail=obstacle)
+    return replace(verdict, obstacles=(converted, *(each for each in verdict.obstacles if each is not needs[0])))
 
 
 def _say_raised(verdict: Verdict, present: int, raised: int) -> Verdict:

@@ -148,13 +148,13 @@ class Editor:
             rounded = array.rounded(dtype.numpy())
         else:
             rounded = np.asarray(array).astype(dtype.numpy(), order="C")  # a scalar stays one
-        alike = self._written.setdefault((dtype, rounded.shape, _sample(rounded)), [])
+        same = self._written.setdefault((dtype, rounded.shape, _sample(rounded)), [])
         if rounded.size > _SHARED:
-            for known, content in alike:
+            for known, content in same:
                 if known.is_initializer() and np.array_equal(content.view(np.uint8), rounded.view(np.uint8)):
                     return known
         value = self._new_constant(array, rounded, dtype, hint)
-        alike.append((value, rounded))
+        same.append((value, rounded))
         return value
 
     def _new_constant(

@@ -81,8 +81,8 @@ def state_of(module: torch.nn.Module) -> dict[tuple[str, str], Any]:
     for path, part in module.named_modules():
         if isinstance(part, torch.jit.ScriptModule):
             continue
-        held: Mapping[str, Any] = {**vars(part), **part._parameters, **part._buffers}
-        state.update(((path, name), _mark(value)) for name, value in held.items())
+        attributes: Mapping[str, Any] = {**vars(part), **part._parameters, **part._buffers}
+        state.update(((path, name), _mark(value)) for name, value in attributes.items())
     return state
 
 

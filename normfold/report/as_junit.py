@@ -26,16 +26,16 @@ def as_junit(reports: Sequence[Report]) -> str:
 
 
 def _suite(report: Report) -> xml.Element:
-    told: dict[tuple[str, str] | None, list[Notice]] = {}
+    by_finding: dict[tuple[str, str] | None, list[Notice]] = {}
     for notice in notices(report):
         finding = notice.finding
-        told.setdefault(None if finding is None else (finding.graph, finding.name), []).append(notice)
+        by_finding.setdefault(None if finding is None else (finding.graph, finding.name), []).append(notice)
     model = printable(report.model)
-    cases = [_case(model, "the model", told.pop(None, []))]
+    cases = [_case(model, "the model", by_finding.pop(None, []))]
     for verdict in report.verdicts:
         key = verdict.finding.graph, verdict.finding.name
-        cases.append(_case(model, describe(verdict.finding), told.pop(key, [])))
-    gone = ((rest[0].finding, rest) for rest in told.values())  # problems about norms that are no more
+        cases.append(_case(model, describe(verdict.finding), by_finding.pop(key, [])))
+    gone = ((rest[0].finding, rest) for rest in by_finding.values())  # problems about norms that are no more
     cases.extend(_case(model, describe(finding), rest) for finding, rest in gone if finding is not None)
     counts = {
         "tests": len(cases),
@@ -51,10 +51,10 @@ def _suite(report: Report) -> xml.Element:
     return suite
 
 
-def _case(model: str, name: str, told: list[Notice]) -> xml.Element:
+def _case(model: str, name: str, found: list[Notice]) -> xml.Element:
     case = xml.Element("testcase", classname=model, name=printable(name))
-    failing = [notice for notice in told if notice.level is not Level.NOTE]
-    chosen = failing or told
+    failing = [notice for notice in found if notice.level is not Level.NOTE]
+    chosen = failing or found
     if not chosen:
         return case
     text = "\n".join(f"{printable(notice.text, LONGEST)}\nremedy: {notice.reason.remedy}" for notice in chosen)

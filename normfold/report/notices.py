@@ -35,8 +35,8 @@ class Notice:
 def notices(report: Report) -> tuple[Notice, ...]:
     """Problems first, then what could be folded, then what stayed for a stated reason; nothing for what is done."""
     errors = tuple(_errors(report))
-    told = {(notice.finding.graph, notice.finding.name) for notice in errors if notice.finding is not None}
-    rest = [verdict for verdict in report.verdicts if (verdict.finding.graph, verdict.finding.name) not in told]
+    reported = {(notice.finding.graph, notice.finding.name) for notice in errors if notice.finding is not None}
+    rest = [verdict for verdict in report.verdicts if (verdict.finding.graph, verdict.finding.name) not in reported]
     return (*errors, *_foldable(report, rest), *_kept(rest))
 
 
@@ -44,8 +44,8 @@ def _errors(report: Report) -> Iterator[Notice]:
     for problem in report.problems:
         yield Notice(Level.ERROR, problem.reason, problem.message, problem.finding)
     proof = report.verification
-    told = {problem.reason for problem in report.problems}
-    if proof is None or proof or told & {Reason.MODELS_DIFFER, Reason.UNDECIDED}:
+    reported = {problem.reason for problem in report.problems}
+    if proof is None or proof or reported & {Reason.MODELS_DIFFER, Reason.UNDECIDED}:
         return
     reason = Reason.MODELS_DIFFER if proof.verdict is Equivalence.DIFFERENT else Reason.UNDECIDED
     made_by = f"; made by {', '.join(proof.failing_folds)}" if proof.failing_folds else ""

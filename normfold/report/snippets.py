@@ -16,7 +16,7 @@ from normfold.graph.reader import graphs_of, is_in, name_of
 from normfold.report.drawing import Box, Drawing, Role
 
 MOST = 18
-BESIDE = 3  # readers that are drawn of one operator, and makers
+NEXT_TO = 3  # readers that are drawn of one operator, and makers
 _FAR = 24  # operators between a finding and what absorbed it; beyond, the way is not drawn
 _Graph = ir.Graph | ir.Function
 
@@ -110,7 +110,7 @@ def _drawn(
     """``core`` with the neighbours of ``centre``; boxes get their role by name, ``subject`` is the finding."""
     chosen = dict.fromkeys(core[:MOST])
     for node in centre:
-        for neighbour in (*index.before(node)[:BESIDE], *index.behind(node)[:BESIDE]):
+        for neighbour in (*index.before(node)[:NEXT_TO], *index.behind(node)[:NEXT_TO]):
             if len(chosen) < MOST:
                 chosen.setdefault(neighbour)
     order = {node: place for place, node in enumerate(chosen)}

@@ -165,11 +165,11 @@ def _split(model: LoadableModel, folder: str | None) -> LoadedModel:
         )
     tensors = proto.graph.initializer
     if any(map(is_external, tensors)) or sum(map(large_bytes, tensors)) < _SPOOL_BYTES:
-        return _held_in_memory(proto, folder)
+        return _loaded_in_memory(proto, folder)
     try:
         return _spooled(proto)
     except OSError:  # no room on the disk, perhaps there is in memory
-        return _held_in_memory(proto, folder)
+        return _loaded_in_memory(proto, folder)
 
 
 def _in_its_file(path: Path) -> LoadedModel:
@@ -185,7 +185,7 @@ def _in_its_file(path: Path) -> LoadedModel:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
     stubs = [stub(place.tensor, path.name, place.offset) for place in places]
     if any(map(large_bytes, proto.graph.initializer)):  # some lie there in another form than the runtime maps
-        model = _held_in_memory(proto, str(path.parent))
+        model = _loaded_in_memory(proto, str(path.parent))
         model.graph.initializer.extend(stubs)
         return model
     proto.graph.initializer.extend(stubs)
@@ -207,7 +207,7 @@ def _parsed(content: bytes, name: str) -> onnx.ModelProto:
         raise SourceError(f"{name}: expected an ONNX model, got something that is no protobuf") from error
 
 
-def _held_in_memory(proto: onnx.ModelProto, folder: str | None) -> LoadedModel:
+def _loaded_in_memory(proto: onnx.ModelProto, folder: str | None) -> LoadedModel:
     skeleton = _without_initializers(proto)
     given: dict[str, Callable[[], np.ndarray]] = {}
     for tensor in proto.graph.initializer:

@@ -316,7 +316,7 @@ def _decide(proof: ProofState) -> Verification:
         )
     proved = any(c.folds for c in comparisons) and all(c.passed for c in comparisons if c.stage == Stage.AT_SITE)
     if proved:
-        _excuse_noise(proof, failing)
+        _accept_noise(proof, failing)
         return _result(proof, Equivalence.EQUIVALENT, f"every site is right; at the outputs {NOISE_DOMINATED}")
     return _result(
         proof, Equivalence.INCONCLUSIVE, f"{NOISE_DOMINATED}, so nothing can be told; pass --inputs with real data"
@@ -342,7 +342,7 @@ def _is_certain(proof: ProofState, comparisons: Sequence[Comparison]) -> bool:
     return any(c.folds or not c.passed for c in at_sites)
 
 
-def _excuse_noise(proof: ProofState, failing: Sequence[Comparison]) -> None:
+def _accept_noise(proof: ProofState, failing: Sequence[Comparison]) -> None:
     for c in failing:
         proof.noise_dominated[c.value, c.stage] = replace(c, passed=True)
 

@@ -173,11 +173,11 @@ def as_table(verification: Verification, sites: int = 10) -> str:
         lines += _aligned([_HEAD, *rows])
     for c in (*verification.outputs, *shown):
         if not c.passed:
-            blame = f", made by {_clean(', '.join(c.folds), 300)}" if c.folds else ""
+            maker = f", made by {_clean(', '.join(c.folds), 300)}" if c.folds else ""
             feed = f" (feed {_clean(c.feed)})" if c.feed else ""
             why = _clean(c.note, 500) or "differs"
             lines.append(
-                f"{_clean(c.value)}{blame}: {why}{feed}; would have passed with {c.needed_tolerance or 'nothing'}"
+                f"{_clean(c.value)}{maker}: {why}{feed}; would have passed with {c.needed_tolerance or 'nothing'}"
             )
     if verification.first_differences:
         lines.append("where it begins, by values of one name in both models:")

@@ -61,7 +61,7 @@ def prove_with_rollback(
     while verification.verdict is Equivalence.DIFFERENT:
         suspects = tuple(fold for fold in verification.failing_folds if fold not in undone)
         others = tuple(fold for fold in candidate.all_folds if fold not in undone)
-        proved = _proved_guilty(verification, suspects)
+        proved = _proved_failing(verification, suspects)
         # The first in the order of the graph made its error; the later ones may have got theirs from it.
         fresh = proved[:1] if len(undone) < _ONE_BY_ONE else proved
         fresh = fresh or trial.smallest(suspects, undone)
@@ -77,7 +77,7 @@ def prove_with_rollback(
     return RollbackResult(candidate, verification, undone, tuple(notes))
 
 
-def _proved_guilty(verification: Verification, suspects: tuple[str, ...]) -> tuple[str, ...]:
+def _proved_failing(verification: Verification, suspects: tuple[str, ...]) -> tuple[str, ...]:
     """Return the suspects with a failing site that no other fold shares: nothing is left to search."""
     alone = {c.folds[0] for c in verification.sites if not c.passed and len(c.folds) == 1}
     return tuple(fold for fold in suspects if fold in alone)

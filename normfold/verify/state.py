@@ -245,18 +245,18 @@ class ProofState:
         seen.
         """
         levels: Mapping[str, np.ndarray] = {}
-        judged: dict[str, Comparison] = {}
+        comparisons: dict[str, Comparison] = {}
         left = list(pairs)
         with closing(samples):
             for levels in samples:
-                judged |= {
+                comparisons |= {
                     n: self.judge(n, stage, *pairs[n], feed, tolerance(n), levels.get(n), by_channel) for n in left
                 }
-                left = [name for name in left if not (judged[name].passed or judged[name].noise_dominated)]
+                left = [name for name in left if not (comparisons[name].passed or comparisons[name].noise_dominated)]
                 if not left:
                     break
-        unseen = [name for name in pairs if name not in judged]
-        return judged | {
+        unseen = [name for name in pairs if name not in comparisons]
+        return comparisons | {
             n: self.judge(n, stage, *pairs[n], feed, tolerance(n), None, by_channel) for n in unseen
         }, levels
 

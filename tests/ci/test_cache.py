@@ -23,15 +23,15 @@ from tests.test_architecture import heavy_modules
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The models that were looked into."""
-    from normfold.ci.inspect_one import examine
+    from normfold.ci.inspect_one import inspect_one
 
     seen: list[str] = []
 
     def spy(path: str, original: str, **options: Any) -> dict[str, object]:
         seen.append(Path(path).name)
-        return examine(path, original, **options)
+        return inspect_one(path, original, **options)
 
-    monkeypatch.setattr("normfold.ci.check_many.examine", spy)
+    monkeypatch.setattr("normfold.ci.check_many.inspect_one", spy)
     return seen
 
 
@@ -75,16 +75,16 @@ def test_another_normfold_looks_anew(
 def test_a_model_that_changes_while_it_is_looked_into_is_not_remembered(
     tmp_path: Path, cache_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from normfold.ci.inspect_one import examine
+    from normfold.ci.inspect_one import inspect_one
 
     path = save(stays(), tmp_path / "net.onnx")
 
     def change_under_way(*arguments: Any, **options: Any) -> dict[str, Any]:
-        outcome = examine(*arguments, **options)
+        outcome = inspect_one(*arguments, **options)
         save(stays(1), path)
         return outcome
 
-    monkeypatch.setattr("normfold.ci.check_many.examine", change_under_way)
+    monkeypatch.setattr("normfold.ci.check_many.inspect_one", change_under_way)
     check_models([Task(path)], InspectArguments(), 1, cache=cache_home)
     assert list(cache_home.rglob("checks/*")) == []
 

@@ -37,8 +37,8 @@ def check(run: Run, *more: object) -> tuple[int, str, str]:
 def test_one_regression_of_twenty_is_named_everywhere_and_an_update_accepts_it(run: Run, shop: Path) -> None:
     assert check(run)[0] == 0
     save(stays(1), shop / "ship" / "07.onnx")
-    voices = ["--report", "r.sarif", "--report", "r.xml", "--report", "-", "--format", "github"]
-    code, out, _ = check(run, *voices)
+    outputs = ["--report", "r.sarif", "--report", "r.xml", "--report", "-", "--format", "github"]
+    code, out, _ = check(run, *outputs)
     annotations = "".join(line for line in out.splitlines() if line.startswith("::error"))
     reason = Reason.OPERATOR_STOPS
     (failed,) = [

@@ -144,10 +144,10 @@ def test_without_a_proof_nothing_is_written(
 def test_a_blamed_fold_is_undone_and_the_copy_is_written(
     run: Run, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def blame(*arguments: Any) -> Verification:
+    def different(*arguments: Any) -> Verification:
         return Verification(Equivalence.DIFFERENT, failing_folds=("y",))
 
-    monkeypatch.setattr("normfold.pipeline.prove", blame)
+    monkeypatch.setattr("normfold.pipeline.prove", different)
     code, out, _ = run("optimize", model, "--json")
     report = json.loads(out)
     assert (code, report["folded"], report["kept"]) == (0, 0, 1)

@@ -47,12 +47,12 @@ def test_on_a_terminal_a_bar_shows_after_a_while(
 import sys, time
 import normfold_cli, normfold_cli.progress, normfold.ci.check_many
 normfold_cli.progress.PATIENCE = 0.0
-examine = normfold.ci.check_many.examine
+inspect_one = normfold.ci.check_many.inspect_one
 def slow(*arguments, **options):
-    outcome = examine(*arguments, **options)
+    outcome = inspect_one(*arguments, **options)
     time.sleep(0.3)
     return outcome
-normfold.ci.check_many.examine = slow
+normfold.ci.check_many.inspect_one = slow
 normfold_cli.main({["check", str(path), "--no-cache", *arguments]!r})
 """
     environment = {key: value for key, value in os.environ.items() if key not in ("NO_COLOR", "FORCE_COLOR", "COLUMNS")}

@@ -17,12 +17,12 @@ PROGRAM = """
 import os, signal, sys, time
 sys.path[:0] = {paths!r}
 from pathlib import Path
-from normfold.files.temporary import temporary_beside
+from normfold.files.temporary import temporary_next_to
 from normfold.runtime.ledger import stage
 from normfold_cli.supervise import limit_time, supervised
 
 def command():
-    with temporary_beside(Path(sys.argv[1])) as file:
+    with temporary_next_to(Path(sys.argv[1])) as file:
         print("ready", flush=True)
         with stage("the test"):
             {body}

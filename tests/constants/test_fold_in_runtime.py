@@ -45,7 +45,7 @@ LEFT = {
 @pytest.mark.parametrize("name", STORED)
 def test_what_is_stored(name: str) -> None:
     text, left = STORED[name]
-    assert operators(assert_sound(parse(text), decides_alike_in_float64=False).model) == left
+    assert operators(assert_sound(parse(text), same_decisions_in_float64=False).model) == left
 
 
 @pytest.mark.parametrize("name", LEFT)

@@ -105,7 +105,7 @@ def ahead(
 
 
 # -- what must hold for every model, folded or refused -----------------------------------------------------------
-def assert_sound(model: onnx.ModelProto, *, decides_alike_in_float64: bool = True) -> Folded:
+def assert_sound(model: onnx.ModelProto, *, same_decisions_in_float64: bool = True) -> Folded:
     """Every promise of the engine that does not depend on what is expected of this model."""
     before = model.SerializeToString(deterministic=True)
     result = fold(model)
@@ -118,7 +118,7 @@ def assert_sound(model: onnx.ModelProto, *, decides_alike_in_float64: bool = Tru
     assert_provenance(model, result.model)
     assert_same_values(model, result.model)
     assert_same_algebra(model, result.model)
-    if decides_alike_in_float64:
+    if same_decisions_in_float64:
         assert_rounded_once(model, result.model)
     return result
 
@@ -230,7 +230,7 @@ def assert_rounded_once(model: onnx.ModelProto, folded: onnx.ModelProto) -> None
 
 # -- the two kinds of rows ---------------------------------------------------------------------------------------
 def assert_folds(row: Folds) -> None:
-    result = assert_sound(model_of(row), decides_alike_in_float64=not row.only_in_float32)
+    result = assert_sound(model_of(row), same_decisions_in_float64=not row.only_in_float32)
     assert operators(result.model) == row.left
     directions = {verdict.direction for verdict in result.verdicts if verdict.outcome is Outcome.FOLDED}
     assert directions == set(row.direction.split())

@@ -178,7 +178,7 @@ def test_a_refused_branch_of_a_sum_says_so() -> None:
     assert "Subtracted.forward() adds" in kept.obstacles[0].detail
 
 
-class HeadsBesideLayout(nn.Module):
+class HeadsNextToLayout(nn.Module):
     """A block whose own forward() transposes values of three and of four axes, and scales by 1/sqrt(d)."""
 
     def __init__(self) -> None:
@@ -197,7 +197,7 @@ class HeadsBesideLayout(nn.Module):
 
 
 def test_transposes_of_unlike_ranks_in_one_module() -> None:
-    module = HeadsBesideLayout().eval()
+    module = HeadsNextToLayout().eval()
     x = torch.randn(2, 8, 4, 4, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.allclose(fold_module(module, (x,)).module(x), module(x), atol=1e-5)

@@ -90,7 +90,7 @@ def scaled(branches: nn.ModuleList, x: Tensor) -> Tensor:
     return out
 
 
-def beside_another_input(branches: nn.ModuleList, x: Tensor) -> Tensor:
+def with_another_input(branches: nn.ModuleList, x: Tensor) -> Tensor:
     return functional.relu(added(branches, x) + x.sigmoid())
 
 
@@ -127,7 +127,7 @@ ROWS = (
     Row("the largest comes last", added_then_relu, lambda: (BN(4), conv_bn(size=1), conv_bn()), nn.Identity, zeros=2),
     Row("dropout is not lost", added, lambda: (conv_bn(), BN(4)), nn.Dropout, zeros=1),
     Row("difference", less_the_second, lambda: (conv_bn(), BN(4)), nn.Identity, zeros=1),
-    Row("another input", beside_another_input, lambda: (conv_bn(), conv_bn(size=1)), nn.Identity, zeros=1),
+    Row("another input", with_another_input, lambda: (conv_bn(), conv_bn(size=1)), nn.Identity, zeros=1),
     Row(
         "the window grows",
         added_then_relu,

@@ -241,7 +241,7 @@ def test_a_format_is_for_whom_the_suffix_tells_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "form", "told"),
+    ("name", "form", "message"),
     [
         ("report.pdf", "", "pass --format"),
         ("report", "", "pass --format"),
@@ -250,8 +250,8 @@ def test_a_format_is_for_whom_the_suffix_tells_nothing(tmp_path: Path) -> None:
         ("nowhere/report.json", "", "does not exist"),
     ],
 )
-def test_a_wrong_file_is_told_before_the_work(name: str, form: str, told: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_a_wrong_file_is_refused_before_the_work(name: str, form: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=message):
         form_of(tmp_path / name, form)
 
 

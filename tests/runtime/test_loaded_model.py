@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from normfold.errors import SourceError
 from normfold.files.protobuf_wire import WireFormatError, split
-from normfold.runtime import loaded_model as held_module
+from normfold.runtime import loaded_model as loaded_module
 from normfold.runtime.float32_copy import retyped
 from normfold.runtime.loaded_model import LoadedModel, load
 from normfold.runtime.proto_walk import every_node
@@ -47,7 +47,7 @@ def result(loaded: LoadedModel, feed: dict[str, np.ndarray]) -> np.ndarray:
 def test_the_model_computes_the_same_however_it_is_held(
     tmp_path: Path, spool: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(held_module, "_SPOOL_BYTES", spool)
+    monkeypatch.setattr(loaded_module, "_SPOOL_BYTES", spool)
     _, folded = conv_bn_pair(channels=16)
     results = [result(loaded, X) for loaded in ways(tmp_path, folded).values()]
     assert all(np.array_equal(results[0], other) for other in results[1:])

@@ -266,8 +266,8 @@ def judge(result: normfold.Result, fault: Fault, seed: int, sites: Sequence[Site
     verification = prove(result.source.proto, fault.model, sites, ProofOptions(seed=seed))
     if verification.verdict is not Equivalence.DIFFERENT:
         return "missed", verification
-    blamed = set(verification.failing_folds)
-    if blamed and blamed <= fault.owners:
+    named = set(verification.failing_folds)
+    if named and named <= fault.owners:
         return "right", verification
     failing = [set(c.folds) for c in verification.sites if not c.passed]
     shared = failing and all(owners & fault.owners for owners in failing)

@@ -31,7 +31,7 @@ _ONE_AXIS = 13  # the opset since which Softmax takes one axis, and not that and
 def softmax_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """softmax(x + t) = softmax(x) where t is the same along the axis; LogSoftmax alike."""
     affine = single_label(node, labels)
-    _require_alike(node, affine, _softmax_axes(reader, node, affine.rank))
+    _require_equal(node, affine, _softmax_axes(reader, node, affine.rank))
     require(affine.has_no_scale, Reason.OPERATOR_STOPS, node, f"a scale changes {node.op_type}")
     return Rewrite(node)
 
@@ -45,7 +45,7 @@ def _softmax_axes(reader: GraphReader, node: ir.Node, rank: int) -> Sequence[int
 def order_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """ArgMax and ArgMin see the order only, which s*x + t keeps for s > 0 where both are the same along the axis."""
     affine = single_label(node, labels)
-    _require_alike(node, affine, [int(attribute(node, "axis", 0))])
+    _require_equal(node, affine, [int(attribute(node, "axis", 0))])
     _require_positive(node, affine)
     return Rewrite(node)
 
@@ -53,7 +53,7 @@ def order_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite
 def first_of_largest_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """Hardmax marks the first of the largest along the axes of a Softmax, which s*x + t leaves so for s > 0."""
     affine = single_label(node, labels)
-    _require_alike(node, affine, _softmax_axes(reader, node, affine.rank))
+    _require_equal(node, affine, _softmax_axes(reader, node, affine.rank))
     _require_positive(node, affine)
     return Rewrite(node)
 
@@ -62,7 +62,7 @@ def direction_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rew
     """LpNormalization, and the Normalizer of machine learning (ai.onnx.ml): x/|x| does not see s > 0."""
     affine = single_label(node, labels)
     require_no_shift(affine, node, "a shift changes the norm")
-    _require_alike(node, affine, [1 if node.op_type == "Normalizer" else int(attribute(node, "axis", -1))])
+    _require_equal(node, affine, [1 if node.op_type == "Normalizer" else int(attribute(node, "axis", -1))])
     _require_positive(node, affine)
     require_room_for_squares(reader, node, float(affine.scale.min()))
     return Rewrite(node)
@@ -79,7 +79,7 @@ def sign_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
 def mean_variance_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """MeanVarianceNormalization subtracts a shift again; a scale is seen by its epsilon."""
     affine = single_label(node, labels)
-    _require_alike(node, affine, [int(axis) for axis in attribute(node, "axes", (0, 2, 3))])
+    _require_equal(node, affine, [int(axis) for axis in attribute(node, "axes", (0, 2, 3))])
     require(affine.has_no_scale, Reason.OPERATOR_STOPS, node, "its epsilon sees a scale")
     return Rewrite(node)
 
@@ -110,7 +110,7 @@ def _along(affine: Affine) -> str:
     return ", ".join(f"axis {axis}" for axis in affine.varying_axes)
 
 
-def _require_alike(node: ir.Node, affine: Affine, axes: Sequence[int]) -> None:
+def _require_equal(node: ir.Node, affine: Affine, axes: Sequence[int]) -> None:
     require_constant_on(affine, axes, node, "compared")
 
 

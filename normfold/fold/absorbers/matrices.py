@@ -152,10 +152,10 @@ def matmul_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrit
     return _matmul(reader, node, side, changed, along(across), moved.reshape((1,) * (rank - moved.ndim) + moved.shape))
 
 
-def _moved(weight: Array, shift: Array, side: int, beside_vector: bool) -> Array:
+def _moved(weight: Array, shift: Array, side: int, other_is_vector: bool) -> Array:
     """Return what a shift along the summed axis becomes behind the product; vectors lose their axis in the result."""
     matrix = weight if weight.ndim > 1 else (weight[:, None] if side == 1 else weight[None, :])
     product = shift[None, :] @ matrix if side == 1 else matrix @ shift[:, None]
     own, other = (-2, -1) if side == 1 else (-1, -2)
-    gone = tuple(axis for axis, goes in ((own, beside_vector), (other, weight.ndim == 1)) if goes)
+    gone = tuple(axis for axis, goes in ((own, other_is_vector), (other, weight.ndim == 1)) if goes)
     return np.asarray(np.squeeze(product, gone))

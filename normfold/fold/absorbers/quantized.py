@@ -210,10 +210,10 @@ def _turned(reader: GraphReader, dequantizer: ir.Node, axis: int, signs: Array, 
         )
     offset = np.zeros((), np.int64) if zero is None else on_numbers(dequantizer, zero, numbers.shape).astype(np.int64)
     wide = numbers.astype(np.int64)
-    mirrored = np.where(signs.reshape(form) < 0, 2 * offset - wide, wide)
-    fits = bool((mirrored >= limits.min).all() and (mirrored <= limits.max).all())
+    flipped = np.where(signs.reshape(form) < 0, 2 * offset - wide, wide)
+    fits = bool((flipped >= limits.min).all() and (flipped <= limits.max).all())
     require(fits, Reason.QUANTIZED, dequantizer, "a negative scale, and the lowest number has no opposite")
-    return mirrored.astype(numbers.dtype)
+    return flipped.astype(numbers.dtype)
 
 
 def _bias(reader: GraphReader, node: ir.Node, size: int) -> Array:

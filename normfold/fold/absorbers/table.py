@@ -77,7 +77,7 @@ ML_FORWARD: AbsorberTable = {
 }
 _QUANTIZED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # These are linear only with a constant; between two variables they are carriers.
-_BESIDE_A_CONSTANT = {"MatMul": (0, 1), "Einsum": (0, 1), "Gather": (0,), "GatherND": (0,)}
+_ONE_CONSTANT_OPERAND = {"MatMul": (0, 1), "Einsum": (0, 1), "Gather": (0,), "GatherND": (0,)}
 
 
 def absorber_for(table: AbsorberTable, reader: GraphReader, node: ir.Node) -> Absorber | None:
@@ -88,7 +88,7 @@ def absorber_for(table: AbsorberTable, reader: GraphReader, node: ir.Node) -> Ab
         return None
     if node.op_type in _QUANTIZED and quantized.dequantizer_of(reader, node) is not None:
         return quantized.quantized_backward if table is BACKWARD else quantized.quantized_forward
-    asked = _BESIDE_A_CONSTANT.get(node.op_type)
+    asked = _ONE_CONSTANT_OPERAND.get(node.op_type)
     if asked is not None and not any(reader.is_constant(value) for value in node.inputs[: len(asked)]):
         return None
     if node.op_type == "Gemm" and not gemm.is_linear(reader, node):

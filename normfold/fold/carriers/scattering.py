@@ -49,8 +49,8 @@ def scatter(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool
             inputs[index] = applied(reader, node, index, each.inverse())
             continue
         own = labels.get(index, Affine.identity(each.rank))
-        alike = f"{display_name(node.inputs[index])} does not lack the same"
-        require(own.same_as(each), Reason.SUM_NEEDS_ALL, node, alike)
+        same = f"{display_name(node.inputs[index])} does not lack the same"
+        require(own.same_as(each), Reason.SUM_NEEDS_ALL, node, same)
     return [Propagation({0: affine}, Rewrite(node, inputs=inputs) if inputs else None)]
 
 

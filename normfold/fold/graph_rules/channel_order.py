@@ -157,8 +157,8 @@ def _joined(reader: GraphReader, node: ir.Node) -> _Picked | None:
         parts.append((*found[:3], (producer,)))
     entry, axis = parts[0][0], parts[0][1]
     rank = len(reader.shape(entry) or ())
-    alike = all(part[0] is entry and part[1] == axis for part in parts)
-    if not alike or int(attribute(node, "axis")) % rank != axis:
+    same = all(part[0] is entry and part[1] == axis for part in parts)
+    if not same or int(attribute(node, "axis")) % rank != axis:
         return None
     makers = tuple(dict.fromkeys(part[3][0] for part in parts))
     if any(output.is_graph_output() for maker in makers for output in maker.outputs):

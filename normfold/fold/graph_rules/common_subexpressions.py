@@ -73,10 +73,10 @@ def duplicates_in(graph: ir.Graph | ir.Function) -> Iterator[Duplicate]:
     for node in list(graph):
         if len(node.outputs) != 1 or not node.inputs or not is_standard(node) or _is_random(node):
             continue
-        alike = known.setdefault((node.op_type, *map(_identity, node.inputs)), [])
-        original = next((each for each in alike if _same_attributes(each, node)), None)
+        same = known.setdefault((node.op_type, *map(_identity, node.inputs)), [])
+        original = next((each for each in same if _same_attributes(each, node)), None)
         if original is None:
-            alike.append(node)
+            same.append(node)
         elif not node.outputs[0].is_graph_output():
             yield Duplicate(node, original)
 

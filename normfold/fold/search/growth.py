@@ -94,8 +94,8 @@ def _are_equal(one: Array | Weight, other: Array | Weight) -> bool:
     """Compare two results of one weight, without computing a large one."""
     if isinstance(one, Weight) and isinstance(other, Weight):
         steps = list(zip(one.steps, other.steps, strict=False))
-        alike = len(one.steps) == len(other.steps) == len(steps)
-        return alike and all(a[0] is b[0] and np.array_equal(a[1], b[1]) for a, b in steps)
+        same = len(one.steps) == len(other.steps) == len(steps)
+        return same and all(a[0] is b[0] and np.array_equal(a[1], b[1]) for a, b in steps)
     return not isinstance(one, Weight) and not isinstance(other, Weight) and np.array_equal(one, other)
 
 

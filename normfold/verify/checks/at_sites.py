@@ -44,14 +44,14 @@ def plan_chunks(proof: ProofState, targets: Sequence[str], sizes: Mapping[str, i
     limit = proof.options.weight_bytes
     weights = _weights_between(proof.original, targets) if proof.original.weight_bytes > limit else {}
     groups: list[list[str]] = [[]]
-    values_held = weights_held = 0
+    value_bytes = weight_bytes = 0
     for name in targets:
-        values_held += sizes.get(name, 0)
-        weights_held += weights.get(name, 0)
-        too_much = values_held > proof.options.piece_bytes or weights_held > limit
+        value_bytes += sizes.get(name, 0)
+        weight_bytes += weights.get(name, 0)
+        too_much = value_bytes > proof.options.piece_bytes or weight_bytes > limit
         if groups[-1] and too_much:
             groups.append([])
-            values_held, weights_held = sizes.get(name, 0), weights.get(name, 0)
+            value_bytes, weight_bytes = sizes.get(name, 0), weights.get(name, 0)
         groups[-1].append(name)
     starts = [sum(map(len, groups[:i])) for i in range(len(groups))]
     fed = [_forced(proof, group, targets[:start]) for group, start in zip(groups, starts, strict=True)]
@@ -191,17 +191,17 @@ class SiteCheck:
         obtained: Mapping[str, Value],
     ) -> None:
         """Compare what the parts gave when they were fed with ``values``."""
-        proof, doubtful = self._case, []
+        proof, suspects = self._case, []
         for name, value in obtained.items():
-            judged = proof.judge(
+            comparison = proof.judge(
                 name, proof.first_stage, expected[name], value, feed, proof.first_tolerance(feed, name)
             )
-            if judged.passed:
-                proof.add(judged)
+            if comparison.passed:
+                proof.add(comparison)
             else:
-                doubtful.append(name)
-        if doubtful:
-            pairs = {name: (expected[name], obtained[name]) for name in doubtful}
+                suspects.append(name)
+        if suspects:
+            pairs = {name: (expected[name], obtained[name]) for name in suspects}
             self._compare_with_noise(feed, values, boundary, pairs)
 
     def _compare_with_noise(
@@ -224,10 +224,10 @@ class SiteCheck:
                 own = run_part(runner, small, feed, values)
             pairs |= {name: (value, pairs[name][1]) for name, value in own.items()}
         samples = proof.noise_of(small, part_feed(small, feed, values), {name: pairs[name][0] for name in floating})
-        judged, _ = proof.compare_with_noise(
+        comparisons, _ = proof.compare_with_noise(
             samples, proof.first_stage, pairs, feed, partial(proof.first_tolerance, feed)
         )
-        for name, comparison in judged.items():
+        for name, comparison in comparisons.items():
             proof.add(is_a_tie(proof, comparison, *pairs[name], feed) or comparison)
 
     def _one_by_one(

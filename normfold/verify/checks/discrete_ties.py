@@ -25,17 +25,19 @@ _COMPARE = {"Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Equal"}
 _ROUND = {"Round", "Floor", "Ceil", "Cast", "QuantizeLinear"}
 
 
-def is_a_tie(proof: ProofState, judged: Comparison, expected: Value, obtained: Value, feed: Feed) -> Comparison | None:
+def is_a_tie(
+    proof: ProofState, comparison: Comparison, expected: Value, obtained: Value, feed: Feed
+) -> Comparison | None:
     """Return the comparison as passed, where the decision is a tie.
 
     That is when an integer, boolean or string value differs only where the numbers behind it tie within rounding noise;
     None otherwise.
     """
-    if judged.passed or not isinstance(expected, np.ndarray) or not isinstance(obtained, np.ndarray):
+    if comparison.passed or not isinstance(expected, np.ndarray) or not isinstance(obtained, np.ndarray):
         return None
     if is_floating(expected) or expected.shape != obtained.shape or expected.dtype != obtained.dtype:
         return None
-    node = _decision(proof.original, judged.value)
+    node = _decision(proof.original, comparison.value)
     if node is None:
         return None
     inputs = [name for name in node.input[:2] if name]
@@ -52,8 +54,8 @@ def is_a_tie(proof: ProofState, judged: Comparison, expected: Value, obtained: V
     if np.any((expected != obtained).ravel() & ~unsure.ravel()):
         return None
     text = f"differs only where {node.op_type} {node.name or node.output[0]} decides between values that tie"
-    proof.note(f"{judged.value} {text}")
-    return replace(judged, passed=True, margin=1.0, note=text)
+    proof.note(f"{comparison.value} {text}")
+    return replace(comparison, passed=True, margin=1.0, note=text)
 
 
 def _decision(model: LoadedModel, value: str) -> onnx.NodeProto | None:

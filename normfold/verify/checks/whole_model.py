@@ -87,29 +87,29 @@ def _outputs(runner: Runner, feed: Feed, names: Sequence[str]) -> dict[str, Valu
 def _compare(
     proof: ProofState, level: OptimizationLevel, number: int, reference: Mapping[str, Value], found: Mapping[str, Value]
 ) -> None:
-    feed, doubtful = proof.feeds[number], []
+    feed, suspects = proof.feeds[number], []
     for name, expected in reference.items():
-        judged = proof.judge(name, Stage(level.value), expected, found[name], feed, Tolerance.END_TO_END)
-        if judged.passed:
-            proof.add(judged)
+        comparison = proof.judge(name, Stage(level.value), expected, found[name], feed, Tolerance.END_TO_END)
+        if comparison.passed:
+            proof.add(comparison)
         else:
-            doubtful.append(name)
-    if not doubtful:
+            suspects.append(name)
+    if not suspects:
         return
-    whole = submodel(proof.original, doubtful, {})
-    samples = proof.noise_of(whole, part_feed(whole, feed, {}), _own(proof, whole, feed, reference, doubtful))
-    pairs = {name: (reference[name], found[name]) for name in doubtful}
+    whole = submodel(proof.original, suspects, {})
+    samples = proof.noise_of(whole, part_feed(whole, feed, {}), _own(proof, whole, feed, reference, suspects))
+    pairs = {name: (reference[name], found[name]) for name in suspects}
     closer, levels = proof.compare_with_noise(samples, Stage(level.value), pairs, feed, lambda _: Tolerance.END_TO_END)
     failing = []
-    for name, judged in closer.items():
-        judged = is_a_tie(proof, judged, *pairs[name], feed) or judged
-        if judged.passed or judged.noise_dominated or level is OptimizationLevel.DISABLE_ALL:
-            proof.add(judged)
+    for name, comparison in closer.items():
+        comparison = is_a_tie(proof, comparison, *pairs[name], feed) or comparison
+        if comparison.passed or comparison.noise_dominated or level is OptimizationLevel.DISABLE_ALL:
+            proof.add(comparison)
         else:
-            failing.append(judged)
+            failing.append(comparison)
     if failing:
         _check(proof, OptimizationLevel.DISABLE_ALL, [number])
-        _blame(proof, failing, feed, levels)
+        _attribute(proof, failing, feed, levels)
 
 
 def _own(
@@ -122,7 +122,7 @@ def _own(
         return run_part(runner, whole, feed, {})
 
 
-def _blame(
+def _attribute(
     proof: ProofState,
     failing: Sequence[Comparison],
     feed: Feed,
@@ -165,11 +165,11 @@ def _differences(
             for each, reference in zip(proof.feeds, proof.references, strict=True):
                 for name, value in _outputs(runner, each, names).items():
                     noise = levels.get(name) if each is feed else None
-                    judged = proof.judge(
+                    comparison = proof.judge(
                         name, Stage(level.value), reference[name], value, each, Tolerance.END_TO_END, noise
                     )
-                    error = float("inf") if judged.margin == float("inf") else judged.relative
-                    if not judged.passed:
+                    error = float("inf") if comparison.margin == float("inf") else comparison.relative
+                    if not comparison.passed:
                         found[name] = max(found.get(name, 0.0), error)
     except ModelRunError:
         return {}

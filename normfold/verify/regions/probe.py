@@ -188,7 +188,7 @@ class _Comparing:
                 if pair is None:
                     continue
                 runs = True
-                found = self._judged(feed, *pair)
+                found = self._compared(feed, *pair)
                 if found is not None and self._shows_again(feed, shapes):
                     break
                 found = None
@@ -202,7 +202,7 @@ class _Comparing:
         for sizes in self._feeds.sizes():
             feed = self._feeds.sized(sizes, 0)
             pair = None if feed is None else self._run(feed.values)
-            found = None if feed is None or pair is None else self._judged(feed, *pair)
+            found = None if feed is None or pair is None else self._compared(feed, *pair)
             if found is not None:
                 return found
         return None
@@ -213,7 +213,7 @@ class _Comparing:
             same = (each for each in self._feeds.feeds(shapes, seed, self._measured) if each.text == feed.text)
             again = next(same, feed)
             pair = self._run(again.values)
-            if pair is None or self._judged(again, *pair) is None:
+            if pair is None or self._compared(again, *pair) is None:
                 return False
         return True
 
@@ -246,7 +246,7 @@ class _Comparing:
             return None
         return found[0], found[1]
 
-    def _judged(self, feed: RegionFeed, expected: Value, obtained: Value) -> Comparison | None:
+    def _compared(self, feed: RegionFeed, expected: Value, obtained: Value) -> Comparison | None:
         """Return the comparison where it fails."""
         proof, target = self._proof, self._pair.region.target
         text = f"its own: {feed.text}"
@@ -254,8 +254,8 @@ class _Comparing:
         if feed.must_keep_nan and _nan_moved(expected, obtained):
             why = "NaN or infinity goes another way"
             return proof.failing(target, Stage.REGION, why, text)
-        judged = proof.judge(target, Stage.REGION, expected, obtained, Feed({}, text), tolerance, by_channel=True)
-        if judged.passed:
+        comparison = proof.judge(target, Stage.REGION, expected, obtained, Feed({}, text), tolerance, by_channel=True)
+        if comparison.passed:
             return None
         if isinstance(expected, np.ndarray) and is_floating(expected):
             given = _given(self._pair.original, feed.values)
@@ -263,10 +263,10 @@ class _Comparing:
             closer, _ = proof.compare_with_noise(
                 samples, Stage.REGION, {target: (expected, obtained)}, Feed({}, text), lambda _: tolerance, True
             )
-            judged = closer[target]
-        if judged.passed or judged.noise_dominated:
+            comparison = closer[target]
+        if comparison.passed or comparison.noise_dominated:
             return None
-        return replace(judged, note=judged.note or "the operators that make it differ")
+        return replace(comparison, note=comparison.note or "the operators that make it differ")
 
 
 def _given(side: Submodel, values: Mapping[str, Value]) -> dict[str, Value]:

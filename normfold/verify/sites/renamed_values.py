@@ -74,15 +74,17 @@ def _at_named_sites(
     proof: ProofState, recorded: Sequence[Site], prove: Callable[[ProofState, Sequence[Site]], Verification]
 ) -> tuple[Verification, frozenset[str]]:
     """Return what the sites say, and the values whose names mean other values."""
-    twins = [] if proof.options.is_explicit else changed_weight_sites(proof.original, proof.candidate, bool(recorded))
+    of_weights = (
+        [] if proof.options.is_explicit else changed_weight_sites(proof.original, proof.candidate, bool(recorded))
+    )
     known = {site.value for site in recorded}
-    twins = [site for site in twins if site.value not in known]
-    found, left_out = with_recorded_sites(proof, [*recorded, *twins], prove)
-    hidden = {c.value for c in found.sites if not c.passed}.intersection(site.value for site in twins)
+    of_weights = [site for site in of_weights if site.value not in known]
+    found, left_out = with_recorded_sites(proof, [*recorded, *of_weights], prove)
+    hidden = {c.value for c in found.sites if not c.passed}.intersection(site.value for site in of_weights)
     unread = unobservable_values(proof.afresh(), hidden) if hidden and prove(proof.afresh(), ()) else set()
     if not unread:
         return found, left_out
-    left = [*recorded, *(site for site in twins if site.value not in unread)]
+    left = [*recorded, *(site for site in of_weights if site.value not in unread)]
     found, left_out = with_recorded_sites(proof, left, prove)
     note = f"{_some(sorted(unread))}: another value, but no output reads what differs"
     return replace(found, notes=(*found.notes, note)), left_out | unread
@@ -129,13 +131,13 @@ def _without_renamed(trial: _Attempt, without: Callable[[Iterable[str]], _Attemp
     First those that are fed with no other such, because what is fed with one may fail for that alone; and where that
     proves nothing, all of them together.
     """
-    judged: set[str] = set()
+    decided: set[str] = set()
     for _ in range(_ROUNDS):
-        left = trial.suspects.keys() - judged
+        left = trial.suspects.keys() - decided
         suspects = left.difference(*(trial.suspects[value] for value in left))
         if not suspects:
             break
-        judged |= suspects
+        decided |= suspects
         after = without(trial.left_out | suspects)
         proved = {value for value in suspects if _is_better(after.found, trial.found, trial.suspects[value])}
         if proved:

@@ -97,8 +97,8 @@ def test_what_does_something_stays(name: str) -> None:
 
 def test_a_dropout_of_old_stays_unless_it_is_tested() -> None:
     text = "(float[N,4] x) => (float[N,4] y) {{ a = Dropout{}(x) y = Relu(a) }}"
-    told, untold = (to_ir(parse(text.format(setting), opset=6)) for setting in ("<is_test=1>", ""))
-    tidy(told)
-    tidy(untold)
-    assert operators(to_proto(told)) == "Relu"
-    assert operators(to_proto(untold)) == "Dropout Relu"
+    inference, unset = (to_ir(parse(text.format(setting), opset=6)) for setting in ("<is_test=1>", ""))
+    tidy(inference)
+    tidy(unset)
+    assert operators(to_proto(inference)) == "Relu"
+    assert operators(to_proto(unset)) == "Dropout Relu"

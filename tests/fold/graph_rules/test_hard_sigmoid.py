@@ -31,10 +31,10 @@ STAYS = {
 @pytest.mark.parametrize("name", FOLDS)
 def test_is_a_hard_sigmoid(name: str) -> None:
     text, left = FOLDS[name]
-    assert operators(assert_sound(parse(text, opset=13), decides_alike_in_float64=False).model) == left
+    assert operators(assert_sound(parse(text, opset=13), same_decisions_in_float64=False).model) == left
 
 
 @pytest.mark.parametrize("name", STAYS)
 def test_is_none(name: str) -> None:
-    result = assert_sound(parse(STAYS[name], opset=13), decides_alike_in_float64=False)
+    result = assert_sound(parse(STAYS[name], opset=13), same_decisions_in_float64=False)
     assert "HardSigmoid" not in operators(result.model)

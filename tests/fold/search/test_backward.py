@@ -63,5 +63,5 @@ CANCELS = (
 
 def test_a_norm_is_not_computed_from_another_that_has_lost_its_digits() -> None:
     """y is almost constant in channel 0; z cannot be read off it. The other way around is exact."""
-    result = assert_sound(parse(CANCELS), decides_alike_in_float64=False)
+    result = assert_sound(parse(CANCELS), same_decisions_in_float64=False)
     assert operators(result.model) in ("Conv BatchNormalization", "Conv BatchNormalization BatchNormalization")

@@ -24,7 +24,7 @@ NORMS = {
     "mvn": "MeanVarianceNormalization",
 }
 # What may stand beside the norm: the Reshapes of a GroupNorm, its affine, and Casts from float to float.
-BESIDE = {"group_normalization": {"Reshape", "BatchNormalization", "Cast"}}
+NEXT_TO = {"group_normalization": {"Reshape", "BatchNormalization", "Cast"}}
 
 
 @cache
@@ -48,7 +48,7 @@ def test_an_expanded_norm_is_recognized_back(norm: str) -> None:
         tidy(model)
         result = ir.to_proto(model)
         onnx.checker.check_model(result)
-        operators = [node.op_type for node in result.graph.node if node.op_type not in BESIDE.get(norm, ())]
+        operators = [node.op_type for node in result.graph.node if node.op_type not in NEXT_TO.get(norm, ())]
         assert operators == [NORMS[norm]], f"{case.name}: {[node.op_type for node in result.graph.node]}"
         inputs, outputs = case.data_sets[0]
         feeds = {value.name: array for value, array in zip(case.model.graph.input, inputs, strict=True)}

@@ -14,14 +14,14 @@ def test_an_argmax_of_equal_scores_may_fall_either_way() -> None:
     """Column 1 repeats column 0 up to the last digit, so which of them wins is rounding."""
     text = "(float[N,16] x) => (int64[N,1] y, float[N,4] z) <float[16,4] w> { z = MatMul(x, w) y = ArgMax<axis=1>(z) }"
 
-    def twin(factor: float) -> onnx.ModelProto:
+    def scaled(factor: float) -> onnx.ModelProto:
         return edited(parse(text), "w", lambda w: np.stack([w[:, 0], w[:, 0] * np.float32(factor), *w.T[2:]], axis=1))
 
-    base = twin(1 - 2**-23)
-    result = prove(base, twin(1 + 2**-22), (), ProofOptions(input_specs=("x=64x16",)))
+    base = scaled(1 - 2**-23)
+    result = prove(base, scaled(1 + 2**-22), (), ProofOptions(input_specs=("x=64x16",)))
     assert result
     assert any("decides between values that tie" in note for note in result.notes)
-    assert prove(base, twin(1.01), (), ProofOptions(input_specs=("x=64x16",))).verdict is Equivalence.DIFFERENT
+    assert prove(base, scaled(1.01), (), ProofOptions(input_specs=("x=64x16",))).verdict is Equivalence.DIFFERENT
 
 
 def test_a_flipped_index_without_a_tie_is_a_difference() -> None:
