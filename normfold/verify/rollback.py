@@ -13,6 +13,9 @@ AnyModel = TypeVar("AnyModel")
 # So many proved folds are undone one at a time; after that all that are left, because something is wrong at large.
 _ONE_BY_ONE = 4
 
+# After so many candidates the suspects left are undone together: each costs a build and a proof, seconds on a real net.
+_MOST_CANDIDATES = 24
+
 
 @dataclass(frozen=True)
 class ProofCandidate(Generic[AnyModel]):
@@ -113,6 +116,7 @@ class _Outcomes(Generic[AnyModel]):
     def smallest(self, suspects: tuple[str, ...], undone: tuple[str, ...]) -> tuple[str, ...]:
         """Return the fewest suspects whose exclusion ends the difference; none when excluding all of them does not.
 
+        They are more than the fewest once ``_MOST_CANDIDATES`` were built.
         Where one fold is left out another may be tried in its place, and then that one is a suspect too.
         """
         while suspects and self._differs(undone + suspects):
@@ -125,7 +129,7 @@ class _Outcomes(Generic[AnyModel]):
 
     def _narrow(self, suspects: tuple[str, ...], undone: tuple[str, ...]) -> tuple[str, ...]:
         """QuickXplain: both halves only when neither suffices alone."""
-        if len(suspects) == 1:
+        if len(suspects) == 1 or len(self._seen) >= _MOST_CANDIDATES:
             return suspects
         left, right = suspects[: len(suspects) // 2], suspects[len(suspects) // 2 :]
         for half in (left, right):

@@ -57,6 +57,25 @@ def test_exactly_the_wrong_folds_are_undone(wrong: str, shown: dict[str, str]) -
     assert world.proofs <= 2 + 6 * len(wrong), "bisection, not trial of each"
 
 
+def test_a_search_among_hundreds_of_folds_ends_soon_and_still_undoes_all_that_are_wrong() -> None:
+    folds, wrong = tuple(f"fold {number}" for number in range(256)), {f"fold {number}" for number in range(0, 256, 51)}
+    proofs = 0
+
+    def build(excluded: frozenset[str]) -> ProofCandidate[frozenset[str]]:
+        left = tuple(fold for fold in folds if fold not in excluded)
+        return ProofCandidate(frozenset(left), (), left)
+
+    def prove(built: ProofCandidate[frozenset[str]]) -> Verification:
+        nonlocal proofs
+        proofs += 1
+        return Verification(Equivalence.DIFFERENT if built.model & wrong else Equivalence.EQUIVALENT)
+
+    settled = prove_with_rollback(build, prove)
+    assert settled.verification
+    assert wrong <= set(settled.undone) < set(folds)
+    assert proofs < 32
+
+
 def test_a_fold_that_takes_the_place_of_another_is_a_suspect_too() -> None:
     """Without "a" the search finds "b" instead, and that is as wrong."""
 
