@@ -94,7 +94,7 @@ def _print(measured: Benchmark) -> None:
     bounds = interval(ratios)
     click.echo(f"B runs at {middle:.3f} times the speed of A: quartiles {low:.3f} to {high:.3f} over the rounds,")
     sure = (
-        "no difference can be told" if bounds[0] <= 1 <= bounds[1] else f"B is {'faster' if middle > 1 else 'slower'}"
+        "no difference can be seen" if bounds[0] <= 1 <= bounds[1] else f"B is {'faster' if middle > 1 else 'slower'}"
     )
     click.echo(f"the median lies in {bounds[0]:.3f} to {bounds[1]:.3f} with 95 % confidence: {sure}")
 

@@ -46,7 +46,7 @@ def export(
     from normfold.files.torch_bridge import torch_room
     from normfold.result import NotProven
 
-    ExportArguments(**chosen)  # a wrong option is told before torch is imported
+    ExportArguments(**chosen)  # a wrong option is refused before torch is imported
     loading = torch_room("loading")
     module = loading.network(network, Path(weights) if weights else None, trust_pickle=chosen["trust_pickle"])
     arguments = loading.arguments(specs, chosen["seed"])

@@ -1,4 +1,4 @@
-"""A progress bar on stderr for work that takes longer than a second, where somebody sits before a terminal."""
+"""A progress bar on stderr for work that takes longer than a second, where stderr is a terminal."""
 
 from __future__ import annotations
 

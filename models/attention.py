@@ -1,4 +1,4 @@
-"""Networks whose norms stand beside matrix products: a LeViT-like hybrid and two small transformers."""
+"""Networks whose norms stand next to matrix products: a LeViT-like hybrid and two small transformers."""
 
 from __future__ import annotations
 

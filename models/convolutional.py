@@ -1,4 +1,4 @@
-"""Image networks whose norms stand beside convolutions: residual, inverted residual, re-parameterizable, U-shaped."""
+"""Image networks whose norms stand next to convolutions: residual, inverted residual, re-parameterizable, U-shaped."""
 
 from __future__ import annotations
 

@@ -319,7 +319,7 @@ class WriteArguments(ProgressArguments):
             is_recorded=False,
         ),
     ] = False
-    reports: Annotated[Collection[Path], _internal("Files that the caller will write beside the result.")] = ()
+    reports: Annotated[Collection[Path], _internal("Files that the caller will write with the result.")] = ()
     on_ready: Annotated[OnReady | None, _internal("Called with the result right before it is written.")] = None
 
 

@@ -206,7 +206,7 @@ class _Builder:
 
 
 def _optimized(source: Source, options: Options, clock: _Clock, also: FurtherProof | None) -> Result:
-    """Build and prove; what the proof blames is undone and the rest proved again, until the proof holds."""
+    """Build and prove; what the proof finds wrong is undone and the rest proved again, until the proof holds."""
     if not options.verify:
         candidate, proof = _Builder(source, options, clock).build(), None
         notes: tuple[str, ...] = ("verification was switched off; the result is not proven",)
@@ -294,7 +294,7 @@ def _proof(source: Source, candidate: Candidate, options: Options) -> Verificati
 def _as_file(model: ir.Model, has_external_data: bool) -> Iterator[Path | onnx.ModelProto]:
     """Give the model as a temporary file, whose weights ONNX Runtime maps.
 
-    It is a proto if it must lie beside its data, or if the disk has no room.
+    It is a proto if it must lie in the folder of its data, or if the disk has no room.
     """
     if has_external_data:
         yield to_proto(model)

@@ -174,7 +174,7 @@ def run_in_float64(model: onnx.ModelProto, feeds: Tensors) -> Tensors:
 
 
 class ConvTranspose(OpRun):
-    """Written anew, because the one that comes with onnx takes no groups: each input position adds its kernel."""
+    """Written here, because the one that comes with onnx takes no groups: each input position adds its kernel."""
 
     def _run(self, x, w, b=None, **attributes):  # type: ignore[no-untyped-def]  # the signature of OpRun
         groups, space = attributes.get("group") or 1, x.ndim - 2
@@ -213,7 +213,7 @@ def _windows(x: npt.NDArray[Any], attributes: Mapping[str, Any], fill: float) ->
 
 
 class MaxPool(OpRun):
-    """Written anew, because the one that comes with onnx loses pads that differ by axis."""
+    """Written here, because the one that comes with onnx loses pads that differ by axis."""
 
     def _run(self, x, **attributes):  # type: ignore[no-untyped-def]  # the signature of OpRun
         windows = _windows(x, attributes, -np.inf)

@@ -592,7 +592,7 @@ def networks(draw: st.DrawFn, most: int = 12) -> onnx.ModelProto:
 
 
 def finished(net: Net, inputs: Sequence[Shape]) -> onnx.ModelProto:
-    """The model whose outputs are what nobody reads, and now and then one value that somebody does read."""
+    """The model whose outputs are what no operator reads, and now and then one value that an operator does read."""
     read = {name for node in net.nodes for name in node.input} | {
         name for node in net.nodes for attribute in node.attribute for inner in attribute.g.node for name in inner.input
     }

@@ -44,7 +44,7 @@ def test_a_wrong_fold_is_undone_and_the_rest_is_kept(faulty: None) -> None:
 
 
 def test_constants_that_were_folded_wrong_are_left_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No fold is to blame when the pre-clean changed the model, so it goes on without the pre-clean."""
+    """No fold is the cause when the pre-clean changed the model, so it goes on without the pre-clean."""
     spoilt: list[InferredFacts | None] = []
 
     def spoiling_simplify(proto: onnx.ModelProto, fold: bool) -> InferredFacts:

@@ -87,7 +87,7 @@ class Weight:
         return np.concatenate(found) if 0 in keep else np.asarray(np.max(found, axis=0))
 
     def _is_scaled_along(self, axes: tuple[int, ...]) -> bool:
-        """Only factors that vary along ``axes`` at most: then the largest magnitudes are those stored, scaled alike."""
+        """Only factors that vary along ``axes`` at most: then the largest magnitudes are those stored, scaled."""
         plain = self.stored.dtype in (np.float32, np.float64)
         return plain and all(
             operation is np.multiply and all(size == 1 or axis in axes for axis, size in enumerate(operand.shape))

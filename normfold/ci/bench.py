@@ -1,7 +1,7 @@
 """Latency of one or two models on ONNX Runtime, side by side: what a fold brought on this machine.
 
 Each model lives in a process of its own. Runs are interleaved, in turns of order, so that whatever else the machine
-does meets both alike; what counts is the ratio within a round, and its median over all rounds.
+does meets both equally; what counts is the ratio within a round, and its median over all rounds.
 """
 
 from __future__ import annotations

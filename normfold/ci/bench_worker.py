@@ -51,10 +51,10 @@ def open_session(ort: Any, model: str, threads: int) -> Any:
 
 
 def peak_memory() -> int:
-    """Return the most memory that this process ever held, in bytes; 0 where the system does not say."""
+    """Return the most memory that this process ever used, in bytes; 0 where the system does not say."""
     try:
         with open("/proc/self/status", encoding="ascii", errors="replace") as lines:
-            # getrusage on Linux also counts what the parent held when it started this process
+            # getrusage on Linux also counts what the parent used when it started this process
             return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM:")), 0)
     except OSError:
         pass

@@ -101,7 +101,7 @@ def _examined(tasks: Sequence[Task], look: Look, jobs: int) -> Iterator[tuple[Ta
             left.remove(task)
             yield task, outcome
     except BrokenProcessPool:
-        # A process died, and all that waited with it. Each of the rest gets one of its own, so that one is blamed.
+        # A process died, and all that waited with it. Each of the rest gets one of its own, so that the cause is named.
         for task in [task for task in tasks if task in left]:
             yield task, _alone(task, look)
 

@@ -50,7 +50,7 @@ class Limits:
 
 
 def reason_of(verdict: Verdict) -> Reason:
-    """Why a norm still stands in the file: the first obstacle, or that nobody has folded it yet."""
+    """Why a norm still stands in the file: the first obstacle, or that it is not folded yet."""
     return verdict.main_obstacle.reason if verdict.outcome is Outcome.KEPT else Reason.FOLDABLE_LEFT
 
 

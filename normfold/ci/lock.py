@@ -25,13 +25,13 @@ from normfold.report.report import Problem, Report
 
 FORMAT = 1
 MARK = "normfold-lock"
-LONGEST = 200  # characters of a name; longer ones are told apart by a digest
+LONGEST = 200  # characters of a name; longer ones are distinguished by a digest
 UPDATE = "--update-lock writes it"
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A model as it was accepted: what its files held, its operators by count, its norms by name.
+    """A model as it was accepted: what its files contained, its operators by count, its norms by name.
 
     ``norms`` says of each norm what it is and how it stood: "BatchNormalization kept NF107", "Mul foldable".
     """
@@ -77,7 +77,7 @@ def read_lock(path: Path, options: RewriteOptions, must_exist: bool = True) -> L
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content[MARK] != FORMAT:
-            raise UsageError(f"{path} has version {content[MARK]}, expected {FORMAT}; remove it, and {UPDATE} anew")
+            raise UsageError(f"{path} has version {content[MARK]}, expected {FORMAT}; remove it, and {UPDATE} again")
         models = {name: Entry(**entry) for name, entry in content["models"].items()}
         lock = Lock(path, models, content["options"])
     except FileNotFoundError:
@@ -85,9 +85,9 @@ def read_lock(path: Path, options: RewriteOptions, must_exist: bool = True) -> L
     except OSError as error:
         raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is no lock file of normfold; remove it, and {UPDATE} anew") from error
+        raise UsageError(f"{path} is no lock file of normfold; remove it, and {UPDATE} again") from error
     if lock.options != chosen and must_exist:
-        raise UsageError(f"{path} was written with options {dict(lock.options)}, these are {chosen}; {UPDATE} anew")
+        raise UsageError(f"{path} was written with options {dict(lock.options)}, these are {chosen}; {UPDATE} again")
     return replace(lock, options=chosen)
 
 

@@ -17,7 +17,7 @@ Data = Mapping[str, Any]
 
 
 def to_data(report: Report) -> dict[str, Any]:
-    """``report`` without its problems, which depend on limits and lock and are found anew each time."""
+    """``report`` without its problems, which depend on limits and lock and are found again each time."""
     data: dict[str, Any] = _plain({**asdict(report), "problems": ()})
     return data
 

@@ -43,7 +43,7 @@ def check_readable(path: AnyPath) -> None:
     """Raise SourceError if ``path`` is no regular file, before anything opens it. A missing file is no matter here."""
     if os.fspath(path) == STDIO:
         raise SourceError("standard input is not read; pass the path of a file (./- for a file of that name)")
-    with suppress(OSError, ValueError):  # whoever opens it says why it cannot be opened
+    with suppress(OSError, ValueError):  # the code that opens it says why it cannot be opened
         kind = _special_kind(os.stat(path).st_mode)
         if kind:
             raise SourceError(f"{path} is {kind}, and not a file; copy its contents into a file first")

@@ -277,7 +277,7 @@ def _check_external(tensor: onnx.TensorProto, source: Source) -> None:
     if not file.is_relative_to(source.folder):
         raise SourceError(f"{where} lies outside the folder of the model")
     if not file.is_file():
-        raise SourceError(f"{where} is missing; it must lie beside the model")
+        raise SourceError(f"{where} is missing; it must lie in the folder of the model")
     try:
         needed = -(-math.prod(tensor.dims) * ir.DataType(tensor.data_type).bitwidth // 8)
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", needed))

@@ -1,4 +1,4 @@
-"""Serialize a model file in pieces, so that no weight is copied and the file is never held in memory as a whole.
+"""Serialize a model file in pieces, so that no weight is copied and the file is never in memory as a whole.
 
 A message inside a message is its tag, its length and its content (see ``protobuf_wire``). So the graph is serialized
 without its weights, and the weights follow from where they lie.

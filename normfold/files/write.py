@@ -3,7 +3,7 @@
 A temporary file in the target's folder is written, read back, checked and flushed to the disk before it takes the
 target's name. With external data the data file comes first, under a name that no existing file with other contents
 has; the model file that points to it follows; only then the data file of the replaced model is removed, unless another
-file beside it names it.
+file in its folder names it.
 """
 
 from __future__ import annotations

@@ -244,7 +244,7 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.GROWTH: Explanation(
         "The weight has other readers, or is stored in fewer bytes than the type that the operator reads. The folded "
-        "weight would be stored beside it, to save one small operator.",
+        "weight would be stored in addition to it, to save one small operator.",
         "an embedding that is also the weight of the last layer, multiplied by sqrt(d) where it is looked up.",
         "Nothing, or allow the growth: --max-growth 1 allows a file of twice the size.",
     ),

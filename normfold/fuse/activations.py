@@ -27,7 +27,7 @@ _GELU_OPSET = 20  # the first operator set with Gelu
 
 
 def fuse_activations(model: ir.Model, options: FuseOptions) -> tuple[Verdict, ...]:
-    """Fuse in place; one verdict for each activation that was written anew.
+    """Fuse in place; one verdict for each activation that was written again.
 
     A target that executes every spelling as one gets none. A Gelu by tanh raises the model to operator set 20 where
     the options allow it.

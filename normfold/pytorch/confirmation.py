@@ -1,4 +1,4 @@
-"""Confirm a plan by eager runs of the folded module beside the original, on every call that is covered."""
+"""Confirm a plan by eager runs of the folded module and the original, on every call that is covered."""
 
 from __future__ import annotations
 

@@ -178,7 +178,10 @@ def _against(
         if error.kind is FailureKind.TIME or not can_retype(loaded):
             raise
     comparisons, notes = _compared(traced, model, retyped(loaded), options)
-    return comparisons, (*notes, "the file was run in float32 beside the eager module: ONNX Runtime lacks its own type")
+    return comparisons, (
+        *notes,
+        "the file and the eager module were run in float32: ONNX Runtime lacks the file's type",
+    )
 
 
 def _compared(

@@ -1,4 +1,4 @@
-"""Follow calls of a folded module beside the original: which modules give other values, and what reads these."""
+"""Follow calls of a folded module and the original: which modules give other values, and what reads these."""
 
 from __future__ import annotations
 

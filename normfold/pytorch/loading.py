@@ -101,7 +101,7 @@ def _argument(spec: str, generator: torch.Generator) -> torch.Tensor:
 
 
 def default_output(spec: str) -> Path:
-    """FACTORY.opt.onnx in the current folder, or ARCHIVE.opt.onnx beside the archive."""
+    """FACTORY.opt.onnx in the current folder, or ARCHIVE.opt.onnx in the folder of the archive."""
     if Path(spec).suffix.lower() in SUFFIXES:
         return Path(spec).with_suffix(".opt.onnx")
     return Path(f"{spec.rpartition(':')[2].rpartition('.')[2]}.opt.onnx")

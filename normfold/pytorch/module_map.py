@@ -164,7 +164,7 @@ class WriteBack:
         around = self.modules.around(node)
         module = around[-1]
         if node.op_type in LAYOUT or node in self.replaced or node in self.sums or module in self.changes.gone:
-            return  # of a sum, the wiring has told
+            return  # of a sum, the wiring has said it
         if self.wiring.regions.get(node, (None, module))[1] is None or any(
             each in self.changes.zeros for each in around
         ):

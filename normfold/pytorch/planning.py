@@ -71,7 +71,7 @@ class Planner:
             self._refuse(problems, [v for v in verdicts if v.finding.name not in leave_out])
 
     def _refuse(self, problems: Sequence[WriteBackProblem], verdicts: Sequence[Verdict]) -> None:
-        """Leave out the findings and merges that are to blame; all where the blame falls on none, so that this ends.
+        """Leave out the findings and merges that are wrong; all where no single one is wrong, so that this ends.
 
         What the engine would have kept, and only written in another form, keeps the engine's reasons. What a merge
         would have folded, and nothing else can, gets the reason of the merge.

@@ -1,4 +1,4 @@
-"""How the nodes of a folded graph are connected, beside how they were, and what that leaves of the module tree.
+"""How the nodes of a folded graph are connected, compared with how they were, and what that leaves of the module tree.
 
 Every node that is left must read what it read before, with the nodes that went taken out. Two things may stand in
 between. A module whose operators have become a chain of whole modules (the merged convolution, its activation) is

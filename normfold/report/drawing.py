@@ -1,4 +1,4 @@
-"""The neighbourhood of a norm as data: boxes and arrows, for voices that draw."""
+"""The surroundings of a norm as data: boxes and arrows, for formats that draw."""
 
 from __future__ import annotations
 

@@ -29,8 +29,8 @@ _MODELS = (".onnx", ".pt2", ".pt", ".pth", ".data", ".safetensors", ".npz", ".np
 def write_report(reports: Report | Sequence[Report], path: str | os.PathLike[str], format: str = "") -> None:
     """Write one or many reports to ``path`` ("-" for stdout), in ``format`` or in the form that its suffix names.
 
-    The file is whole or not there: it is written beside ``path`` and takes its name at the end. UsageError for a form
-    that nobody knows, WriteError where it cannot be written.
+    The file is whole or not there: it is written next to ``path`` and takes its name at the end. UsageError for a form
+    that does not exist, WriteError where it cannot be written.
     """
     text = render(reports, form_of(path, format))
     if os.fspath(path) == STDOUT:
@@ -47,7 +47,7 @@ def render(reports: Report | Sequence[Report], form: str) -> str:
 def form_of(path: str | os.PathLike[str], format: str = "") -> str:
     """Return the form that ``format`` or the suffix of ``path`` names; UsageError that lists them where neither does.
 
-    Commands ask this before the work, so that a wrong name costs nobody a run.
+    Commands ask this before the work, so that a wrong name costs no run.
     """
     name = os.fspath(path)
     suffix = os.path.splitext(name)[1].lower()
@@ -101,7 +101,7 @@ def draws(form: str) -> bool:
     return form == "html"
 
 
-# -- the voices: each is loaded when somebody wants to hear it ------------------------------------------------------
+# -- the formats: each is loaded when it is used --------------------------------------------------------------------
 
 
 def _text(reports: Sequence[Report]) -> str:

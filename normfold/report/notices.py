@@ -1,4 +1,4 @@
-"""What a report has to say about single norms and the whole model, for the voices that list issues one by one."""
+"""What a report has to say about single norms and the whole model, for the formats that list issues one by one."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ function norms(report) {
     onclick: () => { state.down = state.column === index && !state.down; state.column = index; refresh(); },
   }, title)));
   const table = make("table", { id: "norms" }, make("colgroup", {}, ...COLUMNS.map(() => make("col"))), make("thead", {}, make("tr", {}, ...headers)), body);
-  const box = section("Norms and constant affines", "click a row for its neighbourhood", filters(report, state, refresh, shown), make("div", { class: "scroll" }, table), more);
+  const box = section("Norms and constant affines", "click a row for its surroundings", filters(report, state, refresh, shown), make("div", { class: "scroll" }, table), more);
   reveal = (index) => {
     state.words = ""; state.reason = ""; state.outcomes = new Set(Object.keys(ORDER)); state.open.add(index);
     box.querySelectorAll("input, select").forEach((field) => { field.value = ""; });

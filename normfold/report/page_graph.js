@@ -1,4 +1,4 @@
-// The neighbourhood of a norm as a small graph. One program with page.js, which has make() and draw().
+// The surroundings of a norm as a small graph. One program with page.js, which has make() and draw().
 
 const ROLES = { finding: "this one", gone: "goes", obstacle: "in the way", into: "takes it over", new: "is new" };
 
@@ -7,7 +7,7 @@ function keys(boxes) {
   return make("span", { class: "keys" }, ...present.map((role) => make("span", { class: `key ${role}` }, ROLES[role])));
 }
 
-// -- a neighbourhood as a graph: layers from top to bottom -----------------------------------------------------------
+// -- the surroundings as a graph: layers from top to bottom ----------------------------------------------------------
 
 const [BOX, HIGH, GAP, RISE] = [178, 38, 22, 30];
 

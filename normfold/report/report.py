@@ -1,4 +1,4 @@
-"""What happened to a model, as one value. Every voice (text, JSON, ...) reads this and nothing else."""
+"""What happened to a model, as one value. Every format (text, JSON, ...) reads this and nothing else."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Report:
     ``command`` is "optimize", "inspect" or "check". ``output`` is where the result was written, "" for nowhere.
     ``is_copy`` says that nothing was folded or fused, so the output equals the input byte for byte. ``notes`` hold
     whatever else the user must know. ``seconds`` maps stages to wall time. ``problems`` are what a check does not
-    accept: with one of them it fails. ``drawings`` show the neighbourhood of each verdict before and after, where
+    accept: with one of them it fails. ``drawings`` show the surroundings of each verdict before and after, where
     pictures were asked for; ``op_types`` has the type of each operator in ``Verdict.into``; ``options`` are those that
     are no defaults. ``latency`` is the median of a run before and after, in milliseconds, where measured.
     """

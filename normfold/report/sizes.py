@@ -1,4 +1,4 @@
-"""Sizes before and after in words that people read, the same in every voice."""
+"""Sizes before and after in words that people read, the same in every format."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """What stands around each finding, in the original and in the result: the operators that a picture of it needs.
 
 A picture holds the finding (or what makes its value now), what absorbed it or was in its way, what lies between them,
-what went or came with it, and some operators directly beside, in all at most ``MOST`` boxes.
+what went or came with it, and some operators directly next to it, in all at most ``MOST`` boxes.
 """
 
 from __future__ import annotations

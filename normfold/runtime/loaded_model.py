@@ -1,4 +1,4 @@
-"""A model held for running: a light skeleton, and the weights, which every session over it maps from the same file.
+"""A model loaded for running: a light skeleton, and the weights, which every session over it maps from the same file.
 
 A proof opens many sessions over parts of the same model. The skeleton says where in the model's own file each large
 weight lies, as if it were external data, so a part costs neither serialization nor a copy of its weights.
@@ -48,7 +48,7 @@ class LoadedModel:
 
     ``skeleton`` says of each large weight in which file of ``folder`` it lies, or that it is among ``given``.
     ``spool`` is that folder when it is a temporary one. ``operators`` are the types of operator in the model, or in
-    the one that this was made from. ``told`` is what its metadata says of the sites of folds.
+    the one that this was made from. ``recorded`` is what its metadata says of the sites of folds.
     """
 
     skeleton: onnx.ModelProto
@@ -141,9 +141,9 @@ def _item_size(kind: int) -> int:
 
 
 def load(model: LoadableModel, folder: str | None = None) -> LoadedModel:
-    """Split a model, which stays untouched. External data is in ``folder``, or beside the path; it is not read here.
+    """Split a model, which stays untouched. External data is in ``folder``, or next to the path; it is not read here.
 
-    A large model in memory is copied to a temporary file, unless it has external data, which must lie beside it.
+    A large model in memory is copied to a temporary file, unless it has external data, which must lie next to it.
     """
     loaded = _split(model, folder)
     name_nodes_apart(loaded.skeleton)

@@ -1,6 +1,6 @@
 """Running a model in onnx's reference evaluator: slow, but it knows operators and types that ONNX Runtime does not.
 
-It has faults of its own, but a proof compares two models that it ran alike.
+It has faults of its own, but a proof compares two models that it ran the same way.
 """
 
 from __future__ import annotations

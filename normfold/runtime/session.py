@@ -58,7 +58,7 @@ class ModelRunError(Exception):
 
 
 class Runner:
-    """One session over a held model. Close it (``with``) to give its memory back before the next one opens."""
+    """One session over a loaded model. Close it (``with``) to give its memory back before the next one opens."""
 
     def __init__(
         self,

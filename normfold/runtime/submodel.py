@@ -1,4 +1,4 @@
-"""Parts of a held model that run on their own: what makes some values, from the inputs or from other values."""
+"""Parts of a loaded model that run on their own: what makes some values, from the inputs or from other values."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ MADE = "\u207amade"
 
 @dataclass(frozen=True)
 class Submodel:
-    """A part of a held model that runs on its own.
+    """A part of a loaded model that runs on its own.
 
-    ``forced`` are the values that must be fed beside the graph inputs; ``fetch`` maps each wanted value to the name of
+    ``forced`` are the values that must be fed with the graph inputs; ``fetch`` maps each wanted value to the name of
     the part's output that carries it.
     """
 

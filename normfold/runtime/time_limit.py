@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import onnxruntime as ort
 
 LIMIT = 300.0
-"""Seconds for one run, where nobody says otherwise."""
+"""Seconds for one run, where the user gives no other."""
 
 
 class _Run:

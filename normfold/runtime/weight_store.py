@@ -1,4 +1,4 @@
-"""Large initializers of a held model: in files, where ONNX Runtime maps them, or as arrays that it is given."""
+"""Large initializers of a loaded model: in files, where ONNX Runtime maps them, or as arrays that it is given."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def large_bytes(tensor: onnx.TensorProto) -> int:
 
 
 def stub(tensor: onnx.TensorProto, location: str, offset: int = 0) -> onnx.TensorProto:
-    """Return the tensor without its content, which lies in a file beside the model, or is ``GIVEN``."""
+    """Return the tensor without its content, which lies in a file next to the model, or is ``GIVEN``."""
     empty = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
     empty.data_location = onnx.TensorProto.EXTERNAL
     size = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize

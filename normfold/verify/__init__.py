@@ -48,7 +48,7 @@ def prove(
     that each site shows the error that is made there; then whole, without optimizations and as a user runs it.
 
     Args:
-        original: the reference. Pass the path when there is external data beside it.
+        original: the reference. Pass the path when there is external data next to it.
         candidate: the model to prove, with the same inputs and outputs.
         sites: values with one name in both models, each with the fold that it is evidence for. Sites that either model
             lacks are skipped, and a note says so. None takes those that either model tells of in its metadata, as the
@@ -66,7 +66,7 @@ def prove(
 
 
 def check(model: LoadableModel, options: ProofOptions) -> Verification:
-    """Compare a model with outputs that were stored beside the inputs in ``options.inputs`` (test_data_set folders).
+    """Compare a model with outputs that were stored with the inputs in ``options.inputs`` (test_data_set folders).
 
     The model runs without optimizations and as a user runs it. UsageError when a folder holds no outputs.
     """

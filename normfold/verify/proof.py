@@ -112,7 +112,7 @@ def check(model: LoadableModel, options: ProofOptions) -> Verification:
     proof = ProofState(loaded, loaded, options, coarsest(loaded), is_stored=True)
     for given in all_inputs(options.given_inputs, loaded):
         if not given.expected:
-            raise UsageError(f"expected stored outputs beside the inputs in {given.text} (output_0.pb ...), got none")
+            raise UsageError(f"expected stored outputs next to the inputs in {given.text} (output_0.pb ...), got none")
         proof.feeds.append(Feed(given.values, given.text))
         proof.references.append(given.expected)
     if not proof.feeds:
@@ -204,7 +204,7 @@ def _gather(proof: ProofState, sites: Sequence[Site]) -> None:
     for chunk in chunks[1:]:
         kept = _next_chunk(proof, chunk, kept)
     if any(c.folds and not c.passed for c in proof.comparisons()):
-        return  # guilty folds are known by name: whole runs would only show what they cause
+        return  # failing folds are known by name: whole runs would only show what they cause
     if not proof.is_by_reference:
         check_whole(replace(proof, original=as_given[0], candidate=as_given[1]))
     if proof.is_by_fold:
@@ -244,7 +244,7 @@ def _next_chunk(proof: ProofState, chunk: Chunk, kept: Sequence[dict[str, Value]
 
 
 def _retry_undecided(proof: ProofState, check: SiteCheck, turns: Schedule, kept: Sequence[dict[str, Value]]) -> None:
-    """Compare the sites of which the first feed told nothing on the others too."""
+    """Compare the sites of which the first feed showed nothing on the others too."""
     names = turns.undecided()
     if not names or len(proof.feeds) < 2:
         return
@@ -319,7 +319,7 @@ def _decide(proof: ProofState) -> Verification:
         _accept_noise(proof, failing)
         return _result(proof, Equivalence.EQUIVALENT, f"every site is right; at the outputs {NOISE_DOMINATED}")
     return _result(
-        proof, Equivalence.INCONCLUSIVE, f"{NOISE_DOMINATED}, so nothing can be told; pass --inputs with real data"
+        proof, Equivalence.INCONCLUSIVE, f"{NOISE_DOMINATED}, so nothing can be decided; pass --inputs with real data"
     )
 
 
@@ -332,7 +332,7 @@ def _first_differences(proof: ProofState, failing: Sequence[Comparison]) -> tupl
 
 
 def _is_certain(proof: ProofState, comparisons: Sequence[Comparison]) -> bool:
-    """Whether random outputs leave something to tell: the sites, with the random values held equal in both models."""
+    """Whether random outputs leave something to tell: the sites, with the random values kept equal in both models."""
     at_sites = [c for c in comparisons if c.stage == proof.first_stage]
     if (
         set(unseeded_values(proof.candidate)) - proof.random_values

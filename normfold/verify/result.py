@@ -89,10 +89,10 @@ class Comparison:
 class Verification:
     """The outcome of a proof. True when equivalent, and prints as the table.
 
-    ``outputs`` compares each graph output at each stage, ``sites`` each fold where its value is made. ``guilty``
-    names the owners whose own site is wrong, in the order of the graph: the error is *made* there, not inherited.
-    ``trail`` follows a difference that no site explains through the values that have one name in both models: the last
-    that agrees, then those that do not, as whole models compute them.
+    ``outputs`` compares each graph output at each stage, ``sites`` each fold where its value is made.
+    ``failing_folds`` names the folds whose own site is wrong, in the order of the graph: the error is *made* there, not
+    inherited. ``first_differences`` follows a difference that no site explains through the values that have one name in
+    both models: the last that agrees, then those that do not, as whole models compute them.
     """
 
     verdict: Equivalence

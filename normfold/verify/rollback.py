@@ -1,4 +1,4 @@
-"""Undo the guilty fold and keep the rest: pure control over ``build`` and ``prove``, which the caller brings."""
+"""Undo the failing fold and keep the rest: pure control over ``build`` and ``prove``, which the caller brings."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def prove_with_rollback(
     *,
     strict: bool = False,
 ) -> RollbackResult[AnyModel]:
-    """Build without the folds that proved guilty until the rest is proved.
+    """Build without the folds that proved wrong until the rest is proved.
 
-    ``build(excluded)`` makes the candidate without those folds. A fold is guilty by the evidence of its own site; where
+    ``build(excluded)`` makes the candidate without those folds. A fold is failing if its own site differs; where
     sites do not tell (only an output differs, several folds share a site, only the optimized run differs), the smallest
-    guilty set is searched by bisection. With ``strict`` nothing is undone. The result is DIFFERENT when the candidate
+    failing set is searched by bisection. With ``strict`` nothing is undone. The result is DIFFERENT when the candidate
     still differs with every fold undone, or under ``strict``; then nothing may be written.
     """
     candidate = build(frozenset())

@@ -42,7 +42,7 @@ class ProofState:
     ``left_out`` are values that no site stands for, because their names mean other values in either model.
     ``drawn`` are random values that both models make, ``random_outputs`` the outputs that depend on any.
     ``chaotic`` are comparisons that noise decides: they count only where no other feed tells anything.
-    ``references`` are the original's outputs for each of ``feeds``, or, when ``is_stored``, what somebody stored.
+    ``references`` are the original's outputs for each of ``feeds``, or, when ``is_stored``, what a user stored.
     """
 
     original: LoadedModel
@@ -239,7 +239,7 @@ class ProofState:
         tolerance: Callable[[str], Tolerance],
         by_channel: bool = False,
     ) -> tuple[dict[str, Comparison], Mapping[str, np.ndarray]]:
-        """Compare ``pairs`` (expected, obtained) by name beside the noise of the original.
+        """Compare ``pairs`` (expected, obtained) by name, given the noise of the original.
 
         Of which each of ``looks`` shows more, until more of it would change nothing; with the noise as far as it was
         seen.

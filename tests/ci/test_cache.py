@@ -62,7 +62,7 @@ def test_what_did_not_change_is_not_looked_into_again(run: Run, tmp_path: Path, 
     assert f"{tmp_path / 'z.onnx'}: nothing to fold or fuse" in out
 
 
-def test_another_normfold_looks_anew(
+def test_another_normfold_looks_again(
     tmp_path: Path, cache_home: Path, looks: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks = [Task(save(stays(), tmp_path / "net.onnx"))]

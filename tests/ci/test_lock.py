@@ -83,7 +83,7 @@ def test_only_what_is_worse_than_the_lock_fails(run: Run, shop: Path) -> None:
 def test_a_foldable_norm_is_a_regression_and_one_that_the_lock_knows_is_none(run: Run, shop: Path) -> None:
     save(conv_bn(), shop / "ship" / "03.onnx")
     code, out, _ = check(run)
-    assert check(run, "--max-foldable", "0")[1].count("NF001 BatchNormalization y") == 1, "told once, by limit or lock"
+    assert check(run, "--max-foldable", "0")[1].count("NF001 BatchNormalization y") == 1, "once, by limit or lock"
     assert (code, "NF001" in out, "operators since the lock: BatchNormalization 0 -> 1" in out) == (1, True, True)
     assert check(run, "--allow", "NF001:y")[0] == 0
     assert "1 changed" in run("check", "ship/03.onnx", "--update-lock")[1]

@@ -66,7 +66,7 @@ def test_the_version_and_python_m(command: Command, flag: str) -> None:
     assert done.stdout == command(flag).stdout == f"normfold, version {normfold.__version__}\n"
 
 
-def test_rules_are_explained_beside_codes(run: Run) -> None:
+def test_rules_are_explained_like_codes(run: Run) -> None:
     assert "carry a BatchNormalization" in run("explain", "BatchNorm")[1]
     assert "--skip order" in run("explain", "order")[1]
     assert "layernorm" in run("explain")[1]

@@ -127,7 +127,7 @@ def test_processes_in_parallel_give_the_same(tmp_path: Path) -> None:
     assert [checked.report.model for checked in together] == [str(task.model) for task in tasks]
 
 
-def test_a_process_that_dies_is_blamed_and_takes_no_other_model_with_it(
+def test_a_process_that_dies_is_named_and_takes_no_other_model_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks = [Task(save(conv_bn(), tmp_path / f"{name}.onnx")) for name in ("a", "deadly", "c")]

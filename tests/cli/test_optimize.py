@@ -1,4 +1,4 @@
-"""The commands: exit codes, what goes to stdout and what to stderr, and that nobody sees a traceback."""
+"""The commands: exit codes, what goes to stdout and what to stderr, and that no user sees a traceback."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def test_the_proof_takes_the_threads_it_is_given(run: Run, model: Path, monkeypa
     assert set(asked) == {2}
 
 
-def test_optimize_writes_beside_the_model_and_says_so(run: Run, model: Path) -> None:
+def test_optimize_writes_next_to_the_model_and_says_so(run: Run, model: Path) -> None:
     code, out, err = run("optimize", model)
     assert (code, err) == (0, "")
     assert "1 of 1 norms removed, 0 kept" in out
@@ -141,7 +141,7 @@ def test_without_a_proof_nothing_is_written(
     assert run("optimize", model, "--strict")[1].rstrip().endswith("nothing written")
 
 
-def test_a_blamed_fold_is_undone_and_the_copy_is_written(
+def test_a_failing_fold_is_undone_and_the_copy_is_written(
     run: Run, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def different(*arguments: Any) -> Verification:

@@ -20,7 +20,7 @@ def test_without_a_terminal_there_is_no_colour_no_bar_and_nothing_on_stderr(comm
     done = command("check", path, COLUMNS="40")
     assert (done.returncode, done.stderr) == (1, "")
     assert "\x1b" not in done.stdout
-    assert max(map(len, done.stdout.splitlines())) > 80, "lines are not wrapped where nobody looks"
+    assert max(map(len, done.stdout.splitlines())) > 80, "lines are not wrapped where there is no terminal"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="there are no pseudo terminals on Windows")
@@ -41,7 +41,7 @@ def test_on_a_terminal_a_bar_shows_after_a_while(
     has_bar: bool,
     has_colour: bool,
 ) -> None:
-    """stdout and stderr are two pseudo terminals, so that what goes where can be told apart."""
+    """stdout and stderr are two pseudo terminals, so that what goes where can be distinguished."""
     path = save(shipped(), tmp_path / "net.onnx")
     program = f"""
 import sys, time

@@ -9,7 +9,7 @@ from tests.fold.rows import assert_sound, fold, operators
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
 
 STORED = {
-    "softmax of stored logits beside a weight": (
+    "softmax of stored logits next to a weight": (
         "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] v, float[3] a, float[4,1,1] k, int64[4] q={1,3,1,1}> "
         "{ s = Softmax(a) u = Reshape(s, q) w = Mul(v, u) c = Conv(x, w) y = Mul(c, k) }",
         "Conv",

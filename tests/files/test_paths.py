@@ -1,4 +1,4 @@
-"""Nothing of the user's is lost: each path of a run, and the files beside it, byte for byte as they were."""
+"""Nothing of the user's is lost: each path of a run, and the files next to it, byte for byte as they were."""
 
 from __future__ import annotations
 
@@ -139,7 +139,7 @@ def test_check_refuses_pipes_and_reports_that_are_its_models(
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is read-only for root")
-def test_a_read_only_folder_is_told_before_the_work(tmp_path: Path) -> None:
+def test_a_read_only_folder_is_refused_before_the_work(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(UsageError, match="read-only"):
         check_paths([], [tmp_path / "out.onnx"])

@@ -59,7 +59,7 @@ def test_the_callers_object_stays_as_it_is() -> None:
 
 def _invalid() -> onnx.ModelProto:
     model = conv_bn()
-    model.graph.node[0].input[1] = "nobody"
+    model.graph.node[0].input[1] = "missing"
     return model
 
 
@@ -160,7 +160,7 @@ def test_what_only_the_runtime_accepts_goes_on_with_a_note() -> None:
 
 
 def test_operators_of_one_name_are_named_apart(tmp_path: Path) -> None:
-    """The format lets names repeat, and ONNX Runtime refuses them; findings are told apart by them."""
+    """The format lets names repeat, and ONNX Runtime refuses them; findings are distinguished by them."""
     model = parse(
         "(float[2,3] x) => (float[2,3] y) <float[3,3] w, float[3] s, float[3] v>"
         "{ a = MatMul(x, w) b = Mul(a, s) c = Relu(b) d = MatMul(c, w) y = Mul(d, v) }"
@@ -234,7 +234,7 @@ def test_assume_eval_switches_training_mode_off(outputs: int) -> None:
     assert "--assume-eval" in source.notes[-1]
 
 
-def test_assume_eval_leaves_what_somebody_reads() -> None:
+def test_assume_eval_leaves_what_is_read() -> None:
     model = _training(3)
     model.graph.output.append(onnx.helper.make_tensor_value_info("m", onnx.TensorProto.FLOAT, [4]))
     assert in_eval_mode(read(model)).proto.graph.node[1].output[1] == "m"

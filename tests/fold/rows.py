@@ -1,4 +1,4 @@
-"""What every row of a table is held to, whichever rule it is about."""
+"""What every row of a table must show, whichever rule it is about."""
 
 from __future__ import annotations
 

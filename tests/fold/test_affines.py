@@ -189,7 +189,7 @@ NOTHING_FOUND = {
     "a square": "(float[N,4] x) => (float[N,4] y) { y = Mul(x, x) }",
     "a product of constants": "(float[N,4] x) => (float[N,4] y, float[4] z) <float[4] k, float[4] j>"
     "{ y = Relu(x) z = Mul(k, j) }",
-    "an operator that nobody reads": "(float[N,4] x) => (float[N,4] y) <float[4] k> { y = Relu(x) z = Mul(x, k) }",
+    "an operator that is unused": "(float[N,4] x) => (float[N,4] y) <float[4] k> { y = Relu(x) z = Mul(x, k) }",
 }
 
 

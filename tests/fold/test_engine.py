@@ -166,7 +166,7 @@ def test_where_a_sign_dies_is_a_site(dies: str) -> None:
     assert verdict.outcome is Outcome.FOLDED and verdict.sites
 
 
-def test_an_output_is_told_by_its_own_name() -> None:
+def test_an_output_is_reported_by_its_own_name() -> None:
     model = parse(
         "(float[4,4] x) => (float[4,4] y, float[3,4] z) <float[4,1] t, float c, float[3,4] w>"
         " { d = Transpose(x) a = Add(d, t) b = Mul(a, c) y = Div(b, c) z = MatMul(w, b) }"
@@ -175,7 +175,7 @@ def test_an_output_is_told_by_its_own_name() -> None:
     assert "output y" in said and "output b" not in said
 
 
-def test_an_unknown_type_is_told_of_an_operator() -> None:
+def test_an_unknown_type_is_reported_of_an_operator() -> None:
     model = onnx.parser.parse_model(
         '<ir_version: 8, opset_import: ["": 12]> g (float16[2,4] x) => (float16[2,4] y) <float16[1] s = {15360}>'
         " { a = Abs(x) b = Mul(a, s) c = Add(b, s) y = Log(c) }"

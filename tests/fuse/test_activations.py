@@ -1,4 +1,4 @@
-"""Spelled activations: which are written anew, which are left, and that the result is the same function."""
+"""Spelled activations: which are written again, which are left, and that the result is the same function."""
 
 from __future__ import annotations
 

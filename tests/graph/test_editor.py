@@ -14,7 +14,7 @@ from normfold.graph.reader import GraphReader, display_name
 from tests.onnx_text import parse
 
 
-def test_a_constant_that_was_written_is_told_by_the_name_that_the_caller_knows() -> None:
+def test_a_constant_that_was_written_is_reported_by_the_name_that_the_caller_knows() -> None:
     model = to_ir(parse("(float[N,4] x) => (float[N,3] y) <float[4,3] w> { y = MatMul(x, w) }"))
     editor = Editor(GraphReader(model, model.graph), UniqueNames(model))
     (node,) = model.graph

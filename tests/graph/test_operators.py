@@ -15,7 +15,7 @@ from normfold.graph.operators import OPERATORS, is_standard, operator_of
 
 OPSET = min(onnx.defs.onnx_opset_version(), 24)
 SHAPE = (2, 4, 6, 6)
-# What an operator needs beside its first input, and the inputs for which it is defined at all.
+# What an operator needs in addition to its first input, and the inputs for which it is defined at all.
 ATTRIBUTES: dict[str, dict[str, Any]] = {
     "Cast": {"to": TensorProto.DOUBLE},
     "MaxPool": {"kernel_shape": [2, 2]},

@@ -141,13 +141,13 @@ def test_what_torch_export_cannot_trace_falls_back_and_says_so() -> None:
 
 
 class Hopeless(nn.Module):
-    """Nobody can export it."""
+    """No exporter can export it."""
 
     def forward(self, x: Tensor) -> Any:
         raise LookupError("no such thing")
 
 
-def test_what_nobody_can_export_is_refused_in_one_line() -> None:
+def test_what_no_exporter_can_export_is_refused_in_one_line() -> None:
     with pytest.raises(SourceError, match=r"neither exporter.*no such thing") as caught:
         export(Hopeless().eval(), image(1, 3)())
     assert "\n" not in str(caught.value)
@@ -274,7 +274,7 @@ def test_half_precision_is_proven_against_the_eager_module(dtype: torch.dtype) -
 
 
 def test_half_precision_that_differs_is_seen() -> None:
-    """The file of a module with another weight, beside the module."""
+    """The file of a module with another weight, next to the module."""
     module, (image,) = build("residual")
     inputs, weight = (image.to(torch.bfloat16),), module.to(torch.bfloat16).get_parameter("head.weight")
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Weights that are computed at each call: removed first, exactly, and from nobody else's tensors."""
+"""Weights that are computed at each call: removed first, exactly, and from no other module's tensors."""
 
 from __future__ import annotations
 

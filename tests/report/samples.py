@@ -1,4 +1,4 @@
-"""Reports with everything that a voice may meet, and names that nobody should trust."""
+"""Reports with everything that a format may meet, and names that are not to be trusted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The HTML report in headless Chromium: it renders, sorts, filters, draws, loads nothing, and runs nobody's names."""
+"""The HTML report in headless Chromium: it renders, sorts, filters, draws, loads nothing, and runs no names."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ def test_it_renders_without_a_word_on_the_console_or_a_request(page: Page, real:
     assert page.requests() == []
 
 
-def test_a_latency_is_told_where_it_was_measured(page: Page) -> None:
+def test_a_latency_is_shown_where_it_was_measured(page: Page) -> None:
     page.show([sample()])
     assert "latency" not in page.one(".tiles").text
     page.show([replace(sample(), latency=(2.0, 1.5))])

@@ -1,6 +1,6 @@
-"""Every voice: what it says of a fixed report (snapshots), its schema, and what it does with names nobody should trust.
+"""Every format: what it says of a fixed report (snapshots), its schema, and what it does with names not to be trusted.
 
-A changed snapshot is written anew with UPDATE_SNAPSHOTS=1, and then read before it is committed.
+A changed snapshot is written again with UPDATE_SNAPSHOTS=1, and then read before it is committed.
 """
 
 from __future__ import annotations
@@ -50,14 +50,14 @@ def _page_data(text: str) -> dict[str, Any]:
     return data
 
 
-STABLE: dict[str, Callable[[str], str]] = {  # what of a voice is compared: not the rules, which have tests of their own
+STABLE: dict[str, Callable[[str], str]] = {  # what of a format is compared: not the rules, which have their own tests
     "sarif": lambda text: re.sub(r'"rules": \[.*?\n    \]', '"rules": []', text, flags=re.S),
     "html": lambda text: json.dumps({**_page_data(text), "reasons": {}}, indent=1) + "\n",
 }
 
 
 @pytest.mark.parametrize("form", sorted(FORMATS))
-def test_a_voice_says_what_it_said(form: str) -> None:
+def test_a_format_says_what_it_said(form: str) -> None:
     file = HERE / "snapshots" / f"{form}.txt"
     said = STABLE.get(form, str)(render([sample(), checked()], form))
     if os.environ.get("UPDATE_SNAPSHOTS"):
@@ -154,7 +154,7 @@ def test_markdown_stays_below_what_github_takes() -> None:
 
 @pytest.mark.parametrize("kind", sorted(HOSTILE))
 @pytest.mark.parametrize("form", sorted(FORMATS))
-def test_no_name_disturbs_a_voice(form: str, kind: str) -> None:
+def test_no_name_disturbs_a_format(form: str, kind: str) -> None:
     name = HOSTILE[kind]
     said = render(hostile(name), form)
     assert [c for c in said if not c.isprintable() and c != "\n"] == []

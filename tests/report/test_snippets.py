@@ -81,5 +81,5 @@ def test_every_picture_is_small_and_whole(name: str) -> None:
             assert {index for arrow in drawing.arrows for index in arrow} == set(range(len(drawing.boxes)))
 
 
-def test_no_picture_is_made_that_nobody_asked_for() -> None:
+def test_no_picture_is_made_unless_asked_for() -> None:
     assert normfold.inspect(conv_bn()).report().drawings == ()

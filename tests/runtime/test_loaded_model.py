@@ -1,4 +1,4 @@
-"""How a model is held: its weights lie in its own file, and every session reads the same numbers."""
+"""How a model is loaded: its weights lie in its own file, and every session reads the same numbers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ X = {"x": np.random.default_rng(0).normal(size=(2, 3, 12, 12)).astype(np.float32
 
 
 def ways(folder: Path, model: onnx.ModelProto) -> dict[str, LoadedModel]:
-    """The model held in every way."""
+    """The model loaded in every way."""
     onnx.save(model, folder / "m.onnx")
     again = onnx.load(folder / "m.onnx")  # saving external data takes the data out of the model
     onnx.save(again, folder / "e.onnx", save_as_external_data=True, location="e.bin", size_threshold=0)
@@ -44,7 +44,7 @@ def result(loaded: LoadedModel, feed: dict[str, np.ndarray]) -> np.ndarray:
 
 
 @pytest.mark.parametrize("spool", [1, 2**40])
-def test_the_model_computes_the_same_however_it_is_held(
+def test_the_model_computes_the_same_however_it_is_loaded(
     tmp_path: Path, spool: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loaded_module, "_SPOOL_BYTES", spool)
@@ -128,7 +128,7 @@ def test_what_is_no_model_is_refused_with_the_way_out() -> None:
         load({})  # type: ignore[arg-type]  # what a caller without type checks may pass
 
 
-def test_external_data_is_read_from_beside_the_model(tmp_path: Path) -> None:
+def test_external_data_is_read_from_the_folder_of_the_model(tmp_path: Path) -> None:
     raw, folded = conv_bn_pair(channels=16)
     paths = []
     for name, model in (("raw", raw), ("folded", folded), ("wrong", edited(folded, "w1", lambda w: w * 1.01))):

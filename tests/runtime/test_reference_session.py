@@ -67,8 +67,8 @@ def _stored(folder: Path, model: onnx.ModelProto, factor: float) -> str:
     return str(place)
 
 
-def test_an_operator_that_nobody_knows_is_left_unproven() -> None:
-    model = parse("(float[4,4] x) => (float[4,4] y) { y = test.Nobody(x) }", domains='"test":1')
+def test_an_unknown_operator_is_left_unproven() -> None:
+    model = parse("(float[4,4] x) => (float[4,4] y) { y = test.Unknown(x) }", domains='"test":1')
     result = prove(model, model)
     assert result.verdict is Equivalence.EQUIVALENT
     assert result.unproven_operators

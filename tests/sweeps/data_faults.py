@@ -4,7 +4,7 @@
 
 A fault is a fold that is wrong by its centre, its type, a limit, a branch that is seldom taken, one row of a table or
 an integer input; ``prove`` compares it with the original at its site. A pair is two files that differ in the same ways;
-``verify`` has nothing but the files. Beside every faulty model stands a right one, which must not be called different.
+``verify`` has nothing but the files. With every faulty model comes a right one, which must not be called different.
 The command prints a table and ends with 1 when a fault was missed or a right model was called different.
 """
 
@@ -301,7 +301,7 @@ FAULTS: tuple[Callable[[np.random.Generator], Trio], ...] = (
 
 # -- pairs of files ----------------------------------------------------------------------------------------------------
 def pair(text: str, weights: Mapping[str, Number], **other: Number) -> Trio:
-    """Return a model beside itself, and beside itself with other weights."""
+    """Return a model next to itself, and next to itself with other weights."""
     original = model(text, **weights)
     return Trio(original, original, model(text, **{**weights, **other}))
 
@@ -314,7 +314,7 @@ def threshold(rng: np.random.Generator) -> Trio:
 
 
 def threshold_itself(rng: np.random.Generator) -> Trio:
-    """Greater beside GreaterOrEqual."""
+    """Greater next to GreaterOrEqual."""
     t = np.float32(rng.integers(-500, 500))
     text = "(float[N,4] x) => (bool[N,4] y) { y = %s(x, t) }"
     original = model(text % "Greater", t=t)

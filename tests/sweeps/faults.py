@@ -1,12 +1,12 @@
-"""Sensitivity: plant faults in folded models, and see whether each is found and blamed on the right fold.
+"""Sensitivity: plant faults in folded models, and see whether each is found and attributed to the right fold.
 
     python -m tests.sweeps.faults MODEL.onnx... [--each 3] [--seed 0] [--public] [--verbose]
 
 For each model, ``--each`` faults of every kind that fits. The right fold is the one whose verdict says that it
 went into the operator that was broken. Where several folds have no value of their own left between them, they share a
-site and are blamed together ("shared"); the rollback then tells them apart by building without each. With ``--public``
-nobody says where the sites are: so ``normfold verify`` judges, which has nothing but the models. The command prints a
-table and ends with 1 when a fault was missed or a fold was blamed at a site that is not the right one's.
+site and are named together ("shared"); the rollback then tells them apart by building without each. With ``--public``
+nothing says where the sites are: so ``normfold verify`` judges, which has nothing but the models. The command prints a
+table and ends with 1 when a fault was missed or a fold was named at a site that is not the right one's.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Fault:
 class Target:
     """An operator that took a fold over, its weight, and where its output channels lie in the weight.
 
-    ``untouched`` are channels whose weights no fold changed, such as the values beside the queries that were scaled.
+    ``untouched`` are channels whose weights no fold changed, such as the values next to the queries that were scaled.
     """
 
     node: onnx.NodeProto
@@ -262,7 +262,7 @@ def sites_of(result: normfold.Result) -> list[Site]:
 
 
 def judge(result: normfold.Result, fault: Fault, seed: int, sites: Sequence[Site] | None) -> tuple[str, Verification]:
-    """``right``, ``shared``, ``missed``, or ``other`` when a fold was blamed at a site that is not broken."""
+    """``right``, ``shared``, ``missed``, or ``other`` when a fold was named at a site that is not broken."""
     verification = prove(result.source.proto, fault.model, sites, ProofOptions(seed=seed))
     if verification.verdict is not Equivalence.DIFFERENT:
         return "missed", verification

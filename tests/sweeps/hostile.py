@@ -420,7 +420,7 @@ def kills(count: int, seed: int, ends: float) -> Iterator[tuple[str, str]]:
                 "--no-verify",
                 *(["--in-place"] if in_place else ["-o", str(target)]),
             ]
-            name = f"{number} {how.name} {'external' if external else 'inline'} {'in place' if in_place else 'beside'}"
+            name = f"{number} {how.name} {'external' if external else 'inline'} {'in place' if in_place else 'apart'}"
             yield name, _killed(arguments, how, dice.uniform(0.2, 3.0), target, template / "m.onnx")
 
 

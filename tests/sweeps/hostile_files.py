@@ -127,7 +127,7 @@ for _name, _offset, _length in (
 
 @case
 def external_link_out(folder: Path) -> Path:
-    """A symbolic link beside the model leads out of the folder."""
+    """A symbolic link next to the model leads out of the folder."""
     (folder / "w.bin").symlink_to("/etc/passwd")
     return external(folder, "w.bin")
 

@@ -1,4 +1,4 @@
-"""How fast models run whose norms were fused, beside the originals, in one process on one thread.
+"""How fast models run whose norms were fused, next to the originals, in one process on one thread.
 
     python -m tests.sweeps.norm_speed MODEL.onnx ... [--rounds 15] [--target onnxruntime]
 

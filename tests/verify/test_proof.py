@@ -40,7 +40,7 @@ def test_one_percent_in_one_channel_of_one_weight_is_caught_and_named(wrong_fold
     assert f"norm{wrong_fold}" in str(result)
 
 
-def test_the_guilty_fold_is_undone_and_the_rest_kept() -> None:
+def test_the_failing_fold_is_undone_and_the_rest_kept() -> None:
     raw, folded = conv_bn_pair()
     bad = edited(folded, "b1", np.zeros_like)
 
@@ -80,7 +80,7 @@ def test_faults_a_saturated_output_hides_are_seen_at_the_site() -> None:
     assert whole.verdict is Equivalence.EQUIVALENT, "no output shows it"
 
 
-def test_an_error_is_blamed_where_it_is_made_not_where_it_arrives() -> None:
+def test_an_error_is_named_where_it_is_made_not_where_it_arrives() -> None:
     raw, folded = conv_bn_pair(depth=6)
     sites = [Site(f"bn{i}", f"norm{i}") for i in range(6)]
     result = prove(raw, edited(folded, "b2", lambda b: b + 0.5), sites)

@@ -1,4 +1,4 @@
-"""The guilty are undone and named, whatever the evidence looks like; nobody else is."""
+"""The failing folds are undone and named, whatever the evidence looks like; no other fold is."""
 
 from __future__ import annotations
 

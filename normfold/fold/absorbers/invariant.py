@@ -29,7 +29,7 @@ _ONE_AXIS = 13  # the opset since which Softmax takes one axis, and not that and
 
 
 def softmax_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
-    """softmax(x + t) = softmax(x) where t is the same along the axis; LogSoftmax alike."""
+    """softmax(x + t) = softmax(x) where t is the same along the axis; LogSoftmax too."""
     affine = single_label(node, labels)
     _require_equal(node, affine, _softmax_axes(reader, node, affine.rank))
     require(affine.has_no_scale, Reason.OPERATOR_STOPS, node, f"a scale changes {node.op_type}")

@@ -200,7 +200,7 @@ def _by_block(dequantizer: ir.Node, axis: int, along: int, scale: Array, shape: 
 
 
 def _turned(reader: GraphReader, dequantizer: ir.Node, axis: int, signs: Array, zero: Array | None) -> Array:
-    """Return the quantized numbers with those of some channels mirrored at their zero point: 2*zero - q."""
+    """Return the quantized numbers with those of some channels reflected at their zero point: 2*zero - q."""
     numbers = np.asarray(reader.require_constant(dequantizer, 0, Reason.DYNAMIC_WEIGHT))
     form = [-1 if at == axis else 1 for at in range(numbers.ndim)]
     limits = np.iinfo(numbers.dtype) if np.issubdtype(numbers.dtype, np.integer) else None

@@ -1,4 +1,4 @@
-"""Carriers that take elements at positions known only at run time: what they take along must be alike everywhere."""
+"""Carriers that take elements at positions known only at run time: what they take along must be the same everywhere."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The search backward: a value's label is the affine that its content shall take on.
 
-Nodes are visited against the order of the graph, so that every reader of a value has spoken before it is judged.
+Nodes are visited against the order of the graph, so that every reader of a value has spoken before it is decided.
 """
 
 from __future__ import annotations

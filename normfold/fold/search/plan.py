@@ -2,7 +2,7 @@
 
 Backward, a value's label is the affine that its content shall take on; forward, the affine that its content lacks.
 Nodes are visited against (or along) the order of the graph, so that every reader of a value has spoken before the
-value is judged: branches that part and meet again are one case, not several. A plan is all or nothing.
+value is decided: branches that part and meet again are one case, not several. A plan is all or nothing.
 """
 
 from __future__ import annotations

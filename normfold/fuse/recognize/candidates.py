@@ -180,7 +180,7 @@ def _above(reader: GraphReader, node: ir.Node) -> ir.Value | None:
 
 
 def takes_root_of_unknown_rank(reader: GraphReader, anchor: ir.Node) -> bool:
-    """Say whether a root is taken of a mean square whose rank is unknown: a norm that cannot be judged."""
+    """Say whether a root is taken of a mean square whose rank is unknown: a norm that cannot be decided."""
     source = anchor.inputs[0] if anchor.inputs else None
     if (
         not is_anchor(anchor)

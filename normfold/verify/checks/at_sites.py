@@ -2,7 +2,7 @@
 
 Both models run in parts. The original's part gives the reference values; the candidate's part is cut at every site
 and fed with those values, so an error shows at the site behind the operator that makes it and nowhere else, and
-saturated or chaotic operators further on cannot hide or inflate it. Parts are chosen so that what is held at once stays
+saturated or chaotic operators further on cannot hide or inflate it. Parts are chosen so that what is kept at once stays
 bounded.
 """
 
@@ -25,7 +25,7 @@ from normfold.verify.numeric.distance import is_floating
 from normfold.verify.state import ProofState, part_feed, run_part
 
 GROUP_BYTES = 16 * 2**20
-"""Of the candidate's values, those that are held at once; each group costs a session over its part."""
+"""Of the candidate's values, those that are kept at once; each group costs a session over its part."""
 
 # A size that nothing tells; of a first dimension, which mostly is the batch, 1.
 _GUESS = 16
@@ -169,7 +169,7 @@ class SiteCheck:
         self.compare_these(values_to_compare, feed, values)
 
     def compare_these(self, values_to_compare: list[str], feed: Feed, values: Mapping[str, Value]) -> None:
-        """Compare values of these names, a group after the other, so that few of the candidate's are held at once."""
+        """Compare values of these names, a group after the other, so that few of the candidate's are kept at once."""
         boundary = types_of(values)
         for group in _groups(values_to_compare, values):
             try:

@@ -51,7 +51,7 @@ def first_differences(proof: ProofState, feed: Feed, failing: Sequence[str]) -> 
 
 
 def _groups(proof: ProofState, names: Sequence[str]) -> Iterator[list[str]]:
-    """Names whose values may be held at once."""
+    """Names whose values may be kept at once."""
     whole = submodel(proof.original, names, {})
     with proof.open(whole.model) as runner:
         sizes = expected_bytes(runner, whole, {})

@@ -89,7 +89,7 @@ class Schedule:
         return [*names, *(name for name in fed_values(self._case.candidate, names, self._targets) if name not in names)]
 
     def undecided(self) -> list[str]:
-        """Sites of which no feed so far told anything: noise decided, or nothing was a number."""
+        """Sites of which no feed so far showed anything: noise decided, or nothing was a number."""
         recorded = {
             c.value for c in self._case.comparisons() if not c.noise_dominated and (c.comparable or not c.passed)
         }

@@ -32,7 +32,7 @@ def check_whole(proof: ProofState) -> None:
 
     Where there are sites, the candidate has run in parts without optimizations, each fed with what the original made
     before it, and the two smallest feeds are enough here. Without sites it has run whole, on other feeds than
-    these if it takes turns. It runs whole without optimizations beside that only to tell whose fault it is when the
+    these if it takes turns. It runs whole without optimizations as well only to tell whose fault it is when the
     optimized run differs.
     """
     numbers = _smallest(proof) if proof.folds else _its_turns(proof)
@@ -141,7 +141,7 @@ def _attribute(
         plain = proof.worst.get((comparison.value, Stage.UNOPTIMIZED))
         is_right = plain is None or plain.passed
         if own is not None and comparison.relative <= 2 * own and is_right:
-            why = f"ONNX Runtime changes the original likewise at level {rung.value}"
+            why = f"ONNX Runtime changes the original too at level {rung.value}"
             proof.add(replace(comparison, passed=True, note=why))
             proof.note(
                 f"ONNX Runtime changes the result of the original itself ({comparison.value}) at level {rung.value}: "
@@ -177,7 +177,7 @@ def _differences(
 
 
 def _did_not_run(proof: ProofState, level: OptimizationLevel, error: ModelRunError) -> None:
-    """Blame the runtime where it cannot run the original at this level either.
+    """Name the runtime as the cause where it cannot run the original at this level either.
 
     Else the candidate is at fault, unless it was only slow, which tells nothing.
     """

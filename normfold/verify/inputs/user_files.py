@@ -70,7 +70,7 @@ def parse_spec(text: str) -> InputSpec:
 
 @dataclass(frozen=True)
 class Given:
-    """One feed of the user: inputs by name, and the stored outputs beside them, if any."""
+    """One feed of the user: inputs by name, and the stored outputs with them, if any."""
 
     text: str
     values: dict[str, Any]

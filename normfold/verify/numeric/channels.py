@@ -34,7 +34,7 @@ class Survey:
 
 
 def channel_axes(array: np.ndarray) -> tuple[int, ...]:
-    """Where the channels may lie: axis 1 in images, the last in sequences. Of a vector nobody can tell."""
+    """Where the channels may lie: axis 1 in images, the last in sequences. Of a vector it is unknown."""
     return () if array.ndim < 2 else (1,) if array.ndim == 2 else (1, array.ndim - 1)
 
 

@@ -332,7 +332,7 @@ def _number(value: Any) -> str:
 
 
 def _is_parallel(a: np.ndarray, found: Survey) -> bool:
-    """Whether the cosine is 1 to seven digits, because the differences are small beside the channels' largest."""
+    """Whether the cosine is 1 to seven digits, because the differences are small next to the channels' largest."""
     gap, _ = found.largest
     sizes = found.sizes[max(found.sizes)].astype(np.float64)
     return not gap or 2e-7 * float(sizes @ sizes) > a.size * gap * gap

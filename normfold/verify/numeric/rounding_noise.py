@@ -88,8 +88,8 @@ def noise(
 
     It is the magnitude, pooled over channels, times ``FACTOR``.
 
-    It is given again, wider, after each look at it, so whoever has seen enough can stop. Inputs in ``exact`` carry no
-    rounding: neither they nor the constants that are added to or multiplied with them are perturbed.
+    It is given again, wider, after each look at it, so a caller that has seen enough can stop. Inputs in ``exact``
+    carry no rounding: neither they nor the constants that are added to or multiplied with them are perturbed.
     """
     wanted = [name for name, value in expected.items() if isinstance(value, np.ndarray) and is_floating(value)]
     found: dict[str, np.ndarray] = {}

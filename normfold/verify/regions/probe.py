@@ -86,7 +86,7 @@ def differing(proof: ProofState, regions: Sequence[DifferingRegion]) -> Iterator
 def _with_values(
     proof: ProofState, regions: Sequence[DifferingRegion]
 ) -> Iterator[tuple[list[DifferingRegion], Mapping[str, Value], Mapping[str, Sequence[int | str | None]]]]:
-    """Yield the regions in groups, with the values of the first feed between them, of which few are held at once."""
+    """Yield the regions in groups, with the values of the first feed between them, of which few are kept at once."""
     feed = proof.feeds[0]
     wanted = {name for each in regions for name in each.boundary if name in proof.original.producers}
     if not wanted:

@@ -1,4 +1,4 @@
-"""Sites that the models tell of themselves (see ``told``): which are compared, and what a failing one means.
+"""Sites that the models record in their metadata (``metadata.py``): which are compared, and what a failing one means.
 
 A fold never leaves a name on a value that it changed, so names of what normfold wrote mean what they mean in the
 original. Another tool may have changed the file since, and one that merges two operators may give the result the name
@@ -27,7 +27,7 @@ from normfold.verify.sites.unobservable import unobservable_values
 from normfold.verify.state import ProofState
 
 _ROUNDS = 6
-"""So often names are judged by what is behind them."""
+"""How often names are decided by what is behind them."""
 
 _MUCH = 8
 """An error that is so many times smaller is another one."""
@@ -118,7 +118,7 @@ def with_recorded_sites(
 
 @dataclass(frozen=True)
 class _Attempt:
-    """A proof without the sites at some values, and which others are doubted then, each for what is fed with it."""
+    """A proof without the sites at some values, and which others are suspect then, each for what is fed with it."""
 
     found: Verification
     suspects: dict[str, set[str]]
@@ -177,7 +177,7 @@ def _errors(found: Verification) -> dict[str, float]:
 def _renamed_note(names: Sequence[str]) -> str:
     return (
         f"not compared: {_some(names)}, because the name means another value in the second model, "
-        "which somebody has changed since"
+        "which was changed since"
     )
 
 

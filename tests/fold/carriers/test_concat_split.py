@@ -75,7 +75,7 @@ FORWARD = {
         "Split Conv Conv",
         "forward",
     ),
-    "split whose other part nobody reads": Folds(
+    "split whose other part is unused": Folds(
         ahead(
             "N,5,6,6", "d, e = Split<axis=1>(c, s) y = Conv(d, w)", f"{BN4}, float[5,1,1,1] w, int64[2] s = {{1, 3}}"
         ),

@@ -10,7 +10,7 @@ BACKWARD = {
     "dropout of opset 7": Folds(
         back("N,4,6,6", "d = Dropout<ratio=0.3>(c) y = BatchNormalization(d, g, be, m, var)"), "Conv", opset=7
     ),
-    "dropout whose mask nobody reads": Folds(
+    "dropout whose mask is unused": Folds(
         back(
             "N,4,6,6",
             "d, mask = Dropout(c, r, f) y = BatchNormalization(d, g, be, m, var)",

@@ -1,4 +1,4 @@
-"""Gemm beside variables: two variable factors, or a variable C. (With one variable factor alone it absorbs.)"""
+"""Gemm with variables: two variable factors, or a variable C. (With one variable factor alone it absorbs.)"""
 
 from __future__ import annotations
 

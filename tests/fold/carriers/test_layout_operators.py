@@ -1,4 +1,4 @@
-"""Carriers that only move elements: Transpose, Reshape and its kin, Expand, Slice, Gather, DepthToSpace."""
+"""Carriers that only move elements: Transpose, Reshape and the like, Expand, Slice, Gather, DepthToSpace."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ BACKWARD = {
     "gather of one channel": Folds(
         back("N,6,6", "d = Gather<axis=1>(c, i) y = Mul(d, k)", "float k = {3}, int64 i = {2}"), "Conv Gather"
     ),
-    "depth to space, channels alike in a block": Folds(
+    "depth to space, channels equal in a block": Folds(
         back("N,1,12,12", "d = DepthToSpace<blocksize=2>(c) y = Mul(d, k)", "float k = {-2}"), "Conv DepthToSpace"
     ),
     "depth to space, columns first": Folds(

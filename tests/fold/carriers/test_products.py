@@ -46,7 +46,7 @@ BACKWARD = {
         '{ a = MatMul(x, w) b = Einsum<equation="ij->ji">(a) y = Mul(b, k) }',
         "MatMul Einsum",
     ),
-    "Einsum of three, beside a constant": Folds(
+    "Einsum of three, one a constant": Folds(
         "(float[N,4] x, float[4,5] p) => (float[N,5] y) <float[4,4] w, float k={2.5}> "
         '{ a = Einsum<equation="ij,jk,kl->il">(x, w, p) y = Mul(a, k) }',
         "Einsum",

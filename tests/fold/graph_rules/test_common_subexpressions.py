@@ -11,7 +11,7 @@ from tests.fold.rows import fold
 from tests.onnx_text import assert_close, feeds_of, run_in_ort
 
 REPEATED = {
-    "alike": ("a = Softmax<axis=1> (x) b = Softmax<axis=1> (x) y = Add (a, b)", "Softmax Add"),
+    "the same": ("a = Softmax<axis=1> (x) b = Softmax<axis=1> (x) y = Add (a, b)", "Softmax Add"),
     "in a row": ("a = Sin (x) b = Sin (x) c = Cos (a) d = Cos (b) y = Add (c, d)", "Sin Cos Add"),
     "with other attributes": ("a = Softmax<axis=0> (x) b = Softmax<axis=1> (x) y = Add (a, b)", "Softmax Softmax Add"),
     "with equal constants": (

@@ -92,7 +92,7 @@ STAYS = {
     "another reader": padded("N,4,5,7", "y = Conv(c, w) z = Sigmoid(c)", more=", float[N,3,7,9] z"),
     "SAME": padded("N,4,7,9", 'y = Conv<auto_pad="SAME_UPPER">(c, w)'),
     "a transposed convolution": padded("N,4,9,11", "y = ConvTranspose(c, w)", f"float[3,4,3,3] w, {PADS}"),
-    "zeros beside a magnitude that is negative, as that of the lowest integer is": (
+    "zeros next to a magnitude that is negative, as that of the lowest integer is": (
         "(int8[N,3,4,4] x) => (int8[N,3,6,6] y) <int64[8] p = {0, 0, 1, 1, 0, 0, 1, 1}> "
         "{ a = Abs(x) b = Pad(a, p) y = MaxPool<kernel_shape=[2,2]>(b) }"
     ),

@@ -28,7 +28,7 @@ MERGES = {
         "Conv",
         "branches",
     ),
-    "a depthwise branch beside one with two groups": Folds(
+    "a depthwise branch next to one with two groups": Folds(
         f"{SAME} <float[4,2,3,3] w, float[4,1,3,3] v, float[4] b>"
         "{ a = Conv<pads=[1,1,1,1], group=2>(x, w) c = Conv<pads=[1,1,1,1], group=4>(x, v, b) y = Add(a, c) }",
         "Conv",
@@ -75,7 +75,7 @@ MERGES = {
     "a norm and the value itself": Folds(
         f"{SAME} <{BN4}> {{ a = {NORM_X} y = Add(a, x) }}", "BatchNormalization", "branches", kept="a"
     ),
-    "an average pool beside a convolution": Folds(
+    "an average pool next to a convolution": Folds(
         "(float[N,4,6,6] x) => (float[N,4,5,5] y) <float[4,4,2,2] w>"
         "{ a = AveragePool<kernel_shape=[2,2]>(x) c = Conv(x, w) y = Add(a, c) }",
         "Conv",
@@ -99,7 +99,7 @@ STAYS = {
         "(float[N,16,6,6] x) => (float[N,16,3,3] y) <float[16,16,2,2] w, float[16,16,2,2] v>"
         "{ a = Conv<strides=[2,2]>(x, w) c = Conv<pads=[0,0,1,1], strides=[2,2], dilations=[2,2]>(x, v) y = Add(a, c) }"
     ),
-    "an identity beside a convolution of stride two": (
+    "an identity next to a convolution of stride two": (
         "(float[N,4,1,1] x) => (float[N,4,1,1] y) <float[4,4,1,1] w> { a = Conv<strides=[2,2]>(x, w) y = Add(a, x) }"
     ),
     "a branch that is an output": (

@@ -23,7 +23,7 @@ NORMS = {
     "group_normalization": "InstanceNormalization",
     "mvn": "MeanVarianceNormalization",
 }
-# What may stand beside the norm: the Reshapes of a GroupNorm, its affine, and Casts from float to float.
+# What may stand next to the norm: the Reshapes of a GroupNorm, its affine, and Casts from float to float.
 NEXT_TO = {"group_normalization": {"Reshape", "BatchNormalization", "Cast"}}
 
 

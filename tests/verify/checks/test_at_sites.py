@@ -41,7 +41,7 @@ def test_a_site_of_which_the_first_feed_tells_nothing_is_compared_on_the_next(tm
 
 
 @pytest.mark.parametrize("wrong_fold", range(3))
-def test_values_too_large_to_be_held_together_are_compared_in_groups(
+def test_values_too_large_to_be_kept_together_are_compared_in_groups(
     wrong_fold: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(evidence, "GROUP_BYTES", 1)

@@ -26,7 +26,7 @@ def test_items_are_made_ahead_as_far_as_they_fit(room: int, early: int) -> None:
 
     found = prefetch(items(), lambda _: 1, room)
     assert next(found) == 0
-    assert enough.wait(10), "nobody asked for the next ones, yet they are made"
+    assert enough.wait(10), "no caller asked for the next ones, yet they are made"
     time.sleep(0.02)
     assert len(made) == early
     assert list(found) == [1, 2, 3, 4, 5]

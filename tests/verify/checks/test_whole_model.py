@@ -34,7 +34,7 @@ TRAPS = {
 
 
 @pytest.mark.parametrize("text", TRAPS.values(), ids=TRAPS.keys())
-def test_a_miscompilation_of_the_runtime_is_not_blamed_on_a_fold(text: str) -> None:
+def test_a_miscompilation_of_the_runtime_is_not_attributed_to_a_fold(text: str) -> None:
     original = parse(text)
     folded = scale_folded(original)
     result = prove(original, folded, [Site("h", "scale")])
@@ -49,7 +49,7 @@ def test_a_miscompilation_of_the_runtime_is_not_blamed_on_a_fold(text: str) -> N
 
 
 @pytest.mark.parametrize("text", TRAPS.values(), ids=TRAPS.keys())
-def test_a_wrong_fold_is_found_beside_a_miscompilation(text: str) -> None:
+def test_a_wrong_fold_is_found_next_to_a_miscompilation(text: str) -> None:
     original = parse(text)
     broken = edited(scale_folded(original), "w", lambda w: w * 1.001)
     assert prove(original, broken, [Site("h", "scale")]).failing_folds == ("scale",)

@@ -66,7 +66,7 @@ def test_stored_outputs_are_compared(tmp_path: Path, model: onnx.ModelProto) -> 
     result = check(model, ProofOptions(inputs=(str(right), str(wrong))))
     assert result.verdict is Equivalence.DIFFERENT
     assert "2.0" in result.failures[0].expected
-    assert {c.stage for c in result.failures} == {Stage.UNOPTIMIZED, Stage.DEFAULT}, "the runtime is not to blame"
+    assert {c.stage for c in result.failures} == {Stage.UNOPTIMIZED, Stage.DEFAULT}, "the runtime is not the cause"
     with pytest.raises(UsageError, match="output_0"):
         check(model, ProofOptions(inputs=(str(bare),)))
 
@@ -101,7 +101,7 @@ def test_data_that_the_model_rejects_is_inconclusive(tmp_path: Path, model: onnx
 
 
 def test_data_of_another_width_is_converted_and_that_is_said(tmp_path: Path, model: onnx.ModelProto) -> None:
-    """numpy makes float64 and int64 unless told otherwise."""
+    """numpy makes float64 and int64 unless asked for another type."""
     np.savez(tmp_path / "feed.npz", x=np.ones((2, 3)), z=np.ones((2, 3), np.float32))
     result = prove(model, model, (), ProofOptions(inputs=(str(tmp_path / "feed.npz"),)))
     assert result

@@ -35,7 +35,7 @@ def row(*numbers: float) -> np.ndarray:
         pytest.param(row(1, -INF, 3), row(1, -1e4, 3), False, id="a number for an infinity"),
         pytest.param(row(1, 65500, 3).astype("e"), row(1, INF, 3).astype("e"), True, id="an overflow within rounding"),
         pytest.param(row(1, 50000, 3).astype("e"), row(1, INF, 3).astype("e"), False, id="an overflow from afar"),
-        pytest.param(row(1, NAN, 3), row(1, NAN, 3.1), False, id="wrong beside a NaN"),
+        pytest.param(row(1, NAN, 3), row(1, NAN, 3.1), False, id="wrong next to a NaN"),
         pytest.param(row(0, 0, 0), row(0, 0, 0), True, id="zeros"),
         pytest.param(row(0, 0, 0), row(0, 0, 1e-30), False, id="something for nothing"),
         pytest.param(row(1, 2), row(1, 2, 3), False, id="another shape"),

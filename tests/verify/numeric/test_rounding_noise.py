@@ -14,7 +14,7 @@ from tests.verify.nets import edited
 
 
 def test_a_model_that_amplifies_rounding_is_proved_at_its_sites_only() -> None:
-    """x -> 4x(1-x) sixty times: after that no digit of the output is left, whoever computes it."""
+    """x -> 4x(1-x) sixty times: after that no digit of the output is left, however it is computed."""
     steps = " ".join(f"s{i} = Mul(v{i}, v{i}) d{i} = Sub(v{i}, s{i}) v{i + 1} = Mul(d{i}, four)" for i in range(60))
     text = f"""(float[N,8] x) => (float[N,8] y) <float[8,8] w, float[8] g, float four = {{4}}>
         {{ a = MatMul(x, w) b = Mul(a, g) v0 = Sigmoid(b) {steps} y = Identity(v60) }}"""

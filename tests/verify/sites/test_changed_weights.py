@@ -34,7 +34,7 @@ def off(w: np.ndarray) -> np.ndarray:
     return w
 
 
-def test_a_fault_that_no_output_shows_is_found_and_blamed_on_the_operator() -> None:
+def test_a_fault_that_no_output_shows_is_found_and_attributed_to_the_operator() -> None:
     raw = named(parse(FADES))
     broken = edited(raw, "w", off)
     found = normfold.verify(raw, broken)
@@ -79,7 +79,7 @@ def test_a_rounding_of_weights_is_no_fault() -> None:
         "(float[2,3] x) => (float[2,3] y) <float[3] w = {1,2,4}> { b = Mul(x, w) y = Relu(b) }",
     ],
 )
-def test_models_of_another_structure_are_no_twins(other: str) -> None:
+def test_models_of_another_structure_are_not_compared_by_weight(other: str) -> None:
     text = "(float[2,3] x) => (float[2,3] y) <float[3] w = {1,2,3}> { a = Mul(x, w) y = Relu(a) }"
     assert not changed_weight_sites(load(parse(text)), load(parse(other)))
 
@@ -152,7 +152,7 @@ def test_a_row_is_compared_though_something_else_was_folded() -> None:
     assert normfold.verify(raw, edited(folded, "t", off)).failing_folds == ("Gather of a",)
 
 
-def test_a_weight_that_was_changed_beside_a_fold_is_compared() -> None:
+def test_a_weight_that_was_changed_next_to_a_fold_is_compared() -> None:
     """The first operator is no site of a fold, and what it makes is saturated behind it."""
     raw = parse(
         """(float[1,3,8,8] x) => (float[1,4,6,6] y) <float[4,3,3,3] w, float[4] b, float[4,4,1,1] v, float[4,1,1] k>

@@ -1,4 +1,4 @@
-"""A file that normfold wrote tells where its folds can be measured, and whoever verifies it compares there."""
+"""A file that normfold wrote records where its folds can be measured, and `verify` compares there."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_it_tells_of_bodies_too() -> None:
     assert [c.value for c in verification.sites] == ["y.then_branch/z"]
 
 
-def test_a_fold_that_was_undone_is_not_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fold_that_was_undone_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
     right = Editor.constant
 
     def wrong(self: Editor, array: np.ndarray, dtype: ir.DataType, hint: str) -> ir.Value:
@@ -66,13 +66,13 @@ def test_a_fold_that_was_undone_is_not_told(monkeypatch: pytest.MonkeyPatch) -> 
     assert recorded(normfold.optimize(conv_bn_pair()[0]).model) == [ALL[0], ALL[2]]
 
 
-def test_where_nothing_folds_nothing_is_told(tmp_path: Path) -> None:
+def test_where_nothing_folds_nothing_is_recorded(tmp_path: Path) -> None:
     onnx.save(conv_bn_pair()[1], tmp_path / "plain.onnx")
     normfold.optimize(tmp_path / "plain.onnx", tmp_path / "same.onnx")
     assert (tmp_path / "same.onnx").read_bytes() == (tmp_path / "plain.onnx").read_bytes()
 
 
-def test_a_later_run_adds_to_what_an_earlier_one_told(tmp_path: Path) -> None:
+def test_a_later_run_adds_to_what_an_earlier_one_recorded(tmp_path: Path) -> None:
     raw, _ = conv_bn_pair()
     first = normfold.optimize(raw, tmp_path / "first.onnx", skip=["bn1"])
     assert recorded(first.model) == [ALL[0], ALL[2]]
@@ -86,7 +86,7 @@ def test_a_later_run_adds_to_what_an_earlier_one_told(tmp_path: Path) -> None:
     assert (tmp_path / "third.onnx").read_bytes() == (tmp_path / "second.onnx").read_bytes()
 
 
-def test_what_is_gone_after_a_later_run_is_no_longer_told() -> None:
+def test_what_is_gone_after_a_later_run_is_no_longer_recorded() -> None:
     raw, _ = conv_bn_pair()
     claimed = telling(raw, json.dumps([["conv0", "an earlier fold"], ["relu0", "another"], ["nowhere", "a third"]]))
     assert recorded(normfold.optimize(claimed).model) == [["relu0", "another"], *ALL]
@@ -218,7 +218,7 @@ def quantized(model: onnx.ModelProto) -> onnx.ModelProto:
     return copy
 
 
-def test_no_fold_is_blamed_for_a_quantization(pair: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
+def test_no_fold_fails_for_a_quantization(pair: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
     raw, folded = pair
     found = normfold.verify(raw, quantized(folded))
     assert found.verdict is Equivalence.DIFFERENT

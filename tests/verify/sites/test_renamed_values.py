@@ -1,4 +1,4 @@
-"""A name that means another value in the second model is no fault, and a fault beside it is found."""
+"""A name that means another value in the second model is no fault, and a fault next to it is found."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_a_name_that_another_tool_gave_to_another_value_is_passed_over(
 
 
 @pytest.mark.parametrize("wrong_fold", [1, 2])
-def test_a_fault_beside_such_a_name_is_found_and_named(
+def test_a_fault_next_to_such_a_name_is_found_and_named(
     pair: tuple[onnx.ModelProto, onnx.ModelProto], wrong_fold: int
 ) -> None:
     raw, folded = pair
@@ -72,7 +72,7 @@ def test_a_fault_under_such_a_name_is_found_by_the_outputs(pair: tuple[onnx.Mode
     assert not normfold.verify(raw, telling(moved, json.dumps([["conv0", "first"], *ALL[1:]])))
 
 
-def test_names_that_were_all_given_anew_are_all_passed_over(pair: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
+def test_names_that_were_all_given_again_are_all_passed_over(pair: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
     raw, folded = pair
     moved = renamed(folded, {"bn0": "relu0", "relu0": "bn1", "bn1": "relu1", "relu1": "bn2", "bn2": "bn0"})
     assert normfold.verify(raw, moved), normfold.verify(raw, moved)
@@ -143,7 +143,7 @@ SEVERAL = {
 
 
 @pytest.mark.parametrize(("names", "wrong_fold"), SEVERAL.values(), ids=SEVERAL.keys())
-def test_each_of_several_names_is_judged_by_what_is_behind_it(names: dict[str, str], wrong_fold: list[int]) -> None:
+def test_each_of_several_names_is_decided_by_what_is_behind_it(names: dict[str, str], wrong_fold: list[int]) -> None:
     raw, _ = conv_bn_pair(depth=7, channels=16)
     right = renamed(normfold.optimize(raw, verify=False).model, names)
     claims = json.dumps([[names.get(f"bn{i}", f"bn{i}"), f"{i}"] for i in range(7)])

@@ -1,4 +1,4 @@
-"""Folds in branches, loops and functions have evidence of their own: a fault inside is found and blamed on its fold."""
+"""Folds in branches, loops and functions have evidence of their own: a fault inside is found at its fold."""
 
 from __future__ import annotations
 

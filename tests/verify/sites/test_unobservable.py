@@ -50,7 +50,7 @@ def test_what_no_output_reads_is_no_fault(text: str, changes: dict[str, Callable
     assert "no output reads what differs" in found.notes[-1]
 
 
-def test_a_row_that_nobody_can_look_up_is_not() -> None:
+def test_a_row_that_no_index_can_select_is_not() -> None:
     text = TABLE.replace("int64[1,8] i", "float[1,8,4] x").replace(
         "a = Gather(t, i) y = MatMul(a, v)",
         "i = Constant<value_ints=[1,2,3,4,5,6,7,8]>() a = Gather(t, i) m = MatMul(a, v) y = Add(x, m)",
