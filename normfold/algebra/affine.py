@@ -48,7 +48,7 @@ def squeeze_leading(array: Array, rank: int = 1) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Affine:
-    """``y = scale * x + shift`` on a tensor of rank ``scale.ndim``."""
+    """``y = scale * x + shift`` on a tensor of rank ``scale.ndim``; of rank 0, on a tensor of any rank."""
 
     scale: Array
     shift: Array

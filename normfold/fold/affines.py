@@ -156,13 +156,10 @@ def _arithmetic(reader: GraphReader, node: ir.Node) -> AffineNode:
     if array is None:
         raise _not_constant(reader, node)
     entry = _operand(node, index)
-    shape = reader.shape(entry)
-    if shape is None:
-        detail = f"the rank of {display_name(entry)} is not known"
-        raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), display_name(entry), detail)
-    _require_no_broadcast(node, array, shape)
+    shape = reader.shape(entry) if array.ndim == 0 else reader.require_shape(entry, node)
+    _require_no_broadcast(node, array, shape or ())
     scale, shift = _AS_AFFINE[node.op_type](np.asarray(array), index)
-    return AffineNode(node, index, Affine.of(scale, shift, len(shape)))
+    return AffineNode(node, index, Affine.of(scale, shift, len(shape or ())))
 
 
 def _not_constant(reader: GraphReader, node: ir.Node) -> Refusal:
@@ -222,7 +219,7 @@ def _is_sum_of_one(reader: GraphReader, node: ir.Node) -> bool:
 
 def _negate(reader: GraphReader, node: ir.Node) -> AffineNode:
     entry = _operand(node, 0)
-    return AffineNode(node, 0, Affine.of(-1.0, 0.0, len(reader.require_shape(entry, node))))
+    return AffineNode(node, 0, Affine.of(-1.0, 0.0, len(reader.shape(entry) or ())))
 
 
 def _scaler(reader: GraphReader, node: ir.Node) -> AffineNode:

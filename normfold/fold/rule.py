@@ -69,6 +69,12 @@ def _axes(axes: Sequence[int]) -> str:
     return f"axis {axes[0]}" if len(axes) == 1 else f"axes {list(axes)}"
 
 
+def at_rank_of(reader: GraphReader, value: ir.Value, affine: Affine) -> Affine:
+    """Return ``affine``, one of rank 0 raised to the rank of ``value`` where that is known."""
+    shape = reader.shape(value)
+    return affine if affine.rank or not shape else affine.map(lambda array: array.reshape((1,) * len(shape)))
+
+
 def one_scale(affine: Affine, node: ir.Node, what: str) -> float:
     """Return the scale, where it is one number as ``what`` is, and there is no shift; or a Refusal."""
     require_no_shift(affine, node)

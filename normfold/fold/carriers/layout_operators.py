@@ -13,6 +13,7 @@ from normfold.fold.reshape_axes import reshaped
 from normfold.fold.rule import (
     Labels,
     Propagation,
+    at_rank_of,
     data_label,
     propagate,
     require,
@@ -37,6 +38,10 @@ def transpose(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bo
 def reshape(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
     """Reshape, Flatten, Squeeze, Unsqueeze: the arrays follow where the axes along which they vary can be traced."""
     affine = data_label(node, labels)
+    if affine.scale.size == affine.shift.size == 1:
+        there = node.outputs[0] if forward else node.inputs[0]
+        number = affine.map(lambda array: array.reshape(()))
+        return propagate(number if there is None else at_rank_of(reader, there, number))
     before, after = shape_of(reader, node, node.inputs[0]), _known_target(reader, node)
     source, target = (before, after) if forward else (after, before)
     scale, shift = reshaped(affine.scale, source, target), reshaped(affine.shift, source, target)

@@ -105,6 +105,10 @@ _EITHER: dict[str, tuple[Carrier, Carrier]] = {
     "STFT": both_ways(attention.one_number),
     "Col2Im": both_ways(attention.one_number),
 }
+# What passes one number for all elements of a value whose rank is not known.
+ANY_RANK = frozenset(
+    {"Identity", "Dropout", "Cast", "Relu", "LeakyRelu", "Abs", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
+)
 _ODD = ("Tanh", "Erf", "Sin", "Sinh", "Asin", "Asinh", "Tan", "Atan", "Atanh", "Softsign", "Round")
 # Of the domain ai.onnx.ml.
 _ML: dict[str, tuple[Carrier, Carrier]] = {

@@ -14,7 +14,7 @@ from normfold.fold.absorbers import table as absorb
 from normfold.fold.affines import AffineChain, AffineIndex, AffineNode
 from normfold.fold.carriers import table as carry
 from normfold.fold.digits import require_digits_left
-from normfold.fold.rule import Labels, Propagation, applied
+from normfold.fold.rule import Labels, Propagation, applied, at_rank_of
 from normfold.fold.search.plan import Choice, FoldPlan, Search, State, require_disjoint
 from normfold.graph.editor import Rewrite
 from normfold.graph.reader import GraphReader, display_name, name_of
@@ -43,6 +43,7 @@ class Backward(Search):
         """``node`` wants the value at its input ``index`` to become ``affine`` of itself."""
         value = node.inputs[index]
         assert value is not None, "a carrier requests only of inputs that are there"
+        affine = at_rank_of(self.reader, value, affine)
         if self.reader.is_constant(value):
             state.rewrites += (Rewrite(node, inputs={index: applied(self.reader, node, index, affine)}),)
             return
@@ -99,6 +100,7 @@ class Backward(Search):
             labels = {i: state.labels[out] for i, out in enumerate(node.outputs) if out in state.labels}
             for index in labels:
                 self.settle_readers(state, node.outputs[index])
+            self.require_ranks(node, node.outputs, labels)
             if self.absorbed(state, node, labels):
                 continue
             propagations = self.alternatives(carry.BACKWARD, node, labels)

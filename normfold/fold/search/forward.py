@@ -18,7 +18,7 @@ from normfold.fold.affines import AffineChain, AffineIndex, AffineNode
 from normfold.fold.carriers import sums
 from normfold.fold.carriers import table as carry
 from normfold.fold.digits import distance, require_near
-from normfold.fold.rule import Labels
+from normfold.fold.rule import Labels, at_rank_of
 from normfold.fold.search.backward import Backward
 from normfold.fold.search.plan import FoldPlan, Search, State, obstacle_of, require_disjoint
 from normfold.fold.search.remainder import operators_for
@@ -110,7 +110,7 @@ class _Forward(Search):
         readers = self.reader.readers(value)
         if not readers and value is self.chain.output:
             raise Refusal(Reason.NO_CONSUMER, name_of(node), display_name(value), f"is unused {display_name(value)}")
-        state.labels[value] = affine
+        state.labels[value] = at_rank_of(self.reader, value, affine)
         self.shift_origins[value] = self.origins_here
         for reader in readers:
             state.waiting[reader] = self.reader.order(reader)
@@ -125,6 +125,7 @@ class _Forward(Search):
                 *(self.shift_origins.get(v, ()) for v in node.inputs if v is not None)
             )
             labels = {i: state.labels[v] for i, v in enumerate(node.inputs) if v is not None and v in state.labels}
+            self.require_ranks(node, node.inputs, labels)
             if self.absorbed(state, node, labels) or self.compensate_in_addend(state, node, labels):
                 continue
             if self.rescale_addends and self.rescale_addends_too(state, node, labels):

@@ -7,7 +7,7 @@ value is decided: branches that part and meet again are one case, not several. A
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -16,7 +16,7 @@ import onnx_ir as ir
 from normfold.algebra.affine import Affine
 from normfold.findings.reason import Obstacle, Reason, Refusal
 from normfold.fold.affines import AffineChain, AffineIndex
-from normfold.fold.carriers.table import carrier_for
+from normfold.fold.carriers.table import ANY_RANK, carrier_for
 from normfold.fold.rule import CarrierTable, Labels, Propagation
 from normfold.fold.search.remainder import operators_for, require_chain_fits
 from normfold.graph.editor import Rewrite
@@ -199,6 +199,15 @@ class Search:
             detail = f"{len(chain.nodes)} of its operators would become {len(operators)}: {' and '.join(operators)}"
             raise Refusal(Reason.COSTS_MORE, name_of(chain.nodes[-1]), detail=detail)
         return chain, affine
+
+    def require_ranks(self, node: ir.Node, values: Sequence[ir.Value | None], labels: Labels) -> None:
+        """Refuse an affine on a value of unknown rank, unless ``node`` is an affine or works for every rank."""
+        if node.op_type in ANY_RANK or self.affines.at(node) is not None:
+            return
+        for index, label in labels.items():
+            value = values[index]
+            if label.rank == 0 and value is not None:
+                self.reader.require_shape(value, node)
 
     def alternatives(self, table: CarrierTable, node: ir.Node, labels: Labels) -> list[Propagation]:
         """Return the ways through an operator, or the refusal of one that no affine passes."""

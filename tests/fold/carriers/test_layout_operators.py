@@ -6,6 +6,18 @@ from tests.fold.rows import BN4, Folds, Refuses, ahead, assert_same_values, back
 from tests.onnx_text import parse
 
 BACKWARD = {
+    "scalars behind a squeeze whose result is of unknown rank": Folds(
+        "(float[N,16] x) => (float[M] y) <float[16,1] w, float[1] b, float k, float t, int64[1] s = {-1}>"
+        "{ g = Gemm(x, w, b) q = Squeeze(g) m = Mul(q, k) a = Add(m, t) z = Tanh(a) y = Reshape(z, s) }",
+        "Gemm Squeeze Tanh Reshape",
+        opset=13,
+    ),
+    "a number through a Relu of unknown rank": Folds(
+        "(float[N,16] x) => (float[M] y) <float[16,1] w, float[1] b, float k = {2.5}, int64[1] s = {-1}>"
+        "{ g = Gemm(x, w, b) q = Squeeze(g) r = Relu(q) m = Mul(r, k) z = Tanh(m) y = Reshape(z, s) }",
+        "Gemm Squeeze Relu Tanh Reshape",
+        opset=13,
+    ),
     "a slice of everything, on axes of unknown size": Folds(
         "(float[N,3,H,7] x) => (float[N,4,h,5] y) <float[4,3,1,1] w, float[4] b, int64[3] st = {0, 0, 0},"
         "int64[3] en = {2147483647, 9223372036854775807, 5}, int64[3] ax = {0, 2, 3}, float[1,4,1,1] k>"
@@ -271,6 +283,19 @@ FORWARD = {
     ),
 }
 REFUSES = {
+    "a vector of one number, which may add an axis to a value of unknown rank": Refuses(
+        "(float[N,16] x) => (float[M] y) <float[16,1] w, float[1] b, float[1] k, int64[1] s = {-1}>"
+        "{ g = Gemm(x, w, b) q = Squeeze(g) m = Mul(q, k) y = Reshape(m, s) }",
+        "NF112 m",
+        opset=13,
+    ),
+    "a number at an operator that asks for the rank": Refuses(
+        "(float[N,16] x) => (float[M] y) <float[16,1] w, float[1] b, float k, int64[1] s = {-1}>"
+        "{ g = Gemm(x, w, b) q = Squeeze(g) f = Softplus(q) t = Transpose(f) m = Mul(t, k) z = Tanh(m)"
+        "y = Reshape(z, s) }",
+        "NF112 t, NF112 z",
+        opset=13,
+    ),
     "reshape that cannot be traced": Refuses(
         back("M,9", "d = Reshape(c, s) y = Mul(d, k)", "float[9] k, int64[2] s = {-1, 9}"), "NF111 d, NF104 y"
     ),
