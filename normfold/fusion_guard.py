@@ -13,6 +13,7 @@ import onnx_ir as ir
 
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Verdict
+from normfold.fuse.engine import NO_NORM, find_norms
 from normfold.graph.reader import name_of
 from normfold.rewrite import is_change
 from normfold.runtime.fused_operators import (
@@ -34,12 +35,12 @@ def folds_that_break_fusions(original: ir.Model, build: _Build) -> frozenset[str
     """
     if not may_have_fused_operators(original):
         return frozenset()
-    before = fused_operators(original)
+    before = _right(original, fused_operators(original) or ())
     excluded: frozenset[str] = frozenset()
     for _ in range(_ROUNDS if before else 0):
         model, verdicts = build(excluded)
         changes = [verdict for verdict in verdicts if is_change(verdict)]
-        lost = _lost(before or (), model, changes)
+        lost = _lost(before, model, changes)
         if not lost:
             return excluded
         suspects = _next_to(original, lost, changes)
@@ -60,6 +61,19 @@ def explained(verdicts: Sequence[Verdict], names: Collection[str]) -> tuple[Verd
         if verdict.finding.name in names and not is_change(verdict)
         else verdict
         for verdict in verdicts
+    )
+
+
+def _right(original: ir.Model, fused: Sequence[FusedOperator]) -> tuple[FusedOperator, ...]:
+    """Return what the runtime fuses, without the norms that it sees in arithmetic that is none."""
+    missed = {norm.site for norm in find_norms(original) if norm.what == NO_NORM}
+    values = {value.name: value for node in original.graph for value in node.outputs}
+    return tuple(
+        each
+        for each in fused
+        if not missed
+        or each.output not in values
+        or not missed.intersection(_names(_between(values[each.output], frozenset(each.inputs))))
     )
 
 
@@ -84,11 +98,17 @@ def _next_to(original: ir.Model, lost: Sequence[FusedOperator], changes: Sequenc
 
 def _around(output: ir.Value, inputs: frozenset[str]) -> Iterator[ir.Node]:
     """Return the operators between ``inputs`` and ``output``, and those that make or read these values."""
+    yield from _between(output, inputs, producers=True)
+    yield from output.consumers()
+
+
+def _between(output: ir.Value, inputs: frozenset[str], *, producers: bool = False) -> Iterator[ir.Node]:
+    """Return the operators between ``inputs`` and ``output``; with ``producers`` also those that make ``inputs``."""
     waiting, seen = [output], {output}
     while waiting:
         value = waiting.pop()
         node = value.producer()
-        if node is None:
+        if node is None or (value.name in inputs and not producers):
             continue
         yield node
         if value.name in inputs:
@@ -96,7 +116,6 @@ def _around(output: ir.Value, inputs: frozenset[str]) -> Iterator[ir.Node]:
         operands = [each for each in node.inputs if each is not None and each not in seen]
         seen.update(operands)
         waiting += operands
-    yield from output.consumers()
 
 
 def _names(nodes: Iterator[ir.Node]) -> Iterator[str]:

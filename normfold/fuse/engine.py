@@ -37,6 +37,8 @@ from normfold.graph.reader import GraphReader, graphs_of, name_of, opset_of
 from normfold.targets.table import target_named
 from normfold.targets.target import AUTO, KEEP, Target
 
+NO_NORM = "looks like a norm and is none"  # what a finding says of arithmetic close to a norm
+
 _CONTRIB = frozenset(
     {
         "SkipLayerNormalization",
@@ -375,7 +377,7 @@ class _GraphFuse:
             is_unknown = not is_norm and takes_root_of_unknown_rank(self.reader, node)
             if node in self.covered or not (is_norm or is_unknown or node in self.near_misses):
                 continue
-            what = "" if is_norm else "looks like a norm" if is_unknown else "looks like a norm and is none"
+            what = "" if is_norm else "looks like a norm" if is_unknown else NO_NORM
             finding = Finding(name_of(node), node.op_type, node.outputs[0].name or "", self.reader.path, what, True)
             reason = Reason.UNKNOWN_SHAPE if is_unknown else Reason.OWN_STATISTICS
             own = Obstacle(reason, finding.name, finding.site, "its rank is not known" if is_unknown else "")

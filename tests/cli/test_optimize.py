@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,9 +37,16 @@ def test_the_proof_takes_the_threads_it_is_given(run: Run, model: Path, monkeypa
     asked: list[int] = []
     opened = Runner.__init__
 
-    def counted(self: Runner, loaded: LoadedModel, level: OptimizationLevel, threads: int, watch: Watch) -> None:
+    def counted(
+        self: Runner,
+        loaded: LoadedModel,
+        level: OptimizationLevel,
+        threads: int,
+        watch: Watch,
+        libraries: Sequence[str],
+    ) -> None:
         asked.append(threads)
-        opened(self, loaded, level, threads, watch)
+        opened(self, loaded, level, threads, watch, libraries)
 
     monkeypatch.setattr(Runner, "__init__", counted)
     assert run("optimize", model, "--threads", 2)[0] == 0
