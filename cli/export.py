@@ -17,6 +17,7 @@ from .show import Output
 
 EXAMPLES = """
 normfold export package.module:factory --input 1x3x224x224
+normfold export package.module:factory --input Nx3x224x224
 normfold export package.module:factory --weights net.safetensors -o net.onnx
 normfold export network.pt2
 """
@@ -26,7 +27,13 @@ normfold export network.pt2
 @click.argument("network", metavar="PACKAGE.MODULE:FACTORY|ARCHIVE")
 @option("--output", "-o", "target_path", type=PATH, metavar="FILE", help="Where to write. [default: FACTORY.opt.onnx]")
 @option("--weights", type=PATH, metavar="FILE", help="A state dict: .safetensors, .pt or .pth.")
-@option("--input", "specs", multiple=True, metavar="SHAPE[:TYPE]", help="1x3x224x224 or 1x16:int64<100. Repeatable.")
+@option(
+    "--input",
+    "specs",
+    multiple=True,
+    metavar="SHAPE[:TYPE]",
+    help="Nx3x224x224 (N: any size) or 1x16:int64<100. Repeatable.",
+)
 @options_of(ExportArguments)
 @reporting
 def export(
@@ -58,6 +65,7 @@ def export(
                 arguments or None,
                 path,
                 eval=True,
+                dynamic_shapes=loading.dynamic_shapes(specs, module),
                 reports=output.paths,
                 on_ready=output.write_result,
                 on_stage=on_stage,

@@ -17,7 +17,9 @@ from normfold.pytorch.files import load_model, load_weights
 
 Network = torch.nn.Module | torch.export.ExportedProgram
 
-_SPEC = re.compile(r"(?P<shape>\d+(x\d+)*|scalar)(:(?P<type>\w+))?(<(?P<high>\d+))?")
+_SIZE = r"(?:\d+|[A-Za-wyz_][A-Za-wyz_0-9]*)"  # a name has no x, which parts the sizes
+_SPEC = re.compile(rf"(?P<shape>scalar|{_SIZE}(?:x{_SIZE})*)(:(?P<type>\w+))?(<(?P<high>\d+))?")
+_SIZE_OF_DYNAMIC = 2  # torch.export takes sizes of 0 and 1 for constants
 
 
 def network(spec: str, weights: Path | None = None, *, trust_pickle: bool = False) -> Network:
@@ -81,17 +83,38 @@ def _fill(module: torch.nn.Module, weights: Path, trust_pickle: bool) -> None:
 def arguments(specs: Sequence[str], seed: int = 0) -> tuple[torch.Tensor, ...]:
     """Tensors for ``1x3x224x224``, ``1x16:int64`` (below 2), ``1x16:int64<100``, ``scalar``; UsageError for others.
 
+    A size may be the name of a dynamic dimension, as in ``Nx3x224x224``; the tensor has size 2 there.
     Floats are normal, of mean 0 and variance 1; integers from 0 to below the bound; bools by chance.
     """
     generator = torch.Generator().manual_seed(seed)
     return tuple(_argument(spec, generator) for spec in specs)
 
 
-def _argument(spec: str, generator: torch.Generator) -> torch.Tensor:
+def dynamic_shapes(specs: Sequence[str], made: Network) -> tuple[dict[int, torch.export.Dim], ...] | None:
+    """Return the named sizes of the specs as torch.export takes them; None where there are none.
+
+    UsageError where ``made`` is an ExportedProgram, whose dimensions are settled.
+    """
+    names = [_parsed(spec)[1] for spec in specs]
+    if not any(isinstance(size, str) for sizes in names for size in sizes):
+        return None
+    if isinstance(made, torch.export.ExportedProgram):
+        raise UsageError("--input names a dynamic dimension, but the dimensions of an exported archive are settled")
+    dims = {size: torch.export.Dim(size) for sizes in names for size in sizes if isinstance(size, str)}
+    return tuple({axis: dims[size] for axis, size in enumerate(sizes) if isinstance(size, str)} for sizes in names)
+
+
+def _parsed(spec: str) -> tuple[re.Match[str], tuple[int | str, ...]]:
     match = _SPEC.fullmatch(spec)
     if match is None:
-        raise UsageError(f"expected an input such as 1x3x224x224, 1x16:int64<100 or scalar, got {spec!r}")
-    shape = () if match["shape"] == "scalar" else tuple(int(size) for size in match["shape"].split("x"))
+        raise UsageError(f"expected an input such as 1x3x224x224, Nx3x8x8, 1x16:int64<100 or scalar, got {spec!r}")
+    sizes = () if match["shape"] == "scalar" else match["shape"].split("x")
+    return match, tuple(int(size) if size.isdecimal() else size for size in sizes)
+
+
+def _argument(spec: str, generator: torch.Generator) -> torch.Tensor:
+    match, sizes = _parsed(spec)
+    shape = tuple(_SIZE_OF_DYNAMIC if isinstance(size, str) else size for size in sizes)
     dtype = getattr(torch, match["type"] or "float32", None)
     if not isinstance(dtype, torch.dtype) or dtype.is_complex:
         raise UsageError(f"{spec}: expected a type such as float32, float16, int64 or bool, got {match['type']!r}")

@@ -41,6 +41,25 @@ def test_a_factory_with_weights_becomes_a_file(tmp_path: Path, run: Run, capsys:
     assert "BatchNormalization" not in {node.op_type for node in onnx.load(output).graph.node}
 
 
+def test_a_named_size_is_a_dynamic_dimension(tmp_path: Path, run: Run) -> None:
+    output = tmp_path / "out.onnx"
+    inputs = ("--input", "batchx2:int64<20", "--input", "batchx12")
+    assert run("export", "models.tabular:Tabular", *inputs, "-o", output) == 0
+    shapes = [value.type.tensor_type.shape.dim for value in onnx.load(output).graph.input]
+    assert [[each.dim_param or each.dim_value for each in shape] for shape in shapes] == [["batch", 2], ["batch", 12]]
+
+
+def test_the_sizes_of_an_archive_are_settled(tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    class Twice(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x * 2
+
+    path = tmp_path / "net.pt2"
+    torch.export.save(torch.export.export(Twice(), (torch.ones(2, 3),)), path)
+    assert run("export", path, "--input", "Nx3") == 2
+    assert "dimensions of an exported archive are settled" in capsys.readouterr().err
+
+
 def test_an_archive_is_optimized_and_inspected(tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     module, inputs = build("residual")
     path = tmp_path / "net.pt2"
