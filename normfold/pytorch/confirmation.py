@@ -10,7 +10,7 @@ import torch
 from normfold.findings.reason import Obstacle, Reason
 from normfold.pytorch.calls import variants
 from normfold.pytorch.copies import copied
-from normfold.pytorch.eager_reference import Expected, against, eager_run, expectations, feeds
+from normfold.pytorch.eager_reference import ARGUMENT, Expected, against, eager_run, expectations, feeds
 from normfold.pytorch.followed import written_behind
 from normfold.pytorch.planning import ModulePlan, Planner
 from normfold.pytorch.source import Traced
@@ -53,12 +53,8 @@ class ModuleProof:
     def compare(self, changes: Changes, expected: Iterable[Expected] | None = None) -> tuple[Comparison, ...]:
         """Compare a module with these changes."""
         candidate = self.candidate(self.with_copies_before_writes(changes))
-        count = len(self.expected[0].outputs)
-        names = [f"output {index}" for index in range(count)]
         try:
-            return against(
-                self.expected if expected is None else expected, eager_run(candidate, with_arguments=True), names
-            )
+            return against(self.expected if expected is None else expected, eager_run(candidate, with_arguments=True))
         except Exception as error:  # noqa: BLE001  # the user's forward() may ask a norm that is gone for anything
             return (Comparison("all outputs", Stage.EAGER, False, note=f"{type(error).__name__}: {error}"),)
 
@@ -80,9 +76,10 @@ def confirmed(planner: Planner, proof: ModuleProof) -> tuple[ModulePlan, tuple[C
 
 
 def _is_lost(comparisons: Sequence[Comparison]) -> bool:
-    """Tell whether noise hides all that is not an integer."""
-    floats = [compared for compared in comparisons if "float" in compared.dtype]
-    return bool(floats) and all(compared.noise_dominated for compared in floats)
+    """Tell whether noise hides all outputs that a wrong fold would change: floats, or integers where these are all."""
+    outputs = [compared for compared in comparisons if not compared.value.startswith(ARGUMENT)]
+    decisive = [compared for compared in outputs if "float" in compared.dtype] or outputs
+    return bool(decisive) and all(compared.noise_dominated for compared in decisive)
 
 
 def _failing(planner: Planner, proof: ModuleProof, folds: Sequence[str]) -> list[str]:

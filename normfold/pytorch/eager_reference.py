@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -23,10 +23,11 @@ from normfold.verify.numeric.distance import AllowedError, Distance, distance, p
 from normfold.verify.numeric.rounding_noise import BEYOND, BEYOND_COARSE, FACTOR, Tolerance
 from normfold.verify.result import Comparison, Stage
 
-MEASURED = 2  # calls on which the noise is measured
 NOISE_SAMPLES = 2  # of moved arguments
+UNDECIDED = 0.5  # of the places of an integer output: with more than these, rounding decides the output
 LARGEST_COPY = 2**30  # bytes of weights up to which a float64 copy is made
 
+ARGUMENT = "argument "  # begins the name of a tensor that was given
 REDRAWN = ("values of the same mean and spread", "the given values with signs and places changed")
 
 EagerRun = Callable[[Call], list[torch.Tensor]]
@@ -152,12 +153,25 @@ def _grown(leaf: Any, shape: Sequence[Any], sizes: dict[Any, int]) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """What the reference gives for one call: its tensors, and the rounding noise of each (broadcastable to it)."""
+    """What the reference gives for one call: its tensors, and behind them those of the ``arguments`` after it."""
 
     feed: str
     call: Call
     outputs: list[torch.Tensor]
-    noises: list[np.ndarray]
+    arguments: int
+    measure: Callable[[Call, list[torch.Tensor]], list[np.ndarray]]
+
+    @cached_property
+    def noises(self) -> list[np.ndarray]:
+        """The rounding noise of each tensor, of its shape. It takes several runs, so that it is measured on demand."""
+        return self.measure(self.call, self.outputs)
+
+    def name_of(self, place: int, names: Sequence[str]) -> str:
+        """Name a tensor: ``names`` are those of the first outputs."""
+        results = len(self.outputs) - self.arguments
+        if place >= results:
+            return f"{ARGUMENT}{place - results}"
+        return names[place] if place < len(names) else f"output {place}"
 
 
 def expectations(
@@ -167,12 +181,14 @@ def expectations(
     *,
     with_arguments: bool = False,
 ) -> tuple[list[Expected], tuple[str, ...]]:
-    """Run the reference on every call, and return what it gave with notes on the calls that it does not take.
-
-    The noise is measured on the first calls; elsewhere it is the same share of the scale of each output.
-    """
+    """Run the reference on every call, and return what it gave with notes on the calls that it does not take."""
     own = eager_run(reference, with_arguments=with_arguments)
-    wide = double_run(reference, with_arguments=with_arguments)
+    wide = cache(partial(double_run, reference, with_arguments=with_arguments))
+
+    def expected(feed: str, call: Call, outputs: list[torch.Tensor]) -> Expected:
+        given = len(tensors_of((call.args, dict(call.kwargs)))) if with_arguments else 0
+        return Expected(feed, call, outputs, given, lambda call, outputs: _noises(own, wide(), call, outputs))
+
     found: list[Expected] = []
     notes: list[str] = []
     for index, (feed, call) in enumerate(calls):
@@ -183,31 +199,9 @@ def expectations(
                 raise
             notes.append(f"the module does not take {feed} ({type(error).__name__})")
             continue
-        noises = _noises(own, wide, call, outputs) if index < MEASURED else _noises_like(found[0], outputs)
-        found.append(Expected(feed, call, outputs, noises))
-    for feed, call in more:
-        if (given := _run_or_none(own, call)) is not None:
-            found.append(Expected(feed, call, given, _noises_like(found[0], given)))
+        found.append(expected(feed, call, outputs))
+    found += [expected(feed, call, given) for feed, call in more if (given := _run_or_none(own, call)) is not None]
     return found, tuple(notes)
-
-
-def _noises_like(expected: Expected, outputs: list[torch.Tensor]) -> list[np.ndarray]:
-    """Return noise for other outputs: the largest share of the scale that any output of ``expected`` has."""
-    share = max(_noise_share(expected), default=0.0)
-    return [np.asarray(share * _scale(output)) for output in outputs]
-
-
-def _noise_share(expected: Expected) -> list[float]:
-    pairs = zip(expected.outputs, expected.noises, strict=True)
-    return [float(noise.max(initial=0.0)) / _scale(output) for output, noise in pairs if _scale(output)]
-
-
-def _scale(tensor: torch.Tensor) -> float:
-    """Return the largest finite magnitude of a tensor of floats, 0 for others."""
-    if not tensor.is_floating_point() or not tensor.numel():
-        return 0.0
-    magnitude = tensor.double().abs()
-    return float(magnitude[magnitude.isfinite()].amax()) if magnitude.isfinite().any() else 0.0
 
 
 def against(
@@ -220,17 +214,21 @@ def against(
 ) -> tuple[Comparison, ...]:
     """Run the candidate on every call, and return a comparison for each output, that of its worst call.
 
-    A comparison is ``noise_dominated`` where the module's own rounding noise hides everything on every call.
+    What differs by more than the floor is compared once more with the noise of that very call. A comparison is
+    ``noise_dominated`` where the module's own rounding noise hides everything on every call.
     ValueError when the numbers of output tensors differ.
     """
     found: dict[str, Comparison] = {}
+    is_explicit = rtol is not None or atol is not None
     for each in expected:
         obtained = candidate(each.call)
         if len(each.outputs) != len(obtained):
             raise ValueError(f"expected {len(each.outputs)} output tensors, got {len(obtained)}")
         for place, (old, new) in enumerate(zip(each.outputs, obtained, strict=True)):
-            name = names[place] if place < len(names) else f"output {place}"
-            comparison = _compare(name, each.feed, old, new, each.noises[place], rtol, atol)
+            name = each.name_of(place, names)
+            comparison = _compare(name, each.feed, old, new, np.zeros(()), rtol, atol)
+            if not comparison.passed and not (comparison.note or (is_explicit and old.is_floating_point())):
+                comparison = _compare(name, each.feed, old, new, each.noises[place], rtol, atol)
             found[name] = max(found.get(name, comparison), comparison, key=_badness)
     return tuple(found.values())
 
@@ -259,7 +257,7 @@ def _badness(comparison: Comparison) -> tuple[bool, bool, float]:
 
 
 def _noises(own: EagerRun, wide: EagerRun | None, call: Call, expected: list[torch.Tensor]) -> list[np.ndarray]:
-    """Measure the rounding noise of each output, element by element.
+    """Measure the rounding noise of each output, element by element: 1 for an integer that rounding decides.
 
     It is the difference from a run in float64, and from runs whose arguments move by one unit in the last place,
     because cancellation shows there.
@@ -309,15 +307,20 @@ def _compare(
 ) -> Comparison:
     dtype = str(expected.dtype).removeprefix("torch.")
     old, new = _array(expected), _array(obtained)
-    if not expected.is_floating_point() and old.shape == new.shape:
+    is_noisy = bool(noise.any())
+    if is_noisy and not expected.is_floating_point():
         new = np.where(noise > 0, old, new)
     if rtol is None and atol is None:
-        allowed = AllowedError(floor=Tolerance.EAGER.of(dtype), noise=FACTOR * pooled(noise))
+        allowed = AllowedError(floor=Tolerance.EAGER.of(dtype), noise=FACTOR * pooled(noise) if is_noisy else 0.0)
     else:
         allowed = AllowedError(rtol=rtol, atol=atol)
     found = distance(old, new, allowed)
     passed = not found.mismatch and found.margin <= 1.0
     tolerance = _tolerance(found, allowed)
+    if expected.is_floating_point():
+        is_hidden = not allowed.is_explicit and tolerance > BEYOND_COARSE.get(dtype, BEYOND)
+    else:
+        is_hidden = is_noisy and float(noise.mean()) > UNDECIDED
     return Comparison(
         value=name,
         stage=Stage.EAGER,
@@ -339,10 +342,7 @@ def _compare(
         needed_tolerance="" if passed else f"atol={found.needed_atol:.3g} or rtol={found.needed_rtol:.3g}",
         feed=feed,
         note=found.mismatch,
-        noise_dominated=passed
-        and expected.is_floating_point()
-        and not allowed.is_explicit
-        and tolerance > BEYOND_COARSE.get(dtype, BEYOND),
+        noise_dominated=passed and is_hidden,
     )
 
 
