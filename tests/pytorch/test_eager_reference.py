@@ -54,15 +54,15 @@ def test_an_integer_that_rounding_decides_is_undecided_only_in_its_place() -> No
 
         return run
 
-    def judged(few: int, flipped: slice) -> tuple[bool, bool]:
+    def decided(few: int, flipped: slice) -> tuple[bool, bool]:
         other = signs(few, flipped)
         ((found,), _) = eager_reference.compare(signs(few, slice(0)), lambda call: [other(*call.args)], calls)
         return found.passed, found.noise_dominated
 
-    assert judged(2, slice(0)) == (True, False)
-    assert judged(2, slice(1)) == (True, False)
-    assert judged(2, slice(15, 16)) == (False, False)
-    assert judged(14, slice(1)) == (True, True)
+    assert decided(2, slice(0)) == (True, False)
+    assert decided(2, slice(1)) == (True, False)
+    assert decided(2, slice(15, 16)) == (False, False)
+    assert decided(14, slice(1)) == (True, True)
 
 
 @pytest.mark.parametrize("tail", [noisy, lambda y: (noisy(y) * 1e3).long()])
