@@ -7,8 +7,10 @@ random points agrees everywhere, and the values come from the operators of the r
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import onnx
@@ -183,13 +185,15 @@ class _Comparing:
         """Try shapes until one runs; a difference at one that the models do not declare must show at another too."""
         for shapes, is_declared in self._feeds.shapes():
             runs, found = False, None
+            kinds: Counter[str] = Counter()
             for feed in self._feeds.feeds(shapes, 0, self._measured):
+                kinds[feed.text] += 1
                 pair = self._run(feed.values)
                 if pair is None:
                     continue
                 runs = True
                 found = self._compared(feed, *pair)
-                if found is not None and self._shows_again(feed, shapes):
+                if found is not None and self._shows_again(feed, shapes, kinds[feed.text] - 1):
                     break
                 found = None
             if found is not None and is_declared:
@@ -207,11 +211,14 @@ class _Comparing:
                 return found
         return None
 
-    def _shows_again(self, feed: RegionFeed, shapes: Mapping[str, tuple[int, ...]]) -> bool:
-        """Return whether feeds of the same kind with other numbers show a difference too."""
+    def _shows_again(self, feed: RegionFeed, shapes: Mapping[str, tuple[int, ...]], index: int) -> bool:
+        """Return whether feeds of the same kind with other numbers show a difference too.
+
+        ``index`` counts the feeds of that kind before it: each limit of a value has a feed of its own.
+        """
         for seed in range(1, SEEDS):
             same = (each for each in self._feeds.feeds(shapes, seed, self._measured) if each.text == feed.text)
-            again = next(same, feed)
+            again = next(islice(same, index, None), feed)
             pair = self._run(again.values)
             if pair is None or self._compared(again, *pair) is None:
                 return False

@@ -48,3 +48,18 @@ def test_a_name_that_another_tool_moved_is_part_of_a_larger_region() -> None:
     second = "(float[N,4] x) => (float[N,4] y) <float two = {2.0}> { c = Mul(x, two) a = Add(c, two) y = Relu(a) }"
     assert compared(first, second)
     assert not compared(first, second.replace("Relu", "Abs"))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "<float z = {0}, float m = {70}> { y = Clip(x, z, m) }",
+        "<float z = {70}, float m = {200}> { y = Clip(x, z, m) }",
+        "<float z = {0}, float m = {70}> { c = Max(x, z) y = Min(c, m) }",
+    ],
+)
+def test_each_limit_of_a_value_has_feeds_of_its_own(body: str) -> None:
+    """The second limit was taken for a tie: the feeds that should show it again were those of the first one."""
+    text = "(float[4,8] x) => (float[4,8] y) " + body
+    assert compared(text, text)
+    assert compared(text, text.replace("70", "60")).verdict is Equivalence.DIFFERENT
