@@ -35,12 +35,12 @@ def folds_that_break_fusions(original: ir.Model, build: _Build) -> frozenset[str
     """
     if not may_have_fused_operators(original):
         return frozenset()
-    before = _right(original, fused_operators(original) or ())
+    before = fused_operators(original) or ()
     excluded: frozenset[str] = frozenset()
     for _ in range(_ROUNDS if before else 0):
         model, verdicts = build(excluded)
         changes = [verdict for verdict in verdicts if is_change(verdict)]
-        lost = _lost(before, model, changes)
+        lost = _right(original, _lost(before, model, changes))
         if not lost:
             return excluded
         suspects = _next_to(original, lost, changes)
@@ -65,8 +65,8 @@ def explained(verdicts: Sequence[Verdict], names: Collection[str]) -> tuple[Verd
 
 
 def _right(original: ir.Model, fused: Sequence[FusedOperator]) -> tuple[FusedOperator, ...]:
-    """Return what the runtime fuses, without the norms that it sees in arithmetic that is none."""
-    missed = {norm.site for norm in find_norms(original) if norm.what == NO_NORM}
+    """Return those of ``fused`` that are no norms which the runtime sees in arithmetic that is none."""
+    missed = {norm.site for norm in find_norms(original) if norm.what == NO_NORM} if fused else set()
     values = {value.name: value for node in original.graph for value in node.outputs}
     return tuple(
         each
