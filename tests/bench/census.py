@@ -27,6 +27,11 @@ class Census:
     operators: int
     size: int
 
+    @property
+    def norms(self) -> int:
+        """All norms that are left, of both kinds."""
+        return self.batchnorms + self.decomposed
+
 
 def count(path: Path) -> Census:
     """Return the census of a file. Its external data count as bytes and are not read."""

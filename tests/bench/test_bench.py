@@ -12,7 +12,7 @@ import pytest
 
 from tests.bench import __main__ as bench
 from tests.bench import models, render, tools
-from tests.bench.census import count
+from tests.bench.census import Census, count
 from tests.bench.timing import Timing, relative_error, time_files
 from tests.onnx_text import parse
 
@@ -98,3 +98,28 @@ def test_a_file_that_does_not_load_is_named_and_not_timed(norms: Path, tmp_path:
 
 def test_the_models_that_come_with_the_project_are_measured_where_none_is_named() -> None:
     assert {path.stem for path in models.bundled()} >= {"levit_like", "residual", "transformer"}
+
+
+def test_without_rounds_nothing_is_run_and_kept_files_are_not_made_again(norms: Path, tmp_path: Path) -> None:
+    keep = tmp_path / "keep"
+    bench.measure(norms, ["normfold-unproven"], rounds=0, keep=keep)
+    kept = keep / "normfold-unproven" / norms.name
+    onnx.save(parse("(float[N,3,4] x) => (float[N,3,4] y) { y = Relu(x) }"), kept)
+    _, ours = bench.measure(norms, ["normfold-unproven"], rounds=0, keep=keep).entries
+    assert ours.census is not None
+    assert (ours.census.operators, ours.timing.seconds) == (1, ())
+
+
+def test_the_shortfalls_name_each_model_in_which_another_file_is_better() -> None:
+    def entry(tool: str, norms: int, operators: int, size: int, seconds: float) -> render.Entry:
+        return render.Entry(tool, tools.ToolRun(), Census(norms, 0, operators, size), Timing((seconds,)))
+
+    original, best = entry("original", 3, 9, 100, 1.0), entry("normfold", 0, 5, 100, 0.5)
+    good = render.Measured("good", (original, best, entry("peer", 0, 4, 90, 0.6), entry("onnxruntime", 0, 3, 90, 0.5)))
+    ours = entry("normfold", 1, 5, 106, 1.1)
+    poor = render.Measured("poor", (original, ours, entry("peer", 0, 4, 100, 1.05)))
+    assert render.shortfalls([good, poor]).splitlines() == [
+        "Models in which another file is better than normfold's: 1 of 2",
+        "- poor: +6.0% bytes; 0.91 times as fast (original 1.00); 1 norms (peer 0); 5 operators (peer 4); "
+        "0.91 times as fast (peer 0.95)",
+    ]
