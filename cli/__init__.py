@@ -11,9 +11,9 @@ import click
 
 from normfold._version import __version__
 from normfold.errors import CrashError, NormfoldError, SourceError
+from normfold.findings.escape import printable
 from normfold.findings.rules import did_you_mean
 from normfold.lazy_imports import load_on_use
-from normfold.report.escape import printable
 
 from .exits import HELP, Exit
 from .supervise import supervised

@@ -79,7 +79,7 @@ def _data(measured: Benchmark) -> dict[str, Any]:
 
 
 def _print(measured: Benchmark) -> None:
-    from normfold.report.escape import printable
+    from normfold.findings.escape import printable
 
     rounds, threads = len(measured.timings[0].seconds), measured.threads
     click.echo(f"{rounds} rounds, {threads} thread{'s' * (threads != 1)}, inputs: {printable(measured.feed)}")
@@ -101,7 +101,7 @@ def _print(measured: Benchmark) -> None:
 
 def _line(timing: Timing) -> str:
     from normfold.ci.bench import quartiles
-    from normfold.report.escape import printable
+    from normfold.findings.escape import printable
 
     low, middle, high = (f"{1000 * value:.3f}" for value in quartiles(timing.seconds))
     memory = f"{timing.memory / 1e6:.1f} MB" if timing.memory else "unknown"

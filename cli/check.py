@@ -140,9 +140,8 @@ def _show(reports: Sequence[Report], lines: Sequence[str], output: Output) -> No
 
         click.echo(as_json_set(reports), nl=False)
     elif not output.quiet:
-        from normfold.report.as_check import print_checks
-        from normfold.report.as_text import console_for
-        from normfold.report.escape import printable
+        from normfold.findings.escape import printable
+        from normfold.report.as_text import console_for, print_checks
 
         print_checks(reports, console_for(), output.verbose)
         for line in lines:

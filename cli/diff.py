@@ -50,7 +50,7 @@ def diff(first: str, second: str, exit_code: bool, verbose: bool, output: Output
 
 def _print(changes: Sequence[Change], verbose: bool) -> None:
     from normfold.ci.diff import SECTIONS
-    from normfold.report.escape import printable
+    from normfold.findings.escape import printable
 
     if not changes:
         click.echo("no difference in interface, opset, norms, operators or weights")

@@ -19,11 +19,11 @@ from normfold.files.source import Source, external_files
 from normfold.files.write import write_bytes, write_model
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.options import Options, RewriteOptions, WriteArguments
-from normfold.report.as_notebook import as_notebook
+from normfold.report.as_html import as_notebook
 from normfold.report.formats import draws, form_of, write_report
-from normfold.report.headline import headline
 from normfold.report.report import Report, op_types, statistics
 from normfold.report.snippets import drawings
+from normfold.report.words import headline
 from normfold.rewrite import is_change
 from normfold.verify import Equivalence, Verification
 

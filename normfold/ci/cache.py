@@ -20,7 +20,7 @@ from typing import Any
 
 import normfold
 from normfold.ci.report_data import from_data
-from normfold.ci.text_files import digest_of, replace_text
+from normfold.files.temporary import replace_text
 from normfold.options import InspectArguments
 
 FORMAT = 1
@@ -40,6 +40,15 @@ def cache_folder() -> Path:
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", Path.home())) / "normfold" / "cache"
     return Path.home() / ".cache" / "normfold"
+
+
+def digest_of(path: Path) -> str:
+    """Return the SHA-256 of a file, as sha256sum prints it. OSError when it cannot be read."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(2**20):
+            digest.update(block)
+    return digest.hexdigest()
 
 
 class Digests:

@@ -15,8 +15,8 @@ from typing import Any
 
 from normfold._version import __version__
 from normfold.ci.cache import Cache
-from normfold.ci.inspect_one import inspect_one
-from normfold.ci.report_data import from_data
+from normfold.ci.report_data import from_data, to_data
+from normfold.errors import SourceError, UsageError
 from normfold.findings.reason import Reason
 from normfold.options import InspectArguments
 from normfold.report.report import Problem, Report, Statistics
@@ -127,3 +127,39 @@ def _in_processes(tasks: Sequence[Task], look: Look, jobs: int) -> Iterator[tupl
 def _end_at_an_interrupt() -> None:
     """Ctrl-C reaches every process of the terminal; only the first one has something to say about it."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+# -- one model, in whatever process: only this loads onnx ---------------------------------------------------------
+
+
+def inspect_one(path: str, original: str, options: InspectArguments, pictures: bool = False) -> dict[str, Any]:
+    """Inspect the model at ``path`` and, if ``original`` is given, compare it with that.
+
+    With ``pictures`` the report has its drawings.
+
+    ``report`` is the report as data, ``external`` the names of its data files, and ``original external`` those of the
+    original; or ``unreadable`` says why there is
+    none. UsageError for options that do not fit.
+    """
+    try:
+        return _inspected(path, original, options, pictures)
+    except SourceError as error:
+        return {"unreadable": str(error)}
+    except UsageError:
+        raise
+    except Exception as error:  # noqa: BLE001  # a defect of ours in one model must not hide the results of the others
+        return {"unreadable": f"internal error, please report: {type(error).__name__}: {error}"}
+
+
+def _inspected(path: str, original: str, options: InspectArguments, pictures: bool) -> dict[str, Any]:
+    from normfold.files.source import external_files, read
+    from normfold.pipeline import inspect_with
+    from normfold.verify import ProofOptions, prove
+
+    inspection = inspect_with(path, options)
+    report = replace(inspection.report(pictures=pictures), command="check")
+    files = {"external": sorted(external_files(inspection.source.proto))}
+    if original:
+        files["original external"] = sorted(external_files(read(original).proto))
+        report = replace(report, verification=prove(Path(original), Path(path), None, ProofOptions()))
+    return {"report": to_data(report), **files}

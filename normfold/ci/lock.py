@@ -16,8 +16,8 @@ from typing import Any
 
 from normfold.ci.check_many import Checked
 from normfold.ci.limits import Limits, problem_of
-from normfold.ci.text_files import replace_text
 from normfold.errors import UsageError, WriteError
+from normfold.files.temporary import replace_text
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.options import RewriteOptions

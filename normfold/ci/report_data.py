@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from enum import Enum
-from typing import Any
+from dataclasses import asdict, is_dataclass
+from enum import Enum, EnumMeta
+from functools import cache
+from itertools import repeat
+from types import UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
 
-from normfold.findings.reason import Obstacle, Reason
-from normfold.findings.verdict import Finding, Outcome, Verdict
-from normfold.report.drawing import Box, Drawing, Role
-from normfold.report.report import Report, Statistics
-from normfold.verify.result import Comparison, Equivalence, Stage, Verification
-
-Data = Mapping[str, Any]
+from normfold.report.report import Report
 
 
 def to_data(report: Report) -> dict[str, Any]:
@@ -22,20 +19,10 @@ def to_data(report: Report) -> dict[str, Any]:
     return data
 
 
-def from_data(data: Data) -> Report:
+def from_data(data: Mapping[str, Any]) -> Report:
     """Return the report that ``to_data`` was given. KeyError, TypeError or ValueError for anything else."""
-    proof = data["verification"]
-    changes = {
-        "verdicts": tuple(map(_verdict, data["verdicts"])),
-        "before": _statistics(data["before"]),
-        "after": _statistics(data["after"]),
-        "verification": None if proof is None else _verification(proof),
-        "notes": tuple(data["notes"]),
-        "problems": (),
-        "drawings": tuple((_drawing(before), _drawing(after)) for before, after in data["drawings"]),
-        "latency": data["latency"] and tuple(data["latency"]),
-    }
-    return Report(**{**data, **changes})
+    report: Report = _typed({**data, "problems": ()}, Report)
+    return report
 
 
 def _plain(value: Any) -> Any:
@@ -48,44 +35,20 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _tuples(data: Data) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+def _typed(value: Any, kind: Any) -> Any:
+    """Return plain ``value`` as what the annotation ``kind`` says: a dataclass, tuple or Enum, or None."""
+    arguments = get_args(kind)
+    if get_origin(kind) in (Union, UnionType):
+        return None if value is None else _typed(value, arguments[0])
+    if get_origin(kind) is tuple:
+        kinds = repeat(arguments[0]) if arguments[-1] is ... else arguments
+        return tuple(map(_typed, value, kinds))
+    if isinstance(kind, type) and is_dataclass(kind):
+        kinds_of = _hints(kind)
+        return kind(**{name: _typed(entry, kinds_of[name]) for name, entry in value.items()})
+    return kind(value) if isinstance(kind, EnumMeta) else value
 
 
-def _statistics(data: Data) -> Statistics:
-    operators = tuple((name, count) for name, count in data["operators"])
-    return Statistics(**{**data, "operators": operators})
-
-
-def _verdict(data: Data) -> Verdict:
-    changes = {
-        "finding": Finding(**data["finding"]),
-        "outcome": Outcome(data["outcome"]),
-        "obstacles": tuple(
-            Obstacle(**{**entry, "reason": Reason.of_code(entry["reason"])}) for entry in data["obstacles"]
-        ),
-    }
-    return Verdict(**{**_tuples(data), **changes})
-
-
-def _obstacle(data: Data) -> Obstacle:
-    return Obstacle(**{**data, "reason": Reason.of_code(data["reason"])})
-
-
-def _drawing(data: Data) -> Drawing:
-    boxes = tuple(Box(**{**box, "role": Role(box["role"])}) for box in data["boxes"])
-    return Drawing(boxes, tuple((start, end) for start, end in data["arrows"]))
-
-
-def _comparison(data: Data) -> Comparison:
-    return Comparison(**{**_tuples(data), "stage": Stage(data["stage"])})
-
-
-def _verification(data: Data) -> Verification:
-    changes = {
-        "verdict": Equivalence(data["verdict"]),
-        "outputs": tuple(_comparison(entry) for entry in data["outputs"]),
-        "sites": tuple(_comparison(entry) for entry in data["sites"]),
-        "first_differences": tuple(_comparison(entry) for entry in data["first_differences"]),
-    }
-    return Verification(**{**_tuples(data), **changes})
+@cache
+def _hints(kind: type) -> dict[str, Any]:
+    return get_type_hints(kind)

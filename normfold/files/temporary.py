@@ -33,6 +33,17 @@ def temporary_next_to(target: Path) -> Iterator[Path]:
         os.close(lock)
 
 
+def replace_text(path: Path, text: str) -> None:
+    """Write ``text`` so that ``path`` is the old file or the new one at any moment. OSError when it cannot be."""
+    target = path.resolve()
+    with temporary_next_to(target) as temporary:
+        with temporary.open("w", encoding="utf-8", newline="\n") as stream:
+            stream.write(text)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, target)
+
+
 def leftovers_next_to(target: Path) -> list[Path]:
     """Return the temporary files that killed runs left for ``target``."""
     pattern = f".{_stem(target)}.*.tmp"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from normfold.report.escape import printable
+from normfold.findings.escape import printable
 from normfold.report.notices import Level, Notice, notices
 from normfold.report.report import Report
 

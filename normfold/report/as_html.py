@@ -15,14 +15,12 @@ from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
+from normfold.findings.escape import printable
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Outcome, Verdict
-from normfold.report.drawing import Drawing
-from normfold.report.escape import printable
-from normfold.report.headline import headline
 from normfold.report.notices import Level, how, notices
-from normfold.report.report import Groups, Report
-from normfold.report.sizes import sizes
+from normfold.report.report import Drawing, Groups, Report
+from normfold.report.words import headline, proof_sentence, sizes
 from normfold.verify.result import Comparison
 
 NAME, TEXT = 160, 500
@@ -172,3 +170,25 @@ def _number(value: float) -> float | None:
 def _drawing(drawing: Drawing) -> list[Any]:
     boxes = [[printable(b.operator, 40), printable(b.name, NAME), b.role.value, b.detail] for b in drawing.boxes]
     return [boxes, [list(arrow) for arrow in drawing.arrows]]
+
+
+# -- without JavaScript -------------------------------------------------------------------------------------------
+
+
+def as_notebook(report: Report) -> str:
+    """Return HTML without style or program; names of the model are escaped."""
+    lines = [f"<p><b>{_escaped(report.model)}</b>: {_escaped(headline(report))}</p>"]
+    if report.verification is not None:
+        lines.append(f"<p>{_escaped(proof_sentence(report.verification))}</p>")
+    rows = [*report.kept_by_reason, *report.settled_by_reason]
+    if rows:
+        lines.append("<table><tr><th>count</th><th>reason</th><th>why it stayed</th><th>remedy</th></tr>")
+        for reason, findings in rows:
+            cells = (str(len(findings)), reason.code, reason.obstacle, reason.remedy)
+            lines.append("<tr>" + "".join(f"<td>{_escaped(cell)}</td>" for cell in cells) + "</tr>")
+        lines.append("</table>")
+    return "".join(lines)
+
+
+def _escaped(text: str) -> str:
+    return html.escape(printable(text, 400))

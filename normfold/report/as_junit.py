@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from xml.etree import ElementTree as xml
 
+from normfold.findings.escape import printable
 from normfold.findings.reason import Reason
-from normfold.report.escape import printable
 from normfold.report.notices import Level, Notice, describe, notices
 from normfold.report.report import Report
 

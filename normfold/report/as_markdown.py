@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 
+from normfold.findings.escape import printable
 from normfold.findings.verdict import Outcome
-from normfold.report.escape import printable
 from normfold.report.notices import Level, notices
 from normfold.report.report import Report
-from normfold.report.sizes import sizes
+from normfold.report.words import sizes
 
 SHOWN = 20  # errors and warnings of each model
 MODELS_SHOWN = 40

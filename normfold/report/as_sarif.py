@@ -10,9 +10,9 @@ from typing import Any
 from urllib.parse import quote
 
 from normfold._version import HOME
+from normfold.findings.escape import printable
 from normfold.findings.explanations import EXPLANATIONS, explain
 from normfold.findings.reason import Reason
-from normfold.report.escape import printable
 from normfold.report.notices import Level, Notice, notices, place
 from normfold.report.report import Report
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import io
 import os
-import secrets
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from normfold.errors import UsageError, WriteError
 from normfold.files.paths import check_paths
+from normfold.files.temporary import replace_text
 from normfold.report.report import Report
 
 STDOUT = "-"
@@ -84,14 +84,7 @@ def _to_stdout(text: str) -> None:
 
 def _to_file(text: str, path: Path) -> None:
     try:
-        target = path.resolve()
-        temporary = target.with_name(f".{target.name[:40]}.{secrets.token_hex(4)}")
-        try:
-            with open(temporary, "x", encoding="utf-8", newline="\n") as stream:
-                stream.write(text)
-            os.replace(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        replace_text(path, text)
     except OSError as error:
         raise WriteError(f"the report {path} cannot be written: {error.strerror or error}") from error
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from enum import Enum
 from math import prod
 from typing import TYPE_CHECKING, Any
 
 from normfold.findings.reason import Obstacle, Reason
 from normfold.findings.verdict import Finding, Outcome, Verdict
-from normfold.report.drawing import Drawing
 from normfold.verify.result import Verification
 
 if TYPE_CHECKING:  # a report that comes from the cache is shown without loading onnx
@@ -73,6 +73,36 @@ def _weights(model: ir.Model) -> Iterator[ir.TensorProtocol]:
             tensor = attribute.as_tensor()
             if tensor.dtype != ir.DataType.STRING:
                 yield tensor
+
+
+class Role(Enum):
+    """What a box is in the story of one finding."""
+
+    FINDING = "finding"
+    INTO = "into"
+    GONE = "gone"
+    NEW = "new"
+    OBSTACLE = "obstacle"
+    EDGE = "edge"
+    OTHER = ""
+
+
+@dataclass(frozen=True)
+class Box:
+    """An operator, or an input or output of the graph (role EDGE). ``detail`` is the shape of its weight, if any."""
+
+    operator: str
+    name: str
+    role: Role
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Boxes, and arrows between their indices."""
+
+    boxes: tuple[Box, ...] = ()
+    arrows: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.graph.reader import graphs_of, is_in, name_of
-from normfold.report.drawing import Box, Drawing, Role
+from normfold.report.report import Box, Drawing, Role
 
 MOST = 18
 NEXT_TO = 3  # readers that are drawn of one operator, and makers

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
 
+from normfold.findings.escape import printable
+
 
 class Equivalence(Enum):
     """Equivalent, different, or not decidable here."""
@@ -126,23 +128,18 @@ class Verification:
         return max((*self.sites, *self.outputs), key=lambda c: (not c.noise_dominated, c.margin), default=None)
 
 
-def _clean(text: str, limit: int = 100) -> str:
-    """Names in a model are untrusted text: on one line, nothing a terminal acts on, and cut in the middle."""
-    if not text.isprintable():
-        text = text.encode("unicode_escape", "backslashreplace").decode()
-    return text if len(text) <= limit else f"{text[: limit // 2 - 1]}…{text[-limit // 2 :]}"
-
-
 def _index(at: tuple[int, ...]) -> str:
     return "[" + ",".join(map(str, at)) + "]"
 
 
 def _row(c: Comparison) -> tuple[str, ...]:
     top1 = "" if c.top1 is None else f"{100 * c.top1:.4g} %"
-    worst = f"{_index(c.at)} {_clean(c.expected, 40)} -> {_clean(c.obtained, 40)}" if c.expected or c.obtained else ""
+    worst = (
+        f"{_index(c.at)} {printable(c.expected, 40)} -> {printable(c.obtained, 40)}" if c.expected or c.obtained else ""
+    )
     return (
         "ok" if c.passed else "DIFFERS",
-        _clean(c.value),
+        printable(c.value, 100),
         c.stage.value,
         f"{c.max_abs:.3g}",
         f"{c.relative:.3g}",
@@ -173,17 +170,16 @@ def as_table(verification: Verification, sites: int = 10) -> str:
         lines += _aligned([_HEAD, *rows])
     for c in (*verification.outputs, *shown):
         if not c.passed:
-            maker = f", made by {_clean(', '.join(c.folds), 300)}" if c.folds else ""
-            feed = f" (feed {_clean(c.feed)})" if c.feed else ""
-            why = _clean(c.note, 500) or "differs"
-            lines.append(
-                f"{_clean(c.value)}{maker}: {why}{feed}; would have passed with {c.needed_tolerance or 'nothing'}"
-            )
+            maker = f", made by {printable(', '.join(c.folds), 300)}" if c.folds else ""
+            feed = f" (feed {printable(c.feed, 100)})" if c.feed else ""
+            why = printable(c.note, 500) or "differs"
+            needed = c.needed_tolerance or "nothing"
+            lines.append(f"{printable(c.value, 100)}{maker}: {why}{feed}; would have passed with {needed}")
     if verification.first_differences:
         lines.append("where it begins, by values of one name in both models:")
         lines += _aligned([_HEAD, *map(_row, verification.first_differences)])
-    lines += [f"note: {_clean(note, 600)}" for note in verification.notes]
-    lines.append(f"seed {verification.seed}; feeds: {_clean('; '.join(verification.feeds), 600) or 'none'}")
+    lines += [f"note: {printable(note, 600)}" for note in verification.notes]
+    lines.append(f"seed {verification.seed}; feeds: {printable('; '.join(verification.feeds), 600) or 'none'}")
     return "\n".join(lines)
 
 
@@ -216,5 +212,5 @@ def _summary(verification: Verification) -> str:
         count = len(verification.unproven_operators)
         text += f"; proven but for {count} operator{'s' * (count > 1)} that no kernel here has"
     if verification.failing_folds:
-        text += f"; made by {_clean(', '.join(verification.failing_folds), 300)}"
+        text += f"; made by {printable(', '.join(verification.failing_folds), 300)}"
     return text

@@ -10,9 +10,9 @@ from typing import Any
 import onnx
 import pytest
 
-from normfold.ci.cache import SETTLED, Digests, cache_folder
+from normfold.ci.cache import SETTLED, Digests, cache_folder, digest_of
 from normfold.ci.check_many import Task, check_models
-from normfold.ci.text_files import digest_of, replace_text
+from normfold.files.temporary import replace_text
 from normfold.options import InspectArguments
 from tests.ci.nets import save, shipped, stays
 from tests.conftest import Command, Run
@@ -23,7 +23,7 @@ from tests.test_architecture import heavy_modules
 @pytest.fixture
 def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The models that were looked into."""
-    from normfold.ci.inspect_one import inspect_one
+    from normfold.ci.check_many import inspect_one
 
     seen: list[str] = []
 
@@ -75,7 +75,7 @@ def test_another_normfold_looks_again(
 def test_a_model_that_changes_while_it_is_looked_into_is_not_remembered(
     tmp_path: Path, cache_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from normfold.ci.inspect_one import inspect_one
+    from normfold.ci.check_many import inspect_one
 
     path = save(stays(), tmp_path / "net.onnx")
 

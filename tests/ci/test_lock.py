@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import onnx
 import pytest
 
-from normfold.ci.text_files import digest_of
+from normfold.ci.cache import digest_of
 from normfold.findings.reason import Reason
 from tests.ci.nets import save, shipped, stays
 from tests.conftest import Run

@@ -15,7 +15,6 @@ from normfold.findings.reason import Obstacle, Reason
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.report.as_json import as_json
 from normfold.report.as_text import console_for, print_report
-from normfold.report.escape import printable
 from normfold.report.report import Report, Statistics, statistics
 from normfold.verify import Comparison, Equivalence, Stage, Verification
 from tests.nets import conv_bn
@@ -121,27 +120,6 @@ def test_json_has_no_infinities_and_no_raw_names() -> None:
     assert "\x1b" not in text
     (row,) = json.loads(text)["verification"]["outputs"]
     assert (row["max_abs"], row["relative"], row["value"]) == ("inf", "nan", "y\x1b")
-
-
-@pytest.mark.parametrize(
-    ("name", "shown"),
-    [
-        ("/plain/Name_0", "/plain/Name_0"),
-        ("a\x1b[31mb", "a\\x1b[31mb"),
-        ("a\nb\tc\r", "a\\nb\\tc\\r"),
-        ("\u202eevil", "\\u202eevil"),
-        ("schön", "schön"),
-        ("lone \ud800", "lone \\ud800"),
-    ],
-)
-def test_names_are_made_harmless(name: str, shown: str) -> None:
-    assert printable(name) == shown
-
-
-def test_long_names_are_cut_in_the_middle() -> None:
-    cut = printable("a" * 1_000_000 + "b", 100)
-    assert len(cut) <= 100
-    assert cut.endswith("b")
 
 
 def test_statistics_count_weights_wherever_they_are() -> None:
