@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from normfold.findings.escape import printable
 from normfold.options import BenchOptions
 
 from .arguments import PATH, command, options_of, printing
@@ -79,29 +81,25 @@ def _data(measured: Benchmark) -> dict[str, Any]:
 
 
 def _print(measured: Benchmark) -> None:
-    from normfold.findings.escape import printable
-
-    rounds, threads = len(measured.timings[0].seconds), measured.threads
-    click.echo(f"{rounds} rounds, {threads} thread{'s' * (threads != 1)}, inputs: {printable(measured.feed)}")
+    if measured.ratios:
+        click.echo(_comparison(measured.ratios))
     for timing in measured.timings:
         click.echo(_line(timing))
-    ratios = measured.ratios
-    if not ratios:
-        return
+    rounds, threads = len(measured.timings[0].seconds), measured.threads
+    click.echo(f"{rounds} rounds, {threads} thread{'s' * (threads != 1)}, inputs: {printable(measured.feed)}")
+
+
+def _comparison(ratios: Sequence[float]) -> str:
     from normfold.ci.bench import interval, quartiles
 
-    low, middle, high = quartiles(ratios)
-    bounds = interval(ratios)
-    click.echo(f"B runs at {middle:.3f} times the speed of A: quartiles {low:.3f} to {high:.3f} over the rounds,")
-    sure = (
-        "no difference can be seen" if bounds[0] <= 1 <= bounds[1] else f"B is {'faster' if middle > 1 else 'slower'}"
-    )
-    click.echo(f"the median lies in {bounds[0]:.3f} to {bounds[1]:.3f} with 95 % confidence: {sure}")
+    low, high = interval(ratios)
+    middle = quartiles(ratios)[1]
+    sure = "no difference can be seen" if low <= 1 <= high else f"B is {'faster' if middle > 1 else 'slower'}"
+    return f"B runs at {middle:.3f} times the speed of A ({low:.3f} to {high:.3f} with 95 % confidence): {sure}"
 
 
 def _line(timing: Timing) -> str:
     from normfold.ci.bench import quartiles
-    from normfold.findings.escape import printable
 
     low, middle, high = (f"{1000 * value:.3f}" for value in quartiles(timing.seconds))
     memory = f"{timing.memory / 1e6:.1f} MB" if timing.memory else "unknown"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from normfold.findings.escape import printable
 from normfold.options import InspectArguments
 
 from .arguments import PATH, command, option, options_of, printing
@@ -36,21 +37,24 @@ def diff(first: str, second: str, exit_code: bool, verbose: bool, output: Output
 
     Whether both compute the same is the question of `normfold verify A B`.
     """
-    from normfold.ci.diff import changes_between
+    from normfold.ci.diff import difference_between
+    from normfold.report.words import difference_headline
 
-    changes = changes_between(first, second, InspectArguments(**chosen))
+    found = difference_between(first, second, InspectArguments(**chosen))
+    headline, changes = difference_headline(found.a, found.b), found.changes
     if output.as_json:
         import json
 
-        click.echo(json.dumps({"schema": 1, "a": first, "b": second, "changes": [asdict(each) for each in changes]}))
+        content = {"schema": 1, "a": first, "b": second, "headline": headline}
+        click.echo(json.dumps({**content, "changes": [asdict(each) for each in changes]}))
     elif not output.quiet:
+        click.echo(f"{printable(first)} -> {printable(second)}: {headline}")
         _print(changes, verbose)
     return Exit.DIFFERS if exit_code and changes else Exit.DONE
 
 
 def _print(changes: Sequence[Change], verbose: bool) -> None:
     from normfold.ci.diff import SECTIONS
-    from normfold.findings.escape import printable
 
     if not changes:
         click.echo("no difference in interface, opset, norms, operators or weights")

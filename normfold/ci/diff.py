@@ -15,7 +15,7 @@ from normfold.errors import SourceError
 from normfold.files.source import Source
 from normfold.options import InspectArguments
 from normfold.pipeline import inspect_with
-from normfold.result import Inspection
+from normfold.report.report import Report
 
 SECTIONS = ("interface", "opset", "norms", "operators", "weights")
 
@@ -30,17 +30,27 @@ class Change:
     after: str
 
 
-def changes_between(first: str, second: str, options: InspectArguments) -> tuple[Change, ...]:
-    """Every difference between the models at two paths, section by section, by name. SourceError for no valid model."""
+@dataclass(frozen=True)
+class Difference:
+    """Two models by their reports, and every change from the first to the second, section by section, by name."""
+
+    a: Report
+    b: Report
+    changes: tuple[Change, ...]
+
+
+def difference_between(first: str, second: str, options: InspectArguments) -> Difference:
+    """Compare the models at two paths. SourceError for a file that is no valid model."""
     a, b = inspect_with(first, options), inspect_with(second, options)
+    reports = a.report(), b.report()
     pairs = {
         "interface": (_interface(a.source), _interface(b.source)),
         "opset": (_opset(a.source), _opset(b.source)),
-        "norms": (states(a.report()), states(b.report())),
-        "operators": (_operators(a), _operators(b)),
+        "norms": (_norms(reports[0]), _norms(reports[1])),
+        "operators": (_operators(reports[0]), _operators(reports[1])),
     }
     named = (change for section, (before, after) in pairs.items() for change in _changes(section, before, after))
-    return (*named, *_weight_changes(a.source, b.source))
+    return Difference(*reports, (*named, *_weight_changes(a.source, b.source)))
 
 
 def _changes(section: str, before: Mapping[str, str], after: Mapping[str, str]) -> Iterator[Change]:
@@ -76,8 +86,14 @@ def _opset(source: Source) -> dict[str, str]:
     return sets | {"IR version": str(source.proto.ir_version)}
 
 
-def _operators(inspection: Inspection) -> dict[str, str]:
-    return {name: str(count) for name, count in inspection.report().before.operators if name != "Constant"}
+def _norms(report: Report) -> dict[str, str]:
+    """Return the state of each norm and affine, but of biases and the like, which are no concern of a reader."""
+    rows = zip(states(report).items(), report.verdicts, strict=True)
+    return dict(row for row, verdict in rows if verdict.finding.is_norm or not verdict.is_settled)
+
+
+def _operators(report: Report) -> dict[str, str]:
+    return {name: str(count) for name, count in report.before.operators if name != "Constant"}
 
 
 # -- weights ------------------------------------------------------------------------------------------------------

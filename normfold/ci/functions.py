@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from normfold.ci.bench import Benchmark, benchmark
 from normfold.ci.check_many import Task, check_models
-from normfold.ci.diff import Change, changes_between
+from normfold.ci.diff import Change, difference_between
 from normfold.ci.limits import Allowance, Limits, apply_limits
 from normfold.ci.paths import models_of
 from normfold.files.paths import AnyPath
@@ -46,7 +46,7 @@ def diff(a: AnyPath, options: DiffArguments) -> tuple[Change, ...]:
 
     Nothing is run. Raises SourceError for a file that is no valid model.
     """
-    return changes_between(os.fspath(a), os.fspath(options.b), InspectArguments.of(options))
+    return difference_between(os.fspath(a), os.fspath(options.b), InspectArguments.of(options)).changes
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,8 +20,8 @@ from normfold.findings.reason import Reason
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.report.notices import Level, how, notices
 from normfold.report.report import Drawing, Groups, Report
-from normfold.report.words import headline, proof_sentence, sizes
-from normfold.verify.result import Comparison
+from normfold.report.words import headline, sizes
+from normfold.verify.result import Comparison, proof_sentence
 
 NAME, TEXT = 160, 500
 PROGRAM = ("page_graph.js", "page_charts.js", "page.js")
@@ -86,7 +86,7 @@ def _report(report: Report) -> dict[str, Any]:
         "command": report.command,
         "target": printable(report.target, NAME),
         "version": report.version,
-        "sizes": [[name, old, new] for name, old, new in sizes(report)],
+        "sizes": [[name, old, new] for name, old, new in sizes(report.before, report.after)],
         "numbers": _numbers(report),
         "latency": list(report.latency) if report.latency else None,
         "operators": [_counts(report.before.operators), _counts(report.after.operators)],

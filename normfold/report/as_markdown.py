@@ -51,7 +51,7 @@ def _details(report: Report) -> Iterator[str]:
             yield f"- and {len(loud) - SHOWN} more"
     if report.kept_by_reason:
         yield from _kept(report)
-    changed = [f"{name} {old} → {new}" for name, old, new in sizes(report) if old != new]
+    changed = [f"{name} {old} → {new}" for name, old, new in sizes(report.before, report.after) if old != new]
     if changed:
         yield from ("", ", ".join(changed))
     yield from (f"\n> {plain(note)}" for note in report.notes)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
 from normfold.findings.escape import printable
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.report.notices import how, place
 from normfold.report.report import Problem, Report
-from normfold.report.words import headline, operator_changes, proof_sentence, sizes
-from normfold.verify.result import as_table
+from normfold.report.words import headline, operator_changes, sizes_in_words
+from normfold.verify.result import as_table, proof_sentence
 
 NAMES_SHOWN = 4  # of each reason; `inspect` and --json name all
 PROBLEMS_SHOWN = 10  # of each model; --verbose and the files of --report name all
+HANGING = 4
 PLAIN_WIDTH = 10**6  # columns where there is no terminal: nothing is wrapped
 
 
@@ -31,17 +31,19 @@ def console_for(is_terminal: bool | None = None) -> Console:
 
 def print_report(report: Report, console: Console, details: bool = False) -> None:
     """Print ``report``; with ``details`` a line for each finding, else what was kept, by reason."""
-    for line, indent in _lines(report, details):
-        console.print(
-            Padding(line, (0, 0, 0, indent), expand=False) if console.width < PLAIN_WIDTH else _plain(line, indent)
-        )
+    for line, indent in _lines(report, details, console.width):
+        _print_line(line, indent, console)
 
 
-def _plain(line: Text, indent: int) -> Text:
-    return Text.assemble(" " * indent, line)
+def _print_line(line: Text, indent: int, console: Console) -> None:
+    """Print a line that is folded at the width of a terminal, its further rows four columns to the right."""
+    rows = line.wrap(console, console.width - indent - HANGING) if console.width < PLAIN_WIDTH else [line]
+    for index, row in enumerate(rows):
+        row.rstrip()
+        console.print(Text.assemble(" " * (indent + HANGING * bool(index)), row), soft_wrap=True)
 
 
-def _lines(report: Report, details: bool) -> Iterator[tuple[Text, int]]:
+def _lines(report: Report, details: bool, width: int) -> Iterator[tuple[Text, int]]:
     """Yield each line with its indentation."""
     yield Text.assemble((printable(report.model), "bold"), ": ", (headline(report), "bold")), 0
     if details:
@@ -49,13 +51,12 @@ def _lines(report: Report, details: bool) -> Iterator[tuple[Text, int]]:
     yield from _kept(report, details)
     yield from _settled(report)
     changes = operator_changes(report)
-    counts = [f"{name} {old} -> {new}" if old != new else f"{name} {old}" for name, old, new in sizes(report)]
-    yield Text("; ".join(counts)), 2
+    yield Text(sizes_in_words(report.before, report.after)), 2
     if changes:
         yield Text(printable("by type: " + ", ".join(changes), 2000)), 2
     for note in report.notes:
         yield Text.assemble(("note: ", "bold"), printable(note, 400)), 2
-    yield from _proof(report)
+    yield from _proof(report, width)
     if report.output:
         written = "an unchanged copy" if report.is_copy else "written"
         yield Text.assemble(f"{written}: ", (printable(report.output, 4096), "bold")), 2
@@ -69,7 +70,7 @@ def _findings(report: Report) -> Iterator[tuple[Text, int]]:
         finding = verdict.finding
         what = f" ({finding.what})" if finding.what else ""
         name = printable(f"{finding.operator} {place(finding)}{what}", 600)
-        done = f": {how(verdict, report.op_types)}" if verdict.is_changed else ""
+        done = f" {how(verdict, report.op_types)}" if verdict.is_changed else ""
         yield (
             Text.assemble((f"{verdict.outcome.value:<6}", styles[verdict.outcome]), f" {name}", printable(done, 600)),
             2,
@@ -104,7 +105,7 @@ def _settled(report: Report) -> Iterator[tuple[Text, int]]:
         yield Text(f"{len(report.settled)} as they should be: {groups}", style="dim"), 2
 
 
-def _proof(report: Report) -> Iterator[tuple[Text, int]]:
+def _proof(report: Report, width: int) -> Iterator[tuple[Text, int]]:
     verification = report.verification
     if verification is None:
         return
@@ -113,7 +114,7 @@ def _proof(report: Report) -> Iterator[tuple[Text, int]]:
         for note in verification.notes if verification.outputs else ():
             yield Text.assemble(("note of the proof: ", "bold"), printable(note, 600)), 2
         return
-    first, *rest = as_table(verification).splitlines()
+    first, *rest = as_table(verification, width=width - 4 - HANGING).splitlines()
     yield Text(printable(f"verification: {first}", 400), style="red"), 2
     yield from ((Text(printable(line, 600)), 4) for line in rest)
 
@@ -150,7 +151,7 @@ def _line(problem: Problem) -> str:
     """Return the problem in one line: the code, the norm, and what would become of it or what is in the way."""
     if problem.finding is None or problem.obstacle is not None:
         return problem.message
-    return f"{problem.reason.code} {problem.finding.operator} {problem.finding.name}: {problem.why}"
+    return f"{problem.reason.code} {problem.finding.operator} {problem.finding.name} {problem.why}"
 
 
 def _print_remedies(reports: Sequence[Report], console: Console) -> None:

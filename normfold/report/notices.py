@@ -82,11 +82,10 @@ def place(finding: Finding) -> str:
 
 
 def how(verdict: Verdict, op_types: Mapping[str, str] | None = None) -> str:
-    """Return by which rule, and into what, a finding was folded or fused: ``into the Conv before it (/stem/conv)``."""
+    """Return into what a finding was folded or fused, with the rule: ``into the Conv before it (/conv) [affine]``."""
     form = f"as {verdict.form}" if verdict.form else ""
-    return f"{verdict.rule}: " + "; ".join(
-        filter(None, (" ".join(filter(None, (_into(verdict, op_types or {}), form))), verdict.why))
-    )
+    done = " ".join(filter(None, (_into(verdict, op_types or {}), form)))
+    return f"{'; '.join(filter(None, (done, verdict.why)))} [{verdict.rule}]".lstrip()
 
 
 def _into(verdict: Verdict, op_types: Mapping[str, str]) -> str:

@@ -6,56 +6,51 @@ from collections import Counter
 from collections.abc import Mapping
 
 from normfold.findings.verdict import Outcome
-from normfold.report.report import Report
-from normfold.verify.result import Equivalence, Verification, as_table
+from normfold.report.report import Report, Statistics
 
 
 def headline(report: Report) -> str:
-    """Return what became of the norms, then of the constant affines, then how many were kept, in one sentence."""
-    norms = [verdict for verdict in report.verdicts if verdict.finding.is_norm]
-    affines = [verdict for verdict in report.verdicts if not verdict.finding.is_norm and not verdict.is_settled]
+    """Return what became of the norms, then the counts of all findings: the first line, and the same everywhere."""
+    counts = [len(report.of(Outcome.FOLDED)), len(report.of(Outcome.FUSED)), len(report.kept)]
+    words = ", ".join(f"{count} {word}" for count, word in zip(counts, ("folded", "fused", "kept"), strict=True))
+    return f"{_norms(report)} ({words})"
+
+
+def _norms(report: Report) -> str:
+    norms = Counter(verdict.outcome for verdict in report.verdicts if verdict.finding.is_norm)
+    removed, fused, total = norms[Outcome.FOLDED], norms[Outcome.FUSED], norms.total()
     would = "" if report.command == "optimize" else "can be "
-    parts = []
     if not any(verdict.is_changed for verdict in report.verdicts):
-        nothing = "nothing to fold or fuse" if report.verdicts else "no norms and no constant affines"
-        return f"{nothing}, {len(report.kept)} kept" if report.verdicts else nothing
-    if norms:
-        done = Counter(verdict.outcome for verdict in norms)
-        removed, fused = done[Outcome.FOLDED], done[Outcome.FUSED]
-        if removed or not fused:
-            parts.append(f"{removed} of {len(norms)} norms {would}removed")
-        if fused:
-            parts.append(f"{fused} of {len(norms)} norms {would}written as one operator")
-        already = sum(verdict.is_settled for verdict in norms)
-        parts += [f"{already} one operator already"] if already else []
-    if affines:
-        folded = sum(verdict.is_changed for verdict in affines)
-        parts.append(f"{folded} of {len(affines)} constant affines {would}folded")
-    return ", ".join((*parts, f"{len(report.kept)} kept"))
+        return "nothing to fold or fuse" if report.verdicts else "no norms and no constant affines"
+    if not norms:
+        return f"constant affines {would}folded, no norms"
+    parts = [f"{removed} of {total} norm{'s' * (total != 1)} {would}removed"] if removed or not fused else []
+    parts += [f"{fused} of {total} norm{'s' * (total != 1)} {would}written as one operator"] if fused else []
+    already = sum(verdict.is_settled for verdict in report.verdicts if verdict.finding.is_norm)
+    return ", ".join(parts + [f"{already} one operator already"] * bool(already))
 
 
-def proof_sentence(verification: Verification) -> str:
-    """Return the result of a proof in a sentence, with the largest error of all places."""
-    compared = (*verification.sites, *verification.outputs)
-    worst = verification.worst
-    if verification.verdict is not Equivalence.EQUIVALENT:
-        return as_table(verification).splitlines()[0]
-    if worst is None:
-        return f"equivalent: {'; '.join(verification.notes)}"
-    places = len({comparison.value for comparison in compared})
-    error = f"largest error {worst.relative:.2g} of the value's range (limit {worst.tolerance:.2g})"
-    return f"proven equal to the original at {places} place{'s' * (places != 1)}, {error}"
+def difference_headline(a: Report, b: Report) -> str:
+    """Return how many norms one model has fewer or more than the other, and both sizes."""
+    old, new = (sum(verdict.finding.is_norm for verdict in report.verdicts) for report in (a, b))
+    norms = f"{old - new} of {old} norms removed" if new < old else f"{new - old} norms added" if new > old else ""
+    return f"{norms or f'{old} norms in both'}; {sizes_in_words(a.before, b.before)}"
 
 
-def sizes(report: Report) -> tuple[tuple[str, str, str], ...]:
+def sizes(before: Statistics, after: Statistics) -> tuple[tuple[str, str, str], ...]:
     """Return what is counted, before, and after: operators, parameters, weights, opset."""
-    before, after = report.before, report.after
     return (
         ("operators", f"{before.nodes}", f"{after.nodes}"),
         ("parameters", f"{before.parameters:,}", f"{after.parameters:,}"),
         ("weights", in_bytes(before.weight_bytes), in_bytes(after.weight_bytes)),
         ("opset", f"{before.opset}", f"{after.opset}"),
     )
+
+
+def sizes_in_words(before: Statistics, after: Statistics) -> str:
+    """Return ``operators 169 -> 72; parameters 32,437; ...``, one value where nothing changed."""
+    rows = sizes(before, after)
+    return "; ".join(f"{name} {old} -> {new}" if old != new else f"{name} {old}" for name, old, new in rows)
 
 
 def operator_changes(report: Report) -> tuple[str, ...]:

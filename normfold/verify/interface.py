@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import onnx
 
 from normfold.runtime.loaded_model import LoadedModel
 
 
-def interface_difference(a: LoadedModel, b: LoadedModel) -> str:
-    """How the inputs or outputs differ, and what to do; empty when a caller sees no difference."""
-    for what, ours, theirs in (
-        ("inputs", {v.name for v in a.inputs}, {v.name for v in b.inputs}),
-        ("outputs", set(a.output_names), set(b.output_names)),
-    ):
-        if ours != theirs:
-            return f"expected the {what} {', '.join(sorted(ours))}, got {', '.join(sorted(theirs))}; rename them"
+def other_inputs(a: LoadedModel, b: LoadedModel) -> str:
+    """Return why ``b`` cannot be given the inputs of ``a``, and what to do; empty when it can."""
+    found = _other_names("inputs", (value.name for value in a.inputs), (value.name for value in b.inputs))
+    if found:
+        return found
     types = {value.name: _type_name(value) for value in b.inputs}
     for value in a.inputs:
         wanted, got = _type_name(value), types[value.name]
         if wanted != got and wanted and got:
             return f"expected the input {value.name} as {wanted}, got {got}; put a Cast behind it to compare the rest"
     return ""
+
+
+def other_outputs(a: LoadedModel, b: LoadedModel) -> str:
+    """Return which outputs the models do not share; empty when a caller sees no difference."""
+    return _other_names("outputs", a.output_names, b.output_names)
+
+
+def _other_names(what: str, a: Iterable[str], b: Iterable[str]) -> str:
+    ours, theirs = sorted(set(a)), sorted(set(b))
+    return "" if ours == theirs else f"expected the {what} {', '.join(ours)}, got {', '.join(theirs)}; rename them"
 
 
 def _type_name(value: onnx.ValueInfoProto) -> str:

@@ -24,7 +24,7 @@ from normfold.verify.checks.schedule import Chunk, Schedule, bytes_of
 from normfold.verify.checks.whole_model import check_stored, check_whole
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.inputs.user_files import all_inputs
-from normfold.verify.interface import interface_difference
+from normfold.verify.interface import other_inputs, other_outputs
 from normfold.verify.missing_operators import cut_at_missing, has_foreign_operators
 from normfold.verify.regions.probe import check_regions
 from normfold.verify.result import Comparison, Equivalence, Site, Stage, Verification
@@ -66,16 +66,17 @@ def _proved(proof: ProofState, sites: Sequence[Site]) -> Verification:
     if not sites and not proof.precision and coarsest(proof.candidate):
         proof.precision = coarsest(proof.candidate)
         proof.note(f"the second model computes in {proof.precision}, so what {proof.precision} loses is allowed")
-    different = interface_difference(proof.original, proof.candidate)
-    if different:
-        return Verification(Equivalence.DIFFERENT, notes=(different,), seed=proof.options.seed)
+    for verdict, compare in (Equivalence.INCONCLUSIVE, other_inputs), (Equivalence.DIFFERENT, other_outputs):
+        found = compare(proof.original, proof.candidate)
+        if found:
+            return Verification(verdict, notes=(found,), seed=proof.options.seed)
     unsafe = unsafe_reason(proof.original) or unsafe_reason(proof.candidate)
     if unsafe:
         return _result(proof, Equivalence.INCONCLUSIVE, f"{unsafe}; export after model.eval() to verify")
-    found = _outcome(proof, sites)
+    outcome = _outcome(proof, sites)
     if not proof.feeds or any(c.elements or not c.passed for c in proof.comparisons()):
-        return found
-    return _with_free_sizes(proof, sites) if has_zero_sized_input(proof.original) else found
+        return outcome
+    return _with_free_sizes(proof, sites) if has_zero_sized_input(proof.original) else outcome
 
 
 def _outcome(proof: ProofState, sites: Sequence[Site]) -> Verification:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from enum import Enum
 from typing import Any
@@ -115,7 +116,7 @@ class Verification:
 
     def __repr__(self) -> str:
         """One line, short enough for an assertion message; ``str`` is the whole table."""
-        return f"<{self.verdict.value}: {_summary(self)}>"
+        return f"<{self.verdict.value}: {proof_sentence(self)}>"
 
     @property
     def failures(self) -> tuple[Comparison, ...]:
@@ -132,14 +133,14 @@ def _index(at: tuple[int, ...]) -> str:
     return "[" + ",".join(map(str, at)) + "]"
 
 
-def _row(c: Comparison) -> tuple[str, ...]:
+def _row(c: Comparison, longest: int) -> tuple[str, ...]:
     top1 = "" if c.top1 is None else f"{100 * c.top1:.4g} %"
     worst = (
         f"{_index(c.at)} {printable(c.expected, 40)} -> {printable(c.obtained, 40)}" if c.expected or c.obtained else ""
     )
     return (
         "ok" if c.passed else "DIFFERS",
-        printable(c.value, 100),
+        printable(c.value, min(100, longest)),
         c.stage.value,
         f"{c.max_abs:.3g}",
         f"{c.relative:.3g}",
@@ -155,19 +156,32 @@ def _row(c: Comparison) -> tuple[str, ...]:
 _HEAD = ("", "value", "run", "max abs", "relative", "allowed", "ulps", "cosine", "top-1", "differ", "worst place")
 
 
-def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+_LEAST_FIRST = ("cosine", "ulps", "top-1", "differ", "worst place", "max abs")  # what goes where columns are few
 
 
-def as_table(verification: Verification, sites: int = 10) -> str:
-    """Return the verdict, a line for each output and each failing site (else the ``sites`` worst), and notes."""
+def _aligned(comparisons: Iterable[Comparison], width: int) -> list[str]:
+    """Return the table in lines of at most ``width`` columns, as far as leaving out columns can bring that."""
+    rows = [_HEAD, *(_row(c, max(24, width - 46)) for c in comparisons)]
+    for leaves in range(len(_LEAST_FIRST) + 1):
+        shown = [index for index, name in enumerate(_HEAD) if name not in _LEAST_FIRST[:leaves]]
+        widths = {index: max(len(row[index]) for row in rows) for index in shown}
+        lines = ["  ".join(row[index].ljust(widths[index]) for index in shown).rstrip() for row in rows]
+        if max(map(len, lines)) <= width:
+            break
+    return lines
+
+
+def as_table(verification: Verification, sites: int = 10, width: int = 10**6) -> str:
+    """Return the verdict, a line for each output and each failing site (else the ``sites`` worst), and notes.
+
+    Columns of the table are left out where it would be wider than ``width`` characters.
+    """
     failing = [c for c in verification.sites if not c.passed]
     shown = failing or sorted(verification.sites, key=lambda c: -c.margin)[:sites]
-    lines = [f"{verification.verdict.value}: {_summary(verification)}"]
-    rows = [_row(c) for c in (*verification.outputs, *shown)]
-    if rows:
-        lines += _aligned([_HEAD, *rows])
+    lines = [f"{verification.verdict.value}: {printable(proof_sentence(verification), 900)}"]
+    if verification.outputs or shown:
+        lines += [f"{_summary(verification)}"] * bool(verification)
+        lines += _aligned((*verification.outputs, *shown), width)
     for c in (*verification.outputs, *shown):
         if not c.passed:
             maker = f", made by {printable(', '.join(c.folds), 300)}" if c.folds else ""
@@ -177,8 +191,9 @@ def as_table(verification: Verification, sites: int = 10) -> str:
             lines.append(f"{printable(c.value, 100)}{maker}: {why}{feed}; would have passed with {needed}")
     if verification.first_differences:
         lines.append("where it begins, by values of one name in both models:")
-        lines += _aligned([_HEAD, *map(_row, verification.first_differences)])
-    lines += [f"note: {printable(note, 600)}" for note in verification.notes]
+        lines += _aligned(verification.first_differences, width)
+    notes = verification.notes if verification.worst else ()  # otherwise the first line is made of them
+    lines += [f"note: {printable(note, 600)}" for note in notes]
     lines.append(f"seed {verification.seed}; feeds: {printable('; '.join(verification.feeds), 600) or 'none'}")
     return "\n".join(lines)
 
@@ -198,6 +213,18 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def proof_sentence(verification: Verification) -> str:
+    """Return the result of a proof in a sentence: for equal models the number of places and the largest error."""
+    worst = verification.worst
+    if worst is None:
+        return "; ".join(verification.notes) or "nothing was compared"
+    if not verification:
+        return _summary(verification)
+    places = len({comparison.value for comparison in (*verification.sites, *verification.outputs)})
+    error = f"largest error {worst.relative:.2g} of the value's range (limit {worst.tolerance:.2g})"
+    return f"proven equal to the original at {places} place{'s' * (places != 1)}, {error}"
 
 
 def _summary(verification: Verification) -> str:

@@ -11,7 +11,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from normfold.ci.diff import Change, changes_between
+from normfold.ci.diff import Change, difference_between
 from normfold.options import InspectArguments
 from tests.ci.nets import save, shipped, stays
 from tests.conftest import Run
@@ -66,9 +66,9 @@ def test_each_kind_of_change(tmp_path: Path, edit: Edit, expected: set[tuple[str
     before = save(model, tmp_path / "a.onnx")
     edit(model)
     after = save(model, tmp_path / "b.onnx")
-    changes = changes_between(str(before), str(after), InspectArguments())
+    changes = difference_between(str(before), str(after), InspectArguments()).changes
     assert {(change.section, change.name, change.before, change.after) for change in changes} == expected
-    back = changes_between(str(after), str(before), InspectArguments())
+    back = difference_between(str(after), str(before), InspectArguments()).changes
     assert {(change.section, change.name, change.after, change.before) for change in back} == expected
 
 
@@ -76,7 +76,7 @@ def test_outputs_and_the_norms_that_they_hold(tmp_path: Path) -> None:
     model = stays()
     before = save(model, tmp_path / "a.onnx")
     add_output(model)
-    changes = changes_between(str(before), str(save(model, tmp_path / "b.onnx")), InspectArguments())
+    changes = difference_between(str(before), str(save(model, tmp_path / "b.onnx")), InspectArguments()).changes
     assert [change for change in changes if change.section == "interface"] == [
         Change("interface", "output a", "", "float32[...]")
     ]
@@ -87,10 +87,10 @@ def test_a_weight_says_how_far_it_moved(tmp_path: Path) -> None:
     before = save(model, tmp_path / "a.onnx")
     largest = numpy_helper.to_array(model.graph.initializer[1]).max()
     move_weight(model)
-    (change,) = changes_between(str(before), str(save(model, tmp_path / "b.onnx")), InspectArguments())
+    (change,) = difference_between(str(before), str(save(model, tmp_path / "b.onnx")), InspectArguments()).changes
     assert change.after == f"1 of 3 values moved by up to 0.5, {0.5 / largest:.3g} of its largest"
     widen_weight(model)
-    changes = changes_between(str(before), str(save(model, tmp_path / "c.onnx")), InspectArguments())
+    changes = difference_between(str(before), str(save(model, tmp_path / "c.onnx")), InspectArguments()).changes
     assert Change("weights", "beta", "float32[3]", "float64[3]") in changes
 
 

@@ -56,7 +56,7 @@ def test_the_proof_takes_the_threads_it_is_given(run: Run, model: Path, monkeypa
 def test_optimize_writes_next_to_the_model_and_says_so(run: Run, model: Path) -> None:
     code, out, err = run("optimize", model)
     assert (code, err) == (0, "")
-    assert "1 of 1 norms removed, 0 kept" in out
+    assert "1 of 1 norm removed (1 folded, 0 fused, 0 kept)" in out
     assert "verification: proven equal to the original at 1 place" in out
     written = model.with_name("net.opt.onnx")
     assert f"written: {written}" in out

@@ -11,6 +11,8 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
+import normfold
+from normfold.verify.result import as_table
 from tests.conftest import Run
 from tests.onnx_text import parse
 from tests.verify.nets import conv_bn_pair, edited
@@ -35,7 +37,8 @@ def models(tmp_path: Path) -> Path:
 def test_equal_models_are_done(verify: Run, models: Path) -> None:
     code, out, err = verify(models / "a.onnx", models / "b.onnx", "--seed", 3)
     assert (code, err) == (0, "")
-    assert out.startswith("equivalent: 2 of 2 output comparisons pass\n")
+    assert out.startswith("equivalent: proven equal to the original at 1 place, largest error ")
+    assert "\n2 of 2 output comparisons pass\n" in out
     assert "seed 3; feeds: normal (N=1)" in out
 
 
@@ -56,6 +59,21 @@ def test_undecided_ends_with_4(verify: Run, models: Path) -> None:
     code, out, _ = verify(models / "a.onnx", models / "b.onnx", "--inputs", models / "x.npz")
     assert code == 4
     assert "inconclusive" in out
+
+
+def test_models_with_other_inputs_cannot_be_compared(verify: Run, models: Path) -> None:
+    onnx.save(parse("(float[2] q) => (float[2] y) { y = Neg(q) }"), models / "other.onnx")
+    code, out, _ = verify(models / "a.onnx", models / "other.onnx")
+    assert code == 4
+    assert out.startswith("inconclusive: expected the inputs x, got q; rename them\n")
+
+
+def test_a_narrow_table_leaves_columns_out(models: Path) -> None:
+    proof = normfold.verify(str(models / "a.onnx"), str(models / "c.onnx"))
+    wide, narrow = as_table(proof).splitlines(), as_table(proof, width=80).splitlines()
+    heads = [next(line for line in lines if "allowed" in line) for lines in (wide, narrow)]
+    assert ["cosine" in head for head in heads] == [True, False]
+    assert len(heads[1]) <= 80 < len(heads[0])
 
 
 def test_json_is_json_and_quiet_is_quiet(verify: Run, models: Path) -> None:
