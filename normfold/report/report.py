@@ -50,9 +50,11 @@ def statistics(model: ir.Model) -> Statistics:
 
 def op_types(verdicts: Iterable[Verdict], *models: ir.Model) -> dict[str, str]:
     """Return the type of each operator that took over a finding, by its name."""
+    from normfold.graph.reader import name_of
+
     wanted = {name for verdict in verdicts for name in verdict.into}
-    nodes = (node for model in models for node in _nodes(model))
-    return {node.name: node.op_type for node in nodes if node.name in wanted}
+    nodes = ((name_of(node), node) for model in models for node in _nodes(model))
+    return {name: node.op_type for name, node in nodes if name in wanted}
 
 
 def _nodes(model: ir.Model) -> Iterator[ir.Node]:

@@ -36,7 +36,7 @@ def test_a_foldable_norm_fails_and_is_named_with_its_remedy(run: Run, tmp_path: 
     code, out, err = run("check", path)
     assert (code, err) == (1, "")
     assert f"FAIL {path}: 1 of 1 norm can be removed (1 folded, 0 fused, 0 kept)" in out
-    assert "NF001 BatchNormalization y into the Conv before it (" in out
+    assert "NF001 BatchNormalization y into the Conv before it (c) [batchnorm]" in out
     assert out.count(f"Remedy: {Reason.FOLDABLE_LEFT.remedy}") == 1
     assert "1 model: 1 failed" in out
     assert tree(tmp_path) == before
