@@ -47,6 +47,8 @@ def is_a_tie(
             behind = run_part(runner, small, feed, {})
     except (ModelRunError, KeyError):
         return None
+    if any(np.asarray(behind[name]).dtype == object for name in inputs):  # strings do not tie
+        return None
     *_, noise = {}, *proof.noise_of(small, part_feed(small, feed, {}), behind)
     unsure = _unsure(node, [behind[name] for name in inputs], [_width(proof, name, behind, noise) for name in inputs])
     if unsure is None or unsure.size != expected.size:
@@ -93,8 +95,7 @@ def _width(proof: ProofState, name: str, behind: Mapping[str, Value], noise: Map
     floor = max(
         Tolerance.END_TO_END.of(str(value.dtype)), Tolerance.END_TO_END.of(proof.precision) if proof.precision else 0
     )
-    size = np.abs(value.astype(np.float64))
-    size[~np.isfinite(size)] = 0
+    size = np.where(np.isfinite(value), np.abs(value.astype(np.float64)), 0)
     return np.maximum(floor * pooled(size) / FACTOR, noise.get(name, 0.0))
 
 

@@ -46,6 +46,8 @@ class InputConstraints:
     bounded_by: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     goal: RequiredValues = ()
+    # The exclusive upper bounds of the entries of the last axis, where each names a row of another axis of a table.
+    columns: tuple[int, ...] = ()
     # Sizes that the operators behind the input demand, by axis.
     dims: Mapping[int, int] = field(default_factory=dict)
 
@@ -156,9 +158,26 @@ def _use(value: onnx.ValueInfoProto, graph: Reading) -> InputConstraints:
     role, limit = _decide(value, found)
     bounded_by = tuple(limit for role, limit in found if isinstance(limit, str))
     rank = len(dims) if value.type.tensor_type.HasField("shape") else 0
-    return InputConstraints(
-        role, limit, bounded_by, tuple(dict.fromkeys(words)), aim, sizes_behind(value.name, rank, graph)
-    )
+    demanded = sizes_behind(value.name, rank, graph)
+    columns = _columns(value.name, graph) if role is InputRole.INDEX and limit is not None else ()
+    return InputConstraints(role, limit, bounded_by, tuple(dict.fromkeys(words)), aim, columns, demanded)
+
+
+def _columns(name: str, graph: Reading) -> tuple[int, ...]:
+    """Return the bounds of each column of an input that only an operator with index tuples reads."""
+    readers = list(graph.readers(name))
+    if len(readers) != 1 or readers[0][0].op_type not in ("GatherND", "ScatterND"):
+        return ()
+    sizes = _indexed_sizes(readers[0][0], graph)
+    return tuple(size for size in sizes if isinstance(size, int)) if all(isinstance(n, int) for n in sizes) else ()
+
+
+def _indexed_sizes(node: onnx.NodeProto, graph: Reading) -> list[int | str | None]:
+    """Return the sizes of the axes that the tuples of GatherND or ScatterND index."""
+    shape, indices = graph.shape(node.input[0]) or (), graph.shape(node.input[1])
+    batch = next((a.i for a in node.attribute if a.name == "batch_dims"), 0)
+    count = indices[-1] if indices and isinstance(indices[-1], int) else len(shape)
+    return list(shape[batch : batch + count])
 
 
 def _passes(node: onnx.NodeProto, index: int, graph: Reading) -> int | None:
@@ -198,7 +217,7 @@ def _table_size(node: onnx.NodeProto, offset: int, graph: Reading) -> int | str 
     if not shape:
         return 1
     if node.op_type in ("GatherND", "ScatterND"):
-        sizes = list(shape)
+        sizes = _indexed_sizes(node, graph)
     else:
         axis = 0 if node.op_type == "RoiAlign" else next((a.i for a in node.attribute if a.name == "axis"), 0)
         sizes = [shape[axis]] if -len(shape) <= axis < len(shape) else [None]

@@ -4,58 +4,54 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.session import Value
-from normfold.verify.inputs.roles import InputConstraints, InputRole
-from normfold.verify.numeric.distance import is_floating
+from normfold.verify.inputs.roles import InputRole
 from normfold.verify.regions.affine_paths import AffinePath, affine_paths
+from normfold.verify.regions.drawing import (
+    LARGEST,
+    RegionInput,
+    around_and_at,
+    can_hold,
+    clipped,
+    decades,
+    draw,
+    ends,
+    fits,
+    fitted,
+    is_held_by,
+    larger,
+    smaller,
+)
 from normfold.verify.regions.questions import Questions, questions
-from normfold.verify.regions.value_ranges import Range
-
-ROWS = 16
-"""A batch whose size is free has at least so many rows: a channel of fewer numbers shows little."""
-
-LARGEST = 2**18
-"""Elements of an input that is made larger than the network's own."""
-
-_SMALL = 12
-"""The size of an image's axis that is made smaller."""
+from normfold.verify.regions.settings import Choices, combined
 
 _FARTHEST = 1e30
 _DECADES = 4
 _SIZES = 6
 _INDEX_ELEMENTS = 2**16
+_SHORT = 8
+"""Whole numbers that are set to the same number, if they are no data."""
 
+_DRAWS = 64
+"""So many numbers around the limits of a value are tried at least, in several feeds where an input is small."""
 
-@dataclass(frozen=True)
-class RegionInput:
-    """A value that a region begins with: what the network sends there, and what else it may hold.
-
-    ``dims`` are its sizes as the runtime knows them, names where they are free. ``is_exact``: the user gives it, so it
-    carries no rounding.
-    """
-
-    name: str
-    base: Value
-    dims: tuple[int | str | None, ...]
-    bounds: Range
-    constraints: InputConstraints
-    is_exact: bool
-
-    @property
-    def is_random(self) -> bool:
-        """Return whether it holds floating point numbers, which may be any."""
-        return isinstance(self.base, np.ndarray) and is_floating(self.base)
+_LEVELS = np.linspace(0.5, 1.5, 11)
+"""Of a limit of a value that is no affine of an input: inputs that are all about that large reach it if it is a
+maximum, a mean or the like of them."""
 
 
 @dataclass(frozen=True)
 class RegionFeed:
-    """Values for every input of a region, and words for them. ``must_keep_nan``: where one is NaN the other must be."""
+    """Values for every input of a region, and words for them.
+
+    ``must_keep_nan``: where one is NaN the other must be.
+    """
 
     values: Mapping[str, Value]
     text: str
@@ -94,23 +90,62 @@ class RegionFeeds:
         free, handy = dict(base), dict(base)
         for each in self._inputs:
             if each.name in base:
-                free[each.name] = _larger(base[each.name], each.dims)
-                handy[each.name] = _larger(_smaller(base[each.name]) if each.is_random else base[each.name], each.dims)
+                free[each.name] = larger(base[each.name], each.dims)
+                handy[each.name] = larger(smaller(base[each.name]) if each.is_random else base[each.name], each.dims)
         found = [(handy, handy == free), (free, True), (base, True)]
         return [each for index, each in enumerate(found) if each[0] not in [shapes for shapes, _ in found[:index]]]
 
     def feeds(self, shapes: Mapping[str, tuple[int, ...]], seed: int, measure: Measure | None) -> Iterator[RegionFeed]:
         """Yield the feeds of these shapes; ``seed`` makes other numbers of the same kinds."""
         rng = np.random.default_rng([self._seed, seed])
-        unit = self._drawn(shapes, rng)
+        drawn = self._drawn(shapes, rng)
+        for setting in combined(self._choices()):
+            unit = drawn | {name: np.full_like(drawn[name], number) for name, number in setting.items()}
+            where = "".join(f"; {name}={number}" for name, number in setting.items())
+            for feed in self._of_setting(unit, rng, measure):
+                yield replace(feed, text=feed.text + where)
+
+    def _of_setting(
+        self, unit: Mapping[str, Value], rng: np.random.Generator, measure: Measure | None
+    ) -> Iterator[RegionFeed]:
+        """Yield the feeds in which every switch and count is as in ``unit``."""
         yield RegionFeed(unit, "values of unit spread")
         yield from self._switched(unit)
-        yield from self._covering(unit, shapes)
-        yield from self._solved(unit, shapes, rng)
+        yield from self._covering(unit)
+        yield from self._solved(unit, rng)
+        yield from self._equal(unit, rng)
         if measure is not None:
             yield from self._scaled(unit, measure)
+        yield from self._small(unit)
         if self._questions.asks_for_nan:
             yield from self._not_numbers(unit, rng)
+
+    def _choices(self) -> Choices:
+        """Return the numbers that each switch, count or other short list of whole numbers among the inputs is set to.
+
+        None leaves it as it is.
+        """
+        found: dict[str, list[int | None]] = {}
+        for each in self._inputs:
+            base, role = each.base, each.constraints.role
+            if not isinstance(base, np.ndarray) or base.dtype.kind not in "biu" or not 0 < base.size <= _SHORT:
+                continue
+            if base.dtype == bool or role is InputRole.MASK:
+                found[each.name] = [0, 1] if base.size == 1 else []
+            elif not each.is_exact or role is InputRole.INDEX:
+                continue
+            elif role is not InputRole.DATA:
+                counts = sorted({n + more for n in self._questions.sizes for more in (0, 2)})[:_SIZES]
+                is_count = role in (InputRole.SIZE, InputRole.COUNT)
+                found[each.name] = [None, *(counts if is_count else ()), 2, 1, 3, 0, -1]
+            elif base.size == 1:
+                limits = [int(w.reshape(-1)[0]) for w, _ in self._required(each.name) if is_held_by(w, base.dtype)]
+                found[each.name] = [None, *(n + d for n in limits for d in (-1, 0, 1))]
+        return {
+            name: [n for n in dict.fromkeys(numbers) if n is None or can_hold(self._input(name).base, n)]
+            for name, numbers in found.items()
+            if numbers
+        }
 
     def sizes(self) -> list[dict[str, int]]:
         """Return sizes of free dimensions at which an operator may do something else."""
@@ -137,7 +172,7 @@ class RegionFeeds:
         return RegionFeed(self._drawn(shapes, np.random.default_rng([self._seed, seed])), text, sizes=sizes)
 
     def _drawn(self, shapes: Mapping[str, tuple[int, ...]], rng: np.random.Generator) -> dict[str, Value]:
-        return {each.name: _draw(each, shapes.get(each.name), rng) for each in self._inputs}
+        return {each.name: draw(each, shapes.get(each.name), rng) for each in self._inputs}
 
     def _switched(self, unit: Mapping[str, Value]) -> Iterator[RegionFeed]:
         """Masks without a one, and with nothing but ones."""
@@ -145,13 +180,14 @@ class RegionFeeds:
             each
             for each in self._inputs
             if isinstance(each.base, np.ndarray)
+            and each.base.size > 1
             and (each.base.dtype == bool or each.constraints.role is InputRole.MASK)
         ]
         for value in (False, True) if masks else ():
             filled = {each.name: np.full_like(unit[each.name], value) for each in masks}
             yield RegionFeed({**unit, **filled}, f"{', '.join(filled)} all {value}".lower())
 
-    def _covering(self, unit: Mapping[str, Value], shapes: Mapping[str, tuple[int, ...]]) -> Iterator[RegionFeed]:
+    def _covering(self, unit: Mapping[str, Value]) -> Iterator[RegionFeed]:
         """Every row of every table that an input selects from; the numbers at the ends of small integer types."""
         for each in self._inputs:
             value, limit = unit[each.name], each.constraints.limit
@@ -159,27 +195,14 @@ class RegionFeeds:
                 continue
             if each.constraints.role is InputRole.INDEX and limit:
                 for start in range(0, min(limit, _INDEX_ELEMENTS * 8), value.size):
-                    rows = (np.arange(value.size) + start) % limit
+                    rows = (np.arange(value.size) + start).reshape(value.shape) % (each.constraints.columns or limit)
                     text = f"rows {start} to {min(start + value.size, limit) - 1} by {each.name}"
-                    yield RegionFeed({**unit, each.name: rows.astype(value.dtype).reshape(value.shape)}, text)
-            elif each.constraints.role in (InputRole.SIZE, InputRole.COUNT) and value.size == 1 and each.is_exact:
-                for count in sorted({n + more for n in self._questions.sizes for more in (0, 2)})[:_SIZES]:
-                    yield RegionFeed({**unit, each.name: np.full_like(value, count)}, f"{each.name}={count}")
+                    yield RegionFeed({**unit, each.name: rows.astype(value.dtype)}, text)
             elif each.constraints.role is InputRole.DATA and each.is_exact:
-                bounds = np.iinfo(value.dtype)
-                ends = (
-                    [bounds.min, bounds.max, 0, 1]
-                    if value.dtype.itemsize == 1
-                    else [2**24 + 1, 2**24 + 3, 0, -(2**24) - 1]
-                )
-                chosen = np.resize(np.array([e for e in ends if bounds.min <= e <= bounds.max]), value.shape)
-                yield RegionFeed(
-                    {**unit, each.name: chosen.astype(value.dtype)}, f"{each.name} at the ends of its type"
-                )
+                for chosen in ends(value):
+                    yield RegionFeed({**unit, each.name: chosen}, f"{each.name} at the ends of its type")
 
-    def _solved(
-        self, unit: Mapping[str, Value], shapes: Mapping[str, tuple[int, ...]], rng: np.random.Generator
-    ) -> Iterator[RegionFeed]:
+    def _solved(self, unit: Mapping[str, Value], rng: np.random.Generator) -> Iterator[RegionFeed]:
         """Around the centre of each affine, and at each limit, solved for the input."""
         seen: set[tuple[str, int]] = set()
         for each in self._inputs:
@@ -190,10 +213,10 @@ class RegionFeeds:
             ):
                 continue
             for centre, spread in self._centres(each.name):
-                if not _fits(np.shape(unit[each.name]), centre, spread):
+                if not fits(np.shape(unit[each.name]), centre, spread):
                     continue
                 values = centre + spread * rng.standard_normal(np.shape(unit[each.name]))
-                centred = _fitted(values, each, unit[each.name])
+                centred = fitted(values, each, unit[each.name])
                 if centred is not None:
                     yield RegionFeed({**unit, each.name: centred}, f"{each.name} around the centre of an affine")
             groups: dict[tuple[str, int], list[tuple[np.ndarray, bool]]] = {}
@@ -209,11 +232,12 @@ class RegionFeeds:
                 ):
                     continue
                 seen.add(key)
-                around, exactly = _around(group, np.shape(unit[each.name]), rng)
-                for numbers, how in ((around, "around"), (exactly, "at")):
-                    fitted = None if numbers is None else _fitted(numbers, each, unit[each.name])
-                    if fitted is not None:
-                        yield RegionFeed({**unit, each.name: fitted}, f"{each.name} {how} the limits of an operator")
+                shape = np.shape(unit[each.name])
+                draws = [around_and_at(group, shape, rng) for _ in range(-(-_DRAWS // math.prod(shape)))]
+                for numbers, how in (*((around, "around") for around, _ in draws), (draws[0][1], "at")):
+                    made = None if numbers is None else fitted(numbers, each, unit[each.name])
+                    if made is not None:
+                        yield RegionFeed({**unit, each.name: made}, f"{each.name} {how} the limits of an operator")
 
     def _centres(self, name: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Where the affines of an input are zero, and the spread of the input that gives them unit spread."""
@@ -264,14 +288,43 @@ class RegionFeeds:
                     *([at_zero[name].max()] if name in self._questions.rivals and at_zero[name].size else []),
                 ]
                 for limit in limits:
-                    factors |= _decades(here[name], at_zero[name], np.asarray(limit, np.float64))
+                    factors |= decades(here[name], at_zero[name], np.asarray(limit, np.float64))
         for decade in sorted(factors)[:_DECADES]:
             factor = 10.0**decade
-            larger = {
-                name: _clipped(unit[name] * np.asarray(factor, unit[name].dtype), self._input(name))
-                for name in floating
+            scaled = {
+                name: clipped(unit[name] * np.asarray(factor, unit[name].dtype), self._input(name)) for name in floating
             }
-            yield RegionFeed({**unit, **larger}, f"values of a spread of {factor:g}")
+            yield RegionFeed({**unit, **scaled}, f"values of a spread of {factor:g}")
+
+        for name in asked:
+            if name not in here:
+                limits = [float(np.max(np.abs(limit), initial=0.0)) for limit in self._questions.limits.get(name, ())]
+                for limit in [each for each in dict.fromkeys(limits) if 1 < each < _FARTHEST][:_DECADES]:
+                    for level in _LEVELS:
+                        near = {
+                            name: clipped(unit[name] + np.asarray(level * limit, unit[name].dtype), self._input(name))
+                            for name in floating
+                        }
+                        yield RegionFeed({**unit, **near}, f"values around {level * limit:g}")
+
+    def _equal(self, unit: Mapping[str, Value], rng: np.random.Generator) -> Iterator[RegionFeed]:
+        """Yield inputs that the model compares with each other, equal at some places."""
+        for one, other in sorted(self._questions.rival_inputs):
+            a, b = unit.get(one), unit.get(other)
+            if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.dtype == b.dtype:
+                small, large = sorted((one, other), key=lambda name: np.size(unit[name]))
+                if fits(np.shape(unit[large]), np.asarray(unit[small])):
+                    mixed = np.where(rng.random(np.shape(unit[large])) < 0.5, unit[small], unit[large])
+                    yield RegionFeed({**unit, large: mixed}, f"{large} equal to {small} at some places")
+
+    def _small(self, unit: Mapping[str, Value]) -> Iterator[RegionFeed]:
+        """Yield values as small as the numbers that are added to them or below which they are cut off."""
+        floating = [each for each in self._inputs if each.is_random]
+        powers = {math.floor(math.log10(each**power)) for each in self._questions.floors for power in (0.5, 1.0)}
+        for decade in sorted(powers, reverse=True)[:_DECADES] if floating else ():
+            factor = 10.0**decade
+            scaled = {each.name: unit[each.name] * np.asarray(factor, unit[each.name].dtype) for each in floating}
+            yield RegionFeed({**unit, **scaled}, f"values of a spread of {factor:g}")
 
     def _not_numbers(self, unit: Mapping[str, Value], rng: np.random.Generator) -> Iterator[RegionFeed]:
         for each in self._inputs:
@@ -279,7 +332,7 @@ class RegionFeeds:
                 value = np.array(unit[each.name])
                 where = rng.random(value.shape) < 0.2
                 where.reshape(-1)[0] = True
-                for number in (np.nan, np.inf):
+                for number in (np.nan, np.inf, -np.inf):
                     text = f"{each.name} with {number}"
                     yield RegionFeed(
                         {**unit, each.name: np.where(where, np.asarray(number, value.dtype), value)}, text, True
@@ -287,103 +340,3 @@ class RegionFeeds:
 
     def _input(self, name: str) -> RegionInput:
         return next(each for each in self._inputs if each.name == name)
-
-
-def _smaller(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return shape if len(shape) < 4 else (*shape[:2], *(min(size, _SMALL) for size in shape[2:]))
-
-
-def _larger(shape: tuple[int, ...], dims: Sequence[int | str | None]) -> tuple[int, ...]:
-    if not shape or not dims or not isinstance(dims[0], str) or math.prod(shape) * ROWS > LARGEST:
-        return shape
-    return (max(shape[0], ROWS), *shape[1:])
-
-
-def _draw(each: RegionInput, shape: tuple[int, ...] | None, rng: np.random.Generator) -> Value:
-    """Values of unit spread within the bounds; whole numbers as the network has them, or within what they mean."""
-    base = each.base
-    if not isinstance(base, np.ndarray) or shape is None or base.dtype == object:
-        return base
-    if each.is_random:
-        low, high = each.bounds
-        drawn = rng.standard_normal(shape)
-        if math.isfinite(low) and math.isfinite(high):
-            drawn = rng.uniform(low, high, shape)
-        elif math.isfinite(low):
-            drawn = np.maximum(np.abs(drawn) + low, low)
-        elif math.isfinite(high):
-            drawn = high - np.abs(drawn)
-        return drawn.astype(base.dtype)
-    if base.dtype == bool:
-        return rng.random(shape) < 0.5
-    if each.constraints.role is InputRole.INDEX and each.constraints.limit:
-        return rng.integers(0, each.constraints.limit, shape).astype(base.dtype)
-    if each.constraints.role is InputRole.DATA and each.is_exact and base.dtype.kind in "iu":
-        return rng.integers(0 if base.dtype.kind == "u" else -3, 8, shape).astype(base.dtype)
-    return base if base.shape == shape else np.resize(base, shape)
-
-
-def _fits(shape: tuple[int, ...], *arrays: np.ndarray) -> bool:
-    """Return whether arrays broadcast to a shape; a name may mean a value of another shape in the other model."""
-    try:
-        return np.broadcast_shapes(shape, *(array.shape for array in arrays)) == shape
-    except ValueError:
-        return False
-
-
-def _around(
-    group: Sequence[tuple[np.ndarray, bool]], shape: tuple[int, ...], rng: np.random.Generator
-) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Numbers near the required ones, to either side of each; and, where nothing was rounded, these themselves."""
-    chosen = rng.integers(0, len(group), shape)
-    around, exactly = np.zeros(shape), np.full(shape, np.nan)
-    if not _fits(shape, *(wanted for wanted, _ in group)):
-        return None, None
-    for index, (wanted, is_exact) in enumerate(group):
-        full = np.broadcast_to(np.nan_to_num(wanted), shape)
-        around = np.where(chosen == index, full * (1 + 0.3 * rng.standard_normal(shape)), around)
-        if is_exact:
-            exactly = np.where(np.isnan(exactly) | (chosen == index), full, exactly)
-    return around, None if np.isnan(exactly).any() else exactly
-
-
-def _fitted(values: np.ndarray, each: RegionInput, like: Value) -> np.ndarray | None:
-    """Return the values in the input's type.
-
-    It is None where that cannot hold them, or where its meaning has other bounds.
-    """
-    dtype = np.asarray(like).dtype
-    if values.shape != np.shape(like):
-        return None
-    if dtype.kind in "iu":
-        if each.constraints.role not in (InputRole.DATA, InputRole.SIZE, InputRole.COUNT):
-            return None
-        bounds = np.iinfo(dtype)
-        if values.size == 1 and each.constraints.role is not InputRole.DATA and not 0 <= values.reshape(-1)[0] <= 4096:
-            return None
-        return np.asarray(np.clip(np.rint(values), bounds.min, bounds.max).astype(dtype))
-    with np.errstate(all="ignore"):
-        fitted = _clipped(values, each).astype(dtype)
-    return np.asarray(fitted) if np.isfinite(fitted.astype(np.float64)).all() else None
-
-
-def _clipped(values: np.ndarray, each: RegionInput) -> np.ndarray:
-    low, high = each.bounds
-    return values if math.isinf(low) and math.isinf(high) else np.clip(values, low, high).astype(values.dtype)
-
-
-def _decades(here: np.ndarray, at_zero: np.ndarray, limit: np.ndarray) -> set[int]:
-    """How many times larger, in powers of ten, the input must be for each channel to reach a limit on both sides."""
-    if not is_floating(np.asarray(here)) or here.shape != at_zero.shape or not here.size or here.ndim == 0:
-        return set()
-    axis = 1 if here.ndim > 3 else here.ndim - 1
-    others = tuple(i for i in range(here.ndim) if i != axis) if here.ndim > 1 else ()
-    with np.errstate(all="ignore"):
-        try:
-            gap = np.abs(np.broadcast_to(limit, here.shape) - at_zero).astype(np.float64).max(axis=others)
-        except ValueError:
-            return set()
-        spread = np.abs(here.astype(np.float64) - at_zero).max(axis=others)
-        ratio = 2 * gap / spread
-    ratio = ratio[np.isfinite(ratio) & (ratio > 2)]
-    return {math.ceil(math.log10(each)) for each in np.unique(ratio) if each < 1e12}

@@ -24,7 +24,8 @@ from normfold.verify.inputs.roles import InputConstraints, input_constraints
 from normfold.verify.numeric.distance import is_floating
 from normfold.verify.numeric.rounding_noise import Tolerance
 from normfold.verify.regions.difference import DifferingRegion, differing_regions
-from normfold.verify.regions.feeds import RegionFeed, RegionFeeds, RegionInput
+from normfold.verify.regions.drawing import RegionInput
+from normfold.verify.regions.feeds import RegionFeed, RegionFeeds
 from normfold.verify.regions.value_ranges import ANY, value_ranges
 from normfold.verify.result import Comparison, Stage
 from normfold.verify.state import ProofState

@@ -38,7 +38,9 @@ _AT_ZERO = frozenset(
 _ROUNDS = frozenset({"Floor", "Ceil", "Round", "Trunc"})
 _STEPS = (1.0, -1.0, 2.5, 200.0)
 _WINNERS = frozenset({"ArgMax", "ArgMin", "TopK", "Hardmax"})
-_NOT_NUMBERS = frozenset({"IsNaN", "IsInf"})
+_NOT_NUMBERS = frozenset({"IsNaN", "IsInf", "Imputer"})
+_LARGEST_FLOOR = 1e-2
+_KEYS = ("keys_int64s", "keys_floats", "cats_int64s")
 _LARGEST_SIZE = 4096
 
 
@@ -47,13 +49,16 @@ class Questions:
     """What the operators of a model ask about its values.
 
     ``limits`` are the numbers at which each value matters, ``rivals`` the values of which the largest entry is looked
-    for, ``sizes`` the whole numbers that sizes and counts are compared with, ``asks_for_nan`` whether NaN or infinity
-    is looked for.
+    for, ``rival_inputs`` pairs of values that are compared with each other, ``sizes`` the whole numbers that sizes and
+    counts are compared with, ``floors`` small numbers that are added to values or cut them off, such as an epsilon,
+    ``asks_for_nan`` whether NaN or infinity is looked for.
     """
 
     limits: dict[str, list[np.ndarray]] = field(default_factory=dict)
     rivals: set[str] = field(default_factory=set)
+    rival_inputs: set[tuple[str, str]] = field(default_factory=set)
     sizes: set[int] = field(default_factory=set)
+    floors: set[float] = field(default_factory=set)
     asks_for_nan: bool = False
 
     def add(self, other: Questions) -> None:
@@ -62,7 +67,9 @@ class Questions:
             known = self.limits.setdefault(name, [])
             known += [limit for limit in limits if not any(np.array_equal(limit, each) for each in known)]
         self.rivals |= other.rivals
+        self.rival_inputs |= other.rival_inputs
         self.sizes |= other.sizes
+        self.floors |= other.floors
         self.asks_for_nan |= other.asks_for_nan
 
 
@@ -75,6 +82,9 @@ def questions(model: LoadedModel) -> Questions:
             found.limits.setdefault(name, []).append(np.asarray(limit, np.float64))
         if node.op_type in _WINNERS:
             found.rivals.add(node.input[0])
+        if node.op_type in _COMPARES and len(node.input) == 2 and not any(name in constants for name in node.input):
+            found.rival_inputs.add((node.input[0], node.input[1]))
+        found.floors.update(_floors(node, constants))
         found.asks_for_nan |= node.op_type in _NOT_NUMBERS
         found.sizes.update(_sizes(node, constants))
     return found
@@ -110,6 +120,40 @@ def _limits(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> Iterat
         yield from ((first, np.asarray(each)) for each in {limit, -limit})
     elif operator == "QuantizeLinear":
         yield from _quantizer_limits(node, constants)
+    elif operator == "NonMaxSuppression":
+        yield from ((node.input[1], constants[name]) for name in node.input[4:5] if name in constants)
+    elif operator == "Imputer":
+        replaced = (attributes[key] for key in ("replaced_value_float", "replaced_value_int64") if key in attributes)
+        yield from ((first, np.asarray(onnx.helper.get_attribute_value(each))) for each in replaced)
+    elif operator in ("LabelEncoder", "CategoryMapper", "OneHotEncoder"):
+        numbers = (onnx.helper.get_attribute_value(attributes[key]) for key in _KEYS if key in attributes)
+        yield from ((first, np.asarray(key)) for keys in numbers for key in keys)
+    elif operator.startswith("TreeEnsemble") and "nodes_values" in attributes:
+        yield from ((first, row) for row in _tree_limits(attributes))
+
+
+def _tree_limits(attributes: Mapping[str, onnx.AttributeProto]) -> Iterator[np.ndarray]:
+    """Rows of numbers at which the trees split, one of each feature in a row; NaN where a feature has no more."""
+    modes = attributes["nodes_modes"].strings
+    features, values = attributes["nodes_featureids"].ints, attributes["nodes_values"].floats
+    splits: dict[int, dict[float, None]] = {}
+    for mode, feature, value in zip(modes, features, values, strict=True):
+        if mode != b"LEAF":
+            splits.setdefault(feature, {})[value] = None
+    rows = max(map(len, splits.values()), default=0)
+    table = np.full((rows, max(splits, default=0) + 1), np.nan)
+    for feature, numbers in splits.items():
+        table[: len(numbers), feature] = list(numbers)
+    yield from table
+
+
+def _floors(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> Iterator[float]:
+    """Small positive numbers that keep a divisor, a root or a logarithm from zero."""
+    yield from (a.f for a in node.attribute if a.name == "epsilon" and a.f > 0)
+    for name in node.input if node.op_type in ("Add", "Max", "Clip") else ():
+        constant = constants.get(name)
+        if constant is not None and constant.size == 1 and 0 < float(constant.reshape(-1)[0]) <= _LARGEST_FLOOR:
+            yield float(constant.reshape(-1)[0])
 
 
 def _quantizer_limits(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
@@ -141,6 +185,7 @@ def _sizes(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> Iterato
         "Max",
         "Range",
         "Mod",
+        "Trilu",
     ):
         for name in node.input[1:] if node.op_type == "Slice" else node.input:
             constant = constants.get(name)

@@ -9,6 +9,8 @@ import pytest
 
 from normfold.verify import Equivalence, Site, Verification, prove, verify
 from tests.sweeps.data_faults import FAULTS, PAIRS, Trio, model
+from tests.sweeps.wrong_pairs import PAIRS as PAIRS_OF_EACH_KIND
+from tests.sweeps.wrong_pairs import read
 
 Make = Callable[[np.random.Generator], Trio]
 
@@ -24,6 +26,13 @@ def test_a_fold_that_only_some_inputs_show_is_found_and_named(make: Make) -> Non
 @pytest.mark.parametrize("make", PAIRS, ids=lambda make: make.__name__)
 def test_files_that_only_some_inputs_tell_apart_are_different(make: Make) -> None:
     trio = make(np.random.default_rng(7))
+    assert verify(trio.original, trio.right)
+    assert verify(trio.original, trio.wrong).verdict is Equivalence.DIFFERENT
+
+
+@pytest.mark.parametrize("name", PAIRS_OF_EACH_KIND)
+def test_a_pair_of_each_kind_is_told_apart_and_an_equal_spelling_is_not(name: str) -> None:
+    trio = read(name)
     assert verify(trio.original, trio.right)
     assert verify(trio.original, trio.wrong).verdict is Equivalence.DIFFERENT
 
