@@ -2,7 +2,7 @@
 
     python -m tests.sweeps.wrong_pairs [--only NAME] [--seed 0] [--verbose]
 
-``verify`` has nothing but the files. An entry of ``pairs/*.onnxtxt`` is a line ``# name``, with ``: opset 18`` where that
+``verify`` has nothing but the files. An entry of ``pairs/*.onnxtxt`` is a line ``# name``, with ``: opset 18`` where it
 is needed, and a model; then ``# wrong:`` and ``# equal:``, each with another model below it, or with
 ``these words => others`` of the first, or with ``weight[3,:] = number``. The command prints what was missed or called
 different by mistake, and ends with 1 when there is any.
