@@ -48,7 +48,8 @@ def read(name: str) -> Trio:
 def _model(text: str, change: str, opset: int) -> onnx.ModelProto:
     weight = WEIGHT.fullmatch(change)
     if " => " in change and not change.startswith("\n"):
-        text = " ".join(text.split()).replace(*change.strip().split(" => "))
+        old, new = change.strip().split(" => ")
+        text = " ".join(text.split()).replace(old, new)
     elif change and weight is None:
         text = change
     header = f'<ir_version: 9, opset_import: ["": {opset}, "ai.onnx.ml": 3]> g '

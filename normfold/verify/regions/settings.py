@@ -25,7 +25,7 @@ def combined(choices: Choices) -> Iterator[dict[str, int]]:
             for place, numbers in enumerate(choices.values())
             for number in numbers[1:_MOST]
         ]
-        drawn = [[numbers[rng.integers(len(numbers))] for numbers in choices.values()] for _ in range(_MOST)]
+        drawn = [[numbers[int(rng.integers(len(numbers)))] for numbers in choices.values()] for _ in range(_MOST)]
         rows = [first, *alone, *drawn]
     for row in rows:
         yield {name: number for name, number in zip(choices, row, strict=True) if number is not None}
