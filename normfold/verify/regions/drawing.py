@@ -93,7 +93,7 @@ def ends(value: np.ndarray) -> Iterator[np.ndarray]:
             yield np.resize(np.array(chosen, value.dtype), value.shape)
 
 
-def is_held_by(wanted: np.ndarray, dtype: np.dtype) -> bool:
+def is_within(wanted: np.ndarray, dtype: np.dtype) -> bool:
     """Return whether a required number is one that a type of integers holds."""
     bounds = np.iinfo(dtype)
     return wanted.size == 1 and bounds.min < float(np.nan_to_num(wanted.reshape(-1)[0], nan=np.inf)) < bounds.max

@@ -24,7 +24,7 @@ from normfold.verify.regions.drawing import (
     ends,
     fits,
     fitted,
-    is_held_by,
+    is_within,
     larger,
     smaller,
 )
@@ -139,7 +139,7 @@ class RegionFeeds:
                 is_count = role in (InputRole.SIZE, InputRole.COUNT)
                 found[each.name] = [None, *(counts if is_count else ()), 2, 1, 3, 0, -1]
             elif base.size == 1:
-                limits = [int(w.reshape(-1)[0]) for w, _ in self._required(each.name) if is_held_by(w, base.dtype)]
+                limits = [int(w.reshape(-1)[0]) for w, _ in self._required(each.name) if is_within(w, base.dtype)]
                 found[each.name] = [None, *(n + d for n in limits for d in (-1, 0, 1))]
         return {
             name: [n for n in dict.fromkeys(numbers) if n is None or can_hold(self._input(name).base, n)]

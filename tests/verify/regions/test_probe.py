@@ -31,7 +31,7 @@ def test_files_that_only_some_inputs_tell_apart_are_different(make: Make) -> Non
 
 
 @pytest.mark.parametrize("name", PAIRS_OF_EACH_KIND)
-def test_a_pair_of_each_kind_is_told_apart_and_an_equal_spelling_is_not(name: str) -> None:
+def test_a_pair_of_each_kind_differs_and_an_equal_spelling_does_not(name: str) -> None:
     trio = read(name)
     assert verify(trio.original, trio.right)
     assert verify(trio.original, trio.wrong).verdict is Equivalence.DIFFERENT
