@@ -19,6 +19,7 @@ _ROUNDS = 50
 """The boundary of a region is widened so many times at most."""
 
 _SHAPES = frozenset({"Shape", "Size"})
+_LAYOUT = frozenset({"Identity", "Cast", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Dropout"})
 
 
 @dataclass(frozen=True)
@@ -74,9 +75,23 @@ def _bytes(array: np.ndarray) -> np.ndarray:
 
 
 def _common_values(one: LoadedModel, other: LoadedModel) -> set[str]:
-    """Values of both models but constants and sizes: a size is computed inside of the region that reads it."""
+    """Values of both models that any numbers may take the place of.
+
+    A size is computed inside of the region that reads it, and so are numbers that sum to 1: folds rely on either.
+    """
     both = one.producers.keys() & other.producers.keys()
-    return both - _sizes_and_constants(one) - _sizes_and_constants(other)
+    for model in (one, other):
+        both = both - _sizes_and_constants(model) - _sum_to_one(model)
+    return set(both)
+
+
+def _sum_to_one(model: LoadedModel) -> set[str]:
+    """Return the results of Softmax, in whatever layout."""
+    found: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type == "Softmax" or (node.op_type in _LAYOUT and node.input[0] in found):
+            found.add(node.output[0])
+    return found
 
 
 def _sizes_and_constants(model: LoadedModel) -> set[str]:

@@ -45,3 +45,8 @@ def test_tables_of_words_are_compared() -> None:
 
     assert verify(words("a", "b"), words("a", "b"))
     assert verify(words("a", "b"), words("a", "c")).verdict is Equivalence.DIFFERENT
+
+
+def test_no_region_begins_with_numbers_that_sum_to_one() -> None:
+    first = "(float[N,4] x) => (float[N,4] y) { a = Mul(x, w) s = Softmax(a) t = Identity(s) y = Mul(t, w) }"
+    assert regions(first, first.replace("Mul(t, w)", "Mul(t, v)")) == [DifferingRegion("y", ("a",))]

@@ -1,0 +1,1 @@
+"""Published norms, written once and exported by the programs that people use."""
