@@ -21,10 +21,11 @@ from normfold.errors import CrashError
 from normfold.graph.editor import Editor, UniqueNames
 from normfold.graph.evaluators import EVALUATORS, LARGEST
 from normfold.graph.operators import is_standard
+from normfold.graph.quantization import QUANTIZERS
 from normfold.graph.reader import GraphReader
 from normfold.runtime import isolated
 
-_SECOND_THOUGHTS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Constant", "Dropout")
+_SECOND_THOUGHTS = (*QUANTIZERS, "Constant", "Dropout")
 _DRAWS = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 _KINDS = "fiub"  # numpy's letters for numbers and truth values
 

@@ -1,7 +1,7 @@
 """Operators on constants become constants: a transposed weight, a standardized one, a BatchNormalization of a weight.
 
 The simplifier sees no large weights, so these are left to the evaluators of ``normfold.constants``. Nothing is
-evaluated that would make the model much larger, such as an Expand.
+evaluated that would make the model much larger, such as an Expand or a DequantizeLinear.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def materialize_constants(model: ir.Model) -> None:
 
 def _is_met_by_others(reader: GraphReader, value: ir.Value) -> bool:
     """Say whether the value is constant, and something that is not constant reads it."""
-    if value.is_graph_output() or not reader.is_constant(value):
+    if value.is_graph_output() or not reader.is_constant(value) or reader.is_quantized(value):
         return False
     return not all(all(reader.is_constant(output) for output in user.outputs) for user, _ in value.uses())
 

@@ -23,6 +23,7 @@ from normfold.graph.evaluators import EVALUATORS
 from normfold.graph.evaluators import evaluate as evaluate_node
 from normfold.graph.ml_operators import infer_shapes
 from normfold.graph.operators import is_standard
+from normfold.graph.quantization import QUANTIZERS
 
 ROUNDS = 256  # of inference and arithmetic; before Shape-15, each can take a chain of Reshapes only one further
 LONGEST = 64  # entries; longer vectors are no shapes
@@ -100,7 +101,7 @@ def _fold_constants(graph: onnx.GraphProto) -> bool:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
             tensors[node.output[0]] = node.attribute[0].t
         is_ready = node.op_type in EVALUATORS and len(node.output) == 1 and is_standard(node)
-        if not is_ready or node.op_type == "Identity" or not all(name in tensors for name in node.input):
+        if not is_ready or node.op_type in ("Identity", *QUANTIZERS) or not all(name in tensors for name in node.input):
             continue
         result = _computed(node, [tensors[name] for name in node.input], kinds.get(node.output[0]))
         if result is not None:

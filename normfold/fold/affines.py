@@ -17,7 +17,6 @@ import onnx_ir as ir
 from normfold.algebra.affine import Affine, Array, aligned
 from normfold.findings.reason import Reason, Refusal
 from normfold.graph.batchnorm import is_training as is_training
-from normfold.graph.quantization import dequantized, is_dequantizer
 from normfold.graph.reader import FLOATS, GraphReader, attribute, display_name, name_of
 
 _DEFAULT_EPSILON = float(np.float32(1e-5))  # as runtimes hold it
@@ -125,11 +124,7 @@ def form_of_parameters(reader: GraphReader, node: ir.Node, count: int) -> tuple[
 
 
 def parameter_of(reader: GraphReader, node: ir.Node, index: int) -> Array:
-    """Return a parameter of a BatchNormalization, which may be stored as integers behind a DequantizeLinear."""
-    value = node.inputs[index] if index < len(node.inputs) else None
-    maker = None if value is None else value.producer()
-    if maker is not None and is_dequantizer(reader, maker):
-        return dequantized(reader, maker)
+    """Return a parameter of a BatchNormalization."""
     return np.asarray(reader.require_constant(node, index, Reason.DYNAMIC_PARAMETERS))
 
 

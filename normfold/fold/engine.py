@@ -124,7 +124,8 @@ def fold_affines(model: ir.Model, options: FoldOptions | None = None) -> tuple[V
 def _constant_now(reader: GraphReader, original: Container[ir.Node]) -> Iterator[ir.Node]:
     """Affines of a value that the runtime has computed by now; a norm of constants is settled with its readers."""
     for node in reader.graph:
-        if node in original and node.op_type != "BatchNormalization" and reader.is_constant(node.outputs[0]):
+        made = node.outputs[0] if node in original and node.op_type != "BatchNormalization" else None
+        if reader.is_constant(made) and not reader.is_quantized(made):
             yield node
 
 
@@ -208,7 +209,8 @@ class _GraphFold:
     def _settle_constants(self) -> None:
         """Settle the norms of constants, as in weight standardization; ``tidy`` writes their values."""
         for node, finding in list(self.findings.items()):
-            if finding.is_norm and self.reader.is_constant(node.outputs[0]) and node not in self.affines.left:
+            made = node.outputs[0] if finding.is_norm and node not in self.affines.left else None
+            if self.reader.is_constant(made) and not self.reader.is_quantized(made):
                 into = tuple(dict.fromkeys(name_of(reading) for reading, _ in node.outputs[0].uses()))
                 self.verdicts[finding] = Verdict(self.findings.pop(node), Outcome.FOLDED, CONSTANT, "forward", into)
 

@@ -170,6 +170,8 @@ def _is_constant_part(
 def _is_writer(reader: GraphReader, node: ir.Node, axis: int) -> bool:
     """Say whether a node is linear with a constant weight, and ``axis`` is that of its output channels."""
     weight = node.inputs[1] if len(node.inputs) > 1 else None
+    if any(map(reader.is_quantized, node.inputs)):
+        return False  # the integers have no place for a mean
     if node.op_type == "Gather":
         table = node.inputs[0]
         shape = None if table is None else reader.shape(table)

@@ -32,7 +32,7 @@ class Rewrite:
     """
 
     node: ir.Node
-    inputs: Mapping[int, Array | Weight] = field(default_factory=dict)
+    inputs: Mapping[int, npt.NDArray[Any] | Weight] = field(default_factory=dict)
     attributes: Mapping[str, int | float | Sequence[float]] = field(default_factory=dict)
     operator: str = ""
     drops: tuple[str, ...] = ()
@@ -201,9 +201,11 @@ class Editor:
         for index, array in sorted(change.inputs.items()):
             previous = node.inputs[index] if index < len(node.inputs) else None
             hint = previous.name if previous is not None and previous.name else f"{name_of(node)}.input{index}"
-            value = self.constant(
-                array, (previous is not None and self.reader.dtype(previous)) or dtype, f"{hint}_folded"
-            )
+            kind = self.reader.dtype(previous) if previous is not None else None
+            kind = dtype if kind is None else kind
+            if isinstance(array, np.ndarray) and array.dtype != np.float64:  # integers say themselves what they are
+                kind = ir.DataType.from_numpy(array.dtype)
+            value = self.constant(array, kind, f"{hint}_folded")
             if previous is not None:
                 copy_display_name(previous, value)
             if index >= len(node.inputs):

@@ -16,6 +16,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from normfold.graph.quantization import dequantized, quantized
+
 Evaluator = Callable[[ir.Node, Sequence[Any]], npt.NDArray[Any]]
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
@@ -23,7 +25,7 @@ _FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataTy
 def jumps(node: ir.Node) -> bool:
     """Return whether the least change of an operand may change the result by much: a comparison, a Cast to integers."""
     to_other = node.op_type == "Cast" and ir.DataType(_attribute(node, "to")) not in _FLOATS
-    return to_other or node.op_type in ("CastLike", "Equal", "Less", "Greater", "Sign")
+    return to_other or node.op_type in ("CastLike", "Equal", "Less", "Greater", "QuantizeLinear", "Sign")
 
 
 def _attribute(node: ir.Node, name: str, default: Any = None) -> Any:
@@ -146,6 +148,23 @@ def _batchnorm(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
     return np.asarray(array * scale.reshape(form) + (beta - scale * mean).reshape(form))
 
 
+def _quantize(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
+    array, scale, zero = (*operands, None)[:3]
+    dtype = ir.DataType(_attribute(node, "output_dtype", 0) or ir.DataType.UINT8)
+    dtype = dtype if zero is None else ir.DataType.from_numpy(np.asarray(zero).dtype)
+    return quantized(array, scale, zero, dtype, *_granularity(node))
+
+
+def _dequantize(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
+    numbers, scale, zero = (*operands, None)[:3]
+    return np.asarray(dequantized(numbers, scale, zero, *_granularity(node)))
+
+
+def _granularity(node: ir.Node) -> tuple[int, int]:
+    """Return the axis along which scales vary, and how many numbers share one; 0 where that is all of the others."""
+    return int(_attribute(node, "axis", 1)), int(_attribute(node, "block_size", 0))
+
+
 LARGEST = 2**24
 """Elements that a constant may have which is made from smaller ones; larger ones are left to the runtime."""
 
@@ -241,6 +260,8 @@ EVALUATORS: dict[str, Evaluator] = {
     "Pow": _elementwise(lambda x, y: np.power(x, y).astype(x.dtype)),
     "MatMul": _elementwise(np.matmul),
     "BatchNormalization": _batchnorm,
+    "QuantizeLinear": _quantize,
+    "DequantizeLinear": _dequantize,
     "ReduceMean": _reduce(np.mean),
     "ReduceSum": _reduce(np.sum),
     "ReduceMax": _reduce(np.max),

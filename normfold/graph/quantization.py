@@ -1,42 +1,58 @@
-"""The numbers that a DequantizeLinear makes of constants: by tensor, by channel, or by blocks of a channel.
+"""Integers with a scale: what QuantizeLinear and DequantizeLinear make, by tensor, by channel, or by blocks of one.
 
 Source: https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from normfold.algebra.affine import Array
-from normfold.findings.reason import Reason
-from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, attribute
+from normfold.algebra.weight import Weight
+
+QUANTIZERS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
+_LARGEST_FLOAT8 = {ir.DataType.FLOAT8E4M3FN: 448.0, ir.DataType.FLOAT8E5M2: 57344.0}
 
 
-def is_dequantizer(reader: GraphReader, node: ir.Node | None) -> bool:
-    """Return whether ``node`` is a DequantizeLinear of constants."""
-    if node is None or node.op_type != "DequantizeLinear" or not is_standard(node):
-        return False
-    return all(operand is None or reader.is_constant(operand) for operand in node.inputs)
+def limits_of(dtype: ir.DataType) -> tuple[float, float]:
+    """Return the least and the largest number of a quantized type."""
+    if dtype in _LARGEST_FLOAT8:
+        return -_LARGEST_FLOAT8[dtype], _LARGEST_FLOAT8[dtype]
+    half = 2.0 ** (dtype.bitwidth - 1)
+    return (-half, half - 1) if dtype.is_signed() else (0.0, 2 * half - 1)
 
 
-def dequantized(reader: GraphReader, node: ir.Node) -> Array:
-    """Return ``(q - zero) * scale`` in float64, of the shape of q; Refusal where a part is no constant."""
-    numbers, scale = (
-        np.asarray(reader.require_constant(node, index, Reason.DYNAMIC_WEIGHT)).astype(np.float64) for index in (0, 1)
-    )
-    zero = reader.constant(node.inputs[2]) if len(node.inputs) > 2 else None
-    offset = np.zeros(()) if zero is None else on_numbers(node, np.asarray(zero).astype(np.float64), numbers.shape)
-    return (numbers - offset) * on_numbers(node, scale, numbers.shape)
-
-
-def on_numbers(node: ir.Node, parameter: Array, shape: tuple[int, ...]) -> Array:
-    """Return a scale or zero point of a DequantizeLinear as it broadcasts to its numbers, which are of ``shape``."""
-    if parameter.size == 1:
-        return parameter.reshape(())
-    axis = int(attribute(node, "axis", 1)) % len(shape)
-    block = int(attribute(node, "block_size", 0))
+def on_numbers(parameter: npt.ArrayLike, shape: tuple[int, ...], axis: int = 1, block: int = 0) -> Array:
+    """Return a scale or zero point as it broadcasts to its numbers, which are of ``shape``."""
+    array = np.asarray(parameter).astype(np.float64)
+    if array.size == 1:
+        return array.reshape(())
+    axis %= len(shape)
     if not block:
-        return parameter.reshape([-1 if at == axis else 1 for at in range(len(shape))])
-    return np.repeat(parameter, block, axis=axis).take(range(shape[axis]), axis=axis)
+        return array.reshape([-1 if at == axis else 1 for at in range(len(shape))])
+    return np.repeat(array, block, axis=axis).take(range(shape[axis]), axis=axis)
+
+
+def dequantized(numbers: npt.NDArray[Any], scale: Array, zero: Array | None, axis: int = 1, block: int = 0) -> Weight:
+    """Return ``(numbers - zero) * scale``, which stays integers until it is read."""
+    weight = Weight(numbers)
+    if zero is not None and np.asarray(zero).astype(np.float64).any():
+        weight = weight + -on_numbers(zero, numbers.shape, axis, block)
+    return weight * on_numbers(scale, numbers.shape, axis, block)
+
+
+def quantized(
+    array: Array, scale: Array, zero: npt.NDArray[Any] | None, dtype: ir.DataType, axis: int = 1, block: int = 0
+) -> npt.NDArray[Any]:
+    """Return the numbers nearest to ``array / scale + zero``, in float32 and saturated, as runtimes make them."""
+    shape = array.shape
+    numbers = array.astype(np.float32) / on_numbers(scale, shape, axis, block).astype(np.float32)
+    low, high = limits_of(dtype)
+    if dtype not in _LARGEST_FLOAT8:
+        numbers = np.rint(numbers)
+        numbers = numbers if zero is None else numbers + on_numbers(zero, shape, axis, block)
+    return np.clip(numbers, low, high).astype(dtype.numpy())

@@ -19,6 +19,7 @@ from normfold.findings.reason import Reason, Refusal
 from normfold.graph import ml_operators
 from normfold.graph.evaluators import EVALUATORS, evaluate, jumps
 from normfold.graph.operators import is_standard, operator_of
+from normfold.graph.quantization import dequantized
 
 Dim = int | str | None
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
@@ -244,6 +245,21 @@ class GraphReader:
             return None
         return [operand for operand in node.inputs if operand is not None]
 
+    def is_quantized(self, value: ir.Value | None) -> bool:
+        """Return whether a constant is stored as integers, which a DequantizeLinear scales in every run."""
+        waiting, seen = [value] if self.is_constant(value) else [], {value}
+        while waiting:
+            current = waiting.pop()
+            node = None if current is None else current.producer()
+            if node is None:
+                continue
+            if node.op_type == "DequantizeLinear":
+                return True
+            operands = [each for each in node.inputs if each not in seen]
+            seen.update(operands)
+            waiting += operands
+        return False
+
     def constant(self, value: ir.Value | None) -> npt.NDArray[Any] | None:
         """Return the value of a constant, float64 for every floating type; None if it is not constant.
 
@@ -303,6 +319,11 @@ class GraphReader:
             if known is None or known[0] is not value.const_value:
                 known = value.meta[_AS_STORED] = value.const_value, Weight(value.const_value.numpy())
             return known[1]
+        node = value.producer()
+        if node is not None and node.op_type == "DequantizeLinear":
+            numbers, scale, zero = (*map(self.constant, node.inputs), None)[:3]
+            assert numbers is not None and scale is not None, "is_constant() was asked first"
+            return dequantized(numbers, scale, zero, attribute(node, "axis", 1), attribute(node, "block_size", 0))
         evaluated = self.constant(value)
         return None if evaluated is None else Weight(evaluated)
 

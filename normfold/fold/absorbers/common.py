@@ -58,6 +58,8 @@ def fitted(
     its digits; ``shift`` is the bias of these channels, where they are those of the output.
     """
     weight = node.inputs[index]
+    if reader.is_quantized(weight):
+        return changed  # its scale has other limits
     dtype = None if weight is None else reader.dtype(weight)
     for array in changed.values():
         if isinstance(array, Weight):

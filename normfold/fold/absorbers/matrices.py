@@ -127,6 +127,8 @@ def _can_be_gemm(reader: GraphReader, node: ir.Node, side: int, shift: Array) ->
     weight = node.inputs[1]
     if side != 1 or weight is None or shape is None or len(shape) != 2 or shift.shape[0] != 1:
         return False
+    if reader.is_quantized(weight):
+        return False  # runtimes execute a MatMul of integers as one operator, and no Gemm
     weight_shape = reader.shape(weight)
     return (
         weight_shape is not None

@@ -39,7 +39,7 @@ BACKWARD: AbsorberTable = {
     "GroupNormalization": norms.group_norm_backward,
     "BatchNormalization": norms.batch_norm_backward,
     "Selu": invariant.selu_backward,
-    "DequantizeLinear": quantized.dequantizer_backward,
+    "DequantizeLinear": quantized.dequantized_backward,
 }
 FORWARD: AbsorberTable = {
     "Conv": convolutions.conv_forward,
@@ -75,7 +75,6 @@ ML_FORWARD: AbsorberTable = {
     "SVMRegressor": ml_models.linear_machine_forward,
     "Normalizer": invariant.direction_forward,
 }
-_QUANTIZED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # These are linear only with a constant; between two variables they are carriers.
 _ONE_CONSTANT_OPERAND = {"MatMul": (0, 1), "Einsum": (0, 1), "Gather": (0,), "GatherND": (0,)}
 
@@ -86,8 +85,6 @@ def absorber_for(table: AbsorberTable, reader: GraphReader, node: ir.Node) -> Ab
         return (ML_FORWARD if table is FORWARD else ML_BACKWARD).get(node.op_type)
     if not is_standard(node):
         return None
-    if node.op_type in _QUANTIZED and quantized.dequantizer_of(reader, node) is not None:
-        return quantized.quantized_backward if table is BACKWARD else quantized.quantized_forward
     asked = _ONE_CONSTANT_OPERAND.get(node.op_type)
     if asked is not None and not any(reader.is_constant(value) for value in node.inputs[: len(asked)]):
         return None

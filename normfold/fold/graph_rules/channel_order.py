@@ -217,7 +217,7 @@ def _summed_axis(reader: GraphReader, node: ir.Node, index: int, axis: int) -> t
     if operator.weight_in is None or operator.axis is None or index > 1 or int(attribute(node, "group", 1)) != 1:
         return None
     weight, rank = reader.constant(node.inputs[1 - index]), len(reader.shape(node.inputs[index]) or ())
-    if weight is None or rank == 0:
+    if weight is None or rank == 0 or reader.is_quantized(node.inputs[1 - index]):
         return None
     if index == 1:  # only a matrix product has its weight on the left
         return (0, weight.ndim - 1) if node.op_type == "MatMul" and axis == rank - 2 else None
@@ -296,7 +296,7 @@ def _made_in_order(reader: GraphReader, move: Move, node: ir.Node, axis: int, pi
     """Return whether the operator makes ``axis`` by a constant weight, whose rows then take the order."""
     rank = len(reader.require_shape(node.outputs[0], node))
     weight = reader.constant(node.inputs[1]) if len(node.inputs) > 1 else None
-    if weight is None:
+    if weight is None or reader.is_quantized(node.inputs[1]):
         return False
     operator = operator_of(node)
     if operator.weight_out is None or operator.axis is None or axis != operator.axis % rank:

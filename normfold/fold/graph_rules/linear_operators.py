@@ -42,6 +42,8 @@ def linear_of(reader: GraphReader, node: ir.Node) -> Linear | None:
     """Return the linear operator that ``node`` is, or None. A Kernel or Matrix reads its input 0."""
     if not is_standard(node) or any(found.is_ref() for found in node.attributes.values()):
         return None
+    if any(map(reader.is_quantized, node.inputs)):  # the sum of two is not of the integers of one
+        return None
     return _kernel(reader, node) or _matrix(reader, node) or _same_operator(reader, node)
 
 

@@ -5,12 +5,16 @@ Nodes are visited against the order of the graph, so that every reader of a valu
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import onnx_ir as ir
 
 from normfold.algebra.affine import Affine
+from normfold.algebra.weight import Weight
 from normfold.findings.reason import Reason, Refusal
 from normfold.fold.absorbers import table as absorb
+from normfold.fold.absorbers.quantized import factor_of
 from normfold.fold.affines import AffineChain, AffineIndex, AffineNode
 from normfold.fold.carriers import table as carry
 from normfold.fold.digits import require_digits_left
@@ -44,7 +48,7 @@ class Backward(Search):
         value = node.inputs[index]
         assert value is not None, "a carrier requests only of inputs that are there"
         affine = at_rank_of(self.reader, value, affine)
-        if self.reader.is_constant(value):
+        if self.reader.is_constant(value) and not self.reader.is_quantized(value):
             state.rewrites += (Rewrite(node, inputs={index: applied(self.reader, node, index, affine)}),)
             return
         producer = value.producer()
@@ -113,7 +117,7 @@ class Backward(Search):
     def pass_on(self, state: State, node: ir.Node, propagation: Propagation) -> None:
         """Ask the inputs for what a way through an operator needs."""
         if propagation.rewrite is not None:
-            state.rewrites += (propagation.rewrite,)
+            self.add(state, propagation.rewrite)
         for index, affine in propagation.labels.items():
             self.request(state, node, index, affine)
 
@@ -183,8 +187,18 @@ class Backward(Search):
         absorber = absorb.absorber_for(absorb.BACKWARD, self.reader, node)
         if absorber is None:
             return False
-        state.rewrites += (absorber(self.reader, node, labels),)
+        self.add(state, absorber(self.reader, node, labels))
         return True
+
+    def add(self, state: State, rewrite: Rewrite) -> None:
+        """Take a rewrite into the plan; a factor of a weight that is stored as integers is asked of their scale."""
+        inputs = dict(rewrite.inputs)
+        for index, weight in rewrite.inputs.items():
+            value = rewrite.node.inputs[index] if index < len(rewrite.node.inputs) else None
+            if isinstance(weight, Weight) and self.reader.is_quantized(value):
+                del inputs[index]
+                self.request(state, rewrite.node, index, factor_of(self.reader, rewrite.node, index, weight))
+        state.rewrites += (replace(rewrite, inputs=inputs),)
 
     def merge_into_chain(self, state: State, chain: AffineChain, label: Affine) -> None:
         """Merge with a run; where that takes more operators, its shift is scaled and the scale goes on before it.

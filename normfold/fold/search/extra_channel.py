@@ -35,6 +35,10 @@ def plan_extra_channel(reader: GraphReader, chain: AffineChain, *, always: bool)
     between = list(_until_conv(reader, chain))
     producer = between[-1].producer()
     assert producer is not None, "_until_conv() ends at a Conv's output"
+    for node in (producer, *reader.readers(chain.output)):
+        require(
+            not any(map(reader.is_quantized, node.inputs)), Reason.QUANTIZED, node, "its weight is stored as integers"
+        )
     weight, bias = np.asarray(weight_of(reader, producer, 1)), bias_of(reader, producer, 2)
     count = weight.shape[0]
     full_blocks = count % _BLOCK == 0 and not always

@@ -133,7 +133,7 @@ class _Forward(Search):
             self.require_room(node, labels)
             propagation = self.alternatives(carry.FORWARD, node, labels)[0]
             if propagation.rewrite is not None:
-                state.rewrites += (propagation.rewrite,)
+                self.add(state, propagation.rewrite)
             state.changed_values += propagation.changed_values
             state.sinks += propagation.sinks
             if not (propagation.labels or propagation.changed_values or propagation.rewrite is not None):
@@ -159,8 +159,17 @@ class _Forward(Search):
         absorber = absorb.absorber_for(absorb.FORWARD, self.reader, node)
         if absorber is None:
             return False
-        state.rewrites += self.without_new_add(state, absorber(self.reader, node, labels))
+        self.add(state, self.without_new_add(state, absorber(self.reader, node, labels)))
         return True
+
+    def add(self, state: State, rewrite: Rewrite) -> None:
+        """Take a rewrite into the plan; a factor of integers goes backward to their scale."""
+        back, asked = Backward(self.reader, self.affines, self.chain), State()
+        back.add(asked, rewrite)
+        back.advance(asked)
+        if not self.joined(state, asked):
+            detail = "the scale of its weight is asked for by another part of the fold"
+            raise Refusal(Reason.READERS_DISAGREE, name_of(rewrite.node), detail=detail)
 
     def compensate_in_addend(self, state: State, node: ir.Node, labels: Labels) -> bool:
         """(x + t) + v = x + (v + t): what one addend lacks, another can be made to bring, such as a Conv's bias."""
@@ -222,15 +231,16 @@ class _Forward(Search):
 
     def accepts(self, state: State, compensation: State) -> bool:
         """Take over what an addend changes, unless it costs operators or meets what the search changes itself."""
-        if set(compensation.labels) & set(state.labels) or any(
-            rewrite.operators_added for rewrite in compensation.rewrites
-        ):
+        adds = any(rewrite.operators_added for rewrite in compensation.rewrites)
+        return not adds and self.joined(state, compensation)
+
+    def joined(self, state: State, other: State) -> bool:
+        """Take over what another search changes, unless it meets what this one changes; return whether it does not."""
+        if set(other.labels) & set(state.labels) or self.touched(other) & {*self.touched(state), *self.chain.nodes}:
             return False
-        if self.touched(compensation) & {*self.touched(state), *self.chain.nodes}:
-            return False
-        state.rewrites += compensation.rewrites
-        state.merged += compensation.merged
-        state.changed_values += tuple(compensation.labels)
+        state.rewrites += other.rewrites
+        state.merged += other.merged
+        state.changed_values += tuple(other.labels)
         return True
 
     def touched(self, state: State) -> set[ir.Node]:
@@ -238,22 +248,22 @@ class _Forward(Search):
         merged = (node for chain, _ in state.merged for node in chain.nodes)
         return {*(rewrite.node for rewrite in state.rewrites), *merged}
 
-    def without_new_add(self, state: State, rewrite: Rewrite) -> tuple[Rewrite, ...]:
+    def without_new_add(self, state: State, rewrite: Rewrite) -> Rewrite:
         """Put the shift of a MatMul into the affine behind it, most often the bias, or let it go on."""
         if rewrite.shift_after is None:
-            return (rewrite,)
+            return rewrite
         out = rewrite.node.outputs[0]
         chain = next(self.chains_downstream(out), None)
         if chain is None and (rewrite.node in self.kept_shifts or len(self.kept_shifts) > _MOST_KEPT_SHIFTS):
-            return (rewrite,)
+            return rewrite
         shift = Affine.of(1.0, rewrite.shift_after, rewrite.shift_after.ndim)
         if chain is None:
             self.origins_here = self.origins_here or frozenset({rewrite.node})
             self.set_pending(state, rewrite.node, out, shift)
-            return (replace(rewrite, shift_after=None),)
+            return replace(rewrite, shift_after=None)
         state.merged += (self.merge(chain, shift.then(chain.affine)),)
         state.changed_values += (rewrite.node.outputs[0],)
-        return (replace(rewrite, shift_after=None),)
+        return replace(rewrite, shift_after=None)
 
     def chains_downstream(self, value: ir.Value) -> Iterator[AffineChain]:
         """Return the run that is the only reader of ``value``, if there is one that can take a shift."""

@@ -20,13 +20,13 @@ from normfold.fold.carriers.table import ANY_RANK, carrier_for
 from normfold.fold.rule import CarrierTable, Labels, Propagation
 from normfold.fold.search.remainder import operators_for, require_chain_fits
 from normfold.graph.editor import Rewrite
+from normfold.graph.quantization import QUANTIZERS
 from normfold.graph.reader import GraphReader, name_of
 
 _MOST_RETRIES = 2_000  # operators that one search may visit again on other ways; the most in the zoo is 60
 _ABSENT = object()
 _Key = TypeVar("_Key")
 _Content = TypeVar("_Content")
-_QUANTIZERS = ("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear")
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,6 +215,6 @@ class Search:
             raise Refusal(self.affines.left[node], name_of(node))
         carrier = carrier_for(table, node)
         if carrier is None:
-            reason = Reason.QUANTIZED if node.op_type in _QUANTIZERS else Reason.OPERATOR_STOPS
+            reason = Reason.QUANTIZED if node.op_type in QUANTIZERS else Reason.OPERATOR_STOPS
             raise Refusal(reason, name_of(node), detail=f"{node.op_type}")
         return list(carrier(self.reader, node, labels))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from tests.fold.rows import BN4, Folds, Refuses, assert_sound, back, every, operators
+import onnx
+
+from tests.fold.rows import BN4, Folds, Refuses, assert_sound, back, every, model_of, operators
 from tests.onnx_text import parse
 
 BACKWARD = {
@@ -28,6 +30,115 @@ BACKWARD = {
         "{ w = DequantizeLinear(q, s) c = Gemm(x, w, b) d = Mul(c, pos) y = Add(d, t) }",
         "DequantizeLinear Gemm",
         values={"q": tuple(range(-6, 6))},
+    ),
+}
+TABLE = "<uint8[2,4] q, float s = {0.02}, uint8 z = {3},"
+QLINEAR = "<float s = {0.1}, uint8 z = {3}, int8[2,4,1,1] q, int8 zw = {0}"
+FLOATS = "float[4,3] w0, float[3] s = {0.02, 0.1, 0.5}"
+# What the search brings to a scale: through layouts, by other operators, from integers made at every start.
+WHEREVER = {
+    "a batch of quantized matrices": Folds(
+        "(float[2,5,3] x) => (float[2,5,3] y) <int8[2,3,3] q, float s = {0.02}, float[3] pos> "
+        "{ w = DequantizeLinear(q, s) c = MatMul(x, w) y = Mul(c, pos) }",
+        "DequantizeLinear MatMul",
+        values={"q": tuple(range(-9, 9))},
+    ),
+    "behind a Transpose": Folds(
+        "(float[2,5,4] x) => (float[2,5,3] y) <int8[3,4] q, float s = {0.02}, int8 z = {3}, float[3] pos> "
+        "{ w = DequantizeLinear(q, s, z) t = Transpose<perm=[1,0]>(w) c = MatMul(x, t) y = Mul(c, pos) }",
+        "DequantizeLinear Transpose MatMul",
+        values={"q": tuple(range(-6, 6))},
+    ),
+    "from the left": Folds(
+        "(float[4,5] x) => (float[3,5] y) <int8[3,4] q, float s = {0.02}, float[3,1] pos> "
+        "{ w = DequantizeLinear(q, s) c = MatMul(w, x) y = Mul(c, pos) }",
+        "DequantizeLinear MatMul",
+        values={"q": tuple(range(-6, 6))},
+    ),
+    "a Gemm with alpha": Folds(
+        "(float[N,4] x) => (float[N,3] y) <int8[4,3] q, float s = {0.02}, float[3] b, float[3] pos> "
+        "{ w = DequantizeLinear(q, s) c = Gemm<alpha=0.5>(x, w, b) y = Mul(c, pos) }",
+        "DequantizeLinear Gemm",
+        values={"q": tuple(range(-6, 6))},
+    ),
+    "an Einsum": Folds(
+        "(float[N,2,4] x) => (float[N,2,3] y) <int8[4,3] q, float s = {0.02}, float[3] pos> "
+        '{ w = DequantizeLinear(q, s) c = Einsum<equation="nij,jk->nik">(x, w) y = Mul(c, pos) }',
+        "DequantizeLinear Einsum",
+        values={"q": tuple(range(-6, 6))},
+    ),
+    "an embedding": Folds(
+        f"(int64[N,5] i) => (float[N,5,4] y) {TABLE} float[4] pos> "
+        "{ w = DequantizeLinear(q, s, z) c = Gather(w, i) y = Mul(c, pos) }",
+        "DequantizeLinear Gather",
+        values={"q": tuple(range(8))},
+    ),
+    "a convolution in groups of several channels": Folds(
+        "(float[N,4,6,6] x) => (float[N,4,6,6] y) <int8[4,2,1,1] q, float s = {0.02}, "
+        "float[4] pos, float[4] be, float[4] m, float[4] var> "
+        "{ w = DequantizeLinear<axis=0>(q, s) c = Conv<group=2>(x, w) y = BatchNormalization(c, pos, be, m, var) }",
+        "DequantizeLinear Conv",
+        values={"q": tuple(range(-4, 4))},
+    ),
+    "numbers of eight floating bits, and a negative factor": Folds(
+        "(float[N,4] x) => (float[N,3] y) <float8e4m3fn[4,3] q, float s = {0.02}, float[3] k> "
+        "{ w = DequantizeLinear(q, s) c = MatMul(x, w) y = Mul(c, k) }",
+        "DequantizeLinear MatMul",
+        opset=19,
+        ir_version=9,
+        values={"q": (0.5, -448, 448, 1, 2, 3, 4, 5, 6, 7, -8, 9)},
+    ),
+    "numbers of four bits, and a negative factor": Folds(
+        "(float[N,4] x) => (float[N,3] y) <int4[4,3] q, float[3] s = {0.02, 0.1, 3}, float[3] k> "
+        "{ w = DequantizeLinear(q, s) c = MatMul(x, w) y = Mul(c, k) }",
+        "DequantizeLinear MatMul",
+        opset=21,
+        ir_version=10,
+        values={"q": (-7, -6, -5, -4, -3, -2, -1, 0, 1, 2, 3, 7)},
+    ),
+    "a weight that is quantized at every start": Folds(
+        f"(float[N,4] x) => (float[N,3] y) <{FLOATS}, int8[3] z = {{0, 1, -2}}, float[3] pos> "
+        "{ q = QuantizeLinear(w0, s, z) w = DequantizeLinear(q, s, z) c = MatMul(x, w) y = Mul(c, pos) }",
+        "DequantizeLinear MatMul",
+    ),
+    "a weight that is quantized at every start, without a zero point": Folds(
+        f"(float[N,4] x) => (float[N,3] y) <{FLOATS}, float[3] pos> "
+        "{ q = QuantizeLinear(w0, s) w = DequantizeLinear(q, s) c = MatMul(x, w) y = Mul(c, pos) }",
+        "DequantizeLinear MatMul",
+    ),
+    "a weight that is quantized to eight floating bits at every start": Folds(
+        f"(float[N,4] x) => (float[N,3] y) <{FLOATS}, float8e4m3fn[3] z = {{0, 0, 0}}, float[3] pos> "
+        "{ q = QuantizeLinear(w0, s, z) w = DequantizeLinear(q, s, z) c = MatMul(x, w) y = Mul(c, pos) }",
+        "DequantizeLinear MatMul",
+        opset=19,
+        ir_version=9,
+        values={"z": (0, 0, 0)},
+    ),
+    "integers that a convolution of integers makes": Folds(
+        f"(uint8[N,4,3,3] x) => (float[N,2,3,3] y) {QLINEAR}, float[2,1,1] pos>"
+        "{ c = QLinearConv(x, s, z, q, s, zw, s, z) d = DequantizeLinear(c, s, z) y = Mul(d, pos) }",
+        "QLinearConv DequantizeLinear",
+        values={"q": tuple(range(8))},
+    ),
+}
+PARAMETERS = {
+    "gamma of a norm": Folds(
+        "(float[N,4] x) => (float[N,4] y) <int8[4] q = {1, -2, 3, 4}, float s = {0.1}, float[4] b, float[4] k>"
+        "{ g = DequantizeLinear(q, s) c = LayerNormalization(x, g, b) y = Mul(c, k) }",
+        "LayerNormalization",
+    ),
+    "the statistics of a norm, by blocks": Folds(
+        "(float[N,3,5,5] x) => (float[N,4,3,3] y) <float[4,3,3,3] w, uint8[4] q = {1, 2, 3, 4}, "
+        "float[2] s = {0.1, 0.2}, float[4] g, float[4] b, float[4] m>"
+        "{ v = DequantizeLinear<axis=0, block_size=2>(q, s) c = Conv(x, w) y = BatchNormalization(c, g, b, m, v) }",
+        "Conv",
+        opset=21,
+        ir_version=10,
+    ),
+    "a factor by channel": Folds(
+        "(float[N,4] x) => (float[N,3] y) <float[4,3] w, int8[3] q = {1, -2, 3}, float[3] s = {0.1, 0.2, 0.4}>"
+        "{ k = DequantizeLinear<axis=0>(q, s) c = MatMul(x, w) y = Mul(c, k) }",
+        "MatMul",
     ),
 }
 BLOCKS = (
@@ -102,19 +213,59 @@ REFUSES = {
         "(float[N,4] x, float[N,4] u) => (float[N,3] y, float[N,3] z) <int8[4,3] q, float s = {0.02}, "
         "float[3] pos> "
         "{ w = DequantizeLinear(q, s) c = MatMul(x, w) y = Mul(c, pos) z = MatMul(u, w) }",
-        "NF103 w, NF104 y",
+        "NF103 z, NF104 y",
         values={"q": tuple(range(-6, 6))},
     ),
-    "a batch of quantized matrices": Refuses(
-        "(float[2,5,3] x) => (float[2,5,3] y) <int8[2,3,3] q, float s = {0.02}, float[3] pos> "
-        "{ w = DequantizeLinear(q, s) c = MatMul(x, w) y = Mul(c, pos) }",
+    "a factor of each element of a quantized matrix": Refuses(
+        "(float[5,3] x) => (float[4,3] y) <int8[4,5] q, float s = {0.02}, float[4,3] pos> "
+        "{ w = DequantizeLinear(q, s) c = MatMul(w, x) y = Mul(c, pos) }",
+        "NF111 c, NF104 y",
+        values={"q": tuple(range(-10, 10))},
+    ),
+    "a shift of a quantized table": Refuses(
+        f"(int64[N,5] i) => (float[N,5,4] y) {TABLE} float[4] t> "
+        "{ w = DequantizeLinear(q, s, z) c = Gather(w, i) y = Add(c, t) }",
         "NF120 c, NF104 y",
-        values={"q": tuple(range(-9, 9))},
+        values={"q": tuple(range(8))},
+    ),
+    "a factor of 0": Refuses(
+        f"(int64[N,5] i) => (float[N,5,4] y) {TABLE} float[4] k = {{0, 1, 2, 3}}> "
+        "{ w = DequantizeLinear(q, s, z) c = Gather(w, i) y = Mul(c, k) }",
+        "NF120 w, NF104 y",
+        values={"q": tuple(range(8))},
+    ),
+    "scales by channel before opset 13": Refuses(
+        f"(int64[N,5] i) => (float[N,5,4] y) {TABLE} float[4] pos> "
+        "{ w = DequantizeLinear(q, s, z) c = Gather(w, i) y = Mul(c, pos) }",
+        "NF120 w, NF104 y",
+        opset=12,
+        values={"q": tuple(range(8))},
+    ),
+    "a negative factor of integers made at run time": Refuses(
+        f"(uint8[N,4,3,3] x) => (float[N,2,3,3] y) {QLINEAR}, float[2,1,1] k = {{-1, 2}}>"
+        "{ c = QLinearConv(x, s, z, q, s, zw, s, z) d = DequantizeLinear(c, s, z) y = Mul(d, k) }",
+        "NF120 d, NF104 y",
+        values={"q": tuple(range(8))},
+    ),
+    "a factor along another axis than that of the scales": Refuses(
+        "(float[N,4] x) => (float[N,3] y) <int8[4,3] q, float[3] s = {0.02, 0.1, 3}, float[4] pos>"
+        "{ a = Mul(x, pos) w = DequantizeLinear(q, s) y = MatMul(a, w) }",
+        "NF120 w, NF118 a",
+        site="a",
+        values={"q": tuple(range(-6, 6))},
+    ),
+    "a number that a factor takes out of the range of its scale": Refuses(
+        "(float[N,4] x) => (float[N,3] y) <int8[4,3] q, float s = {1e37}, float[3] k = {100, 1, 1}>"
+        "{ w = DequantizeLinear(q, s) c = MatMul(x, w) y = Mul(c, k) }",
+        "NF115 w, NF104 y",
+        values={"q": tuple(range(-6, 6))},
     ),
 }
 
 
 test_folds_backward = every(BACKWARD)
+test_folds_backward_wherever_the_weight_is = every(WHEREVER)
+test_folds_parameters = every(PARAMETERS)
 test_folds_backward_into_blocks = every(BY_BLOCKS)
 test_folds_forward_into_blocks = every(INTO_BLOCKS)
 test_refuses = every(REFUSES)
@@ -126,3 +277,15 @@ def test_a_dequantized_weight_that_is_an_output_stays() -> None:
         " { a = Mul(x, s) w = DequantizeLinear(q, k) b = MatMul(a, w) y = Relu(b) }"
     )
     assert operators(assert_sound(model).model) == operators(model)
+
+
+def test_the_integers_stay_bit_for_bit() -> None:
+    for name, row in {**BACKWARD, **BY_BLOCKS, **INTO_BLOCKS}.items():
+        model = model_of(row)
+        assert integers(assert_sound(model).model) == integers(model), name
+
+
+def integers(model: onnx.ModelProto) -> list[bytes]:
+    """The stored tensors that are no floating-point numbers, but for zero points."""
+    tensors = [onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer]
+    return [array.tobytes() for array in tensors if array.dtype.kind in "iu" and array.ndim > 1 and array.shape[0] > 2]
