@@ -54,7 +54,7 @@ def export(
     from normfold.result import NotProven
 
     ExportArguments(**chosen)  # a wrong option is refused before torch is imported
-    loading = torch_room("loading")
+    loading = torch_room("trace.loading")
     module = loading.network(network, Path(weights) if weights else None, trust_pickle=chosen["trust_pickle"])
     arguments = loading.arguments(specs, chosen["seed"])
     path = target_path or loading.default_output(network)

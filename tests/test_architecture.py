@@ -72,6 +72,10 @@ LAYERS = (
     "result",
     "pipeline",
     "many",
+    "pytorch.eager",
+    "pytorch.trace",
+    "pytorch.write_back",
+    "pytorch.guard",
     "pytorch",
     "ci",
     "cli",
@@ -119,7 +123,7 @@ def faults(module: str, source: str) -> list[str]:
         inner = layer_of(name.removeprefix("normfold."))
         below = name.startswith("normfold.") and LEVEL[inner] > LEVEL[layer_of(module)]
         upward = name.startswith("normfold_cli") and layer_of(module) != "cli"
-        if below or upward or (name.split(".")[0] == "torch" and layer_of(module) != "pytorch"):
+        if below or upward or (name.split(".")[0] == "torch" and module.split(".")[0] != "pytorch"):
             found.append(name)
     return found
 

@@ -22,7 +22,7 @@ def is_for_torch(model: object) -> bool:
         return Path(model).suffix.lower() in SUFFIXES
     if "torch" not in sys.modules or isinstance(model, bytes):
         return False
-    return bool(torch_room("source").is_torch_model(model))
+    return bool(torch_room("trace.exporters").is_torch_model(model))
 
 
 def torch_room(name: str) -> Any:

@@ -1,4 +1,7 @@
-"""From and to PyTorch; the only room that imports torch. Needs the extra ``normfold[torch]``."""
+"""From and to PyTorch; the only room that imports torch. Needs the extra ``normfold[torch]``.
+
+Start reading at ``fold_module.py`` or ``export.py``.
+"""
 
 from __future__ import annotations
 

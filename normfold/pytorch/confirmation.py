@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 import torch
 
 from normfold.findings.reason import Obstacle, Reason
-from normfold.pytorch.calls import variants
-from normfold.pytorch.copies import copied
-from normfold.pytorch.eager_reference import ARGUMENT, Expected, against, eager_run, expectations, feeds
-from normfold.pytorch.followed import written_behind
-from normfold.pytorch.planning import ModulePlan, Planner
-from normfold.pytorch.source import Traced
-from normfold.pytorch.weight_changes import Changes
-from normfold.pytorch.writing import write
+from normfold.pytorch.eager.copies import copied
+from normfold.pytorch.eager.reference import ARGUMENT, Expected, against, eager_run, expectations, feeds
+from normfold.pytorch.eager.variants import variants
+from normfold.pytorch.guard.followed import written_behind
+from normfold.pytorch.trace.exporters import Traced
+from normfold.pytorch.write_back.planning import ModulePlan, Planner
+from normfold.pytorch.write_back.weight_changes import Changes
+from normfold.pytorch.write_back.writing import write
 from normfold.verify.result import Comparison, Stage
 
 

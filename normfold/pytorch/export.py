@@ -23,12 +23,13 @@ from normfold.errors import SourceError, UsageError
 from normfold.files.paths import check_paths
 from normfold.options import ExportArguments, OptimizeArguments, Options, WriteArguments, accepting
 from normfold.pipeline import optimize_with
-from normfold.pytorch.arrays import array_of, tensor_of
-from normfold.pytorch.eager_reference import EagerRun, compare, feeds
-from normfold.pytorch.files import load_model
-from normfold.pytorch.outputs import tensors_of
-from normfold.pytorch.selection import selected
-from normfold.pytorch.source import Call, ExporterNames, TorchModel, Traced, evaluation, trace
+from normfold.pytorch.eager.arrays import array_of, tensor_of
+from normfold.pytorch.eager.call import Call, evaluation
+from normfold.pytorch.eager.outputs import tensors_of
+from normfold.pytorch.eager.reference import EagerRun, compare, feeds
+from normfold.pytorch.trace.exporters import ExporterNames, TorchModel, Traced, trace
+from normfold.pytorch.trace.files import load_model
+from normfold.pytorch.trace.selection import selected
 from normfold.result import Result
 from normfold.runtime.float32_copy import can_retype, retyped
 from normfold.runtime.loaded_model import LoadedModel, load

@@ -17,15 +17,16 @@ import torch
 from normfold.errors import SourceError, UsageError
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.pytorch.confirmation import ModuleProof, confirmed
-from normfold.pytorch.copies import copied
-from normfold.pytorch.followed import follow
-from normfold.pytorch.guard import Guard, install
-from normfold.pytorch.parametrizations import computed_weights, make_plain
-from normfold.pytorch.planning import Planner
-from normfold.pytorch.selection import selected
-from normfold.pytorch.source import Call, evaluation, trace
-from normfold.pytorch.weight_changes import Changes
-from normfold.pytorch.writing import write
+from normfold.pytorch.eager.call import Call, evaluation
+from normfold.pytorch.eager.copies import copied
+from normfold.pytorch.guard.followed import follow
+from normfold.pytorch.guard.hooks import Guard, install
+from normfold.pytorch.trace.exporters import trace
+from normfold.pytorch.trace.selection import selected
+from normfold.pytorch.write_back.parametrizations import computed_weights, make_plain
+from normfold.pytorch.write_back.planning import Planner
+from normfold.pytorch.write_back.weight_changes import Changes
+from normfold.pytorch.write_back.writing import write
 from normfold.verify.result import Comparison
 
 M = TypeVar("M", bound=torch.nn.Module)

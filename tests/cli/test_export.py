@@ -137,7 +137,7 @@ def test_without_torch_the_command_names_the_extra(arguments: tuple[str, ...], t
 
 def test_the_reference_networks_all_have_a_command_line() -> None:
     """Their arguments can be written as --input texts."""
-    from normfold.pytorch.loading import arguments
+    from normfold.pytorch.trace.loading import arguments
 
     texts = {"torch.int64": "int64<20", "torch.float32": "float32"}
     for network in NETWORKS.values():

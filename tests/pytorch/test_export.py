@@ -18,10 +18,11 @@ from models.registry import NETWORKS, build
 from normfold.errors import SourceError, UsageError
 from normfold.options import Options
 from normfold.pipeline import optimize_with
-from normfold.pytorch import eager_reference
+from normfold.pytorch.eager import reference
+from normfold.pytorch.eager.call import Call
 from normfold.pytorch.export import _against, _with_eager_module, export
-from normfold.pytorch.exporter_cleanup import clean_up
-from normfold.pytorch.source import Call, trace
+from normfold.pytorch.trace.exporter_cleanup import clean_up
+from normfold.pytorch.trace.exporters import trace
 from normfold.result import NotProven
 from normfold.runtime.loaded_model import load
 from normfold.runtime.session import OptimizationLevel, Runner
@@ -88,7 +89,7 @@ def test_dynamic_shapes_stay_open_and_are_tried() -> None:
     assert [str(value.shape[0]) for value in result.ir_model.graph.inputs if value.shape] == ["batch", "batch"]
     assert result.verification is not None
     traced = trace(module, NETWORKS["tabular"].inputs(4), dynamic_shapes=({0: batch}, {0: batch}))
-    calls = dict(eager_reference.feeds(traced.call, traced.program))
+    calls = dict(reference.feeds(traced.call, traced.program))
     larger = calls["the given values in larger dynamic dimensions"]
     assert [tuple(tensor.shape) for tensor in larger.args] == [(5, 2), (5, 12)]
 
@@ -168,7 +169,7 @@ def test_the_comparison_with_the_module_can_fail(tmp_path: Path, monkeypatch: py
         array[2] *= 1.01
         value.const_value = ir.tensor(array)
 
-    monkeypatch.setattr("normfold.pytorch.source.clean_up", spoiled)
+    monkeypatch.setattr("normfold.pytorch.trace.exporters.clean_up", spoiled)
     module, inputs = build("residual")
     with pytest.raises(NotProven, match="different") as caught:
         export(module, inputs, tmp_path / "m.onnx")
@@ -208,7 +209,7 @@ def test_derived_calls_keep_shapes_types_and_ranges() -> None:
     ids = torch.tensor([[3, 1, 4], [1, 5, 9]])
     mask = torch.tensor([True, False])
     call = Call((torch.randn(2, 50) * 3 + 7, ids), {"mask": mask, "flag": 3})
-    names, calls = zip(*eager_reference.feeds(call), strict=True)
+    names, calls = zip(*reference.feeds(call), strict=True)
     assert names[0] == "the given arguments" and len(calls) == 3
     for derived in calls[1:]:
         floats, integers = derived.args
@@ -224,17 +225,17 @@ def test_a_comparison_knows_rounding_from_error() -> None:
     module, (x,) = build("residual")
     calls = [("given", Call((x,)))]
 
-    def off_by(factor: float) -> eager_reference.EagerRun:
+    def off_by(factor: float) -> reference.EagerRun:
         return lambda call: [(module(*call.args) * factor).detach()]
 
-    ((right,), _) = eager_reference.compare(module, off_by(1.0 + 2.0**-22), iter(calls))
+    ((right,), _) = reference.compare(module, off_by(1.0 + 2.0**-22), iter(calls))
     assert right.passed and right.margin < 1
-    ((wrong,), _) = eager_reference.compare(module, off_by(1.001), iter(calls))
+    ((wrong,), _) = reference.compare(module, off_by(1.001), iter(calls))
     assert not wrong.passed and "atol=" in wrong.needed_tolerance
-    ((allowed,), _) = eager_reference.compare(module, off_by(1.001), iter(calls), rtol=0.01)
+    ((allowed,), _) = reference.compare(module, off_by(1.001), iter(calls), rtol=0.01)
     assert allowed.passed
     with pytest.raises(ValueError, match="expected 1 output tensors, got 0"):
-        eager_reference.compare(module, lambda call: [], iter(calls))
+        reference.compare(module, lambda call: [], iter(calls))
 
 
 def test_settling_leaves_weights_norms_and_values_alone() -> None:

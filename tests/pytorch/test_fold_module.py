@@ -275,7 +275,7 @@ def test_skip_leaves_a_norm_by_rule_or_name() -> None:
 
 def test_a_wrong_fold_is_seen_and_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """The eager comparison can fail: one channel of one folded weight is off by one per cent."""
-    from normfold.pytorch import writing
+    from normfold.pytorch.write_back import writing
 
     original = writing._set_weight
     module, args = build("residual")

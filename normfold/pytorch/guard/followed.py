@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from normfold.pytorch.calls import SIZES
-from normfold.pytorch.copies import copied
-from normfold.pytorch.eager_reference import REDRAWN
-from normfold.pytorch.guard import Edge, Recorder, Tags, is_own_hook
-from normfold.pytorch.outputs import tensors_of
-from normfold.pytorch.source import Call
+from normfold.pytorch.eager.call import Call
+from normfold.pytorch.eager.copies import copied
+from normfold.pytorch.eager.outputs import tensors_of
+from normfold.pytorch.eager.reference import REDRAWN
+from normfold.pytorch.eager.variants import SIZES
+from normfold.pytorch.guard.hooks import is_own_hook
+from normfold.pytorch.guard.recorder import Edge, Recorder, Tags
 
 SAMPLES = 251  # of a value that are compared
 SAME = {torch.float64: 1e-6, torch.float32: 1e-4}  # of the largest sample

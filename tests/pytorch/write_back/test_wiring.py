@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from normfold.findings.reason import Reason
 from normfold.pytorch.fold_module import fold_module
-from normfold.pytorch.writing import Zero
+from normfold.pytorch.write_back.writing import Zero
 from tests.pytorch.nets import drawn, image
 from tests.pytorch.test_fold_module import equal, same_state
 

@@ -18,8 +18,8 @@ import onnx_ir as ir
 import torch
 
 from normfold.fold.graph_rules.parallel_branches import SHOWN_AS
-from normfold.pytorch.modules import Modules
-from normfold.pytorch.provenance import Snapshot
+from normfold.pytorch.write_back.module_tree import Modules
+from normfold.pytorch.write_back.provenance import Snapshot
 
 SUMS = frozenset({"Add", "Sum", "Sub", "Mean"})
 

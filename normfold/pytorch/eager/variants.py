@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args, get_origin
 import torch
 from torch.utils import _pytree as pytree
 
-from normfold.pytorch.source import Call
+from normfold.pytorch.eager.call import Call
 
 MOST = 24
 

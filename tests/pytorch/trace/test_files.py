@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 import normfold
 from models.registry import NETWORKS, build
 from normfold.errors import SourceError, UsageError
-from normfold.pytorch import files, loading
+from normfold.pytorch.trace import files, loading
 
 
 class Payload:

@@ -7,10 +7,10 @@ import threading
 import torch
 from torch import Tensor, fx, nn
 
-from normfold.pytorch.copies import copied, state_of
-from normfold.pytorch.eager_reference import eager_run
+from normfold.pytorch.eager.call import Call
+from normfold.pytorch.eager.copies import copied, state_of
+from normfold.pytorch.eager.reference import eager_run
 from normfold.pytorch.fold_module import fold_module
-from normfold.pytorch.source import Call
 from tests.pytorch.nets import drawn
 
 

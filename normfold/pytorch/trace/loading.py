@@ -13,7 +13,7 @@ import torch
 
 from normfold.errors import SourceError, UsageError
 from normfold.files.torch_bridge import SUFFIXES
-from normfold.pytorch.files import load_model, load_weights
+from normfold.pytorch.trace.files import load_model, load_weights
 
 Network = torch.nn.Module | torch.export.ExportedProgram
 

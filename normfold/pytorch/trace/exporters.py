@@ -12,7 +12,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -20,19 +20,12 @@ import onnx_ir as ir
 import torch
 
 from normfold.errors import SourceError, UsageError
-from normfold.pytorch.copies import copied
-from normfold.pytorch.exporter_cleanup import clean_up, name_outputs
-from normfold.pytorch.outputs import TensorOutputs
+from normfold.pytorch.eager.call import Call, evaluation
+from normfold.pytorch.eager.copies import copied
+from normfold.pytorch.eager.outputs import TensorOutputs
+from normfold.pytorch.trace.exporter_cleanup import clean_up, name_outputs
 
 TorchModel = torch.nn.Module | torch.export.ExportedProgram | torch.onnx.ONNXProgram
-
-
-@dataclass(frozen=True)
-class Call:
-    """Arguments of one call of a module."""
-
-    args: tuple[Any, ...] = ()
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -128,25 +121,6 @@ def _require_initialized(module: torch.nn.Module) -> None:
             raise UsageError(
                 f"expected a module with weights, but {name} is not initialized; call the module once first"
             )
-
-
-@contextmanager
-def evaluation(module: torch.nn.Module, switch: bool = False) -> Iterator[None]:
-    """Make sure that all of ``module`` is in eval mode; with ``switch`` put it there and restore each flag after."""
-    training = [(name, part) for name, part in module.named_modules() if part.training]
-    if training and not switch:
-        name = training[0][0] or "the module"
-        raise UsageError(
-            f"expected a module in eval mode, but {name} ({type(training[0][1]).__name__}) is in training mode; "
-            "call module.eval() first, or pass eval=True"
-        )
-    for _, part in training:
-        part.training = False
-    try:
-        yield
-    finally:
-        for _, part in training:
-            part.training = True
 
 
 def _from_module(

@@ -16,9 +16,9 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
-from normfold.pytorch.copies import copied, state_of
-from normfold.pytorch.outputs import tensors_of
-from normfold.pytorch.source import Call
+from normfold.pytorch.eager.call import Call
+from normfold.pytorch.eager.copies import copied, state_of
+from normfold.pytorch.eager.outputs import tensors_of
 from normfold.verify.numeric.distance import AllowedError, Distance, distance, pooled
 from normfold.verify.numeric.rounding_noise import BEYOND, BEYOND_COARSE, FACTOR, Tolerance
 from normfold.verify.result import Comparison, Stage

@@ -13,8 +13,8 @@ import onnx_ir as ir
 import torch
 
 from normfold.findings.reason import Reason
-from normfold.pytorch.modules import Slot
-from normfold.pytorch.provenance import static
+from normfold.pytorch.write_back.module_tree import Slot
+from normfold.pytorch.write_back.provenance import static
 
 SlotArrays = dict[Slot, npt.NDArray[Any]]
 

@@ -6,7 +6,7 @@ import onnx_ir as ir
 import torch
 
 from normfold.findings.rules import RULE_NAMES, check_names
-from normfold.pytorch.exporter_cleanup import path_of
+from normfold.pytorch.trace.exporter_cleanup import path_of
 
 
 def selected(

@@ -20,9 +20,9 @@ import torch
 from normfold.findings.reason import Reason
 from normfold.fold.graph_rules import parallel_branches as branches
 from normfold.graph.editor import FROM, RULE
-from normfold.pytorch.modules import Modules, Slot
-from normfold.pytorch.provenance import LAYOUT, SAME_ORDER, Provenance, Snapshot
-from normfold.pytorch.weight_changes import (
+from normfold.pytorch.write_back.module_tree import Modules, Slot
+from normfold.pytorch.write_back.provenance import LAYOUT, SAME_ORDER, Provenance, Snapshot
+from normfold.pytorch.write_back.weight_changes import (
     Changes,
     WeightRequests,
     WriteBackProblem,
@@ -31,7 +31,7 @@ from normfold.pytorch.weight_changes import (
     window,
     without_identity,
 )
-from normfold.pytorch.wiring import SUMS, Wiring
+from normfold.pytorch.write_back.wiring import SUMS, Wiring
 
 PRODUCTS = {"Gemm", "MatMul"}
 _CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)

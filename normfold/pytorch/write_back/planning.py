@@ -16,11 +16,11 @@ from normfold.fold.engine import FoldOptions, fold_affines
 from normfold.fold.graph_rules import channel_order as order
 from normfold.fold.graph_rules import explicit_pad as padding
 from normfold.fold.graph_rules import parallel_branches as branches
-from normfold.pytorch.module_map import WriteBack
-from normfold.pytorch.modules import Modules
-from normfold.pytorch.provenance import Provenance, Snapshot
-from normfold.pytorch.source import Traced
-from normfold.pytorch.weight_changes import Changes, WriteBackProblem
+from normfold.pytorch.trace.exporters import Traced
+from normfold.pytorch.write_back.module_map import WriteBack
+from normfold.pytorch.write_back.module_tree import Modules
+from normfold.pytorch.write_back.provenance import Provenance, Snapshot
+from normfold.pytorch.write_back.weight_changes import Changes, WriteBackProblem
 
 _NOT_IN_MODULES = frozenset({order.RULE, padding.RULE})  # what has no module of its own to take out
 

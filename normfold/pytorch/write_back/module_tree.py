@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import onnx_ir as ir
 import torch
 
-from normfold.pytorch.exporter_cleanup import NAME_SCOPES
+from normfold.pytorch.trace.exporter_cleanup import NAME_SCOPES
 
 Slot = tuple[torch.nn.Module, str]
 

@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from normfold.findings.reason import Reason
-from normfold.pytorch import eager_reference
+from normfold.pytorch.eager import reference
+from normfold.pytorch.eager.call import Call
 from normfold.pytorch.fold_module import fold_module
-from normfold.pytorch.source import Call
 
 
 def noisy(x: torch.Tensor) -> torch.Tensor:
@@ -37,7 +37,7 @@ def test_the_noise_of_one_output_hides_no_error_of_another(wrong_call: int) -> N
     def off(call: Call) -> list[torch.Tensor]:
         return [noisy(call.args[0] + 1e-3), call.args[0] * (2.2 if next(count) == wrong_call else 2.0)]
 
-    (first, second), _ = eager_reference.compare(lambda x: (noisy(x), x * 2), off, calls)
+    (first, second), _ = reference.compare(lambda x: (noisy(x), x * 2), off, calls)
     assert first.passed and first.noise_dominated
     assert not second.passed and second.feed == f"call {wrong_call}"
 
@@ -56,7 +56,7 @@ def test_an_integer_that_rounding_decides_is_undecided_only_in_its_place() -> No
 
     def decided(few: int, flipped: slice) -> tuple[bool, bool]:
         other = signs(few, flipped)
-        ((found,), _) = eager_reference.compare(signs(few, slice(0)), lambda call: [other(*call.args)], calls)
+        ((found,), _) = reference.compare(signs(few, slice(0)), lambda call: [other(*call.args)], calls)
         return found.passed, found.noise_dominated
 
     assert decided(2, slice(0)) == (True, False)

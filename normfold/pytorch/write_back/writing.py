@@ -8,9 +8,9 @@ from typing import Any
 import numpy.typing as npt
 import torch
 
-from normfold.pytorch.arrays import tensor_of
-from normfold.pytorch.modules import Slot
-from normfold.pytorch.weight_changes import Changes
+from normfold.pytorch.eager.arrays import tensor_of
+from normfold.pytorch.write_back.module_tree import Slot
+from normfold.pytorch.write_back.weight_changes import Changes
 
 _HOOKS = (
     "_forward_hooks", "_forward_hooks_with_kwargs", "_forward_hooks_always_called", "_forward_pre_hooks",

@@ -1,0 +1,1 @@
+"""Tests of eager calls of modules."""

@@ -1,0 +1,1 @@
+"""Tests of folds that go back onto modules."""
