@@ -19,6 +19,7 @@ from normfold.algebra.affine import Affine, Array
 from normfold.findings.reason import Reason, Refusal
 from normfold.fold.absorbers.common import bias_of, channels, fitted, weight_of
 from normfold.fold.affines import AffineChain
+from normfold.fold.carriers.elementwise import bounds_of
 from normfold.fold.digits import distance, require_near
 from normfold.fold.rule import is_read, require
 from normfold.fold.search.plan import FoldPlan
@@ -86,12 +87,8 @@ def _until_conv(reader: GraphReader, chain: AffineChain) -> Iterator[ir.Value]:
 
 
 def _clip_keeps_one(reader: GraphReader, node: ir.Node) -> bool:
-    bounds = [reader.constant(value) for value in node.inputs[1:] if value is not None]
-    bounds += [np.asarray(attribute(node, name, 1.0)) for name in ("min", "max")]
-    if any(bound is None for bound in bounds) or len(node.inputs) == 2:
-        return False
-    low, high = (bounds[0], bounds[1]) if len(node.inputs) > 2 else (bounds[-2], bounds[-1])
-    return low is not None and high is not None and float(low.reshape(())) <= 1.0 <= float(high.reshape(()))
+    bounds = bounds_of(reader, node)
+    return bounds.get("min", 1.0) <= 1.0 <= bounds.get("max", 1.0)
 
 
 def _takes_channel(reader: GraphReader, node: ir.Node, affine: Affine) -> Rewrite:
