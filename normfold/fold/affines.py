@@ -16,8 +16,8 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Affine, Array, aligned
 from normfold.findings.reason import Reason, Refusal
-from normfold.graph.batchnorm import is_training as is_training
 from normfold.graph.reader import FLOATS, GraphReader, attribute, display_name, name_of
+from normfold.graph.training import is_training
 
 _DEFAULT_EPSILON = float(np.float32(1e-5))  # as runtimes hold it
 

@@ -21,13 +21,14 @@ from normfold.fuse.opset import OpsetRaiseError, raise_opset
 from normfold.graph.editor import Editor, UniqueNames, require_fits, stamp
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute, name_of, opset_of
+from normfold.graph.training import passes_values
 from normfold.targets.table import target_named
 
 RULE = "center"
 _RMSNORM = "RMSNormalization"
 _RMSNORM_OPSET = 23
 _SHARED = 1 << 16  # elements of a weight that is not copied: the mean of what it gives is subtracted instead
-_SAME = ("Identity", "Dropout", "Cast", "Expand", "Slice", "Gather", "Squeeze", "Unsqueeze", "Reshape", "Flatten")
+_LAYOUT = ("Expand", "Slice", "Gather", "Squeeze", "Unsqueeze", "Reshape", "Flatten")
 
 
 @dataclass(eq=False)
@@ -101,7 +102,7 @@ def _finding(node: ir.Node) -> Finding:
 def _grown(reader: GraphReader, norm: ir.Node, options: FuseOptions) -> Stream:
     """Return the stream that ``norm`` reads; Refusal names the operator that stands in the way."""
     stream = Stream()
-    waiting = [(_entry(reader, norm, options), reader_rank(reader, norm.inputs[0], norm) - 1)]
+    waiting = [(_entry(reader, norm, options), _rank_of(reader, norm.inputs[0], norm) - 1)]
     while waiting:
         value, axis = waiting.pop()
         if stream.axes.get(value, axis) != axis:
@@ -120,7 +121,7 @@ def _entry(reader: GraphReader, norm: ir.Node, options: FuseOptions) -> ir.Value
     reason = options.reason_to_leave(name, RULE)
     if reason is not None:
         raise Refusal(reason, name)
-    rank = reader_rank(reader, value, norm)
+    rank = _rank_of(reader, value, norm)
     if int(attribute(norm, "axis", -1)) % rank != rank - 1 or any(v.uses() for v in norm.outputs[1:]):
         raise Refusal(Reason.NO_FORM, name, detail="it normalizes several axes, or its statistics are read")
     dtype = None if value is None else reader.dtype(value)
@@ -130,7 +131,7 @@ def _entry(reader: GraphReader, norm: ir.Node, options: FuseOptions) -> ir.Value
     return value
 
 
-def reader_rank(reader: GraphReader, value: ir.Value | None, node: ir.Node) -> int:
+def _rank_of(reader: GraphReader, value: ir.Value | None, node: ir.Node) -> int:
     """Return the rank of a value; Refusal where it is unknown."""
     assert value is not None, "the operator has this input"
     return len(reader.require_shape(value, node))
@@ -176,10 +177,10 @@ def _is_writer(reader: GraphReader, node: ir.Node, axis: int) -> bool:
         table = node.inputs[0]
         shape = None if table is None else reader.shape(table)
         is_row = shape is not None and len(shape) == 2 and attribute(node, "axis", 0) in (0, -2)
-        return reader.is_constant(table) and is_row and axis == reader_rank(reader, node.outputs[0], node) - 1
+        return reader.is_constant(table) and is_row and axis == _rank_of(reader, node.outputs[0], node) - 1
     if node.op_type not in ("MatMul", "Gemm", "Conv") or not reader.is_constant(weight):
         return False
-    rank = reader_rank(reader, node.outputs[0], node)
+    rank = _rank_of(reader, node.outputs[0], node)
     bias = node.inputs[2] if len(node.inputs) > 2 else None
     if bias is not None and not reader.is_constant(bias):
         return False
@@ -190,7 +191,7 @@ def _is_writer(reader: GraphReader, node: ir.Node, axis: int) -> bool:
 
 def _passes(reader: GraphReader, node: ir.Node, axis: int) -> list[tuple[int, ir.Value, int]]:
     """Return the inputs of which a node makes a value without a mean, each with its index and the axis of the mean."""
-    rank = reader_rank(reader, node.outputs[0], node)
+    rank = _rank_of(reader, node.outputs[0], node)
     operands = [(index, value) for index, value in enumerate(node.inputs) if value is not None]
     if node.op_type in ("Add", "Sum", "Sub"):
         return [(index, value, _aligned(reader, node, value, axis, rank)) for index, value in operands]
@@ -203,7 +204,9 @@ def _passes(reader: GraphReader, node: ir.Node, axis: int) -> list[tuple[int, ir
         scalars = [index for index, value in operands if _is_scalar(reader, value)]
         if len(scalars) == 1 and (node.op_type == "Mul" or scalars == [1]):
             return [(index, value, axis) for index, value in operands if index not in scalars]
-    if node.op_type in _SAME:
+    if passes_values(reader, node):
+        return [(0, operands[0][1], axis)]
+    if node.op_type in _LAYOUT:
         return [(0, operands[0][1], _axis_before(reader, node, operands[0][1], axis, rank))]
     raise _refuse(node, f"{node.op_type} writes the stream and is not linear")
 
@@ -248,7 +251,7 @@ def _downstream(
     found = []
     for node in reader.readers(value):
         if _is_layernorm(node) and node.inputs[0] is value:
-            if axis != reader_rank(reader, value, node) - 1:
+            if axis != _rank_of(reader, value, node) - 1:
                 raise _refuse(node, "it normalizes another axis")
             _entry(reader, node, options)
             stream.norms[node] = None
@@ -259,9 +262,8 @@ def _downstream(
 
 def _axis_behind(reader: GraphReader, node: ir.Node, value: ir.Value, axis: int) -> int:
     """Return the axis of the mean in what ``node`` makes of ``value``: the one that leads back to ``axis``."""
-    if not is_standard(node) or node.op_type not in (*_SAME, "Add", "Sum", "Sub", "Concat", "Transpose", "Mul", "Div"):
-        raise _refuse(node, f"{node.op_type} reads the stream and sees its mean")
-    for place in range(reader_rank(reader, node.outputs[0], node)):
+    rank = _rank_of(reader, node.outputs[0], node) if is_standard(node) else 0
+    for place in range(rank):
         try:
             before = [own for _, operand, own in _passes(reader, node, place) if operand is value]
         except Refusal:

@@ -25,7 +25,6 @@ Dim = int | str | None
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 EXACT = "normfold.float64"
 _AS_STORED = "normfold.weight"  # a tensor and the Weight of it, which remembers its largest magnitudes
-DROPS_NOTHING = 7  # the opset since which a Dropout is one of inference unless it says otherwise
 _OWN_NAME = "normfold.name"
 _Evaluated = dict[tuple[ir.Value, bool], npt.NDArray[Any]]
 _MAX_CHAIN = 64  # longest chain of operators on constants that is evaluated to reach a weight

@@ -29,6 +29,10 @@ CENTERED = {
         f"(float[N,6,5] k) => (float[N,6,4] y) <float[5,8] w, float s = {{0.5}}, {WEIGHTS}>"
         f"{{ u = MatMul(k, w) x = Mul(u, s) {BLOCK} {END} }}"
     ),
+    "a Cast between floating types and a Dropout at inference": (
+        f"(float[N,6,5] k) => (float[N,6,4] y) <float[5,8] w, float ratio = {{0.5}}, bool train = {{0}}, {WEIGHTS}>"
+        f"{{ u = MatMul(k, w) d = Dropout(u, ratio, train) e = Cast<to=11>(d) x = Cast<to=1>(e) {BLOCK} {END} }}"
+    ),
     "a Gemm": (
         f"(float[N,5] k) => (float[N,4] y) <float[8,5] w, float[8] wb, {WEIGHTS}>"
         f"{{ x = Gemm<transB=1>(k, w, wb) {BLOCK} {END} }}"
@@ -67,6 +71,23 @@ KEPT = {
         f"(float[N,6,5] k) => (float[N,6,4] y) <float[5,8] w, {WEIGHTS}>"
         f"{{ u = MatMul(k, w) x = Relu(u) {BLOCK} {END} }}",
         "Relu writes the stream",
+    ),
+    "a Cast to integers rounds the stream": (
+        f"(float[N,6,5] k) => (float[N,6,4] y) <float[5,8] w, {WEIGHTS}>"
+        f"{{ u = MatMul(k, w) i = Cast<to=6>(u) x = Cast<to=1>(i) {BLOCK} {END} }}",
+        "Cast writes the stream",
+    ),
+    "a Dropout in training writes the stream": (
+        f"(float[N,6,5] k) => (float[N,6,4] y) <float[5,8] w, float ratio = {{0.5}}, bool train = {{1}}, {WEIGHTS}>"
+        f"{{ u = MatMul(k, w) x = Dropout(u, ratio, train) {BLOCK} {END} }}",
+        "Dropout writes the stream",
+    ),
+    "a Cast to integers reads the stream": (
+        f"(float[N,6,5] k) => (float[N,6,4] y) <float[5,8] w, {WEIGHTS}>"
+        f"{{ {STREAM} i = Cast<to=6>(z) f = Cast<to=1>(i) {END} }}".replace(
+            "y = MatMul(m, h)", "l = Add(m, f) y = MatMul(l, h)"
+        ),
+        "Cast reads the stream",
     ),
     "the stream is an output": (
         f"(float[N,6,5] k) => (float[N,6,4] y, float[N,6,8] z) <float[5,8] w, {WEIGHTS}> {{ {STREAM} {END} }}",

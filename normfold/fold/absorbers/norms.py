@@ -26,9 +26,9 @@ from normfold.fold.rule import (
     require_no_shift,
     require_varies_on,
 )
-from normfold.graph.batchnorm import is_training
 from normfold.graph.editor import Rewrite
 from normfold.graph.reader import GraphReader, attribute
+from normfold.graph.training import is_training
 
 _LEAST_EPSILON = 1e-37  # a little above the smallest normal number of float32
 

@@ -20,7 +20,8 @@ from normfold.fold.rule import (
     require_no_sign,
 )
 from normfold.graph.editor import Rewrite, require_fits
-from normfold.graph.reader import DROPS_NOTHING, FLOATS, GraphReader, attribute
+from normfold.graph.reader import GraphReader, attribute
+from normfold.graph.training import drops_nothing, is_float_cast
 
 _LEAST_SLOPE = 1e-3  # the inverse of a smaller one would cost range
 _SLOPES_BROADCAST = 9
@@ -30,10 +31,7 @@ _INFINITE = 3.38e38  # exporters write the largest float of a type for no bound,
 def identity(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
     """Identity; Dropout at inference; Cast between floating types."""
     if node.op_type == "Dropout":
-        training = reader.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else False
-        tested = reader.opset >= DROPS_NOTHING or bool(attribute(node, "is_test", 0))
-        detail = "Dropout may drop values at run time"
-        require(tested and training is not None and not np.any(training), Reason.TRAINING_MODE, node, detail)
+        require(drops_nothing(reader, node), Reason.TRAINING_MODE, node, "Dropout may drop values at run time")
         require(not any(output.uses() for output in node.outputs[1:]), Reason.OPERATOR_STOPS, node, "its mask is read")
     return propagate(data_label(node, labels))
 
@@ -48,9 +46,8 @@ def positively_homogeneous(reader: GraphReader, node: ir.Node, labels: Labels) -
 
 def cast(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
     """Between floating types: the affine is applied in the other type."""
-    affine_node = None if node.inputs[0] is None else reader.dtype(node.inputs[0])
-    target = ir.DataType(int(attribute(node, "to"))) if "to" in node.attributes else reader.dtype(node.outputs[0])
-    require(affine_node in FLOATS and target in FLOATS, Reason.NOT_FLOATING, node, f"{affine_node} to {target}")
+    before, after = (None if value is None else reader.dtype(value) for value in (node.inputs[0], node.outputs[0]))
+    require(is_float_cast(reader, node), Reason.NOT_FLOATING, node, f"{before} to {after}")
     return propagate(data_label(node, labels))
 
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import FLOATS, GraphReader, attribute
-
-_PASSED = ("Identity", "Dropout", "Cast")
+from normfold.graph.reader import GraphReader, attribute
+from normfold.graph.training import passes_values
 
 
 def is_mean_over(reader: GraphReader, node: ir.Node, index: int) -> bool:
@@ -28,7 +27,7 @@ def is_mean_over(reader: GraphReader, node: ir.Node, index: int) -> bool:
             return _sums_along(reader, maker, summed)
         if maker.op_type == "Transpose" and _swaps_last_two(maker):
             summed = -3 - summed
-        elif not _is_passed(reader, maker, value):
+        elif maker.outputs[0] is not value or not passes_values(reader, maker):
             return False
         value = maker.inputs[0]
     return False
@@ -47,11 +46,3 @@ def _swaps_last_two(transpose: ir.Node) -> bool:
     perm = attribute(transpose, "perm")
     rank = 0 if perm is None else len(perm)
     return rank >= 2 and list(perm) == [*range(rank - 2), rank - 1, rank - 2]
-
-
-def _is_passed(reader: GraphReader, node: ir.Node, value: ir.Value) -> bool:
-    """Nothing is done to the weights: a Dropout that may train would drop some."""
-    if node.op_type == "Dropout" and len(node.inputs) > 2 and node.inputs[2] is not None:
-        return False
-    floats = all(reader.dtype(each) in FLOATS for each in (value, node.inputs[0]) if each is not None)
-    return node.op_type in _PASSED and node.outputs[0] is value and floats

@@ -11,7 +11,8 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import DROPS_NOTHING, GraphReader, attribute
+from normfold.graph.reader import GraphReader, attribute
+from normfold.graph.training import drops_nothing
 
 Test = Callable[[GraphReader, ir.Node], bool]
 
@@ -35,16 +36,6 @@ def _always(_: GraphReader, __: ir.Node) -> bool:
 def _alone(_: GraphReader, node: ir.Node) -> bool:
     """Return whether it is a sum, mean, maximum or concatenation of one."""
     return len(node.inputs) == 1
-
-
-def _at_inference(reader: GraphReader, node: ir.Node) -> bool:
-    """Dropout, unless it may train."""
-    if reader.opset < DROPS_NOTHING and not attribute(node, "is_test", 0):
-        return False
-    if len(node.inputs) < 3 or node.inputs[2] is None:
-        return True
-    training = reader.constant(node.inputs[2])
-    return training is not None and not training.any()
 
 
 def _keeps_shape(reader: GraphReader, node: ir.Node) -> bool:
@@ -93,7 +84,7 @@ def _adds_nothing(reader: GraphReader, node: ir.Node) -> bool:
 
 _TABLE: Mapping[str, Test] = {
     "Identity": _always,
-    "Dropout": _at_inference,
+    "Dropout": drops_nothing,
     "Sum": _alone,
     "Mean": _alone,
     "Max": _alone,

@@ -23,6 +23,7 @@ from normfold.fuse.recognize.region import (
     Tracked,
 )
 from normfold.graph.reader import FLOATS, attribute
+from normfold.graph.training import drops_nothing, is_float_cast
 
 _NO_BOUND = 3.4e38  # what Clip says where it has no upper bound
 
@@ -39,24 +40,13 @@ def same(region: Region, node: ir.Node) -> RuleResult:
 
 def dropout(region: Region, node: ir.Node) -> RuleResult:
     """Follow a Dropout that is not training and whose mask is not read."""
-    training = region.operand(node, 2)
-    if isinstance(training, Tracked | NearMiss) or (isinstance(training, External) and training.value is not None):
-        return None
-    if isinstance(training, Constant) and training.array.any():
-        return None
-    return None if any(output.name and output.uses() for output in node.outputs[1:]) else same(region, node)
+    mask_is_read = any(output.name and output.uses() for output in node.outputs[1:])
+    return same(region, node) if drops_nothing(region.reader, node) and not mask_is_read else None
 
 
 def cast(region: Region, node: ir.Node) -> RuleResult:
-    """Follow a Cast to a floating type."""
-    return same(region, node) if ir.DataType(attribute(node, "to", 0)) in FLOATS else None
-
-
-def cast_like(region: Region, node: ir.Node) -> RuleResult:
-    """Follow a CastLike to a floating type."""
-    target = node.inputs[1] if len(node.inputs) > 1 else None
-    is_float = target is not None and region.reader.dtype(target) in FLOATS
-    return same(region, node) if is_float else None
+    """Follow a Cast or CastLike to a floating type."""
+    return same(region, node) if is_float_cast(region.reader, node) else None
 
 
 def unary(change: Callable[[Poly], Poly | None]) -> NormRule:
