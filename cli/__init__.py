@@ -10,9 +10,8 @@ from importlib import import_module
 import click
 
 from normfold._version import __version__
-from normfold.errors import CrashError, NormfoldError, SourceError
+from normfold.errors import CrashError, NormfoldError, SourceError, did_you_mean
 from normfold.findings.escape import printable
-from normfold.findings.rules import did_you_mean
 from normfold.lazy_imports import load_on_use
 
 from .exits import HELP, Exit

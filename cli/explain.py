@@ -38,9 +38,10 @@ def explain(names: tuple[str, ...], markdown: bool) -> Exit:
 
 
 def _explanation(name: str) -> str:
+    from normfold.errors import did_you_mean
     from normfold.findings.explanations import explain as long_text
     from normfold.findings.reason import Reason
-    from normfold.findings.rules import RULES, did_you_mean
+    from normfold.findings.rules import RULES
 
     rules = dict(RULES)
     if name.lower() in rules:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from difflib import get_close_matches
+
 
 class NormfoldError(Exception):
     """The base of everything normfold raises on purpose."""
@@ -21,3 +24,9 @@ class WriteError(NormfoldError):
 
 class CrashError(NormfoldError):
     """Native code ended its process, or took too long. Nothing was written, and the caller's process goes on."""
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """Return ``did you mean ...?`` with the closest of ``known``, and a blank; "" where none is close."""
+    close = get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean {close[0]}? " if close else ""

@@ -14,11 +14,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,19 @@ class ManyOutcome:
 
 
 def optimize_many(
-    models: Iterable[AnyPath], output_dir: AnyPath, *, executor: Executor | None = None, jobs: int = 0, **options: Any
+    models: Iterable[AnyPath],
+    output_dir: AnyPath,
+    *,
+    executor: Executor | None = None,
+    jobs: int = 0,
+    on_stage: Callable[[str], None] | None = None,
+    **options: Any,
 ) -> tuple[ManyOutcome, ...]:
     """Optimize each of ``models`` into ``output_dir``, under its own name, and return an outcome for each, in order.
 
     ``executor`` is any ``concurrent.futures.Executor`` whose workers see the same files; without one, ``jobs`` models
-    are optimized at a time (0: one a core). ``options`` are those of ``normfold.optimize``. Raises UsageError, before
+    are optimized at a time (0: one a core). ``on_stage`` is called with the path of each model that is done, from any
+    thread. ``options`` are those of ``normfold.optimize``. Raises UsageError, before
     anything is done, for an option that does not fit and for two models of one name.
     """
     chosen = Options(**options)
@@ -71,7 +79,14 @@ def optimize_many(
     check_paths([model for model, _ in pairs], [output for _, output in pairs])
     with _executor(executor, jobs or os.cpu_count() or 1) as running:
         futures = [running.submit(optimize_one, str(model), str(output), chosen) for model, output in pairs]
+        for future, (model, _) in zip(futures, pairs, strict=True):
+            if on_stage is not None:
+                future.add_done_callback(partial(_report, on_stage, str(model)))
         return tuple(_outcome(future, pair) for future, pair in zip(futures, pairs, strict=True))
+
+
+def _report(on_stage: Callable[[str], None], model: str, future: object) -> None:
+    on_stage(model)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import Field, dataclass, field, fields
 from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
-from normfold.errors import UsageError
+from normfold.errors import UsageError, did_you_mean
 
 P = ParamSpec("P")
 Model = TypeVar("Model")
@@ -388,6 +388,10 @@ def accepting(
     def decorate(function: Callable[[Model, Chosen], Answer]) -> Callable[Concatenate[Model, P], Answer]:
         @functools.wraps(function)
         def call(model: Model, /, *args: P.args, **kwargs: P.kwargs) -> Answer:
+            known = inspect.signature(declared).parameters
+            for name in kwargs.keys() - known.keys():
+                close = did_you_mean(name, known)
+                raise TypeError(f"{function.__name__}() got an unexpected keyword argument {name!r}; {close}see help()")
             return function(model, declared(*args, **kwargs))
 
         model, *_ = inspect.signature(function).parameters.values()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from normfold.options import ProofOptions, accepting
+from normfold.options import accepting
 from normfold.verify import ModelOrResult, VerifyArguments, prove_models
 
 
@@ -12,6 +12,6 @@ def assert_equivalent(a: ModelOrResult, options: VerifyArguments) -> None:
 
     The arguments are those of ``normfold.verify``; an inconclusive comparison is an error too.
     """
-    verification = prove_models(a, options.b, ProofOptions.of(options))
+    verification = prove_models(a, options)
     if not verification:
         raise AssertionError(str(verification))

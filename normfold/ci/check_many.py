@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,10 +12,11 @@ from typing import Any
 from normfold._version import __version__
 from normfold.ci.cache import Cache
 from normfold.ci.report_data import from_data, to_data
-from normfold.errors import SourceError, UsageError
+from normfold.errors import CrashError, SourceError, UsageError
 from normfold.findings.reason import Reason
 from normfold.options import InspectArguments
 from normfold.report.report import Problem, Report, Statistics
+from normfold.runtime import isolated
 
 Look = Callable[[str, str], dict[str, Any]]
 NOTHING = Statistics((), 0, 0, 0)
@@ -68,7 +65,7 @@ def check_models(
             done(task)
     look = partial(inspect_one, options=options, pictures=pictures)
     unknown = {task: memory.digests.of(task.model) for task in tasks if task not in found}
-    for task, outcome in _examined(list(unknown), look, jobs or os.cpu_count() or 1):
+    for task, outcome in _inspected_all(list(unknown), look, jobs or os.cpu_count() or 1):
         found[task] = outcome
         memory.remember(task.model, task.original, unknown[task], outcome)
         done(task)
@@ -90,43 +87,21 @@ def _report(task: Task, outcome: Mapping[str, Any], target: str) -> Report:
     return Report("check", __version__, name, target, (), NOTHING, NOTHING, problems=(problem,))
 
 
-def _examined(tasks: Sequence[Task], look: Look, jobs: int) -> Iterator[tuple[Task, dict[str, Any]]]:
-    """Yield what came out for each task, as they end."""
+def _inspected_all(tasks: Sequence[Task], look: Look, jobs: int) -> Iterator[tuple[Task, dict[str, Any]]]:
+    """Yield what came out for each task, as they end; of a process that died, that it did."""
     if min(jobs, len(tasks)) < 2:
-        yield from ((task, look(*task.arguments)) for task in tasks)
+        yield from ((task, _inspected_alone(task, look)) for task in tasks)
         return
-    left = set(tasks)
+    found = isolated.call_in_parallel("checking", look, [task.arguments for task in tasks], min(jobs, len(tasks)))
+    for index, outcome in found:
+        yield tasks[index], {"unreadable": str(outcome)} if isinstance(outcome, CrashError) else outcome
+
+
+def _inspected_alone(task: Task, look: Look) -> dict[str, Any]:
     try:
-        for task, outcome in _in_processes(tasks, look, min(jobs, len(tasks))):
-            left.remove(task)
-            yield task, outcome
-    except BrokenProcessPool:
-        # A process died, and all that waited with it. Each of the rest gets one of its own, so that the cause is named.
-        for task in [task for task in tasks if task in left]:
-            yield task, _alone(task, look)
-
-
-def _alone(task: Task, look: Look) -> dict[str, Any]:
-    try:
-        return next(outcome for _, outcome in _in_processes([task], look, 1))
-    except BrokenProcessPool:
-        return {"unreadable": "the process that looked into it died, for want of memory or by a fault in a library"}
-
-
-def _in_processes(tasks: Sequence[Task], look: Look, jobs: int) -> Iterator[tuple[Task, dict[str, Any]]]:
-    context = multiprocessing.get_context("spawn")  # a fork would copy the threads of a progress bar half
-    pool = ProcessPoolExecutor(jobs, context, initializer=_end_at_an_interrupt)
-    try:
-        futures: dict[Future[dict[str, Any]], Task] = {pool.submit(look, *task.arguments): task for task in tasks}
-        for future in as_completed(futures):
-            yield futures[future], future.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
-
-
-def _end_at_an_interrupt() -> None:
-    """Ctrl-C reaches every process of the terminal; only the first one has something to say about it."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+        return isolated.call(f"checking {task.model}", look, *task.arguments)
+    except CrashError as error:
+        return {"unreadable": str(error)}
 
 
 # -- one model, in whatever process: only this loads onnx ---------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import count
 
 from normfold.ci.bench import Benchmark, benchmark
 from normfold.ci.check_many import Task, check_models
@@ -12,7 +13,7 @@ from normfold.ci.diff import Change, difference_between
 from normfold.ci.limits import Allowance, Limits, apply_limits
 from normfold.ci.paths import models_of
 from normfold.files.paths import AnyPath
-from normfold.options import BenchOptions, CheckArguments, InspectArguments, accepting
+from normfold.options import BenchOptions, CheckArguments, InspectArguments, ProgressArguments, accepting
 from normfold.report.report import Report
 
 
@@ -50,7 +51,7 @@ def diff(a: AnyPath, options: DiffArguments) -> tuple[Change, ...]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchArguments(BenchOptions):
+class BenchArguments(ProgressArguments, BenchOptions):
     """The arguments of ``normfold.bench`` after the first model."""
 
     b: AnyPath | None = field(default=None, kw_only=False)
@@ -61,7 +62,9 @@ def bench(a: AnyPath, options: BenchArguments) -> Benchmark:
     """Time the model at ``a``, or ``a`` and ``b`` in turns on the same inputs, in ONNX Runtime on this machine's CPU.
 
     ``Benchmark.ratios`` has, for each round, how many times ``b`` was faster. Raises BenchError for a model that does
-    not run here.
+    not run here. ``on_stage`` is called after each round.
     """
     models = [os.fspath(model) for model in (a, options.b) if model is not None]
-    return benchmark(models, BenchOptions.of(options))
+    rounds = (f"round {number} of {options.rounds}" for number in count(1))
+    on_stage = options.on_stage or (lambda stage: None)
+    return benchmark(models, BenchOptions.of(options), lambda: on_stage(next(rounds)))

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from difflib import get_close_matches
 from fnmatch import fnmatchcase
 
-from normfold.errors import UsageError
+from normfold.errors import UsageError, did_you_mean
 
 RULES: tuple[tuple[str, str], ...] = (
     ("batchnorm", "carry a BatchNormalization into a linear operator before or after it"),
@@ -39,9 +38,3 @@ def check_names(names: Iterable[str], node_names: Collection[str] = (), option: 
         raise UsageError(
             f"{option}: expected a rule{nodes}, got {name!r}; {close}the rules are {', '.join(RULE_NAMES)}"
         )
-
-
-def did_you_mean(name: str, known: Collection[str]) -> str:
-    """Return ``did you mean ...?`` with the closest of ``known``, and a blank; "" where none is close."""
-    close = get_close_matches(name, known, n=1, cutoff=0.6)
-    return f"did you mean {close[0]}? " if close else ""

@@ -88,6 +88,7 @@ def fold_module(
     eval: bool = False,  # the word of nn.Module.eval
     guard: bool = True,
     seed: int = 0,
+    on_stage: Callable[[str], None] = lambda stage: None,
 ) -> Folded[M]:
     """Fold every norm of ``module`` that one of its linear layers can take, and prove it eagerly.
 
@@ -100,12 +101,14 @@ def fold_module(
     ``only`` name rules, nodes, or paths of modules.
 
     With ``guard`` the folded module follows each new kind of call once, and raises UsageError for one that would use a
-    changed weight in another way; ``train()`` warns that the norms are gone.
+    changed weight in another way; ``train()`` warns that the norms are gone. ``on_stage`` is called with trace, fold
+    and write.
 
     UsageError when ``module`` is in training mode and not ``eval``, or for an unknown name; SourceError when
     torch.export cannot trace it.
     """
     _require_foldable(module)
+    on_stage("trace")
     with evaluation(module, eval), torch.inference_mode(False):
         original = copied(module)
         plain = _plain_copy(original)
@@ -113,6 +116,7 @@ def fold_module(
             traced = trace(plain, args, kwargs, dynamic_shapes=dynamic_shapes, fallback=False)
         except SourceError as error:
             raise SourceError(f"fold_module needs a module that torch.export can trace; {error}") from error
+        on_stage("fold")
         names = selected(traced.model, module, frozenset(skip), frozenset(only))
         proof = ModuleProof.of(original if eval else module, plain, traced, seed)
         plan, comparisons, notes = confirmed(Planner(plain, traced, *names), proof)
@@ -121,6 +125,7 @@ def fold_module(
         trail = follow(
             proof.original, proof.candidate(changes), steps, [(each.feed, each.call) for each in proof.expected]
         )
+    on_stage("write")
     before = dict.fromkeys(module.state_dict())
     target = module if inplace else copied(module)
     removals = _make_plain_where_needed(target, plain, changes)

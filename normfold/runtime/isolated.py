@@ -17,7 +17,8 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import cache
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
@@ -48,6 +49,35 @@ def call(name: str, function: Callable[..., Returned], *arguments: Any, seconds:
             return function(*arguments)
     result: Returned = _pool(os.getpid()).call(name, (function, arguments), seconds)
     return result
+
+
+def call_in_parallel(
+    name: str, function: Callable[..., Returned], tasks: Sequence[tuple[Any, ...]], jobs: int
+) -> Iterator[tuple[int, Returned | CrashError]]:
+    """Yield the index of each of ``tasks`` with ``function(*task)`` as they end, from ``jobs`` worker processes.
+
+    A task whose worker dies yields the CrashError, and the others go on. Raises what the function raises. Unlike the
+    processes of ``multiprocessing``, workers do not run the caller's script again.
+    """
+    if os.name != "posix":
+        yield from ((index, function(*task)) for index, task in enumerate(tasks))
+        return
+    pool = _Pool()
+    try:
+        with ThreadPoolExecutor(jobs) as threads:
+            futures = {
+                threads.submit(pool.call, name, (function, task), TIME_LIMIT): index for index, task in enumerate(tasks)
+            }
+            try:
+                for future in as_completed(futures):
+                    error = future.exception()
+                    yield futures[future], error if isinstance(error, CrashError) else future.result()
+            finally:  # whatever ends this, Ctrl-C too, ends the threads that wait for a worker
+                for future in futures:
+                    future.cancel()
+                pool.kill_busy()
+    finally:
+        pool.end_idle()
 
 
 def describe_signal(number: int) -> str:
@@ -95,22 +125,38 @@ class _Pool:
 
     def __init__(self) -> None:
         self._idle: list[_Worker] = []
+        self._busy: set[_Worker] = set()
         self._lock = threading.Lock()
 
     def call(self, name: str, task: tuple[Callable[..., Any], tuple[Any, ...]], seconds: float) -> Any:
         with self._lock:
-            worker = self._idle.pop() if self._idle else None
-        worker = worker or _Worker()
+            worker = self._idle.pop() if self._idle else _Worker()
+            self._busy.add(worker)
         try:
             succeeded, value = worker.ask(name, task, seconds)
         except BaseException:
             worker.end()
             raise
+        finally:
+            with self._lock:
+                self._busy.discard(worker)
         with self._lock:
             self._idle.append(worker)
         if not succeeded:
             raise value
         return value
+
+    def kill_busy(self) -> None:
+        """Kill the workers that compute; the calls that wait for them get a CrashError and end them."""
+        with self._lock:
+            for worker in self._busy:
+                worker.kill()
+
+    def end_idle(self) -> None:
+        """End the workers that wait for a call."""
+        with self._lock:
+            while self._idle:
+                self._idle.pop().end()
 
 
 @cache
@@ -154,10 +200,14 @@ class _Worker:
             raise CrashError(f"{name} ended its process ({how})") from error
         return answer
 
-    def end(self) -> None:
+    def kill(self) -> None:
         """Kill the process, whatever it does."""
         with contextlib.suppress(OSError):
             self._process.kill()
+
+    def end(self) -> None:
+        """Kill the process and wait for its end."""
+        self.kill()
         self._process.wait()
         self._pipe.close()
 

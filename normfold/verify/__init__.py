@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from normfold.options import ProofOptions, accepting
+from normfold.options import ProgressArguments, ProofOptions, accepting
 from normfold.runtime import isolated
 from normfold.verify.result import Comparison, Equivalence, Site, Stage, Verification
 from normfold.verify.rollback import ProofCandidate, RollbackResult, prove_with_rollback
@@ -96,7 +96,7 @@ ModelOrResult = LoadableModel | HasModel
 
 
 @dataclass(frozen=True, kw_only=True)
-class VerifyArguments(ProofOptions):
+class VerifyArguments(ProgressArguments, ProofOptions):
     """The arguments of ``normfold.verify`` after the first model."""
 
     b: ModelOrResult = field(kw_only=False)
@@ -112,7 +112,7 @@ def verify(a: ModelOrResult, options: VerifyArguments) -> Verification:
     unless ``rtol`` or ``atol`` is given; if they are, a result of ``optimize`` is compared at every fold too, where its
     value is made.
     """
-    verification = prove_models(a, options.b, ProofOptions.of(options))
+    verification = prove_models(a, options)
     if not verification:
         import logging
 
@@ -120,9 +120,12 @@ def verify(a: ModelOrResult, options: VerifyArguments) -> Verification:
     return verification
 
 
-def prove_models(a: ModelOrResult, b: ModelOrResult, options: ProofOptions) -> Verification:
+def prove_models(a: ModelOrResult, options: VerifyArguments) -> Verification:
     """Do what ``prove`` does, for results of ``optimize`` too."""
-    return prove(_model_of(a), _model_of(b), None, options)
+    models = _model_of(a), _model_of(options.b)
+    if options.on_stage is not None:
+        options.on_stage("verify")
+    return prove(*models, None, ProofOptions.of(options))
 
 
 def _model_of(model: ModelOrResult) -> LoadableModel:

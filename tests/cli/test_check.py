@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Sequence
-from concurrent.futures.process import BrokenProcessPool
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,11 @@ import onnx
 import pytest
 
 import normfold
-from normfold.ci.check_many import Look, Task, check_models
+from normfold.ci.check_many import Task, check_models
 from normfold.ci.limits import Allowance, Limits, apply_limits
 from normfold.ci.paths import models_of, originals_of
 from normfold.ci.report_data import from_data, to_data
-from normfold.errors import UsageError
+from normfold.errors import CrashError, UsageError
 from normfold.findings.reason import Reason
 from normfold.options import InspectArguments
 from tests.ci.nets import save, shipped, stays
@@ -127,23 +128,33 @@ def test_processes_in_parallel_give_the_same(tmp_path: Path) -> None:
     assert [checked.report.model for checked in together] == [str(task.model) for task in tasks]
 
 
+def test_a_script_without_a_main_guard_may_check(tmp_path: Path) -> None:
+    """As people write it: the processes of ``multiprocessing`` would run the script again."""
+    for name in ("a", "b"):
+        save(conv_bn(), tmp_path / f"{name}.onnx")
+    script = tmp_path / "script.py"
+    script.write_text("import normfold\nprint([len(report.problems) for report in normfold.check('.')])\n")
+    done = subprocess.run([sys.executable, script], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("[1, 1]\n", "")
+
+
 def test_a_process_that_dies_is_named_and_takes_no_other_model_with_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks = [Task(save(conv_bn(), tmp_path / f"{name}.onnx")) for name in ("a", "deadly", "c")]
 
-    def processes(tasks: Sequence[Task], look: Look, jobs: int) -> Iterator[tuple[Task, Any]]:
-        for task in tasks:
-            if task.model.stem == "deadly":
-                raise BrokenProcessPool
-            yield task, look(*task.arguments)
+    def parallel(
+        name: str, look: Callable[..., Any], tasks: Sequence[tuple[str, str]], jobs: int
+    ) -> Iterator[tuple[int, Any]]:
+        for index, task in enumerate(tasks):
+            yield index, CrashError("checking ended its process") if "deadly" in task[0] else look(*task)
 
-    monkeypatch.setattr("normfold.ci.check_many._in_processes", processes)
+    monkeypatch.setattr("normfold.runtime.isolated.call_in_parallel", parallel)
     ended: list[Task] = []
     reports = [checked.report for checked in check_models(tasks, InspectArguments(), 2, ended.append)]
     assert ended == tasks, "each once"
     assert [[problem.reason for problem in report.problems] for report in reports] == [[], [Reason.UNREADABLE], []]
-    assert "died" in reports[1].problems[0].message
+    assert "ended its process" in reports[1].problems[0].message
     assert all(reports[index].verdicts for index in (0, 2))
 
 

@@ -171,3 +171,12 @@ def test_the_command_survives_what_ends_the_runtime(command: Command, tmp_path: 
     assert done.returncode == 70 and done.stdout == ""
     assert done.stderr.count("\n") == 1 and "SIGFPE" in done.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["m.onnx"]
+
+
+def test_tasks_in_parallel_end_each_by_itself() -> None:
+    tasks = [("1 + 1",), ("__import__('os').abort()",), ("2 + 2",)]
+    found = dict(isolated.call_in_parallel("thinking", eval, tasks, 2))
+    assert (found[0], found[2]) == (2, 4)
+    assert isinstance(found[1], CrashError)
+    with pytest.raises(ZeroDivisionError):
+        list(isolated.call_in_parallel("thinking", eval, [("1 / 0",), ("2",)], 2))
