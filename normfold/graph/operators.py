@@ -22,6 +22,8 @@ class Operator:
     that varies by position. ``by_channel``: each channel (axis 1) of the result depends on the same channel of the
     input. ``keeps_shape``: the first output has the shape of the first input. ``homogeneous``: f(s*x) = s*f(x), for
     every s or for s > 0. ``never_negative``: no element of the result is. ``keeps_one``: f(1) = 1, whatever channel.
+    ``amplifies``: an element of the result may be ten times the largest element of the inputs, and 10, so that float16
+    may overflow here. It multiplies, or sums over more elements than it has operands.
 
     ``weight`` and ``bias`` are the inputs of a linear operator that hold them; ``weight_out`` and ``weight_in`` the
     axes of the weight by output channel and by input channel; ``axis`` the axis of the channels in input and output.
@@ -33,6 +35,7 @@ class Operator:
     homogeneous: Literal["", "positive", "any"] = ""
     never_negative: bool = False
     keeps_one: bool = False
+    amplifies: bool = False
     weight: int | None = None
     bias: int | None = None
     weight_out: int | None = None
@@ -41,9 +44,13 @@ class Operator:
 
 
 def _elementwise(
-    homogeneous: Literal["", "positive", "any"] = "", *, never_negative: bool = False, keeps_one: bool = False
+    homogeneous: Literal["", "positive", "any"] = "",
+    *,
+    never_negative: bool = False,
+    keeps_one: bool = False,
+    amplifies: bool = False,
 ) -> Operator:
-    return Operator(True, True, True, homogeneous, never_negative, keeps_one)
+    return Operator(True, True, True, homogeneous, never_negative, keeps_one, amplifies)
 
 
 NOTHING = Operator()
@@ -61,11 +68,11 @@ OPERATORS: dict[str, Operator] = {
     "Celu": _elementwise(keeps_one=True),
     "Clip": _elementwise(keeps_one=True),  # without bounds; with bounds, the reader compares them
     "Cos": _elementwise(),
-    "Cosh": _elementwise(never_negative=True),
+    "Cosh": _elementwise(never_negative=True, amplifies=True),
     "Dropout": _elementwise("any", keeps_one=True),  # at inference
     "Elu": _elementwise(keeps_one=True),
     "Erf": _elementwise(),
-    "Exp": _elementwise(never_negative=True),
+    "Exp": _elementwise(never_negative=True, amplifies=True),
     "Floor": _elementwise(keeps_one=True),
     "Gelu": _elementwise(),
     "HardSigmoid": _elementwise(never_negative=True),
@@ -75,7 +82,7 @@ OPERATORS: dict[str, Operator] = {
     "Log": _elementwise(),
     "Mish": _elementwise(),
     "Neg": _elementwise("any"),
-    "Reciprocal": _elementwise(keeps_one=True),
+    "Reciprocal": _elementwise(keeps_one=True, amplifies=True),
     "Relu": _elementwise("positive", never_negative=True, keeps_one=True),
     "Round": _elementwise(keeps_one=True),
     "Selu": _elementwise(),
@@ -83,12 +90,12 @@ OPERATORS: dict[str, Operator] = {
     "Sigmoid": _elementwise(never_negative=True),
     "Sign": _elementwise(keeps_one=True),
     "Sin": _elementwise(),
-    "Sinh": _elementwise(),
+    "Sinh": _elementwise(amplifies=True),
     "Softplus": _elementwise(never_negative=True),
     "Softsign": _elementwise(),
     "Sqrt": _elementwise(never_negative=True, keeps_one=True),
     "Swish": _elementwise(),
-    "Tan": _elementwise(),
+    "Tan": _elementwise(amplifies=True),
     "Tanh": _elementwise(),
     "ThresholdedRelu": _elementwise(),
     # Functions of a channel, and norms.
@@ -104,11 +111,25 @@ OPERATORS: dict[str, Operator] = {
     "MaxPool": Operator(by_channel=True, homogeneous="positive", keeps_one=True),
     "RMSNormalization": Operator(keeps_shape=True),
     "Softmax": Operator(keeps_shape=True, never_negative=True),
+    # Sums over elements, and products.
+    "Col2Im": Operator(homogeneous="any", amplifies=True),
+    "CumSum": Operator(keeps_shape=True, homogeneous="any", amplifies=True),
+    "DFT": Operator(homogeneous="any", amplifies=True),
+    "Einsum": Operator(homogeneous="any", amplifies=True),
+    "GlobalLpPool": Operator(by_channel=True, homogeneous="positive", never_negative=True, amplifies=True),
+    "LpPool": Operator(by_channel=True, homogeneous="positive", never_negative=True, amplifies=True),
+    "Mul": Operator(homogeneous="any", amplifies=True),
+    "Pow": Operator(amplifies=True),
+    "ReduceL1": Operator(homogeneous="positive", never_negative=True, amplifies=True),
+    "ReduceL2": Operator(homogeneous="positive", never_negative=True, amplifies=True),
+    "ReduceSum": Operator(homogeneous="any", amplifies=True),
+    "ReduceSumSquare": Operator(never_negative=True, amplifies=True),
+    "STFT": Operator(homogeneous="any", amplifies=True),
     # Linear operators.
-    "Conv": Operator(homogeneous="any", weight=1, bias=2, weight_out=0, weight_in=1, axis=1),
-    "ConvTranspose": Operator(homogeneous="any", weight=1, bias=2, weight_out=1, weight_in=0, axis=1),
-    "Gemm": Operator(homogeneous="any", weight=1, bias=2, weight_out=1, weight_in=0, axis=1),
-    "MatMul": Operator(homogeneous="any", weight=1, weight_out=-1, weight_in=-2, axis=-1),
+    "Conv": Operator(homogeneous="any", amplifies=True, weight=1, bias=2, weight_out=0, weight_in=1, axis=1),
+    "ConvTranspose": Operator(homogeneous="any", amplifies=True, weight=1, bias=2, weight_out=1, weight_in=0, axis=1),
+    "Gemm": Operator(homogeneous="any", amplifies=True, weight=1, bias=2, weight_out=1, weight_in=0, axis=1),
+    "MatMul": Operator(homogeneous="any", amplifies=True, weight=1, weight_out=-1, weight_in=-2, axis=-1),
     # Recurrent operators: their first weight meets the features, and nothing is claimed of the result.
     "LSTM": Operator(weight=1, bias=3, weight_in=2, axis=2),
     "GRU": Operator(weight=1, bias=3, weight_in=2, axis=2),

@@ -21,11 +21,29 @@ ATTRIBUTES: dict[str, dict[str, Any]] = {
     "MaxPool": {"kernel_shape": [2, 2]},
     "AveragePool": {"kernel_shape": [2, 2]},
     "GroupNormalization": {"num_groups": 2},
+    "LpPool": {"kernel_shape": [4, 4], "p": 1},
+    "Einsum": {"equation": "nchw->nc"},
+}
+# Inputs behind the first that are no data: axes, sizes, steps.
+SETTINGS: dict[str, list[Any]] = {
+    "CastLike": [np.ones(())],
+    "Col2Im": [np.array([8, 8]), np.array([4, 4])],
+    "CumSum": [np.array(3)],
+    "STFT": [np.array(4), np.ones(16)],
+}
+SHAPES = {
+    "Gemm": (3, 4),
+    "MatMul": (2, 3, 4),
+    "Col2Im": (1, 48, 25),
+    "CumSum": (1, 1, 1, 16),
+    "DFT": (1, 16, 1),
+    "STFT": (1, 64, 1),
 }
 PER_CHANNEL = {"BatchNormalization": 4, "InstanceNormalization": 2, "GroupNormalization": 2}
 LAST_AXIS = {"LayerNormalization": 2, "RMSNormalization": 1}
 DOMAINS = {"Acos": (-1, 1), "Asin": (-1, 1), "Atanh": (-0.9, 0.9), "Log": (0.1, 4), "Sqrt": (0, 4)}
-FUNCTIONS = [name for name, operator in OPERATORS.items() if operator.weight is None]
+NOT_IN_REFERENCE = ("GlobalLpPool",)
+FUNCTIONS = [name for name, operator in OPERATORS.items() if operator.weight is None and name not in NOT_IN_REFERENCE]
 LINEAR = [name for name, operator in OPERATORS.items() if operator.weight_out is not None]
 
 
@@ -37,9 +55,7 @@ def data(name: str, shape: tuple[int, ...] = SHAPE, seed: int = 0) -> Array:
 def run(name: str, x: Array, *weights: Array, **attributes: Any) -> Array:
     """Return the first output of one operator in float64."""
     rng = np.random.default_rng(1)
-    more = list(weights)
-    if name == "CastLike":
-        more = [np.ones(())]
+    more = [*weights, *SETTINGS.get(name, ())]
     if name in PER_CHANNEL:
         more = [rng.uniform(0.5, 2, SHAPE[1]) for _ in range(PER_CHANNEL[name])]
     if name in LAST_AXIS:
@@ -47,7 +63,10 @@ def run(name: str, x: Array, *weights: Array, **attributes: Any) -> Array:
     names = ["x", *(f"w{index}" for index in range(len(more)))]
     node = helper.make_node(name, names, ["y"], **{**ATTRIBUTES.get(name, {}), **attributes})
     values: dict[str, Any] = dict(zip(names, (x, *more), strict=True))
-    infos = [helper.make_tensor_value_info(each, TensorProto.DOUBLE, None) for each in names]
+    infos = [
+        helper.make_tensor_value_info(each, helper.np_dtype_to_tensor_dtype(array.dtype), None)
+        for each, array in values.items()
+    ]
     graph = helper.make_graph([node], "g", infos, [helper.make_tensor_value_info("y", TensorProto.DOUBLE, None)])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)])
     with np.errstate(all="ignore"):
@@ -85,11 +104,11 @@ def test_a_shape_is_kept(name: str) -> None:
     assert run(name, data(name)).shape == SHAPE
 
 
-@pytest.mark.parametrize("name", [name for name in OPERATORS if OPERATORS[name].homogeneous])
+@pytest.mark.parametrize("name", [name for name in (*FUNCTIONS, *LINEAR) if OPERATORS[name].homogeneous])
 def test_a_scale_passes(name: str) -> None:
     in_this_onnx(name)
-    weights = [weight_for(name)] if name in LINEAR else []
     x = data(name, shape_for(name))
+    weights = weights_for(name, x)
     for scale in (2.5, -2.5) if OPERATORS[name].homogeneous == "any" else (2.5,):
         np.testing.assert_allclose(run(name, scale * x, *weights), scale * run(name, x, *weights), rtol=1e-12)
 
@@ -107,13 +126,32 @@ def test_a_one_stays_a_one(name: str) -> None:
     assert (run(name, np.ones(SHAPE)) == 1).all()
 
 
+@pytest.mark.parametrize("name", [name for name in (*FUNCTIONS, *LINEAR) if name not in PER_CHANNEL])
+def test_only_what_amplifies_makes_large_numbers(name: str) -> None:
+    in_this_onnx(name)
+    grown = []
+    for size in (0.01, 1.57, 30.0):
+        x = np.clip(np.full(shape_for(name), size), *DOMAINS.get(name, (-30, 30)))
+        weights = [np.full(weight.shape, size) for weight in weights_for(name, x)]
+        result = run(name, x, *weights)
+        grown.append(np.abs(result).max() / max(10 * size, 10))
+    assert bool(max(grown) > 1) is OPERATORS[name].amplifies, grown
+
+
+def weights_for(name: str, x: Array) -> list[Array]:
+    """Return the operands behind the first: a weight, or data of the same shape."""
+    if name in LINEAR:
+        return [weight_for(name)]
+    return [np.array(x)] * (name in ("Mul", "Pow"))
+
+
 def weight_for(name: str) -> Array:
     shapes = {"Conv": (5, 4, 3, 3), "ConvTranspose": (4, 5, 3, 3), "Gemm": (4, 5), "MatMul": (4, 5)}
     return np.random.default_rng(4).standard_normal(shapes[name])
 
 
 def shape_for(name: str) -> tuple[int, ...]:
-    return {"Gemm": (3, 4), "MatMul": (2, 3, 4)}.get(name, SHAPE)
+    return SHAPES.get(name, SHAPE)
 
 
 @pytest.mark.parametrize("name", LINEAR)

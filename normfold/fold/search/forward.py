@@ -23,12 +23,9 @@ from normfold.fold.search.backward import Backward
 from normfold.fold.search.plan import FoldPlan, Search, State, obstacle_of, require_disjoint
 from normfold.fold.search.remainder import operators_for
 from normfold.graph.editor import Rewrite
-from normfold.graph.operators import is_standard
+from normfold.graph.operators import is_standard, operator_of
 from normfold.graph.reader import GraphReader, display_name, name_of
 
-_ACCUMULATE = frozenset(
-    {"ReduceSum", "ReduceSumSquare", "ReduceL1", "ReduceL2", "CumSum", "MatMul", "Einsum", "Mul", "Pow"}
-)
 _MOST_KEPT_SHIFTS = 8  # shifts that are tried one by one; of more, all stay where they are
 _WELL_SCALED = 2.0**10  # a scale that is shared lies between this and its inverse
 
@@ -130,8 +127,8 @@ class _Forward(Search):
                 continue
             if self.rescale_addends and self.rescale_addends_too(state, node, labels):
                 continue
-            self.require_room(node, labels)
             propagation = self.alternatives(carry.FORWARD, node, labels)[0]
+            self.require_room(node, propagation.labels)
             if propagation.rewrite is not None:
                 self.add(state, propagation.rewrite)
             state.changed_values += propagation.changed_values
@@ -141,11 +138,11 @@ class _Forward(Search):
             for index, affine in propagation.labels.items():
                 self.set_pending(state, node, node.outputs[index], affine)
 
-    def require_room(self, node: ir.Node, labels: Labels) -> None:
+    def require_room(self, node: ir.Node, lacked: Labels) -> None:
         """Refuse to take a scale below 1, such as the 1/sqrt(d) of attention, from a float16 sum that may overflow."""
-        if node.op_type not in _ACCUMULATE or self.reader.dtype(node.outputs[0]) is not ir.DataType.FLOAT16:
+        if not operator_of(node).amplifies or self.reader.dtype(node.outputs[0]) is not ir.DataType.FLOAT16:
             return
-        smallest = min(float(np.abs(label.scale).min()) for label in labels.values())
+        smallest = min((float(np.abs(label.scale).min()) for label in lacked.values()), default=1.0)
         if smallest < 1:
             detail = f"without the scale of {smallest:.3g} its float16 result may overflow"
             raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail=detail)

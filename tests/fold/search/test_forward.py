@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
+from normfold.findings.reason import Reason
+from normfold.findings.verdict import Outcome
 from tests.fold.rows import BN4, Folds, Refuses, every, fold, model_of
+from tests.onnx_text import parse
 
 AFFINE = "a = Mul(x, g) c = Add(a, t)"
 ATTEND = "kt = Transpose<perm=[0,2,1]>(k) s = MatMul(q, kt) p = Softmax(s) o = MatMul(p, v)"
@@ -149,6 +154,31 @@ REFUSES = {
         domains='"com.microsoft":1',
     ),
 }
+
+# Behind a scale of 1/8, in float16, and read by a MatMul that would take it. A Gemm has alpha for it.
+AMPLIFIES = {
+    "MatMul": "d = MatMul(c, z)",
+    "Einsum": 'd = Einsum<equation="ij,jk->ik">(c, z)',
+    "Mul": "d = Mul(c, z)",
+    "ReduceSum": "d = ReduceSum(c, axis)",
+    "ReduceL1": "d = ReduceL1<axes=[0]>(c)",
+    "ReduceL2": "d = ReduceL2<axes=[0]>(c)",
+    "ReduceSumSquare": "d = ReduceSumSquare<axes=[0]>(c)",
+    "CumSum": "d = CumSum(c, zero)",
+    "LpPool": "u = Unsqueeze(c, one) l = LpPool<kernel_shape=[2],strides=[1],pads=[1,0]>(u) d = Squeeze(l, one)",
+    "GlobalLpPool": "u = Unsqueeze(c, axis) l = GlobalLpPool(u) d = Squeeze(l, axis)",
+}
+
+
+@pytest.mark.parametrize("name", AMPLIFIES)
+def test_a_small_scale_is_not_taken_from_what_may_overflow(name: str) -> None:
+    constants = "float16 s = {12288}, float16[4,4] w, int64[1] axis = {0}, int64[1] one = {1}, int64 zero = {0}"
+    text = f"(float16[4,4] x, float16[4,4] z) => (float16[M,4] y) <{constants}>"
+    model = parse(f"{text} {{ c = Mul(x, s) {AMPLIFIES[name]} y = MatMul(d, w) }}")
+    (kept,) = fold(model).sites(Outcome.KEPT)
+    assert kept == "c"
+    obstacles = fold(model).verdicts[-1].obstacles
+    assert Reason.OUT_OF_RANGE in [obstacle.reason for obstacle in obstacles], [str(each) for each in obstacles]
 
 
 test_folds = every(FOLDS)
