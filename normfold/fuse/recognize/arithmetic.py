@@ -45,8 +45,10 @@ def dropout(region: Region, node: ir.Node) -> RuleResult:
 
 
 def cast(region: Region, node: ir.Node) -> RuleResult:
-    """Follow a Cast or CastLike to a floating type."""
-    return same(region, node) if is_float_cast(region.reader, node) else None
+    """Follow a Cast or CastLike to a floating type, and of a number of elements to whatever type."""
+    found = region.operand(node, 0)
+    is_count = isinstance(found, Tracked) and found.poly.is_count()
+    return same(region, node) if is_count or is_float_cast(region.reader, node) else None
 
 
 def unary(change: Callable[[Poly], Poly | None]) -> NormRule:
@@ -210,6 +212,9 @@ def binary(region: Region, node: ir.Node) -> RuleResult:
     if isinstance(other, Constant):
         return _with_constant(region, node, tracked, other.array, tracked_first)
     if isinstance(other, External) and other.value is not None:
+        number = region.number(node, 1 if tracked_first else 0)
+        if number is not None and region.keeps_size(node, tracked, other.value):
+            return _with_constant(region, node, tracked, np.asarray(number), tracked_first)
         return _with_parameter(region, node, tracked, other.value, tracked_first)
     return None
 

@@ -15,6 +15,7 @@ from normfold.fuse.recognize.norm_operators import NORM_OPERATORS, is_norm_opera
 from normfold.fuse.recognize.polynomial import ONE, TOLERANCE, Denominator, Kind, Monomial, Parameter, Poly
 from normfold.fuse.recognize.reductions import MEANS, POOLS, REDUCTIONS, reduced_axes
 from normfold.fuse.recognize.region import Reduction, Region, Tracked
+from normfold.fuse.recognize.repeated import repeated_number
 from normfold.fuse.recognize.table import RULES
 from normfold.fuse.recognize.views import Grouping, Sizes, grouping_of, sizes_of
 from normfold.graph.operators import is_standard
@@ -173,7 +174,11 @@ def _above(reader: GraphReader, node: ir.Node) -> ir.Value | None:
         is_wider = before in _WIDTH and after in _WIDTH and _WIDTH[after] >= _WIDTH[before]
         return node.inputs[0] if is_wider else None
     if node.op_type in ("Add", "Sub", "Mul", "Div"):
-        variable = [operand for operand in node.inputs if operand is not None and not reader.is_constant(operand)]
+        variable = [
+            each
+            for each in node.inputs
+            if each is not None and repeated_number(reader, each) is None and not reader.is_constant(each)
+        ]
         if len(variable) == 1 and (node.op_type != "Div" or variable[0] is node.inputs[0]):
             return variable[0]
     return None
@@ -220,7 +225,15 @@ def as_norm(poly: Poly, site: ir.Value) -> Norm | None:
     if len(data) != 1:
         return None
     (term, gamma) = data[0]
-    if term.x != 1 or term.a or term.m or term.q or len(term.denominators) != 1 or term.denominators[0][1] != -1:
+    if (
+        term.x != 1
+        or term.a
+        or term.m
+        or term.q
+        or term.statistics
+        or len(term.denominators) != 1
+        or term.denominators[0][1] != -1
+    ):
         return None
     denominator = term.denominators[0][0]
     rest = dict(poly.terms)

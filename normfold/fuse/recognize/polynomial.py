@@ -70,7 +70,11 @@ class Parameter:
 
 
 class Monomial(NamedTuple):
-    """Exponents of the atoms. ``n_half_powers`` counts in halves, so that n^(-1/2) is -1; ``a`` is that of ``|x|``."""
+    """Exponents of the atoms.
+
+    ``n_half_powers`` counts in halves, so that n^(-1/2) is -1; ``a`` is that of ``|x|``, ``statistics`` that of how
+    many moments there are: a value has ``n * statistics`` elements.
+    """
 
     x: int = 0
     m: int = 0
@@ -79,6 +83,7 @@ class Monomial(NamedTuple):
     denominators: tuple[tuple[Denominator, int], ...] = ()
     parameters: tuple[Parameter, ...] = ()
     a: int = 0
+    statistics: int = 0
 
     @property
     def is_one(self) -> bool:
@@ -99,6 +104,7 @@ class Monomial(NamedTuple):
             tuple(sorted(((s, p) for s, p in powers.items() if p), key=repr)),
             tuple(sorted((*self.parameters, *other.parameters), key=id)),
             magnitudes % 2,
+            self.statistics + other.statistics,
         )
 
 
@@ -182,7 +188,7 @@ class Poly:
             varies = array.size > 1 if axes is None else any(array.shape[axis] > 1 for axis in axes)
             if varies or term.parameters or total is None or (term.x and term.a):
                 return None
-            moments = Monomial(0, term.m + (term.x == 1), term.q + (term.x == 2), term.n_half_powers, term.denominators)
+            moments = term._replace(x=0, m=term.m + (term.x == 1), q=term.q + (term.x == 2), a=0)
             if term.a:
                 moments = moments.times(Monomial(denominators=((Denominator(Kind.MAGNITUDE, 0.0), 1),)))
             total = total.plus(Poly({moments: array}, self.rank))
@@ -196,6 +202,11 @@ class Poly:
         if set(self.terms) != {X}:
             return None
         return Poly({Monomial(a=1): np.abs(self.terms[X])}, self.rank)
+
+    def is_count(self) -> bool:
+        """Say whether it is a number of elements."""
+        single = self._as_power()
+        return single is not None and not single[1].denominators and single[1].statistics != 0
 
     def is_never_negative(self) -> bool:
         """Say whether it is a variance or mean square, with or without epsilon, or a product of their roots."""
@@ -228,7 +239,9 @@ class Poly:
         if found is None:
             return None
         squares = {(term.n_half_powers, term.q, term.m): number for term, number in found.items()}
-        if any(term.x or term.a or term.denominators or term.parameters for term in found) or not squares:
+        if any(term.x or term.a or term.denominators or term.parameters or term.statistics for term in found):
+            return None
+        if not squares:
             return None
         leading = [(n_half_powers, number) for (n_half_powers, q, m), number in squares.items() if (q, m) == (1, 0)]
         if len(leading) != 1 or leading[0][1] <= 0:
@@ -268,6 +281,7 @@ class Poly:
             single is None
             or single[0] <= 0
             or single[1].n_half_powers % 2
+            or single[1].statistics
             or any(power % 2 for _, power in single[1].denominators)
         ):
             return None
@@ -283,7 +297,8 @@ class Poly:
         if single is not None:
             number, term = single
             powers = tuple((denominator, -power) for denominator, power in term.denominators)
-            return self._single(1.0 / number, Monomial(n_half_powers=-term.n_half_powers, denominators=powers))
+            inverse = Monomial(n_half_powers=-term.n_half_powers, denominators=powers, statistics=-term.statistics)
+            return self._single(1.0 / number, inverse)
         found = self.denominator()
         if found is not None:
             a, n_half_powers, denominator = found

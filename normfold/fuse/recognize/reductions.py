@@ -147,3 +147,18 @@ def sum_of_magnitudes(region: Region, poly: Poly, axes: tuple[int, ...], view: i
     """Return ``n * E[|x|]``."""
     own = poly.magnitude() if poly.has_x else None
     return None if own is None else total(region, own, axes, view)
+
+
+def size(region: Region, node: ir.Node) -> RuleResult:
+    """Follow Size: of the whole data ``n`` times the number of moments, of a moment that number; no axes of its own."""
+    found, reduced = region.operand(node, 0), region.moment_axes(0)
+    if not isinstance(found, Tracked) or found.view != 0 or reduced is None:
+        return None
+    kept = {axis for axis in region.whole(0) if axis is not None and axis not in reduced}
+    each: float | None = 1.0
+    if region.is_whole(found):
+        each = count_of([region.size(0, axis) for axis in reduced])
+    elif {axis for axis in found.axes if axis is not None} != kept:
+        return None
+    count = Monomial(statistics=1, n_half_powers=2 if each is None else 0)
+    return Tracked(Poly.of({count: 1.0 if each is None else float(each)}, region.rank(0)), 0, ())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 
 import numpy as np
 import onnx_ir as ir
@@ -16,13 +17,14 @@ import onnx_ir as ir
 from normfold.algebra.affine import Array
 from normfold.findings.reason import Obstacle, Reason, Refusal
 from normfold.fuse.recognize.polynomial import Parameter, Poly
+from normfold.fuse.recognize.repeated import is_sized_by, repeated_number
 from normfold.fuse.recognize.views import Grouping, Size, Sizes, count_of, same_shape, sizes_of
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, attribute, name_of
+from normfold.graph.reader import GraphReader, name_of
 
 _MOST_NODES = 256
-_REPEATS = ("Expand", "Tile", "ConstantOfShape", "Identity", "Reshape", "Cast", "CastLike", "Unsqueeze", "Squeeze")
-_LONGEST_REPEAT = 8  # operators between a number and the vector that repeats it
+_LAYOUTS = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Flatten")
+_LAYOUTS_ABOVE = 4  # changes of layout above the root whose shapes say what its own does
 _LARGEST_CONSTANT = 1 << 22  # elements: larger constants are data, not the parameters of a norm
 
 
@@ -67,6 +69,22 @@ class Partial:
     instead: NearMiss | None
 
 
+class Saying(Enum):
+    """What a value says of the data without being made of its moments."""
+
+    LEAST = "the least entry"
+    LARGEST = "the largest entry"
+    ALL_EQUAL = "whether all entries are equal"
+    SOMETHING = "something else"
+
+
+@dataclass(frozen=True)
+class Said:
+    """A value of the region that only a condition is made of."""
+
+    saying: Saying
+
+
 @dataclass(frozen=True, eq=False)
 class Constant:
     """An operand that is the same in every run."""
@@ -82,7 +100,7 @@ class External:
 
 
 Operand = Tracked | NearMiss | Constant | External
-RuleResult = Tracked | NearMiss | Partial | None
+RuleResult = Tracked | NearMiss | Partial | Said | None
 NormRule = Callable[["Region", ir.Node], RuleResult | tuple[RuleResult, ...]]
 
 
@@ -94,7 +112,7 @@ class Region:
     root: ir.Value
     reduction: Reduction
     views: list[Sizes]
-    tracked: dict[ir.Value, Tracked | NearMiss | Partial] = field(default_factory=dict)
+    tracked: dict[ir.Value, Tracked | NearMiss | Partial | Said] = field(default_factory=dict)
     nodes: dict[ir.Node, None] = field(default_factory=dict)
     shape_readers: list[ir.Node] = field(default_factory=list)
     near_misses: list[tuple[ir.Node, Obstacle]] = field(default_factory=list)
@@ -152,8 +170,10 @@ class Region:
         if value is None:
             return External(None)
         known = self.tracked.get(value)
+        if isinstance(known, Partial):
+            return known.instead or External(value)
         if known is not None:
-            return known if not isinstance(known, Partial) else known.instead or External(value)
+            return External(value) if isinstance(known, Said) else known
         like = value.producer()
         if like is not None and is_standard(like) and like.op_type == "CastLike" and like.inputs[0] is not None:
             value = like.inputs[0]
@@ -167,34 +187,36 @@ class Region:
         known = self.tracked.get(node.inputs[index]) if index < len(node.inputs) else None  # type: ignore[arg-type]  # None is no key
         return known if isinstance(known, Partial) else None
 
+    def said(self, node: ir.Node, index: int) -> Saying | None:
+        """Return what input ``index`` of ``node`` says of the data."""
+        value = node.inputs[index]
+        known = None if value is None else self.tracked.get(value)
+        return known.saying if isinstance(known, Said) else None
+
     def number(self, node: ir.Node, index: int) -> float | None:
         """Return a constant operand that holds one number, however often; None where it is anything else."""
         found = self.operand(node, index)
         if isinstance(found, External) and found.value is not None:
-            return self._repeated_number(found.value)
+            return repeated_number(self.reader, found.value)
         if not isinstance(found, Constant) or not found.array.size:
             return None
         first = found.array.reshape(-1)[0]
         return float(first) if np.all(found.array == first) else None
 
-    def _repeated_number(self, value: ir.Value) -> float | None:
-        """Return the number that a value repeats, however large it is at run time."""
-        for _ in range(_LONGEST_REPEAT):
-            node = value.producer()
-            if node is None or not is_standard(node) or node.op_type not in _REPEATS or not node.inputs:
-                return None
-            if node.op_type == "ConstantOfShape":
-                stored = attribute(node, "value")
-                return 0.0 if stored is None else float(stored.numpy().reshape(-1)[0])
-            entry = node.inputs[0]
-            if entry is None:
-                return None
-            if self.reader.is_constant(entry):
-                array = self.reader.constant(entry)
-                is_one = array is not None and array.size and bool(np.all(array == array.reshape(-1)[0]))
-                return float(array.reshape(-1)[0]) if array is not None and is_one else None
-            value = entry
-        return None
+    def keeps_size(self, node: ir.Node, tracked: Tracked, *others: ir.Value) -> bool:
+        """Say whether ``node`` makes of ``tracked`` a value of its size: the others measure the region's own data."""
+        own = tuple(1 if axis is None else self.size(tracked.view, axis) for axis in tracked.axes)
+        sizes = self.sizes(node.outputs[0])
+        known = [[size for size in each if isinstance(size, int)] for each in (sizes or ("?",), own)]
+        data: set[ir.Value] = {self.root, *self.tracked}
+        above: ir.Value | None = self.root
+        for _ in range(_LAYOUTS_ABOVE):
+            maker = None if above is None else above.producer()
+            if maker is None or maker.op_type not in _LAYOUTS:
+                break
+            above = maker.inputs[0]
+            data |= set() if above is None else {above}
+        return known[0] == known[1] and all(is_sized_by(each, data) for each in others)
 
     def whole(self, view: int) -> tuple[int | None, ...]:
         """Return the axes of a value that has every element of its view."""

@@ -21,10 +21,11 @@ from normfold.fuse.recognize.arithmetic import (
     same,
     unary,
 )
+from normfold.fuse.recognize.conditions import both, comparison, extreme, where
 from normfold.fuse.recognize.layout import expand, relayout
 from normfold.fuse.recognize.norm_operators import NORM_OPERATORS, batchnorm, norm
 from normfold.fuse.recognize.polynomial import Poly
-from normfold.fuse.recognize.reductions import length, mean, moment_rule, sum_of_magnitudes, sum_of_squares, total
+from normfold.fuse.recognize.reductions import length, mean, moment_rule, size, sum_of_magnitudes, sum_of_squares, total
 from normfold.fuse.recognize.region import NormRule
 
 RULES: Mapping[str, NormRule] = {
@@ -53,11 +54,17 @@ RULES: Mapping[str, NormRule] = {
     "ReduceL2": moment_rule(length),
     "ReduceL1": moment_rule(sum_of_magnitudes),
     "AveragePool": moment_rule(mean),
+    "Size": size,
     "Reshape": relayout,
     "Flatten": relayout,
     "Squeeze": relayout,
     "Unsqueeze": relayout,
     "Expand": expand,
+    "ReduceMin": extreme,
+    "ReduceMax": extreme,
+    **dict.fromkeys(("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"), comparison),
+    "And": both,
+    "Where": where,
     "BatchNormalization": batchnorm,
     **dict.fromkeys(NORM_OPERATORS, norm),
 }
