@@ -24,8 +24,9 @@ GUARD = (
 )
 WEIGHTED = (
     "a = Shape(x) ones = ConstantOfShape<value = float[1] {WEIGHT}>(a) h = Mul(ones, x) t = ReduceSum(h, last)"
-    "z = ConstantOfShape<value = float[1] {0.0}>(a) u = Add(ones, z) n = ReduceSum(u, last) i = Div(t, n) c = Equal(n, zero)"
-    "m = Where(c, zero, i) d = Sub(x, m) p = Mul(d, d) k = Mul(ones, p) j = ReduceSum(k, last) b = Div(j, n)"
+    "z = ConstantOfShape<value = float[1] {0.0}>(a) u = Add(ones, z) n = ReduceSum(u, last)"
+    "i = Div(t, n) c = Equal(n, zero) m = Where(c, zero, i) d = Sub(x, m) p = Mul(d, d)"
+    "k = Mul(ones, p) j = ReduceSum(k, last) b = Div(j, n)"
     "v = Where(c, zero, b) w = Add(v, eps) r = Sqrt(w) y = Div(d, r)"
 )
 
