@@ -57,6 +57,8 @@ LAYERS = (
     "verify.missing_operators",
     "verify.numeric",
     "verify.inputs",
+    "verify.question",
+    "verify.findings",
     "verify.state",
     "verify.checks",
     "verify.regions",

@@ -51,21 +51,19 @@ class Site:
     graph: str = ""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """One value of the original against the same value of the candidate, over all feeds.
+@dataclass(frozen=True, kw_only=True)
+class Distance:
+    """What a pair of values shows at its worst place.
 
     ``relative`` is the largest error over the scale of the value at that place (the largest magnitude of its channel
     or its column, but no less than 1/128 of the whole tensor's); it passes up to ``tolerance``, and ``margin`` is error
-    over allowed error. ``ulps`` is the same in units of the last place of that scale. ``cosine`` is the cosine
-    similarity, ``top1`` the share of rows whose largest entry is the same one (class-like outputs only). ``at`` is the
-    worst index, ``expected`` and ``obtained`` the values there. ``comparable`` counts the places where the expected
-    value is a number. ``would_pass`` is the tolerance that would have passed, in the terms of the options.
+    over allowed error: up to 1 is right, infinite where numbers cannot be compared, and then ``note`` says why.
+    ``ulps`` is the error in units of the last place of that scale. ``cosine`` is the cosine similarity, ``top1`` the
+    share of rows whose largest entry is the same one (class-like outputs only). ``at`` is the worst index, ``expected``
+    and ``obtained`` the values there. ``comparable`` counts the places where the expected value is a number.
+    ``needed_tolerance`` is the tolerance that would have passed, in the terms of the options.
     """
 
-    value: str
-    stage: Stage
-    passed: bool
     dtype: str = ""
     max_abs: float = 0.0
     relative: float = 0.0
@@ -81,10 +79,22 @@ class Comparison:
     obtained: str = ""
     tolerance: float = 0.0
     needed_tolerance: str = ""
-    feed: str = ""
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Comparison(Distance):
+    """One value of the original against the same value of the candidate, over all feeds.
+
+    ``feed`` describes the worst feed, ``folds`` names the folds behind the value. ``noise_dominated``: the error is no
+    larger than what the model itself makes of rounding noise, and that is too large to decide anything.
+    """
+
+    value: str
+    stage: Stage
+    passed: bool
+    feed: str = ""
     folds: tuple[str, ...] = ()
-    # The error is no larger than what the model itself makes of rounding noise, and that is too large to tell anything.
     noise_dominated: bool = False
 
 

@@ -34,10 +34,27 @@ KEPT = Verdict(
 )
 PROOF = Verification(
     Equivalence.EQUIVALENT,
-    outputs=(Comparison("y", Stage.DEFAULT, True, "float32", 1e-6, 2e-7, 0.1, 1.7, tolerance=2e-6),),
-    sites=(
-        Comparison("stem_out", Stage.AT_SITE, True, "float32", 1e-6, 1e-7, 0.05, tolerance=2e-6, folds=("/stem/bn",)),
-        Comparison("ln_out", Stage.AT_SITE, True, "float32", 2e-6, 9e-7, 0.45, tolerance=2e-6, folds=("/block/ln",)),
+    outputs=(
+        Comparison(
+            "y", Stage.DEFAULT, True, dtype="float32", max_abs=1e-6, relative=2e-7, margin=0.1, ulps=1.7, tolerance=2e-6
+        ),
+    ),
+    sites=tuple(
+        Comparison(
+            value,
+            Stage.AT_SITE,
+            True,
+            folds=(fold,),
+            dtype="float32",
+            max_abs=worst,
+            relative=relative,
+            margin=margin,
+            tolerance=2e-6,
+        )
+        for value, fold, worst, relative, margin in (
+            ("stem_out", "/stem/bn", 1e-6, 1e-7, 0.05),
+            ("ln_out", "/block/ln", 2e-6, 9e-7, 0.45),
+        )
     ),
     feeds=("4 made up",),
 )

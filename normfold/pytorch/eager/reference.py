@@ -8,7 +8,7 @@ first; the others are derived from them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
 from typing import Any
 
@@ -19,9 +19,9 @@ from torch.utils import _pytree as pytree
 from normfold.pytorch.eager.call import Call
 from normfold.pytorch.eager.copies import copied, state_of
 from normfold.pytorch.eager.outputs import tensors_of
-from normfold.verify.numeric.distance import AllowedError, Distance, distance, pooled
+from normfold.verify.numeric.distance import AllowedError, distance, pooled
 from normfold.verify.numeric.rounding_noise import BEYOND, BEYOND_COARSE, FACTOR, Tolerance
-from normfold.verify.result import Comparison, Stage
+from normfold.verify.result import Comparison, Distance, Stage
 
 NOISE_SAMPLES = 2  # of moved arguments
 UNDECIDED = 0.5  # of the places of an integer output: with more than these, rounding decides the output
@@ -315,35 +315,15 @@ def _compare(
     else:
         allowed = AllowedError(rtol=rtol, atol=atol)
     found = distance(old, new, allowed)
-    passed = not found.mismatch and found.margin <= 1.0
-    tolerance = _tolerance(found, allowed)
+    passed = found.margin <= 1.0
+    found = replace(
+        found, tolerance=_tolerance(found, allowed), needed_tolerance="" if passed else found.needed_tolerance
+    )
     if expected.is_floating_point():
-        is_hidden = not allowed.is_explicit and tolerance > BEYOND_COARSE.get(dtype, BEYOND)
+        is_hidden = not allowed.is_explicit and found.tolerance > BEYOND_COARSE.get(dtype, BEYOND)
     else:
         is_hidden = is_noisy and float(noise.mean()) > UNDECIDED
-    return Comparison(
-        value=name,
-        stage=Stage.EAGER,
-        passed=passed,
-        dtype=dtype,
-        max_abs=found.max_abs,
-        relative=found.relative,
-        margin=found.margin,
-        ulps=found.ulps,
-        cosine=found.cosine,
-        top1=found.top1,
-        differing=found.differing,
-        elements=found.elements,
-        comparable=found.comparable,
-        at=found.at,
-        expected=found.expected,
-        obtained=found.obtained,
-        tolerance=tolerance,
-        needed_tolerance="" if passed else f"atol={found.needed_atol:.3g} or rtol={found.needed_rtol:.3g}",
-        feed=feed,
-        note=found.mismatch,
-        noise_dominated=passed and is_hidden,
-    )
+    return Comparison(name, Stage.EAGER, passed, feed, noise_dominated=passed and is_hidden, **vars(found))
 
 
 def _tolerance(found: Distance, allowed: AllowedError) -> float:

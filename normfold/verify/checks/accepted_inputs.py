@@ -12,7 +12,7 @@ from normfold.runtime.session import FailureKind, ModelRunError, Value
 from normfold.verify.inputs.generate import Feed, Feeder
 from normfold.verify.inputs.user_files import all_inputs
 from normfold.verify.numeric.distance import is_floating
-from normfold.verify.state import ProofState
+from normfold.verify.question import Question
 
 Run = Callable[[int, Feed], dict[str, Value]]
 """What runs the original for feed number so and so."""
@@ -21,26 +21,28 @@ SLOW_SECONDS = 10.0
 """A model whose first run takes longer gets two feeds."""
 
 
-def accepted_feeds(proof: ProofState, run_original: Run) -> Iterator[tuple[Feed, dict[str, Value]]]:
-    """Return feeds that the original accepts, each with the values that it gave."""
-    if proof.options.inputs:
-        for number, given in enumerate(all_inputs(proof.options.given_inputs, proof.original)):
+def accepted_feeds(
+    question: Question, run_original: Run, note: Callable[[str], None] = lambda _: None
+) -> Iterator[tuple[Feed, dict[str, Value]]]:
+    """Yield feeds that the original accepts, each with the values that it gave; ``note`` takes what is to be said."""
+    if question.options.inputs:
+        for number, given in enumerate(all_inputs(question.options.given_inputs, question.original)):
             feed = Feed(given.values, given.text)
             yield feed, run_original(number, feed)
         return
     working: dict[str, int] | None = None
     accepted = 0
-    count = max(proof.options.feeds, 1) if proof.original.inputs else 1
+    count = max(question.options.feeds, 1) if question.original.inputs else 1
     for index in range(count):
         start = time.monotonic()
-        found = _first_that_runs(proof.feeder, index, working, partial(run_original, accepted))
+        found = _first_that_runs(question.feeder, index, working, partial(run_original, accepted))
         if found is None:
             continue
         accepted += 1
         feed, values, working = found
         yield feed, values
         if index == 1 and time.monotonic() - start > SLOW_SECONDS:
-            proof.note("two feeds only, because one run takes long")
+            note("two feeds only, because one run takes long")
             return
 
 
@@ -82,14 +84,14 @@ def _has_numbers(array: np.ndarray) -> bool:
     return any(np.isfinite(part.astype(np.float32)).any() for part in (flat[:64], flat))
 
 
-def largest_sizes(proof: ProofState) -> dict[str, int]:
+def largest_sizes(question: Question) -> dict[str, int]:
     """Return the largest size of each named dimension over all feeds."""
-    if not proof.options.inputs:
-        return proof.feeder.largest(proof.options.feeds)
+    if not question.options.inputs:
+        return question.feeder.largest(question.options.feeds)
     found: dict[str, int] = {}
-    for given in all_inputs(proof.options.given_inputs, proof.original):
+    for given in all_inputs(question.options.given_inputs, question.original):
         values = given.values
-        for value in proof.original.inputs:
+        for value in question.original.inputs:
             dims = value.type.tensor_type.shape.dim
             for dim, size in zip(dims, np.shape(values[value.name]), strict=False):
                 found[dim.dim_param] = max(size, found.get(dim.dim_param, 1))

@@ -9,7 +9,7 @@ bounded.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cache, partial
 
 import numpy as np
@@ -22,6 +22,8 @@ from normfold.verify.checks.discrete_ties import is_a_tie
 from normfold.verify.checks.schedule import Chunk, Schedule
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.numeric.distance import is_floating
+from normfold.verify.numeric.rounding_noise import Tolerance
+from normfold.verify.question import Question
 from normfold.verify.state import ProofState, part_feed, run_part
 
 GROUP_BYTES = 16 * 2**20
@@ -36,25 +38,25 @@ def in_order(model: LoadedModel, names: Iterable[str]) -> list[str]:
     return sorted(dict.fromkeys(names), key=lambda name: model.producers.get(name, -1))
 
 
-def plan_chunks(proof: ProofState, targets: Sequence[str], sizes: Mapping[str, int]) -> list[Chunk]:
+def plan_chunks(question: Question, targets: Sequence[str], sizes: Mapping[str, int]) -> list[Chunk]:
     """Group the targets in the order of the graph.
 
     The values of a group and the weights that it needs stay below the limits of bytes.
     """
-    limit = proof.options.weight_bytes
-    weights = _weights_between(proof.original, targets) if proof.original.weight_bytes > limit else {}
+    limit = question.options.weight_bytes
+    weights = _weights_between(question.original, targets) if question.original.weight_bytes > limit else {}
     groups: list[list[str]] = [[]]
     value_bytes = weight_bytes = 0
     for name in targets:
         value_bytes += sizes.get(name, 0)
         weight_bytes += weights.get(name, 0)
-        too_much = value_bytes > proof.options.piece_bytes or weight_bytes > limit
+        too_much = value_bytes > question.options.piece_bytes or weight_bytes > limit
         if groups[-1] and too_much:
             groups.append([])
             value_bytes, weight_bytes = sizes.get(name, 0), weights.get(name, 0)
         groups[-1].append(name)
     starts = [sum(map(len, groups[:i])) for i in range(len(groups))]
-    fed = [_forced(proof, group, targets[:start]) for group, start in zip(groups, starts, strict=True)]
+    fed = [_forced(question, group, targets[:start]) for group, start in zip(groups, starts, strict=True)]
     later = [frozenset().union(*fed[i + 1 :]) for i in range(len(groups))]
     return [
         Chunk(tuple(group), tuple(targets[:start]), needed)
@@ -83,12 +85,12 @@ def _weights_between(model: LoadedModel, targets: Sequence[str]) -> dict[str, in
     return found
 
 
-def _forced(proof: ProofState, group: Sequence[str], earlier: Sequence[str]) -> frozenset[str]:
+def _forced(question: Question, group: Sequence[str], earlier: Sequence[str]) -> frozenset[str]:
     """Which earlier values the two parts of a group will be fed with."""
     if not earlier:
         return frozenset()
-    ours = fed_values(proof.original, group, earlier)
-    theirs = fed_values(proof.candidate, group, [*earlier, *group])
+    ours = fed_values(question.original, group, earlier)
+    theirs = fed_values(question.candidate, group, [*earlier, *group])
     return frozenset({*ours, *theirs} & set(earlier))
 
 
@@ -140,7 +142,7 @@ class SiteCheck:
     """
 
     def __init__(self, proof: ProofState, turns: Schedule) -> None:
-        self._case, self._turns = proof, turns
+        self._proof, self._turns = proof, turns
         self._open: tuple[Submodel, Runner] | None = None
 
     def close(self) -> None:
@@ -159,8 +161,8 @@ class SiteCheck:
     ) -> tuple[Submodel, Runner]:
         if self._open is None or not self._serves(self._open[0], values_to_compare, values):
             self.close()
-            small = submodel(self._case.candidate, values_to_compare, boundary)
-            self._open = small, self._case.open(small.model)
+            small = submodel(self._proof.question.candidate, values_to_compare, boundary)
+            self._open = small, self._proof.question.open(small.model)
         return self._open
 
     def compare(self, feed: Feed, values: Mapping[str, Value], number: int) -> None:
@@ -191,18 +193,22 @@ class SiteCheck:
         obtained: Mapping[str, Value],
     ) -> None:
         """Compare what the parts gave when they were fed with ``values``."""
-        proof, suspects = self._case, []
+        proof, suspects = self._proof, []
         for name, value in obtained.items():
-            comparison = proof.judge(
-                name, proof.first_stage, expected[name], value, feed, proof.first_tolerance(feed, name)
+            comparison = proof.question.judge(
+                name, proof.question.first_stage, expected[name], value, feed, self._tolerance(feed)(name)
             )
             if comparison.passed:
-                proof.add(comparison)
+                proof.findings.add(comparison)
             else:
                 suspects.append(name)
         if suspects:
             pairs = {name: (expected[name], obtained[name]) for name in suspects}
             self._compare_with_noise(feed, values, boundary, pairs)
+
+    def _tolerance(self, feed: Feed) -> Callable[[str], Tolerance]:
+        """Return what is allowed at each value for a feed."""
+        return partial(self._proof.question.first_tolerance, is_first_feed=feed is self._proof.findings.feeds[0])
 
     def _compare_with_noise(
         self,
@@ -216,19 +222,21 @@ class SiteCheck:
         A float16 original is cut in the same way here. Whole, ONNX Runtime may carry a value on in float32, and what it
         shows is not quite what it uses.
         """
-        proof = self._case
+        proof = self._proof
         floating = [name for name, (value, _) in pairs.items() if isinstance(value, np.ndarray) and is_floating(value)]
-        small = submodel(proof.original, floating, boundary)
-        if floating and proof.precision:
-            with proof.open(small.model) as runner:
+        small = submodel(proof.question.original, floating, boundary)
+        if floating and proof.question.precision:
+            with proof.question.open(small.model) as runner:
                 own = run_part(runner, small, feed, values)
             pairs |= {name: (value, pairs[name][1]) for name, value in own.items()}
-        samples = proof.noise_of(small, part_feed(small, feed, values), {name: pairs[name][0] for name in floating})
-        comparisons, _ = proof.compare_with_noise(
-            samples, proof.first_stage, pairs, feed, partial(proof.first_tolerance, feed)
+        samples = proof.question.noise_of(
+            small, part_feed(small, feed, values), {name: pairs[name][0] for name in floating}
+        )
+        comparisons, _ = proof.question.compare_with_noise(
+            samples, proof.question.first_stage, pairs, feed, self._tolerance(feed)
         )
         for name, comparison in comparisons.items():
-            proof.add(is_a_tie(proof, comparison, *pairs[name], feed) or comparison)
+            proof.findings.add(is_a_tie(proof, comparison, *pairs[name], feed) or comparison)
 
     def _one_by_one(
         self,
@@ -241,14 +249,14 @@ class SiteCheck:
         """Find the values that cannot be computed where the part as a whole does not run, and give the others."""
         obtained: dict[str, Value] = {}
         for name in values_to_compare:
-            small = submodel(self._case.candidate, [name], boundary)
+            small = submodel(self._proof.question.candidate, [name], boundary)
             try:
-                with self._case.open(small.model) as runner:
+                with self._proof.question.open(small.model) as runner:
                     obtained.update(run_part(runner, small, feed, values))
             except ModelRunError as alone:
-                self._case.add_failing(
-                    name, self._case.first_stage, f"the candidate does not compute it: {alone}", feed.text
+                self._proof.add_failing(
+                    name, self._proof.question.first_stage, f"the candidate does not compute it: {alone}", feed.text
                 )
         if len(obtained) == len(values_to_compare):
-            self._case.note(f"the candidate's values were computed one by one, because together: {error}")
+            self._proof.findings.note(f"the candidate's values were computed one by one, because together: {error}")
         return obtained

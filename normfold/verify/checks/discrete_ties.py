@@ -15,6 +15,7 @@ from normfold.runtime.submodel import submodel
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.numeric.distance import is_floating, pooled
 from normfold.verify.numeric.rounding_noise import FACTOR, Tolerance
+from normfold.verify.question import Question
 from normfold.verify.result import Comparison
 from normfold.verify.state import ProofState, part_feed, run_part
 
@@ -37,26 +38,29 @@ def is_a_tie(
         return None
     if is_floating(expected) or expected.shape != obtained.shape or expected.dtype != obtained.dtype:
         return None
-    node = _decision(proof.original, comparison.value)
+    question = proof.question
+    node = _decision(question.original, comparison.value)
     if node is None:
         return None
     inputs = [name for name in node.input[:2] if name]
-    small = submodel(proof.original, inputs, {})
+    small = submodel(question.original, inputs, {})
     try:
-        with proof.open(small.model) as runner:
+        with question.open(small.model) as runner:
             behind = run_part(runner, small, feed, {})
     except (ModelRunError, KeyError):
         return None
     if any(np.asarray(behind[name]).dtype == object for name in inputs):  # strings do not tie
         return None
-    *_, noise = {}, *proof.noise_of(small, part_feed(small, feed, {}), behind)
-    unsure = _unsure(node, [behind[name] for name in inputs], [_width(proof, name, behind, noise) for name in inputs])
+    *_, noise = {}, *question.noise_of(small, part_feed(small, feed, {}), behind)
+    unsure = _unsure(
+        node, [behind[name] for name in inputs], [_width(question, name, behind, noise) for name in inputs]
+    )
     if unsure is None or unsure.size != expected.size:
         return None
     if np.any((expected != obtained).ravel() & ~unsure.ravel()):
         return None
     text = f"differs only where {node.op_type} {node.name or node.output[0]} decides between values that tie"
-    proof.note(f"{comparison.value} {text}")
+    proof.findings.note(f"{comparison.value} {text}")
     return replace(comparison, passed=True, margin=1.0, note=text)
 
 
@@ -87,14 +91,12 @@ def _is_discrete(model: LoadedModel, node: onnx.NodeProto) -> bool:
     return before in ("ArgMax", "ArgMin", "TopK", "Not", "Gather") or before in _COMPARE
 
 
-def _width(proof: ProofState, name: str, behind: Mapping[str, Value], noise: Mapping[str, np.ndarray]) -> np.ndarray:
+def _width(question: Question, name: str, behind: Mapping[str, Value], noise: Mapping[str, np.ndarray]) -> np.ndarray:
     """How far a number behind the decision may be off: the whole model's noise there, or the floor of its type."""
     value = np.asarray(behind[name])
     if not is_floating(value):
         return np.zeros((1,) * value.ndim)
-    floor = max(
-        Tolerance.END_TO_END.of(str(value.dtype)), Tolerance.END_TO_END.of(proof.precision) if proof.precision else 0
-    )
+    floor = max(Tolerance.END_TO_END.of(each) for each in (str(value.dtype), question.precision) if each)
     size = np.where(np.isfinite(value), np.abs(value.astype(np.float64)), 0)
     return np.maximum(floor * pooled(size) / FACTOR, noise.get(name, 0.0))
 

@@ -17,31 +17,32 @@ from normfold.verify.checks.at_sites import expected_bytes, in_order
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.numeric.distance import is_floating
 from normfold.verify.numeric.rounding_noise import Tolerance
+from normfold.verify.question import Question
 from normfold.verify.result import Comparison, Stage
-from normfold.verify.state import ProofState, run_part
+from normfold.verify.state import run_part
 
 _NO_EVIDENCE = {"Constant", "ConstantOfShape", "Shape", "Size", "Identity"}
 
 
-def first_differences(proof: ProofState, feed: Feed, failing: Sequence[str]) -> list[Comparison]:
+def first_differences(question: Question, feed: Feed, failing: Sequence[str]) -> list[Comparison]:
     """Return the last value that agrees before the first that does not, and that one.
 
     The next ones follow up to the ``failing`` outputs; nothing when no value but the outputs has one name in both
     models.
     """
-    made, theirs = proof.original.producers, proof.candidate.producers
-    kinds = {name: proof.original.graph.node[index].op_type for name, index in made.items()}
+    made, theirs = question.original.producers, question.candidate.producers
+    kinds = {name: question.original.graph.node[index].op_type for name, index in made.items()}
     both = [name for name in made if name in theirs and kinds[name] not in _NO_EVIDENCE]
-    names = [name for name in in_order(proof.original, both) if name not in proof.random_values]
+    names = [name for name in in_order(question.original, both) if name not in question.random_values]
     found: dict[str, Comparison] = {}
     try:
-        for group in _groups(proof, names):
-            ours, theirs = (_values(proof, model, feed, group) for model in (proof.original, proof.candidate))
-            found |= {name: c for name in group if (c := _compared(proof, name, ours[name], theirs[name], feed))}
+        for group in _groups(question, names):
+            ours, theirs = (_values(question, model, feed, group) for model in (question.original, question.candidate))
+            found |= {name: c for name in group if (c := _compared(question, name, ours[name], theirs[name], feed))}
     except ModelRunError:  # the outputs alone have to tell then
         return []
     wrong = [name for name in found if not found[name].passed]
-    spreading = _spreading(proof.original, wrong, set(found), set(failing))
+    spreading = _spreading(question.original, wrong, set(found), set(failing))
     if not spreading - set(failing):
         return []
     order = list(found)
@@ -50,14 +51,14 @@ def first_differences(proof: ProofState, feed: Feed, failing: Sequence[str]) -> 
     return [found[name] for name in (*before, *[n for n in order[start:] if n in spreading][:5])]
 
 
-def _groups(proof: ProofState, names: Sequence[str]) -> Iterator[list[str]]:
+def _groups(question: Question, names: Sequence[str]) -> Iterator[list[str]]:
     """Names whose values may be kept at once."""
-    whole = submodel(proof.original, names, {})
-    with proof.open(whole.model) as runner:
+    whole = submodel(question.original, names, {})
+    with question.open(whole.model) as runner:
         sizes = expected_bytes(runner, whole, {})
     group: list[str] = []
     for name in names:
-        if group and sum(sizes[n] for n in group) + sizes[name] > proof.options.piece_bytes:
+        if group and sum(sizes[n] for n in group) + sizes[name] > question.options.piece_bytes:
             yield group
             group = []
         group.append(name)
@@ -65,19 +66,19 @@ def _groups(proof: ProofState, names: Sequence[str]) -> Iterator[list[str]]:
         yield group
 
 
-def _values(proof: ProofState, model: LoadedModel, feed: Feed, names: Sequence[str]) -> dict[str, Value]:
+def _values(question: Question, model: LoadedModel, feed: Feed, names: Sequence[str]) -> dict[str, Value]:
     small = submodel(model, names, {})
-    with proof.open(small.model) as runner:
+    with question.open(small.model) as runner:
         return run_part(runner, small, feed, {})
 
 
-def _compared(proof: ProofState, name: str, expected: Value, obtained: Value, feed: Feed) -> Comparison | None:
+def _compared(question: Question, name: str, expected: Value, obtained: Value, feed: Feed) -> Comparison | None:
     """None where the two are not the same kind of value: then the name means nothing."""
     if not isinstance(expected, np.ndarray) or not isinstance(obtained, np.ndarray) or not is_floating(expected):
         return None
     if expected.shape != obtained.shape or expected.dtype != obtained.dtype:
         return None
-    return proof.judge(name, Stage.SAME_NAME, expected, obtained, feed, Tolerance.END_TO_END)
+    return question.judge(name, Stage.SAME_NAME, expected, obtained, feed, Tolerance.END_TO_END)
 
 
 def _spreading(model: LoadedModel, wrong: Sequence[str], compared: set[str], failing: set[str]) -> set[str]:

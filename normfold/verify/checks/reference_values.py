@@ -19,7 +19,7 @@ class Original:
     """
 
     def __init__(self, proof: ProofState, turns: Schedule, small: Submodel, runner: Runner) -> None:
-        self._case, self._turns = proof, turns
+        self._proof, self._turns = proof, turns
         self._part, self._runner = small, runner
 
     def close(self) -> None:
@@ -28,14 +28,14 @@ class Original:
 
     def feeds(self) -> Iterator[tuple[Feed, dict[str, Value]]]:
         """Return the feeds that it accepts, each with its values."""
-        return accepted_feeds(self._case, self._run)
+        return accepted_feeds(self._proof.question, self._run, self._proof.findings.note)
 
     def _run(self, number: int, feed: Feed) -> dict[str, Value]:
         needed = self._turns.needed(number, feed)
         if not self._part.outputs.keys() >= set(needed) or 2 * len(needed) < len(self._part.outputs):
             self.close()
-            self._part = submodel(self._case.original, needed, {})
-            self._runner = self._case.open(self._part.model)
+            self._part = submodel(self._proof.question.original, needed, {})
+            self._runner = self._proof.question.open(self._part.model)
         values = run_part(self._runner, self._part, feed, {}, needed)
         if not number:
             self._turns.adapt_to(values)

@@ -46,25 +46,25 @@ class Schedule:
     """
 
     def __init__(self, proof: ProofState, chunk: Chunk) -> None:
-        self._case, self._targets = proof, chunk.targets
+        self._proof, self._question, self._targets = proof, proof.question, chunk.targets
         self._is_whole = not chunk.earlier and not chunk.needed_later
         # Random values are not compared: the candidate is fed with those of the original.
-        self._wanted = [name for name in chunk.targets if name not in proof.random_values]
+        self._wanted = [name for name in chunk.targets if name not in proof.question.random_values]
         self._sizes: dict[object, int] = {}
         self._switches: dict[object, int] = {}
-        self._decisive = decisive_inputs(proof.original)
+        self._decisive = decisive_inputs(proof.question.original)
         self._few_elements: frozenset[str] = frozenset()
         self.is_cheap = False
 
     def values_to_compare(self, number: int, feed: Feed) -> list[str]:
         """Return what to compare for a feed; the same whenever it is asked."""
-        if not self._case.is_unoptimized_feed(number):
+        if not self._question.is_unoptimized_feed(number):
             return []
         first = self._sizes.setdefault(_sizes_of(feed), number)
         has_new_switches = self._switches.setdefault(_switches_of(feed, self._decisive), number) == number
-        if has_new_switches or not self._case.folds:
+        if has_new_switches or not self._question.folds:
             return self._wanted
-        outputs = set(self._case.original.output_names)
+        outputs = set(self._question.original.output_names)
         sites = [name for name in self._wanted if name not in outputs]
         turn = sites[number % PARTS :: PARTS] if first == number else []
         return [name for name in self._wanted if name in {*outputs, *turn, *self._few_elements}]
@@ -79,21 +79,24 @@ class Schedule:
 
     def needed(self, number: int, feed: Feed) -> list[str]:
         """Which of the original's values that takes: those to compare, and those that the candidate is fed with."""
-        if not self._case.folds or not self._is_whole or self.is_cheap:
+        if not self._question.folds or not self._is_whole or self.is_cheap:
             return list(self._targets)
-        wanted = {*self.values_for(self.values_to_compare(number, feed)), *self._case.original.output_names}
+        wanted = {*self.values_for(self.values_to_compare(number, feed)), *self._question.original.output_names}
         return [name for name in self._targets if name in wanted]
 
     def values_for(self, names: Sequence[str]) -> list[str]:
         """Those targets with the values between which the candidate's parts make them."""
-        return [*names, *(name for name in fed_values(self._case.candidate, names, self._targets) if name not in names)]
+        return [
+            *names,
+            *(name for name in fed_values(self._question.candidate, names, self._targets) if name not in names),
+        ]
 
     def undecided(self) -> list[str]:
         """Sites of which no feed so far showed anything: noise decided, or nothing was a number."""
         recorded = {
-            c.value for c in self._case.comparisons() if not c.noise_dominated and (c.comparable or not c.passed)
+            c.value for c in self._proof.comparisons() if not c.noise_dominated and (c.comparable or not c.passed)
         }
-        return [name for name in self._wanted if name in self._case.folds and name not in recorded]
+        return [name for name in self._wanted if name in self._question.folds and name not in recorded]
 
 
 def bytes_of(values: Mapping[str, Value]) -> int:

@@ -35,35 +35,44 @@ def check_whole(proof: ProofState) -> None:
     these if it takes turns. It runs whole without optimizations as well only to tell whose fault it is when the
     optimized run differs.
     """
-    numbers = _smallest(proof) if proof.folds else _its_turns(proof)
+    question, findings = proof.question, proof.findings
+    numbers = _smallest(proof) if question.folds else _its_turns(proof)
     _check(proof, OptimizationLevel.DEFAULT, numbers)
-    if not any(stage == Stage.DEFAULT for _, stage in (*proof.worst, *proof.noise_dominated)):
+    if not any(each.stage is Stage.DEFAULT for each in findings.comparisons):
         _check(proof, OptimizationLevel.DISABLE_ALL, numbers)  # the runtime cannot run the model at its default level
 
 
 def check_stored(proof: ProofState) -> None:
     """Run the whole model on all feeds at both levels; the references are stored outputs."""
-    _check(proof, OptimizationLevel.DISABLE_ALL, range(len(proof.feeds)))
-    if not proof.is_by_reference:
-        _check(proof, OptimizationLevel.DEFAULT, range(len(proof.feeds)))
+    question, findings = proof.question, proof.findings
+    _check(proof, OptimizationLevel.DISABLE_ALL, range(len(findings.feeds)))
+    if not question.is_by_reference:
+        _check(proof, OptimizationLevel.DEFAULT, range(len(findings.feeds)))
 
 
 def _smallest(proof: ProofState) -> list[int]:
     """Of feeds of one size the first and the last, which are tame: the runtime is looked at, not the extremes."""
-    count = len(proof.feeds)
-    return sorted(range(count), key=lambda number: (_size(proof.feeds[number]), -number % count))[:WHOLE_FEEDS]
+    findings = proof.findings
+    count = len(findings.feeds)
+    return sorted(range(count), key=lambda number: (_size(findings.feeds[number]), -number % count))[:WHOLE_FEEDS]
 
 
 def _its_turns(proof: ProofState) -> list[int]:
-    numbers = range(len(proof.feeds))
-    return [number for number in numbers if not (proof.alternates_levels and proof.is_unoptimized_feed(number))] or [0]
+    question, findings = proof.question, proof.findings
+    numbers = range(len(findings.feeds))
+    return [
+        number for number in numbers if not (question.alternates_levels and question.is_unoptimized_feed(number))
+    ] or [0]
 
 
 def _check(proof: ProofState, level: OptimizationLevel, numbers: Sequence[int]) -> None:
-    references = {number: _comparable(proof, proof.references[number]) for number in numbers}
+    question, findings = proof.question, proof.findings
+    references = {number: _comparable(proof, findings.references[number]) for number in numbers}
     try:
-        with proof.open(proof.candidate, level) as runner:
-            obtained = {number: _outputs(runner, proof.feeds[number], list(ref)) for number, ref in references.items()}
+        with question.open(question.candidate, level) as runner:
+            obtained = {
+                number: _outputs(runner, findings.feeds[number], list(ref)) for number, ref in references.items()
+            }
     except ModelRunError as error:
         _did_not_run(proof, level, error)
         return
@@ -77,7 +86,8 @@ def _size(feed: Feed) -> int:
 
 def _comparable(proof: ProofState, reference: Mapping[str, Value]) -> dict[str, Value]:
     """Return the outputs that are the same at every run."""
-    return {name: value for name, value in reference.items() if name not in proof.random_outputs}
+    question = proof.question
+    return {name: value for name, value in reference.items() if name not in question.random_outputs}
 
 
 def _outputs(runner: Runner, feed: Feed, names: Sequence[str]) -> dict[str, Value]:
@@ -87,24 +97,27 @@ def _outputs(runner: Runner, feed: Feed, names: Sequence[str]) -> dict[str, Valu
 def _compare(
     proof: ProofState, level: OptimizationLevel, number: int, reference: Mapping[str, Value], found: Mapping[str, Value]
 ) -> None:
-    feed, suspects = proof.feeds[number], []
+    question, findings = proof.question, proof.findings
+    feed, suspects = findings.feeds[number], []
     for name, expected in reference.items():
-        comparison = proof.judge(name, Stage(level.value), expected, found[name], feed, Tolerance.END_TO_END)
+        comparison = question.judge(name, Stage(level.value), expected, found[name], feed, Tolerance.END_TO_END)
         if comparison.passed:
-            proof.add(comparison)
+            findings.add(comparison)
         else:
             suspects.append(name)
     if not suspects:
         return
-    whole = submodel(proof.original, suspects, {})
-    samples = proof.noise_of(whole, part_feed(whole, feed, {}), _own(proof, whole, feed, reference, suspects))
+    whole = submodel(question.original, suspects, {})
+    samples = question.noise_of(whole, part_feed(whole, feed, {}), _own(proof, whole, feed, reference, suspects))
     pairs = {name: (reference[name], found[name]) for name in suspects}
-    closer, levels = proof.compare_with_noise(samples, Stage(level.value), pairs, feed, lambda _: Tolerance.END_TO_END)
+    closer, levels = question.compare_with_noise(
+        samples, Stage(level.value), pairs, feed, lambda _: Tolerance.END_TO_END
+    )
     failing = []
     for name, comparison in closer.items():
         comparison = is_a_tie(proof, comparison, *pairs[name], feed) or comparison
         if comparison.passed or comparison.noise_dominated or level is OptimizationLevel.DISABLE_ALL:
-            proof.add(comparison)
+            findings.add(comparison)
         else:
             failing.append(comparison)
     if failing:
@@ -116,9 +129,10 @@ def _own(
     proof: ProofState, whole: Submodel, feed: Feed, reference: Mapping[str, Value], names: Sequence[str]
 ) -> dict[str, Value]:
     """Return the original's own outputs without optimizations: the references, unless those were stored by a user."""
-    if not proof.is_stored:
+    question = proof.question
+    if not question.is_stored:
         return {name: reference[name] for name in names}
-    with proof.open(whole.model) as runner:
+    with question.open(whole.model) as runner:
         return run_part(runner, whole, feed, {})
 
 
@@ -129,6 +143,7 @@ def _attribute(
     levels: Mapping[str, np.ndarray],
 ) -> None:
     """Where the optimized original is as wrong as the optimized candidate, the runtime is at fault, not a fold."""
+    findings = proof.findings
     names = [comparison.value for comparison in failing]
 
     def at(level: OptimizationLevel) -> dict[str, float]:
@@ -138,18 +153,18 @@ def _attribute(
     rung = next(level for level in _LADDER if level is OptimizationLevel.DEFAULT or at(level))
     for comparison in failing:
         own = theirs.get(comparison.value)
-        plain = proof.worst.get((comparison.value, Stage.UNOPTIMIZED))
-        is_right = plain is None or plain.passed
+        plain = [c for c in findings.comparisons if (c.value, c.stage) == (comparison.value, Stage.UNOPTIMIZED)]
+        is_right = all(each.passed or each.noise_dominated for each in plain)
         if own is not None and comparison.relative <= 2 * own and is_right:
             why = f"ONNX Runtime changes the original too at level {rung.value}"
-            proof.add(replace(comparison, passed=True, note=why))
-            proof.note(
+            findings.add(replace(comparison, passed=True, note=why))
+            findings.note(
                 f"ONNX Runtime changes the result of the original itself ({comparison.value}) at level {rung.value}: "
                 f"its fault, not a fold's; run the model with graph optimizations {_INSTEAD[rung]}"
             )
             continue
         why = "right without optimizations, wrong at ONNX Runtime's default level" if is_right else ""
-        proof.add(replace(comparison, note=comparison.note or why))
+        findings.add(replace(comparison, note=comparison.note or why))
 
 
 def _differences(
@@ -159,13 +174,14 @@ def _differences(
 
     The largest of any feed, because of few numbers one may be right by chance. ``levels`` is the noise for ``feed``.
     """
+    question, findings = proof.question, proof.findings
     found: dict[str, float] = {}
     try:
-        with proof.open(proof.original, level) as runner:
-            for each, reference in zip(proof.feeds, proof.references, strict=True):
+        with question.open(question.original, level) as runner:
+            for each, reference in zip(findings.feeds, findings.references, strict=True):
                 for name, value in _outputs(runner, each, names).items():
                     noise = levels.get(name) if each is feed else None
-                    comparison = proof.judge(
+                    comparison = question.judge(
                         name, Stage(level.value), reference[name], value, each, Tolerance.END_TO_END, noise
                     )
                     error = float("inf") if comparison.margin == float("inf") else comparison.relative
@@ -181,15 +197,16 @@ def _did_not_run(proof: ProofState, level: OptimizationLevel, error: ModelRunErr
 
     Else the candidate is at fault, unless it was only slow, which tells nothing.
     """
+    question, findings = proof.question, proof.findings
     if error.kind is FailureKind.TIME:
         raise error
     try:
-        with proof.open(proof.original, level) as runner:
-            runner.run(proof.feeds[0].values, list(proof.original.output_names))
+        with question.open(question.original, level) as runner:
+            runner.run(findings.feeds[0].values, list(question.original.output_names))
     except ModelRunError:
-        who = "the model" if proof.is_stored else "neither the original nor the candidate"
-        how = "does not run" if proof.is_stored else "runs"
-        proof.note(f"ONNX Runtime {how} {who} at level {level.value}: {error}")
+        who = "the model" if question.is_stored else "neither the original nor the candidate"
+        how = "does not run" if question.is_stored else "runs"
+        findings.note(f"ONNX Runtime {how} {who} at level {level.value}: {error}")
         return
-    for name in proof.original.output_names:
-        proof.add_failing(name, Stage(level.value), f"the candidate does not run: {error}", proof.feeds[0].text)
+    for name in question.original.output_names:
+        proof.add_failing(name, Stage(level.value), f"the candidate does not run: {error}", findings.feeds[0].text)

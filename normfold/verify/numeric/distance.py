@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from normfold.verify.numeric.channels import Survey, channel_axes, survey
+from normfold.verify.result import Distance
 
 # Half a unit in the last place of 1.0.
 ROUNDING = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
@@ -20,36 +21,6 @@ WEAKEST = 2.0**-7
 _OWN_SCALE = 2.0**-40
 
 _TINY = 1e-30
-
-
-@dataclass(frozen=True)
-class Distance:
-    """What one pair of arrays shows, at its worst place.
-
-    ``relative`` is ``|expected - obtained| / scale`` there (see ``pooled``), ``tolerance`` what is allowed in the same
-    measure, and ``margin`` the error over it: up to 1 is right.
-
-    ``mismatch`` says why numbers cannot be compared at all (shape, type, NaN), else "". ``comparable`` counts the
-    places where the expected value is a finite number.
-    """
-
-    dtype: str
-    mismatch: str = ""
-    max_abs: float = 0.0
-    relative: float = 0.0
-    margin: float = 0.0
-    tolerance: float = 0.0
-    ulps: float = 0.0
-    cosine: float = 1.0
-    top1: float | None = None
-    differing: int = 0
-    elements: int = 0
-    comparable: int = 0
-    at: tuple[int, ...] = ()
-    expected: str = ""
-    obtained: str = ""
-    needed_atol: float = 0.0
-    needed_rtol: float = 0.0
 
 
 @cache
@@ -131,15 +102,50 @@ class AllowedError:
 
 
 def distance(expected: Any, obtained: Any, allowed: AllowedError) -> Distance:
-    """Compare two arrays. Integers, booleans and strings must be equal; of floats see ``Distance``.
+    """Compare two values of the runtime: arrays; sequences and maps item by item; None is an empty optional.
 
-    A place where the expected value is NaN says nothing; an infinity must be the same infinity.
+    Integers, booleans and strings must be equal. A place where the expected value is NaN says nothing; an infinity must
+    be the same infinity.
     """
-    a, b = np.asarray(expected), np.asarray(obtained)
+    if isinstance(expected, list) and isinstance(obtained, list):
+        if len(expected) != len(obtained):
+            return _mismatch("sequence", f"expected {len(expected)} items, got {len(obtained)}")
+        items = [distance(a, b, allowed) for a, b in zip(expected, obtained, strict=True)]
+        return max(items, key=lambda found: found.margin, default=Distance(dtype="sequence"))
+    if isinstance(expected, dict) and isinstance(obtained, dict):
+        keys = list(expected)
+        if expected.keys() != obtained.keys():
+            return _mismatch("map", f"expected the keys {keys[:5]}, got {list(obtained)[:5]}")
+        return distance([expected[k] for k in keys], [obtained[k] for k in keys], allowed)
+    if expected is None and obtained is None:
+        return Distance(dtype="optional")
+    if _is_array(expected) and _is_array(obtained):
+        return _of_arrays(np.asarray(expected), np.asarray(obtained), allowed)
+    kind = type(expected).__name__
+    if type(expected) is type(obtained):  # a sparse tensor, say: nothing here can look inside
+        return Distance(dtype=kind)
+    return _mismatch(kind, f"expected a value of kind {kind}, got {type(obtained).__name__}")
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, (np.ndarray, np.generic, float, int, str, bytes))
+
+
+def _mismatch(dtype: str, why: str, **found: Any) -> Distance:
+    """Return the distance of values whose numbers cannot be compared."""
+    return Distance(dtype=dtype, note=why, margin=float("inf"), **found)
+
+
+def _needed(atol: float, rtol: float) -> str:
+    """Say which tolerance would have passed; three digits, rounded up."""
+    return f"atol={1.005 * atol:.3g} or rtol={1.005 * rtol:.3g}"
+
+
+def _of_arrays(a: np.ndarray, b: np.ndarray, allowed: AllowedError) -> Distance:
     if a.dtype != b.dtype and is_floating(a) != is_floating(b):
-        return Distance(str(a.dtype), mismatch=f"expected type {a.dtype}, got {b.dtype}")
+        return _mismatch(str(a.dtype), f"expected type {a.dtype}, got {b.dtype}")
     if a.shape != b.shape:
-        return Distance(str(a.dtype), mismatch=f"expected shape {list(a.shape)}, got {list(b.shape)}")
+        return _mismatch(str(a.dtype), f"expected shape {list(a.shape)}, got {list(b.shape)}")
     if not is_floating(a):
         return _exact(a, b)
     return _floating(a, b, allowed)
@@ -149,11 +155,11 @@ def _exact(a: np.ndarray, b: np.ndarray) -> Distance:
     different = a != b
     count = int(different.sum())
     if not count:
-        return Distance(str(a.dtype), elements=a.size, comparable=a.size)
+        return Distance(dtype=str(a.dtype), elements=a.size, comparable=a.size, needed_tolerance=_needed(0, 0))
     at = tuple(int(i) for i in np.argwhere(different)[0])
     gap = float(np.abs(a.astype(np.float64) - b.astype(np.float64)).max()) if a.dtype.kind in "iub" else 1.0
     return Distance(
-        str(a.dtype),
+        dtype=str(a.dtype),
         max_abs=gap,
         relative=float("inf"),
         margin=float("inf"),
@@ -163,8 +169,7 @@ def _exact(a: np.ndarray, b: np.ndarray) -> Distance:
         at=at,
         expected=str(a[at]),
         obtained=str(b[at]),
-        needed_atol=gap,
-        needed_rtol=float("inf"),
+        needed_tolerance=_needed(gap, float("inf")),
     )
 
 
@@ -174,7 +179,7 @@ def _wide(array: np.ndarray) -> np.ndarray:
 
 def _floating(a: np.ndarray, b: np.ndarray, allowed: AllowedError) -> Distance:
     if not a.size:
-        return Distance(type_name(a.dtype))
+        return Distance(dtype=type_name(a.dtype))
     if not allowed.is_explicit and np.ndim(allowed.noise) == 0 and not allowed.noise:
         found = survey(a, b)
         if found.is_finite:
@@ -213,12 +218,11 @@ def _by_place(a: np.ndarray, b: np.ndarray, allowed: AllowedError) -> Distance:
         bad = (finite & ~np.isfinite(wide_b)) | (np.isinf(wide_a) & (wide_a != wide_b) & ~at_the_end)
         if bad.any():
             at = tuple(int(i) for i in np.argwhere(bad)[0])
-            return Distance(
+            return _mismatch(
                 dtype,
-                mismatch="NaN or infinity where the other has another value",
+                "NaN or infinity where the other has another value",
                 max_abs=float("inf"),
                 relative=float("inf"),
-                margin=float("inf"),
                 differing=int(bad.sum()),
                 elements=a.size,
                 comparable=comparable,
@@ -227,7 +231,7 @@ def _by_place(a: np.ndarray, b: np.ndarray, allowed: AllowedError) -> Distance:
                 obtained=_number(b[at]),
             )
         if not comparable:
-            return Distance(dtype, elements=a.size)
+            return Distance(dtype=dtype, elements=a.size)
         wide_a, wide_b = np.where(finite, wide_a, 0), np.where(finite, wide_b, 0)
         return replace(_completed(_finite(wide_a, wide_b, allowed), a, b), comparable=comparable)
 
@@ -274,7 +278,7 @@ def _by_channel(
         at = (*part[:axis], channel, *part[axis:])
     dtype = type_name(a.dtype)
     return Distance(
-        dtype,
+        dtype=dtype,
         max_abs=gap,
         relative=share,
         margin=share / floor if floor else 0.0,
@@ -288,8 +292,7 @@ def _by_channel(
         at=at,
         expected=_number(a[at]),
         obtained=_number(b[at]),
-        needed_atol=gap,
-        needed_rtol=float("inf"),
+        needed_tolerance=_needed(gap, float("inf")),
     )
 
 
@@ -308,7 +311,6 @@ def _finite(a: np.ndarray, b: np.ndarray, allowed: AllowedError) -> Distance:
     relative = float(gap[at]) / own if own else (float("inf") if gap[at] else 0.0)
     atol, rtol = allowed.atol or 0.0, allowed.rtol or 0.0
     return Distance(
-        "",
         max_abs=float(gap.max()),
         relative=relative,
         margin=margin,
@@ -316,8 +318,10 @@ def _finite(a: np.ndarray, b: np.ndarray, allowed: AllowedError) -> Distance:
         cosine=_cosine(a, b),
         differing=int(np.count_nonzero(gap)),
         at=at,
-        needed_atol=float((gap - rtol * magnitude).max(initial=0.0)),
-        needed_rtol=float(_ratio(np.maximum(gap - atol, 0), magnitude).max(initial=0.0)),
+        needed_tolerance=_needed(
+            float((gap - rtol * magnitude).max(initial=0.0)),
+            float(_ratio(np.maximum(gap - atol, 0), magnitude).max(initial=0.0)),
+        ),
     )
 
 

@@ -23,12 +23,15 @@ from normfold.verify.inputs.generate import Feed
 from normfold.verify.inputs.roles import InputConstraints, input_constraints
 from normfold.verify.numeric.distance import is_floating
 from normfold.verify.numeric.rounding_noise import Tolerance
+from normfold.verify.question import Question
 from normfold.verify.regions.difference import DifferingRegion, differing_regions
 from normfold.verify.regions.drawing import RegionInput
 from normfold.verify.regions.feeds import RegionFeed, RegionFeeds
 from normfold.verify.regions.value_ranges import ANY, value_ranges
 from normfold.verify.result import Comparison, Stage
 from normfold.verify.state import ProofState
+
+TOO_LARGE = "the operators that differ were not fed with values of their own, because the weights are large"
 
 SEEDS = 3
 """A difference counts where as many feeds of one kind show it: a decision between values that tie shows once."""
@@ -51,52 +54,57 @@ class _Pair:
 
 def check_regions(proof: ProofState) -> None:
     """Compare every region in which the models differ, fed with values of its own, and record those that fail."""
-    for comparison in differing(proof, regions_of(proof)):
-        proof.add(replace(comparison, folds=comparison.folds or folds_near(proof, comparison.value)))
+    question, findings = proof.question, proof.findings
+    if findings.references:
+        question = question.sharing(findings.references[0])
+    if is_too_large(question):
+        findings.note(TOO_LARGE)
+    elif findings.feeds:
+        for comparison in differing(question, findings.feeds[0], regions_of(question)):
+            findings.add(replace(comparison, folds=comparison.folds or folds_near(question, comparison.value)))
 
 
-def regions_of(proof: ProofState) -> list[DifferingRegion]:
+def is_too_large(question: Question) -> bool:
+    """Return whether the weights are too large to compute what regions begin with."""
+    return question.original.weight_bytes > question.options.weight_bytes
+
+
+def regions_of(question: Question) -> list[DifferingRegion]:
     """Return the regions in which the models differ and that can be fed."""
-    if proof.options.is_explicit:  # a tolerance of the user is one for outputs
-        return []
-    if proof.original.weight_bytes > proof.options.weight_bytes:
-        proof.note("the operators that differ were not fed with values of their own, because the weights are large")
-        return []
-    regions = differing_regions(proof.original, proof.candidate, proof.left_out | proof.random_values)
-    return [each for each in regions if each.target not in proof.random_outputs]
+    regions = differing_regions(question.original, question.candidate, question.left_out | question.random_values)
+    return [each for each in regions if each.target not in question.random_outputs]
 
 
-def folds_near(proof: ProofState, value: str) -> tuple[str, ...]:
+def folds_near(question: Question, value: str) -> tuple[str, ...]:
     """Return the folds of the first sites downstream of a value that is no site itself."""
-    sites = first_downstream(proof.original, value, proof.folds.keys())
-    return tuple(dict.fromkeys(fold for site in sites for fold in proof.folds[site]))
+    sites = first_downstream(question.original, value, question.folds.keys())
+    return tuple(dict.fromkeys(fold for site in sites for fold in question.folds[site]))
 
 
-def differing(proof: ProofState, regions: Sequence[DifferingRegion]) -> Iterator[Comparison]:
+def differing(question: Question, feed: Feed, regions: Sequence[DifferingRegion]) -> Iterator[Comparison]:
     """Yield the worst comparison of each region that computes something else; none for those that agree."""
-    if not regions or not proof.feeds:
+    if not regions:
         return
-    ranges = value_ranges(proof.original)
-    theirs = value_ranges(proof.candidate)
-    for group, values, dims in _with_values(proof, regions):
+    ranges = value_ranges(question.original)
+    theirs = value_ranges(question.candidate)
+    for group, values, dims in _with_values(question, feed, regions):
         for region in group:
-            pair = _pair(proof, region, values, dims, ranges, theirs)
-            found = None if pair is None else _compared(proof, pair)
+            pair = _pair(question, feed, region, values, dims, ranges, theirs)
+            found = None if pair is None else _compared(question, pair)
             if found is not None:
                 yield found
 
 
 def _with_values(
-    proof: ProofState, regions: Sequence[DifferingRegion]
+    question: Question, feed: Feed, regions: Sequence[DifferingRegion]
 ) -> Iterator[tuple[list[DifferingRegion], Mapping[str, Value], Mapping[str, Sequence[int | str | None]]]]:
     """Yield the regions in groups, with the values of the first feed between them, of which few are kept at once."""
-    feed = proof.feeds[0]
-    wanted = {name for each in regions for name in each.boundary if name in proof.original.producers}
+    wanted = {name for each in regions for name in each.boundary if name in question.original.producers}
     if not wanted:
         yield list(regions), {}, {}
         return
-    whole = submodel(proof.original, sorted(wanted), {})
-    with proof.open(whole.model) as runner:
+    whole = submodel(question.original, sorted(wanted), {})
+    with question.open(whole.model) as runner:
         sizes = expected_bytes(runner, whole, {})
         dims = {name: runner.output_shapes.get(made, ()) for name, made in whole.outputs.items()}
         given = {name: feed.values[name] for name in whole.feeds}
@@ -104,7 +112,7 @@ def _with_values(
         names: dict[str, None] = {}
         for each in (*regions, None):
             more = {} if each is None else dict.fromkeys(n for n in each.boundary if n in wanted)
-            if group and (each is None or sum(sizes[n] for n in {**names, **more}) > proof.options.piece_bytes):
+            if group and (each is None or sum(sizes[n] for n in {**names, **more}) > question.options.piece_bytes):
                 values = runner.run(given, [whole.outputs[name] for name in names])
                 yield group, dict(zip(names, values, strict=True)), dims
                 group, names = [], {}
@@ -114,7 +122,8 @@ def _with_values(
 
 
 def _pair(
-    proof: ProofState,
+    question: Question,
+    feed: Feed,
     region: DifferingRegion,
     values: Mapping[str, Value],
     dims: Mapping[str, Sequence[int | str | None]],
@@ -124,32 +133,32 @@ def _pair(
     boundary = types_of(inner)
     if len(boundary) < len(inner):  # a sequence, or strings
         return None
-    sides = [submodel(model, [region.target], boundary) for model in (proof.original, proof.candidate)]
+    sides = [submodel(model, [region.target], boundary) for model in (question.original, question.candidate)]
     if any(unseeded_values(side.model) for side in sides):
         return None
     constraints = input_constraints(sides[0].model)
     inputs = []
     needed = dict.fromkeys(name for side in sides for name in (*side.feeds, *side.injected))
-    declared = {value.name: value for value in proof.original.inputs}
+    declared = {value.name: value for value in question.original.inputs}
     for name in needed:
         is_given = name not in inner
         low = min((each.get(name, ANY)[0] for each in ranges), default=ANY[0])
         high = max((each.get(name, ANY)[1] for each in ranges), default=ANY[1])
         sizes = _declared_dims(declared[name]) if is_given else tuple(dims.get(name, ()))
-        base = proof.feeds[0].values[name] if is_given else inner[name]
+        base = feed.values[name] if is_given else inner[name]
         known = constraints.get(name) or input_constraints(sides[1].model)[name]
         inputs.append(RegionInput(name, base, sizes, (low, high), known, is_given))
-    for name in _defaults(proof) & {value.name for side in sides for value in side.model.graph.input}:
-        tensor = dict(proof.original.initializers)[name]
+    for name in _defaults(question) & {value.name for side in sides for value in side.model.graph.input}:
+        tensor = dict(question.original.initializers)[name]
         known = InputConstraints()
-        inputs.append(RegionInput(name, proof.original.array_of(tensor), tuple(tensor.dims), ANY, known, True))
+        inputs.append(RegionInput(name, question.original.array_of(tensor), tuple(tensor.dims), ANY, known, True))
     return _Pair(region, sides[0], sides[1], tuple(inputs))
 
 
-def _defaults(proof: ProofState) -> set[str]:
+def _defaults(question: Question) -> set[str]:
     """Return the initializers that a user may replace in both models; before version 4 of the format there are none."""
     found = []
-    for model in (proof.original, proof.candidate):
+    for model in (question.original, question.candidate):
         names = {value.name for value in model.graph.input} & {name for name, _ in model.initializers}
         found.append(names if model.skeleton.ir_version >= 4 else set())
     return found[0] & found[1]
@@ -163,11 +172,11 @@ def _declared_dims(value: onnx.ValueInfoProto) -> tuple[int | str | None, ...]:
     )
 
 
-def _compared(proof: ProofState, pair: _Pair) -> Comparison | None:
+def _compared(question: Question, pair: _Pair) -> Comparison | None:
     """Return the first kind of feed that shows a difference again and again; None where none does."""
     try:
-        with proof.open(pair.original.model) as ours, proof.open(pair.candidate.model) as theirs:
-            return _Comparing(proof, pair, ours, theirs).first_difference()
+        with question.open(pair.original.model) as ours, question.open(pair.candidate.model) as theirs:
+            return _Comparing(question, pair, ours, theirs).first_difference()
     except ModelRunError as error:
         if error.kind is FailureKind.TIME:
             raise
@@ -177,10 +186,10 @@ def _compared(proof: ProofState, pair: _Pair) -> Comparison | None:
 class _Comparing:
     """Both sides of a region, open."""
 
-    def __init__(self, proof: ProofState, pair: _Pair, ours: Runner, theirs: Runner) -> None:
-        self._proof, self._pair, self._ours, self._theirs = proof, pair, ours, theirs
+    def __init__(self, question: Question, pair: _Pair, ours: Runner, theirs: Runner) -> None:
+        self._question, self._pair, self._ours, self._theirs = question, pair, ours, theirs
         models = [pair.original.model, pair.candidate.model]
-        self._feeds = RegionFeeds(models, pair.inputs, proof.options.seed)
+        self._feeds = RegionFeeds(models, pair.inputs, question.options.seed)
 
     def first_difference(self) -> Comparison | None:
         """Try shapes until one runs; a difference at one that the models do not declare must show at another too."""
@@ -234,7 +243,7 @@ class _Comparing:
                 continue
             inner = submodel(model, there, {})
             try:
-                with self._proof.open(inner.model) as runner:
+                with self._question.open(inner.model) as runner:
                     made = runner.run(_given(inner, values), [inner.outputs[name] for name in there])
             except ModelRunError:
                 continue
@@ -256,20 +265,22 @@ class _Comparing:
 
     def _compared(self, feed: RegionFeed, expected: Value, obtained: Value) -> Comparison | None:
         """Return the comparison where it fails."""
-        proof, target = self._proof, self._pair.region.target
+        question, target = self._question, self._pair.region.target
         text = f"its own: {feed.text}"
         tolerance = Tolerance.AT_CENTRE if "centre" in feed.text else Tolerance.LOCAL
         if feed.must_keep_nan and _nan_moved(expected, obtained):
             why = "NaN or infinity goes another way"
-            return proof.failing(target, Stage.REGION, why, text)
-        comparison = proof.judge(target, Stage.REGION, expected, obtained, Feed({}, text), tolerance, by_channel=True)
+            return question.failing(target, Stage.REGION, why, text)
+        comparison = question.judge(target, Stage.REGION, expected, obtained, Feed({}, text), tolerance)
         if comparison.passed:
             return None
         if isinstance(expected, np.ndarray) and is_floating(expected):
             given = _given(self._pair.original, feed.values)
-            samples = proof.noise_of(self._pair.original, given, {target: expected}, self._pair.exact, True)
-            closer, _ = proof.compare_with_noise(
-                samples, Stage.REGION, {target: (expected, obtained)}, Feed({}, text), lambda _: tolerance, True
+            samples = question.noise_of(
+                self._pair.original, given, {target: expected}, self._pair.exact, by_channel=True
+            )
+            closer, _ = question.compare_with_noise(
+                samples, Stage.REGION, {target: (expected, obtained)}, Feed({}, text), lambda _: tolerance
             )
             comparison = closer[target]
         if comparison.passed or comparison.noise_dominated:

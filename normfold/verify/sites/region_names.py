@@ -11,58 +11,65 @@ from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from normfold.runtime.float32_copy import coarsest
-from normfold.runtime.session import ModelRunError
+from normfold.runtime.session import ModelRunError, Value
 from normfold.runtime.submodel import needed_for, submodel
 from normfold.verify.checks.accepted_inputs import accepted_feeds
+from normfold.verify.inputs.generate import Feed
+from normfold.verify.question import Question
 from normfold.verify.regions.difference import DifferingRegion
-from normfold.verify.regions.probe import differing, folds_near, regions_of
+from normfold.verify.regions.probe import TOO_LARGE, differing, folds_near, is_too_large, regions_of
 from normfold.verify.result import Comparison, Equivalence, Site, Verification
 from normfold.verify.sites.unobservable import unobservable_values
-from normfold.verify.state import ProofState, run_part
+from normfold.verify.state import run_part
 
 _ROUNDS = 8
 """So often names are left out because of what the regions show."""
 
 
-def with_regions(proof: ProofState, found: Verification, recorded: Sequence[Site]) -> Verification:
+def with_regions(question: Question, found: Verification, recorded: Sequence[Site]) -> Verification:
     """Return ``found``, or that the models differ where a region does. Recorded sites mean one value in both."""
-    if not found or coarsest(proof.original) != coarsest(proof.candidate) or not _has_feed(proof):
+    if not found or coarsest(question.original) != coarsest(question.candidate):
         return found
-    outputs = set(proof.original.output_names)
+    if is_too_large(question):
+        return replace(found, notes=(*found.notes, TOO_LARGE))
+    first_run = _first_run(question)
+    if first_run is None:
+        return found
+    feed, values = first_run
+    outputs = set(question.original.output_names)
     sure, hidden = outputs | {site.value for site in recorded}, set[str]()
-    proof.folds = {value: tuple(s.fold for s in recorded if s.value == value) for value in sure - outputs}
-    first: list[Comparison] = []
+    folds = {value: tuple(s.fold for s in recorded if s.value == value) for value in sure - outputs}
+    question = replace(question, folds=folds).sharing(values)
+    worst: list[Comparison] = []
     for _ in range(_ROUNDS):
-        regions = regions_of(proof)
-        failing = {each.value: each for each in differing(proof, regions)}
+        regions = regions_of(question)
+        failing = {each.value: each for each in differing(question, feed, regions)}
         if not failing:
             return _equal(found, hidden)
-        first = first or list(failing.values())
-        wrong = _renamed(proof, [each for each in regions if each.target in failing], sure)
+        worst = worst or list(failing.values())
+        wrong = _renamed(question, [each for each in regions if each.target in failing], sure)
         if not wrong:
-            wrong = unobservable_values(proof.afresh(proof.left_out), failing.keys() - sure)
+            wrong = unobservable_values(replace(question, folds={}), failing.keys() - sure)
             hidden |= wrong
         if not wrong:
             break
-        proof.left_out |= wrong
-    return _different(proof, found, first)
+        question = question.without(question.left_out | wrong)
+    return _different(question, found, worst)
 
 
-def _has_feed(proof: ProofState) -> bool:
+def _first_run(question: Question) -> tuple[Feed, dict[str, Value]] | None:
     """Run the original once, for a feed that it accepts."""
-    plain = submodel(proof.original, proof.original.output_names, {})
+    plain = submodel(question.original, question.original.output_names, {})
     try:
-        with proof.open(plain.model) as runner:
-            feed, _ = next(accepted_feeds(proof, lambda _, feed: run_part(runner, plain, feed, {})))
+        with question.open(plain.model) as runner:
+            return next(accepted_feeds(question, lambda _, feed: run_part(runner, plain, feed, {})))
     except ModelRunError:
-        return False
-    proof.feeds.append(feed)
-    return True
+        return None
 
 
-def _renamed(proof: ProofState, failing: list[DifferingRegion], sure: Set[str]) -> set[str]:
+def _renamed(question: Question, failing: list[DifferingRegion], sure: Set[str]) -> set[str]:
     """Names that may mean another value, because what is computed from them fails too: the first of them."""
-    needed = {each.target: needed_for(proof.original, each.boundary) | set(each.boundary) for each in failing}
+    needed = {each.target: needed_for(question.original, each.boundary) | set(each.boundary) for each in failing}
     suspects = {
         name for name in needed if any(name in names for other, names in needed.items() if other != name)
     } - sure
@@ -77,13 +84,13 @@ def _equal(found: Verification, hidden: Set[str]) -> Verification:
     return replace(found, notes=(*found.notes, f"{text}: another value, but no output reads what differs"))
 
 
-def _different(proof: ProofState, found: Verification, failing: list[Comparison]) -> Verification:
+def _different(question: Question, found: Verification, failing: list[Comparison]) -> Verification:
     """Return the verdict with the regions that fail; each names the operator that makes its value."""
-    nodes = proof.original.graph.node
+    nodes = question.original.graph.node
     rows = []
     for each in failing:
-        node = nodes[proof.original.producers[each.value]]
-        near = each.folds or folds_near(proof, each.value)
+        node = nodes[question.original.producers[each.value]]
+        near = each.folds or folds_near(question, each.value)
         rows.append(replace(each, folds=near or (node.name or f"{node.op_type} of {each.value}",)))
     names = tuple(dict.fromkeys(fold for row in rows for fold in row.folds))
     return replace(found, verdict=Equivalence.DIFFERENT, sites=(*found.sites, *rows), failing_folds=names)

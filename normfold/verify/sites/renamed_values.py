@@ -18,13 +18,16 @@ from normfold.runtime.float32_copy import coarsest
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.metadata_keys import SITES_KEY
 from normfold.runtime.submodel import submodel
+from normfold.verify.question import Question
 from normfold.verify.result import Equivalence, Site, Verification
 from normfold.verify.sites.changed_weights import changed_weight_sites
 from normfold.verify.sites.metadata import from_text
 from normfold.verify.sites.region_names import with_regions
 from normfold.verify.sites.subgraph_copies import body_paths
 from normfold.verify.sites.unobservable import unobservable_values
-from normfold.verify.state import ProofState
+
+Prove = Callable[[Question, Sequence[Site]], Verification]
+"""What answers a question at some sites."""
 
 _ROUNDS = 6
 """How often names are decided by what is behind them."""
@@ -33,73 +36,68 @@ _MUCH = 8
 """An error that is so many times smaller is another one."""
 
 
-def recorded_sites(proof: ProofState) -> list[Site]:
-    """Return what either model records of its sites, as far as it is of use here.
+def recorded_sites(question: Question) -> tuple[Question, list[Site]]:
+    """Return what either model records of its sites, as far as it is of use here, and the question with notes.
 
     A tolerance of the user is one for outputs, and a model in another precision differs at every value.
     """
     found: dict[Site, None] = {}
-    for which, model in (("second", proof.candidate), ("first", proof.original)):
+    for which, model in (("second", question.candidate), ("first", question.original)):
         sites, fault = from_text(model.recorded)
         found |= dict.fromkeys(sites)
         if fault:
-            proof.note(
+            question = question.noting(
                 f"{SITES_KEY} in the metadata of the {which} model is not as normfold writes it: {fault}; ignored"
             )
-    if not found or proof.options.is_explicit or coarsest(proof.original) != coarsest(proof.candidate):
-        return []
-    if _is_quantized(proof.original) != _is_quantized(proof.candidate):
-        proof.note("one of the models is quantized, so they were not compared fold by fold")
-        return []
-    made = proof.original.producers
-    paths = body_paths(proof.original) & body_paths(proof.candidate) if any(site.graph for site in found) else set()
-    return [site for site in found if (site.graph in paths if site.graph else site.value in made)]
+    if not found or question.options.is_explicit or coarsest(question.original) != coarsest(question.candidate):
+        return question, []
+    if _is_quantized(question.original) != _is_quantized(question.candidate):
+        question = question.noting("one of the models is quantized, so they were not compared fold by fold")
+        return question, []
+    made = question.original.producers
+    paths = (
+        body_paths(question.original) & body_paths(question.candidate) if any(site.graph for site in found) else set()
+    )
+    return question, [site for site in found if (site.graph in paths if site.graph else site.value in made)]
 
 
 def _is_quantized(model: LoadedModel) -> bool:
     return any(re.search("[Qq]uant|^QLinear|Integer$|NBits$", operator) for operator in model.operators)
 
 
-def by_names(proof: ProofState, prove: Callable[[ProofState, Sequence[Site]], Verification]) -> Verification:
-    """Return what ``prove`` says of two models that may record their sites.
-
-    ``case`` itself stays untouched.
-    """
-    recorded = recorded_sites(proof)
-    found, left_out = _at_named_sites(proof, recorded, prove)
-    return with_regions(proof.afresh(left_out), found, [site for site in recorded if site.value not in left_out])
+def by_names(question: Question, prove: Prove) -> Verification:
+    """Return what ``prove`` says of two models that may record their sites."""
+    question, recorded = recorded_sites(question)
+    found, left_out = _at_named_sites(question, recorded, prove)
+    trusted = [site for site in recorded if site.value not in left_out]
+    return with_regions(question.without(left_out), found, trusted)
 
 
-def _at_named_sites(
-    proof: ProofState, recorded: Sequence[Site], prove: Callable[[ProofState, Sequence[Site]], Verification]
-) -> tuple[Verification, frozenset[str]]:
+def _at_named_sites(question: Question, recorded: Sequence[Site], prove: Prove) -> tuple[Verification, frozenset[str]]:
     """Return what the sites say, and the values whose names mean other values."""
     of_weights = (
-        [] if proof.options.is_explicit else changed_weight_sites(proof.original, proof.candidate, bool(recorded))
+        []
+        if question.options.is_explicit
+        else changed_weight_sites(question.original, question.candidate, bool(recorded))
     )
     known = {site.value for site in recorded}
     of_weights = [site for site in of_weights if site.value not in known]
-    found, left_out = with_recorded_sites(proof, [*recorded, *of_weights], prove)
+    found, left_out = with_recorded_sites(question, [*recorded, *of_weights], prove)
     hidden = {c.value for c in found.sites if not c.passed}.intersection(site.value for site in of_weights)
-    unread = unobservable_values(proof.afresh(), hidden) if hidden and prove(proof.afresh(), ()) else set()
+    unread = unobservable_values(question, hidden) if hidden and prove(question, ()) else set()
     if not unread:
         return found, left_out
     left = [*recorded, *(site for site in of_weights if site.value not in unread)]
-    found, left_out = with_recorded_sites(proof, left, prove)
+    found, left_out = with_recorded_sites(question, left, prove)
     note = f"{_some(sorted(unread))}: another value, but no output reads what differs"
     return replace(found, notes=(*found.notes, note)), left_out | unread
 
 
-def with_recorded_sites(
-    proof: ProofState, sites: Sequence[Site], prove: Callable[[ProofState, Sequence[Site]], Verification]
-) -> tuple[Verification, frozenset[str]]:
-    """Return what ``prove`` says with ``sites``, as far as their names can be trusted, and those that cannot.
-
-    ``proof`` itself stays untouched.
-    """
+def with_recorded_sites(question: Question, sites: Sequence[Site], prove: Prove) -> tuple[Verification, frozenset[str]]:
+    """Return what ``prove`` says with ``sites``, as far as their names can be trusted, and those that cannot."""
 
     def without(values: Iterable[str]) -> _Attempt:
-        tried = proof.afresh(frozenset(values))
+        tried = question.without(frozenset(values))
         found = prove(tried, sites)
         return _Attempt(found, _suspects(tried, found), tried.left_out)
 
@@ -107,7 +105,7 @@ def with_recorded_sites(
     is_undecided = bool(sites) and trial.found.verdict is Equivalence.INCONCLUSIVE
     if not is_undecided and not trial.suspects:
         return trial.found, trial.left_out
-    plain = prove(proof.afresh(), ())
+    plain = prove(question, ())
     if is_undecided or not plain:
         return (plain, frozenset(site.value for site in sites)) if is_undecided else (trial.found, trial.left_out)
     trial = _without_renamed(trial, without)
@@ -149,13 +147,13 @@ def _without_renamed(trial: _Attempt, without: Callable[[Iterable[str]], _Attemp
     return after if after.found and _is_better(after.found, trial.found, failing) else trial
 
 
-def _suspects(proof: ProofState, found: Verification) -> dict[str, set[str]]:
+def _suspects(question: Question, found: Verification) -> dict[str, set[str]]:
     """Return the sites that fail where a value that is fed with them fails too, and those values."""
     boundary = dict.fromkeys((c.value for c in (*found.sites, *found.outputs)), onnx.TypeProto())
     sites = {c.value for c in found.sites if not c.passed}
     suspects: dict[str, set[str]] = {}
     for value in {c.value for c in found.failures} if sites else ():
-        for fed in sites.intersection(submodel(proof.candidate, [value], boundary).injected):
+        for fed in sites.intersection(submodel(question.candidate, [value], boundary).injected):
             suspects.setdefault(fed, set()).add(value)
     return suspects
 

@@ -17,8 +17,9 @@ from normfold.verify.checks.at_sites import types_of
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.numeric.distance import is_floating
 from normfold.verify.numeric.rounding_noise import Tolerance
+from normfold.verify.question import Question
 from normfold.verify.result import Stage
-from normfold.verify.state import ProofState, run_part
+from normfold.verify.state import run_part
 
 _LARGER = (0, 1, -1, 8, -8, 64, -64)
 """The error itself is tried, and ones so many times as large as the value, also the other way: what is scaled up alone
@@ -30,43 +31,43 @@ _MASKED = -9e3
 _FEEDS = 2
 
 
-def unobservable_values(proof: ProofState, names: Set[str]) -> set[str]:
+def unobservable_values(question: Question, names: Set[str]) -> set[str]:
     """Return those of ``names`` that differ in the candidate and that no output of the original reads there.
 
     The first feeds decide; the difference is the candidate's own, with what the original makes at the other ``names``.
     """
-    nodes, made_by = proof.original.graph.node, proof.original.producers
+    nodes, made_by = question.original.graph.node, question.original.producers
     made = {name for name in names & made_by.keys() if nodes[made_by[name]].op_type != "Constant"}
-    wanted = sorted(made.difference(proof.original.output_names))
-    targets = [*wanted, *proof.original.output_names]
+    wanted = sorted(made.difference(question.original.output_names))
+    targets = [*wanted, *question.original.output_names]
     unread = set(wanted)
     try:
-        small = submodel(proof.original, targets, {})
-        with proof.open(small.model) as runner:
+        small = submodel(question.original, targets, {})
+        with question.open(small.model) as runner:
             for feed, values in islice(
-                accepted_feeds(proof, lambda _, feed: run_part(runner, small, feed, {})), _FEEDS
+                accepted_feeds(question, lambda _, feed: run_part(runner, small, feed, {})), _FEEDS
             ):
-                unread -= {name for name in unread if _is_read(proof, feed, values, name, wanted)}
+                unread -= {name for name in unread if _is_read(question, feed, values, name, wanted)}
     except ModelRunError:
         return set()
     return unread
 
 
-def _is_read(proof: ProofState, feed: Feed, values: Mapping[str, Value], name: str, names: Collection[str]) -> bool:
+def _is_read(question: Question, feed: Feed, values: Mapping[str, Value], name: str, names: Collection[str]) -> bool:
     boundary = types_of({each: values[each] for each in names})
     if name not in boundary:
         return True
-    theirs = submodel(proof.candidate, [name], boundary)
-    with proof.open(theirs.model) as runner:
+    theirs = submodel(question.candidate, [name], boundary)
+    with question.open(theirs.model) as runner:
         obtained = run_part(runner, theirs, feed, values)[name]
-    outputs = [each for each in proof.original.output_names if each not in proof.original.initializer_names]
-    behind = submodel(proof.original, outputs, {name: boundary[name]})
-    with proof.open(behind.model) as runner:
+    outputs = [each for each in question.original.output_names if each not in question.original.initializer_names]
+    behind = submodel(question.original, outputs, {name: boundary[name]})
+    with question.open(behind.model) as runner:
         for factor in _LARGER:
             given = {name: _further(np.asarray(values[name]), np.asarray(obtained), factor)}
             found = run_part(runner, behind, feed, given)
             for each in outputs:
-                if not proof.judge(
+                if not question.judge(
                     each, Stage.UNOPTIMIZED, values[each], found[each], feed, Tolerance.END_TO_END
                 ).passed:
                     return True

@@ -14,7 +14,7 @@ from normfold.runtime.submodel import MADE
 from normfold.verify import Equivalence, ProofOptions, Site, prove
 from normfold.verify.checks import at_sites as evidence
 from normfold.verify.checks import schedule as turns_module
-from normfold.verify.state import ProofState
+from normfold.verify.question import Question
 from tests.onnx_text import parse
 from tests.verify.nets import conv_bn_pair, edited
 
@@ -47,13 +47,13 @@ def test_values_too_large_to_be_kept_together_are_compared_in_groups(
     monkeypatch.setattr(evidence, "GROUP_BYTES", 1)
     raw, folded = conv_bn_pair()
     opened: list[list[str]] = []
-    plain = ProofState.open
+    plain = Question.open
 
-    def counted(self: ProofState, loaded: LoadedModel, *level: OptimizationLevel) -> Runner:
+    def counted(self: Question, loaded: LoadedModel, *level: OptimizationLevel) -> Runner:
         opened.append([value.name for value in loaded.graph.output])
         return plain(self, loaded, *level)
 
-    monkeypatch.setattr(ProofState, "open", counted)
+    monkeypatch.setattr(Question, "open", counted)
     assert len(prove(raw, folded, SITES).sites) == 3
     assert {(f"bn0{MADE}",), (f"bn1{MADE}",), (f"bn2{MADE}",)} <= set(map(tuple, opened))
     result = prove(raw, edited(folded, f"w{wrong_fold}", lambda w: w * 1.001), SITES)
@@ -69,14 +69,14 @@ def test_small_values_cost_no_sessions_of_their_own(limit: int, sessions: int, m
     monkeypatch.setattr(turns_module, "LIGHT_BYTES", limit)
     raw, folded = conv_bn_pair()
     opened: list[OptimizationLevel] = []
-    plain = ProofState.open
+    plain = Question.open
 
     def counted(
-        self: ProofState, loaded: LoadedModel, level: OptimizationLevel = OptimizationLevel.DISABLE_ALL
+        self: Question, loaded: LoadedModel, level: OptimizationLevel = OptimizationLevel.DISABLE_ALL
     ) -> Runner:
         opened.append(level)
         return plain(self, loaded, level)
 
-    monkeypatch.setattr(ProofState, "open", counted)
+    monkeypatch.setattr(Question, "open", counted)
     assert prove(raw, folded, SITES, ProofOptions(input_specs=("x=1x3x12x12",)))
     assert len(opened) == sessions

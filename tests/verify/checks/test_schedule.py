@@ -9,7 +9,8 @@ from normfold.runtime.loaded_model import load
 from normfold.verify import Equivalence, ProofOptions, Site, Stage, prove
 from normfold.verify.checks.schedule import Chunk, Schedule, decisive_inputs
 from normfold.verify.inputs.generate import Feed
-from normfold.verify.sites.targets import targets_of
+from normfold.verify.question import Question
+from normfold.verify.sites.targets import with_targets
 from normfold.verify.state import ProofState
 from tests.onnx_text import parse
 from tests.verify.nets import conv_bn_pair, edited
@@ -20,8 +21,8 @@ SITES = tuple(Site(f"bn{i}", f"norm{i}") for i in range(3))
 # -- turns -------------------------------------------------------------------------------------------------------------
 def turns(sites: tuple[Site, ...] = SITES) -> Schedule:
     raw, folded = conv_bn_pair()
-    proof = ProofState(load(raw), load(folded), ProofOptions())
-    return Schedule(proof, Chunk(tuple(targets_of(proof, sites))))
+    question, targets = with_targets(Question.of(load(raw), load(folded), ProofOptions()), sites)
+    return Schedule(ProofState.of(question), Chunk(tuple(targets)))
 
 
 def feed(size: int, **switches: bool) -> Feed:

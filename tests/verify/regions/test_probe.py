@@ -6,8 +6,10 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from onnx import numpy_helper
 
 from normfold.verify import Equivalence, Site, Verification, prove, verify
+from tests.onnx_text import parse
 from tests.sweeps.data_faults import FAULTS, PAIRS, Trio, model
 from tests.sweeps.wrong_pairs import PAIRS as PAIRS_OF_EACH_KIND
 from tests.sweeps.wrong_pairs import read
@@ -72,3 +74,22 @@ def test_each_limit_of_a_value_has_feeds_of_its_own(body: str) -> None:
     text = "(float[4,8] x) => (float[4,8] y) " + body
     assert compared(text, text)
     assert compared(text, text.replace("70", "60")).verdict is Equivalence.DIFFERENT
+
+
+@pytest.mark.parametrize("name", ["threshold behind an affine", "last row of a table", "clip of an exponential"])
+def test_a_tolerance_of_the_user_does_not_keep_the_regions_unfed(name: str) -> None:
+    trio = read(name)
+    assert verify(trio.original, trio.right, rtol=1e-3)
+    assert verify(trio.original, trio.wrong, rtol=1e-3).verdict is Equivalence.DIFFERENT
+
+
+def test_a_tolerance_of_the_user_counts_between_the_cuts_as_a_share_of_an_output() -> None:
+    text = """(float[N,4] x) => (float[N,4] y) <float s = {0.01}, float[4,4] w>
+        { h = MatMul(x, w) r = Relu(h) y = Mul(r, s) }"""
+    first, second = parse(text), parse(text)
+    array = numpy_helper.to_array(second.graph.initializer[-1]) * np.float32(1.001)
+    second.graph.initializer[-1].CopyFrom(numpy_helper.from_array(array, second.graph.initializer[-1].name))
+    assert not verify(first, second)
+    assert not verify(first, second, rtol=1e-5)
+    assert verify(first, second, rtol=2e-3)
+    assert verify(first, second, atol=1e-3)

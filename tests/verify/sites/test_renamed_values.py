@@ -12,8 +12,8 @@ import pytest
 import normfold
 from normfold.runtime.loaded_model import load
 from normfold.verify import Equivalence, ProofOptions, Site, Verification, prove
+from normfold.verify.question import Question
 from normfold.verify.sites.renamed_values import with_recorded_sites
-from normfold.verify.state import ProofState
 from tests.onnx_text import parse
 from tests.verify.nets import conv_bn_pair, edited
 from tests.verify.sites.nets import ALL, off_by_a_hair, telling, weight, weight_of
@@ -160,10 +160,10 @@ def test_each_of_several_names_is_decided_by_what_is_behind_it(names: dict[str, 
 def test_without_a_decision_at_the_sites_the_outputs_decide(pair: tuple[onnx.ModelProto, onnx.ModelProto]) -> None:
     asked: list[int] = []
 
-    def undecided(proof: ProofState, sites: Sequence[Site]) -> Verification:
+    def undecided(question: Question, sites: Sequence[Site]) -> Verification:
         asked.append(len(sites))
         return Verification(Equivalence.INCONCLUSIVE if sites else Equivalence.EQUIVALENT)
 
-    proof = ProofState(load(pair[0]), load(pair[1]), ProofOptions())
-    assert with_recorded_sites(proof, [Site("bn0", "bn0")], undecided)
+    question = Question.of(load(pair[0]), load(pair[1]), ProofOptions())
+    assert with_recorded_sites(question, [Site("bn0", "bn0")], undecided)
     assert asked == [1, 0]

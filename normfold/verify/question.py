@@ -1,0 +1,228 @@
+"""What a proof is asked: two models, the values to compare and how; nothing in it changes while a proof runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+import numpy as np
+
+from normfold.options import ProofOptions
+from normfold.runtime.float32_copy import coarsest
+from normfold.runtime.loaded_model import LoadedModel
+from normfold.runtime.reference_session import ReferenceRunner
+from normfold.runtime.session import OptimizationLevel, Runner, Value
+from normfold.runtime.submodel import Submodel
+from normfold.runtime.time_limit import Watch
+from normfold.verify.inputs.generate import Feed, Feeder
+from normfold.verify.inputs.user_files import parse_spec
+from normfold.verify.numeric.distance import AllowedError, distance, is_floating, type_name
+from normfold.verify.numeric.rounding_noise import (
+    BEYOND,
+    BEYOND_COARSE,
+    NoiseSamples,
+    Tolerance,
+    UlpPerturbation,
+    noise,
+)
+from normfold.verify.result import Comparison, Stage
+
+NOISE_DOMINATED = "the model itself turns rounding noise into errors of this size"
+
+
+@dataclass(frozen=True)
+class Question:
+    """Whether two models compute the same, at which values, under which options.
+
+    ``precision`` is the coarsest floating type in which the models compute. ``is_by_reference``: they run in onnx's
+    reference evaluator, not in ONNX Runtime. ``is_stored``: the references are what a user stored.
+    ``folds`` are those behind each site; ``is_by_fold``: the caller named the sites.
+    ``has_inlined_bodies``: copies of bodies were added for their sites, and outputs may come through bodies without
+    cuts. ``left_out`` are values that no site stands for, because their names mean other values in either model.
+    ``random_values`` are those that both models make, ``random_outputs`` the outputs that depend on any.
+    ``unproven`` are operators that were cut out, ``notes`` what is to be said before anything runs. ``own_share`` is
+    what a tolerance of the user allows, as a share of the scale of an output.
+    """
+
+    original: LoadedModel
+    candidate: LoadedModel
+    options: ProofOptions
+    precision: str = ""
+    is_by_fold: bool = False
+    unproven: tuple[str, ...] = ()
+    is_stored: bool = False
+    is_by_reference: bool = False
+    folds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    has_inlined_bodies: bool = False
+    left_out: frozenset[str] = frozenset()
+    random_values: frozenset[str] = frozenset()
+    random_outputs: frozenset[str] = frozenset()
+    own_share: float = 0.0
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, original: LoadedModel, candidate: LoadedModel, options: ProofOptions) -> Question:
+        """Return the question in the precision of the original."""
+        return cls(original, candidate, options, coarsest(original))
+
+    def without(self, values: frozenset[str]) -> Question:
+        """Return the question without what the names of these values stand for."""
+        return replace(self, left_out=values)
+
+    def noting(self, text: str) -> Question:
+        """Return the question with one more note."""
+        return self if text in self.notes else replace(self, notes=(*self.notes, text))
+
+    def sharing(self, outputs: Mapping[str, Value]) -> Question:
+        """Return the question with the share that the user's tolerance allows of these outputs of the original."""
+        if not self.options.is_explicit:
+            return self
+        floating = [value for value in outputs.values() if isinstance(value, np.ndarray) and is_floating(value)]
+        scale = min((float(np.max(np.abs(value), initial=0.0)) for value in floating), default=0.0)
+        atol = (self.options.atol or 0.0) / scale if scale else 0.0
+        return replace(self, own_share=(self.options.rtol or 0.0) + atol)
+
+    # -- how it is answered -------------------------------------------------------------------------------------------
+    @property
+    def first_stage(self) -> Stage:
+        """What the comparison of the parts shows: each site where it is made, or, without sites, the whole."""
+        return Stage.AT_SITE if self.folds else Stage.UNOPTIMIZED
+
+    def first_tolerance(self, value: str, is_first_feed: bool) -> Tolerance:
+        """Return the tolerance that goes with it.
+
+        Later feeds have more extreme values, and a few noise samples may not show how noisy a value becomes there; what
+        is wrong by less than that has shown in the first.
+        """
+        if self.has_inlined_bodies and value not in self.folds:
+            return Tolerance.END_TO_END
+        if not self.folds:
+            return Tolerance.END_TO_END_UNFUSED
+        return Tolerance.LOCAL if is_first_feed else Tolerance.LOCAL_NOISY
+
+    @property
+    def alternates_levels(self) -> bool:
+        """Return whether feeds alternate between a run without optimizations and one as a user runs it.
+
+        They do where no site is compared and the feeds are made up.
+        """
+        made_up = self.options.feeds > 1 and self.original.inputs and not self.options.inputs
+        return bool(made_up) and not (self.folds or self.is_by_reference)
+
+    def is_unoptimized_feed(self, number: int) -> bool:
+        """Return whether feed ``number`` is compared without optimizations.
+
+        The extreme ones are, the second and the third, where other kernels would show how the model amplifies rounding,
+        not what it computes.
+        """
+        return not self.alternates_levels or number % 4 in (1, 2)
+
+    @cached_property
+    def feeder(self) -> Feeder:
+        """What makes feeds, as the options shape them."""
+        return Feeder.of(self.original, [parse_spec(text) for text in self.options.input_specs], self.options.seed)
+
+    @cached_property
+    def perturbation(self) -> UlpPerturbation:
+        """What moves weights and inputs by a unit in the last place."""
+        return UlpPerturbation(self.precision if self.precision == "float16" else "")
+
+    @cached_property
+    def watch(self) -> Watch:
+        """What ends a run that takes too long."""
+        return Watch(self.options.seconds)
+
+    def open(self, model: LoadedModel, level: OptimizationLevel = OptimizationLevel.DISABLE_ALL) -> Runner:
+        """Return a session with the options of this proof."""
+        if self.is_by_reference:
+            return ReferenceRunner(model, self.options.seconds)
+        return Runner(model, level, self.options.threads, self.watch, tuple(self.options.custom_ops))
+
+    # -- comparisons --------------------------------------------------------------------------------------------------
+    def judge(
+        self,
+        value: str,
+        stage: Stage,
+        expected: Value,
+        obtained: Value,
+        feed: Feed,
+        tolerance: Tolerance,
+        level: np.ndarray | None = None,
+    ) -> Comparison:
+        """Compare one value of one feed. ``level`` is the model's own noise there, if it was measured."""
+        by_channel = stage is Stage.REGION
+        floor = self._floor(expected, tolerance)
+        if self.options.is_explicit and not by_channel:
+            allowed = AllowedError(rtol=self.options.rtol, atol=self.options.atol)
+            return self._comparison(value, stage, feed, expected, obtained, allowed)
+        if level is None:
+            allowed = AllowedError(floor, by_channel=by_channel)
+            return self._comparison(value, stage, feed, expected, obtained, allowed)
+        top = float(np.max(np.abs(expected), initial=0.0, where=np.isfinite(expected)))
+        if tolerance is Tolerance.LOCAL and np.max(level, initial=0.0) > floor * top:
+            floor = max(floor, Tolerance.LOCAL_NOISY.of(type_name(expected.dtype)))
+        bound = BEYOND_COARSE.get(self.precision, BEYOND) * top
+        allowed = AllowedError(floor, np.minimum(level, bound), by_channel=by_channel)
+        found = self._comparison(value, stage, feed, expected, obtained, allowed)
+        if found.passed or found.note:
+            return found
+        unbounded = distance(expected, obtained, AllowedError(floor, level, by_channel=by_channel))
+        return replace(found, noise_dominated=True, note=NOISE_DOMINATED) if unbounded.margin <= 1 else found
+
+    def _floor(self, expected: Value, tolerance: Tolerance) -> float:
+        dtype = type_name(expected.dtype) if isinstance(expected, np.ndarray) else "float32"
+        return max(tolerance.of(dtype), tolerance.of(self.precision) if self.precision else 0.0, self.own_share)
+
+    def _comparison(
+        self, value: str, stage: Stage, feed: Feed, expected: Value, obtained: Value, allowed: AllowedError
+    ) -> Comparison:
+        found = distance(expected, obtained, allowed)
+        folds = self.folds.get(value, ())
+        return Comparison(value, stage, found.margin <= 1, feed.text, folds, **vars(found))
+
+    def failing(self, value: str, stage: Stage, why: str, feed: str) -> Comparison:
+        """Return the comparison of a value for which there are no numbers to compare."""
+        inf = float("inf")
+        return Comparison(value, stage, False, feed, self.folds.get(value, ()), relative=inf, margin=inf, note=why)
+
+    def compare_with_noise(
+        self,
+        samples: NoiseSamples,
+        stage: Stage,
+        pairs: Mapping[str, tuple[Value, Value]],
+        feed: Feed,
+        tolerance: Callable[[str], Tolerance],
+    ) -> tuple[dict[str, Comparison], Mapping[str, np.ndarray]]:
+        """Compare ``pairs`` (expected, obtained) by name, given the noise of the original.
+
+        Each of ``samples`` shows more of that, until more of it would change nothing; returned with the noise as far as
+        it was seen.
+        """
+        levels: Mapping[str, np.ndarray] = {}
+        comparisons: dict[str, Comparison] = {}
+        left = list(pairs)
+        with closing(samples):
+            for levels in samples:
+                comparisons |= {n: self.judge(n, stage, *pairs[n], feed, tolerance(n), levels.get(n)) for n in left}
+                left = [name for name in left if not (comparisons[name].passed or comparisons[name].noise_dominated)]
+                if not left:
+                    break
+        unseen = [name for name in pairs if name not in comparisons]
+        return comparisons | {n: self.judge(n, stage, *pairs[n], feed, tolerance(n)) for n in unseen}, levels
+
+    def noise_of(
+        self,
+        submodel: Submodel,
+        given: Mapping[str, Value],
+        expected: Mapping[str, Value],
+        exact: frozenset[str] = frozenset(),
+        by_channel: bool = False,
+    ) -> NoiseSamples:
+        """Measure the original's own rounding noise in the values of a part of it.
+
+        There is none at outputs where the user's tolerance decides.
+        """
+        if by_channel or not self.options.is_explicit:
+            yield from noise(submodel, given, expected, self.perturbation, self.open, exact, by_channel)
