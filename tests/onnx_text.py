@@ -21,6 +21,9 @@ import onnxruntime as ort
 from onnx import numpy_helper
 from onnx.reference.op_run import OpRun
 
+from normfold.graph.ml_operators import infer_shapes
+from normfold.graph.runtime_shapes import RUNTIME_DOMAIN
+
 Tensors = dict[str, npt.NDArray[Any]]
 Values = Mapping[str, Sequence[float] | float]
 WIDENED = (onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16)
@@ -40,7 +43,7 @@ def parse(
     model = onnx.parser.parse_model(header + text)
     fill(model.graph, np.random.default_rng(seed), values or {})
     onnx.checker.check_model(model)
-    return onnx.shape_inference.infer_shapes(model, data_prop=True)
+    return infer_shapes(model)
 
 
 def fill(graph: onnx.GraphProto, rng: np.random.Generator, values: Values) -> None:
@@ -159,6 +162,15 @@ def run_in_ort(model: onnx.ModelProto, feeds: Tensors, names: Iterable[str]) -> 
     options.log_severity_level = 3
     session = ort.InferenceSession(shown.SerializeToString(), options, providers=["CPUExecutionProvider"])
     return dict(zip(wanted, session.run(wanted, feeds), strict=True))
+
+
+def is_known_to_reference(model: onnx.ModelProto) -> bool:
+    """Whether ``run_in_float64`` has every operator: few of ONNX Runtime's own, and none that quantizes its input."""
+    known = {operator.__name__ for operator in CORRECTED if operator.op_domain == RUNTIME_DOMAIN}
+    return all(
+        node.op_type in known if node.domain == RUNTIME_DOMAIN else node.op_type != "DynamicQuantizeLinear"
+        for node in model.graph.node
+    )
 
 
 def run_in_float64(model: onnx.ModelProto, feeds: Tensors) -> Tensors:

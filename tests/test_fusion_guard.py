@@ -61,7 +61,7 @@ def test_scales_and_bias_of_a_quantized_product_stay_with_it() -> None:
     model = parse(QUANTIZED)
     result = normfold.optimize(model, verify=False)
     assert not result.changes
-    assert {each.obstacles[0].reason for each in result.kept} == {Reason.PART_OF_ACTIVATION}
+    assert {each.obstacles[0].reason for each in result.kept} == {Reason.PART_OF_ACTIVATION, Reason.BIAS}
     assert len(result.kept) == 2
 
 

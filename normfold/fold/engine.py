@@ -14,11 +14,11 @@ from normfold.algebra.affine import Affine
 from normfold.findings.reason import Obstacle, Reason, Refusal
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.fold.affines import AffineChain, AffineIndex, affine_node_of, is_candidate
+from normfold.fold.carriers.integer_products import products_of_scales
 from normfold.fold.cleanup.tidy import clear_the_way, dead_operators
 from normfold.fold.digits import DISTANCE, distance
 from normfold.fold.graph_rules.activations import parts_kept_together
 from normfold.fold.graph_rules.change import Declined, GraphChange, GraphRule
-from normfold.fold.graph_rules.quantized_products import parts_of_quantized_products
 from normfold.fold.graph_rules.table import GRAPH_RULES
 from normfold.fold.search.choose import decide, decide_rescaling_addends
 from normfold.fold.search.growth import Budget, growth_of
@@ -179,7 +179,7 @@ class _GraphFold:
         self.created = {node for node in self.findings if node not in original}
         self.from_cleanup = frozenset(self.created)
         parts = parts_kept_together(self.reader, every_spelling=options.any_activation)
-        left = dict.fromkeys((*parts, *parts_of_quantized_products(self.reader)), Reason.PART_OF_ACTIVATION)
+        left = dict.fromkeys((*parts, *products_of_scales(self.reader)), Reason.PART_OF_ACTIVATION)
         for node, finding in self.findings.items():
             is_constant = self.reader.is_constant(node.outputs[0])
             if (why := options.reason_to_leave(finding, is_constant=is_constant)) is not None:

@@ -27,8 +27,7 @@ RULE, FROM = "normfold.rule", "normfold.from"
 class Rewrite:
     """What one operator becomes: new constants by input index, attributes, another operator name, an Add behind it.
 
-    ``drops`` are attributes that the other operator does not have. ``companions`` are what other operators must become
-    with it, such as the DequantizeLinear of its weight.
+    ``drops`` are attributes that the other operator does not have.
     """
 
     node: ir.Node
@@ -37,7 +36,6 @@ class Rewrite:
     operator: str = ""
     drops: tuple[str, ...] = ()
     shift_after: Array | None = None
-    companions: tuple[Rewrite, ...] = ()
 
     @property
     def weights_changed(self) -> int:
@@ -194,8 +192,6 @@ class Editor:
     # -- nodes ---------------------------------------------------------------------------------------------------
     def rewrite(self, change: Rewrite, rule: str, source: str) -> ir.Value:
         """Carry out one ``Rewrite``; returns the value that now stands where the node's first output stood."""
-        for other in change.companions:
-            self.rename(self.rewrite(other, rule, source))
         node = change.node
         dtype = self._float_type(node)
         for index, array in sorted(change.inputs.items()):
@@ -211,6 +207,7 @@ class Editor:
             if index >= len(node.inputs):
                 node.resize_inputs(index + 1)
             node.replace_input_with(index, value)
+            _widen_result(node, value)
         for name in change.drops:
             node.attributes.pop(name, None)
         for name, setting in change.attributes.items():
@@ -321,6 +318,13 @@ class Editor:
                 output.name = output.name or self.names.new(f"{name_of(node)}_out")
             self.reader.graph.insert_before(anchor, node)
         self.reader.number_before(anchor, nodes)
+
+
+def _widen_result(node: ir.Node, constant: ir.Value) -> None:
+    """Write the shape of arithmetic whose constant has become larger than its result was, as a scale by channel."""
+    result, shape = node.outputs[0], constant.shape
+    if node.op_type in ("Mul", "Add") and result.shape is not None and result.shape.is_static() and shape is not None:
+        result.shape = ir.Shape(np.broadcast_shapes(result.shape.numpy(), shape.numpy()))
 
 
 def _sample(array: npt.NDArray[Any]) -> bytes:

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import onnx
 from onnx import helper
 
+from normfold.graph.runtime_shapes import with_stand_ins, without_stand_ins
+
 DOMAIN = "ai.onnx.ml"
 KEEPS_SHAPE = frozenset({"Scaler", "Normalizer", "Imputer", "Binarizer"})
 MAKES_FLOATS = frozenset({"Scaler", "Normalizer", "LinearRegressor", "SVMRegressor", "TreeEnsembleRegressor"})
@@ -24,9 +26,11 @@ PROPAGATED = frozenset(
 
 
 def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """As ``onnx.shape_inference.infer_shapes``, through the operators of classic machine learning as well."""
+    """As ``onnx.shape_inference.infer_shapes``, through operators of machine learning and of ONNX Runtime as well."""
     propagates = has_short_shapes(model.graph)
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=propagates)
+    standing = with_stand_ins(model)
+    inferred = onnx.shape_inference.infer_shapes(standing or model, data_prop=propagates)
+    inferred = inferred if standing is None else without_stand_ins(inferred, model)
     if not any(node.domain == DOMAIN for node in model.graph.node):
         return inferred
     while _add_shapes(inferred.graph):  # each round makes at least one more output known

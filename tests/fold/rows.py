@@ -19,6 +19,7 @@ from tests.onnx_text import (
     Values,
     assert_close,
     feeds_of,
+    is_known_to_reference,
     parse,
     rounding_of,
     run_in_float64,
@@ -207,7 +208,9 @@ def assert_same_values(model: onnx.ModelProto, folded: onnx.ModelProto) -> None:
 
 
 def assert_same_algebra(model: onnx.ModelProto, folded: onnx.ModelProto) -> None:
-    """The widened model, folded, equals the widened model in float64."""
+    """The widened model, folded, equals the widened model in float64, where the reference knows its operators."""
+    if not is_known_to_reference(model):
+        return
     wide = widened(model)
     feeds = feeds_of(model)
     assert_close(run_in_float64(fold(wide).model, feeds), run_in_float64(wide, feeds), note="in float64")

@@ -21,7 +21,14 @@ from tests.fold.rows import Folds, Refuses
 
 Rule = Callable[[GraphReader, ir.Node, Labels], Any]
 Row = Folds | Refuses
-TABLES = {"BACKWARD": "backward", "FORWARD": "forward", "ML_BACKWARD": "backward", "ML_FORWARD": "forward"}
+TABLES = {
+    "BACKWARD": "backward",
+    "FORWARD": "forward",
+    "ML_BACKWARD": "backward",
+    "ML_FORWARD": "forward",
+    "RUNTIME_BACKWARD": "backward",
+    "RUNTIME_FORWARD": "forward",
+}
 
 
 @dataclass(frozen=True)
@@ -63,4 +70,5 @@ def entries() -> Iterator[Entry]:
     """Every line of every table."""
     for kind, module in (("carriers", carriers), ("absorbers", absorbers)):
         for table, direction in TABLES.items():
-            yield from (Entry(kind, direction, operator, getattr(module, table)) for operator in getattr(module, table))
+            lines = getattr(module, table, {})
+            yield from (Entry(kind, direction, operator, lines) for operator in lines)

@@ -7,18 +7,21 @@ Source: https://onnx.ai/onnx/operators/onnx__DequantizeLinear.html
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
 from normfold.algebra.affine import Affine, Array
 from normfold.algebra.weight import Weight
-from normfold.findings.reason import Reason
+from normfold.findings.reason import Reason, Refusal
 from normfold.fold.absorbers.common import single_label
 from normfold.fold.rule import Labels, require
 from normfold.graph.editor import Rewrite, require_rows_fit
 from normfold.graph.quantization import QUANTIZERS, limits_of, on_numbers
-from normfold.graph.reader import GraphReader, attribute
+from normfold.graph.reader import GraphReader, attribute, name_of
 
 _PER_CHANNEL_OPSET = 13
 
@@ -34,51 +37,53 @@ def factor_of(reader: GraphReader, node: ir.Node, index: int, weight: Weight) ->
     return Affine.of(scale, 0.0, weight.ndim)
 
 
-def dequantized_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
-    """Multiply the scale: s*((q - zero) * scale) = (q - zero) * (s*scale), for any integers q.
+@dataclass(frozen=True)
+class Stored:
+    """How a node holds integers: the inputs of scale and zero point, and what each scale is for.
 
-    Behind a QuantizeLinear both must keep one scale, or runtimes no longer see that they belong together; a constant
-    that is quantized at every start becomes the integers that it is.
+    Scales vary along ``axis`` of the integers, one for each index or for each ``block`` of them; ``form`` is the shape
+    of scales that are stored as a row.
     """
-    affine, numbers = single_label(node, labels), reader.constant(node.inputs[0])
-    maker = None if node.inputs[0] is None else node.inputs[0].producer()
-    paired = maker is not None and maker.op_type in QUANTIZERS
-    require(numbers is not None or not paired, Reason.QUANTIZED, node, "it belongs to the QuantizeLinear before it")
-    require(affine.has_no_shift, Reason.SHIFT_STOPS, node, "its zero point is an integer")
-    require(bool(affine.scale.all()), Reason.QUANTIZED, node, "a quantization scale must not be 0")
-    own = np.asarray(reader.require_constant(node, 1, Reason.QUANTIZED))
-    wanted, axes = _scaled(reader, node, own, np.abs(affine.scale))
-    value = node.inputs[1]
+
+    scale: int
+    zero: int
+    axis: int = 1
+    block: int = 0
+    form: tuple[int, int] | None = None
+
+
+def rescaled(
+    reader: GraphReader, node: ir.Node, stored: Stored, factor: Array
+) -> tuple[dict[int, npt.NDArray[Any]], int]:
+    """Return scale and zero point for integers that shall stand for ``factor`` times as much, and the scale's axis."""
+    require(bool(factor.all()), Reason.QUANTIZED, node, "a quantization scale must not be 0")
+    own = np.asarray(reader.require_constant(node, stored.scale, Reason.QUANTIZED))
+    formed = own if stored.form is None else own.reshape(stored.form)
+    wanted, axis = _scaled(node, formed, factor, stored)
+    wanted = wanted if wanted.size != own.size else wanted.reshape(own.shape)
+    before = np.broadcast_to(np.abs(own), wanted.shape)
+    value = node.inputs[stored.scale]
     dtype = None if value is None else reader.dtype(value)
-    require_rows_fit(wanted.reshape(-1), dtype, node, np.broadcast_to(own, wanted.shape).reshape(-1))
-    inputs: dict[int, npt.NDArray[np.generic]] = {1: wanted}
-    zero = reader.constant(node.inputs[2]) if len(node.inputs) > 2 else None
-    if zero is not None and zero.size != wanted.size:
-        inputs[2] = np.broadcast_to(zero.reshape(-1), wanted.shape)
-    if paired and numbers is not None:
-        inputs[0] = numbers
-    if not affine.scale_is_nonnegative:
-        require(numbers is not None, Reason.QUANTIZED, node, "a negative factor of integers made at run time")
-        assert numbers is not None, "it was required"
-        inputs[0] = _turned(node, numbers, affine.scale < 0, zero)
-    return Rewrite(node, inputs=inputs, attributes=axes)
+    require_rows_fit(np.abs(wanted).reshape(-1), dtype, node, before.reshape(-1))
+    zero = reader.constant(node.inputs[stored.zero]) if stored.zero < len(node.inputs) else None
+    if zero is None or wanted.size == own.size:
+        return {stored.scale: wanted}, axis
+    return {stored.scale: wanted, stored.zero: np.broadcast_to(zero.reshape(-1), wanted.shape)}, axis
 
 
-def _scaled(reader: GraphReader, node: ir.Node, own: Array, factor: Array) -> tuple[Array, dict[str, int]]:
-    """Return the scale of a DequantizeLinear times a factor of its result, and the axis where it gets one."""
-    varying = [axis for axis, size in enumerate(factor.shape) if size > 1]
-    along, block = int(attribute(node, "axis", 1)) % max(1, factor.ndim), int(attribute(node, "block_size", 0))
+def _scaled(node: ir.Node, own: Array, factor: Array, stored: Stored) -> tuple[Array, int]:
+    """Return a scale times a factor, and the axis of its numbers along which it varies."""
+    varying, along, block = [axis for axis, size in enumerate(factor.shape) if size > 1], stored.axis, stored.block
     if not varying:
-        return own * factor.reshape(()), {}
+        return own * factor.reshape(()), along
     if block:
-        return own * _by_block(node, factor, along, block), {}
-    require(reader.opset >= _PER_CHANNEL_OPSET, Reason.QUANTIZED, node, "before opset 13 it has one scale")
+        return own * _by_block(node, factor, along, block), along
     if own.size == 1:
         require(len(varying) == 1, Reason.QUANTIZED, node, f"a factor that varies along axes {varying}")
-        return own.reshape(-1) * factor.reshape(-1), {"axis": varying[0]}
+        return own.reshape(-1) * factor.reshape(-1), varying[0]
     detail = f"it is quantized along axis {along}, and the factor varies along {varying}"
     require(varying == [along], Reason.QUANTIZED, node, detail)
-    return own * factor.reshape(-1), {}
+    return own * factor.reshape(-1), along
 
 
 def _by_block(node: ir.Node, factor: Array, along: int, block: int) -> Array:
@@ -91,13 +96,37 @@ def _by_block(node: ir.Node, factor: Array, along: int, block: int) -> Array:
     return first
 
 
-def _turned(
-    node: ir.Node, numbers: npt.NDArray[np.generic], negative: npt.NDArray[np.bool_], zero: Array | None
-) -> npt.NDArray[np.generic]:
+def dequantized_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
+    """Multiply the scale: s*((q - zero) * scale) = (q - zero) * (s*scale), for any integers q.
+
+    Behind a QuantizeLinear both must keep one scale, or runtimes no longer see that they belong together; a constant
+    that is quantized at every start becomes the integers that it is.
+    """
+    affine, numbers = single_label(node, labels), reader.constant(node.inputs[0])
+    maker = None if node.inputs[0] is None else node.inputs[0].producer()
+    paired = maker is not None and maker.op_type in QUANTIZERS
+    require(numbers is not None or not paired, Reason.QUANTIZED, node, "it belongs to the QuantizeLinear before it")
+    require(affine.has_no_shift, Reason.SHIFT_STOPS, node, "its zero point is an integer")
+    stored = Stored(1, 2, int(attribute(node, "axis", 1)) % max(1, affine.rank), int(attribute(node, "block_size", 0)))
+    one = affine.scale.size == 1 or reader.opset >= _PER_CHANNEL_OPSET
+    require(one, Reason.QUANTIZED, node, "before opset 13 it has one scale")
+    inputs, axis = rescaled(reader, node, stored, np.abs(affine.scale))
+    if paired and numbers is not None:
+        inputs[0] = numbers
+    if not affine.scale_is_nonnegative:
+        inputs[0] = _turned(reader, node, affine.scale < 0)
+    return Rewrite(node, inputs=inputs, attributes={} if axis == stored.axis else {"axis": axis})
+
+
+def _turned(reader: GraphReader, node: ir.Node, negative: npt.NDArray[np.bool_]) -> npt.NDArray[Any]:
     """Return the numbers with those of negative factors reflected at their zero point: 2*zero - q."""
+    numbers = reader.constant(node.inputs[0])
+    zero = reader.constant(node.inputs[2]) if len(node.inputs) > 2 else None
+    if numbers is None:
+        raise Refusal(Reason.QUANTIZED, name_of(node), detail="a negative factor of integers made at run time")
     granularity = int(attribute(node, "axis", 1)), int(attribute(node, "block_size", 0))
-    offset = np.zeros(()) if zero is None else on_numbers(zero, numbers.shape, *granularity)
-    wide = numbers.astype(np.float64)
+    wide, offset = numbers.astype(np.float64), np.zeros(())
+    offset = offset if zero is None else on_numbers(zero, numbers.shape, *granularity)
     turned = np.where(negative, 2 * offset - wide, wide)
     low, high = limits_of(ir.DataType.from_numpy(numbers.dtype))
     fits = bool((turned >= low).all() and (turned <= high).all())

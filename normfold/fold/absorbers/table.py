@@ -13,17 +13,21 @@ from normfold.fold.absorbers import (
     convolutions,
     einsum,
     embeddings,
+    integer_products,
     invariant,
     matrices,
     ml_models,
     norms,
     quantized,
     recurrent,
+    runtime_products,
 )
 from normfold.fold.absorbers.common import Absorber, AbsorberTable
 from normfold.fold.carriers import gemm
+from normfold.fold.carriers.integer_products import is_product_of_scales
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader
+from normfold.graph.runtime_shapes import RUNTIME_DOMAIN
 
 BACKWARD: AbsorberTable = {
     "Conv": convolutions.conv_backward,
@@ -39,6 +43,7 @@ BACKWARD: AbsorberTable = {
     "GroupNormalization": norms.group_norm_backward,
     "BatchNormalization": norms.batch_norm_backward,
     "Selu": invariant.selu_backward,
+    "Mul": integer_products.scales_backward,
     "DequantizeLinear": quantized.dequantized_backward,
 }
 FORWARD: AbsorberTable = {
@@ -75,6 +80,11 @@ ML_FORWARD: AbsorberTable = {
     "SVMRegressor": ml_models.linear_machine_forward,
     "Normalizer": invariant.direction_forward,
 }
+RUNTIME_BACKWARD: AbsorberTable = dict.fromkeys(runtime_products.PRODUCTS, runtime_products.product_backward)
+RUNTIME_FORWARD: AbsorberTable = {
+    "DynamicQuantizeMatMul": runtime_products.quantizing_forward,
+    "MatMulNBits": runtime_products.blocks_forward,
+}
 # These are linear only with a constant; between two variables they are carriers.
 _ONE_CONSTANT_OPERAND = {"MatMul": (0, 1), "Einsum": (0, 1), "Gather": (0,), "GatherND": (0,)}
 
@@ -83,7 +93,9 @@ def absorber_for(table: AbsorberTable, reader: GraphReader, node: ir.Node) -> Ab
     """Return the rule that lets ``node`` take an affine, or None where it can only pass it on."""
     if node.domain == "ai.onnx.ml":
         return (ML_FORWARD if table is FORWARD else ML_BACKWARD).get(node.op_type)
-    if not is_standard(node):
+    if node.domain == RUNTIME_DOMAIN:
+        return (RUNTIME_FORWARD if table is FORWARD else RUNTIME_BACKWARD).get(node.op_type)
+    if not is_standard(node) or (node.op_type == "Mul" and not is_product_of_scales(reader, node)):
         return None
     asked = _ONE_CONSTANT_OPERAND.get(node.op_type)
     if asked is not None and not any(reader.is_constant(value) for value in node.inputs[: len(asked)]):

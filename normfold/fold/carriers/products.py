@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Affine, compact, squeeze_leading
 from normfold.findings.reason import Reason, Refusal
+from normfold.fold.carriers.integer_products import scales_at
 from normfold.fold.carriers.powers import raised_to
 from normfold.fold.carriers.softmax_means import is_mean_over
 from normfold.fold.carriers.sums import on_operand, raised
@@ -39,8 +40,13 @@ def _scale(node: ir.Node, affine: Affine) -> Affine:
 
 
 def product_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
-    """s*(u*v) = (s*u)*v = u*(s*v); s*(u/v) = (s*u)/v = u/(v/s)."""
-    affine = _scale(node, data_label(node, labels))
+    """s*(u*v) = (s*u)*v = u*(s*v); s*(u/v) = (s*u)/v = u/(v/s). Of integers only the scales take s."""
+    affine = data_label(node, labels)
+    scales = scales_at(reader, node)
+    if scales is not None:
+        behind = None if affine.has_no_shift else Rewrite(node, shift_after=affine.shift)
+        return [Propagation({} if affine.has_no_scale else {scales: affine.scale_only}, behind)]
+    affine = _scale(node, affine)
     if node.inputs[0] is node.inputs[1]:
         require(node.op_type == "Mul", Reason.OPERATOR_STOPS, node, "it divides a value by itself")
         return [Propagation(dict.fromkeys((0, 1), raised_to(node, affine, 0.5)))]

@@ -165,10 +165,9 @@ def _is_worth_it(reader: GraphReader, plan: FoldPlan) -> bool:
 def _costs_more(reader: GraphReader, plan: FoldPlan) -> Obstacle:
     before = plan.chain.input.producer()
     if (
-        _is_bias(plan.chain)
-        and plan.chain.affine.has_no_scale
+        plan.chain.affine.has_no_scale
         and plan.direction == "backward"
-        and any(rewrite.node is before for rewrite in plan.rewrites)
+        and any(rewrite.node is before and rewrite.operators_added for rewrite in plan.rewrites)
     ):
         return Obstacle(Reason.BIAS, ", ".join(plan.into), direction=plan.direction)
     return Obstacle(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +11,6 @@ from normfold.algebra.affine import Array
 from normfold.algebra.weight import Weight
 from normfold.findings.reason import Obstacle, Reason
 from normfold.fold.search.plan import FoldPlan
-from normfold.graph.editor import Rewrite
 from normfold.graph.reader import GraphReader, display_name, graphs_of, name_of
 
 _FREE = 4096  # bytes that a model may always grow by: a copy of a bias is no matter
@@ -71,7 +69,7 @@ def _stored(value: ir.Value) -> int:
 
 def growth_of(reader: GraphReader, plan: FoldPlan) -> int:
     """Return the bytes of the constants that a plan writes, less those of the constants that it leaves unused."""
-    rewrites = list(_all_rewrites((*plan.rewrites, *plan.companions)))
+    rewrites = (*plan.rewrites, *plan.companions)
     changed = {(rewrite.node, index) for rewrite in rewrites for index in rewrite.inputs}
     freed: set[ir.Value] = set()
     written: dict[ir.Value, list[Array | Weight]] = {}  # equal results are stored once
@@ -99,12 +97,6 @@ def _are_equal(one: Array | Weight, other: Array | Weight) -> bool:
     return not isinstance(one, Weight) and not isinstance(other, Weight) and np.array_equal(one, other)
 
 
-def _all_rewrites(rewrites: tuple[Rewrite, ...]) -> Iterator[Rewrite]:
-    for rewrite in rewrites:
-        yield rewrite
-        yield from _all_rewrites(rewrite.companions)
-
-
 def _freed(value: ir.Value, changed: set[Use], freed: set[ir.Value]) -> int:
     """Return the bytes of stored constants that are unused once the inputs ``changed`` read others."""
     if value in freed or value.is_graph_output() or any((use[0], use[1]) not in changed for use in value.uses()):
@@ -119,10 +111,10 @@ def _freed(value: ir.Value, changed: set[Use], freed: set[ir.Value]) -> int:
 
 def _largest_shared(plan: FoldPlan) -> Use | None:
     """Return the node and input of the largest weight that is copied because others read it."""
-    uses = [(rewrite.node, index) for rewrite in _all_rewrites(plan.rewrites) for index in rewrite.inputs]
+    uses = [(rewrite.node, index) for rewrite in plan.rewrites for index in rewrite.inputs]
     sizes = {
         (node, index): array.size
-        for rewrite in _all_rewrites(plan.rewrites)
+        for rewrite in plan.rewrites
         for node in (rewrite.node,)
         for index, array in rewrite.inputs.items()
         if index < len(node.inputs) and (value := node.inputs[index]) is not None and len(value.uses()) > 1

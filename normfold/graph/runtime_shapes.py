@@ -1,0 +1,167 @@
+"""Shapes behind ONNX Runtime's own operators: for inference, standard operators of the same shapes stand in for them.
+
+Files of onnxruntime-genai, of Olive, and those that ONNX Runtime wrote itself are full of them, and
+``onnx.shape_inference`` knows none. Source: https://github.com/microsoft/onnxruntime/blob/main/docs/ContribOperators.md
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import onnx
+from onnx import helper
+
+RUNTIME_DOMAIN = "com.microsoft"
+# A norm of ONNX Runtime that its files hold in the standard domain, without being of the standard.
+_IN_STANDARD_DOMAIN = ("SimplifiedLayerNormalization",)
+_MARK = "::stand-in"
+_QGEMM_RESULT = 8  # the input that holds the zero point of a result of integers, and its type
+_FLOAT: dict[str, Any] = {"to": onnx.TensorProto.FLOAT}
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """An operator that reads ``inputs`` and has the shape of ``output``; ``casts`` where it has another type."""
+
+    operator: str
+    inputs: tuple[int, ...] = (0,)
+    output: int = 0
+    attributes: dict[str, Any] = field(default_factory=dict)
+    keeps: tuple[str, ...] = ()
+    casts: bool = False
+
+
+_SAME = (StandIn("Identity"),)
+_SKIP = (StandIn("Identity"), StandIn("Identity", output=3))
+_WINDOW = ("auto_pad", "dilations", "group", "kernel_shape", "pads", "strides")
+_STAND_INS: dict[str, tuple[StandIn, ...]] = {
+    **dict.fromkeys(
+        ("BiasAdd", "BiasGelu", "FastGelu", "Gelu", "GroupNorm", "MoE", "QMoE", "QuickGelu", "RotaryEmbedding"), _SAME
+    ),
+    **dict.fromkeys(("QLinearLeakyRelu", "QLinearSigmoid", "QLinearSoftmax", "SimplifiedLayerNormalization"), _SAME),
+    **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), _SKIP),
+    **dict.fromkeys(("QLinearAdd", "QLinearMul"), (StandIn("Add", (0, 3)),)),
+    "DynamicQuantizeMatMul": (StandIn("MatMul", (0, 1)),),
+    "EmbedLayerNormalization": (StandIn("Gather", (2, 0)),),
+    "FusedConv": (StandIn("Conv", (0, 1), keeps=_WINDOW),),
+    "FusedGemm": (StandIn("Gemm", (0, 1), keeps=("transA", "transB")),),
+    "MatMulIntegerToFloat": (StandIn("MatMulInteger", (0, 1), casts=True),),
+    "MultiHeadAttention": (StandIn("Einsum", (0, 2), attributes={"equation": "bsd,ble->bse"}),),
+}
+
+
+def with_stand_ins(model: onnx.ModelProto) -> onnx.ModelProto | None:
+    """Return a copy of a model in which standard operators have the shapes of ONNX Runtime's own; None without any."""
+    graph = model.graph
+    if not any(map(_is_of_runtime, graph.node)):
+        return None
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    del copy.graph.node[:]
+    for node in graph.node:
+        stands = list(_standing_in_for(graph, copy.graph, node)) if _is_of_runtime(node) else []
+        copy.graph.node.extend(stands or [node])
+    return copy
+
+
+def without_stand_ins(inferred: onnx.ModelProto, model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return ``inferred`` with the operators of ``model`` again."""
+    for values in (inferred.graph.value_info, inferred.graph.input):
+        kept = [value for value in values if not value.name.endswith(_MARK)]
+        del values[:]
+        values.extend(kept)
+    del inferred.graph.node[:]
+    inferred.graph.node.extend(model.graph.node)
+    return inferred
+
+
+def _is_of_runtime(node: onnx.NodeProto) -> bool:
+    return node.domain == RUNTIME_DOMAIN or node.op_type in _IN_STANDARD_DOMAIN
+
+
+def _standing_in_for(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """Yield the stand-ins of one operator; weights that they need, of which only the shape counts, become inputs."""
+    own = {attribute.name: attribute for attribute in node.attribute}
+    if node.op_type in _BY_SHAPE:
+        yield from _BY_SHAPE[node.op_type](graph, copy, node)
+    for stand in _STAND_INS.get(node.op_type, ()):
+        inputs = [node.input[index] for index in stand.inputs if index < len(node.input) and node.input[index]]
+        if len(inputs) < len(stand.inputs) or stand.output >= len(node.output) or not node.output[stand.output]:
+            continue
+        result = node.output[stand.output]
+        made = helper.make_node(stand.operator, inputs, [result + _MARK if stand.casts else result], **stand.attributes)
+        made.attribute.extend(own[name] for name in stand.keeps if name in own)
+        yield made
+        if stand.casts:
+            yield helper.make_node("Cast", [result + _MARK], [result], **_FLOAT)
+
+
+def _number(node: onnx.NodeProto, name: str, default: float = 0) -> float:
+    found = next((each for each in node.attribute if each.name == name), None)
+    return default if found is None else helper.get_attribute_value(found)
+
+
+def _dims(graph: onnx.GraphProto, name: str) -> list[int]:
+    """Return the sizes of a stored weight; none where it is not stored."""
+    return next((list(each.dims) for each in graph.initializer if each.name == name), [])
+
+
+def _times(copy: onnx.GraphProto, node: onnx.NodeProto, sizes: Sequence[int | None]) -> Iterator[onnx.NodeProto]:
+    """Yield a product of the first input and a matrix of these sizes."""
+    weight = f"{node.output[0]}{_MARK}"
+    copy.input.append(helper.make_tensor_value_info(weight, onnx.TensorProto.FLOAT, list(sizes)))
+    yield helper.make_node("MatMul", [node.input[0], weight], [node.output[0]])
+
+
+def _in_blocks(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    yield from _times(copy, node, [int(_number(node, "K")), int(_number(node, "N"))])
+
+
+def _matmul(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """Yield the product of two matrices, either of which may be transposed."""
+    if _number(node, "transBatchA") or _number(node, "transBatchB"):
+        return
+    weight = _dims(graph, node.input[1])
+    if node.op_type == "FusedMatMul" and len(weight) == 2 and not _number(node, "transA"):
+        yield from _times(copy, node, weight[::-1] if _number(node, "transB") else weight)
+        return
+    left, right = ("ji" if _number(node, "transA") else "ij"), ("kj" if _number(node, "transB") else "jk")
+    equation = f"...{left},...{right}->...ik"
+    of_integers = node.op_type == "QGemm"
+    result = node.output[0] + _MARK if of_integers else node.output[0]
+    yield helper.make_node("Einsum", [node.input[0], node.input[3 if of_integers else 1]], [result], equation=equation)
+    if of_integers and len(node.input) > _QGEMM_RESULT:
+        yield helper.make_node("CastLike", [result, node.input[_QGEMM_RESULT]], [node.output[0]])
+    elif of_integers:
+        yield helper.make_node("Cast", [result], [node.output[0]], **_FLOAT)
+
+
+def _attention(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """Yield the product with the last part of the weight, which makes the values."""
+    widths = next((list(each.ints) for each in node.attribute if each.name == "qkv_hidden_sizes"), [])
+    weight = _dims(graph, node.input[1])
+    if len(weight) == 2:
+        yield from _times(copy, node, [weight[0], widths[2] if widths else weight[1] // 3])
+
+
+def _grouped_attention(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """Yield the query itself, or, where it is packed with keys and values, a product that has its heads only."""
+    if node.input[1]:
+        yield helper.make_node("Identity", [node.input[0]], [node.output[0]])
+        return
+    past = next((each for each in graph.input if len(node.input) > 3 and each.name == node.input[3]), None)
+    sizes = [] if past is None else [dim.dim_value for dim in past.type.tensor_type.shape.dim]
+    if len(sizes) == 4 and sizes[3]:
+        yield from _times(copy, node, [None, int(_number(node, "num_heads")) * sizes[3]])
+
+
+_ByShape = Callable[[onnx.GraphProto, onnx.GraphProto, onnx.NodeProto], Iterator[onnx.NodeProto]]
+_BY_SHAPE: dict[str, _ByShape] = {
+    "Attention": _attention,
+    "FusedMatMul": _matmul,
+    "GroupQueryAttention": _grouped_attention,
+    "MatMulNBits": _in_blocks,
+    "QGemm": _matmul,
+}
