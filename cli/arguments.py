@@ -85,6 +85,7 @@ def _click_option(entry: Field[Any], known: Option, kind: Any) -> Callable[[Comm
     flag = f"--{known.flag or entry.name.replace('_', '-')}"
     shared: dict[str, Any] = {"group": known.group, "help": known.help, "metavar": known.metavar or None}
     if kind is bool and entry.default:
+        shared["help"] = known.off_help
         return option(f"--no-{flag[2:]}", entry.name, is_flag=True, flag_value=False, default=True, **shared)
     if kind is bool:
         return option(flag, entry.name, is_flag=True, **shared)

@@ -44,9 +44,11 @@ MOST_SEED = 2**32 - 1
 class Option:
     """What is known about an option besides its type and default.
 
-    ``low`` and ``high`` are inclusive bounds of a number. ``flag`` names it on the command line where that is not its
-    own name, "" leaves it out there, and ``short`` is its one-letter form. ``is_recorded``: it changes the result, so
-    reports and written models name it.
+    ``help`` says what the option does; ``off_help`` what ``--no-NAME`` does, of one that is on by default. ``low`` and
+    ``high`` are inclusive bounds of a number. ``flag`` names it on the command line where that is not its own name, ""
+    leaves it out there, and ``short`` is its one-letter form. ``is_recorded``: it changes the result, so reports and
+    written models name it. ``is_knob``: a size for tests, or what one part of normfold hands to another; ``help()``
+    does not list it.
     """
 
     help: str
@@ -57,10 +59,16 @@ class Option:
     flag: str | None = None
     is_recorded: bool = True
     short: str = ""
+    off_help: str = ""
+    is_knob: bool = False
 
 
 def _internal(help: str) -> Option:
     return Option(help, flag="", is_recorded=False)
+
+
+def _knob(help: str) -> Option:
+    return Option(help, flag="", is_recorded=False, is_knob=True)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +172,11 @@ class RewriteOptions(CheckedOptions):
     ] = False
     new_batchnorm: Annotated[
         bool,
-        Option("Write no affine as a BatchNormalization where the model has none; only ONNX Runtime gains.", FOLDING),
+        Option(
+            "Write an affine as a BatchNormalization where that is faster, even in a model that has none.",
+            FOLDING,
+            off_help="Write no affine as a BatchNormalization where the model has none; only ONNX Runtime gains.",
+        ),
     ] = True
     keep_initializer_inputs: Annotated[
         bool, Option("Leave initializers among the inputs where all of them are listed there.", FOLDING)
@@ -183,7 +195,10 @@ class RewriteOptions(CheckedOptions):
             metavar="PART",
         ),
     ] = 0.05
-    onnxsim: Annotated[bool, Option("Leave out the constant folding with onnxsim.", FOLDING)] = True
+    onnxsim: Annotated[
+        bool,
+        Option("Fold constants with onnxsim first.", FOLDING, off_help="Leave out the constant folding with onnxsim."),
+    ] = True
     target: Annotated[str, Option("The runtime to write norms for.", FORMS, metavar="NAME")] = "onnxruntime"
     opset: Annotated[
         str | int | None,
@@ -257,9 +272,9 @@ class ProofOptions(RunOptions):
         Option("Fail where the proof would undo a fold, or where an operator has no kernel to prove it with.", PROOF),
     ] = False
     seconds: Annotated[float, _internal("The longest time for one run of one model.")] = 300.0
-    piece_bytes: Annotated[int, _internal("The bytes of values that are compared at once.")] = 256 * 2**20
-    weight_bytes: Annotated[int, _internal("The bytes of weights that are loaded at once.")] = 2**30
-    folder: Annotated[str | None, _internal("Where models given as protos or bytes have their external data.")] = None
+    piece_bytes: Annotated[int, _knob("The bytes of values that are compared at once.")] = 256 * 2**20
+    weight_bytes: Annotated[int, _knob("The bytes of weights that are loaded at once.")] = 2**30
+    folder: Annotated[str | None, _knob("Where models given as protos or bytes have their external data.")] = None
 
     @property
     def is_explicit(self) -> bool:
@@ -279,7 +294,14 @@ class BenchOptions(RunOptions):
 class Options(ProofOptions, RewriteOptions):
     """The choices for ``optimize``."""
 
-    verify: Annotated[bool, Option("Write without proof. The report says so.", PROOF)] = True
+    verify: Annotated[
+        bool,
+        Option(
+            "Prove that the result equals the model before it is written.",
+            PROOF,
+            off_help="Write without proof. The report says so.",
+        ),
+    ] = True
 
 
 # -- the arguments of the functions -------------------------------------------------------------------------------
@@ -319,7 +341,7 @@ class WriteArguments(ProgressArguments):
             is_recorded=False,
         ),
     ] = False
-    reports: Annotated[Collection[Path], _internal("Files that the caller will write with the result.")] = ()
+    reports: Annotated[Collection[Path], _knob("Files that the caller will write with the result.")] = ()
     on_ready: Annotated[OnReady | None, _internal("Called with the result right before it is written.")] = None
 
 
@@ -327,7 +349,7 @@ class WriteArguments(ProgressArguments):
 class InspectArguments(ProgressArguments, TorchArguments, RewriteOptions):
     """The arguments of ``normfold.inspect`` after the model."""
 
-    reports: Annotated[Collection[Path], _internal("Files that the caller will write afterwards.")] = ()
+    reports: Annotated[Collection[Path], _knob("Files that the caller will write afterwards.")] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -409,4 +431,5 @@ def accepting(
 
 
 def _described(declared: Any) -> str:
-    return "\n".join(f"    {entry.name}: {option.help}" for entry, option in declared_options(declared))
+    listed = [(entry.name, option.help) for entry, option in declared_options(declared) if not option.is_knob]
+    return "\n".join(f"    {name}: {help}" for name, help in listed)

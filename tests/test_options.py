@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import pickle
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +13,21 @@ import onnx
 import pytest
 
 import normfold
+from normfold.ci.functions import BenchArguments, DiffArguments
 from normfold.errors import UsageError
-from normfold.options import OptimizeArguments, Options, ProofOptions, declared_options
+from normfold.options import (
+    CheckArguments,
+    ExportArguments,
+    OptimizeArguments,
+    Options,
+    ProofOptions,
+    declared_options,
+)
+from normfold.verify import VerifyArguments
 from tests.conftest import Run
 from tests.nets import conv_bn
 
+DECLARED = (OptimizeArguments, ExportArguments, CheckArguments, VerifyArguments, BenchArguments, DiffArguments)
 WRONG: list[tuple[str, Any]] = [
     ("rtol", -1.0),
     ("rtol", "inf"),
@@ -74,10 +86,36 @@ def test_the_functions_show_their_options() -> None:
     assert list(inspect.signature(normfold.optimize).parameters)[:2] == ["model", "output"]
 
 
-def test_every_option_has_a_help_that_is_a_sentence() -> None:
-    for entry, option in declared_options(OptimizeArguments):
-        assert option.help[0].isupper(), entry.name
-        assert option.help.rstrip("]").endswith((".", "habit")), entry.name
+def test_help_in_python_is_about_the_option_and_on_the_command_line_about_no_option(run: Run) -> None:
+    listed = normfold.optimize.__doc__ or ""
+    assert "verify: Prove that" in listed and "onnxsim: Fold constants" in listed
+    assert "piece_bytes" not in listed and "weight_bytes" not in listed and "reports:" not in listed
+    _, out, _ = run("optimize", "--help")
+    assert "Write without proof" in out and "Leave out the constant folding" in out and "Prove that" not in out
+
+
+@pytest.mark.parametrize("declared", DECLARED)
+def test_every_option_has_a_help_that_is_a_sentence(declared: type) -> None:
+    for entry, option in declared_options(declared):
+        is_switched_off = entry.default is True and option.flag != ""
+        assert bool(option.off_help) is is_switched_off, entry.name
+        for help in filter(None, (option.help, option.off_help)):
+            assert help[0].isupper(), entry.name
+            assert re.sub(r" \[default: .*\]$", "", help).endswith("."), entry.name
+
+
+def test_every_option_is_read_somewhere() -> None:
+    """A field that nothing reads is an option without an effect. Keyword arguments that are passed on count as read."""
+    root = Path(__file__).parents[1]
+    sources = [path for room in ("normfold", "cli") for path in (root / room).rglob("*.py")]
+    read = {
+        node.attr
+        for path in sources
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+    }
+    names = {entry.name for declared in DECLARED for entry, _ in declared_options(declared)}
+    assert names <= read, f"declared in options.py and read nowhere: {sorted(names - read)}"
 
 
 def test_options_go_to_other_processes() -> None:
