@@ -34,7 +34,7 @@ def option_tables() -> str:
                 flag = f"--{option.flag or entry.name.replace('_', '-')}"
                 flag = f"--no-{flag[2:]}" if entry.default is True else flag
                 text = f"`{flag} {option.metavar}".rstrip().replace("|", "\\|") + "`"
-                groups.setdefault(option.group, {})[text] = option.help
+                groups.setdefault(option.group, {})[text] = option.off_help if entry.default is True else option.help
     tables = (
         "\n".join(
             [f"**{group}**", "", "| option | what it does |", "|---|---|", *(f"| {k} | {v} |" for k, v in rows.items())]
