@@ -27,7 +27,7 @@ from normfold.options import BenchOptions
 from normfold.runtime.loaded_model import load
 from normfold.runtime.session import FailureKind, ModelRunError, OptimizationLevel, Runner, unsafe_reason
 from normfold.verify.inputs.generate import Feed, Feeder
-from normfold.verify.inputs.user_files import all_inputs, parse_spec
+from normfold.verify.inputs.user_files import all_inputs
 
 _WORKER = Path(__file__).with_name("bench_worker.py")
 _LOADS = 3
@@ -126,8 +126,7 @@ def legal_feed(models: Sequence[str], options: BenchOptions) -> Feed:
             given = all_inputs(options.given_inputs, loaded[0])
             proposals: Iterator[Feed] = (Feed(each.values, each.text) for each in given)
         else:
-            feeder = Feeder.of(loaded[0], [parse_spec(text) for text in options.input_specs], options.seed)
-            proposals = (feed for feed, _ in feeder.proposals(0))
+            proposals = (feed for feed, _ in Feeder.from_options(loaded[0], options).proposals(0))
         return _first_legal(proposals, runners)
 
 

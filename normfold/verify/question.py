@@ -17,7 +17,6 @@ from normfold.runtime.session import OptimizationLevel, Runner, Value
 from normfold.runtime.submodel import Submodel
 from normfold.runtime.time_limit import Watch
 from normfold.verify.inputs.generate import Feed, Feeder
-from normfold.verify.inputs.user_files import parse_spec
 from normfold.verify.numeric.distance import AllowedError, distance, is_floating, type_name
 from normfold.verify.numeric.rounding_noise import (
     BEYOND,
@@ -111,18 +110,18 @@ class Question:
         made_up = self.options.feeds > 1 and self.original.inputs and not self.options.inputs
         return bool(made_up) and not (self.folds or self.is_by_reference)
 
-    def is_unoptimized_feed(self, number: int) -> bool:
+    def is_unoptimized_feed(self, number: int, feed: Feed) -> bool:
         """Return whether feed ``number`` is compared without optimizations.
 
-        The extreme ones are, the second and the third, where other kernels would show how the model amplifies rounding,
-        not what it computes.
+        The extreme ones are, where other kernels would show how the model amplifies rounding, not what it computes; and
+        the second, whatever was drawn for it, so that there is always one.
         """
-        return not self.alternates_levels or number % 4 in (1, 2)
+        return not self.alternates_levels or number == 1 or feed.distribution.is_extreme
 
     @cached_property
     def feeder(self) -> Feeder:
         """What makes feeds, as the options shape them."""
-        return Feeder.of(self.original, [parse_spec(text) for text in self.options.input_specs], self.options.seed)
+        return Feeder.from_options(self.original, self.options)
 
     @cached_property
     def perturbation(self) -> UlpPerturbation:

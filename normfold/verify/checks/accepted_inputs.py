@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 
 from normfold.runtime.session import FailureKind, ModelRunError, Value
+from normfold.verify.inputs.distributions import Distribution
 from normfold.verify.inputs.generate import Feed, Feeder
 from normfold.verify.inputs.user_files import all_inputs
 from normfold.verify.numeric.distance import is_floating
@@ -66,7 +67,7 @@ def _first_that_runs(
         if not _says_nothing(list(values.values())):
             return feed, values, sizes
         fallback = fallback or (feed, values, sizes)
-        if feed.text.startswith("positive"):
+        if feed.distribution is Distribution.POSITIVE:
             break
     if fallback is None and working is None:
         raise failure or ModelRunError(FailureKind.RUN, "no legal input is known for it")

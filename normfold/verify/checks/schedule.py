@@ -58,7 +58,7 @@ class Schedule:
 
     def values_to_compare(self, number: int, feed: Feed) -> list[str]:
         """Return what to compare for a feed; the same whenever it is asked."""
-        if not self._question.is_unoptimized_feed(number):
+        if not self._question.is_unoptimized_feed(number, feed):
             return []
         first = self._sizes.setdefault(_sizes_of(feed), number)
         has_new_switches = self._switches.setdefault(_switches_of(feed, self._decisive), number) == number

@@ -61,7 +61,9 @@ def _its_turns(proof: ProofState) -> list[int]:
     question, findings = proof.question, proof.findings
     numbers = range(len(findings.feeds))
     return [
-        number for number in numbers if not (question.alternates_levels and question.is_unoptimized_feed(number))
+        number
+        for number in numbers
+        if not (question.alternates_levels and question.is_unoptimized_feed(number, findings.feeds[number]))
     ] or [0]
 
 

@@ -1,4 +1,4 @@
-"""Inputs made up for a model: legal for its operators, hard on its arithmetic, the same for the same seed."""
+"""Make up inputs for a model: of sizes that its operators accept, the same for the same seed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,12 @@ import onnx
 from onnx import TensorProto
 
 from normfold.errors import UsageError
+from normfold.options import RunOptions
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.session import Value
+from normfold.verify.inputs.distributions import FEW_INTEGERS, IN_TURN, Distribution, draw_array, dtype_of
 from normfold.verify.inputs.roles import InputConstraints, InputRole, input_constraints
-from normfold.verify.inputs.user_files import InputSpec, check_shape
+from normfold.verify.inputs.user_files import InputSpec, check_shape, parse_spec
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,8 @@ class Feed:
 
     values: Mapping[str, Value]
     text: str
+    distribution: Distribution = Distribution.GIVEN
 
-
-DISTRIBUTIONS = ("normal", "scales", "stress", "positive", "tiny")
-"""Signed normal; signed at a scale of its own per channel; stress blocks; uniform [0, 1); signed and small. Where the
-model rejects integers drawn at random, "bits" (0 and 1), "ones" and "zeros" are tried for them."""
 
 # Sizes tried for a free dimension, by what it seems to be; the n-th feed prefers the n-th size.
 _SIZES = {
@@ -69,6 +68,11 @@ class Feeder:
     known: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
+    def from_options(cls, model: LoadedModel, options: RunOptions) -> Feeder:
+        """Return a feeder for the inputs of ``model`` as the options of a run ask for them."""
+        return cls.of(model, [parse_spec(text) for text in options.input_specs], options.seed)
+
+    @classmethod
     def of(cls, model: LoadedModel, specs: Sequence[InputSpec] = (), seed: int = 0) -> Feeder:
         """Return a feeder for the inputs of ``model``; UsageError when a spec names an input that it lacks."""
         by_name = {spec.name: spec for spec in specs}
@@ -89,12 +93,12 @@ class Feeder:
             if sizes in tried or self._is_too_large(sizes):
                 continue
             tried.append(sizes)
-            distributions = [DISTRIBUTIONS[index % len(DISTRIBUTIONS)], "positive", "bits", "ones", "zeros"]
+            distributions = [IN_TURN[index % len(IN_TURN)], Distribution.POSITIVE, *FEW_INTEGERS]
             for distribution in dict.fromkeys(distributions if len(tried) == 1 else distributions[:1]):
                 rng = np.random.default_rng([self.seed, index])
                 values = {v.name: self._value(v, sizes, distribution, index, rng) for v in self.inputs}
                 where = ", ".join(f"{name}={size}" for name, size in sizes.items())
-                yield Feed(values, f"{distribution}" + (f" ({where})" if where else "")), sizes
+                yield Feed(values, distribution.value + (f" ({where})" if where else ""), distribution), sizes
 
     def largest(self, count: int) -> dict[str, int]:
         """Return the largest size that any of the first ``count`` feeds prefers for each free dimension."""
@@ -169,7 +173,7 @@ class Feeder:
         self,
         value: onnx.ValueInfoProto,
         sizes: Mapping[str, int],
-        distribution: str,
+        distribution: Distribution,
         index: int,
         rng: np.random.Generator,
     ) -> Value:
@@ -177,13 +181,13 @@ class Feeder:
         shape = self._shape(value, sizes)
         if value.type.HasField("sequence_type"):
             count = 1 + index % 3
-            return [_array(_tensor(value).elem_type, shape, use, distribution, index, rng) for _ in range(count)]
+            return [draw_array(_tensor(value).elem_type, shape, use, distribution, index, rng) for _ in range(count)]
         spec = self.specs.get(value.name)
         if spec is not None and (spec.dtype or spec.bounds):
-            return spec.draw(shape, _dtype(_tensor(value).elem_type), rng)
+            return spec.draw(shape, dtype_of(_tensor(value).elem_type), rng)
         if shape in ((), (1,)):
             index = self._turn(value, index)
-        return _array(_tensor(value).elem_type, shape, use, distribution, index, rng)
+        return draw_array(_tensor(value).elem_type, shape, use, distribution, index, rng)
 
     def _turn(self, value: onnx.ValueInfoProto, index: int) -> int:
         """Return a number for one of several switches.
@@ -205,11 +209,11 @@ def _tensor(value: onnx.ValueInfoProto) -> onnx.TypeProto.Tensor:
             return kind.tensor_type
 
 
-def _dim_name(fold: str, axis: int, dim: onnx.TensorShapeProto.Dimension) -> str | None:
+def _dim_name(input_name: str, axis: int, dim: onnx.TensorShapeProto.Dimension) -> str | None:
     """Return the name of a free dimension (one is made for a nameless one); None for a fixed one, which may be 0."""
     if dim.HasField("dim_value") and dim.dim_value >= 0:
         return None
-    return dim.dim_param or f"{fold}:{axis}"
+    return dim.dim_param or f"{input_name}:{axis}"
 
 
 def _terms(name: str) -> list[str]:
@@ -252,7 +256,7 @@ def _known(
 def _check_fits(spec: InputSpec, value: onnx.ValueInfoProto) -> None:
     if spec.shape is not None and _tensor(value).HasField("shape"):
         check_shape(spec.name, spec.shape, value)
-    wanted = _dtype(_tensor(value).elem_type)
+    wanted = dtype_of(_tensor(value).elem_type)
     if spec.dtype and np.dtype(spec.dtype) != wanted:
         raise UsageError(f"expected {spec.name} as {wanted}, got {spec.dtype}")
 
@@ -268,113 +272,14 @@ def _tied(preferred: Mapping[str, int], kinds: Mapping[str, str]) -> Iterator[di
             yield {**preferred, total: preferred[parts[0]] + preferred[parts[1]]}
 
 
-def _kind(fold: str, name: str, axis: int, rank: int, role: InputRole) -> str:
+def _kind(input_name: str, name: str, axis: int, rank: int, role: InputRole) -> str:
     low = name.lower()
     if "batch" in low or (axis == 0 and rank > 1 and "seq" not in low and "len" not in low):
         return "batch"
-    if "past" in low or (rank == 4 and axis == 2 and ("past" in fold.lower() or "cache" in fold.lower())):
+    if "past" in low or (rank == 4 and axis == 2 and ("past" in input_name.lower() or "cache" in input_name.lower())):
         return "past"
     if rank >= 4 and axis >= 2 and role is InputRole.DATA:
         return "image"
     if rank >= 4 and axis == 1:
         return "channel"
     return "length"
-
-
-def _dtype(elem_type: int) -> np.dtype:
-    return np.dtype(onnx.helper.tensor_dtype_to_np_dtype(elem_type or TensorProto.FLOAT))
-
-
-def _array(
-    elem_type: int,
-    shape: tuple[int, ...],
-    use: InputConstraints,
-    distribution: str,
-    index: int,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    if elem_type == TensorProto.STRING:
-        return _strings(shape, use.words, rng)
-    dtype = _dtype(elem_type)
-    if elem_type == TensorProto.BOOL:
-        return np.zeros(shape, bool) if use.role is InputRole.OFF else _mask(shape, index, rng).astype(bool)
-    if dtype.kind not in "iu":
-        return _floats(shape, use, distribution, rng).astype(dtype)
-    if distribution in ("bits", "ones", "zeros") and use.role in (InputRole.DATA, InputRole.INDEX):
-        return rng.integers(int(distribution == "ones"), 1 + (distribution != "zeros"), shape).astype(dtype)
-    return _integers(shape, dtype, use, index, rng).astype(dtype)
-
-
-def _strings(shape: tuple[int, ...], words: Sequence[str], rng: np.random.Generator) -> np.ndarray:
-    pool = [*words, "a", "the quick brown fox", "", "Zürich", "42"]
-    random_values = [pool[i] for i in rng.integers(0, len(pool), int(np.prod(shape)))]
-    return np.array(random_values, dtype=object).reshape(shape)
-
-
-def _mask(shape: tuple[int, ...], index: int, rng: np.random.Generator) -> np.ndarray:
-    """Ones, then zeros from some place on, except in the second feed.
-
-    Never a row of zeros. A scalar alternates from feed to feed.
-    """
-    if not shape or shape == (1,):
-        return np.full(shape, (index + 1) % 2)
-    if index == 1:
-        return np.ones(shape, dtype=np.int64)
-    keep = rng.integers(1, max(shape[-1], 2), (*shape[:-1], 1))
-    return (np.arange(shape[-1]) < keep).astype(np.int64)
-
-
-def _floats(shape: tuple[int, ...], use: InputConstraints, distribution: str, rng: np.random.Generator) -> np.ndarray:
-    if use.role is InputRole.ADDITIVE_MASK:
-        return np.where(_mask(shape, 0, rng) > 0, 0.0, -1e4)
-    if use.role in (InputRole.SCALE, InputRole.ZERO):
-        return np.full(shape, float(use.role is InputRole.SCALE))
-    random_values = rng.standard_normal(shape)
-    if distribution == "normal" or not shape:
-        return random_values
-    if distribution in ("positive", "bits", "ones", "zeros"):
-        return rng.random(shape)
-    if distribution == "tiny":
-        return np.asarray(random_values * 1e-2)
-    axis = 1 if len(shape) > 2 else len(shape) - 1
-    channels = np.arange(shape[axis]).reshape([-1 if i == axis else 1 for i in range(len(shape))])
-    if distribution == "scales":
-        return np.asarray(random_values * 10 ** rng.uniform(-1, 1, channels.shape))
-    # Stress: a large mean, a tiny variance, a constant, zeros and plain noise take turns over the channels.
-    turn = (channels + rng.integers(0, 5)) % 5
-    mean = np.select([turn == 0, turn == 1, turn == 2], [8.0, 1.0, -1.5], 0.0)
-    spread = np.select([turn == 0, turn == 1, turn == 4], [1.0, 1e-3, 2.0], 0.0)
-    return np.asarray(mean + spread * random_values)
-
-
-def _integers(
-    shape: tuple[int, ...], dtype: np.dtype, use: InputConstraints, index: int, rng: np.random.Generator
-) -> np.ndarray:
-    count = int(np.prod(shape))
-    if len(use.goal) == count:
-        return np.array(use.goal).reshape(shape)
-    if use.role is InputRole.POSITION:
-        top = use.limit or 2**31
-        return np.broadcast_to(np.arange(shape[-1] if shape else 1) % top, shape).copy() if shape else np.array(0)
-    if use.role is InputRole.MASK:
-        return _mask(shape, index, rng)
-    if use.role is InputRole.INDEX:
-        return rng.integers(0, use.limit or 2, shape)
-    if use.role is InputRole.SHAPE:
-        return np.array([0] * (count - 1) + [-1]).reshape(shape) if count else np.zeros(shape)
-    if use.role is InputRole.LENGTH:
-        return np.full(shape, 1)
-    if use.role is InputRole.ZERO:
-        return np.zeros(shape)
-    if use.role in (InputRole.COUNT, InputRole.SCALE):
-        return np.ones(shape)
-    if use.role is InputRole.SIZE:
-        return np.full(shape, 4)
-    if use.role is InputRole.CEILING:
-        return np.full(shape, 24)
-    if use.role is InputRole.DEPTH:
-        return np.full(shape, 8)
-    bounds = np.iinfo(dtype)
-    if dtype.itemsize == 1:
-        return rng.integers(bounds.min, int(bounds.max) + 1, shape)
-    return rng.integers(max(bounds.min, -4) if index % 2 else 0, 8, shape)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from normfold.runtime.loaded_model import load
 from normfold.verify import Equivalence, ProofOptions, Site, Stage, prove
 from normfold.verify.checks.schedule import Chunk, Schedule, decisive_inputs
+from normfold.verify.inputs.distributions import IN_TURN
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.question import Question
 from normfold.verify.sites.targets import with_targets
@@ -95,9 +98,14 @@ def test_switches_are_thrown_in_every_way(sites: tuple[Site, ...], negated: str,
     assert not prove(parse(text.replace("@", "2.0")), parse(text.replace("@", "3.0")), sites)
 
 
-def test_without_sites_the_outputs_are_compared_on_the_wild_feeds() -> None:
+def test_without_sites_the_outputs_are_compared_on_the_extreme_feeds_and_the_second() -> None:
     plan = turns(())
-    assert [plan.values_to_compare(number, feed(8)) for number in range(5)] == [[], ["relu2"], ["relu2"], [], []]
+    drawn = [replace(feed(8), distribution=distribution) for distribution in IN_TURN]
+    compared = ["relu2"]
+    assert [plan.values_to_compare(*each) for each in enumerate(drawn)] == [[], compared, compared, [], []]
+    later = [plan.values_to_compare(5 + number, each) for number, each in enumerate(drawn)]
+    assert later == [[], compared, compared, [], []], "the sixth feed is an ordinary one again"
+    assert plan.values_to_compare(1, drawn[0]) == compared, "whatever is drawn for it"
 
 
 SIZE_MATTERS = """(float[1,3,N] x) => (float[1,3,N] y) <float none = {0.0}, float c = {2.0}, float more = {@}>
