@@ -11,19 +11,20 @@ import hashlib
 import html
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import Any
 
 from normfold.findings.escape import printable
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Outcome, Verdict
-from normfold.report.notices import Level, how, notices
+from normfold.report.notices import Level, how, notices, place
 from normfold.report.report import Drawing, Groups, Report
 from normfold.report.words import headline, sizes
 from normfold.verify.result import Comparison, proof_sentence
 
 NAME, TEXT = 160, 500
+MODELS_SHOWN, ROWS_SHOWN = 20, 500  # in the tables for readers without JavaScript; the program shows all
 PROGRAM = ("page_graph.js", "page_charts.js", "page.js")
 
 
@@ -44,7 +45,7 @@ def as_html(reports: Sequence[Report]) -> str:
             '<meta name="color-scheme" content="light dark">\n<link rel="icon" href="data:,">',
             f"<title>{html.escape(title)} · normfold</title>",
             f"<style>{style}</style>\n</head>\n<body>",
-            f"<noscript><p>{html.escape(_sentence(reports))} The tables of this page need JavaScript.</p></noscript>",
+            f"<noscript>{''.join(map(_static, reports[:MODELS_SHOWN]))}</noscript>",
             '<main id="page"></main>',
             f'<script type="application/json" id="data">{_data(content)}</script>',
             f"<script>{program}</script>\n</body>\n</html>\n",
@@ -67,19 +68,15 @@ def _data(content: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _sentence(reports: Sequence[Report]) -> str:
-    return " ".join(f"{printable(report.model, NAME)}: {headline(report)}." for report in reports[:20])
-
-
 def _report(report: Report) -> dict[str, Any]:
     proof = report.verification
     owners = {verdict.finding.name: index for index, verdict in enumerate(report.verdicts)}
     errors: dict[int, Comparison] = {}
-    for place in proof.sites if proof is not None else ():
-        for owner in place.folds:
+    for site in proof.sites if proof is not None else ():
+        for owner in site.folds:
             index = owners.get(owner, -1)
-            if index >= 0 and (index not in errors or errors[index].margin < place.margin):
-                errors[index] = place
+            if index >= 0 and (index not in errors or errors[index].margin < site.margin):
+                errors[index] = site
     return {
         "model": printable(report.model, NAME),
         "output": printable(report.output, NAME),
@@ -98,8 +95,8 @@ def _report(report: Report) -> dict[str, Any]:
         "errors": [printable(n.text, TEXT) for n in notices(report) if n.level is Level.ERROR],
         "proof": None if proof is None else proof.verdict.value,
         "proofNotes": [] if proof is None else [printable(note, TEXT) for note in proof.notes],
-        "outputs": [] if proof is None else [_place(place, owners) for place in proof.outputs],
-        "sites": [] if proof is None else [_place(place, owners) for place in proof.sites],
+        "outputs": [] if proof is None else [_comparison(each, owners) for each in proof.outputs],
+        "sites": [] if proof is None else [_comparison(each, owners) for each in proof.sites],
         "notes": [printable(note, TEXT) for note in report.notes],
         "seconds": {stage: round(seconds, 3) for stage, seconds in report.seconds.items()},
     }
@@ -148,17 +145,17 @@ def _obstacles(verdict: Verdict) -> list[list[str]]:
     ]
 
 
-def _place(place: Comparison, owners: dict[str, int]) -> dict[str, Any]:
+def _comparison(found: Comparison, owners: dict[str, int]) -> dict[str, Any]:
     return {
-        "value": printable(place.value, NAME),
-        "stage": printable(place.stage.value, 60),
-        "passed": place.passed,
-        "relative": _number(place.relative),
-        "tolerance": _number(place.tolerance),
-        "margin": _number(place.margin),
-        "absolute": _number(place.max_abs),
-        "ulps": _number(place.ulps),
-        "row": next((owners[owner] for owner in place.folds if owner in owners), -1),
+        "value": printable(found.value, NAME),
+        "stage": printable(found.stage.value, 60),
+        "passed": found.passed,
+        "relative": _number(found.relative),
+        "tolerance": _number(found.tolerance),
+        "margin": _number(found.margin),
+        "absolute": _number(found.max_abs),
+        "ulps": _number(found.ulps),
+        "row": next((owners[owner] for owner in found.folds if owner in owners), -1),
     }
 
 
@@ -175,19 +172,34 @@ def _drawing(drawing: Drawing) -> list[Any]:
 # -- without JavaScript -------------------------------------------------------------------------------------------
 
 
+def _static(report: Report) -> str:
+    """Return the same as tables that need no program: what was kept, and each norm with what became of it."""
+    shown = report.verdicts[:ROWS_SHOWN]
+    rest = f"<p>and {len(report.verdicts) - ROWS_SHOWN} more</p>" if len(report.verdicts) > ROWS_SHOWN else ""
+    return as_notebook(report) + _table(("name", "operator", "verdict", "how, or why not"), map(_cells, shown)) + rest
+
+
+def _cells(verdict: Verdict) -> tuple[str, ...]:
+    why = how(verdict) if verdict.is_changed else "; ".join(map(str, verdict.obstacles))
+    return place(verdict.finding), verdict.finding.operator, verdict.outcome.value, why
+
+
 def as_notebook(report: Report) -> str:
     """Return HTML without style or program; names of the model are escaped."""
     lines = [f"<p><b>{_escaped(report.model)}</b>: {_escaped(headline(report))}</p>"]
     if report.verification is not None:
         lines.append(f"<p>{_escaped(proof_sentence(report.verification))}</p>")
-    rows = [*report.kept_by_reason, *report.settled_by_reason]
+    groups = (*report.kept_by_reason, *report.settled_by_reason)
+    rows = [(str(len(found)), reason.code, reason.obstacle, reason.remedy) for reason, found in groups]
     if rows:
-        lines.append("<table><tr><th>count</th><th>reason</th><th>why it stayed</th><th>remedy</th></tr>")
-        for reason, findings in rows:
-            cells = (str(len(findings)), reason.code, reason.obstacle, reason.remedy)
-            lines.append("<tr>" + "".join(f"<td>{_escaped(cell)}</td>" for cell in cells) + "</tr>")
-        lines.append("</table>")
+        lines.append(_table(("count", "reason", "why it stayed", "remedy"), rows))
     return "".join(lines)
+
+
+def _table(titles: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    head = "".join(f"<th>{title}</th>" for title in titles)
+    body = "".join("<tr>" + "".join(f"<td>{_escaped(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    return f"<table><tr>{head}</tr>{body}</table>"
 
 
 def _escaped(text: str) -> str:

@@ -3,6 +3,7 @@
 const data = JSON.parse(document.getElementById("data").textContent);
 const page = document.getElementById("page");
 const SVG = "http://www.w3.org/2000/svg";
+const NARROW = matchMedia("(max-width: 640px)");
 const CHUNK = 200; // rows that are made at once; more come when the end of the table is in sight
 
 // -- making elements -------------------------------------------------------------------------------------------------
@@ -79,7 +80,7 @@ function sentence(report) {
   const proof = { equivalent: "proven equivalent", different: "differs from the original", inconclusive: "not decided" };
   const words = report.proof ? proof[report.proof] : "not proven: nothing was run";
   const kind = report.proof === null ? "plain" : report.proof === "equivalent" ? "folded" : "bad";
-  return [`${counted(report.rows.length, "norm")} and constant affine${report.rows.length === 1 ? "" : "s"} `, ...badges, make("span", { class: `badge ${kind}` }, words)];
+  return [`${report.headline.split(" (")[0]} `, ...badges, make("span", { class: `badge ${kind}` }, words)];
 }
 
 function errors(report) {
@@ -109,7 +110,7 @@ function reasons(report) {
       make("td", {}, make("span", { class: `badge ${index < report.kept.length ? "kept" : "settled"}` }, index < report.kept.length ? "kept" : "as it should be")),
       make("td", {}, obstacle, make("div", { class: "soft" }, `Remedy: ${remedy}`)));
   });
-  const titles = ["count", "reason", "", "why, and what to do"].map((title, index) =>
+  const titles = ["count", "reason", "verdict", "why, and what to do"].map((title, index) =>
     make("th", { class: index ? "" : "number", scope: "col" }, make("span", { class: "title" }, title)));
   return section("Kept, by reason", "a reason leads to its rows in the table below", make("div", { class: "scroll" },
     make("table", { class: "reasons" }, make("thead", {}, make("tr", {}, ...titles)), make("tbody", {}, ...rows))));
@@ -166,8 +167,7 @@ function norms(report) {
     const next = state.rows.slice(state.made, state.made + CHUNK);
     state.made += next.length;
     body.append(...next.flatMap((row) => lines(row, state, report)));
-    const first = body.querySelector(".open-row"); // one tab stop for the table; the arrow keys move in it
-    if (first && !body.querySelector('.open-row[tabindex="0"]')) first.tabIndex = 0;
+    firstStop(body);
     more.hidden = state.made >= state.rows.length;
   }
 
@@ -207,6 +207,15 @@ function norms(report) {
     box.querySelectorAll(".chip").forEach((chip) => chip.setAttribute("aria-pressed", "true"));
     refresh();
   };
+  oneStop(body);
+  addEventListener("beforeprint", () => { while (state.made < state.rows.length) extend(); });
+  new IntersectionObserver((seen) => { if (seen.some((entry) => entry.isIntersecting) && !more.hidden) extend(); }).observe(more);
+  refresh();
+  return box;
+}
+
+// A table is one tab stop: the arrow keys move between the buttons of its rows.
+function oneStop(body) {
   body.addEventListener("keydown", (event) => {
     const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
     const buttons = [...body.querySelectorAll(".open-row")];
@@ -217,10 +226,12 @@ function norms(report) {
     next.tabIndex = 0;
     next.focus();
   });
-  addEventListener("beforeprint", () => { while (state.made < state.rows.length) extend(); });
-  new IntersectionObserver((seen) => { if (seen.some((entry) => entry.isIntersecting) && !more.hidden) extend(); }).observe(more);
-  refresh();
-  return box;
+  firstStop(body);
+}
+
+function firstStop(body) {
+  const first = body.querySelector(".open-row");
+  if (first && !body.querySelector('.open-row[tabindex="0"]')) first.tabIndex = 0;
 }
 
 function compare(a, b) {
@@ -315,8 +326,8 @@ function outputs(report) {
     make("td", {}, make("span", { class: `badge ${place.passed ? "folded" : "bad"}` }, place.passed ? "ok" : "differs")),
     make("td", { class: "mono" }, place.value), make("td", {}, place.stage),
     ...[place.relative, place.tolerance, place.absolute].map((number) => make("td", { class: "number" }, small(number)))));
-  const titles = ["", "output", "run", "error", "allowed", "largest absolute"].map((title, index) =>
-    make("th", { class: index > 2 ? "number" : "", scope: "col", style: null }, make("span", { class: "title" }, title)));
+  const titles = ["result", "output", "run", "error", "allowed", "largest absolute"].map((title, index) =>
+    make("th", { class: index > 2 ? "number" : "", scope: "col" }, make("span", { class: "title" }, title)));
   return section("Outputs of the model", "against the original, both run in ONNX Runtime",
     make("div", { class: "scroll" }, make("table", {}, make("thead", {}, make("tr", {}, ...titles)), make("tbody", {}, ...rows))));
 }
@@ -336,23 +347,28 @@ function foot(report) {
 function models(chosen) {
   if (data.reports.length < 2) return null;
   const rows = data.reports.map((report, index) => make("tr", {
-    class: "row", tabindex: "0", "aria-current": String(index === chosen), "data-model": index,
-    onclick: () => show(index), onkeydown: (event) => { if (event.key === "Enter") show(index); },
+    class: "row", "aria-current": String(index === chosen), "data-model": index, onclick: () => show(index),
   },
-  make("td", { class: "mono" }, report.model),
+  make("td", { class: "mono" }, make("button", { type: "button", class: "open-row mono", tabindex: "-1" }, report.model)),
   make("td", {}, report.errors.length ? make("span", { class: "badge bad" }, counted(report.errors.length, "problem")) : make("span", { class: "badge folded" }, "ok")),
   ...[report.rows.length, of(report, "folded"), of(report, "fused"), of(report, "kept")].map((count) => make("td", { class: "number" }, count.toLocaleString("en")))));
-  const titles = ["model", "", "norms", "folded", "fused", "kept"].map((title, index) =>
+  const titles = ["model", "check", "norms", "folded", "fused", "kept"].map((title, index) =>
     make("th", { class: index > 1 ? "number" : "", scope: "col" }, make("span", { class: "title" }, title)));
+  const body = make("tbody", {}, ...rows);
+  oneStop(body);
   return section("Models", "click one to see it below", make("div", { class: "scroll" },
-    make("table", { class: "models" }, make("thead", {}, make("tr", {}, ...titles)), make("tbody", {}, ...rows))));
+    make("table", { class: "models" }, make("thead", {}, make("tr", {}, ...titles)), body)));
 }
 
+let current = 0;
+
 function show(index) {
+  current = index;
   const report = data.reports[index];
   const parts = report ? [...head(report), models(index), errors(report), reasons(report), tiles(report), operators(report), evidence(report), norms(report), outputs(report), notes(report), foot(report)]
     : [make("h1", {}, "No models")];
   page.replaceChildren(...parts.filter(Boolean));
 }
 
+NARROW.addEventListener("change", () => show(current)); // charts are drawn for their width
 show(0);

@@ -1,5 +1,7 @@
 // The two charts: operators by type, and the error at every site. One program with page.js.
 
+const chartWidth = () => (NARROW.matches ? 420 : 1120); // so that letters keep their size
+
 // -- operators by type -----------------------------------------------------------------------------------------------
 
 function operators(report) {
@@ -22,13 +24,13 @@ function operators(report) {
 }
 
 function bars(rows) {
-  const [left, width, step] = [190, 1120, 34];
+  const [left, width, step] = [NARROW.matches ? 140 : 190, chartWidth(), 34];
   const most = Math.max(1, ...rows.flatMap((row) => [row[1], row[2]]));
   const scale = (width - left - 70) / most;
   const chart = draw("svg", { viewBox: `0 0 ${width} ${rows.length * step + 4}`, width: "100%", role: "img", "aria-label": "operators by type, before and after" });
   rows.forEach(([name, old, now], index) => {
     const top = index * step + 4;
-    chart.append(draw("text", { x: left - 12, y: top + 17, "text-anchor": "end" }, shortened(name, 26)));
+    chart.append(draw("text", { x: left - 12, y: top + 17, "text-anchor": "end" }, shortened(name, NARROW.matches ? 18 : 26)));
     [[old, "bar-before"], [now, "bar-after"]].forEach(([count, kind], line) => {
       const y = top + line * 12;
       chart.append(
@@ -56,7 +58,7 @@ function evidence(report) {
 }
 
 function strip(report) {
-  const [left, right, width, height, foot] = [64, 16, 1120, 280, 30];
+  const [left, right, width, height, foot] = [64, 16, chartWidth(), 280, 30];
   const finite = report.sites.flatMap((site) => [site.relative, site.tolerance]).filter((number) => number > 0);
   const low = Math.floor(Math.log10(Math.min(1e-8, ...finite)));
   const high = Math.ceil(Math.log10(Math.max(1e-6, ...finite)));
@@ -107,7 +109,7 @@ function hovering(report, chart, dots, nearest) {
       make("div", {}, row && row.name !== site.value ? `${row.operator} ${row.name}` : ""),
       make("div", {}, `error ${small(site.relative)}, allowed ${small(site.tolerance)} · ${small(site.ulps)} ulps`));
     tip.hidden = false;
-    const middle = (Number(dots[index].getAttribute("cx")) / 1120) * frame.width;
+    const middle = (Number(dots[index].getAttribute("cx")) / chartWidth()) * frame.width;
     tip.style.left = `${Math.max(0, Math.min(middle + 12, frame.width - tip.offsetWidth))}px`;
     tip.style.top = `${(Number(dots[index].getAttribute("cy")) / 280) * frame.height + 14}px`;
   });

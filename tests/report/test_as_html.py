@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+import subprocess
+import tarfile
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -30,6 +33,14 @@ pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER),
     reason="Chromium or its driver is not installed (apt-get install chromium chromium-driver)",
 )
+AXE = "axe-core@4.14.1"
+Screen = Callable[..., None]
+LETTERS = """
+const own = (element) => [...element.childNodes].some((node) => node.nodeType === 3);
+const seen = [...document.querySelectorAll('#page *')].filter((each) => each.getClientRects().length && own(each));
+const scale = (each) => (each.ownerSVGElement ? each.getScreenCTM().a : 1);
+return seen.map((each) => parseFloat(getComputedStyle(each).fontSize) * scale(each));
+"""
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -128,6 +139,7 @@ def many(count: int) -> Report:
 def test_it_renders_without_a_word_on_the_console_or_a_request(page: Page, real: Report) -> None:
     page.show([real])
     assert page.one("h1").text == real.model
+    assert page.one(".lead").text.startswith("17 of 17 norms removed")
     for outcome in (Outcome.FOLDED, Outcome.KEPT):
         assert f"{len(real.of(outcome))} {outcome.value}" in page.one(".lead").text
     assert "proven equivalent" in page.one(".lead").text
@@ -210,6 +222,99 @@ def test_hover_names_the_site_and_a_click_leads_to_its_row(page: Page, real: Rep
     assert page.one("tr.row.open td:nth-child(2)").text in site.folds
 
 
+@pytest.fixture(scope="module")
+def axe(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The program of axe-core from npm, which checks a page for those who cannot see or cannot use a mouse."""
+    folder, npm = tmp_path_factory.mktemp("axe"), shutil.which("npm")
+    if npm is None:
+        pytest.skip("npm is not installed, which brings axe-core")
+    done = subprocess.run([npm, "pack", AXE], cwd=folder, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip(f"npm cannot bring {AXE}: {done.stderr[-200:]}")
+    with tarfile.open(next(folder.glob("*.tgz"))) as archive:
+        member = archive.extractfile("package/axe.min.js")
+        assert member is not None
+        return member.read().decode()
+
+
+@pytest.fixture
+def screen(page: Page) -> Iterator[Screen]:
+    """Set width, colours and medium of the browser, and set them back at the end."""
+
+    def set_to(width: int, scheme: str = "light", media: str = "") -> None:
+        size = {"width": width, "height": 1000, "deviceScaleFactor": 1, "mobile": False}
+        page.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        features = [{"name": "prefers-color-scheme", "value": scheme}]
+        page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
+
+    yield set_to
+    page.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+    page.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 500])
+def test_axe_finds_nothing(page: Page, real: Report, axe: str, screen: Screen, scheme: str, width: int) -> None:
+    screen(width, scheme)
+    program = f"{axe}; const done = arguments[0]; axe.run(document).then((found) => done(found.violations), done)"
+    for reports in ([real], [sample(), checked()]):
+        page.show(reports)
+        page.run("document.querySelectorAll('#norms .open-row')[1].click()")
+        found = page.driver.execute_async_script(program)
+        assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
+
+
+def test_at_500_pixels_norms_are_cards_and_letters_stay_readable(page: Page, real: Report, screen: Screen) -> None:
+    screen(500)
+    page.show([real])
+    assert page.run("return document.documentElement.scrollWidth <= innerWidth")
+    assert page.run("return getComputedStyle(document.querySelector('#norms tr.row')).display") == "block"
+    sizes = page.run(LETTERS)
+    assert isinstance(sizes, list) and len(sizes) > 100
+    assert min(sizes) >= 10.9, "in pixels"
+
+
+def test_a_print_on_a4_has_every_row_with_its_reason(page: Page, screen: Screen) -> None:
+    report = many(450)
+    page.show([report])
+    screen(794, media="print")  # A4 at 96 dots an inch
+    page.run("dispatchEvent(new Event('beforeprint'))")
+    rows = page.run(
+        """return [...document.querySelectorAll('#norms tr.row')].map((row) => [row.querySelector('.reason').innerText,
+           row.getBoundingClientRect().right <= innerWidth, row.querySelector('.reason').scrollWidth
+           <= row.querySelector('.reason').clientWidth + 1])"""
+    )
+    assert isinstance(rows, list) and len(rows) == len(report.verdicts)
+    assert all(all(row) for row in rows)
+    assert page.run("return getComputedStyle(document.querySelector('.filters')).display") == "none"
+
+
+def test_a_table_is_one_tab_stop_and_the_arrows_move_in_it(page: Page, real: Report) -> None:
+    for reports, table in (([real], "#norms"), ([sample(), checked()], ".models")):
+        page.show(reports)
+        stops = f"{table} tbody button:not([tabindex='-1']), {table} tbody [tabindex='0']"
+        assert len(page.all(stops)) == 1
+        first, second = page.all(f"{table} .open-row")[:2]
+        page.driver.execute_script("arguments[0].focus()", first)
+        ActionChains(page.driver).send_keys(Keys.ARROW_DOWN).perform()
+        assert page.driver.switch_to.active_element == second
+        assert len(page.all(stops)) == 1
+
+
+def test_without_javascript_the_tables_can_be_read(page: Page, real: Report) -> None:
+    page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        page.show([real])
+        text = page.driver.execute_cdp_cmd("DOM.getDocument", {"depth": 1})["root"]["nodeId"]
+        body = page.driver.execute_cdp_cmd("DOM.querySelector", {"nodeId": text, "selector": "noscript table"})
+        assert body["nodeId"] > 0
+    finally:
+        page.driver.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    static = render(real, "html").split("<noscript>")[1].split("</noscript>")[0]
+    assert static.count("<tr>") == len(real.verdicts) + len(real.kept_by_reason) + len(real.settled_by_reason) + 2
+    assert "17 of 17 norms removed" in static
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_it_is_light_or_dark_as_the_system_is_and_as_asked(page: Page, scheme: str) -> None:
     media = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
@@ -245,7 +350,7 @@ def test_five_thousand_norms(page: Page) -> None:
 
 def test_many_models_and_what_fails(page: Page) -> None:
     page.show([sample(), checked()])
-    assert page.texts("[data-model] td:first-child") == ["nets/model.onnx", "nets/other.onnx"]
+    assert page.texts("[data-model] .open-row") == ["nets/model.onnx", "nets/other.onnx"]
     assert page.all(".errors") == []
     page.one('[data-model="1"]').click()
     assert page.one("h1").text == "nets/other.onnx"
