@@ -35,6 +35,7 @@ from normfold.options import (
 from normfold.provenance import Undone, record, recorded_undone, undone_by
 from normfold.result import Inspection, NotProven, Result, check_output
 from normfold.rewrite import is_change, rewrite
+from normfold.targets.table import target_named
 from normfold.verify import Equivalence, ProofCandidate, RollbackResult, Site, Verification, prove, prove_with_rollback
 
 FurtherProof = Callable[[onnx.ModelProto, onnx.ModelProto, Verification], Verification]
@@ -161,8 +162,8 @@ class _Builder:
         return replace(candidate, verdicts=explained(candidate.verdicts, only_here))
 
     def _folds_that_break_fusions(self) -> frozenset[str]:
-        """Ask ONNX Runtime's optimizer, where the target is ONNX Runtime."""
-        if not self.options.target.startswith("onnxruntime"):
+        """Ask ONNX Runtime's optimizer, where the target is one that it serves."""
+        if not target_named(self.options.target).fuses_itself:
             return frozenset()
 
         def build(excluded: frozenset[str]) -> tuple[ir.Model, tuple[Verdict, ...]]:

@@ -30,6 +30,7 @@ def rewrite(model: ir.Model, options: RewriteOptions, excluded: Collection[str] 
     fused = (*fuse_norms(model, norms), *fuse_activations(model, norms))
     if options.center:
         fused = (*center_norms(model, norms), *fused)
+    target = target_named(options.target)
     wanted = FoldOptions(
         norms.skip,
         norms.only,
@@ -37,8 +38,8 @@ def rewrite(model: ir.Model, options: RewriteOptions, excluded: Collection[str] 
         norm_affine=options.fold_norm_scale,
         extra_channel=options.extra_channel,
         max_growth=options.max_growth,
-        new_batchnorm=options.new_batchnorm and options.target.startswith("onnxruntime"),
-        any_activation=target_named(options.target).any_activation,
+        new_batchnorm=options.new_batchnorm and target.new_batchnorm,
+        any_activation=target.any_activation,
     )
     verdicts = _one_each((*fused, *fold_affines(model, wanted)))
     if any(map(is_change, verdicts)):

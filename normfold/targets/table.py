@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
-from normfold.targets.onnxruntime_groups import ONNXRUNTIME_GROUPS
 from normfold.targets.target import KEEP, Target
 
 FLOAT, DOUBLE, HALF, BRAIN = "FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16"
@@ -58,7 +57,9 @@ ONNXRUNTIME = Target(
     batchnorm_affine=True,
     slow_lengths=True,
     any_activation=False,
-    groups=ONNXRUNTIME_GROUPS,
+    new_batchnorm=True,
+    fuses_itself=True,
+    as_installed=True,
     newest_opset=26,
     newest_ir=13,
 )
@@ -84,6 +85,8 @@ TARGETS: dict[str, Target] = {
             },
             rmsnorm_below_23=True,
             batchnorm_affine=True,
+            new_batchnorm=True,
+            fuses_itself=True,
             newest_opset=26,
             newest_ir=13,
         ),
@@ -190,7 +193,8 @@ def target_named(name: str) -> Target:
     """Return the target of that name, as the installed runtime has it; KeyError lists the known names."""
     if name not in TARGETS:
         raise KeyError(f"expected a target, got {name!r}; the targets are {', '.join(TARGETS)}")
-    return at_version(TARGETS[name], _installed_onnxruntime()) if name == ONNXRUNTIME.name else TARGETS[name]
+    target = TARGETS[name]
+    return at_version(target, _installed_onnxruntime()) if target.as_installed else target
 
 
 def at_version(target: Target, release: tuple[int, int] | None) -> Target:

@@ -9,21 +9,6 @@ AUTO, KEEP = "auto", "keep"
 
 
 @dataclass(frozen=True)
-class Group:
-    """Operators that a runtime executes as one.
-
-    ``operator`` is what its optimizer makes of them. ``example`` is a graph in ONNX text of operator set ``opset``, on
-    which that can be seen; ``since`` is the first release, as (major, minor), that does it.
-    """
-
-    name: str
-    operator: str
-    example: str
-    opset: int = 17
-    since: tuple[int, int] = (0, 0)
-
-
-@dataclass(frozen=True)
 class Target:
     """A runtime: the operators it has kernels for, and its best form of each norm.
 
@@ -33,8 +18,10 @@ class Target:
     and ReduceL2 are slow, and LpNormalization along axes other than the last. ``opset`` is the default policy,
     ``newest_opset`` and ``newest_ir`` the newest that it loads. ``why`` gives the reason for each form, ``contrib``
     what is known of the operators of com.microsoft, by the operator that each would replace: none is written so far.
-    ``any_activation`` says whether a spelled Gelu is executed as one however it is spelled; where it is
-    not, ``groups`` says which groups of operators are, each with an example that the installed runtime is tested on.
+    ``any_activation`` says whether a spelled Gelu is executed as one however it is spelled; where it is not, Gelu is
+    written as ONNX Runtime executes it. ``new_batchnorm`` says whether a per-channel affine is faster as a
+    BatchNormalization also in a model without any, ``fuses_itself`` whether the installed ONNX Runtime's optimizer
+    decides which folds would break a fusion of its own, ``as_installed`` whether kernels are those of its release.
     """
 
     name: str
@@ -45,11 +32,12 @@ class Target:
     contrib: Mapping[str, str] = field(default_factory=dict)
     rmsnorm_below_23: bool = False
     batchnorm_affine: bool = False
-    instancenorm_rank: int = 5
     static_groupnorm: bool = False
     slow_lengths: bool = False
     any_activation: bool = True
-    groups: tuple[Group, ...] = ()
+    new_batchnorm: bool = False
+    fuses_itself: bool = False
+    as_installed: bool = False
     opset: str = AUTO
     newest_opset: int = 23
     newest_ir: int = 11

@@ -8,10 +8,9 @@ import onnx
 import onnxruntime as ort
 import pytest
 
-from normfold.targets.onnxruntime_groups import ONNXRUNTIME_GROUPS
 from normfold.targets.table import ONNXRUNTIME, target_named
-from normfold.targets.target import Group
 from tests.onnx_text import parse
+from tests.targets.onnxruntime_groups import ONNXRUNTIME_GROUPS, Group
 
 RELEASE = tuple(int(part) for part in ort.__version__.split(".")[:2])
 _LAYOUT = {"Reshape"}

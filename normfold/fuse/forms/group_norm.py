@@ -20,12 +20,14 @@ from normfold.fuse.recognize.candidates import Norm
 from normfold.fuse.recognize.polynomial import Kind, Parameter
 from normfold.fuse.recognize.views import Sizes, count_of
 
+_LARGEST_RANK = 5  # of an input of InstanceNormalization that every runtime's kernel takes
+
 
 def holds_instancenorm(context: NormContext, norm: Norm) -> bool:
     """Say whether InstanceNormalization computes this norm of the root as it is."""
     return (
         fits(norm, Kind.VARIANCE)
-        and 3 <= context.rank <= context.target.instancenorm_rank
+        and 3 <= context.rank <= _LARGEST_RANK
         and context.groups is not None
         and context.groups == context.sizes[1]
         and context.working_type(norm, "InstanceNormalization") is not None

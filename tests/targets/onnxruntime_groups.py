@@ -6,7 +6,23 @@ Source: https://onnxruntime.ai/docs/performance/model-optimizations/graph-optimi
 
 from __future__ import annotations
 
-from normfold.targets.target import Group
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Group:
+    """Operators that ONNX Runtime executes as one.
+
+    ``operator`` is what its optimizer makes of them. ``example`` is a graph in ONNX text of operator set ``opset``, on
+    which that can be seen; ``since`` is the first release, as (major, minor), that does it.
+    """
+
+    name: str
+    operator: str
+    example: str
+    opset: int = 17
+    since: tuple[int, int] = (0, 0)
+
 
 _X = "(float[2,5,8] x) => (float[2,5,8] y)"
 _GELU = _X + "<float root = {1.4142135}, float one = {1.0}, float half = {0.5}> { a = Div(x, root) "
