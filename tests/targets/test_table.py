@@ -29,8 +29,8 @@ GROUPNORM = (
     "v = ReduceMean<axes=[2,3,4]>(p) w = Add(v, eps) s = Sqrt(w) n = Div(d, s) q = Reshape(n, back)"
     "h = Mul(q, g) y = Add(h, b) }"
 )
-# The operator that takes the moments, for LayerNorm, RMSNorm and GroupNorm, with the operator set free to rise; "" where
-# the norm is kept as it is.
+# The operator that takes the moments, for LayerNorm, RMSNorm and GroupNorm, with the operator set free to rise; ""
+# where the norm is kept as it is.
 WRITES = {
     "onnxruntime": ("LayerNormalization", "RMSNormalization", "InstanceNormalization"),
     "onnxruntime-cuda": ("LayerNormalization", "RMSNormalization", "InstanceNormalization"),
