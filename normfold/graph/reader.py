@@ -19,7 +19,8 @@ from normfold.findings.reason import Reason, Refusal
 from normfold.graph import ml_operators
 from normfold.graph.evaluators import EVALUATORS, evaluate, jumps
 from normfold.graph.operators import is_standard, operator_of
-from normfold.graph.quantization import dequantized
+from normfold.graph.quantization import QUANTIZERS, dequantized
+from normfold.graph.runtime_shapes import RUNTIME_DOMAIN
 
 Dim = int | str | None
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
@@ -235,7 +236,7 @@ class GraphReader:
         if value.is_initializer() and value.const_value is not None:
             return None if value in self._overridable else []
         node = value.producer()
-        if node is None or not is_standard(node):
+        if node is None or not (is_standard(node) or (node.domain == RUNTIME_DOMAIN and node.op_type in QUANTIZERS)):
             return None
         if node.op_type == "Constant":
             return [] if value.const_value is not None or constant_attribute(node) is not None else None

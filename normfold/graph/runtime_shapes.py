@@ -43,6 +43,8 @@ _STAND_INS: dict[str, tuple[StandIn, ...]] = {
     **dict.fromkeys(("QLinearLeakyRelu", "QLinearSigmoid", "QLinearSoftmax", "SimplifiedLayerNormalization"), _SAME),
     **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), _SKIP),
     **dict.fromkeys(("QLinearAdd", "QLinearMul"), (StandIn("Add", (0, 3)),)),
+    "DequantizeLinear": (StandIn("CastLike", (0, 1)),),
+    "QuantizeLinear": (StandIn("CastLike", (0, 2)),),
     "DynamicQuantizeMatMul": (StandIn("MatMul", (0, 1)),),
     "EmbedLayerNormalization": (StandIn("Gather", (2, 0)),),
     "FusedConv": (StandIn("Conv", (0, 1), keeps=_WINDOW),),

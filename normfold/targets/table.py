@@ -27,6 +27,7 @@ _LAYER, _RMS, _GROUP, _INSTANCE, _LP, _MVN = (
     "LpNormalization",
     "MeanVarianceNormalization",
 )
+_SIMPLIFIED = "SimplifiedLayerNormalization"  # in files that ONNX Runtime or its tools wrote
 _CPU_TYPES = frozenset({FLOAT, DOUBLE, HALF})
 _NO_GROUPNORM = "it has no kernel for GroupNormalization"
 
@@ -35,7 +36,7 @@ ONNXRUNTIME = Target(
     "ONNX Runtime, CPU",
     "measured on 1.31; https://onnxruntime.ai/docs/reference/compatibility.html",
     {
-        **_operators(_LAYER, _RMS, types=_CPU_TYPES),
+        **_operators(_LAYER, _RMS, _SIMPLIFIED, types=_CPU_TYPES),
         **_operators(_LP, types=frozenset({FLOAT, DOUBLE})),
         **_operators(_INSTANCE),
         **_operators(_MVN, "Gelu", "HardSigmoid", types=frozenset({FLOAT})),
@@ -73,7 +74,7 @@ TARGETS: dict[str, Target] = {
             "ONNX Runtime, CUDA",
             "https://github.com/microsoft/onnxruntime/blob/main/docs/OperatorKernels.md",
             {
-                **_operators(_LAYER, _RMS, types=_CPU_TYPES | {BRAIN}),
+                **_operators(_LAYER, _RMS, _SIMPLIFIED, types=_CPU_TYPES | {BRAIN}),
                 **_operators(_LP, types=frozenset({FLOAT, DOUBLE})),
                 **_operators(_INSTANCE, types=_CPU_TYPES),
             },

@@ -19,6 +19,7 @@ SHAPES = {
     ),
     "integers by columns": ("com.microsoft.DynamicQuantizeMatMul(x, q, k)", "int8[8,6] q, float k", 6),
     "a product with an activation": ("com.microsoft.FusedMatMul<transB=1>(x, w)", "float[6,8] w", 6),
+    "a product of two values": ("com.microsoft.FusedMatMul<transB=1>(x, x)", NORM, [None, 5, 5]),
     "attention": (
         "com.microsoft.Attention<num_heads=2>(x, w, b)",
         "float[8,12] w, float[12] b",
@@ -56,6 +57,14 @@ def test_types_of_products_of_integers() -> None:
     known = {value.name: value.type.tensor_type for value in infer_shapes(model).graph.value_info}
     assert [known[name].elem_type for name in "sti"] == [1, 1, 2]
     assert all([dim.dim_value for dim in known[name].shape.dim] == [0, 6] for name in "sti")
+
+
+def test_a_norm_of_the_runtime_in_the_standard_domain() -> None:
+    model = parse("(float[N,5,8] x) => (float[N,5,M] y) <float[8] g> { s = LayerNormalization(x, g) y = Relu(s) }")
+    model.graph.node[0].op_type = "SimplifiedLayerNormalization"
+    del model.graph.value_info[:]
+    (known,) = infer_shapes(model).graph.value_info
+    assert [dim.dim_value or None for dim in known.type.tensor_type.shape.dim] == [None, 5, 8]
 
 
 def test_a_model_without_any_is_not_copied() -> None:

@@ -19,7 +19,8 @@ from normfold.graph.reader import GraphReader, attribute
 def _weight_and_bias(reader: GraphReader, node: ir.Node) -> tuple[Weight, Array | None]:
     """W, and b of [M] or None; M is the first axis of a Conv's W, the second times the groups of a ConvTranspose's."""
     weight, bias = weight_of(reader, node, 1), bias_of(reader, node, 2)
-    count = weight.shape[0] if node.op_type == "Conv" else weight.shape[1] * int(attribute(node, "group", 1))
+    turned = node.op_type == "ConvTranspose"
+    count = weight.shape[1] * int(attribute(node, "group", 1)) if turned else weight.shape[0]
     shape = (count,) if bias is None else bias.shape
     require(shape == (count,), Reason.UNKNOWN_SHAPE, node, f"a bias of {list(shape)} for {count} channels")
     return weight, bias

@@ -70,6 +70,9 @@ def _channel_axis(node: ir.Node, rank: int) -> range:
 
 layer_norm_backward = norm_backward(_last_axes)
 rms_norm_backward = norm_backward(_last_axes, shift_at=None)
+skip_layer_norm_backward = norm_backward(_last_axes, scale_at=2, shift_at=3)
+skip_rms_norm_backward = norm_backward(_last_axes, scale_at=2, shift_at=None)
+embed_layer_norm_backward = norm_backward(_last_axes, scale_at=5, shift_at=6)
 instance_norm_backward = norm_backward(_channel_axis)
 
 

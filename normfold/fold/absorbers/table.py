@@ -20,6 +20,7 @@ from normfold.fold.absorbers import (
     norms,
     quantized,
     recurrent,
+    runtime_operators,
     runtime_products,
 )
 from normfold.fold.absorbers.common import Absorber, AbsorberTable
@@ -39,6 +40,7 @@ BACKWARD: AbsorberTable = {
     "GatherND": embeddings.gather_nd_backward,
     "LayerNormalization": norms.layer_norm_backward,
     "RMSNormalization": norms.rms_norm_backward,
+    "SimplifiedLayerNormalization": norms.rms_norm_backward,
     "InstanceNormalization": norms.instance_norm_backward,
     "GroupNormalization": norms.group_norm_backward,
     "BatchNormalization": norms.batch_norm_backward,
@@ -57,6 +59,7 @@ FORWARD: AbsorberTable = {
     "RNN": recurrent.recurrent_forward,
     "LayerNormalization": norms.layer_norm_forward,
     "RMSNormalization": norms.rms_norm_forward,
+    "SimplifiedLayerNormalization": norms.rms_norm_forward,
     "InstanceNormalization": norms.instance_norm_forward,
     "GroupNormalization": norms.group_norm_forward,
     "BatchNormalization": norms.batch_norm_forward,
@@ -80,9 +83,24 @@ ML_FORWARD: AbsorberTable = {
     "SVMRegressor": ml_models.linear_machine_forward,
     "Normalizer": invariant.direction_forward,
 }
-RUNTIME_BACKWARD: AbsorberTable = dict.fromkeys(runtime_products.PRODUCTS, runtime_products.product_backward)
+RUNTIME_BACKWARD: AbsorberTable = {
+    **dict.fromkeys(runtime_products.PRODUCTS, runtime_products.product_backward),
+    "DequantizeLinear": quantized.dequantized_backward,
+    "EmbedLayerNormalization": norms.embed_layer_norm_backward,
+    "FusedConv": runtime_operators.fused_conv_backward,
+    "FusedGemm": runtime_operators.fused_gemm_backward,
+    "FusedMatMul": runtime_operators.fused_matmul_backward,
+    "SkipLayerNormalization": norms.skip_layer_norm_backward,
+    "SkipSimplifiedLayerNormalization": norms.skip_rms_norm_backward,
+}
 RUNTIME_FORWARD: AbsorberTable = {
+    "Attention": runtime_operators.attention_forward,
+    "BiasGelu": runtime_operators.biased_forward,
     "DynamicQuantizeMatMul": runtime_products.quantizing_forward,
+    "FastGelu": runtime_operators.biased_forward,
+    "FusedConv": convolutions.conv_forward,
+    "FusedGemm": matrices.gemm_forward,
+    "FusedMatMul": runtime_operators.fused_matmul_forward,
     "MatMulNBits": runtime_products.blocks_forward,
 }
 # These are linear only with a constant; between two variables they are carriers.
@@ -94,6 +112,8 @@ def absorber_for(table: AbsorberTable, reader: GraphReader, node: ir.Node) -> Ab
     if node.domain == "ai.onnx.ml":
         return (ML_FORWARD if table is FORWARD else ML_BACKWARD).get(node.op_type)
     if node.domain == RUNTIME_DOMAIN:
+        if node.op_type == "FusedMatMul" and not reader.is_constant(node.inputs[1]):
+            return None
         return (RUNTIME_FORWARD if table is FORWARD else RUNTIME_BACKWARD).get(node.op_type)
     if not is_standard(node) or (node.op_type == "Mul" and not is_product_of_scales(reader, node)):
         return None

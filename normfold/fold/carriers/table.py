@@ -18,6 +18,7 @@ from normfold.fold.carriers import (
     layout_operators,
     powers,
     products,
+    runtime_operators,
     scattering,
     sums,
     unary_functions,
@@ -26,6 +27,7 @@ from normfold.fold.carriers import (
 )
 from normfold.fold.rule import Carrier, CarrierTable, both_ways
 from normfold.graph.operators import is_standard
+from normfold.graph.runtime_shapes import RUNTIME_DOMAIN
 
 _EITHER: dict[str, tuple[Carrier, Carrier]] = {
     "Identity": (elementwise.identity, elementwise.identity),
@@ -114,6 +116,12 @@ _ODD = ("Tanh", "Erf", "Sin", "Sinh", "Asin", "Asinh", "Tan", "Atan", "Atanh", "
 _ML: dict[str, tuple[Carrier, Carrier]] = {
     "ArrayFeatureExtractor": both_ways(layout_operators.features),
 }
+# Of ONNX Runtime's own domain.
+_RUNTIME: dict[str, tuple[Carrier, Carrier]] = {
+    "FusedMatMul": both_ways(runtime_operators.fused_matmul),
+    "QuickGelu": both_ways(runtime_operators.quick_gelu),
+    "RotaryEmbedding": (attention.rotary, attention.rotary),
+}
 BACKWARD: CarrierTable = {
     **{operator: backward for operator, (backward, _) in _EITHER.items()},
     **dict.fromkeys(_ODD, unary_functions.odd),
@@ -128,6 +136,8 @@ FORWARD: CarrierTable = {
 }
 ML_BACKWARD: CarrierTable = {operator: backward for operator, (backward, _) in _ML.items()}
 ML_FORWARD: CarrierTable = {operator: forward for operator, (_, forward) in _ML.items()}
+RUNTIME_BACKWARD: CarrierTable = {operator: backward for operator, (backward, _) in _RUNTIME.items()}
+RUNTIME_FORWARD: CarrierTable = {operator: forward for operator, (_, forward) in _RUNTIME.items()}
 
 
 def carrier_for(table: CarrierTable, node: ir.Node) -> Carrier | None:
@@ -135,4 +145,6 @@ def carrier_for(table: CarrierTable, node: ir.Node) -> Carrier | None:
     if node.domain == "ai.onnx.ml":
         table = ML_FORWARD if table is FORWARD else ML_BACKWARD
         return table.get(node.op_type)
+    if node.domain == RUNTIME_DOMAIN:
+        return (RUNTIME_FORWARD if table is FORWARD else RUNTIME_BACKWARD).get(node.op_type)
     return table.get(node.op_type) if is_standard(node) else None
