@@ -128,21 +128,22 @@ def reporting(function: Command) -> Command:
 
     @functools.wraps(function)
     def call(
-        *args: Any, as_json: bool, quiet: bool, verbose: bool, reports: tuple[str, ...], form: str, **kwargs: Any
+        *args: Any, as_json: bool, quiet: bool, verbose: bool, reports: tuple[str, ...], format: str, **kwargs: Any
     ) -> Any:
-        return function(*args, output=Output.of(as_json, quiet, verbose, reports, form), **kwargs)
+        return function(*args, output=Output.of(as_json, quiet, verbose, reports, format), **kwargs)
 
     options = (
         JSON,
         QUIET,
         option("--verbose", "-v", is_flag=True, help="List every norm and constant affine."),
         option("--report", "reports", multiple=True, metavar="FILE", help=_REPORT),
-        option("--format", "form", default="", metavar="NAME", help=_FORMAT),
+        option("--format", default="", metavar="NAME", help=_FORMAT),
     )
     for add in reversed(options):
         call = add(call)
     return call  # type: ignore[return-value]  # its own keyword arguments are those of the command line
 
 
-_REPORT = "Also write the report here: .txt, .json, .sarif, .xml (JUnit), .html, .md, or - for stdout. Repeatable."
-_FORMAT = f"Form of a --report whose suffix names none: {', '.join(FORMATS)}."
+_SUFFIXES = ", ".join(f"{each.suffixes[0]} ({each.name})" for each in FORMATS.values() if each.suffixes)
+_REPORT = f"Also write the report here: {_SUFFIXES}, or - for stdout. Repeatable."
+_FORMAT = f"Format of a --report whose suffix names none: {', '.join(FORMATS)}."

@@ -11,6 +11,7 @@ import click
 STDOUT = "-"
 
 if TYPE_CHECKING:
+    from normfold.report.formats import Format
     from normfold.report.report import Report
     from normfold.result import Inspection, Result
 
@@ -22,23 +23,21 @@ class Output:
     as_json: bool = False
     quiet: bool = False
     verbose: bool = False
-    files: tuple[tuple[str, str], ...] = ()
+    files: tuple[tuple[str, Format], ...] = ()
 
     @classmethod
-    def of(cls, as_json: bool, quiet: bool, verbose: bool, reports: tuple[str, ...], form: str) -> Output:
+    def of(cls, as_json: bool, quiet: bool, verbose: bool, reports: tuple[str, ...], format: str) -> Output:
         """Check the options before the work. UsageError for reports that cannot be written."""
-        from normfold.report.formats import forms_of
+        from normfold.report.formats import formats_of
 
         if as_json and STDOUT in reports:
             raise click.UsageError("--json has stdout for itself; give --report a file")
-        return cls(as_json, quiet, verbose, forms_of(reports, form) if reports or form else ())
+        return cls(as_json, quiet, verbose, formats_of(reports, format) if reports or format else ())
 
     @property
     def has_pictures(self) -> bool:
         """Return whether any format draws the operators around each finding."""
-        from normfold.report.formats import draws
-
-        return any(draws(form) for _, form in self.files)
+        return any(format.has_pictures for _, format in self.files)
 
     @property
     def paths(self) -> tuple[str, ...]:
@@ -83,6 +82,6 @@ class Output:
         """Write ``report`` into each of the files, or to stdout where --report - asks for that."""
         from normfold.report.formats import write_report
 
-        for path, form in self.files:
+        for path, format in self.files:
             if (path == STDOUT) is only_stdout:
-                write_report(report, path, form)
+                write_report(report, path, format.name)

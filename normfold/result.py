@@ -20,7 +20,7 @@ from normfold.files.write import write_bytes, write_model
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.options import Options, RewriteOptions, WriteArguments
 from normfold.report.as_html import as_notebook
-from normfold.report.formats import draws, form_of, write_report
+from normfold.report.formats import format_of, write_report
 from normfold.report.report import Report, op_types, statistics
 from normfold.report.snippets import drawings
 from normfold.report.words import headline
@@ -62,8 +62,8 @@ class _Outcome:
 
         Suffixes: .html, .json, .md, .txt, .sarif, .xml. Raises UsageError for others, WriteError if writing fails.
         """
-        form = form_of(path, format)
-        write_report(self.report(pictures=draws(form)), path, form)
+        chosen = format_of(path, format)
+        write_report(self.report(pictures=chosen.has_pictures), path, chosen.name)
         return Path(path)
 
     def __repr__(self) -> str:

@@ -1,4 +1,4 @@
-"""Every form of report by name and suffix, and how one comes into a file. Nothing here loads onnx."""
+"""Every format of report by name and suffix, and how one comes into a file. Nothing here loads onnx."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import io
 import os
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from normfold.errors import UsageError, WriteError
@@ -14,38 +15,29 @@ from normfold.files.temporary import replace_text
 from normfold.report.report import Report
 
 STDOUT = "-"
-SUFFIXES = {
-    ".txt": "text",
-    ".json": "json",
-    ".sarif": "sarif",
-    ".xml": "junit",
-    ".md": "markdown",
-    ".html": "html",
-    ".htm": "html",
-}
 _MODELS = (".onnx", ".pt2", ".pt", ".pth", ".data", ".safetensors", ".npz", ".npy", ".lock")
 
 
 def write_report(reports: Report | Sequence[Report], path: str | os.PathLike[str], format: str = "") -> None:
-    """Write one or many reports to ``path`` ("-" for stdout), in ``format`` or in the form that its suffix names.
+    """Write one or many reports to ``path`` ("-" for stdout), in ``format`` or in the one that its suffix names.
 
-    The file is whole or not there: it is written next to ``path`` and takes its name at the end. UsageError for a form
-    that does not exist, WriteError where it cannot be written.
+    The file is whole or not there: it is written next to ``path`` and takes its name at the end. UsageError for an
+    unknown format, WriteError where it cannot be written.
     """
-    text = render(reports, form_of(path, format))
+    text = render(reports, format_of(path, format).name)
     if os.fspath(path) == STDOUT:
         _to_stdout(text)
     else:
         _to_file(text, Path(path))
 
 
-def render(reports: Report | Sequence[Report], form: str) -> str:
-    """One or many reports as text in ``form``, a name of ``FORMATS``."""
-    return FORMATS[form]([reports] if isinstance(reports, Report) else list(reports))
+def render(reports: Report | Sequence[Report], format: str) -> str:
+    """Return one or many reports as text in ``format``, a name of ``FORMATS``."""
+    return FORMATS[format].render([reports] if isinstance(reports, Report) else list(reports))
 
 
-def form_of(path: str | os.PathLike[str], format: str = "") -> str:
-    """Return the form that ``format`` or the suffix of ``path`` names; UsageError that lists them where neither does.
+def format_of(path: str | os.PathLike[str], format: str = "") -> Format:
+    """Return the format that ``format`` or the suffix of ``path`` names; UsageError that lists them where neither does.
 
     Commands ask this before the work, so that a wrong name costs no run.
     """
@@ -55,21 +47,21 @@ def form_of(path: str | os.PathLike[str], format: str = "") -> str:
     if suffix in _MODELS:
         raise UsageError(f"expected a file for the report, got {name}, which looks like a model; choose {known}")
     if format and format not in FORMATS:
-        raise UsageError(f"expected a form of report, got {format!r}; the forms are {known}")
-    form = format or SUFFIXES.get(suffix, "")
-    if not form:
-        raise UsageError(f"the suffix of {name} names no form of report; pass --format, one of {known}")
+        raise UsageError(f"expected a format of report, got {format!r}; the formats are {known}")
+    found = FORMATS[format] if format else SUFFIXES.get(suffix)
+    if found is None:
+        raise UsageError(f"the suffix of {name} names no format of report; pass --format, one of {known}")
     if name != STDOUT:
         check_paths((), [name])
-    return form
+    return found
 
 
-def forms_of(paths: Sequence[str], format: str = "") -> tuple[tuple[str, str], ...]:
-    """Each path with its form. ``format`` is for the only path, or for those whose suffix names none."""
+def formats_of(paths: Sequence[str], format: str = "") -> tuple[tuple[str, Format], ...]:
+    """Return each path with its format. ``format`` is for the only path, or for those whose suffix names none."""
     check_paths((), [path for path in paths if path != STDOUT])
     alone = len(paths) == 1
     suffixed = {path: os.path.splitext(path)[1].lower() in SUFFIXES for path in paths}
-    return tuple((path, form_of(path, format if alone or not suffixed[path] else "")) for path in paths)
+    return tuple((path, format_of(path, format if alone or not suffixed[path] else "")) for path in paths)
 
 
 def _to_stdout(text: str) -> None:
@@ -87,11 +79,6 @@ def _to_file(text: str, path: Path) -> None:
         replace_text(path, text)
     except OSError as error:
         raise WriteError(f"the report {path} cannot be written: {error.strerror or error}") from error
-
-
-def draws(form: str) -> bool:
-    """Whether a form shows pictures, so that the report should be made with them."""
-    return form == "html"
 
 
 # -- the formats: each is loaded when it is used --------------------------------------------------------------------
@@ -145,12 +132,29 @@ def _html(reports: Sequence[Report]) -> str:
     return as_html(reports)
 
 
-FORMATS: dict[str, Callable[[Sequence[Report]], str]] = {
-    "text": _text,
-    "json": _json,
-    "sarif": _sarif,
-    "junit": _junit,
-    "github": _github,
-    "markdown": _markdown,
-    "html": _html,
+# -- the table -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of report: its name, what writes it, the suffixes that name it, and whether it draws operators."""
+
+    name: str
+    render: Callable[[Sequence[Report]], str]
+    suffixes: tuple[str, ...] = ()
+    has_pictures: bool = False
+
+
+FORMATS: dict[str, Format] = {
+    each.name: each
+    for each in (
+        Format("text", _text, (".txt",)),
+        Format("json", _json, (".json",)),
+        Format("sarif", _sarif, (".sarif",)),
+        Format("junit", _junit, (".xml",)),
+        Format("github", _github),
+        Format("markdown", _markdown, (".md",)),
+        Format("html", _html, (".html", ".htm"), has_pictures=True),
+    )
 }
+SUFFIXES = {suffix: each for each in FORMATS.values() for suffix in each.suffixes}

@@ -20,7 +20,7 @@ import pytest
 import normfold
 from normfold.errors import UsageError
 from normfold.findings.reason import Reason
-from normfold.report.formats import FORMATS, SUFFIXES, form_of, forms_of, render, write_report
+from normfold.report.formats import FORMATS, SUFFIXES, format_of, formats_of, render, write_report
 from normfold.report.report import Report
 from tests.conftest import ROOT, Command
 from tests.nets import conv_bn
@@ -34,9 +34,9 @@ schemas: dict[str, Any] = {
 }
 
 
-def complaints(form: str, text: str) -> list[str]:
-    """What the schema of ``form`` has against ``text``."""
-    validator = jsonschema.Draft202012Validator(schemas[form])
+def complaints(format: str, text: str) -> list[str]:
+    """What the schema of ``format`` has against ``text``."""
+    validator = jsonschema.Draft202012Validator(schemas[format])
     return [error.message[:300] for error in validator.iter_errors(json.loads(text))]
 
 
@@ -56,10 +56,10 @@ STABLE: dict[str, Callable[[str], str]] = {  # what of a format is compared: not
 }
 
 
-@pytest.mark.parametrize("form", sorted(FORMATS))
-def test_a_format_says_what_it_said(form: str) -> None:
-    file = HERE / "snapshots" / f"{form}.txt"
-    said = STABLE.get(form, str)(render([sample(), checked()], form))
+@pytest.mark.parametrize("format", sorted(FORMATS))
+def test_a_format_says_what_it_said(format: str) -> None:
+    file = HERE / "snapshots" / f"{format}.txt"
+    said = STABLE.get(format, str)(render([sample(), checked()], format))
     if os.environ.get("UPDATE_SNAPSHOTS"):
         file.write_text(said, encoding="utf-8")
     assert said == file.read_text(encoding="utf-8")
@@ -68,11 +68,11 @@ def test_a_format_says_what_it_said(form: str) -> None:
 # -- schemas ----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("form", sorted(schemas))
+@pytest.mark.parametrize("format", sorted(schemas))
 @pytest.mark.parametrize("reports", [[], [sample()], [sample(), checked()], [hostile("x")]], ids=len)
-def test_json_and_sarif_are_valid(form: str, reports: list[Report]) -> None:
-    jsonschema.Draft202012Validator.check_schema(schemas[form])
-    assert complaints(form, render(reports, form)) == []
+def test_json_and_sarif_are_valid(format: str, reports: list[Report]) -> None:
+    jsonschema.Draft202012Validator.check_schema(schemas[format])
+    assert complaints(format, render(reports, format)) == []
 
 
 def test_the_schemas_can_say_no() -> None:
@@ -136,8 +136,8 @@ def test_junit_counts_what_it_lists() -> None:
 
 
 def test_what_fails_comes_with_norm_reason_and_remedy() -> None:
-    for form in ("sarif", "junit", "github"):
-        said = render(checked(), form)
+    for format in ("sarif", "junit", "github"):
+        said = render(checked(), format)
         assert "/stem/bn" in said
         assert "NF001" in said
         assert Reason.FOLDABLE_LEFT.remedy in said
@@ -153,15 +153,15 @@ def test_markdown_stays_below_what_github_takes() -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(HOSTILE))
-@pytest.mark.parametrize("form", sorted(FORMATS))
-def test_no_name_disturbs_a_format(form: str, kind: str) -> None:
+@pytest.mark.parametrize("format", sorted(FORMATS))
+def test_no_name_disturbs_a_format(format: str, kind: str) -> None:
     name = HOSTILE[kind]
-    said = render(hostile(name), form)
+    said = render(hostile(name), format)
     assert [c for c in said if not c.isprintable() and c != "\n"] == []
-    assert name not in said or form == "json" or kind in ("markup", "script_end", "cdata", "table", "properties")
-    assert form == "json" or len(said) < LIMIT, "only programs read JSON, and they need whole names"
-    if form in CHECKS:
-        CHECKS[form](said)
+    assert name not in said or format == "json" or kind in ("markup", "script_end", "cdata", "table", "properties")
+    assert format == "json" or len(said) < LIMIT, "only programs read JSON, and they need whole names"
+    if format in CHECKS:
+        CHECKS[format](said)
 
 
 def _check_json(said: str) -> None:
@@ -226,34 +226,34 @@ CHECKS: dict[str, Callable[[str], None]] = {
 
 
 @pytest.mark.parametrize("suffix", sorted(SUFFIXES))
-def test_the_suffix_chooses_the_form(suffix: str, tmp_path: Path) -> None:
+def test_the_suffix_chooses_the_format(suffix: str, tmp_path: Path) -> None:
     file = tmp_path / f"report{suffix}"
     for _ in range(2):
         write_report(sample(), file)
-    assert file.read_text(encoding="utf-8") == render(sample(), SUFFIXES[suffix])
+    assert file.read_text(encoding="utf-8") == render(sample(), SUFFIXES[suffix].name)
     assert list(tmp_path.iterdir()) == [file]
 
 
 def test_a_format_is_for_whom_the_suffix_tells_nothing(tmp_path: Path) -> None:
     one, other = str(tmp_path / "a.json"), str(tmp_path / "b")
-    assert forms_of([one], "sarif") == ((one, "sarif"),)
-    assert forms_of([one, other], "github") == ((one, "json"), (other, "github"))
-    assert forms_of(["-"], "github") == (("-", "github"),)
+    assert formats_of([one], "sarif") == ((one, FORMATS["sarif"]),)
+    assert formats_of([one, other], "github") == ((one, FORMATS["json"]), (other, FORMATS["github"]))
+    assert formats_of(["-"], "github") == (("-", FORMATS["github"]),)
 
 
 @pytest.mark.parametrize(
-    ("name", "form", "message"),
+    ("name", "format", "message"),
     [
         ("report.pdf", "", "pass --format"),
         ("report", "", "pass --format"),
-        ("report.json", "pdf", "the forms are text"),
+        ("report.json", "pdf", "the formats are text"),
         ("model.onnx", "json", "looks like a model"),
         ("nowhere/report.json", "", "does not exist"),
     ],
 )
-def test_a_wrong_file_is_refused_before_the_work(name: str, form: str, message: str, tmp_path: Path) -> None:
+def test_a_wrong_file_is_refused_before_the_work(name: str, format: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=message):
-        form_of(tmp_path / name, form)
+        format_of(tmp_path / name, format)
 
 
 def test_a_report_that_cannot_be_written_says_so(tmp_path: Path) -> None:
@@ -265,14 +265,14 @@ def test_a_report_that_cannot_be_written_says_so(tmp_path: Path) -> None:
 
 def test_the_commands_write_reports(tmp_path: Path, command: Command) -> None:
     model = ROOT / "models" / "residual.onnx"
-    files = [tmp_path / name for name in ("a.json", "b.sarif", "c.xml", "d.md", "e.txt", "f.html")]
+    files = [tmp_path / f"report{suffix}" for suffix in SUFFIXES]
     options = [part for file in files for part in ("--report", file)]
     done = command(
         "optimize", model, "-o", tmp_path / "out.onnx", *options, "--report", "-", "--format", "github", "-q"
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert all(file.stat().st_size for file in files)
-    assert complaints("json", files[0].read_text()) == []
+    assert complaints("json", (tmp_path / "report.json").read_text()) == []
     done = command("inspect", model, "--report", "-", "--format", "github", "-q")
     assert done.stdout.startswith("::warning file=")
     for wrong in (("--report", "x.pdf"), ("--report", "-", "--format", "json", "--json")):
