@@ -3,7 +3,7 @@
     python -m tests.sweeps.exporters --out FOLDER [--python EXPORTER=PYTHON ...] [--only NORM ...] [EXPORTER ...]
 
 ``PYTHON`` is the interpreter of an environment with the packages that the exporter needs (see ``EXPORTERS``; nothing is
-downloaded here). Without one the files of an earlier run are judged again. FOLDER/EXPORTER/NORM.onnx are the files,
+downloaded here). Without one the files of an earlier run are compared again. FOLDER/EXPORTER/NORM.onnx are the files,
 FOLDER/results.json is what became of each. Exit code 1 where a file is refused or was not proven.
 """
 
