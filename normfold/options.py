@@ -173,11 +173,11 @@ class RewriteOptions(CheckedOptions):
     new_batchnorm: Annotated[
         bool,
         Option(
-            "Write an affine as a BatchNormalization where that is faster, even in a model that has none.",
+            "Write an affine that stays as a BatchNormalization where that is faster, even in a model that has none.",
             FOLDING,
-            off_help="Write no affine as a BatchNormalization where the model has none; only ONNX Runtime gains.",
+            flag="new-batchnorm/--no-new-batchnorm",
         ),
-    ] = True
+    ] = False
     keep_initializer_inputs: Annotated[
         bool, Option("Leave initializers among the inputs where all of them are listed there.", FOLDING)
     ] = False

@@ -21,6 +21,7 @@ from normfold.files.stream import streamed
 from normfold.files.temporary import TemporaryFolder
 from normfold.files.torch_bridge import TorchObject, is_for_torch, torch_room
 from normfold.findings.verdict import Verdict
+from normfold.fold.cleanup.model_size import ModelSize, drop_inferred_types, has_inferred_types
 from normfold.fusion_guard import explained, folds_that_break_fusions
 from normfold.graph.inlining import InlineError, inline, operators
 from normfold.options import (
@@ -38,6 +39,7 @@ from normfold.rewrite import is_change, rewrite
 from normfold.targets.table import target_named
 from normfold.verify import Equivalence, ProofCandidate, RollbackResult, Site, Verification, prove, prove_with_rollback
 
+_UNCHANGED = Verification(Equivalence.EQUIVALENT, notes=("nothing was changed, so there is nothing to compare",))
 FurtherProof = Callable[[onnx.ModelProto, onnx.ModelProto, Verification], Verification]
 """What a caller adds to the proof of a candidate: original, candidate and the proof so far -> the proof."""
 
@@ -119,12 +121,13 @@ def _read(model: ModelLike, options: RewriteOptions) -> Source:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A rewritten model before its proof."""
+    """A rewritten model before its proof; the original where nothing was changed, not even by the cleanup."""
 
     model: ir.Model
     verdicts: tuple[Verdict, ...]
     notes: tuple[str, ...]
     folds_constants: bool = True
+    is_changed: bool = True
 
     @property
     def changes(self) -> tuple[Verdict, ...]:
@@ -195,15 +198,31 @@ class _Builder:
 
     def _built(self, model: ir.Model, facts: InferredFacts, excluded: Collection[str]) -> Candidate:
         with self.clock.stage("fold"):
+            before, has_types = ModelSize.of(model), has_inferred_types(model)
             apply_facts(model, facts)
             verdicts = self.undone.explain(rewrite(model, self.options, {*excluded, *self.undone.findings}))
-            if not any(map(is_change, verdicts)):
+            after = ModelSize.of(model)
+            leaner = not self.options.only and after.is_leaner(before, self.options.max_growth)
+            is_changed = leaner or any(map(is_change, verdicts))
+            if not is_changed:
                 model = self.source.model()
-        notes = (*self.source.notes, *filter(None, [facts.note]))
-        candidate = Candidate(model, verdicts, notes, self.folds_constants)
-        if candidate.changes:
+            elif not has_types:
+                drop_inferred_types(model)
+        notes = (
+            *self.source.notes,
+            *filter(None, [facts.note, _about_batchnorms(after.batchnorms - before.batchnorms)]),
+        )
+        candidate = Candidate(model, verdicts, notes, self.folds_constants, is_changed)
+        if is_changed:
             record(model, self.source, self.options, candidate.sites, self.undone)
         return candidate
+
+
+def _about_batchnorms(added: int) -> str:
+    if added <= 0:
+        return ""
+    one = "one BatchNormalization was" if added == 1 else f"{added} BatchNormalizations were"
+    return f"{one} written where the model had other operators, because ONNX Runtime runs them faster"
 
 
 def _optimized(source: Source, options: Options, clock: _Clock, also: FurtherProof | None) -> Result:
@@ -218,6 +237,10 @@ def _optimized(source: Source, options: Options, clock: _Clock, also: FurtherPro
             again = _prove_with_rollback(source, replace(options, onnxsim=False), clock, also)
             rolled_back = _better(rolled_back, again)
         candidate, proof, notes = rolled_back.candidate.model, rolled_back.verification, rolled_back.notes
+        if not proof and not candidate.changes and candidate.is_changed:
+            left = f"the cleanup was undone, because it could not be proven: the proof says {proof.verdict.value}"
+            candidate = replace(candidate, model=source.model(), is_changed=False)
+            proof, notes = _UNCHANGED, (left,)
         undone = _undone(source, rolled_back, options)
         if undone and proof:
             candidate = replace(candidate, verdicts=undone.explain(candidate.verdicts))
@@ -231,7 +254,7 @@ def _optimized(source: Source, options: Options, clock: _Clock, also: FurtherPro
         options,
         notes,
         seconds=clock.seconds,
-        has_undone=bool(undone),
+        is_changed=candidate.is_changed or bool(undone),
     )
 
 
@@ -278,8 +301,8 @@ def _better(first: RollbackResult[Candidate], second: RollbackResult[Candidate])
 
 
 def _proof(source: Source, candidate: Candidate, options: Options) -> Verification:
-    if not candidate.changes:
-        return Verification(Equivalence.EQUIVALENT, notes=("nothing was changed, so there is nothing to compare",))
+    if not candidate.is_changed:
+        return _UNCHANGED
     asked = ProofOptions.of(options, folder=None if source.folder is None else str(source.folder))
     original = source.proto if source.path is None or source.content is None else source.path
     with _as_file(candidate.model, source.has_external_data) as model:

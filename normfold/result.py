@@ -99,9 +99,9 @@ class _Outcome:
 class Result(_Outcome):
     """What ``optimize`` made: the new model, what became of each finding, and the proof.
 
-    ``ir_model`` is the new model (the original, when nothing was folded or fused). ``verification`` is None when the
-    caller asked for none. ``notes`` say what else happened. ``output`` is where it was written.
-    ``has_undone``: the proof undid a fold, and the model says so in its metadata.
+    ``ir_model`` is the new model (the original, when nothing was changed). ``verification`` is None when the caller
+    asked for none. ``notes`` say what else happened. ``output`` is where it was written. ``is_changed``: something was
+    folded, fused or cleaned up, or the proof undid a fold, which the model says in its metadata.
     """
 
     source: Source
@@ -112,7 +112,7 @@ class Result(_Outcome):
     notes: tuple[str, ...] = ()
     output: Path | None = None
     seconds: dict[str, float] = field(default_factory=dict)
-    has_undone: bool = False
+    is_changed: bool = True
 
     @cached_property
     def model(self) -> onnx.ModelProto:
@@ -120,14 +120,9 @@ class Result(_Outcome):
         return to_proto(self.ir_model)
 
     @property
-    def is_changed(self) -> bool:
-        """Return whether anything was folded or fused."""
-        return bool(self.changes)
-
-    @property
     def is_copy(self) -> bool:
         """Return whether the model is written byte for byte as it came."""
-        return not self.is_changed and not self.has_undone and not self.source.has_external_data
+        return not self.is_changed and not self.source.has_external_data
 
     def written(self, path: str | os.PathLike[str], writing: WriteArguments) -> Result:
         """Save the model and return the result with its ``output``; ``writing.on_ready`` is called right before."""
@@ -147,7 +142,7 @@ class Result(_Outcome):
         target = Path(path)
         check_output(self.source, target, in_place=in_place)
         source = self.source
-        if not self.is_changed and not self.has_undone and _same_file(source.path, target):
+        if not self.is_changed and _same_file(source.path, target):
             return target
         if not self.is_copy:
             write_model(

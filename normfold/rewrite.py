@@ -15,6 +15,7 @@ import onnx_ir as ir
 from normfold.errors import UsageError
 from normfold.findings.rules import RULE_NAMES, check_names
 from normfold.findings.verdict import Outcome, Verdict
+from normfold.fold.cleanup.known_branches import take_known_branches
 from normfold.fold.cleanup.tidy import tidy
 from normfold.fold.engine import CONSTANT, FoldOptions, find_affines, fold_affines
 from normfold.fuse.activations import fuse_activations
@@ -25,8 +26,13 @@ from normfold.targets.table import target_named
 
 
 def rewrite(model: ir.Model, options: RewriteOptions, excluded: Collection[str] = ()) -> tuple[Verdict, ...]:
-    """Rewrite ``model``; findings in ``excluded`` stay. UsageError for a name, target or operator set that is none."""
+    """Rewrite ``model`` and clean it up; findings in ``excluded`` stay.
+
+    With ``only``, a model in which nothing was asked for is not cleaned up. Raises UsageError for a name, target or
+    operator set that is none.
+    """
     norms = _checked(model, options, _fuse_options(options, excluded))
+    take_known_branches(model)
     fused = (*fuse_norms(model, norms), *fuse_activations(model, norms))
     if options.center:
         fused = (*center_norms(model, norms), *fused)
@@ -42,7 +48,7 @@ def rewrite(model: ir.Model, options: RewriteOptions, excluded: Collection[str] 
         any_activation=target.any_activation,
     )
     verdicts = _one_each((*fused, *fold_affines(model, wanted)))
-    if any(map(is_change, verdicts)):
+    if not options.only or any(map(is_change, verdicts)):
         tidy(model, constants=wanted.allows(CONSTANT))
     return verdicts
 
@@ -73,6 +79,7 @@ def _fuse_options(options: RewriteOptions, excluded: Collection[str]) -> FuseOpt
         skip=frozenset(options.skip),
         only=frozenset(options.only),
         exclude=frozenset(excluded),
+        new_batchnorm=options.new_batchnorm,
     )
 
 

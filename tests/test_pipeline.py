@@ -14,7 +14,8 @@ from normfold import pipeline
 from normfold.constants.simplify import InferredFacts, apply_facts, simplify
 from normfold.findings.reason import Reason
 from normfold.graph.editor import Editor
-from normfold.verify import prove
+from normfold.verify import Equivalence, Verification, prove
+from tests.onnx_text import parse
 from tests.verify.nets import conv_bn_pair
 
 
@@ -83,3 +84,28 @@ def test_without_room_on_the_disk_the_proof_runs_in_memory(monkeypatch: pytest.M
     result = normfold.optimize(conv_bn_pair()[0])
     assert result.verification
     assert len(result.verification.sites) == 3
+
+
+NEEDLESS = "(float[2,N] x) => (float[2,N] y) <float[9] dead> { a = Identity(x) b = Relu(a) c = Relu(x) y = Add(b, c) }"
+
+
+def test_where_nothing_folds_the_rest_is_done_and_proven() -> None:
+    result = normfold.optimize(parse(NEEDLESS))
+    assert [node.op_type for node in result.model.graph.node] == ["Relu", "Add"]
+    assert not result.model.graph.initializer
+    assert result.is_changed
+    assert result.verification is not None
+    assert result.verification.outputs
+    assert "2 needless operators removed" in repr(result)
+    assert normfold.optimize(result.model).is_copy
+    assert normfold.optimize(parse(NEEDLESS), only=("batchnorm",)).is_copy
+
+
+def test_a_cleanup_that_cannot_be_proven_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
+    unsure = Verification(Equivalence.INCONCLUSIVE)
+    monkeypatch.setattr(pipeline, "prove", lambda *_: unsure)
+    model = parse(NEEDLESS)
+    result = normfold.optimize(model)
+    assert result.is_copy
+    assert result.verification
+    assert any("the cleanup was undone" in note for note in result.notes)

@@ -57,6 +57,7 @@ class FuseOptions:
     ``opset`` is "auto" (raise the model as far as a form needs), "keep", a number to raise it to, or "" for the
     target's default. ``skip`` and ``only`` hold names of rules (``layernorm``) or findings; ``exclude`` holds findings
     that were rolled back. ``contrib`` allows operators of com.microsoft; the verdict says why none is written.
+    ``new_batchnorm`` allows a BatchNormalization for the affine of a norm, where the target runs that faster.
     """
 
     target: str = "onnxruntime"
@@ -65,6 +66,13 @@ class FuseOptions:
     skip: frozenset[str] = frozenset()
     only: frozenset[str] = frozenset()
     exclude: frozenset[str] = frozenset()
+    new_batchnorm: bool = True
+
+    @property
+    def for_target(self) -> Target:
+        """Return what is known of the target, less what is not wanted. Raises KeyError for an unknown one."""
+        target = target_named(self.target)
+        return replace(target, batchnorm_affine=target.batchnorm_affine and self.new_batchnorm)
 
     def reason_to_leave(self, name: str, rule: str) -> Reason | None:
         """Return why a norm is not to be touched at all, or None."""
@@ -81,7 +89,7 @@ def fuse_norms(model: ir.Model, options: FuseOptions | None = None) -> tuple[Ver
     KeyError for an unknown target, ValueError for an operator set that is none.
     """
     options = options or FuseOptions()
-    target = target_named(options.target)
+    target = options.for_target
     present = opset_of(model.graph)
     limit = newest_allowed(options, target, present)
     obstacle = ""
@@ -107,7 +115,7 @@ def fuse_norms(model: ir.Model, options: FuseOptions | None = None) -> tuple[Ver
 def find_norms(model: ir.Model, options: FuseOptions | None = None) -> tuple[Finding, ...]:
     """List every norm and near miss of a model, in order, with the form it would get. Changes nothing."""
     options = options or FuseOptions()
-    target = target_named(options.target)
+    target = options.for_target
     limit = newest_allowed(options, target, opset_of(model.graph))
     found: list[Finding] = []
     names = UniqueNames(model)

@@ -135,7 +135,7 @@ class Report:
     """The result of a command on one model.
 
     ``command`` is "optimize", "inspect" or "check". ``output`` is where the result was written, "" for nowhere.
-    ``is_copy`` says that nothing was folded or fused, so the output equals the input byte for byte. ``notes`` hold
+    ``is_copy`` says that nothing was changed, so the output equals the input byte for byte. ``notes`` hold
     whatever else the user must know. ``seconds`` maps stages to wall time. ``problems`` are what a check does not
     accept: with one of them it fails. ``drawings`` show the surroundings of each verdict before and after, where
     pictures were asked for; ``op_types`` has the type of each operator in ``Verdict.into``; ``options`` are those that

@@ -21,7 +21,9 @@ def _norms(report: Report) -> str:
     removed, fused, total = norms[Outcome.FOLDED], norms[Outcome.FUSED], norms.total()
     would = "" if report.command == "optimize" else "can be "
     if not any(verdict.is_changed for verdict in report.verdicts):
-        return "nothing to fold or fuse" if report.verdicts else "no norms and no constant affines"
+        nothing = "nothing to fold or fuse" if report.verdicts else "no norms and no constant affines"
+        needless = report.before.nodes - report.after.nodes
+        return nothing + (f", {needless} needless operators {would}removed" if needless > 0 else "")
     if not norms:
         return f"constant affines {would}folded, no norms"
     parts = [f"{removed} of {total} norm{'s' * (total != 1)} {would}removed"] if removed or not fused else []

@@ -14,6 +14,8 @@ from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute
 from normfold.graph.training import drops_nothing
 
+_NO_END = 2**31 - 1  # exporters write it, or a larger number, for "to the end"
+
 Test = Callable[[GraphReader, ir.Node], bool]
 
 
@@ -72,9 +74,13 @@ def _keeps_type(reader: GraphReader, node: ir.Node) -> bool:
 
 
 def _takes_all(reader: GraphReader, node: ir.Node) -> bool:
-    """Return whether a Slice takes, forwards, as much as there is."""
+    """Return whether a Slice takes, forwards, as much as there is: by its shapes, or from 0 to beyond any end."""
     steps = reader.constant(node.inputs[4]) if len(node.inputs) > 4 and node.inputs[4] is not None else np.ones(1)
-    return steps is not None and bool((steps == 1).all()) and _keeps_all(reader, node)
+    if steps is None or not (steps == 1).all():
+        return False
+    starts, ends = (reader.constant(value) for value in node.inputs[1:3]) if len(node.inputs) > 2 else (None, None)
+    beyond = starts is not None and ends is not None and not starts.any() and (ends >= _NO_END).all()
+    return bool(beyond) or _keeps_all(reader, node)
 
 
 def _adds_nothing(reader: GraphReader, node: ir.Node) -> bool:

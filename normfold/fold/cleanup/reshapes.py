@@ -5,18 +5,16 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
-from normfold.graph.editor import Editor, UniqueNames
+from normfold.graph.editor import Editor, UniqueNames, stamp
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, attribute
+from normfold.graph.reader import GraphReader, attribute, name_of
 
-_SMALL = 64  # elements
 _REGROUPS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
-_GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 
 
 def reshape_once(model: ir.Model, reader: GraphReader) -> None:
     """Let a Reshape behind operators that only regroup the elements read what they read."""
-    _reshape_instead_of_units(model, reader)
+    _reshape_instead(model, reader)
     for node in reader.graph:
         if node.op_type != "Reshape" or not is_standard(node) or len(node.inputs) < 2:
             continue
@@ -27,17 +25,17 @@ def reshape_once(model: ir.Model, reader: GraphReader) -> None:
             node.replace_input_with(0, before)
 
 
-def _reshape_instead_of_units(model: ir.Model, reader: GraphReader) -> None:
-    """Make a Transpose that only moves axes of size 1 a Reshape, where that takes the place of one before it."""
+def _reshape_instead(model: ir.Model, reader: GraphReader) -> None:
+    """Make an operator that only regroups the elements a Reshape, where that takes the place of one before it."""
     editor: Editor | None = None
     for node in list(reader.graph):
-        if node.op_type != "Transpose" or not is_standard(node) or node.inputs[0] is None:
+        if node.op_type == "Reshape" or _only_regroups(node) is None:
             continue
-        before, sizes = node.inputs[0].producer(), reader.shape(node.outputs[0])
+        before, sizes = node.inputs[0].producer(), reader.shape(node.outputs[0])  # type: ignore[union-attr]  # it regroups it
         if before is None or before.op_type not in _REGROUPS or not reader.holds(before) or sizes is None:
             continue
-        unknown = [size for size in sizes if not isinstance(size, int) or size == 0]
-        if len(node.inputs[0].uses()) > 1 or len(unknown) > 1 or 0 in unknown or not _moves_only_units(node):
+        unknown = [size for size in sizes if not isinstance(size, int)]
+        if len(before.outputs[0].uses()) > 1 or len(unknown) > 1 or 0 in sizes:
             continue
         editor = editor or Editor(reader, UniqueNames(model))
         target = np.asarray([size if isinstance(size, int) else -1 for size in sizes], np.int64)
@@ -45,17 +43,21 @@ def _reshape_instead_of_units(model: ir.Model, reader: GraphReader) -> None:
         node.attributes.clear()
         node.resize_inputs(2)
         node.replace_input_with(1, editor.constant(target, ir.DataType.INT64, f"{node.outputs[0].name}_shape"))
+        stamp(node, "merge", name_of(before))
 
 
 def _regrouped(value: ir.Value | None) -> ir.Value | None:
     """Return what the producer of ``value`` reads, if ``value`` holds the same elements in the same order."""
     node = None if value is None else value.producer()
-    if node is None or not is_standard(node) or not node.inputs:
+    return None if node is None else _only_regroups(node)
+
+
+def _only_regroups(node: ir.Node) -> ir.Value | None:
+    """Return the input of an operator that gives the same elements in the same order, None for any other operator."""
+    if not is_standard(node) or not node.inputs or any(found.is_ref() for found in node.attributes.values()):
         return None
-    if any(found.is_ref() for found in node.attributes.values()):
-        return None
-    keeps = node.op_type in _REGROUPS
-    return node.inputs[0] if keeps or (node.op_type == "Transpose" and _moves_only_units(node)) else None
+    keeps = node.op_type in _REGROUPS or (node.op_type == "Transpose" and _moves_only_units(node))
+    return node.inputs[0] if keeps else None
 
 
 def _moves_only_units(node: ir.Node) -> bool:

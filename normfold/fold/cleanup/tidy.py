@@ -5,17 +5,20 @@ from __future__ import annotations
 from collections.abc import Container
 
 import onnx_ir as ir
-from onnx_ir.passes.common import RemoveUnusedNodesPass
+from onnx_ir.passes.common import LiftConstantsToInitializersPass, RemoveUnusedFunctionsPass, RemoveUnusedNodesPass
 
 from normfold.constants.fold_in_runtime import evaluate_by_runtime
 from normfold.constants.materialize import materialize_constants
+from normfold.fold.cleanup.concats import join_once
+from normfold.fold.cleanup.equal_weights import share_equal_weights
 from normfold.fold.cleanup.no_ops import does_nothing
 from normfold.fold.cleanup.reshapes import reshape_once
+from normfold.fold.cleanup.zero_states import drop_zero_states
 from normfold.fold.graph_rules.common_subexpressions import compute_once
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute, graphs_of, is_in
 
-_STATES = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}  # the inputs that hold initial states
+_INITIALIZERS_ALONE = 4  # the IR version from which an initializer is no input of the graph
 
 
 def tidy(model: ir.Model, *, constants: bool = True) -> None:
@@ -30,25 +33,17 @@ def tidy(model: ir.Model, *, constants: bool = True) -> None:
         _cancel_transposes(graph)
         _skip_noops(GraphReader(model, graph, path))
         compute_once(graph)
-        _drop_zero_states(GraphReader(model, graph, path))
+        join_once(GraphReader(model, graph, path))
+        drop_zero_states(GraphReader(model, graph, path))
         _rename_instead_of_identities(graph)
+    share_equal_weights(model)
     RemoveUnusedNodesPass()(model)
+    RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]  # onnx_ir declares no type for its __init__
+    if model.ir_version >= _INITIALIZERS_ALONE:
+        LiftConstantsToInitializersPass(lift_all_constants=True, size_limit=0)(model)
     _drop_dead_weights(model)
-    if model.ir_version < 4:
+    if model.ir_version < _INITIALIZERS_ALONE:
         _drop_listed_initializers(model.graph)
-
-
-def _drop_zero_states(reader: GraphReader) -> None:
-    """Take away initial states of recurrent operators that are constant zeros, which is what they start from anyway."""
-    for node in reader.graph:
-        if node.op_type not in _STATES or not is_standard(node):
-            continue
-        for index in _STATES[node.op_type]:
-            state = reader.constant(node.inputs[index]) if index < len(node.inputs) else None
-            if state is not None and not state.any():
-                node.replace_input_with(index, None)
-        while node.inputs and node.inputs[-1] is None:
-            node.resize_inputs(len(node.inputs) - 1)
 
 
 def _drop_dead_weights(model: ir.Model) -> None:

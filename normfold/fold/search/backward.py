@@ -148,8 +148,10 @@ class Backward(Search):
                 detail = f"another reader of {display_name(value)} asks for something else"
                 raise Refusal(Reason.READERS_DISAGREE, name_of(node), display_name(value), detail)
             return False
+        label = {index: state.labels[value]}
         try:
-            seen = carrier(self.reader, node, {index: state.labels[value]})[0]
+            self.require_ranks(node, node.inputs, label)
+            seen = carrier(self.reader, node, label)[0]
         except Refusal:
             if requested:
                 raise

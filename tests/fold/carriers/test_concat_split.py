@@ -94,6 +94,11 @@ REFUSES = {
         "{ d = Conv(x, w) c = Concat<axis=1>(d, z) y = BatchNormalization(c, g, be, m, var) }",
         "NF118 c, NF104 y",
     ),
+    "a value of unknown rank that a Concat reads too": Refuses(
+        "(float[N,2] x, float[K] z) => (float[P] y, float[Q] u) <float[2,1] w, float k = {2}> "
+        "{ d = MatMul(x, w) s = Squeeze(d) y = Mul(s, k) u = Concat<axis=0>(s, z) }",
+        "NF103 u, NF104 y",
+    ),
     "a float16 overflow of a constant part of a Concat": Refuses(
         "(float16[1,1,6,6] x) => (float16[1,2,6,6] y) <float16[1,1,1,1] w, float16[1,1,6,6] f, "
         "float16[2,1,1] k> "

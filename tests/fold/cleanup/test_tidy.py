@@ -73,6 +73,20 @@ RESHAPES = {
         "int64[1] s = {0}, int64[1] t = {-1}",
         "Reshape",
     ),
+    "an Unsqueeze behind it": (
+        "[N,3,4]",
+        "[m,n,k]",
+        "a = Reshape (x, s) y = Unsqueeze (a, t)",
+        "int64[2] s = {-1, 12}, int64[1] t = {1}",
+        "Reshape",
+    ),
+    "an Unsqueeze of two sizes that are unknown": (
+        "[N,M,2,4]",
+        "[m,n,k,l]",
+        "a = Reshape (x, s) y = Unsqueeze (a, t)",
+        "int64[3] s = {0, 0, 8}, int64[1] t = {1}",
+        "Reshape Unsqueeze",
+    ),
     "behind a Transpose of two sizes": (
         "[2,3,4]",
         "[m]",
@@ -86,6 +100,18 @@ RESHAPES = {
 @pytest.mark.parametrize(("shape", "sizes", "body", "constants", "left"), RESHAPES.values(), ids=RESHAPES)
 def test_elements_are_grouped_once(shape: str, sizes: str, body: str, constants: str, left: str) -> None:
     assert_tidied(f"(float{shape} x) => (float{sizes} y) <{constants}> {{ {body} }}", left, tidy)
+
+
+def test_constant_nodes_become_initializers_also_in_bodies() -> None:
+    text = (
+        "(float[2] x, bool c) => (float[2] y) { k = Constant <value_floats = [1.0, 2.0]> () y = If (c) < "
+        "then_branch = t () => (float[2] p) { j = Constant <value = float {3}> () p = Mul (x, j) }, "
+        "else_branch = e () => (float[2] q) { q = Add (x, k) } > }"
+    )
+    assert_tidied(text, "If", tidy)
+    old = to_ir(parse(text, ir_version=3))
+    tidy(old)
+    assert [node.op_type for node in old.graph] == ["Constant", "If"]
 
 
 def assert_tidied(text: str, left: str, how: Callable[[ir.Model], None], *, runs: bool = True) -> None:

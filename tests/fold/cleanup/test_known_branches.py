@@ -1,0 +1,50 @@
+"""An If whose condition is constant becomes its branch, names and weights included; any other stays."""
+
+from __future__ import annotations
+
+import pytest
+
+import normfold
+from normfold.fold.cleanup.known_branches import take_known_branches
+from tests.fold.cleanup.test_tidy import assert_tidied
+from tests.onnx_text import parse
+
+HEAD = "(float[N,3] x, bool c) => (float[N,3] y) <bool t = {1}, bool f = {0}, float[3] k, float[3,3] w> { r = Relu (x) "
+THEN = "then_branch = b () => (float[N,3] p) { q = Neg (r) p = Mul (q, k) }"
+ELSE = "else_branch = b () => (float[N,3] p) { q = Abs (x) p = Add (q, k) }"
+BRANCHES = {
+    "then": (f"y = If (t) < {THEN}, {ELSE} > }}", "Relu Neg Mul Identity"),
+    "else": (f"y = If (f) < {THEN}, {ELSE} > }}", "Relu Abs Add Identity"),
+    "names that another body has too": (
+        f"a = If (t) < {THEN}, {ELSE} > b = If (c) < {THEN}, {ELSE} > y = Add (a, b) }}",
+        "Relu Neg Mul Identity If Add",
+    ),
+    "one inside another": (
+        "y = If (t) < then_branch = o () => (float[N,3] i) { "
+        f"i = If (f) < {THEN}, {ELSE} > }}, else_branch = u () => (float[N,3] j) {{ j = Sin (r) }} > }}",
+        "Relu Abs Add Identity Identity",
+    ),
+    "a value from outside": (
+        "y = If (t) < then_branch = o () => (float[N,3] i) { i = Identity (r) }, "
+        "else_branch = u () => (float[N,3] j) { j = Sin (r) } > }",
+        "Relu Identity Identity",
+    ),
+    "an input decides": (f"y = If (c) < {THEN}, {ELSE} > }}", "Relu If"),
+}
+
+
+@pytest.mark.parametrize(("text", "left"), BRANCHES.values(), ids=BRANCHES)
+def test_known_branches_are_taken(text: str, left: str) -> None:
+    assert_tidied(HEAD + text, left, take_known_branches)
+
+
+def test_a_norm_in_the_known_branch_folds_and_the_other_branch_reads_nothing_any_more() -> None:
+    model = parse(
+        "(float[N,3,6,6] x) => (float[N,4,6,6] y) <float[4,3,1,1] w, float[4] g, float[4] be, float[4] m, "
+        "float[4] var, bool t = {1}> { r = Conv (x, w) y = If (t) < "
+        "then_branch = a () => (float[N,4,6,6] p) { p = BatchNormalization (r, g, be, m, var) }, "
+        "else_branch = b () => (float[N,4,6,6] q) { q = Relu (r) } > }"
+    )
+    result = normfold.optimize(model)
+    assert [node.op_type for node in result.model.graph.node] == ["Conv"]
+    assert result.verification

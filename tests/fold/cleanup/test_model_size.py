@@ -1,0 +1,47 @@
+"""Which of two equal models is the better one, and which types a file says."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+
+import normfold
+from normfold.files.convert import to_ir
+from normfold.fold.cleanup.model_size import ModelSize, drop_inferred_types, has_inferred_types
+from tests.onnx_text import parse
+
+
+@pytest.mark.parametrize(
+    ("operators", "weights", "better"),
+    [(9, 100, True), (9, 105, True), (9, 106, False), (10, 99, True), (10, 100, False), (11, 50, False)],
+)
+def test_fewer_operators_count_and_then_bytes(operators: int, weights: int, better: bool) -> None:
+    assert ModelSize(operators, weights).is_leaner(ModelSize(10, 100), 0.05) is better
+
+
+def test_constants_bodies_and_dead_weights_count() -> None:
+    model = parse(
+        "(float[2] x, bool c) => (float[2] y) { k = Constant <value_float = 1.0> () y = If (c) < "
+        "then_branch = t () => (float[2] p) { p = Mul (x, k) }, else_branch = e () => (float[2] q) { q = Neg (x) } > }"
+    )
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.zeros(6, np.float32), "dead"))
+    size = ModelSize.of(to_ir(model))
+    assert (size.operators, size.weights) == (4, 24)
+
+
+def test_types_are_written_where_the_original_has_them_and_only_there() -> None:
+    model = parse("(float[N,4] x) => (float[N,4] y) { a = Identity (x) b = Sin (a) c = Cos (b) y = Sin (c) }")
+    assert has_inferred_types(to_ir(model))
+    assert {value.name for value in normfold.optimize(model).model.graph.value_info} == {"b", "c"}
+    del model.graph.value_info[:]
+    assert not has_inferred_types(to_ir(model))
+    assert not normfold.optimize(model).model.graph.value_info
+
+
+def test_types_of_outputs_stay() -> None:
+    model = to_ir(parse("(float[N,4] x) => (float[N,4] y) { a = Neg (x) y = Relu (a) }"))
+    drop_inferred_types(model)
+    first, last = model.graph
+    assert (first.outputs[0].type, first.outputs[0].shape) == (None, None)
+    assert last.outputs[0].type is not None
