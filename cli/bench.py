@@ -16,7 +16,7 @@ from .progress import bar
 from .show import Output
 
 if TYPE_CHECKING:
-    from normfold.ci.bench import Benchmark, Timing
+    from normfold.timing.benchmark import Benchmark, Timing
 
 
 EXAMPLES = """
@@ -36,7 +36,7 @@ def bench(first: str, second: str | None, output: Output, **chosen: Any) -> Exit
     The ratio is that of A to B within a round: above 1, B is faster. Each model has a process of its own.
     """
     options = BenchOptions(**chosen)
-    from normfold.ci.bench import BenchError, benchmark
+    from normfold.timing.benchmark import BenchError, benchmark
 
     models = [model for model in (first, second) if model is not None]
     try:
@@ -55,7 +55,7 @@ def bench(first: str, second: str | None, output: Output, **chosen: Any) -> Exit
 
 
 def _data(measured: Benchmark) -> dict[str, Any]:
-    from normfold.ci.bench import interval, quartiles
+    from normfold.timing.benchmark import interval, quartiles
 
     content: dict[str, Any] = {
         "schema": 1,
@@ -90,7 +90,7 @@ def _print(measured: Benchmark) -> None:
 
 
 def _comparison(ratios: Sequence[float]) -> str:
-    from normfold.ci.bench import interval, quartiles
+    from normfold.timing.benchmark import interval, quartiles
 
     low, high = interval(ratios)
     middle = quartiles(ratios)[1]
@@ -99,7 +99,7 @@ def _comparison(ratios: Sequence[float]) -> str:
 
 
 def _line(timing: Timing) -> str:
-    from normfold.ci.bench import quartiles
+    from normfold.timing.benchmark import quartiles
 
     low, middle, high = (f"{1000 * value:.3f}" for value in quartiles(timing.seconds))
     memory = f"{timing.memory / 1e6:.1f} MB" if timing.memory else "unknown"

@@ -13,7 +13,6 @@ from normfold._version import __version__ as __version__
 from normfold.verify import Verification, verify
 
 if TYPE_CHECKING:
-    from normfold.ci.bench import BenchError, Benchmark
     from normfold.ci.diff import Change
     from normfold.ci.functions import bench, check, diff
     from normfold.errors import CrashError, NormfoldError, SourceError, UsageError, WriteError
@@ -25,11 +24,12 @@ if TYPE_CHECKING:
     from normfold.pytorch.fold_module import Folded, fold_module
     from normfold.report.report import Report
     from normfold.result import Inspection, NotProven, Result
+    from normfold.timing.benchmark import BenchError, Benchmark
 
 # Where each public name lives. It is imported at first use, so that `normfold --help` stays quick.
 _HOMES = {
-    "BenchError": "normfold.ci.bench",
-    "Benchmark": "normfold.ci.bench",
+    "BenchError": "normfold.timing.benchmark",
+    "Benchmark": "normfold.timing.benchmark",
     "Change": "normfold.ci.diff",
     "CrashError": "normfold.errors",
     "Report": "normfold.report.report",

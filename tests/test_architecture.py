@@ -66,6 +66,7 @@ LAYERS = (
     "verify.proof",
     "verify.rollback",
     "verify",
+    "timing",
     "testing",
     "report",
     "rewrite",

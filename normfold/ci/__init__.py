@@ -1,4 +1,4 @@
-"""Check many models against limits, a lock file or their originals; compare and time models.
+"""Check many models against limits, a lock file or their originals, and compare models.
 
 Start reading at ``check_many.py``. Light until a model must be looked into.
 """

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import count
 
-from normfold.ci.bench import Benchmark, benchmark
 from normfold.ci.check_many import Task, check_models
 from normfold.ci.diff import Change, difference_between
 from normfold.ci.limits import Allowance, Limits, apply_limits
@@ -15,6 +14,7 @@ from normfold.ci.paths import models_of
 from normfold.files.paths import AnyPath
 from normfold.options import BenchOptions, CheckArguments, InspectArguments, ProgressArguments, accepting
 from normfold.report.report import Report
+from normfold.timing.benchmark import Benchmark, benchmark
 
 
 @accepting(CheckArguments)

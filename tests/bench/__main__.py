@@ -16,9 +16,9 @@ from pathlib import Path
 
 import numpy as np
 
-from normfold.ci.bench import legal_feed
 from normfold.errors import NormfoldError
 from normfold.options import BenchOptions
+from normfold.timing.benchmark import legal_feed
 from tests.bench import models, render, tools
 from tests.bench.census import count
 from tests.bench.timing import Timing, time_files

@@ -128,7 +128,7 @@ def main() -> None:
     if sys.path and Path(sys.path[0]).resolve() == Path(__file__).resolve().parent:
         del sys.path[0]  # the modules of this folder must not answer to top-level names
     TOOLS[name][1](source, output)
-    from normfold.ci.bench_worker import peak_memory
+    from normfold.timing.worker import peak_memory
 
     cost = {"processor": time.process_time(), "peak": peak_memory()}
     try:

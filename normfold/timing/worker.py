@@ -14,7 +14,7 @@ from typing import Any
 
 
 def main() -> None:
-    """``bench_worker.py MODEL FEED.npz THREADS LOADS``."""
+    """``worker.py MODEL FEED.npz THREADS LOADS``."""
     if sys.path and os.path.realpath(sys.path[0] or ".") == os.path.dirname(os.path.realpath(__file__)):
         del sys.path[0]  # normfold's own modules must not answer to top-level names
     answers = os.fdopen(os.dup(1), "w", buffering=1)

@@ -29,7 +29,7 @@ from normfold.runtime.session import FailureKind, ModelRunError, OptimizationLev
 from normfold.verify.inputs.generate import Feed, Feeder
 from normfold.verify.inputs.user_files import all_inputs
 
-_WORKER = Path(__file__).with_name("bench_worker.py")
+_WORKER = Path(__file__).with_name("worker.py")
 _LOADS = 3
 _BATCH = 0.005  # seconds: shorter runs are timed several at once, so that waking the process does not count
 

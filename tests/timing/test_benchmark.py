@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 import pytest
 
-from normfold.ci.bench import Benchmark, Timing, benchmark, interval, quartiles
 from normfold.options import BenchOptions
+from normfold.timing.benchmark import Benchmark, Timing, benchmark, interval, quartiles
 from tests.ci.nets import save, shipped
 from tests.conftest import Run
 from tests.nets import conv_bn
