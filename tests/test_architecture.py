@@ -26,6 +26,7 @@ LAYERS = (
     "targets",
     "runtime.ledger",
     "runtime.isolated",
+    "runtime.ort_session",
     "runtime.proto_walk",
     "graph.operators",
     "files",

@@ -24,6 +24,7 @@ from normfold.graph.operators import is_standard
 from normfold.graph.quantization import QUANTIZERS
 from normfold.graph.reader import GraphReader
 from normfold.runtime import isolated
+from normfold.runtime.ort_session import open_session
 
 _SECOND_THOUGHTS = (*QUANTIZERS, "Constant", "Dropout")
 _DRAWS = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
@@ -133,15 +134,8 @@ def _run(model: ir.Model, part: _ConstantPart) -> Sequence[np.ndarray[Any, Any]]
 
 def outputs_of(model: bytes) -> Sequence[np.ndarray[Any, Any]]:
     """Return the outputs of a model without inputs, or nothing if ONNX Runtime does not run it."""
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    options.log_severity_level = 4
     try:
-        session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-        found: Sequence[np.ndarray[Any, Any]] = session.run(None, {})
+        found: Sequence[np.ndarray[Any, Any]] = open_session(model).run(None, {})
     except Exception:  # noqa: BLE001  # the runtime raises a class of its own for each kind of failure
         return ()
     return found

@@ -25,6 +25,7 @@ from normfold.files.paths import check_readable
 from normfold.files.skeleton import skeleton
 from normfold.graph.operators import is_standard
 from normfold.runtime import isolated, ledger
+from normfold.runtime.ort_session import SessionError, first_line, open_session
 from normfold.runtime.proto_walk import name_nodes_apart
 
 _TYPED_DATA = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
@@ -302,7 +303,7 @@ def checker_complaint(proto: onnx.ModelProto) -> str:
         onnx.checker.check_model(proto)
     except (onnx.checker.ValidationError, RuntimeError, ValueError, TypeError, UnicodeDecodeError) as error:
         # The checker's C++ core raises plain errors for some malformed models.
-        return _first_line(error)
+        return first_line(error)
     return ""
 
 
@@ -319,18 +320,10 @@ def rejection_of(source: Source) -> str:
 
 def runtime_rejection(target: str | bytes, folder: str | None = None) -> str:
     """Return the first line of why ONNX Runtime cannot load a path or bytes, or "" if it can."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 4
-    options.intra_op_num_threads = 1
-    if isinstance(target, bytes) and folder is not None:
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", folder)
     try:
-        onnxruntime.InferenceSession(target, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # noqa: BLE001  # onnxruntime raises a dozen unrelated classes, all meaning "no"
-        return _first_line(error)
+        open_session(target, folder=folder)
+    except SessionError as error:
+        return str(error)
     return ""
 
 
@@ -348,11 +341,6 @@ def blaming(source: Source) -> Iterator[None]:
         if rejection:
             raise SourceError(f"{source.name}: not a valid model; ONNX Runtime: {rejection}") from error
         raise
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip() or type(error).__name__
-    return text.splitlines()[0][:300]
 
 
 # -- reading the proto --------------------------------------------------------------------------------------------

@@ -33,7 +33,8 @@ from normfold.pytorch.trace.selection import selected
 from normfold.result import Result
 from normfold.runtime.float32_copy import can_retype, retyped
 from normfold.runtime.loaded_model import LoadedModel, load
-from normfold.runtime.session import FailureKind, ModelRunError, OptimizationLevel, Runner
+from normfold.runtime.ort_session import OptimizationLevel
+from normfold.runtime.session import FailureKind, ModelRunError, Runner
 from normfold.verify.result import Comparison, Equivalence, Stage, Verification
 
 

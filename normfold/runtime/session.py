@@ -15,29 +15,13 @@ import onnxruntime as ort
 
 from normfold.errors import UsageError
 from normfold.runtime.loaded_model import LoadedModel
+from normfold.runtime.ort_session import OptimizationLevel, SessionError, first_line, open_session
 from normfold.runtime.proto_walk import every_node
 from normfold.runtime.random_operators import draws
 from normfold.runtime.time_limit import Watch
 
 Value = Any
 """A numpy array, or a list of them (sequence), or None (empty optional)."""
-
-
-class OptimizationLevel(Enum):
-    """How much ONNX Runtime may rewrite a model before it runs it."""
-
-    DISABLE_ALL = "disable_all"
-    BASIC = "basic"
-    EXTENDED = "extended"
-    DEFAULT = "default"
-
-
-_LEVELS = {
-    OptimizationLevel.DISABLE_ALL: ort.GraphOptimizationLevel.ORT_DISABLE_ALL,
-    OptimizationLevel.BASIC: ort.GraphOptimizationLevel.ORT_ENABLE_BASIC,
-    OptimizationLevel.EXTENDED: ort.GraphOptimizationLevel.ORT_ENABLE_EXTENDED,
-    OptimizationLevel.DEFAULT: ort.GraphOptimizationLevel.ORT_ENABLE_ALL,
-}
 
 
 class FailureKind(Enum):
@@ -69,27 +53,24 @@ class Runner:
         libraries: Sequence[str] = (),
     ) -> None:
         self._watch = watch or Watch()
-        options = ort.SessionOptions()
-        options.graph_optimization_level = _LEVELS[level]
-        options.intra_op_num_threads = threads
-        options.inter_op_num_threads = 1
-        options.log_severity_level = 4
-        for library in libraries:
-            options.register_custom_ops_library(_checked(library))
-        options.enable_cpu_mem_arena = options.enable_mem_pattern = False  # both hold on to memory for later runs
-        if (
-            level is OptimizationLevel.DISABLE_ALL
-        ):  # most of these sessions run once or twice: packed copies of weights do not pay
-            options.add_session_config_entry("session.disable_prepacking", "1")
-        if model.folder is not None:
-            options.add_session_config_entry("session.model_external_initializers_file_folder_path", model.folder)
         # The runtime may read the arrays in place, so they live as long as the session.
         self._arrays: list[np.ndarray] | None = list(model.given.values())
-        if self._arrays:
-            options.add_external_initializers(list(model.given), [_to_runtime(array) for array in self._arrays])
-        self._session: ort.InferenceSession | None = _session(model, options)
+        # Most sessions without optimizations run once or twice: packed copies of weights do not pay.
+        settings = {"session.disable_prepacking": "1"} if level is OptimizationLevel.DISABLE_ALL else {}
+        opened = partial(
+            _opened,
+            model.skeleton.SerializeToString(),
+            level,
+            threads,
+            folder=model.folder,
+            settings=settings,
+            weights=dict(zip(model.given, map(_to_runtime, self._arrays), strict=True)),
+            libraries=[_checked(library) for library in libraries],
+            keeps_memory=False,
+        )
+        self._session: ort.InferenceSession | None = opened()
         # A seed says what the first run of a session draws, so each run of such a model has a session of its own.
-        self._again = partial(_session, model, options) if draws(model) else None
+        self._again = opened if draws(model) else None
         self._output_types = {v.name: v.type for v in self._session.get_outputs()}
         self.output_shapes: dict[str, list[int | str | None]] = {v.name: v.shape for v in self._session.get_outputs()}
 
@@ -161,11 +142,11 @@ def _from_runtime(value: ort.OrtValue) -> np.ndarray:
     return np.frombuffer(model, dtype=kind).reshape(value.shape()).copy()
 
 
-def _session(model: LoadedModel, options: ort.SessionOptions) -> ort.InferenceSession:
+def _opened(*arguments: Any, **options: Any) -> ort.InferenceSession:
     try:
-        return ort.InferenceSession(model.skeleton.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # the runtime's error classes share no public base
-        raise ModelRunError(_load_trouble(error), first_line(error)) from error
+        return open_session(*arguments, **options)
+    except SessionError as error:
+        raise ModelRunError(_load_trouble(str(error.__cause__)), str(error)) from error
 
 
 def _checked(library: str) -> str:
@@ -174,14 +155,7 @@ def _checked(library: str) -> str:
     return library
 
 
-def first_line(error: Exception) -> str:
-    """Return what an error says, on one line."""
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0][:400] if lines else type(error).__name__
-
-
-def _load_trouble(error: Exception) -> FailureKind:
-    text = str(error)
+def _load_trouble(text: str) -> FailureKind:
     missing = "NOT_IMPLEMENTED" in text or "is not a registered function/op" in text or "Could not find an impl" in text
     return FailureKind.KERNEL if missing else FailureKind.LOAD
 

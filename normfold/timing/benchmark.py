@@ -25,7 +25,8 @@ from normfold.errors import NormfoldError
 from normfold.files.source import read
 from normfold.options import BenchOptions
 from normfold.runtime.loaded_model import load
-from normfold.runtime.session import FailureKind, ModelRunError, OptimizationLevel, Runner, unsafe_reason
+from normfold.runtime.ort_session import OptimizationLevel
+from normfold.runtime.session import FailureKind, ModelRunError, Runner, unsafe_reason
 from normfold.verify.inputs.generate import Feed, Feeder
 from normfold.verify.inputs.user_files import all_inputs
 

@@ -21,7 +21,8 @@ def main() -> None:
     os.dup2(2, 1)  # whatever libraries print
     model, feed_file, threads, loads = sys.argv[1:5]
     import numpy as np
-    import onnxruntime as ort
+
+    from normfold.runtime.ort_session import OptimizationLevel, open_session
 
     with np.load(feed_file, allow_pickle=False) as arrays:
         feed = {name: arrays[name] for name in arrays.files}
@@ -30,7 +31,7 @@ def main() -> None:
     for _ in range(int(loads)):
         session = None  # the one before gives its memory back first
         start = time.perf_counter()
-        session = open_session(ort, model, int(threads))
+        session = open_session(model, OptimizationLevel.DEFAULT, int(threads))
         seconds.append(time.perf_counter() - start)
     _say(answers, {"loads": seconds})
     for line in sys.stdin:
@@ -39,15 +40,6 @@ def main() -> None:
             session.run(None, feed)
         _say(answers, {"seconds": time.perf_counter() - start})
     _say(answers, {"peak": peak_memory()})
-
-
-def open_session(ort: Any, model: str, threads: int) -> Any:
-    """Return a session as a user opens it: all optimizations, a fixed number of threads."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.log_severity_level = 4
-    return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def peak_memory() -> int:

@@ -12,8 +12,9 @@ import numpy as np
 from normfold.options import ProofOptions
 from normfold.runtime.float32_copy import coarsest
 from normfold.runtime.loaded_model import LoadedModel
+from normfold.runtime.ort_session import OptimizationLevel
 from normfold.runtime.reference_session import ReferenceRunner
-from normfold.runtime.session import OptimizationLevel, Runner, Value
+from normfold.runtime.session import Runner, Value
 from normfold.runtime.submodel import Submodel
 from normfold.runtime.time_limit import Watch
 from normfold.verify.inputs.generate import Feed, Feeder

@@ -18,7 +18,8 @@ from onnx import numpy_helper
 
 from normfold.findings.rules import RULE_NAMES
 from normfold.runtime.loaded_model import LoadedModel
-from normfold.runtime.session import OptimizationLevel, Runner
+from normfold.runtime.ort_session import OptimizationLevel
+from normfold.runtime.session import Runner
 from normfold.runtime.time_limit import Watch
 from normfold.verify import Equivalence, Verification
 from tests.conftest import Command, Run

@@ -25,7 +25,8 @@ from normfold.pytorch.trace.exporter_cleanup import clean_up
 from normfold.pytorch.trace.exporters import trace
 from normfold.result import NotProven
 from normfold.runtime.loaded_model import load
-from normfold.runtime.session import OptimizationLevel, Runner
+from normfold.runtime.ort_session import OptimizationLevel
+from normfold.runtime.session import Runner
 from normfold.verify.result import Equivalence, Stage
 from tests.pytorch import nets
 from tests.pytorch.nets import drawn, image

@@ -18,8 +18,8 @@ from normfold.verify.question import Question
 Run = Callable[[int, Feed], dict[str, Value]]
 """What runs the original for feed number so and so."""
 
-SLOW_SECONDS = 10.0
-"""A model whose first run takes longer gets two feeds."""
+SLOW_SECONDS = 1.0
+"""A model whose runs took so much of the processor after two feeds gets no more."""
 
 
 def accepted_feeds(
@@ -27,24 +27,32 @@ def accepted_feeds(
 ) -> Iterator[tuple[Feed, dict[str, Value]]]:
     """Yield feeds that the original accepts, each with the values that it gave; ``note`` takes what is to be said."""
     if question.options.inputs:
-        for number, given in enumerate(all_inputs(question.options.given_inputs, question.original)):
-            feed = Feed(given.values, given.text)
+        for number, feed in enumerate(made_up_or_given(question, 0)):
             yield feed, run_original(number, feed)
         return
     working: dict[str, int] | None = None
-    accepted = 0
+    accepted, seconds = 0, 0.0
     count = max(question.options.feeds, 1) if question.original.inputs else 1
     for index in range(count):
-        start = time.monotonic()
+        start = time.thread_time()
         found = _first_that_runs(question.feeder, index, working, partial(run_original, accepted))
         if found is None:
             continue
+        seconds += time.thread_time() - start
         accepted += 1
         feed, values, working = found
         yield feed, values
-        if index == 1 and time.monotonic() - start > SLOW_SECONDS:
-            note("two feeds only, because one run takes long")
+        if accepted == 2 and seconds > SLOW_SECONDS and index + 1 < count:
+            note(f"two feeds only, because they took the original {seconds:.1f} s")
             return
+
+
+def made_up_or_given(question: Question, index: int) -> Iterator[Feed]:
+    """Yield the feeds that a user gave; without any, the proposals for feed number ``index``."""
+    if question.options.inputs:
+        yield from (Feed(g.values, g.text) for g in all_inputs(question.options.given_inputs, question.original))
+    else:
+        yield from (feed for feed, _ in question.feeder.proposals(index))
 
 
 def _first_that_runs(

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from normfold.runtime.session import FailureKind, ModelRunError, OptimizationLevel, Runner, Value
+from normfold.runtime.ort_session import OptimizationLevel
+from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value
 from normfold.runtime.submodel import Submodel, submodel
 from normfold.verify.checks.discrete_ties import is_a_tie
 from normfold.verify.inputs.generate import Feed

@@ -192,13 +192,18 @@ class _Comparing:
         self._feeds = RegionFeeds(models, pair.inputs, question.options.seed)
 
     def first_difference(self) -> Comparison | None:
-        """Try shapes until one runs; a difference at one that the models do not declare must show at another too."""
+        """Try shapes until one runs; a difference at one that the models do not declare must show at another too.
+
+        Where the first feed of such a shape does not run, no other will.
+        """
         for shapes, is_declared in self._feeds.shapes():
             runs, found = False, None
             kinds: Counter[str] = Counter()
             for feed in self._feeds.feeds(shapes, 0, self._measured):
                 kinds[feed.text] += 1
                 pair = self._run(feed.values)
+                if pair is None and not runs and not is_declared:
+                    break
                 if pair is None:
                     continue
                 runs = True

@@ -11,9 +11,8 @@ from collections.abc import Sequence, Set
 from dataclasses import replace
 
 from normfold.runtime.float32_copy import coarsest
-from normfold.runtime.session import ModelRunError, Value
 from normfold.runtime.submodel import needed_for, submodel
-from normfold.verify.checks.accepted_inputs import accepted_feeds
+from normfold.verify.checks.accepted_inputs import made_up_or_given
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.question import Question
 from normfold.verify.regions.difference import DifferingRegion
@@ -32,14 +31,13 @@ def with_regions(question: Question, found: Verification, recorded: Sequence[Sit
         return found
     if is_too_large(question):
         return replace(found, notes=(*found.notes, TOO_LARGE))
-    first_run = _first_run(question)
-    if first_run is None:
+    feed = _first_feed(question, found)
+    if feed is None:
         return found
-    feed, values = first_run
     outputs = set(question.original.output_names)
     sure, hidden = outputs | {site.value for site in recorded}, set[str]()
     folds = {value: tuple(s.fold for s in recorded if s.value == value) for value in sure - outputs}
-    question = replace(question, folds=folds).sharing(values)
+    question = _with_share(replace(question, folds=folds), feed)
     worst: list[Comparison] = []
     for _ in range(_ROUNDS):
         regions = regions_of(question)
@@ -57,14 +55,19 @@ def with_regions(question: Question, found: Verification, recorded: Sequence[Sit
     return _different(question, found, worst)
 
 
-def _first_run(question: Question) -> tuple[Feed, dict[str, Value]] | None:
-    """Run the original once, for a feed that it accepts."""
+def _first_feed(question: Question, found: Verification) -> Feed | None:
+    """Return the first feed of the proof before; it is known by its text, so nothing has to run."""
+    feeds = (feed for index in range(max(question.options.feeds, 1)) for feed in made_up_or_given(question, index))
+    return next((feed for feed in feeds if feed.text in found.feeds[:1]), None)
+
+
+def _with_share(question: Question, feed: Feed) -> Question:
+    """Return the question with what a tolerance of the user means as a share, if there is one."""
+    if not question.options.is_explicit:
+        return question
     plain = submodel(question.original, question.original.output_names, {})
-    try:
-        with question.open(plain.model) as runner:
-            return next(accepted_feeds(question, lambda _, feed: run_part(runner, plain, feed, {})))
-    except ModelRunError:
-        return None
+    with question.open(plain.model) as runner:
+        return question.sharing(run_part(runner, plain, feed, {}))
 
 
 def _renamed(question: Question, failing: list[DifferingRegion], sure: Set[str]) -> set[str]:

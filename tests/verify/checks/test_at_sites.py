@@ -9,7 +9,8 @@ import onnx
 import pytest
 
 from normfold.runtime.loaded_model import LoadedModel
-from normfold.runtime.session import OptimizationLevel, Runner
+from normfold.runtime.ort_session import OptimizationLevel
+from normfold.runtime.session import Runner
 from normfold.runtime.submodel import MADE
 from normfold.verify import Equivalence, ProofOptions, Site, prove
 from normfold.verify.checks import at_sites as evidence
