@@ -8,6 +8,7 @@ loads the model at all. The fork costs a few milliseconds.
 from __future__ import annotations
 
 import contextlib
+import gc
 import os
 import shutil
 import signal
@@ -24,6 +25,9 @@ from .exits import Exit
 
 GRACE = 5.0
 """Seconds that an interrupted child has to clean up."""
+
+_OBJECTS = 50_000
+"""New objects after which Python looks for cycles: a graph is many objects, few of which go before it does."""
 
 _PASSED_ON = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP) if os.name == "posix" else ()
 _PR_SET_PDEATHSIG = 1
@@ -70,6 +74,7 @@ def _prepare(parent: int, records: BinaryIO, native_output: BinaryIO) -> None:
     signal.signal(signal.SIGINT, _interrupt)
     signal.signal(signal.SIGTERM, _terminate)
     isolated.limit_memory()
+    gc.set_threshold(_OBJECTS)
     sys.stdout = _moved(sys.stdout, 1, native_output)
     sys.stderr = _moved(sys.stderr, 2, native_output)
 

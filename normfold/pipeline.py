@@ -166,7 +166,7 @@ class _Builder:
 
     def _folds_that_break_fusions(self) -> frozenset[str]:
         """Ask ONNX Runtime's optimizer, where the target is one that it serves."""
-        if not target_named(self.options.target).fuses_itself:
+        if not target_named(self.options.target).fuses_itself or not self._build(frozenset()).changes:
             return frozenset()
 
         def build(excluded: frozenset[str]) -> tuple[ir.Model, tuple[Verdict, ...]]:

@@ -277,12 +277,25 @@ def affine_node_of(reader: GraphReader, node: ir.Node) -> AffineNode:
     return affine_node
 
 
+@dataclass
+class Effort:
+    """How many operators all searches in a graph may still visit, so that their time grows with its operators."""
+
+    left: int
+
+    @staticmethod
+    def of(reader: GraphReader) -> Effort:
+        """Return five times as many as any network needed that was seen, which is 2 an operator."""
+        return Effort(100_000 + 10 * len(reader.graph))
+
+
 class AffineIndex:
     """The constant affines of one graph, but for the nodes that are ``left`` with a reason. Follows every change."""
 
     def __init__(self, reader: GraphReader, left: Mapping[ir.Node, Reason] | None = None) -> None:
         self.reader = reader
         self.left = left or {}
+        self.effort = Effort.of(reader)
 
     def at(self, node: ir.Node | None) -> AffineNode | None:
         """Return the affine at ``node``, or None when it is none, is refused, or was asked to be left."""

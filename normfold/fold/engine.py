@@ -217,9 +217,12 @@ class _GraphFold:
     def _pass(self, *, rescale_addends: bool = False) -> bool:
         """Try every run once, in order; True when one was folded. ``generous`` folds change a sum's other addends."""
         changed = False
+        stays: set[ir.Node] = (
+            set()
+        )  # of a run that was tried in vain: a long one is walked once, not for each
         self._find_new()
         for node in list(self.findings):
-            if node not in self.findings:
+            if node not in self.findings or node in stays:
                 continue
             affine_node = self.affines.at(node)
             if affine_node is None:
@@ -236,7 +239,9 @@ class _GraphFold:
                     self.reader, self.affines, chain, extra_channel=channel, objection=self._objection
                 )
                 self.obstacles.update({} if plan is not None else dict.fromkeys(chain.nodes, obstacles))
-            if plan is not None:
+            if plan is None:
+                stays.update(chain.nodes)
+            else:
                 self._apply(plan)
                 changed = True
         return changed

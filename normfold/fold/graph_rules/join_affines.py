@@ -89,9 +89,11 @@ def affines_together(reader: GraphReader, affines: AffineIndex) -> Iterator[Toge
 
 
 def _together_at(reader: GraphReader, affines: AffineIndex, node: ir.Node) -> Together | None:
-    chains = dict(_chains_upstream(reader, affines, node))
     out = node.outputs[0]
-    if len(chains) < 2 or node in affines.left or affines.at(node) is not None or reader.dtype(out) not in _WIDE:
+    if node in affines.left or affines.at(node) is not None or reader.dtype(out) not in _WIDE:
+        return None
+    chains = dict(_chains_upstream(reader, affines, node))
+    if len(chains) < 2:
         return None
     if node.op_type == "Concat" and len(chains) < len(node.inputs):
         return None  # it would compute on channels that had no affine

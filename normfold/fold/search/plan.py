@@ -24,6 +24,7 @@ from normfold.graph.quantization import QUANTIZERS
 from normfold.graph.reader import GraphReader, name_of
 
 _MOST_RETRIES = 2_000  # operators that one search may visit again on other ways; the most in the zoo is 60
+_NEAR = 16  # operators that a search may visit when the effort for a graph is used up; the most in the zoo is 7
 _ABSENT = object()
 _Key = TypeVar("_Key")
 _Content = TypeVar("_Content")
@@ -185,9 +186,12 @@ class Search:
         self._left = _MOST_RETRIES
 
     def count(self, node: ir.Node) -> None:
-        """Visits are free the first time, so that a search takes as long as what it changes is large."""
+        """Visits are free the first time, as long as the searches of a graph together stay in proportion to it."""
         self._left -= node in self._seen
         self._seen.add(node)
+        self.affines.effort.left -= 1
+        if self.affines.effort.left < 0 and len(self._seen) > _NEAR:
+            raise Refusal(Reason.SEARCH_LIMIT, name_of(node), detail=f"more than {_NEAR} operators from the affine")
         if self._left < 0:
             raise Refusal(Reason.SEARCH_LIMIT, name_of(node), detail=f"{_MOST_RETRIES} operators visited again")
 
