@@ -217,9 +217,7 @@ class _GraphFold:
     def _pass(self, *, rescale_addends: bool = False) -> bool:
         """Try every run once, in order; True when one was folded. ``generous`` folds change a sum's other addends."""
         changed = False
-        stays: set[ir.Node] = (
-            set()
-        )  # of a run that was tried in vain: a long one is walked once, not for each
+        stays: set[ir.Node] = set()  # of a run that was tried in vain: a long one is walked once, not for each
         self._find_new()
         for node in list(self.findings):
             if node not in self.findings or node in stays:
