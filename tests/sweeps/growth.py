@@ -230,7 +230,7 @@ _WEIGHTS = {
 def model(name: str, count: int) -> onnx.ModelProto:
     """Return the model of a kind with about ``count`` operators."""
     nodes, outputs = KINDS[name](count)
-    shape = ["N", CHANNELS, 8, 8]
+    shape: list[str | int | None] = ["N", CHANNELS, 8, 8]
     made = {value for node in nodes for value in node.output}
     used = {value for node in nodes for value in node.input} - made
     out = None if name == "joined" else shape
@@ -275,7 +275,7 @@ def measure(name: str, count: int, limit: float) -> float:
         process.kill()
         process.join()
     stages = "  ".join(f"{stage} {1e6 * spent / operators:.0f}" for stage, spent in seconds.items())
-    each = 1e6 * total / operators
+    each: float = 1e6 * total / operators
     sys.stdout.write(f"{name:24} {operators:>9,} operators {total:7.1f} s {each:8.0f} us: {stages}  ({text})\n")
     sys.stdout.flush()
     return each

@@ -1,7 +1,7 @@
 """Hostile files, mutants, kills, races and full disks: no traceback, no death by a signal, nothing wrong, nothing lost.
 
     python -m tests.sweeps.hostile files [NAME...]           # each case of hostile_files through the command line
-    python -m tests.sweeps.hostile mutants [-n 1000]         # by bytes and by structure, of the reference networks
+    python -m tests.sweeps.hostile mutants [PLACE...] [-n 1000]  # by bytes and by structure, of the reference networks
     python -m tests.sweeps.hostile kills [-n 100]            # SIGKILL and SIGTERM at random moments
     python -m tests.sweeps.hostile races [-n 20]             # two runs on one output at once
     python -m tests.sweeps.hostile disks                     # writes that fail for want of space
@@ -141,8 +141,12 @@ def _made(make: hostile_files.Build, folder: Path) -> Path:
 # -- mutants ------------------------------------------------------------------------------------------------------
 
 
-def originals() -> list[onnx.ModelProto]:
-    """Return small models to mutate: the reference networks, and small ones in text."""
+def originals(places: Sequence[str]) -> list[onnx.ModelProto]:
+    """Return small models to mutate: files, or those below folders; else the reference networks and one of text."""
+    if places:
+        paths = [path for each in map(Path, places) for path in ([each] if each.is_file() else each.rglob("*.onnx"))]
+        small = sorted(path for path in paths if path.stat().st_size < 4 * 2**20)
+        return list(filter(None, map(_read_original, small)))
     found = [hostile_files.model(hostile_files.norm("x"), hostile_files.parameters())] * 2
     with tempfile.TemporaryDirectory() as folder:
         for name in NETWORKS:
@@ -151,6 +155,13 @@ def originals() -> list[onnx.ModelProto]:
             export_raw(module, inputs, NETWORKS[name], path)
             found.append(onnx.load(path))
     return [model for model in found if model.ByteSize() < 4 * 2**20]
+
+
+def _read_original(path: Path) -> onnx.ModelProto | None:
+    try:
+        return onnx.load(path)
+    except Exception:  # noqa: BLE001  # a file that is no model, or has lost its data
+        return None
 
 
 def mutated(model: onnx.ModelProto, dice: random.Random) -> bytes:
@@ -288,13 +299,13 @@ def _header(model: onnx.ModelProto, dice: random.Random) -> None:
 STRUCTURAL = (_operator, _attribute, _wire, _order, _tensor, _tensor, _interface, _header)
 
 
-def mutants(count: int, seed: int, ends: float) -> Iterator[tuple[str, str]]:
+def mutants(places: Sequence[str], count: int, seed: int, ends: float) -> Iterator[tuple[str, str]]:
     """Yield each mutant by its number with what is wrong with the run on it. Each runs in a fork of this process."""
     import normfold_cli  # noqa: F401  # loaded once, for all forks
     from normfold import pipeline  # noqa: F401
     from normfold.verify import proof  # noqa: F401
 
-    models = originals()
+    models = originals(places)
     codes: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as folder:
         path, output = Path(folder, "m.onnx"), Path(folder, "out.onnx")
@@ -363,6 +374,8 @@ def differs(first: Path, second: Path) -> str:
         return "ONNX Runtime runs the original and not the result"
     for left, right in zip(one, other, strict=True):
         if left.dtype.kind != "f":
+            if left.shape != right.shape:
+                return f"another shape: {left.shape} and {right.shape}"
             continue
         finite = np.isfinite(left)
         scale = float(np.abs(left[finite]).max(initial=0.0)) + 1e-30
@@ -377,7 +390,14 @@ def _outputs(path: Path) -> list[np.ndarray] | None:
     options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = 4
     options.intra_op_num_threads = 1
-    kinds = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
+    floats = {"tensor(float)": np.float32, "tensor(double)": np.float64, "tensor(float16)": np.float16}
+    integers = {
+        "tensor(int64)": np.int64,
+        "tensor(int32)": np.int32,
+        "tensor(uint8)": np.uint8,
+        "tensor(bool)": np.bool_,
+    }
+    kinds = {**floats, **integers}
     try:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         feed = {}
@@ -387,7 +407,9 @@ def _outputs(path: Path) -> list[np.ndarray] | None:
             sizes = [size if isinstance(size, int) else 2 for size in value.shape]
             if np.prod(sizes, dtype=float) > 1e7:
                 return None
-            feed[value.name] = np.random.default_rng(0).standard_normal(sizes).astype(kinds[value.type])
+            rng = np.random.default_rng(0)
+            values = rng.standard_normal(sizes) if value.type in floats else rng.integers(0, 2, sizes)
+            feed[value.name] = values.astype(kinds[value.type])
         return [np.asarray(each) for each in session.run(None, feed)]
     except Exception:  # noqa: BLE001  # whatever the runtime says, it does not run
         return None
@@ -538,7 +560,7 @@ def main() -> int:
     ends = time.monotonic() + chosen.seconds
     sweeps: dict[str, Callable[[], Iterator[tuple[str, str]]]] = {
         "files": lambda: files(chosen.names),
-        "mutants": lambda: mutants(chosen.count, chosen.seed, ends),
+        "mutants": lambda: mutants(chosen.names, chosen.count, chosen.seed, ends),
         "kills": lambda: kills(chosen.count, chosen.seed, ends),
         "races": lambda: races(chosen.count, chosen.seed, ends),
         "disks": disks,
