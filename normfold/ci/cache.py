@@ -21,6 +21,7 @@ from typing import Any
 import normfold
 from normfold.ci.report_data import from_data
 from normfold.files.temporary import replace_text
+from normfold.files.untrusted import read_json
 from normfold.options import InspectArguments
 
 FORMAT = 1
@@ -152,7 +153,8 @@ def _is_whole(outcome: StoredOutcome) -> bool:
         from_data(outcome["report"])
     except (KeyError, TypeError, ValueError, AttributeError):
         return False
-    return True
+    data = (outcome.get(key, {}) for key in ("data", "original data"))
+    return all(isinstance(each, dict) and not any("\0" in name for name in each) for each in data)
 
 
 def _versions() -> list[Any]:
@@ -172,7 +174,7 @@ def _version(library: str) -> str:
 def _read(file: Path | None) -> dict[str, Any]:
     """Return a JSON object from ``file``; an empty one for whatever else lies there."""
     try:
-        content = json.loads(file.read_text(encoding="utf-8")) if file else {}
+        content = read_json(file) if file else {}
     except (OSError, ValueError):
         return {}
     return content if isinstance(content, dict) else {}

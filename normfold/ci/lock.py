@@ -18,6 +18,7 @@ from normfold.ci.check_many import Checked
 from normfold.ci.limits import Limits, problem_of
 from normfold.errors import UsageError, WriteError
 from normfold.files.temporary import replace_text
+from normfold.files.untrusted import read_json
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.options import RewriteOptions
@@ -75,7 +76,7 @@ def read_lock(path: Path, options: RewriteOptions, must_exist: bool = True) -> L
     if not path.exists() and not must_exist:
         return Lock(path, {}, chosen)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if content[MARK] != FORMAT:
             raise UsageError(f"{path} has version {content[MARK]}, expected {FORMAT}; remove it, and {UPDATE} again")
         models = {name: Entry(**entry) for name, entry in content["models"].items()}

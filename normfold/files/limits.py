@@ -33,18 +33,23 @@ def check_bytes(content: bytes, name: str) -> None:
         )
 
 
-def check_size(proto: onnx.ModelProto, name: str) -> None:
-    """Raise SourceError for a model whose functions expand to too many operators, or with a name out of proportion."""
+def check_size(proto: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], name: str) -> None:
+    """Raise SourceError where functions expand to too many operators, or a name is too long or no text.
+
+    ``nodes`` are all operators of the model, those of bodies and functions too.
+    """
     if proto.functions:
         operators = _expanded_operators(proto)
         if operators > MOST_OPERATORS:
             raise SourceError(
                 f"{name}: expected at most {MOST_OPERATORS} operators, got {operators:.3g} with its functions expanded"
             )
-    for node in proto.graph.node:
+    for node in nodes:
         for text in (node.name, node.op_type, node.domain, *node.input, *node.output):
             if len(text) > LONGEST_NAME:
                 raise SourceError(f"{name}: expected names below {LONGEST_NAME} letters, got one of {len(text)}")
+            if isinstance(text, bytes):  # protobuf gives what it cannot decode as it is
+                raise SourceError(f"{name}: expected names in UTF-8, got {bytes(text[:40])!r}")
 
 
 def check_values(types: Mapping[str, onnx.TypeProto], name: str) -> None:

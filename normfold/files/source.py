@@ -213,7 +213,7 @@ def _checked(source: Source) -> Source:
             "raise it with onnx.version_converter.convert_version"
         )
     _forget_negative_lengths(proto)
-    check_size(proto, source.name)
+    check_size(proto, _all_nodes(proto), source.name)
     for tensor in tensors(proto):
         _check_tensor(tensor, source)
     renamed = name_nodes_apart(proto)

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -46,8 +47,8 @@ class ReferenceRunner(Runner):
             raise ModelRunError(
                 FailureKind.KERNEL, f"nor has onnx's reference evaluator: {first_line(error)}"
             ) from error
-        self._bounded = _Bounded(self._evaluator.rt_nodes_)
-        self._evaluator.rt_nodes_ = self._bounded
+        self._clock = _Clock()
+        _bound(self._evaluator, self._clock)
         shapes = {v.name: v.type.tensor_type.shape.dim for v in model.graph.output}
         self.output_shapes = {name: [d.dim_value or d.dim_param for d in dims] for name, dims in shapes.items()}
 
@@ -59,7 +60,7 @@ class ReferenceRunner(Runner):
         """Return the values of ``outputs`` for one feed; ModelRunError when an operator fails or all take too long."""
         if self._evaluator is None:
             raise ValueError("expected an open model, got a closed one; open a new ReferenceRunner")
-        self._bounded.end = time.monotonic() + self._seconds
+        self._clock.end = time.monotonic() + self._seconds
         try:
             with np.errstate(all="ignore"):
                 values = self._evaluator.run(list(outputs), dict(feed))
@@ -93,16 +94,34 @@ def _new_operators(model: onnx.ModelProto) -> list[type[OpRun]]:
     return [BatchNormalization] if norms and not in_training and not has_more else []
 
 
-class _Bounded(list[Any]):
-    """The operators of a model, which come one after another until time is up."""
+@dataclass
+class _Clock:
+    """When a run must be over."""
 
-    end = math.inf
+    end: float = math.inf
+
+
+class _Bounded(list[Any]):
+    """The operators of a graph, which come one after another until time is up."""
+
+    def __init__(self, nodes: Iterable[Any], clock: _Clock) -> None:
+        super().__init__(nodes)
+        self._clock = clock
 
     def __iter__(self) -> Iterator[Any]:
         for node in super().__iter__():
-            if time.monotonic() > self.end:
+            if time.monotonic() > self._clock.end:
                 raise OutOfTimeError
             yield node
+
+
+def _bound(evaluator: ReferenceEvaluator, clock: _Clock) -> None:
+    """Bound an evaluator, and those of the bodies and functions in it: a Loop may have 2^31 turns."""
+    for node in evaluator.rt_nodes_:
+        for inner in vars(node).values():
+            if isinstance(inner, ReferenceEvaluator):
+                _bound(inner, clock)
+    evaluator.rt_nodes_ = _Bounded(evaluator.rt_nodes_, clock)
 
 
 def _plain(value: Any) -> Value:

@@ -125,7 +125,7 @@ def test_originals_and_data_files_count(tmp_path: Path, cache_home: Path, looks:
 def test_a_broken_cache_is_as_none(run: Run, tmp_path: Path, cache_home: Path, looks: list[str]) -> None:
     save(stays(), tmp_path / "net.onnx")
     assert run("check", tmp_path)[0] == 0
-    for content in ("", "[]", "{}", '{"report": 1', '{"report": {}, "external": []}'):
+    for content in ("", "[]", "{}", '{"report": 1', '{"report": {}, "external": []}', "[" * 100_000):
         looks.clear()
         for file in cache_home.rglob("*.json"):
             file.write_text(content)

@@ -137,6 +137,7 @@ def test_names_that_are_no_text_for_a_file_are_kept_apart(run: Run, tmp_path: Pa
         (None, "does not exist"),
         ("# a readme", "is no lock file"),
         ("<<<<<<< HEAD\n{}", "is no lock file"),
+        ("[" * 100_000, "is no lock file"),
         ('{"normfold-lock": 99}', "has version 99"),
         ('{"normfold-lock": 1, "models": {"a": {"size": 3}}, "options": {}}', "is no lock file"),
         ('{"normfold-lock": 1, "models": {}, "options": {"target": "coreml"}}', "written with options"),

@@ -60,3 +60,11 @@ def test_a_name_out_of_proportion_is_refused(tmp_path: Path, monkeypatch: pytest
     proto.graph.node[1].name = "n" * 101
     with pytest.raises(SourceError, match="names below 100 letters, got one of 101"):
         normfold.inspect(save(proto, tmp_path))
+
+
+def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
+    """Protobuf takes any bytes for a name, and gives them back as bytes."""
+    path = save(model_of(norm("x"), parameters()), tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"BatchNormalization", b"Batch\xff\xfermalization"))
+    with pytest.raises(SourceError, match="UTF-8"):
+        normfold.inspect(path)

@@ -16,6 +16,7 @@ from normfold.runtime.reference_session import ReferenceRunner
 from normfold.runtime.session import FailureKind, ModelRunError
 from normfold.verify import Equivalence, ProofOptions, Site, check, prove
 from tests.onnx_text import parse
+from tests.sweeps.hostile_files import CASES
 from tests.verify.nets import edited
 
 NORM = "BatchNormalization(c, s, b, m, var)"
@@ -102,3 +103,14 @@ def test_a_batch_normalization_of_every_version_is_inference(opset: int) -> None
         [y] = runner.run({"x": x}, ["y"])
     expected = (x - weights["m"]) / np.sqrt(weights["var"] + 1e-5) * weights["g"] + weights["b"]
     np.testing.assert_allclose(y, expected, rtol=1e-6)
+
+
+def test_the_turns_of_a_loop_are_bounded(tmp_path: Path) -> None:
+    """2^31 turns of one operator each end with the time of the run."""
+    model = onnx.load(CASES["endless_loop_of_constants"](tmp_path))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(True), "true"))
+    model.graph.node[0].input[1] = "true"
+    runner = ReferenceRunner(load(model), seconds=0.3)
+    with pytest.raises(ModelRunError) as caught:
+        runner.run({"x": np.ones((2, 4), np.float32)}, ["y"])
+    assert caught.value.kind is FailureKind.TIME

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import ast
 import io
-import json
 import pickle
 import re
 import warnings
@@ -23,6 +22,7 @@ from typing import Any
 import torch
 
 from normfold.errors import SourceError
+from normfold.files.untrusted import check_archive, parse_json
 
 WAY_OUT = "if the file is your own or you trust its author, pass --trust-pickle (trust_pickle=True)"
 
@@ -137,10 +137,18 @@ def kind_of(path: str | Path) -> str:
 
 
 def _content(path: Path) -> bytes:
+    """Return the bytes of a file. SourceError where it cannot be read, and for an archive that unpacks to too much."""
     try:
-        return path.read_bytes()
+        content = path.read_bytes()
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            check_archive(archive)
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
+    except zipfile.BadZipFile:
+        return content
+    except ValueError as error:
+        raise SourceError(f"{path}: expected an archive of torch.save, got {error}") from error
+    return content
 
 
 def _unpickle(content: bytes, name: str, trust_pickle: bool) -> Any:
@@ -242,7 +250,7 @@ def _refuse_pickle(content: bytes, name: str) -> None:
 
 
 def _refuse_json(content: bytes, name: str) -> None:
-    for key, value in _strings(json.loads(content)):
+    for key, value in _strings(parse_json(content)):
         if key == "expr_str" and not is_harmless_expression(value):
             raise SourceError(f"{name}: the expression {value[:80]!r} could run code; {WAY_OUT}")
         if key in ("target", "as_operator") and (not _TARGETS.fullmatch(value) or _FILE_OPERATORS.search(value)):

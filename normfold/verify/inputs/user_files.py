@@ -15,6 +15,7 @@ from onnx import numpy_helper
 
 from normfold.errors import UsageError
 from normfold.files.paths import check_readable
+from normfold.files.untrusted import check_archive
 from normfold.options import Input
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.verify.numeric.distance import is_floating
@@ -168,6 +169,9 @@ def check_shape(name: str, shape: Sequence[int], value: onnx.ValueInfoProto) -> 
 def _arrays(source: Path) -> dict[str, Any]:
     """Return the arrays of an .npz by name, or the one of an .npy; pickled objects stay closed."""
     try:
+        if zipfile.is_zipfile(source):
+            with zipfile.ZipFile(source) as archive:
+                check_archive(archive)
         with open(source, "rb") as file:
             loaded = np.load(file, allow_pickle=False)
             return {name: loaded[name] for name in loaded.files} if hasattr(loaded, "files") else {"": loaded}

@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from normfold.files.untrusted import parse_json
 from normfold.runtime.metadata_keys import SITES_KEY as SITES_KEY
 from normfold.verify.result import Site
 
@@ -30,8 +31,8 @@ def from_text(text: str) -> tuple[tuple[Site, ...], str]:
     if len(text) > _LONGEST:
         return (), f"it has {len(text)} characters"
     try:
-        entries = json.loads(text) if text else []
-    except (ValueError, RecursionError):
+        entries = parse_json(text) if text else []
+    except ValueError:
         return (), "it is no JSON"
     if not isinstance(entries, list):
         return (), "it is no list"

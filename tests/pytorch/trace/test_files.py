@@ -21,6 +21,7 @@ from safetensors.torch import save_file
 import normfold
 from models.registry import NETWORKS, build
 from normfold.errors import SourceError, UsageError
+from normfold.files import untrusted
 from normfold.pytorch.trace import files, loading
 
 
@@ -197,6 +198,15 @@ def test_weights_load_from_each_kind_of_file(tmp_path: Path) -> None:
         filled = loading.network("models.tabular:Tabular", tmp_path / name)
         assert isinstance(filled, torch.nn.Module)
         assert all(torch.equal(value, expected[key]) for key, value in filled.state_dict().items())
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(untrusted, "MOST_UNPACKED", 2**16)
+    path = tmp_path / "m.pt2"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("m/models/model.json", bytes(2**20))
+    with pytest.raises(SourceError, match="unpack to 1 MB"):
+        files.load_model(path)
 
 
 @pytest.mark.parametrize(
