@@ -110,7 +110,7 @@ def _outcome(future: Any, pair: Sequence[Path]) -> ManyOutcome:
 def optimize_one(model: str, output: str, options: Options) -> ManyOutcome:
     """Optimize ``model`` into ``output`` in a worker process. Every error, a crash included, becomes an outcome."""
     try:
-        return isolated.call(f"optimizing {model}", _optimize_here, model, output, options)
+        return isolated.call(f"optimizing {model}", _optimize_here, model, output, options, seconds=isolated.TASK_LIMIT)
     except Exception as error:  # noqa: BLE001  # one model never stops the others
         return _failed(model, output, error)
 

@@ -99,7 +99,7 @@ def _inspected_all(tasks: Sequence[Task], look: Look, jobs: int) -> Iterator[tup
 
 def _inspected_alone(task: Task, look: Look) -> dict[str, Any]:
     try:
-        return isolated.call(f"checking {task.model}", look, *task.arguments)
+        return isolated.call(f"checking {task.model}", look, *task.arguments, seconds=isolated.TASK_LIMIT)
     except CrashError as error:
         return {"unreadable": str(error)}
 

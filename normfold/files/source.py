@@ -29,6 +29,7 @@ from normfold.runtime.ort_session import SessionError, first_line, open_session
 from normfold.runtime.proto_walk import name_nodes_apart
 
 _TYPED_DATA = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
+_PACKED = frozenset(dtype for dtype in ir.DataType if dtype.name.endswith(("INT4", "INT2", "4E2M1")))
 OLDEST_OPSET = 7
 OLDEST_IR = 3
 _OVERRIDABLE_IR = 4  # the IR version since which an initializer that is an input may be overridden
@@ -255,8 +256,11 @@ def _check_tensor(tensor: onnx.TensorProto, source: Source) -> None:
     except ValueError as error:
         raise SourceError(f"{source.name}: tensor {tensor.name!r} has unknown type {tensor.data_type}") from error
     elements = math.prod(tensor.dims)
-    if elements and not tensor.HasField("raw_data") and not any(len(getattr(tensor, field)) for field in _TYPED_DATA):
-        raise SourceError(f"{source.name}: tensor {tensor.name!r} of {elements} elements holds no data")
+    held = max(len(getattr(tensor, field)) for field in _TYPED_DATA)
+    packed = dtype in _PACKED and held  # or one each
+    least = -(-elements * dtype.bitwidth // 8) if packed else elements
+    if not tensor.HasField("raw_data") and held < least:
+        raise SourceError(f"{source.name}: tensor {tensor.name!r} of {elements} elements holds {held or 'no data'}")
     if tensor.HasField("raw_data") and dtype == ir.DataType.STRING:
         raise SourceError(f"{source.name}: tensor {tensor.name!r} of strings holds raw data, which strings cannot")
     if tensor.HasField("raw_data") and dtype != ir.DataType.UNDEFINED:

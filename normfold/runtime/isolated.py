@@ -25,13 +25,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from normfold.errors import CrashError
-from normfold.runtime.ledger import stage
+from normfold.runtime.ledger import is_supervised, stage
 
 Returned = TypeVar("Returned")
 
 VARIABLE = "NORMFOLD_ISOLATION"
-TIME_LIMIT = 3600.0
-"""Seconds for one call where no limit was given."""
+TIME_LIMIT = 300.0
+"""Seconds for one call of native code: shape inference, for one, walks through whatever a file says."""
+
+TASK_LIMIT = 3600.0
+"""Seconds for one proof, or for all that is done with one of many models."""
 
 _SHARE_OF_MEMORY = 0.9
 _SERVE = "import sys; del sys.path[0]; from normfold.runtime.isolated import serve; serve(int(sys.argv[1]))"
@@ -45,10 +48,23 @@ def call(name: str, function: Callable[..., Returned], *arguments: Any, seconds:
     ``seconds``.
     """
     if os.environ.get(VARIABLE) == "off" or os.name != "posix":
-        with stage(name):
+        with stage(name), _alarm(seconds):
             return function(*arguments)
     result: Returned = _pool(os.getpid()).call(name, (function, arguments), seconds)
     return result
+
+
+@contextlib.contextmanager
+def _alarm(seconds: float) -> Iterator[None]:
+    """In a supervised process, end it after ``seconds``, native code included, unless a limit of the user's runs."""
+    if not is_supervised() or signal.getitimer(signal.ITIMER_REAL)[0]:
+        yield
+        return
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def call_in_parallel(
@@ -66,7 +82,7 @@ def call_in_parallel(
     try:
         with ThreadPoolExecutor(jobs) as threads:
             futures = {
-                threads.submit(pool.call, name, (function, task), TIME_LIMIT): index for index, task in enumerate(tasks)
+                threads.submit(pool.call, name, (function, task), TASK_LIMIT): index for index, task in enumerate(tasks)
             }
             try:
                 for future in as_completed(futures):

@@ -62,7 +62,7 @@ def prove(
     from normfold.verify.proof import prove as run_proof
 
     models = map(_sendable, (original, candidate))
-    return isolated.call("the proof", run_proof, *models, sites, options or ProofOptions())
+    return isolated.call("the proof", run_proof, *models, sites, options or ProofOptions(), seconds=isolated.TASK_LIMIT)
 
 
 def check(model: LoadableModel, options: ProofOptions) -> Verification:
@@ -72,7 +72,7 @@ def check(model: LoadableModel, options: ProofOptions) -> Verification:
     """
     from normfold.verify.proof import check as run_check
 
-    return isolated.call("the proof", run_check, _sendable(model), options)
+    return isolated.call("the proof", run_check, _sendable(model), options, seconds=isolated.TASK_LIMIT)
 
 
 def _sendable(model: LoadableModel) -> LoadableModel:

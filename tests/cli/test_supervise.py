@@ -18,6 +18,7 @@ import os, signal, sys, time
 sys.path[:0] = {paths!r}
 from pathlib import Path
 from normfold.files.temporary import temporary_next_to
+from normfold.runtime import isolated
 from normfold.runtime.ledger import stage
 from normfold_cli.supervise import limit_time, supervised
 
@@ -79,6 +80,12 @@ def test_a_killed_parent_takes_its_child_along(tmp_path: Path) -> None:
     assert (
         not Path("/proc", note.read_text(), "fd").exists() or "Z" in Path("/proc", note.read_text(), "stat").read_text()
     )
+
+
+def test_native_code_has_a_limit_where_the_user_gives_none(tmp_path: Path) -> None:
+    body = "isolated.call('the test', time.sleep, 60, seconds=0.2)"
+    code, err = run(tmp_path, body)
+    assert code == 4 and "the time limit was reached during the test" in err
 
 
 def test_the_time_limit_ends_native_code_too(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import onnx
 import pytest
 
 import normfold
@@ -68,3 +69,13 @@ def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes().replace(b"BatchNormalization", b"Batch\xff\xfermalization"))
     with pytest.raises(SourceError, match="UTF-8"):
         normfold.inspect(path)
+
+
+def test_typed_data_that_is_too_short_is_refused(tmp_path: Path) -> None:
+    """Shape inference would walk through 2^31 elements, of which two are there."""
+    proto = model_of(norm("x"), parameters())
+    proto.graph.initializer.add(name="indices", data_type=onnx.TensorProto.INT64, dims=[2**31], int64_data=[2, 2])
+    with pytest.raises(SourceError, match="of 2147483648 elements holds 2"):
+        normfold.inspect(save(proto, tmp_path))
+    proto.graph.initializer[-1].CopyFrom(onnx.helper.make_tensor("packed", onnx.TensorProto.INT4, [3], [1, 2, 3]))
+    normfold.inspect(save(proto, tmp_path))

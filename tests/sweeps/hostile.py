@@ -404,7 +404,7 @@ def _outputs(path: Path) -> list[np.ndarray] | None:
     kinds = {**floats, **integers}
     try:
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        feed = {}
+        feed: dict[str, np.ndarray] = {}
         for value in session.get_inputs():
             if value.type not in kinds:
                 return None
