@@ -21,7 +21,6 @@ from normfold.fold.engine import CONSTANT, FoldOptions, find_affines, fold_affin
 from normfold.fuse.activations import fuse_activations
 from normfold.fuse.center import center_norms
 from normfold.fuse.engine import FuseOptions, find_norms, fuse_norms, newest_allowed
-from normfold.graph.operators import operator_of
 from normfold.options import RewriteOptions
 from normfold.targets.table import target_named
 
