@@ -252,6 +252,11 @@ REFUSES = {
         "NF107 y, NF118 c",
         site="c",
     ),
+    "a bias that has one element for all channels": Refuses(
+        f"(float[N,3,6,6] x) => (float[N,4,6,6] y) <float[4,3,1,1] w, float[1] b, {BN4}> "
+        "{ c = Conv(x, w, b) y = BatchNormalization(c, g, be, m, var) }",
+        "NF112 c, NF104 y",
+    ),
     "a weight of run time": Refuses(
         f"(float[N,3,6,6] x, float[4,3,1,1] w) => (float[N,4,6,6] y) <{BN4}> "
         "{ c = Conv(x, w) y = BatchNormalization(c, g, be, m, var) }",

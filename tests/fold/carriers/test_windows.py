@@ -590,6 +590,25 @@ REFUSES = {
         "{ c = Conv(x, w, b) d = ReduceSum<keepdims=0>(c, a) y = Add(d, k) }",
         "NF108 d, NF104 y",
     ),
+    "a Pad with another value behind a scale of 0": Refuses(
+        "(float[N,4,6,6] x) => (float[N,5,6,6] y) <float[4,1,1] k, int64[8] p = {0, 0, 1, 1, 0, 0, 1, 1},"
+        " float v = {2.0}, float[5,4,3,3] w> { c = Mul(x, k) d = Pad(c, p, v) y = Conv(d, w) }",
+        "NF107 d, NF118 c",
+        site="c",
+        values={"k": (0, 1, 2, 1)},
+    ),
+    "a Pad at the edge along which the scale varies": Refuses(
+        "(float[N,4,6,6] x) => (float[N,5,6,6] y) <float[6,1] k, int64[8] p = {0, 0, 1, 1, 0, 0, 1, 1},"
+        ' float[5,4,3,3] w> { c = Mul(x, k) d = Pad<mode="edge">(c, p) y = Conv(d, w) }',
+        "NF111 d, NF118 c",
+        site="c",
+    ),
+    "a Pad whose value would be another one for each channel": Refuses(
+        "(float[N,4,6,6] x) => (float[N,5,6,6] y) <float[4,1,1] t, int64[8] p = {0, 0, 1, 1, 0, 0, 1, 1},"
+        " float[4,5,3,3] w> { c = Add(x, t) d = Pad(c, p) y = ConvTranspose<pads=[2,2,2,2]>(d, w) }",
+        "NF107 d, NF118 c",
+        site="c",
+    ),
     "a Pad with zeros between": Refuses(
         "(float[N,4,6,6] x) => (float[N,4,8,8] y) <float[4,4,3,3] w, int64[8] p = {0, 0, 1, 1, 0, 0, 1, "
         f"1}}, {BN4}> "
