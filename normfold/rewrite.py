@@ -6,7 +6,7 @@ would otherwise be carried into weights one by one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -49,8 +49,18 @@ def rewrite(model: ir.Model, options: RewriteOptions, excluded: Collection[str] 
     )
     verdicts = _one_each((*fused, *fold_affines(model, wanted)))
     if not options.only or any(map(is_change, verdicts)):
-        tidy(model, constants=wanted.allows(CONSTANT))
+        verdicts = _one_each((*verdicts, *_tidied(model, norms, wanted)))
     return verdicts
+
+
+def _tidied(model: ir.Model, norms: FuseOptions, wanted: FoldOptions) -> Iterator[Verdict]:
+    """Tidy a model, and change what that brings together: what was computed twice may be the root of a norm now."""
+    while True:
+        tidy(model, constants=wanted.allows(CONSTANT))
+        more = tuple(filter(is_change, fuse_norms(model, norms)))
+        if not more:
+            return
+        yield from (*more, *filter(is_change, fold_affines(model, wanted)))
 
 
 def is_change(verdict: Verdict) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 
@@ -77,11 +77,12 @@ def _bytes(array: np.ndarray) -> np.ndarray:
 def _common_values(one: LoadedModel, other: LoadedModel) -> set[str]:
     """Values of both models that any numbers may take the place of.
 
-    A size is computed inside of the region that reads it, and so are numbers that sum to 1: folds rely on either.
+    A size is computed inside of the region that reads it, and so are numbers that sum to 1, and what one of the models
+    computes twice: folds rely on each.
     """
     both = one.producers.keys() & other.producers.keys()
     for model in (one, other):
-        both = both - _sizes_and_constants(model) - _sum_to_one(model)
+        both = both - _sizes_and_constants(model) - _sum_to_one(model) - _computed_twice(model)
     return set(both)
 
 
@@ -92,6 +93,15 @@ def _sum_to_one(model: LoadedModel) -> set[str]:
         if node.op_type == "Softmax" or (node.op_type in _LAYOUT and node.input[0] in found):
             found.add(node.output[0])
     return found
+
+
+def _computed_twice(model: LoadedModel) -> set[str]:
+    """Return the results of operators that read and do the same as another one."""
+    found: dict[tuple[object, ...], list[Sequence[str]]] = {}
+    for node in model.graph.node:
+        settings = sorted(attribute.SerializeToString(deterministic=True) for attribute in node.attribute)
+        found.setdefault((node.domain, node.op_type, *node.input, *settings), []).append(node.output)
+    return {name for same in found.values() if len(same) > 1 for names in same for name in names}
 
 
 def _sizes_and_constants(model: LoadedModel) -> set[str]:
