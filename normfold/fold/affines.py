@@ -307,15 +307,15 @@ class AffineIndex:
             return None
 
     def chain_through(self, affine_node: AffineNode) -> AffineChain:
-        """Return the longest run that contains ``affine_node``."""
+        """Return the longest chain that contains ``affine_node``."""
         return AffineChain((*self.chain_ending_at(affine_node).members, *self._after(affine_node)))
 
     def chain_ending_at(self, affine_node: AffineNode) -> AffineChain:
-        """Return the longest run that ends in ``affine_node``."""
+        """Return the longest chain that ends in ``affine_node``."""
         return AffineChain((*reversed(list(self._before(affine_node))), affine_node))
 
     def chain_starting_at(self, affine_node: AffineNode) -> AffineChain:
-        """Return the longest run that starts with ``affine_node``."""
+        """Return the longest chain that starts with ``affine_node``."""
         return AffineChain((affine_node, *self._after(affine_node)))
 
     def _before(self, affine_node: AffineNode) -> Iterator[AffineNode]:

@@ -215,9 +215,9 @@ class _GraphFold:
                 self.verdicts[finding] = Verdict(self.findings.pop(node), Outcome.FOLDED, CONSTANT, "forward", into)
 
     def _pass(self, *, rescale_addends: bool = False) -> bool:
-        """Try every run once, in order; True when one was folded. ``generous`` folds change a sum's other addends."""
+        """Try every chain once, in order; True when one was folded. ``rescale_addends``: sums may change other addends."""
         changed = False
-        stays: set[ir.Node] = set()  # of a run that was tried in vain: a long one is walked once, not for each
+        stays: set[ir.Node] = set()  # of a chain that was tried in vain: a long one is walked once, not for each
         self._find_new()
         for node in list(self.findings):
             if node not in self.findings or node in stays:
@@ -227,7 +227,7 @@ class _GraphFold:
                 continue
             chain = self.affines.chain_through(affine_node)
             if next(known for known in chain.nodes if known in self.findings) is not node:
-                continue  # a run is tried once, at the first operator that the model had itself
+                continue  # a chain is tried once, at the first operator that the model had itself
             if rescale_addends:
                 plan = decide_rescaling_addends(self.reader, self.affines, chain)
                 plan = plan if plan is not None and self._objection(plan) is None else None
@@ -312,7 +312,7 @@ class _GraphFold:
             stays.metadata_props[DISTANCE] = f"{far:.6g}"
 
     def _apply_absorbers(self, plan: FoldPlan, rule: str) -> set[ir.Value]:
-        """Change all operators of a plan but the run itself; returns the values that lost their names."""
+        """Change all operators of a plan but the chain itself; returns the values that lost their names."""
         origin = name_of(plan.chain.nodes[-1])
         replaced_by: dict[ir.Value, ir.Value] = {}
         for rewrite in (*plan.companions, *plan.rewrites):
@@ -345,9 +345,9 @@ class _GraphFold:
         direction: str,
         nameless: set[ir.Value],
     ) -> Sequence[ir.Node]:
-        """Replace a run, and say what became of each finding in it: as many survive as operators are written.
+        """Replace a chain, and say what became of each finding in it: as many survive as operators are written.
 
-        Where the run goes, its entry has the content that the site had: a nameless entry takes the name over.
+        Where the chain goes, its input has the content that its output had: a nameless input takes the name over.
         """
         known = [node for node in chain.nodes if node in self.findings]
         if affine.is_identity:

@@ -1,4 +1,4 @@
-"""Rows for ``test_norms``: moments taken in several steps, bounds, lengths, channels that come last."""
+"""Rows of ``tests/fuse/forms/test_table.py``: moments taken in several steps, bounds, lengths, channels that come last."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ from normfold.graph.reader import GraphReader, display_name, name_of
 def plan_backward(
     reader: GraphReader, affines: AffineIndex, chain: AffineChain, affine: Affine, remaining: Affine
 ) -> FoldPlan:
-    """Make the operators before ``chain`` produce ``affine``; ``remaining`` stays at the run."""
+    """Make the operators before ``chain`` produce ``affine``; ``remaining`` stays at the chain."""
     search = Backward(reader, affines, chain)
     state = State()
     search.request_input(state, chain.members[0], affine)
@@ -203,7 +203,7 @@ class Backward(Search):
         state.rewrites += (replace(rewrite, inputs=inputs),)
 
     def merge_into_chain(self, state: State, chain: AffineChain, label: Affine) -> None:
-        """Merge with a run; where that takes more operators, its shift is scaled and the scale goes on before it.
+        """Merge with a chain; where that takes more operators, its shift is scaled and the scale goes on before it.
 
         s*(a*x + b) + t = a*(s*x) + (s*b + t).
         """

@@ -1,4 +1,4 @@
-"""The decision: which plan for a run of affines leaves the fewest operators, or what stood in the way of each."""
+"""The decision: which plan for a chain of affines leaves the fewest operators, or what stood in the way of each."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _tried(attempts: Iterator[tuple[str, _Attempt]]) -> tuple[list[FoldPlan], tu
 
 
 def _from_the_other_end(reader: GraphReader, affines: AffineIndex, plan: FoldPlan) -> Iterator[FoldPlan]:
-    """Where a plan ends in another run, that run may instead come to this one, and be written with fewer operators."""
+    """Where a plan ends in another chain, that one may instead come to this, and be written with fewer operators."""
     if len(plan.merged) != 1 or plan.rewrites or not plan.remaining.is_identity:
         return
     ((other, _),) = plan.merged
@@ -218,7 +218,7 @@ def _is_bias(chain: AffineChain) -> bool:
 def _norms_left(reader: GraphReader, plan: FoldPlan) -> int:
     """How many more BatchNormalizations there are afterwards, less those that were there: below 0 some are gone.
 
-    One that comes up at another run instead would go back from there in the next pass, for ever.
+    One that comes up at another chain instead would go back from there in the next pass, for ever.
     """
     left = [(plan.chain, plan.remaining), *plan.merged]
     after = sum(operators_for(reader, chain, affine).count("BatchNormalization") for chain, affine in left)

@@ -39,10 +39,10 @@ def plan_forward(
     *,
     rescale_addends: bool = False,
 ) -> FoldPlan:
-    """Let the operators behind ``chain`` read what lacks ``affine``; ``remaining`` stays at the run.
+    """Let the operators behind ``chain`` read what lacks ``affine``; ``remaining`` stays at the chain.
 
     A linear operator without a bias lets its shift go on; where that ends nowhere, an Add behind the operator holds it.
-    ``generous``: where one addend of a sum lacks a scale, the others may be made to lack it as well.
+    ``rescale_addends``: where one addend of a sum lacks a scale, the others may be made to lack it as well.
     """
     kept_shifts: dict[ir.Node, Obstacle] = {}
     while True:
@@ -263,7 +263,7 @@ class _Forward(Search):
         return replace(rewrite, shift_after=None)
 
     def chains_downstream(self, value: ir.Value) -> Iterator[AffineChain]:
-        """Return the run that is the only reader of ``value``, if there is one that can take a shift."""
+        """Return the chain that is the only reader of ``value``, if there is one that can take a shift."""
         affine_node = self.only_affine_reader(value)
         if affine_node is not None:
             chain = self.affines.chain_starting_at(affine_node)
@@ -278,7 +278,7 @@ class _Forward(Search):
         return self.affines.at(self.reader.readers(value)[0])
 
     def merge_into_chain(self, state: State, chain: AffineChain, label: Affine) -> None:
-        """Merge with a run; where that takes more operators, divide its shift by the scale, which goes on behind it.
+        """Merge with a chain; where that takes more operators, divide its shift by the scale, which goes on behind it.
 
         a*(s*x + t) + b = s*(a*x + (a*t + b)/s).
         """

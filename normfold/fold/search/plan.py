@@ -1,8 +1,8 @@
-"""The search: from a run of constant affines to operators that absorb it, backward or forward. Changes nothing.
+"""The search: from a chain of constant affines to operators that absorb it, backward or forward. Changes nothing.
 
 Backward, a value's label is the affine that its content shall take on; forward, the affine that its content lacks.
-Nodes are visited against (or along) the order of the graph, so that every reader of a value has spoken before the
-value is decided: branches that part and meet again are one case, not several. A plan is all or nothing.
+Nodes are visited against (or along) the order of the graph, so that a value is decided after all of its readers (or
+after what it is made of): branches that part and meet again need no special case. A plan is all or nothing.
 """
 
 from __future__ import annotations
@@ -196,7 +196,7 @@ class Search:
             raise Refusal(Reason.SEARCH_LIMIT, name_of(node), detail=f"{_MOST_RETRIES} operators visited again")
 
     def merge(self, chain: AffineChain, affine: Affine) -> tuple[AffineChain, Affine]:
-        """Another run becomes ``affine``, as long as that takes no more operators than it has."""
+        """Another chain becomes ``affine``, as long as that takes no more operators than it has."""
         require_chain_fits(self.reader, chain, affine)
         operators = operators_for(self.reader, chain, affine)
         if len(operators) > len(chain.nodes):
