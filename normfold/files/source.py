@@ -256,11 +256,11 @@ def _check_tensor(tensor: onnx.TensorProto, source: Source) -> None:
     except ValueError as error:
         raise SourceError(f"{source.name}: tensor {tensor.name!r} has unknown type {tensor.data_type}") from error
     elements = math.prod(tensor.dims)
-    held = max(len(getattr(tensor, field)) for field in _TYPED_DATA)
-    packed = dtype in _PACKED and held  # or one each
+    stored = max(len(getattr(tensor, field)) for field in _TYPED_DATA)
+    packed = dtype in _PACKED and stored  # or one each
     least = -(-elements * dtype.bitwidth // 8) if packed else elements
-    if not tensor.HasField("raw_data") and held < least:
-        raise SourceError(f"{source.name}: tensor {tensor.name!r} of {elements} elements holds {held or 'no data'}")
+    if not tensor.HasField("raw_data") and stored < least:
+        raise SourceError(f"{source.name}: tensor {tensor.name!r} of {elements} elements holds {stored or 'no data'}")
     if tensor.HasField("raw_data") and dtype == ir.DataType.STRING:
         raise SourceError(f"{source.name}: tensor {tensor.name!r} of strings holds raw data, which strings cannot")
     if tensor.HasField("raw_data") and dtype != ir.DataType.UNDEFINED:

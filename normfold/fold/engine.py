@@ -215,7 +215,7 @@ class _GraphFold:
                 self.verdicts[finding] = Verdict(self.findings.pop(node), Outcome.FOLDED, CONSTANT, "forward", into)
 
     def _pass(self, *, rescale_addends: bool = False) -> bool:
-        """Try every chain once, in order; True when one was folded. ``rescale_addends``: sums may change other addends."""
+        """Try every chain once, in order; True when one was folded. ``rescale_addends``: others of a sum may change."""
         changed = False
         stays: set[ir.Node] = set()  # of a chain that was tried in vain: a long one is walked once, not for each
         self._find_new()

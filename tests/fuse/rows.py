@@ -1,4 +1,4 @@
-"""Rows of ``tests/fuse/forms/test_table.py``: moments taken in several steps, bounds, lengths, channels that come last."""
+"""Rows of ``tests/fuse/forms/test_table.py``: moments in several steps, bounds, lengths, channels that come last."""
 
 from __future__ import annotations
 
