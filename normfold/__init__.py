@@ -56,6 +56,9 @@ _HOMES = {
     "Verdict": "normfold.findings.verdict",
 }
 
+_CALLS_WORKERS = ("check", "inspect", "optimize", "verify")
+"""Functions that run native code in a worker, which starts while they load."""
+
 __all__ = [
     "BenchError",
     "Benchmark",
@@ -95,6 +98,8 @@ def __getattr__(name: str) -> Any:
         return import_module("normfold.testing")
     if name not in _HOMES:
         raise AttributeError(f"module 'normfold' has no attribute {name!r}")
+    if name in _CALLS_WORKERS:
+        import_module("normfold.runtime.isolated").start()
     return getattr(import_module(_HOMES[name]), name)
 
 

@@ -20,6 +20,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import cache
+from importlib import import_module
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, TypeVar
@@ -36,6 +37,9 @@ TIME_LIMIT = 300.0
 TASK_LIMIT = 3600.0
 """Seconds for one proof, or for all that is done with one of many models."""
 
+_LIBRARIES = ("onnx", "onnx_ir", "onnxruntime")
+"""What a worker loads before its first call, in the order in which calls need it."""
+
 _SHARE_OF_MEMORY = 0.9
 _SERVE = "import sys; del sys.path[0]; from normfold.runtime.isolated import serve; serve(int(sys.argv[1]))"
 
@@ -47,11 +51,22 @@ def call(name: str, function: Callable[..., Returned], *arguments: Any, seconds:
     messages what runs. Raises what the function raises, and CrashError if the worker dies or needs more than
     ``seconds``.
     """
-    if os.environ.get(VARIABLE) == "off" or os.name != "posix":
+    if not _is_on():
         with stage(name), _alarm(seconds):
             return function(*arguments)
     result: Returned = _pool(os.getpid()).call(name, (function, arguments), seconds)
     return result
+
+
+def start() -> None:
+    """Start a worker now, if there is none, so that it loads its libraries while the caller loads its own."""
+    if _is_on():
+        with contextlib.suppress(OSError):  # the first call says why no process starts
+            _pool(os.getpid()).start()
+
+
+def _is_on() -> bool:
+    return os.environ.get(VARIABLE) != "off" and os.name == "posix"
 
 
 @contextlib.contextmanager
@@ -162,6 +177,12 @@ class _Pool:
             raise value
         return value
 
+    def start(self) -> None:
+        """Have a worker wait for the first call."""
+        with self._lock:
+            if not self._idle and not self._busy:
+                self._idle.append(_Worker())
+
     def kill_busy(self) -> None:
         """Kill the workers that compute; the calls that wait for them get a CrashError and end them."""
         with self._lock:
@@ -235,6 +256,10 @@ def serve(number: int) -> None:
     """Compute calls from the pipe with this file number until it is closed."""
     limit_memory()
     pipe: Connection[Any, Any] = Connection(number)
+    for library in _LIBRARIES:
+        if pipe.poll():
+            break  # the call loads what it needs
+        import_module(library)
     while True:
         try:
             task = pipe.recv_bytes()

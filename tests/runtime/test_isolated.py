@@ -12,8 +12,11 @@ import onnx
 import pytest
 
 import normfold
+from normfold.constants.fold_in_runtime import evaluate_by_runtime
 from normfold.errors import CrashError, SourceError
 from normfold.files import source
+from normfold.files.convert import to_ir
+from normfold.fuse.opset import OpsetRaiseError, raise_opset
 from normfold.runtime import isolated
 from tests.conftest import Command
 from tests.onnx_text import parse
@@ -66,6 +69,15 @@ def test_one_worker_is_kept(in_workers: None) -> None:
     assert isolated.call("a test", process) == first
 
 
+def test_a_worker_that_was_started_early_takes_the_first_call(in_workers: None) -> None:
+    pool = isolated._pool(os.getpid())
+    pool.end_idle()
+    isolated.start()
+    isolated.start()
+    [worker] = pool._idle
+    assert isolated.call("a test", process) == worker._process.pid
+
+
 @pytest.mark.parametrize("number", [signal.SIGABRT, signal.SIGSEGV, signal.SIGFPE, signal.SIGKILL])
 def test_a_death_is_an_error_that_names_the_signal(in_workers: None, number: int) -> None:
     with pytest.raises(CrashError, match=f"the test ended its process .{signal.Signals(number).name}"):
@@ -99,6 +111,9 @@ STAGES = {
     "check": ("normfold.files.source", "checker_complaint"),
     "load": ("normfold.files.source", "runtime_rejection"),
     "inference": ("normfold.constants.simplify", "infer_facts"),
+    "conversion": ("onnx.version_converter", "convert_version"),
+    "constants": ("normfold.constants.fold_in_runtime", "outputs_of"),
+    "optimizer": ("normfold.runtime.fused_operators", "write_optimized"),
     "run": ("normfold.verify.proof", "prove"),
 }
 
@@ -130,6 +145,25 @@ def test_a_death_in_the_checker_or_in_inference_leaves_it_out(dying: Callable[[s
 def test_a_death_in_constant_folding_is_a_note(dying: Callable[[str], None]) -> None:
     dying("inference")
     assert any("SIGABRT" in note for note in normfold.optimize(parse(MODEL)).notes)
+
+
+def test_a_death_in_the_version_converter_is_its_failure(dying: Callable[[str], None]) -> None:
+    dying("conversion")
+    with pytest.raises(OpsetRaiseError, match=r"the converter failed.*SIGABRT"):
+        raise_opset(to_ir(parse(MODEL, opset=13)), 17, 10)
+
+
+def test_a_death_on_constants_leaves_them(dying: Callable[[str], None]) -> None:
+    dying("constants")
+    text = "(float[N,4] x) => (float[N,4] y) <float[4,4] w> { s = Softmax(w) m = MatMul(x, s) y = Relu(m) }"
+    model = to_ir(parse(text))
+    evaluate_by_runtime(model)
+    assert "Softmax" in [node.op_type for node in model.graph]
+
+
+def test_a_death_in_the_runtimes_optimizer_leaves_the_guard_out(dying: Callable[[str], None]) -> None:
+    dying("optimizer")
+    assert len(normfold.optimize(parse(MODEL)).changes) == 1
 
 
 def test_a_death_in_the_proof_writes_nothing(dying: Callable[[str], None], tmp_path: Path) -> None:
