@@ -13,9 +13,11 @@ from typing import Any
 import onnx
 from onnx import helper
 
+from normfold.graph.operators import is_standard
+
 RUNTIME_DOMAIN = "com.microsoft"
-# A norm of ONNX Runtime that its files hold in the standard domain, without being of the standard.
-_IN_STANDARD_DOMAIN = ("SimplifiedLayerNormalization",)
+# Norms that files of ONNX Runtime hold in the standard domain, and the operator set that has them; 0 for none.
+_IN_STANDARD_DOMAIN = {"LayerNormalization": 17, "SimplifiedLayerNormalization": 0}
 _MARK = "::stand-in"
 _QGEMM_RESULT = 8  # the input that holds the zero point of a result of integers, and its type
 _FLOAT: dict[str, Any] = {"to": onnx.TensorProto.FLOAT}
@@ -40,7 +42,7 @@ _STAND_INS: dict[str, tuple[StandIn, ...]] = {
     **dict.fromkeys(
         ("BiasAdd", "BiasGelu", "FastGelu", "Gelu", "GroupNorm", "MoE", "QMoE", "QuickGelu", "RotaryEmbedding"), _SAME
     ),
-    **dict.fromkeys(("QLinearLeakyRelu", "QLinearSigmoid", "QLinearSoftmax", "SimplifiedLayerNormalization"), _SAME),
+    **dict.fromkeys((*_IN_STANDARD_DOMAIN, "QLinearLeakyRelu", "QLinearSigmoid", "QLinearSoftmax"), _SAME),
     **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), _SKIP),
     **dict.fromkeys(("QLinearAdd", "QLinearMul"), (StandIn("Add", (0, 3)),)),
     "DequantizeLinear": (StandIn("CastLike", (0, 1)),),
@@ -57,13 +59,15 @@ _STAND_INS: dict[str, tuple[StandIn, ...]] = {
 def with_stand_ins(model: onnx.ModelProto) -> onnx.ModelProto | None:
     """Return a copy of a model in which standard operators have the shapes of ONNX Runtime's own; None without any."""
     graph = model.graph
-    if not any(map(_is_of_runtime, graph.node)):
+    opset = max((each.version for each in model.opset_import if is_standard(each)), default=0)
+    wanted = [_is_of_runtime(node, opset) for node in graph.node]
+    if not any(wanted):
         return None
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     del copy.graph.node[:]
-    for node in graph.node:
-        stands = list(_standing_in_for(graph, copy.graph, node)) if _is_of_runtime(node) else []
+    for node, is_wanted in zip(graph.node, wanted, strict=True):
+        stands = list(_standing_in_for(graph, copy.graph, node)) if is_wanted else []
         copy.graph.node.extend(stands or [node])
     return copy
 
@@ -79,8 +83,9 @@ def without_stand_ins(inferred: onnx.ModelProto, model: onnx.ModelProto) -> onnx
     return inferred
 
 
-def _is_of_runtime(node: onnx.NodeProto) -> bool:
-    return node.domain == RUNTIME_DOMAIN or node.op_type in _IN_STANDARD_DOMAIN
+def _is_of_runtime(node: onnx.NodeProto, opset: int) -> bool:
+    since = _IN_STANDARD_DOMAIN.get(node.op_type) if is_standard(node) else None
+    return node.domain == RUNTIME_DOMAIN or (since is not None and not 0 < since <= opset)
 
 
 def _standing_in_for(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
@@ -106,8 +111,10 @@ def _number(node: onnx.NodeProto, name: str, default: float = 0) -> float:
 
 
 def _dims(graph: onnx.GraphProto, name: str) -> list[int]:
-    """Return the sizes of a stored weight; none where it is not stored."""
-    return next((list(each.dims) for each in graph.initializer if each.name == name), [])
+    """Return the sizes of a weight, which is stored or, in a skeleton, an input; none for other values."""
+    stored = next((list(each.dims) for each in graph.initializer if each.name == name), [])
+    shape = next((each.type.tensor_type.shape for each in graph.input if each.name == name), None)
+    return stored or ([] if shape is None else [dim.dim_value for dim in shape.dim])
 
 
 def _times(copy: onnx.GraphProto, node: onnx.NodeProto, sizes: Sequence[int | None]) -> Iterator[onnx.NodeProto]:
@@ -126,7 +133,7 @@ def _matmul(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx.NodeProto)
     if _number(node, "transBatchA") or _number(node, "transBatchB"):
         return
     weight = _dims(graph, node.input[1])
-    if node.op_type == "FusedMatMul" and len(weight) == 2 and not _number(node, "transA"):
+    if node.op_type == "FusedMatMul" and len(weight) == 2 and all(weight) and not _number(node, "transA"):
         yield from _times(copy, node, weight[::-1] if _number(node, "transB") else weight)
         return
     left, right = ("ji" if _number(node, "transA") else "ij"), ("kj" if _number(node, "transB") else "jk")
@@ -144,7 +151,7 @@ def _attention(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx.NodePro
     """Yield the product with the last part of the weight, which makes the values."""
     widths = next((list(each.ints) for each in node.attribute if each.name == "qkv_hidden_sizes"), [])
     weight = _dims(graph, node.input[1])
-    if len(weight) == 2:
+    if len(weight) == 2 and all(weight):
         yield from _times(copy, node, [weight[0], widths[2] if widths else weight[1] // 3])
 
 
@@ -153,8 +160,7 @@ def _grouped_attention(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx
     if node.input[1]:
         yield helper.make_node("Identity", [node.input[0]], [node.output[0]])
         return
-    past = next((each for each in graph.input if len(node.input) > 3 and each.name == node.input[3]), None)
-    sizes = [] if past is None else [dim.dim_value for dim in past.type.tensor_type.shape.dim]
+    sizes = _dims(graph, node.input[3]) if len(node.input) > 3 else []
     if len(sizes) == 4 and sizes[3]:
         yield from _times(copy, node, [None, int(_number(node, "num_heads")) * sizes[3]])
 

@@ -59,9 +59,11 @@ def test_types_of_products_of_integers() -> None:
     assert all([dim.dim_value for dim in known[name].shape.dim] == [0, 6] for name in "sti")
 
 
-def test_a_norm_of_the_runtime_in_the_standard_domain() -> None:
+@pytest.mark.parametrize(("operator", "opset"), [("SimplifiedLayerNormalization", 17), ("LayerNormalization", 12)])
+def test_norms_of_the_runtime_in_the_standard_domain(operator: str, opset: int) -> None:
     model = parse("(float[N,5,8] x) => (float[N,5,M] y) <float[8] g> { s = LayerNormalization(x, g) y = Relu(s) }")
-    model.graph.node[0].op_type = "SimplifiedLayerNormalization"
+    model.graph.node[0].op_type = operator
+    model.opset_import[0].version = opset
     del model.graph.value_info[:]
     (known,) = infer_shapes(model).graph.value_info
     assert [dim.dim_value or None for dim in known.type.tensor_type.shape.dim] == [None, 5, 8]

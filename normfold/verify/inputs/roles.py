@@ -64,14 +64,12 @@ _SAME_VALUE = {
     "Identity", "Cast", "CastLike", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Flatten", "Expand", "Slice",
     "Tile", "Split", "Concat",
 }  # fmt: skip
-_INDEXED = {
-    "Gather": 1,
-    "GatherElements": 1,
-    "GatherND": 1,
-    "ScatterElements": 1,
-    "Scatter": 1,
-    "ScatterND": 1,
-    "RoiAlign": 2,
+# Operator -> the inputs that hold indices, each with the input that they index.
+_INDEXED: dict[str, dict[int, int]] = {
+    **{name: {1: 0} for name in ("Gather", "GatherBlockQuantized", "GatherElements", "GatherND")},
+    **{name: {1: 0} for name in ("Scatter", "ScatterElements", "ScatterND")},
+    "EmbedLayerNormalization": {0: 2, 1: 4, 8: 3},
+    "RoiAlign": {2: 0},
 }
 
 # Operator and input position -> role. What is not here is data.
@@ -196,8 +194,8 @@ def _role_at(
     node: onnx.NodeProto, index: int, offset: int, graph: Reading
 ) -> Iterable[tuple[InputRole, int | str | None]]:
     operator = node.op_type
-    if operator in _INDEXED and index == _INDEXED[operator]:
-        yield InputRole.INDEX, _table_size(node, offset, graph)
+    if index in _INDEXED.get(operator, {}):
+        yield InputRole.INDEX, _table_size(node, _INDEXED[operator][index], offset, graph)
     elif operator == "OneHot" and index == 0:
         depth = graph.constant(node.input[1])
         yield InputRole.INDEX, int(depth.reshape(-1)[0]) if depth is not None else None
@@ -211,9 +209,9 @@ def _is_one(array: np.ndarray | None) -> bool:
     return array is not None and array.size == 1 and float(array.reshape(-1)[0]) == 1.0
 
 
-def _table_size(node: onnx.NodeProto, offset: int, graph: Reading) -> int | str | None:
+def _table_size(node: onnx.NodeProto, table: int, offset: int, graph: Reading) -> int | str | None:
     """How many rows an index may name: the table's size on the indexed axis, or the name of that size."""
-    shape = graph.shape(node.input[0])
+    shape = graph.shape(node.input[table])
     if not shape:
         return 1
     if node.op_type in ("GatherND", "ScatterND"):
