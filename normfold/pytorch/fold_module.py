@@ -17,11 +17,11 @@ import torch
 from normfold.errors import SourceError, UsageError
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.pytorch.confirmation import ModuleProof, confirmed
-from normfold.pytorch.eager.call import Call, evaluation
+from normfold.pytorch.eager.call import Call, evaluation, without_autocast
 from normfold.pytorch.eager.copies import copied
 from normfold.pytorch.guard.followed import follow
-from normfold.pytorch.guard.hooks import Guard, install
-from normfold.pytorch.trace.exporters import trace
+from normfold.pytorch.guard.hooks import Guard, install, kind_of
+from normfold.pytorch.trace.exporters import require_weights, trace
 from normfold.pytorch.trace.selection import selected
 from normfold.pytorch.write_back.parametrizations import computed_weights, make_plain
 from normfold.pytorch.write_back.planning import Planner
@@ -95,8 +95,9 @@ def fold_module(
     ``args`` and ``kwargs`` are one valid call of ``forward``; ``dynamic_shapes`` is that of torch.export.export.
     A fold must hold on every call that the signature allows and the module takes: each flag both ways, optional
     arguments left out, other batches and sizes (``Folded.calls``). The result is a copy that shares all unchanged
-    parameters with ``module``, or, with ``inplace``, the module itself. Class, names, hooks, training flags, devices,
-    types, memory formats and attributes of parameters stay. Keys of the state dict that go are ``Folded.removed_keys``;
+    parameters with ``module``, or, with ``inplace``, the module itself. Class, names, hooks, devices, types, memory
+    formats and attributes of parameters stay. With ``eval`` the result is in eval mode, and a copy leaves ``module`` as
+    it is. Keys of the state dict that go are ``Folded.removed_keys``;
     keys that come are ``Folded.added``; ``Folded.convert`` makes such a state dict from one of ``module``. ``skip`` and
     ``only`` name rules, nodes, or paths of modules.
 
@@ -109,7 +110,7 @@ def fold_module(
     """
     _require_foldable(module)
     on_stage("trace")
-    with evaluation(module, eval), torch.inference_mode(False):
+    with evaluation(module, eval), torch.inference_mode(False), without_autocast():
         original = copied(module)
         plain = _plain_copy(original)
         try:
@@ -132,8 +133,11 @@ def fold_module(
     removed = _paths(plain, changes.gone | changes.zeros | changes.dropped)
     rebuilt = _paths(plain, set(changes.left) - changes.gone)
     write(target, plain, changes)
+    for part in target.modules() if eval else ():
+        part.training = False
     if guard and steps:
-        install(target, Guard(type(module).__name__, trail.differing, trail.steps, trail.edges))
+        kinds = [kind_of(each.call.args, each.call.kwargs) for each in proof.expected]
+        install(target, Guard(type(module).__name__, trail.differing, trail.steps, trail.edges, kinds))
     after = dict.fromkeys(key for key, value in target.state_dict().items() if _has_values(value))
     added, gone = _not_in(after, before), _not_in(before, after)
     calls = tuple(each.feed for each in proof.expected)
@@ -169,11 +173,13 @@ def _require_foldable(module: object) -> None:
             "a TorchScript module has its forward() compiled in; fold the nn.Module before torch.jit.script or trace, "
             "or optimize the exported file: normfold.export(module, args, path)"
         )
-    for name, tensor in (*module.named_parameters(), *module.named_buffers()):
-        if tensor.is_meta:
-            raise UsageError(
-                f"expected a module with weights, but {name} is on the meta device; load its weights first"
-            )
+    require_weights(module)
+    scripted = next((path for path, part in module.named_modules() if isinstance(part, torch.jit.ScriptModule)), None)
+    if scripted is not None:
+        raise SourceError(
+            f"{scripted} is a TorchScript module, which torch.export cannot trace; put its nn.Module there, fold what "
+            "is around it as a module of its own, or optimize the exported file: normfold.export(module, args, path)"
+        )
 
 
 def _converted(

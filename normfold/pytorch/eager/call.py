@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,3 +37,13 @@ def evaluation(module: torch.nn.Module, switch: bool = False) -> Iterator[None]:
     finally:
         for _, part in training:
             part.training = True
+
+
+@contextmanager
+def without_autocast() -> Iterator[None]:
+    """Leave the types of a module as they are, whatever autocast the caller has switched on."""
+    with ExitStack() as stack:
+        for device in ("cpu", "cuda", "mps", "xpu"):
+            if torch.is_autocast_enabled(device):
+                stack.enter_context(torch.autocast(device, enabled=False))
+        yield

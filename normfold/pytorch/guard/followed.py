@@ -16,7 +16,7 @@ from normfold.pytorch.eager.outputs import tensors_of
 from normfold.pytorch.eager.reference import REDRAWN
 from normfold.pytorch.eager.variants import SIZES
 from normfold.pytorch.guard.hooks import is_own_hook
-from normfold.pytorch.guard.recorder import Edge, Recorder, Tags
+from normfold.pytorch.guard.recorder import Edges, Recorder, Tags, merge
 
 SAMPLES = 251  # of a value that are compared
 SAME = {torch.float64: 1e-6, torch.float32: 1e-4}  # of the largest sample
@@ -37,7 +37,7 @@ class Followed:
 
     differing: Tags
     steps: tuple[str, ...]
-    edges: frozenset[Edge]
+    edges: Edges
     notes: tuple[str, ...]
 
 
@@ -49,7 +49,7 @@ def follow(
     ``steps`` are the paths of the modules that changed.
     """
     if not steps:
-        return Followed(frozenset(), (), frozenset(), ())
+        return Followed(frozenset(), (), {}, ())
     inner = tuple(path for path in steps if _has(original, path) and _has(folded, path))
     watched = tuple(path for path, part in original.named_modules() if path in inner or _user_hooks(part))
     differing: set[str] = set()
@@ -58,15 +58,15 @@ def follow(
         differing.update(path for path in watched if not _are_same(before.get(path, []), after.get(path, [])))
     alone = tuple(path for path in inner if not any(other.startswith(f"{path}.") for other in inner))
     changed = frozenset(path for path in alone if path in differing)
-    edges: set[Edge] = set()
+    edges: Edges = {}
     for call in [call for name, call in calls if name not in REDRAWN]:
-        edges |= _edges(folded, changed, alone, call)
+        merge(edges, _edges(folded, changed, alone, call))
     notes = tuple(
         f"a hook on {path} ({type(original.get_submodule(path)).__name__}) sees another value than before"
         for path in watched
         if path in differing and _user_hooks(original.get_submodule(path))
     )
-    return Followed(changed, alone, frozenset(edges), notes)
+    return Followed(changed, alone, edges, notes)
 
 
 def _has(module: torch.nn.Module, path: str) -> bool:
@@ -80,7 +80,7 @@ def _user_hooks(module: torch.nn.Module) -> bool:
     return any(not is_own_hook(hook) for name in _USER_HOOKS for hook in getattr(module, name, {}).values())
 
 
-def _edges(module: torch.nn.Module, differing: Tags, steps: Sequence[str], call: Call) -> set[Edge]:
+def _edges(module: torch.nn.Module, differing: Tags, steps: Sequence[str], call: Call) -> Edges:
     with _running(module, call) as (own, args, kwargs):
         recorder = Recorder(differing, None, type(module).__name__)
         recorder.watch(own, {path: path for path in steps})

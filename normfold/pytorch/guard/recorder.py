@@ -6,8 +6,9 @@ as the same operations use it. Each operation that reads one is an ``Edge``.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping
+from hashlib import blake2b
+from typing import Any, NamedTuple
 
 import torch
 from torch.overrides import TorchFunctionMode, resolve_name
@@ -18,28 +19,41 @@ from normfold.errors import UsageError
 
 Edge = tuple[Any, ...]
 Tags = frozenset[str]
+Numbers = tuple[int | None, ...] | None
+Edges = dict[Edge, Numbers]
+"""Each edge with the whole numbers of its operation: None for one, or for all, that differ between the calls."""
 
-_CLEAN: Tags = frozenset()
 _ARITHMETIC = frozenset({"add", "sub", "mul", "div", "truediv", "rsub", "pow", "floordiv"})
 _READS = frozenset({"item", "tolist", "__bool__", "__float__", "__int__", "numpy"})
+_SIZES = frozenset({"view", "reshape", "expand", "repeat", "interpolate", "unflatten", "pad", "resize", "new_zeros"})
 WAY_OUT = "use the original module for it, fold with this call as the example, or take the risk with guard=False"
+
+
+class Seen(NamedTuple):
+    """What is known of a tensor: whose outputs it was computed from, and how: a digest, or "" where nothing differs."""
+
+    modules: Tags = frozenset()
+    history: str = ""
+
+
+_CLEAN = Seen()
 
 
 class Recorder(TorchFunctionMode):
     """Follow the values that differ from the original's through one call; ``allowed`` None collects the edges."""
 
-    def __init__(self, differing: Tags, allowed: frozenset[Edge] | None, name: str) -> None:
+    def __init__(self, differing: Tags, allowed: Edges | None, name: str) -> None:
         super().__init__()
         self.differing, self.allowed, self.name = differing, allowed, name
-        self.edges: set[Edge] = set()
-        self._tags = WeakIdKeyDictionary()
-        self._depth = 0  # inside of modules that the folds changed
+        self.edges: Edges = {}
+        self._seen = WeakIdKeyDictionary()
+        self._inside: list[Edge] = []  # the modules that the folds changed, and that run now
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation and note where it reads a differing value."""
         result = func(*args, **(kwargs or {}))
-        if not self._depth and not torch.compiler.is_compiling():
+        if not self._inside:
             self._note(func, args, kwargs or {}, result)
         return result
 
@@ -58,36 +72,40 @@ class Recorder(TorchFunctionMode):
 
     def returned(self, output: Any) -> None:
         """Note which differing values the call itself gives away."""
-        tags = [self._tags_of(leaf) for leaf in pytree.tree_leaves(output)]
-        if any(tags):
-            self._add(("return", tuple(map(_sorted, tags))), tags, "it returns")
+        seen = [self._of(leaf) for leaf in pytree.tree_leaves(output)]
+        if any(each.history for each in seen):
+            self._add(("return", tuple(each.history for each in seen)), (), seen, "it returns")
 
     def _entering(self, name: str) -> Any:
         def hook(module: torch.nn.Module, args: Any, kwargs: Any) -> None:
-            tags = [self._tags_of(leaf) for leaf in pytree.tree_leaves((args, kwargs))]
-            if not self._depth and any(tags):
-                self._add(("module", name, tuple(map(_sorted, tags))), tags, f"{name} reads")
-            self._depth += 1
+            leaves = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
+            seen = [self._of(leaf) for leaf in leaves]
+            edge = ("module", name, tuple(each.history for each in seen))
+            if not self._inside:  # what it reads must be what it was folded for, also where nothing differs
+                self._add(edge, (), seen or [_CLEAN], f"{name} reads")
+            self._inside.append(edge)
 
         return hook
 
     def _leaving(self, name: str) -> Any:
         def hook(module: torch.nn.Module, args: Any, output: Any) -> None:
-            self._depth -= 1
-            tags = frozenset({name}) if name in self.differing else _CLEAN
-            for leaf in pytree.tree_leaves(output):
-                if isinstance(leaf, torch.Tensor):
-                    self._tags[leaf] = tags
+            edge = self._inside.pop()
+            self._mark(pytree.tree_leaves(output), frozenset({name} & self.differing), edge)
 
         return hook
 
-    def _tags_of(self, leaf: Any) -> Tags:
-        return self._tags[leaf] if isinstance(leaf, torch.Tensor) and leaf in self._tags else _CLEAN
+    def _of(self, leaf: Any) -> Seen:
+        return self._seen[leaf] if isinstance(leaf, torch.Tensor) and leaf in self._seen else _CLEAN
+
+    def _mark(self, outputs: Iterable[Any], modules: Tags, edge: Edge) -> None:
+        for place, output in enumerate(outputs):
+            if isinstance(output, torch.Tensor):
+                self._seen[output] = Seen(modules, _digest(edge, place)) if modules else _CLEAN
 
     def _note(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         leaves = pytree.tree_leaves((args, kwargs))
-        tags = [self._tags_of(leaf) for leaf in leaves]
-        if not any(tags):
+        seen = [self._of(leaf) for leaf in leaves]
+        if not any(each.history for each in seen):
             return
         name = _name_of(func)
         short = name.rpartition(".")[2].strip("_")
@@ -96,33 +114,58 @@ class Recorder(TorchFunctionMode):
             outputs += [leaf for leaf in leaves[:1] if isinstance(leaf, torch.Tensor)]
         if not outputs and short not in _READS and name.rpartition(".")[2] not in _READS:
             return  # a shape or a type
-        tensors = tuple(_sorted(tag) for tag, leaf in zip(tags, leaves, strict=True) if isinstance(leaf, torch.Tensor))
-        numbers = tuple(leaf for leaf in leaves if isinstance(leaf, float) or _matters(leaf, short))
-        self._add((name, tensors, numbers), tags, f"{name} reads")
-        union = frozenset().union(*tags)
-        for output in outputs:
-            self._tags[output] = union
+        tensors = tuple(
+            each.history
+            for each, leaf in zip(seen, leaves, strict=True)
+            if isinstance(leaf, torch.Tensor) and (each.history or not _is_size(leaf))
+        )
+        values = tuple(leaf for leaf in leaves if isinstance(leaf, (float, bool, str)))
+        edge = (name, tensors, values)
+        self._add(edge, () if short in _SIZES else tuple(_whole_numbers(leaves)), seen, f"{name} reads")
+        self._mark(outputs, frozenset().union(*(each.modules for each in seen)), edge)
 
-    def _add(self, edge: Edge, tags: Iterable[Tags], what: str) -> None:
+    def _add(self, edge: Edge, numbers: Numbers, seen: Iterable[Seen], what: str) -> None:
         if self.allowed is None:
-            self.edges.add(edge)
-        elif edge not in self.allowed:
-            names = ", ".join(sorted(frozenset().union(*tags)))
-            raise UsageError(
-                f"{self.name} was folded for other calls than this one: here {what} the output of {names}, whose "
-                f"weights hold a folded norm; {WAY_OUT}"
-            )
+            merge(self.edges, {edge: numbers})
+        elif edge not in self.allowed or not _agree(self.allowed[edge], numbers):
+            names = ", ".join(sorted(frozenset().union(*(each.modules for each in seen))))
+            values = f"the output of {names}, whose weights hold a folded norm" if names else "values without its norm"
+            raise UsageError(f"{self.name} was folded for other calls than this one: here {what} {values}; {WAY_OUT}")
 
 
-def _sorted(tags: Tags) -> tuple[str, ...]:
-    return tuple(sorted(tags))
+def merge(edges: Edges, others: Mapping[Edge, Numbers]) -> None:
+    """Add the edges of other calls in place; numbers that differ between calls are sizes, and decide nothing."""
+    for edge, numbers in others.items():
+        known = edges.setdefault(edge, numbers)
+        if known is None or numbers is None or len(known) != len(numbers):
+            edges[edge] = numbers if known == numbers else None
+        else:
+            edges[edge] = tuple(a if a == b else None for a, b in zip(known, numbers, strict=True))
 
 
-def _matters(leaf: Any, operation: str) -> bool:
-    """Tell whether a number decides what an operation does to a value; sizes and axes do not."""
-    if isinstance(leaf, int) and not isinstance(leaf, bool):
-        return operation in _ARITHMETIC or operation[1:] in _ARITHMETIC
-    return isinstance(leaf, (bool, str))
+def _agree(known: Numbers, numbers: Numbers) -> bool:
+    if known is None or numbers is None:
+        return True
+    return len(known) == len(numbers) and all(a is None or a == b for a, b in zip(known, numbers, strict=True))
+
+
+def _digest(edge: Edge, place: int) -> str:
+    """Return a name for a value by how it was computed, the same in every process."""
+    return blake2b(repr((edge, place)).encode(), digest_size=12).hexdigest()
+
+
+def _is_size(leaf: torch.Tensor) -> bool:
+    """Tell whether it is a number that torch.jit.trace has made a tensor of."""
+    return leaf.dim() == 0 and not leaf.is_floating_point()
+
+
+def _whole_numbers(leaves: Iterable[Any]) -> Iterator[int | None]:
+    """Yield axes, places and sizes; None for one that a tracer does not know."""
+    for leaf in leaves:
+        if isinstance(leaf, slice):
+            yield from _whole_numbers((leaf.start, leaf.stop, leaf.step))
+        elif isinstance(leaf, (int, torch.SymInt)) or (isinstance(leaf, torch.Tensor) and _is_size(leaf)):
+            yield leaf if type(leaf) is int else None
 
 
 def _name_of(func: Any) -> str:

@@ -95,7 +95,7 @@ def trace(
         return Traced(_model_of(program), eager_of(model), call or Call(), model)
     if call is None:
         raise UsageError("expected args for an nn.Module: the tensors (or a tuple of them) that forward() takes")
-    _require_initialized(model)
+    require_weights(model)
     with evaluation(model, eval):
         traced = _from_module(model, call, dynamic_shapes, opset, fallback, names or ExporterNames())
     traced.model.graph.name = type(model).__name__  # what a report calls it
@@ -114,9 +114,13 @@ def _as_call(
     return Call(tuple(args or ()), dict(kwargs or {}))
 
 
-def _require_initialized(module: torch.nn.Module) -> None:
-    """Refuse a lazy module: it draws its weights in its first call, which must not be ours."""
+def require_weights(module: torch.nn.Module) -> None:
+    """Refuse a module without values: on the meta device, or lazy, which draws its weights in its first call."""
     for name, tensor in (*module.named_parameters(), *module.named_buffers()):
+        if tensor.is_meta:
+            raise UsageError(
+                f"expected a module with weights, but {name} is on the meta device; load its weights first"
+            )
         if torch.nn.parameter.is_lazy(tensor):
             raise UsageError(
                 f"expected a module with weights, but {name} is not initialized; call the module once first"
@@ -198,7 +202,7 @@ def _export(
             warnings.simplefilter("ignore")  # the exporter's own deprecations, nothing about the model
             program = torch.onnx.export(
                 model,
-                call.args,
+                _positional(call),
                 kwargs=dict(call.kwargs) or None,
                 dynamic_shapes=dynamic_shapes,
                 opset_version=opset,
@@ -212,6 +216,11 @@ def _export(
     if program is None:
         raise SourceError("torch.onnx.export(dynamo=True): expected an ONNXProgram, got None")
     return program
+
+
+def _positional(call: Call) -> tuple[Any, ...]:
+    """Return the arguments as torch.onnx.export takes them: a dict at the end stands for keyword arguments there."""
+    return (*call.args, {}) if call.args and isinstance(call.args[-1], dict) and not call.kwargs else call.args
 
 
 def _model_of(program: torch.onnx.ONNXProgram) -> ir.Model:
@@ -229,7 +238,7 @@ def _script_export(module: torch.nn.Module, call: Call, dynamic_shapes: Any, ops
                 warnings.simplefilter("ignore")  # it announces its own deprecation
                 torch.onnx.export(
                     module,
-                    call.args,
+                    _positional(call),
                     path,
                     kwargs=dict(call.kwargs) or None,
                     dynamo=False,

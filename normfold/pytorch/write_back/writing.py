@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
+from normfold.errors import UsageError
 from normfold.pytorch.eager.arrays import tensor_of
 from normfold.pytorch.write_back.module_tree import Slot
 from normfold.pytorch.write_back.weight_changes import Changes
@@ -34,6 +36,27 @@ class Fresh(torch.nn.Module):
         return x.clone()
 
 
+class UnfoldedStateError(UsageError, RuntimeError):
+    """Weights from before a fold, for a folded module; a RuntimeError, as all that load_state_dict refuses."""
+
+
+class RefuseUnfolded:
+    """A hook that refuses weights from before the fold, before any of them is loaded. ``marks``: see ``_with_mark``."""
+
+    def __init__(self, marks: tuple[str, ...]) -> None:
+        self.marks = marks
+
+    def __call__(self, module: torch.nn.Module, state: Mapping[str, Any], prefix: str, *_: Any) -> None:
+        """Raise UnfoldedStateError where a norm that is gone has values in ``state``."""
+        for mark in self.marks:
+            value = state.get(prefix + mark)
+            if isinstance(value, Tensor) and value.numel():
+                raise UnfoldedStateError(
+                    f"expected weights of the folded module, but {prefix}{mark} is of a norm that it no longer has; "
+                    "make them with Folded.convert(state_dict)"
+                )
+
+
 def write(target: torch.nn.Module, original: torch.nn.Module, changes: Changes) -> None:
     """Write ``changes``, which speak of the modules of ``original``, onto ``target``, a copy of it or itself."""
     counterparts = {module: target.get_submodule(name) for name, module in original.named_modules()}
@@ -53,6 +76,9 @@ def write(target: torch.nn.Module, original: torch.nn.Module, changes: Changes) 
         else:
             continue
         _replace(old, _with_mark(_with_hooks(new, old), old), counterparts.values())
+    marks = tuple(key for key, value in target.state_dict().items() if isinstance(value, Tensor) and not value.numel())
+    if marks:
+        target.register_load_state_dict_pre_hook(RefuseUnfolded(marks))  # type: ignore[no-untyped-call]  # torch's
 
 
 def _replace(old: torch.nn.Module, new: torch.nn.Module, parents: Iterable[torch.nn.Module]) -> None:

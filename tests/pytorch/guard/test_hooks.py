@@ -6,6 +6,8 @@ import copy
 import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -70,6 +72,34 @@ def by_attribute(self: Paths, x: Tensor) -> Any:
     return y.sigmoid() if self.flag else self.bn(y)
 
 
+def by_configuration(self: Any, x: Tensor) -> Any:
+    y = self.conv(x)
+    return y.sigmoid() if self.config.names["raw"] else self.bn(y)
+
+
+SWITCH = {"raw": False}
+
+
+def by_global(self: Paths, x: Tensor) -> Any:
+    y = self.conv(x)
+    return y.sigmoid() if SWITCH["raw"] else self.bn(y)
+
+
+def skipped(self: Paths, x: Tensor, bare: bool = False) -> Any:
+    return self.bn(x.new_ones(1, 4, 1, 1) if bare else self.conv(x))
+
+
+def repeated(self: Paths, x: Tensor, times: int = 1) -> Any:
+    y = self.conv(x)
+    for _ in range(times):
+        y = y + y
+    return self.bn(y)
+
+
+def along(self: Paths, x: Tensor, axis: int = 3) -> Any:
+    return self.bn(self.conv(x).flip(axis))
+
+
 @dataclass(frozen=True)
 class Row:
     """A call that the fold did not see."""
@@ -86,6 +116,9 @@ REFUSED = (
     Row("an optional tensor", skip, (batch(2, 3, 8, 8), batch(2, 4, 6, 6))),
     Row("a size beyond a threshold", by_size, (batch(2, 3, 48, 48),)),
     Row("an attribute that was set later", by_attribute, (batch(2, 3, 8, 8),), flag=True),
+    Row("a value that the norm never had", skipped, (batch(2, 3, 8, 8),), {"bare": True}),
+    Row("one more time around a loop", repeated, (batch(2, 3, 8, 8),), {"times": 2}),
+    Row("another axis", along, (batch(2, 3, 8, 8),), {"axis": 1}),
 )
 
 
@@ -119,6 +152,83 @@ def test_without_guard_nothing_is_refused() -> None:
     folded = fold_module(drawn(Paths(raw)), (batch(2, 3, 8, 8),), guard=False)
     folded.module(batch(2, 3, 8, 8), raw=True)
     assert not folded.module._forward_pre_hooks and "train" not in vars(folded.module)
+
+
+@pytest.mark.parametrize("way", [by_configuration, by_global])
+def test_a_known_call_is_followed_again_when_what_its_code_reads_has_changed(way: Callable[..., Any]) -> None:
+    module: Any = drawn(Paths(way))
+    args = (batch(2, 3, 8, 8),)
+    names = {"raw": False}
+    module.config = SimpleNamespace(names=names)
+    folded = fold_module(module, args, inplace=True).module
+    folded(*args)
+    try:
+        names["raw"] = SWITCH["raw"] = True
+        with pytest.raises(UsageError, match=r"Tensor.sigmoid reads the output of conv"):
+            folded(*args)
+    finally:
+        SWITCH["raw"] = False
+
+
+class Methods(nn.Module):
+    """forward() in two steps, as in timm, and a method that gives what the norm reads."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn, self.head = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Linear(4, 2)
+
+    def before(self, x: Tensor) -> Any:
+        return self.conv(x)
+
+    def forward_features(self, x: Tensor) -> Any:
+        return self.bn(self.before(x)).relu()
+
+    def forward_head(self, x: Tensor) -> Any:
+        return self.head(x.mean((2, 3)))
+
+    def forward(self, x: Tensor) -> Any:
+        return self.forward_head(self.forward_features(x))
+
+
+def test_other_methods_are_followed_as_forward_is() -> None:
+    module: Any = drawn(Methods())
+    x = batch(2, 3, 8, 8)
+    folded: Any = fold_module(module, (x,)).module
+    with torch.no_grad():
+        features = folded.forward_features(x)
+        torch.testing.assert_close(features, module.forward_features(x), rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(folded.forward_head(features), module(x), rtol=1e-4, atol=1e-4)
+    with pytest.raises(UsageError, match="it returns the output of conv"):
+        folded.before(x)
+    assert copy.deepcopy(folded).forward_features.module is not folded
+    replica = folded._replicate_for_data_parallel()
+    assert replica.forward_features.module is replica
+
+
+def other_way(module: nn.Module, x: Tensor) -> Tensor:
+    out: Tensor = module(x, raw=True)
+    return out
+
+
+@pytest.mark.parametrize(
+    "compiled",
+    [
+        lambda module, x: torch.compile(module, backend="eager")(x, raw=True),
+        lambda module, x: torch.export.export(module, (x,), {"raw": True}),
+        lambda module, x: torch.jit.trace(partial(other_way, module), x),  # type: ignore[no-untyped-call]  # torch's
+    ],
+    ids=["torch.compile", "torch.export", "torch.jit.trace"],
+)
+def test_a_compiler_refuses_another_way_too(folded_raw: Folded[nn.Module], compiled: Callable[..., Any]) -> None:
+    with torch.no_grad(), pytest.raises(UsageError, match="was folded for"):
+        compiled(folded_raw.module, batch(2, 3, 8, 8))
+
+
+def test_a_compiled_call_gives_what_the_module_gives(folded_raw: Folded[nn.Module]) -> None:
+    with torch.no_grad():
+        for x in (batch(2, 3, 8, 8), batch(3, 3, 9, 9)):
+            compiled = torch.compile(folded_raw.module, backend="eager", fullgraph=True)
+            torch.testing.assert_close(compiled(x), folded_raw.module(x))
 
 
 def test_a_flag_of_the_signature_keeps_the_norm() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -129,3 +130,15 @@ def test_names_of_modules_are_taken_and_unknown_ones_refused() -> None:
     for option in ("skip", "only"):
         with pytest.raises(UsageError, match=f"{option}: expected a rule"):
             fold_module(pair(), (IMAGE,), **{option: ["nonsense"]})  # type: ignore[arg-type]  # one of two names
+
+
+@pytest.mark.parametrize("strict", [True, False])
+def test_weights_from_before_the_fold_are_refused_and_none_is_loaded(strict: bool) -> None:
+    module, x = drawn(nn.Sequential(nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4))), torch.ones(1, 3, 5, 5)
+    folded = fold_module(module, (x,)).module
+    expected = folded(x)
+    for error in (UsageError, RuntimeError):
+        with pytest.raises(error, match=r"1.weight is of a norm that it no longer has; make them with Folded.convert"):
+            folded.load_state_dict(module.state_dict(), strict=strict)
+    torch.testing.assert_close(folded(x), expected)
+    folded.load_state_dict(copy.deepcopy(folded).state_dict())

@@ -1,0 +1,64 @@
+"""What counts as a setting: attributes, configurations, globals and closures, and nothing of torch's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from torch import nn
+
+from normfold.pytorch.guard.settings import Settings
+
+GLOBAL = [1]
+
+
+def changed_closure(module: nn.Module) -> None:
+    module.function.__closure__[0].cell_contents = 2  # type: ignore[union-attr, index]  # of ``made``
+
+
+CHANGES: dict[str, Callable[[Any], object]] = {
+    "attribute": lambda module: setattr(module, "mode", "b"),
+    "a new attribute": lambda module: setattr(module, "other", 1),
+    "dict": lambda module: module.config.update(depth=2),
+    "object": lambda module: setattr(module.space.inner, "flag", True),
+    "list": lambda module: module.steps.append(3),
+    "class": lambda module: setattr(type(module), "fused", False),
+    "global": lambda module: GLOBAL.__setitem__(0, GLOBAL[0] + 1),
+    "closure": changed_closure,
+    "partial": lambda module: module.call.keywords.update(factor=3),
+    "mode": lambda module: module.train(),
+}
+
+
+def made() -> Any:
+    hidden = 1
+
+    class Own(nn.Module):
+        fused = True
+
+        def forward(self, x: Any) -> Any:
+            return x * GLOBAL[0]
+
+    module: Any = Own().eval()
+    module.mode, module.config, module.steps = "a", {"depth": 1}, [1, 2]
+    module.space = SimpleNamespace(inner=SimpleNamespace(flag=False))
+    module.function = lambda x: x + hidden
+    module.call = partial(max, factor=2)
+    return module
+
+
+@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
+def test_a_change_is_seen(change: Callable[[Any], object]) -> None:
+    module = made()
+    settings = Settings(module)
+    before = settings.values()
+    assert settings.values() == before
+    change(module)
+    assert settings.values() != before
+
+
+def test_modules_of_torch_have_none() -> None:
+    assert Settings(nn.Sequential(nn.Conv2d(1, 1, 1))).values() == ()
