@@ -81,9 +81,9 @@ class Recorder(TorchFunctionMode):
             leaves = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
             seen = [self._of(leaf) for leaf in leaves]
             edge = ("module", name, tuple(each.history for each in seen))
-            if not self._inside:  # what it reads must be what it was folded for, also where nothing differs
-                self._add(edge, (), seen or [_CLEAN], f"{name} reads")
             self._inside.append(edge)
+            if len(self._inside) == 1:  # what it reads must be what it was folded for, also where nothing differs
+                self._add(edge, (), seen, f"{name} reads")
 
         return hook
 
