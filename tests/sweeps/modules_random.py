@@ -68,6 +68,7 @@ class RandomModule(nn.Module):
             self.conv.weight = nn.Parameter(self.conv.weight.detach().clone())
             self.extra = nn.Conv2d(CHANNELS, CHANNELS, 1, bias=False)
             self.extra.weight = self.conv.weight  # a tied weight
+        self.calls: Tensor
         self.register_buffer("calls", torch.zeros((), dtype=torch.int64))
         self.counts = dice.random() < 0.2
         self.mode, self.config = "plain", {"mode": "plain"}
@@ -102,7 +103,12 @@ class RandomModule(nn.Module):
             return torch.as_tensor(block.linear(x))  # type: ignore[operator]  # a method of Block
         if kind == "inplace":
             return (x * 1.0).add_(x)
-        simple = {"conv": self.conv, "norm": self.norm, "relu": torch.relu, "scale": lambda value: value * 2.0}
+        simple: dict[str, Any] = {
+            "conv": self.conv,
+            "norm": self.norm,
+            "relu": torch.relu,
+            "scale": lambda value: value * 2.0,
+        }
         return torch.as_tensor(simple[kind](x))
 
     def features(self, x: Tensor, flag: bool = False, more: Tensor | None = None) -> Tensor:
@@ -114,11 +120,11 @@ class RandomModule(nn.Module):
 
     def forward(self, x: Tensor, flag: bool = False, more: Tensor | None = None) -> Any:
         if self.counts:
-            self.calls += 1
+            self.calls.add_(1)
         y = self.features(x, flag, more)
         if more is not None:
             y = y + more
-        endings = {
+        endings: dict[str, Any] = {
             "map": lambda: y, "pool": lambda: y.mean((2, 3)), "two": lambda: (y, y.amax((2, 3))),
             "dict": lambda: {"y": y, "n": 3, "none": None}, "view": lambda: (y, y[:, :2]),
             "integer": lambda: (y, y.argmax(1)),

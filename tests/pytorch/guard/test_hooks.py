@@ -215,7 +215,7 @@ class OtherWay(nn.Module):
         return self.inner(x, raw=True)
 
 
-@pytest.mark.filterwarnings("ignore:.torch.jit.trace. is deprecated:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.torch.jit.trace:DeprecationWarning")
 @pytest.mark.parametrize(
     "compiled",
     [
