@@ -48,6 +48,11 @@ def optimize(
     if len(models) > 1 and output_dir is None and not in_place:
         raise click.UsageError(f"{len(models)} models need --output-dir or --in-place")
     if output_dir is not None:
+        OptimizeArguments(**chosen)  # a wrong option makes no folder
+        try:
+            os.makedirs(output_dir, exist_ok=True)
+        except OSError as error:
+            raise click.UsageError(f"the folder {output_dir} cannot be made: {error.strerror or error}") from error
         pairs = [(model, Path(output_dir) / Path(model).name) for model in models]
     else:
         pairs = [(model, Path(model) if in_place else Path(target_path or _default_output(model))) for model in models]

@@ -70,7 +70,7 @@ class FuseOptions:
 
     @property
     def for_target(self) -> Target:
-        """Return what is known of the target, less what is not wanted. Raises KeyError for an unknown one."""
+        """Return what is known of the target, less what is not wanted. Raises UsageError for an unknown one."""
         target = target_named(self.target)
         return replace(target, batchnorm_affine=target.batchnorm_affine and self.new_batchnorm)
 
@@ -86,7 +86,7 @@ class FuseOptions:
 def fuse_norms(model: ir.Model, options: FuseOptions | None = None) -> tuple[Verdict, ...]:
     """Fuse in place; return one verdict for each norm, and for each near miss, that the model had.
 
-    KeyError for an unknown target, ValueError for an operator set that is none.
+    UsageError for an unknown target, ValueError for an operator set that is none.
     """
     options = options or FuseOptions()
     target = options.for_target

@@ -8,6 +8,7 @@ import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 
+from normfold.errors import UsageError
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Outcome
 from normfold.fuse.engine import FuseOptions, fuse_norms
@@ -59,7 +60,7 @@ def test_the_operator_set_rises_as_far_as_the_form_needs(
 def test_an_operator_set_that_is_none_is_an_error() -> None:
     with pytest.raises(ValueError, match="expected auto, keep or a number, got 'newest'"):
         fuse_norms(ir.from_proto(parse(PLAIN)), FuseOptions(opset="newest"))
-    with pytest.raises(KeyError, match="expected a target, got 'no-such-target'"):
+    with pytest.raises(UsageError, match="expected a target, got 'no-such-target'"):
         fuse_norms(ir.from_proto(parse(PLAIN)), FuseOptions(target="no-such-target"))
 
 

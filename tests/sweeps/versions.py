@@ -25,13 +25,18 @@ def lower_bounds(text: str) -> list[str]:
     return [] if listed is None else [f"{name}=={low}" for name, low in re.findall(r'"([\w-]+)>=([\d.]+)"', listed[1])]
 
 
-def run(python: str, packages: list[str], folder: Path, arguments: list[str]) -> bool:
-    """Make an environment with ``packages``, install the project into it, and return whether the suite passes."""
+def new_environment(python: str, packages: list[str], folder: Path) -> Path:
+    """Make an environment in ``folder`` with ``packages`` and this project, and return its Python."""
     subprocess.run([python, "-m", "venv", str(folder)], check=True)
     inner = folder / ("Scripts" if sys.platform == "win32" else "bin") / "python"
     pip = [str(inner), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, *packages, *_TEST_TOOLS], check=True)
-    subprocess.run([*pip, "--no-deps", "--editable", str(ROOT)], check=True)
+    subprocess.run([*pip, *packages, "--editable", str(ROOT)], check=True)
+    return inner
+
+
+def run(python: str, packages: list[str], folder: Path, arguments: list[str]) -> bool:
+    """Make an environment with ``packages``, and return whether the suite passes in it."""
+    inner = new_environment(python, [*packages, *_TEST_TOOLS], folder)
     print(f"{python}, {', '.join(packages)}", flush=True)  # noqa: T201  # a sweep's result is what it prints
     return subprocess.run([str(inner), "-m", "pytest", *arguments], cwd=ROOT, check=False).returncode == 0
 

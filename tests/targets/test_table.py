@@ -8,6 +8,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from normfold.errors import UsageError
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Outcome
 from normfold.fuse.engine import FuseOptions, fuse_norms
@@ -119,5 +120,5 @@ def test_a_slow_release_leaves_a_layernorm_as_it_is(monkeypatch: pytest.MonkeyPa
 
 
 def test_an_unknown_target_names_the_known_ones() -> None:
-    with pytest.raises(KeyError, match="expected a target, got 'no-such-target'; the targets are onnxruntime"):
+    with pytest.raises(UsageError, match="expected a target, got 'no-such-target'; the targets are onnxruntime"):
         target_named("no-such-target")
