@@ -302,6 +302,10 @@ class Options(ProofOptions, RewriteOptions):
             off_help="Write without proof. The report says so.",
         ),
     ] = True
+    measure: Annotated[
+        bool,
+        Option("Time the model before and after on this machine, and undo the folds with which it is slower.", TIMING),
+    ] = False
 
 
 # -- the arguments of the functions -------------------------------------------------------------------------------

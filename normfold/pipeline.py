@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import onnx
@@ -20,6 +20,7 @@ from normfold.files.source import ModelLike, Source, blaming, in_eval_mode, read
 from normfold.files.stream import streamed
 from normfold.files.temporary import TemporaryFolder
 from normfold.files.torch_bridge import TorchObject, is_for_torch, torch_room
+from normfold.findings.reason import Reason
 from normfold.findings.verdict import Verdict
 from normfold.fold.cleanup.model_size import ModelSize, drop_inferred_types, has_inferred_types
 from normfold.fusion_guard import explained, folds_that_break_fusions
@@ -37,6 +38,7 @@ from normfold.provenance import Undone, record, recorded_undone, undone_by
 from normfold.result import Inspection, NotProven, Result, check_output
 from normfold.rewrite import is_change, rewrite
 from normfold.targets.table import target_named
+from normfold.timing.slower import SLOWER, Stopwatch, folds_that_slow_down
 from normfold.verify import Equivalence, ProofCandidate, RollbackResult, Site, Verification, prove, prove_with_rollback
 
 _UNCHANGED = Verification(Equivalence.EQUIVALENT, notes=("nothing was changed, so there is nothing to compare",))
@@ -52,7 +54,7 @@ def optimize(model: ModelLike | TorchObject, options: OptimizeArguments) -> Resu
     extra it may also be an nn.Module with ``args`` for its forward(), an ExportedProgram, an ONNXProgram or the path of
     a torch.export archive: see ``normfold.export``. An archive that could run code while it is loaded is refused unless
     ``trust_pickle``. The proof runs both models in ONNX Runtime. A fold that fails it is undone, or, with ``strict``,
-    the call fails. ``on_stage`` is called with read, simplify, fold, verify and write.
+    the call fails. ``on_stage`` is called with read, simplify, fold, guard, measure, verify and write.
 
     Raises:
         SourceError: the model cannot be read or is not valid.
@@ -128,6 +130,7 @@ class Candidate:
     notes: tuple[str, ...]
     folds_constants: bool = True
     is_changed: bool = True
+    undone: Undone = field(default_factory=Undone)
 
     @property
     def changes(self) -> tuple[Verdict, ...]:
@@ -147,8 +150,10 @@ class Candidate:
 class _Builder:
     """Makes candidates from one source: the costly facts about it are found once, for all rounds."""
 
-    def __init__(self, source: Source, options: RewriteOptions, clock: _Clock) -> None:
-        self.source, self.options, self.clock = source, options, clock
+    def __init__(
+        self, source: Source, options: RewriteOptions, clock: _Clock, stopwatch: Stopwatch | None = None
+    ) -> None:
+        self.source, self.options, self.clock, self.stopwatch = source, options, clock, stopwatch
         self.undone = recorded_undone(source)
         self.folds_constants = options.onnxsim and not self.undone.is_without_onnxsim
         with clock.stage("simplify"):
@@ -159,7 +164,11 @@ class _Builder:
     def build(self, excluded: Collection[str] = ()) -> Candidate:
         """Fold, fuse and tidy a fresh copy; findings in ``excluded`` stay, and what would break a fusion."""
         if self._for_runtime is None:
-            self._for_runtime = self._folds_that_break_fusions()
+            with self.clock.stage("guard"):
+                self._for_runtime = self._folds_that_break_fusions()
+            if self.stopwatch is not None:
+                with self.clock.stage("measure"):
+                    self._measure(self.stopwatch)
         candidate = self._build(self._for_runtime.union(excluded))
         only_here = self._for_runtime.difference(excluded)
         return replace(candidate, verdicts=explained(candidate.verdicts, only_here))
@@ -168,12 +177,26 @@ class _Builder:
         """Ask ONNX Runtime's optimizer, where the target is one that it serves."""
         if not target_named(self.options.target).fuses_itself or not self._build(frozenset()).changes:
             return frozenset()
+        return folds_that_break_fusions(self.source.model(), self._model_and_verdicts)
 
-        def build(excluded: frozenset[str]) -> tuple[ir.Model, tuple[Verdict, ...]]:
-            candidate = self._build(excluded)
-            return candidate.model, candidate.verdicts
+    def _measure(self, stopwatch: Stopwatch) -> None:
+        """Write new BatchNormalizations where that is faster here, and undo what makes the model slower."""
+        original = self.source.model()
+        plain, without = self.build().model, self.options
+        self.options, self._last = replace(without, new_batchnorm=True), None
+        more = self.build().model
+        gains = ModelSize.of(more) != ModelSize.of(plain) and stopwatch.times_as_fast(plain, more) > SLOWER
+        self.options, self._last = self.options if gains else without, None
+        assert self._for_runtime is not None  # build() set it
+        slow = folds_that_slow_down(
+            original, lambda left: self._model_and_verdicts(left | (self._for_runtime or left)), stopwatch.times_as_fast
+        )
+        self.undone, self._last = self.undone.and_also(undone_by(slow, Reason.SLOWER_HERE)), None
+        stopwatch.final(original, self.build().model)
 
-        return folds_that_break_fusions(self.source.model(), build)
+    def _model_and_verdicts(self, excluded: frozenset[str]) -> tuple[ir.Model, tuple[Verdict, ...]]:
+        candidate = self._build(excluded)
+        return candidate.model, candidate.verdicts
 
     def _build(self, excluded: frozenset[str]) -> Candidate:
         if self._last is None or self._last[0] != excluded:
@@ -212,7 +235,7 @@ class _Builder:
             *self.source.notes,
             *filter(None, [facts.note, _about_batchnorms(after.batchnorms - before.batchnorms)]),
         )
-        candidate = Candidate(model, verdicts, notes, self.folds_constants, is_changed)
+        candidate = Candidate(model, verdicts, notes, self.folds_constants, is_changed, self.undone)
         if is_changed:
             record(model, self.source, self.options, candidate.sites, self.undone)
         return candidate
@@ -227,14 +250,15 @@ def _about_batchnorms(added: int) -> str:
 
 def _optimized(source: Source, options: Options, clock: _Clock, also: FurtherProof | None) -> Result:
     """Build and prove; what the proof finds wrong is undone and the rest proved again, until the proof holds."""
+    stopwatch = Stopwatch(options) if options.measure else None
     if not options.verify:
-        candidate, proof = _Builder(source, options, clock).build(), None
+        candidate, proof = _Builder(source, options, clock, stopwatch).build(), None
         notes: tuple[str, ...] = ("verification was switched off; the result is not proven",)
-        undone = Undone()
+        undone = Undone() if candidate.undone == recorded_undone(source) else candidate.undone
     else:
-        rolled_back = _prove_with_rollback(source, options, clock, also)
+        rolled_back = _prove_with_rollback(source, options, clock, also, stopwatch)
         if options.onnxsim and not options.strict and _is_changed_by_simplify(rolled_back):
-            again = _prove_with_rollback(source, replace(options, onnxsim=False), clock, also)
+            again = _prove_with_rollback(source, replace(options, onnxsim=False), clock, also, stopwatch)
             rolled_back = _better(rolled_back, again)
         candidate, proof, notes = rolled_back.candidate.model, rolled_back.verification, rolled_back.notes
         if not proof and not candidate.changes and candidate.is_changed:
@@ -242,10 +266,10 @@ def _optimized(source: Source, options: Options, clock: _Clock, also: FurtherPro
             candidate = replace(candidate, model=source.model(), is_changed=False)
             proof, notes = _UNCHANGED, (left,)
         undone = _undone(source, rolled_back, options)
-        if undone and proof:
-            candidate = replace(candidate, verdicts=undone.explain(candidate.verdicts))
-            record(candidate.model, source, options, candidate.sites, undone)
-    notes = (*candidate.notes, *notes)
+    if undone and (proof or not options.verify):
+        candidate = replace(candidate, verdicts=undone.explain(candidate.verdicts))
+        record(candidate.model, source, options, candidate.sites, undone)
+    notes = (*candidate.notes, *notes, *([stopwatch.note] if stopwatch is not None else ()))
     return Result(
         source,
         candidate.model,
@@ -261,15 +285,16 @@ def _optimized(source: Source, options: Options, clock: _Clock, also: FurtherPro
 def _undone(source: Source, rolled_back: RollbackResult[Candidate], options: Options) -> Undone:
     """Return what this run and the earlier ones of the model undid, or nothing if this run undid nothing."""
     left_out = options.onnxsim and not rolled_back.candidate.model.folds_constants
-    now = undone_by(rolled_back.undone, by_own_tolerance=options.is_explicit, is_without_onnxsim=left_out)
+    reason = Reason.OWN_TOLERANCE if options.is_explicit else Reason.ROLLED_BACK
+    now = rolled_back.candidate.model.undone.and_also(undone_by(rolled_back.undone, reason, left_out))
     earlier = recorded_undone(source)
     return earlier.and_also(now) if now.and_also(earlier) != earlier else Undone()
 
 
 def _prove_with_rollback(
-    source: Source, options: Options, clock: _Clock, also: FurtherProof | None
+    source: Source, options: Options, clock: _Clock, also: FurtherProof | None, stopwatch: Stopwatch | None
 ) -> RollbackResult[Candidate]:
-    builder = _Builder(source, options, clock)
+    builder = _Builder(source, options, clock, stopwatch)
     check_values(builder.facts.types, source.name)
 
     def build(excluded: frozenset[str]) -> ProofCandidate[Candidate]:
@@ -335,18 +360,21 @@ def _as_file(model: ir.Model, has_external_data: bool) -> Iterator[Path | onnx.M
 
 
 class _Clock:
-    """Adds up the wall time of each stage, and tells of each that begins."""
+    """Adds up the wall time of each stage, without the stages inside it, and tells of each that begins."""
 
     def __init__(self, on_stage: Callable[[str], None] | None = None) -> None:
         self.seconds: dict[str, float] = {}
         self._on_stage = on_stage
+        self._inside = 0.0  # seconds of the stages inside the present one
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         if self._on_stage is not None:
             self._on_stage(name)
-        start = time.perf_counter()
+        start, around, self._inside = time.perf_counter(), self._inside, 0.0
         try:
             yield
         finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+            took = time.perf_counter() - start
+            self.seconds[name] = self.seconds.get(name, 0.0) + took - self._inside
+            self._inside = around + took

@@ -49,9 +49,8 @@ class Undone:
         return Undone({**self.findings, **other.findings}, self.is_without_onnxsim or other.is_without_onnxsim)
 
 
-def undone_by(names: Iterable[str], *, by_own_tolerance: bool, is_without_onnxsim: bool = False) -> Undone:
-    """Return the folds ``names`` as undone: by the tolerance of the user's own, or by the calibrated one."""
-    reason = Reason.OWN_TOLERANCE if by_own_tolerance else Reason.ROLLED_BACK
+def undone_by(names: Iterable[str], reason: Reason, is_without_onnxsim: bool = False) -> Undone:
+    """Return the folds ``names`` as undone for ``reason``."""
     return Undone({name: Obstacle(reason) for name in names}, is_without_onnxsim)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from normfold import pipeline
 from normfold.constants.simplify import InferredFacts, apply_facts, simplify
 from normfold.findings.reason import Reason
 from normfold.graph.editor import Editor
+from normfold.timing.slower import Stopwatch
 from normfold.verify import Equivalence, Verification, prove
 from tests.onnx_text import parse
 from tests.verify.nets import conv_bn_pair
@@ -109,3 +111,37 @@ def test_a_cleanup_that_cannot_be_proven_is_undone(monkeypatch: pytest.MonkeyPat
     assert result.is_copy
     assert result.verification
     assert any("the cleanup was undone" in note for note in result.notes)
+
+
+SCALED = "(float[N,3,4,4] x) => (float[N,3,4,4] y) <float[3,1,1] k, float[3,1,1] t> { a = Relu(x) b = Mul(a, k) "
+SCALED += "c = Add(b, t) y = Relu(c) }"
+
+
+def measuring(monkeypatch: pytest.MonkeyPatch, seconds: Callable[[ir.Model], float]) -> None:
+    """Let a model take the time that ``seconds`` says."""
+    monkeypatch.setattr(Stopwatch, "times_as_fast", lambda _, one, other: seconds(one) / seconds(other))
+
+
+def test_what_is_slower_here_is_undone_with_a_reason_that_the_file_keeps(monkeypatch: pytest.MonkeyPatch) -> None:
+    measuring(monkeypatch, lambda model: 1.0 / len(model.graph))
+    raw, _ = conv_bn_pair()
+    result = normfold.optimize(raw, measure=True)
+    assert not result.changes
+    assert {obstacle.reason for verdict in result.kept for obstacle in verdict.obstacles} == {Reason.SLOWER_HERE}
+    assert any("measured on this machine: " in note for note in result.notes)
+    assert {"guard", "measure"} <= result.seconds.keys()
+    assert not normfold.inspect(result.model).changes
+
+
+def test_a_new_batchnorm_is_written_where_it_is_asked_for_or_measured_to_be_faster(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = parse(SCALED)
+    assert not normfold.optimize(model).is_changed
+    asked = normfold.optimize(model, new_batchnorm=True)
+    assert [node.op_type for node in asked.model.graph.node] == ["Relu", "BatchNormalization", "Relu"]
+    assert any("one BatchNormalization was written" in note for note in asked.notes)
+    measuring(monkeypatch, lambda model: len(model.graph))
+    assert len(normfold.optimize(model, measure=True).model.graph.node) == 3
+    measuring(monkeypatch, lambda model: 1.0)
+    assert len(normfold.optimize(model, measure=True).model.graph.node) == 4

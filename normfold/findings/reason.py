@@ -245,6 +245,12 @@ class Reason(Enum):
         "nothing to do; compare with bench where another runtime is used",
     )
 
+    SLOWER_HERE = (
+        "NF133",
+        "with it the model runs more slowly on this machine",
+        "nothing to do; leave out --measure where another machine will run it",
+    )
+
     # -- NF2xx: what is or looks like a norm, and was not fused ------------------------------------------------------
     EPSILON_OUTSIDE_ROOT = (
         "NF201",
