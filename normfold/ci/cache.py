@@ -87,7 +87,7 @@ class Digests:
 
 
 class Cache:
-    """Outcomes of ``inspect_one`` by contents and ``options``; with no ``folder`` it knows and keeps nothing."""
+    """Outcomes of ``check_many.inspect_one`` by contents and ``options``; without ``folder`` nothing is kept."""
 
     def __init__(self, folder: Path | None, options: InspectArguments, pictures: bool = False) -> None:
         self.digests = Digests(folder)
@@ -96,7 +96,7 @@ class Cache:
         self._base = json.dumps([FORMAT, _versions() if folder else "", chosen], sort_keys=True)
 
     def recall(self, model: Path, original: Path | None) -> StoredOutcome | None:
-        """Return what ``inspect_one`` said about these contents, if it is known."""
+        """Return what ``check_many.inspect_one`` said about these contents, if it is known."""
         entry = self._entry(model, original)
         outcome = _read(entry) if entry else {}
         return outcome if _is_whole(outcome) and self._has_same_data(outcome, model, original) else None

@@ -23,7 +23,7 @@ class Allowance:
 
     @classmethod
     def of(cls, text: str) -> Allowance:
-        """``NF107`` or ``NF107:NODE``. UsageError for a code that is none."""
+        """Read "NF107" or "NF107:NODE"; UsageError for a code that is none."""
         code, _, node = text.partition(":")
         try:
             return cls(Reason.of_code(code), node)

@@ -1,6 +1,6 @@
 """Which values of a region are rewritten, by which form, and whether that saves anything.
 
-Pure: a plan is data, and only ``normfold.fuse.run`` carries one out.
+Pure: a plan is data, and only ``normfold.fuse.engine`` carries one out.
 """
 
 from __future__ import annotations

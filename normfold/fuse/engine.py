@@ -55,7 +55,7 @@ class FuseOptions:
     """Which norms are to be fused, and for which runtime.
 
     ``opset`` is "auto" (raise the model as far as a form needs), "keep", a number to raise it to, or "" for the
-    target's default. ``skip`` and ``only`` hold names of rules (``layernorm``) or findings; ``exclude`` holds findings
+    target's default. ``skip`` and ``only`` hold names of rules ("layernorm") or findings; ``exclude`` holds findings
     that were rolled back. ``contrib`` allows operators of com.microsoft; the verdict says why none is written.
     ``new_batchnorm`` allows a BatchNormalization for the affine of a norm, where the target runs that faster.
     """

@@ -1,6 +1,6 @@
 """Reading a graph: what is constant, who reads a value, what shape it has. Nothing here changes anything.
 
-The Editor in ``normfold.edit`` is the only thing that does.
+Only the Editor in ``normfold.graph.editor`` does.
 """
 
 from __future__ import annotations

@@ -102,8 +102,8 @@ def fold_module(
     ``only`` name rules, nodes, or paths of modules.
 
     With ``guard`` the folded module follows each new kind of call once, and raises UsageError for one that would use a
-    changed weight in another way; ``train()`` warns that the norms are gone. ``on_stage`` is called with trace, fold
-    and write.
+    changed weight in another way; calling train() warns that the norms are gone. ``on_stage`` is called with trace,
+    fold and write.
 
     UsageError when ``module`` is in training mode and not ``eval``, or for an unknown name; SourceError when
     torch.export cannot trace it.

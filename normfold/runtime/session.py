@@ -34,7 +34,7 @@ class FailureKind(Enum):
 
 
 class ModelRunError(Exception):
-    """A model did not load or run. ``trouble`` says how; ``detail`` is the runtime's first line."""
+    """A model did not load or run. ``kind`` says how; ``detail`` is the runtime's first line."""
 
     def __init__(self, failure: FailureKind, detail: str) -> None:
         super().__init__(f"{failure.value}: {detail}")
@@ -42,7 +42,7 @@ class ModelRunError(Exception):
 
 
 class Runner:
-    """One session over a loaded model. Close it (``with``) to give its memory back before the next one opens."""
+    """One session over a loaded model. Close it by ``with`` to give its memory back before the next one opens."""
 
     def __init__(
         self,

@@ -17,8 +17,8 @@ MADE = "\u207amade"
 class Submodel:
     """A part of a loaded model that runs on its own.
 
-    ``forced`` are the values that must be fed with the graph inputs; ``fetch`` maps each wanted value to the name of
-    the part's output that carries it.
+    ``injected`` are the values that must be fed with the graph inputs; ``outputs`` maps each wanted value to the name
+    of the part's output that carries it.
     """
 
     model: LoadedModel

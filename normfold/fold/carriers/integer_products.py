@@ -1,4 +1,4 @@
-"""Find products of integers as ``quantize_dynamic`` writes them, which a runtime executes as one operator.
+"""Find products of integers as dynamic quantization writes them, which a runtime executes as one operator.
 
 ``DynamicQuantizeLinear -> MatMulInteger or ConvInteger -> Cast -> Mul by (input's scale * weight's scale) [-> Add]``.
 Source: https://onnxruntime.ai/docs/performance/model-optimizations/quantization.html

@@ -29,7 +29,7 @@ Picks = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, eq=False)
 class Order:
-    """``site`` is ``entry`` with the indices ``picks``, each once, along ``axis``; the last of ``nodes`` makes it."""
+    """``output`` is ``input`` with the indices ``picks``, each once, along ``axis``; the last of ``nodes`` makes it."""
 
     input: ir.Value
     output: ir.Value

@@ -28,7 +28,7 @@ _WIDE = (ir.DataType.FLOAT, ir.DataType.DOUBLE)  # narrower types overflow where
 
 @dataclass(frozen=True, eq=False)
 class Together:
-    """``runs``, each on an operand of ``node`` of its own, and the affine behind the node that does for all of them."""
+    """``chains``, each on an operand of ``node`` of its own, and the affine behind it that does for all of them."""
 
     direction = "forward"
     plan = None

@@ -1,7 +1,7 @@
 """Parallel linear branches of one input that are summed become one operator.
 
 ``Conv3x3(x) + Conv1x1(x) + BatchNormalization(x) + x`` is one 3x3 convolution (RepVGG), the same depthwise is MobileOne
-and FastViT, ``x + DWConv(x)`` is RepViT. Conditions are those of ``kernels.summed``.
+and FastViT, ``x + DWConv(x)`` is RepViT. Conditions are those of ``kernel_sum.summed``.
 """
 
 from __future__ import annotations

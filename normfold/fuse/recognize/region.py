@@ -106,7 +106,7 @@ NormRule = Callable[["Region", ir.Node], RuleResult | tuple[RuleResult, ...]]
 
 @dataclass(eq=False)
 class Region:
-    """The values that come from one ``root``. ``misses`` are operators that look like a norm's division but are not."""
+    """The values that come from one ``root``. ``near_misses`` only look like a norm's division."""
 
     reader: GraphReader
     root: ir.Value

@@ -1,7 +1,7 @@
 """What each operator makes of polynomials: one small rule an operator, one table.
 
-A rule returns what its outputs are (``Tracked``), or that they look like a moment but are none (``NearMiss``), or None:
-the operator is not part of the region. Operators as in https://onnx.ai/onnx/operators/.
+A rule returns what its outputs are (``region.Tracked``), or that they look like a moment but are none
+(``region.NearMiss``), or None: the operator is not part of the region. Operators as in https://onnx.ai/onnx/operators/.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 
 def named_leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Yield what a nest holds that is no container itself, with its path: ``logits``, ``features.0``, ``1``."""
+    """Yield what a nest holds that is no container itself, with its path: "logits", "features.0", "1"."""
     if isinstance(tree, Mapping):
         parts = [(str(key), value) for key, value in tree.items()]
     elif isinstance(tree, tuple) and hasattr(tree, "_fields"):

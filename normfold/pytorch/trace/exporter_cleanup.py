@@ -124,7 +124,7 @@ def path_of(node: ir.Node) -> str:
 
 
 def _name_nodes(graph: ir.Graph) -> None:
-    """Name each node after its module, so that a report and ``skip`` speak of modules.
+    """Name each node after its module, so that a report and --skip speak of modules.
 
     The one operator of a module has the path of the module itself, one of several the path and its operator.
     """

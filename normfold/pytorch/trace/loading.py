@@ -83,7 +83,7 @@ def _fill(module: torch.nn.Module, weights: Path, trust_pickle: bool) -> None:
 def arguments(specs: Sequence[str], seed: int = 0) -> tuple[torch.Tensor, ...]:
     """Tensors for ``1x3x224x224``, ``1x16:int64`` (below 2), ``1x16:int64<100``, ``scalar``; UsageError for others.
 
-    A size may be the name of a dynamic dimension, as in ``Nx3x224x224``; the tensor has size 2 there.
+    A size may be the name of a dynamic dimension, as in "Nx3x224x224"; the tensor has size 2 there.
     Floats are normal, of mean 0 and variance 1; integers from 0 to below the bound; bools by chance.
     """
     generator = torch.Generator().manual_seed(seed)

@@ -2,8 +2,8 @@
 
 The exported graph names each initializer after its parameter and each node after the modules that it was called in.
 ``Snapshot`` remembers the graph before the fold; ``changes`` compares. Whatever cannot be written back exactly (a
-norm inside a larger forward(), a parameter that two uses want differently, a computed weight) is a ``Problem`` that
-names the folds to leave out. Nothing here changes the module.
+norm inside a larger forward(), a parameter that two uses want differently, a computed weight) is a
+``WriteBackProblem`` that names the folds to leave out. Nothing here changes the module.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 Every node that is left must read what it read before, with the nodes that went taken out. Two things may stand in
 between. A module whose operators have become a chain of whole modules (the merged convolution, its activation) is
-such a chain from now on: ``Chain``. Elsewhere forward() goes on adding up its branches, and all but one of them must
-be modules, which give zero from now on: ``zeros``. Only the input itself may be added too, which the weight of the
-operator that is left takes off: ``shortcuts``.
+such a chain from now on: ``ModuleChain``. Elsewhere forward() goes on adding up its branches, and all but one of them
+must be modules, which give zero from now on: ``zeros``. Only the input itself may be added too, which the weight of
+the operator that is left takes off: ``shortcuts``.
 """
 
 from __future__ import annotations

@@ -136,9 +136,9 @@ def _groups(names: Iterable[str], values: Mapping[str, Value]) -> list[list[str]
 class SiteCheck:
     """Compares the values of one chunk, feed after feed.
 
-    Which ones, ``Turns`` say; only the pieces of the candidate that make those values run. A session opens with its
-    feed, because the types of the values that it is fed with are known only then, and stays open while the next feed
-    asks for the same values.
+    A ``Schedule`` says which ones; only the pieces of the candidate that make those values run. A session opens with
+    its feed, because the types of the values that it is fed with are known only then, and stays open while the next
+    feed asks for the same values.
     """
 
     def __init__(self, proof: ProofState, turns: Schedule) -> None:
