@@ -222,6 +222,7 @@ ABOUT_THE_TREE = {
     "bench/test_bench",
     "test_action",
     "test_architecture",
+    "test_docstrings",
     "test_examples",
     "test_models",
     "test_readme",

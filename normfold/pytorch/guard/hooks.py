@@ -153,7 +153,7 @@ class ExitHook:
 
 
 class GuardedMethod:
-    """Stands in for another method than forward(), such as ``forward_features``, which is called by itself too."""
+    """Stands in for another method than forward(), such as forward_features() of timm, that is called by itself."""
 
     def __init__(self, module: torch.nn.Module, name: str, guard: Guard, path: str) -> None:
         self.module, self.name, self.guard, self.path = module, name, guard, path
