@@ -12,7 +12,7 @@ import onnx_ir as ir
 from normfold.algebra.affine import squeeze_leading
 from normfold.findings.reason import Reason
 from normfold.fold.absorbers.common import single_label
-from normfold.fold.rule import Labels, require, require_no_shift
+from normfold.fold.rule import Labels, require
 from normfold.graph.editor import Rewrite, require_fits
 from normfold.graph.reader import GraphReader
 
@@ -20,7 +20,6 @@ from normfold.graph.reader import GraphReader
 def scales_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """S * (input scale * weight scale) = input scale * (s * weight scale)."""
     affine = single_label(node, labels)
-    require_no_shift(affine, node)
     require(bool(affine.scale.all()), Reason.QUANTIZED, node, "a quantization scale must not be 0")
     index = 0 if reader.is_constant(node.inputs[0]) else 1
     own = np.asarray(reader.require_constant(node, index, Reason.QUANTIZED))

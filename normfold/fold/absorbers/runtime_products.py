@@ -13,12 +13,12 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from normfold.algebra.affine import Array
-from normfold.findings.reason import Reason, Refusal
+from normfold.findings.reason import Reason
 from normfold.fold.absorbers.common import bias_of, single_label
 from normfold.fold.absorbers.quantized import Stored, rescaled
 from normfold.fold.rule import Labels, require, require_varies_on
 from normfold.graph.editor import Rewrite, require_fits
-from normfold.graph.reader import GraphReader, attribute, name_of
+from normfold.graph.reader import GraphReader, attribute
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,11 @@ PRODUCTS = {
     "QGemm": Product(3, 4, 5, None),
 }
 _ORDER = 4  # the input of a MatMulNBits that says which rows are in which block
-_RESULT_SCALE = 7  # of a QGemm whose result is integers
 
 
 def product_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """s*(A@W + b) + t = A@(W*s) + (s*b + t), with s and t by columns of W."""
     affine, product = single_label(node, labels), PRODUCTS[node.op_type]
-    integers = node.op_type == "QGemm" and len(node.inputs) > _RESULT_SCALE
-    require(not integers, Reason.QUANTIZED, node, "its result is integers")
     require_varies_on(affine, [affine.rank - 1], node, "the columns are")
     scale, shift = affine.scale.reshape(-1), affine.shift.reshape(-1)
     inputs: dict[int, Array] = {}
@@ -72,11 +69,6 @@ def blocks_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrit
         return Rewrite(node, inputs=inputs)
     moved = _matrix_of_blocks(reader, node) @ shift
     return Rewrite(node, inputs=inputs | _bias(reader, node, product.bias, np.ones(1), moved))
-
-
-def quantizing_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
-    """Refuse what stands before a product that quantizes its input: other numbers would become other integers."""
-    raise Refusal(Reason.QUANTIZED, name_of(node), detail="it quantizes its input at run time")
 
 
 def _is_in_blocks(node: ir.Node) -> bool:

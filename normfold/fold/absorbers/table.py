@@ -96,7 +96,6 @@ RUNTIME_BACKWARD: AbsorberTable = {
 RUNTIME_FORWARD: AbsorberTable = {
     "Attention": runtime_operators.attention_forward,
     "BiasGelu": runtime_operators.biased_forward,
-    "DynamicQuantizeMatMul": runtime_products.quantizing_forward,
     "FastGelu": runtime_operators.biased_forward,
     "FusedConv": convolutions.conv_forward,
     "FusedGemm": matrices.gemm_forward,

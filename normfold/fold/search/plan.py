@@ -219,6 +219,7 @@ class Search:
             raise Refusal(self.affines.left[node], name_of(node))
         carrier = carrier_for(table, node)
         if carrier is None:
-            reason = Reason.QUANTIZED if node.op_type in QUANTIZERS else Reason.OPERATOR_STOPS
+            quantizes = node.op_type in (*QUANTIZERS, "DynamicQuantizeMatMul")
+            reason = Reason.QUANTIZED if quantizes else Reason.OPERATOR_STOPS
             raise Refusal(reason, name_of(node), detail=f"{node.op_type}")
         return list(carrier(self.reader, node, labels))

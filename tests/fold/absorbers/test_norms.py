@@ -9,7 +9,29 @@ from normfold.findings.reason import Reason
 from normfold.fold.engine import fold_affines
 from tests.fold.rows import BN8, Folds, Refuses, ahead, back, every
 
+MS = '"com.microsoft":1'
+SAME = "(float[N,5,8] x) => (float[N,5,8] y)"
 BACKWARD = {
+    "gamma and beta of a norm of a sum": Folds(
+        f"{SAME} <float[8] g, float[8] b, float[8] k, float[8] t>"
+        "{ c = com.microsoft.SkipLayerNormalization<epsilon=0.001>(x, x, g, b) m = Mul(c, k) y = Add(m, t) }",
+        "SkipLayerNormalization",
+        domains=MS,
+    ),
+    "gamma of a norm of a sum": Folds(
+        f"{SAME} <float[8] g, float[8] k>"
+        "{ c = com.microsoft.SkipSimplifiedLayerNormalization<epsilon=0.001>(x, x, g) y = Mul(c, k) }",
+        "SkipSimplifiedLayerNormalization",
+        domains=MS,
+    ),
+    "gamma and beta of embeddings": Folds(
+        "(int32[N,5] x) => (float[N,5,8] y)"
+        "<float[9,8] w, float[9,8] p, float[8] g, float[8] b, float[8] k, float[8] t>"
+        "{ c, z = com.microsoft.EmbedLayerNormalization<epsilon=0.001>(x, , w, p, , g, b)"
+        " m = Mul(c, k) y = Add(m, t) }",
+        "EmbedLayerNormalization",
+        domains=MS,
+    ),
     "layer norm": Folds(
         "(float[N,5,8] x) => (float[N,5,8] y) <float[8] ga, float[8] ba, float[8] k, float[8] t> "
         "{ c = LayerNormalization(x, ga, ba) d = Mul(c, k) y = Add(d, t) }",
@@ -97,6 +119,28 @@ FORWARD = {
         "InstanceNormalization",
         "forward",
     ),
+    "a shift by channel dies in the statistics of a batch": Folds(
+        ahead(
+            "N,4,6,6",
+            "y, rm, rv = BatchNormalization<training_mode=1>(c, ga, ba, mm, vv)",
+            "float[4,1,1] t, float[4] ga, float[4] ba, float[4] mm, float[4] vv={1,2,3,4}",
+            first="c = Sub(x, t)",
+        ),
+        "BatchNormalization",
+        "forward",
+        kept="y",
+    ),
+    "a negative factor dies in the statistics of a batch": Folds(
+        ahead(
+            "N,4,6,6",
+            "y, rm, rv = BatchNormalization<training_mode=1, epsilon=0.125>(c, ga, ba, mm, vv)",
+            "float k = {-2}, float[4] ga, float[4] ba, float[4] mm, float[4] vv={1,2,3,4}",
+            first="c = Mul(x, k)",
+        ),
+        "BatchNormalization",
+        "forward",
+        kept="y",
+    ),
     "the bias of a conv dies in instance norm": Folds(
         "(float[N,3,6,6] x) => (float[N,4,6,6] y) <float[4,3,1,1] w, float[4] b, float[4] ga, "
         "float[4] ba> "
@@ -140,6 +184,60 @@ FORWARD = {
     ),
 }
 REFUSES = {
+    "a shift behind a norm without beta": Refuses(
+        f"{SAME} <float[8] g, float[8] t>"
+        "{ c = com.microsoft.SkipSimplifiedLayerNormalization(x, x, g) y = Add(c, t) }",
+        "NF108 c, NF104 y",
+        domains=MS,
+    ),
+    "a scale that varies where layer norm normalizes": Refuses(
+        f"{SAME} <float[8] ga, float[8] t> {{ c = Add(x, t) y = LayerNormalization(c, ga) }}", "NF111 y, NF118 c"
+    ),
+    "a shift that varies where instance norm normalizes": Refuses(
+        ahead(
+            "N,4,6,6",
+            "y = InstanceNormalization(c, ga, ba)",
+            "float[6] t, float[4] ga, float[4] ba",
+            first="c = Add(x, t)",
+        ),
+        "NF111 y, NF118 c",
+    ),
+    "a shift that varies where group norm normalizes": Refuses(
+        ahead(
+            "N,4,6,6",
+            "y = GroupNormalization<num_groups=2>(c, ga, ba)",
+            "float[6] t, float[4] ga, float[4] ba",
+            first="c = Add(x, t)",
+        ),
+        "NF111 y, NF118 c",
+        opset=21,
+    ),
+    "a shift that varies where a batch is normalized": Refuses(
+        ahead(
+            "N,4,6,6",
+            "y, rm, rv = BatchNormalization<training_mode=1>(c, ga, ba, mm, vv)",
+            "float[6] t, float[4] ga, float[4] ba, float[4] mm, float[4] vv={1,2,3,4}",
+            first="c = Add(x, t)",
+        ),
+        "NF111 y, NF118 c",
+        site="c",
+    ),
+    "a norm of statistics that are computed at run time": Refuses(
+        "(float[N,4,6,6] x, float[4] v) => (float[N,4,6,6] y) <float[4] ga, float[4] ba, float[4] mm, float k = {2}>"
+        "{ c = BatchNormalization(x, ga, ba, mm, v) y = Mul(c, k) }",
+        "NF110 c, NF104 y",
+    ),
+    "signs by channel and one gamma for all": Refuses(
+        "(float[N,5,8] x) => (float[N,5,8] y) <float[8] ga, float[5,1] k = {1, -1, 1, -1, 1}>"
+        "{ c = Mul(x, k) y = LayerNormalization(c, ga) }",
+        "NF111 y, NF118 c",
+    ),
+    "a small factor of float16, whose squares would overflow": Refuses(
+        "(float16[N,5,8] x) => (float16[N,5,8] y) <float16[8] ga, float16 k>"
+        "{ c = Mul(x, k) y = LayerNormalization(c, ga) }",
+        "NF115 y, NF118 c",
+        values={"k": 0.5},
+    ),
     "layer norm whose mean is read": Refuses(
         "(float[N,5,8] x) => (float[N,5,8] y, float[N,5,1] mean) <float[8] ga, float[8] ba, "
         "float t = {3}> "

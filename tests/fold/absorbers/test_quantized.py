@@ -114,6 +114,13 @@ WHEREVER = {
         ir_version=9,
         values={"z": (0, 0, 0)},
     ),
+    "integers of the runtime's own domain": Folds(
+        "(float[N,5,8] x) => (float[N,5,6] y) <int8[8,6] q, float k = {0.1}, int8 z = {1}, float[6] pos>"
+        "{ w = com.microsoft.DequantizeLinear(q, k, z) c = MatMul(x, w) y = Mul(c, pos) }",
+        "DequantizeLinear MatMul",
+        domains='"com.microsoft":1',
+        values={"q": tuple(range(-24, 24))},
+    ),
     "integers that a convolution of integers makes": Folds(
         f"(uint8[N,4,3,3] x) => (float[N,2,3,3] y) {QLINEAR}, float[2,1,1] pos>"
         "{ c = QLinearConv(x, s, z, q, s, zw, s, z) d = DequantizeLinear(c, s, z) y = Mul(d, pos) }",
@@ -221,6 +228,18 @@ REFUSES = {
         "{ w = DequantizeLinear(q, s) c = MatMul(w, x) y = Mul(c, pos) }",
         "NF111 c, NF104 y",
         values={"q": tuple(range(-10, 10))},
+    ),
+    "a shift of integers that an operator makes": Refuses(
+        f"(uint8[N,4,3,3] x) => (float[N,2,3,3] y) {QLINEAR}, float[2,1,1] t>"
+        "{ c = QLinearConv(x, s, z, q, s, zw, s, z) d = DequantizeLinear(c, s, z) y = Add(d, t) }",
+        "NF108 d, NF104 y",
+        values={"q": tuple(range(8))},
+    ),
+    "a factor of each number": Refuses(
+        "(float[N,4] x) => (float[N,4,3] y) <int8[4,3] q, float s = {0.02}, float[4,3] pos> "
+        '{ w = DequantizeLinear(q, s) c = Einsum<equation="nj,jk->njk">(x, w) y = Mul(c, pos) }',
+        "NF120 w, NF104 y",
+        values={"q": tuple(range(-6, 6))},
     ),
     "a shift of a quantized table": Refuses(
         f"(int64[N,5] i) => (float[N,5,4] y) {TABLE} float[4] t> "

@@ -49,33 +49,6 @@ BACKWARD = {
         "FusedGemm",
         domains=MS,
     ),
-    "gamma and beta of a norm of a sum": Folds(
-        f"{SAME} <float[8] g, float[8] b, float[8] k, float[8] t>"
-        "{ c = com.microsoft.SkipLayerNormalization<epsilon=0.001>(x, x, g, b) m = Mul(c, k) y = Add(m, t) }",
-        "SkipLayerNormalization",
-        domains=MS,
-    ),
-    "gamma of a norm of a sum": Folds(
-        f"{SAME} <float[8] g, float[8] k>"
-        "{ c = com.microsoft.SkipSimplifiedLayerNormalization<epsilon=0.001>(x, x, g) y = Mul(c, k) }",
-        "SkipSimplifiedLayerNormalization",
-        domains=MS,
-    ),
-    "gamma and beta of embeddings": Folds(
-        "(int32[N,5] x) => (float[N,5,8] y)"
-        "<float[9,8] w, float[9,8] p, float[8] g, float[8] b, float[8] k, float[8] t>"
-        "{ c, z = com.microsoft.EmbedLayerNormalization<epsilon=0.001>(x, , w, p, , g, b)"
-        " m = Mul(c, k) y = Add(m, t) }",
-        "EmbedLayerNormalization",
-        domains=MS,
-    ),
-    "integers of the runtime's own domain": Folds(
-        f"{X} <int8[8,6] q, float k = {{0.1}}, int8 z = {{1}}, float[6] pos>"
-        "{ w = com.microsoft.DequantizeLinear(q, k, z) c = MatMul(x, w) y = Mul(c, pos) }",
-        "DequantizeLinear MatMul",
-        domains=MS,
-        values={"q": tuple(range(-24, 24))},
-    ),
 }
 FORWARD = {
     "rows of a product with a factor": Folds(
@@ -164,6 +137,13 @@ REFUSES = {
         "NF111 c, NF104 y",
         domains=MS,
     ),
+    "a bias of queries, keys and values out of range": Refuses(
+        "(float16[N,5,2] x) => (float16[N,5,2] y) <float16[2,6] w, float16[6] b, float16[2] t>"
+        "{ a = Add(x, t) y = com.microsoft.Attention<num_heads=1>(a, w, b) }",
+        "NF115 y, NF118 a",
+        domains=MS,
+        values={"t": (7, 7), "w": (7,) * 12, "b": (65504,) * 6},
+    ),
     "a factor before an activation with a bias": Refuses(
         f"{SAME} <float[8] k, float[8] b> {{ a = Mul(x, k) y = com.microsoft.BiasGelu(a, b) }}",
         "NF110 y, NF118 a",
@@ -180,12 +160,6 @@ REFUSES = {
         "NF115 y, NF118 a",
         domains=MS,
         values={"t": (7, 7), "b": (65504, 65504)},
-    ),
-    "a shift behind a norm without beta": Refuses(
-        f"{SAME} <float[8] g, float[8] t>"
-        "{ c = com.microsoft.SkipSimplifiedLayerNormalization(x, x, g) y = Add(c, t) }",
-        "NF108 c, NF104 y",
-        domains=MS,
     ),
 }
 

@@ -155,6 +155,12 @@ REFUSES = {
         domains=MS,
         values=NUMBERS,
     ),
+    "a factor of what is not summed": Refuses(
+        f"{X} <{BLOCKS}, float[4,1] s> {{ a = Mul(x, s) y = {BITS}(a, q, k) }}",
+        "NF111 y, NF118 a",
+        domains=MS,
+        values=NIBBLES,
+    ),
     "a Gemm whose result is integers": Refuses(
         f"{GEMM}, float ys = {{0.3}}, uint8 yz = {{1}}, float[3] t>"
         "{ c = com.microsoft.QGemm(x, xs, xz, q, k, z, , ys, yz) d = DequantizeLinear(c, ys, yz) y = Add(d, t) }",
