@@ -13,6 +13,7 @@ from normfold.fold.cleanup.concats import join_once
 from normfold.fold.cleanup.equal_weights import share_equal_weights
 from normfold.fold.cleanup.no_ops import does_nothing
 from normfold.fold.cleanup.reshapes import reshape_once
+from normfold.fold.cleanup.slices import slice_once
 from normfold.fold.cleanup.zero_states import drop_zero_states
 from normfold.fold.graph_rules.common_subexpressions import compute_once
 from normfold.graph.operators import is_standard
@@ -34,6 +35,7 @@ def tidy(model: ir.Model, *, constants: bool = True) -> None:
         _skip_noops(GraphReader(model, graph, path))
         compute_once(graph)
         join_once(GraphReader(model, graph, path))
+        slice_once(model, GraphReader(model, graph, path))
         drop_zero_states(GraphReader(model, graph, path))
         _rename_instead_of_identities(graph)
     share_equal_weights(model)
