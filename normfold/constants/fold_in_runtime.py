@@ -20,14 +20,13 @@ from normfold.constants.materialize import bytes_before, is_much_larger
 from normfold.errors import CrashError
 from normfold.graph.editor import Editor, UniqueNames
 from normfold.graph.evaluators import EVALUATORS, LARGEST
-from normfold.graph.operators import is_standard
+from normfold.graph.operators import RANDOM, is_standard
 from normfold.graph.quantization import QUANTIZERS
 from normfold.graph.reader import GraphReader
 from normfold.runtime import isolated
 from normfold.runtime.ort_session import open_session
 
 _SECOND_THOUGHTS = (*QUANTIZERS, "Constant", "Dropout")
-_DRAWS = ("Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike")
 _KINDS = "fiub"  # numpy's letters for numbers and truth values
 
 
@@ -88,7 +87,7 @@ def _is_met(value: ir.Value, inside: set[ir.Node]) -> bool:
 
 def _is_evaluable(reader: GraphReader, node: ir.Node) -> bool:
     """Say whether a node is deterministic, of the standard, and of numbers in known, moderate amount."""
-    if not is_standard(node) or not node.inputs or node.op_type in (*_SECOND_THOUGHTS, *_DRAWS):
+    if not is_standard(node) or not node.inputs or node.op_type in (*_SECOND_THOUGHTS, *RANDOM):
         return False
     graphs = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
     if any(found.is_ref() or found.type in graphs for found in node.attributes.values()):

@@ -25,9 +25,9 @@ from normfold.fold.search.growth import Budget, growth_of
 from normfold.fold.search.plan import FoldPlan
 from normfold.fold.search.remainder import rewrite_chain
 from normfold.graph.editor import RULE, Editor, UniqueNames
+from normfold.graph.operators import SUMS
 from normfold.graph.reader import GraphReader, copy_node_name, graphs_of, name_of, remember_display_names
 
-_SUMS = ("Add", "Sum", "Mean")
 _SAME_KIND = {"Add": ("Add", "Sub"), "Mul": ("Mul", "Div", "Neg")}  # what stays of a chain has the name of its own kind
 _ON_DEMAND = "norm-affine"
 BATCHNORM, AFFINE, MERGE, CONSTANT = "batchnorm", "affine", "merge", "constant"
@@ -253,7 +253,7 @@ class _GraphFold:
     def _find_new(self) -> None:
         """Find sums whose addends have become one value, or constants but for one: they are affines from now on."""
         for node in self.reader.graph:
-            if node.op_type in _SUMS and not self.reader.is_constant(node.outputs[0]):
+            if node.op_type in SUMS and not self.reader.is_constant(node.outputs[0]):
                 self._remember(node)
 
     def _apply_rules(self, *, late: bool) -> bool:

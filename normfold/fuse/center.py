@@ -19,7 +19,7 @@ from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.fuse.engine import FuseOptions, newest_allowed
 from normfold.fuse.opset import OpsetRaiseError, raise_opset
 from normfold.graph.editor import Editor, UniqueNames, require_fits, stamp
-from normfold.graph.operators import is_standard
+from normfold.graph.operators import RESHAPES, is_standard
 from normfold.graph.reader import GraphReader, attribute, name_of, opset_of
 from normfold.graph.training import passes_values
 from normfold.targets.table import target_named
@@ -28,7 +28,7 @@ RULE = "center"
 _RMSNORM = "RMSNormalization"
 _RMSNORM_OPSET = 23
 _SHARED = 1 << 16  # elements of a weight that is not copied: the mean of what it gives is subtracted instead
-_LAYOUT = ("Expand", "Slice", "Gather", "Squeeze", "Unsqueeze", "Reshape", "Flatten")
+_LAYOUT = RESHAPES | {"Expand", "Slice", "Gather"}
 
 
 @dataclass(eq=False)

@@ -34,6 +34,7 @@ from normfold.fuse.recognize.polynomial import M as MEAN
 from normfold.fuse.recognize.published import conditional_name, is_thresholded
 from normfold.fuse.recognize.reductions import REDUCTIONS
 from normfold.fuse.recognize.region import Partial, Region, Tracked
+from normfold.graph.operators import RESHAPES
 from normfold.graph.reader import name_of
 from normfold.targets.target import Target
 
@@ -42,7 +43,7 @@ _OTHER_DECOMPOSITION = 0.1  # what the runtime's own decomposition of the same o
 _LEAST = 0.05
 _LENGTH = "LpNormalization"
 _BETWEEN_TRANSPOSES = 3  # operators: a norm and two Transposes
-_LAYOUT_OPERATORS = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Dropout", "Shape"})
+_LAYOUT_OPERATORS = RESHAPES | {"Identity", "Dropout", "Shape"}
 _NEWEST = 1 << 30
 
 

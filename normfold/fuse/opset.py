@@ -15,7 +15,7 @@ import onnx_ir as ir
 from onnx import helper, version_converter
 
 from normfold.errors import CrashError
-from normfold.graph.operators import is_standard
+from normfold.graph.operators import RANDOM, is_standard
 from normfold.graph.reader import GraphReader, attribute, graphs_of, name_of, opset_of
 from normfold.runtime import isolated
 
@@ -24,19 +24,7 @@ _LARGE = 1024  # elements; smaller constants may be axes or shapes that the conv
 
 # Operators that got new types in operator set 22, and for it no kernel in ONNX Runtime (1.31, CPU).
 _NEW_TYPES = 22
-_WITHOUT_KERNEL = frozenset(
-    {
-        "Bernoulli",
-        "GlobalLpPool",
-        "MaxRoiPool",
-        "Multinomial",
-        "RandomNormal",
-        "RandomNormalLike",
-        "RandomUniform",
-        "RandomUniformLike",
-        "RoiAlign",
-    }
-)
+_WITHOUT_KERNEL = RANDOM | {"GlobalLpPool", "MaxRoiPool", "RoiAlign"}
 
 
 class OpsetRaiseError(Exception):

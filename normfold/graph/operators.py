@@ -136,6 +136,21 @@ OPERATORS: dict[str, Operator] = {
     "RNN": Operator(weight=1, bias=3, weight_in=2, axis=2),
 }
 
+RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze"})
+"""They keep all elements in their order."""
+
+ADDITIONS = frozenset({"Add", "Sub", "Sum"})
+SUMS = ADDITIONS | {"Mean"}
+"""They add up operands, which broadcast to each other."""
+
+ROUNDINGS = frozenset({"Ceil", "Floor", "Round"})
+COMPARISONS = frozenset({"Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"})
+
+RANDOM = frozenset(
+    {"Bernoulli", "Multinomial", "RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"}
+)
+"""They draw numbers at every run; a Dropout does so in training."""
+
 
 class _HasDomain(Protocol):
     """A node, or an import of a set of operators, of onnx or of onnx_ir."""

@@ -7,10 +7,9 @@ from collections.abc import Collection, Iterable
 import onnx
 from onnx import numpy_helper
 
+from normfold.graph.operators import RANDOM
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.proto_walk import every_node, subgraphs
-
-_DRAWS = {"RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike", "Multinomial", "Bernoulli"}
 
 
 def is_unseeded_random(node: onnx.NodeProto, off: Collection[str] = ()) -> bool:
@@ -18,7 +17,7 @@ def is_unseeded_random(node: onnx.NodeProto, off: Collection[str] = ()) -> bool:
     if any(attribute.name == "seed" for attribute in node.attribute):
         return False
     trains = len(node.input) > 2 and node.input[2] not in ("", *off)
-    return node.op_type in _DRAWS or ("Dropout" in node.op_type and trains)
+    return node.op_type in RANDOM or ("Dropout" in node.op_type and trains)
 
 
 def draws(model: LoadedModel) -> bool:
@@ -29,7 +28,7 @@ def draws(model: LoadedModel) -> bool:
 
 
 def _may_draw(operator: str) -> bool:
-    return operator in _DRAWS or "Dropout" in operator
+    return operator in RANDOM or "Dropout" in operator
 
 
 def unseeded_values(model: LoadedModel) -> list[str]:

@@ -11,7 +11,17 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from normfold.algebra.affine import Array
-from normfold.graph.operators import OPERATORS, is_standard, operator_of
+from normfold.graph.operators import (
+    ADDITIONS,
+    COMPARISONS,
+    OPERATORS,
+    RANDOM,
+    RESHAPES,
+    ROUNDINGS,
+    SUMS,
+    is_standard,
+    operator_of,
+)
 
 OPSET = min(onnx.defs.onnx_opset_version(), 24)
 SHAPE = (2, 4, 6, 6)
@@ -136,6 +146,39 @@ def test_only_what_amplifies_makes_large_numbers(name: str) -> None:
         result = run(name, x, *weights)
         grown.append(np.abs(result).max() / max(10 * size, 10))
     assert bool(max(grown) > 1) is OPERATORS[name].amplifies, grown
+
+
+@pytest.mark.parametrize("name", sorted(RESHAPES))
+def test_a_reshape_keeps_the_order(name: str) -> None:
+    x = np.arange(12.0).reshape(1, 3, 1, 4)
+    settings = {"Reshape": [np.array([2, 6])], "Unsqueeze": [np.array([1])]}.get(name, [])
+    np.testing.assert_array_equal(run(name, x, *settings).reshape(-1), x.reshape(-1))
+
+
+@pytest.mark.parametrize("name", sorted(SUMS))
+def test_a_sum_is_one_of_its_operands_with_a_sign(name: str) -> None:
+    one, other = data(name), data(name, seed=2)[:, :1]
+    part = 2 if name == "Mean" else 1
+    np.testing.assert_allclose(run(name, one, other), (one + (-other if name == "Sub" else other)) / part, rtol=1e-12)
+    assert (name in ADDITIONS) is (part == 1)
+
+
+@pytest.mark.parametrize("name", sorted(ROUNDINGS))
+def test_a_rounding_gives_whole_numbers_near_by(name: str) -> None:
+    x = data(name)
+    assert (run(name, x) % 1 == 0).all() and np.abs(run(name, x) - x).max() < 1
+
+
+@pytest.mark.parametrize("name", sorted(COMPARISONS))
+def test_a_comparison_gives_truth_values(name: str) -> None:
+    x = data(name)
+    assert run(name, x, data(name, seed=2)).dtype == bool
+    assert set(run(name, x, x).reshape(-1)) == {"Equal" in name}
+
+
+def test_random_operators_are_those_that_take_a_seed() -> None:
+    schemas = onnx.defs.get_all_schemas()
+    assert {each.name for each in schemas if "seed" in each.attributes} - {"Dropout"} == RANDOM
 
 
 def weights_for(name: str, x: Array) -> list[Array]:

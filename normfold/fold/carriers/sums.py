@@ -12,8 +12,6 @@ from normfold.findings.reason import Reason, Refusal
 from normfold.fold.rule import Labels, Propagation, data_label, propagate, require, shape_of
 from normfold.graph.reader import GraphReader, display_name, name_of
 
-OPERATORS = ("Add", "Sum", "Sub")
-
 
 def moved_shift(reader: GraphReader, node: ir.Node, affine: Affine, index: int, other: int) -> Affine:
     """Get the shift that operand ``other`` must bring where operand ``index`` lacks ``affine``, a shift; or Refusal."""

@@ -26,7 +26,7 @@ from normfold.fold.carriers import (
     windows,
 )
 from normfold.fold.rule import Carrier, CarrierTable, both_ways
-from normfold.graph.operators import is_standard
+from normfold.graph.operators import RESHAPES, is_standard
 from normfold.graph.runtime_shapes import RUNTIME_DOMAIN
 
 _EITHER: dict[str, tuple[Carrier, Carrier]] = {
@@ -108,9 +108,7 @@ _EITHER: dict[str, tuple[Carrier, Carrier]] = {
     "Col2Im": both_ways(attention.one_number),
 }
 # What passes one number for all elements of a value whose rank is not known.
-ANY_RANK = frozenset(
-    {"Identity", "Dropout", "Cast", "Relu", "LeakyRelu", "Abs", "Reshape", "Flatten", "Squeeze", "Unsqueeze"}
-)
+ANY_RANK = RESHAPES | {"Identity", "Dropout", "Cast", "Relu", "LeakyRelu", "Abs"}
 _ODD = ("Tanh", "Erf", "Sin", "Sinh", "Asin", "Asinh", "Tan", "Atan", "Atanh", "Softsign", "Round")
 # Of the domain ai.onnx.ml.
 _ML: dict[str, tuple[Carrier, Carrier]] = {

@@ -6,10 +6,8 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.graph.editor import Editor, UniqueNames, stamp
-from normfold.graph.operators import is_standard
+from normfold.graph.operators import RESHAPES, is_standard
 from normfold.graph.reader import GraphReader, attribute, name_of
-
-_REGROUPS = ("Reshape", "Flatten", "Squeeze", "Unsqueeze")
 
 
 def reshape_once(model: ir.Model, reader: GraphReader) -> None:
@@ -32,7 +30,7 @@ def _reshape_instead(model: ir.Model, reader: GraphReader) -> None:
         if node.op_type == "Reshape" or _only_regroups(node) is None:
             continue
         before, sizes = node.inputs[0].producer(), reader.shape(node.outputs[0])  # type: ignore[union-attr]  # it regroups it
-        if before is None or before.op_type not in _REGROUPS or not reader.holds(before) or sizes is None:
+        if before is None or before.op_type not in RESHAPES or not reader.holds(before) or sizes is None:
             continue
         unknown = [size for size in sizes if not isinstance(size, int)]
         if len(before.outputs[0].uses()) > 1 or len(unknown) > 1 or 0 in sizes:
@@ -56,7 +54,7 @@ def _only_regroups(node: ir.Node) -> ir.Value | None:
     """Return the input of an operator that gives the same elements in the same order, None for any other operator."""
     if not is_standard(node) or not node.inputs or any(found.is_ref() for found in node.attributes.values()):
         return None
-    keeps = node.op_type in _REGROUPS or (node.op_type == "Transpose" and _moves_only_units(node))
+    keeps = node.op_type in RESHAPES or (node.op_type == "Transpose" and _moves_only_units(node))
     return node.inputs[0] if keeps else None
 
 

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from normfold.fold.affines import AffineIndex
 from normfold.graph.editor import Editor
-from normfold.graph.operators import is_standard
+from normfold.graph.operators import RANDOM, is_standard
 from normfold.graph.reader import GraphReader, constant_attribute, name_of
 
 _SMALL = 64  # elements
@@ -97,7 +97,7 @@ def _identity(value: ir.Value | None) -> object:
 
 def _is_random(node: ir.Node) -> bool:
     holds_graph = any(found.type in _GRAPHS for found in node.attributes.values())
-    return holds_graph or node.op_type.startswith("Random") or node.op_type in ("Bernoulli", "Multinomial", "Dropout")
+    return holds_graph or node.op_type in RANDOM | {"Dropout"}
 
 
 def _same_attributes(one: ir.Node, other: ir.Node) -> bool:

@@ -22,12 +22,11 @@ from normfold.fold.graph_rules.kernel_sum import Diagonal, Kernel, Matrix, summe
 from normfold.fold.graph_rules.linear_operators import Linear, SameOperator, linear_of, summed_operators
 from normfold.fold.search.remainder import nodes_for, operators_for, require_chain_fits
 from normfold.graph.editor import Editor, require_fits, stamp
-from normfold.graph.operators import is_standard
+from normfold.graph.operators import SUMS, is_standard
 from normfold.graph.reader import GraphReader, copy_node_name, name_of
 
 RULE = "branches"
 SHOWN_AS = "normfold.stands_for"  # in a node's meta, which no file holds: the sum whose rest the node is
-_SUMS = ("Add", "Sum", "Sub", "Mean")
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +109,7 @@ class Merge:
             nodes.append(total)
             value = total.outputs[0]
         for node in nodes:
-            merged = ", ".join(name_of(each) for each in self.nodes if each.op_type not in _SUMS)
+            merged = ", ".join(name_of(each) for each in self.nodes if each.op_type not in SUMS)
             stamp(node, RULE, merged or name_of(self.root))
         editor.insert_before(self.root, nodes)
         editor.take_over(site, value)
@@ -127,7 +126,7 @@ def merges(reader: GraphReader, affines: AffineIndex) -> Iterator[Merge | Declin
 
 
 def _is_sum(reader: GraphReader, node: ir.Node) -> bool:
-    if node.op_type not in _SUMS or not is_standard(node) or len(node.inputs) < 2:
+    if node.op_type not in SUMS or not is_standard(node) or len(node.inputs) < 2:
         return False
     shape = reader.shape(node.outputs[0])
     if shape is None or any(value is None or reader.is_constant(value) for value in node.inputs):

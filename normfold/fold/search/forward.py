@@ -23,7 +23,7 @@ from normfold.fold.search.backward import Backward
 from normfold.fold.search.plan import FoldPlan, Search, State, obstacle_of, require_disjoint
 from normfold.fold.search.remainder import operators_for
 from normfold.graph.editor import Rewrite
-from normfold.graph.operators import is_standard, operator_of
+from normfold.graph.operators import ADDITIONS, SUMS, is_standard, operator_of
 from normfold.graph.reader import GraphReader, display_name, name_of
 
 _MOST_KEPT_SHIFTS = 8  # shifts that are tried one by one; of more, all stay where they are
@@ -170,7 +170,7 @@ class _Forward(Search):
 
     def compensate_in_addend(self, state: State, node: ir.Node, labels: Labels) -> bool:
         """(x + t) + v = x + (v + t): what one addend lacks, another can be made to bring, such as a Conv's bias."""
-        if node.op_type not in sums.OPERATORS or not is_standard(node) or node in self.affines.left:
+        if node.op_type not in ADDITIONS or not is_standard(node) or node in self.affines.left:
             return False
         if len(labels) != 1 or not all(label.has_no_scale for label in labels.values()):
             return False
@@ -192,7 +192,7 @@ class _Forward(Search):
 
     def rescale_addends_too(self, state: State, node: ir.Node, labels: Labels) -> bool:
         """s*x + v = s*(x + v/s): the other addends take 1/s into their weights, and the sum lacks s."""
-        if node.op_type not in (*sums.OPERATORS, "Mean") or not is_standard(node):
+        if node.op_type not in SUMS or not is_standard(node):
             return False
         shape = self.reader.shape(node.outputs[0])
         if shape is None:

@@ -18,7 +18,7 @@ from normfold.fuse.recognize.region import Reduction, Region, Tracked
 from normfold.fuse.recognize.repeated import repeated_number
 from normfold.fuse.recognize.table import RULES
 from normfold.fuse.recognize.views import Grouping, Sizes, grouping_of, sizes_of
-from normfold.graph.operators import is_standard
+from normfold.graph.operators import RESHAPES, is_standard
 from normfold.graph.reader import GraphReader, attribute
 
 _LONGEST_WAY = 10  # operators between a reduction and the root of its norm
@@ -167,7 +167,7 @@ def _is_square(reader: GraphReader, node: ir.Node) -> bool:
 
 
 def _above(reader: GraphReader, node: ir.Node) -> ir.Value | None:
-    if node.op_type in ("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Neg", "Abs", "Dropout"):
+    if node.op_type in RESHAPES | {"Identity", "Neg", "Abs", "Dropout"}:
         return node.inputs[0]
     if node.op_type == "Cast" and node.inputs[0] is not None:
         before, after = reader.dtype(node.inputs[0]), ir.DataType(attribute(node, "to", 0))

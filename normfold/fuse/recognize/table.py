@@ -27,6 +27,7 @@ from normfold.fuse.recognize.norm_operators import NORM_OPERATORS, batchnorm, no
 from normfold.fuse.recognize.polynomial import Poly
 from normfold.fuse.recognize.reductions import length, mean, moment_rule, size, sum_of_magnitudes, sum_of_squares, total
 from normfold.fuse.recognize.region import NormRule
+from normfold.graph.operators import COMPARISONS
 
 RULES: Mapping[str, NormRule] = {
     "Identity": same,
@@ -62,7 +63,7 @@ RULES: Mapping[str, NormRule] = {
     "Expand": expand,
     "ReduceMin": extreme,
     "ReduceMax": extreme,
-    **dict.fromkeys(("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual"), comparison),
+    **dict.fromkeys(COMPARISONS, comparison),
     "And": both,
     "Where": where,
     "BatchNormalization": batchnorm,

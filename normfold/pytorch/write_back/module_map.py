@@ -20,6 +20,7 @@ import torch
 from normfold.findings.reason import Reason
 from normfold.fold.graph_rules import parallel_branches as branches
 from normfold.graph.editor import FROM, RULE
+from normfold.graph.operators import SUMS
 from normfold.pytorch.write_back.module_tree import Modules, Slot
 from normfold.pytorch.write_back.provenance import LAYOUT, SAME_ORDER, Provenance, Snapshot
 from normfold.pytorch.write_back.weight_changes import (
@@ -31,7 +32,7 @@ from normfold.pytorch.write_back.weight_changes import (
     window,
     without_identity,
 )
-from normfold.pytorch.write_back.wiring import SUMS, Wiring
+from normfold.pytorch.write_back.wiring import Wiring
 
 PRODUCTS = {"Gemm", "MatMul"}
 _CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)

@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-SAME_ORDER = frozenset({"Identity", "Dropout", "Cast", "CastLike", "Reshape", "Flatten", "Squeeze", "Unsqueeze"})
+from normfold.graph.operators import RESHAPES
+
+SAME_ORDER = RESHAPES | {"Identity", "Dropout", "Cast", "CastLike"}
 LAYOUT = SAME_ORDER | {"Transpose"}
 
 

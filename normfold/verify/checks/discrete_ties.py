@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import onnx
 
+from normfold.graph.operators import COMPARISONS, RESHAPES, ROUNDINGS
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.session import ModelRunError, Value
 from normfold.runtime.submodel import submodel
@@ -20,10 +21,9 @@ from normfold.verify.result import Comparison
 from normfold.verify.state import ProofState, part_feed, run_part
 
 # Operators that keep the places of a decision, up to shape.
-_KEEP_PLACES = {"Identity", "Cast", "Squeeze", "Unsqueeze", "Reshape", "Flatten", "Not"}
+_KEEP_PLACES = RESHAPES | {"Identity", "Cast", "Not"}
 _LOOK_UP = {"Gather": 1, "ArrayFeatureExtractor": 1}
-_COMPARE = {"Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Equal"}
-_ROUND = {"Round", "Floor", "Ceil", "Cast", "QuantizeLinear"}
+_ROUND = ROUNDINGS | {"Cast", "QuantizeLinear"}
 
 
 def is_a_tie(
@@ -69,7 +69,7 @@ def _decision(model: LoadedModel, value: str) -> onnx.NodeProto | None:
     made_by = model.producers
     while value in made_by:
         node: onnx.NodeProto = model.graph.node[made_by[value]]
-        if node.op_type in ("ArgMax", "ArgMin", "TopK") or node.op_type in _COMPARE:
+        if node.op_type in ("ArgMax", "ArgMin", "TopK") or node.op_type in COMPARISONS:
             return node
         if node.op_type in _ROUND and not _is_discrete(model, node):
             return node
@@ -88,7 +88,7 @@ def _is_discrete(model: LoadedModel, node: onnx.NodeProto) -> bool:
         return False
     made_by = model.producers
     before = model.graph.node[made_by[node.input[0]]].op_type if node.input[0] in made_by else ""
-    return before in ("ArgMax", "ArgMin", "TopK", "Not", "Gather") or before in _COMPARE
+    return before in ("ArgMax", "ArgMin", "TopK", "Not", "Gather") or before in COMPARISONS
 
 
 def _width(question: Question, name: str, behind: Mapping[str, Value], noise: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -114,7 +114,7 @@ def _unsure(node: onnx.NodeProto, values: list[Any], widths: list[np.ndarray]) -
         )
     if node.op_type == "TopK":
         return _unsure_top(x, width, attributes.get("axis", -1), int(np.asarray(values[1]).ravel()[0]), attributes)
-    if node.op_type in _COMPARE and len(values) == 2:
+    if node.op_type in COMPARISONS and len(values) == 2:
         y = np.asarray(values[1], dtype=np.float64)
         return np.asarray(np.abs(x - y) <= width + widths[1])
     if node.op_type == "Floor" or node.op_type == "Ceil" or node.op_type == "Cast":

@@ -13,12 +13,12 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
+from normfold.graph.operators import RESHAPES
 from normfold.runtime.loaded_model import LoadedModel
 
 _LARGEST = 2**20
 """Elements of a constant that is read."""
 
-_RESHAPES = frozenset({"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Expand"})
 _WHOLE = frozenset({TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16})
 
 
@@ -106,7 +106,7 @@ def _through(
     if operator == "Transpose" and first.axes is not None:
         order = attributes.get("perm") or tuple(reversed(range(len(first.axes))))
         return replace(first, axes=tuple(first.axes[i] for i in order))
-    if operator in _RESHAPES:
+    if operator in RESHAPES | {"Expand"}:
         return replace(first, axes=None) if first.scale.size == first.shift.size == 1 else None
     if operator == "BatchNormalization" and len(node.output) == 1:
         return _batchnorm(node, first, constants, attributes.get("epsilon", 1e-5))

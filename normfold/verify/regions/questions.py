@@ -9,11 +9,12 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from normfold.graph.operators import COMPARISONS, ROUNDINGS
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.proto_walk import every_node, subgraphs
 from normfold.verify.regions.affine_paths import small_constants
 
-_COMPARES = frozenset({"Greater", "Less", "GreaterOrEqual", "LessOrEqual", "Equal", "Max", "Min"})
+_COMPARES = COMPARISONS | {"Max", "Min"}
 _AT_ZERO = frozenset(
     [
         "Relu",
@@ -35,7 +36,6 @@ _AT_ZERO = frozenset(
         "Softsign",
     ]
 )
-_ROUNDS = frozenset({"Floor", "Ceil", "Round", "Trunc"})
 _STEPS = (1.0, -1.0, 2.5, 200.0)
 _WINNERS = frozenset({"ArgMax", "ArgMin", "TopK", "Hardmax"})
 _NOT_NUMBERS = frozenset({"IsNaN", "IsInf", "Imputer"})
@@ -107,7 +107,7 @@ def _limits(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> Iterat
                 yield first, constants[node.input[index]]
             elif key in attributes:
                 yield first, np.asarray(attributes[key].f)
-    elif operator in _ROUNDS or (operator == "Cast" and _is_whole(attributes["to"].i)):
+    elif operator in ROUNDINGS or (operator == "Cast" and _is_whole(attributes["to"].i)):
         yield from ((first, np.asarray(step)) for step in _STEPS)
     elif operator == "HardSwish":
         yield from ((first, np.asarray(limit)) for limit in (-3.0, 3.0))
