@@ -1,4 +1,4 @@
 __version__ = "0.2.0"
 
-HOME = "https://github.com/OWNER/normfold"
-"""Where a copy of the repository lives; write your own name for OWNER."""
+HOME = "https://pypi.org/project/normfold/"
+"""Where the package is found: its documents are in it, next to the code."""

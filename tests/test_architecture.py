@@ -225,6 +225,7 @@ ABOUT_THE_TREE = {
     "test_docstrings",
     "test_examples",
     "test_models",
+    "test_packaging",
     "test_readme",
     "fold/test_patterns",
     "test_tables",

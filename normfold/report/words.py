@@ -17,18 +17,19 @@ def headline(report: Report) -> str:
 
 
 def _norms(report: Report) -> str:
-    norms = Counter(verdict.outcome for verdict in report.verdicts if verdict.finding.is_norm)
-    removed, fused, total = norms[Outcome.FOLDED], norms[Outcome.FUSED], norms.total()
+    norms = [verdict for verdict in report.verdicts if verdict.finding.is_norm]
+    open_ones = Counter(verdict.outcome for verdict in norms if not verdict.is_settled)
+    removed, fused, total = open_ones[Outcome.FOLDED], open_ones[Outcome.FUSED], open_ones.total()
+    already = len(norms) - total
     would = "" if report.command == "optimize" else "can be "
     if not any(verdict.is_changed for verdict in report.verdicts):
         nothing = "nothing to fold or fuse" if report.verdicts else "no norms and no constant affines"
         needless = report.before.nodes - report.after.nodes
         return nothing + (f", {needless} needless operators {would}removed" if needless > 0 else "")
-    if not norms:
-        return f"constant affines {would}folded, no norms"
+    if not total:
+        return "each norm is one operator already" if already else f"constant affines {would}folded, no norms"
     parts = [f"{removed} of {total} norm{'s' * (total != 1)} {would}removed"] if removed or not fused else []
     parts += [f"{fused} of {total} norm{'s' * (total != 1)} {would}written as one operator"] if fused else []
-    already = sum(verdict.is_settled for verdict in report.verdicts if verdict.finding.is_norm)
     return ", ".join(parts + [f"{already} one operator already"] * bool(already))
 
 

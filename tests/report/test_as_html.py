@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import re
 import shutil
+import struct
 import subprocess
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +38,7 @@ pytestmark = pytest.mark.skipif(
     not (CHROMIUM and DRIVER),
     reason="Chromium or its driver is not installed (apt-get install chromium chromium-driver)",
 )
+PICTURE = ROOT / "models" / "report.png"
 AXE = "axe-core@4.14.1"
 Screen = Callable[..., None]
 LETTERS = """
@@ -299,6 +305,30 @@ def test_a_table_is_one_tab_stop_and_the_arrows_move_in_it(page: Page, real: Rep
         ActionChains(page.driver).send_keys(Keys.ARROW_DOWN).perform()
         assert page.driver.switch_to.active_element == second
         assert len(page.all(stops)) == 1
+
+
+def test_the_picture_of_the_readme_is_that_of_this_page(
+    page: Page, screen: Screen, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """UPDATE_SNAPSHOTS=1 takes it again: the program, the style, or what becomes of the model have changed."""
+    monkeypatch.chdir(ROOT)
+    text = render(normfold.optimize("models/levit_like.onnx").report(pictures=True), "html")
+    shown = json.loads(text.split('id="data">')[1].split("</script>")[0])["reports"][0]
+    code = re.findall(r"<(style|script)>(.*?)</", text, re.S)
+    digest = hashlib.sha256(json.dumps([code, shown["headline"], shown["operators"]]).encode()).hexdigest()
+    if os.environ.get("UPDATE_SNAPSHOTS"):
+        screen(1200)
+        page.load(text)
+        PICTURE.write_bytes(with_comment(page.driver.get_screenshot_as_png(), digest))
+    assert digest.encode() in PICTURE.read_bytes()
+
+
+def with_comment(picture: bytes, text: str) -> bytes:
+    """Put ``text`` into a PNG, as a chunk of text right behind the header."""
+    chunk = b"tEXtComment\0" + text.encode()
+    end = 8 + 25  # the signature, and the header with its length, name and checksum
+    whole = struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
+    return picture[:end] + whole + picture[end:]
 
 
 def test_without_javascript_the_tables_can_be_read(page: Page, real: Report) -> None:
