@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 PIP     = $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint .constraints.txt
 
-# What make test-fast leaves out: torch, the browser, commands of the README, the ends of the sweeps.
+# What make test-fast leaves out: torch, the browser, commands of the README, the ends of the sweeps, and `slow` tests.
 SLOW   := pytorch report/test_as_html.py cli/test_export.py cli/test_optimize.py sweeps bench test_models.py test_readme.py
 
 .PHONY: demo test test-fast help clean
@@ -21,7 +21,7 @@ test: $(VENV)/.test-installed ## ruff, mypy and all tests
 test-fast: $(VENV)/.test-installed ## ruff and the tests that need neither torch nor a browser: under two minutes
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest --numprocesses auto $(SLOW:%=--ignore=tests/%)
+	$(BIN)/python -m pytest --numprocesses auto -m "not slow" $(SLOW:%=--ignore=tests/%)
 
 sweep-%: $(VENV)/.test-installed ## python -m tests.sweeps.%: mutants, faults, folds, proofs, ...
 	$(BIN)/python -m tests.sweeps.$*

@@ -228,6 +228,7 @@ def _difference(left: np.ndarray, right: np.ndarray) -> float:
     return float(np.abs(left.astype(np.float64) - right.astype(np.float64)).max(initial=0.0))
 
 
+@pytest.mark.slow
 @given(networks())
 @settings(
     max_examples=500,

@@ -36,6 +36,7 @@ def cases() -> dict[str, list[TestCase]]:
     return {norm: [case for case in every if norm in case.name] for norm in NORMS}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("norm", NORMS)
 def test_an_expanded_norm_is_recognized_back(norm: str) -> None:
     assert cases()[norm]
