@@ -15,7 +15,6 @@ from normfold.findings.reason import Reason
 from normfold.findings.verdict import Verdict
 from normfold.fuse.engine import NO_NORM, find_norms
 from normfold.graph.reader import name_of
-from normfold.rewrite import is_change
 from normfold.runtime.fused_operators import (
     FusedOperator,
     fused_operators,
@@ -39,7 +38,7 @@ def folds_that_break_fusions(original: ir.Model, build: _Build) -> frozenset[str
     excluded: frozenset[str] = frozenset()
     for _ in range(_ROUNDS if before else 0):
         model, verdicts = build(excluded)
-        changes = [verdict for verdict in verdicts if is_change(verdict)]
+        changes = [verdict for verdict in verdicts if verdict.is_changed]
         lost = _right(original, _lost(before, model, changes))
         if not lost:
             return excluded
@@ -58,7 +57,7 @@ def explained(verdicts: Sequence[Verdict], names: Collection[str]) -> tuple[Verd
                 for obstacle in verdict.obstacles
             ),
         )
-        if verdict.finding.name in names and not is_change(verdict)
+        if verdict.finding.name in names and not verdict.is_changed
         else verdict
         for verdict in verdicts
     )

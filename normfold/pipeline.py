@@ -36,7 +36,7 @@ from normfold.options import (
 )
 from normfold.provenance import Undone, record, recorded_undone, undone_by
 from normfold.result import Inspection, NotProven, Result, check_output
-from normfold.rewrite import is_change, rewrite
+from normfold.rewrite import rewrite
 from normfold.targets.table import target_named
 from normfold.timing.slower import SLOWER, Stopwatch, folds_that_slow_down
 from normfold.verify import Equivalence, ProofCandidate, RollbackResult, Site, Verification, prove, prove_with_rollback
@@ -135,7 +135,7 @@ class Candidate:
     @property
     def changes(self) -> tuple[Verdict, ...]:
         """What was folded or fused."""
-        return tuple(filter(is_change, self.verdicts))
+        return tuple(verdict for verdict in self.verdicts if verdict.is_changed)
 
     @property
     def sites(self) -> tuple[Site, ...]:
@@ -226,7 +226,7 @@ class _Builder:
             verdicts = self.undone.explain(rewrite(model, self.options, {*excluded, *self.undone.findings}))
             after = ModelSize.of(model)
             leaner = not self.options.only and after.is_leaner(before, self.options.max_growth)
-            is_changed = leaner or any(map(is_change, verdicts))
+            is_changed = leaner or any(verdict.is_changed for verdict in verdicts)
             if not is_changed:
                 model = self.source.model()
             elif not has_types:

@@ -24,7 +24,6 @@ from normfold.report.formats import format_of, write_report
 from normfold.report.report import Report, op_types, statistics
 from normfold.report.snippets import drawings
 from normfold.report.words import headline
-from normfold.rewrite import is_change
 from normfold.verify import Equivalence, Verification
 
 
@@ -40,7 +39,7 @@ class _Outcome:
     @property
     def changes(self) -> tuple[Verdict, ...]:
         """Return what was folded or fused; for an inspection, what would be."""
-        return tuple(filter(is_change, self.verdicts))
+        return tuple(verdict for verdict in self.verdicts if verdict.is_changed)
 
     @property
     def folds(self) -> tuple[Verdict, ...]:

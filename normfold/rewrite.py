@@ -13,11 +13,11 @@ from fnmatch import fnmatchcase
 import onnx_ir as ir
 
 from normfold.errors import UsageError
-from normfold.findings.rules import RULE_NAMES, check_names
-from normfold.findings.verdict import Outcome, Verdict
+from normfold.findings.rules import CONSTANT, RULE_NAMES, check_names
+from normfold.findings.verdict import Verdict
 from normfold.fold.cleanup.known_branches import take_known_branches
 from normfold.fold.cleanup.tidy import tidy
-from normfold.fold.engine import CONSTANT, FoldOptions, find_affines, fold_affines
+from normfold.fold.engine import FoldOptions, find_affines, fold_affines
 from normfold.fuse.activations import fuse_activations
 from normfold.fuse.center import center_norms
 from normfold.fuse.engine import FuseOptions, find_norms, fuse_norms, newest_allowed
@@ -48,7 +48,7 @@ def rewrite(model: ir.Model, options: RewriteOptions, excluded: Collection[str] 
         any_activation=target.any_activation,
     )
     verdicts = _one_each((*fused, *fold_affines(model, wanted)))
-    if not options.only or any(map(is_change, verdicts)):
+    if not options.only or any(verdict.is_changed for verdict in verdicts):
         verdicts = _one_each((*verdicts, *_tidied(model, norms, wanted)))
     return verdicts
 
@@ -57,15 +57,11 @@ def _tidied(model: ir.Model, norms: FuseOptions, wanted: FoldOptions) -> Iterato
     """Tidy a model, and change what that brings together: what was computed twice may be the root of a norm now."""
     while True:
         tidy(model, constants=wanted.allows(CONSTANT))
-        more = tuple(filter(is_change, fuse_norms(model, norms)))
+        more = tuple(verdict for verdict in fuse_norms(model, norms) if verdict.is_changed)
         if not more:
             return
-        yield from (*more, *filter(is_change, fold_affines(model, wanted)))
-
-
-def is_change(verdict: Verdict) -> bool:
-    """Whether something was folded or fused."""
-    return verdict.outcome is not Outcome.KEPT
+        yield from more
+        yield from (verdict for verdict in fold_affines(model, wanted) if verdict.is_changed)
 
 
 def _one_each(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
@@ -73,11 +69,11 @@ def _one_each(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
     by_name: dict[tuple[str, str], Verdict] = {}
     for verdict in verdicts:
         key = verdict.finding.graph, verdict.finding.name
-        if key not in by_name or (is_change(verdict) and not is_change(by_name[key])):
+        if key not in by_name or (verdict.is_changed and not by_name[key].is_changed):
             by_name[key] = verdict
     parts = {(verdict.finding.graph, name) for verdict in by_name.values() for name in verdict.parts}
     return tuple(
-        verdict for key, verdict in by_name.items() if key not in parts or is_change(verdict) or verdict.finding.is_norm
+        verdict for key, verdict in by_name.items() if key not in parts or verdict.is_changed or verdict.finding.is_norm
     )
 
 

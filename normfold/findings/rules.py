@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from normfold.errors import UsageError, did_you_mean
+from normfold.findings.reason import Reason
+
+BATCHNORM, AFFINE, MERGE, CONSTANT = "batchnorm", "affine", "merge", "constant"
 
 RULES: tuple[tuple[str, str], ...] = (
-    ("batchnorm", "carry a BatchNormalization into a linear operator before or after it"),
-    ("affine", "carry Mul, Add, Sub, Div and Neg by constants into a linear operator before or after them"),
-    ("merge", "merge neighbouring affines, or an affine into the gamma and beta of a norm"),
+    (BATCHNORM, "carry a BatchNormalization into a linear operator before or after it"),
+    (AFFINE, "carry Mul, Add, Sub, Div and Neg by constants into a linear operator before or after them"),
+    (MERGE, "merge neighbouring affines, or an affine into the gamma and beta of a norm"),
     ("branches", "merge parallel linear branches of one input into one operator"),
     ("order", "move a fixed order of channels (RGB to BGR) into the weights behind or before it"),
     ("pad", "let the convolutions and pools behind a Pad of zeros pad themselves"),
-    ("constant", "evaluate a norm of constants, as in weight standardization"),
+    (CONSTANT, "evaluate a norm of constants, as in weight standardization"),
     ("dead", "drop a bias that the norm behind it subtracts again"),
     ("norm-affine", "with --fold-norm-scale: gamma and beta of LayerNorm and RMSNorm into all MatMuls behind"),
     ("layernorm", "write a decomposed LayerNorm in the form that the target runs best"),
@@ -26,6 +30,27 @@ RULES: tuple[tuple[str, str], ...] = (
     ("lpnorm", "write a decomposed Lp normalization in the form that the target runs best"),
 )
 RULE_NAMES = tuple(name for name, _ in RULES)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which rules and findings are wanted.
+
+    ``skip`` leaves the rules and findings that it names, ``only`` leaves everything else, ``exclude`` holds findings
+    that were rolled back.
+    """
+
+    skip: frozenset[str] = frozenset()
+    only: frozenset[str] = frozenset()
+    exclude: frozenset[str] = frozenset()
+
+    def reason_to_leave(self, name: str, rule: str, *, is_in_only: bool = False) -> Reason | None:
+        """Return why the finding ``name`` of a rule is left alone, or None. ``is_in_only``: ``only`` means it too."""
+        if name in self.exclude:
+            return Reason.ROLLED_BACK
+        if {name, rule} & self.skip or (self.only and not {name, rule} & self.only and not is_in_only):
+            return Reason.SKIPPED
+        return None
 
 
 def check_names(names: Iterable[str], node_names: Collection[str] = (), option: str = "skip") -> None:

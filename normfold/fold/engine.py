@@ -12,6 +12,7 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Affine
 from normfold.findings.reason import Obstacle, Reason, Refusal
+from normfold.findings.rules import AFFINE, BATCHNORM, CONSTANT, MERGE, Selection
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.fold.affines import AffineChain, AffineIndex, affine_node_of, is_candidate
 from normfold.fold.carriers.integer_products import products_of_scales
@@ -30,7 +31,6 @@ from normfold.graph.reader import GraphReader, copy_node_name, graphs_of, name_o
 
 _SAME_KIND = {"Add": ("Add", "Sub"), "Mul": ("Mul", "Div", "Neg")}  # what stays of a chain has the name of its own kind
 _ON_DEMAND = "norm-affine"
-BATCHNORM, AFFINE, MERGE, CONSTANT = "batchnorm", "affine", "merge", "constant"
 
 
 # Rules that write the affine of a norm as an operator of its own; where it stays, it is the norm's, and said with it.
@@ -38,10 +38,9 @@ _WRITES_AFFINES = ("layernorm", "rmsnorm", "instancenorm", "groupnorm", "lpnorm"
 
 
 @dataclass(frozen=True)
-class FoldOptions:
+class FoldOptions(Selection):
     """Which folds are wanted. Names are those of rules (``batchnorm``), nodes, or findings.
 
-    ``skip`` leaves what it names, ``only`` leaves everything else, ``exclude`` holds findings that were rolled back.
     ``norm_affine`` asks for gamma and beta of norms to go into the MatMuls behind them, ``extra_channel`` for a
     shift that meets zero padding to go through one more channel wherever that is possible. ``any_activation`` says
     that the runtime executes every spelling of Gelu as one operator, so that none is taken apart. ``max_growth`` is the
@@ -49,9 +48,6 @@ class FoldOptions:
     ``new_batchnorm`` an affine that had none is never written as a BatchNormalization.
     """
 
-    skip: frozenset[str] = frozenset()
-    only: frozenset[str] = frozenset()
-    exclude: frozenset[str] = frozenset()
     norm_affine: bool = False
     extra_channel: bool = False
     any_activation: bool = True
@@ -70,15 +66,11 @@ class FoldOptions:
         rules = {rule_of_plan(plan), *([MERGE] if plan.only_merges else [])}
         return (not self.only or bool(rules & self.only)) and not (plan.only_merges and MERGE in self.skip)
 
-    def reason_to_leave(self, finding: Finding, *, is_constant: bool) -> Reason | None:
-        """Return why a finding is not to be touched at all, or None."""
-        names = {finding.name, CONSTANT if is_constant else rule_of(finding.operator)}
-        if finding.name in self.exclude:
-            return Reason.ROLLED_BACK
-        taken_by_rules = not is_constant and any(rule.name in self.only for rule in GRAPH_RULES)
-        if names & self.skip or (self.only and not names & self.only and not taken_by_rules):
-            return Reason.SKIPPED
-        return None
+    def reason_to_leave_affine(self, finding: Finding, *, is_constant: bool) -> Reason | None:
+        """Return why a finding is not to be touched at all, or None; a rule for whole regions may take affines."""
+        rule = CONSTANT if is_constant else rule_of(finding.operator)
+        may_be_taken = not is_constant and any(each.name in self.only for each in GRAPH_RULES)
+        return self.reason_to_leave(finding.name, rule, is_in_only=may_be_taken)
 
 
 def rule_of(operator: str) -> str:
@@ -182,7 +174,7 @@ class _GraphFold:
         left = dict.fromkeys((*parts, *products_of_scales(self.reader)), Reason.PART_OF_ACTIVATION)
         for node, finding in self.findings.items():
             is_constant = self.reader.is_constant(node.outputs[0])
-            if (why := options.reason_to_leave(finding, is_constant=is_constant)) is not None:
+            if (why := options.reason_to_leave_affine(finding, is_constant=is_constant)) is not None:
                 left[node] = why
         self.affines = AffineIndex(self.reader, left)
         self.verdicts: dict[Finding, Verdict] = {}

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from normfold.findings.reason import Obstacle, Reason, Refusal
+from normfold.findings.rules import CONSTANT, Selection
 from normfold.findings.verdict import Finding, Outcome, Verdict
-from normfold.fold.engine import CONSTANT
 from normfold.fuse.choose import (
     OPERATOR_OF,
     Kept,
@@ -51,21 +51,17 @@ _CONTRIB = frozenset(
 
 
 @dataclass(frozen=True)
-class FuseOptions:
+class FuseOptions(Selection):
     """Which norms are to be fused, and for which runtime.
 
     ``opset`` is "auto" (raise the model as far as a form needs), "keep", a number to raise it to, or "" for the
-    target's default. ``skip`` and ``only`` hold names of rules ("layernorm") or findings; ``exclude`` holds findings
-    that were rolled back. ``contrib`` allows operators of com.microsoft; the verdict says why none is written.
+    target's default. ``contrib`` allows operators of com.microsoft; the verdict says why none is written.
     ``new_batchnorm`` allows a BatchNormalization for the affine of a norm, where the target runs that faster.
     """
 
     target: str = "onnxruntime"
     opset: str | int = ""
     contrib: bool = False
-    skip: frozenset[str] = frozenset()
-    only: frozenset[str] = frozenset()
-    exclude: frozenset[str] = frozenset()
     new_batchnorm: bool = True
 
     @property
@@ -73,14 +69,6 @@ class FuseOptions:
         """Return what is known of the target, less what is not wanted. Raises UsageError for an unknown one."""
         target = target_named(self.target)
         return replace(target, batchnorm_affine=target.batchnorm_affine and self.new_batchnorm)
-
-    def reason_to_leave(self, name: str, rule: str) -> Reason | None:
-        """Return why a norm is not to be touched at all, or None."""
-        if name in self.exclude:
-            return Reason.ROLLED_BACK
-        if {name, rule} & self.skip or (self.only and not {name, rule} & self.only):
-            return Reason.SKIPPED
-        return None
 
 
 def fuse_norms(model: ir.Model, options: FuseOptions | None = None) -> tuple[Verdict, ...]:

@@ -12,9 +12,10 @@ from onnx import numpy_helper
 
 from normfold.files.convert import to_ir, to_proto
 from normfold.findings.reason import Reason
+from normfold.findings.rules import CONSTANT
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.fold.cleanup.tidy import tidy
-from normfold.fold.engine import CONSTANT, FoldOptions, find_affines, fold_affines
+from normfold.fold.engine import FoldOptions, find_affines, fold_affines
 from tests.onnx_text import (
     Values,
     assert_close,

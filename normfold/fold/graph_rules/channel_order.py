@@ -128,7 +128,7 @@ def _part(reader: GraphReader, node: ir.Node) -> _Picked | None:
     if entry is None or shape is None or reader.is_constant(entry):
         return None
     if node.op_type == "Gather":
-        axis, size = int(attribute(node, "axis", 0)) % len(shape), None
+        axis = int(attribute(node, "axis", 0)) % len(shape)
         size = shape[axis]
         indices = reader.constant(node.inputs[1])
         if indices is None or indices.ndim != 1 or not isinstance(size, int):

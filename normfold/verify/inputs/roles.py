@@ -82,7 +82,6 @@ _ROLES: dict[tuple[str, int], InputRole] = {
     ("Resize", 2): InputRole.SCALE,
     ("Upsample", 1): InputRole.SCALE,
     ("TopK", 1): InputRole.COUNT,
-    ("OneHot", 0): InputRole.INDEX,
     ("OneHot", 1): InputRole.DEPTH,
     ("Range", 0): InputRole.ZERO,
     ("Range", 1): InputRole.SIZE,
