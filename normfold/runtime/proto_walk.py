@@ -71,14 +71,15 @@ def inner_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     for function in model.functions:
         yield from function.node
     for nodes in (model.graph.node, *(function.node for function in model.functions)):
-        yield from _within(nodes)
+        yield from nodes_within(nodes)
 
 
-def _within(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+def nodes_within(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """Yield the nodes of all subgraphs of some nodes."""
     for node in nodes:
         for graph in subgraphs(node):
             yield from graph.node
-            yield from _within(graph.node)
+            yield from nodes_within(graph.node)
 
 
 def graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:

@@ -1,19 +1,21 @@
 """Cut two models at the operators that the runtime has no kernel for, so that all the rest is proven.
 
-What such an operator reads becomes an output of the cut model, and what it makes an input with made-up values. Both
-models must hold the same operators, with the same attributes.
+What such an operator reads becomes an output of the cut model, and what it makes an input with made-up values. One
+inside of a body takes the whole If, Loop or Scan with it. Both models must hold the same operators, with the same
+attributes and bodies.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 
 import onnx
 from onnx import TensorProto, helper
 
 from normfold.runtime.loaded_model import LoadedModel
+from normfold.runtime.proto_walk import every_node, nodes_within, reads, subgraphs
 from normfold.runtime.session import ModelRunError, Runner
 
 _STANDARD = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
@@ -34,7 +36,8 @@ def has_foreign_operators(model: LoadedModel) -> bool:
     """Return whether an operator is neither of ONNX nor of ONNX Runtime nor a function of the model."""
     functions = {(function.domain, function.name) for function in model.skeleton.functions}
     return any(
-        node.domain not in _STANDARD and (node.domain, node.op_type) not in functions for node in model.graph.node
+        node.domain not in _STANDARD and (node.domain, node.op_type) not in functions
+        for node in every_node(model.skeleton)
     )
 
 
@@ -43,15 +46,14 @@ def cut_at_missing(
 ) -> tuple[LoadedModel, LoadedModel, tuple[str, ...]] | None:
     """Return both models without the operators that have no kernel, and the names of these.
 
-    None where nothing is missing, or where no cut makes the rest run: the models differ in these operators, or they
-    stand inside of a body.
+    None where nothing is missing, or where no cut makes the rest run, or the models differ in these operators.
     """
     missing = _missing(one, open_session)
     nodes, others = (_nodes(model, missing) for model in (one, other))
     if not missing or [_identity(node) for node in nodes] != [_identity(node) for node in others]:
         return None
     types = _types(one, nodes)
-    names = tuple(f"{node.op_type} {node.name or node.output[0]}" for node in nodes)
+    names = tuple(name for node in nodes for name in _names(node, missing))
     return _without(one, missing, types), _without(other, missing, types), names
 
 
@@ -77,12 +79,31 @@ def _missing(model: LoadedModel, open_session: Callable[[LoadedModel], Runner]) 
 
 
 def _nodes(model: LoadedModel, operators: Collection[str]) -> list[onnx.NodeProto]:
-    return [node for node in model.graph.node if node.op_type in operators]
+    """Return the operators of the main graph that are of these types, or have one in a body."""
+    return [node for node in model.graph.node if any(_names(node, operators))]
+
+
+def _names(node: onnx.NodeProto, operators: Collection[str]) -> Iterator[str]:
+    """Yield what to call the operators of these types: one of the main graph, or those in its bodies."""
+    name = node.name or node.output[0]
+    if node.op_type in operators:
+        yield f"{node.op_type} {name}"
+    else:
+        inner = dict.fromkeys(each.op_type for each in nodes_within([node]) if each.op_type in operators)
+        yield from (f"{operator} in {node.op_type} {name}" for operator in inner)
 
 
 def _identity(node: onnx.NodeProto) -> tuple[object, ...]:
-    attributes = sorted(attribute.SerializeToString(deterministic=True) for attribute in node.attribute)
-    return (node.domain, node.op_type, *node.output, *attributes)
+    plain = (a for a in node.attribute if not (a.HasField("g") or a.graphs))
+    attributes = sorted(attribute.SerializeToString(deterministic=True) for attribute in plain)
+    return (node.domain, node.op_type, *node.output, *attributes, *map(_identity_of_body, subgraphs(node)))
+
+
+def _identity_of_body(body: onnx.GraphProto) -> tuple[object, ...]:
+    """Return what a body computes; types and descriptions are no part of it."""
+    names = [[value.name for value in values] for values in (body.input, body.output)]
+    tensors = sorted(tensor.SerializeToString(deterministic=True) for tensor in body.initializer)
+    return (*names, *tensors, *((*node.input, _identity(node)) for node in body.node))
 
 
 def _types(model: LoadedModel, nodes: Collection[onnx.NodeProto]) -> dict[str, onnx.TypeProto]:
@@ -100,31 +121,41 @@ def _types(model: LoadedModel, nodes: Collection[onnx.NodeProto]) -> dict[str, o
     found: dict[str, onnx.TypeProto] = {value.name: value.type for value in model.inputs}
     found |= {name: value.type for name, value in known.items()}
     for node in nodes:
-        like = found.get(node.input[0]) if node.input else None
+        bodies = list(subgraphs(node))
+        like = found.get(node.input[0]) if node.input and not bodies else None
+        found = _made_by(node, bodies[0]) | found if bodies else found
         for name in node.output:
             if name not in found:
                 found[name] = like or helper.make_tensor_type_proto(TensorProto.FLOAT, None)
     return {name: found[name] for node in nodes for name in node.output if name}
 
 
+def _made_by(node: onnx.NodeProto, body: onnx.GraphProto) -> dict[str, onnx.TypeProto]:
+    """Return the types of what a body makes; its shapes may be those of one turn."""
+    values = body.output[1:] if node.op_type == "Loop" else body.output
+    kinds = (value.type.tensor_type.elem_type or TensorProto.FLOAT for value in values)
+    return {name: helper.make_tensor_type_proto(kind, None) for name, kind in zip(node.output, kinds, strict=False)}
+
+
 def _without(model: LoadedModel, operators: Collection[str], types: dict[str, onnx.TypeProto]) -> LoadedModel:
     skeleton = onnx.ModelProto()
     skeleton.CopyFrom(model.skeleton)
     graph = skeleton.graph
-    kept = [node for node in graph.node if node.op_type not in operators]
     cut = _nodes(model, operators)
+    left_out = {node.output[0] for node in cut}
+    kept = [node for node in graph.node if node.output[0] not in left_out]
     made = {name for node in cut for name in node.output if name}
     del graph.node[:]
     graph.node.extend(kept)
     outputs = [value for value in graph.output if value.name not in made]
     for node in cut:
-        for index, name in enumerate(node.input):
-            if name and name not in made:
+        for index, name in enumerate(reads(node)):
+            if name not in made:
                 copy = f"{node.output[0]} input {index}"
                 graph.node.add(op_type="Identity", input=[name], output=[copy])
                 outputs.append(onnx.ValueInfoProto(name=copy))
     del graph.output[:]
     graph.output.extend(outputs)
-    read = {name for names in map(set, (node.input for node in kept)) for name in names}
+    read = {name for node in kept for name in reads(node)}
     graph.input.extend(onnx.ValueInfoProto(name=name, type=types[name]) for name in types if name in read)
     return replace(model, skeleton=skeleton, operators=frozenset(node.op_type for node in graph.node))

@@ -39,6 +39,34 @@ def test_the_rest_is_proven_and_what_is_not_is_named(values: tuple[str, ...]) ->
     assert verify(raw, result.model)
 
 
+BODIES = {
+    "If": """g = Greater(t, u) q = If(g) <then_branch = a () => (float[N,4,6,6] p) { p = Abs(n) },
+        else_branch = e () => (float[N,4,6,6] r) { r = Neg(n) }>""",
+    "Loop": """q = Loop(two, "", n) <body = a (int64 i, bool k, float[N,4,6,6] s) => (bool d, float[N,4,6,6] p)
+        { p = Abs(s) d = Identity(k) }>""",
+}
+
+
+@pytest.mark.parametrize("kind", BODIES)
+def test_one_in_a_body_takes_its_operator_with_it(kind: str) -> None:
+    raw = parse(
+        """(float[N,3,8,8] x, float t) => (float[N,4,6,6] z) <float[4,3,3,3] w, float[4] g0, float[4] b, float[4] m,
+        float[4] var, float[4,4,1,1] w2, float u = {0}, int64 two = {2}>
+        { c = Conv(x, w) n = BatchNormalization(c, g0, b, m, var) BODY z = Conv(q, w2) }""".replace(
+            "BODY", BODIES[kind]
+        )
+    )
+    raw.opset_import.append(helper.make_opsetid("TRT", 1))
+    owner = next(node for node in raw.graph.node if node.op_type == kind)
+    owner.attribute[0].g.node[0].domain, owner.attribute[0].g.node[0].op_type = "TRT", "Plugin"
+    result = normfold.optimize(raw)
+    assert result.changes
+    assert result.verification
+    assert result.verification.unproven_operators == (f"Plugin in {kind} q",)
+    for weight in ("w", "w2"):
+        assert verify(raw, edited(raw, weight, lambda w: w * 1.001)).verdict is Equivalence.DIFFERENT
+
+
 def test_a_fault_before_or_behind_it_is_found() -> None:
     raw = with_plugins("q")
     for weight in ("w", "w2"):

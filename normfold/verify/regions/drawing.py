@@ -13,8 +13,8 @@ from normfold.verify.inputs.roles import InputConstraints, InputRole
 from normfold.verify.numeric.distance import is_floating
 from normfold.verify.regions.value_ranges import Range
 
-ROWS = 16
-"""A batch whose size is free has at least so many rows: a channel of fewer numbers shows little."""
+PLACES = 16
+"""A batch whose size is free has as many rows as it takes, but two, for a channel to have so many numbers."""
 
 LARGEST = 2**18
 """Elements of an input that is made larger than the network's own."""
@@ -54,9 +54,11 @@ def smaller(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 def larger(shape: tuple[int, ...], dims: Sequence[int | str | None]) -> tuple[int, ...]:
     """Return a shape with more rows, if their number is free and the whole stays small."""
-    if not shape or not dims or not isinstance(dims[0], str) or math.prod(shape) * ROWS > LARGEST:
+    if not shape or not dims or not isinstance(dims[0], str):
         return shape
-    return (max(shape[0], ROWS), *shape[1:])
+    in_a_row = math.prod(shape[1:]) // max((1, *shape[1:2], *shape[1:][-1:]))
+    rows = max(2, -(-PLACES // max(in_a_row, 1)))
+    return shape if math.prod(shape) * rows > LARGEST else (max(shape[0], rows), *shape[1:])
 
 
 def draw(each: RegionInput, shape: tuple[int, ...] | None, rng: np.random.Generator) -> Value:
