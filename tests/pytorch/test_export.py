@@ -17,7 +17,7 @@ import normfold
 from models.registry import NETWORKS, build
 from normfold.errors import SourceError, UsageError
 from normfold.options import Options
-from normfold.pipeline import optimize_with
+from normfold.pipeline import Candidate, _Builder, optimize_with
 from normfold.pytorch.eager import reference
 from normfold.pytorch.eager.call import Call
 from normfold.pytorch.export import _against, _with_eager_module, export
@@ -27,7 +27,7 @@ from normfold.result import NotProven
 from normfold.runtime.loaded_model import load
 from normfold.runtime.ort_session import OptimizationLevel
 from normfold.runtime.session import Runner
-from normfold.verify.result import Equivalence, Stage
+from normfold.verify.result import Equivalence, Stage, Verification
 from tests.pytorch import nets
 from tests.pytorch.nets import drawn, image
 
@@ -194,6 +194,32 @@ def test_a_fold_gone_wrong_differs_from_an_exporter_gone_wrong() -> None:
     verification = _with_eager_module(traced, Options(), original, model, result.verification)
     assert verification.verdict is Equivalence.DIFFERENT
     assert any("so a fold or the runtime makes the difference" in note for note in verification.notes)
+
+
+@pytest.mark.parametrize("place", [0, -1])
+def test_a_fold_that_only_the_arguments_of_the_user_show_to_be_wrong_is_undone(
+    place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proof on made-up inputs finds nothing here, the module does, and the rest stays folded."""
+    module, inputs = build("residual")
+    folds = [verdict.finding.name for verdict in export(module, inputs).changes]
+    original = _Builder._built
+
+    def spoiled(self: _Builder, *arguments: Any) -> Candidate:
+        candidate = original(self, *arguments)
+        for verdict in candidate.changes:
+            if verdict.finding.name == folds[place]:
+                node = next(node for node in candidate.model.graph if node.name in verdict.into)
+                weight = node.inputs[1]
+                assert weight is not None and weight.const_value is not None
+                weight.const_value = ir.tensor(weight.const_value.numpy() * np.float32(1.05), name=weight.name)
+        return candidate
+
+    monkeypatch.setattr(_Builder, "_built", spoiled)
+    monkeypatch.setattr("normfold.pipeline._proof", lambda *_: Verification(Equivalence.EQUIVALENT))
+    result = export(module, inputs)
+    assert result.verification
+    assert [verdict.finding.name for verdict in result.changes] == [name for name in folds if name != folds[place]]
 
 
 def test_without_proof_it_says_so() -> None:
