@@ -11,7 +11,7 @@ import onnx_ir as ir
 from normfold.algebra.affine import Affine, Array
 from normfold.algebra.weight import Weight
 from normfold.findings.reason import Reason
-from normfold.fold.absorbers.common import Absorber, along, bias_of, fitted, single_label, weight_of
+from normfold.fold.absorbers.common import along, bias_of, fitted, single_label, weight_of
 from normfold.fold.absorbers.convolutions import conv_backward
 from normfold.fold.absorbers.matrices import gemm_backward
 from normfold.fold.rule import (
@@ -28,24 +28,27 @@ _HOMOGENEOUS = ("", "Relu", "LeakyRelu")
 _ADDEND = 3  # the input of a FusedConv that is added before its activation
 
 
-def _before_activation(absorb: Absorber) -> Absorber:
-    """Return the rule of a linear operator for one with an activation behind it: s*f(y) = f(s*y) for s > 0."""
-
-    def backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
-        affine, activation = single_label(node, labels), str(attribute(node, "activation", ""))
-        require(activation in _HOMOGENEOUS, Reason.OPERATOR_STOPS, node, f"{node.op_type} with {activation}")
-        if activation:
-            require_no_shift(affine, node)
-            require_no_sign(affine, node)
-        alone = len(node.inputs) <= _ADDEND or node.inputs[_ADDEND] is None
-        require(alone, Reason.SUM_NEEDS_ALL, node, "it adds another value")
-        return absorb(reader, node, labels)
-
-    return backward
+def fused_conv_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
+    """s*f(Conv(x)) = f(s*Conv(x)) for s > 0, where f is Relu, LeakyRelu or nothing."""
+    _require_homogeneous(node, single_label(node, labels))
+    return conv_backward(reader, node, labels)
 
 
-fused_conv_backward = _before_activation(conv_backward)
-fused_gemm_backward = _before_activation(gemm_backward)
+def fused_gemm_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
+    """As FusedConv."""
+    _require_homogeneous(node, single_label(node, labels))
+    return gemm_backward(reader, node, labels)
+
+
+def _require_homogeneous(node: ir.Node, affine: Affine) -> None:
+    """Refuse what does not pass the activation, and a product to which another value is added before it."""
+    activation = str(attribute(node, "activation", ""))
+    require(activation in _HOMOGENEOUS, Reason.OPERATOR_STOPS, node, f"{node.op_type} with {activation}")
+    if activation:
+        require_no_shift(affine, node)
+        require_no_sign(affine, node)
+    alone = len(node.inputs) <= _ADDEND or node.inputs[_ADDEND] is None
+    require(alone, Reason.SUM_NEEDS_ALL, node, "it adds another value")
 
 
 def fused_matmul_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:

@@ -144,6 +144,13 @@ BACKWARD = {
     ),
 }
 FORWARD = {
+    "a convolution that ONNX Runtime fused with any activation": Folds(
+        "(float[N,3,6,6] x) => (float[N,4,6,6] y) <float[4,3,1,1] w, float[4] b, float[3,1,1] k, float[3,1,1] t>"
+        '{ m = Mul(x, k) a = Add(m, t) y = com.microsoft.FusedConv<activation="Tanh">(a, w, b) }',
+        "FusedConv",
+        "forward",
+        domains='"com.microsoft":1',
+    ),
     "conv without padding takes scale and shift": Folds(
         f"(float[N,4,9,9] x) => (float[N,8,7,7] y) <{BN4}, float[8,4,3,3] w, float[8] b> "
         "{ c = BatchNormalization(x, g, be, m, var) y = Conv(c, w, b) }",

@@ -110,6 +110,13 @@ BACKWARD = {
     ),
 }
 FORWARD = {
+    "a Gemm that ONNX Runtime fused with any activation": Folds(
+        "(float[N,8] x) => (float[N,6] y) <float[8,6] w, float[6] b, float[8] k, float[8] t>"
+        '{ m = Mul(x, k) a = Add(m, t) y = com.microsoft.FusedGemm<activation="Tanh">(a, w, b) }',
+        "FusedGemm",
+        "forward",
+        domains='"com.microsoft":1',
+    ),
     "gemm": Folds(
         f"(float[N,8] x) => (float[N,4] y) <{BN8}, float[8,4] w, float[4] b> "
         "{ c = BatchNormalization(x, g, be, m, var) y = Gemm(c, w, b) }",

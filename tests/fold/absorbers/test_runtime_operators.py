@@ -65,18 +65,6 @@ FORWARD = {
         kept="y",
         domains=MS,
     ),
-    "before a convolution and any activation": Folds(
-        f"{CONV}, float[3,1,1] k> {{ a = Mul(x, k) y = {fused('Tanh')}(a, w, b) }}",
-        "FusedConv",
-        "forward",
-        domains=MS,
-    ),
-    "before a Gemm and any activation": Folds(
-        f'{GEMM}, float[8] k> {{ a = Mul(x, k) y = com.microsoft.FusedGemm<activation="Tanh">(a, w, b) }}',
-        "FusedGemm",
-        "forward",
-        domains=MS,
-    ),
     "into queries, keys and values": Folds(
         "(float[N,5,8] x) => (float[N,5,4] y) <float[8,12] w, float[12] b, float[8] k, float[8] t>"
         f"{{ m = Mul(x, k) a = Add(m, t) y = {ATTENTION}(a, w, b) }}",

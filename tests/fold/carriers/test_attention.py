@@ -5,6 +5,12 @@ from __future__ import annotations
 from tests.fold.rows import Folds, Refuses, ahead, back, every
 
 BACKWARD = {
+    "one number behind turned features, by the operator of ONNX Runtime": Folds(
+        "(float[2,4,8] x, int64[2,4] p) => (float[2,4,8] y) <float[8,8] w, float s = {2}, float[9,4] c, float[9,4] d>"
+        "{ a = MatMul(x, w) r = com.microsoft.RotaryEmbedding<num_heads=1>(a, p, c, d) y = Mul(r, s) }",
+        "MatMul RotaryEmbedding",
+        domains='"com.microsoft":1',
+    ),
     "Attention: a positive scale by channel and a shift": Folds(
         back(
             "N,4,6,6",
@@ -45,6 +51,13 @@ BACKWARD = {
     ),
 }
 FORWARD = {
+    "one number through turned features": Folds(
+        "(float[2,4,8] x, int64[2,4] p) => (float[2,4,6] y) <float[8,6] w, float s = {2}, float[9,4] c, float[9,4] d>"
+        "{ a = Mul(x, s) r = com.microsoft.RotaryEmbedding<num_heads=1>(a, p, c, d) y = MatMul(r, w) }",
+        "RotaryEmbedding MatMul",
+        "forward",
+        domains='"com.microsoft":1',
+    ),
     "Attention: a positive scale by channel and a shift": Folds(
         back(
             "N,4,6,6",

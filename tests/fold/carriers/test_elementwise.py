@@ -117,6 +117,13 @@ BACKWARD = {
     ),
 }
 FORWARD = {
+    "a cast to a wider type": Folds(
+        "(float16[N,4] x) => (float[N,3] y) <float16[4] k, float[4,3] w>"
+        "{ c = Mul(x, k) d = Cast<to=1>(c) y = MatMul(d, w) }",
+        "Cast MatMul",
+        "forward",
+        values={"k": (2, -0.5, 4, 1)},
+    ),
     "identity": Folds(
         ahead("N,5,4,4", "d = Identity(c) y = Conv(d, w, b)", f"{BN4}, float[5,4,3,3] w, float[5] b"), "Conv", "forward"
     ),

@@ -29,13 +29,6 @@ FOLDS = {
     "one number into a product of two values, from before": Folds(
         f"{TWO} <float s = {{2}}> {{ b = Mul(z, s) y = {SCORES}(x, b) }}", "FusedMatMul", "forward", domains=MS
     ),
-    "one number through turned features": Folds(
-        "(float[2,4,8] x, int64[2,4] p) => (float[2,4,6] y) <float[8,6] w, float s = {2}, float[9,4] c, float[9,4] d>"
-        "{ a = Mul(x, s) r = com.microsoft.RotaryEmbedding<num_heads=1>(a, p, c, d) y = MatMul(r, w) }",
-        "RotaryEmbedding MatMul",
-        "forward",
-        domains=MS,
-    ),
 }
 REFUSES = {
     "a factor by feature through an activation": Refuses(
