@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import onnx
 from onnx import numpy_helper
 
+from normfold.graph.operators import is_standard, operator_of
 from normfold.runtime.loaded_model import LoadedModel
 
 Range = tuple[float, float]
@@ -18,10 +19,6 @@ _NOT_NEGATIVE: Range = (0.0, math.inf)
 _UNIT: Range = (0.0, 1.0)
 
 _MADE: Mapping[str, Range] = {
-    **dict.fromkeys(
-        ("Relu", "Abs", "Exp", "Sqrt", "Softplus", "ReduceL1", "ReduceL2", "ReduceSumSquare", "ThresholdedRelu"),
-        _NOT_NEGATIVE,
-    ),
     **dict.fromkeys(("Sigmoid", "Softmax", "HardSigmoid"), _UNIT),
     **dict.fromkeys(("Tanh", "Sin", "Cos", "Erf", "Softsign", "Sign"), (-1.0, 1.0)),
     "LogSoftmax": (-math.inf, 0.0),
@@ -29,7 +26,6 @@ _MADE: Mapping[str, Range] = {
     "Swish": (-0.2785, math.inf),
     "Mish": (-0.309, math.inf),
     "Gelu": (-0.17, math.inf),
-    "Elu": (-1.0, math.inf),
 }
 _KEPT = frozenset(
     [
@@ -71,19 +67,27 @@ def value_ranges(model: LoadedModel) -> dict[str, Range]:
         if node.op_type == "Constant" and node.output[0] in numbers:
             found[node.output[0]] = (numbers[node.output[0]],) * 2
         made = _range(node, found, numbers)
-        if made != ANY:
-            found.update((name, made) for name in node.output if name)
+        if made != ANY:  # a second output holds indices or a mask, but for those of a Split
+            outputs = node.output if node.op_type == "Split" else node.output[:1]
+            found.update((name, made) for name in outputs if name)
     return found
 
 
 def _range(node: onnx.NodeProto, found: Mapping[str, Range], numbers: Mapping[str, float]) -> Range:
     operator = node.op_type
-    if operator in _MADE:
-        alpha = next((a.f for a in node.attribute if a.name == "alpha"), 1.0)
-        return (-alpha, math.inf) if operator == "Elu" else _MADE[operator]
+    if not is_standard(node):
+        return ANY
+    alpha = next((a.f for a in node.attribute if a.name == "alpha"), 1.0)
+    if operator in ("Elu", "Celu"):
+        return (min(-alpha, 0.0), math.inf)
+    if operator in _MADE and (operator != "Swish" or alpha == 1.0):
+        return _MADE[operator]
+    if operator_of(node).never_negative:
+        return _NOT_NEGATIVE
     inputs = [_of(name, found, numbers) for name in node.input if name]
-    if operator in _KEPT and inputs:
-        return inputs[0]
+    if operator in _KEPT and inputs and (operator != "Dropout" or len(inputs) < 3):  # one in training divides
+        counts_zeros = operator == "AveragePool" and any(a.name == "count_include_pad" and a.i for a in node.attribute)
+        return (min(inputs[0][0], 0.0), max(inputs[0][1], 0.0)) if counts_zeros else inputs[0]
     if operator == "Clip" and inputs:
         low, high = (_bound(node, index, found, numbers) for index in (1, 2))
         return (
