@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -31,12 +31,13 @@ _USER_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 class Followed:
     """What calls of a folded module have shown.
 
-    ``differing``: the paths of modules whose output differs; ``steps``: those that do something else than before;
-    ``edges``: what reads differing values; ``notes``: what hooks of the user see of it.
+    ``differing``: the paths of modules whose output differs; ``steps``: those of modules that do something else than
+    before, each with the first path of that module; ``edges``: what reads differing values; ``notes``: what hooks of
+    the user see of it.
     """
 
     differing: Tags
-    steps: tuple[str, ...]
+    steps: dict[str, str]
     edges: Edges
     notes: tuple[str, ...]
 
@@ -49,15 +50,20 @@ def follow(
     ``steps`` are the paths of the modules that changed.
     """
     if not steps:
-        return Followed(frozenset(), (), {}, ())
+        return Followed(frozenset(), {}, {}, ())
     inner = tuple(path for path in steps if _has(original, path) and _has(folded, path))
     watched = tuple(path for path, part in original.named_modules() if path in inner or _user_hooks(part))
     differing: set[str] = set()
     for call in [call for name, call in calls if name not in LIKE_THE_FIRST]:
         before, after = _values(original, watched, call), _values(folded, watched, call)
         differing.update(path for path in watched if not _are_same(before.get(path, []), after.get(path, [])))
-    alone = tuple(path for path in inner if not any(other.startswith(f"{path}.") for other in inner))
-    changed = frozenset(path for path in alone if path in differing)
+    first = {id(part): path for path, part in reversed(list(original.named_modules(remove_duplicate=False)))}
+    alone = {
+        path: first[id(original.get_submodule(path))]
+        for path in inner
+        if not any(other.startswith(f"{path}.") for other in inner)
+    }
+    changed = frozenset(alone.values()) & differing
     edges: Edges = {}
     for call in [call for name, call in calls if name not in REDRAWN]:
         merge(edges, _edges(folded, changed, alone, call))
@@ -80,10 +86,10 @@ def _user_hooks(module: torch.nn.Module) -> bool:
     return any(not is_own_hook(hook) for name in _USER_HOOKS for hook in getattr(module, name, {}).values())
 
 
-def _edges(module: torch.nn.Module, differing: Tags, steps: Sequence[str], call: Call) -> Edges:
+def _edges(module: torch.nn.Module, differing: Tags, steps: Mapping[str, str], call: Call) -> Edges:
     with _running(module, call) as (own, args, kwargs):
         recorder = Recorder(differing, None, type(module).__name__)
-        recorder.watch(own, {path: path for path in steps})
+        recorder.watch(own, steps)
         with recorder:
             output = own(*args, **kwargs)
         recorder.stop()

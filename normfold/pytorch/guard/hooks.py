@@ -32,9 +32,14 @@ class Guard:
     """
 
     def __init__(
-        self, name: str, differing: Tags, steps: Iterable[str], edges: Mapping[Edge, Numbers], kinds: Iterable[Any]
+        self,
+        name: str,
+        differing: Tags,
+        steps: Mapping[str, str],
+        edges: Mapping[Edge, Numbers],
+        kinds: Iterable[Any],
     ) -> None:
-        self.name, self.differing, self.steps, self.edges = name, differing, tuple(steps), dict(edges)
+        self.name, self.differing, self.steps, self.edges = name, differing, dict(steps), dict(edges)
         self.kinds = frozenset(kinds)
         self._reset()
 
@@ -90,9 +95,9 @@ class Guard:
 
     def _steps_below(self, path: str) -> Iterator[tuple[str, str]]:
         prefix = f"{path}." if path else ""
-        for step in self.steps:
+        for step, name in self.steps.items():
             if step.startswith(prefix):
-                yield step[len(prefix) :], step
+                yield step[len(prefix) :], name
 
     def _key(self, path: str, module: torch.nn.Module, args: Any, kwargs: Any) -> Any:
         """Tell calls apart by shapes, types, flags, and the plain values that the module's own code can read."""
@@ -275,9 +280,9 @@ def install(module: torch.nn.Module, guard: Guard) -> None:
         vars(part)["_replicate_for_data_parallel"] = Replicas(part)
         vars(part).update((name, GuardedMethod(part, name, guard, path)) for name in _methods(type(part)))
     vars(module)["train"] = InferenceOnly(module)
-    for path in guard.steps:
+    for path in guard.differing - {""}:
         part = module.get_submodule(path)
-        if path in guard.differing and path:
+        if path in guard.steps:
             part.register_forward_pre_hook(StepHook(guard, path), prepend=True)
             vars(part)["__prepare_scriptable__"] = WithoutGuard(part)
 

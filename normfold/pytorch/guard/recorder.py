@@ -59,8 +59,7 @@ class Recorder(TorchFunctionMode):
 
     def watch(self, module: torch.nn.Module, paths: Mapping[str, str]) -> None:
         """Take the changed modules below ``module`` as one step each. ``paths``: by path, their name in the edges."""
-        for path, name in paths.items():
-            part = module.get_submodule(path)
+        for part, name in {module.get_submodule(path): name for path, name in paths.items()}.items():
             before = part.register_forward_pre_hook(self._entering(name), with_kwargs=True)
             after = part.register_forward_hook(self._leaving(name), always_call=True)
             self._handles += [before, after]

@@ -284,3 +284,24 @@ def test_the_guard_goes_with_a_copy(again: Callable[[nn.Module], nn.Module]) -> 
     folded(batch(1, 3, 9, 9))
     with pytest.raises(UsageError, match="outside of forward"):
         folded.get_submodule("0")(batch(2, 3, 8, 8))
+
+
+class TwoNames(nn.Module):
+    """A convolution under two names, and a way that uses it without its norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.bn = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.block, self.flags = nn.Sequential(self.stem, self.bn), {"raw": False}
+
+    def forward(self, x: Tensor) -> Any:
+        return self.stem(x) if self.flags["raw"] else self.block(x)
+
+
+def test_a_module_under_two_names_is_one_step() -> None:
+    module = drawn(TwoNames())
+    folded: Any = fold_module(module, (batch(2, 3, 8, 8),)).module
+    torch.testing.assert_close(folded.block(batch(1, 3, 7, 7)), module(batch(1, 3, 7, 7)), rtol=1e-4, atol=1e-4)
+    folded.flags["raw"] = True
+    with pytest.raises(UsageError, match="it returns the output of stem"):
+        folded(batch(2, 3, 8, 8))
