@@ -66,8 +66,8 @@ def _drawn_twice(pair: _Pair | None, verdict: Verdict) -> tuple[Drawing, Drawing
         here = new.by_name.get(finding.name) or new.by_value.get(finding.site)
         return _kept(old, subject, verdict), _kept(new, here, verdict)
     into = [old.by_name.get(name) for name in verdict.into]
-    spelling = pair.gone if verdict.outcome is Outcome.FUSED else {}
-    core = _core(old, [subject, *into], spelling)
+    is_block = verdict.outcome is Outcome.FUSED or verdict.rule == "branches"  # all of it becomes one operator
+    core = _core(old, [subject, *into], pair.gone if is_block else {})
     before = _drawn(old, core, core, subject, pair.gone)
     places = [new.by_value.get(value) for value in verdict.sites[:3]] or [new.by_value.get(finding.site)]
     taken = [new.by_name.get(name) for name in verdict.into]
