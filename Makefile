@@ -5,7 +5,8 @@ BIN    := $(VENV)/bin
 PIP     = $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint .constraints.txt
 
 # What make test-fast leaves out: torch, the browser, commands of the README, the ends of the sweeps, and `slow` tests.
-SLOW   := pytorch report/test_as_html.py cli/test_export.py cli/test_optimize.py sweeps bench test_models.py test_readme.py
+SLOW   := pytorch report/test_as_html.py cli/test_export.py cli/test_optimize.py sweeps bench test_models.py test_readme.py \
+	test_examples.py test_packaging.py
 
 .PHONY: demo test test-fast help clean
 

@@ -215,8 +215,8 @@ class Editor:
         if change.operator:
             node.op_type = change.operator
         stamp(node, rule, source)
-        for unread in (output for output in node.outputs[1:] if not output.uses() and not output.is_graph_output()):
-            self.rename(unread)  # such as the mean that a norm gives as another output
+        for unused in (output for output in node.outputs[1:] if not output.uses() and not output.is_graph_output()):
+            self.rename(unused)  # such as the mean that a norm gives as another output
         if change.shift_after is None:
             return node.outputs[0]
         return self._add_after(node, change.shift_after, dtype, rule, source)

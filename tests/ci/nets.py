@@ -1,4 +1,4 @@
-"""Models for the gate: one that folds, one whose norm stays, and the same ones as a user would ship them."""
+"""Models for checks: one that folds, one whose norm stays, and the same ones as a user would ship them."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
     python -m tests.sweeps.friendly [WORD ...] [--quick]
 
 Each promise is a function whose first line of documentation is what is printed; words choose those that have one in
-their name. ``--quick`` leaves out what takes more than some seconds. The command ends with 1 where one is not held.
+their name. ``--quick`` leaves out what takes more than some seconds. The command ends with 1 where one is not kept.
 """
 
 from __future__ import annotations
@@ -323,7 +323,7 @@ QUICK = (a_dash_is_no_file, check_is_short, a_pipe_gets_whole_lines, other_input
 
 
 def holds(promise: Promise) -> bool:
-    """Return whether a promise is held, in a folder of its own."""
+    """Return whether a promise is kept, in a folder of its own."""
     with tempfile.TemporaryDirectory(prefix="normfold-friendly-") as folder:
         return promise(Place(Path(folder)))
 
@@ -339,10 +339,10 @@ def main() -> None:
         if chosen.words and not any(word in promise.__name__ for word in chosen.words):
             continue
         start = time.perf_counter()
-        is_held = holds(promise)
-        failed += not is_held
+        is_kept = holds(promise)
+        failed += not is_kept
         seconds, sentence = time.perf_counter() - start, (promise.__doc__ or "").splitlines()[0]
-        print(f"{'ok    ' if is_held else 'NOT OK'} {seconds:5.1f} s  {sentence}", flush=True)  # noqa: T201  # its result
+        print(f"{'ok    ' if is_kept else 'NOT OK'} {seconds:5.1f} s  {sentence}", flush=True)  # noqa: T201  # its result
     sys.exit(bool(failed))
 
 

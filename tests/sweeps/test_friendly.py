@@ -8,7 +8,7 @@ from tests.sweeps.friendly import PROMISES, QUICK, Promise, holds
 
 
 @pytest.mark.parametrize("promise", QUICK, ids=lambda promise: promise.__name__)
-def test_a_promise_is_held(promise: Promise) -> None:
+def test_a_promise_is_kept(promise: Promise) -> None:
     assert holds(promise), promise.__doc__
 
 

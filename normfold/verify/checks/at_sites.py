@@ -2,7 +2,7 @@
 
 Both models run in parts. The original's part gives the reference values; the candidate's part is cut at every site
 and fed with those values, so an error shows at the site behind the operator that makes it and nowhere else, and
-saturated or chaotic operators further on cannot hide or inflate it. Parts are chosen so that what is kept at once stays
+saturated or noisy operators further on cannot hide or inflate it. Parts are chosen so that what is kept at once stays
 bounded.
 """
 

@@ -52,7 +52,7 @@ def check_stored(proof: ProofState) -> None:
 
 
 def _smallest(proof: ProofState) -> list[int]:
-    """Of feeds of one size the first and the last, which are tame: the runtime is looked at, not the extremes."""
+    """Of feeds of one size the first and the last, which are ordinary: the runtime is looked at, not the extremes."""
     findings = proof.findings
     count = len(findings.feeds)
     return sorted(range(count), key=lambda number: (_size(findings.feeds[number]), -number % count))[:WHOLE_FEEDS]

@@ -2,7 +2,7 @@
 
 The noise of a value is measured on the original alone: its weights and inputs are moved by one unit in the last
 place at random and it runs again. That is what a fold does to weights when it rounds them once, so a value that a
-correct fold moves further than the floor (a large mean subtracted, a quantizer at a step) shows the same unrest here.
+correct fold moves further than the floor (a large mean subtracted, a quantizer at a step) shows the same noise here.
 A model in float16 or bfloat16 is also run in float32: how far it is from that is its own error in all the steps. So is
 one that takes sums, with these in float64.
 """

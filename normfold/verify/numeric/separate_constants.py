@@ -1,7 +1,7 @@
 """The same model with a constant of its own for each reader: what two readers lose by rounding is not the same.
 
 An exporter gives equal tensors one name: the bias of a convolution and the running mean behind it, where a channel is
-dead. Moved together they cancel, and the model looks calmer than it is.
+dead. Moved together they cancel, and the model looks less noisy than it is.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ def separate_constants(model: LoadedModel, exact: Set[str] = frozenset()) -> tup
     skeleton.CopyFrom(model.skeleton)
     graph = skeleton.graph
     tensors = {t.name: t for t in graph.initializer if math.prod(t.dims) <= _LARGEST}
-    unread = set(tensors)
+    unseen = set(tensors)
     tensors.update(_constants(graph))
     source = {name: name for name in tensors}
     makers = {name: model.given.maker(name) for name in model.given}
@@ -64,14 +64,14 @@ def separate_constants(model: LoadedModel, exact: Set[str] = frozenset()) -> tup
             if name not in source:
                 continue
             own = original = source[name]
-            if original not in unread:
+            if original not in unseen:
                 own = f"{original}\u207a{len(copies)}"
                 copies.append(onnx.TensorProto())
                 copies[-1].CopyFrom(tensors[original])
                 copies[-1].name = own
                 if original in makers:
                     makers[own] = makers[original]
-            unread.discard(original)
+            unseen.discard(original)
             node.input[index] = own
             if place in at_settings or (node.op_type, index) in _SETTINGS:
                 settings.add(own)

@@ -84,13 +84,13 @@ def _at_named_sites(question: Question, recorded: Sequence[Site], prove: Prove) 
     of_weights = [site for site in of_weights if site.value not in known]
     found, left_out = with_recorded_sites(question, [*recorded, *of_weights], prove)
     hidden = {c.value for c in found.sites if not c.passed}.intersection(site.value for site in of_weights)
-    unread = unobservable_values(question, hidden) if hidden and prove(question, ()) else set()
-    if not unread:
+    unobservable = unobservable_values(question, hidden) if hidden and prove(question, ()) else set()
+    if not unobservable:
         return found, left_out
-    left = [*recorded, *(site for site in of_weights if site.value not in unread)]
+    left = [*recorded, *(site for site in of_weights if site.value not in unobservable)]
     found, left_out = with_recorded_sites(question, left, prove)
-    note = f"{_some(sorted(unread))}: another value, but no output reads what differs"
-    return replace(found, notes=(*found.notes, note)), left_out | unread
+    note = f"{_some(sorted(unobservable))}: another value, but no output reads what differs"
+    return replace(found, notes=(*found.notes, note)), left_out | unobservable
 
 
 def with_recorded_sites(question: Question, sites: Sequence[Site], prove: Prove) -> tuple[Verification, frozenset[str]]:

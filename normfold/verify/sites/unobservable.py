@@ -40,17 +40,17 @@ def unobservable_values(question: Question, names: Set[str]) -> set[str]:
     made = {name for name in names & made_by.keys() if nodes[made_by[name]].op_type != "Constant"}
     wanted = sorted(made.difference(question.original.output_names))
     targets = [*wanted, *question.original.output_names]
-    unread = set(wanted)
+    unobservable = set(wanted)
     try:
         small = submodel(question.original, targets, {})
         with question.open(small.model) as runner:
             for feed, values in islice(
                 accepted_feeds(question, lambda _, feed: run_part(runner, small, feed, {})), _FEEDS
             ):
-                unread -= {name for name in unread if _is_read(question, feed, values, name, wanted)}
+                unobservable -= {name for name in unobservable if _is_read(question, feed, values, name, wanted)}
     except ModelRunError:
         return set()
-    return unread
+    return unobservable
 
 
 def _is_read(question: Question, feed: Feed, values: Mapping[str, Value], name: str, names: Collection[str]) -> bool:

@@ -20,7 +20,7 @@ def one_more(w: np.ndarray) -> np.ndarray:
     return w
 
 
-UNREAD = {
+UNOBSERVABLE = {
     "multiplied by zero": (
         """(float[1,3,8,8] x) => (float[1,4,6,6] y) <float[3,3,3,3] w, float[1,3,1,1] g = {1,0,1}, float[4,3,1,1] v>
         { a = Conv(x, w) r = Mul(a, g) y = Conv(r, v) }""",
@@ -39,7 +39,7 @@ UNREAD = {
 }
 
 
-@pytest.mark.parametrize(("text", "changes"), UNREAD.values(), ids=UNREAD.keys())
+@pytest.mark.parametrize(("text", "changes"), UNOBSERVABLE.values(), ids=UNOBSERVABLE.keys())
 def test_what_no_output_reads_is_no_fault(text: str, changes: dict[str, Callable[[np.ndarray], np.ndarray]]) -> None:
     raw = same = parse(text, values={"far": -np.inf} if "far>" in text else None)
     for name, change in changes.items():
