@@ -60,6 +60,49 @@ BACKWARD = {
     ),
 }
 REFUSES = {
+    "a factor by row before a linear regression": Refuses(
+        "(float[4,3] x) => (float[4,1] y) <float[4,1] pos>"
+        "{ c = Mul(x, pos) y = ai.onnx.ml.LinearRegressor<coefficients=[1.0,2.0,3.0]>(c) }",
+        "NF111 y, NF118 c",
+        domains='"ai.onnx.ml":3',
+    ),
+    "a factor by row behind a linear regression": Refuses(
+        "(float[4,3] x) => (float[4,1] y) <float[4,1] pos>"
+        "{ c = ai.onnx.ml.LinearRegressor<coefficients=[1.0,2.0,3.0]>(x) y = Mul(c, pos) }",
+        "NF111 c, NF104 y",
+        domains='"ai.onnx.ml":3',
+    ),
+    "a factor by row behind a tree": Refuses(
+        "(float[4,2] x) => (float[4,1] y) <float[4,1] pos> "
+        "{ c = ai.onnx.ml.TreeEnsembleRegressor<n_targets=1, nodes_falsenodeids=[2,0,0], nodes_featureids=[0,0,0], "
+        "nodes_hitrates=[1.0,1.0,1.0], nodes_missing_value_tracks_true=[0,0,0], "
+        'nodes_modes=["BRANCH_LEQ","LEAF","LEAF"], nodes_nodeids=[0,1,2], nodes_treeids=[0,0,0], '
+        "nodes_truenodeids=[1,0,0], nodes_values=[0.1,0.0,0.0], target_ids=[0,0], target_nodeids=[1,2], "
+        "target_treeids=[0,0], target_weights=[1.5,-2.5]>(x) "
+        "y = Mul(c, pos) }",
+        "NF111 c, NF104 y",
+        domains='"ai.onnx.ml":3',
+    ),
+    "a factor by row before a linear machine": Refuses(
+        "(float[4,2] x) => (float[4,1] y) <float[4,1] pos>"
+        "{ c = Mul(x, pos) y = ai.onnx.ml.SVMRegressor<coefficients=[1.0,-1.0], support_vectors=[1.0,2.0,0.5,0.25],"
+        'rho=[0.5], n_supports=2, kernel_type="LINEAR", kernel_params=[0.0,0.0,0.0]>(c) }',
+        "NF111 y, NF118 c",
+        domains='"ai.onnx.ml":3',
+    ),
+    "a factor before a machine of one class": Refuses(
+        "(float[N,2] x) => (float[N,1] y) <float[2] pos>"
+        "{ c = Mul(x, pos) y = ai.onnx.ml.SVMRegressor<coefficients=[1.0,-1.0], support_vectors=[1.0,2.0,0.5,0.25],"
+        'rho=[0.5], n_supports=2, one_class=1, kernel_type="LINEAR", kernel_params=[0.0,0.0,0.0]>(c) }',
+        "NF110 y, NF118 c",
+        domains='"ai.onnx.ml":3',
+    ),
+    "a factor out of the range of coefficients": Refuses(
+        "(float[N,3] x) => (float[N,1] y) <float k = {1e38}>"
+        "{ c = ai.onnx.ml.LinearRegressor<coefficients=[100.0,2.0,3.0]>(x) y = Mul(c, k) }",
+        "NF115 c, NF104 y",
+        domains='"ai.onnx.ml":3',
+    ),
     "a scaler before a machine with another kernel, forward": Refuses(
         "(float[N,2] x) => (float[N,1] y) "
         "{ s = ai.onnx.ml.Scaler<offset=[1.0,2.0],scale=[0.5,0.25]>(x) "

@@ -540,6 +540,34 @@ FORWARD = {
     ),
 }
 REFUSES = {
+    "a factor that an attribute of an activation cannot hold": Refuses(
+        back("N,4,6,6", "d = ThresholdedRelu<alpha=100.0>(c) y = Mul(d, k)", "float k = {1e38}"), "NF115 d, NF104 y"
+    ),
+    "a factor of 0 behind a local response": Refuses(
+        back("N,4,6,6", "d = LRN<size=3>(c) y = Mul(d, k)", "float k = {0}"), "NF109 d, NF104 y"
+    ),
+    "a negative factor behind one bound": Refuses(
+        back("N,4,6,6", "d = Clip(c, lo) y = Mul(d, k)", "float k = {-2}, float lo = {1}"), "NF109 d, NF104 y"
+    ),
+    "a negative factor behind a bound and an infinite one": Refuses(
+        back("N,4,6,6", "d = Clip(c, lo, hi) y = Mul(d, k)", "float k = {-2}, float lo = {1}, float hi = {3.4e38}"),
+        "NF109 d, NF104 y",
+    ),
+    "a bound of an attribute that a factor takes out of range": Refuses(
+        back("N,4,6,6", "d = Clip<min=-100.0, max=100.0>(c) y = Mul(d, k)", "float k = {1e37}"),
+        "NF115 d, NF104 y",
+        opset=7,
+    ),
+    "a dropout whose mask is read": Refuses(
+        "(float[N,3,8,8] x) => (float[N,4,6,6] y, bool[N,4,6,6] o) <float[4,3,3,3] w, float[4,1,1] pos>"
+        "{ c = Conv(x, w) d, mask = Dropout(c) y = Mul(d, pos) o = Not(mask) }",
+        "NF110 d, NF104 y",
+    ),
+    "a negative factor by channel behind slopes of opset 8": Refuses(
+        back("N,4,6,6", "d = LeakyRelu<alpha=0.5>(c) y = Mul(d, k)", "float[1,4,1,1] k = {-1, 2, 3, -4}"),
+        "NF109 d, NF104 y",
+        opset=8,
+    ),
     "dropout in training": Refuses(
         back("N,4,6,6", "d = Dropout(c, r, f) y = Mul(d, pos)", "float[4,1,1] pos, float r = {0.5}, bool f = {1}"),
         "NF101 d, NF104 y",

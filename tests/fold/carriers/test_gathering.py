@@ -119,6 +119,16 @@ FORWARD = {
     ),
 }
 REFUSES = {
+    "a factor along the axis that is indexed at run time": Refuses(
+        "(float[4,6] x, int64[4,6] i) => (float[4,6] y) <float[6] pos, float[6,6] w>"
+        "{ c = MatMul(x, w) d = GatherElements<axis=1>(c, i) y = Mul(d, pos) }",
+        "NF111 d, NF104 y",
+    ),
+    "a part of the axis of a factor": Refuses(
+        "(float[4,6] x, int64[4,3] i) => (float[4,3] y) <float[3] pos, float[6,6] w>"
+        "{ c = MatMul(x, w) d = GatherElements<axis=0>(c, i) y = Mul(d, pos) }",
+        "NF111 d, NF104 y",
+    ),
     "ReverseSequence: a scale along the last axis": Refuses(
         back(
             "3,4,6,6",

@@ -5,6 +5,10 @@ from __future__ import annotations
 from tests.fold.rows import Folds, Refuses, ahead, back, every
 
 REFUSES = {
+    "exponents by channel": Refuses(
+        back("N,4,6,6", "d = Pow(c, e) y = Mul(d, pos)", "float[4,1,1] e = {1, 2, 3, 4}, float[4,1,1] pos"),
+        "NF110 d, NF104 y",
+    ),
     "an exponent gives a power its rank": Refuses(
         "(float[N,4] x) => (float[1,N,4] y) <float[1,1,1] p={2}, float[4] pos, float[4,4] w> "
         "{ a = MatMul(x, w) b = Pow(a, p) y = Mul(b, pos) }",

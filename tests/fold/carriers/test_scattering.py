@@ -102,6 +102,26 @@ FORWARD = {
     ),
 }
 REFUSES = {
+    "a product of what is written": Refuses(
+        "(float[4,6] x, float[2,6] u) => (float[4,6] y) <int64[2,1] i = {0, 2}, float[6] pos, float[6,6] w>"
+        '{ c = MatMul(x, w) v = MatMul(u, w) d = ScatterND<reduction="mul">(c, i, v) y = Mul(d, pos) }',
+        "NF110 d, NF104 y",
+    ),
+    "a factor along the axis that is indexed": Refuses(
+        "(float[4,6] x, float[2,6] u) => (float[4,6] y) <int64[2,1] i = {0, 2}, float[4,1] pos, float[4,4] w>"
+        "{ c = MatMul(w, x) v = Relu(u) d = ScatterND(c, i, v) y = Mul(d, pos) }",
+        "NF111 d, NF104 y",
+    ),
+    "a part of the axis of a factor": Refuses(
+        "(float[4,6] x, float[2,3] u, int64[2,3] i) => (float[4,6] y) <float[6] pos, float[6,6] w>"
+        "{ c = MatMul(x, w) v = Relu(u) d = ScatterElements<axis=0>(c, i, v) y = Mul(d, pos) }",
+        "NF111 d, NF104 y",
+    ),
+    "updates that lack what the data does not": Refuses(
+        "(float[4,6] x, float[2,6] u) => (float[4,3] y) <int64[2,1] i = {0, 2}, float[6] pos, float[6,3] w>"
+        "{ c = Mul(x, pos) d = ScatterND(c, i, u) y = MatMul(d, w) }",
+        "NF117 d, NF118 c",
+    ),
     "MaxUnpool: a positive factor": Refuses(
         back(
             "N,4,6,6",

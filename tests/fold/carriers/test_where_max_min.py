@@ -62,6 +62,9 @@ FORWARD = {
     ),
 }
 REFUSES = {
+    "a factor of opset 7, which broadcasts nothing": Refuses(
+        back("N,4,6,6", "d = Max(c, v) y = Mul(d, pos)", "float[4,1,1] v, float pos"), "NF110 d, NF104 y", opset=7
+    ),
     "Max: signs by channel": Refuses(
         back("N,4,6,6", "d = Max(c, m) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}, float[4,1,1] m"),
         "NF109 d, NF104 y",
