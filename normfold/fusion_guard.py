@@ -6,7 +6,7 @@ norms, attentions, activations or quantized products than the original, folds ne
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 import onnx_ir as ir
@@ -15,6 +15,7 @@ from normfold.findings.reason import Reason
 from normfold.findings.verdict import Verdict
 from normfold.fuse.engine import NO_NORM, find_norms
 from normfold.graph.reader import name_of
+from normfold.rewrite import Build
 from normfold.runtime.fused_operators import (
     FusedOperator,
     fused_operators,
@@ -23,10 +24,9 @@ from normfold.runtime.fused_operators import (
 )
 
 _ROUNDS = 6  # builds of a candidate that one search may ask for
-_Build = Callable[[frozenset[str]], tuple[ir.Model, Sequence[Verdict]]]
 
 
-def folds_that_break_fusions(original: ir.Model, build: _Build) -> frozenset[str]:
+def folds_that_break_fusions(original: ir.Model, build: Build) -> frozenset[str]:
     """Return the names of findings that ``build`` must leave so that the runtime fuses as much as in ``original``.
 
     ``build`` takes names to leave and returns the rewritten model with its verdicts. The result is empty where nothing
@@ -47,17 +47,19 @@ def folds_that_break_fusions(original: ir.Model, build: _Build) -> frozenset[str
     return frozenset()
 
 
-def explained(verdicts: Sequence[Verdict], names: Collection[str]) -> tuple[Verdict, ...]:
-    """Return ``verdicts`` with the reason of this room for the findings in ``names``."""
+def explained(verdicts: Sequence[Verdict], reasons: Mapping[str, Reason]) -> tuple[Verdict, ...]:
+    """Return ``verdicts`` with the reason for which each finding in ``reasons`` was left out."""
     return tuple(
         replace(
             verdict,
             obstacles=tuple(
-                replace(obstacle, reason=Reason.BREAKS_FUSION) if obstacle.reason is Reason.ROLLED_BACK else obstacle
+                replace(obstacle, reason=reasons[verdict.finding.name])
+                if obstacle.reason is Reason.ROLLED_BACK
+                else obstacle
                 for obstacle in verdict.obstacles
             ),
         )
-        if verdict.finding.name in names and not verdict.is_changed
+        if verdict.finding.name in reasons and not verdict.is_changed
         else verdict
         for verdict in verdicts
     )

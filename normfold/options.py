@@ -188,7 +188,7 @@ class RewriteOptions(CheckedOptions):
     max_growth: Annotated[
         float,
         Option(
-            "The part of their bytes by which the weights may grow where a shared one is copied.",
+            "The part of their bytes by which the weights may grow, by whatever change.",
             FOLDING,
             0,
             1000,

@@ -23,6 +23,7 @@ from normfold.files.torch_bridge import TorchObject, is_for_torch, torch_room
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Verdict
 from normfold.fold.cleanup.model_size import ModelSize, drop_inferred_types, has_inferred_types
+from normfold.fold.search.growth import FREE, weight_bytes
 from normfold.fusion_guard import explained, folds_that_break_fusions
 from normfold.graph.inlining import InlineError, inline, operators
 from normfold.options import (
@@ -36,9 +37,9 @@ from normfold.options import (
 )
 from normfold.provenance import Undone, record, recorded_undone, undone_by
 from normfold.result import Inspection, NotProven, Result, check_output
-from normfold.rewrite import rewrite
+from normfold.rewrite import findings_that_worsen, rewrite
 from normfold.targets.table import target_named
-from normfold.timing.slower import SLOWER, Stopwatch, folds_that_slow_down
+from normfold.timing.stopwatch import SLOWER, Stopwatch
 from normfold.verify import Equivalence, ProofCandidate, RollbackResult, Site, Verification, prove, prove_with_rollback
 
 _UNCHANGED = Verification(Equivalence.EQUIVALENT, notes=("nothing was changed, so there is nothing to compare",))
@@ -158,26 +159,36 @@ class _Builder:
         self.folds_constants = options.onnxsim and not self.undone.is_without_onnxsim
         with clock.stage("simplify"):
             self.facts: InferredFacts = simplify(source.proto, fold=self.folds_constants)
-        self._for_runtime: frozenset[str] | None = None
+        self._left: dict[str, Reason] | None = None  # findings that are not worth their price
         self._last: tuple[frozenset[str], Candidate] | None = None  # what the guard has built need not be built again
 
     def build(self, excluded: Collection[str] = ()) -> Candidate:
-        """Fold, fuse and tidy a fresh copy; findings in ``excluded`` stay, and what would break a fusion."""
-        if self._for_runtime is None:
+        """Fold, fuse and tidy a fresh copy; findings in ``excluded`` stay, and what would break a fusion or grow."""
+        if self._left is None:
             with self.clock.stage("guard"):
-                self._for_runtime = self._folds_that_break_fusions()
+                self._left = dict.fromkeys(self._folds_that_break_fusions(), Reason.BREAKS_FUSION)
+                self._left |= dict.fromkeys(self._findings_that_grow(), Reason.GROWTH)
             if self.stopwatch is not None:
                 with self.clock.stage("measure"):
                     self._measure(self.stopwatch)
-        candidate = self._build(self._for_runtime.union(excluded))
-        only_here = self._for_runtime.difference(excluded)
-        return replace(candidate, verdicts=explained(candidate.verdicts, only_here))
+        candidate = self._build(frozenset(self._left).union(excluded))
+        reasons = {name: reason for name, reason in self._left.items() if name not in excluded}
+        return replace(candidate, verdicts=explained(candidate.verdicts, reasons))
 
     def _folds_that_break_fusions(self) -> frozenset[str]:
         """Ask ONNX Runtime's optimizer, where the target is one that it serves."""
         if not target_named(self.options.target).fuses_itself or not self._build(frozenset()).changes:
             return frozenset()
         return folds_that_break_fusions(self.source.model(), self._model_and_verdicts)
+
+    def _findings_that_grow(self) -> frozenset[str]:
+        """Return what enlarges the weights beyond the limit, by whatever way it does."""
+
+        def times_as_small(one: ir.Model, other: ir.Model) -> float:
+            return (weight_bytes(one) + FREE) / (weight_bytes(other) + FREE)
+
+        limit = 1 + self.options.max_growth
+        return findings_that_worsen(self.source.model(), self._without_left, times_as_small, limit)
 
     def _measure(self, stopwatch: Stopwatch) -> None:
         """Write new BatchNormalizations where that is faster here, and undo what makes the model slower."""
@@ -187,12 +198,12 @@ class _Builder:
         more = self.build().model
         gains = ModelSize.of(more) != ModelSize.of(plain) and stopwatch.times_as_fast(plain, more) > SLOWER
         self.options, self._last = self.options if gains else without, None
-        assert self._for_runtime is not None  # build() set it
-        slow = folds_that_slow_down(
-            original, lambda left: self._model_and_verdicts(left | (self._for_runtime or left)), stopwatch.times_as_fast
-        )
+        slow = findings_that_worsen(original, self._without_left, stopwatch.times_as_fast, SLOWER)
         self.undone, self._last = self.undone.and_also(undone_by(slow, Reason.SLOWER_HERE)), None
         stopwatch.final(original, self.build().model)
+
+    def _without_left(self, excluded: frozenset[str]) -> tuple[ir.Model, tuple[Verdict, ...]]:
+        return self._model_and_verdicts(excluded.union(self._left or ()))
 
     def _model_and_verdicts(self, excluded: frozenset[str]) -> tuple[ir.Model, tuple[Verdict, ...]]:
         candidate = self._build(excluded)

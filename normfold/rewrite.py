@@ -6,7 +6,7 @@ would otherwise be carried into weights one by one.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
@@ -23,6 +23,8 @@ from normfold.fuse.center import center_norms
 from normfold.fuse.engine import FuseOptions, find_norms, fuse_norms, newest_allowed
 from normfold.options import RewriteOptions
 from normfold.targets.table import target_named
+
+Build = Callable[[frozenset[str]], tuple[ir.Model, Sequence[Verdict]]]
 
 
 def rewrite(model: ir.Model, options: RewriteOptions, excluded: Collection[str] = ()) -> tuple[Verdict, ...]:
@@ -62,6 +64,31 @@ def _tidied(model: ir.Model, norms: FuseOptions, wanted: FoldOptions) -> Iterato
             return
         yield from more
         yield from (verdict for verdict in fold_affines(model, wanted) if verdict.is_changed)
+
+
+def findings_that_worsen(
+    original: ir.Model, build: Build, times_as_good: Callable[[ir.Model, ir.Model], float], limit: float
+) -> frozenset[str]:
+    """Return the names of findings without which the rewritten model is better, or no worse than ``original``.
+
+    ``build`` takes names to leave and returns the rewritten model with its verdicts; ``times_as_good(a, b)`` says how
+    many times better b is, in speed or size, and ``limit`` how many times worse is no matter. Where the model as built
+    is good enough, nothing is left out. Otherwise the findings of each rule are tried in turn, and kept out where that
+    is better; where the model is still worse than ``original``, all are left out.
+    """
+    best, verdicts = build(frozenset())
+    changes = [verdict for verdict in verdicts if verdict.is_changed]
+    if not changes or times_as_good(original, best) * limit >= 1:
+        return frozenset()
+    left: frozenset[str] = frozenset()
+    for rule in dict.fromkeys(verdict.rule for verdict in changes):
+        without = left | {verdict.finding.name for verdict in changes if verdict.rule == rule}
+        other, _ = build(without)
+        if times_as_good(best, other) > limit:
+            left, best = without, other
+    if times_as_good(original, best) * limit < 1:
+        return frozenset(verdict.finding.name for verdict in changes)
+    return left
 
 
 def _one_each(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:

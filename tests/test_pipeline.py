@@ -15,7 +15,7 @@ from normfold import pipeline
 from normfold.constants.simplify import InferredFacts, apply_facts, simplify
 from normfold.findings.reason import Reason
 from normfold.graph.editor import Editor
-from normfold.timing.slower import Stopwatch
+from normfold.timing.stopwatch import Stopwatch
 from normfold.verify import Equivalence, Verification, prove
 from tests.onnx_text import parse
 from tests.verify.nets import conv_bn_pair

@@ -1,8 +1,13 @@
-"""A second run of the whole finds nothing to do, also where the first one brings together what makes a norm."""
+"""A second run of the whole finds nothing to do; what makes a model worse is left out, rule by rule."""
 
 from __future__ import annotations
 
+import onnx_ir as ir
+import pytest
+
 import normfold
+from normfold.findings.verdict import Finding, Outcome, Verdict
+from normfold.rewrite import findings_that_worsen
 from tests.fold.rows import operators
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
 
@@ -21,3 +26,46 @@ def test_a_norm_of_what_was_computed_twice_is_found_in_the_same_run() -> None:
     assert not normfold.optimize(result.model).changes
     feeds = feeds_of(model)
     assert_close(run_in_ort(result.model, feeds, ["y"]), run_in_ort(model, feeds, ["y"]), note="in ONNX Runtime")
+
+
+RULES = {"b1": "batchnorm", "b2": "batchnorm", "g": "gelu"}
+
+
+@pytest.mark.parametrize(
+    ("seconds_without", "left"),
+    [
+        ({frozenset(): 0.9}, ()),
+        ({frozenset(): 1.015}, ()),
+        ({frozenset(): 1.2, frozenset({"b1", "b2"}): 1.25, frozenset({"g"}): 0.95}, ("g",)),
+        ({frozenset(): 1.2, frozenset({"b1", "b2"}): 1.1, frozenset({"b1", "b2", "g"}): 1.0}, ("b1", "b2", "g")),
+        ({frozenset(): 1.3, frozenset({"b1", "b2"}): 1.2, frozenset({"b1", "b2", "g"}): 1.19}, ("b1", "b2", "g")),
+    ],
+    ids=["faster", "as fast as one can tell", "one rule", "both rules", "slower all the same"],
+)
+def test_what_makes_it_worse_is_left_out(seconds_without: dict[frozenset[str], float], left: tuple[str, ...]) -> None:
+    models = {names: ir.Model(ir.Graph([], [], nodes=[]), ir_version=8) for names in seconds_without}
+    original = ir.Model(ir.Graph([], [], nodes=[]), ir_version=8)
+    seconds = {id(original): 1.0, **{id(models[names]): seconds_without[names] for names in models}}
+
+    def build(names: frozenset[str]) -> tuple[ir.Model, list[Verdict]]:
+        verdicts = [Verdict(Finding(name, "Mul", name), Outcome.FOLDED, rule) for name, rule in RULES.items()]
+        return models[names], [verdict for verdict in verdicts if verdict.finding.name not in names]
+
+    def times_as_fast(one: ir.Model, other: ir.Model) -> float:
+        return seconds[id(one)] / seconds[id(other)]
+
+    assert findings_that_worsen(original, build, times_as_fast, 1.02) == set(left)
+
+
+def test_branches_on_one_shared_kernel_do_not_each_get_a_copy() -> None:
+    blocks = "".join(
+        f"a{i} = Conv<pads = [1,1,1,1]>(x{i}, k) b{i} = Conv(x{i}, p{i}) s{i} = Add(a{i}, b{i}) x{i + 1} = Relu(s{i}) "
+        for i in range(4)
+    )
+    weights = ", ".join(f"float[32,32,1,1] p{i}" for i in range(4))
+    text = f"(float[N,32,8,8] x) => (float[N,32,8,8] y) <float[32,32,3,3] k, {weights}> {{ x0 = Neg(x) {blocks} "
+    model = parse(text + "y = Relu(x4) }")
+    size = len(model.SerializeToString())
+    assert len(normfold.optimize(model, verify=False).model.SerializeToString()) < 1.05 * size
+    grown = normfold.optimize(model, verify=False, max_growth=10)
+    assert sum(node.op_type == "Conv" for node in grown.model.graph.node) == 4

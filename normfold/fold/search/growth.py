@@ -13,7 +13,7 @@ from normfold.findings.reason import Obstacle, Reason
 from normfold.fold.search.plan import FoldPlan
 from normfold.graph.reader import GraphReader, display_name, graphs_of, name_of
 
-_FREE = 4096  # bytes that a model may always grow by: a copy of a bias is no matter
+FREE = 4096  # bytes that a model may always grow by: a copy of a bias is no matter
 
 Use = tuple[ir.Node, int]
 
@@ -28,7 +28,7 @@ class Budget:
     @staticmethod
     def of(model: ir.Model, part: float) -> Budget:
         """Return the budget of ``part`` of the weights that a model has now."""
-        return Budget(max(_FREE, int(part * weight_bytes(model))))
+        return Budget(max(FREE, int(part * weight_bytes(model))))
 
     def objection(self, reader: GraphReader, plan: FoldPlan) -> Obstacle | None:
         """Return why a plan may not be carried out, or None where it fits."""
