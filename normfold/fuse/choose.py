@@ -32,7 +32,7 @@ from normfold.fuse.recognize.norm_operators import is_norm_operator
 from normfold.fuse.recognize.polynomial import Kind, Monomial
 from normfold.fuse.recognize.polynomial import M as MEAN
 from normfold.fuse.recognize.published import conditional_name, is_thresholded
-from normfold.fuse.recognize.reductions import REDUCTIONS
+from normfold.fuse.recognize.reductions import REDUCERS
 from normfold.fuse.recognize.region import Partial, Region, Tracked
 from normfold.graph.operators import RESHAPES
 from normfold.graph.reader import name_of
@@ -268,7 +268,7 @@ def _cost(context: NormContext, node: ir.Node) -> float:
         dtype = region.reader.dtype(node.outputs[0])
         has_kernel = dtype is None or context.target.has(node.op_type, dtype.name)
         return PASS if has_kernel else _EXPANDED
-    if node.op_type in REDUCTIONS:
+    if node.op_type in REDUCERS:
         further = node.inputs[0] is not None and isinstance(region.tracked.get(node.inputs[0]), Partial)
         return SMALL if further else context.reduction_cost(node.op_type)
     tracked = region.tracked.get(node.outputs[0])

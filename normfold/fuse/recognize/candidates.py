@@ -13,7 +13,7 @@ from normfold.algebra.affine import Array
 from normfold.findings.reason import Refusal
 from normfold.fuse.recognize.norm_operators import NORM_OPERATORS, is_norm_operator, norm_spec, takes_statistics
 from normfold.fuse.recognize.polynomial import ONE, TOLERANCE, Denominator, Kind, Monomial, Parameter, Poly
-from normfold.fuse.recognize.reductions import MEANS, POOLS, REDUCTIONS, reduced_axes
+from normfold.fuse.recognize.reductions import REDUCERS, reduced_axes
 from normfold.fuse.recognize.region import Reduction, Region, Tracked
 from normfold.fuse.recognize.repeated import repeated_number
 from normfold.fuse.recognize.table import RULES
@@ -22,7 +22,8 @@ from normfold.graph.operators import RESHAPES, is_standard
 from normfold.graph.reader import GraphReader, attribute
 
 _LONGEST_WAY = 10  # operators between a reduction and the root of its norm
-_STEPS = (*MEANS, "ReduceSum", "ReduceSumSquare")  # reductions that may be taken one axis at a time
+_STEPS = frozenset(name for name, reducer in REDUCERS.items() if reducer.in_steps)
+_FURTHER_STEPS = frozenset(name for name in _STEPS if not REDUCERS[name].is_pool)
 _BETWEEN = ("Identity", "Cast", "Mul", "Div")
 _TO_THE_ROOT = 5  # operators between a mean square and the root of it
 _UNDER_ROOT = ("Add", "Sub", "Mul", "Div", "Cast", "Identity", "Unsqueeze", "Reshape", "Max", "Clip", "Sqrt", "Pow")
@@ -63,7 +64,7 @@ class Norm:
 
 def is_anchor(node: ir.Node) -> bool:
     """Say whether a node takes a moment: every norm contains one."""
-    return is_standard(node) and (node.op_type in REDUCTIONS or is_norm_operator(node))
+    return is_standard(node) and (node.op_type in REDUCERS or is_norm_operator(node))
 
 
 def regions(reader: GraphReader, anchor: ir.Node) -> Iterator[Region]:
@@ -124,10 +125,10 @@ def _reduced_further(reader: GraphReader, anchor: ir.Node, axes: tuple[int, ...]
     left: list[int | None] = [None if axis in axes else axis for axis in range(rank)]
     node, done = anchor, set(axes)
     for _ in range(_LONGEST_WAY):
-        if node.op_type in _STEPS and node.op_type not in POOLS and not attribute(node, "keepdims", 1):
+        if node.op_type in _FURTHER_STEPS and not attribute(node, "keepdims", 1):
             left = [axis for axis in left if axis is not None]
         readers = [reading for reading, _ in node.outputs[0].uses() if reader.holds(reading)]
-        further = [reading for reading in readers if reading.op_type in _STEPS and reading.op_type not in POOLS]
+        further = [reading for reading in readers if reading.op_type in _FURTHER_STEPS]
         if not further and (len(readers) != 1 or readers[0].op_type not in _BETWEEN):
             break
         node = (further or readers)[0]

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import onnx_ir as ir
@@ -14,9 +15,24 @@ from normfold.fuse.recognize.region import NearMiss, NormRule, Partial, Region, 
 from normfold.fuse.recognize.views import Sizes, count_of
 from normfold.graph.reader import attribute
 
-POOLS = ("GlobalAveragePool", "AveragePool")
-REDUCTIONS = ("ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceL2", "ReduceL1", *POOLS)
-MEANS, _SUMS = ("ReduceMean", *POOLS), ("ReduceSum", "ReduceSumSquare")
+Moment = Callable[[Region, Poly, tuple[int, ...], int], Poly | None]
+"""What a reduction makes of a polynomial, over the axes of a view."""
+
+
+@dataclass(frozen=True)
+class Reducer:
+    """How an operator reduces.
+
+    ``is_pool``: it reduces the axes behind the channels, all at once, and keeps them with size 1; other operators name
+    their axes. ``in_steps``: several of them in a row may take one moment together. ``sums``: the result is not divided
+    by the number of elements. ``squares``: its square is reduced.
+    """
+
+    moment: Moment
+    is_pool: bool = False
+    in_steps: bool = True
+    sums: bool = False
+    squares: bool = False
 
 
 def reduced_axes(constant_axes: Callable[[], Array | None], node: ir.Node, sizes: Sizes) -> tuple[int, ...] | None:
@@ -43,7 +59,7 @@ def reduced_axes(constant_axes: Callable[[], Array | None], node: ir.Node, sizes
     return tuple(sorted({int(axis) % rank for axis in given}))
 
 
-def moment_rule(moment: Callable[[Region, Poly, tuple[int, ...], int], Poly | None]) -> NormRule:
+def moment_rule(moment: Moment) -> NormRule:
     """Return the rule for a reduction: over all of the norm's axes a moment; over some, it may become one."""
 
     def rule(region: Region, node: ir.Node) -> RuleResult:
@@ -59,12 +75,13 @@ def moment_rule(moment: Callable[[Region, Poly, tuple[int, ...], int], Poly | No
         if axes is None:
             detail = "the axes are an input"
             return region.near_miss(Reason.DYNAMIC_AXES, node, detail) if found.poly.degree == 2 else None
-        keep = bool(attribute(node, "keepdims", 1)) or node.op_type in POOLS
+        keep = bool(attribute(node, "keepdims", 1)) or REDUCERS[node.op_type].is_pool
         kept = tuple(None if p in axes else axis for p, axis in enumerate(found.axes) if keep or p not in axes)
         if partial is not None:
             return _reduced_further(region, node, partial, axes, kept)
         if not region.is_whole(found) or (not found.poly.has_x and not found.poly.has_denominator):
-            is_done = all(found.axes[p] is None for p in axes) and not node.op_type.startswith(("ReduceSum", "ReduceL"))
+            changes_nothing = REDUCERS[node.op_type].moment is mean
+            is_done = changes_nothing and all(found.axes[p] is None for p in axes)
             return Tracked(found.poly, found.view, kept) if is_done else None
         if found.poly.has_denominator:  # a norm of a norm starts at its own root
             return None
@@ -84,11 +101,11 @@ def _started(
     instead: NearMiss | None,
 ) -> Partial | None:  # fmt: skip
     """Start with the first of several reductions that together reduce the norm's axes."""
-    reduction = region.moment_axes(found.view)
-    if reduction is None or not axes or not set(axes) < set(reduction) or node.op_type not in (*MEANS, *_SUMS):
+    reduction, own = region.moment_axes(found.view), REDUCERS[node.op_type]
+    if reduction is None or not axes or not set(axes) < set(reduction) or not own.in_steps:
         return None
-    poly = found.poly.times(found.poly) if node.op_type == "ReduceSumSquare" else found.poly
-    summed = frozenset(axes) if node.op_type in _SUMS else frozenset()
+    poly = found.poly.times(found.poly) if own.squares else found.poly
+    summed = frozenset(axes) if own.sums else frozenset()
     after = None if poly is None else Tracked(poly, found.view, kept)
     return None if after is None else Partial(after, frozenset(axes), summed, 1.0, instead)
 
@@ -99,11 +116,11 @@ def _reduced_further(
     """Take the mean of a mean: complete, where all of the norm's axes are done."""
     found = partial.tracked
     new = frozenset(axis for axis in (found.axes[position] for position in axes) if axis is not None)
-    reduction = region.moment_axes(found.view) or ()
-    if not new <= set(reduction) or node.op_type not in (*MEANS, "ReduceSum"):
+    reduction, own = region.moment_axes(found.view) or (), REDUCERS[node.op_type]
+    if not new <= set(reduction) or not own.in_steps or own.squares:
         return partial.instead
     after = Tracked(found.poly, found.view, kept)
-    summed = partial.summed | (new if node.op_type == "ReduceSum" else frozenset())
+    summed = partial.summed | (new if own.sums else frozenset())
     done = partial.done | new
     if any(axis not in done and region.size(found.view, axis) != 1 for axis in reduction):
         return Partial(after, done, summed, partial.factor, partial.instead)
@@ -147,6 +164,18 @@ def sum_of_magnitudes(region: Region, poly: Poly, axes: tuple[int, ...], view: i
     """Return ``n * E[|x|]``."""
     own = poly.magnitude() if poly.has_x else None
     return None if own is None else total(region, own, axes, view)
+
+
+REDUCERS: Mapping[str, Reducer] = {
+    "ReduceMean": Reducer(mean),
+    "GlobalAveragePool": Reducer(mean, is_pool=True),
+    "AveragePool": Reducer(mean, is_pool=True),
+    "ReduceSum": Reducer(total, sums=True),
+    "ReduceSumSquare": Reducer(sum_of_squares, sums=True, squares=True),
+    "ReduceL2": Reducer(length, in_steps=False),
+    "ReduceL1": Reducer(sum_of_magnitudes, in_steps=False),
+}
+"""Every operator that takes a moment: the search for norms begins at each of them."""
 
 
 def size(region: Region, node: ir.Node) -> RuleResult:

@@ -25,7 +25,7 @@ from normfold.fuse.recognize.conditions import both, comparison, extreme, where
 from normfold.fuse.recognize.layout import expand, relayout
 from normfold.fuse.recognize.norm_operators import NORM_OPERATORS, batchnorm, norm
 from normfold.fuse.recognize.polynomial import Poly
-from normfold.fuse.recognize.reductions import length, mean, moment_rule, size, sum_of_magnitudes, sum_of_squares, total
+from normfold.fuse.recognize.reductions import REDUCERS, moment_rule, size
 from normfold.fuse.recognize.region import NormRule
 from normfold.graph.operators import COMPARISONS
 
@@ -48,13 +48,7 @@ RULES: Mapping[str, NormRule] = {
     "Sub": binary,
     "Mul": binary,
     "Div": binary,
-    "ReduceMean": moment_rule(mean),
-    "GlobalAveragePool": moment_rule(mean),
-    "ReduceSum": moment_rule(total),
-    "ReduceSumSquare": moment_rule(sum_of_squares),
-    "ReduceL2": moment_rule(length),
-    "ReduceL1": moment_rule(sum_of_magnitudes),
-    "AveragePool": moment_rule(mean),
+    **{operator: moment_rule(reducer.moment) for operator, reducer in REDUCERS.items()},
     "Size": size,
     "Reshape": relayout,
     "Flatten": relayout,
