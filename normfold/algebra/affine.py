@@ -63,12 +63,6 @@ class Affine:
         """Return the affine that changes nothing."""
         return Affine(np.ones((1,) * rank), np.zeros((1,) * rank))
 
-    @staticmethod
-    def per_channel(scale: npt.ArrayLike, shift: npt.ArrayLike, rank: int, axis: int = 1) -> Affine:
-        """From vectors of length C that vary along ``axis``."""
-        form = tuple(-1 if index == axis % rank else 1 for index in range(rank))
-        return Affine.of(np.reshape(scale, form), np.reshape(shift, form), rank)
-
     @property
     def rank(self) -> int:
         """Return the rank of the tensor that it acts on."""

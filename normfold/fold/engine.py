@@ -39,7 +39,7 @@ _WRITES_AFFINES = ("layernorm", "rmsnorm", "instancenorm", "groupnorm", "lpnorm"
 
 @dataclass(frozen=True)
 class FoldOptions(Selection):
-    """Which folds are wanted. Names are those of rules (``batchnorm``), nodes, or findings.
+    """Which folds are wanted. Names are those of rules, nodes, or findings.
 
     ``norm_affine`` asks for gamma and beta of norms to go into the MatMuls behind them, ``extra_channel`` for a
     shift that meets zero padding to go through one more channel wherever that is possible. ``any_activation`` says

@@ -78,10 +78,10 @@ def test_aligned_adds_and_takes_leading_ones_only() -> None:
 
 
 def test_vectors_vary_along_one_axis_only() -> None:
-    scale, shift = Affine.per_channel([1.0, 2.0, 3.0], [0.0, 0.0, 0.0], 4).vectors(1, 3)
+    scale, shift = Affine.of(np.array([1.0, 2.0, 3.0]).reshape(1, 3, 1, 1), 0.0, 4).vectors(1, 3)
     assert scale.tolist() == [1.0, 2.0, 3.0] and shift.tolist() == [0.0, 0.0, 0.0]
     with pytest.raises(ValueError, match="axis 0 only"):
-        Affine.per_channel([1.0, 2.0], [0.0, 0.0], 2, axis=1).vectors(0, 3)
+        Affine.of(np.array([[1.0, 2.0]]), 0.0, 2).vectors(0, 3)
 
 
 def test_a_product_that_overflows_is_infinite_and_no_warning() -> None:

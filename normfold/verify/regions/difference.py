@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence, Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 
@@ -54,11 +54,6 @@ def region(one: LoadedModel, other: LoadedModel, target: str, common: Set[str]) 
             return DifferingRegion(target, tuple(sorted(ours | theirs)))
         among -= different
     return DifferingRegion(target, tuple(sorted(inputs)))
-
-
-def common_values(one: LoadedModel, other: LoadedModel, left_out: Set[str] = frozenset()) -> set[str]:
-    """Return the values that both models compute and that a region may begin with."""
-    return _common_values(one, other) - left_out
 
 
 def have_equal_content(one: LoadedModel, tensor: onnx.TensorProto, other: LoadedModel, its: onnx.TensorProto) -> bool:
@@ -182,8 +177,3 @@ def _digest_of(array: np.ndarray) -> bytes:
         return repr(array.tolist()).encode()
     head = f"{array.dtype} {array.shape}".encode()
     return hashlib.blake2b(_bytes(array).tobytes(), digest_size=16, person=b"", key=head[:64]).digest()
-
-
-def downstream(regions: list[DifferingRegion], target: str) -> Iterator[DifferingRegion]:
-    """Yield the regions that begin with a value."""
-    return (each for each in regions if target in each.boundary)
