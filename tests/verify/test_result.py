@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from normfold.verify import Equivalence, prove
+from normfold.verify import Comparison, Equivalence, Stage, Verification, prove
+from normfold.verify.result import proof_sentence
 from tests.onnx_text import parse
 
 UNDECIDED = {
@@ -33,3 +34,11 @@ def test_undecided_says_why_and_what_to_do(text: str, reason: str) -> None:
     assert result.verdict is Equivalence.INCONCLUSIVE
     assert reason in str(result)
     assert not result
+
+
+def test_the_sentence_of_a_proof_shows_no_error_above_its_limit() -> None:
+    """What the runtime's own optimizer changes is told in a note."""
+    fine = Comparison("y", Stage.AT_SITE, True, relative=1e-7, tolerance=1e-6, margin=0.1)
+    changed_by_runtime = Comparison("y", Stage.DEFAULT, True, relative=1e-2, tolerance=1e-4, margin=100.0)
+    proof = Verification(Equivalence.EQUIVALENT, outputs=(changed_by_runtime,), sites=(fine,), notes=("a note",))
+    assert "at 1 place, largest error 1e-07 of the value's range (limit 1e-06)" in proof_sentence(proof)
