@@ -19,6 +19,10 @@ BACKWARD = {
     ),
 }
 REFUSES = {
+    "a factor of the rows of indices": Refuses(
+        "(int64[4,2] i) => (float[4,3] y) <float[5,6,3] t, float[4,1] pos> { c = GatherND(t, i) y = Mul(c, pos) }",
+        "NF111 c, NF104 y",
+    ),
     "an embedding, along the tokens": Refuses(
         "(int64[5] i) => (float[5,8] y) <float[9,8] w, float[5,1] k> { c = Gather(w, i) y = Mul(c, k) }",
         "NF111 c, NF104 y",

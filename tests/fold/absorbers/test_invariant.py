@@ -146,6 +146,19 @@ FORWARD = {
     ),
 }
 REFUSES = {
+    "a factor that gamma cannot hold": Refuses(
+        "(float[N,4] x) => (float[N,4] y) <float k = {1e38}> { c = Selu<gamma=100.0>(x) y = Mul(c, k) }",
+        "NF115 c, NF104 y",
+    ),
+    "a factor that alpha cannot hold": Refuses(
+        "(float[N,4] x) => (float[N,4] y) <float k = {1e38}> { c = Mul(x, k) y = HardSigmoid<alpha=100.0>(c) }",
+        "NF115 y, NF118 c",
+    ),
+    "a small factor of float16, whose squares a length would overflow": Refuses(
+        "(float16[N,4] x) => (float16[N,4] y) <float16 k> { c = Mul(x, k) y = LpNormalization(c) }",
+        "NF115 y, NF118 c",
+        values={"k": 0.5},
+    ),
     "LpNormalization: a shift by channel, forward": Refuses(
         ahead(
             "N,5,6,6",

@@ -212,6 +212,11 @@ FORWARD = {
     ),
 }
 REFUSES = {
+    "a shift that float16 cannot hold": Refuses(
+        "(float16[2,5,4] x) => (float16[2,5,2] y) <float16[4,2] w, float16[4] t>{ c = Add(x, t) y = MatMul(c, w) }",
+        "NF115 y, NF118 c",
+        values={"w": (6e4,) * 8, "t": (1, 1, 1, 1)},
+    ),
     "gemm with two variables": Refuses(
         f"(float[N,4] x, float[4,8] w) => (float[N,8] y) <{BN8}> "
         "{ c = Gemm(x, w) y = BatchNormalization(c, g, be, m, var) }",

@@ -39,6 +39,11 @@ FORWARD = {
     ),
 }
 REFUSES = {
+    "a factor of the steps": Refuses(
+        "(float[4,2,3] x) => (float[4,1,2,5] y) <float[1,20,3] w, float[1,20,5] r, float[4,1,1] pos>"
+        "{ c = Mul(x, pos) y = LSTM<hidden_size=5>(c, w, r) }",
+        "NF111 y, NF118 c",
+    ),
     "LSTM: a scale along the last axis, forward": Refuses(
         ahead(
             "6,5,N,3",
