@@ -19,6 +19,8 @@ from normfold.graph.operators import RANDOM, is_standard
 from normfold.graph.reader import GraphReader, attribute, graphs_of, name_of, opset_of
 from normfold.runtime import isolated
 
+_CONVERTER_ERRORS = (version_converter.ConvertError, onnx.checker.ValidationError)
+
 _LARGE = 1024  # elements; smaller constants may be axes or shapes that the converter needs to see
 
 
@@ -124,7 +126,7 @@ def _converted(model: ir.Model, opset: int) -> onnx.ModelProto:
         converted: onnx.ModelProto = isolated.call(
             "the version converter", version_converter.convert_version, skeleton, opset
         )
-    except (CrashError, RuntimeError, ValueError, TypeError, onnx.checker.ValidationError) as fault:
+    except (CrashError, RuntimeError, ValueError, TypeError, *_CONVERTER_ERRORS) as fault:
         raise OpsetRaiseError(f"the converter failed: {str(fault).strip().splitlines()[-1][:200]}") from fault
     if helper.make_opsetid("", opset).version not in [each.version for each in converted.opset_import]:
         raise OpsetRaiseError(f"the converter did not reach operator set {opset}")

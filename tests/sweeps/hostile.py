@@ -43,7 +43,7 @@ SECONDS, BYTES = 30.0, 2 * 2**30
 
 @dataclass(frozen=True)
 class Ended:
-    """How a run of the command line ended: exit code (negative: a signal), outputs, seconds and bytes at its peak."""
+    """How a run ended: exit code (negative: a signal), outputs, seconds of the processor and bytes at its peak."""
 
     code: int
     out: str
@@ -73,11 +73,10 @@ def say(text: str) -> None:
     sys.stdout.flush()
 
 
-def run(*arguments: object, limit: float = 120.0, environment: dict[str, str] | None = None) -> Ended:
+def run(*arguments: object, limit: float = 240.0, environment: dict[str, str] | None = None) -> Ended:
     """Run ``normfold ARGUMENTS`` as a user does."""
     program = "import sys; sys.path.pop(0); import normfold_cli; normfold_cli.main()"
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        start = time.perf_counter()
         process = subprocess.Popen(
             [sys.executable, "-c", program, *map(str, arguments)],
             stdout=out,
@@ -85,26 +84,25 @@ def run(*arguments: object, limit: float = 120.0, environment: dict[str, str] | 
             stdin=subprocess.DEVNULL,
             env={**os.environ, "NORMFOLD_ISOLATION": "", **(environment or {})},
         )
-        code, peak = _wait(process, limit)
+        code, seconds, peak = _waited(process.pid, limit)
+        process.returncode = code
         texts = []
         for file in (out, err):
             file.seek(0)
             texts.append(file.read())
-    return Ended(code, texts[0], texts[1], time.perf_counter() - start, peak)
+    return Ended(code, texts[0], texts[1], seconds, peak)
 
 
-def _wait(process: subprocess.Popen[bytes], limit: float) -> tuple[int, int]:
-    """Return exit code and peak memory in bytes; after ``limit`` seconds the process is killed."""
+def _waited(child: int, limit: float) -> tuple[int, float, int]:
+    """Return exit code, seconds of the processor and peak memory; after ``limit`` seconds the process is killed."""
     ends = time.monotonic() + limit
-    while time.monotonic() < ends:
-        pid, status, usage = os.wait4(process.pid, os.WNOHANG)
+    while True:
+        pid, status, usage = os.wait4(child, os.WNOHANG)
         if pid:
-            process.returncode = os.waitstatus_to_exitcode(status)
-            return process.returncode, usage.ru_maxrss * 1024
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
-    return -int(signal.SIGKILL), 0
+            return os.waitstatus_to_exitcode(status), usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024
+        if time.monotonic() > ends:
+            os.kill(child, signal.SIGKILL)
+        time.sleep(0.01)
 
 
 # -- files --------------------------------------------------------------------------------------------------------
@@ -329,7 +327,6 @@ def mutants(places: Sequence[str], count: int, seed: int, ends: float) -> Iterat
 def _forked(*arguments: str) -> Ended:
     """Run the command line in a fork of this process, which has everything imported."""
     with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
-        start = time.perf_counter()
         child = os.fork()
         if child == 0:
             os.dup2(out.fileno(), 1)
@@ -345,24 +342,12 @@ def _forked(*arguments: str) -> Ended:
                 sys.stdout.flush()
                 sys.stderr.flush()
                 os._exit(code)
-        code, peak = _wait_for(child)
+        code, seconds, peak = _waited(child, 8 * SECONDS)
         texts = []
         for file in (out, err):
             file.seek(0)
             texts.append(file.read())
-    return Ended(code, texts[0], texts[1], time.perf_counter() - start, peak)
-
-
-def _wait_for(child: int) -> tuple[int, int]:
-    ends = time.monotonic() + 2 * SECONDS
-    while time.monotonic() < ends:
-        pid, status, usage = os.wait4(child, os.WNOHANG)
-        if pid:
-            return os.waitstatus_to_exitcode(status), usage.ru_maxrss * 1024
-        time.sleep(0.005)
-    os.kill(child, signal.SIGKILL)
-    os.waitpid(child, 0)
-    return -int(signal.SIGKILL), 0
+    return Ended(code, texts[0], texts[1], seconds, peak)
 
 
 def differs(first: Path, second: Path) -> str:
