@@ -267,6 +267,16 @@ class ProofOptions(RunOptions):
     custom_ops: Annotated[
         NameCollection, Option("A library of operators that ONNX Runtime loads. Repeatable.", PROOF, metavar="LIB")
     ] = ()
+    proof_memory: Annotated[
+        float,
+        Option(
+            "Gigabytes of memory for the proof: models that need more run in parts (0: half of what is free).",
+            PROOF,
+            0,
+            metavar="GB",
+            is_recorded=False,
+        ),
+    ] = 0.0
     strict: Annotated[
         bool,
         Option("Fail where the proof would undo a fold, or where an operator has no kernel to prove it with.", PROOF),

@@ -5,7 +5,10 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
+from typing import Any
 
+import numpy as np
 import onnx
 
 from normfold.runtime.loaded_model import LoadedModel
@@ -66,6 +69,21 @@ def submodel(model: LoadedModel, targets: Collection[str], boundary: Mapping[str
     small.graph.value_info.extend(declared[name] for name in inside)
     feeds = tuple(v.name for v in model.inputs if v.name in needed and v.name not in cuts)
     return Submodel(replace(model, skeleton=small, given=model.given.only(needed)), feeds, injected, outputs)
+
+
+def types_of(values: Mapping[str, Any]) -> dict[str, onnx.TypeProto]:
+    """Return the types of all values that can be fed back: tensors of numbers."""
+    return {
+        name: _tensor_type(v.dtype, v.ndim)
+        for name, v in values.items()
+        if isinstance(v, np.ndarray) and v.dtype != object
+    }
+
+
+@cache
+def _tensor_type(dtype: np.dtype, rank: int) -> onnx.TypeProto:
+    """Return the type of a tensor with free sizes."""
+    return onnx.helper.make_tensor_type_proto(onnx.helper.np_dtype_to_tensor_dtype(dtype), [None] * rank)
 
 
 def needed_for(model: LoadedModel, targets: Iterable[str]) -> set[str]:

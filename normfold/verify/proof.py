@@ -11,12 +11,13 @@ from normfold.errors import UsageError
 from normfold.options import ProofOptions
 from normfold.runtime.float32_copy import can_retype, coarsest, retyped
 from normfold.runtime.loaded_model import LoadableModel, load
+from normfold.runtime.parts import parts_of
 from normfold.runtime.random_operators import unseeded_values
 from normfold.runtime.reference_session import is_small_enough
 from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value, unsafe_reason
-from normfold.runtime.submodel import Submodel, submodel
+from normfold.runtime.submodel import Submodel, submodel, types_of
 from normfold.verify.checks.accepted_inputs import largest_sizes
-from normfold.verify.checks.at_sites import SiteCheck, expected_bytes, in_order, plan_chunks, types_of
+from normfold.verify.checks.at_sites import SiteCheck, expected_bytes, in_order, plan_chunks
 from normfold.verify.checks.first_difference import first_differences
 from normfold.verify.checks.prefetch import prefetch
 from normfold.verify.checks.reference_values import Original
@@ -194,7 +195,7 @@ def _gather(question: Question, sites: Sequence[Site], findings: Findings) -> Pr
     proof = ProofState(targeted, findings)
     first = submodel(targeted.original, targets, {})
     # The runtime knows the sizes of the values, but a very large model is never opened as a whole for that.
-    is_large = first.model.weight_bytes > targeted.options.weight_bytes
+    is_large = first.model.weight_bytes > targeted.part_bytes
     with ExitStack() as opened:
         runner = None if is_large else opened.enter_context(targeted.open(first.model))
         sizes = {} if runner is None else expected_bytes(runner, first, largest_sizes(targeted))
@@ -213,6 +214,9 @@ def _gather(question: Question, sites: Sequence[Site], findings: Findings) -> Pr
     if not targeted.is_by_reference:
         whole = replace(targeted, original=question.original, candidate=question.candidate)
         check_whole(ProofState(whole, findings))
+        if whole.is_too_large(whole.candidate):
+            count = len(parts_of(whole.candidate, whole.part_bytes))
+            findings.note(f"the result was run whole in {count} parts, to fit into {whole.memory / 2**30:.2g} GB")
     if targeted.is_by_fold:
         check_regions(proof)
     return proof

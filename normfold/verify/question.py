@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
 from normfold.options import ProofOptions
+from normfold.runtime import isolated
 from normfold.runtime.float32_copy import coarsest
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.ort_session import OptimizationLevel
+from normfold.runtime.parts import PartedRunner
 from normfold.runtime.reference_session import ReferenceRunner
 from normfold.runtime.session import Runner, Value
 from normfold.runtime.submodel import Submodel
@@ -28,6 +30,8 @@ from normfold.verify.numeric.rounding_noise import (
     noise,
 )
 from normfold.verify.result import Comparison, Stage
+
+_UNKNOWN_MEMORY = 8 * 2**30  # bytes, where the system does not say how much is free
 
 NOISE_DOMINATED = "the model itself turns rounding noise into errors of this size"
 
@@ -134,11 +138,32 @@ class Question:
         """What ends a run that takes too long."""
         return Watch(self.options.seconds)
 
+    @cached_property
+    def memory(self) -> int:
+        """Return the bytes of memory that the proof may take."""
+        return int(self.options.proof_memory * 2**30) or isolated.free_bytes() // 2 or _UNKNOWN_MEMORY
+
+    @property
+    def part_bytes(self) -> int:
+        """Return the bytes of weights that are loaded at once: a runtime may hold a packed copy of each."""
+        return min(self.options.weight_bytes, self.memory // 4)
+
+    def is_too_large(self, model: LoadedModel) -> bool:
+        """Return whether the weights of a model do not fit into the memory, so that it runs in parts."""
+        return 2 * model.weight_bytes > self.memory
+
     def open(self, model: LoadedModel, level: OptimizationLevel = OptimizationLevel.DISABLE_ALL) -> Runner:
         """Return a session with the options of this proof."""
         if self.is_by_reference:
             return ReferenceRunner(model, self.options.seconds)
-        return Runner(model, level, self.options.threads, self.watch, tuple(self.options.custom_ops))
+        opened = partial(
+            Runner,
+            level=level,
+            threads=self.options.threads,
+            watch=self.watch,
+            libraries=tuple(self.options.custom_ops),
+        )
+        return PartedRunner(model, self.part_bytes, opened) if self.is_too_large(model) else opened(model)
 
     # -- comparisons --------------------------------------------------------------------------------------------------
     def judge(

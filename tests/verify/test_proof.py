@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import onnx
@@ -104,6 +104,16 @@ def test_bounded_parts_show_the_same(options: ProofOptions, parts: int) -> None:
     result = prove(raw, edited(folded, "w3", lambda w: w * 1.01), sites, options)
     assert result.failing_folds == ("norm3",)
     assert any(f"in {parts} parts to bound the memory" in note for note in result.notes) is (parts > 1)
+
+
+@pytest.mark.parametrize("sites", [None, (), [Site(f"bn{i}", f"norm{i}") for i in range(6)]])
+def test_models_larger_than_the_memory_are_proven_in_parts(sites: Sequence[Site] | None) -> None:
+    raw, folded = conv_bn_pair(depth=6)
+    options = ProofOptions(proof_memory=2e-5)
+    result = prove(raw, folded, sites, options)
+    assert result, str(result)
+    assert any("in 3 parts, to fit into 2e-05 GB" in note for note in result.notes), result.notes
+    assert prove(raw, edited(folded, "w3", lambda w: w * 1.01), sites, options).verdict is Equivalence.DIFFERENT
 
 
 def test_a_fold_that_crashes_its_operator_is_named() -> None:

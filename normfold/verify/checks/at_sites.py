@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache, partial
+from functools import partial
 
 import numpy as np
 import onnx
 
 from normfold.runtime.loaded_model import LoadedModel, tensor_bytes
 from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value
-from normfold.runtime.submodel import Submodel, fed_values, submodel
+from normfold.runtime.submodel import Submodel, fed_values, submodel, types_of
 from normfold.verify.checks.discrete_ties import is_a_tie
 from normfold.verify.checks.schedule import Chunk, Schedule
 from normfold.verify.inputs.generate import Feed
@@ -43,7 +43,7 @@ def plan_chunks(question: Question, targets: Sequence[str], sizes: Mapping[str, 
 
     The values of a group and the weights that it needs stay below the limits of bytes.
     """
-    limit = question.options.weight_bytes
+    limit = question.part_bytes
     weights = _weights_between(question.original, targets) if question.original.weight_bytes > limit else {}
     groups: list[list[str]] = [[]]
     value_bytes = weight_bytes = 0
@@ -102,21 +102,6 @@ def expected_bytes(runner: Runner, chunk: Submodel, sizes: Mapping[str, int]) ->
         dims = [d if isinstance(d, int) else sizes.get(str(d), _GUESS if i else 1) for i, d in enumerate(shape)]
         found[name] = 4 * math.prod(dims)
     return found
-
-
-@cache
-def _tensor_type(dtype: np.dtype, rank: int) -> onnx.TypeProto:
-    """Return the type of a tensor with free sizes."""
-    return onnx.helper.make_tensor_type_proto(onnx.helper.np_dtype_to_tensor_dtype(dtype), [None] * rank)
-
-
-def types_of(values: Mapping[str, Value]) -> dict[str, onnx.TypeProto]:
-    """Return the types of all values that can be fed back: tensors of numbers."""
-    return {
-        name: _tensor_type(v.dtype, v.ndim)
-        for name, v in values.items()
-        if isinstance(v, np.ndarray) and v.dtype != object
-    }
 
 
 def _groups(names: Iterable[str], values: Mapping[str, Value]) -> list[list[str]]:

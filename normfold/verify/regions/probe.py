@@ -17,8 +17,8 @@ import onnx
 
 from normfold.runtime.random_operators import unseeded_values
 from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value
-from normfold.runtime.submodel import Submodel, first_downstream, submodel
-from normfold.verify.checks.at_sites import expected_bytes, types_of
+from normfold.runtime.submodel import Submodel, first_downstream, submodel, types_of
+from normfold.verify.checks.at_sites import expected_bytes
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.inputs.roles import InputConstraints, input_constraints
 from normfold.verify.numeric.distance import is_floating
@@ -66,7 +66,7 @@ def check_regions(proof: ProofState) -> None:
 
 def is_too_large(question: Question) -> bool:
     """Return whether the weights are too large to compute what regions begin with."""
-    return question.original.weight_bytes > question.options.weight_bytes
+    return question.original.weight_bytes > question.part_bytes
 
 
 def regions_of(question: Question) -> list[DifferingRegion]:

@@ -11,9 +11,8 @@ from itertools import islice
 import numpy as np
 
 from normfold.runtime.session import ModelRunError, Value
-from normfold.runtime.submodel import submodel
+from normfold.runtime.submodel import submodel, types_of
 from normfold.verify.checks.accepted_inputs import accepted_feeds
-from normfold.verify.checks.at_sites import types_of
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.numeric.distance import is_floating
 from normfold.verify.numeric.rounding_noise import Tolerance
