@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -14,6 +15,9 @@ from .arguments import PATH, command, option, options_of, reporting
 from .exits import Exit
 from .progress import stages
 from .show import Output
+
+if TYPE_CHECKING:
+    from normfold.many import ManyOutcome
 
 EXAMPLES = """
 normfold optimize model.onnx
@@ -85,31 +89,37 @@ def _optimize_one(model: str, path: Path, in_place: bool, output: Output, chosen
 
 def _optimize_all(pairs: list[tuple[str, Path]], in_place: bool, output: Output, chosen: dict[str, Any]) -> Exit:
     """Optimize each model by itself, and report on all of them together."""
-    from normfold.errors import NormfoldError
     from normfold.files.paths import check_paths
-    from normfold.pipeline import optimize
-    from normfold.result import NotProven
+    from normfold.many import Status, optimize_pairs
+
+    options = OptimizeArguments(**chosen, in_place=in_place)  # a wrong option concerns all models
+    check_paths([] if in_place else [model for model, _ in pairs], [*(path for _, path in pairs), *output.paths])
+    for path in {path.parent for _, path in pairs}:
+        path.mkdir(parents=True, exist_ok=True)
+    with stages(f"optimizing {len(pairs)} models", output.quiet) as on_stage:
+        names = [(model, str(path)) for model, path in pairs]
+        outcomes = optimize_pairs(names, options, pictures=output.has_pictures, on_stage=on_stage)
+    for outcome in outcomes:
+        if not outcome:
+            click.echo(f"normfold: {outcome.error}", err=True)
+    output.show_all([outcome.report for outcome in outcomes if outcome.report is not None])
+    counts = Counter(outcome.status for outcome in outcomes)
+    if not (output.quiet or output.as_json):
+        earlier = f", {counts[Status.RESUMED]} as an earlier run wrote them" if counts[Status.RESUMED] else ""
+        click.echo(f"{len(pairs)} models: {counts[Status.WRITTEN]} written{earlier}, {counts[Status.FAILED]} failed")
+    return next((_code_of(outcome) for outcome in outcomes if not outcome), Exit.DONE)
+
+
+def _code_of(outcome: ManyOutcome) -> Exit:
+    """Return the exit code of a model that failed."""
+    from normfold import errors
 
     from . import code_of
 
-    OptimizeArguments(**chosen)  # a wrong option concerns all models
-    check_paths([] if in_place else [model for model, _ in pairs], [*(path for _, path in pairs), *output.paths])
-    results, codes = [], []
-    for model, path in pairs:
-        try:
-            with stages(f"optimizing {model}", output.quiet) as on_stage:
-                results.append(optimize(model, path, in_place=in_place, on_stage=on_stage, **chosen))
-        except NotProven as error:
-            results.append(error.result)
-            click.echo(f"normfold: {error}", err=True)
-            codes.append(Exit.DIFFERS if error.is_different else Exit.INCONCLUSIVE)
-        except NormfoldError as error:
-            click.echo(f"normfold: {error}", err=True)
-            codes.append(code_of(error))
-    output.show_all([result.report(pictures=output.has_pictures) for result in results])
-    if not (output.quiet or output.as_json):
-        click.echo(f"{len(pairs)} models: {len(pairs) - len(codes)} written, {len(codes)} failed")
-    return codes[0] if codes else Exit.DONE
+    if outcome.kind == "NotProven":
+        return Exit.DIFFERS if outcome.is_different else Exit.INCONCLUSIVE
+    kind = getattr(errors, outcome.kind, None)
+    return Exit.INTERNAL if kind is None else code_of(kind())
 
 
 def not_proven(error: Any, output: Output) -> Exit:

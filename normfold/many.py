@@ -14,22 +14,22 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass, replace
 from enum import Enum
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import onnx
 
 from normfold._version import __version__
-from normfold.errors import NormfoldError
+from normfold.errors import CrashError, NormfoldError
 from normfold.files.paths import AnyPath, check_paths
-from normfold.options import Options
-from normfold.pipeline import optimize_with
+from normfold.options import OptimizeArguments, Options
+from normfold.pipeline import optimize
+from normfold.report.report import Report
+from normfold.result import NotProven
 from normfold.runtime import isolated
 from normfold.runtime.metadata_keys import ORIGINAL_KEY, RUN_OPTIONS_KEY, VERSION_KEY
 
@@ -44,7 +44,10 @@ class Status(Enum):
 
 @dataclass(frozen=True)
 class ManyOutcome:
-    """One model of many: ``changes`` were folded or fused; ``error`` is one line, ``kind`` the class of the error."""
+    """One model of many: ``changes`` were folded or fused; ``error`` is one line, ``kind`` the class of the error.
+
+    ``report`` is that of a model that was optimized, written or not; ``is_different``: its proof measured a difference.
+    """
 
     model: str
     output: str
@@ -52,6 +55,8 @@ class ManyOutcome:
     changes: int = 0
     error: str = ""
     kind: str = ""
+    report: Report | None = None
+    is_different: bool = False
 
     def __bool__(self) -> bool:
         return self.status is not Status.FAILED
@@ -73,53 +78,71 @@ def optimize_many(
     thread. ``options`` are those of ``normfold.optimize``. Raises UsageError, before
     anything is done, for an option that does not fit and for two models of one name.
     """
-    chosen = Options(**options)
-    pairs = [(Path(model), Path(output_dir, Path(model).name)) for model in models]
+    chosen = OptimizeArguments(**vars(Options(**options)))
+    pairs = [(str(model), str(Path(output_dir, Path(model).name))) for model in models]
     Path(output_dir).mkdir(parents=True, exist_ok=True)
     check_paths([model for model, _ in pairs], [output for _, output in pairs])
-    with _executor(executor, jobs or os.cpu_count() or 1) as running:
-        futures = [running.submit(optimize_one, str(model), str(output), chosen) for model, output in pairs]
-        for future, (model, _) in zip(futures, pairs, strict=True):
-            if on_stage is not None:
-                future.add_done_callback(partial(_report, on_stage, str(model)))
-        return tuple(_outcome(future, pair) for future, pair in zip(futures, pairs, strict=True))
+    ended = on_stage or _silent
+    if executor is None:
+        return tuple(optimize_pairs(pairs, chosen, jobs, on_stage=ended))
+    futures = [executor.submit(optimize_one, *pair, chosen) for pair in pairs]
+    for future, (model, _) in zip(futures, pairs, strict=True):
+        future.add_done_callback(lambda _, model=model: ended(model))  # type: ignore[misc]  # bound now
+    return tuple(_outcome(future, *pair) for future, pair in zip(futures, pairs, strict=True))
 
 
-def _report(on_stage: Callable[[str], None], model: str, future: object) -> None:
-    on_stage(model)
+def _silent(model: str) -> None:
+    """Say nothing about a model that has ended."""
 
 
-@contextmanager
-def _executor(given: Executor | None, jobs: int) -> Iterator[Executor]:
-    """Give the executor of the caller, which stays open, or threads, each of which has a worker process."""
-    if given is not None:
-        yield given
-        return
-    with ThreadPoolExecutor(jobs) as threads:
-        yield threads
+def optimize_pairs(
+    pairs: Sequence[tuple[str, str]],
+    options: OptimizeArguments,
+    jobs: int = 0,
+    *,
+    pictures: bool = False,
+    on_stage: Callable[[str], None] = _silent,
+) -> list[ManyOutcome]:
+    """Optimize the first path of each pair into the second, each in a worker process, and return the outcomes in order.
+
+    ``jobs`` run at a time (0: one a core). With ``pictures`` the reports have what HTML draws. ``on_stage`` is called
+    with each model as it ends.
+    """
+    tasks = [(*pair, options, pictures) for pair in pairs]
+    outcomes: dict[int, ManyOutcome] = {}
+    for index, found in isolated.call_in_parallel("optimizing", _optimize_here, tasks, jobs or os.cpu_count() or 1):
+        outcomes[index] = _failed(*pairs[index], found) if isinstance(found, CrashError) else found
+        on_stage(pairs[index][0])
+    return [outcomes[index] for index in range(len(pairs))]
 
 
-def _outcome(future: Any, pair: Sequence[Path]) -> ManyOutcome:
+def _outcome(future: Future[ManyOutcome], model: str, output: str) -> ManyOutcome:
     try:
-        found: ManyOutcome = future.result()
+        return future.result()
     except Exception as error:  # noqa: BLE001  # a worker of the executor was lost, and each kind says so in its own way
-        return _failed(str(pair[0]), str(pair[1]), error)
-    return found
-
-
-def optimize_one(model: str, output: str, options: Options) -> ManyOutcome:
-    """Optimize ``model`` into ``output`` in a worker process. Every error, a crash included, becomes an outcome."""
-    try:
-        return isolated.call(f"optimizing {model}", _optimize_here, model, output, options, seconds=isolated.TASK_LIMIT)
-    except Exception as error:  # noqa: BLE001  # one model never stops the others
         return _failed(model, output, error)
 
 
-def _optimize_here(model: str, output: str, options: Options) -> ManyOutcome:
+def optimize_one(model: str, output: str, options: OptimizeArguments) -> ManyOutcome:
+    """Optimize ``model`` into ``output`` in a worker process. Every error, a crash included, becomes an outcome."""
+    try:
+        return isolated.call(f"optimizing {model}", _optimize_here, model, output, options, seconds=isolated.TASK_LIMIT)
+    except CrashError as error:
+        return _failed(model, output, error)
+
+
+def _optimize_here(model: str, output: str, options: OptimizeArguments, pictures: bool = False) -> ManyOutcome:
     if _is_done(Path(model), Path(output), options):
         return ManyOutcome(model, output, Status.RESUMED)
-    result = optimize_with(model, options, output)
-    return ManyOutcome(model, output, Status.WRITTEN, len(result.changes))
+    try:
+        result = optimize(model, **{**vars(options), "output": output})
+    except NotProven as error:
+        report = error.result.report(pictures=pictures)
+        return replace(_failed(model, output, error), report=report, is_different=error.is_different)
+    except Exception as error:  # noqa: BLE001  # one model never stops the others
+        return _failed(model, output, error)
+    report = result.report(pictures=pictures)
+    return ManyOutcome(model, output, Status.WRITTEN, len(result.changes), report=report)
 
 
 def _failed(model: str, output: str, error: Exception) -> ManyOutcome:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from pathlib import Path
@@ -28,20 +29,25 @@ def models(tmp_path: Path) -> list[Path]:
     return paths
 
 
-class Losing(Executor):
-    """An executor that loses its second task."""
+class Now(Executor):
+    """An executor that runs each task at once, and loses the ``lost``-th."""
 
-    def __init__(self) -> None:
-        self.count = 0
+    def __init__(self, lost: int = 0) -> None:
+        self.count, self.lost = 0, lost
 
     def submit(self, function: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
         future: Future[Any] = Future()
         self.count += 1
-        if self.count == 2:
+        if self.count == self.lost:
             future.set_exception(RuntimeError("the worker\nwas lost"))
         else:
             future.set_result(function(*arguments, **options))
         return future
+
+
+def dies(*_: object) -> None:
+    """End the process as a native library does."""
+    os.abort()
 
 
 def test_one_that_fails_never_stops_the_others(models: list[Path], tmp_path: Path) -> None:
@@ -69,21 +75,23 @@ def test_any_executor_runs_them(models: list[Path], tmp_path: Path) -> None:
     with ThreadPoolExecutor(1) as executor:
         assert all(normfold.optimize_many(models[::2], tmp_path / "out", executor=executor))
         assert executor.submit(int).result() == 0  # it stays open
-    lost = normfold.optimize_many(models, tmp_path / "other", executor=Losing())
+    lost = normfold.optimize_many(models, tmp_path / "other", executor=Now(2))
     assert [outcome.error for outcome in lost] == ["", "RuntimeError: the worker", ""]
 
 
 def test_a_dask_cluster_runs_them(models: list[Path], tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed")
+    distributed = pytest.importorskip("distributed", reason="Dask is no dependency; pip install distributed")
     with distributed.Client(processes=False, n_workers=1, dashboard_address=None) as client:
         assert all(normfold.optimize_many(models[::2], tmp_path / "out", executor=client.get_executor()))
 
 
 def test_a_crash_is_an_outcome(models: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(isolated.VARIABLE, "")
-    monkeypatch.setattr(many, "_optimize_here", isolated.serve)  # a worker without its pipe ends with an error
-    (outcome,) = normfold.optimize_many(models[:1], tmp_path / "out", jobs=1)
-    assert outcome.status is Status.FAILED and len(outcome.error.splitlines()) == 1
+    monkeypatch.setattr(many, "_optimize_here", dies)
+    for executor in (None, Now()):
+        outcomes = normfold.optimize_many(models[:2], tmp_path / "out", jobs=1, executor=executor)
+        assert [outcome.kind for outcome in outcomes] == ["CrashError", "CrashError"]
+        assert all(len(outcome.error.splitlines()) == 1 for outcome in outcomes)
 
 
 def test_wrong_options_and_names_are_said_before_the_work(models: list[Path], tmp_path: Path) -> None:

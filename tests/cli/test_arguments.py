@@ -87,6 +87,9 @@ def test_several_models_have_one_summary_and_one_exit_code(run: Run, tmp_path: P
     assert (code, err) == (0, "")
     assert out.rstrip().endswith("3 models: 3 written, 0 failed")
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a.onnx", "b.onnx", "broken.onnx"]
+    (tmp_path / "out" / "b.onnx").unlink()
+    code, out, err = run("optimize", *paths, "--output-dir", tmp_path / "out")
+    assert out.rstrip().endswith("3 models: 1 written, 2 as an earlier run wrote them, 0 failed")
     paths[2].write_bytes(b"no model")
     code, out, err = run("optimize", *paths, "--in-place")
     assert (code, len(err.splitlines())) == (3, 1)

@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -72,8 +73,9 @@ def _norm(value: str, out: str) -> list[onnx.NodeProto]:
         ("Div", [f"{out}d", f"{out}s"], "z"),
         ("Mul", [f"{out}z", "g"], "h"),
     ]
+    axes: dict[str, Any] = {"ReduceMean": {"axes": [-1]}}
     nodes = [
-        helper.make_node(op_type, inputs, [out + name], out + name, **({"axes": [-1]} if "Reduce" in op_type else {}))
+        helper.make_node(op_type, inputs, [out + name], out + name, **axes.get(op_type, {}))
         for op_type, inputs, name in steps
     ]
     return [*nodes, helper.make_node("Add", [f"{out}h", "b"], [out], out)]
