@@ -135,7 +135,8 @@ class Result(_Outcome):
         """Write the model to ``path`` atomically, and give its path.
 
         An unchanged model is written byte for byte as it came. With ``share_data`` unchanged weights stay in the data
-        files of the original. UsageError when ``path`` is the input and not ``in_place``; WriteError when writing
+        files of the original. Only ``in_place`` writes through a symbolic link.
+        UsageError when ``path`` is the input and not ``in_place``; WriteError when writing
         fails, and then whatever stood there is whole.
         """
         target = Path(path)
@@ -143,16 +144,18 @@ class Result(_Outcome):
         source = self.source
         if not self.is_changed and _same_file(source.path, target):
             return target
+        name = target.resolve() if in_place else target
         if not self.is_copy:
             write_model(
                 self.ir_model,
-                target,
+                name,
                 external=source.has_external_data,
                 check=source.passes_checker,
                 shared=_shared_folder(source, target) if share_data else None,
+                like=source.path,
             )
         else:
-            write_bytes(source.content or source.proto.SerializeToString(), target)
+            write_bytes(source.content or source.proto.SerializeToString(), name, source.path)
         return target
 
     def report(self, pictures: bool = False) -> Report:

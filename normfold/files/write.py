@@ -30,37 +30,50 @@ INLINE_LIMIT = 2**31 - 64 * 2**20  # bytes of weights; protobuf ends at 2 GB, an
 _NO_MODELS = (".data", ".npz", ".npy", ".json", ".html", ".md", ".txt")
 
 
-def write_bytes(copy: bytes, target: Path) -> None:
-    """Write ``copy`` atomically. Raises WriteError if that fails; the old file at ``target`` is then unchanged."""
+def write_bytes(copy: bytes, target: Path, like: Path | None = None) -> None:
+    """Write ``copy`` atomically. Raises WriteError if that fails; the old file at ``target`` is then unchanged.
+
+    A symbolic link at ``target`` is replaced. A new file is no more readable than the file ``like``.
+    """
     with _reported_as_write_error(target):
-        target = target.resolve()
+        target = _name_of(target)
         _remove_leftovers(target)
-        with _temporary(target) as temporary:
+        with _temporary(target, like) as temporary:
             _write_and_flush(temporary, [copy])
             _replace(temporary, target)
 
 
 def write_model(
-    model: ir.Model, target: Path, *, external: bool = False, check: bool = True, shared: Path | None = None
+    model: ir.Model,
+    target: Path,
+    *,
+    external: bool = False,
+    check: bool = True,
+    shared: Path | None = None,
+    like: Path | None = None,
 ) -> None:
     """Write ``model`` atomically, with a data file if ``external`` or the size of its weights requires one.
+
+    A symbolic link at ``target`` is replaced. New files are no more readable than the file ``like``.
 
     Weights that lie in data files of the folder ``shared`` stay there; the new model, which must be written to the same
     folder, refers to them. ``check=False`` leaves out the ONNX checker, for models whose original it rejects. Raises
     WriteError when anything fails; the old model at ``target`` and its data file are then unchanged.
     """
     with _reported_as_write_error(target):
-        target = target.resolve()
+        target = _name_of(target)
         _remove_leftovers(target)
         if external or shared is not None or _weight_bytes(model) > INLINE_LIMIT:
-            _write_with_data(model, target, check, shared)
+            _write_with_data(model, target, check, shared, like)
         else:
-            _write_checked(streamed(model), target, check)
+            _write_checked(streamed(model), target, check, like)
 
 
-def _write_checked(model: Streamed, target: Path, check: bool, data: tuple[Path, Path] | None = None) -> None:
+def _write_checked(
+    model: Streamed, target: Path, check: bool, like: Path | None, data: tuple[Path, Path] | None = None
+) -> None:
     """Write the model file. ``data`` is its data file, by its temporary name and by its own, and is renamed first."""
-    with _temporary(target) as temporary:
+    with _temporary(target, like) as temporary:
         _write_and_flush(temporary, model.pieces())
         if not _reads_back(temporary, model.pieces()):
             raise OSError("the file reads back differently from what was written")
@@ -84,16 +97,16 @@ def _replace_both(temporary_data: Path, data: Path, temporary: Path, target: Pat
         raise
 
 
-def _write_with_data(model: ir.Model, target: Path, check: bool, shared: Path | None) -> None:
+def _write_with_data(model: ir.Model, target: Path, check: bool, shared: Path | None, like: Path | None) -> None:
     plain = target.with_name(f"{target.name}.data")
     replaced = _data_files_of(target)
     values = [value for value in _initializers(model) if is_big(value) and not _lies_in(value, shared)]
-    with _temporary(plain) as temporary:
+    with _temporary(plain, like) as temporary:
         offsets = write_tensors(values, temporary)
         data = _data_name(plain, temporary)
         with lying_in(data, offsets):
             pointing = Streamed(to_proto(model), {})
-        _write_checked(pointing, target, check, (temporary, data))
+        _write_checked(pointing, target, check, like, (temporary, data))
     _remove_unused(replaced - {data}, target)
 
 
@@ -169,12 +182,26 @@ def _reported_as_write_error(target: Path) -> Iterator[None]:
         raise WriteError(f"{target}: nothing written: {getattr(error, 'strerror', None) or error}") from error
 
 
+def _name_of(target: Path) -> Path:
+    """Return the absolute path of a name, its folder resolved, and not what a link of that name points to."""
+    return target.parent.resolve() / target.name
+
+
 @contextlib.contextmanager
-def _temporary(target: Path) -> Iterator[Path]:
-    """Create a new file in the folder of ``target``, as readable as that is, which goes unless it was renamed."""
+def _temporary(target: Path, like: Path | None) -> Iterator[Path]:
+    """Create a new file in the folder of ``target``, which goes unless it was renamed.
+
+    It has the permissions of the file that it will replace, and its owner where that is allowed; for a new one, those
+    that the user's mask and the file ``like`` both give.
+    """
     with temporary_next_to(target) as file:
-        if target.exists():
-            file.chmod(target.stat().st_mode)
+        if target.is_file() and not target.is_symlink():
+            old = target.stat()
+            with contextlib.suppress(OSError, AttributeError):  # only root may give files away, and not on Windows
+                os.chown(file, old.st_uid, old.st_gid)
+            file.chmod(old.st_mode)
+        elif like is not None:
+            file.chmod(file.stat().st_mode & like.stat().st_mode)
         yield file
 
 

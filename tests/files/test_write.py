@@ -204,3 +204,30 @@ def test_permissions_of_the_target_stay(tmp_path: Path) -> None:
     target.chmod(0o640)
     write_bytes(b"new", target)
     assert target.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("external", [False, True])
+def test_a_new_output_is_no_more_readable_than_its_input(tmp_path: Path, external: bool) -> None:
+    path, output = tmp_path / "m.onnx", tmp_path / "out.onnx"
+    onnx.save(conv_bn(), path, save_as_external_data=external, location="m.data", size_threshold=0)
+    path.chmod(0o600)
+    normfold.optimize(path, output)
+    written = [file for file in tmp_path.iterdir() if file.name.startswith("out")]
+    assert len(written) == 1 + external
+    assert {file.stat().st_mode & 0o777 for file in written} == {0o600}
+
+
+def test_links_are_followed_in_place_and_replaced_elsewhere(tmp_path: Path) -> None:
+    """A hard link keeps the old content under its other name."""
+    model, link, other, hard = (tmp_path / name for name in ("m.onnx", "link.onnx", "other.onnx", "hard.onnx"))
+    onnx.save(conv_bn(), model)
+    before = model.read_bytes()
+    other.write_bytes(b"another")
+    link.symlink_to(other)
+    normfold.optimize(model, link)
+    assert other.read_bytes() == b"another" and not link.is_symlink()
+    link.unlink()
+    link.symlink_to(model)
+    hard.hardlink_to(model)
+    normfold.optimize(link, link, in_place=True)
+    assert link.is_symlink() and model.read_bytes() != before and hard.read_bytes() == before
