@@ -27,7 +27,6 @@ NEVER_REFUSED = {
 NO_DECOMPOSITION = {"SimplifiedLayerNormalization": "an operator of ONNX Runtime that onnx has no schema of"}
 _UNKNOWN = "no small model that ends in it was found"
 NEVER_GIVEN = {
-    "NF126": "a search of more steps than a test should take",
     **dict.fromkeys(("NF127", "NF131", "NF215", "NF304"), _UNKNOWN),
 }
 

@@ -71,6 +71,14 @@ class Source:
 
 def read(model: ModelLike) -> Source:
     """Read and check a model. Raises SourceError, with one line, for anything that is not a valid model."""
+    try:
+        return _read(model)
+    except UnicodeDecodeError as error:  # protobuf takes any bytes for a text, and fails where they are used
+        name = model if isinstance(model, (str, os.PathLike)) else "the model"
+        raise SourceError(f"{name}: expected texts in UTF-8, got {error.object[:40]!r}") from error
+
+
+def _read(model: ModelLike) -> Source:
     if isinstance(model, (str, os.PathLike)):
         return _read_path(Path(model))
     if isinstance(model, bytes):

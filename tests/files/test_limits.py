@@ -66,9 +66,12 @@ def test_a_name_out_of_proportion_is_refused(tmp_path: Path, monkeypatch: pytest
 def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
     """Protobuf takes any bytes for a name, and gives them back as bytes."""
     path = save(model_of(norm("x"), parameters()), tmp_path)
-    path.write_bytes(path.read_bytes().replace(b"BatchNormalization", b"Batch\xff\xfermalization"))
-    with pytest.raises(SourceError, match="UTF-8"):
-        normfold.inspect(path)
+    content = path.read_bytes()
+    for old, new in ((b"BatchNormalization", b"Batch\xff\xfermalization"), (b"\x12\x01g", b"\x12\x01\xff")):
+        assert old in content
+        path.write_bytes(content.replace(old, new))
+        with pytest.raises(SourceError, match="UTF-8"):
+            normfold.inspect(path)
 
 
 def test_typed_data_that_is_too_short_is_refused(tmp_path: Path) -> None:
