@@ -30,7 +30,7 @@ def test_undecided_says_why_and_what_to_do(text: str, reason: str) -> None:
 
 
 def test_the_sentence_of_a_proof_shows_no_error_above_its_limit() -> None:
-    """What the runtime's own optimizer changes is told in a note."""
+    """What the runtime's own optimizer changes is said in a note."""
     fine = Comparison("y", Stage.AT_SITE, True, relative=1e-7, tolerance=1e-6, margin=0.1)
     changed_by_runtime = Comparison("y", Stage.DEFAULT, True, relative=1e-2, tolerance=1e-4, margin=100.0)
     proof = Verification(Equivalence.EQUIVALENT, outputs=(changed_by_runtime,), sites=(fine,), notes=("a note",))
