@@ -216,6 +216,13 @@ FORWARD = {
     ),
 }
 REFUSES = {
+    "a shift before a padded convolution that ONNX Runtime fused": Refuses(
+        "(float[N,3,6,6] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, float[3,1,1] t>"
+        '{ c = Add(x, t) y = com.microsoft.FusedConv<activation="Relu", pads=[1,1,1,1]>(c, w, b) }',
+        "NF107 y, NF118 c",
+        site="c",
+        domains='"com.microsoft":1',
+    ),
     "conv with a weight of run time": Refuses(
         f"(float[N,4,9,9] x, float[8,4,3,3] w) => (float[N,8,7,7] y) <{BN8}> "
         "{ c = Conv(x, w) y = BatchNormalization(c, g, be, m, var) }",

@@ -217,6 +217,13 @@ REFUSES = {
         "NF115 y, NF118 c",
         values={"w": (6e4,) * 8, "t": (1, 1, 1, 1)},
     ),
+    "an affine of the rows of a Gemm that ONNX Runtime fused": Refuses(
+        "(float[5,8] x) => (float[5,6] y) <float[8,6] w, float[6] b, float[5,1] k>"
+        '{ c = Mul(x, k) y = com.microsoft.FusedGemm<activation="Relu">(c, w, b) }',
+        "NF111 y, NF118 c",
+        site="c",
+        domains='"com.microsoft":1',
+    ),
     "gemm with two variables": Refuses(
         f"(float[N,4] x, float[4,8] w) => (float[N,8] y) <{BN8}> "
         "{ c = Gemm(x, w) y = BatchNormalization(c, g, be, m, var) }",

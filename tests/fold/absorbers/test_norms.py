@@ -184,6 +184,18 @@ FORWARD = {
     ),
 }
 REFUSES = {
+    "a scale of the rows behind a norm of a sum": Refuses(
+        f"{SAME} <float[8] g, float[8] b, float[5,1] k>"
+        "{ c = com.microsoft.SkipLayerNormalization<epsilon=0.001>(x, x, g, b) y = Mul(c, k) }",
+        "NF111 c, NF104 y",
+        domains=MS,
+    ),
+    "a scale of the rows behind a norm of embeddings": Refuses(
+        "(int32[N,5] x) => (float[N,5,8] y) <float[9,8] w, float[9,8] p, float[8] g, float[8] b, float[5,1] k>"
+        "{ c, z = com.microsoft.EmbedLayerNormalization<epsilon=0.001>(x, , w, p, , g, b) y = Mul(c, k) }",
+        "NF111 c, NF104 y",
+        domains=MS,
+    ),
     "a shift behind a norm without beta": Refuses(
         f"{SAME} <float[8] g, float[8] t>"
         "{ c = com.microsoft.SkipSimplifiedLayerNormalization(x, x, g) y = Add(c, t) }",

@@ -86,6 +86,17 @@ FORWARD = {
     ),
 }
 REFUSES = {
+    "a factor before a FastGelu": Refuses(
+        f"{SAME} <float[8] k> {{ c = Mul(x, k) y = com.microsoft.FastGelu(c) }}",
+        "NF110 y, NF118 c",
+        site="c",
+        domains=MS,
+    ),
+    "a negative factor behind a Gemm and its Relu": Refuses(
+        f'{GEMM}, float[6] k> {{ c = com.microsoft.FusedGemm<activation="Relu">(x, w, b) y = Mul(c, k) }}',
+        "NF109 c, NF104 y",
+        domains=MS,
+    ),
     "a negative factor behind a Relu": Refuses(
         f"{CONV}, float[4,1,1] k> {{ c = {fused('Relu')}(x, w, b) y = Mul(c, k) }}", "NF109 c, NF104 y", domains=MS
     ),

@@ -117,6 +117,9 @@ FORWARD = {
     ),
 }
 REFUSES = {
+    "a factor of the rows of integers to float": Refuses(
+        f"{X} <{WHOLE}, float[4,1] s> {TO_FLOAT}) y = Mul(c, s) }}", "NF111 c, NF104 y", domains=MS, values=NUMBERS
+    ),
     "a factor inside a block": Refuses(
         f"{X} <{BLOCKS}, float[32] s> {{ a = Mul(x, s) y = {BITS}(a, q, k) }}",
         "NF120 y, NF118 a",

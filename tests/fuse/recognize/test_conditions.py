@@ -47,10 +47,19 @@ def guard(low: str = "-1", then: str = "zero") -> str:
     return f"{X} <{NUMBERS}>{{ {GUARD.replace('LOW', low).replace('THEN', then)} }}"
 
 
+GREATER, LAYERNORM = "Greater(four, zero)", ("LayerNormalization",)
 ROWS = {
     "jax.numpy.var: a number where nothing is left to divide by": Row(jax("four"), ("LayerNormalization",)),
     "the same, where the guard always holds": Row(jax("zero"), ()),
     "jax2onnx: zero where all entries are equal": Row(guard(), ("LayerNormalization",)),
+    **{
+        f"jax.numpy.var, as {operator}": Row(jax("four").replace(GREATER, f"{operator}({operands})"), LAYERNORM)
+        for operator, operands in {
+            "GreaterOrEqual": "four, eps",
+            "Less": "zero, four",
+            "LessOrEqual": "eps, four",
+        }.items()
+    },
     "a guard of another axis": Row(guard(low="1"), ("RMSNormalization",)),
     "a guard that gives something else": Row(guard(then="four"), ("RMSNormalization",)),
     "TensorFlow's weighted moments, all weights 1": Row(
