@@ -166,8 +166,8 @@ class _Builder:
         """Fold, fuse and tidy a fresh copy; findings in ``excluded`` stay, and what would break a fusion or grow."""
         if self._left is None:
             with self.clock.stage("guard"):
-                self._left = dict.fromkeys(self._folds_that_break_fusions(), Reason.BREAKS_FUSION)
-                self._left |= dict.fromkeys(self._findings_that_grow(), Reason.GROWTH)
+                self._left = dict.fromkeys(self._findings_that_grow(), Reason.GROWTH)
+                self._left |= dict.fromkeys(self._folds_that_break_fusions(), Reason.BREAKS_FUSION)
             if self.stopwatch is not None:
                 with self.clock.stage("measure"):
                     self._measure(self.stopwatch)
@@ -179,7 +179,7 @@ class _Builder:
         """Ask ONNX Runtime's optimizer, where the target is one that it serves."""
         if not target_named(self.options.target).fuses_itself or not self._build(frozenset()).changes:
             return frozenset()
-        return folds_that_break_fusions(self.source.model(), self._model_and_verdicts)
+        return folds_that_break_fusions(self.source.model(), self._without_left)
 
     def _findings_that_grow(self) -> frozenset[str]:
         """Return what enlarges the weights beyond the limit, by whatever way it does."""
@@ -203,10 +203,7 @@ class _Builder:
         stopwatch.final(original, self.build().model)
 
     def _without_left(self, excluded: frozenset[str]) -> tuple[ir.Model, tuple[Verdict, ...]]:
-        return self._model_and_verdicts(excluded.union(self._left or ()))
-
-    def _model_and_verdicts(self, excluded: frozenset[str]) -> tuple[ir.Model, tuple[Verdict, ...]]:
-        candidate = self._build(excluded)
+        candidate = self._build(excluded.union(self._left or ()))
         return candidate.model, candidate.verdicts
 
     def _build(self, excluded: frozenset[str]) -> Candidate:

@@ -74,7 +74,7 @@ def findings_that_worsen(
     ``build`` takes names to leave and returns the rewritten model with its verdicts; ``times_as_good(a, b)`` says how
     many times better b is, in speed or size, and ``limit`` how many times worse is no matter. Where the model as built
     is good enough, nothing is left out. Otherwise the findings of each rule are tried in turn, and kept out where that
-    is better; where the model is still worse than ``original``, all are left out.
+    is better; where the model is still worse than ``original``, all are left out if that is better.
     """
     best, verdicts = build(frozenset())
     changes = [verdict for verdict in verdicts if verdict.is_changed]
@@ -86,8 +86,9 @@ def findings_that_worsen(
         other, _ = build(without)
         if times_as_good(best, other) > limit:
             left, best = without, other
-    if times_as_good(original, best) * limit < 1:
-        return frozenset(verdict.finding.name for verdict in changes)
+    everything = frozenset(verdict.finding.name for verdict in changes)
+    if times_as_good(original, best) * limit < 1 and times_as_good(best, build(everything)[0]) > limit:
+        return everything
     return left
 
 

@@ -11,6 +11,7 @@ import onnx_ir as ir
 from normfold.graph.editor import Editor, UniqueNames
 from normfold.graph.reader import FLOATS, GraphReader, graphs_of
 
+_COPY = 4096  # bytes of a result that may be stored although what it is made from stays in the model
 _SMALL = 2**18  # bytes that may be written whatever they are made from
 
 
@@ -27,7 +28,8 @@ def materialize_constants(model: ir.Model) -> None:
             array, dtype = reader.constant(value), reader.dtype(value) or _type_of_operands(reader, node)
             if array is None or dtype not in FLOATS or dtype is None:
                 continue
-            if is_much_larger(array.size * dtype.numpy().itemsize, bytes_before(value, depth=64)):
+            size = array.size * dtype.numpy().itemsize
+            if is_much_larger(size, bytes_before(value, depth=64)) or (size > _COPY and is_shared(value, set())):
                 continue
             constant = editor.constant(array, dtype, f"{value.name}_constant")
             for user, index in list(value.uses()):
@@ -44,6 +46,15 @@ def _is_met_by_others(reader: GraphReader, value: ir.Value) -> bool:
 def is_much_larger(size: int, before: int) -> bool:
     """Say whether ``size`` bytes would make a model larger that holds ``before`` of them now."""
     return size > max(_SMALL, 2 * before)
+
+
+def is_shared(value: ir.Value, inside: set[ir.Node]) -> bool:
+    """Say whether what ``value`` is made from stays in the model, as an embedding whose transpose is the head."""
+    node = value.producer()
+    if node is None or node.op_type == "Constant":
+        return value.is_graph_output() or any(user not in inside for user, _ in value.uses())
+    inside.add(node)
+    return any(is_shared(operand, inside) for operand in node.inputs if operand is not None)
 
 
 def bytes_before(value: ir.Value, depth: int) -> int:

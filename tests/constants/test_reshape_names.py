@@ -64,4 +64,4 @@ def test_the_norm_of_a_dynamic_image_is_recognized() -> None:
     assert simplify(parse(DYNAMIC)).note == ""
     result = normfold.inspect(parse(DYNAMIC))
     (norm,) = (verdict for verdict in result.verdicts if verdict.outcome is Outcome.FUSED)
-    assert norm.form == "Transpose-Reshape-InstanceNormalization-Reshape-BatchNormalization-Transpose"
+    assert norm.form == "Transpose-Reshape-InstanceNormalization-Reshape-Mul-Add-Transpose"
