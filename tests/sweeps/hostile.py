@@ -365,7 +365,7 @@ def differs(first: Path, second: Path) -> str:
         finite = np.isfinite(left)
         scale = float(np.abs(left[finite]).max(initial=0.0)) + 1e-30
         error = float(np.abs(left[finite] - right[finite]).max(initial=0.0)) if left.shape == right.shape else np.inf
-        if not error <= 1e-2 * scale:
+        if not error <= 1e-2 * scale + 2e-7:  # a Sigmoid of the runtime has steps of 6e-8
             return f"wrong by {error:.3g} of {scale:.3g}"
     return ""
 
