@@ -23,14 +23,14 @@ KEPT_BYTES = 64 * 2**20
 def parts_of(model: LoadedModel, limit: int) -> list[range]:
     """Return consecutive operators of the main graph whose weights have at most ``limit`` bytes, or one operator."""
     sizes = {name: tensor_bytes(tensor) for name, tensor in model.initializers}
-    starts, held, total = [0], set[str](), 0
+    starts, loaded, total = [0], set[str](), 0
     for index, names in enumerate(model.reads):
-        more = sum(sizes[name] for name in {*names} - held if name in sizes)
+        more = sum(sizes[name] for name in {*names} - loaded if name in sizes)
         if more and total + more > limit and index > starts[-1]:
             starts.append(index)
-            held, total = set(), 0
+            loaded, total = set(), 0
             more = sum(sizes[name] for name in {*names} if name in sizes)
-        held.update(names)
+        loaded.update(names)
         total += more
     return [range(start, end) for start, end in zip(starts, [*starts[1:], len(model.reads)], strict=True)]
 
