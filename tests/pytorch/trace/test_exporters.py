@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from normfold.errors import SourceError, UsageError
 from normfold.pytorch.export import export
 from normfold.pytorch.fold_module import fold_module
+from normfold.pytorch.trace.exporters import trace
 from tests.pytorch.nets import behind_conv, drawn, image
 from tests.pytorch.test_fold_module import equal
 
@@ -82,3 +83,22 @@ def test_a_script_is_refused_with_the_way_out() -> None:
         script = torch.jit.script(plain().eval())
     with pytest.raises(SourceError, match="has its forward"):
         fold_module(script, image(1, 3, 6, 6)())
+
+
+class TakesADict(nn.Module):
+    """A dict as the only argument; ``forward`` would take its keys as keyword arguments, too."""
+
+    def forward(self, given: dict[str, torch.Tensor], **others: torch.Tensor) -> torch.Tensor:
+        return given["x"] + given["y"]
+
+
+def test_a_dict_that_comes_last_is_an_argument() -> None:
+    call = {"x": torch.ones(2), "y": torch.ones(2)}
+    assert len(trace(TakesADict().eval(), (call,)).model.graph.inputs) == 2
+
+
+def test_a_module_without_values_is_refused() -> None:
+    with torch.device("meta"):
+        module = nn.Linear(2, 2).eval()
+    with pytest.raises(UsageError, match="weight is on the meta device; load its weights first"):
+        trace(module, torch.ones(1, 2))
