@@ -28,6 +28,7 @@ EXACT = "normfold.float64"
 _AS_STORED = "normfold.weight"  # a tensor and the Weight of it, which remembers its largest magnitudes
 _OWN_NAME = "normfold.name"
 _Evaluated = dict[tuple[ir.Value, bool], npt.NDArray[Any]]
+_NARROW = 8  # bits of integers that stand for a weight
 _MAX_CHAIN = 64  # longest chain of operators on constants that is evaluated to reach a weight
 
 
@@ -246,19 +247,24 @@ class GraphReader:
         return [operand for operand in node.inputs if operand is not None]
 
     def is_quantized(self, value: ir.Value | None) -> bool:
-        """Return whether a constant is stored as integers, which a DequantizeLinear scales in every run."""
+        """Return whether a constant is stored as integers, scaled in every run by DequantizeLinear, or Cast and Mul."""
         waiting, seen = [value] if self.is_constant(value) else [], {value}
         while waiting:
             current = waiting.pop()
             node = None if current is None else current.producer()
             if node is None:
                 continue
-            if node.op_type == "DequantizeLinear":
+            if node.op_type == "DequantizeLinear" or (node.op_type == "Cast" and self._is_narrow(node.inputs[0])):
                 return True
             operands = [each for each in node.inputs if each not in seen]
             seen.update(operands)
             waiting += operands
         return False
+
+    def _is_narrow(self, value: ir.Value | None) -> bool:
+        """Return whether a value is of integers of few bits."""
+        dtype = None if value is None else self.dtype(value)
+        return dtype is not None and dtype.is_integer() and dtype.bitwidth <= _NARROW
 
     def constant(self, value: ir.Value | None) -> npt.NDArray[Any] | None:
         """Return the value of a constant, float64 for every floating type; None if it is not constant.

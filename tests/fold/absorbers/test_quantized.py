@@ -43,6 +43,12 @@ WHEREVER = {
         "DequantizeLinear MatMul",
         values={"q": tuple(range(-9, 9))},
     ),
+    "integers that a Cast and a Mul scale": Folds(
+        "(float[N,5,4] x) => (float[N,5,3] y) <int8[4,3] q, float[1,3] s, float[3] pos> "
+        "{ f = Cast<to=1>(q) w = Mul(f, s) c = MatMul(x, w) y = Mul(c, pos) }",
+        "Cast Mul MatMul",
+        values={"q": tuple(range(-6, 6))},
+    ),
     "behind a Transpose": Folds(
         "(float[2,5,4] x) => (float[2,5,3] y) <int8[3,4] q, float s = {0.02}, int8 z = {3}, float[3] pos> "
         "{ w = DequantizeLinear(q, s, z) t = Transpose<perm=[1,0]>(w) c = MatMul(x, t) y = Mul(c, pos) }",
