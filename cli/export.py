@@ -17,7 +17,7 @@ from .show import Output
 
 EXAMPLES = """
 normfold export package.module:factory --input 1x3x224x224
-normfold export package.module:factory --input Nx3x224x224
+normfold export package.module:factory --input Nx3x224x224 --input N=1..64
 normfold export package.module:factory --weights net.safetensors -o net.onnx
 normfold export network.pt2
 """
@@ -31,8 +31,8 @@ normfold export network.pt2
     "--input",
     "specs",
     multiple=True,
-    metavar="SHAPE[:TYPE]",
-    help="Nx3x224x224 (N: any size) or 1x16:int64<100. Repeatable.",
+    metavar="SHAPE[:TYPE]|N=LOW..HIGH",
+    help="Nx3x224x224 (N: any size), N=1..64 or 1x16:int64<100. Repeatable.",
 )
 @options_of(ExportArguments)
 @reporting

@@ -426,4 +426,10 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "a post-norm transformer such as BERT, where the LayerNorm itself writes the stream that is added to.",
         "Leave out --center; the LayerNorm is one operator already.",
     ),
+    Reason.MIXED_STATISTICS: Explanation(
+        "A norm operator divides by the root of one variance or mean square. Here several statistics are added before "
+        "the root is taken, or the data itself is part of what it is divided by.",
+        "SwitchNorm, whose variance is a weighted sum of those of a channel, of all channels and of the training data.",
+        "Nothing; the operators stay as they are. Constants around them fold.",
+    ),
 }

@@ -362,6 +362,11 @@ class Reason(Enum):
         "the mean of the residual stream before it cannot be taken out",
         "leave out --center, or train with RMSNorm",
     )
+    MIXED_STATISTICS = (
+        "NF223",
+        "several statistics, or the data itself, make what it is divided by, which no norm operator does",
+        "nothing to do",
+    )
 
     @property
     def is_settled(self) -> bool:

@@ -3,7 +3,9 @@
 A LayerNorm does not see the mean of its input. Where every reader of a residual stream is a LayerNorm, the stream may
 lose its mean at once: where every writer is linear or a table, ``W <- W - mean(W)`` along the output channels and
 ``b <- b - mean(b)`` do that, sums of values without a mean have none, and each LayerNorm becomes an RMSNorm
-(https://arxiv.org/abs/2401.15024, section 3.1). With post-norm a LayerNorm writes the stream, and nothing is done.
+(https://arxiv.org/abs/2401.15024, section 3.1). Behind a writer that is not linear, such as the activation of a stem
+or a LayerNorm of embeddings, the mean is subtracted while the model runs, where enough norms gain by that. With
+post-norm every LayerNorm writes a stream that one norm reads, and nothing is done.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ import onnx_ir as ir
 from normfold.algebra.affine import Array
 from normfold.findings.reason import Obstacle, Reason, Refusal
 from normfold.findings.verdict import Finding, Outcome, Verdict
+from normfold.fuse.engine import CENTER as RULE
 from normfold.fuse.engine import FuseOptions, newest_allowed
 from normfold.fuse.opset import OpsetRaiseError, raise_opset
 from normfold.graph.editor import Editor, UniqueNames, require_fits, stamp
@@ -24,19 +27,23 @@ from normfold.graph.reader import GraphReader, attribute, name_of, opset_of
 from normfold.graph.training import passes_values
 from normfold.targets.table import target_named
 
-RULE = "center"
 _RMSNORM = "RMSNormalization"
 _RMSNORM_OPSET = 23
 _SHARED = 1 << 16  # elements of a weight that is not copied: the mean of what it gives is subtracted instead
+_NORMS_A_MEAN = 4  # LayerNorms that must gain for each mean that is subtracted at run time
 _LAYOUT = RESHAPES | {"Expand", "Slice", "Gather"}
 
 
 @dataclass(eq=False)
 class Stream:
-    """A residual stream: its values with the axis of the mean, its writers, and the LayerNorms that read it."""
+    """A residual stream: its values with the axis of the mean, its writers, and the LayerNorms that read it.
+
+    ``not_linear`` are writers that no weight can be taken the mean out of, with what is in the way.
+    """
 
     axes: dict[ir.Value, int] = field(default_factory=dict)
     writers: dict[ir.Node, None] = field(default_factory=dict)
+    not_linear: dict[ir.Value, Refusal] = field(default_factory=dict)
     constants: dict[tuple[ir.Node, int], int] = field(default_factory=dict)
     norms: dict[ir.Node, None] = field(default_factory=dict)
 
@@ -55,6 +62,9 @@ def center_norms(model: ir.Model, options: FuseOptions) -> tuple[Verdict, ...]:
     reader = GraphReader(model, model.graph)  # raising the operator set makes new operators
     streams, refused = _streams(reader, options)
     editor = Editor(reader, names)
+    for stream in streams:  # before any LayerNorm is replaced, which may be such a writer
+        for value in stream.not_linear:
+            _subtract_mean(editor, value, stream.axes[value])
     return (*refused, *(verdict for stream in streams for verdict in _write(editor, stream)))
 
 
@@ -111,7 +121,12 @@ def _grown(reader: GraphReader, norm: ir.Node, options: FuseOptions) -> Stream:
             continue
         stream.axes[value] = axis
         waiting += _upstream(reader, stream, value, axis)
-        waiting += _downstream(reader, stream, value, axis, options)
+        try:
+            waiting += _downstream(reader, stream, value, axis, options)
+        except Refusal as refusal:
+            raise stream.not_linear.get(value, refusal) from None
+    if len(stream.not_linear) * _NORMS_A_MEAN > len(stream.norms):
+        raise next(iter(stream.not_linear.values()))
     return stream
 
 
@@ -146,14 +161,17 @@ def _upstream(reader: GraphReader, stream: Stream, value: ir.Value, axis: int) -
     node = value.producer()
     if node is None or not reader.holds(node):
         raise Refusal(Reason.NOT_CENTERED, detail=f"{value.name} comes from outside, where no weight can be changed")
-    if not is_standard(node):
-        raise _refuse(node, f"{node.op_type} writes the stream and is not linear")
-    if _is_writer(reader, node, axis):
+    if is_standard(node) and _is_writer(reader, node, axis):
         stream.writers[node] = None
+        return []
+    try:
+        passed = _passes(reader, node, axis)
+    except Refusal as refusal:
+        stream.not_linear[value] = refusal
         return []
     return [
         (operand, place)
-        for index, operand, place in _passes(reader, node, axis)
+        for index, operand, place in passed
         if not _is_constant_part(reader, stream, node, index, operand, place)
     ]
 
@@ -191,6 +209,8 @@ def _is_writer(reader: GraphReader, node: ir.Node, axis: int) -> bool:
 
 def _passes(reader: GraphReader, node: ir.Node, axis: int) -> list[tuple[int, ir.Value, int]]:
     """Return the inputs of which a node makes a value without a mean, each with its index and the axis of the mean."""
+    if not is_standard(node):
+        raise _refuse(node, f"{node.op_type} writes the stream and is not linear")
     rank = _rank_of(reader, node.outputs[0], node)
     operands = [(index, value) for index, value in enumerate(node.inputs) if value is not None]
     if node.op_type in ("Add", "Sum", "Sub"):
@@ -293,7 +313,7 @@ def _write(editor: Editor, stream: Stream) -> list[Verdict]:
         node.replace_input_with(index, editor.constant(array, dtype, f"{old.name}_centered"))
     for node in stream.writers:
         if _is_shared(editor.reader, node):
-            _subtract_mean(editor, node)
+            _subtract_mean(editor, node.outputs[0], -1)
     for value in stream.axes:
         editor.rename(value)
     why = f"the mean is taken out of {len(stream.writers) + len(stream.constants)} writers of the residual stream"
@@ -332,18 +352,21 @@ def _centered_weights(reader: GraphReader, node: ir.Node) -> list[tuple[ir.Node,
     return found
 
 
-def _subtract_mean(editor: Editor, node: ir.Node) -> None:
-    """Subtract the mean behind a table that is too large to be copied."""
-    value = node.outputs[0]
-    axes = editor.constant(np.asarray([-1], np.int64), ir.DataType.INT64, f"{value.name}_axes")
+def _subtract_mean(editor: Editor, value: ir.Value, axis: int) -> None:
+    """Subtract the mean behind a table that is too large to be copied, or an operator that is not linear."""
+    node = value.producer()
+    assert node is not None, "a graph input is no writer"
+    axes = editor.constant(np.asarray([axis], np.int64), ir.DataType.INT64, f"{value.name}_axes")
     mean = ir.node("ReduceMean", [value, axes], {"keepdims": 1}, name=editor.names.new(f"{value.name}_ReduceMean"))
     centered = ir.node("Sub", [value, mean.outputs[0]], name=editor.names.new(f"{value.name}_Sub"))
     for made in (mean, centered):
         made.outputs[0].type = value.type
         stamp(made, RULE, name_of(node))
-    shape = value.shape
-    mean.outputs[0].shape = None if shape is None else ir.Shape([*list(shape)[:-1], 1])
-    centered.outputs[0].shape = shape
+    sizes = None if value.shape is None else list(value.shape)
+    if sizes is not None:
+        sizes[axis] = 1
+        mean.outputs[0].shape = ir.Shape(sizes)
+    centered.outputs[0].shape = value.shape
     for reading, index in list(value.uses()):
         if reading is not mean and reading is not centered:
             reading.replace_input_with(index, centered.outputs[0])

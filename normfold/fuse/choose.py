@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
+import numpy as np
 import onnx_ir as ir
 
 from normfold.findings.reason import Reason
@@ -34,6 +35,7 @@ from normfold.fuse.recognize.polynomial import M as MEAN
 from normfold.fuse.recognize.published import conditional_name, is_thresholded
 from normfold.fuse.recognize.reductions import REDUCERS
 from normfold.fuse.recognize.region import Partial, Region, Tracked
+from normfold.fuse.recognize.views import count_of
 from normfold.graph.operators import RESHAPES
 from normfold.graph.reader import name_of
 from normfold.targets.target import Target
@@ -272,7 +274,7 @@ def _cost(context: NormContext, node: ir.Node) -> float:
         further = node.inputs[0] is not None and isinstance(region.tracked.get(node.inputs[0]), Partial)
         return SMALL if further else context.reduction_cost(node.op_type)
     tracked = region.tracked.get(node.outputs[0])
-    return SMALL if isinstance(tracked, Tracked) and not region.is_whole(tracked) else PASS
+    return SMALL if isinstance(tracked, Tracked) and not region.is_full(tracked) else PASS
 
 
 # -- why not -----------------------------------------------------------------------------------------------------
@@ -361,15 +363,24 @@ def statistics_of(region: Region, norm: Norm) -> tuple[str, ...]:
 def published_name(context: NormContext, norm: Norm, operator: str) -> str:
     """Return the name that a norm has in the literature, where that is not the name of the operator."""
     region, axes = context.region, context.axes
+    if axes and axes[0] == 0 and norm.is_centred and len(axes) < context.rank:
+        return "statistics of the batch"
     name = conditional_name(region.reader, norm.site, operator)
     if norm.denominator.kind is Kind.SQUARE:
         if context.rank >= 4 and axes == tuple(range(2, context.rank)):
             return "FilterResponseNorm with TLU" if is_thresholded(norm.site) else "FilterResponseNorm"
         if axes is None and context.region.reduction.grouping.groups is not None:
             return "RMSNorm in groups"
-        if operator == OPERATOR_OF[LPNORM] and norm.gamma.size == 1 and not (norm.gamma == 1).all():
+        if operator == OPERATOR_OF[LPNORM] and norm.gamma.size == 1 and not _is_length(context, norm):
             return "ScaleNorm"
     return name
+
+
+def _is_length(context: NormContext, norm: Norm) -> bool:
+    """Say whether data is divided by its length and nothing else: the root of a sum, and not of a mean."""
+    count = count_of([context.sizes[axis] for axis in context.axes or ()])
+    plain = 1.0 if count is None else count**-0.5
+    return norm.n_half_powers == (-1 if count is None else 0) and bool(np.isclose(norm.gamma, plain, rtol=1e-6).all())
 
 
 def describe(context: NormContext, norm: Norm, operator: str) -> str:

@@ -31,12 +31,13 @@ from normfold.fuse.recognize.candidates import is_anchor, regions, takes_root_of
 from normfold.fuse.recognize.norm_operators import NORM_OPERATORS
 from normfold.fuse.recognize.published import conditional_name, published_norms
 from normfold.fuse.recognize.region import Region, Tracked
-from normfold.graph.editor import Editor, UniqueNames, stamp
+from normfold.graph.editor import RULE, Editor, UniqueNames, stamp
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, graphs_of, name_of, opset_of
 from normfold.targets.table import target_named
 from normfold.targets.target import AUTO, KEEP, Target
 
+CENTER = "center"  # the rule that makes RMSNorms of LayerNorms
 NO_NORM = "looks like a norm and is none"  # what a finding says of arithmetic close to a norm
 
 _CONTRIB = frozenset(
@@ -211,7 +212,8 @@ class _GraphFuse:
 
     # -- deciding ------------------------------------------------------------------------------------------------
     def _anchors(self) -> list[ir.Node]:
-        return [node for node in self.reader.graph if is_anchor(node)]
+        """List where norms begin; what was centered is not written as a LayerNorm again."""
+        return [node for node in self.reader.graph if is_anchor(node) and node.metadata_props.get(RULE) != CENTER]
 
     def _decide(self, anchor: ir.Node) -> NormPlan | Kept | None:
         """Return what becomes of the norm that ``anchor`` is part of.
@@ -367,11 +369,14 @@ class _GraphFuse:
     # -- what is no region ---------------------------------------------------------------------------------------
     def _left(self) -> list[Verdict]:
         """Return verdicts for norm operators that no decision covers, and for near misses."""
+        published = list(self._published())
+        named = {verdict.finding.name for verdict in published}
         verdicts = []
         for node in self.reader.graph:
             is_norm = (is_standard(node) and node.op_type in NORM_OPERATORS) or node.op_type in _CONTRIB
             is_unknown = not is_norm and takes_root_of_unknown_rank(self.reader, node)
-            if node in self.covered or not (is_norm or is_unknown or node in self.near_misses):
+            is_seen = is_norm or is_unknown or node in self.near_misses
+            if node in self.covered or not is_seen or name_of(node) in named:
                 continue
             what = "" if is_norm else "looks like a norm" if is_unknown else NO_NORM
             finding = Finding(name_of(node), node.op_type, node.outputs[0].name or "", self.reader.path, what, True)
@@ -379,8 +384,7 @@ class _GraphFuse:
             own = Obstacle(reason, finding.name, finding.site, "its rank is not known" if is_unknown else "")
             obstacle = own if is_norm or is_unknown else self.near_misses[node]
             verdicts.append(Verdict(finding, Outcome.KEPT, obstacles=(obstacle,)))
-        known = {verdict.finding.name for verdict in verdicts}
-        return [*verdicts, *(each for each in self._published() if each.finding.name not in known)]
+        return [*verdicts, *published]
 
     def _published(self) -> Iterator[Verdict]:
         """Yield a verdict for each norm of the literature that is no operator, by its name."""

@@ -16,6 +16,7 @@ import torch
 import normfold
 from models.registry import NETWORKS, build
 from normfold.errors import UsageError
+from normfold.pytorch.trace.loading import arguments
 from tests.conftest import ROOT
 
 Run = Callable[..., int]
@@ -47,6 +48,26 @@ def test_a_named_size_is_a_dynamic_dimension(tmp_path: Path, run: Run) -> None:
     assert run("export", "models.tabular:Tabular", *inputs, "-o", output) == 0
     shapes = [value.type.tensor_type.shape.dim for value in onnx.load(output).graph.input]
     assert [[each.dim_param or each.dim_value for each in shape] for shape in shapes] == [["batch", 2], ["batch", 12]]
+
+
+@pytest.mark.parametrize(("bounds", "size"), [("batch=3..9", 3), ("batch=1..2", 2)])
+def test_a_dynamic_dimension_may_have_a_range(tmp_path: Path, run: Run, bounds: str, size: int) -> None:
+    output = tmp_path / "out.onnx"
+    inputs = ("--input", "batchx2:int64<20", "--input", "batchx12", "--input", bounds)
+    assert run("export", "models.tabular:Tabular", *inputs, "-o", output) == 0
+    shapes = [value.type.tensor_type.shape.dim for value in onnx.load(output).graph.input]
+    assert [[each.dim_param or each.dim_value for each in shape] for shape in shapes] == [["batch", 2], ["batch", 12]]
+    assert {tensor.shape[0] for tensor in arguments(inputs[1::2])} == {size}
+
+
+@pytest.mark.parametrize(
+    ("bounds", "message"), [("rows=1..4", "no other --input has"), ("batch=4..4", "several sizes")]
+)
+def test_a_range_that_makes_no_sense_is_a_usage_error(
+    run: Run, capsys: pytest.CaptureFixture[str], bounds: str, message: str
+) -> None:
+    assert run("export", "models.tabular:Tabular", "--input", "batchx2:int64<20", "--input", bounds) == 2
+    assert message in capsys.readouterr().err
 
 
 def test_the_sizes_of_an_archive_are_settled(tmp_path: Path, run: Run, capsys: pytest.CaptureFixture[str]) -> None:

@@ -266,4 +266,18 @@ EXPORTERS = {
         "y = Mul(n, g) }",
         "RMSNormalization",
     ),
+    "LayerNorm over three axes of Keras 3, the data transposed and the statistics reshaped": Row(
+        "(float[N,4,3,5] x) => (float[N,4,3,5] y) <float eps = {0.0009765625}, int64[4] flat = {-1, 1, 1, 1},"
+        "float[1,3,5,4] g, float[1,3,5,4] b> { m = ReduceMean<axes=[2,3,1]>(x) o = Neg(m) k = Reshape(m, flat)"
+        "d = Sub(x, k) p = Mul(d, d) v = ReduceMean<axes=[2,3,1]>(p) w = Add(v, eps) s = Sqrt(w) r = Reciprocal(s)"
+        "q = Reshape(r, flat) h = Mul(q, g) c = Reshape(o, flat) e = Mul(c, h) f = Add(e, b)"
+        "t = Transpose<perm=[0,2,3,1]>(x) i = Mul(t, h) j = Add(i, f) y = Transpose<perm=[0,3,1,2]>(j) }",
+        "LayerNormalization",
+    ),
+    "a norm over channels whose scale is applied to the transposed data": Row(
+        "(float[N,4,3,5] x) => (float[N,4,3,5] y) <float eps = {0.0009765625}, int64[4] pixels = {-1, 3, 5, 1},"
+        "float[4] g> { p = Mul(x, x) v = ReduceMean<axes=[1]>(p) w = Add(v, eps) s = Sqrt(w) q = Reshape(s, pixels)"
+        "t = Transpose<perm=[0,2,3,1]>(x) n = Div(t, q) h = Mul(n, g) y = Transpose<perm=[0,3,1,2]>(h) }",
+        "Transpose RMSNormalization Transpose",
+    ),
 }

@@ -11,6 +11,9 @@ import normfold
 from normfold.findings.reason import Reason
 from tests.onnx_text import feeds_of, parse, run_in_ort
 
+DEEP = " ".join(
+    f"n{i} = LayerNormalization(x{i}, g, b) a{i} = MatMul(n{i}, q) x{i + 1} = Add(x{i}, a{i})" for i in range(4)
+)
 WEIGHTS = "float[8] g, float[8] b, float[8] g2, float[8] b2, float[8,8] q, float[8,8] o, float[8] ob, float[8,4] h"
 BLOCK = "n = LayerNormalization(x, g, b) a = MatMul(n, q) t = Tanh(a) p = MatMul(t, o) r = Add(p, ob) z = Add(x, r)"
 END = "m = LayerNormalization(z, g2, b2) y = MatMul(m, h)"
@@ -48,6 +51,27 @@ def test_no_layernorm_is_left(text: str) -> None:
     assert not kinds["LayerNormalization"]
     assert kinds["RMSNormalization"] == 2
     assert [each.rule for each in result.verdicts if each.finding.operator == "LayerNormalization"] == ["center"] * 2
+    feeds = feeds_of(original)
+    got, wanted = run_in_ort(result.model, feeds, ["y"]), run_in_ort(original, feeds, ["y"])
+    np.testing.assert_allclose(got["y"], wanted["y"], rtol=1e-4, atol=1e-5)
+
+
+LATE = {
+    "an activation of the stem (Whisper)": "u = MatMul(k, w) x0 = Relu(u)",
+    "a LayerNorm of the embeddings (CLIP, RobertaPreLayerNorm)": "u = MatMul(k, w) x0 = LayerNormalization(u, g, b)",
+}
+
+
+@pytest.mark.parametrize("stem", LATE.values(), ids=LATE)
+def test_the_mean_of_what_is_not_linear_is_subtracted_at_run_time(stem: str) -> None:
+    original = parse(
+        f"(float[N,6,5] k) => (float[N,6,4] y) <float[5,8] w, {WEIGHTS}>"
+        f"{{ {stem} {DEEP} m = LayerNormalization(x4, g2, b2) y = MatMul(m, h) }}"
+    )
+    result = normfold.optimize(original, center=True)
+    kinds = Counter(node.op_type for node in result.model.graph.node)
+    assert not kinds["LayerNormalization"]
+    assert (kinds["ReduceMean"], kinds["Sub"]) == (1, 1)
     feeds = feeds_of(original)
     got, wanted = run_in_ort(result.model, feeds, ["y"]), run_in_ort(original, feeds, ["y"])
     np.testing.assert_allclose(got["y"], wanted["y"], rtol=1e-4, atol=1e-5)

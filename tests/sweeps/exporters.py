@@ -3,7 +3,7 @@
     python -m tests.sweeps.exporters --out FOLDER [--python EXPORTER=PYTHON ...] [--only NORM ...] [EXPORTER ...]
 
 ``PYTHON`` is the interpreter of an environment with the packages that the exporter needs (see ``EXPORTERS``; nothing is
-downloaded here). Without one the files of an earlier run are compared again. FOLDER/EXPORTER/NORM.onnx are the files,
+downloaded here). Without one the files of an earlier run are optimized again. FOLDER/EXPORTER/NORM.onnx are the files,
 FOLDER/results.json is what became of each. Exit code 1 where a file is refused or was not proven.
 """
 
@@ -37,11 +37,11 @@ class Exporter:
 
 
 EXPORTERS = {
-    "torchscript": Exporter("torch, TorchScript", "torch onnx", "with_torch", ("torchscript",)),
-    "dynamo": Exporter("torch, dynamo", "torch onnx onnxscript", "with_torch", ("dynamo",)),
-    "keras": Exporter("tf2onnx, Keras 3", "tensorflow keras tf2onnx", "with_keras", ("keras",)),
-    "tf_keras": Exporter("tf2onnx, tf_keras", "tensorflow tf_keras tf2onnx", "with_keras", ("tf_keras",)),
-    "jax": Exporter("jax2onnx, Flax", "jax flax jax2onnx", "with_jax"),
+    "torchscript": Exporter("torch (TorchScript)", "torch onnx", "with_torch", ("torchscript",)),
+    "dynamo": Exporter("torch (dynamo)", "torch onnx onnxscript", "with_torch", ("dynamo",)),
+    "keras": Exporter("Keras 3 (tf2onnx)", "tensorflow keras tf2onnx", "with_keras", ("keras",)),
+    "tf_keras": Exporter("tf_keras (tf2onnx)", "tensorflow tf_keras tf2onnx", "with_keras", ("tf_keras",)),
+    "jax": Exporter("Flax (jax2onnx)", "jax flax jax2onnx", "with_jax"),
     "paddle": Exporter("paddle2onnx", "paddlepaddle paddle2onnx packaging", "with_paddle"),
     "onnxscript": Exporter("onnxscript", "onnxscript", "with_operators", ("onnxscript",)),
     "skl2onnx": Exporter("skl2onnx", "skl2onnx", "with_operators", ("skl2onnx",)),

@@ -21,7 +21,6 @@ KERNELS = {
     "RMSNormalization": ("y = RMSNormalization(x, g)", 23),
     "LpNormalization": ("y = LpNormalization<axis = -1, p = 2>(x)", 22),
     "InstanceNormalization": ("y = InstanceNormalization(x, h, k)", 22),
-    "MeanVarianceNormalization": ("y = MeanVarianceNormalization<axes = [2]>(x)", 13),
     "Gelu": ("y = Gelu(x)", 20),
     "HardSigmoid": ("y = HardSigmoid(x)", 22),
 }

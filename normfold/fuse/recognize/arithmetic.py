@@ -277,6 +277,10 @@ def _aligned_axes(region: Region, one: Tracked, two: Tracked) -> tuple[int | Non
     """Return the axes of the result of broadcasting; None where the two do not run along the same axes."""
     if one.axes == two.axes:
         return one.axes
+    if len(one.axes) == len(two.axes):
+        joined = tuple(a if b is None else b if a in (None, b) else -1 for a, b in zip(one.axes, two.axes, strict=True))
+        known = [axis for axis in joined if axis is not None]
+        return joined if len(set(known)) == len(known) and -1 not in known else None
     rank, length = region.rank(one.view), max(len(one.axes), len(two.axes))
     if length > rank:
         return None
@@ -290,11 +294,10 @@ def _aligned_axes(region: Region, one: Tracked, two: Tracked) -> tuple[int | Non
 
 
 def _with_constant(region: Region, node: ir.Node, tracked: Tracked, array: Array, tracked_first: bool) -> RuleResult:
-    placed = _placed(region, tracked, array.shape)
+    placed = _coefficient(region, tracked, np.asarray(array, dtype=np.float64))
     if placed is None:
         return None
-    axes, sizes = placed
-    coefficient = np.asarray(array, dtype=np.float64).reshape(sizes)
+    axes, coefficient = placed
     if _makes_room_for_squares(region, node, tracked, coefficient):
         return None
     if node.op_type in ("Mul", "Add", "Sum"):
@@ -339,6 +342,24 @@ def with_array(operator: str, tracked: Tracked, coefficient: Array, axes: tuple[
         return Tracked(tracked.poly.scaled(coefficient), tracked.view, axes)
     total = tracked.poly.plus(Poly({ONE: coefficient}, tracked.poly.rank))
     return None if total is None else Tracked(total, tracked.view, axes)
+
+
+def _coefficient(region: Region, tracked: Tracked, array: Array) -> tuple[tuple[int | None, ...], Array] | None:
+    """Return the axes of the result, and a constant aligned to the view, whichever way the value is transposed."""
+    placed = _placed(region, tracked, array.shape)
+    if placed is not None:
+        return placed[0], array.reshape(placed[1])
+    rank = region.rank(tracked.view)
+    array = array.reshape((1,) * (rank - array.ndim) + array.shape) if array.ndim < rank else array
+    for order in region.orders if tracked.view == 0 and len(tracked.axes) == array.ndim == rank else ():
+        sizes = tuple(region.size(0, axis) for axis in order)
+        is_along = all(axis in (None, own) for axis, own in zip(tracked.axes, order, strict=True))
+        if is_along and all(size in (1, own) for size, own in zip(array.shape, sizes, strict=True)):
+            axes = [
+                axis if size == 1 else own for axis, size, own in zip(tracked.axes, array.shape, order, strict=True)
+            ]
+            return tuple(axes), array.transpose(np.argsort(order))
+    return None
 
 
 def _placed(

@@ -137,6 +137,17 @@ def _reduced_like_root(region: Region, found: Tracked, sizes: Sizes) -> RuleResu
     return Tracked(Poly(terms, len(sizes)), 0, tuple(None if axis in axes else axis for axis in whole))
 
 
+def transpose(region: Region, node: ir.Node) -> RuleResult:
+    """Follow a Transpose: its positions run along other axes of the same view."""
+    found = region.operand(node, 0)
+    if isinstance(found, NearMiss):
+        return found
+    if not isinstance(found, Tracked):
+        return None
+    perm = attribute(node, "perm") or tuple(reversed(range(len(found.axes))))
+    return Tracked(found.poly, found.view, tuple(found.axes[position] for position in perm))
+
+
 def expand(region: Region, node: ir.Node) -> RuleResult:
     """Follow a reduced value that is repeated up to the size of its view; never beyond."""
     found = region.operand(node, 0)

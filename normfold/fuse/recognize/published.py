@@ -3,7 +3,9 @@
 Each looks like a norm: a statistic of a value divides a value. What differs from a norm operator is what is measured,
 what is divided, or what the statistic is compared with. Sources: GRN https://arxiv.org/abs/2301.00808, EvoNorm
 https://arxiv.org/abs/2004.02967, BiasNorm https://arxiv.org/abs/2310.11230, pRMSNorm https://arxiv.org/abs/1910.07467,
-Dynamic Tanh https://arxiv.org/abs/2503.10622.
+Dynamic Tanh https://arxiv.org/abs/2503.10622, CRMSNorm https://arxiv.org/abs/2305.14858, SwitchNorm
+https://arxiv.org/abs/1806.10779, virtual BatchNorm https://arxiv.org/abs/1606.03498, GDN
+https://arxiv.org/abs/1511.06281.
 """
 
 from __future__ import annotations
@@ -20,7 +22,12 @@ from normfold.graph.reader import GraphReader
 _MOST_STEPS = 12  # operators between a statistic and the value that it divides
 _MEANS = ("ReduceMean", "ReduceSum", "GlobalAveragePool", "ReduceSumSquare")
 _LENGTHS = ("ReduceL2", "ReduceL1")
-_KEEPS = ("Expand", "Reshape", "Squeeze", "Unsqueeze", "Cast", "Identity", "Reciprocal", "Sqrt")
+_LAYOUT = ("Expand", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Identity")
+_KEEPS = (*_LAYOUT, "Reciprocal", "Sqrt")
+_SIZES = ("Shape", "Size")
+_GUARDS = ("Where", "Greater", "Equal", "And", "CastLike", "Gather", "ReduceProd", "Slice", "Concat", "Softmax")
+_MIXING = ("Conv", "MatMul", "Gemm")
+_MOST_PARTS = 48  # operators that several statistics are made of
 _ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Clip", "Sum")
 _GATES = ("Sigmoid", "HardSigmoid", "Swish", "HardSwish", "Mish")
 
@@ -47,12 +54,14 @@ class _Statistic:
 
 def published_norms(reader: GraphReader) -> Iterator[PublishedNorm]:
     """Yield each norm of a graph that has a name and no operator, in order."""
+    met: set[ir.Node] = set()
     for node in reader.graph:
-        if not is_standard(node):
+        if not is_standard(node) or node in met:
             continue
         for matches in _MATCHERS:
             found = matches(reader, node)
-            if found is not None:
+            if found is not None and not met.intersection(found.parts):
+                met.update(found.parts)
                 yield found
                 break
 
@@ -94,7 +103,7 @@ def _statistic(reader: GraphReader, value: ir.Value) -> _Statistic | None:
 
 def _only_variable(reader: GraphReader, node: ir.Node) -> ir.Value | None:
     """Return the input of ``node`` that is no constant, where there is exactly one."""
-    if node.op_type in ("Expand", "Reshape", "Squeeze", "Unsqueeze"):
+    if node.op_type in _LAYOUT:
         return node.inputs[0]
     variable = {value for value in node.inputs if value is not None and not reader.is_constant(value)}
     return variable.pop() if len(variable) == 1 else None
@@ -137,7 +146,7 @@ def _other_numerator(reader: GraphReader, node: ir.Node) -> PublishedNorm | None
 def _gated(reader: GraphReader, node: ir.Node) -> PublishedNorm | None:
     """Match EvoNorm-S0: ``x * sigmoid(v*x)`` divided by the deviation of x in groups."""
     for data, statistic in _divided(reader, node):
-        product = data.producer()
+        product = _maker(data)
         if product is None or product.op_type not in ("Mul", *_GATES):
             continue
         gate = next((v.producer() for v in product.inputs if v is not None and _is_gate(v)), None)
@@ -164,6 +173,7 @@ def _comes_from(reader: GraphReader, node: ir.Node, source: ir.Value) -> bool:
     """Say whether a reduction is of ``source``, through its mean, a square and changes of shape."""
     waiting = [value for value in node.inputs if value is not None]
     met: set[ir.Value] = set()
+    source = _before_layout(source) or source
     while waiting and len(met) < _MOST_STEPS:
         value = waiting.pop()
         if value is source:
@@ -183,11 +193,118 @@ def _response(reader: GraphReader, node: ir.Node) -> PublishedNorm | None:
     own, mean = _statistic(reader, node.inputs[0]), _statistic(reader, node.inputs[1])
     if own is None or mean is None or not own.has_root or mean.reduction.op_type != "ReduceMean":
         return None
-    if mean.reduction.inputs[0] is not node.inputs[0]:
+    if _before_layout(mean.reduction.inputs[0]) is not _before_layout(node.inputs[0]):
         return None
     detail = "the length of each channel is compared with the mean length of all channels"
     _, squares = _measured(reader, own.reduction)
     return PublishedNorm("GRN", node, (*squares, *own.parts, *mean.parts, node), Reason.ACROSS_CHANNELS, detail)
+
+
+def _before_layout(value: ir.Value | None) -> ir.Value | None:
+    """Return the value that changes of layout made ``value`` of."""
+    node = None if value is None else value.producer()
+    while node is not None and is_standard(node) and node.op_type in _LAYOUT:
+        value = node.inputs[0]
+        node = None if value is None else value.producer()
+    return value
+
+
+@dataclass(frozen=True, eq=False)
+class _Mixture:
+    """What a divisor is made of: its reductions and linear operators, all operators, and whether a root is taken."""
+
+    sources: tuple[ir.Node, ...]
+    parts: tuple[ir.Node, ...]
+    has_root: bool
+    has_maximum: bool
+
+
+def _mixture(reader: GraphReader, divisor: ir.Value, data: ir.Value) -> _Mixture | None:
+    """Follow a divisor up through arithmetic on several values; None where it is made of anything but statistics."""
+    parts: dict[ir.Node, None] = {}
+    sources: dict[ir.Node, None] = {}
+    waiting = [divisor]
+    while waiting and len(parts) < _MOST_PARTS:
+        value = waiting.pop()
+        node = value.producer()
+        if _before_layout(value) is _before_layout(data) or reader.is_constant(value) or node in parts:
+            continue
+        if node is None or not is_standard(node) or not reader.holds(node):
+            return None
+        parts[node] = None
+        if node.op_type in (*_MEANS, *_LENGTHS, *_MIXING):
+            sources[node] = None
+            above = _before_layout(node.inputs[0])
+            waiting += [above] if above is not None and _is_reduction(above.producer()) else []
+        elif node.op_type in (*_KEEPS, *_ARITHMETIC, *_GUARDS):
+            waiting.extend(each for each in node.inputs if each is not None)
+        elif node.op_type not in _SIZES:
+            return None
+    has_root = any(node.op_type in ("Sqrt", *_LENGTHS) for node in parts)
+    has_maximum = any(node.op_type == "Max" for node in parts)
+    return _Mixture(tuple(sources), tuple(parts), has_root, has_maximum)
+
+
+def _mixed(reader: GraphReader, node: ir.Node) -> PublishedNorm | None:
+    """Match CRMSNorm, SwitchNorm, virtual BatchNorm, EvoNorm-B0 and GDN: several statistics make one divisor."""
+    if node.op_type not in ("Mul", "Div") or len(node.inputs) != 2:
+        return None
+    for index in (1,) if node.op_type == "Div" else (0, 1):
+        data, divisor = node.inputs[1 - index], node.inputs[index]
+        if data is None or divisor is None or reader.is_constant(data) or reader.is_constant(divisor):
+            continue
+        found = _mixture(reader, divisor, data)
+        if found is None or not found.has_root or not found.sources:
+            continue
+        if not any(_comes_from(reader, each, root) for each in found.sources for root in _roots(reader, data)):
+            continue
+        name, detail = _mixture_name(reader, found, data)
+        if name:
+            return PublishedNorm(name, node, (*found.parts, node), Reason.MIXED_STATISTICS, detail)
+    return None
+
+
+def _roots(reader: GraphReader, data: ir.Value) -> list[ir.Value]:
+    """Return the data that is divided, and what a mean was subtracted from to make it."""
+    node = data.producer()
+    minuend = node.inputs[0] if node is not None and node.op_type == "Sub" else None
+    return [value for value in (data, _before_layout(data), minuend, _before_layout(minuend)) if value is not None]
+
+
+def _mixture_name(reader: GraphReader, found: _Mixture, data: ir.Value) -> tuple[str, str]:
+    kinds = {node.op_type for node in found.sources}
+    if kinds & set(_MIXING):
+        return ("GDN", "a linear operator mixes the squares of the channels") if len(kinds) == 1 else ("", "")
+    if found.has_maximum:
+        own = _before_layout(data)
+        reads_data = any(_before_layout(value) is own for node in found.parts for value in node.inputs)
+        return ("EvoNorm", "the deviation and the data itself make what it is divided by") if reads_data else ("", "")
+    of_means = [each for each in found.sources if _is_reduction(_maker(each.inputs[0]))]
+    if len(found.sources) > 2 and of_means:
+        return "SwitchNorm", "statistics of a channel and of all channels make one divisor"
+    squares = [each for each in found.sources if _measured(reader, each)[1] or each.op_type == "ReduceSumSquare"]
+    measured = {_before_layout(_measured(reader, each)[0]) for each in found.sources}
+    if len(found.sources) != 2 or len(squares) != 1 or len(measured) != 1 or not measured & set(_roots(reader, data)):
+        return "", ""
+    if any(_has_stored_addend(reader, each) for each in found.parts):
+        return "VirtualBatchNorm", "stored statistics and those of the data make one divisor"
+    is_plain = measured == {_before_layout(data)} and not any(each.op_type == "Sub" for each in found.parts)
+    return ("CRMSNorm", "the square of the sum is added to the sum of the squares") if is_plain else ("", "")
+
+
+def _maker(value: ir.Value | None) -> ir.Node | None:
+    source = _before_layout(value)
+    return None if source is None else source.producer()
+
+
+def _has_stored_addend(reader: GraphReader, node: ir.Node) -> bool:
+    """Say whether an Add or Sub has a constant of several numbers."""
+    shapes = [reader.shape(each) for each in node.inputs if each is not None and reader.is_constant(each)]
+    return node.op_type in ("Add", "Sub") and any(size != 1 for shape in shapes for size in shape or ())
+
+
+def _is_reduction(node: ir.Node | None) -> bool:
+    return node is not None and is_standard(node) and node.op_type in (*_MEANS, *_LENGTHS)
 
 
 def _dynamic_tanh(reader: GraphReader, node: ir.Node) -> PublishedNorm | None:
@@ -209,6 +326,7 @@ _MATCHERS: tuple[Callable[[GraphReader, ir.Node], PublishedNorm | None], ...] = 
     _response,
     _other_numerator,
     _gated,
+    _mixed,
     _dynamic_tanh,
 )
 
@@ -224,7 +342,7 @@ def conditional_name(reader: GraphReader, norm: ir.Value, operator: str) -> str:
     shape = None if scale is None else reader.shape(scale)
     if operator == "LayerNormalization" or operator == "RMSNormalization":
         return "AdaLN"
-    is_map = shape is not None and len(shape) >= 4 and any(size != 1 for size in shape[2:])
+    is_map = shape is not None and len(shape) >= 4 and sum(size != 1 for size in shape[1:]) > 1
     return "SPADE" if is_map else "AdaIN"
 
 

@@ -10,6 +10,7 @@ import heapq
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 
 import numpy as np
 import onnx_ir as ir
@@ -20,7 +21,7 @@ from normfold.fuse.recognize.polynomial import Parameter, Poly
 from normfold.fuse.recognize.repeated import is_sized_by, repeated_number
 from normfold.fuse.recognize.views import Grouping, Size, Sizes, count_of, same_shape, sizes_of
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, name_of
+from normfold.graph.reader import GraphReader, attribute, name_of
 
 _MOST_NODES = 256
 _LAYOUTS = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Flatten")
@@ -225,6 +226,18 @@ class Region:
     def is_whole(self, tracked: Tracked) -> bool:
         """Say whether a value has every element of its view."""
         return tracked.axes == self.whole(tracked.view)
+
+    def is_full(self, tracked: Tracked) -> bool:
+        """Say whether a value has every element of its view, in whatever order."""
+        return sorted(axis for axis in tracked.axes if axis is not None) == [
+            axis for axis in self.whole(tracked.view) if axis is not None
+        ]
+
+    @cached_property
+    def orders(self) -> tuple[tuple[int, ...], ...]:
+        """Return the orders of axes that the root is read in, behind a Transpose."""
+        perms = [attribute(node, "perm") for node in self._readers(self.root) if node.op_type == "Transpose"]
+        return tuple(dict.fromkeys(tuple(int(axis) for axis in perm) for perm in perms if perm is not None))
 
     def rank(self, view: int) -> int:
         """Return the number of axes of a view."""

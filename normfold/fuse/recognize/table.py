@@ -22,7 +22,7 @@ from normfold.fuse.recognize.arithmetic import (
     unary,
 )
 from normfold.fuse.recognize.conditions import both, comparison, extreme, where
-from normfold.fuse.recognize.layout import expand, relayout
+from normfold.fuse.recognize.layout import expand, relayout, transpose
 from normfold.fuse.recognize.norm_operators import NORM_OPERATORS, batchnorm, norm
 from normfold.fuse.recognize.polynomial import Poly
 from normfold.fuse.recognize.reductions import REDUCERS, moment_rule, size
@@ -54,6 +54,7 @@ RULES: Mapping[str, NormRule] = {
     "Flatten": relayout,
     "Squeeze": relayout,
     "Unsqueeze": relayout,
+    "Transpose": transpose,
     "Expand": expand,
     "ReduceMin": extreme,
     "ReduceMax": extreme,

@@ -122,7 +122,7 @@ def _permuted(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
 
 
 def _enlarged(call: Call, program: torch.export.ExportedProgram) -> Call | None:
-    """Every dimension that torch.export calls ``s0`` one larger; None when nothing is dynamic."""
+    """Every dimension that torch.export calls ``s0`` one larger, or smaller; None when nothing is dynamic."""
     names = set(program.graph_signature.user_inputs)
     holders = [node.meta.get("val") for node in program.graph.nodes if node.op == "placeholder" and node.name in names]
     given, structure = pytree.tree_flatten((call.args, dict(call.kwargs)))
@@ -132,12 +132,17 @@ def _enlarged(call: Call, program: torch.export.ExportedProgram) -> Call | None:
     for holder, leaf in zip(holders, given, strict=True):
         for dim, size in zip(getattr(holder, "shape", ()), getattr(leaf, "shape", ()), strict=False):
             if isinstance(dim, torch.SymInt) and dim.node.expr.is_Symbol:
-                sizes[dim.node.expr] = int(size) + 1
+                sizes[dim.node.expr] = _other_size(int(size), program.range_constraints.get(dim.node.expr))
     if not sizes:
         return None
     grown = [_grown(leaf, getattr(holder, "shape", ()), sizes) for holder, leaf in zip(holders, given, strict=True)]
     args, kwargs = pytree.tree_unflatten(grown, structure)
     return Call(args, kwargs)
+
+
+def _other_size(size: int, allowed: Any) -> int:
+    """Return the next size within the range that torch.export has for a dimension."""
+    return size + 1 if allowed is None or size + 1 <= allowed.upper else size - 1
 
 
 def _grown(leaf: Any, shape: Sequence[Any], sizes: dict[Any, int]) -> Any:

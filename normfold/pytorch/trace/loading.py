@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ Network = torch.nn.Module | torch.export.ExportedProgram
 
 _SIZE = r"(?:\d+|[A-Za-wyz_][A-Za-wyz_0-9]*)"  # a name has no x, which parts the sizes
 _SPEC = re.compile(rf"(?P<shape>scalar|{_SIZE}(?:x{_SIZE})*)(:(?P<type>\w+))?(<(?P<high>\d+))?")
+_RANGE = re.compile(r"(?P<name>[A-Za-z_]\w*)=(?P<low>\d+)\.\.(?P<high>\d+)")
 _SIZE_OF_DYNAMIC = 2  # torch.export takes sizes of 0 and 1 for constants
 
 
@@ -83,11 +84,13 @@ def _fill(module: torch.nn.Module, weights: Path, trust_pickle: bool) -> None:
 def arguments(specs: Sequence[str], seed: int = 0) -> tuple[torch.Tensor, ...]:
     """Tensors for ``1x3x224x224``, ``1x16:int64`` (below 2), ``1x16:int64<100``, ``scalar``; UsageError for others.
 
-    A size may be the name of a dynamic dimension, as in "Nx3x224x224"; the tensor has size 2 there.
+    A size may be the name of a dynamic dimension, as in "Nx3x224x224"; the tensor has size 2 there, or the least
+    that a range allows: "N=4..64" stands among the specs and is no tensor.
     Floats are normal, of mean 0 and variance 1; integers from 0 to below the bound; bools by chance.
     """
     generator = torch.Generator().manual_seed(seed)
-    return tuple(_argument(spec, generator) for spec in specs)
+    shapes, ranges = _without_ranges(specs)
+    return tuple(_argument(spec, ranges, generator) for spec in shapes)
 
 
 def dynamic_shapes(specs: Sequence[str], made: Network) -> tuple[dict[int, torch.export.Dim], ...] | None:
@@ -95,13 +98,37 @@ def dynamic_shapes(specs: Sequence[str], made: Network) -> tuple[dict[int, torch
 
     UsageError where ``made`` is an ExportedProgram, whose dimensions are settled.
     """
-    names = [_parsed(spec)[1] for spec in specs]
+    shapes, ranges = _without_ranges(specs)
+    names = [_parsed(spec)[1] for spec in shapes]
     if not any(isinstance(size, str) for sizes in names for size in sizes):
         return None
     if isinstance(made, torch.export.ExportedProgram):
         raise UsageError("--input names a dynamic dimension, but the dimensions of an exported archive are settled")
-    dims = {size: torch.export.Dim(size) for sizes in names for size in sizes if isinstance(size, str)}
+    dims = {size: _dimension(size, ranges) for sizes in names for size in sizes if isinstance(size, str)}
     return tuple({axis: dims[size] for axis, size in enumerate(sizes) if isinstance(size, str)} for sizes in names)
+
+
+def _without_ranges(specs: Sequence[str]) -> tuple[list[str], dict[str, tuple[int, int]]]:
+    """Part the shapes from the ranges; UsageError for a range that is empty or of a name that no shape has."""
+    matches = {spec: _RANGE.fullmatch(spec) for spec in specs}
+    shapes = [spec for spec in specs if matches[spec] is None]
+    named = {size for spec in shapes for size in _parsed(spec)[1] if isinstance(size, str)}
+    ranges: dict[str, tuple[int, int]] = {}
+    for spec, match in matches.items():
+        if match is None:
+            continue
+        low, high = int(match["low"]), int(match["high"])
+        if match["name"] not in named:
+            raise UsageError(f"--input {spec}: no other --input has a dimension {match['name']}")
+        if high < max(low + 1, _SIZE_OF_DYNAMIC):
+            raise UsageError(f"--input {spec}: expected a range of several sizes such as N=1..64")
+        ranges[match["name"]] = low, high
+    return shapes, ranges
+
+
+def _dimension(name: str, ranges: Mapping[str, tuple[int, int]]) -> torch.export.Dim:
+    low, high = ranges.get(name, (None, None))
+    return torch.export.Dim(name, min=low, max=high)
 
 
 def _parsed(spec: str) -> tuple[re.Match[str], tuple[int | str, ...]]:
@@ -112,9 +139,11 @@ def _parsed(spec: str) -> tuple[re.Match[str], tuple[int | str, ...]]:
     return match, tuple(int(size) if size.isdecimal() else size for size in sizes)
 
 
-def _argument(spec: str, generator: torch.Generator) -> torch.Tensor:
+def _argument(spec: str, ranges: Mapping[str, tuple[int, int]], generator: torch.Generator) -> torch.Tensor:
     match, sizes = _parsed(spec)
-    shape = tuple(_SIZE_OF_DYNAMIC if isinstance(size, str) else size for size in sizes)
+    shape = tuple(
+        max(_SIZE_OF_DYNAMIC, ranges.get(size, (0, 0))[0]) if isinstance(size, str) else size for size in sizes
+    )
     dtype = getattr(torch, match["type"] or "float32", None)
     if not isinstance(dtype, torch.dtype) or dtype.is_complex:
         raise UsageError(f"{spec}: expected a type such as float32, float16, int64 or bool, got {match['type']!r}")

@@ -203,6 +203,7 @@ OTHERS = {
         "{ m = ReduceMean<axes=[0,2,3]>(x) a = Pow(m, two) p = Pow(x, two) q = ReduceMean<axes=[0,2,3]>(p)"
         "v = Sub(q, a) s = Sqrt(v) d = Sub(x, m) t = Add(s, e) y = Div(d, t) }",
         "MeanVarianceNormalization",
+        options={"target": "directml"},
     ),
     "RMSNorm at an old operator set": Row(
         f"{X34} <{NUMBERS}, float[4] g>"

@@ -244,6 +244,9 @@ def test_a_near_miss_stays_what_it_was(miss: Miss) -> None:
 
 
 SILENT = {
+    "data divided by the deviation of other axes, which a Transpose moved": f"(float[N,4,4,4] x) => (float[N,4,4,4] y)"
+    f"<{NUMBERS}, float[4] g>{{ m = ReduceMean<axes=[1]>(x) d = Sub(x, m) p = Mul(d, d) v = ReduceMean<axes=[1]>(p)"
+    "w = Add(v, eps) s = Sqrt(w) t = Transpose<perm=[0,2,3,1]>(d) y = Div(t, s) }",
     "squeeze and excite": "(float[N,4,5,5] x) => (float[N,4,5,5] y) <float[4,4,1,1] w>"
     "{ p = GlobalAveragePool(x) c = Conv(p, w) s = Sigmoid(c) y = Mul(x, s) }",
     "GELU by tanh": f"{X34} <float three = {{3.0}}, float a = {{0.044}}, float h = {{0.5}}, float one = {{1.0}}>"

@@ -60,6 +60,49 @@ ROWS = {
         "EvoNorm",
         Reason.OTHER_NUMERATOR,
     ),
+    "CRMSNorm": Named(
+        f"{X3} <{NUMBERS}, int64[1] last = {{-1}}, float n = {{9.0}}> {{ t = ReduceSum(x, last) q = Mul(t, t)"
+        "p = ReduceSumSquare<axes=[-1]>(x) s = Add(p, q) m = Div(s, n) w = Add(m, eps) r = Sqrt(w) y = Div(x, r) }",
+        "CRMSNorm",
+        Reason.MIXED_STATISTICS,
+    ),
+    "SwitchNorm": Named(
+        f"{X4} <{NUMBERS}, float a = {{0.25}}, float c = {{0.75}}> {{ m = ReduceMean<axes=[2,3]>(x) d = Sub(x, m)"
+        "p = Mul(d, d) v = ReduceMean<axes=[2,3]>(p) k = Mul(m, m) s = Add(v, k) l = ReduceMean<axes=[1]>(m)"
+        "t = ReduceMean<axes=[1]>(s) u = Mul(l, l) z = Sub(t, u) am = Mul(m, a) cl = Mul(l, c) mean = Add(am, cl)"
+        "av = Mul(v, a) cz = Mul(z, c) var = Add(av, cz) w = Add(var, eps) r = Sqrt(w) e = Sub(x, mean)"
+        "y = Div(e, r) }",
+        "SwitchNorm",
+        Reason.MIXED_STATISTICS,
+    ),
+    "virtual BatchNorm": Named(
+        f"{X4} <{NUMBERS}, float a = {{0.25}}, float[8,1,1] f, float[8,1,1] g> {{ m = ReduceMean<axes=[2,3]>(x)"
+        "k = Mul(m, a) mean = Add(k, f) p = Mul(x, x) q = ReduceMean<axes=[2,3]>(p) h = Mul(q, a) s = Add(h, g)"
+        "u = Mul(mean, mean) v = Sub(s, u) w = Add(v, eps) r = Sqrt(w) e = Sub(x, mean) y = Div(e, r) }",
+        "VirtualBatchNorm",
+        Reason.MIXED_STATISTICS,
+    ),
+    "EvoNorm-B0": Named(
+        f"{X4} <{NUMBERS}, float[8,1,1] v, float[8,1,1] stored> {{ m = ReduceMean<axes=[2,3]>(x) d = Sub(x, m)"
+        "p = Mul(d, d) q = ReduceMean<axes=[2,3]>(p) w = Add(q, eps) r = Sqrt(w) k = Mul(x, v) o = Add(k, r)"
+        "z = Max(stored, o) y = Div(x, z) }",
+        "EvoNorm",
+        Reason.MIXED_STATISTICS,
+    ),
+    "GDN": Named(
+        f"{X4} <float one = {{1.0}}, float[8,8,1,1] c> {{ p = Mul(x, x) k = Conv(p, c) w = Add(k, one) r = Sqrt(w)"
+        "y = Div(x, r) }",
+        "GDN",
+        Reason.MIXED_STATISTICS,
+    ),
+    "GRN between Transposes that became Reshapes (tf2onnx)": Named(
+        f"(float[N,8,5,5] x) => (float[N,5,5,8] y) <{NUMBERS}, int64[4] own = {{-1, 1, 1, 8}},"
+        "int64[4] all = {-1, 1, 1, 1}> { l = ReduceL2<axes=[2,3]>(x) k = Reshape(l, own)"
+        "t = Transpose<perm=[0,2,3,1]>(x) m = ReduceMean<axes=[1]>(l)"
+        "e = Add(m, eps) f = Reshape(e, all) n = Div(k, f) y = Mul(t, n) }",
+        "GRN",
+        Reason.ACROSS_CHANNELS,
+    ),
     "Dynamic Tanh": Named(
         f"{X3} <float a = {{0.5}}, float[8] g, float[8] b>{{ s = Mul(x, a) t = Tanh(s) h = Mul(t, g) y = Add(h, b) }}",
         "DynamicTanh",
@@ -115,6 +158,10 @@ def test_what_is_seen_begins_with_the_published_name(name: str) -> None:
 
 
 NOT_NAMED = {
+    "a square of a linear layer under a root": f"{X3} <float one = {{1.0}}, float[8,8] c> {{ k = MatMul(x, c)"
+    "p = Mul(k, k) w = Add(p, one) r = Sqrt(w) t = Tanh(x) y = Div(t, r) }",
+    "an attention score over a length": "(float[N,6,8] x, float[N,6,8] z) => (float[N,6,8] y)"
+    "<float e = {0.5}> { p = Mul(z, z) m = ReduceMean<axes=[-1]>(p) w = Add(m, e) r = Sqrt(w) y = Div(x, r) }",
     "a softmax by hand": f"{X3} {{ e = Exp(x) s = ReduceSum(e, l) y = Div(e, s) }}".replace(
         "{ e", "<int64[1] l = {-1}> { e"
     ),
