@@ -86,7 +86,7 @@ normfold_cli.main({["optimize", str(path)]!r})
 def test_every_stage_is_announced_in_order(tmp_path: Path) -> None:
     stages: list[str] = []
     normfold.optimize(conv_bn(), tmp_path / "out.onnx", on_stage=stages.append)
-    assert stages == ["read", "simplify", "fold", "verify", "write"]
+    assert stages == ["read", "simplify", "guard", "fold", "verify", "write"]
 
 
 def test_optimize_verbose_names_each_norm(run: Run, tmp_path: Path) -> None:
