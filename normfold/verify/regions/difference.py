@@ -49,10 +49,13 @@ def region(one: LoadedModel, other: LoadedModel, target: str, common: Set[str]) 
     among = set(common) - {target}
     for _ in range(_ROUNDS):
         ours, theirs = sources(one, target, among), sources(other, target, among)
-        different = (ours ^ theirs) - inputs
-        if not different:
+        different = ours ^ theirs
+        # Where one model reads what another boundary value is made of, the two are not independent numbers.
+        made_of_them = {name for name in (ours & theirs) - inputs if sources(one, name, different) & different}
+        dropped = made_of_them or different - inputs
+        if not dropped:
             return DifferingRegion(target, tuple(sorted(ours | theirs)))
-        among -= different
+        among -= dropped
     return DifferingRegion(target, tuple(sorted(inputs)))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,13 +52,25 @@ def smaller(shape: tuple[int, ...]) -> tuple[int, ...]:
     return shape if len(shape) < 4 else (*shape[:2], *(min(size, _SMALL) for size in shape[2:]))
 
 
-def larger(shape: tuple[int, ...], dims: Sequence[int | str | None]) -> tuple[int, ...]:
-    """Return a shape with more rows, if their number is free and the whole stays small."""
-    if not shape or not dims or not isinstance(dims[0], str):
-        return shape
+def larger(
+    shapes: Mapping[str, tuple[int, ...]], dims: Mapping[str, Sequence[int | str | None]]
+) -> dict[str, tuple[int, ...]]:
+    """Return the shapes of all inputs with as many times the rows, where their number is free and all stay small.
+
+    One factor serves all: rows of one batch may lie in one input as [n, 6, 16] and in another as [6 n, 16].
+    """
+    free = {name for name, shape in shapes.items() if shape and dims[name] and not isinstance(dims[name][0], int)}
+    times = max((_times_the_rows(shapes[name]) for name in free), default=1)
+    while times > 1 and any(math.prod(shapes[name]) * times > LARGEST for name in free):
+        times //= 2
+    return {name: (shape[0] * times, *shape[1:]) if name in free else shape for name, shape in shapes.items()}
+
+
+def _times_the_rows(shape: tuple[int, ...]) -> int:
+    """Return by what the number of rows is multiplied, so that each channel has enough numbers."""
     in_a_row = math.prod(shape[1:]) // max((1, *shape[1:2], *shape[1:][-1:]))
     rows = max(2, -(-PLACES // max(in_a_row, 1)))
-    return shape if math.prod(shape) * rows > LARGEST else (max(shape[0], rows), *shape[1:])
+    return -(-rows // max(shape[0], 1))
 
 
 def draw(each: RegionInput, shape: tuple[int, ...] | None, rng: np.random.Generator) -> Value:

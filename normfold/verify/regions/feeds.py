@@ -87,11 +87,13 @@ class RegionFeeds:
         Images are made smaller first, then batches larger where their size is free, then all is as the network has it.
         """
         base = {each.name: np.shape(each.base) for each in self._inputs if isinstance(each.base, np.ndarray)}
-        free, handy = dict(base), dict(base)
-        for each in self._inputs:
-            if each.name in base:
-                free[each.name] = larger(base[each.name], each.dims)
-                handy[each.name] = larger(smaller(base[each.name]) if each.is_random else base[each.name], each.dims)
+        handy = {
+            each.name: smaller(base[each.name]) if each.is_random else base[each.name]
+            for each in self._inputs
+            if each.name in base
+        }
+        dims = {each.name: each.dims for each in self._inputs}
+        free, handy = larger(base, dims), larger(handy, dims)
         found = [(handy, handy == free), (free, True), (base, True)]
         return [each for index, each in enumerate(found) if each[0] not in [shapes for shapes, _ in found[:index]]]
 

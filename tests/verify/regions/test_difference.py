@@ -50,3 +50,11 @@ def test_tables_of_words_are_compared() -> None:
 def test_no_region_begins_with_numbers_that_sum_to_one() -> None:
     first = "(float[N,4] x) => (float[N,4] y) { a = Mul(x, w) s = Softmax(a) t = Identity(s) y = Mul(t, w) }"
     assert regions(first, first.replace("Mul(t, w)", "Mul(t, v)")) == [DifferingRegion("y", ("a",))]
+
+
+def test_a_value_is_no_boundary_where_one_model_reads_what_it_is_made_of() -> None:
+    first = "(float[N,4] x) => (float[N,4] y) { a = Mul(x, w) b = Add(a, v) c = Mul(b, v) y = Add(b, c) }"
+    second = first.replace("c = Mul(b, v)", "d = Mul(a, v) e = Mul(v, v) c = Add(d, e)")
+    renamed = second.replace("c = Add(d, e) y = Add(b, c)", "f = Add(d, e) y = Add(b, f)")
+    assert DifferingRegion("y", ("a",)) in regions(first, renamed)
+    assert verify(*(model(text, w=np.ones(4, np.float32), v=np.full(4, 2, np.float32)) for text in (first, second)))

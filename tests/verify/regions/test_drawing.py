@@ -1,0 +1,17 @@
+"""The numbers and shapes that a region is fed with."""
+
+from __future__ import annotations
+
+from normfold.verify.regions.drawing import LARGEST, larger
+
+
+def test_inputs_that_share_a_batch_grow_by_one_factor() -> None:
+    shapes = {"x": (1, 6, 16), "rows": (6, 16), "fixed": (1, 16)}
+    grown = larger(shapes, {"x": ("N", 6, 16), "rows": (None, 16), "fixed": (1, 16)})
+    times = grown["x"][0]
+    assert times > 1
+    assert grown == {"x": (times, 6, 16), "rows": (6 * times, 16), "fixed": (1, 16)}
+
+
+def test_what_would_be_large_stays_as_it_is() -> None:
+    assert larger({"x": (1, LARGEST)}, {"x": ("N", LARGEST)}) == {"x": (1, LARGEST)}
