@@ -22,11 +22,11 @@ from normfold.errors import CrashError, NormfoldError, SourceError, UsageError
 from normfold.files.convert import to_ir, to_proto
 from normfold.files.limits import check_bytes, check_size
 from normfold.files.paths import check_readable
+from normfold.files.repairs import repaired
 from normfold.files.skeleton import skeleton
 from normfold.graph.operators import is_standard
 from normfold.runtime import isolated, ledger
 from normfold.runtime.ort_session import SessionError, first_line, open_session
-from normfold.runtime.proto_walk import name_nodes_apart
 
 _TYPED_DATA = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
 _PACKED = frozenset(dtype for dtype in ir.DataType if dtype.name.endswith(("INT4", "INT2", "4E2M1")))
@@ -221,14 +221,12 @@ def _checked(source: Source) -> Source:
             f"{source.name}: expected opset {OLDEST_OPSET} or later, got {opset}; "
             "raise it with onnx.version_converter.convert_version"
         )
-    _forget_negative_lengths(proto)
+    repairs = repaired(proto)
     check_size(proto, _all_nodes(proto), source.name)
     for tensor in tensors(proto):
         _check_tensor(tensor, source)
-    renamed = name_nodes_apart(proto)
-    if renamed:
-        note = f"{renamed} operators had the name of another one and have one of their own now"
-        source = replace(source, content=None, notes=(*source.notes, note))
+    if repairs:
+        source = replace(source, content=None, notes=(*source.notes, *repairs))
     complaint = _checker_complaint(proto)
     if not complaint:
         return source
@@ -237,22 +235,6 @@ def _checked(source: Source) -> Source:
         raise SourceError(f"{source.name}: not a valid model: {complaint}; ONNX Runtime: {rejection}")
     note = f"the ONNX checker rejects the input, ONNX Runtime loads it: {complaint}"
     return replace(source, notes=(*source.notes, note), passes_checker=False)
-
-
-def _forget_negative_lengths(proto: onnx.ModelProto) -> None:
-    """Make a length below 0 an unknown one: exporters write -1 for it, and shape inference computes with that number.
-
-    A convolution of stride 2 makes 0 of -1, and ONNX Runtime refuses a model whose inner values are said to be empty.
-    """
-    bodies = (graph for node in _all_nodes(proto) for graph in _subgraphs(node))
-    for graph in (proto.graph, *bodies):
-        for value in (*graph.input, *graph.output, *graph.value_info):
-            kind = value.type
-            while kind.HasField("sequence_type") or kind.HasField("optional_type"):
-                kind = (kind.sequence_type if kind.HasField("sequence_type") else kind.optional_type).elem_type
-            for dim in kind.tensor_type.shape.dim if kind.HasField("tensor_type") else ():
-                if dim.HasField("dim_value") and dim.dim_value < 0:
-                    dim.ClearField("dim_value")
 
 
 def _check_tensor(tensor: onnx.TensorProto, source: Source) -> None:

@@ -1,0 +1,64 @@
+"""Put right what a file says oddly and ONNX Runtime reads without harm, or not at all, before anything looks at it."""
+
+from __future__ import annotations
+
+import onnx
+
+from normfold.runtime.proto_walk import every_node, graphs, name_nodes_apart
+
+
+def repaired(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Repair a model in place. Return a note for each kind of repair after which the file is another one."""
+    _forget_negative_lengths(model)
+    counts = {
+        "operators had the name of another one and have one of their own now": name_nodes_apart(model),
+        "operators ended in outputs without a name, which are left out": _drop_unnamed_outputs(model),
+        "Constants were declared again; the last value counts, as in ONNX Runtime": _join_constants(model),
+    }
+    return tuple(f"{count} {what}" for what, count in counts.items() if count)
+
+
+def _forget_negative_lengths(model: onnx.ModelProto) -> None:
+    """Make a length below 0 an unknown one: exporters write -1 for it, and shape inference computes with that number.
+
+    A convolution of stride 2 makes 0 of -1, and ONNX Runtime refuses a model whose inner values are said to be empty.
+    """
+    for graph in graphs(model):
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            kind = value.type
+            while kind.HasField("sequence_type") or kind.HasField("optional_type"):
+                kind = (kind.sequence_type if kind.HasField("sequence_type") else kind.optional_type).elem_type
+            for dim in kind.tensor_type.shape.dim if kind.HasField("tensor_type") else ():
+                if dim.HasField("dim_value") and dim.dim_value < 0:
+                    dim.ClearField("dim_value")
+
+
+def _drop_unnamed_outputs(model: onnx.ModelProto) -> int:
+    """Take the empty names from the end of every node's outputs, which means the same; return for how many nodes."""
+    changed = 0
+    for node in every_node(model):
+        length = len(node.output)
+        while len(node.output) > 1 and not node.output[-1]:
+            del node.output[-1]
+        changed += len(node.output) < length
+    return changed
+
+
+def _join_constants(model: onnx.ModelProto) -> int:
+    """Make one of the Constants of a graph that declare one value, with the last content; return how many went."""
+    removed = 0
+    for graph in graphs(model):
+        first: dict[str, onnx.NodeProto] = {}
+        again: list[int] = []
+        for at, node in enumerate(graph.node):
+            if node.op_type != "Constant" or node.domain or len(node.output) != 1:
+                continue
+            earlier = first.setdefault(node.output[0], node)
+            if earlier is not node:
+                del earlier.attribute[:]
+                earlier.attribute.extend(node.attribute)
+                again.append(at)
+        for at in reversed(again):
+            del graph.node[at]
+        removed += len(again)
+    return removed

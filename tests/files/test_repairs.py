@@ -1,0 +1,73 @@
+"""What a file says oddly is put right on reading, with a note, and what is no oddity is refused as before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+import normfold
+from normfold.errors import SourceError
+from normfold.files.source import read
+from tests.nets import conv_bn
+
+
+@pytest.mark.parametrize("opset", [9, 13, 15, 17])
+def test_unnamed_outputs_at_the_end_are_none(tmp_path: Path, opset: int) -> None:
+    """A BatchNormalization of inference with empty outputs folds and is proven, although it looks like training."""
+    model = conv_bn()
+    model.opset_import[0].version = opset
+    norm = next(node for node in model.graph.node if node.op_type == "BatchNormalization")
+    norm.output.extend(["", ""] if opset > 13 else ["", "", "", ""])
+    path = tmp_path / "m.onnx"
+    onnx.save(model, path)
+    result = normfold.optimize(path, tmp_path / "out.onnx")
+    assert len(result.changes) == 1
+    assert "1 operators ended in outputs without a name, which are left out" in result.notes
+    assert len(norm.output) > 1  # the caller's own model
+
+
+def test_a_norm_that_trains_stays_one_that_trains() -> None:
+    model = conv_bn()
+    model.opset_import[0].version = 15
+    norm = next(node for node in model.graph.node if node.op_type == "BatchNormalization")
+    norm.output.extend(["", ""])
+    norm.attribute.append(onnx.helper.make_attribute("training_mode", 1))
+    changes = normfold.optimize(model, verify=False).changes
+    assert [each.form for each in changes] == ["InstanceNormalization"]  # of a batch of one
+
+
+def _declared_twice(second: str) -> onnx.ModelProto:
+    return onnx.parser.parse_model(f"""
+    <ir_version: 8, opset_import: ["" : 17]>
+    net (float[1, 2] x) => (float[1, 2] y) {{
+        c = Constant <value = float {{2.0}}> ()
+        a = Mul (x, c)
+        c = {second}
+        y = Add (a, c)
+    }}
+    """)
+
+
+def test_of_constants_declared_twice_the_last_counts_as_in_the_runtime(tmp_path: Path) -> None:
+    model = _declared_twice("Constant <value = float {3.0}> ()")
+    path = tmp_path / "m.onnx"
+    onnx.save(model, path)
+    source = read(path)
+    assert "1 Constants were declared again; the last value counts, as in ONNX Runtime" in source.notes
+    x = np.ones((1, 2), np.float32)
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # it warns of the declaration
+    runs = [
+        onnxruntime.InferenceSession(each.SerializeToString(), options).run(None, {"x": x})[0]
+        for each in (model, source.proto)
+    ]
+    assert runs[0].tolist() == runs[1].tolist() == [[6.0, 6.0]]
+
+
+def test_a_value_of_a_constant_and_another_operator_is_refused() -> None:
+    with pytest.raises(SourceError):
+        read(_declared_twice("Relu (x)"))
