@@ -72,11 +72,13 @@ class Output:
 
     def write_result(self, result: Result | Inspection) -> None:
         """Write the report of ``result`` into each of the files."""
-        self.write(result.report(pictures=self.has_pictures))
+        if self.paths:
+            self.write(result.report(pictures=self.has_pictures))
 
     def show_result(self, result: Result | Inspection, *, details: bool = False) -> None:
         """Print the report of ``result``."""
-        self.show(result.report(pictures=self.has_pictures), details=details)
+        if not self.quiet or self.as_json or len(self.paths) < len(self.files):
+            self.show(result.report(pictures=self.has_pictures), details=details)
 
     def write(self, report: Report | Sequence[Report], *, only_stdout: bool = False) -> None:
         """Write ``report`` into each of the files, or to stdout where --report - asks for that."""

@@ -187,6 +187,8 @@ class _Builder:
         def times_as_small(one: ir.Model, other: ir.Model) -> float:
             return (weight_bytes(one) + FREE) / (weight_bytes(other) + FREE)
 
+        if not self._build(frozenset()).changes:
+            return frozenset()  # and the original need not be parsed again
         limit = 1 + self.options.max_growth
         return findings_that_worsen(self.source.model(), self._without_left, times_as_small, limit)
 

@@ -53,7 +53,7 @@ def op_types(verdicts: Iterable[Verdict], *models: ir.Model) -> dict[str, str]:
     from normfold.graph.reader import name_of
 
     wanted = {name for verdict in verdicts for name in verdict.into}
-    nodes = ((name_of(node), node) for model in models for node in _nodes(model))
+    nodes = ((name_of(node), node) for model in models if wanted for node in _nodes(model))
     return {name: node.op_type for name, node in nodes if name in wanted}
 
 
