@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from typing import Protocol
 
 import onnx_ir as ir
@@ -70,10 +71,18 @@ class Declined:
     obstacle: Obstacle
 
 
+class Stage(Enum):
+    """When a rule is tried."""
+
+    FIRST = "before any affine folds"
+    BETWEEN = "whenever no affine folds by itself"
+    LATE = "when no affine folds any more, at whatever cost"
+
+
 @dataclass(frozen=True)
 class GraphRule:
-    """A rule by its name; a ``late`` one is tried only when no affine folds any more, at whatever cost."""
+    """A rule by its name, and when it is tried."""
 
     name: str
     find: Callable[[GraphReader, AffineIndex], Iterator[GraphChange | Declined]]
-    late: bool = False
+    stage: Stage = Stage.BETWEEN

@@ -1,13 +1,14 @@
 """A Clip between affines by two numbers is one HardSigmoid, such as at the end of a hard swish.
 
 Exporters write ``Clip(x + 3, 0, 6) / 6`` before opset 14; other folds may have carried a part of it through the Clip:
-``t2 + s2 * Clip(s1*x + t1, low, high)`` is a HardSigmoid where the last affine maps low to 0 and high to 1.
+``t2 + s2 * Clip(s1*x + t1, low, high)`` is a HardSigmoid where the last affine maps low to 0 and high to 1. A hard
+swish is found before other folds, which would carry its factor away; its factor may stand behind the product.
 Source: https://onnx.ai/onnx/operators/onnx__HardSigmoid.html
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -78,8 +79,8 @@ class HardSigmoid:
         change = Rewrite(node, attributes=numbers, operator="HardSigmoid", drops=("min", "max"))
         editor.rewrite(change, _RULE, self.name)
         if self.after is not None:
-            out = node.outputs[0]
-            editor.bypass(self.after.nodes, out, self.after.output, upstream_takes_name=True, rule=_RULE)
+            editor.rename(node.outputs[0])
+            editor.bypass(self.after.nodes, self.after.input, self.after.output, upstream_takes_name=True, rule=_RULE)
         return ()
 
 
@@ -96,27 +97,53 @@ def hard_sigmoids(reader: GraphReader, affines: AffineIndex) -> Iterator[HardSig
             yield found
 
 
+def hard_swishes(reader: GraphReader, affines: AffineIndex) -> Iterator[HardSigmoid]:
+    """Yield every HardSigmoid whose first affine cannot go backward: others read what it reads, as in a hard swish."""
+    for found in hard_sigmoids(reader, affines):
+        if found.before is not None and not _has_one_reader(found.before.input):
+            yield found
+
+
 def _hard_sigmoid_at(reader: GraphReader, affines: AffineIndex, node: ir.Node) -> HardSigmoid | None:
     value, out = node.inputs[0], node.outputs[0]
     if value is None or reader.dtype(value) is not ir.DataType.FLOAT:
         return None  # ONNX Runtime has a kernel for float32 only
     first = affines.at(value.producer()) if _has_one_reader(value) else None
-    last = affines.at(out.consumers()[0]) if _has_one_reader(out) else None
-    found = HardSigmoid(
-        node,
-        None if first is None else affines.chain_ending_at(first),
-        None if last is None else affines.chain_starting_at(last),
-    )
+    before = None if first is None else affines.chain_ending_at(first)
     bounds = bounds_of(reader, node)
-    if not found.nodes or not all(map(reader.holds, found.nodes)) or set(bounds) != {"min", "max"}:
+    if set(bounds) != {"min", "max"}:
         return None
+    for after in _chains_behind(reader, affines, out):
+        found = HardSigmoid(node, before, after)
+        if not found.nodes or not all(map(reader.holds, found.nodes)) or not _is_from_0_to_1(found, bounds):
+            continue
+        require_attributes_fit(reader, node, found.numbers)
+        for chain in filter(None, (found.before, found.after)):
+            require_near(reader, chain.input, distance(reader, chain, chain.affine), node)
+        return found
+    return None
+
+
+def _chains_behind(reader: GraphReader, affines: AffineIndex, out: ir.Value) -> Iterator[AffineChain | None]:
+    """Yield the chain that alone reads ``out`` or None; then one behind a product, which only a scale passes."""
+    for end in (out, _product_of(reader, out)):
+        last = affines.at(end.consumers()[0]) if end is not None and _has_one_reader(end) else None
+        chain = None if last is None else affines.chain_starting_at(last)
+        if end is out or (chain is not None and chain.affine.has_no_shift):
+            yield chain
+
+
+def _is_from_0_to_1(found: HardSigmoid, bounds: Mapping[str, float]) -> bool:
     scale, shift = _numbers(found.after)
-    if abs(scale * bounds["min"] + shift) > _ROUNDING or abs(scale * bounds["max"] + shift - 1.0) > _ROUNDING:
+    return abs(scale * bounds["min"] + shift) <= _ROUNDING and abs(scale * bounds["max"] + shift - 1.0) <= _ROUNDING
+
+
+def _product_of(reader: GraphReader, value: ir.Value) -> ir.Value | None:
+    """Return the product with another value that alone reads ``value``, or None."""
+    node = value.consumers()[0] if _has_one_reader(value) else None
+    if node is None or node.op_type != "Mul" or not is_standard(node) or any(map(reader.is_constant, node.inputs)):
         return None
-    require_attributes_fit(reader, node, found.numbers)
-    for chain in filter(None, (found.before, found.after)):
-        require_near(reader, chain.input, distance(reader, chain, chain.affine), node)
-    return found
+    return node.outputs[0] if reader.holds(node) else None
 
 
 def _has_one_reader(value: ir.Value) -> bool:
