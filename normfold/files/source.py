@@ -219,7 +219,7 @@ def _checked(source: Source) -> Source:
     if opset is not None and opset < OLDEST_OPSET:
         raise SourceError(
             f"{source.name}: expected opset {OLDEST_OPSET} or later, got {opset}; "
-            "raise it with onnx.version_converter.convert_version"
+            "export it again, or raise it with onnx.version_converter, which cannot convert broadcast=1 with an axis"
         )
     repairs = repaired(proto)
     check_size(proto, _all_nodes(proto), source.name)

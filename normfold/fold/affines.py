@@ -1,7 +1,8 @@
 """Which nodes are constant affines, and which of them stand in a row.
 
 A node is a constant affine when, at inference, its first output is ``scale * x + shift`` with constant arrays:
-BatchNormalization with frozen statistics, and Mul, Add, Sub, Div by a constant on either side, Neg.
+BatchNormalization with frozen statistics, Mul, Add, Sub, Div by a constant on either side, Neg, and the operators
+whose numbers are attributes: Scaler, Affine, ImageScaler.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Affine, Array, aligned
 from normfold.findings.reason import Reason, Refusal
-from normfold.graph.reader import FLOATS, GraphReader, attribute, display_name, name_of
+from normfold.graph.reader import FLOATS, Dim, GraphReader, attribute, display_name, name_of
 from normfold.graph.training import is_training
 
 _DEFAULT_EPSILON = float(np.float32(1e-5))  # as runtimes hold it
@@ -222,13 +223,41 @@ def _scaler(reader: GraphReader, node: ir.Node) -> AffineNode:
 
     Source: https://onnx.ai/onnx/operators/onnx_aionnxml_Scaler.html
     """
+    scale, offset = _numbers(node, "scale", 1.0), _numbers(node, "offset", 0.0)
+    return AffineNode(node, 0, Affine.of(scale, -offset * scale, len(_shape_of_floats(reader, node))))
+
+
+def _scalar_affine(reader: GraphReader, node: ir.Node) -> AffineNode:
+    """``y = alpha * x + beta``, the Affine of the first converters, which ONNX Runtime still computes.
+
+    Source: https://github.com/onnx/onnx/blob/v1.4.1/docs/Operators.md#experimental-affine
+    """
+    rank = len(_shape_of_floats(reader, node))
+    return AffineNode(node, 0, Affine.of(_numbers(node, "alpha", 1.0), _numbers(node, "beta", 0.0), rank))
+
+
+def _image_scaler(reader: GraphReader, node: ir.Node) -> AffineNode:
+    """``y = scale * x + bias`` with a bias for each channel of [N, C, H, W], from the first converters as well.
+
+    Source: https://github.com/onnx/onnx/blob/v1.4.1/docs/Operators.md#experimental-imagescaler
+    """
+    shape, bias = _shape_of_floats(reader, node), _numbers(node, "bias", 0.0)
+    if len(shape) != 4 or shape[1] != bias.size:
+        raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=f"{bias.size} biases for a value of {list(shape)}")
+    return AffineNode(node, 0, Affine.of(_numbers(node, "scale", 1.0), bias.reshape(1, -1, 1, 1), 4))
+
+
+def _numbers(node: ir.Node, name: str, absent: float) -> Array:
+    """Return the numbers of an attribute as a vector."""
+    return np.asarray(attribute(node, name, absent), np.float64).reshape(-1)
+
+
+def _shape_of_floats(reader: GraphReader, node: ir.Node) -> tuple[Dim, ...]:
+    """Return the shape of an input for which there is a kernel only in float32."""
     entry = _operand(node, 0)
     if reader.dtype(entry) is not ir.DataType.FLOAT:
         raise Refusal(Reason.NOT_FLOATING, name_of(node), display_name(entry), f"its input is {reader.dtype(entry)}")
-    scale, offset = (
-        np.asarray(attribute(node, name, [rest]), np.float64) for name, rest in (("scale", 1.0), ("offset", 0.0))
-    )
-    return AffineNode(node, 0, Affine.of(scale, -offset * scale, len(reader.require_shape(entry, node))))
+    return tuple(reader.require_shape(entry, node))
 
 
 _AFFINES: dict[str, Callable[[GraphReader, ir.Node], AffineNode]] = {
@@ -241,7 +270,10 @@ _AFFINES: dict[str, Callable[[GraphReader, ir.Node], AffineNode]] = {
     "Mean": _sum,
     "Neg": _negate,
     "Scaler": _scaler,
+    "Affine": _scalar_affine,
+    "ImageScaler": _image_scaler,
 }
+_BY_ATTRIBUTES = frozenset({"BatchNormalization", "Scaler", "Affine", "ImageScaler"})  # whatever they read
 
 
 # -- the questions others ask ------------------------------------------------------------------------------------
@@ -253,7 +285,7 @@ def is_candidate(reader: GraphReader, node: ir.Node) -> bool:
     ml = node.op_type == "Scaler"
     if node.op_type not in _AFFINES or node.domain not in (("ai.onnx.ml",) if ml else ("", "ai.onnx")):
         return False
-    if ml or node.op_type == "BatchNormalization":
+    if node.op_type in _BY_ATTRIBUTES:
         return True
     dtype = next((found for value in node.outputs if (found := reader.dtype(value)) is not None), None)
     dtype = dtype or next(

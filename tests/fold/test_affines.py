@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+import onnx
 import pytest
+from onnx import numpy_helper
 
+import normfold
 from tests.fold.rows import BN4, Folds, Refuses, assert_folds, assert_sound, every, fold, model_of, operators
 from tests.onnx_text import parse
 
@@ -215,3 +219,29 @@ def test_empty_outputs_are_none() -> None:
 def test_finds_nothing(name: str) -> None:
     result = assert_sound(parse(NOTHING_FOUND[name]))
     assert not result.verdicts
+
+
+# Operators of the first converters: the checker knows them no more, so the rows are proven in ONNX Runtime.
+@pytest.mark.parametrize(
+    ("nodes", "left"),
+    [
+        ("c = Conv(x, w) y = Affine<alpha = 2.5, beta = -0.5>(c)", "Conv"),
+        ("c = Affine<alpha = 2.5>(x) y = Conv(c, w)", "Conv"),
+        ("c = ImageScaler<scale = 0.5, bias = [0.1, 0.2, -3.0]>(x) y = Conv(c, w)", "Conv"),
+        ("c = ImageScaler<bias = [0.1, 0.2, -3.0]>(x) y = Conv<pads = [1, 1, 1, 1]>(c, w)", "ImageScaler Conv"),
+        (
+            "c = Relu(x) d = Affine<alpha = 2.0, beta = 1.0>(c) e = Sigmoid(d) y = Conv(e, w)",
+            "Relu Affine Sigmoid Conv",
+        ),
+    ],
+)
+def test_affines_of_the_first_converters(nodes: str, left: str) -> None:
+    size = 6 if "pads" in nodes else 4
+    head = f'<ir_version: 8, opset_import: ["" : 9]> g (float[2,3,6,6] x) => (float[2,4,{size},{size}] y)'
+    model = onnx.parser.parse_model(f"{head} {{ {nodes} }}")
+    weight = np.random.default_rng(0).normal(size=(4, 3, 3, 3)).astype(np.float32)
+    model.graph.initializer.append(numpy_helper.from_array(weight, "w"))
+    result = normfold.optimize(model)
+    folded = result.model
+    assert [node.op_type for node in folded.graph.node] == left.split()
+    assert normfold.verify(model, folded)
