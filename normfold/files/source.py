@@ -221,10 +221,10 @@ def _checked(source: Source) -> Source:
             f"{source.name}: expected opset {OLDEST_OPSET} or later, got {opset}; "
             "export it again, or raise it with onnx.version_converter, which cannot convert broadcast=1 with an axis"
         )
-    repairs = repaired(proto)
     check_size(proto, _all_nodes(proto), source.name)
     for tensor in tensors(proto):
         _check_tensor(tensor, source)
+    repairs = repaired(proto)
     if repairs:
         source = replace(source, content=None, notes=(*source.notes, *repairs))
     complaint = _checker_complaint(proto)
