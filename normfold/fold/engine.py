@@ -19,7 +19,7 @@ from normfold.fold.carriers.integer_products import products_of_scales
 from normfold.fold.cleanup.tidy import clear_the_way, dead_operators
 from normfold.fold.digits import DISTANCE, distance
 from normfold.fold.graph_rules.activations import parts_kept_together
-from normfold.fold.graph_rules.change import Declined, GraphChange, GraphRule, Stage
+from normfold.fold.graph_rules.change import Declined, GraphChange, GraphRule, RuleStage
 from normfold.fold.graph_rules.table import GRAPH_RULES
 from normfold.fold.search.choose import decide, decide_rescaling_addends
 from normfold.fold.search.growth import Budget, growth_of
@@ -183,12 +183,12 @@ class _GraphFold:
     def fold(self) -> list[Verdict]:
         everything = list(self.findings.values())
         self._settle_constants()
-        self._apply_rules(Stage.FIRST)
+        self._apply_rules(RuleStage.FIRST)
         while (
             self._pass()
-            or self._apply_rules(Stage.BETWEEN)
+            or self._apply_rules(RuleStage.BETWEEN)
             or self._pass(rescale_addends=True)
-            or self._apply_rules(Stage.LATE)
+            or self._apply_rules(RuleStage.LATE)
         ):
             continue
         for node, finding in self.findings.items():
@@ -249,7 +249,7 @@ class _GraphFold:
             if node.op_type in SUMS and not self.reader.is_constant(node.outputs[0]):
                 self._remember(node)
 
-    def _apply_rules(self, stage: Stage) -> bool:
+    def _apply_rules(self, stage: RuleStage) -> bool:
         """Try the rules of a stage for whole regions in their order, until one changes something; True when one did."""
         return any(self._apply_rule(rule) for rule in GRAPH_RULES if rule.stage is stage)
 

@@ -71,7 +71,7 @@ class Declined:
     obstacle: Obstacle
 
 
-class Stage(Enum):
+class RuleStage(Enum):
     """When a rule is tried."""
 
     FIRST = "before any affine folds"
@@ -85,4 +85,4 @@ class GraphRule:
 
     name: str
     find: Callable[[GraphReader, AffineIndex], Iterator[GraphChange | Declined]]
-    stage: Stage = Stage.BETWEEN
+    stage: RuleStage = RuleStage.BETWEEN
