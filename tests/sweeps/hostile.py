@@ -5,6 +5,7 @@
     python -m tests.sweeps.hostile kills [-n 100]            # SIGKILL and SIGTERM at random moments
     python -m tests.sweeps.hostile races [-n 20]             # two runs on one output at once
     python -m tests.sweeps.hostile disks                     # writes that fail for want of space
+    python -m tests.sweeps.hostile surroundings [-n 20]      # TMPDIR, caches, HOME; files that change
 
 ``--seconds`` ends a sweep early. What is accepted is compared in ONNX Runtime by code that shares nothing with the
 project. Figures go to stdout, each failure with what would make it again.
@@ -25,6 +26,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +37,7 @@ from onnx import numpy_helper
 
 from models.export import export_raw
 from models.registry import NETWORKS, build
-from tests.sweeps import hostile_files
+from tests.sweeps import hostile_files, hostile_surroundings
 
 DOCUMENTED = frozenset({0, 1, 2, 3, 4})
 SECONDS, BYTES = 30.0, 2 * 2**30
@@ -537,10 +539,47 @@ def _limited(kilobytes: int, *arguments: object) -> Ended:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
+def surroundings(count: int, seed: int, ends: float) -> Iterator[tuple[str, str]]:
+    """Yield each failing environment, then ``count`` files that change at random moments, with what is wrong."""
+    with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
+        folder = Path(name, "run")
+        for case, environment in hostile_surroundings.environments(stack, Path(name)):
+            for command in ("optimize", "check"):
+                _emptied(folder)
+                path, target = large_model(folder, external=True), folder / "out.onnx"
+                options = ["-q", "-o", target] if command == "optimize" else []
+                ended = run(command, path, *options, environment=environment)
+                fault = ended.fault() or (f"left {left}" if (left := leftovers(folder)) else "")
+                wanted = 0 if command == "optimize" else 1  # the model has a norm that can be folded
+                yield f"{command}: {case}", fault or (f"code {ended.code}: {ended.err}" if ended.code != wanted else "")
+        for number in range(count):
+            if time.monotonic() > ends:
+                return
+            dice = random.Random(f"{seed}:{number}")
+            _emptied(folder)
+            path, target = large_model(folder, external=True), folder / "out.onnx"
+            original = Path(shutil.copytree(folder, Path(name, "original"), dirs_exist_ok=True), "m.onnx")
+            changed, change = dice.choice((path, folder / "m.onnx.data")), dice.choice(hostile_surroundings.CHANGES)
+            timer = hostile_surroundings.after(dice.uniform(0.5, 6.0), change, changed)
+            ended = run("optimize", path, "-q", "-o", target)
+            timer.cancel()
+            timer.join()
+            wrong = target.exists() and differs(original, target)
+            wrong = (
+                wrong and (not path.exists() or differs(path, target)) and f"neither the old nor the new one: {wrong}"
+            )
+            yield f"{number} {change.__name__} {changed.name}", ended.fault() or wrong or ""
+
+
+def _emptied(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+
+
 def main() -> int:
     """Run a sweep and print its figures."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("sweep", choices=["files", "mutants", "kills", "races", "disks"])
+    parser.add_argument("sweep", choices=["files", "mutants", "kills", "races", "disks", "surroundings"])
     parser.add_argument("names", nargs="*")
     parser.add_argument("-n", "--count", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
@@ -553,6 +592,7 @@ def main() -> int:
         "kills": lambda: kills(chosen.count, chosen.seed, ends),
         "races": lambda: races(chosen.count, chosen.seed, ends),
         "disks": disks,
+        "surroundings": lambda: surroundings(chosen.count, chosen.seed, ends),
     }
     done = failed = 0
     for name, fault in sweeps[chosen.sweep]():
