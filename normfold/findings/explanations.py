@@ -254,6 +254,12 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "a 3x3 Conv with stride 2 next to an identity, or a 2x2 Conv next to a 3x3 Conv with half an element.",
         "Give the branches equal strides, output sizes and whole kernel offsets.",
     ),
+    Reason.SLOWER_HERE: Explanation(
+        "The model was timed on this machine with the fold and without it, in turns, because --measure asked for it. "
+        "With the fold it took longer, by more than the times of one model differ among themselves.",
+        "a BatchNormalization that became a Mul and an Add, where the runtime has a faster kernel for the norm.",
+        "Nothing. Leave out --measure where another machine will run the model.",
+    ),
     Reason.BREAKS_FUSION: Explanation(
         "The fold was tried, and ONNX Runtime's optimizer then made fewer fused norms, attentions, activations or "
         "quantized products of the model than before. Such a group costs less than the operator that the fold saves.",

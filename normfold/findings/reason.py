@@ -7,9 +7,10 @@ The codes are public. Never renumber one, never reuse one.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
+from enum import Enum, unique
 
 
+@unique
 class Reason(Enum):
     """A stable code, what is in the way, and what the user can do about it."""
 
@@ -246,7 +247,7 @@ class Reason(Enum):
     )
 
     SLOWER_HERE = (
-        "NF133",
+        "NF135",
         "with it the model runs more slowly on this machine",
         "nothing to do; leave out --measure where another machine will run it",
     )

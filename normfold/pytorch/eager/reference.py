@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch.utils import _pytree as pytree
 
+from normfold.pytorch.eager.arrays import array_of
 from normfold.pytorch.eager.call import Call
 from normfold.pytorch.eager.copies import copied, state_of
 from normfold.pytorch.eager.outputs import tensors_of
@@ -277,9 +278,9 @@ def _noises(own: EagerRun, wide: EagerRun | None, call: Call, expected: list[tor
         for place, (old, new) in enumerate(zip(expected, other, strict=True)):
             with np.errstate(all="ignore"):
                 if not old.is_floating_point():
-                    noises[place] = np.maximum(noises[place], _array(old) != _array(new))  # rounding decides these
+                    noises[place] = np.maximum(noises[place], array_of(old) != array_of(new))  # rounding decides these
                     continue
-                gap = np.nan_to_num(np.abs(_array(old) - _array(new.double())), nan=0.0, posinf=0.0)
+                gap = np.nan_to_num(np.abs(array_of(old) - array_of(new.double())), nan=0.0, posinf=0.0)
             noises[place] = np.maximum(noises[place], gap)
     return noises
 
@@ -311,7 +312,7 @@ def _compare(
     atol: float | None,
 ) -> Comparison:
     dtype = str(expected.dtype).removeprefix("torch.")
-    old, new = _array(expected), _array(obtained)
+    old, new = array_of(expected), array_of(obtained)
     is_noisy = bool(noise.any())
     if is_noisy and not expected.is_floating_point():
         new = np.where(noise > 0, old, new)
@@ -334,8 +335,3 @@ def _compare(
 def _tolerance(found: Distance, allowed: AllowedError) -> float:
     """Return the tolerance at the worst element, relative to the scale there."""
     return found.relative / found.margin if 0.0 < found.margin < float("inf") else allowed.floor
-
-
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    """Return a numpy array; bfloat16, which numpy lacks, becomes float32."""
-    return np.asarray((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())

@@ -23,14 +23,14 @@ GROUPNORM = (
 
 
 def test_a_norm_that_sums_better_than_the_original_is_no_difference() -> None:
-    result = normfold.optimize(parse(GROUPNORM))
+    result = normfold.optimize(parse(GROUPNORM), new_batchnorm=True)
     assert [verdict.outcome for verdict in result.changes] == [Outcome.FUSED]
     assert result.verification
 
 
 def test_a_wrong_scale_of_such_a_norm_is_found() -> None:
     original = parse(GROUPNORM)
-    candidate = normfold.optimize(original).model
+    candidate = normfold.optimize(original, new_batchnorm=True).model
     (gamma,) = (tensor for tensor in candidate.graph.initializer if tensor.name.endswith("_gamma"))
     array = numpy_helper.to_array(gamma).copy()
     array[3] *= 1.002
