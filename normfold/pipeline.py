@@ -13,10 +13,18 @@ import onnx
 import onnx_ir as ir
 
 from normfold.constants.simplify import InferredFacts, apply_facts, simplify
-from normfold.errors import UsageError
+from normfold.errors import SourceError, UsageError
 from normfold.files.convert import to_proto
 from normfold.files.limits import check_values
-from normfold.files.source import ModelLike, Source, blaming, in_eval_mode, read, with_constant_initializers
+from normfold.files.source import (
+    ModelLike,
+    Source,
+    blaming,
+    in_eval_mode,
+    read,
+    rejection_of,
+    with_constant_initializers,
+)
 from normfold.files.stream import streamed
 from normfold.files.temporary import TemporaryFolder
 from normfold.files.torch_bridge import TorchObject, is_for_torch, torch_room
@@ -172,6 +180,7 @@ class _Builder:
                 with self.clock.stage("measure"):
                     self._measure(self.stopwatch)
         candidate = self._build(frozenset(self._left).union(excluded))
+        _check_parameters(self.source, candidate.verdicts)
         reasons = {name: reason for name, reason in self._left.items() if name not in excluded}
         return replace(candidate, verdicts=explained(candidate.verdicts, reasons))
 
@@ -249,6 +258,14 @@ class _Builder:
         if is_changed:
             record(model, self.source, self.options, candidate.sites, self.undone)
         return candidate
+
+
+def _check_parameters(source: Source, verdicts: Collection[Verdict]) -> None:
+    """Raise SourceError for a norm whose parameters do not fit, where ONNX Runtime refuses the model too."""
+    misfits = (o for verdict in verdicts for o in verdict.obstacles if o.reason is Reason.PARAMETERS_MISFIT)
+    misfit = next(misfits, None)
+    if misfit is not None and (rejection := rejection_of(source)):
+        raise SourceError(f"{source.name}: {misfit.node}: {misfit.detail}; ONNX Runtime: {rejection}")
 
 
 def _about_batchnorms(added: int) -> str:

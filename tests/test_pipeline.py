@@ -145,3 +145,14 @@ def test_a_new_batchnorm_is_written_where_it_is_asked_for_or_measured_to_be_fast
     assert len(normfold.optimize(model, measure=True).model.graph.node) == 3
     measuring(monkeypatch, lambda model: 1.0)
     assert len(normfold.optimize(model, measure=True).model.graph.node) == 4
+
+
+def test_parameters_that_fit_no_channel_end_the_run_where_the_runtime_refuses_them_too() -> None:
+    text = (
+        "(float[2,279,20] x) => (float[2,279,24] y) <float[20,24] w, float[24] g, float[24] b, float[24] m,"
+        "float[24] var> { a = MatMul(x, w) y = BatchNormalization(a, g, b, m, var) }"
+    )
+    with pytest.raises(normfold.SourceError, match="y: 24 parameters for 279 channels; ONNX Runtime: "):
+        normfold.optimize(parse(text))
+    with pytest.raises(normfold.SourceError, match="24 parameters for 279 channels"):
+        normfold.inspect(parse(text))

@@ -260,6 +260,12 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "a BatchNormalization that became a Mul and an Add, where the runtime has a faster kernel for the norm.",
         "Nothing. Leave out --measure where another machine will run the model.",
     ),
+    Reason.PARAMETERS_MISFIT: Explanation(
+        "A BatchNormalization has one scale, shift, mean and variance for each channel, and the channels are axis 1 of "
+        "its input. With another number of them the result is not defined, and ONNX Runtime does not load the model.",
+        "a norm over the last axis of [N, time, channels] that was exported without its Transpose.",
+        "Export the model again, with the channels on axis 1.",
+    ),
     Reason.BREAKS_FUSION: Explanation(
         "The fold was tried, and ONNX Runtime's optimizer then made fewer fused norms, attentions, activations or "
         "quantized products of the model than before. Such a group costs less than the operator that the fold saves.",

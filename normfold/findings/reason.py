@@ -252,6 +252,12 @@ class Reason(Enum):
         "nothing to do; leave out --measure where another machine will run it",
     )
 
+    PARAMETERS_MISFIT = (
+        "NF136",
+        "its parameters do not fit the channels of its input",
+        "export the model again; a runtime refuses such a norm",
+    )
+
     # -- NF2xx: what is or looks like a norm, and was not fused ------------------------------------------------------
     EPSILON_OUTSIDE_ROOT = (
         "NF201",

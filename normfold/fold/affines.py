@@ -120,7 +120,7 @@ def form_of_parameters(reader: GraphReader, node: ir.Node, count: int) -> tuple[
             raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=detail)
         return (1, *sizes)
     if isinstance(shape[1], int) and count != shape[1]:
-        raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=f"{count} parameters for {shape[1]} channels")
+        raise Refusal(Reason.PARAMETERS_MISFIT, name_of(node), detail=f"{count} parameters for {shape[1]} channels")
     return (1, count, *[1] * (rank - 2))
 
 

@@ -105,6 +105,10 @@ REFUSES = {
         "{ y = BatchNormalization(x, g, be, m, var) }",
         "NF102 y",
     ),
+    "parameters of another number than the channels": Refuses(
+        f"(float[N,4,8,4] x) => (float[N,4,8,4] y) <{BN8}> {{ y = BatchNormalization(x, g, be, m, var) }}",
+        "NF136 y",
+    ),
     "training mode with one output": Refuses(  # as exporters write it, though the checker wants three
         f"(float[N,8,4,4] x) => (float[N,8,4,4] y) <{BN8}>"
         f"{{ y = BatchNormalization<training_mode=1>(x, g, be, m, var) }}",
