@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-EXAMPLES = ROOT / "examples"
+EXAMPLES = ROOT / "tests" / "examples"
 
 
 def run_cell(source: str, names: dict[str, Any]) -> Any:

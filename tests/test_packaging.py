@@ -51,7 +51,7 @@ def test_the_source_distribution_can_test_itself(built: Path) -> None:
         "README.md",
         "tests/conftest.py",
         "models/residual.onnx",
-        "examples/notebook.ipynb",
+        "tests/examples/notebook.ipynb",
         "Dockerfile",
     }
     assert needed - names == set()

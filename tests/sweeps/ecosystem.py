@@ -25,7 +25,7 @@ BertModel(BertConfig(**sizes)).save_pretrained("bert")
 
 def olive(python: str, folder: Path) -> None:
     """Run the pass on a model of this repository."""
-    example, model = ROOT / "examples" / "olive_pass.py", ROOT / "models" / "residual.onnx"
+    example, model = ROOT / "tests" / "examples" / "olive_pass.py", ROOT / "models" / "residual.onnx"
     said = _output([python, str(example), str(model), "out"], folder)
     assert "9 of 9 norms removed" in said, said
 
@@ -33,7 +33,7 @@ def olive(python: str, folder: Path) -> None:
 def optimum(python: str, folder: Path) -> None:
     """Export a small network with random weights, so that nothing is downloaded."""
     _output([python, "-c", BERT], folder)
-    example = ROOT / "examples" / "optimum_export.py"
+    example = ROOT / "tests" / "examples" / "optimum_export.py"
     said = _output([python, str(example), "bert", "out", "feature-extraction"], folder)
     assert "<Result of out/model.onnx" in said, said
 
