@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from normfold.errors import UsageError
 from normfold.findings.rules import CONSTANT, RULE_NAMES, check_names
-from normfold.findings.verdict import Verdict
+from normfold.findings.verdict import Finding, Verdict
 from normfold.fold.cleanup.known_branches import take_known_branches
 from normfold.fold.cleanup.tidy import tidy
 from normfold.fold.engine import FoldOptions, find_affines, fold_affines
@@ -57,11 +57,14 @@ def rewrite(model: ir.Model, options: RewriteOptions, excluded: Collection[str] 
 
 def _tidied(model: ir.Model, norms: FuseOptions, wanted: FoldOptions) -> Iterator[Verdict]:
     """Tidy a model, and change what that brings together: what was computed twice may be the root of a norm now."""
+    known: set[Finding] = set()  # a norm of a constant that is not stored again is found each time
     while True:
         tidy(model, constants=wanted.allows(CONSTANT))
-        more = tuple(verdict for verdict in fuse_norms(model, norms) if verdict.is_changed)
+        found = (verdict for verdict in fuse_norms(model, norms) if verdict.is_changed)
+        more = tuple(verdict for verdict in found if verdict.finding not in known)
         if not more:
             return
+        known.update(verdict.finding for verdict in more)
         yield from more
         yield from (verdict for verdict in fold_affines(model, wanted) if verdict.is_changed)
 

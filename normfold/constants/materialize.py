@@ -29,7 +29,7 @@ def materialize_constants(model: ir.Model) -> None:
             if array is None or dtype not in FLOATS or dtype is None:
                 continue
             size = array.size * dtype.numpy().itemsize
-            if is_much_larger(size, bytes_before(value, depth=64)) or (size > _COPY and is_shared(value, set())):
+            if is_much_larger(size, bytes_before(value, depth=64)) or (size > _COPY and is_shared(value)):
                 continue
             constant = editor.constant(array, dtype, f"{value.name}_constant")
             for user, index in list(value.uses()):
@@ -48,13 +48,20 @@ def is_much_larger(size: int, before: int) -> bool:
     return size > max(_SMALL, 2 * before)
 
 
-def is_shared(value: ir.Value, inside: set[ir.Node]) -> bool:
+def is_shared(value: ir.Value) -> bool:
     """Say whether what ``value`` is made from stays in the model, as an embedding whose transpose is the head."""
-    node = value.producer()
-    if node is None or node.op_type == "Constant":
-        return value.is_graph_output() or any(user not in inside for user, _ in value.uses())
-    inside.add(node)
-    return any(is_shared(operand, inside) for operand in node.inputs if operand is not None)
+    inside: set[ir.Node] = set()
+    stored: set[ir.Value] = set()
+    pending = [value]
+    while pending:
+        each = pending.pop()
+        node = each.producer()
+        if node is None or node.op_type == "Constant":
+            stored.add(each)
+        elif node not in inside:
+            inside.add(node)
+            pending += filter(None, node.inputs)
+    return any(each.is_graph_output() or any(user not in inside for user, _ in each.uses()) for each in stored)
 
 
 def bytes_before(value: ir.Value, depth: int) -> int:
