@@ -53,7 +53,7 @@ class Recorder(TorchFunctionMode):
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation and note where it reads a differing value."""
         result = func(*args, **(kwargs or {}))
-        if not self._inside:
+        if not self._inside and not torch.compiler.is_compiling():  # a branch of torch.cond is compiled, not run
             self._note(func, args, kwargs or {}, result)
         return result
 
