@@ -60,6 +60,10 @@ class Recorder(TorchFunctionMode):
     def watch(self, module: torch.nn.Module, paths: Mapping[str, str]) -> None:
         """Take the changed modules below ``module`` as one step each. ``paths``: by path, their name in the edges."""
         for part, name in {module.get_submodule(path): name for path, name in paths.items()}.items():
+            if part is module:  # its own forward() is what is followed, so that it begins with the weights
+                for key, weight in part.named_parameters(recurse=False):
+                    self._seen[weight] = Seen(frozenset({key}), _digest(("weight", key), 0))
+                continue
             before = part.register_forward_pre_hook(self._entering(name), with_kwargs=True)
             after = part.register_forward_hook(self._leaving(name), always_call=True)
             self._handles += [before, after]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from normfold.errors import UsageError
 from normfold.findings.reason import Reason
 from normfold.pytorch.fold_module import fold_module
 from tests.pytorch.nets import FrozenNorm, behind_conv, drawn, image
@@ -127,7 +128,6 @@ def test_a_norm_that_is_affine_at_inference_goes(kind: str) -> None:
     equal(folded.module(*args), module(*args))
 
 
-@pytest.mark.xfail(strict=True, reason="the guard refuses the example's own call where forward() hands weights over")
 def test_a_weight_that_forward_hands_over_takes_a_scale_and_a_shift() -> None:
     class Functional(nn.Module):
         def __init__(self) -> None:
@@ -143,6 +143,28 @@ def test_a_weight_that_forward_hands_over_takes_a_scale_and_a_shift() -> None:
     folded = fold_module(module, args)
     assert folded.removed == ("bn",)
     equal(folded.module(*args), module(*args))
+
+
+def test_a_weight_that_forward_hands_over_is_guarded_too() -> None:
+    class Functional(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.kernel, self.shift = nn.Parameter(torch.randn(4, 3, 3, 3)), nn.Parameter(torch.randn(4))
+            self.bn, self.without_norm = nn.BatchNorm2d(4), False
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = functional.conv2d(x, self.kernel, self.shift)
+            if not self.without_norm:
+                out = self.bn(out)
+            return out
+
+    module, args = drawn(Functional()), image(1, 3, 6, 6)()
+    folded = fold_module(module, args)
+    assert folded.removed == ("bn",)
+    equal(folded.module(*args), module(*args))
+    vars(folded.module)["without_norm"] = True
+    with pytest.raises(UsageError, match="here it returns the output of kernel, shift"):
+        folded.module(*args)
 
 
 def test_the_same_norm_behind_two_convolutions_goes_into_both() -> None:
