@@ -15,7 +15,7 @@ from normfold._version import __version__
 from normfold.errors import NormfoldError, UsageError
 from normfold.files.convert import to_proto
 from normfold.files.paths import AnyPath, check_paths
-from normfold.files.source import Source, external_files
+from normfold.files.source import Source
 from normfold.files.write import write_bytes, write_model
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.options import Options, RewriteOptions, WriteArguments
@@ -220,7 +220,7 @@ def check_output(
     """
     if output is not None and not in_place and _same_file(source.path, Path(output)):
         raise UsageError(f"{output} is the input; choose another output, or pass --in-place (in_place=True)")
-    data = [source.folder / name for name in external_files(source.proto)] if source.folder else []
+    data = [source.folder / name for name in source.data_files] if source.folder else []
     model = [] if source.path is None else [source.path]
     outputs = [] if output is None else [output]
     check_paths([*model, *data, *reads], [*outputs, *writes], may_replace=source.path if in_place else None)

@@ -127,14 +127,14 @@ def inspect_one(path: str, original: str, options: InspectArguments, pictures: b
 
 
 def _inspected(path: str, original: str, options: InspectArguments, pictures: bool) -> dict[str, Any]:
-    from normfold.files.source import external_files, read
+    from normfold.files.source import read
     from normfold.pipeline import inspect_with
     from normfold.verify import ProofOptions, prove
 
     inspection = inspect_with(path, options)
     report = replace(inspection.report(pictures=pictures), command="check")
-    files = {"external": sorted(external_files(inspection.source.proto))}
+    files = {"external": sorted(inspection.source.data_files)}
     if original:
-        files["original external"] = sorted(external_files(read(original).proto))
+        files["original external"] = sorted(read(original).data_files)
         report = replace(report, verification=prove(Path(original), Path(path), None, ProofOptions()))
     return {"report": to_data(report), **files}

@@ -24,6 +24,7 @@ from normfold.files.limits import check_bytes, check_size
 from normfold.files.paths import check_readable
 from normfold.files.repairs import repaired
 from normfold.files.skeleton import skeleton
+from normfold.files.tensors import is_external, load_small, subgraphs, tensors
 from normfold.graph.operators import is_standard
 from normfold.runtime import isolated, ledger
 from normfold.runtime.ort_session import SessionError, first_line, open_session
@@ -42,9 +43,9 @@ ModelLike = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 class Source:
     """Hold the original model.
 
-    ``proto`` holds everything but external data, which lies in ``folder``. ``path`` is the file it was read from, if
-    any, and ``content`` its bytes, so that an unchanged model can be written byte for byte. ``notes`` say what is
-    unusual about it; ``passes_checker`` is False where only ONNX Runtime accepts it. ``proto`` is never edited;
+    ``proto`` holds everything but big weights of ``data_files``, which lie in ``folder``. ``path`` is the file it was
+    read from, if any, and ``content`` its bytes, so that an unchanged model can be written byte for byte. ``notes`` say
+    what is unusual about it; ``passes_checker`` is False where only ONNX Runtime accepts it. ``proto`` is never edited;
     ``model()`` makes a copy to work on.
     """
 
@@ -53,6 +54,7 @@ class Source:
     content: bytes | None = None
     path: Path | None = None
     folder: Path | None = None
+    data_files: frozenset[str] = frozenset()
     notes: tuple[str, ...] = ()
     passes_checker: bool = True
 
@@ -66,7 +68,7 @@ class Source:
     @property
     def has_external_data(self) -> bool:
         """Return whether any tensor lies in a data file."""
-        return any(map(_is_external, tensors(self.proto)))
+        return bool(self.data_files)
 
 
 def read(model: ModelLike) -> Source:
@@ -224,6 +226,7 @@ def _checked(source: Source) -> Source:
     check_size(proto, _all_nodes(proto), source.name)
     for tensor in tensors(proto):
         _check_tensor(tensor, source)
+    source = replace(source, data_files=load_small(proto, str(source.folder or "")))
     repairs = repaired(proto)
     if repairs:
         source = replace(source, content=None, notes=(*source.notes, *repairs))
@@ -238,7 +241,7 @@ def _checked(source: Source) -> Source:
 
 
 def _check_tensor(tensor: onnx.TensorProto, source: Source) -> None:
-    if _is_external(tensor):
+    if is_external(tensor):
         _check_external(tensor, source)
         return
     try:
@@ -340,48 +343,6 @@ def blaming(source: Source) -> Iterator[None]:
 # -- reading the proto --------------------------------------------------------------------------------------------
 
 
-def _is_external(tensor: onnx.TensorProto) -> bool:
-    return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
-
-
-def external_files(proto: onnx.ModelProto) -> set[str]:
-    """Return the names of the data files of a model, relative to its folder."""
-    entries = (entry for tensor in tensors(proto) if _is_external(tensor) for entry in tensor.external_data)
-    return {entry.value for entry in entries if entry.key == "location"}
-
-
-def tensors(proto: onnx.ModelProto) -> Iterator[onnx.TensorProto]:
-    """Yield every tensor of the model: initializers and attributes, in graphs, subgraphs and functions."""
-    yield from _graph_tensors(proto.graph)
-    for function in proto.functions:
-        yield from _node_tensors(function.node)
-
-
-def _graph_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
-    yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield sparse.values
-        yield sparse.indices
-    yield from _node_tensors(graph.node)
-
-
-def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
-    for node in nodes:
-        for attribute in node.attribute:
-            if attribute.HasField("t"):
-                yield attribute.t
-            yield from attribute.tensors
-        for graph in _subgraphs(node):
-            yield from _graph_tensors(graph)
-
-
-def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
-    for attribute in node.attribute:
-        if attribute.HasField("g"):
-            yield attribute.g
-        yield from attribute.graphs
-
-
 def _all_nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     for nodes in (proto.graph.node, *(function.node for function in proto.functions)):
         yield from _every_node(nodes)
@@ -390,7 +351,7 @@ def _all_nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
 def _every_node(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
     for node in nodes:
         yield node
-        for graph in _subgraphs(node):
+        for graph in subgraphs(node):
             yield from _every_node(graph.node)
 
 
@@ -398,5 +359,5 @@ def _names_read(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
     """Yield the name of every value that a node reads or a subgraph returns."""
     for node in _every_node(nodes):
         yield from node.input
-        for graph in _subgraphs(node):
+        for graph in subgraphs(node):
             yield from (value.name for value in graph.output)

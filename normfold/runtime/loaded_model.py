@@ -24,9 +24,10 @@ from normfold.errors import SourceError
 from normfold.files.convert import to_proto
 from normfold.files.protobuf_wire import WireFormatError, split
 from normfold.files.temporary import TemporaryFolder
+from normfold.files.tensors import is_external, load_inner
 from normfold.runtime.metadata_keys import SITES_KEY
 from normfold.runtime.proto_walk import every_node, initializer_names, name_nodes_apart, reads
-from normfold.runtime.weight_store import GIVEN, INLINE_BYTES, Weights, from_file, is_external, large_bytes, stub
+from normfold.runtime.weight_store import GIVEN, INLINE_BYTES, Weights, from_file, large_bytes, stub
 
 LoadableModel = onnx.ModelProto | ir.Model | bytes | str | os.PathLike[str]
 
@@ -146,6 +147,7 @@ def load(model: LoadableModel, folder: str | None = None) -> LoadedModel:
     A large model in memory is copied to a temporary file, unless it has external data, which must lie next to it.
     """
     loaded = _split(model, folder)
+    load_inner(loaded.skeleton, loaded.folder or "")
     name_nodes_apart(loaded.skeleton)
     return loaded
 

@@ -17,11 +17,11 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
+from normfold.files.tensors import is_external
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.ort_session import first_line
 from normfold.runtime.proto_walk import every_node
 from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value
-from normfold.runtime.weight_store import is_external
 
 LARGEST_BYTES = 64 * 2**20
 """Weights of a model that is small enough for it."""

@@ -10,6 +10,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from normfold.files.tensors import is_external
+
 # Below this a tensor stays inside the skeleton: shape inference may need its value (ONNX Runtime's own rule).
 INLINE_BYTES = 1024
 
@@ -53,11 +55,6 @@ class Weights(Mapping[str, np.ndarray]):
     def maker(self, name: str) -> Callable[[], np.ndarray]:
         """Return what makes one of them."""
         return self._makers[name]
-
-
-def is_external(tensor: onnx.TensorProto) -> bool:
-    """Whether the content lies outside of the model."""
-    return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
 
 
 def large_bytes(tensor: onnx.TensorProto) -> int:

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, numpy_helper
 
+from normfold.files.tensors import is_external
 from normfold.runtime.float32_copy import coarsest, retyped
 from normfold.runtime.loaded_model import LoadedModel, changed
 from normfold.runtime.session import ModelRunError, Runner, Value
 from normfold.runtime.submodel import Submodel
-from normfold.runtime.weight_store import is_external
 from normfold.verify.numeric.distance import ROUNDING, is_floating, pooled
 from normfold.verify.numeric.float64_sums import with_exact_sums
 from normfold.verify.numeric.separate_constants import separate_constants

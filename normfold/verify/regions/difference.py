@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from normfold.files.tensors import is_external
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.submodel import sources
-from normfold.runtime.weight_store import is_external
 
 _ROUNDS = 50
 """The boundary of a region is widened so many times at most."""
