@@ -21,8 +21,9 @@ from normfold.findings.verdict import Outcome, Verdict
 from normfold.options import Options, RewriteOptions, WriteArguments
 from normfold.report.as_html import as_notebook
 from normfold.report.formats import format_of, write_report
-from normfold.report.report import Report, op_types, statistics
+from normfold.report.report import Report
 from normfold.report.snippets import drawings
+from normfold.report.statistics import op_types, statistics
 from normfold.report.words import headline
 from normfold.verify import Equivalence, Verification
 

@@ -15,7 +15,8 @@ from normfold.ci.report_data import from_data, to_data
 from normfold.errors import CrashError, SourceError, UsageError
 from normfold.findings.reason import Reason
 from normfold.options import InspectArguments
-from normfold.report.report import Problem, Report, Statistics
+from normfold.report.report import Problem, Report
+from normfold.report.statistics import Statistics
 from normfold.runtime import isolated
 
 Look = Callable[[str, str], dict[str, Any]]

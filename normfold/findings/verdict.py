@@ -35,6 +35,11 @@ class Finding:
     what: str = ""
     is_norm: bool = False
 
+    @property
+    def path(self) -> str:
+        """Return the name, behind the path of its graph where that is not the main one."""
+        return f"{self.graph}/{self.name}" if self.graph else self.name
+
 
 @dataclass(frozen=True)
 class Verdict:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from normfold.findings.escape import printable
-from normfold.report.notices import Level, Notice, notices
+from normfold.report.notices import TEXT_LIMIT, Level, Notice, notices
 from normfold.report.report import Report
 
 SHOWN = 10  # of each level; GitHub itself shows no more a step
 COMMAND = {Level.ERROR: "error", Level.WARNING: "warning", Level.NOTE: "notice"}
-LONGEST = 600
 
 
 def as_github(reports: Sequence[Report]) -> str:
@@ -43,7 +42,7 @@ def _notes(report: Report) -> Iterator[str]:
 
 
 def _annotation(report: Report, notice: Notice) -> str:
-    text = f"{printable(notice.text, LONGEST)}. Remedy: {notice.reason.remedy}"
+    text = f"{printable(notice.text, TEXT_LIMIT)}. Remedy: {notice.reason.remedy}"
     return _command(notice.level, report, f"normfold {notice.reason.code}", text)
 
 
@@ -53,7 +52,7 @@ def _command(level: Level, report: Report, title: str, text: str) -> str:
 
 def _data(text: str) -> str:
     """Return the escapes of a workflow command's message, on top of those for terminals."""
-    return printable(text, 2 * LONGEST).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    return printable(text, 2 * TEXT_LIMIT).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
 
 
 def _property(text: str) -> str:

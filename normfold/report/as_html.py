@@ -18,8 +18,9 @@ from typing import Any
 from normfold.findings.escape import printable
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Outcome, Verdict
-from normfold.report.notices import Level, how, notices, place
-from normfold.report.report import Drawing, Groups, Report
+from normfold.report.drawing import Drawing
+from normfold.report.notices import Level, how, notices
+from normfold.report.report import Groups, Report
 from normfold.report.words import headline, sizes
 from normfold.verify.result import Comparison, proof_sentence
 
@@ -181,7 +182,7 @@ def _static(report: Report) -> str:
 
 def _cells(verdict: Verdict) -> tuple[str, ...]:
     why = how(verdict) if verdict.is_changed else "; ".join(map(str, verdict.obstacles))
-    return place(verdict.finding), verdict.finding.operator, verdict.outcome.value, why
+    return verdict.finding.path, verdict.finding.operator, verdict.outcome.value, why
 
 
 def as_notebook(report: Report) -> str:

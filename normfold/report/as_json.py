@@ -11,7 +11,8 @@ from typing import Any
 
 from normfold.findings.reason import Obstacle
 from normfold.findings.verdict import Outcome, Verdict
-from normfold.report.report import SCHEMA, Problem, Report, Statistics
+from normfold.report.report import SCHEMA, Problem, Report
+from normfold.report.statistics import Statistics
 
 
 def as_json(report: Report) -> str:
@@ -88,8 +89,8 @@ def _problem(problem: Problem) -> dict[str, Any]:
 def _obstacle(obstacle: Obstacle) -> dict[str, Any]:
     reason = obstacle.reason
     words = {"code": reason.code, "title": reason.title, "obstacle": reason.obstacle, "remedy": reason.remedy}
-    place = {"node": obstacle.node, "value": obstacle.value}
-    return {**words, **place, "detail": obstacle.detail, "direction": obstacle.direction}
+    where = {"node": obstacle.node, "value": obstacle.value}
+    return {**words, **where, "detail": obstacle.detail, "direction": obstacle.direction}
 
 
 def _verification(report: Report) -> dict[str, Any] | None:

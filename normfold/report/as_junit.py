@@ -7,10 +7,8 @@ from xml.etree import ElementTree as xml
 
 from normfold.findings.escape import printable
 from normfold.findings.reason import Reason
-from normfold.report.notices import Level, Notice, describe, notices
+from normfold.report.notices import TEXT_LIMIT, Level, Notice, describe, notices
 from normfold.report.report import Report
-
-LONGEST = 1000
 
 
 def as_junit(reports: Sequence[Report]) -> str:
@@ -57,9 +55,9 @@ def _case(model: str, name: str, found: list[Notice]) -> xml.Element:
     chosen = failing or found
     if not chosen:
         return case
-    text = "\n".join(f"{printable(notice.text, LONGEST)}\nremedy: {notice.reason.remedy}" for notice in chosen)
+    text = "\n".join(f"{printable(notice.text, TEXT_LIMIT)}\nremedy: {notice.reason.remedy}" for notice in chosen)
     kind = _kind(chosen[0])
-    message = printable(chosen[0].text, LONGEST)
+    message = printable(chosen[0].text, TEXT_LIMIT)
     child = xml.SubElement(case, kind, message=message)
     if kind != "skipped":
         child.set("type", chosen[0].reason.code)

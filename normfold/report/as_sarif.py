@@ -13,11 +13,10 @@ from normfold._version import HOME
 from normfold.findings.escape import printable
 from normfold.findings.explanations import EXPLANATIONS, explain
 from normfold.findings.reason import Reason
-from normfold.report.notices import Level, Notice, notices, place
+from normfold.report.notices import TEXT_LIMIT, Level, Notice, notices
 from normfold.report.report import Report
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"  # a name: nothing is fetched from there
-LONGEST = 1000
 INDEX = {reason: index for index, reason in enumerate(Reason)}
 
 
@@ -31,13 +30,13 @@ def as_sarif(reports: Sequence[Report]) -> str:
         "informationUri": HOME,
         "rules": list(map(_rule, Reason)),
     }
-    places = {uri: index for index, uri in enumerate(dict.fromkeys(_uri(report.model) for report in reports))}
+    artifacts = {uri: index for index, uri in enumerate(dict.fromkeys(_uri(report.model) for report in reports))}
     run = {
         "tool": {"driver": driver},
         "columnKind": "utf16CodeUnits",
         "invocations": [{"executionSuccessful": True}],
-        "artifacts": [{"location": {"uri": uri}} for uri in places],
-        "results": [_result(places, report, notice) for report in reports for notice in _failing(report)],
+        "artifacts": [{"location": {"uri": uri}} for uri in artifacts],
+        "results": [_result(artifacts, report, notice) for report in reports for notice in _failing(report)],
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=1, ensure_ascii=True) + "\n"
 
@@ -60,21 +59,23 @@ def _rule(reason: Reason) -> dict[str, Any]:
     }
 
 
-def _result(places: dict[str, int], report: Report, notice: Notice) -> dict[str, Any]:
+def _result(artifacts: dict[str, int], report: Report, notice: Notice) -> dict[str, Any]:
     uri = _uri(report.model)
     location: dict[str, Any] = {
         "physicalLocation": {
-            "artifactLocation": {"uri": uri, "index": places[uri]},
+            "artifactLocation": {"uri": uri, "index": artifacts[uri]},
             "region": {"startLine": 1},  # a model has no lines, but GitHub shows no result without one
         }
     }
     parts = [report.model, notice.reason.code]
     if notice.finding is not None:
-        name = place(notice.finding)
-        parts.append(name)
-        logical = {"name": printable(notice.finding.name), "fullyQualifiedName": printable(name, LONGEST)}
+        parts.append(notice.finding.path)
+        logical = {
+            "name": printable(notice.finding.name),
+            "fullyQualifiedName": printable(notice.finding.path, TEXT_LIMIT),
+        }
         location["logicalLocations"] = [{**logical, "kind": "member"}]
-    text = f"{printable(notice.text, LONGEST)}. Remedy: {notice.reason.remedy}."
+    text = f"{printable(notice.text, TEXT_LIMIT)}. Remedy: {notice.reason.remedy}."
     return {
         "ruleId": notice.reason.code,
         "ruleIndex": INDEX[notice.reason],
@@ -91,6 +92,6 @@ def _fingerprint(parts: Sequence[str]) -> str:
 
 def _uri(path: str) -> str:
     """Return a relative reference for a relative path, so that it fits any checkout, else a file URI."""
-    pure = PurePath(printable(path, LONGEST))
+    pure = PurePath(printable(path, TEXT_LIMIT))
     text = quote(pure.as_posix(), safe="/")
     return f"file://{text}" if pure.is_absolute() else text

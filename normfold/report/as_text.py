@@ -9,7 +9,7 @@ from rich.text import Text
 
 from normfold.findings.escape import printable
 from normfold.findings.verdict import Outcome, Verdict
-from normfold.report.notices import how, place
+from normfold.report.notices import how
 from normfold.report.report import Problem, Report
 from normfold.report.words import headline, operator_changes, sizes_in_words
 from normfold.verify.result import as_table, proof_sentence
@@ -69,7 +69,7 @@ def _findings(report: Report) -> Iterator[tuple[Text, int]]:
     for verdict in report.verdicts:
         finding = verdict.finding
         what = f" ({finding.what})" if finding.what else ""
-        name = printable(f"{finding.operator} {place(finding)}{what}", 600)
+        name = printable(f"{finding.operator} {finding.path}{what}", 600)
         done = f" {how(verdict, report.op_types)}" if verdict.is_changed else ""
         yield (
             Text.assemble((f"{verdict.outcome.value:<6}", styles[verdict.outcome]), f" {name}", printable(done, 600)),
@@ -86,7 +86,7 @@ def _kept(report: Report, details: bool) -> Iterator[tuple[Text, int]]:
         for verdict, obstacle in shown:
             where = f" at {obstacle.node}" if obstacle.node else ""
             detail = f" ({obstacle.detail})" if obstacle.detail else ""
-            yield Text(printable(f"{place(verdict.finding)}{where}{detail}{_others(verdict)}", 600)), 6
+            yield Text(printable(f"{verdict.finding.path}{where}{detail}{_others(verdict)}", 600)), 6
         if not details and len(rows) > len(shown):
             yield Text(f"and {len(rows) - len(shown)} more; `normfold inspect` names all"), 6
         yield Text(f"remedy: {reason.remedy}", style="dim"), 6

@@ -12,6 +12,7 @@ from normfold.report.report import Report
 from normfold.verify.result import Equivalence
 
 MOST_NAMES = 4  # of the operators that took over one finding
+TEXT_LIMIT = 1000  # letters of one notice, in every format
 
 
 class Level(Enum):
@@ -35,8 +36,8 @@ class Notice:
 def notices(report: Report) -> tuple[Notice, ...]:
     """Problems first, then what could be folded, then what stayed for a stated reason; nothing for what is done."""
     errors = tuple(_errors(report))
-    reported = {(notice.finding.graph, notice.finding.name) for notice in errors if notice.finding is not None}
-    rest = [verdict for verdict in report.verdicts if (verdict.finding.graph, verdict.finding.name) not in reported]
+    reported = {notice.finding.path for notice in errors if notice.finding is not None}
+    rest = [verdict for verdict in report.verdicts if verdict.finding.path not in reported]
     return (*errors, *_foldable(report, rest), *_kept(rest))
 
 
@@ -73,12 +74,7 @@ def _kept(verdicts: list[Verdict]) -> Iterator[Notice]:
 
 def describe(finding: Finding) -> str:
     """Return the operator and the name of a finding, with the path of its graph where that is not the main one."""
-    return f"{finding.operator} {place(finding)}"
-
-
-def place(finding: Finding) -> str:
-    """Return the name of a finding, with the path of its graph where that is not the main one."""
-    return f"{finding.graph}/{finding.name}" if finding.graph else finding.name
+    return f"{finding.operator} {finding.path}"
 
 
 def how(verdict: Verdict, op_types: Mapping[str, str] | None = None) -> str:

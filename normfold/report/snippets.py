@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.graph.reader import graphs_of, is_in, name_of
-from normfold.report.report import Box, Drawing, Role
+from normfold.report.drawing import Box, Drawing, Role
 
 MOST = 18
 NEXT_TO = 3  # readers that are drawn of one operator, and makers
@@ -64,7 +64,7 @@ def _drawn_twice(pair: _Pair | None, verdict: Verdict) -> tuple[Drawing, Drawing
     subject = old.by_name.get(finding.name) or old.by_value.get(finding.site)
     if verdict.outcome is Outcome.KEPT:
         here = new.by_name.get(finding.name) or new.by_value.get(finding.site)
-        return _kept(old, subject, verdict), _kept(new, here, verdict)
+        return _drawn_kept(old, subject, verdict), _drawn_kept(new, here, verdict)
     into = [old.by_name.get(name) for name in verdict.into]
     is_block = verdict.outcome is Outcome.FUSED or verdict.rule == "branches"  # all of it becomes one operator
     core = _core(old, [subject, *into], pair.gone if is_block else {})
@@ -77,7 +77,7 @@ def _drawn_twice(pair: _Pair | None, verdict: Verdict) -> tuple[Drawing, Drawing
     return _with_into(before, verdict.into), _with_into(after, verdict.into)
 
 
-def _kept(index: _Index, subject: ir.Node | None, verdict: Verdict) -> Drawing:
+def _drawn_kept(index: _Index, subject: ir.Node | None, verdict: Verdict) -> Drawing:
     """Return what stayed, and what was in its way, with the value that both have to do with."""
     if subject is None:
         return Drawing()

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Mapping
 
 from normfold.findings.verdict import Outcome
-from normfold.report.report import Report, Statistics
+from normfold.report.report import Report
+from normfold.report.statistics import Statistics
 
 
 def headline(report: Report) -> str:

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from normfold.findings.reason import Obstacle, Reason
 from normfold.findings.verdict import Finding, Outcome, Verdict
-from normfold.report.report import Problem, Report, Statistics
+from normfold.report.report import Problem, Report
+from normfold.report.statistics import Statistics
 from normfold.verify.result import Comparison, Equivalence, Stage, Verification
 
 FOLDED = Verdict(

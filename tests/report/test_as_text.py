@@ -15,7 +15,8 @@ from normfold.findings.reason import Obstacle, Reason
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.report.as_json import as_json
 from normfold.report.as_text import console_for, print_report
-from normfold.report.report import Report, Statistics, statistics
+from normfold.report.report import Report
+from normfold.report.statistics import Statistics, statistics
 from normfold.verify import Comparison, Equivalence, Stage, Verification
 from tests.nets import conv_bn
 

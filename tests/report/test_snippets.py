@@ -6,7 +6,7 @@ import pytest
 
 import normfold
 from normfold.findings.verdict import Outcome
-from normfold.report.report import Drawing, Role
+from normfold.report.drawing import Drawing, Role
 from normfold.report.snippets import MOST
 from tests.conftest import ROOT
 from tests.nets import conv_bn
