@@ -1,60 +1,124 @@
 """Sizes of reshaped values by name, where shape inference gives up or finds new names.
 
-TensorFlow takes the target of a Reshape from a Shape through Gather, Cast, Slice and Concat. ``normfold.shapes`` can
-follow that; here the result becomes the shape of the reshaped value, and inference goes on from there.
+TensorFlow takes the target of a Reshape from a Shape through Gather, Cast, Slice and Concat, which ``shape_values`` can
+follow. The result becomes the shape of the reshaped value, and inference goes on from there, operator by operator.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from math import prod
 
+import numpy as np
 import onnx
 
-from normfold.constants.shape_values import ROUNDS, Dimension, evaluate, shapes_of, without_rest
+from normfold.constants.shape_values import (
+    ROUNDS,
+    Dimension,
+    PartialInts,
+    add_result,
+    dimension,
+    shapes_of,
+    stored_integers,
+    without_rest,
+)
 from normfold.graph.ml_operators import infer_shapes
 
 
 def named_reshapes(model: onnx.ModelProto) -> onnx.ModelProto:
     """Give the result of each Reshape and Expand the named sizes of its target, which inference loses, and go on."""
     for _ in range(ROUNDS):
-        shapes = dict(shapes_of(model.graph))
-        values = evaluate(model.graph, shapes)
-        known = {info.name: info for info in model.graph.value_info}
-        better = {}
-        for node in model.graph.node:
-            is_shaped = node.op_type in ("Reshape", "Expand") and node.output[0] in known
-            target = values.get(node.input[1]) if is_shaped else None
-            if target is not None and not target.is_scalar and not _allows_zero(node):
-                shape = _named if node.op_type == "Reshape" else _expanded
-                named = shape(target.entries, shapes.get(node.input[0]))
-                if _says_more(named, shapes.get(node.output[0])):
-                    better[node.output[0]] = named
-        if not better:
+        if not _Sizes(model).learn():
             break
-        renamed: dict[str, Dimension] = {}
-        for name, named in better.items():
-            kind = known[name].type.tensor_type.elem_type
-            renamed |= _equal_sizes(shapes.get(name), named)
-            known[name].CopyFrom(onnx.helper.make_tensor_value_info(name, kind, named))
-        _rename(model.graph, renamed)
         model = infer_shapes(model)
     return model
 
 
-def _equal_sizes(old: tuple[Dimension, ...] | None, new: tuple[Dimension, ...]) -> dict[str, Dimension]:
-    """Return what each name of a shape may be replaced by wherever it occurs."""
-    pairs = zip(old or (), new, strict=True) if old else ()
-    return {name: size for name, size in pairs if isinstance(name, str) and size is not None and size != name}
+class _Sizes:
+    """The shapes of a graph while they become known: what one Reshape tells is carried on to all that follow it."""
 
+    def __init__(self, model: onnx.ModelProto) -> None:
+        graph = self._graph = model.graph
+        self._opsets = list(model.opset_import)
+        self._shapes = dict(shapes_of(graph))
+        self._inferred = {info.name: info for info in graph.value_info}
+        values = (*graph.input, *graph.value_info, *graph.output)
+        self._kinds = {value.name: value.type.tensor_type.elem_type for value in values}
+        self._kinds |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+        self._changed: set[str] = set()
+        self._renamed: dict[str, Dimension] = {}
+        self._having: dict[Dimension, list[str]] = {}
+        for name in self._inferred:
+            for size in self._shapes.get(name, ()):
+                self._having.setdefault(size, []).append(name)
 
-def _rename(graph: onnx.GraphProto, renamed: dict[str, Dimension]) -> None:
-    for value in graph.value_info:
-        for dim in value.type.tensor_type.shape.dim:
-            size = renamed.get(dim.dim_param) if dim.HasField("dim_param") else None
-            if isinstance(size, int):
-                dim.dim_value = size
-            elif size is not None:
-                dim.dim_param = size
+    def learn(self) -> bool:
+        """Write down what the targets tell; say whether that was anything."""
+        values = stored_integers(self._graph)
+        for node in self._graph.node:
+            add_result(values, node, self._shapes)
+            target = values.get(node.input[1]) if node.op_type in ("Reshape", "Expand") else None
+            if target is not None and not target.is_scalar and not _allows_zero(node):
+                shape = _named if node.op_type == "Reshape" else _expanded
+                entries = tuple(map(self._current, target.entries))
+                self._improve(node.output[0], shape(entries, self._shapes.get(node.input[0])))
+            elif not self._changed.isdisjoint(node.input):
+                for name, dims in self._made_by(node, values):
+                    self._improve(name, dims)
+        for name in self._changed:
+            info = onnx.helper.make_tensor_value_info(name, self._kinds[name], self._shapes[name])
+            self._inferred[name].CopyFrom(info)
+        return bool(self._changed)
+
+    def _made_by(
+        self, node: onnx.NodeProto, values: Mapping[str, PartialInts]
+    ) -> Iterator[tuple[str, tuple[Dimension, ...]]]:
+        """Yield what inference tells of the results of one operator."""
+        names = [name for name in node.input if name]
+        if not all(self._kinds.get(name) for name in names):
+            return
+        kinds = {n: onnx.helper.make_tensor_type_proto(self._kinds[n], self._shapes.get(n)) for n in names}
+        known = {n: values[n].entries for n in names if n in values and values[n].is_known and not values[n].is_scalar}
+        data = {n: onnx.helper.make_tensor(n, self._kinds[n], [len(e)], np.array(e)) for n, e in known.items()}
+        version = next((opset.version for opset in self._opsets if opset.domain == node.domain), 0)
+        try:
+            schema = onnx.defs.get_schema(node.op_type, version, node.domain)
+            made = onnx.shape_inference.infer_node_outputs(schema, node, kinds, data, opset_imports=self._opsets)
+        except (onnx.defs.SchemaError, onnx.shape_inference.InferenceError, RuntimeError):
+            return  # the inference of the whole model goes on here
+        for name, kind in made.items():
+            if kind.tensor_type.HasField("shape"):
+                yield name, tuple(map(dimension, kind.tensor_type.shape.dim))
+
+    def _current(self, size: Dimension) -> Dimension:
+        """Return what is known by now of a size that had this name before."""
+        while isinstance(size, str) and size in self._renamed:
+            size = self._renamed[size]
+        return size
+
+    def _improve(self, name: str, shape: tuple[Dimension, ...]) -> None:
+        known = self._shapes.get(name)
+        if name not in self._inferred or not _says_more(shape, known):
+            return
+        old = known or (None,) * len(shape)
+        self._shapes[name] = tuple(
+            f"unk__{name}_{axis}" if new is None and before is None else before if new is None else new
+            for axis, (before, new) in enumerate(zip(old, shape, strict=True))
+        )
+        self._changed.add(name)
+        for size in self._shapes[name]:
+            self._having.setdefault(size, []).append(name)
+        for before, new in zip(old, shape, strict=True):
+            if isinstance(before, str) and new is not None and self._current(new) != before:
+                self._rename(before, self._current(new))
+
+    def _rename(self, old: str, new: Dimension) -> None:
+        """Replace a name wherever it was inferred."""
+        self._renamed[old] = new
+        for name in self._having.pop(old, ()):
+            self._shapes[name] = tuple(new if size == old else size for size in self._shapes[name])
+            self._changed.add(name)
+            self._having.setdefault(new, []).append(name)
 
 
 def _named(target: tuple[Dimension, ...], source: tuple[Dimension, ...] | None) -> tuple[Dimension, ...]:

@@ -118,7 +118,7 @@ def _computed(
     dtype = None if kind is None else _NUMPY.get(kind.elem_type)
     if kind is None or dtype is None or not kind.HasField("shape"):
         return None
-    dims = [_dimension(dim) for dim in kind.shape.dim]
+    dims = [dimension(dim) for dim in kind.shape.dim]
     if not all(isinstance(dim, int) for dim in dims) or prod(int(dim or 0) for dim in dims) > LARGEST:
         return None
     arrays = [numpy_helper.to_array(operand) for operand in operands]
@@ -182,18 +182,28 @@ def _forget_shapes(model: onnx.ModelProto, without_weights: onnx.ModelProto) -> 
 
 def evaluate(graph: onnx.GraphProto, shapes: Shapes) -> dict[str, PartialInts]:
     """Return what is known of each small integer value, by its name."""
-    values = {t.name: known for t in graph.initializer if (known := _known(t)) is not None}
+    values = stored_integers(graph)
     for node in graph.node:
-        rule = _RULES.get(node.op_type) if is_standard(node) else None
-        if rule is None or len(node.output) != 1:
-            continue
-        try:
-            value = rule(node, [values.get(name) for name in node.input], shapes)
-        except (IndexError, TypeError, ValueError, ZeroDivisionError):
-            continue  # not a shape, or not a valid one: nothing is known about it
-        if value is not None and len(value.entries) <= LONGEST:
-            values[node.output[0]] = value
+        add_result(values, node, shapes)
     return values
+
+
+def stored_integers(graph: onnx.GraphProto) -> dict[str, PartialInts]:
+    """Return the small initializers of integers."""
+    return {t.name: known for t in graph.initializer if (known := _known(t)) is not None}
+
+
+def add_result(values: dict[str, PartialInts], node: onnx.NodeProto, shapes: Shapes) -> None:
+    """Add to ``values`` what is known of the result of an operator, if it is a small integer value."""
+    rule = _RULES.get(node.op_type) if is_standard(node) and len(node.output) == 1 else None
+    if rule is None:
+        return
+    try:
+        value = rule(node, [values.get(name) for name in node.input], shapes)
+    except (IndexError, TypeError, ValueError, ZeroDivisionError):
+        return  # not a shape, or not a valid one: nothing is known about it
+    if value is not None and len(value.entries) <= LONGEST:
+        values[node.output[0]] = value
 
 
 def _known(tensor: onnx.TensorProto) -> PartialInts | None:
@@ -211,10 +221,11 @@ def shapes_of(graph: onnx.GraphProto) -> Iterator[tuple[str, tuple[Dimension, ..
         yield tensor.name, tuple(tensor.dims)
     for value in (*graph.input, *graph.value_info, *graph.output):
         if value.type.HasField("tensor_type") and value.type.tensor_type.HasField("shape"):
-            yield value.name, tuple(map(_dimension, value.type.tensor_type.shape.dim))
+            yield value.name, tuple(map(dimension, value.type.tensor_type.shape.dim))
 
 
-def _dimension(dim: onnx.TensorShapeProto.Dimension) -> Dimension:
+def dimension(dim: onnx.TensorShapeProto.Dimension) -> Dimension:
+    """Return a size, or its name; None where it has neither."""
     return int(dim.dim_value) if dim.HasField("dim_value") else (str(dim.dim_param) or None)
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import onnx
+import pytest
 
 import normfold
+from normfold.constants import reshape_names
 from normfold.constants.reshape_names import named_reshapes
 from normfold.constants.simplify import simplify
 from normfold.findings.verdict import Outcome
+from normfold.graph.ml_operators import infer_shapes
 from tests.onnx_text import parse
 
 # The sizes behind a pool have no name, and a model that was inferred once has another one for each value.
@@ -51,6 +56,25 @@ def test_a_rest_that_is_no_size_of_the_input_has_no_name() -> None:
     named = named_reshapes(parse(text))
     assert sizes(named, "r")[0] == "N"
     assert sizes(named, "r")[1] != "H", "there are twice as many"
+
+
+def test_what_a_target_tells_is_carried_on_without_inferring_the_whole_model_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    inferred = Mock(wraps=infer_shapes)
+    monkeypatch.setattr(reshape_names, "infer_shapes", inferred)
+    blocks = [
+        f"s{n} = Shape(x{n}) h{n} = Slice(s{n}, zero, two) t{n} = Concat<axis=0>(h{n}, size) r{n} = Reshape(x{n}, t{n})"
+        f" p{n} = Transpose<perm=[1,0,2]>(r{n}) q{n} = Relu(p{n}) x{n + 1} = Transpose<perm=[1,0,2]>(q{n})"
+        for n in range(30)
+    ]
+    model = parse(
+        "(float[N,L,4] x0) => (float[N,L,4] y) <int64[1] zero = {0}, int64[1] two = {2}, int64[1] size = {4}>"
+        f"{{ {' '.join(blocks)} y = Relu(x30) }}",
+        opset=11,
+    )
+    assert sizes(named_reshapes(infer_shapes(model)), "x30") == ["N", "L", 4]
+    assert inferred.call_count < 4
 
 
 def test_a_chain_longer_than_a_few_rounds_of_inference_is_followed_to_its_end() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 
@@ -36,8 +36,9 @@ def differing_regions(one: LoadedModel, other: LoadedModel, left_out: Set[str] =
     Values of ``left_out`` have one name in both models but not one meaning, so they are inside of regions.
     """
     common = _common_values(one, other) - left_out
-    same = _equal_weights(one, other)
-    ours, theirs = (_signatures(model, common, same) for model in (one, other))
+    known = {name: f"input {name}".encode() for name in _equal_weights(one, other)}
+    known |= {name: f"value {name}".encode() for name in common}
+    ours, theirs = (signatures(model, known) for model in (one, other))
     outputs = set(one.output_names) & set(other.output_names)
     targets = [name for name in one.producers if name in common | outputs and name in theirs]
     return [region(one, other, name, common) for name in targets if ours[name] != theirs[name]]
@@ -50,13 +51,17 @@ def region(one: LoadedModel, other: LoadedModel, target: str, common: Set[str]) 
     for _ in range(_ROUNDS):
         ours, theirs = sources(one, target, among), sources(other, target, among)
         different = ours ^ theirs
+        if not different:
+            break
         # Where one model reads what another boundary value is made of, the two are not independent numbers.
         made_of_them = {name for name in (ours & theirs) - inputs if sources(one, name, different) & different}
         dropped = made_of_them or different - inputs
         if not dropped:
-            return DifferingRegion(target, tuple(sorted(ours | theirs)))
+            break
         among -= dropped
-    return DifferingRegion(target, tuple(sorted(inputs)))
+    else:
+        return DifferingRegion(target, tuple(sorted(inputs)))
+    return DifferingRegion(target, tuple(sorted(ours | theirs)))
 
 
 def have_equal_content(one: LoadedModel, tensor: onnx.TensorProto, other: LoadedModel, its: onnx.TensorProto) -> bool:
@@ -122,8 +127,8 @@ def _equal_weights(one: LoadedModel, other: LoadedModel) -> set[str]:
     }
 
 
-def _signatures(model: LoadedModel, common: Set[str], same: Set[str]) -> dict[str, bytes]:
-    """Return what each value is computed by, down to the values of ``common``: equal where the computation is."""
+def signatures(model: LoadedModel, known: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Return what each value is computed by, down to what is ``known`` by name: equal where the computation is."""
     found: dict[str, bytes] = {}
     versions = {opset.domain: opset.version for opset in model.skeleton.opset_import}
     functions = {(f.domain, f.name): f.SerializeToString(deterministic=True) for f in model.skeleton.functions}
@@ -131,14 +136,12 @@ def _signatures(model: LoadedModel, common: Set[str], same: Set[str]) -> dict[st
     weights: dict[str, bytes] = {}
 
     def reference(name: str) -> bytes:
-        if not name or name in common:
-            return f"value {name}".encode()
-        if name in found:
-            return found[name]
-        if name in same or name not in tensors:
+        if name in known or name in found:
+            return known.get(name) or found[name]
+        if name not in tensors:
             return f"input {name}".encode()
         if name not in weights:
-            weights[name] = _digest_of(model.array_of(tensors[name]))
+            weights[name] = digest_of(model.array_of(tensors[name]))
         return weights[name]
 
     for node, reads in zip(model.graph.node, model.reads, strict=True):
@@ -147,7 +150,7 @@ def _signatures(model: LoadedModel, common: Set[str], same: Set[str]) -> dict[st
             continue
         constant = _constant(node)
         if constant is not None:
-            found[node.output[0]] = _digest_of(constant)
+            found[node.output[0]] = digest_of(constant)
             continue
         version = _version(node.domain, node.op_type, versions.get(node.domain, 0))
         pieces = [node.domain.encode(), node.op_type.encode(), str(version).encode()]
@@ -175,7 +178,8 @@ def _version(domain: str, operator: str, version: int) -> int:
         return version
 
 
-def _digest_of(array: np.ndarray) -> bytes:
+def digest_of(array: np.ndarray) -> bytes:
+    """Return a few bytes that stand for the numbers, type and shape of an array."""
     if array.dtype == object:
         return repr(array.tolist()).encode()
     head = f"{array.dtype} {array.shape}".encode()

@@ -11,6 +11,7 @@ import numpy as np
 from normfold.runtime.session import Value
 from normfold.verify.inputs.roles import InputConstraints, InputRole
 from normfold.verify.numeric.distance import is_floating
+from normfold.verify.regions.difference import digest_of
 from normfold.verify.regions.value_ranges import Range
 
 PLACES = 16
@@ -45,6 +46,13 @@ class RegionInput:
     def is_random(self) -> bool:
         """Return whether it holds floating point numbers, which may be any."""
         return isinstance(self.base, np.ndarray) and is_floating(self.base)
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """Return what is equal for inputs that are fed with the same values."""
+        array = np.asarray(self.base)
+        numbers = b"" if self.is_random else digest_of(array)
+        return array.dtype, array.shape, numbers, self.bounds, repr(self.constraints), self.is_exact
 
 
 def smaller(shape: tuple[int, ...]) -> tuple[int, ...]:

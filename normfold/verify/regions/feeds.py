@@ -59,8 +59,8 @@ class RegionFeed:
     sizes: Mapping[str, int] | None = None
 
 
-Measure = Callable[[Sequence[str], Mapping[str, Value]], Mapping[str, np.ndarray]]
-"""Computes values inside of the original's region."""
+Measure = Callable[[Sequence[str], Sequence[Mapping[str, Value]]], Sequence[Mapping[str, np.ndarray]]]
+"""Computes values inside of a region, for each of some feeds."""
 
 
 class RegionFeeds:
@@ -281,7 +281,7 @@ class RegionFeeds:
         if not asked or not floating:
             return
         none = {**unit, **{name: np.zeros_like(unit[name]) for name in floating}}
-        here, at_zero = measure(asked, unit), measure(asked, none)
+        here, at_zero = measure(asked, (unit, none))
         factors: set[int] = set()
         for name in asked:
             if name in here and name in at_zero:

@@ -15,6 +15,7 @@ from itertools import islice
 import numpy as np
 import onnx
 
+from normfold.files.tensors import is_external
 from normfold.runtime.random_operators import unseeded_values
 from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value
 from normfold.runtime.submodel import Submodel, first_downstream, submodel, types_of
@@ -24,7 +25,7 @@ from normfold.verify.inputs.roles import InputConstraints, input_constraints
 from normfold.verify.numeric.distance import is_floating
 from normfold.verify.numeric.rounding_noise import Tolerance
 from normfold.verify.question import Question
-from normfold.verify.regions.difference import DifferingRegion, differing_regions
+from normfold.verify.regions.difference import DifferingRegion, differing_regions, signatures
 from normfold.verify.regions.drawing import RegionInput
 from normfold.verify.regions.feeds import RegionFeed, RegionFeeds
 from normfold.verify.regions.value_ranges import ANY, value_ranges
@@ -50,6 +51,20 @@ class _Pair:
     def exact(self) -> frozenset[str]:
         """Return the inputs that carry no rounding."""
         return frozenset(each.name for each in self.inputs if each.is_exact)
+
+    @property
+    def kind(self) -> tuple[object, ...]:
+        """Return what is equal for regions that compute the same of the same feeds, whatever the names."""
+        weights = (weight for side in (self.original, self.candidate) for weight in side.model.initializers)
+        known = {name: f"weight {name}".encode() for name, tensor in weights if is_external(tensor)}
+        known |= {each.name: f"input {number}".encode() for number, each in enumerate(self.inputs)}
+        made = [signatures(side.model, known)[self.region.target] for side in (self.original, self.candidate)]
+        names: dict[object, str] = {}
+        dims = [
+            tuple(size if isinstance(size, int) else names.setdefault(size, f"size {len(names)}") for size in each.dims)
+            for each in self.inputs
+        ]
+        return (*made, *dims, *(each.kind for each in self.inputs))
 
 
 def check_regions(proof: ProofState) -> None:
@@ -87,11 +102,16 @@ def differing(question: Question, feed: Feed, regions: Sequence[DifferingRegion]
         return
     ranges = value_ranges(question.original)
     theirs = value_ranges(question.candidate)
+    agreeing: set[tuple[object, ...]] = set()
     for group, values, dims in _with_values(question, feed, regions):
         for region in group:
             pair = _pair(question, feed, region, values, dims, ranges, theirs)
-            found = None if pair is None else _compared(question, pair)
-            if found is not None:
+            if pair is None or (kind := pair.kind) in agreeing:
+                continue
+            found = _compared(question, pair)
+            if found is None:
+                agreeing.add(kind)
+            else:
                 yield found
 
 
@@ -239,9 +259,9 @@ class _Comparing:
                 return False
         return True
 
-    def _measured(self, names: Sequence[str], values: Mapping[str, Value]) -> dict[str, np.ndarray]:
-        """Compute values inside of both sides of the region."""
-        found: dict[str, np.ndarray] = {}
+    def _measured(self, names: Sequence[str], feeds: Sequence[Mapping[str, Value]]) -> list[dict[str, np.ndarray]]:
+        """Compute values inside of both sides of the region for each feed."""
+        found: list[dict[str, np.ndarray]] = [{} for _ in feeds]
         for model in (self._pair.candidate.model, self._pair.original.model):
             there = [name for name in names if name in model.producers]
             if not there:
@@ -249,10 +269,12 @@ class _Comparing:
             inner = submodel(model, there, {})
             try:
                 with self._question.open(inner.model) as runner:
-                    made = runner.run(_given(inner, values), [inner.outputs[name] for name in there])
+                    for known, values in zip(found, feeds, strict=True):
+                        made = runner.run(_given(inner, values), [inner.outputs[name] for name in there])
+                        pairs = zip(there, made, strict=True)
+                        known.update({name: value for name, value in pairs if isinstance(value, np.ndarray)})
             except ModelRunError:
                 continue
-            found |= {name: value for name, value in zip(there, made, strict=True) if isinstance(value, np.ndarray)}
         return found
 
     def _run(self, values: Mapping[str, Value]) -> tuple[Value, Value] | None:

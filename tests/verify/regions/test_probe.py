@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
 from onnx import numpy_helper
 
 from normfold.verify import Equivalence, Site, Verification, prove, verify
+from normfold.verify.regions import probe
 from tests.onnx_text import parse
 from tests.sweeps.data_faults import FAULTS, PAIRS, Trio, model
 from tests.sweeps.wrong_pairs import PAIRS as PAIRS_OF_EACH_KIND
@@ -52,6 +54,20 @@ def test_a_size_that_is_fixed_is_no_other_in_a_region() -> None:
     first = "(float[1,4,20,20] x) => (float[1,4,1,1] y) { r = Relu(x) y = GlobalAveragePool(r) }"
     second = "(float[1,4,20,20] x) => (float[1,4,1,1] y) { r = Relu(x) y = AveragePool<kernel_shape=[20,20]>(r) }"
     assert compared(first, second)
+
+
+def test_regions_that_are_equal_but_for_names_are_fed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared = Mock(wraps=probe._compared)
+    monkeypatch.setattr(probe, "_compared", compared)
+    parts = [f"a{n} = Sub(x{n}, one) b{n} = Min(a{n}, limit) x{n + 1} = Relu(b{n})" for n in range(5)]
+    head = (
+        "(float[N,4] x) => (float[N,4] y) <float one = {1}, float minus = {-1}, float limit = {8e4}, float no = {9e4}>"
+    )
+    text = f"{head} {{ x0 = Relu(x) {' '.join(parts)} y = Neg(x5) }}"
+    assert verify(model(text), model(text.replace("Sub", "Add").replace("one)", "minus)")))
+    assert compared.call_count == 1
+    found = verify(model(text), model(text.replace("a1, limit", "a1, no").replace("a3, limit", "a3, no")))
+    assert [each.value for each in found.sites] == ["b1", "b3"]
 
 
 def test_a_name_that_another_tool_moved_is_part_of_a_larger_region() -> None:
