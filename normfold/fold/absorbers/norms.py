@@ -30,10 +30,19 @@ from normfold.graph.editor import Rewrite
 from normfold.graph.reader import GraphReader, attribute
 from normfold.graph.training import is_training
 
+# Norms over the last axes: the inputs that hold gamma and beta, None where they have no beta.
+GAMMA_AND_BETA: dict[str, tuple[int, int | None]] = {
+    "LayerNormalization": (1, 2),
+    "RMSNormalization": (1, None),
+    "SimplifiedLayerNormalization": (1, None),
+    "EmbedLayerNormalization": (5, 6),
+    "SkipLayerNormalization": (2, 3),
+    "SkipSimplifiedLayerNormalization": (2, None),
+}
 _LEAST_EPSILON = 1e-37  # a little above the smallest normal number of float32
 
 
-def norm_backward(span_of: Callable[[ir.Node, int], range], *, scale_at: int = 1, shift_at: int | None = 2) -> Absorber:
+def norm_backward(span_of: Callable[[ir.Node, int], range], scale_at: int = 1, shift_at: int | None = 2) -> Absorber:
     """s*(gamma*n(x) + beta) + t = (s*gamma)*n(x) + (s*beta + t); gamma and beta broadcast to the axes ``span_of``."""
 
     def absorb(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
@@ -68,11 +77,11 @@ def _channel_axis(node: ir.Node, rank: int) -> range:
     return range(1, 2)
 
 
-layer_norm_backward = norm_backward(_last_axes)
-rms_norm_backward = norm_backward(_last_axes, shift_at=None)
-skip_layer_norm_backward = norm_backward(_last_axes, scale_at=2, shift_at=3)
-skip_rms_norm_backward = norm_backward(_last_axes, scale_at=2, shift_at=None)
-embed_layer_norm_backward = norm_backward(_last_axes, scale_at=5, shift_at=6)
+def last_axes_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
+    """Put it into gamma and beta of a norm over the last axes."""
+    return norm_backward(_last_axes, *GAMMA_AND_BETA[node.op_type])(reader, node, labels)
+
+
 instance_norm_backward = norm_backward(_channel_axis)
 
 

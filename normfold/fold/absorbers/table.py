@@ -38,9 +38,9 @@ BACKWARD: AbsorberTable = {
     "Einsum": einsum.einsum_backward,
     "Gather": embeddings.gather_backward,
     "GatherND": embeddings.gather_nd_backward,
-    "LayerNormalization": norms.layer_norm_backward,
-    "RMSNormalization": norms.rms_norm_backward,
-    "SimplifiedLayerNormalization": norms.rms_norm_backward,
+    "LayerNormalization": norms.last_axes_backward,
+    "RMSNormalization": norms.last_axes_backward,
+    "SimplifiedLayerNormalization": norms.last_axes_backward,
     "InstanceNormalization": norms.instance_norm_backward,
     "GroupNormalization": norms.group_norm_backward,
     "BatchNormalization": norms.batch_norm_backward,
@@ -86,12 +86,12 @@ ML_FORWARD: AbsorberTable = {
 RUNTIME_BACKWARD: AbsorberTable = {
     **dict.fromkeys(runtime_products.PRODUCTS, runtime_products.product_backward),
     "DequantizeLinear": quantized.dequantized_backward,
-    "EmbedLayerNormalization": norms.embed_layer_norm_backward,
+    "EmbedLayerNormalization": norms.last_axes_backward,
     "FusedConv": runtime_operators.fused_conv_backward,
     "FusedGemm": runtime_operators.fused_gemm_backward,
     "FusedMatMul": runtime_operators.fused_matmul_backward,
-    "SkipLayerNormalization": norms.skip_layer_norm_backward,
-    "SkipSimplifiedLayerNormalization": norms.skip_rms_norm_backward,
+    "SkipLayerNormalization": norms.last_axes_backward,
+    "SkipSimplifiedLayerNormalization": norms.last_axes_backward,
 }
 RUNTIME_FORWARD: AbsorberTable = {
     "Attention": runtime_operators.attention_forward,

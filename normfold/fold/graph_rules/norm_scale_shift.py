@@ -1,4 +1,4 @@
-"""On demand: gamma and beta of LayerNormalization and RMSNormalization go into all MatMuls that follow.
+"""On demand: gamma and beta of norms over the last axes go into all MatMuls that follow.
 
 It saves nothing on a CPU, where the norm multiplies anyway; it helps quantizers and NPUs, which want norms without
 parameters. All readers take them, or none does.
@@ -15,15 +15,17 @@ import onnx_ir as ir
 from normfold.algebra.affine import Affine
 from normfold.findings.reason import Refusal
 from normfold.findings.verdict import Finding
+from normfold.fold.absorbers.norms import GAMMA_AND_BETA
 from normfold.fold.affines import AffineChain, AffineIndex, AffineNode
 from normfold.fold.search.forward import plan_forward
 from normfold.fold.search.plan import FoldPlan
 from normfold.graph.editor import Editor, Rewrite
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute, name_of
+from normfold.graph.runtime_shapes import RUNTIME_DOMAIN
 
 _RULE = "norm-affine"
-_NORMS = ("LayerNormalization", "RMSNormalization")
+_NORMS = GAMMA_AND_BETA.keys() - {"EmbedLayerNormalization"}  # whose beta may not be missing
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,12 +61,13 @@ class NormScale:
     def apply(self, editor: Editor) -> Sequence[ir.Node]:
         """Leave the norm with ones and without beta; its value is another one from now on."""
         node = self.node
-        gamma = editor.reader.constant(node.inputs[1])
+        scale_at, shift_at = GAMMA_AND_BETA[node.op_type]
+        gamma = editor.reader.constant(node.inputs[scale_at])
         assert gamma is not None, "asked by norm_affines()"
-        editor.rewrite(Rewrite(node, inputs={1: np.ones_like(gamma)}), _RULE, self.name)
-        if len(node.inputs) > 2:
-            node.replace_input_with(2, None)
-            node.resize_inputs(2)
+        editor.rewrite(Rewrite(node, inputs={scale_at: np.ones_like(gamma)}), _RULE, self.name)
+        if shift_at is not None and _given(node, shift_at) is not None:
+            node.replace_input_with(shift_at, None)
+            node.resize_inputs(max(index + 1 for index, value in enumerate(node.inputs) if value is not None))
         editor.rename(node.outputs[0])
         return ()
 
@@ -86,13 +89,18 @@ def norm_affines(reader: GraphReader, affines: AffineIndex) -> Iterator[NormScal
 
 def _own_affine(reader: GraphReader, node: ir.Node) -> AffineNode | None:
     """Return gamma and beta as the affine that the norm applies last; None where they are not constant vectors."""
-    if node.op_type not in _NORMS or not is_standard(node):
+    if node.op_type not in _NORMS or not (is_standard(node) or node.domain == RUNTIME_DOMAIN):
         return None
-    gamma = reader.constant(node.inputs[1])
-    beta = reader.constant(node.inputs[2]) if len(node.inputs) > 2 and node.inputs[2] is not None else np.zeros(())
+    scale_at, shift_at = GAMMA_AND_BETA[node.op_type]
+    gamma, given = reader.constant(node.inputs[scale_at]), _given(node, shift_at)
+    beta = np.zeros(()) if given is None else reader.constant(given)
     shape = reader.shape(node.outputs[0])
-    if gamma is None or beta is None or shape is None or any(out.uses() for out in node.outputs[1:]):
+    if gamma is None or beta is None or shape is None:
         return None
     if int(attribute(node, "axis", -1)) % len(shape) + gamma.ndim != len(shape):
         return None
     return AffineNode(node, 0, Affine.of(gamma, beta, len(shape)))
+
+
+def _given(node: ir.Node, index: int | None) -> ir.Value | None:
+    return node.inputs[index] if index is not None and index < len(node.inputs) else None
