@@ -170,7 +170,7 @@ class _GraphFold:
         # Affines that folds wrote: tried like all others, but no findings of the model.
         self.created = {node for node in self.findings if node not in original}
         self.from_cleanup = frozenset(self.created)
-        parts = parts_kept_together(self.reader, every_spelling=options.any_activation)
+        parts = {*parts_kept_together(self.reader, every_spelling=options.any_activation), *self._scales_of_rmsnorms()}
         left = dict.fromkeys((*parts, *products_of_scales(self.reader)), Reason.PART_OF_ACTIVATION)
         for node, finding in self.findings.items():
             is_constant = self.reader.is_constant(node.outputs[0])
@@ -179,6 +179,11 @@ class _GraphFold:
         self.affines = AffineIndex(self.reader, left)
         self.verdicts: dict[Finding, Verdict] = {}
         self.obstacles: dict[ir.Node, tuple[Obstacle, ...]] = {}
+
+    def _scales_of_rmsnorms(self) -> Iterator[ir.Node]:
+        """Yield the scales of RMSNorms that were spelled for the runtime, which finds none without its scale."""
+        if not self.options.norm_affine:
+            yield from (node for node in self.of_norm if node.metadata_props[RULE] == "rmsnorm")
 
     def fold(self) -> list[Verdict]:
         everything = list(self.findings.values())

@@ -80,13 +80,18 @@ TARGETS: dict[str, Target] = {
                 **_operators(_LP, types=frozenset({FLOAT, DOUBLE})),
                 **_operators(_INSTANCE, types=_CPU_TYPES),
             },
-            {_GROUP: _NO_GROUPNORM},
+            {
+                _GROUP: _NO_GROUPNORM,
+                _RMS: "onnxruntime.transformers.optimizer makes SkipSimplifiedLayerNormalization of the operators, and"
+                " nothing of RMSNormalization",
+            },
             {
                 _LAYER: "ONNX Runtime makes SkipLayerNormalization by itself",
                 _RMS: "SkipSimplifiedLayerNormalization was not measured on CUDA",
                 _GROUP: "GroupNorm and SkipGroupNorm have no CPU kernel, and it is on CPU that results are proven",
             },
             rmsnorm_below_23=True,
+            spells_rmsnorm=True,
             batchnorm_affine=True,
             new_batchnorm=True,
             fuses_itself=True,

@@ -12,16 +12,18 @@ AUTO, KEEP = "auto", "keep"
 class Target:
     """A runtime: the operators it has kernels for, and its best form of each norm.
 
-    ``operators`` maps an operator to the element types of its kernel. ``rmsnorm_below_23`` says whether a decomposed
-    RMSNorm should be spelled ``x / Sqrt(..)``, which the runtime fuses by itself. ``batchnorm_affine`` says whether a
-    per-channel scale and shift that stay should be one BatchNormalization, ``slow_lengths`` whether ReduceL1
-    and ReduceL2 are slow, and LpNormalization along axes other than the last. ``opset`` is the default policy,
-    ``newest_opset`` and ``newest_ir`` the newest that it loads. ``why`` gives the reason for each form, ``contrib``
-    what is known of the operators of com.microsoft, by the operator that each would replace: none is written so far.
-    ``any_activation`` says whether a spelled Gelu is executed as one however it is spelled; where it is not, Gelu is
-    written as ONNX Runtime executes it. ``new_batchnorm`` says whether a per-channel affine is faster as a
-    BatchNormalization also in a model without any, ``fuses_itself`` whether the installed ONNX Runtime's optimizer
-    decides which folds would break a fusion of its own, ``as_installed`` whether kernels are those of its release.
+    ``operators`` maps an operator to the element types of its kernel. ``rmsnorm_below_23`` says whether a
+    decomposed RMSNorm should be spelled ``x / Sqrt(..)``, which the runtime fuses by itself, ``spells_rmsnorm``
+    whether it should be at any operator set, because the runtime's tools find more in it.
+    ``batchnorm_affine`` says whether a per-channel scale and shift that stay should be one BatchNormalization,
+    ``slow_lengths`` whether ReduceL1 and ReduceL2 are slow, and LpNormalization along axes other than the last.
+    ``opset`` is the default policy, ``newest_opset`` and ``newest_ir`` the newest that it loads. ``why`` gives the
+    reason for each form, ``contrib`` what is known of the operators of com.microsoft, by the operator that each
+    would replace: none is written so far. ``any_activation`` says whether a spelled Gelu is executed as one however
+    it is spelled; where it is not, Gelu is written as ONNX Runtime executes it. ``new_batchnorm`` says whether a
+    per-channel affine is faster as a BatchNormalization also in a model without any, ``fuses_itself`` whether the
+    installed ONNX Runtime's optimizer decides which folds would break a fusion of its own, ``as_installed`` whether
+    kernels are those of its release.
     """
 
     name: str
@@ -31,6 +33,7 @@ class Target:
     why: Mapping[str, str] = field(default_factory=dict)
     contrib: Mapping[str, str] = field(default_factory=dict)
     rmsnorm_below_23: bool = False
+    spells_rmsnorm: bool = False
     batchnorm_affine: bool = False
     static_groupnorm: bool = False
     slow_lengths: bool = False

@@ -73,7 +73,7 @@ def main() -> None:
         for file in files:
             try:
                 results.append(measure(file, chosen.tools.split(","), chosen.rounds, tuple(chosen.input), chosen.keep))
-            except NormfoldError as error:
+            except (NormfoldError, OSError) as error:  # a model whose external data is missing, too
                 sys.stderr.write(f"{file}: {error}\n")
                 continue
             sys.stdout.write(render.table(results[-1]) + "\n")

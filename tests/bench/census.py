@@ -39,7 +39,7 @@ def count(path: Path) -> Census:
     operators = Counter(node.op_type for node in every_node(model))
     return Census(
         batchnorms=operators["BatchNormalization"],
-        decomposed=sum(map(is_decomposed, find_norms(ir.from_proto(model), FuseOptions()))),
+        decomposed=sum(map(is_decomposed, find_norms(ir.load(path), FuseOptions()))),
         operators=operators.total() - operators["Constant"],
         size=size_of(path, model),
     )

@@ -26,6 +26,12 @@ class Group:
 
 _X = "(float[2,5,8] x) => (float[2,5,8] y)"
 _GELU = _X + "<float root = {1.4142135}, float one = {1.0}, float half = {0.5}> { a = Div(x, root) "
+# A Gelu by tanh is not found where it makes an output of the graph.
+_TANH = (
+    "(float[2,5,8] x) => (float[10,8] y) <int64[2] rows = {10, 8}, float c = {0.044715},"
+    "float k = {0.7978845608}, float one = {1.0}, float half = {0.5}, float three = {3.0}>"
+    "{ q = Pow(x, three) d = Mul(q, c) s = Add(x, d) u = Mul(s, k) t = Tanh(u)"
+)
 _NORM = _X + "<float two = {2.0}, float eps = {0.00001}, float[8] g, float[8] b>"
 _TWO = "(float[2,5,8] x, float[2,5,8] z) => (float[2,5,5] y)"
 _BIAS = "<float[8,8] w, float[8] b> { m = MatMul(x, w) y = Add(m, b) }"
@@ -49,6 +55,7 @@ _QUANTIZED = (
 _ROWS: tuple[tuple[str, str, str, int], ...] = (
     ("Gelu, half behind", "Gelu", _GELU + "e = Erf(a) p = Add(e, one) m = Mul(x, p) y = Mul(m, half) }", 17),
     ("Gelu, half before", "Gelu", _GELU + "e = Erf(a) p = Add(e, one) h = Mul(x, half) y = Mul(h, p) }", 17),
+    ("Gelu by tanh", "FastGelu", _TANH + "h = Mul(x, half) p = Add(t, one) z = Mul(h, p) y = Reshape(z, rows) }", 17),
     ("Silu", "QuickGelu", _X + "{ s = Sigmoid(x) y = Mul(x, s) }", 17),
     ("QuickGelu", "QuickGelu", _X + "<float f = {1.702}> { a = Mul(x, f) s = Sigmoid(a) y = Mul(x, s) }", 17),
     ("LayerNorm", "LayerNormalization", _CENTRED + _ROOT + "n = Div(d, s) h = Mul(n, g) y = Add(h, b) }", 17),

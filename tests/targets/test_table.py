@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 import pytest
 
+import normfold
 from normfold.errors import UsageError
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Outcome
@@ -34,7 +37,7 @@ GROUPNORM = (
 # where the norm is kept as it is.
 WRITES = {
     "onnxruntime": ("LayerNormalization", "RMSNormalization", "InstanceNormalization"),
-    "onnxruntime-cuda": ("LayerNormalization", "RMSNormalization", "InstanceNormalization"),
+    "onnxruntime-cuda": ("LayerNormalization", "ReduceMean", "InstanceNormalization"),
     "directml": ("LayerNormalization", "ReduceMean", "GroupNormalization"),
     "webgpu": ("LayerNormalization", "RMSNormalization", "InstanceNormalization"),
     "tensorrt": ("LayerNormalization", "RMSNormalization", "GroupNormalization"),
@@ -122,3 +125,36 @@ def test_a_slow_release_leaves_a_layernorm_as_it_is(monkeypatch: pytest.MonkeyPa
 def test_an_unknown_target_names_the_known_ones() -> None:
     with pytest.raises(UsageError, match="expected a target, got 'no-such-target'; the targets are onnxruntime"):
         target_named("no-such-target")
+
+
+# A residual stream with an RMSNorm as T5 spells it and two Gelus behind a bias, by tanh and by erf.
+BLOCK = (
+    "(float[2,5,8] x, float[2,5,8] z) => (float[2,5,8] y) <float[8] g, float[8,8] w, float[8] b, float two = {2.0}, "
+    "float eps = {0.00001}, float one = {1.0}, float half = {0.5}, float three = {3.0}, float c = {0.044715}, float k "
+    "= {0.7978845608}, float root = {1.4142135}> { a = Add(x, z) p = Pow(a, two) v = ReduceMean<axes = [-1], keepdims "
+    "= 1>(p) e = Add(v, eps) s = Sqrt(e) r = Div(one, s) n = Mul(a, r) h = Mul(g, n) m = MatMul(h, w) q = Add(m, b) "
+    "q3 = Pow(q, three) d = Mul(q3, c) i = Add(q, d) u = Mul(i, k) t = Tanh(u) o = Add(t, one) f = Mul(q, half) t1 = "
+    "Mul(f, o) m1 = MatMul(t1, w) q1 = Add(m1, b) d1 = Div(q1, root) e1 = Erf(d1) o1 = Add(e1, one) f1 = Mul(half, "
+    "o1) t2 = Mul(q1, f1) m2 = MatMul(t2, w) y = Add(a, m2) }"
+)
+
+
+def found_by_transformers(model: onnx.ModelProto, folder: Path) -> Counter[str]:
+    """What onnxruntime.transformers.optimizer makes of a model: the operators that are no ONNX."""
+    optimizer = pytest.importorskip("onnxruntime.transformers.optimizer")
+    onnx.save(model, folder / "model.onnx")
+    nodes = optimizer.optimize_model(str(folder / "model.onnx"), model_type="t5", opt_level=0).model.graph.node
+    return Counter(node.op_type for node in nodes if node.domain or not onnx.defs.has(node.op_type))
+
+
+@pytest.mark.parametrize(
+    ("target", "lost"), [("onnxruntime-cuda", []), ("onnxruntime", ["SkipSimplifiedLayerNormalization"])]
+)
+def test_the_tool_for_transformers_finds_as_much_behind_us(target: str, lost: list[str], tmp_path: Path) -> None:
+    """Only where its SkipSimplifiedLayerNormalization is the slower one, on CPU, is RMSNormalization written."""
+    before = found_by_transformers(parse(BLOCK), tmp_path)
+    assert set(before) == {"SkipSimplifiedLayerNormalization", "FastGelu", "BiasGelu"}
+    result = normfold.optimize(parse(BLOCK), target=target, verify=False).model
+    after = found_by_transformers(result, tmp_path)
+    assert sorted(before - after) == lost
+    assert "BiasGelu" not in after - before, "a Gelu by tanh would become one by erf"

@@ -11,7 +11,7 @@ Source: https://onnx.ai/onnx/operators/onnx__Gelu.html
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -25,6 +25,10 @@ _E: _Coefficients = {(0, 1): 1.0}
 _ARGUMENTS = {
     "Erf": {(1, 0): math.sqrt(0.5)},
     "Tanh": {(1, 0): math.sqrt(2 / math.pi), (3, 0): math.sqrt(2 / math.pi) * 0.044715},
+}
+_AS_ONE = {  # operators of the spelling that ONNX Runtime executes as one
+    ERF: ["Add", "Div", "Erf", "Mul", "Mul"],
+    TANH: ["Add", "Add", "Mul", "Mul", "Mul", "Mul", "Pow", "Tanh"],
 }
 _DEPTH = 8  # operators between x and the argument, and between e and the output
 _CLOSE = 1e-3  # exporters write constants with four digits
@@ -45,21 +49,23 @@ class Activation:
     factor: float = 1.0
 
     @property
-    def is_as_bert_spells_it(self) -> bool:
-        """Return whether it is ``x * (1 + erf(x / sqrt(2))) * 0.5`` with the half before or behind the product."""
+    def is_executed_as_one(self) -> bool:
+        """Return whether ONNX Runtime's optimizer finds it: spelled as BERT does by erf, as GPT-2 does by tanh.
+
+        ``x * (1 + erf(x / sqrt(2))) * 0.5`` with the half before or behind the product, and
+        ``(0.5 * x) * (1 + tanh(k * (x + 0.044715 * x^3)))``.
+        """
         operators = sorted(node.op_type for node in self.nodes)
-        if self.kind != ERF or operators != ["Add", "Div", "Erf", "Mul", "Mul"] or self.factor != 1.0:
+        if operators != _AS_ONE[self.kind] or self.factor != 1.0:
             return False
         one = _only_reader(self.core.outputs[0])
         product = None if one is None or one.op_type != "Add" else _only_reader(one.outputs[0])
-        return product is not None and product.op_type == "Mul" and self.input_meets(product)
-
-    def input_meets(self, product: ir.Node) -> bool:
-        """Return whether ``product`` multiplies by x, or by half of x, and not ``1 + e`` by one half."""
-        makers = (None if value is None else value.producer() for value in product.inputs)
-        return self.input in product.inputs or any(
-            maker is not None and maker.op_type == "Mul" and self.input in maker.inputs for maker in makers
-        )
+        if product is None or product.op_type != "Mul":
+            return False
+        has_half = any(self.input in _factors(value) for value in product.inputs)
+        if self.kind == TANH:
+            return has_half and bool(_factors(self.core.inputs[0]))
+        return has_half or self.input in product.inputs
 
 
 def activations_of(reader: GraphReader) -> Iterator[Activation]:
@@ -75,10 +81,10 @@ def activations_of(reader: GraphReader) -> Iterator[Activation]:
 def parts_kept_together(reader: GraphReader, *, every_spelling: bool) -> Iterator[ir.Node]:
     """Yield the operators of each Gelu that a runtime executes as one, which no fold may take apart.
 
-    ``every_spelling`` is for a runtime that knows them all; otherwise only the one by which BERT spells it counts.
+    ``every_spelling`` is for a runtime that knows them all; otherwise only those that ONNX Runtime finds count.
     """
     for activation in activations_of(reader):
-        if every_spelling or activation.is_as_bert_spells_it:
+        if every_spelling or activation.is_executed_as_one:
             yield from activation.nodes
 
 
@@ -209,6 +215,12 @@ def _between(reader: GraphReader, output: ir.Value, root: ir.Value) -> tuple[ir.
             if value is not output and is_read:
                 return None
     return tuple(found)
+
+
+def _factors(value: ir.Value | None) -> Sequence[ir.Value | None]:
+    """Return what a Mul makes ``value`` of; nothing where another operator makes it."""
+    maker = None if value is None else value.producer()
+    return maker.inputs if maker is not None and maker.op_type == "Mul" else ()
 
 
 def _only_reader(value: ir.Value) -> ir.Node | None:

@@ -47,7 +47,7 @@ def holds_layernorm(context: NormContext, norm: Norm) -> bool:
 def holds_rmsnorm(context: NormContext, norm: Norm) -> bool:
     """Say whether RMSNormalization does; a length without epsilon is two operators, no gain behind Transposes."""
     is_cheap = _permutation(context) is not None and not norm.denominator.eps
-    is_fit = fits(norm, Kind.SQUARE) and has_no_beta(norm) and not is_cheap
+    is_fit = fits(norm, Kind.SQUARE) and has_no_beta(norm) and not is_cheap and not holds_division(context, norm)
     return is_fit and _holds_over_axes(context, norm, "RMSNormalization")
 
 
@@ -123,10 +123,11 @@ def name_over_axes(operator: str) -> Callable[[NormContext, Norm], str]:
 # -- RMSNorm below opset 23 ---------------------------------------------------------------------------------------
 def holds_division(context: NormContext, norm: Norm) -> bool:
     """Say whether an RMSNorm may be written as a division by the root, for runtimes that fuse that."""
-    types = context.types(norm)
+    types, target = context.types(norm), context.target
+    is_spelled = context.opset < 23 or target.spells_rmsnorm or not target.operators.get("RMSNormalization")
     return (
-        context.target.rmsnorm_below_23
-        and (context.opset < 23 or not context.target.operators.get("RMSNormalization"))
+        target.rmsnorm_below_23
+        and is_spelled
         and fits(norm, Kind.SQUARE)
         and has_no_beta(norm)
         and norm.gamma_parameter is None
