@@ -188,7 +188,7 @@ class _Builder:
         """Ask ONNX Runtime's optimizer, where the target is one that it serves."""
         if not target_named(self.options.target).fuses_itself or not self._build(frozenset()).changes:
             return frozenset()
-        return folds_that_break_fusions(self.source.model(), self._without_left)
+        return folds_that_break_fusions(self.source.original, self._without_left)
 
     def _findings_that_grow(self) -> frozenset[str]:
         """Return what enlarges the weights beyond the limit, by whatever way it does."""
@@ -197,13 +197,13 @@ class _Builder:
             return (weight_bytes(one) + FREE) / (weight_bytes(other) + FREE)
 
         if not self._build(frozenset()).changes:
-            return frozenset()  # and the original need not be parsed again
+            return frozenset()
         limit = 1 + self.options.max_growth
-        return findings_that_worsen(self.source.model(), self._without_left, times_as_small, limit)
+        return findings_that_worsen(self.source.original, self._without_left, times_as_small, limit)
 
     def _measure(self, stopwatch: Stopwatch) -> None:
         """Write new BatchNormalizations where that is faster here, and undo what makes the model slower."""
-        original = self.source.model()
+        original = self.source.original
         plain, without = self.build().model, self.options
         self.options, self._last = replace(without, new_batchnorm=True), None
         more = self.build().model
@@ -247,7 +247,7 @@ class _Builder:
             leaner = not self.options.only and after.is_leaner(before, self.options.max_growth)
             is_changed = leaner or any(verdict.is_changed for verdict in verdicts)
             if not is_changed:
-                model = self.source.model()
+                model = self.source.original
             elif not has_types:
                 drop_inferred_types(model)
         notes = (
@@ -290,12 +290,14 @@ def _optimized(source: Source, options: Options, clock: _Clock, also: FurtherPro
         candidate, proof, notes = rolled_back.candidate.model, rolled_back.verification, rolled_back.notes
         if not proof and not candidate.changes and candidate.is_changed:
             left = f"the cleanup was undone, because it could not be proven: the proof says {proof.verdict.value}"
-            candidate = replace(candidate, model=source.model(), is_changed=False)
+            candidate = replace(candidate, model=source.original, is_changed=False)
             proof, notes = _UNCHANGED, (left,)
         undone = _undone(source, rolled_back, options)
     if undone and (proof or not options.verify):
         candidate = replace(candidate, verdicts=undone.explain(candidate.verdicts))
-        record(candidate.model, source, options, candidate.sites, undone)
+        model = candidate.model if candidate.is_changed else source.model()  # the original itself stays as it is
+        candidate = replace(candidate, model=model)
+        record(model, source, options, candidate.sites, undone)
     notes = (*candidate.notes, *notes, *([stopwatch.note] if stopwatch is not None else ()))
     return Result(
         source,

@@ -79,7 +79,7 @@ class _Outcome:
 
     def report(self, pictures: bool = False) -> Report:
         """Return the report for all formats; with ``pictures`` it has the graph snippets that the HTML format draws."""
-        original = self.source.model()
+        original = self.source.original
         return Report(
             command="inspect",
             version=__version__,

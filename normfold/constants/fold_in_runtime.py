@@ -22,7 +22,7 @@ from normfold.graph.editor import Editor, UniqueNames
 from normfold.graph.evaluators import EVALUATORS, LARGEST
 from normfold.graph.operators import RANDOM, is_standard
 from normfold.graph.quantization import QUANTIZERS
-from normfold.graph.reader import GraphReader
+from normfold.graph.reader import GraphReader, attributes_of
 from normfold.runtime import isolated
 from normfold.runtime.ort_session import open_session
 
@@ -60,7 +60,7 @@ def _part_of(reader: GraphReader) -> _ConstantPart:
     for node in reader.graph:
         if node.op_type == "Constant" and reader.is_constant(node.outputs[0]):
             known.update(node.outputs)
-        elif _is_evaluable(reader, node) and all(value is None or value in known for value in node.inputs):
+        elif all(value is None or value in known for value in node.inputs) and _is_evaluable(reader, node):
             known.update(node.outputs)
             nodes.append(node)
     inside = set(nodes)
@@ -90,7 +90,7 @@ def _is_evaluable(reader: GraphReader, node: ir.Node) -> bool:
     if not is_standard(node) or not node.inputs or node.op_type in (*_SECOND_THOUGHTS, *RANDOM):
         return False
     graphs = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
-    if any(found.is_ref() or found.type in graphs for found in node.attributes.values()):
+    if any(found.is_ref() or found.type in graphs for found in attributes_of(node)):
         return False
     is_small = all(prod(_sizes(value)) <= LARGEST for value in node.inputs if value is not None)
     return is_small and all(_is_moderate(value) for value in node.outputs if value.name)

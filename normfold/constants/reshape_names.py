@@ -27,6 +27,8 @@ from normfold.graph.ml_operators import infer_shapes
 
 def named_reshapes(model: onnx.ModelProto) -> onnx.ModelProto:
     """Give the result of each Reshape and Expand the named sizes of its target, which inference loses, and go on."""
+    if not any(node.op_type in ("Reshape", "Expand") for node in model.graph.node):
+        return model
     for _ in range(ROUNDS):
         if not _Sizes(model).learn():
             break

@@ -12,6 +12,7 @@ import subprocess
 import sys
 from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import onnx
@@ -24,7 +25,7 @@ from normfold.errors import CrashError
 from normfold.files.skeleton import skeleton
 from normfold.graph.evaluators import EVALUATORS
 from normfold.graph.ml_operators import infer_shapes
-from normfold.graph.reader import GraphReader, bodies_of
+from normfold.graph.reader import GraphReader, attributes_of, bodies_of
 from normfold.runtime import isolated
 
 TIME_LIMIT = 120.0  # seconds
@@ -39,15 +40,19 @@ _WORKER = Path(__file__).with_name("onnxsim_worker.py")
 class InferredFacts:
     """What was found out about values by name: constants, shapes and types, and targets of Reshapes by their output.
 
-    Types are known inside bodies as well, by the path of a value.
-
-    ``note`` says what did not work out.
+    Types are known inside bodies as well, by the path of a value. They come as one message, because to pickle each
+    alone takes longer than to infer it. ``note`` says what did not work out.
     """
 
     constants: dict[str, onnx.TensorProto] = field(default_factory=dict)
-    types: dict[str, onnx.TypeProto] = field(default_factory=dict)
+    typed: onnx.GraphProto = field(default_factory=onnx.GraphProto)
     reshape_targets: dict[str, tuple[int, ...]] = field(default_factory=dict)
     note: str = ""
+
+    @cached_property
+    def types(self) -> dict[str, onnx.TypeProto]:
+        """The types by the paths of their values."""
+        return {value.name: value.type for value in self.typed.value_info}
 
 
 def simplify(proto: onnx.ModelProto, fold: bool = True) -> InferredFacts:
@@ -63,7 +68,7 @@ def infer_facts(without_weights: onnx.ModelProto, fold: bool) -> InferredFacts:
     """Find the facts of a model without its big weights."""
     if not fold:
         model, _, note = _resolved(without_weights, shapes_only=True)
-        return InferredFacts(types=dict(_known_types(model.graph)), note=note)
+        return InferredFacts(typed=_typed(model.graph), note=note)
     model, reshape_targets, note = _resolved(without_weights)
     constants = dict(_new_constants(without_weights, model, reshape_targets))
     if not note and _has_something_to_fold(model):
@@ -76,7 +81,7 @@ def infer_facts(without_weights: onnx.ModelProto, fold: bool) -> InferredFacts:
             reshape_targets |= more
             constants |= dict(_new_constants(without_weights, model, reshape_targets))
     constants |= _in_one_run(without_weights, constants)
-    return InferredFacts(constants, dict(_known_types(model.graph)), reshape_targets, note)
+    return InferredFacts(constants, _typed(model.graph), reshape_targets, note)
 
 
 def _resolved(
@@ -211,6 +216,13 @@ def _in_one_run(
     return {tensor.name: tensor for tensor in found if tensor.data_type == rounded[tensor.name].data_type}
 
 
+def _typed(graph: onnx.GraphProto) -> onnx.GraphProto:
+    typed = onnx.GraphProto()
+    for path, kind in _known_types(graph):
+        typed.value_info.add(name=path, type=kind)
+    return typed
+
+
 def _known_types(graph: onnx.GraphProto, path: str = "") -> Iterator[tuple[str, onnx.TypeProto]]:
     """Yield types by the path of a value: its name, in a body behind the path of the body."""
     for value in (*graph.value_info, *graph.output):
@@ -228,7 +240,7 @@ def _typed_values(graph: ir.Graph, path: str = "") -> Iterator[tuple[str, ir.Val
     for node in graph:
         yield from ((path + output.name, output) for output in node.outputs if output.name)
         names = [output.name or "" for output in node.outputs]
-        for attribute in node.attributes.values():
+        for attribute in attributes_of(node):
             for number, body in enumerate(bodies_of(attribute)):
                 yield from _typed_values(body, _inside(path, names, attribute.name, number))
 
@@ -244,9 +256,10 @@ def _inside(path: str, outputs: Sequence[str], attribute: str, number: int) -> s
 def apply_facts(model: ir.Model, facts: InferredFacts) -> None:
     """Write the facts into a model: unknown types and shapes become known, constant values initializers."""
     values = dict(_typed_values(model.graph))
-    for place, known in facts.types.items():
-        if place in values:
-            _learn_type(values[place], known)
+    read: dict[bytes, ir.Shape | None] = {}
+    for path, known in facts.types.items():
+        if path in values:
+            _learn_type(values[path], known, read)
     reader = GraphReader(model, model.graph)
     for name, tensor in facts.constants.items():
         if name in values and not values[name].is_graph_output() and not _is_evaluated_later(reader, values[name]):
@@ -262,15 +275,18 @@ def _is_evaluated_later(reader: GraphReader, value: ir.Value) -> bool:
     return value.dtype in _EXACT and reader.is_constant(value)
 
 
-def _learn_type(value: ir.Value, known: onnx.TypeProto) -> None:
-    typed = ir.serde.deserialize_type_proto_for_type(known)
+def _learn_type(value: ir.Value, known: onnx.TypeProto, read: dict[bytes, ir.Shape | None]) -> None:
+    """Complete the type of a value; ``read`` holds what was read before, since most values share few shapes."""
     if value.type is None:
-        value.type = typed
-    shape = ir.serde.deserialize_type_proto_for_shape(known)
+        value.type = ir.serde.deserialize_type_proto_for_type(known)
+    content = known.SerializeToString()
+    if content not in read:
+        read[content] = ir.serde.deserialize_type_proto_for_shape(known)
+    shape = read[content]
     if shape is None:
         return
     if value.shape is None:
-        value.shape = shape
+        value.shape = shape.copy()
     elif len(value.shape) == len(shape):
         keeps_names = value.is_graph_output()
         pairs = zip(value.shape, shape, strict=True)

@@ -7,7 +7,9 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnx
@@ -30,7 +32,8 @@ def to_ir(proto: onnx.ModelProto, folder: Path | None = None) -> ir.Model:
     else:
         stripped = proto
     try:
-        model = ir.from_proto(stripped)
+        with _collector_paused():
+            model = ir.from_proto(stripped)
     except (ir.serde.SerdeError, NotImplementedError, ValueError, TypeError) as error:
         raise SourceError(f"onnx-ir cannot express the model: {_root_cause(error)}") from error
     if folder is not None:
@@ -41,6 +44,18 @@ def to_ir(proto: onnx.ModelProto, folder: Path | None = None) -> ir.Model:
         fed = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
         model.graph.inputs[:] = fed
     return model
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Pause the garbage collector: among a million new objects, none of them garbage, it takes half of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def to_proto(model: ir.Model) -> onnx.ModelProto:

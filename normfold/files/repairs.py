@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 import onnx
 
-from normfold.runtime.proto_walk import every_node, graphs, name_nodes_apart
+from normfold.runtime.proto_walk import inner_graphs, name_nodes_apart
 
 
 def repaired(model: onnx.ModelProto) -> tuple[str, ...]:
     """Repair a model in place. Return a note for each kind of repair after which the file is another one."""
-    _forget_negative_lengths(model)
+    graphs = [model.graph, *inner_graphs(model)]
+    _forget_negative_lengths(graphs)
+    nodes = (node for each in (*graphs, *model.functions) for node in each.node)
     counts = {
-        "operators had the name of another one and have one of their own now": name_nodes_apart(model),
-        "operators ended in outputs without a name, which are left out": _drop_unnamed_outputs(model),
-        "Constants were declared again; the last value counts, as in ONNX Runtime": _join_constants(model),
+        "operators had the name of another one and have one of their own now": name_nodes_apart(graphs),
+        "operators ended in outputs without a name, which are left out": _drop_unnamed_outputs(nodes),
+        "Constants were declared again; the last value counts, as in ONNX Runtime": _join_constants(graphs),
     }
     return tuple(f"{count} {what}" for what, count in counts.items() if count)
 
 
-def _forget_negative_lengths(model: onnx.ModelProto) -> None:
+def _forget_negative_lengths(graphs: Sequence[onnx.GraphProto]) -> None:
     """Make a length below 0 an unknown one: exporters write -1 for it, and shape inference computes with that number.
 
     A convolution of stride 2 makes 0 of -1, and ONNX Runtime refuses a model whose inner values are said to be empty.
     """
-    for graph in graphs(model):
+    for graph in graphs:
         for value in (*graph.input, *graph.output, *graph.value_info):
             kind = value.type
             while kind.HasField("sequence_type") or kind.HasField("optional_type"):
@@ -33,10 +37,10 @@ def _forget_negative_lengths(model: onnx.ModelProto) -> None:
                     dim.ClearField("dim_value")
 
 
-def _drop_unnamed_outputs(model: onnx.ModelProto) -> int:
+def _drop_unnamed_outputs(nodes: Iterable[onnx.NodeProto]) -> int:
     """Take the empty names from the end of every node's outputs, which means the same; return for how many nodes."""
     changed = 0
-    for node in every_node(model):
+    for node in nodes:
         length = len(node.output)
         while len(node.output) > 1 and not node.output[-1]:
             del node.output[-1]
@@ -44,10 +48,10 @@ def _drop_unnamed_outputs(model: onnx.ModelProto) -> int:
     return changed
 
 
-def _join_constants(model: onnx.ModelProto) -> int:
+def _join_constants(graphs: Sequence[onnx.GraphProto]) -> int:
     """Make one of the Constants of a graph that declare one value, with the last content; return how many went."""
     removed = 0
-    for graph in graphs(model):
+    for graph in graphs:
         first: dict[str, onnx.NodeProto] = {}
         again: list[int] = []
         for at, node in enumerate(graph.node):

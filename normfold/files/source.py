@@ -12,6 +12,7 @@ import os
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import onnx
@@ -64,6 +65,11 @@ class Source:
             return to_ir(self.proto, self.folder)
         except SourceError as error:
             raise SourceError(f"{self.name}: {error}") from error
+
+    @cached_property
+    def original(self) -> ir.Model:
+        """The model as it is, for all that only look at it."""
+        return self.model()
 
     @property
     def has_external_data(self) -> bool:

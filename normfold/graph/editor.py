@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -108,17 +109,22 @@ def float_range(dtype: ir.DataType | None, node: ir.Node) -> FloatRange:
 
 
 class UniqueNames:
-    """Every name of a model, so that a new one never collides, in any graph or subgraph."""
+    """Every name of a model, so that a new one never collides, in any graph or subgraph. Read at the first new one."""
 
     def __init__(self, model: ir.Model) -> None:
-        self._taken: set[str] = set()
+        self._model = model
         self._last: dict[str, int] = {}  # the last number behind a hint, so that a shared weight is not counted again
-        for _, graph in graphs_of(model):
-            self._taken.update(value.name or "" for value in graph.inputs)
+
+    @cached_property
+    def _taken(self) -> set[str]:
+        taken: set[str] = set()
+        for _, graph in graphs_of(self._model):
+            taken.update(value.name or "" for value in graph.inputs)
             if isinstance(graph, ir.Graph):
-                self._taken.update(graph.initializers)
+                taken.update(graph.initializers)
             for node in graph:
-                self._taken.update((node.name or "", *(value.name or "" for value in node.outputs)))
+                taken.update((node.name or "", *(value.name or "" for value in node.outputs)))
+        return taken
 
     def new(self, hint: str) -> str:
         """``hint`` itself where it is free, else with the first free number behind it."""

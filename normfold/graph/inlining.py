@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import onnx_ir as ir
 from onnx_ir.passes.common import InlinePass
 
-from normfold.graph.reader import bodies_of
+from normfold.graph.reader import attributes_of, bodies_of
 
 LARGEST = 200_000
 """Operators that a model may have after inlining: functions that call others twice double them."""
@@ -33,7 +33,7 @@ def operators(model: ir.Model) -> int:
         if node.op_type == "Constant":
             return 0
         function = model.functions.get(node.op_identifier())
-        inside = sum(of(body) for attribute in node.attributes.values() for body in bodies_of(attribute))
+        inside = sum(of(body) for attribute in attributes_of(node) for body in bodies_of(attribute))
         if function is None:
             return 1 + inside
         if function.identifier() not in known:

@@ -6,7 +6,7 @@ Only the Editor in ``normfold.graph.editor`` does.
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, NoReturn
 
@@ -58,9 +58,20 @@ def graphs_of(model: ir.Model) -> Iterator[tuple[str, ir.Graph | ir.Function]]:
 def _with_subgraphs(path: str, graph: ir.Graph | ir.Function) -> Iterator[tuple[str, ir.Graph | ir.Function]]:
     yield path, graph
     for node in graph:
-        for attribute in node.attributes.values():
+        for attribute in attributes_of(node):
             for body in bodies_of(attribute):
                 yield from _with_subgraphs(f"{path}/{name_of(node)}.{attribute.name}".lstrip("/"), body)
+
+
+def attributes_of(node: ir.Node) -> Collection[ir.Attr]:
+    """Return the attributes of a node, from the plain dict in their mapping: every walk asks this of every node."""
+    found: dict[str, ir.Attr] = node.attributes.data
+    return found.values() if found else ()
+
+
+def has_parameters(node: ir.Node) -> bool:
+    """Return whether any attribute of a node is a parameter of the function that it stands in."""
+    return any(found.is_ref() for found in attributes_of(node))
 
 
 def bodies_of(attribute: ir.Attr) -> tuple[ir.Graph, ...]:

@@ -26,7 +26,7 @@ from normfold.files.protobuf_wire import WireFormatError, split
 from normfold.files.temporary import TemporaryFolder
 from normfold.files.tensors import is_external, load_inner
 from normfold.runtime.metadata_keys import SITES_KEY
-from normfold.runtime.proto_walk import every_node, initializer_names, name_nodes_apart, reads
+from normfold.runtime.proto_walk import every_node, initializer_names, inner_graphs, name_nodes_apart, reads
 from normfold.runtime.weight_store import GIVEN, INLINE_BYTES, Weights, from_file, large_bytes, stub
 
 LoadableModel = onnx.ModelProto | ir.Model | bytes | str | os.PathLike[str]
@@ -148,7 +148,7 @@ def load(model: LoadableModel, folder: str | None = None) -> LoadedModel:
     """
     loaded = _split(model, folder)
     load_inner(loaded.skeleton, loaded.folder or "")
-    name_nodes_apart(loaded.skeleton)
+    name_nodes_apart((loaded.skeleton.graph, *inner_graphs(loaded.skeleton)))
     return loaded
 
 

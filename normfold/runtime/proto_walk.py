@@ -36,7 +36,8 @@ def _may_have_bodies(domain: str, operator: str) -> bool:
 def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
     """Return the graphs in the attributes of a node (not the graphs inside those)."""
     # Most of a walk over a model is spent on attributes, so only those are looked at that can be graphs.
-    for attribute in node.attribute if _may_have_bodies(node.domain, node.op_type) else ():
+    attributes = node.attribute
+    for attribute in attributes if attributes and _may_have_bodies(node.domain, node.op_type) else ():
         if attribute.type == onnx.AttributeProto.GRAPH:
             yield attribute.g
         elif attribute.type == onnx.AttributeProto.GRAPHS:
@@ -70,32 +71,36 @@ def inner_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
     """Nodes of all subgraphs and of all functions."""
     for function in model.functions:
         yield from function.node
-    for nodes in (model.graph.node, *(function.node for function in model.functions)):
-        yield from nodes_within(nodes)
+    for graph in inner_graphs(model):
+        yield from graph.node
 
 
 def nodes_within(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
     """Yield the nodes of all subgraphs of some nodes."""
+    for graph in _graphs_within(nodes):
+        yield from graph.node
+
+
+def inner_graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
+    """Yield all subgraphs of the main graph and of the functions."""
+    for nodes in (model.graph.node, *(function.node for function in model.functions)):
+        yield from _graphs_within(nodes)
+
+
+def _graphs_within(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
     for node in nodes:
         for graph in subgraphs(node):
-            yield from graph.node
-            yield from nodes_within(graph.node)
+            yield graph
+            yield from _graphs_within(graph.node)
 
 
-def graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
-    """Yield the main graph, and all subgraphs of it and of the functions."""
-    yield model.graph
-    for node in every_node(model):
-        yield from subgraphs(node)
-
-
-def name_nodes_apart(model: onnx.ModelProto) -> int:
+def name_nodes_apart(graphs: Iterable[onnx.GraphProto]) -> int:
     """Give every node whose name stands earlier in its graph a name of its own; return how many these are.
 
     The format lets names of nodes repeat, and ONNX Runtime loads no graph in which they do.
     """
     renamed = 0
-    for graph in graphs(model):
+    for graph in graphs:
         taken = {node.name for node in graph.node}
         seen: set[str] = set()
         for node in graph.node:

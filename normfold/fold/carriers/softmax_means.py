@@ -9,7 +9,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, attribute
+from normfold.graph.reader import GraphReader, attribute, has_parameters
 from normfold.graph.training import passes_values
 
 
@@ -21,7 +21,7 @@ def is_mean_over(reader: GraphReader, node: ir.Node, index: int) -> bool:
         maker = value.producer()
         if maker is None or maker.graph is not node.graph or not is_standard(maker):
             return False
-        if any(found.is_ref() for found in maker.attributes.values()):
+        if has_parameters(maker):
             return False
         if maker.op_type == "Softmax":
             return _sums_along(reader, maker, summed)

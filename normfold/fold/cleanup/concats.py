@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, attribute
+from normfold.graph.reader import GraphReader, attribute, has_parameters
 
 
 def join_once(reader: GraphReader) -> None:
@@ -33,7 +33,7 @@ def _parts(reader: GraphReader, node: ir.Node, value: ir.Value | None) -> list[i
 
 
 def _joins(node: ir.Node) -> bool:
-    return node.op_type == "Concat" and is_standard(node) and not any(a.is_ref() for a in node.attributes.values())
+    return node.op_type == "Concat" and is_standard(node) and not has_parameters(node)
 
 
 def _axis(node: ir.Node, rank: int | None) -> int:

@@ -9,7 +9,7 @@ import onnx_ir as ir
 
 from normfold.graph.editor import UniqueNames
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, bodies_of, graphs_of
+from normfold.graph.reader import GraphReader, attributes_of, bodies_of, graphs_of
 
 
 def take_known_branches(model: ir.Model) -> None:
@@ -38,7 +38,7 @@ def _unwrap(model: ir.Model, node: ir.Node, branch: ir.Graph) -> None:
     graph = node.graph
     assert isinstance(graph, ir.Graph)  # _known() asked
     _make_names_unique(model, branch)
-    for other in (body for attribute in node.attributes.values() for body in bodies_of(attribute)):
+    for other in (body for attribute in attributes_of(node) for body in bodies_of(attribute)):
         if other is not branch:
             _discard(other)
     outputs, nodes = list(branch.outputs), list(branch)
@@ -61,7 +61,7 @@ def _discard(body: ir.Graph) -> None:
     """Take all operators out of a body that is never executed, so that they read nothing of the graphs around it."""
     body.outputs.clear()
     for node in list(body):
-        for attribute in node.attributes.values():
+        for attribute in attributes_of(node):
             for inner in bodies_of(attribute):
                 _discard(inner)
     body.remove(list(body), safe=True)

@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, attribute
+from normfold.graph.reader import GraphReader, attribute, has_parameters
 from normfold.graph.training import drops_nothing
 
 _NO_END = 2**31 - 1  # exporters write it, or a larger number, for "to the end"
@@ -28,7 +28,7 @@ def does_nothing(reader: GraphReader, node: ir.Node) -> bool:
         return False  # what is made from constants alone is evaluated elsewhere
     if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
         return False
-    return not any(found.is_ref() for found in node.attributes.values()) and test(reader, node)
+    return not has_parameters(node) and test(reader, node)
 
 
 def _always(_: GraphReader, __: ir.Node) -> bool:

@@ -7,7 +7,7 @@ import onnx_ir as ir
 
 from normfold.graph.editor import Editor, UniqueNames, stamp
 from normfold.graph.operators import RESHAPES, is_standard
-from normfold.graph.reader import GraphReader, attribute, name_of
+from normfold.graph.reader import GraphReader, attribute, has_parameters, name_of
 
 
 def reshape_once(model: ir.Model, reader: GraphReader) -> None:
@@ -52,7 +52,7 @@ def _regrouped(value: ir.Value | None) -> ir.Value | None:
 
 def _only_regroups(node: ir.Node) -> ir.Value | None:
     """Return the input of an operator that gives the same elements in the same order, None for any other operator."""
-    if not is_standard(node) or not node.inputs or any(found.is_ref() for found in node.attributes.values()):
+    if not is_standard(node) or not node.inputs or has_parameters(node):
         return None
     keeps = node.op_type in RESHAPES or (node.op_type == "Transpose" and _moves_only_units(node))
     return node.inputs[0] if keeps else None

@@ -17,7 +17,7 @@ from normfold.fold.cleanup.slices import slice_once
 from normfold.fold.cleanup.zero_states import drop_zero_states
 from normfold.fold.graph_rules.common_subexpressions import compute_once
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, attribute, graphs_of, is_in
+from normfold.graph.reader import GraphReader, attribute, graphs_of, has_parameters, is_in
 
 _INITIALIZERS_ALONE = 4  # the IR version from which an initializer is no input of the graph
 
@@ -142,7 +142,7 @@ def _cancel_transposes(graph: ir.Graph | ir.Function) -> None:
         before = None if value is None else value.producer()
         if before is None or before.op_type != "Transpose" or before.graph is not node.graph:
             continue
-        if any(found.is_ref() for each in (before, node) for found in each.attributes.values()):
+        if has_parameters(before) or has_parameters(node):
             continue
         first, second, entry = attribute(before, "perm"), attribute(node, "perm"), before.inputs[0]
         if not first or not second or entry is None or [first[axis] for axis in second] != list(range(len(first))):

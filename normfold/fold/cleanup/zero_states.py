@@ -9,7 +9,7 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, attribute
+from normfold.graph.reader import GraphReader, attribute, has_parameters
 
 _STATES = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}  # the inputs that hold initial states
 _DEPTH = 16  # operators that the search for zeros follows
@@ -41,7 +41,7 @@ def is_zero(reader: GraphReader, value: ir.Value | None, depth: int = _DEPTH) ->
     if node is None or node.op_type == "Constant":
         stored = reader.constant(value)
         return stored is not None and stored.dtype.kind in "fiub" and not stored.any()
-    if not is_standard(node) or any(found.is_ref() for found in node.attributes.values()):
+    if not is_standard(node) or has_parameters(node):
         return False
     if node.op_type == "ConstantOfShape":
         filling = attribute(node, "value", None)

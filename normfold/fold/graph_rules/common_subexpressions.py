@@ -10,10 +10,11 @@ import onnx_ir as ir
 from normfold.fold.affines import AffineIndex
 from normfold.graph.editor import Editor
 from normfold.graph.operators import RANDOM, is_standard
-from normfold.graph.reader import GraphReader, constant_attribute, name_of
+from normfold.graph.reader import GraphReader, attributes_of, constant_attribute, name_of
 
 _SMALL = 64  # elements
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
+_DRAWS = RANDOM | {"Dropout"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,8 +97,7 @@ def _identity(value: ir.Value | None) -> object:
 
 
 def _is_random(node: ir.Node) -> bool:
-    holds_graph = any(found.type in _GRAPHS for found in node.attributes.values())
-    return holds_graph or node.op_type in RANDOM | {"Dropout"}
+    return node.op_type in _DRAWS or any(found.type in _GRAPHS for found in attributes_of(node))
 
 
 def _same_attributes(one: ir.Node, other: ir.Node) -> bool:

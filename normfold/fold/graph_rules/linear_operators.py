@@ -11,7 +11,7 @@ import onnx_ir as ir
 from normfold.algebra.affine import Array
 from normfold.fold.graph_rules.kernel_sum import Kernel, Matrix
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, attribute
+from normfold.graph.reader import GraphReader, attribute, has_parameters
 
 # Operators that add up by their weights when they differ in nothing else: where the weight may be, and the bias.
 _BY_WEIGHT: dict[str, tuple[tuple[int, ...], int | None]] = {
@@ -40,7 +40,7 @@ Linear = Kernel | Matrix | SameOperator
 
 def linear_of(reader: GraphReader, node: ir.Node) -> Linear | None:
     """Return the linear operator that ``node`` is, or None. A Kernel or Matrix reads its input 0."""
-    if not is_standard(node) or any(found.is_ref() for found in node.attributes.values()):
+    if not is_standard(node) or has_parameters(node):
         return None
     if any(map(reader.is_quantized, node.inputs)):  # the sum of two is not of the integers of one
         return None
