@@ -160,9 +160,9 @@ def test_parameters_that_fit_no_channel_end_the_run_where_the_runtime_refuses_th
 
 def test_an_unchanged_model_is_converted_once_to_look_at_and_once_to_work_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """A model of 200,000 operators takes a second for each conversion."""
-    convert, calls = ir.from_proto, []
-    monkeypatch.setattr(ir, "from_proto", lambda proto: calls.append(proto) or convert(proto))
+    convert, calls = ir.from_proto, iter(range(1, 100))
+    monkeypatch.setattr(ir, "from_proto", lambda proto: next(calls) and convert(proto))
     result = normfold.optimize(parse("(float[N] x) => (float[N] y) { h = Relu(x) y = Sigmoid(h) }"))
     assert result.report().before == result.report().after
     assert not result.is_changed
-    assert len(calls) == 2
+    assert next(calls) == 3
