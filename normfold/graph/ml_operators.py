@@ -12,6 +12,7 @@ import onnx
 from onnx import helper
 
 from normfold.graph.runtime_shapes import with_stand_ins, without_stand_ins
+from normfold.graph.weight_shapes import add_shapes
 
 DOMAIN = "ai.onnx.ml"
 KEEPS_SHAPE = frozenset({"Scaler", "Normalizer", "Imputer", "Binarizer"})
@@ -31,9 +32,7 @@ def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     standing = with_stand_ins(model)
     inferred = onnx.shape_inference.infer_shapes(standing or model, data_prop=propagates)
     inferred = inferred if standing is None else without_stand_ins(inferred, model)
-    if not any(node.domain == DOMAIN for node in model.graph.node):
-        return inferred
-    while _add_shapes(inferred.graph):  # each round makes at least one more output known
+    while add_shapes(inferred.graph) or _add_shapes(inferred.graph):  # each round makes at least one more output known
         inferred = onnx.shape_inference.infer_shapes(inferred, data_prop=propagates)
     return inferred
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any, NoReturn
 
@@ -21,6 +22,7 @@ from normfold.graph.evaluators import EVALUATORS, evaluate, jumps
 from normfold.graph.operators import is_standard, operator_of
 from normfold.graph.quantization import QUANTIZERS, dequantized
 from normfold.graph.runtime_shapes import RUNTIME_DOMAIN
+from normfold.graph.weight_shapes import SHAPED_BY_WEIGHT, shape_by_weight
 
 Dim = int | str | None
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
@@ -30,22 +32,6 @@ _OWN_NAME = "normfold.name"
 _Evaluated = dict[tuple[ir.Value, bool], npt.NDArray[Any]]
 _NARROW = 8  # bits of integers that stand for a weight
 _MAX_CHAIN = 64  # longest chain of operators on constants that is evaluated to reach a weight
-
-
-def _conv_shape(node: ir.Node, weight: tuple[int, ...]) -> tuple[Dim, ...]:
-    return (None, weight[0], *[None] * (len(weight) - 2))
-
-
-def _conv_transpose_shape(node: ir.Node, weight: tuple[int, ...]) -> tuple[Dim, ...]:
-    return (None, weight[1] * int(attribute(node, "group", 1)), *[None] * (len(weight) - 2))
-
-
-def _gemm_shape(node: ir.Node, weight: tuple[int, ...]) -> tuple[Dim, ...]:
-    return (None, weight[0] if attribute(node, "transB", 0) else weight[1])
-
-
-# Operators whose weight tells the rank and the channels of their output.
-_SHAPED_BY_WEIGHT = {"Conv": _conv_shape, "ConvTranspose": _conv_transpose_shape, "Gemm": _gemm_shape}
 
 
 def graphs_of(model: ir.Model) -> Iterator[tuple[str, ir.Graph | ir.Function]]:
@@ -399,8 +385,8 @@ class GraphReader:
         if operator_of(node).keeps_shape:
             entry = node.inputs[0]
             return None if entry is None else self._shape(entry, depth - 1)
-        weight = self.weight(node.inputs[1]) if node.op_type in _SHAPED_BY_WEIGHT else None
-        return None if weight is None else _SHAPED_BY_WEIGHT[node.op_type](node, weight.shape)
+        weight = self.weight(node.inputs[1]) if node.op_type in SHAPED_BY_WEIGHT else None
+        return None if weight is None else shape_by_weight(node.op_type, weight.shape, partial(attribute, node))
 
     def _ml_shape(self, node: ir.Node, depth: int) -> tuple[Dim, ...] | None:
         if node.op_type in ml_operators.TARGETS:

@@ -25,6 +25,7 @@ from normfold.fold.absorbers import (
 )
 from normfold.fold.absorbers.common import Absorber, AbsorberTable
 from normfold.fold.carriers import gemm
+from normfold.fold.carriers import table as carry
 from normfold.fold.carriers.integer_products import is_product_of_scales
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader
@@ -124,3 +125,10 @@ def absorber_for(table: AbsorberTable, reader: GraphReader, node: ir.Node) -> Ab
     if node.op_type == "Einsum" and len(node.inputs) != 2:
         return None  # of one operand, or of more than two, it is a carrier
     return table.get(node.op_type)
+
+
+def takes_part(reader: GraphReader, node: ir.Node) -> bool:
+    """Return whether an affine passes ``node`` or ends there, in either direction."""
+    carriers = (carry.carrier_for(table, node) for table in (carry.BACKWARD, carry.FORWARD))
+    absorbers = (absorber_for(table, reader, node) for table in (BACKWARD, FORWARD))
+    return any(each is not None for each in (*carriers, *absorbers))

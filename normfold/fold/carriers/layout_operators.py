@@ -85,6 +85,8 @@ def part(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -
     affine = data_label(node, labels)
     if node.op_type == "Gather" and not _picks_constants(reader, node):
         return propagate(_gathered(reader, node, affine, forward=forward))
+    if not affine.rank:
+        return propagate(affine)
     shape = shape_of(reader, node, node.inputs[0])
     if _is_cut_at_run_time(reader, node) and affine.is_constant_on(_sliced_axes(reader, node, len(shape))):
         return propagate(affine)

@@ -108,7 +108,7 @@ _EITHER: dict[str, tuple[Carrier, Carrier]] = {
     "Col2Im": both_ways(attention.one_number),
 }
 # What passes one number for all elements of a value whose rank is not known.
-ANY_RANK = RESHAPES | {"Identity", "Dropout", "Cast", "Relu", "LeakyRelu", "Abs"}
+ANY_RANK = RESHAPES | {"Identity", "Dropout", "Cast", "Relu", "LeakyRelu", "Abs", "Slice"}
 _ODD = ("Tanh", "Erf", "Sin", "Sinh", "Asin", "Asinh", "Tan", "Atan", "Atanh", "Softsign", "Round")
 # Of the domain ai.onnx.ml.
 _ML: dict[str, tuple[Carrier, Carrier]] = {

@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Affine
 from normfold.findings.reason import Obstacle, Reason, Refusal
+from normfold.fold.absorbers.table import takes_part
 from normfold.fold.affines import AffineChain, AffineIndex
 from normfold.fold.carriers.table import ANY_RANK, carrier_for
 from normfold.fold.rule import CarrierTable, Labels, Propagation
@@ -205,8 +206,8 @@ class Search:
         return chain, affine
 
     def require_ranks(self, node: ir.Node, values: Sequence[ir.Value | None], labels: Labels) -> None:
-        """Refuse an affine on a value of unknown rank, unless ``node`` is an affine or works for every rank."""
-        if node.op_type in ANY_RANK or self.affines.at(node) is not None:
+        """Refuse an affine on a value of unknown rank, unless ``node`` works for every rank, or stops it anyway."""
+        if node.op_type in ANY_RANK or self.affines.at(node) is not None or not takes_part(self.reader, node):
             return
         for index, label in labels.items():
             value = values[index]

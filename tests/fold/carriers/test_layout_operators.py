@@ -18,6 +18,13 @@ BACKWARD = {
         "Gemm Squeeze Relu Tanh Reshape",
         opset=13,
     ),
+    "a number through a Slice of unknown rank": Folds(
+        "(float[N,16] x) => (float[M] y) <float[16,3] w, float[3] b, float k = {2.5}, int64[1] s = {-1}, "
+        "int64[1] st = {0}, int64[1] en = {2}> "
+        "{ g = Gemm(x, w, b) q = Squeeze(g) r = Slice(q, st, en, st) m = Mul(r, k) z = Tanh(m) y = Reshape(z, s) }",
+        "Gemm Squeeze Slice Tanh Reshape",
+        opset=13,
+    ),
     "a slice of everything, on axes of unknown size": Folds(
         "(float[N,3,H,7] x) => (float[N,4,h,5] y) <float[4,3,1,1] w, float[4] b, int64[3] st = {0, 0, 0},"
         "int64[3] en = {2147483647, 9223372036854775807, 5}, int64[3] ax = {0, 2, 3}, float[1,4,1,1] k>"
@@ -287,6 +294,12 @@ REFUSES = {
         "(float[N,16] x) => (float[M] y) <float[16,1] w, float[1] b, float[1] k, int64[1] s = {-1}>"
         "{ g = Gemm(x, w, b) q = Squeeze(g) m = Mul(q, k) y = Reshape(m, s) }",
         "NF112 m",
+        opset=13,
+    ),
+    "a number between operators that stop it whatever the rank": Refuses(
+        "(float[N,16] x) => (float[M] y) <float[16,1] w, float[1] b, float k, int64[1] s = {-1}>"
+        "{ g = Gemm(x, w, b) q = Squeeze(g) f = Sigmoid(q) m = Mul(f, k) z = Sigmoid(m) y = Reshape(z, s) }",
+        "NF110 f, NF110 z",
         opset=13,
     ),
     "a number at an operator that asks for the rank": Refuses(
