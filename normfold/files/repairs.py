@@ -6,15 +6,23 @@ from collections.abc import Iterable, Sequence
 
 import onnx
 
+from normfold.graph.operators import is_standard
 from normfold.runtime.proto_walk import inner_graphs, name_nodes_apart
+
+_VALUE_NAMES = {
+    getattr(onnx.AttributeProto, kind): f"value_{kind.lower()}"
+    for kind in ("FLOAT", "FLOATS", "INT", "INTS", "STRING", "STRINGS")
+} | {onnx.AttributeProto.TENSOR: "value", onnx.AttributeProto.SPARSE_TENSOR: "sparse_value"}
+"""The attribute of a Constant by its type."""
 
 
 def repaired(model: onnx.ModelProto) -> tuple[str, ...]:
     """Repair a model in place. Return a note for each kind of repair after which the file is another one."""
     graphs = [model.graph, *inner_graphs(model)]
     _forget_negative_lengths(graphs)
-    nodes = (node for each in (*graphs, *model.functions) for node in each.node)
+    nodes = [node for each in (*graphs, *model.functions) for node in each.node]
     counts = {
+        "Constants held their value under another name, and are read as ONNX Runtime does": _name_values(nodes),
         "operators had the name of another one and have one of their own now": name_nodes_apart(graphs),
         "operators ended in outputs without a name, which are left out": _drop_unnamed_outputs(nodes),
         "Constants were declared again; the last value counts, as in ONNX Runtime": _join_constants(graphs),
@@ -45,6 +53,24 @@ def _drop_unnamed_outputs(nodes: Iterable[onnx.NodeProto]) -> int:
         while len(node.output) > 1 and not node.output[-1]:
             del node.output[-1]
         changed += len(node.output) < length
+    return changed
+
+
+def _name_values(nodes: Iterable[onnx.NodeProto]) -> int:
+    """Give the attribute of each Constant the name that its type demands; return how many had another, or several.
+
+    ONNX Runtime takes the first attribute, whatever its name is.
+    """
+    changed = 0
+    for node in nodes:
+        if node.op_type != "Constant" or not is_standard(node) or not node.attribute:
+            continue
+        name = _VALUE_NAMES.get(node.attribute[0].type)
+        if name is None or node.attribute[0].ref_attr_name:
+            continue
+        changed += node.attribute[0].name != name or len(node.attribute) > 1
+        node.attribute[0].name = name
+        del node.attribute[1:]
     return changed
 
 

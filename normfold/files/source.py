@@ -18,6 +18,7 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
+from onnx.helper import tensor_dtype_to_field
 
 from normfold.errors import CrashError, NormfoldError, SourceError, UsageError
 from normfold.files.convert import to_ir, to_proto
@@ -30,7 +31,6 @@ from normfold.graph.operators import is_standard
 from normfold.runtime import isolated, ledger
 from normfold.runtime.ort_session import SessionError, first_line, open_session
 
-_TYPED_DATA = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
 _PACKED = frozenset(dtype for dtype in ir.DataType if dtype.name.endswith(("INT4", "INT2", "4E2M1")))
 OLDEST_OPSET = 7
 OLDEST_IR = 3
@@ -255,7 +255,7 @@ def _check_tensor(tensor: onnx.TensorProto, source: Source) -> None:
     except ValueError as error:
         raise SourceError(f"{source.name}: tensor {tensor.name!r} has unknown type {tensor.data_type}") from error
     elements = math.prod(tensor.dims)
-    stored = max(len(getattr(tensor, field)) for field in _TYPED_DATA)
+    stored = 0 if dtype == ir.DataType.UNDEFINED else len(getattr(tensor, tensor_dtype_to_field(tensor.data_type)))
     packed = dtype in _PACKED and stored  # or one each
     least = -(-elements * dtype.bitwidth // 8) if packed else elements
     if not tensor.HasField("raw_data") and stored < least:

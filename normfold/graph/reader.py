@@ -339,6 +339,13 @@ class GraphReader:
         found = self.constant(_input(node, index))
         return self._variable(node, index, reason) if found is None else found
 
+    def require_number(self, node: ir.Node, index: int, reason: Reason) -> float:
+        """As ``require_constant``, of one element."""
+        found = self.require_constant(node, index, reason)
+        if found.size != 1:
+            raise Refusal(reason, name_of(node), detail=f"input {index} has {found.size} elements instead of one")
+        return float(found.reshape(()))
+
     def require_weight(self, node: ir.Node, index: int, reason: Reason) -> Weight:
         """As ``require_constant``, without widening it."""
         found = self.weight(_input(node, index))

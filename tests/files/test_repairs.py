@@ -71,3 +71,30 @@ def test_of_constants_declared_twice_the_last_counts_as_in_the_runtime(tmp_path:
 def test_a_value_of_a_constant_and_another_operator_is_refused() -> None:
     with pytest.raises(SourceError):
         read(_declared_twice("Relu (x)"))
+
+
+@pytest.mark.parametrize(
+    ("attributes", "value"),
+    [
+        ({"perm": onnx.helper.make_tensor("t", onnx.TensorProto.FLOAT, [], [2.0])}, 2.0),
+        ({"axis": 3.0}, 3.0),
+        ({"to": [4.0]}, 4.0),
+        ({"value_float": 5.0, "value_floats": [6.0]}, 5.0),
+    ],
+)
+def test_the_first_attribute_of_a_constant_is_its_value_as_in_the_runtime(
+    attributes: dict[str, object], value: float
+) -> None:
+    model = _declared_twice("Constant <value = float {3.0}> ()")
+    del model.graph.node[2]
+    [constant] = [node for node in model.graph.node if node.op_type == "Constant"]
+    del constant.attribute[:]
+    constant.attribute.extend(onnx.helper.make_attribute(*each) for each in attributes.items())
+    source = read(model)
+    assert "1 Constants held their value under another name, and are read as ONNX Runtime does" in source.notes
+    x = {"x": np.ones((1, 2), np.float32)}
+    runs = [
+        onnxruntime.InferenceSession(each.SerializeToString()).run(None, x)[0].tolist()
+        for each in (model, normfold.optimize(model).model)
+    ]
+    assert runs == [[[2 * value] * 2]] * 2

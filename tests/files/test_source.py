@@ -311,3 +311,13 @@ def test_a_length_of_minus_one_is_unknown_and_no_number_for_shape_inference() ->
     dims = [dim for value in result.model.graph.value_info for dim in value.type.tensor_type.shape.dim]
     assert dims
     assert all(dim.dim_value > 0 for dim in dims if dim.HasField("dim_value"))
+
+
+def test_a_tensor_that_holds_its_numbers_in_the_field_of_another_type_is_refused() -> None:
+    model = conv_bn()
+    tensor = model.graph.initializer[0]
+    numbers = onnx.numpy_helper.to_array(tensor).reshape(-1).tolist()
+    tensor.ClearField("raw_data")
+    tensor.double_data.extend(numbers)
+    with pytest.raises(SourceError, match="holds no data"):
+        read(model)

@@ -127,7 +127,7 @@ def running_sum(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Prop
     """CumSum takes a scale that is the same along its axis."""
     affine = data_label(node, labels)
     require_no_shift(affine, node, "it would be counted once more at each step")
-    axis = int(reader.require_constant(node, 1, Reason.DYNAMIC_PARAMETERS).reshape(()))
+    axis = int(reader.require_number(node, 1, Reason.DYNAMIC_PARAMETERS))
     require_constant_on(affine, [axis], node, "summed")
     return propagate(affine)
 
@@ -170,5 +170,5 @@ def bounds_of(reader: GraphReader, node: ir.Node) -> dict[str, float]:
     bounds = {name: float(node.attributes[name].value) for name in ("min", "max") if name in node.attributes}
     for index, name in ((1, "min"), (2, "max")):
         if index < len(node.inputs) and node.inputs[index] is not None:
-            bounds[name] = float(reader.require_constant(node, index, Reason.DYNAMIC_PARAMETERS).reshape(()))
+            bounds[name] = reader.require_number(node, index, Reason.DYNAMIC_PARAMETERS)
     return bounds

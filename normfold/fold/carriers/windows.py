@@ -224,7 +224,7 @@ def _cropped(array: Array, pads: Mapping[int, tuple[int, int]]) -> Array:
 def pad_value(reader: GraphReader, node: ir.Node) -> float:
     """Return the constant that a Pad puts around; Refusal where it is known at run time only."""
     if len(node.inputs) > 2 and node.inputs[2] is not None:
-        return float(reader.require_constant(node, 2, Reason.DYNAMIC_PARAMETERS).reshape(()))
+        return reader.require_number(node, 2, Reason.DYNAMIC_PARAMETERS)
     return float(attribute(node, "value", 0.0))
 
 
