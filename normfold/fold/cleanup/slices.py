@@ -19,6 +19,7 @@ def slice_once(model: ir.Model, reader: GraphReader) -> None:
     if reader.opset < _AS_INPUTS:
         return
     editor: Editor | None = None
+    written: dict[bytes, ir.Value] = {}
     for node in list(reader.graph):
         while (pair := _pair(reader, node)) is not None:
             before, columns = pair
@@ -26,18 +27,20 @@ def slice_once(model: ir.Model, reader: GraphReader) -> None:
             node.replace_input_with(0, before.inputs[0])
             node.resize_inputs(5)
             for index, (hint, column) in enumerate(zip(("starts", "ends", "axes", "steps"), columns, strict=True), 1):
-                name = f"{node.outputs[0].name}_{hint}"
-                node.replace_input_with(index, editor.constant(column, ir.DataType.INT64, name))
+                if column.tobytes() not in written:
+                    name = f"{node.outputs[0].name}_{hint}"
+                    written[column.tobytes()] = editor.constant(column, ir.DataType.INT64, name)
+                node.replace_input_with(index, written[column.tobytes()])
             stamp(node, "merge", name_of(before))
 
 
 def _pair(reader: GraphReader, node: ir.Node) -> tuple[ir.Node, list[Integers]] | None:
-    """Return the Slice before ``node`` that only ``node`` reads, and starts, ends, axes and steps of both."""
+    """Return the Slice before ``node`` that only Slices read, and starts, ends, axes and steps of both."""
     value = node.inputs[0] if node.inputs else None
     before = None if value is None else value.producer()
     if value is None or before is None or not reader.holds(before):
         return None
-    if value.is_graph_output() or len(value.uses()) != 1:
+    if value.is_graph_output() or any(reading.op_type != "Slice" for reading in value.consumers()):
         return None
     first, second = _columns(reader, before), _columns(reader, node)
     if first is None or second is None:

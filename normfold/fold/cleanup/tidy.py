@@ -1,4 +1,4 @@
-"""What folds leave behind: dead operators and initializers, Identity, and pairs of Transposes that undo each other."""
+"""What folds leave behind: dead operators and initializers, Identity, and operators that one does the work of."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from onnx_ir.passes.common import LiftConstantsToInitializersPass, RemoveUnusedF
 
 from normfold.constants.fold_in_runtime import evaluate_by_runtime
 from normfold.constants.materialize import materialize_constants
+from normfold.fold.cleanup.axis_moves import bypass, move_axes_once
 from normfold.fold.cleanup.concats import join_once
 from normfold.fold.cleanup.equal_weights import share_equal_weights
 from normfold.fold.cleanup.no_ops import does_nothing
@@ -17,7 +18,7 @@ from normfold.fold.cleanup.slices import slice_once
 from normfold.fold.cleanup.zero_states import drop_zero_states
 from normfold.fold.graph_rules.common_subexpressions import compute_once
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, attribute, graphs_of, has_parameters, is_in
+from normfold.graph.reader import GraphReader, graphs_of, is_in
 
 _INITIALIZERS_ALONE = 4  # the IR version from which an initializer is no input of the graph
 
@@ -30,8 +31,8 @@ def tidy(model: ir.Model, *, constants: bool = True) -> None:
     if constants:
         materialize_constants(model)
     for path, graph in graphs_of(model):
+        move_axes_once(model, GraphReader(model, graph, path))
         reshape_once(model, GraphReader(model, graph, path))
-        _cancel_transposes(graph)
         _skip_noops(GraphReader(model, graph, path))
         compute_once(graph)
         join_once(GraphReader(model, graph, path))
@@ -74,7 +75,7 @@ def clear_the_way(model: ir.Model, *, constants: bool = True, merge: bool = True
     if constants:
         evaluate_by_runtime(model)
     for path, graph in graphs_of(model):
-        _cancel_transposes(graph)
+        move_axes_once(model, GraphReader(model, graph, path))
         _skip_noops(GraphReader(model, graph, path))
         if merge:
             compute_once(graph)
@@ -86,22 +87,9 @@ def clear_the_way(model: ir.Model, *, constants: bool = True, merge: bool = True
 def _skip_noops(reader: GraphReader) -> None:
     """Let the readers of an operator that does nothing read its input; one that makes an output becomes an Identity."""
     for node in list(reader.graph):
-        if not does_nothing(reader, node):
-            continue
-        if node.outputs[0].is_graph_output():
-            _become_identity(node, node.inputs[0])
-        else:
-            value = node.inputs[0]
-            assert value is not None  # does_nothing() saw it
-            node.outputs[0].replace_all_uses_with(value)
-
-
-def _become_identity(node: ir.Node, value: ir.Value | None) -> None:
-    node.op_type = "Identity"
-    node.attributes.clear()
-    node.resize_inputs(1)
-    node.resize_outputs(1)
-    node.replace_input_with(0, value)
+        if does_nothing(reader, node):
+            assert node.inputs[0] is not None  # does_nothing() saw it
+            bypass(node, node.inputs[0])
 
 
 def _rename_instead_of_identities(graph: ir.Graph | ir.Function) -> None:
@@ -133,21 +121,3 @@ def dead_operators(model: ir.Model) -> list[ir.Node]:
 
 def _is_read(value: ir.Value, dead: Container[ir.Node]) -> bool:
     return any(reader not in dead for reader, _ in value.uses())
-
-
-def _cancel_transposes(graph: ir.Graph | ir.Function) -> None:
-    """Transpose(Transpose(x)) that ends where it began reads x itself."""
-    for node in list(graph):
-        value = node.inputs[0] if node.op_type == "Transpose" and node.inputs else None
-        before = None if value is None else value.producer()
-        if before is None or before.op_type != "Transpose" or before.graph is not node.graph:
-            continue
-        if has_parameters(before) or has_parameters(node):
-            continue
-        first, second, entry = attribute(before, "perm"), attribute(node, "perm"), before.inputs[0]
-        if not first or not second or entry is None or [first[axis] for axis in second] != list(range(len(first))):
-            continue
-        if node.outputs[0].is_graph_output():
-            _become_identity(node, entry)
-        else:
-            node.outputs[0].replace_all_uses_with(entry)

@@ -22,7 +22,11 @@ SLICES = {
     "another reader": (
         "a = Slice (r, i1, i5, i0) b = Slice (a, i1, i2, i1) c = Slice (a, i1, i2, i2) s = ReduceSum (c) "
         "y = Add (b, s) }",
-        "Relu Slice Slice Slice ReduceSum Add",
+        "Relu Slice Slice ReduceSum Add",
+    ),
+    "another reader that is no Slice": (
+        "a = Slice (r, i1, i5, i0) b = Slice (a, i1, i2, i1) s = ReduceSum (a) y = Add (b, s) }",
+        "Relu Slice Slice ReduceSum Add",
     ),
 }
 
