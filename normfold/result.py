@@ -153,10 +153,10 @@ class Result(_Outcome):
                 external=source.has_external_data,
                 check=source.passes_checker,
                 shared=_shared_folder(source, target) if share_data else None,
-                like=source.path,
+                source=source,
             )
         else:
-            write_bytes(source.content or source.proto.SerializeToString(), name, source.path)
+            write_bytes(source.content or source.proto.SerializeToString(), name, source)
         return target
 
     def report(self, pictures: bool = False) -> Report:

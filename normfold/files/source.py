@@ -9,9 +9,9 @@ from __future__ import annotations
 import fnmatch
 import math
 import os
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -26,7 +26,7 @@ from normfold.files.limits import check_bytes, check_size
 from normfold.files.paths import check_readable
 from normfold.files.repairs import repaired
 from normfold.files.skeleton import skeleton
-from normfold.files.tensors import is_external, load_small, subgraphs, tensors
+from normfold.files.tensors import Stamp, is_external, load_small, stamp_of, subgraphs, tensors
 from normfold.graph.operators import is_standard
 from normfold.runtime import isolated, ledger
 from normfold.runtime.ort_session import SessionError, first_line, open_session
@@ -55,7 +55,7 @@ class Source:
     content: bytes | None = None
     path: Path | None = None
     folder: Path | None = None
-    data_files: frozenset[str] = frozenset()
+    data_files: Mapping[str, Stamp | None] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     passes_checker: bool = True
 
@@ -75,6 +75,14 @@ class Source:
     def has_external_data(self) -> bool:
         """Return whether any tensor lies in a data file."""
         return bool(self.data_files)
+
+    def check_data_files(self) -> None:
+        """Raise SourceError if a data file is another one than when the model was read."""
+        for name, stamp in self.data_files.items():
+            if stamp_of(Path(self.folder or "", name)) != stamp:
+                raise SourceError(
+                    f"{self.name}: {name} has changed since it was read; nothing was written, run it again"
+                )
 
 
 def read(model: ModelLike) -> Source:

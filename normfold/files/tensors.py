@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 
 import onnx
 import onnx_ir as ir
@@ -20,13 +21,25 @@ def is_external(tensor: onnx.TensorProto) -> bool:
     return bool(tensor.data_location == onnx.TensorProto.EXTERNAL)
 
 
-def load_small(proto: onnx.ModelProto, folder: str) -> frozenset[str]:
+Stamp = tuple[int, int, int]
+
+
+def stamp_of(file: Path) -> Stamp | None:
+    """Return what a file that is replaced or written to changes: inode, size and time; None where there is none."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return found.st_ino, found.st_size, found.st_mtime_ns
+
+
+def load_small(proto: onnx.ModelProto, folder: str) -> dict[str, Stamp | None]:
     """Read small weights, and whatever is no initializer, from the data files in ``folder`` into ``proto``.
 
-    Returns the names of all data files, relative to ``folder``.
+    Returns the names of all data files, relative to ``folder``, each with its stamp before anything was read.
     """
     entries = (entry for tensor in filter(is_external, tensors(proto)) for entry in tensor.external_data)
-    names = frozenset(entry.value for entry in entries if entry.key == "location")
+    names = {entry.value: stamp_of(Path(folder, entry.value)) for entry in entries if entry.key == "location"}
     small = (each for each in tensors(proto) if math.prod(each.dims) * ir.DataType(each.data_type).itemsize < BIG)
     for tensor in small if names else ():
         _load(tensor, folder)

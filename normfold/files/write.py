@@ -22,6 +22,7 @@ from normfold.files.convert import to_proto
 from normfold.files.data_file import digest, same_content, write_tensors
 from normfold.files.paths import is_named_in
 from normfold.files.skeleton import skeleton
+from normfold.files.source import Source
 from normfold.files.stream import Piece, Streamed, is_big, lying_in, streamed
 from normfold.files.temporary import leftovers_next_to, temporary_next_to
 from normfold.runtime import isolated
@@ -30,15 +31,15 @@ INLINE_LIMIT = 2**31 - 64 * 2**20  # bytes of weights; protobuf ends at 2 GB, an
 _NO_MODELS = (".data", ".npz", ".npy", ".json", ".html", ".md", ".txt")
 
 
-def write_bytes(copy: bytes, target: Path, like: Path | None = None) -> None:
+def write_bytes(copy: bytes, target: Path, source: Source | None = None) -> None:
     """Write ``copy`` atomically. Raises WriteError if that fails; the old file at ``target`` is then unchanged.
 
-    A symbolic link at ``target`` is replaced. A new file is no more readable than the file ``like``.
+    A symbolic link at ``target`` is replaced. A new file is no more readable than that of ``source``.
     """
     with _reported_as_write_error(target):
         target = _name_of(target)
         _remove_leftovers(target)
-        with _temporary(target, like) as temporary:
+        with _temporary(target, source) as temporary:
             _write_and_flush(temporary, [copy])
             _replace(temporary, target)
 
@@ -50,11 +51,11 @@ def write_model(
     external: bool = False,
     check: bool = True,
     shared: Path | None = None,
-    like: Path | None = None,
+    source: Source | None = None,
 ) -> None:
     """Write ``model`` atomically, with a data file if ``external`` or the size of its weights requires one.
 
-    A symbolic link at ``target`` is replaced. New files are no more readable than the file ``like``.
+    A symbolic link at ``target`` is replaced. New files are no more readable than that of ``source``.
 
     Weights that lie in data files of the folder ``shared`` stay there; the new model, which must be written to the same
     folder, refers to them. ``check=False`` leaves out the ONNX checker, for models whose original it rejects. Raises
@@ -64,21 +65,23 @@ def write_model(
         target = _name_of(target)
         _remove_leftovers(target)
         if external or shared is not None or _weight_bytes(model) > INLINE_LIMIT:
-            _write_with_data(model, target, check, shared, like)
+            _write_with_data(model, target, check, shared, source)
         else:
-            _write_checked(streamed(model), target, check, like)
+            _write_checked(streamed(model), target, check, source)
 
 
 def _write_checked(
-    model: Streamed, target: Path, check: bool, like: Path | None, data: tuple[Path, Path] | None = None
+    model: Streamed, target: Path, check: bool, source: Source | None, data: tuple[Path, Path] | None = None
 ) -> None:
     """Write the model file. ``data`` is its data file, by its temporary name and by its own, and is renamed first."""
-    with _temporary(target, like) as temporary:
+    with _temporary(target, source) as temporary:
         _write_and_flush(temporary, model.pieces())
         if not _reads_back(temporary, model.pieces()):
             raise OSError("the file reads back differently from what was written")
         if check:
             isolated.call("the ONNX checker", onnx.checker.check_model, skeleton(model.bare))  # as it was read back
+        if source is not None:
+            source.check_data_files()
         if data is None:
             _replace(temporary, target)
         else:
@@ -97,16 +100,16 @@ def _replace_both(temporary_data: Path, data: Path, temporary: Path, target: Pat
         raise
 
 
-def _write_with_data(model: ir.Model, target: Path, check: bool, shared: Path | None, like: Path | None) -> None:
+def _write_with_data(model: ir.Model, target: Path, check: bool, shared: Path | None, source: Source | None) -> None:
     plain = target.with_name(f"{target.name}.data")
     replaced = _data_files_of(target)
     values = [value for value in _initializers(model) if is_big(value) and not _lies_in(value, shared)]
-    with _temporary(plain, like) as temporary:
+    with _temporary(plain, source) as temporary:
         offsets = write_tensors(values, temporary)
         data = _data_name(plain, temporary)
         with lying_in(data, offsets):
             pointing = Streamed(to_proto(model), {})
-        _write_checked(pointing, target, check, like, (temporary, data))
+        _write_checked(pointing, target, check, source, (temporary, data))
     _remove_unused(replaced - {data}, target)
 
 
@@ -188,11 +191,11 @@ def _name_of(target: Path) -> Path:
 
 
 @contextlib.contextmanager
-def _temporary(target: Path, like: Path | None) -> Iterator[Path]:
+def _temporary(target: Path, source: Source | None) -> Iterator[Path]:
     """Create a new file in the folder of ``target``, which goes unless it was renamed.
 
     It has the permissions of the file that it will replace, and its owner where that is allowed; for a new one, those
-    that the user's mask and the file ``like`` both give.
+    that the user's mask and the file of ``source`` both give.
     """
     with temporary_next_to(target) as file:
         if target.is_file() and not target.is_symlink():
@@ -200,8 +203,8 @@ def _temporary(target: Path, like: Path | None) -> Iterator[Path]:
             with contextlib.suppress(OSError, AttributeError):  # only root may give files away, and not on Windows
                 os.chown(file, old.st_uid, old.st_gid)
             file.chmod(old.st_mode)
-        elif like is not None:
-            file.chmod(file.stat().st_mode & like.stat().st_mode)
+        elif source is not None and source.path is not None:
+            file.chmod(file.stat().st_mode & source.path.stat().st_mode)
         yield file
 
 

@@ -17,7 +17,7 @@ import pytest
 from onnx import numpy_helper
 
 import normfold
-from normfold.errors import UsageError, WriteError
+from normfold.errors import SourceError, UsageError, WriteError
 from normfold.files import write
 from normfold.files.convert import to_ir
 from normfold.files.write import write_bytes, write_model
@@ -231,3 +231,25 @@ def test_links_are_followed_in_place_and_replaced_elsewhere(tmp_path: Path) -> N
     hard.hardlink_to(model)
     normfold.optimize(link, link, in_place=True)
     assert link.is_symlink() and model.read_bytes() != before and hard.read_bytes() == before
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+@pytest.mark.parametrize("change", ["replaced", "removed"])
+def test_a_data_file_that_changes_before_the_result_is_written_is_noticed(
+    tmp_path: Path, in_place: bool, change: str
+) -> None:
+    path, data = tmp_path / "m.onnx", tmp_path / "w.data"
+    onnx.save(conv_bn(), path, save_as_external_data=True, location="w.data", size_threshold=0)
+
+    def swap(stage: str) -> None:
+        if stage == "write":
+            halved = (np.fromfile(data, "<f4") / 2).tobytes()
+            data.unlink()
+            if change == "replaced":
+                data.write_bytes(halved)
+
+    before = path.read_bytes()
+    with pytest.raises(SourceError, match="data changed after it was read; nothing was written, run it again"):
+        normfold.optimize(path, output=path if in_place else tmp_path / "out.onnx", in_place=in_place, on_stage=swap)
+    assert set(contents(tmp_path)) == {"m.onnx"} | ({"w.data"} if change == "replaced" else set())
+    assert path.read_bytes() == before
