@@ -80,9 +80,7 @@ class Source:
         """Raise SourceError if a data file is another one than when the model was read."""
         for name, stamp in self.data_files.items():
             if stamp_of(Path(self.folder or "", name)) != stamp:
-                raise SourceError(
-                    f"{self.name}: {name} has changed since it was read; nothing was written, run it again"
-                )
+                raise SourceError(f"{self.name}: {name} changed after it was read; nothing was written, run it again")
 
 
 def read(model: ModelLike) -> Source:
