@@ -15,7 +15,6 @@ from normfold.pytorch.eager.copies import copied
 from normfold.pytorch.eager.outputs import tensors_of
 from normfold.pytorch.eager.reference import REDRAWN
 from normfold.pytorch.eager.variants import SIZES
-from normfold.pytorch.guard.hooks import is_own_hook
 from normfold.pytorch.guard.recorder import Edges, Recorder, Tags, merge
 
 SAMPLES = 251  # of a value that are compared
@@ -83,7 +82,7 @@ def _has(module: torch.nn.Module, path: str) -> bool:
 
 
 def _user_hooks(module: torch.nn.Module) -> bool:
-    return any(not is_own_hook(hook) for name in _USER_HOOKS for hook in getattr(module, name, {}).values())
+    return any(getattr(module, name, None) for name in _USER_HOOKS)
 
 
 def _edges(module: torch.nn.Module, differing: Tags, steps: Mapping[str, str], call: Call) -> Edges:

@@ -11,7 +11,7 @@ import inspect
 import sys
 import threading
 import warnings
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -20,9 +20,17 @@ from torch.utils import _pytree as pytree
 from normfold.errors import UsageError
 from normfold.pytorch.eager.copies import is_compiled
 from normfold.pytorch.guard.recorder import WAY_OUT, Edge, Numbers, Recorder, Tags
-from normfold.pytorch.guard.settings import PLAIN, Settings
+from normfold.pytorch.guard.settings import PLAIN, OnModule, Settings
 
 _MOST_CALLS = 4096
+
+
+class _Running(threading.local):
+    """The checked call that runs in a thread: whether there is one, and what follows it."""
+
+    active = False
+    recorder: Recorder | None = None
+    key: Any = None
 
 
 class Guard:
@@ -46,52 +54,42 @@ class Guard:
     def _reset(self) -> None:
         self._known: set[Any] = set()
         self._settings: dict[str, Settings] = {}
-        self._local = threading.local()
+        self.running = _Running()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_known", "_settings", "_local")}
+        return {name: value for name, value in vars(self).items() if name not in ("_known", "_settings", "running")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._reset()
 
-    @property
-    def is_active(self) -> bool:
-        """Whether a checked call is running in this thread."""
-        return getattr(self._local, "depth", 0) > 0
-
     def enter(self, path: str, module: torch.nn.Module, args: Any, kwargs: Any, method: str = "") -> None:
         """Begin a call of the module at ``path``; a call of a new kind, and each of a tracer, is followed."""
-        local = self._local
-        local.depth = getattr(local, "depth", 0) + 1
-        if local.depth > 1:
-            return
-        local.recorder = local.key = None
+        running = self.running
+        running.active, running.recorder, running.key = True, None, None
         if module.training:
             raise UsageError(f"{self.name} is folded for inference and is in training mode; call eval() first")
         if not _is_traced():
-            local.key = method, self._key(path, module, args, kwargs)
-        if local.key is None or local.key not in self._known:
-            local.recorder = Recorder(self.differing, self.edges, self.name)
-            local.recorder.watch(module, dict(self._steps_below(path)))
-            local.recorder.__enter__()
+            running.key = method, path, self._settings_of(path, module).number(), _kind_of_arguments(args, kwargs)
+        if running.key is None or running.key not in self._known:
+            running.recorder = Recorder(self.differing, self.edges, self.name)
+            running.recorder.watch(module, dict(self._steps_below(path)))
+            running.recorder.__enter__()  # type: ignore[no-untyped-call]  # it has no types
 
     def leave(self, output: Any) -> None:
         """End a call; one that ended well is known from now on."""
-        local = self._local
-        local.depth = max(getattr(local, "depth", 0) - 1, 0)
-        recorder: Recorder | None = getattr(local, "recorder", None)
-        if local.depth or recorder is None:
+        running = self.running
+        recorder, running.active, running.recorder = running.recorder, False, None
+        if recorder is None:
             return
-        local.recorder = None
         recorder.__exit__(None, None, None)  # type: ignore[no-untyped-call]  # it has no types
         recorder.stop()
         if sys.exc_info()[0] is None:
             recorder.returned(output)
             if len(self._known) >= _MOST_CALLS:
                 self._known.clear()
-            if local.key is not None:
-                self._known.add(local.key)
+            if running.key is not None:
+                self._known.add(running.key)
 
     def _steps_below(self, path: str) -> Iterator[tuple[str, str]]:
         prefix = f"{path}." if path else ""
@@ -99,18 +97,24 @@ class Guard:
             if step.startswith(prefix):
                 yield step[len(prefix) :], name
 
-    def _key(self, path: str, module: torch.nn.Module, args: Any, kwargs: Any) -> Any:
-        """Tell calls apart by shapes, types, flags, and the plain values that the module's own code can read."""
-        leaves, structure = pytree.tree_flatten((args, kwargs))
-        values = tuple(
-            (leaf.shape, leaf.dtype, leaf.device, leaf.requires_grad)
-            if isinstance(leaf, torch.Tensor)
-            else (type(leaf), leaf if isinstance(leaf, PLAIN) else None)
-            for leaf in leaves
-        )
+    def _settings_of(self, path: str, module: torch.nn.Module) -> Settings:
         if path not in self._settings:
             self._settings[path] = Settings(module)
-        return path, structure, values, self._settings[path].values()
+        return self._settings[path]
+
+
+def _kind_of_arguments(args: Any, kwargs: Any) -> Any:
+    """Tell calls apart by shapes, types and flags."""
+    leaves, structure = args, None
+    if kwargs or not all(type(value) is torch.Tensor for value in args):
+        leaves, structure = pytree.tree_flatten((args, kwargs))
+    values = [
+        (leaf.shape, leaf.dtype, leaf.device, leaf.requires_grad)
+        if isinstance(leaf, torch.Tensor)
+        else (type(leaf), leaf if isinstance(leaf, PLAIN) else None)
+        for leaf in leaves
+    ]
+    return structure, tuple(values)
 
 
 def kind_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
@@ -124,20 +128,6 @@ def _word(value: Any) -> Any:
     return "..." if isinstance(value, (torch.Tensor, int, float)) else type(value).__name__
 
 
-class EntryHook:
-    """A hook before a module that contains changed ones."""
-
-    def __init__(self, guard: Guard, path: str) -> None:
-        self.guard, self.path = guard, path
-
-    def __call__(self, module: torch.nn.Module, args: Any, kwargs: Any) -> None:
-        """Begin a call. torch.compile, which follows this code, cannot follow the call: it must be of a proven kind."""
-        if not _is_compiled():
-            self.guard.enter(self.path, module, args, kwargs)
-        elif not self.path and kind_of(args, kwargs) not in self.guard.kinds:
-            _refuse(self.guard.name)
-
-
 def _refuse(name: str) -> None:
     raise UsageError(f"{name} was folded for calls with other arguments or flags than this one; {WAY_OUT}")
 
@@ -145,78 +135,81 @@ def _refuse(name: str) -> None:
 vars(_refuse)["_torchdynamo_disable"] = True  # as torch.compiler.disable does, whose import costs a second
 
 
-class ExitHook:
-    """The hook behind it."""
+class GuardedMethod(OnModule):
+    """Stands in for a method of a module that contains changed ones: forward(), or another that may be called alone.
 
-    def __init__(self, guard: Guard) -> None:
-        self.guard = guard
-
-    def __call__(self, module: torch.nn.Module, args: Any, output: Any) -> None:
-        """End the call."""
-        if not _is_compiled():
-            self.guard.leave(output)
-
-
-class GuardedMethod:
-    """Stands in for another method than forward(), such as forward_features() of timm, that is called by itself."""
+    It costs a call of Python within forward() of the folded module; hooks would cost ten times as much.
+    """
 
     def __init__(self, module: torch.nn.Module, name: str, guard: Guard, path: str) -> None:
-        self.module, self.name, self.guard, self.path = module, name, guard, path
+        super().__init__(module)
+        self.name, self.guard, self.path = name, guard, path
+        self.own = vars(module).get(name)  # of the instance
 
     @property
     def __signature__(self) -> inspect.Signature:
-        return inspect.signature(getattr(type(self.module), self.name).__get__(self.module))
+        return inspect.signature(self.method)
+
+    @property
+    def __code__(self) -> Any:
+        return self.method.__code__  # torch.export asks for it
+
+    @property
+    def method(self) -> Callable[..., Any]:
+        """The method that this one stands in for."""
+        method: Callable[..., Any] = self.own or getattr(type(self.module), self.name).__get__(self.module)
+        return method
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the method; from outside of forward() the call is followed as those of forward() are."""
-        method = getattr(type(self.module), self.name)
-        if _is_compiled() or self.guard.is_active:
-            return method(self.module, *args, **kwargs)
-        self.guard.enter(self.path, self.module, args, kwargs, self.name)
+        """Call the method; a call from outside of forward() is followed, or, if it is compiled, of a proven kind."""
+        guard = self.guard
+        if not torch.compiler.is_dynamo_compiling():
+            if guard.running.active:
+                return self.method(*args, **kwargs)
+            if not _is_compiled():
+                return self._followed(args, kwargs)
+        if not self.path and self.name == "forward" and kind_of(args, kwargs) not in guard.kinds:
+            _refuse(guard.name)
+        return self.method(*args, **kwargs)
+
+    def _followed(self, args: Any, kwargs: Any) -> Any:
         output = None
         try:
-            output = method(self.module, *args, **kwargs)
+            self.guard.enter(self.path, self.module, args, kwargs, self.name)
+            output = self.method(*args, **kwargs)
         finally:
             self.guard.leave(output)
         return output
 
 
-class Replicas:
+class Replicas(OnModule):
     """Stands in for ``_replicate_for_data_parallel``, by which torch.nn.DataParallel makes shallow copies."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        self.module = module
 
     def __call__(self) -> torch.nn.Module:
         """Return a replica whose own methods are its own."""
         replica: torch.nn.Module = type(self.module)._replicate_for_data_parallel(self.module)  # type: ignore[no-untyped-call]  # torch's
         for name, value in list(vars(replica).items()):
-            if isinstance(value, (GuardedMethod, InferenceOnly, Replicas)):
+            if isinstance(value, OnModule):
                 vars(replica)[name] = copy.copy(value)
                 vars(replica)[name].module = replica
         return replica
 
 
-class StepHook:
-    """A hook before a module whose output differs: it must not be called on its own."""
+class PartOfForward(GuardedMethod):
+    """Stands in for forward() of a module whose output differs: it must not be called on its own."""
 
-    def __init__(self, guard: Guard, path: str) -> None:
-        self.guard, self.path = guard, path
-
-    def __call__(self, module: torch.nn.Module, args: Any) -> None:
-        """Refuse a call from outside of forward()."""
-        if not _is_compiled() and not self.guard.is_active:
-            raise UsageError(
-                f"{self.path} holds a folded norm, and is called outside of forward() of {self.guard.name}, "
-                f"where its output differs from the original's; {WAY_OUT}"
-            )
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Refuse a call from outside of forward() of the folded module."""
+        if torch.compiler.is_dynamo_compiling() or self.guard.running.active or _is_compiled():
+            return self.method(*args, **kwargs)
+        raise UsageError(
+            f"{self.path} holds a folded norm, and is called outside of forward() of {self.guard.name}, "
+            f"where its output differs from the original's; {WAY_OUT}"
+        )
 
 
-class InferenceOnly:
+class InferenceOnly(OnModule):
     """Stands in for ``train`` of a folded module: sets the flags, and says what it means."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        self.module = module
 
     def __call__(self, mode: bool = True) -> torch.nn.Module:
         """Set the mode; training is warned of."""
@@ -230,24 +223,18 @@ class InferenceOnly:
         return type(self.module).train(self.module, mode)
 
 
-class WithoutGuard:
+class WithoutGuard(OnModule):
     """Stands in for ``__prepare_scriptable__``, by which torch.jit.script asks for what it can compile."""
-
-    def __init__(self, module: torch.nn.Module) -> None:
-        self.module = module
 
     def __call__(self) -> torch.nn.Module:
         """Return the module without the guard, which is no TorchScript."""
         module = self.module
         plain = object.__new__(type(module))
-        vars(plain).update({name: value for name, value in vars(module).items() if type(value) not in _OWN})
         for name, value in vars(module).items():
-            if name == "_modules" or name.endswith("_hooks"):
-                vars(plain)[name] = type(value)((key, part) for key, part in value.items() if type(part) not in _OWN)
+            own = value.own if isinstance(value, GuardedMethod) else None
+            if own is not None or not isinstance(value, OnModule):
+                vars(plain)[name] = own or value
         return plain
-
-
-_OWN = (EntryHook, ExitHook, StepHook, InferenceOnly, WithoutGuard, GuardedMethod, Replicas)
 
 
 def _is_compiled() -> bool:
@@ -262,11 +249,6 @@ def _is_traced() -> bool:
     return torch.compiler.is_compiling() or torch._C._get_tracing_state() is not None
 
 
-def is_own_hook(hook: object) -> bool:
-    """Tell whether a hook belongs to a guard."""
-    return isinstance(hook, _OWN)
-
-
 def install(module: torch.nn.Module, guard: Guard) -> None:
     """Put the guard on what contains a changed module, and on changed modules that must not be called alone."""
     parents = {parent for step in guard.steps for parent in _parents(step)} - set(guard.steps) | {""}
@@ -274,17 +256,16 @@ def install(module: torch.nn.Module, guard: Guard) -> None:
         part = module.get_submodule(path)
         if is_compiled(part):
             continue  # its inner module is the one that is traced
-        part.register_forward_pre_hook(EntryHook(guard, path), prepend=True, with_kwargs=True)
-        part.register_forward_hook(ExitHook(guard), always_call=True)
-        vars(part)["__prepare_scriptable__"] = WithoutGuard(part)
-        vars(part)["_replicate_for_data_parallel"] = Replicas(part)
-        vars(part).update((name, GuardedMethod(part, name, guard, path)) for name in _methods(type(part)))
+        methods = {name: GuardedMethod(part, name, guard, path) for name in ("forward", *_methods(type(part)))}
+        vars(part).update(
+            methods, __prepare_scriptable__=WithoutGuard(part), _replicate_for_data_parallel=Replicas(part)
+        )
     vars(module)["train"] = InferenceOnly(module)
-    for path in guard.differing - {""}:
+    for path in guard.differing & set(guard.steps) - {""}:
         part = module.get_submodule(path)
-        if path in guard.steps:
-            part.register_forward_pre_hook(StepHook(guard, path), prepend=True)
-            vars(part)["__prepare_scriptable__"] = WithoutGuard(part)
+        vars(part).update(
+            forward=PartOfForward(part, "forward", guard, path), __prepare_scriptable__=WithoutGuard(part)
+        )
 
 
 def _methods(cls: type) -> Iterator[str]:

@@ -6,8 +6,9 @@ configuration, and what their functions read of globals and closures.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from functools import partial
+from itertools import chain, count
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
@@ -16,16 +17,34 @@ import torch
 PLAIN = (bool, int, float, str, type(None))
 _DEEPEST = 4  # objects within objects
 _MOST = 4096  # dicts, lists and objects
+_MOST_NUMBERS = 1024  # settings that are remembered
 _OF_TORCH = frozenset(vars(torch.nn.Module())) - {"training"}
 
 
-class Settings:
-    """Where these values lie for one module; ``values`` reads them."""
+class OnModule:
+    """An attribute that a guard puts on a module, and that is none of its settings."""
 
     def __init__(self, module: torch.nn.Module) -> None:
+        self.module = module
+
+
+class Settings:
+    """Where these values lie for one module; ``number`` tells which of them it has now.
+
+    It is read at each call of the module, so that all is read by functions of C, and compared by identity first.
+    """
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        self._sized: list[Sized] = []
+        self._named: list[tuple[Callable[[str], Any], Sequence[str]]] = []
+        self._iterables: list[Iterable[Any]] = []
         self._readers: list[Callable[[], Any]] = []
         self._met: set[int] = set()
         self._kept: list[Any] = []  # so that no id is used twice
+        self._last: tuple[list[int], list[type]] = [], []
+        self._plain: tuple[Any, ...] = ()
+        self._numbers: dict[tuple[Any, ...], int] = {}
+        self._counter = count()
         for part in module.modules():
             if not type(part).__module__.startswith("torch.nn."):
                 self._add_attributes(vars(part))
@@ -33,9 +52,24 @@ class Settings:
                     if not cls.__module__.startswith(("torch.nn.", "builtins", "typing")) and self._is_new(cls):
                         self._add_attributes(vars(cls))
 
-    def values(self) -> tuple[Any, ...]:
-        """Return them all, in an order that stays."""
-        return tuple(read() for read in self._readers)
+    def number(self) -> int:
+        """Return a number that equal plain values share, and no others."""
+        values = [
+            *map(len, self._sized),
+            *chain.from_iterable([map(get, names) for get, names in self._named]),
+            *chain.from_iterable(self._iterables),
+            *[read() for read in self._readers],
+        ]
+        last = list(map(id, values)), list(map(type, values))
+        if last != self._last or not self._plain:
+            # Kept, so that the id of a plain value is not used again. What is not plain may have an id of one before.
+            self._plain = tuple((type(value), value) if type(value) in PLAIN else None for value in values)
+            self._last = last
+            if len(self._numbers) >= _MOST_NUMBERS:
+                self._numbers.clear()
+            if self._plain not in self._numbers:
+                self._numbers[self._plain] = next(self._counter)
+        return self._numbers[self._plain]
 
     def _is_new(self, thing: Any) -> bool:
         if id(thing) in self._met or len(self._met) >= _MOST:
@@ -45,13 +79,19 @@ class Settings:
         return True
 
     def _add_attributes(self, mapping: Mapping[str, Any]) -> None:
-        own = tuple(name for name in mapping if name not in _OF_TORCH and not name.startswith("__"))
-        self._readers.append(partial(_named_values, mapping, own))
+        own = tuple(
+            name
+            for name, value in mapping.items()
+            if name not in _OF_TORCH and not name.startswith("__") and not isinstance(value, OnModule)
+        )
+        self._sized.append(mapping)
+        self._named.append((mapping.get, own))
         self._add_inner([mapping[name] for name in own], 0)
 
     def _add_mapping(self, mapping: Mapping[Any, Any], depth: int) -> None:
         if self._is_new(mapping):
-            self._readers.append(partial(_plain_values, mapping))
+            self._sized.append(mapping)
+            self._iterables.append(mapping.values())
             self._add_inner(list(mapping.values()), depth)
 
     def _add_inner(self, values: list[Any], depth: int) -> None:
@@ -71,7 +111,8 @@ class Settings:
             self._add_mapping(value, depth)
         elif isinstance(value, (list, tuple)):
             if value and self._is_new(value):
-                self._readers.append(partial(_plain_items, value))
+                self._sized.append(value)
+                self._iterables.append(value)
                 self._add_inner(list(value), depth)
         elif isinstance(value, partial):
             self._add(value.func, depth)
@@ -84,41 +125,21 @@ class Settings:
             return
         for cell in function.__closure__ or ():
             self._readers.append(partial(_content_of, cell))
-            self._add_inner([_content_of(cell, whole=True)], depth)
+            self._add_inner([_content_of(cell)], depth)
         names = {name for name in _names_in(function.__code__) if name in function.__globals__}
         for name in sorted(names):
             value = function.__globals__[name]
             if type(value) in PLAIN:
-                self._readers.append(partial(_global, function.__globals__, name))
+                self._readers.append(partial(function.__globals__.get, name))
             elif isinstance(value, (dict, list)) or type(value).__module__ == function.__module__:
                 self._add(value, depth + 1)
 
 
-def _plain(value: Any) -> Any:
-    return value if type(value) in PLAIN else None
-
-
-def _named_values(mapping: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Any, ...]:
-    return (len(mapping), *map(_plain, map(mapping.get, names)))
-
-
-def _plain_values(mapping: Mapping[Any, Any]) -> tuple[Any, ...]:
-    return (len(mapping), *(value for value in mapping.values() if type(value) in PLAIN))
-
-
-def _plain_items(items: list[Any] | tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(map(_plain, items))
-
-
-def _content_of(cell: Any, whole: bool = False) -> Any:
+def _content_of(cell: Any) -> Any:
     try:
-        return cell.cell_contents if whole else _plain(cell.cell_contents)
+        return cell.cell_contents
     except ValueError:  # it is empty
         return None
-
-
-def _global(names: Mapping[str, Any], name: str) -> Any:
-    return _plain(names.get(name))
 
 
 def _names_in(code: CodeType) -> Iterator[str]:

@@ -54,11 +54,25 @@ def made() -> Any:
 def test_a_change_is_seen(change: Callable[[Any], object]) -> None:
     module = made()
     settings = Settings(module)
-    before = settings.values()
-    assert settings.values() == before
+    before = settings.number()
+    assert settings.number() == before
     change(module)
-    assert settings.values() != before
+    assert settings.number() != before
+
+
+def test_a_value_that_returns_has_its_number_again() -> None:
+    module = made()
+    settings = Settings(module)
+    before = settings.number()
+    module.mode = "b"
+    assert settings.number() != before
+    module.mode = "a"
+    assert settings.number() == before
 
 
 def test_modules_of_torch_have_none() -> None:
-    assert Settings(nn.Sequential(nn.Conv2d(1, 1, 1))).values() == ()
+    module: Any = nn.Sequential(nn.Conv2d(1, 1, 1))
+    settings = Settings(module)
+    before = settings.number()
+    module.other = 1
+    assert settings.number() == before
