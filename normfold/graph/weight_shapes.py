@@ -14,11 +14,12 @@ from onnx import helper
 from normfold.graph.operators import is_standard
 from normfold.runtime.proto_walk import subgraphs
 
-Sizes = tuple[int | None, ...]
 SHAPED_BY_WEIGHT = frozenset({"Conv", "ConvTranspose", "Gemm"})
 
 
-def shape_by_weight(operator: str, weight: Sequence[int], attribute: Callable[[str, int], int]) -> Sizes:
+def shape_by_weight(
+    operator: str, weight: Sequence[int], attribute: Callable[[str, int], int]
+) -> tuple[int | None, ...]:
     """Return the shape of the output of an operator of SHAPED_BY_WEIGHT, as the sizes of its weight tell it.
 
     ``attribute`` gives an attribute by its name, or the default that follows the name.

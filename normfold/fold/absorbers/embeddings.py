@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from normfold.fold.absorbers.common import fitted, single_label, weight_of
-from normfold.fold.carriers.gathering import axes_kept
+from normfold.fold.carriers.indexing import axes_kept
 from normfold.fold.rule import Labels, require_constant_on
 from normfold.graph.editor import Rewrite
 from normfold.graph.reader import GraphReader, attribute

@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from normfold.algebra.affine import Affine, Array
+from normfold.algebra.affine import Affine, Array, squeeze_leading
 from normfold.algebra.weight import Weight
 from normfold.findings.reason import Reason, Refusal
 from normfold.fold.absorbers.common import single_label
 from normfold.fold.rule import Labels, require
-from normfold.graph.editor import Rewrite, require_rows_fit
+from normfold.graph.editor import Rewrite, require_fits, require_rows_fit
 from normfold.graph.quantization import QUANTIZERS, limits_of, on_numbers
 from normfold.graph.reader import GraphReader, attribute, name_of
 
@@ -132,3 +132,15 @@ def _turned(reader: GraphReader, node: ir.Node, negative: npt.NDArray[np.bool_])
     fits = bool((turned >= low).all() and (turned <= high).all())
     require(fits, Reason.QUANTIZED, node, "a negative scale, and the lowest number has no opposite")
     return turned.astype(numbers.dtype)
+
+
+def scales_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
+    """S * (input scale * weight scale) = input scale * (s * weight scale)."""
+    affine = single_label(node, labels)
+    require(bool(affine.scale.all()), Reason.QUANTIZED, node, "a quantization scale must not be 0")
+    index = 0 if reader.is_constant(node.inputs[0]) else 1
+    own = np.asarray(reader.require_constant(node, index, Reason.QUANTIZED))
+    wanted = squeeze_leading(np.asarray(own * affine.scale), own.ndim)
+    value = node.inputs[index]
+    require_fits(wanted, None if value is None else reader.dtype(value), node)
+    return Rewrite(node, inputs={index: wanted})

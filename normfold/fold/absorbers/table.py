@@ -11,9 +11,7 @@ import onnx_ir as ir
 
 from normfold.fold.absorbers import (
     convolutions,
-    einsum,
     embeddings,
-    integer_products,
     invariant,
     matrices,
     ml_models,
@@ -36,7 +34,7 @@ BACKWARD: AbsorberTable = {
     "ConvTranspose": convolutions.conv_transpose_backward,
     "Gemm": matrices.gemm_backward,
     "MatMul": matrices.matmul_backward,
-    "Einsum": einsum.einsum_backward,
+    "Einsum": matrices.einsum_backward,
     "Gather": embeddings.gather_backward,
     "GatherND": embeddings.gather_nd_backward,
     "LayerNormalization": norms.last_axes_backward,
@@ -46,7 +44,7 @@ BACKWARD: AbsorberTable = {
     "GroupNormalization": norms.group_norm_backward,
     "BatchNormalization": norms.batch_norm_backward,
     "Selu": invariant.selu_backward,
-    "Mul": integer_products.scales_backward,
+    "Mul": quantized.scales_backward,
     "DequantizeLinear": quantized.dequantized_backward,
 }
 FORWARD: AbsorberTable = {
@@ -54,7 +52,7 @@ FORWARD: AbsorberTable = {
     "ConvTranspose": convolutions.conv_transpose_forward,
     "Gemm": matrices.gemm_forward,
     "MatMul": matrices.matmul_forward,
-    "Einsum": einsum.einsum_forward,
+    "Einsum": matrices.einsum_forward,
     "LSTM": recurrent.recurrent_forward,
     "GRU": recurrent.recurrent_forward,
     "RNN": recurrent.recurrent_forward,

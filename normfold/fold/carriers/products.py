@@ -1,6 +1,7 @@
 """Carriers that multiply: Mul and Div by a variable, MatMul of two variables. A scale passes, by one factor.
 
-A shift passes a product that is a weighted mean.
+A shift passes a product that is a weighted mean, ``P @ (V + t) = P @ V + t`` where the rows of P sum to one and t is
+the same for all rows of V: attention, Vaswani et al. 2017. The values may also stand on the left, ``(V + t) @ P'``.
 """
 
 from __future__ import annotations
@@ -13,9 +14,8 @@ import onnx_ir as ir
 from normfold.algebra.affine import Affine, compact, squeeze_leading
 from normfold.findings.reason import Reason, Refusal
 from normfold.fold.carriers.integer_products import scales_at
-from normfold.fold.carriers.powers import raised_to
-from normfold.fold.carriers.softmax_means import is_mean_over
 from normfold.fold.carriers.sums import on_operand, raised
+from normfold.fold.carriers.unary_functions import raised_to
 from normfold.fold.einsum_equation import equation_of, on_letters
 from normfold.fold.rule import (
     Labels,
@@ -23,15 +23,18 @@ from normfold.fold.rule import (
     applied,
     data_label,
     how_many,
+    one_scale,
     propagate,
     require,
+    require_attributes_fit,
     require_constant_on,
     require_no_shift,
     shape_of,
 )
 from normfold.graph.editor import Rewrite
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, attribute, name_of
+from normfold.graph.reader import GraphReader, attribute, has_parameters, name_of
+from normfold.graph.training import passes_values
 
 
 def _scale(node: ir.Node, affine: Affine) -> Affine:
@@ -197,3 +200,48 @@ def einsum(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool)
     if not propagations and refusal is not None:
         raise refusal
     return propagations
+
+
+def is_mean_over(reader: GraphReader, node: ir.Node, index: int) -> bool:
+    """Say if the other operand of MatMul ``node`` weighs what its operand ``index`` holds with weights of sum one."""
+    summed = -1 if index == 1 else -2
+    value = node.inputs[1 - index]
+    while value is not None:
+        maker = value.producer()
+        if maker is None or maker.graph is not node.graph or not is_standard(maker):
+            return False
+        if has_parameters(maker):
+            return False
+        if maker.op_type == "Softmax":
+            return _sums_along(reader, maker, summed)
+        if maker.op_type == "Transpose" and _swaps_last_two(maker):
+            summed = -3 - summed
+        elif maker.outputs[0] is not value or not passes_values(reader, maker):
+            return False
+        value = maker.inputs[0]
+    return False
+
+
+def _sums_along(reader: GraphReader, softmax: ir.Node, axis: int) -> bool:
+    """Before opset 13 a Softmax is over its axis and all behind it."""
+    shape = reader.shape(softmax.outputs[0])
+    if shape is None or len(shape) < 2:
+        return False
+    own = int(attribute(softmax, "axis", -1 if reader.opset >= 13 else 1)) % len(shape)
+    return own == len(shape) + axis and (reader.opset >= 13 or axis == -1)
+
+
+def _swaps_last_two(transpose: ir.Node) -> bool:
+    perm = attribute(transpose, "perm")
+    rank = 0 if perm is None else len(perm)
+    return rank >= 2 and list(perm) == [*range(rank - 2), rank - 1, rank - 2]
+
+
+def fused_matmul(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
+    """Put one number of either factor, or of the result, into alpha."""
+    alpha = float(attribute(node, "alpha", 1.0))
+    for affine in labels.values():
+        alpha *= one_scale(affine, node, "its alpha")
+    changed = {"alpha": alpha}
+    require_attributes_fit(reader, node, changed)
+    return [Propagation({}, Rewrite(node, attributes=changed))]

@@ -1,4 +1,4 @@
-"""Carriers that are functions of one number: Exp and Log turn a shift into a scale and back, odd ones keep a sign.
+"""Carriers that are functions of one number: powers, Exp and Log, which turn a shift into a scale, odd functions.
 
 What they cost in digits is bounded: ``exp(x + t)`` rounds its argument, ``log(x) + log(s)`` a sum.
 """
@@ -10,8 +10,24 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Affine, Array
 from normfold.findings.reason import Reason
-from normfold.fold.rule import Labels, Propagation, data_label, propagate, require, require_no_shift
-from normfold.graph.reader import GraphReader
+from normfold.fold.rule import (
+    Labels,
+    Propagation,
+    data_label,
+    how_many,
+    one_scale,
+    propagate,
+    require,
+    require_attributes_fit,
+    require_no_shift,
+    shape_of,
+)
+from normfold.graph.editor import Rewrite
+from normfold.graph.reader import GraphReader, attribute
+
+_ALPHA_OF_QUICK_GELU = 1.702
+
+_EXPONENTS = {"Sqrt": 0.5, "Reciprocal": -1.0}
 
 _LARGEST_EXPONENT = 8.0  # of what becomes a factor: beyond it float32 would lose more than three bits
 _WIDE = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
@@ -78,3 +94,41 @@ def even(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation
     """f(-x) = f(x): Cos and Cosh do not see a sign."""
     odd(reader, node, labels)
     return [Propagation()]
+
+
+def power(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
+    """(s*x)^p = s^p * x^p for s > 0; backward s * x^p = (s^(1/p) * x)^p."""
+    affine = data_label(node, labels)
+    exponent = _EXPONENTS.get(node.op_type) or _exponent(reader, node)
+    return propagate(raised_to(node, affine, exponent if forward else 1.0 / exponent))
+
+
+def raised_to(node: ir.Node, affine: Affine, exponent: float) -> Affine:
+    """Raise a scale to a power: positive, or of any sign but 0 where the exponent is 1 or -1."""
+    require_no_shift(affine, node)
+    signed = exponent in (1.0, -1.0)
+    allowed = bool(affine.scale.all()) if signed else bool((affine.scale > 0).all())
+    stops = how_many(affine.scale == 0 if signed else affine.scale <= 0)
+    require(allowed, Reason.SIGN_STOPS, node, f"a power of {exponent:g} does not pass {stops} scales")
+    return Affine(affine.scale**exponent, affine.shift)
+
+
+def _exponent(reader: GraphReader, node: ir.Node) -> float:
+    exponent = reader.require_constant(node, 1, Reason.OPERATOR_STOPS)
+    require(exponent.size == 1, Reason.OPERATOR_STOPS, node, "it has several exponents")
+    grows = exponent.ndim > 0 and exponent.ndim > len(shape_of(reader, node, node.inputs[0]))
+    require(not grows, Reason.OPERATOR_STOPS, node, "its exponent has more dimensions")
+    number = float(exponent.reshape(()))
+    require(number != 0, Reason.OPERATOR_STOPS, node, "its exponent is 0")
+    return number
+
+
+def quick_gelu(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
+    """Pass one s: x*sigmoid(a*x) of s*x is s * (x*sigmoid(s*a*x)), so that alpha takes it in as well."""
+    affine = data_label(node, labels)
+    scale = one_scale(affine, node, "its alpha")
+    require(scale != 0, Reason.SIGN_STOPS, node, "the scale is 0")
+    own = float(attribute(node, "alpha", _ALPHA_OF_QUICK_GELU))
+    changed = {"alpha": own * scale if forward else own / scale}
+    require_attributes_fit(reader, node, changed)
+    return [Propagation({0: affine}, Rewrite(node, attributes=changed))]

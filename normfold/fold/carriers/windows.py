@@ -11,7 +11,7 @@ import onnx_ir as ir
 from normfold.algebra.affine import Affine, Array
 from normfold.findings.reason import Reason
 from normfold.fold.carriers.elementwise import absolute
-from normfold.fold.carriers.powers import raised_to
+from normfold.fold.carriers.unary_functions import raised_to
 from normfold.fold.rule import (
     Labels,
     Propagation,

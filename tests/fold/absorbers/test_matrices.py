@@ -1,8 +1,8 @@
-"""Gemm and MatMul with a constant side."""
+"""Gemm, MatMul and Einsum with a constant side."""
 
 from __future__ import annotations
 
-from tests.fold.rows import BN4, BN8, Folds, Refuses, every
+from tests.fold.rows import BN4, BN8, Folds, Refuses, back, every
 
 BACKWARD = {
     "gemm": Folds(
@@ -108,6 +108,16 @@ BACKWARD = {
         "{ w = Transpose<perm=[1,0]>(v) c = MatMul(x, w) y = BatchNormalization(c, g, be, m, var) }",
         "Gemm",
     ),
+    "einsum": Folds(
+        "(float[N,5,4] x) => (float[N,8,5] y) <float[4,8] w, float[8,1] k> "
+        '{ c = Einsum<equation="bij,jo->boi">(x, w) y = Mul(c, k) }',
+        "Einsum",
+    ),
+    "einsum and a shift": Folds(
+        "(float[N,5,4] x) => (float[N,5,8] y) <float[4,8] w, float[8] k, float[8] t> "
+        '{ c = Einsum<equation="bij,jo->bio">(x, w) d = Mul(c, k) y = Add(d, t) }',
+        "Einsum Add",
+    ),
 }
 FORWARD = {
     "a Gemm that ONNX Runtime fused with any activation": Folds(
@@ -210,6 +220,12 @@ FORWARD = {
         "MatMul Add",
         "forward",
     ),
+    "einsum": Folds(
+        "(float[N,5,4] x) => (float[N,5,8] y) <float[4,8] w, float[4] k> "
+        '{ c = Mul(x, k) y = Einsum<equation="bij,jo->bio">(c, w) }',
+        "Einsum",
+        "forward",
+    ),
 }
 REFUSES = {
     "a shift that float16 cannot hold": Refuses(
@@ -286,6 +302,15 @@ REFUSES = {
         "(float[N,2] x) => (float[N,2] y) <float[2] t, float[2,2] w> { a = Add(x, t) y = MatMul(a, w) }",
         "NF116 a, NF118 a",
         values={"t": (1e30, 1.0), "w": (10000000000.0, 1.0, 1.0, 1.0)},
+    ),
+    "Einsum: a scale along the last axis": Refuses(
+        back(
+            "N,4,6,3",
+            'd = Einsum<equation="ncij,ncjk->ncik">(c, z) y = Mul(d, kw)',
+            "float[3] kw",
+            more=", float[N,4,6,3] z",
+        ),
+        "NF118 d, NF104 y",
     ),
 }
 

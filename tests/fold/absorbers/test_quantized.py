@@ -3,9 +3,46 @@
 from __future__ import annotations
 
 import onnx
+import pytest
 
-from tests.fold.rows import BN4, Folds, Refuses, assert_sound, back, every, model_of, operators
+from normfold.files.convert import to_ir
+from normfold.runtime.fused_operators import fused_operators
+from tests.fold.rows import BN4, Folds, Refuses, assert_sound, back, every, fold, model_of, operators
 from tests.onnx_text import parse
+
+QUANTIZED = "{ q, qs, qz = DynamicQuantizeLinear(x)"
+PRODUCT = f"{QUANTIZED} i = MatMulInteger(q, w, qz, z) f = Cast<to = 1>(i) s = Mul(qs, k)"
+CONVOLUTION = f"{QUANTIZED} i = ConvInteger(q, w, qz, z) f = Cast<to = 1>(i) s = Mul(qs, k)"
+MATRIX = "(float[N,4,8] x) => (float[N,4,3] y) <int8[8,3] w, int8 z = {0}, float[3] pos"
+IMAGE = "(float[N,8,5,5] x) => (float[N,3,5,5] y) <int8[3,8,1,1] w, int8 z = {0}, float[3,1,1] pos"
+NUMBERS = {"w": tuple(range(-12, 12))}
+FOLDS = {
+    "a factor by column into one scale": Folds(
+        f"{MATRIX}, float k = {{0.1}}> {PRODUCT} m = Mul(f, s) y = Mul(m, pos) }}",
+        "DynamicQuantizeLinear MatMulInteger Cast Mul Mul",
+        kept="s",
+        values=NUMBERS,
+    ),
+    "a factor by column into scales by column": Folds(
+        f"{MATRIX}, float[3] k> {PRODUCT} m = Mul(s, f) y = Mul(m, pos) }}",
+        "DynamicQuantizeLinear MatMulInteger Cast Mul Mul",
+        kept="s",
+        values=NUMBERS,
+    ),
+    "a factor behind the bias": Folds(
+        f"{MATRIX}, float k = {{0.1}}, float[3] b> {PRODUCT} m = Mul(f, s) a = Add(m, b) y = Mul(a, pos) }}",
+        "DynamicQuantizeLinear MatMulInteger Cast Mul Mul Add",
+        kept="s",
+        values=NUMBERS,
+    ),
+    "a norm behind a convolution": Folds(
+        f"{IMAGE}, float k = {{0.1}}, float[3] pos2, float[3] be, float[3] me, float[3] var>"
+        f" {CONVOLUTION} m = Mul(f, s) y = BatchNormalization(m, pos2, be, me, var) }}",
+        "DynamicQuantizeLinear ConvInteger Cast Mul Mul Add",
+        kept="s",
+        values=NUMBERS,
+    ),
+}
 
 BACKWARD = {
     "a quantized weight with one scale": Folds(
@@ -285,6 +322,34 @@ REFUSES = {
         "NF115 w, NF104 y",
         values={"q": tuple(range(-6, 6))},
     ),
+    "a shift": Refuses(
+        f"{MATRIX}, float k = {{0.1}}, float[3] b> {PRODUCT} m = Mul(f, s) y = Add(m, b) }}",
+        "NF121 m, NF104 y",
+        values=NUMBERS,
+    ),
+    "a factor of 0 behind a product of integers": Refuses(
+        f"{MATRIX}, float k = {{0.1}}, float[3] c = {{0, 1, 2}}> {PRODUCT} m = Mul(f, s) y = Mul(m, c) }}",
+        "NF120 s, NF104 y",
+        values=NUMBERS,
+    ),
+    "a factor out of the range of the scale": Refuses(
+        f"{MATRIX}, float k = {{1e30}}, float[3] c = {{1e10, 1, 2}}> {PRODUCT} m = Mul(f, s) y = Mul(m, c) }}",
+        "NF115 s, NF104 y",
+        values=NUMBERS,
+    ),
+    "a factor in front": Refuses(
+        f"{MATRIX}, float k = {{0.1}}, float[8] c> {{ a = Mul(x, c) q, qs, qz = DynamicQuantizeLinear(a)"
+        " i = MatMulInteger(q, w, qz, z) f = Cast<to = 1>(i) s = Mul(qs, k) y = Mul(f, s) }",
+        "NF120 q, NF118 a",
+        site="a",
+        values=NUMBERS,
+    ),
+    "scales that another product reads": Refuses(
+        "(float[N,4,8] x) => (float[N,4,3] y, float o) <int8[8,3] w, int8 z = {0}, float[3] pos, float k = {0.1}>"
+        f" {PRODUCT} m = Mul(f, s) y = Mul(m, pos) o = Relu(s) }}",
+        "NF103 o, NF104 y",
+        values=NUMBERS,
+    ),
 }
 
 
@@ -314,3 +379,12 @@ def integers(model: onnx.ModelProto) -> list[bytes]:
     """The stored tensors that are no floating-point numbers, but for zero points."""
     tensors = [onnx.numpy_helper.to_array(tensor) for tensor in model.graph.initializer]
     return [array.tobytes() for array in tensors if array.dtype.kind in "iu" and array.ndim > 1 and array.shape[0] > 2]
+
+
+test_folds = every(FOLDS)
+
+
+@pytest.mark.parametrize("name", [name for name, row in FOLDS.items() if "MatMul" in row.left])
+def test_the_runtime_still_executes_them_as_one(name: str) -> None:
+    folded = fold(model_of(FOLDS[name])).model
+    assert [each.operator for each in fused_operators(to_ir(folded)) or ()] == ["DynamicQuantizeMatMul"]

@@ -5,6 +5,10 @@ from __future__ import annotations
 from tests.fold.rows import BN4, Folds, Refuses, ahead, assert_sound, back, every, operators
 from tests.onnx_text import parse
 
+TWO = "(float[N,5,8] x, float[N,7,8] z) => (float[N,5,7] y)"
+SCORES = "com.microsoft.FusedMatMul<transB=1, alpha=0.5>"
+MS = '"com.microsoft":1'
+
 BACKWARD = {
     "a product takes a scale on one side": Folds(
         back("N,4,6,6", "d = Mul(c, z) y = Mul(d, k)", "float[4,1,1] k", more=", float[N,1,6,6] z"), "Conv Mul"
@@ -61,8 +65,28 @@ BACKWARD = {
         "Conv Mul Add",
         kept="y",
     ),
+    "a norm behind an attention": Folds(
+        "(float[N,5,4] x, float[N,5,5] a) => (float[N,5,4] y) <float[4,4] w, float[4] b, float[4] k, "
+        "float[4] t> "
+        "{ d = MatMul(x, w) e = Add(d, b) p = Softmax(a) f = MatMul(p, e) g = Mul(f, k) h = Add(g, t) "
+        "y = Sigmoid(h) }",
+        "MatMul Add Softmax MatMul Sigmoid",
+        kept="e",
+    ),
+    "a norm behind an attention of channels first": Folds(
+        f"(float[N,3,5] x, float[N,5,5] a) => (float[N,4,5] y) <float[4,3,1] w, float[4] b, {BN4}> "
+        "{ d = Conv(x, w, b) p = Softmax<axis=2>(a) q = Transpose<perm=[0,2,1]>(p) f = MatMul(d, q) "
+        "e = BatchNormalization(f, g, be, m, var) y = Relu(e) }",
+        "Conv Softmax Transpose MatMul Relu",
+    ),
 }
 FORWARD = {
+    "one number into a product of two values, from behind": Folds(
+        f"{TWO} <float s = {{2}}> {{ a = {SCORES}(x, z) y = Mul(a, s) }}", "FusedMatMul", domains=MS
+    ),
+    "one number into a product of two values, from before": Folds(
+        f"{TWO} <float s = {{2}}> {{ b = Mul(z, s) y = {SCORES}(x, b) }}", "FusedMatMul", "forward", domains=MS
+    ),
     "a product with a variable": Folds(
         ahead(
             "N,5,4,4",
@@ -110,8 +134,26 @@ FORWARD = {
         "Exp Div Conv",
         "forward",
     ),
+    "the bias of the values of an attention": Folds(
+        "(float[N,5,4] x, float[N,5,5] a) => (float[N,5,6] y) <float[4,4] w, float[4] b, float[4,6] v, "
+        "float[6] c> "
+        "{ d = MatMul(x, w) e = Add(d, b) p = Softmax(a) f = MatMul(p, e) g = MatMul(f, v) h = Add(g, c) "
+        "y = Sigmoid(h) }",
+        "MatMul Softmax MatMul MatMul Add Sigmoid",
+        "forward",
+        kept="h",
+    ),
 }
 REFUSES = {
+    "a factor by feature of a product of two values": Refuses(
+        f"{TWO} <float[8] k> {{ b = Mul(z, k) y = {SCORES}(x, b) }}", "NF111 y, NF118 b", domains=MS
+    ),
+    "a factor that alpha cannot hold": Refuses(
+        "(float[N,5,8] x, float[N,7,8] z) => (float[N,5,7] y) <float o = {1e38}>"
+        "{ b = Mul(z, o) y = com.microsoft.FusedMatMul<transB=1, alpha=100.0>(x, b) }",
+        "NF115 y, NF118 b",
+        domains=MS,
+    ),
     "a value times its own identity": Refuses(
         "(float[N,3,6,6] x) => (float[N,4,6,6] y) <float[4,3,1,1] v, float[4,1,1] k> "
         "{ d = Conv(x, v) e = AveragePool<kernel_shape=[1,1]>(d) c = Mul(d, e) y = Mul(c, k) }",
@@ -143,6 +185,18 @@ REFUSES = {
             more=", float[N,4,6,3] z",
         ),
         "NF118 d, NF104 y",
+    ),
+    "a shift behind an attention over the queries": Refuses(
+        "(float[N,3,5] x, float[N,5,5] a) => (float[N,4,5] y) <float[4,3,1] w, float[4] b, float[4,1] t> "
+        "{ d = Conv(x, w, b) p = Softmax<axis=2>(a) f = MatMul(d, p) e = Add(f, t) y = Relu(e) }",
+        "NF108 f, NF108 y",
+    ),
+    "a shift behind an attention of which some is dropped": Refuses(
+        "(float[N,5,4] x, float[N,5,5] a, bool train) => (float[N,5,4] y) <float[4,4] w, float[4] t, "
+        "float r> "
+        "{ d = MatMul(x, w) p = Softmax(a) q = Dropout(p, r, train) f = MatMul(q, d) e = Add(f, t) "
+        "y = Relu(e) }",
+        "NF108 f, NF108 y",
     ),
 }
 

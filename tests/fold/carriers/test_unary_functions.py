@@ -1,8 +1,13 @@
-"""Carriers that are functions of one number: Exp and Log turn a shift into a scale and back, odd ones keep a sign."""
+"""Carriers that are functions of one number: powers, Exp and Log, odd functions, QuickGelu."""
 
 from __future__ import annotations
 
 from tests.fold.rows import Folds, Refuses, ahead, back, every
+
+MS = '"com.microsoft":1'
+HEAD = "(float[N,5,8] x) => (float[N,5,6] y) <float[8,6] w"
+BEHIND = "(float[N,5,8] x) => (float[N,5,8] y) <float[8,8] w, float s = {2}"
+QUICK = "com.microsoft.QuickGelu<alpha=1.5>"
 
 BACKWARD = {
     "Exp: a positive scale by channel and a shift": Folds(
@@ -55,8 +60,57 @@ BACKWARD = {
         "Conv Tanh Mul Atanh",
         kept="g",
     ),
+    "Sqrt: a positive scale by channel and a shift": Folds(
+        back("N,4,6,6", "a = Abs(c) d = Sqrt(a) m = Mul(d, pos) y = Add(m, t)", "float[4,1,1] pos, float[4,1,1] t"),
+        "Conv Abs Sqrt Add",
+        kept="y",
+    ),
+    "Reciprocal: a positive scale by channel and a shift": Folds(
+        back(
+            "N,4,6,6", "a = Exp(c) d = Reciprocal(a) m = Mul(d, pos) y = Add(m, t)", "float[4,1,1] pos, float[4,1,1] t"
+        ),
+        "Conv Exp Reciprocal Add",
+        kept="y",
+    ),
+    "Pow: a positive scale by channel and a shift": Folds(
+        back(
+            "N,4,6,6", "d = Pow(c, p) m = Mul(d, pos) y = Add(m, t)", "float[4,1,1] pos, float[4,1,1] t, float p = {2}"
+        ),
+        "Conv Pow Add",
+        kept="y",
+    ),
+    "Sqrt: a positive scale by channel and a shift again": Folds(
+        back("N,4,6,6", "a = Abs(c) d = Sqrt(a) m = Mul(d, pos) y = Add(m, t)", "float[4,1,1] pos, float[4,1,1] t"),
+        "Conv Abs Sqrt Add",
+        kept="y",
+    ),
+    "Reciprocal: a positive scale by channel and a shift again": Folds(
+        back(
+            "N,4,6,6", "a = Exp(c) d = Reciprocal(a) m = Mul(d, pos) y = Add(m, t)", "float[4,1,1] pos, float[4,1,1] t"
+        ),
+        "Conv Exp Reciprocal Add",
+        kept="y",
+    ),
+    "Pow: a positive scale by channel and a shift again": Folds(
+        back(
+            "N,4,6,6", "d = Pow(c, p) m = Mul(d, pos) y = Add(m, t)", "float[4,1,1] pos, float[4,1,1] t, float p = {2}"
+        ),
+        "Conv Pow Add",
+        kept="y",
+    ),
 }
 FORWARD = {
+    "one number from behind an activation": Folds(
+        f"{BEHIND}> {{ a = MatMul(x, w) b = {QUICK}(a) y = Mul(b, s) }}",
+        "MatMul QuickGelu",
+        domains=MS,
+    ),
+    "one number through an activation": Folds(
+        f"{HEAD}> {{ a = Neg(x) b = {QUICK}(a) y = MatMul(b, w) }}",
+        "QuickGelu MatMul",
+        "forward",
+        domains=MS,
+    ),
     "Exp: a positive scale by channel and a shift": Folds(
         ahead(
             "N,5,6,6",
@@ -232,8 +286,104 @@ FORWARD = {
         "merge",
         kept="y",
     ),
+    "Sqrt: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = Sqrt(c) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
+            first="r = Abs(x) m = Mul(r, pos) c = Add(m, t)",
+        ),
+        "Abs Add Sqrt Conv",
+        "forward",
+        kept="c",
+    ),
+    "Reciprocal: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,6,6",
+            "a = Exp(c) d = Reciprocal(a) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "Mul Exp Reciprocal Conv",
+        "forward",
+        kept="m",
+    ),
+    "Pow: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = Pow(c, p) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, float p = {2}, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "Add Pow Conv",
+        "forward",
+        kept="c",
+    ),
+    "Sqrt: a scale by channel and a shift": Folds(
+        back("N,4,6,6", "a = Abs(c) d = Sqrt(a) m = Mul(d, k) y = Add(m, t)", "float[4,1,1] k, float[4,1,1] t"),
+        "Conv Abs Sqrt BatchNormalization",
+        "merge",
+        kept="y",
+    ),
+    "Sqrt: a positive scale by channel and a shift again": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = Sqrt(c) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
+            first="r = Abs(x) m = Mul(r, pos) c = Add(m, t)",
+        ),
+        "Abs Add Sqrt Conv",
+        "forward",
+        kept="c",
+    ),
+    "Reciprocal: a positive scale by channel and a shift again": Folds(
+        ahead(
+            "N,5,6,6",
+            "a = Exp(c) d = Reciprocal(a) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "Mul Exp Reciprocal Conv",
+        "forward",
+        kept="m",
+    ),
+    "Pow: a positive scale by channel and a shift again": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = Pow(c, p) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, float p = {2}, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "Add Pow Conv",
+        "forward",
+        kept="c",
+    ),
+    "Sqrt: a scale by channel and a shift again": Folds(
+        back("N,4,6,6", "a = Abs(c) d = Sqrt(a) m = Mul(d, k) y = Add(m, t)", "float[4,1,1] k, float[4,1,1] t"),
+        "Conv Abs Sqrt BatchNormalization",
+        "merge",
+        kept="y",
+    ),
 }
 REFUSES = {
+    "a factor by feature through an activation": Refuses(
+        f"{HEAD}, float[8] k> {{ a = Mul(x, k) b = {QUICK}(a) y = MatMul(b, w) }}",
+        "NF111 b, NF118 a",
+        site="a",
+        domains=MS,
+    ),
+    "a factor of 0": Refuses(
+        f"{HEAD}, float o = {{0}}> {{ a = Mul(x, o) b = {QUICK}(a) y = MatMul(b, w) }}",
+        "NF109 b, NF118 a",
+        site="a",
+        domains=MS,
+    ),
+    "a factor that an attribute cannot hold": Refuses(
+        f"{HEAD}, float o = {{1e38}}> {{ a = Mul(x, o) b = com.microsoft.QuickGelu<alpha=100.0>(a) y = MatMul(b, w) }}",
+        "NF115 b, NF118 a",
+        site="a",
+        domains=MS,
+    ),
     "Log: a shift by channel": Refuses(
         back("N,4,6,6", "a = Exp(c) d = Log(a) y = Add(d, t)", "float[4,1,1] t"), "NF108 d, NF104 y"
     ),
@@ -284,6 +434,24 @@ REFUSES = {
     "Atanh: a positive scale": Refuses(
         back("N,4,6,6", "e = Tanh(c) g = Mul(e, half) d = Atanh(g) y = Mul(d, k)", "float half = {0.5}, float k = {3}"),
         "NF110 d, NF104 y",
+    ),
+    "exponents by channel": Refuses(
+        back("N,4,6,6", "d = Pow(c, e) y = Mul(d, pos)", "float[4,1,1] e = {1, 2, 3, 4}, float[4,1,1] pos"),
+        "NF110 d, NF104 y",
+    ),
+    "an exponent gives a power its rank": Refuses(
+        "(float[N,4] x) => (float[1,N,4] y) <float[1,1,1] p={2}, float[4] pos, float[4,4] w> "
+        "{ a = MatMul(x, w) b = Pow(a, p) y = Mul(b, pos) }",
+        "NF110 b, NF104 y",
+    ),
+    "Sqrt: a shift by channel": Refuses(
+        back("N,4,6,6", "a = Abs(c) d = Sqrt(a) y = Add(d, t)", "float[4,1,1] t"), "NF108 d, NF104 y"
+    ),
+    "Sqrt: a shift by channel again": Refuses(
+        back("N,4,6,6", "a = Abs(c) d = Sqrt(a) y = Add(d, t)", "float[4,1,1] t"), "NF108 d, NF104 y"
+    ),
+    "Reciprocal: a scale along the last axis": Refuses(
+        back("N,4,6,6", "a = Exp(c) d = Reciprocal(a) y = Mul(d, kw)", "float[6] kw"), "NF109 a, NF104 y"
     ),
 }
 

@@ -1,4 +1,4 @@
-"""Carriers that take elements at positions known only at run time: what they take along must be the same everywhere."""
+"""Carriers that take or put elements by index."""
 
 from __future__ import annotations
 
@@ -43,6 +43,47 @@ BACKWARD = {
         "(float[6,4,3] x) => (float[6,4,5] y) <float[3,5] w, float[5] k, int64[4] l = {6, 2, 4, 1}> "
         "{ c = MatMul(x, w) d = ReverseSequence<time_axis=0, batch_axis=1>(c, l) y = Mul(d, k) }",
         "MatMul ReverseSequence",
+    ),
+    "ScatterElements: a positive scale by channel and a shift": Folds(
+        back(
+            "N,4,6,6",
+            "d = ScatterElements<axis=2>(c, i, u) m = Mul(d, pos) y = Add(m, t)",
+            "float[4,1,1] pos, float[4,1,1] t, "
+            "int64[1,4,1,6] i = {0,1,2,3,4,5,0,1,2,3,4,5,0,1,2,3,4,5,0,1,2,3,4,5}, float[1,4,1,6] u",
+        ),
+        "Conv ScatterElements",
+    ),
+    "ScatterND: a positive scale by channel and a shift": Folds(
+        back(
+            "3,4,6,6",
+            "d = ScatterND(c, i, u) m = Mul(d, pos) y = Add(m, t)",
+            "float[4,1,1] pos, float[4,1,1] t, int64[1,1] i = {0}, float[1,4,6,6] u",
+        ),
+        "Conv ScatterND",
+    ),
+    "Compress: a positive scale by channel and a shift": Folds(
+        back(
+            "N,4,3,6",
+            "d = Compress<axis=2>(c, q) m = Mul(d, pos) y = Add(m, t)",
+            "float[4,1,1] pos, float[4,1,1] t, bool[6] q = {1, 0, 1, 0, 1, 0}",
+        ),
+        "Conv Compress",
+    ),
+    "Compress: a factor and a shift": Folds(
+        back(
+            "K",
+            "d = Compress(c, q) m = Mul(d, k) y = Add(m, t)",
+            "float k = {-2}, float t = {0.75}, bool[6] q = {1, 0, 1, 0, 1, 0}",
+        ),
+        "Conv Compress",
+    ),
+    "MaxUnpool: a factor": Folds(
+        "(float[1,3,3,3] x) => (float[1,4,6,6] y) <float[4,3,1,1] w, float k = {-2}, "
+        "int64[1,4,3,3] i = "
+        "{0,2,4,12,14,16,24,26,28,36,38,40,48,50,52,60,62,64,72,74,76,84,86,88,96,98,100,108,110,112,120,122,"
+        "124,132,134,136}> "
+        "{ c = Conv(x, w) d = MaxUnpool<kernel_shape=[2,2], strides=[2,2]>(c, i) y = Mul(d, k) }",
+        "Conv MaxUnpool",
     ),
 }
 FORWARD = {
@@ -117,6 +158,58 @@ FORWARD = {
         "ReverseSequence MatMul Add",
         "forward",
     ),
+    "ScatterElements: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,6,6",
+            "d = ScatterElements<axis=2>(c, i, u) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, "
+            "int64[1,4,1,6] i = {0,1,2,3,4,5,0,1,2,3,4,5,0,1,2,3,4,5,0,1,2,3,4,5}, float[1,4,1,6] u, "
+            "float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "ScatterElements Conv",
+        "forward",
+    ),
+    "ScatterND: a positive scale by channel and a shift": Folds(
+        ahead(
+            "3,5,6,6",
+            "d = ScatterND(c, i, u) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, int64[1,1] i = {0}, float[1,4,6,6] u, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "ScatterND Conv",
+        "forward",
+    ),
+    "Compress: a positive scale by channel and a shift": Folds(
+        ahead(
+            "N,5,3,6",
+            "d = Compress<axis=2>(c, q) y = Conv(d, v)",
+            "float[4,1,1] pos, float[4,1,1] t, bool[6] q = {1, 0, 1, 0, 1, 0}, float[5,4,1,1] v",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "Compress Conv",
+        "forward",
+    ),
+    "Compress: a positive scale by channel and a shift again": Folds(
+        ahead(
+            "K",
+            "d = Compress(c, q) y = Sigmoid(d)",
+            "float[4,1,1] pos, float[4,1,1] t, bool[6] q = {1, 0, 1, 0, 1, 0}",
+            first="m = Mul(x, pos) c = Add(m, t)",
+        ),
+        "BatchNormalization Compress Sigmoid",
+        "merge",
+        kept="c",
+    ),
+    "MaxUnpool: a factor": Folds(
+        "(float[1,4,3,3] x) => (float[1,5,6,6] y) <float k = {-2}, float[5,4,1,1] v, "
+        "int64[1,4,3,3] i = "
+        "{0,2,4,12,14,16,24,26,28,36,38,40,48,50,52,60,62,64,72,74,76,84,86,88,96,98,100,108,110,112,120,122,"
+        "124,132,134,136}> "
+        "{ c = Mul(x, k) d = MaxUnpool<kernel_shape=[2,2], strides=[2,2]>(c, i) y = Conv(d, v) }",
+        "MaxUnpool Conv",
+        "forward",
+    ),
 }
 REFUSES = {
     "a factor along the axis that is indexed at run time": Refuses(
@@ -178,6 +271,74 @@ REFUSES = {
         "(float[6,4,3] x) => (float[6,4,5] y) <float[3,5] w, float[6,1,1] k, int64[4] l = {6, 2, 4, 1}> "
         "{ c = MatMul(x, w) d = ReverseSequence<time_axis=0, batch_axis=1>(c, l) y = Mul(d, k) }",
         "NF111 d, NF104 y",
+    ),
+    "a product of what is written": Refuses(
+        "(float[4,6] x, float[2,6] u) => (float[4,6] y) <int64[2,1] i = {0, 2}, float[6] pos, float[6,6] w>"
+        '{ c = MatMul(x, w) v = MatMul(u, w) d = ScatterND<reduction="mul">(c, i, v) y = Mul(d, pos) }',
+        "NF110 d, NF104 y",
+    ),
+    "a factor along the axis that is indexed": Refuses(
+        "(float[4,6] x, float[2,6] u) => (float[4,6] y) <int64[2,1] i = {0, 2}, float[4,1] pos, float[4,4] w>"
+        "{ c = MatMul(w, x) v = Relu(u) d = ScatterND(c, i, v) y = Mul(d, pos) }",
+        "NF111 d, NF104 y",
+    ),
+    "elements put into a part of the axis of a factor": Refuses(
+        "(float[4,6] x, float[2,3] u, int64[2,3] i) => (float[4,6] y) <float[6] pos, float[6,6] w>"
+        "{ c = MatMul(x, w) v = Relu(u) d = ScatterElements<axis=0>(c, i, v) y = Mul(d, pos) }",
+        "NF111 d, NF104 y",
+    ),
+    "updates that lack what the data does not": Refuses(
+        "(float[4,6] x, float[2,6] u) => (float[4,3] y) <int64[2,1] i = {0, 2}, float[6] pos, float[6,3] w>"
+        "{ c = Mul(x, pos) d = ScatterND(c, i, u) y = MatMul(d, w) }",
+        "NF117 d, NF118 c",
+    ),
+    "MaxUnpool: a positive factor": Refuses(
+        back(
+            "N,4,6,6",
+            "e, i = MaxPool<kernel_shape=[2,2], strides=[2,2]>(c) d = MaxUnpool<kernel_shape=[2,2], "
+            "strides=[2,2]>(e, i) y = Mul(d, k)",
+            "float k = {0.5}",
+        ),
+        "NF110 e, NF104 y",
+    ),
+    "Compress: a positive scale by channel, forward": Refuses(
+        ahead(
+            "N,5,6,6",
+            "d = Compress<axis=1>(c, q) y = Conv(d, v)",
+            "float[4,1,1] pos, bool[4] q = {1, 0, 1, 0}, float[5,2,1,1] v",
+            first="c = Mul(x, pos)",
+        ),
+        "NF111 d, NF118 c",
+    ),
+    "MaxUnpool: a shift by channel": Refuses(
+        back(
+            "N,4,6,6",
+            "e, i = MaxPool<kernel_shape=[2,2], strides=[2,2]>(c) d = MaxUnpool<kernel_shape=[2,2], "
+            "strides=[2,2]>(e, i) y = Add(d, t)",
+            "float[4,1,1] t",
+        ),
+        "NF108 d, NF104 y",
+    ),
+    "MaxUnpool: a positive scale by channel": Refuses(
+        back(
+            "N,4,6,6",
+            "e, i = MaxPool<kernel_shape=[2,2], strides=[2,2]>(c) d = MaxUnpool<kernel_shape=[2,2], "
+            "strides=[2,2]>(e, i) y = Mul(d, pos)",
+            "float[4,1,1] pos",
+        ),
+        "NF111 d, NF104 y",
+    ),
+    "ScatterElements: a scale along the last axis": Refuses(
+        back(
+            "N,4,6,6",
+            "d = ScatterElements<axis=2>(c, i, u) y = Mul(d, kw)",
+            "float[6] kw, int64[1,4,1,6] i = {0,1,2,3,4,5,0,1,2,3,4,5,0,1,2,3,4,5,0,1,2,3,4,5}, float[1,4,1,6] u",
+        ),
+        "NF111 c, NF104 y",
+    ),
+    "ScatterND: a scale along the last axis": Refuses(
+        back("3,4,6,6", "d = ScatterND(c, i, u) y = Mul(d, kw)", "float[6] kw, int64[1,1] i = {0}, float[1,4,6,6] u"),
+        "NF111 c, NF104 y",
     ),
 }
 
