@@ -22,7 +22,7 @@ def repaired(model: onnx.ModelProto) -> tuple[str, ...]:
     _forget_negative_lengths(graphs)
     nodes = [node for each in (*graphs, *model.functions) for node in each.node]
     counts = {
-        "Constants held their value under another name, and are read as ONNX Runtime does": _name_values(nodes),
+        "Constants had their value under another name, and are read as ONNX Runtime does": _name_values(nodes),
         "operators had the name of another one and have one of their own now": name_nodes_apart(graphs),
         "operators ended in outputs without a name, which are left out": _drop_unnamed_outputs(nodes),
         "Constants were declared again; the last value counts, as in ONNX Runtime": _join_constants(graphs),

@@ -91,7 +91,7 @@ def test_the_first_attribute_of_a_constant_is_its_value_as_in_the_runtime(
     del constant.attribute[:]
     constant.attribute.extend(onnx.helper.make_attribute(*each) for each in attributes.items())
     source = read(model)
-    assert "1 Constants held their value under another name, and are read as ONNX Runtime does" in source.notes
+    assert "1 Constants had their value under another name, and are read as ONNX Runtime does" in source.notes
     x = {"x": np.ones((1, 2), np.float32)}
     runs = [
         onnxruntime.InferenceSession(each.SerializeToString()).run(None, x)[0].tolist()
