@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,6 @@ from normfold.options import ExportArguments
 
 from .arguments import PATH, command, option, options_of, reporting
 from .exits import Exit
-from .optimize import not_proven
-from .progress import stages
 from .show import Output
 
 EXAMPLES = """
@@ -51,27 +50,19 @@ def export(
     and type of each argument of forward(), in order.
     """
     from normfold.files.torch_bridge import torch_room
-    from normfold.result import NotProven
 
     ExportArguments(**chosen)  # a wrong option is refused before torch is imported
     loading = torch_room("trace.loading")
     module = loading.network(network, Path(weights) if weights else None, trust_pickle=chosen["trust_pickle"])
-    arguments = loading.arguments(specs, chosen["seed"])
-    path = target_path or loading.default_output(network)
-    try:
-        with stages("exporting", output.quiet) as on_stage:
-            result = torch_room("export").export(
-                module,
-                arguments or None,
-                path,
-                eval=True,
-                dynamic_shapes=loading.dynamic_shapes(specs, module),
-                reports=output.paths,
-                on_ready=output.write_result,
-                on_stage=on_stage,
-                **chosen,
-            )
-    except NotProven as error:
-        return not_proven(error, output)
-    output.show_result(result)
-    return Exit.DONE
+    export_module = partial(
+        torch_room("export").export,
+        module,
+        loading.arguments(specs, chosen["seed"]) or None,
+        target_path or loading.default_output(network),
+        eval=True,
+        dynamic_shapes=loading.dynamic_shapes(specs, module),
+        reports=output.paths,
+        on_ready=output.write_result,
+        **chosen,
+    )
+    return output.run("exporting", lambda on_stage: export_module(on_stage=on_stage))

@@ -47,44 +47,38 @@ def optimize(
     Several models need --output-dir or --in-place; each is written or not by itself, and the exit code is the first
     that is not 0.
     """
-    if (target_path is not None) + (output_dir is not None) + in_place > 1:
-        raise click.UsageError("--output, --output-dir and --in-place exclude each other; choose one")
-    if len(models) > 1 and output_dir is None and not in_place:
-        raise click.UsageError(f"{len(models)} models need --output-dir or --in-place")
+    pairs = _pairs(models, target_path, output_dir, in_place)
     if output_dir is not None:
         OptimizeArguments(**chosen)  # a wrong option makes no folder
-        try:
-            os.makedirs(output_dir, exist_ok=True)
-        except OSError as error:
-            raise click.UsageError(f"the folder {output_dir} cannot be made: {error.strerror or error}") from error
-        pairs = [(model, Path(output_dir) / Path(model).name) for model in models]
-    else:
-        pairs = [(model, Path(model) if in_place else Path(target_path or _default_output(model))) for model in models]
-    if len(pairs) == 1:
-        ((model, path),) = pairs
-        return _optimize_one(model, path, in_place, output, chosen)
-    return _optimize_all(pairs, in_place, output, chosen)
+        _make_folder(output_dir)
+    if len(pairs) > 1:
+        return _optimize_all(pairs, in_place, output, chosen)
+    from normfold.pipeline import optimize as optimize_model
+
+    chosen |= {"in_place": in_place, "reports": output.paths, "on_ready": output.write_result}
+    return output.run("optimizing", lambda on_stage: optimize_model(*pairs[0], on_stage=on_stage, **chosen))
 
 
-def _optimize_one(model: str, path: Path, in_place: bool, output: Output, chosen: dict[str, Any]) -> Exit:
-    from normfold.pipeline import optimize
-    from normfold.result import NotProven
+def _pairs(
+    models: tuple[str, ...], target_path: str | None, output_dir: str | None, in_place: bool
+) -> list[tuple[str, Path]]:
+    """Return each model with the path of its result. UsageError where the options do not say one for each."""
+    if (target_path is not None) + (output_dir is not None) + in_place > 1:
+        raise click.UsageError("--output, --output-dir and --in-place exclude each other; choose one")
+    if output_dir is not None:
+        return [(model, Path(output_dir) / Path(model).name) for model in models]
+    if in_place:
+        return [(model, Path(model)) for model in models]
+    if len(models) > 1:
+        raise click.UsageError(f"{len(models)} models need --output-dir or --in-place")
+    return [(model, Path(target_path or _default_output(model))) for model in models]
 
+
+def _make_folder(path: str) -> None:
     try:
-        with stages("optimizing", output.quiet) as on_stage:
-            result = optimize(
-                model,
-                path,
-                in_place=in_place,
-                reports=output.paths,
-                on_ready=output.write_result,
-                on_stage=on_stage,
-                **chosen,
-            )
-    except NotProven as error:
-        return not_proven(error, output)
-    output.show_result(result)
-    return Exit.DONE
+        os.makedirs(path, exist_ok=True)
+    except OSError as error:
+        raise click.UsageError(f"the folder {path} cannot be made: {error.strerror or error}") from error
 
 
 def _optimize_all(pairs: list[tuple[str, Path]], in_place: bool, output: Output, chosen: dict[str, Any]) -> Exit:
@@ -120,14 +114,6 @@ def _code_of(outcome: ManyOutcome) -> Exit:
         return Exit.DIFFERS if outcome.is_different else Exit.INCONCLUSIVE
     kind = getattr(errors, outcome.kind, None)
     return Exit.INTERNAL if kind is None else code_of(kind())
-
-
-def not_proven(error: Any, output: Output) -> Exit:
-    """Show the report of a result that was not written, say why, and return the exit code."""
-    output.write_result(error.result)
-    output.show_result(error.result)
-    click.echo(f"normfold: {error}", err=True)
-    return Exit.DIFFERS if error.is_different else Exit.INCONCLUSIVE
 
 
 def _default_output(model: str) -> Path:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import click
 
+from .exits import Exit
+from .progress import stages
+
 STDOUT = "-"
 
 if TYPE_CHECKING:
+    from normfold.options import OnStage
     from normfold.report.formats import Format
     from normfold.report.report import Report
     from normfold.result import Inspection, Result
@@ -79,6 +83,25 @@ class Output:
         """Print the report of ``result``."""
         if not self.quiet or self.as_json or len(self.paths) < len(self.files):
             self.show(result.report(pictures=self.has_pictures), details=details)
+
+    def run(self, label: str, make: Callable[[OnStage], Result]) -> Exit:
+        """Call ``make``, which proves and writes a model, show its result and return the exit code.
+
+        ``make`` gets a callback for its stages, which are shown under ``label``. Of a result that was not proven the
+        report is shown all the same, with the reason why nothing was written.
+        """
+        from normfold.result import NotProven
+
+        try:
+            with stages(label, self.quiet) as on_stage:
+                result = make(on_stage)
+        except NotProven as error:
+            self.write_result(error.result)
+            self.show_result(error.result)
+            click.echo(f"normfold: {error}", err=True)
+            return Exit.DIFFERS if error.is_different else Exit.INCONCLUSIVE
+        self.show_result(result)
+        return Exit.DONE
 
     def write(self, report: Report | Sequence[Report], *, only_stdout: bool = False) -> None:
         """Write ``report`` into each of the files, or to stdout where --report - asks for that."""
