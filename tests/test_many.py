@@ -16,7 +16,7 @@ from normfold import many
 from normfold.errors import UsageError
 from normfold.many import Status
 from normfold.runtime import isolated
-from tests.sweeps.hostile_files import model, norm, parameters
+from tests.sweeps.hostile.cases import model, norm, parameters
 
 
 @pytest.fixture

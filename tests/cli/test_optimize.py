@@ -24,7 +24,8 @@ from normfold.runtime.time_limit import Watch
 from normfold.verify import Equivalence, Verification
 from tests.conftest import Command, Run
 from tests.nets import conv_bn, nothing
-from tests.sweeps import hostile_files
+from tests.sweeps.hostile.cases import model as model_of
+from tests.sweeps.hostile.cases import norm, parameters
 
 
 @pytest.fixture
@@ -279,7 +280,7 @@ def test_unknown_targets_and_operator_sets_are_usage_errors(
 
 def test_data_is_shared_where_that_is_asked_for(run: Run, tmp_path: Path) -> None:
     path, target = tmp_path / "m.onnx", tmp_path / "out.onnx"
-    proto = hostile_files.model(hostile_files.norm("x"), hostile_files.parameters(64), shape=("N", 64))
+    proto = model_of(norm("x"), parameters(64), shape=("N", 64))
     kept = np.random.default_rng(0).standard_normal((64, 64)).astype(np.float32)
     proto.graph.initializer.append(numpy_helper.from_array(kept, "kept"))
     proto.graph.node.insert(0, onnx.helper.make_node("MatMul", ["x", "kept"], ["k"]))

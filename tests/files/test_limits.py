@@ -10,8 +10,8 @@ import pytest
 import normfold
 from normfold.errors import SourceError
 from normfold.files import limits
-from tests.sweeps.hostile_files import CASES, chain, norm, parameters, save
-from tests.sweeps.hostile_files import model as model_of
+from tests.sweeps.hostile.cases import CASES, chain, norm, parameters, save
+from tests.sweeps.hostile.cases import model as model_of
 
 REFUSED = {
     "huge_shape",

@@ -11,8 +11,8 @@ import pytest
 import normfold
 from normfold.errors import UsageError
 from normfold.files import untrusted
-from tests.sweeps.hostile_files import model as model_of
-from tests.sweeps.hostile_files import norm, parameters, save
+from tests.sweeps.hostile.cases import model as model_of
+from tests.sweeps.hostile.cases import norm, parameters, save
 
 
 def test_archives_are_not_unpacked_beyond_their_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

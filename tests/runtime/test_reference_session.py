@@ -16,7 +16,7 @@ from normfold.runtime.reference_session import ReferenceRunner
 from normfold.runtime.session import FailureKind, ModelRunError
 from normfold.verify import Equivalence, ProofOptions, Site, check, prove
 from tests.onnx_text import parse
-from tests.sweeps.hostile_files import CASES
+from tests.sweeps.hostile.cases import CASES
 from tests.verify.nets import edited
 
 NORM = "BatchNormalization(c, s, b, m, var)"
