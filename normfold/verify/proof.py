@@ -18,7 +18,6 @@ from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value, 
 from normfold.runtime.submodel import Submodel, submodel, types_of
 from normfold.verify.checks.accepted_inputs import largest_sizes
 from normfold.verify.checks.at_sites import SiteCheck, expected_bytes, in_order, plan_chunks
-from normfold.verify.checks.first_difference import first_differences
 from normfold.verify.checks.prefetch import prefetch
 from normfold.verify.checks.reference_values import Original
 from normfold.verify.checks.schedule import Chunk, Schedule, bytes_of
@@ -31,7 +30,7 @@ from normfold.verify.missing_operators import cut_at_missing, has_foreign_operat
 from normfold.verify.question import NOISE_DOMINATED, Question
 from normfold.verify.regions.probe import check_regions
 from normfold.verify.result import Comparison, Equivalence, Site, Stage, Verification
-from normfold.verify.sites.renamed_values import by_names
+from normfold.verify.sites.by_region import recorded_sites, with_regions
 from normfold.verify.sites.targets import inlined_sites, with_targets
 from normfold.verify.state import ProofState, random_values, run_part
 from normfold.verify.zero_sizes import has_zero_sized_input, with_free_sizes
@@ -54,7 +53,10 @@ def prove(
     """See ``normfold.verify.prove``."""
     loaded = load(original, options.folder), load(candidate, options.folder)
     question = _cut_at_missing(replace(Question.of(*loaded, options), is_by_fold=bool(sites)))
-    return by_names(question, _proved) if sites is None else _proved(question, sites)
+    if sites is not None:
+        return _proved(question, sites)
+    question, recorded = recorded_sites(question)
+    return with_regions(question, _proved(question, ()), recorded)
 
 
 def _cut_at_missing(question: Question) -> Question:
@@ -320,12 +322,7 @@ def _decide(proof: ProofState) -> Verification:
         return _result(proof, Equivalence.INCONCLUSIVE, why)
     certain = [c for c in failing if not c.noise_dominated or (c.stage == Stage.AT_SITE and c.folds)]
     if certain:
-        found = _result(proof, Equivalence.DIFFERENT)
-        return (
-            found
-            if found.failing_folds or proof.question.is_stored
-            else replace(found, first_differences=_first_differences(proof, certain))
-        )
+        return _result(proof, Equivalence.DIFFERENT)
     proved = any(c.folds for c in comparisons) and all(c.passed for c in comparisons if c.stage == Stage.AT_SITE)
     if proved:
         _accept_noise(proof, failing)
@@ -333,14 +330,6 @@ def _decide(proof: ProofState) -> Verification:
     return _result(
         proof, Equivalence.INCONCLUSIVE, f"{NOISE_DOMINATED}, so nothing can be decided; pass --inputs with real data"
     )
-
-
-def _first_differences(proof: ProofState, failing: Sequence[Comparison]) -> tuple[Comparison, ...]:
-    """Where the difference begins, for the feed of its worst comparison; nothing when only an optimized run differs."""
-    plain = [c for c in failing if c.stage in (Stage.AT_SITE, Stage.UNOPTIMIZED)]
-    worst = max(plain, key=lambda c: c.margin, default=None)
-    feed = next((feed for feed in proof.findings.feeds if worst is not None and feed.text == worst.feed), None)
-    return () if feed is None else tuple(first_differences(proof.question, feed, [c.value for c in plain]))
 
 
 def _is_certain(proof: ProofState, comparisons: Sequence[Comparison]) -> bool:

@@ -25,7 +25,6 @@ class Stage(Enum):
     AT_SITE: without optimizations, the candidate fed with the original's values at every other site.
     UNOPTIMIZED, BASIC, EXTENDED, DEFAULT: the whole candidate at that level of ONNX Runtime.
     REGION: operators that differ, fed with values of their own (see ``normfold.verify.regions``).
-    SAME_NAME: both models whole, at a value that has one name in both.
     EAGER: the PyTorch module called eagerly against the exported result.
     """
 
@@ -35,7 +34,6 @@ class Stage(Enum):
     EXTENDED = "extended"
     DEFAULT = "default"
     REGION = "region"
-    SAME_NAME = "same name"
     EAGER = "eager module"
 
 
@@ -104,8 +102,7 @@ class Verification:
 
     ``outputs`` compares each graph output at each stage, ``sites`` each fold where its value is made.
     ``failing_folds`` names the folds whose own site is wrong, in the order of the graph: the error is *made* there, not
-    inherited. ``first_differences`` follows a difference that no site explains through the values that have one name in
-    both models: the last that agrees, then those that do not, as whole models compute them.
+    inherited.
     """
 
     verdict: Equivalence
@@ -116,7 +113,6 @@ class Verification:
     notes: tuple[str, ...] = ()
     seed: int = 0
     feeds: tuple[str, ...] = field(default=())
-    first_differences: tuple[Comparison, ...] = ()
 
     def __bool__(self) -> bool:
         return self.verdict is Equivalence.EQUIVALENT
@@ -199,9 +195,6 @@ def as_table(verification: Verification, sites: int = 10, width: int = 10**6) ->
             why = printable(c.note, 500) or "differs"
             needed = c.needed_tolerance or "nothing"
             lines.append(f"{printable(c.value, 100)}{maker}: {why}{feed}; would have passed with {needed}")
-    if verification.first_differences:
-        lines.append("where it begins, by values of one name in both models:")
-        lines += _aligned(verification.first_differences, width)
     notes = verification.notes if verification.worst else ()  # otherwise the first line is made of them
     lines += [f"note: {printable(note, 600)}" for note in notes]
     lines.append(f"seed {verification.seed}; feeds: {printable('; '.join(verification.feeds), 600) or 'none'}")

@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 
 from normfold.files.tensors import is_external
-from normfold.runtime.random_operators import unseeded_values
+from normfold.runtime.random_operators import depending_on, unseeded_values
 from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value
 from normfold.runtime.submodel import Submodel, first_downstream, submodel, types_of
 from normfold.verify.checks.at_sites import expected_bytes
@@ -34,8 +34,17 @@ from normfold.verify.state import ProofState
 
 TOO_LARGE = "the operators that differ were not fed with values of their own, because the weights are large"
 
+_SELECTORS = frozenset({"Gather", "GatherElements", "GatherND"})
+
 SEEDS = 3
 """A difference counts where as many feeds of one kind show it: a decision between values that tie shows once."""
+
+
+RegionKind = tuple[object, ...]
+"""What is equal for regions that compute the same of the same feeds, whatever the names."""
+
+Known = dict[RegionKind, Comparison | None]
+"""The comparisons of regions that agreed, or did not run, by kind."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +62,8 @@ class _Pair:
         return frozenset(each.name for each in self.inputs if each.is_exact)
 
     @property
-    def kind(self) -> tuple[object, ...]:
-        """Return what is equal for regions that compute the same of the same feeds, whatever the names."""
+    def kind(self) -> RegionKind:
+        """Return the kind of the region."""
         weights = (weight for side in (self.original, self.candidate) for weight in side.model.initializers)
         known = {name: f"weight {name}".encode() for name, tensor in weights if is_external(tensor)}
         known |= {each.name: f"input {number}".encode() for number, each in enumerate(self.inputs)}
@@ -75,8 +84,9 @@ def check_regions(proof: ProofState) -> None:
     if is_too_large(question):
         findings.note(TOO_LARGE)
     elif findings.feeds:
-        for comparison in differing(question, findings.feeds[0], regions_of(question)):
-            findings.add(replace(comparison, folds=comparison.folds or folds_near(question, comparison.value)))
+        for comparison in compared_regions(question, findings.feeds[0], regions_of(question)):
+            if not comparison.passed:
+                findings.add(replace(comparison, folds=comparison.folds or folds_near(question, comparison.value)))
 
 
 def is_too_large(question: Question) -> bool:
@@ -96,23 +106,29 @@ def folds_near(question: Question, value: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(fold for site in sites for fold in question.folds[site]))
 
 
-def differing(question: Question, feed: Feed, regions: Sequence[DifferingRegion]) -> Iterator[Comparison]:
-    """Yield the worst comparison of each region that computes something else; none for those that agree."""
+def compared_regions(
+    question: Question, feed: Feed, regions: Sequence[DifferingRegion], known: Known | None = None
+) -> Iterator[Comparison]:
+    """Yield the worst comparison of each region that runs on feeds of its own.
+
+    Of regions that compute the same one is fed. ``known`` are those that agreed in earlier calls, and grows.
+    """
     if not regions:
         return
+    known = {} if known is None else known
     ranges = value_ranges(question.original)
     theirs = value_ranges(question.candidate)
-    agreeing: set[tuple[object, ...]] = set()
     for group, values, dims in _with_values(question, feed, regions):
         for region in group:
             pair = _pair(question, feed, region, values, dims, ranges, theirs)
-            if pair is None or (kind := pair.kind) in agreeing:
+            if pair is None:
                 continue
-            found = _compared(question, pair)
-            if found is None:
-                agreeing.add(kind)
-            else:
-                yield found
+            kind = pair.kind
+            found = known[kind] if kind in known else _compared(question, pair)
+            if found is None or found.passed:
+                known[kind] = found
+            if found is not None:
+                yield replace(found, value=region.target, folds=question.folds.get(region.target, ()))
 
 
 def _with_values(
@@ -193,18 +209,44 @@ def _declared_dims(value: onnx.ValueInfoProto) -> tuple[int | str | None, ...]:
 
 
 def _compared(question: Question, pair: _Pair) -> Comparison | None:
-    """Return the first kind of feed that shows a difference again and again; None where none does."""
+    """Return the comparison of the first kind of feed that shows a difference again and again, or of a table.
+
+    It is else the worst of those that pass, or None where the region does not run.
+    """
     try:
         with question.open(pair.original.model) as ours, question.open(pair.candidate.model) as theirs:
-            return _Comparing(question, pair, ours, theirs).first_difference()
+            comparing = _Comparing(question, pair, ours, theirs)
+            return _other_table(question, pair) or comparing.first_difference() or comparing.agreement
     except ModelRunError as error:
         if error.kind is FailureKind.TIME:
             raise
         return None  # the network's own runs tell what does not load
 
 
+def _other_table(question: Question, pair: _Pair) -> Comparison | None:
+    """Return the comparison of a table of which data selects entries, if it fails: no feeds reach each of them.
+
+    Where the operators differ, one of them may have been folded into the table.
+    """
+    ours, theirs = pair.original.model, pair.candidate.model
+    if [node.op_type for node in ours.graph.node] != [node.op_type for node in theirs.graph.node]:
+        return None
+    tables, others = dict(ours.initializers), dict(theirs.initializers)
+    data = depending_on(ours, [each.name for each in pair.inputs])
+    for node in (node for node in ours.graph.node if node.op_type in _SELECTORS):
+        table, other = tables.get(node.input[0]), others.get(node.input[0])
+        if table is not None and other is not None and node.input[1] in data:
+            values, text = (ours.array_of(table), theirs.array_of(other)), f"the table {node.input[0]}"
+            found = question.judge(pair.region.target, Stage.REGION, *values, Feed({}, text), Tolerance.LOCAL)
+            if not found.passed:
+                return replace(found, note=found.note or "the tables that data selects from differ")
+    return None
+
+
 class _Comparing:
-    """Both sides of a region, open."""
+    """Both sides of a region, open. ``agreement`` is the worst comparison so far that passes."""
+
+    agreement: Comparison | None = None
 
     def __init__(self, question: Question, pair: _Pair, ours: Runner, theirs: Runner) -> None:
         self._question, self._pair, self._ours, self._theirs = question, pair, ours, theirs
@@ -212,10 +254,14 @@ class _Comparing:
         self._feeds = RegionFeeds(models, pair.inputs, question.options.seed)
 
     def first_difference(self) -> Comparison | None:
-        """Try shapes until one runs; a difference at one that the models do not declare must show at another too.
+        """Try what the network sends there, then shapes until one runs.
 
-        Where the first feed of such a shape does not run, no other will.
+        A difference at a shape that the models do not declare must show at another too. Where the first feed of such a
+        shape does not run, no other will.
         """
+        found = self._as_the_network_sends_them()
+        if found is not None:
+            return found
         for shapes, is_declared in self._feeds.shapes():
             runs, found = False, None
             kinds: Counter[str] = Counter()
@@ -236,6 +282,14 @@ class _Comparing:
             if runs and found is None:
                 break
         return self._at_other_sizes()
+
+    def _as_the_network_sends_them(self) -> Comparison | None:
+        """Compare what the network itself sends to the region, unless that was compared at the sites of folds."""
+        feed = RegionFeed({each.name: each.base for each in self._pair.inputs}, "as the network sends them")
+        if self._question.is_by_fold or self._question.options.is_explicit:
+            return None
+        pair = self._run(feed.values)
+        return None if pair is None else self._compared(feed, *pair, stage=Stage.AT_SITE)
 
     def _at_other_sizes(self) -> Comparison | None:
         for sizes in self._feeds.sizes():
@@ -288,7 +342,7 @@ class _Comparing:
             if error.kind is FailureKind.TIME:
                 raise
             return None
-        if np.shape(found[0]) != np.shape(found[1]) and self._has_other_sizes(values):
+        if len({getattr(value, "shape", ()) for value in found}) > 1 and self._has_other_sizes(values):
             return None
         return found[0], found[1]
 
@@ -297,29 +351,39 @@ class _Comparing:
         sizes_differ = any(np.shape(values[each.name]) != np.shape(each.base) for each in self._pair.inputs)
         return sizes_differ and not all(each.is_exact for each in self._pair.inputs)
 
-    def _compared(self, feed: RegionFeed, expected: Value, obtained: Value) -> Comparison | None:
+    def _compared(
+        self, feed: RegionFeed, expected: Value, obtained: Value, stage: Stage = Stage.REGION
+    ) -> Comparison | None:
         """Return the comparison where it fails."""
         question, target = self._question, self._pair.region.target
         text = f"its own: {feed.text}"
         tolerance = Tolerance.AT_CENTRE if "centre" in feed.text else Tolerance.LOCAL
         if feed.must_keep_nan and _nan_moved(expected, obtained):
             why = "NaN or infinity goes another way"
-            return question.failing(target, Stage.REGION, why, text)
-        comparison = question.judge(target, Stage.REGION, expected, obtained, Feed({}, text), tolerance)
+            return question.failing(target, stage, why, text)
+        comparison = question.judge(target, stage, expected, obtained, Feed({}, text), tolerance)
         if comparison.passed:
+            self._remember(comparison)
             return None
         if isinstance(expected, np.ndarray) and is_floating(expected):
             given = _given(self._pair.original, feed.values)
             samples = question.noise_of(
-                self._pair.original, given, {target: expected}, self._pair.exact, by_channel=True
+                self._pair.original, given, {target: expected}, self._pair.exact, by_channel=stage is Stage.REGION
             )
             closer, _ = question.compare_with_noise(
-                samples, Stage.REGION, {target: (expected, obtained)}, Feed({}, text), lambda _: tolerance
+                samples, stage, {target: (expected, obtained)}, Feed({}, text), lambda _: tolerance
             )
             comparison = closer[target]
-        if comparison.passed or comparison.noise_dominated:
+        if comparison.passed:
+            self._remember(comparison)
+            return None
+        if comparison.noise_dominated:
             return None
         return replace(comparison, note=comparison.note or "the operators that make it differ")
+
+    def _remember(self, comparison: Comparison) -> None:
+        if self.agreement is None or comparison.margin > self.agreement.margin:
+            self.agreement = comparison
 
 
 def _given(side: Submodel, values: Mapping[str, Value]) -> dict[str, Value]:

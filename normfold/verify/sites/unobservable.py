@@ -39,26 +39,33 @@ def unobservable_values(question: Question, names: Set[str]) -> set[str]:
     made = {name for name in names & made_by.keys() if nodes[made_by[name]].op_type != "Constant"}
     wanted = sorted(made.difference(question.original.output_names))
     targets = [*wanted, *question.original.output_names]
-    unobservable = set(wanted)
+    unobservable, shown = set(wanted), set[str]()
     try:
         small = submodel(question.original, targets, {})
         with question.open(small.model) as runner:
             for feed, values in islice(
                 accepted_feeds(question, lambda _, feed: run_part(runner, small, feed, {})), _FEEDS
             ):
-                unobservable -= {name for name in unobservable if _is_read(question, feed, values, name, wanted)}
+                reads = {name: _is_read(question, feed, values, name, wanted) for name in unobservable}
+                unobservable -= {name for name, is_read in reads.items() if is_read}
+                shown |= {name for name, is_read in reads.items() if is_read is not None}
     except ModelRunError:
         return set()
-    return unobservable
+    return unobservable & shown
 
 
-def _is_read(question: Question, feed: Feed, values: Mapping[str, Value], name: str, names: Collection[str]) -> bool:
+def _is_read(
+    question: Question, feed: Feed, values: Mapping[str, Value], name: str, names: Collection[str]
+) -> bool | None:
+    """Return whether an output reads what differs; None where nothing differs on this feed."""
     boundary = types_of({each: values[each] for each in names})
     if name not in boundary:
         return True
     theirs = submodel(question.candidate, [name], boundary)
     with question.open(theirs.model) as runner:
         obtained = run_part(runner, theirs, feed, values)[name]
+    if values[name].dtype == np.asarray(obtained).dtype and np.array_equal(values[name], obtained):
+        return None
     outputs = [each for each in question.original.output_names if each not in question.original.initializer_names]
     behind = submodel(question.original, outputs, {name: boundary[name]})
     with question.open(behind.model) as runner:

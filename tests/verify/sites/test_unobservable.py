@@ -8,8 +8,6 @@ import numpy as np
 import pytest
 
 import normfold
-from normfold.runtime.loaded_model import load
-from normfold.verify.sites.changed_weights import changed_weight_sites
 from tests.onnx_text import parse
 from tests.verify.nets import edited
 from tests.verify.sites.nets import TABLE
@@ -44,7 +42,6 @@ def test_what_no_output_reads_is_no_fault(text: str, changes: dict[str, Callable
     raw = same = parse(text, values={"far": -np.inf} if "far>" in text else None)
     for name, change in changes.items():
         same = edited(same, name, change)
-    assert changed_weight_sites(load(raw), load(same))
     found = normfold.verify(raw, same)
     assert found, found
     assert "no output reads what differs" in found.notes[-1]
