@@ -182,10 +182,10 @@ def decades(here: np.ndarray, at_zero: np.ndarray, limit: np.ndarray) -> set[int
     others = tuple(i for i in range(here.ndim) if i != axis) if here.ndim > 1 else ()
     with np.errstate(all="ignore"):
         try:
-            gap = np.abs(np.broadcast_to(limit, here.shape) - at_zero).astype(np.float64).max(axis=others)
+            gap = np.broadcast_to(limit, here.shape) - at_zero.astype(np.float64)
         except ValueError:
             return set()
-        spread = np.abs(here.astype(np.float64) - at_zero).max(axis=others)
-        ratio = 2 * gap / spread
+        towards = np.sign(gap) * (here.astype(np.float64) - at_zero)
+        ratio = 2 * np.abs(gap).max(axis=others) / np.maximum(towards.max(axis=others), 0)
     ratio = ratio[np.isfinite(ratio) & (ratio > 2)]
     return {math.ceil(math.log10(each)) for each in np.unique(ratio) if each < 1e12}

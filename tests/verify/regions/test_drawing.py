@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from normfold.verify.regions.drawing import LARGEST, larger
+import numpy as np
+
+from normfold.verify.regions.drawing import LARGEST, decades, larger
 
 
 def test_inputs_that_share_a_batch_grow_by_one_factor() -> None:
@@ -15,3 +17,10 @@ def test_inputs_that_share_a_batch_grow_by_one_factor() -> None:
 
 def test_what_would_be_large_stays_as_it_is() -> None:
     assert larger({"x": (1, LARGEST)}, {"x": ("N", LARGEST)}) == {"x": (1, LARGEST)}
+
+
+def test_a_limit_is_reached_from_its_own_side() -> None:
+    """The first channel moves 10 away from its limit of 100 and 1 towards it, the second 10 towards it."""
+    at_zero = np.zeros((2, 2))
+    assert decades(np.array([[-10.0, 10.0], [1.0, -1.0]]), at_zero, np.asarray(100.0)) == {3, 2}
+    assert decades(np.array([[-10.0, 10.0], [-1.0, -1.0]]), at_zero, np.asarray(100.0)) == {2}
