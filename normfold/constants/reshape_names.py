@@ -17,6 +17,7 @@ from normfold.constants.shape_values import (
     Dimension,
     PartialInts,
     add_result,
+    allows_zero,
     dimension,
     shapes_of,
     stored_integers,
@@ -60,7 +61,7 @@ class _Sizes:
         for node in self._graph.node:
             add_result(values, node, self._shapes)
             target = values.get(node.input[1]) if node.op_type in ("Reshape", "Expand") else None
-            if target is not None and not target.is_scalar and not _allows_zero(node):
+            if target is not None and not target.is_scalar and not allows_zero(node):
                 shape = _named if node.op_type == "Reshape" else _expanded
                 entries = tuple(map(self._current, target.entries))
                 self._improve(node.output[0], shape(entries, self._shapes.get(node.input[0])))
@@ -166,7 +167,3 @@ def _says_more(named: tuple[Dimension, ...], known: tuple[Dimension, ...] | None
     return any(
         new is not None and new != old and not isinstance(old, int) for new, old in zip(named, known, strict=True)
     )
-
-
-def _allows_zero(node: onnx.NodeProto) -> bool:
-    return any(entry.name == "allowzero" and entry.i for entry in node.attribute)

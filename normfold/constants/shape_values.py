@@ -36,6 +36,7 @@ _NUMPY: dict[int, type[np.generic]] = {
     onnx.TensorProto.INT32: np.int32,
     onnx.TensorProto.BOOL: np.bool_,
 }
+_WHOLE = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BOOL)
 
 Dimension = int | str | None
 
@@ -75,20 +76,19 @@ def _rewrite(model: onnx.ModelProto, reshape_targets: dict[str, tuple[int, ...]]
     shapes = dict(shapes_of(graph))
     values = evaluate(graph, shapes)
     changed = _fold_constants(graph)
+    targets = named_targets(graph, values, shapes)
     for node in graph.node:
         value = values.get(node.output[0]) if len(node.output) == 1 else None
         if value is not None and value.is_known and node.op_type != "Constant":
             data = np.array(value.entries, _dtype_of(model, node.output[0]))
             _become_constant(node, data.reshape(()) if value.is_scalar else data)
             changed = True
-        elif node.op_type == "Reshape" and node.output[0] not in reshape_targets:
-            target = _target(node, values, shapes)
-            if target is not None:
-                reshape_targets[node.output[0]] = target
-                name = f"{node.output[0]}::target"
-                graph.initializer.append(numpy_helper.from_array(np.array(target, np.int64), name))
-                node.input[1] = name
-                changed = True
+        elif node.output[0] in targets and node.output[0] not in reshape_targets:
+            target = reshape_targets[node.output[0]] = targets[node.output[0]]
+            name = f"{node.output[0]}::target"
+            graph.initializer.append(numpy_helper.from_array(np.array(target, np.int64), name))
+            node.input[1] = name
+            changed = True
     return changed
 
 
@@ -137,16 +137,45 @@ def _attributes_of(node: onnx.NodeProto) -> ir.Node:
     return ir.serde.deserialize_node(without_inputs)
 
 
+def named_targets(
+    graph: onnx.GraphProto, values: Mapping[str, PartialInts], shapes: Shapes
+) -> dict[str, tuple[int, ...]]:
+    """Return the constant targets of Reshapes that are computed from known names, by the name of the output."""
+    found = ((node.output[0], _target(node, values, shapes)) for node in graph.node if _has_target(node))
+    return {name: target for name, target in found if target is not None}
+
+
+def _has_target(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Reshape" and len(node.input) > 1
+
+
 def _target(node: onnx.NodeProto, values: Mapping[str, PartialInts], shapes: Shapes) -> tuple[int, ...] | None:
-    """Return the constant target of a Reshape with one unknown entry; None where nothing is gained or proven."""
-    target = values.get(node.input[1])
+    """Return the constant target of a Reshape, with -1 for one unknown entry and 0 for the same sizes of the input.
+
+    None where nothing is gained or proven.
+    """
+    target, source = values.get(node.input[1]), shapes.get(node.input[0])
     if target is None or target.is_scalar or target.is_known:
         return None
-    entries = without_rest(target.entries, shapes.get(node.input[0]))
-    unknown = [entry for entry in entries if not isinstance(entry, int) or entry == -1]
-    if len(unknown) != 1 or any(isinstance(entry, int) and entry < 1 and entry != -1 for entry in entries):
-        return None  # 0 means the size of the input, and two entries cannot both be what is left
+    entries = without_rest(target.entries, source)
+    if any(isinstance(entry, int) and entry < 1 and entry != -1 for entry in entries):
+        return None  # 0 means the size of the input
+    if len(_unknown(entries)) > 1 and not allows_zero(node):
+        pairs = zip(entries, (source or ())[: len(entries)], strict=False)
+        same = [isinstance(entry, str) and entry == size for entry, size in pairs]
+        entries = tuple(0 if index < len(same) and same[index] else entry for index, entry in enumerate(entries))
+    if len(_unknown(entries)) > 1:
+        return None  # two entries cannot both be what is left
     return tuple(entry if isinstance(entry, int) else -1 for entry in entries)
+
+
+def _unknown(entries: tuple[Dimension, ...]) -> list[Dimension]:
+    return [entry for entry in entries if not isinstance(entry, int) or entry == -1]
+
+
+def allows_zero(node: onnx.NodeProto) -> bool:
+    """Say whether a 0 in the target of a Reshape means no element, and not the size of the input."""
+    return bool(_attribute(node, "allowzero", 0))
 
 
 def without_rest(target: tuple[Dimension, ...], source: tuple[Dimension, ...] | None) -> tuple[Dimension, ...]:
@@ -207,7 +236,7 @@ def add_result(values: dict[str, PartialInts], node: onnx.NodeProto, shapes: Sha
 
 
 def _known(tensor: onnx.TensorProto) -> PartialInts | None:
-    if tensor.data_type not in (onnx.TensorProto.INT64, onnx.TensorProto.INT32) or len(tensor.dims) > 1:
+    if tensor.data_type not in _WHOLE or len(tensor.dims) > 1:
         return None
     if tensor.dims and tensor.dims[0] > LONGEST:
         return None
@@ -346,6 +375,26 @@ def _divide(a: int, b: int) -> int:
     return a // b
 
 
+def _where(node: onnx.NodeProto, inputs: NodeInputs, shapes: Shapes) -> PartialInts | None:
+    if any(value is None for value in inputs):
+        return None
+    given = [value for value in inputs if value is not None]
+    size = max(len(value.entries) for value in given)
+    columns = zip(*(_stretched(value, size) for value in given), strict=True)
+    entries = tuple(None if which is None else one if which else other for which, one, other in columns)
+    return PartialInts(entries, all(value.is_scalar for value in given))
+
+
+def _equal(a: Dimension, b: Dimension) -> Dimension:
+    """Compare two entries: a size by name is not negative, and equal to itself."""
+    if isinstance(a, int) and isinstance(b, int):
+        return int(a == b)
+    numbers = [entry for entry in (a, b) if isinstance(entry, int)]
+    if None in (a, b):
+        return None
+    return 0 if numbers and numbers[0] < 0 else 1 if a == b else None
+
+
 _RULES: dict[str, ShapeRule] = {
     "Constant": _constant,
     "Shape": _shape,
@@ -361,4 +410,6 @@ _RULES: dict[str, ShapeRule] = {
     "Sub": _arithmetic(operator.sub, 0),
     "Mul": _arithmetic(operator.mul, 1),
     "Div": _arithmetic(_divide, 1),
+    "Equal": _elementwise(_equal),
+    "Where": _where,
 }

@@ -20,7 +20,7 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from normfold.constants.reshape_names import named_reshapes
-from normfold.constants.shape_values import resolve
+from normfold.constants.shape_values import evaluate, named_targets, resolve, shapes_of
 from normfold.errors import CrashError
 from normfold.files.skeleton import skeleton
 from normfold.graph.evaluators import EVALUATORS
@@ -91,7 +91,10 @@ def _resolved(
         if shapes_only:
             return infer_shapes(without_weights), {}, ""
         model, reshape_targets = resolve(without_weights)
-        return named_reshapes(model), reshape_targets, ""
+        model = named_reshapes(model)
+        shapes = dict(shapes_of(model.graph))
+        named = named_targets(model.graph, evaluate(model.graph, shapes), shapes)
+        return model, named | reshape_targets, ""
     except Exception as error:  # noqa: BLE001  # its C++ core raises unrelated classes for models it cannot follow
         return without_weights, {}, f"shape inference failed: {str(error).strip()[:200]}"
 

@@ -70,20 +70,45 @@ TABLE = [
         ["Reshape"],
     ),
     (
-        "a rest that hides a symbolic dimension stays computed",
+        "a rest behind a symbolic dimension of the input",
         """net (float[batch, tokens, 48] x) => (float[batch, rest, 48] y) {
             s = Shape (x) b = Slice (s, from, to) target = Concat <axis = 0> (b, tail) y = Reshape (x, target)
         }""",
         {"from": [0], "to": [1], "tail": [-1, 48]},
-        ["Shape", "Slice", "Concat", "Reshape"],
+        ["Reshape"],
     ),
     (
-        "two symbolic dimensions stay computed",
+        "two symbolic dimensions in their places",
         """net (float[batch, tokens, 48] x) => (float[batch, tokens, 4, 12] y) {
             s = Shape (x) head = Slice (s, from, to) target = Concat <axis = 0> (head, tail) y = Reshape (x, target)
         }""",
         {"from": [0], "to": [2], "tail": [4, 12]},
+        ["Reshape"],
+    ),
+    (
+        "two symbolic dimensions where 0 means nothing stay computed",
+        """net (float[batch, tokens, 48] x) => (float[batch, tokens, 4, 12] y) {
+            s = Shape (x) head = Slice (s, from, to) target = Concat <axis = 0> (head, tail)
+            y = Reshape <allowzero = 1> (x, target)
+        }""",
+        {"from": [0], "to": [2], "tail": [4, 12]},
         ["Shape", "Slice", "Concat", "Reshape"],
+    ),
+    (
+        "two symbolic dimensions in other places stay computed",
+        """net (float[batch, tokens, 48] x) => (float[48, batch, tokens] y) {
+            s = Shape (x) head = Slice (s, from, to) target = Concat <axis = 0> (tail, head) y = Reshape (x, target)
+        }""",
+        {"from": [0], "to": [2], "tail": [48]},
+        ["Shape", "Slice", "Concat", "Reshape"],
+    ),
+    (
+        "what torch writes for an expand",
+        """net (float[batch, 1] x, float[batch, 5] z) => (float[batch, 5] y) {
+            s = Shape (z) n = Equal (s, minus) w = Where (n, ones, s) e = Expand (x, w) y = Add (e, z)
+        }""",
+        {"minus": [-1, -1], "ones": [1, 1]},
+        ["Shape", "Expand", "Add"],
     ),
     (
         "arithmetic on constants, by onnxsim",

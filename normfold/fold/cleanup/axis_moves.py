@@ -111,8 +111,8 @@ def _move_of(reader: GraphReader, node: ir.Node) -> AxisMove | None:
         rank = 0 if shape is None else len(shape)
         return AxisMove(tuple(order or reversed(range(rank)))) if order or rank else None
     axes = _axes(reader, node) if node.op_type in {"Unsqueeze", "Squeeze", *_OF_ONE} else None
-    if axes is None or shape is None:
-        return None
+    if not axes or shape is None:
+        return None  # an empty list of axes stands for all of them
     if node.op_type == "Unsqueeze":
         new = {axis % len(shape) for axis in axes}
         kept = iter(range(len(shape)))

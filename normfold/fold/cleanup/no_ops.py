@@ -19,8 +19,25 @@ _NO_END = 2**31 - 1  # exporters write it, or a larger number, for "to the end"
 Test = Callable[[GraphReader, ir.Node], bool]
 
 
-def does_nothing(reader: GraphReader, node: ir.Node) -> bool:
-    """Return whether the first output of ``node`` is its first input, and the only output that anything reads."""
+def value_passed(reader: GraphReader, node: ir.Node) -> ir.Value | None:
+    """Return the input that the first output of ``node`` is, where that is the only output that anything reads."""
+    if node.op_type == "Where" and is_standard(node):
+        return _value_chosen(reader, node)
+    return node.inputs[0] if _passes_first(reader, node) else None
+
+
+def _value_chosen(reader: GraphReader, node: ir.Node) -> ir.Value | None:
+    """Return the operand of a Where that a constant condition always takes, if it has the shape of the output."""
+    condition = reader.constant(node.inputs[0])
+    if condition is None or not (condition.all() or not condition.any()):
+        return None
+    chosen, shape = node.inputs[1 if condition.all() else 2], node.outputs[0].shape
+    own = None if chosen is None else reader.shape(chosen)
+    is_whole = own is not None and shape is not None and own == tuple(shape) and all(map(_is_size, own))
+    return chosen if is_whole and condition.size else None
+
+
+def _passes_first(reader: GraphReader, node: ir.Node) -> bool:
     test = _TABLE.get(node.op_type) if is_standard(node) else None
     if test is None or not node.inputs or node.inputs[0] is None:
         return False

@@ -12,7 +12,7 @@ from normfold.constants.materialize import materialize_constants
 from normfold.fold.cleanup.axis_moves import bypass, move_axes_once
 from normfold.fold.cleanup.concats import join_once
 from normfold.fold.cleanup.equal_weights import share_equal_weights
-from normfold.fold.cleanup.no_ops import does_nothing
+from normfold.fold.cleanup.no_ops import value_passed
 from normfold.fold.cleanup.reshapes import reshape_once
 from normfold.fold.cleanup.slices import slice_once
 from normfold.fold.cleanup.zero_states import drop_zero_states
@@ -87,9 +87,9 @@ def clear_the_way(model: ir.Model, *, constants: bool = True, merge: bool = True
 def _skip_noops(reader: GraphReader) -> None:
     """Let the readers of an operator that does nothing read its input; one that makes an output becomes an Identity."""
     for node in list(reader.graph):
-        if does_nothing(reader, node):
-            assert node.inputs[0] is not None  # does_nothing() saw it
-            bypass(node, node.inputs[0])
+        value = value_passed(reader, node)
+        if value is not None:
+            bypass(node, value)
 
 
 def _rename_instead_of_identities(graph: ir.Graph | ir.Function) -> None:

@@ -9,7 +9,7 @@ from tests.fold.cleanup.test_tidy import assert_tidied
 
 CONSTANTS = (
     "<int64[1] i0 = {0}, int64[1] i1 = {1}, int64[1] i2 = {2}, int64[1] n1 = {-1}, int64[2] i02 = {0, 2},"
-    "int64 at1 = {1}, int64[2] both = {0, 1}>"
+    "int64 at1 = {1}, int64[2] both = {0, 1}, int64[0] none = {}>"
 )
 # Input, output, body, and the operators that are left. Sizes that are letters are not known.
 ROWS = {
@@ -48,6 +48,9 @@ ROWS = {
     "a mean of several": (
         "[N,2]", "[a,b]", "a = ReduceMean <axes = [1], keepdims = 0> (r) y = Unsqueeze (a, i1)",
         "Relu ReduceMean Unsqueeze",
+    ),
+    "a sum over no axes, which means all": (
+        "[2,2]", "[a,b]", "a = ReduceSum (r, none) y = Neg (a)", "Relu ReduceSum Neg",
     ),
     "a Gather of one index": (
         "[N,3,M]", "[a,b,c]", "a = Gather <axis = 1> (r, at1) y = Unsqueeze (a, i1)", "Relu Gather",

@@ -30,6 +30,11 @@ GONE = {
         "b = Constant<value_ints=[0]>() e = Constant<value_ints=[9]>() c = Constant<value_ints=[1]>() "
         "a = Slice(x, b, e, c) y = Relu(a)",
     ),
+    "where that takes one side": (
+        PAIR,
+        "c = Constant<value_ints=[0]>() d = Cast<to=9>(c) z = Constant<value_float=1.0>() a = Where(d, z, x) "
+        "y = Relu(a)",
+    ),
     "before an output": (PAIR, "a = Relu(x) y = Cast<to=1>(a)"),
 }
 STAYS = {
@@ -43,6 +48,11 @@ STAYS = {
         "(float[2,3] x) => (float[2,3] y, bool[2,3] mask)",
         "a, mask = Dropout(x) y = Relu(a)",
         "Dropout Relu",
+    ),
+    "where that widens one side": (
+        "(float[3] x, float[2,3] z) => (float[2,3] y)",
+        "c = Constant<value_ints=[1]>() d = Cast<to=9>(c) a = Where(d, x, z) y = Relu(a)",
+        "Cast Where Relu",
     ),
     "reshape that swaps sizes": (
         "(float[2,3] x) => (float[3,2] y)",
