@@ -16,6 +16,7 @@ from xml.etree import ElementTree as xml
 
 import jsonschema
 import pytest
+from xmlschema import XMLSchema, XMLSchemaValidationError
 
 import normfold
 from normfold.errors import UsageError
@@ -122,6 +123,19 @@ def test_fingerprints_tell_long_names_apart() -> None:
     one, other = (json.loads(render(hostile("n" * 5000 + end + "n" * 5000), "sarif")) for end in "ab")
     prints = [[row["partialFingerprints"] for row in log["runs"][0]["results"]] for log in (one, other)]
     assert all(a != b for a, b in zip(*prints, strict=True))
+
+
+@pytest.mark.parametrize(
+    "reports", [[], [sample()], [sample(), checked()], *([hostile(name)] for name in HOSTILE.values())]
+)
+def test_junit_is_valid(reports: list[Report]) -> None:
+    XMLSchema(HERE / "junit.xsd").validate(render(reports, "junit"))
+
+
+def test_the_schema_of_junit_can_say_no() -> None:
+    said = render([sample()], "junit").replace(' tests="', ' trials="', 1)
+    with pytest.raises(XMLSchemaValidationError):
+        XMLSchema(HERE / "junit.xsd").validate(said)
 
 
 def test_junit_counts_what_it_lists() -> None:

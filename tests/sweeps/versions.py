@@ -16,7 +16,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-_TEST_TOOLS = ("hypothesis", "jsonschema", "pytest", "pytest-xdist", "selenium")
+_TEST_TOOLS = ("hypothesis", "jsonschema", "pytest", "pytest-xdist", "selenium", "xmlschema")
 
 
 def lower_bounds(text: str) -> list[str]:
