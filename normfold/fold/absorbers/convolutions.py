@@ -20,10 +20,16 @@ def _weight_and_bias(reader: GraphReader, node: ir.Node) -> tuple[Weight, Array 
     """W, and b of [M] or None; M is the first axis of a Conv's W, the second times the groups of a ConvTranspose's."""
     weight, bias = weight_of(reader, node, 1), bias_of(reader, node, 2)
     turned = node.op_type == "ConvTranspose"
-    count = weight.shape[1] * int(attribute(node, "group", 1)) if turned else weight.shape[0]
+    count = weight.shape[1] * _groups(node) if turned else weight.shape[0]
     shape = (count,) if bias is None else bias.shape
     require(shape == (count,), Reason.UNKNOWN_SHAPE, node, f"a bias of {list(shape)} for {count} channels")
     return weight, bias
+
+
+def _groups(node: ir.Node) -> int:
+    groups = int(attribute(node, "group", 1))
+    require(groups >= 1, Reason.PARAMETERS_MISFIT, node, f"{groups} groups")
+    return groups
 
 
 def conv_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
@@ -37,7 +43,7 @@ def conv_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite
 def conv_transpose_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """As Conv, with W of [C, M/group, kernel...]: output channel ``g*M/group + m`` is column m of group g."""
     weight, bias = _weight_and_bias(reader, node)
-    groups = int(attribute(node, "group", 1))
+    groups = _groups(node)
     scale, shift = channels(node, single_label(node, labels), weight.shape[1] * groups)
     wanted = scale * (0.0 if bias is None else bias) + shift
     factor = _by_group(scale, groups, weight, each=weight.shape[0] // groups)
@@ -89,7 +95,7 @@ def _largest_by_column(groups: int) -> Callable[[Weight], Array]:
 def conv_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """W*(s*x + t) + b = (W*s)*x + (sum of W*t + b): a scale at any padding, a shift only without padding."""
     weight, bias = _weight_and_bias(reader, node)
-    groups = int(attribute(node, "group", 1))
+    groups = _groups(node)
     affine = single_label(node, labels)
     scale, shift = channels(node, affine, weight.shape[1] * groups)
     require(affine.has_no_shift or not _pads(node, weight), Reason.ZERO_PADDING, node, f"pads {_pads(node, weight)}")
@@ -113,7 +119,7 @@ def _pads(node: ir.Node, weight: Weight) -> list[int] | str:
 def conv_transpose_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """As Conv for a scale. A shift would meet each output position a different number of times, but for 1x1 kernels."""
     weight, bias = _weight_and_bias(reader, node)
-    groups = int(attribute(node, "group", 1))
+    groups = _groups(node)
     affine = single_label(node, labels)
     scale, shift = channels(node, affine, weight.shape[0])
     pointwise = all(size == 1 for size in weight.shape[2:]) and not any(attribute(node, "pads", ()))

@@ -97,14 +97,14 @@ def _kernel(reader: GraphReader, node: ir.Node) -> Kernel | None:
     if weight is None or bias is None or np.shape(bias) not in ((), weight.shape[:1]):
         return None
     dims = weight.ndim - 2
-    pads = _pads(node, weight.shape[2:])
-    if pads is None:
+    pads, groups = _pads(node, weight.shape[2:]), int(attribute(node, "group", 1))
+    if pads is None or groups < 1:
         return None
     ones = [1] * dims
     return Kernel(
         weight,
         np.broadcast_to(bias, weight.shape[:1]),
-        int(attribute(node, "group", 1)),
+        groups,
         tuple(int(n) for n in attribute(node, "strides", ones)),
         tuple(int(n) for n in attribute(node, "dilations", ones)),
         tuple(pads[:dims]),

@@ -7,9 +7,11 @@ import onnx.parser
 import onnx_ir as ir
 import pytest
 
+import normfold
 from normfold.findings.verdict import Outcome
 from normfold.fold.engine import fold_affines
 from tests.fold.rows import BN4, BN8, Folds, Refuses, every
+from tests.onnx_text import parse
 
 BACKWARD = {
     "conv1d": Folds(
@@ -339,3 +341,14 @@ def test_a_bias_of_two_dimensions_stays(tail: str) -> None:
     verdicts = fold_affines(model)
     assert all(verdict.outcome is Outcome.KEPT for verdict in verdicts)
     assert [node.op_type for node in model.graph] == before
+
+
+@pytest.mark.parametrize("group", [0, -1])
+def test_a_number_of_groups_that_is_none_is_no_error(group: int) -> None:
+    """ONNX Runtime loads such a model; only a run of it fails."""
+    model = parse(
+        "(float[N,4,5,5] x) => (float[N,4,5,5] y) <float[4,4,1,1] w, float[4] b, float[4] var> "
+        "{ c = Conv(x, w) d = BatchNormalization(x, b, b, b, var) s = Add(c, d) y = BatchNormalization(s, b, b, b, var) }"
+    )
+    model.graph.node[0].attribute.append(onnx.helper.make_attribute("group", group))
+    assert normfold.inspect(model).verdicts
