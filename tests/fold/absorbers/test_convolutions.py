@@ -348,7 +348,8 @@ def test_a_number_of_groups_that_is_none_is_no_error(group: int) -> None:
     """ONNX Runtime loads such a model; only a run of it fails."""
     model = parse(
         "(float[N,4,5,5] x) => (float[N,4,5,5] y) <float[4,4,1,1] w, float[4] b, float[4] var> "
-        "{ c = Conv(x, w) d = BatchNormalization(x, b, b, b, var) s = Add(c, d) y = BatchNormalization(s, b, b, b, var) }"
+        "{ c = Conv(x, w) d = BatchNormalization(x, b, b, b, var) s = Add(c, d) "
+        "y = BatchNormalization(s, b, b, b, var) }"
     )
     model.graph.node[0].attribute.append(onnx.helper.make_attribute("group", group))
     assert normfold.inspect(model).verdicts
