@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from heapq import heapify, heappop, heappush
 
 import onnx
 
 from normfold.graph.operators import is_standard
-from normfold.runtime.proto_walk import inner_graphs, name_nodes_apart
+from normfold.runtime.proto_walk import inner_graphs, name_nodes_apart, reads
 
 _VALUE_NAMES = {
     getattr(onnx.AttributeProto, kind): f"value_{kind.lower()}"
@@ -26,6 +27,7 @@ def repaired(model: onnx.ModelProto) -> tuple[str, ...]:
         "operators had the name of another one and have one of their own now": name_nodes_apart(graphs),
         "operators ended in outputs without a name, which are left out": _drop_unnamed_outputs(nodes),
         "Constants were declared again; the last value counts, as in ONNX Runtime": _join_constants(graphs),
+        "graphs had operators before those that they read, and are in order now": sum(map(_put_in_order, graphs)),
     }
     return tuple(f"{count} {what}" for what, count in counts.items() if count)
 
@@ -92,3 +94,38 @@ def _join_constants(graphs: Sequence[onnx.GraphProto]) -> int:
             del graph.node[at]
         removed += len(again)
     return removed
+
+
+def _put_in_order(graph: onnx.GraphProto) -> bool:
+    """Sort the operators of a graph, as ONNX Runtime does; return whether they were out of order.
+
+    Those that are in order stay as they are. Of a cycle nothing is moved.
+    """
+    makers = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
+    needs = [{makers[name] for name in reads(node) if name in makers} for node in graph.node]
+    if all(before < index for index, needed in enumerate(needs) for before in needed):
+        return False
+    positions = {index: at for at, index in enumerate(_in_order(needs))}
+    if len(positions) < len(needs):
+        return False
+    indices = iter(range(len(needs)))
+    graph.node.sort(key=lambda _: positions[next(indices)])
+    return True
+
+
+def _in_order(needs: Sequence[set[int]]) -> Iterator[int]:
+    """Yield each index behind those that it needs, the lowest first that can be."""
+    readers: dict[int, list[int]] = {}
+    for index, needed in enumerate(needs):
+        for before in needed:
+            readers.setdefault(before, []).append(index)
+    missing = [len(needed) for needed in needs]
+    ready = [index for index, count in enumerate(missing) if not count]
+    heapify(ready)
+    while ready:
+        index = heappop(ready)
+        yield index
+        for reader in readers.get(index, ()):
+            missing[reader] -= 1
+            if not missing[reader]:
+                heappush(ready, reader)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -98,3 +99,30 @@ def test_the_first_attribute_of_a_constant_is_its_value_as_in_the_runtime(
         for each in (model, normfold.optimize(model).model)
     ]
     assert runs == [[[2 * value] * 2]] * 2
+
+
+def test_operators_out_of_order_are_sorted_as_the_runtime_does() -> None:
+    model = conv_bn()
+    x = {"x": np.random.default_rng(0).normal(size=[each.dim_value or 2 for each in _shape(model)]).astype(np.float32)}
+    wanted = onnxruntime.InferenceSession(model.SerializeToString()).run(None, x)
+    names = [node.output[0] for node in model.graph.node]
+    model.graph.node.sort(key=lambda node: -names.index(node.output[0]))
+    source = read(model)
+    assert "1 graphs had operators before those that they read, and are in order now" in source.notes
+    assert [node.output[0] for node in source.proto.graph.node] == names
+    result = normfold.optimize(model)
+    assert result.changes
+    np.testing.assert_allclose(
+        onnxruntime.InferenceSession(result.model.SerializeToString()).run(None, x), wanted, rtol=1e-4, atol=1e-5
+    )
+
+
+def _shape(model: onnx.ModelProto) -> Sequence[onnx.TensorShapeProto.Dimension]:
+    return model.graph.input[0].type.tensor_type.shape.dim
+
+
+def test_a_cycle_is_refused() -> None:
+    model = conv_bn()
+    model.graph.node[0].input[0] = model.graph.node[-1].output[0]
+    with pytest.raises(SourceError):
+        read(model)
