@@ -101,15 +101,24 @@ def _put_in_order(graph: onnx.GraphProto) -> bool:
 
     Those that are in order stay as they are. Of a cycle nothing is moved.
     """
+    if _is_in_order(graph):
+        return False
     makers = {name: index for index, node in enumerate(graph.node) for name in node.output if name}
     needs = [{makers[name] for name in reads(node) if name in makers} for node in graph.node]
-    if all(before < index for index, needed in enumerate(needs) for before in needed):
-        return False
     positions = {index: at for at, index in enumerate(_in_order(needs))}
     if len(positions) < len(needs):
         return False
     indices = iter(range(len(needs)))
     graph.node.sort(key=lambda _: positions[next(indices)])
+    return True
+
+
+def _is_in_order(graph: onnx.GraphProto) -> bool:
+    later = {name for node in graph.node for name in node.output if name}
+    for node in graph.node:
+        if not later.isdisjoint(reads(node)):
+            return False
+        later.difference_update(node.output)
     return True
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +102,8 @@ def test_the_first_attribute_of_a_constant_is_its_value_as_in_the_runtime(
 
 def test_operators_out_of_order_are_sorted_as_the_runtime_does() -> None:
     model = conv_bn()
-    x = {"x": np.random.default_rng(0).normal(size=[each.dim_value or 2 for each in _shape(model)]).astype(np.float32)}
+    dims = model.graph.input[0].type.tensor_type.shape.dim
+    x = {"x": np.random.default_rng(0).normal(size=[dim.dim_value or 2 for dim in dims]).astype(np.float32)}
     wanted = onnxruntime.InferenceSession(model.SerializeToString()).run(None, x)
     names = [node.output[0] for node in model.graph.node]
     model.graph.node.sort(key=lambda node: -names.index(node.output[0]))
@@ -115,10 +115,6 @@ def test_operators_out_of_order_are_sorted_as_the_runtime_does() -> None:
     np.testing.assert_allclose(
         onnxruntime.InferenceSession(result.model.SerializeToString()).run(None, x), wanted, rtol=1e-4, atol=1e-5
     )
-
-
-def _shape(model: onnx.ModelProto) -> Sequence[onnx.TensorShapeProto.Dimension]:
-    return model.graph.input[0].type.tensor_type.shape.dim
 
 
 def test_a_cycle_is_refused() -> None:
