@@ -41,10 +41,10 @@ def differing_regions(one: LoadedModel, other: LoadedModel, left_out: Set[str] =
     ours, theirs = (signatures(model, known) for model in (one, other))
     outputs = set(one.output_names) & set(other.output_names)
     targets = [name for name in one.producers if name in common | outputs and name in theirs]
-    return [region(one, other, name, common) for name in targets if ours[name] != theirs[name]]
+    return [region_between(one, other, name, common) for name in targets if ours[name] != theirs[name]]
 
 
-def region(one: LoadedModel, other: LoadedModel, target: str, common: Set[str]) -> DifferingRegion:
+def region_between(one: LoadedModel, other: LoadedModel, target: str, common: Set[str]) -> DifferingRegion:
     """Return the smallest region around ``target`` that both models compute from the same values of ``common``."""
     inputs = {value.name for value in one.inputs}
     among = set(common) - {target}

@@ -25,7 +25,7 @@ from normfold.verify.inputs.roles import InputConstraints, input_constraints
 from normfold.verify.numeric.distance import is_floating
 from normfold.verify.numeric.rounding_noise import Tolerance
 from normfold.verify.question import Question
-from normfold.verify.regions.difference import DifferingRegion, differing_regions, signatures
+from normfold.verify.regions.difference import DifferingRegion, differing_regions, region_between, signatures
 from normfold.verify.regions.drawing import RegionInput
 from normfold.verify.regions.feeds import RegionFeed, RegionFeeds
 from normfold.verify.regions.value_ranges import ANY, value_ranges
@@ -119,8 +119,8 @@ def compared_regions(
     ranges = value_ranges(question.original)
     theirs = value_ranges(question.candidate)
     for group, values, dims in _with_values(question, feed, regions):
-        for region in group:
-            pair = _pair(question, feed, region, values, dims, ranges, theirs)
+        for each in _between_tensors(question, group, values):
+            pair = _pair(question, feed, each, values, dims, ranges, theirs)
             if pair is None:
                 continue
             kind = pair.kind
@@ -128,7 +128,18 @@ def compared_regions(
             if found is None or found.passed:
                 known[kind] = found
             if found is not None:
-                yield replace(found, value=region.target, folds=question.folds.get(region.target, ()))
+                yield replace(found, value=each.target, folds=question.folds.get(each.target, ()))
+
+
+def _between_tensors(
+    question: Question, regions: Sequence[DifferingRegion], values: Mapping[str, Value]
+) -> Iterator[DifferingRegion]:
+    """Yield the regions, larger where one begins with a sequence or with strings, which cannot be made up."""
+    others = values.keys() - types_of(values).keys()
+    for each in regions:
+        is_between = others.isdisjoint(each.boundary)
+        among = set(each.boundary) - others
+        yield each if is_between else region_between(question.original, question.candidate, each.target, among)
 
 
 def _with_values(
@@ -167,8 +178,6 @@ def _pair(
 ) -> _Pair | None:
     inner = {name: values[name] for name in region.boundary if name in values}
     boundary = types_of(inner)
-    if len(boundary) < len(inner):  # a sequence, or strings
-        return None
     sides = [submodel(model, [region.target], boundary) for model in (question.original, question.candidate)]
     if any(unseeded_values(side.model) for side in sides):
         return None

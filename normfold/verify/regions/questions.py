@@ -40,7 +40,7 @@ _STEPS = (1.0, -1.0, 2.5, 200.0)
 _WINNERS = frozenset({"ArgMax", "ArgMin", "TopK", "Hardmax"})
 _NOT_NUMBERS = frozenset({"IsNaN", "IsInf", "Imputer"})
 _LARGEST_FLOOR = 1e-2
-_KEYS = ("keys_int64s", "keys_floats", "cats_int64s")
+_KEYS = ("keys_int64s", "keys_floats", "cats_int64s", "pool_int64s")
 _LARGEST_SIZE = 4096
 
 
@@ -125,9 +125,16 @@ def _limits(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> Iterat
     elif operator == "Imputer":
         replaced = (attributes[key] for key in ("replaced_value_float", "replaced_value_int64") if key in attributes)
         yield from ((first, np.asarray(onnx.helper.get_attribute_value(each))) for each in replaced)
-    elif operator in ("LabelEncoder", "CategoryMapper", "OneHotEncoder"):
+    elif operator in ("LabelEncoder", "CategoryMapper", "OneHotEncoder", "TfIdfVectorizer"):
         numbers = (onnx.helper.get_attribute_value(attributes[key]) for key in _KEYS if key in attributes)
         yield from ((first, np.asarray(key)) for keys in numbers for key in keys)
+    elif operator.startswith("SVM") and "support_vectors" in attributes:
+        count = sum(
+            (*attributes["vectors_per_class"].ints,)
+            if "vectors_per_class" in attributes
+            else (attributes["n_supports"].i,)
+        )
+        yield from ((first, row) for row in np.reshape(attributes["support_vectors"].floats, (count, -1)))
     elif operator.startswith("TreeEnsemble") and "nodes_values" in attributes:
         yield from ((first, row) for row in _tree_limits(attributes))
 
