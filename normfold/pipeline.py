@@ -50,6 +50,7 @@ from normfold.targets.table import target_named
 from normfold.timing.stopwatch import SLOWER, Stopwatch
 from normfold.verify import Equivalence, ProofCandidate, RollbackResult, Site, Verification, prove, prove_with_rollback
 
+_LEAST_GROWTH = 1e-6  # stands for 0, which still lets FREE bytes pass
 _UNCHANGED = Verification(Equivalence.EQUIVALENT, notes=("nothing was changed, so there is nothing to compare",))
 FurtherProof = Callable[[onnx.ModelProto, onnx.ModelProto, Verification], Verification]
 """What a caller adds to the proof of a candidate: original, candidate and the proof so far -> the proof."""
@@ -191,10 +192,11 @@ class _Builder:
         return folds_that_break_fusions(self.source.original, self._without_left)
 
     def _findings_that_grow(self) -> frozenset[str]:
-        """Return what enlarges the weights beyond the limit, by whatever way it does."""
+        """Return what enlarges the weights beyond the part that is allowed and FREE bytes, by whatever way it does."""
+        free = FREE / max(self.options.max_growth, _LEAST_GROWTH)
 
         def times_as_small(one: ir.Model, other: ir.Model) -> float:
-            return (weight_bytes(one) + FREE) / (weight_bytes(other) + FREE)
+            return (weight_bytes(one) + free) / (weight_bytes(other) + free)
 
         if not self._build(frozenset()).changes:
             return frozenset()

@@ -117,6 +117,7 @@ def _fuse_options(options: RewriteOptions, excluded: Collection[str]) -> FuseOpt
         only=frozenset(options.only),
         exclude=frozenset(excluded),
         new_batchnorm=options.new_batchnorm,
+        max_growth=options.max_growth,
     )
 
 

@@ -6,6 +6,7 @@ import onnx_ir as ir
 import pytest
 
 import normfold
+from normfold.findings.reason import Reason
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.rewrite import findings_that_worsen
 from tests.fold.rows import operators
@@ -69,3 +70,34 @@ def test_branches_on_one_shared_kernel_do_not_each_get_a_copy() -> None:
     assert len(normfold.optimize(model, verify=False).model.SerializeToString()) < 1.05 * size
     grown = normfold.optimize(model, verify=False, max_growth=10)
     assert sum(node.op_type == "Conv" for node in grown.model.graph.node) == 4
+
+
+LAYER = (
+    "{ m = ReduceMean<axes=[1, 2, 3]>(x) d = Sub(x, m) q = Mul(d, d) v = ReduceMean<axes=[1, 2, 3]>(q) a = Add(v, e) "
+    "r = Sqrt(a) n = Div(d, r) g = Mul(n, k) y = Add(g, b) }"
+)
+
+
+@pytest.mark.parametrize(
+    ("size", "form"), [(5, "LayerNormalization"), (20, "Reshape-InstanceNormalization-Reshape-Mul-Add")]
+)
+def test_a_norm_takes_the_form_whose_parameters_are_small_enough(size: int, form: str) -> None:
+    """A few kilobytes are no matter in any model; beyond that gamma and beta are not repeated for every position."""
+    shape = f"float[N,16,{size},{size}]"
+    model = parse(f"({shape} x) => ({shape} y) <float e = {{0.01}}, float[16,1,1] k, float[16,1,1] b> {LAYER}")
+    (verdict,) = (each for each in normfold.optimize(model).verdicts if each.finding.is_norm)
+    assert verdict.form == form
+
+
+def test_a_norm_whose_only_form_is_too_large_stays() -> None:
+    """A mean square over two axes is an RMSNormalization with a scale for each of its elements, or nothing."""
+    model = parse(
+        "(float[N,64,64] x) => (float[N,64,64] y) <float e = {0.01}, float[64] k, int64[2] ax = {1, 2}> "
+        "{ q = Mul(x, x) v = ReduceMean(q, ax) a = Add(v, e) r = Sqrt(a) n = Mul(x, k) y = Div(n, r) }",
+        opset=23,
+        ir_version=11,
+    )
+    (verdict,) = (each for each in normfold.optimize(model).verdicts if each.finding.is_norm)
+    assert verdict.main_obstacle.reason is Reason.GROWTH
+    allowed = normfold.optimize(model, max_growth=100)
+    assert [each.form for each in allowed.verdicts if each.finding.is_norm] == ["RMSNormalization"]

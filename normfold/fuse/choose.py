@@ -5,15 +5,16 @@ Pure: a plan is data, and only ``normfold.fuse.engine`` carries one out.
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx_ir as ir
 
 from normfold.findings.reason import Reason
-from normfold.fuse.forms.layer_norm import gives_statistics
+from normfold.fuse.forms.layer_norm import gives_statistics, grown_bytes
 from normfold.fuse.forms.table import FORMS
 from normfold.fuse.forms.writer import (
     GROUPNORM,
@@ -95,11 +96,12 @@ class Kept:
 
 
 def decide(
-    anchor: ir.Node, regions: Iterable[Region], target: Target, opset: int
+    anchor: ir.Node, regions: Iterable[Region], target: Target, opset: int, spare: float
 ) -> tuple[NormPlan | Kept | None, list[Region]]:
     """Return the best plan for the norms that a reduction is part of, or why they stay; and the regions it may be in.
 
-    None says that there is no norm. Where plans save the same, the one with the nearest root is best.
+    None says that there is no norm. The parameters of a norm may grow by ``spare`` bytes. Where plans save the same,
+    the one with the nearest root is best.
     """
     met = list(regions)
     best: NormPlan | None = None
@@ -108,7 +110,7 @@ def decide(
         norms = {value: norm for value, norm in norms_of(region).items() if anchor in slice_of(region, [norm])}
         if not norms:
             continue
-        context = NormContext(region, target, opset)
+        context = NormContext(region, target, opset, spare=spare)
         plans = [*_plans(context, norms), *_transposed_plans(context, norms)]
         for plan in plans:
             if best is None or plan.saved > best.saved + 1e-9:
@@ -301,11 +303,13 @@ def _why_kept(context: NormContext, norms: Mapping[ir.Value, Norm], plans: list[
 
 def _missing(context: NormContext, norms: Mapping[ir.Value, Norm]) -> tuple[Reason, str]:
     """Return which condition no form met."""
-    newest = NormContext(context.region, context.target, _NEWEST)
+    newest = replace(context, opset=_NEWEST, order=())
     for form in FORMS:
         if any(form.holds(newest, norm) for norm in norms.values()):
             return Reason.NEEDS_OPSET, f"{form.operator} needs operator set {form.opset}"
     norm = list(norms.values())[-1]
+    if any(form.holds(replace(newest, spare=math.inf), norm) for form in FORMS):
+        return Reason.GROWTH, f"by {grown_bytes(newest, norm):,} bytes, of {int(context.spare):,} allowed"
     if norm.denominator.lower_bound:
         return Reason.CLIPPED, _bound(norm)
     if norm.denominator.outer_eps:

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from normfold.findings.reason import Obstacle, Reason, Refusal
 from normfold.findings.rules import CONSTANT, Selection
 from normfold.findings.verdict import Finding, Outcome, Verdict
+from normfold.fold.search.growth import Budget
 from normfold.fuse.choose import (
     OPERATOR_OF,
     Kept,
@@ -58,12 +59,14 @@ class FuseOptions(Selection):
     ``opset`` is "auto" (raise the model as far as a form needs), "keep", a number to raise it to, or "" for the
     target's default. ``contrib`` allows operators of com.microsoft; the verdict says why none is written.
     ``new_batchnorm`` allows a BatchNormalization for the affine of a norm, where the target runs that faster.
+    ``max_growth`` is the part of the model's weights by which the parameters of one norm may grow.
     """
 
     target: str = "onnxruntime"
     opset: str | int = ""
     contrib: bool = False
     new_batchnorm: bool = True
+    max_growth: float = 0.05
 
     @property
     def for_target(self) -> Target:
@@ -172,6 +175,7 @@ class _GraphFuse:
         self.reader = GraphReader(model, graph, path)
         self.editor = Editor(self.reader, names)
         self.options, self.target = options, target
+        self.spare = Budget.of(model, options.max_growth).limit
         self.opset = self.reader.opset if isinstance(graph, ir.Function) else opset or self.reader.opset
         self.covered: set[ir.Node] = set()
         self.near_misses: dict[ir.Node, Obstacle] = {}
@@ -222,7 +226,7 @@ class _GraphFuse:
         """
         if anchor in self.covered or not self.reader.holds(anchor) or self._is_of_constants(anchor):
             return None
-        decision, met = decide(anchor, regions(self.reader, anchor), self.target, self.opset)
+        decision, met = decide(anchor, regions(self.reader, anchor), self.target, self.opset, self.spare)
         for region in met:
             for node, obstacle in region.near_misses:
                 self.near_misses.setdefault(node, obstacle)
@@ -241,7 +245,7 @@ class _GraphFuse:
         for anchor in self._anchors():
             if anchor in self.covered or not self._is_of_constants(anchor):
                 continue
-            decision, _ = decide(anchor, regions(self.reader, anchor), self.target, self.opset)
+            decision, _ = decide(anchor, regions(self.reader, anchor), self.target, self.opset, self.spare)
             if decision is None:
                 continue
             self.covered |= slice_of(decision.region, decision.norms)

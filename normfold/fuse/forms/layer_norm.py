@@ -26,6 +26,7 @@ from normfold.fuse.recognize.polynomial import Kind, Parameter
 from normfold.fuse.recognize.views import count_of
 
 _LARGE_SCALE = 1 << 14  # elements
+_ITEM_BYTES = 4  # of float32, in which most norms compute
 
 
 # -- over the last axes: LayerNormalization, RMSNormalization -----------------------------------------------------
@@ -36,7 +37,17 @@ def _holds_over_axes(context: NormContext, norm: Norm, operator: str) -> bool:
         and context.working_type(norm, operator) is not None
         and static_sizes(context, axes) is not None
         and varies_within(norm, axes)
+        and grown_bytes(context, norm) <= context.spare
     )
+
+
+def grown_bytes(context: NormContext, norm: Norm) -> int:
+    """Return the bytes by which constant scale and bias grow, written with exactly the shape of the axes."""
+    count = count_of([context.sizes[axis] for axis in context.axes or ()]) or 0
+    new = 0 if norm.gamma_parameter is not None else count - norm.gamma.size
+    if norm.beta_parameter is None and not has_no_beta(norm):
+        new += count - norm.beta.size
+    return new * _ITEM_BYTES
 
 
 def holds_layernorm(context: NormContext, norm: Norm) -> bool:

@@ -6,6 +6,7 @@ that only changes its shape or works on reduced values. ``normfold.targets`` say
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -33,12 +34,13 @@ class NormContext:
     """Where a norm is to be written: its region, the target, and the newest operator set that may be used.
 
     ``order`` is how the root is transposed before and back behind the norm; empty where it is not. Everything here is
-    said of the transposed root.
+    said of the transposed root. The parameters of a norm may take ``spare`` more bytes than they have.
     """
 
     region: Region
     target: Target
     opset: int
+    spare: float = math.inf
     order: tuple[int, ...] = ()
 
     @property
