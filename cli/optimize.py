@@ -86,7 +86,8 @@ def _optimize_all(pairs: list[tuple[str, Path]], in_place: bool, output: Output,
     from normfold.files.paths import check_paths
     from normfold.many import Status, optimize_pairs
 
-    options = OptimizeArguments(**chosen, in_place=in_place)  # a wrong option concerns all models
+    reports = tuple(map(Path, output.paths))
+    options = OptimizeArguments(**chosen, in_place=in_place, reports=reports)  # a wrong option concerns all models
     check_paths([] if in_place else [model for model, _ in pairs], [*(path for _, path in pairs), *output.paths])
     for path in {path.parent for _, path in pairs}:
         path.mkdir(parents=True, exist_ok=True)

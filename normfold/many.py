@@ -16,7 +16,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ import onnx
 from normfold._version import __version__
 from normfold.errors import CrashError, NormfoldError
 from normfold.files.paths import AnyPath, check_paths
-from normfold.options import OptimizeArguments, Options
-from normfold.pipeline import optimize
+from normfold.options import OptimizeArguments, Options, RewriteOptions
+from normfold.pipeline import inspect, optimize
 from normfold.report.report import Report
 from normfold.result import NotProven
 from normfold.runtime import isolated
@@ -46,7 +46,8 @@ class Status(Enum):
 class ManyOutcome:
     """One model of many: ``changes`` were folded or fused; ``error`` is one line, ``kind`` the class of the error.
 
-    ``report`` is that of a model that was optimized, written or not; ``is_different``: its proof measured a difference.
+    ``report`` is that of a model that was optimized, written or not; where reports are written, that of an inspection
+    for one that an earlier run wrote. ``is_different``: its proof measured a difference.
     """
 
     model: str
@@ -133,7 +134,7 @@ def optimize_one(model: str, output: str, options: OptimizeArguments) -> ManyOut
 
 def _optimize_here(model: str, output: str, options: OptimizeArguments, pictures: bool = False) -> ManyOutcome:
     if _is_done(Path(model), Path(output), options):
-        return ManyOutcome(model, output, Status.RESUMED)
+        return ManyOutcome(model, output, Status.RESUMED, report=_earlier(model, output, options, pictures))
     try:
         result = optimize(model, **{**vars(options), "output": output})
     except NotProven as error:
@@ -143,6 +144,16 @@ def _optimize_here(model: str, output: str, options: OptimizeArguments, pictures
         return _failed(model, output, error)
     report = result.report(pictures=pictures)
     return ManyOutcome(model, output, Status.WRITTEN, len(result.changes), report=report)
+
+
+def _earlier(model: str, output: str, options: OptimizeArguments, pictures: bool) -> Report | None:
+    """Return the report on a model that an earlier run wrote, if reports are written: an inspection finds it again."""
+    if not options.reports:
+        return None
+    chosen = {each.name: getattr(options, each.name) for each in fields(RewriteOptions)}
+    found = inspect(model, **chosen).report(pictures=pictures)
+    note = "an earlier run has proven and written it; the findings are those of an inspection"
+    return replace(found, output=output, notes=(*found.notes, note))
 
 
 def _failed(model: str, output: str, error: Exception) -> ManyOutcome:

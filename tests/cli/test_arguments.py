@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -88,8 +89,14 @@ def test_several_models_have_one_summary_and_one_exit_code(run: Run, tmp_path: P
     assert out.rstrip().endswith("3 models: 3 written, 0 failed")
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["a.onnx", "b.onnx", "broken.onnx"]
     (tmp_path / "out" / "b.onnx").unlink()
-    code, out, err = run("optimize", *paths, "--output-dir", tmp_path / "out")
+    code, out, err = run("optimize", *paths, "--output-dir", tmp_path / "out", "--report", tmp_path / "all.json")
     assert out.rstrip().endswith("3 models: 1 written, 2 as an earlier run wrote them, 0 failed")
+    reports = json.loads((tmp_path / "all.json").read_text())["reports"]
+    assert [each["command"] for each in reports] == ["inspect", "optimize", "inspect"]
+    assert {(each["model"], each["output"]) for each in reports} == {
+        (str(path), str(tmp_path / "out" / path.name)) for path in paths
+    }
+    assert all("an earlier run has proven and written it" in each["notes"][-1] for each in reports[::2])
     paths[2].write_bytes(b"no model")
     code, out, err = run("optimize", *paths, "--in-place")
     assert (code, len(err.splitlines())) == (3, 1)
