@@ -30,6 +30,8 @@ def clean_up(model: ir.Model) -> None:
     for node in list(model.graph):
         if node.op_type == "CastLike":
             _replace_cast_like(node)
+        elif node.op_type == "Squeeze":
+            _drop_squeeze_that_does_nothing(node)
     parameters = set(model.graph.initializers)
 
     def may_fold(node: ir.Node) -> bool | None:
@@ -57,6 +59,17 @@ def _replace_cast_like(node: ir.Node) -> None:
     node.op_type = "Cast"
     node.attributes["to"] = ir.AttrInt64("to", int(dtype))
     node.resize_inputs(1)
+
+
+def _drop_squeeze_that_does_nothing(node: ir.Node) -> None:
+    """Replace a Squeeze of one axis that has another size than 1: torch leaves it, and ONNX has no such operator."""
+    source, axes = node.inputs[0], node.inputs[1] if len(node.inputs) > 1 else None
+    known = ir.convenience.get_const_tensor(axes) if axes is not None else None
+    if source is None or source.shape is None or known is None or known.size != 1:
+        return
+    size = source.shape[int(known.numpy().reshape(-1)[0])]
+    if isinstance(size, int) and size != 1:
+        node.outputs[0].replace_all_uses_with(source, replace_graph_outputs=True)
 
 
 def _drop_zero_bias(node: ir.Node, parameters: Collection[str]) -> None:
