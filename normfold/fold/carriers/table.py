@@ -113,6 +113,9 @@ _ML: dict[str, tuple[Carrier, Carrier]] = {
 }
 # Of ONNX Runtime's own domain.
 _RUNTIME: dict[str, tuple[Carrier, Carrier]] = {
+    **dict.fromkeys(
+        ("GroupQueryAttention", "MultiHeadAttention"), (attention.attention_backward, attention.attention_forward)
+    ),
     "FusedMatMul": both_ways(products.fused_matmul),
     "QuickGelu": both_ways(unary_functions.quick_gelu),
     "RotaryEmbedding": (attention.rotary, attention.rotary),

@@ -4,7 +4,40 @@ from __future__ import annotations
 
 from tests.fold.rows import Folds, Refuses, ahead, back, every
 
+MS = '"com.microsoft":1'
+HEADS = "com.microsoft.MultiHeadAttention<num_heads=2>"
+GROUPS = "com.microsoft.GroupQueryAttention<num_heads=2, kv_num_heads={}>"
+THREE = "(float[2,5,32] q, float[2,5,32] k, float[2,5,32] x) => (float[2,5,32] y) <float[32] s, float[32] t"
+LINEAR = "a = MatMul(x, w) c = Add(a, b)"
+LENGTHS = "int32[2] sl = {4, 4}, int32 tl = {5}"
+
 BACKWARD = {
+    "MultiHeadAttention: a scale and a shift by feature": Folds(
+        f"{THREE}, float[32,32] w, float[32] b> {{ {LINEAR} d = {HEADS}(q, k, c) m = Mul(d, s) y = Add(m, t) }}",
+        "MatMul Add MultiHeadAttention",
+        kept="c",
+        domains=MS,
+    ),
+    "MultiHeadAttention with biases, which take the shift": Folds(
+        f"{THREE}, float[32,32] w, float[96] b> {{ a = MatMul(x, w) d = {HEADS}(q, k, a, b) m = Mul(d, s) "
+        "y = Add(m, t) }",
+        "MatMul MultiHeadAttention",
+        domains=MS,
+    ),
+    "GroupQueryAttention: a scale by feature": Folds(
+        f"{THREE}, float[32,32] w, float[32] b, {LENGTHS}> {{ {LINEAR} d = {GROUPS.format(2)}(q, k, c, , , sl, tl) "
+        "y = Mul(d, s) }",
+        "MatMul Add GroupQueryAttention",
+        kept="c",
+        domains=MS,
+    ),
+    "GroupQueryAttention: one number where two queries share a value": Folds(
+        "(float[2,5,32] q, float[2,5,16] k, float[2,5,16] x) => (float[2,5,32] y) <float s = {2}, float[16,16] w, "
+        f"float[16] b, {LENGTHS}> {{ {LINEAR} d = {GROUPS.format(1)}(q, k, c, , , sl, tl) y = Mul(d, s) }}",
+        "MatMul Add GroupQueryAttention",
+        kept="c",
+        domains=MS,
+    ),
     "one number behind turned features, by the operator of ONNX Runtime": Folds(
         "(float[2,4,8] x, int64[2,4] p) => (float[2,4,8] y) <float[8,8] w, float s = {2}, float[9,4] c, float[9,4] d>"
         "{ a = MatMul(x, w) r = com.microsoft.RotaryEmbedding<num_heads=1>(a, p, c, d) y = Mul(r, s) }",
@@ -51,6 +84,34 @@ BACKWARD = {
     ),
 }
 FORWARD = {
+    "MultiHeadAttention: what the values lack goes on": Folds(
+        f"{THREE}, float[32,32] w, float[32] b> {{ a = Mul(x, s) c = Add(a, t) d = {HEADS}(q, k, c) e = MatMul(d, w) "
+        "y = Add(e, b) }",
+        "MultiHeadAttention MatMul Add",
+        "forward",
+        kept="y",
+        domains=MS,
+    ),
+    "MultiHeadAttention with biases: they take all shifts, the scores a number, the result a scale": Folds(
+        f"{THREE}, float[32,32] w, float[96] b, float n = {{2}}> {{ u = Mul(q, n) v = Add(u, t) l = Sub(k, t) "
+        f"a = Mul(x, s) c = Add(a, t) d = {HEADS}(v, l, c, b) y = MatMul(d, w) }}",
+        "MultiHeadAttention MatMul",
+        "forward",
+        domains=MS,
+    ),
+    "MultiHeadAttention: a shift of all keys is dead": Folds(
+        f"{THREE}> {{ l = Add(k, t) d = {HEADS}(q, l, x) y = Relu(d) }}",
+        "MultiHeadAttention Relu",
+        "forward",
+        domains=MS,
+    ),
+    "GroupQueryAttention: a number of the queries, where no scale is given": Folds(
+        f"{THREE}, float n = {{2}}, {LENGTHS}> {{ u = Mul(q, n) d = {GROUPS.format(2)}(u, k, x, , , sl, tl) "
+        "y = Relu(d) }",
+        "GroupQueryAttention Relu",
+        "forward",
+        domains=MS,
+    ),
     "one number through turned features": Folds(
         "(float[2,4,8] x, int64[2,4] p) => (float[2,4,6] y) <float[8,6] w, float s = {2}, float[9,4] c, float[9,4] d>"
         "{ a = Mul(x, s) r = com.microsoft.RotaryEmbedding<num_heads=1>(a, p, c, d) y = MatMul(r, w) }",
@@ -155,6 +216,48 @@ FORWARD = {
     ),
 }
 REFUSES = {
+    "GroupQueryAttention: a scale by feature where two queries share a value": Refuses(
+        "(float[2,5,32] q, float[2,5,16] k, float[2,5,16] x) => (float[2,5,32] y) <float[32] s, float[16,16] w, "
+        f"float[16] b, {LENGTHS}> {{ {LINEAR} d = {GROUPS.format(1)}(q, k, c, , , sl, tl) y = Mul(d, s) }}",
+        "NF111 d, NF104 y",
+        site="y",
+        domains=MS,
+    ),
+    "GroupQueryAttention: a shift, where a length may leave no value": Refuses(
+        f"{THREE}, float[32,32] w, float[32] b, {LENGTHS}> {{ {LINEAR} d = {GROUPS.format(2)}(q, k, c, , , sl, tl) "
+        "y = Add(d, t) }",
+        "NF108 d, NF104 y",
+        site="y",
+        domains=MS,
+    ),
+    "GroupQueryAttention: values that are kept for the future": Refuses(
+        "(float[2,5,32] q, float[2,5,32] k, float[2,5,32] x) => (float[2,5,32] y, float[2,2,5,16] z) <float[32] s, "
+        f"float[32,32] w, float[32] b, {LENGTHS}> {{ {LINEAR} d, e, z = {GROUPS.format(2)}(q, k, c, , , sl, tl) "
+        "y = Mul(d, s) }",
+        "NF110 d, NF104 y",
+        site="y",
+        domains=MS,
+    ),
+    "MultiHeadAttention: queries, keys and values in one": Refuses(
+        "(float[2,5,2,3,16] x) => (float[2,5,32] y) <float[32] s, float[16,16] w> { a = MatMul(x, w) "
+        f"d = {HEADS}(a) y = Mul(d, s) }}",
+        "NF112 y",
+        site="y",
+        domains=MS,
+    ),
+    "MultiHeadAttention with biases: a scale of 0 of the values": Refuses(
+        f"{THREE}, float[32,32] w, float[96] b, float o = {{0}}> {{ a = Mul(x, o) d = {HEADS}(q, k, a, b) "
+        "y = MatMul(d, w) }",
+        "NF109 d, NF118 a",
+        site="a",
+        domains=MS,
+    ),
+    "MultiHeadAttention: a scale by feature of the queries": Refuses(
+        f"{THREE}> {{ u = Mul(q, s) d = {HEADS}(u, k, x) y = Relu(d) }}",
+        "NF111 d, NF118 u",
+        site="u",
+        domains=MS,
+    ),
     "Attention: a positive scale by channel": Refuses(
         back(
             "N,4,6,6",
