@@ -24,9 +24,12 @@ _LAYOUT = frozenset({"Identity", "Cast", "Reshape", "Transpose", "Squeeze", "Uns
 
 @dataclass(frozen=True)
 class DifferingRegion:
-    """What computes ``target`` from the values of ``boundary``, in two models that have all of them."""
+    """What computes ``targets`` from the values of ``boundary``, in two models that have all of them.
 
-    target: str
+    One operator makes the targets in the first model.
+    """
+
+    targets: tuple[str, ...]
     boundary: tuple[str, ...]
 
 
@@ -41,11 +44,15 @@ def differing_regions(one: LoadedModel, other: LoadedModel, left_out: Set[str] =
     ours, theirs = (signatures(model, known) for model in (one, other))
     outputs = set(one.output_names) & set(other.output_names)
     targets = [name for name in one.producers if name in common | outputs and name in theirs]
-    return [region_between(one, other, name, common) for name in targets if ours[name] != theirs[name]]
+    found: dict[tuple[int, tuple[str, ...]], list[str]] = {}
+    for name in targets:
+        if ours[name] != theirs[name]:
+            found.setdefault((one.producers[name], boundary_of(one, other, name, common)), []).append(name)
+    return [DifferingRegion(tuple(names), boundary) for (_, boundary), names in found.items()]
 
 
-def region_between(one: LoadedModel, other: LoadedModel, target: str, common: Set[str]) -> DifferingRegion:
-    """Return the smallest region around ``target`` that both models compute from the same values of ``common``."""
+def boundary_of(one: LoadedModel, other: LoadedModel, target: str, common: Set[str]) -> tuple[str, ...]:
+    """Return the nearest values of ``common`` from which both models compute ``target``."""
     inputs = {value.name for value in one.inputs}
     among = set(common) - {target}
     for _ in range(_ROUNDS):
@@ -60,8 +67,8 @@ def region_between(one: LoadedModel, other: LoadedModel, target: str, common: Se
             break
         among -= dropped
     else:
-        return DifferingRegion(target, tuple(sorted(inputs)))
-    return DifferingRegion(target, tuple(sorted(ours | theirs)))
+        return tuple(sorted(inputs))
+    return tuple(sorted(ours | theirs))
 
 
 def have_equal_content(one: LoadedModel, tensor: onnx.TensorProto, other: LoadedModel, its: onnx.TensorProto) -> bool:

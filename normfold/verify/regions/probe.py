@@ -25,7 +25,7 @@ from normfold.verify.inputs.roles import InputConstraints, input_constraints
 from normfold.verify.numeric.distance import is_floating
 from normfold.verify.numeric.rounding_noise import Tolerance
 from normfold.verify.question import Question
-from normfold.verify.regions.difference import DifferingRegion, differing_regions, region_between, signatures
+from normfold.verify.regions.difference import DifferingRegion, boundary_of, differing_regions, signatures
 from normfold.verify.regions.drawing import RegionInput
 from normfold.verify.regions.feeds import RegionFeed, RegionFeeds
 from normfold.verify.regions.value_ranges import ANY, value_ranges
@@ -43,8 +43,11 @@ SEEDS = 3
 RegionKind = tuple[object, ...]
 """What is equal for regions that compute the same of the same feeds, whatever the names."""
 
-Known = dict[RegionKind, Comparison | None]
-"""The comparisons of regions that agreed, or did not run, by kind."""
+Compared = dict[int, Comparison]
+"""The worst comparison of each target of a region by its place, as far as it runs."""
+
+Known = dict[RegionKind, Compared]
+"""The comparisons of regions that agreed, by kind."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +70,8 @@ class _Pair:
         weights = (weight for side in (self.original, self.candidate) for weight in side.model.initializers)
         known = {name: f"weight {name}".encode() for name, tensor in weights if is_external(tensor)}
         known |= {each.name: f"input {number}".encode() for number, each in enumerate(self.inputs)}
-        made = [signatures(side.model, known)[self.region.target] for side in (self.original, self.candidate)]
+        sides = [signatures(side.model, known) for side in (self.original, self.candidate)]
+        made = [side[name] for side in sides for name in self.region.targets]
         names: dict[object, str] = {}
         dims = [
             tuple(size if isinstance(size, int) else names.setdefault(size, f"size {len(names)}") for size in each.dims)
@@ -97,7 +101,7 @@ def is_too_large(question: Question) -> bool:
 def regions_of(question: Question) -> list[DifferingRegion]:
     """Return the regions in which the models differ and that can be fed."""
     regions = differing_regions(question.original, question.candidate, question.left_out | question.random_values)
-    return [each for each in regions if each.target not in question.random_outputs]
+    return [each for each in regions if question.random_outputs.isdisjoint(each.targets)]
 
 
 def folds_near(question: Question, value: str) -> tuple[str, ...]:
@@ -125,10 +129,11 @@ def compared_regions(
                 continue
             kind = pair.kind
             found = known[kind] if kind in known else _compared(question, pair)
-            if found is None or found.passed:
+            if all(comparison.passed for comparison in found.values()):
                 known[kind] = found
-            if found is not None:
-                yield replace(found, value=each.target, folds=question.folds.get(each.target, ()))
+            for place, comparison in found.items():
+                name = each.targets[place]
+                yield replace(comparison, value=name, folds=question.folds.get(name, ()))
 
 
 def _between_tensors(
@@ -138,8 +143,8 @@ def _between_tensors(
     others = values.keys() - types_of(values).keys()
     for each in regions:
         is_between = others.isdisjoint(each.boundary)
-        among = set(each.boundary) - others
-        yield each if is_between else region_between(question.original, question.candidate, each.target, among)
+        models, among = (question.original, question.candidate), set(each.boundary) - others
+        yield each if is_between else replace(each, boundary=boundary_of(*models, each.targets[0], among))
 
 
 def _with_values(
@@ -178,7 +183,7 @@ def _pair(
 ) -> _Pair | None:
     inner = {name: values[name] for name in region.boundary if name in values}
     boundary = types_of(inner)
-    sides = [submodel(model, [region.target], boundary) for model in (question.original, question.candidate)]
+    sides = [submodel(model, region.targets, boundary) for model in (question.original, question.candidate)]
     if any(unseeded_values(side.model) for side in sides):
         return None
     constraints = input_constraints(sides[0].model)
@@ -217,97 +222,97 @@ def _declared_dims(value: onnx.ValueInfoProto) -> tuple[int | str | None, ...]:
     )
 
 
-def _compared(question: Question, pair: _Pair) -> Comparison | None:
-    """Return the comparison of the first kind of feed that shows a difference again and again, or of a table.
+def _compared(question: Question, pair: _Pair) -> Compared:
+    """Return the comparisons of the first kind of feed that shows a difference again and again, or of a table.
 
-    It is else the worst of those that pass, or None where the region does not run.
+    They are else the worst of those that pass, and none where the region does not run.
     """
     try:
         with question.open(pair.original.model) as ours, question.open(pair.candidate.model) as theirs:
             comparing = _Comparing(question, pair, ours, theirs)
-            return _other_table(question, pair) or comparing.first_difference() or comparing.agreement
+            failing = _other_table(question, pair) or comparing.first_difference()
+            return failing or comparing.agreement
     except ModelRunError as error:
         if error.kind is FailureKind.TIME:
             raise
-        return None  # the network's own runs tell what does not load
+        return {}  # the network's own runs tell what does not load
 
 
-def _other_table(question: Question, pair: _Pair) -> Comparison | None:
+def _other_table(question: Question, pair: _Pair) -> Compared:
     """Return the comparison of a table of which data selects entries, if it fails: no feeds reach each of them.
 
     Where the operators differ, one of them may have been folded into the table.
     """
     ours, theirs = pair.original.model, pair.candidate.model
     if [node.op_type for node in ours.graph.node] != [node.op_type for node in theirs.graph.node]:
-        return None
+        return {}
     tables, others = dict(ours.initializers), dict(theirs.initializers)
     data = depending_on(ours, [each.name for each in pair.inputs])
     for node in (node for node in ours.graph.node if node.op_type in _SELECTORS):
         table, other = tables.get(node.input[0]), others.get(node.input[0])
         if table is not None and other is not None and node.input[1] in data:
-            values, text = (ours.array_of(table), theirs.array_of(other)), f"the table {node.input[0]}"
-            found = question.judge(pair.region.target, Stage.REGION, *values, Feed({}, text), Tolerance.LOCAL)
+            values, feed = (ours.array_of(table), theirs.array_of(other)), Feed({}, f"the table {node.input[0]}")
+            found = question.judge(pair.region.targets[0], Stage.REGION, *values, feed, Tolerance.LOCAL)
             if not found.passed:
-                return replace(found, note=found.note or "the tables that data selects from differ")
-    return None
+                return {0: replace(found, note=found.note or "the tables that data selects from differ")}
+    return {}
 
 
 class _Comparing:
-    """Both sides of a region, open. ``agreement`` is the worst comparison so far that passes."""
-
-    agreement: Comparison | None = None
+    """Both sides of a region, open. ``agreement`` are the worst comparisons so far that pass."""
 
     def __init__(self, question: Question, pair: _Pair, ours: Runner, theirs: Runner) -> None:
         self._question, self._pair, self._ours, self._theirs = question, pair, ours, theirs
         models = [pair.original.model, pair.candidate.model]
         self._feeds = RegionFeeds(models, pair.inputs, question.options.seed)
+        self.agreement: Compared = {}
 
-    def first_difference(self) -> Comparison | None:
+    def first_difference(self) -> Compared:
         """Try what the network sends there, then shapes until one runs.
 
         A difference at a shape that the models do not declare must show at another too. Where the first feed of such a
         shape does not run, no other will.
         """
         found = self._as_the_network_sends_them()
-        if found is not None:
+        if found:
             return found
         for shapes, is_declared in self._feeds.shapes():
-            runs, found = False, None
+            runs = False
             kinds: Counter[str] = Counter()
             for feed in self._feeds.feeds(shapes, 0, self._measured):
                 kinds[feed.text] += 1
-                pair = self._run(feed.values)
-                if pair is None and not runs and not is_declared:
+                pairs = self._run(feed.values)
+                if pairs is None and not runs and not is_declared:
                     break
-                if pair is None:
+                if pairs is None:
                     continue
                 runs = True
-                found = self._compared(feed, *pair)
-                if found is not None and self._shows_again(feed, shapes, kinds[feed.text] - 1):
+                found = self._failing(feed, pairs)
+                if found and self._shows_again(feed, shapes, kinds[feed.text] - 1):
                     break
-                found = None
-            if found is not None and is_declared:
+                found = {}
+            if found and is_declared:
                 return found
-            if runs and found is None:
+            if runs and not found:
                 break
         return self._at_other_sizes()
 
-    def _as_the_network_sends_them(self) -> Comparison | None:
+    def _as_the_network_sends_them(self) -> Compared:
         """Compare what the network itself sends to the region, unless that was compared at the sites of folds."""
         feed = RegionFeed({each.name: each.base for each in self._pair.inputs}, "as the network sends them")
         if self._question.is_by_fold or self._question.options.is_explicit:
-            return None
-        pair = self._run(feed.values)
-        return None if pair is None else self._compared(feed, *pair, stage=Stage.AT_SITE)
+            return {}
+        pairs = self._run(feed.values)
+        return {} if pairs is None else self._failing(feed, pairs, stage=Stage.AT_SITE)
 
-    def _at_other_sizes(self) -> Comparison | None:
+    def _at_other_sizes(self) -> Compared:
         for sizes in self._feeds.sizes():
             feed = self._feeds.sized(sizes, 0)
-            pair = None if feed is None else self._run(feed.values)
-            found = None if feed is None or pair is None else self._compared(feed, *pair)
-            if found is not None:
+            pairs = None if feed is None else self._run(feed.values)
+            found = {} if feed is None or pairs is None else self._failing(feed, pairs)
+            if found:
                 return found
-        return None
+        return {}
 
     def _shows_again(self, feed: RegionFeed, shapes: Mapping[str, tuple[int, ...]], index: int) -> bool:
         """Return whether feeds of the same kind with other numbers show a difference too.
@@ -317,8 +322,8 @@ class _Comparing:
         for seed in range(1, SEEDS):
             same = (each for each in self._feeds.feeds(shapes, seed, self._measured) if each.text == feed.text)
             again = next(islice(same, index, None), feed)
-            pair = self._run(again.values)
-            if pair is None or self._compared(again, *pair) is None:
+            pairs = self._run(again.values)
+            if pairs is None or not self._failing(again, pairs):
                 return False
         return True
 
@@ -340,59 +345,53 @@ class _Comparing:
                 continue
         return found
 
-    def _run(self, values: Mapping[str, Value]) -> tuple[Value, Value] | None:
+    def _run(self, values: Mapping[str, Value]) -> list[tuple[Value, Value]] | None:
         """Return what both sides make of a feed; None where either does not run."""
-        target = self._pair.region.target
+        targets = self._pair.region.targets
         try:
-            found = []
-            for side, runner in ((self._pair.original, self._ours), (self._pair.candidate, self._theirs)):
-                found += runner.run(_given(side, values), [side.outputs[target]])
+            ours, theirs = (
+                runner.run(_given(side, values), [side.outputs[target] for target in targets])
+                for side, runner in ((self._pair.original, self._ours), (self._pair.candidate, self._theirs))
+            )
         except ModelRunError as error:
             if error.kind is FailureKind.TIME:
                 raise
             return None
-        if len({getattr(value, "shape", ()) for value in found}) > 1 and self._has_other_sizes(values):
-            return None
-        return found[0], found[1]
+        pairs = list(zip(ours, theirs, strict=True))
+        have_one_shape = all(getattr(a, "shape", ()) == getattr(b, "shape", ()) for a, b in pairs)
+        return pairs if have_one_shape or not self._has_other_sizes(values) else None
 
     def _has_other_sizes(self, values: Mapping[str, Value]) -> bool:
         """Return whether the sizes between operators are not those of the network, so that they may contradict."""
         sizes_differ = any(np.shape(values[each.name]) != np.shape(each.base) for each in self._pair.inputs)
         return sizes_differ and not all(each.is_exact for each in self._pair.inputs)
 
-    def _compared(
-        self, feed: RegionFeed, expected: Value, obtained: Value, stage: Stage = Stage.REGION
-    ) -> Comparison | None:
-        """Return the comparison where it fails."""
-        question, target = self._question, self._pair.region.target
-        text = f"its own: {feed.text}"
+    def _failing(self, feed: RegionFeed, pairs: Sequence[tuple[Value, Value]], stage: Stage = Stage.REGION) -> Compared:
+        """Return the comparisons that fail."""
+        found = {}
+        for place, (expected, obtained) in enumerate(pairs):
+            comparison = self._compared(self._pair.region.targets[place], feed, stage, expected, obtained)
+            known = self.agreement.get(place)
+            if comparison.passed and (known is None or comparison.margin > known.margin):
+                self.agreement[place] = comparison
+            elif not (comparison.passed or comparison.noise_dominated):
+                found[place] = replace(comparison, note=comparison.note or "the operators that make it differ")
+        return found
+
+    def _compared(self, target: str, feed: RegionFeed, stage: Stage, expected: Value, obtained: Value) -> Comparison:
+        question, text = self._question, f"its own: {feed.text}"
         tolerance = Tolerance.AT_CENTRE if "centre" in feed.text else Tolerance.LOCAL
         if feed.must_keep_nan and _nan_moved(expected, obtained):
-            why = "NaN or infinity goes another way"
-            return question.failing(target, stage, why, text)
+            return question.failing(target, stage, "NaN or infinity goes another way", text)
         comparison = question.judge(target, stage, expected, obtained, Feed({}, text), tolerance)
-        if comparison.passed:
-            self._remember(comparison)
-            return None
-        if isinstance(expected, np.ndarray) and is_floating(expected):
-            given = _given(self._pair.original, feed.values)
-            samples = question.noise_of(
-                self._pair.original, given, {target: expected}, self._pair.exact, by_channel=stage is Stage.REGION
-            )
-            closer, _ = question.compare_with_noise(
-                samples, stage, {target: (expected, obtained)}, Feed({}, text), lambda _: tolerance
-            )
-            comparison = closer[target]
-        if comparison.passed:
-            self._remember(comparison)
-            return None
-        if comparison.noise_dominated:
-            return None
-        return replace(comparison, note=comparison.note or "the operators that make it differ")
-
-    def _remember(self, comparison: Comparison) -> None:
-        if self.agreement is None or comparison.margin > self.agreement.margin:
-            self.agreement = comparison
+        if comparison.passed or not (isinstance(expected, np.ndarray) and is_floating(expected)):
+            return comparison
+        given = _given(self._pair.original, feed.values)
+        by_channel = stage is Stage.REGION
+        samples = question.noise_of(self._pair.original, given, {target: expected}, self._pair.exact, by_channel)
+        pairs = {target: (expected, obtained)}
+        closer, _ = question.compare_with_noise(samples, stage, pairs, Feed({}, text), lambda _: tolerance)
+        return closer[target]
 
 
 def _given(side: Submodel, values: Mapping[str, Value]) -> dict[str, Value]:

@@ -19,7 +19,6 @@ from normfold.runtime.submodel import first_downstream, submodel
 from normfold.verify.checks.accepted_inputs import made_up_or_given
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.question import NOISE_DOMINATED, Question
-from normfold.verify.regions.difference import DifferingRegion
 from normfold.verify.regions.probe import TOO_LARGE, Known, compared_regions, is_too_large, regions_of
 from normfold.verify.result import Comparison, Equivalence, Site, Verification
 from normfold.verify.sites.metadata import from_text
@@ -83,17 +82,15 @@ class _Compared:
     question: Question
     feed: Feed
     known: Known
-    regions: Sequence[DifferingRegion]
     failing: Sequence[Comparison]
     agreeing: Sequence[Comparison]
 
     @classmethod
     def of(cls, question: Question, feed: Feed, known: Known) -> _Compared:
         """Compare the regions; ``known`` are those that agreed before."""
-        regions = regions_of(question)
-        found = list(compared_regions(question, feed, regions, known))
+        found = list(compared_regions(question, feed, regions_of(question), known))
         failing, agreeing = ([each for each in found if each.passed is passed] for passed in (False, True))
-        return cls(question, feed, known, regions, failing, agreeing)
+        return cls(question, feed, known, failing, agreeing)
 
     @property
     def wrong(self) -> set[str]:
