@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from difflib import get_close_matches
 
 
 class NormfoldError(Exception):
@@ -28,5 +27,7 @@ class CrashError(NormfoldError):
 
 def did_you_mean(name: str, known: Collection[str]) -> str:
     """Return ``did you mean ...?`` with the closest of ``known``, and a blank; "" where none is close."""
+    from difflib import get_close_matches
+
     close = get_close_matches(name, known, n=1, cutoff=0.6)
     return f"did you mean {close[0]}? " if close else ""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import secrets
 import shutil
 import sys
 import tempfile
@@ -91,7 +90,7 @@ def _stem(target: Path) -> str:
 
 
 def _new_file(target: Path) -> Path:
-    file = target.with_name(f".{_stem(target)}.{secrets.token_hex(6)}.tmp")
+    file = target.with_name(f".{_stem(target)}.{os.urandom(6).hex()}.tmp")
     file.touch(exist_ok=False)
     return file
 

@@ -18,10 +18,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import cache
 from importlib import import_module
-from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -93,6 +91,8 @@ def call_in_parallel(
     if os.name != "posix":
         yield from ((index, function(*task)) for index, task in enumerate(tasks))
         return
+    from concurrent.futures import ThreadPoolExecutor, as_completed
+
     pool = _Pool()
     try:
         with ThreadPoolExecutor(jobs) as threads:
@@ -211,6 +211,8 @@ class _Worker:
     """A process that computes one call after the other. It ends when its pipe is closed, by the caller's end too."""
 
     def __init__(self) -> None:
+        from multiprocessing.connection import Pipe
+
         self._pipe, far = Pipe()
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(_import_paths()), VARIABLE: "off"}
         with far:
@@ -254,6 +256,8 @@ class _Worker:
 
 def serve(number: int) -> None:
     """Compute calls from the pipe with this file number until it is closed."""
+    from multiprocessing.connection import Connection
+
     limit_memory()
     pipe: Connection[Any, Any] = Connection(number)
     for library in _LIBRARIES:
