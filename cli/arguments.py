@@ -9,7 +9,8 @@ from typing import Any, TypeVar, get_type_hints
 
 import click
 
-from normfold.options import OUTPUT, Option, declared_options
+from normfold.option_declaration import Option, declared_options
+from normfold.options import OUTPUT
 from normfold.report.formats import FORMATS
 
 from .exits import HELP

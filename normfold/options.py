@@ -1,26 +1,14 @@
-"""Every option, declared once: its type, default, range and help.
-
-From these classes come the keyword arguments of the Python functions (``accepting``), the options of the command line
-(``cli/arguments.py``), the checks of their ranges, and what a report and a written model record (``recorded``).
-An option is one field: ``name: Annotated[type, Option("help", group)] = default``.
-"""
+"""Every option, declared once: what to fold, how to write norms, how to prove, how to time."""
 
 from __future__ import annotations
 
-import functools
-import inspect
-import math
 import os
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import Field, dataclass, field, fields
-from typing import Annotated, Any, Concatenate, ParamSpec, TypeVar, get_type_hints
+from dataclasses import dataclass, field
+from typing import Annotated, Any
 
-from normfold.errors import UsageError, did_you_mean
-
-P = ParamSpec("P")
-Model = TypeVar("Model")
-Chosen = TypeVar("Chosen")
-Answer = TypeVar("Answer")
+from normfold.errors import UsageError
+from normfold.option_declaration import CheckedOptions, Option, as_tuple, internal, knob
 
 NameCollection = Collection[str]
 """Names or patterns; a single ``str`` is one name."""
@@ -38,117 +26,6 @@ NEWEST_OPSET = 26
 
 MOST_THREADS = 1024
 MOST_SEED = 2**32 - 1
-
-
-@dataclass(frozen=True)
-class Option:
-    """What is known about an option besides its type and default.
-
-    ``help`` says what the option does; ``off_help`` what ``--no-NAME`` does, of one that is on by default. ``low`` and
-    ``high`` are inclusive bounds of a number. ``flag`` names it on the command line where that is not its own name, ""
-    leaves it out there, and ``short`` is its one-letter form. ``is_recorded``: it changes the result, so reports and
-    written models name it. ``is_knob``: a size for tests, or what one part of normfold hands to another; ``help()``
-    does not list it.
-    """
-
-    help: str
-    group: str = OUTPUT
-    low: float = -math.inf
-    high: float = math.inf
-    metavar: str = ""
-    flag: str | None = None
-    is_recorded: bool = True
-    short: str = ""
-    off_help: str = ""
-    is_knob: bool = False
-
-
-def _internal(help: str) -> Option:
-    return Option(help, flag="", is_recorded=False)
-
-
-def _knob(help: str) -> Option:
-    return Option(help, flag="", is_recorded=False, is_knob=True)
-
-
-@dataclass(frozen=True, kw_only=True)
-class CheckedOptions:
-    """A set of options; every value is checked when the set is made. UsageError for one that does not fit."""
-
-    def __post_init__(self) -> None:
-        for declared, option in declared_options(type(self)):
-            value = getattr(self, declared.name)
-            if isinstance(declared.default, tuple):
-                object.__setattr__(self, declared.name, _as_tuple(value))
-            else:
-                _check_number(declared, option, value)
-
-    @classmethod
-    def of(cls: type[Chosen], options: CheckedOptions, **changes: Any) -> Chosen:
-        """Return the options of this class that ``options`` holds, with ``changes``."""
-        names = (entry.name for entry in fields(cls))  # type: ignore[arg-type]  # every subclass is a dataclass
-        return cls(**{**{name: getattr(options, name) for name in names}, **changes})
-
-    def recorded(self) -> dict[str, Any]:
-        """Return the options that differ from their defaults and change the result, as plain data for JSON."""
-        found = {}
-        for declared, option in declared_options(type(self)):
-            value = getattr(self, declared.name)
-            if option.is_recorded and value != declared.default:
-                found[declared.name] = _as_data(value)
-        return found
-
-
-def declared_options(options: type) -> list[tuple[Field[Any], Option]]:
-    """Return the fields of a set of options with what is declared about each, in order; others are left out."""
-    return [(entry, known) for entry in fields(options) if (known := _options_by_name(options).get(entry.name))]
-
-
-@functools.cache
-def _options_by_name(options: type) -> dict[str, Option]:
-    hints = get_type_hints(options, include_extras=True)
-    found = {
-        name: [e for e in getattr(hint, "__metadata__", ()) if isinstance(e, Option)] for name, hint in hints.items()
-    }
-    return {name: entries[0] for name, entries in found.items() if entries}
-
-
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-    """Return several values as a tuple; a str, a path or a mapping is one value."""
-    return (value,) if isinstance(value, (str, os.PathLike, Mapping)) else tuple(value)
-
-
-def _check_number(declared: Field[Any], option: Option, value: Any) -> None:
-    bounds = (option.low, option.high)
-    if value is None or bounds == (-math.inf, math.inf):
-        return
-    is_whole = str(declared.type).startswith("Annotated[int")
-    fits = isinstance(value, (int, float)) or hasattr(value, "__index__")
-    if fits and math.isfinite(value) and option.low <= value <= option.high and not (is_whole and value != int(value)):
-        return
-    kind = "a whole number" if is_whole else "a finite number"
-    limit = (
-        f"of {_spelled(option.low)} or more"
-        if math.isinf(option.high)
-        else f"from {_spelled(option.low)} to {_spelled(option.high)}"
-    )
-    raise UsageError(f"{declared.name}: expected {kind} {limit}, got {value!r}")
-
-
-def _spelled(bound: float) -> str:
-    return f"{bound:g}" if bound != int(bound) else str(int(bound))
-
-
-def _as_data(value: Any) -> Any:
-    if isinstance(value, tuple):
-        entries = [_as_data(entry) for entry in value]
-        return sorted(entries) if all(isinstance(entry, str) for entry in entries) else entries
-    if isinstance(value, Mapping):
-        return f"arrays named {', '.join(map(str, value))}"
-    return value if isinstance(value, (int, float)) else str(value)
-
-
-# -- the options --------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -246,7 +123,7 @@ class RunOptions(CheckedOptions):
     @property
     def given_inputs(self) -> tuple[Input, ...]:
         """Return the user's own inputs one by one."""
-        return _as_tuple(self.inputs)
+        return as_tuple(self.inputs)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,10 +158,10 @@ class ProofOptions(RunOptions):
         bool,
         Option("Fail where the proof would undo a fold, or where an operator has no kernel to prove it with.", PROOF),
     ] = False
-    seconds: Annotated[float, _internal("The longest time for one run of one model.")] = 300.0
-    piece_bytes: Annotated[int, _knob("The bytes of values that are compared at once.")] = 256 * 2**20
-    weight_bytes: Annotated[int, _knob("The bytes of weights that are loaded at once.")] = 2**30
-    folder: Annotated[str | None, _knob("Where models given as protos or bytes have their external data.")] = None
+    seconds: Annotated[float, internal("The longest time for one run of one model.")] = 300.0
+    piece_bytes: Annotated[int, knob("The bytes of values that are compared at once.")] = 256 * 2**20
+    weight_bytes: Annotated[int, knob("The bytes of weights that are loaded at once.")] = 2**30
+    folder: Annotated[str | None, knob("Where models given as protos or bytes have their external data.")] = None
 
     @property
     def is_explicit(self) -> bool:
@@ -329,7 +206,7 @@ Path = str | os.PathLike[str]
 class TorchArguments(CheckedOptions):
     """What opening a model of torch needs."""
 
-    args: Annotated[Any, _internal("The arguments of forward(), where the model is an nn.Module.")] = None
+    args: Annotated[Any, internal("The arguments of forward(), where the model is an nn.Module.")] = None
     trust_pickle: Annotated[
         bool, Option("Open a file of torch even if that can run code in it.", FOLDING, is_recorded=False)
     ] = False
@@ -339,14 +216,14 @@ class TorchArguments(CheckedOptions):
 class ProgressArguments(CheckedOptions):
     """What is called on the way."""
 
-    on_stage: Annotated[OnStage | None, _internal("Called with the name of each stage as it begins.")] = None
+    on_stage: Annotated[OnStage | None, internal("Called with the name of each stage as it begins.")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class WriteArguments(ProgressArguments):
     """How a result is written, and what is called on the way."""
 
-    in_place: Annotated[bool, _internal("Allow the output to be the model itself.")] = False
+    in_place: Annotated[bool, internal("Allow the output to be the model itself.")] = False
     share_data: Annotated[
         bool,
         Option(
@@ -355,15 +232,15 @@ class WriteArguments(ProgressArguments):
             is_recorded=False,
         ),
     ] = False
-    reports: Annotated[Collection[Path], _knob("Files that the caller will write with the result.")] = ()
-    on_ready: Annotated[OnReady | None, _internal("Called with the result right before it is written.")] = None
+    reports: Annotated[Collection[Path], knob("Files that the caller will write with the result.")] = ()
+    on_ready: Annotated[OnReady | None, internal("Called with the result right before it is written.")] = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class InspectArguments(ProgressArguments, TorchArguments, RewriteOptions):
     """The arguments of ``normfold.inspect`` after the model."""
 
-    reports: Annotated[Collection[Path], _knob("Files that the caller will write afterwards.")] = ()
+    reports: Annotated[Collection[Path], knob("Files that the caller will write afterwards.")] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -388,7 +265,7 @@ class CheckArguments(InspectArguments):
 class OptimizeArguments(WriteArguments, TorchArguments, Options):
     """The arguments of ``normfold.optimize`` after the model."""
 
-    output: Annotated[Path | None, _internal("The path to write to; None writes nothing.")] = field(
+    output: Annotated[Path | None, internal("The path to write to; None writes nothing.")] = field(
         default=None, kw_only=False
     )
 
@@ -397,53 +274,15 @@ class OptimizeArguments(WriteArguments, TorchArguments, Options):
 class ExportArguments(WriteArguments, TorchArguments, Options):
     """The arguments of ``normfold.export`` after the module."""
 
-    args: Annotated[Any, _internal("The arguments of one valid call of forward().")] = field(
+    args: Annotated[Any, internal("The arguments of one valid call of forward().")] = field(default=None, kw_only=False)
+    path: Annotated[Path | None, internal("The path to write to; None writes nothing.")] = field(
         default=None, kw_only=False
     )
-    path: Annotated[Path | None, _internal("The path to write to; None writes nothing.")] = field(
-        default=None, kw_only=False
-    )
-    kwargs: Annotated[Mapping[str, Any] | None, _internal("The keyword arguments of that call.")] = None
-    dynamic_shapes: Annotated[Any, _internal("As torch.export.export takes them.")] = None
-    input_specs: Annotated[NameCollection, _internal("NAME=SHAPE[:TYPE][:LOW..HIGH] of made-up inputs.")] = ()
-    eval: Annotated[bool, _internal("Switch a module in training mode for the export, and back.")] = False
-    input_names: Annotated[NameCollection, _internal("As torch.onnx.export takes them: names for the inputs.")] = ()
-    output_names: Annotated[NameCollection, _internal("As torch.onnx.export takes them: names for the outputs.")] = ()
-    dynamic_axes: Annotated[Any, _internal("As torch.onnx.export takes them, in place of dynamic_shapes.")] = None
-    opset_version: Annotated[int | None, _internal("As torch.onnx.export takes it, in place of opset.")] = None
-
-
-def accepting(
-    declared: Callable[P, Chosen],
-) -> Callable[[Callable[[Model, Chosen], Answer]], Callable[Concatenate[Model, P], Answer]]:
-    """Turn ``function(model, options)`` into ``function(model, **options)`` with the options of ``declared``.
-
-    The signature and the docstring of the new function name every option, so that ``help()`` and editors show them.
-    """
-
-    def decorate(function: Callable[[Model, Chosen], Answer]) -> Callable[Concatenate[Model, P], Answer]:
-        @functools.wraps(function)
-        def call(model: Model, /, *args: P.args, **kwargs: P.kwargs) -> Answer:
-            known = inspect.signature(declared).parameters
-            for name in kwargs.keys() - known.keys():
-                close = did_you_mean(name, known)
-                raise TypeError(f"{function.__name__}() got an unexpected keyword argument {name!r}; {close}see help()")
-            return function(model, declared(*args, **kwargs))
-
-        model, *_ = inspect.signature(function).parameters.values()
-        hints = get_type_hints(declared)
-        taken = [
-            entry.replace(annotation=hints[name]) for name, entry in inspect.signature(declared).parameters.items()
-        ]
-        returns = inspect.signature(function).return_annotation
-        signature = inspect.Signature([model, *taken], return_annotation=returns)
-        setattr(call, "__signature__", signature)  # noqa: B010  # no declared attribute of functions, read by help()
-        call.__doc__ = f"{inspect.getdoc(function)}\n\nOptions:\n{_described(declared)}"
-        return call
-
-    return decorate
-
-
-def _described(declared: Any) -> str:
-    listed = [(entry.name, option.help) for entry, option in declared_options(declared) if not option.is_knob]
-    return "\n".join(f"    {name}: {help}" for name, help in listed)
+    kwargs: Annotated[Mapping[str, Any] | None, internal("The keyword arguments of that call.")] = None
+    dynamic_shapes: Annotated[Any, internal("As torch.export.export takes them.")] = None
+    input_specs: Annotated[NameCollection, internal("NAME=SHAPE[:TYPE][:LOW..HIGH] of made-up inputs.")] = ()
+    eval: Annotated[bool, internal("Switch a module in training mode for the export, and back.")] = False
+    input_names: Annotated[NameCollection, internal("As torch.onnx.export takes them: names for the inputs.")] = ()
+    output_names: Annotated[NameCollection, internal("As torch.onnx.export takes them: names for the outputs.")] = ()
+    dynamic_axes: Annotated[Any, internal("As torch.onnx.export takes them, in place of dynamic_shapes.")] = None
+    opset_version: Annotated[int | None, internal("As torch.onnx.export takes it, in place of opset.")] = None

@@ -34,15 +34,8 @@ from normfold.fold.cleanup.model_size import ModelSize, drop_inferred_types, has
 from normfold.fold.search.growth import FREE, weight_bytes
 from normfold.fusion_guard import explained, folds_that_break_fusions
 from normfold.graph.inlining import InlineError, inline, operators
-from normfold.options import (
-    InspectArguments,
-    OptimizeArguments,
-    Options,
-    ProofOptions,
-    RewriteOptions,
-    WriteArguments,
-    accepting,
-)
+from normfold.option_declaration import accepting
+from normfold.options import InspectArguments, OptimizeArguments, Options, ProofOptions, RewriteOptions, WriteArguments
 from normfold.provenance import Undone, record, recorded_undone, undone_by
 from normfold.result import Inspection, NotProven, Result, check_output
 from normfold.rewrite import findings_that_worsen, rewrite

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from normfold.options import accepting
+from normfold.option_declaration import accepting
 from normfold.verify import ModelOrResult, VerifyArguments, prove_models
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import onnx
 import pytest
 
-from normfold.options import ExportArguments, declared_options
+from normfold.option_declaration import declared_options
+from normfold.options import ExportArguments
 from tests.conftest import ROOT
 
 FILES = [path for room in ("normfold", "cli") for path in sorted((ROOT / room).rglob("*.py"))]

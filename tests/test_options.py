@@ -15,14 +15,8 @@ import pytest
 import normfold
 from normfold.ci.functions import BenchArguments, DiffArguments
 from normfold.errors import UsageError
-from normfold.options import (
-    CheckArguments,
-    ExportArguments,
-    OptimizeArguments,
-    Options,
-    ProofOptions,
-    declared_options,
-)
+from normfold.option_declaration import declared_options
+from normfold.options import CheckArguments, ExportArguments, OptimizeArguments, Options, ProofOptions
 from normfold.verify import VerifyArguments
 from tests.conftest import Run
 from tests.nets import conv_bn

@@ -14,7 +14,8 @@ import pytest
 from normfold.findings.explanations import reasons_table
 from normfold.fold.absorbers import table as absorb
 from normfold.fold.carriers import table as carry
-from normfold.options import BenchOptions, CheckArguments, OptimizeArguments, declared_options
+from normfold.option_declaration import declared_options
+from normfold.options import BenchOptions, CheckArguments, OptimizeArguments
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text()

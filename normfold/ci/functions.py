@@ -12,7 +12,8 @@ from normfold.ci.diff import Change, difference_between
 from normfold.ci.limits import Allowance, Limits, apply_limits
 from normfold.ci.paths import models_of
 from normfold.files.paths import AnyPath
-from normfold.options import BenchOptions, CheckArguments, InspectArguments, ProgressArguments, accepting
+from normfold.option_declaration import accepting
+from normfold.options import BenchOptions, CheckArguments, InspectArguments, ProgressArguments
 from normfold.report.report import Report
 from normfold.timing.benchmark import Benchmark, benchmark
 

@@ -21,7 +21,8 @@ import torch
 
 from normfold.errors import SourceError, UsageError
 from normfold.files.paths import check_paths
-from normfold.options import ExportArguments, OptimizeArguments, Options, WriteArguments, accepting
+from normfold.option_declaration import accepting
+from normfold.options import ExportArguments, OptimizeArguments, Options, WriteArguments
 from normfold.pipeline import optimize_with
 from normfold.pytorch.eager.arrays import array_of, tensor_of
 from normfold.pytorch.eager.call import Call, evaluation
