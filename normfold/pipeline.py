@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 
 import onnx
 import onnx_ir as ir
 
-from normfold.constants.simplify import InferredFacts, apply_facts, simplify
-from normfold.errors import SourceError, UsageError
+from normfold.candidate import Candidate, CandidateBuilder
+from normfold.errors import UsageError
 from normfold.files.convert import to_proto
 from normfold.files.limits import check_values
 from normfold.files.source import (
@@ -22,28 +21,20 @@ from normfold.files.source import (
     blaming,
     in_eval_mode,
     read,
-    rejection_of,
     with_constant_initializers,
 )
 from normfold.files.stream import streamed
 from normfold.files.temporary import TemporaryFolder
 from normfold.files.torch_bridge import TorchObject, is_for_torch, torch_room
 from normfold.findings.reason import Reason
-from normfold.findings.verdict import Verdict
-from normfold.fold.cleanup.model_size import ModelSize, drop_inferred_types, has_inferred_types
-from normfold.fold.search.growth import FREE, weight_bytes
-from normfold.fusion_guard import explained, folds_that_break_fusions
-from normfold.graph.inlining import InlineError, inline, operators
 from normfold.option_declaration import accepting
 from normfold.options import InspectArguments, OptimizeArguments, Options, ProofOptions, RewriteOptions, WriteArguments
 from normfold.provenance import Undone, record, recorded_undone, undone_by
 from normfold.result import Inspection, NotProven, Result, check_output
-from normfold.rewrite import findings_that_worsen, rewrite
-from normfold.targets.table import target_named
-from normfold.timing.stopwatch import SLOWER, Stopwatch
-from normfold.verify import Equivalence, ProofCandidate, RollbackResult, Site, Verification, prove, prove_with_rollback
+from normfold.stage_clock import StageClock
+from normfold.timing.stopwatch import Stopwatch
+from normfold.verify import Equivalence, ProofCandidate, RollbackResult, Verification, prove, prove_with_rollback
 
-_LEAST_GROWTH = 1e-6  # stands for 0, which still lets FREE bytes pass
 _UNCHANGED = Verification(Equivalence.EQUIVALENT, notes=("nothing was changed, so there is nothing to compare",))
 FurtherProof = Callable[[onnx.ModelProto, onnx.ModelProto, Verification], Verification]
 """What a caller adds to the proof of a candidate: original, candidate and the proof so far -> the proof."""
@@ -81,7 +72,7 @@ def optimize_with(
 ) -> Result:
     """Optimize an ONNX model with the options as one value; ``also`` continues the proof of each candidate."""
     writing = writing or WriteArguments()
-    clock = _Clock(writing.on_stage)
+    clock = StageClock(writing.on_stage)
     with clock.stage("read"):
         source = _read(model, options)
         files = [given for given in options.given_inputs if not isinstance(given, Mapping)]
@@ -112,7 +103,7 @@ def inspect_with(model: ModelLike | TorchObject, options: InspectArguments) -> I
     source = _read(model, options)
     check_output(source, None, writes=tuple(options.reports))
     with blaming(source):
-        candidate = _Builder(source, options, _Clock(options.on_stage)).build()
+        candidate = CandidateBuilder(source, options, StageClock(options.on_stage)).build()
     return Inspection(source, candidate.model, candidate.verdicts, options, candidate.notes)
 
 
@@ -124,157 +115,11 @@ def _read(model: ModelLike, options: RewriteOptions) -> Source:
     return in_eval_mode(source) if options.assume_eval else source
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A rewritten model before its proof; the original where nothing was changed, not even by the cleanup."""
-
-    model: ir.Model
-    verdicts: tuple[Verdict, ...]
-    notes: tuple[str, ...]
-    folds_constants: bool = True
-    is_changed: bool = True
-    undone: Undone = field(default_factory=Undone)
-
-    @property
-    def changes(self) -> tuple[Verdict, ...]:
-        """What was folded or fused."""
-        return tuple(verdict for verdict in self.verdicts if verdict.is_changed)
-
-    @property
-    def sites(self) -> tuple[Site, ...]:
-        """Where the effect of each fold can be measured."""
-        return tuple(
-            Site(value, verdict.finding.name, verdict.finding.graph)
-            for verdict in self.changes
-            for value in verdict.sites
-        )
-
-
-class _Builder:
-    """Makes candidates from one source: the costly facts about it are found once, for all rounds."""
-
-    def __init__(
-        self, source: Source, options: RewriteOptions, clock: _Clock, stopwatch: Stopwatch | None = None
-    ) -> None:
-        self.source, self.options, self.clock, self.stopwatch = source, options, clock, stopwatch
-        self.undone = recorded_undone(source)
-        self.folds_constants = options.onnxsim and not self.undone.is_without_onnxsim
-        with clock.stage("simplify"):
-            self.facts: InferredFacts = simplify(source.proto, fold=self.folds_constants)
-        self._left: dict[str, Reason] | None = None  # findings that are not worth their price
-        self._last: tuple[frozenset[str], Candidate] | None = None  # what the guard has built need not be built again
-
-    def build(self, excluded: Collection[str] = ()) -> Candidate:
-        """Fold, fuse and tidy a fresh copy; findings in ``excluded`` stay, and what would break a fusion or grow."""
-        if self._left is None:
-            with self.clock.stage("guard"):
-                self._left = dict.fromkeys(self._findings_that_grow(), Reason.GROWTH)
-                self._left |= dict.fromkeys(self._folds_that_break_fusions(), Reason.BREAKS_FUSION)
-            if self.stopwatch is not None:
-                with self.clock.stage("measure"):
-                    self._measure(self.stopwatch)
-        candidate = self._build(frozenset(self._left).union(excluded))
-        _check_parameters(self.source, candidate.verdicts)
-        reasons = {name: reason for name, reason in self._left.items() if name not in excluded}
-        return replace(candidate, verdicts=explained(candidate.verdicts, reasons))
-
-    def _folds_that_break_fusions(self) -> frozenset[str]:
-        """Ask ONNX Runtime's optimizer, where the target is one that it serves."""
-        if not target_named(self.options.target).fuses_itself or not self._build(frozenset()).changes:
-            return frozenset()
-        return folds_that_break_fusions(self.source.original, self._without_left)
-
-    def _findings_that_grow(self) -> frozenset[str]:
-        """Return what enlarges the weights beyond the part that is allowed and FREE bytes, by whatever way it does."""
-        free = FREE / max(self.options.max_growth, _LEAST_GROWTH)
-
-        def times_as_small(one: ir.Model, other: ir.Model) -> float:
-            return (weight_bytes(one) + free) / (weight_bytes(other) + free)
-
-        if not self._build(frozenset()).changes:
-            return frozenset()
-        limit = 1 + self.options.max_growth
-        return findings_that_worsen(self.source.original, self._without_left, times_as_small, limit)
-
-    def _measure(self, stopwatch: Stopwatch) -> None:
-        """Write new BatchNormalizations where that is faster here, and undo what makes the model slower."""
-        original = self.source.original
-        plain, without = self.build().model, self.options
-        self.options, self._last = replace(without, new_batchnorm=True), None
-        more = self.build().model
-        gains = ModelSize.of(more) != ModelSize.of(plain) and stopwatch.times_as_fast(plain, more) > SLOWER
-        self.options, self._last = self.options if gains else without, None
-        slow = findings_that_worsen(original, self._without_left, stopwatch.times_as_fast, SLOWER)
-        self.undone, self._last = self.undone.and_also(undone_by(slow, Reason.SLOWER_HERE)), None
-        stopwatch.final(original, self.build().model)
-
-    def _without_left(self, excluded: frozenset[str]) -> tuple[ir.Model, tuple[Verdict, ...]]:
-        candidate = self._build(excluded.union(self._left or ()))
-        return candidate.model, candidate.verdicts
-
-    def _build(self, excluded: frozenset[str]) -> Candidate:
-        if self._last is None or self._last[0] != excluded:
-            self._last = excluded, self._build_again(excluded)
-        return self._last[1]
-
-    def _build_again(self, excluded: Collection[str]) -> Candidate:
-        candidate = self._built(self.source.model(), self.facts, excluded)
-        if not candidate.model.functions:
-            return candidate
-        model = self.source.model()
-        try:
-            inline(model)
-        except InlineError as fault:
-            return replace(candidate, notes=(*candidate.notes, str(fault)))
-        with self.clock.stage("simplify"):
-            facts = simplify(to_proto(model), fold=self.folds_constants)
-        inlined = self._built(model, facts, excluded)
-        if not inlined.changes or operators(inlined.model) >= operators(candidate.model):
-            return candidate
-        return replace(inlined, notes=(*inlined.notes, "the functions of the model were inlined"))
-
-    def _built(self, model: ir.Model, facts: InferredFacts, excluded: Collection[str]) -> Candidate:
-        with self.clock.stage("fold"):
-            before, has_types = ModelSize.of(model), has_inferred_types(model)
-            apply_facts(model, facts)
-            verdicts = self.undone.explain(rewrite(model, self.options, {*excluded, *self.undone.findings}))
-            after = ModelSize.of(model)
-            leaner = not self.options.only and after.is_leaner(before, self.options.max_growth)
-            is_changed = leaner or any(verdict.is_changed for verdict in verdicts)
-            if not is_changed:
-                model = self.source.original
-            elif not has_types:
-                drop_inferred_types(model)
-        notes = (
-            *self.source.notes,
-            *filter(None, [facts.note, _about_batchnorms(after.batchnorms - before.batchnorms)]),
-        )
-        candidate = Candidate(model, verdicts, notes, self.folds_constants, is_changed, self.undone)
-        if is_changed:
-            record(model, self.source, self.options, candidate.sites, self.undone)
-        return candidate
-
-
-def _check_parameters(source: Source, verdicts: Collection[Verdict]) -> None:
-    """Raise SourceError for a norm whose parameters do not fit, where ONNX Runtime refuses the model too."""
-    misfits = (o for verdict in verdicts for o in verdict.obstacles if o.reason is Reason.PARAMETERS_MISFIT)
-    misfit = next(misfits, None)
-    if misfit is not None and (rejection := rejection_of(source)):
-        raise SourceError(f"{source.name}: {misfit.node}: {misfit.detail}; ONNX Runtime: {rejection}")
-
-
-def _about_batchnorms(added: int) -> str:
-    if added <= 0:
-        return ""
-    one = "one BatchNormalization was" if added == 1 else f"{added} BatchNormalizations were"
-    return f"{one} written where the model had other operators, because ONNX Runtime runs them faster"
-
-
-def _optimized(source: Source, options: Options, clock: _Clock, also: FurtherProof | None) -> Result:
+def _optimized(source: Source, options: Options, clock: StageClock, also: FurtherProof | None) -> Result:
     """Build and prove; what the proof finds wrong is undone and the rest proved again, until the proof holds."""
     stopwatch = Stopwatch(options) if options.measure else None
     if not options.verify:
-        candidate, proof = _Builder(source, options, clock, stopwatch).build(), None
+        candidate, proof = CandidateBuilder(source, options, clock, stopwatch).build(), None
         notes: tuple[str, ...] = ("verification was switched off; the result is not proven",)
         undone = Undone() if candidate.undone == recorded_undone(source) else candidate.undone
     else:
@@ -316,9 +161,9 @@ def _undone(source: Source, rolled_back: RollbackResult[Candidate], options: Opt
 
 
 def _prove_with_rollback(
-    source: Source, options: Options, clock: _Clock, also: FurtherProof | None, stopwatch: Stopwatch | None
+    source: Source, options: Options, clock: StageClock, also: FurtherProof | None, stopwatch: Stopwatch | None
 ) -> RollbackResult[Candidate]:
-    builder = _Builder(source, options, clock, stopwatch)
+    builder = CandidateBuilder(source, options, clock, stopwatch)
     check_values(builder.facts.types, source.name)
 
     def build(excluded: frozenset[str]) -> ProofCandidate[Candidate]:
@@ -381,24 +226,3 @@ def _as_file(model: ir.Model, has_external_data: bool) -> Iterator[Path | onnx.M
         except OSError:  # no folder for temporary files, or no room in it
             path = None
         yield path or to_proto(model)
-
-
-class _Clock:
-    """Adds up the wall time of each stage, without the stages inside it, and tells of each that begins."""
-
-    def __init__(self, on_stage: Callable[[str], None] | None = None) -> None:
-        self.seconds: dict[str, float] = {}
-        self._on_stage = on_stage
-        self._inside = 0.0  # seconds of the stages inside the present one
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        if self._on_stage is not None:
-            self._on_stage(name)
-        start, around, self._inside = time.perf_counter(), self._inside, 0.0
-        try:
-            yield
-        finally:
-            took = time.perf_counter() - start
-            self.seconds[name] = self.seconds.get(name, 0.0) + took - self._inside
-            self._inside = around + took

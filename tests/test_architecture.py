@@ -75,6 +75,8 @@ LAYERS = (
     "fusion_guard",
     "provenance",
     "result",
+    "stage_clock",
+    "candidate",
     "pipeline",
     "many",
     "pytorch.eager",

@@ -11,7 +11,7 @@ import onnx_ir as ir
 import pytest
 
 import normfold
-from normfold import pipeline
+from normfold import candidate, pipeline
 from normfold.constants.simplify import InferredFacts, apply_facts, simplify
 from normfold.findings.reason import Reason
 from normfold.graph.editor import Editor
@@ -62,8 +62,8 @@ def test_constants_that_were_folded_wrong_are_left_as_they_were(monkeypatch: pyt
             assert value.const_value is not None
             value.const_value = ir.tensor(value.const_value.numpy() * np.float32(1.1), name="w2")
 
-    monkeypatch.setattr(pipeline, "simplify", spoiling_simplify)
-    monkeypatch.setattr(pipeline, "apply_facts", spoiling_apply)
+    monkeypatch.setattr(candidate, "simplify", spoiling_simplify)
+    monkeypatch.setattr(candidate, "apply_facts", spoiling_apply)
     result = normfold.optimize(conv_bn_pair()[0])
     assert len(result.changes) == 3
     assert result.verification

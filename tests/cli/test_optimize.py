@@ -170,7 +170,7 @@ def test_a_defect_of_ours_is_one_line(run: Run, model: Path, monkeypatch: pytest
     def broken(*arguments: Any) -> None:
         raise KeyError("a defect")
 
-    monkeypatch.setattr("normfold.pipeline.rewrite", broken)
+    monkeypatch.setattr("normfold.candidate.rewrite", broken)
     code, out, err = run("optimize", model)
     assert (code, out) == (70, "")
     assert len(err.splitlines()) == 1
@@ -181,7 +181,7 @@ def test_ctrl_c_writes_nothing_and_ends_with_130(run: Run, model: Path, monkeypa
     def interrupted(*arguments: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("normfold.pipeline.rewrite", interrupted)
+    monkeypatch.setattr("normfold.candidate.rewrite", interrupted)
     code, out, err = run("optimize", model)
     assert (code, out) == (130, "")
     assert "interrupted" in err

@@ -15,9 +15,10 @@ from torch import Tensor, nn
 
 import normfold
 from models.registry import NETWORKS, build
+from normfold.candidate import Candidate, CandidateBuilder
 from normfold.errors import SourceError, UsageError
 from normfold.options import Options
-from normfold.pipeline import Candidate, _Builder, optimize_with
+from normfold.pipeline import optimize_with
 from normfold.pytorch.eager import reference
 from normfold.pytorch.eager.call import Call
 from normfold.pytorch.export import _against, _with_eager_module, export
@@ -203,9 +204,9 @@ def test_a_fold_that_only_the_arguments_of_the_user_show_to_be_wrong_is_undone(
     """The proof on made-up inputs finds nothing here, the module does, and the rest stays folded."""
     module, inputs = build("residual")
     folds = [verdict.finding.name for verdict in export(module, inputs).changes]
-    original = _Builder._built
+    original = CandidateBuilder._rewritten
 
-    def spoiled(self: _Builder, *arguments: Any) -> Candidate:
+    def spoiled(self: CandidateBuilder, *arguments: Any) -> Candidate:
         candidate = original(self, *arguments)
         for verdict in candidate.changes:
             if verdict.finding.name == folds[place]:
@@ -215,7 +216,7 @@ def test_a_fold_that_only_the_arguments_of_the_user_show_to_be_wrong_is_undone(
                 weight.const_value = ir.tensor(weight.const_value.numpy() * np.float32(1.05), name=weight.name)
         return candidate
 
-    monkeypatch.setattr(_Builder, "_built", spoiled)
+    monkeypatch.setattr(CandidateBuilder, "_rewritten", spoiled)
     monkeypatch.setattr("normfold.pipeline._proof", lambda *_: Verification(Equivalence.EQUIVALENT))
     result = export(module, inputs)
     assert result.verification

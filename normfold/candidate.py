@@ -1,0 +1,174 @@
+"""A rewritten model before its proof: folded but for what costs bytes, fusions of the runtime, or milliseconds."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+
+import onnx_ir as ir
+
+from normfold.constants.simplify import InferredFacts, apply_facts, simplify
+from normfold.errors import SourceError
+from normfold.files.convert import to_proto
+from normfold.files.source import Source, rejection_of
+from normfold.findings.reason import Reason
+from normfold.findings.verdict import Verdict
+from normfold.fold.cleanup.model_size import ModelSize, drop_inferred_types, has_inferred_types
+from normfold.fold.search.growth import FREE, weight_bytes
+from normfold.fusion_guard import explained, folds_that_break_fusions
+from normfold.graph.inlining import InlineError, inline, operators
+from normfold.options import RewriteOptions
+from normfold.provenance import Undone, record, recorded_undone, undone_by
+from normfold.rewrite import findings_that_worsen, rewrite
+from normfold.stage_clock import StageClock
+from normfold.targets.table import target_named
+from normfold.timing.stopwatch import SLOWER, Stopwatch
+from normfold.verify import Site
+
+_LEAST_GROWTH = 1e-6  # stands for 0, which still lets FREE bytes pass
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A rewritten model before its proof; the original where nothing was changed, not even by the cleanup."""
+
+    model: ir.Model
+    verdicts: tuple[Verdict, ...]
+    notes: tuple[str, ...]
+    folds_constants: bool = True
+    is_changed: bool = True
+    undone: Undone = field(default_factory=Undone)
+
+    @property
+    def changes(self) -> tuple[Verdict, ...]:
+        """What was folded or fused."""
+        return tuple(verdict for verdict in self.verdicts if verdict.is_changed)
+
+    @property
+    def sites(self) -> tuple[Site, ...]:
+        """Where the effect of each fold can be measured."""
+        return tuple(
+            Site(value, verdict.finding.name, verdict.finding.graph)
+            for verdict in self.changes
+            for value in verdict.sites
+        )
+
+
+class CandidateBuilder:
+    """Makes candidates from one source: the costly facts about it are found once, for all rounds."""
+
+    def __init__(
+        self, source: Source, options: RewriteOptions, clock: StageClock, stopwatch: Stopwatch | None = None
+    ) -> None:
+        self.source, self.options, self.clock, self.stopwatch = source, options, clock, stopwatch
+        self.undone = recorded_undone(source)
+        self.folds_constants = options.onnxsim and not self.undone.is_without_onnxsim
+        with clock.stage("simplify"):
+            self.facts: InferredFacts = simplify(source.proto, fold=self.folds_constants)
+        self._left: dict[str, Reason] | None = None  # findings that are not worth their price
+        self._last: tuple[frozenset[str], Candidate] | None = None  # what the guard has built need not be built again
+
+    def build(self, excluded: Collection[str] = ()) -> Candidate:
+        """Fold, fuse and tidy a fresh copy; findings in ``excluded`` stay, and what would break a fusion or grow."""
+        if self._left is None:
+            with self.clock.stage("guard"):
+                self._left = dict.fromkeys(self._findings_that_grow(), Reason.GROWTH)
+                self._left |= dict.fromkeys(self._folds_that_break_fusions(), Reason.BREAKS_FUSION)
+            if self.stopwatch is not None:
+                with self.clock.stage("measure"):
+                    self._measure(self.stopwatch)
+        candidate = self._candidate(frozenset(self._left).union(excluded))
+        _check_parameters(self.source, candidate.verdicts)
+        reasons = {name: reason for name, reason in self._left.items() if name not in excluded}
+        return replace(candidate, verdicts=explained(candidate.verdicts, reasons))
+
+    def _folds_that_break_fusions(self) -> frozenset[str]:
+        """Ask ONNX Runtime's optimizer, where the target is one that it serves."""
+        if not target_named(self.options.target).fuses_itself or not self._candidate(frozenset()).changes:
+            return frozenset()
+        return folds_that_break_fusions(self.source.original, self._without_left)
+
+    def _findings_that_grow(self) -> frozenset[str]:
+        """Return what enlarges the weights beyond the part that is allowed and FREE bytes, by whatever way it does."""
+        free = FREE / max(self.options.max_growth, _LEAST_GROWTH)
+
+        def times_as_small(one: ir.Model, other: ir.Model) -> float:
+            return (weight_bytes(one) + free) / (weight_bytes(other) + free)
+
+        if not self._candidate(frozenset()).changes:
+            return frozenset()
+        limit = 1 + self.options.max_growth
+        return findings_that_worsen(self.source.original, self._without_left, times_as_small, limit)
+
+    def _measure(self, stopwatch: Stopwatch) -> None:
+        """Write new BatchNormalizations where that is faster here, and undo what makes the model slower."""
+        original = self.source.original
+        plain, without = self.build().model, self.options
+        self.options, self._last = replace(without, new_batchnorm=True), None
+        more = self.build().model
+        gains = ModelSize.of(more) != ModelSize.of(plain) and stopwatch.times_as_fast(plain, more) > SLOWER
+        self.options, self._last = self.options if gains else without, None
+        slow = findings_that_worsen(original, self._without_left, stopwatch.times_as_fast, SLOWER)
+        self.undone, self._last = self.undone.and_also(undone_by(slow, Reason.SLOWER_HERE)), None
+        stopwatch.final(original, self.build().model)
+
+    def _without_left(self, excluded: frozenset[str]) -> tuple[ir.Model, tuple[Verdict, ...]]:
+        candidate = self._candidate(excluded.union(self._left or ()))
+        return candidate.model, candidate.verdicts
+
+    def _candidate(self, excluded: frozenset[str]) -> Candidate:
+        if self._last is None or self._last[0] != excluded:
+            self._last = excluded, self._with_or_without_functions(excluded)
+        return self._last[1]
+
+    def _with_or_without_functions(self, excluded: Collection[str]) -> Candidate:
+        candidate = self._rewritten(self.source.model(), self.facts, excluded)
+        if not candidate.model.functions:
+            return candidate
+        model = self.source.model()
+        try:
+            inline(model)
+        except InlineError as fault:
+            return replace(candidate, notes=(*candidate.notes, str(fault)))
+        with self.clock.stage("simplify"):
+            facts = simplify(to_proto(model), fold=self.folds_constants)
+        inlined = self._rewritten(model, facts, excluded)
+        if not inlined.changes or operators(inlined.model) >= operators(candidate.model):
+            return candidate
+        return replace(inlined, notes=(*inlined.notes, "the functions of the model were inlined"))
+
+    def _rewritten(self, model: ir.Model, facts: InferredFacts, excluded: Collection[str]) -> Candidate:
+        with self.clock.stage("fold"):
+            before, has_types = ModelSize.of(model), has_inferred_types(model)
+            apply_facts(model, facts)
+            verdicts = self.undone.explain(rewrite(model, self.options, {*excluded, *self.undone.findings}))
+            after = ModelSize.of(model)
+            leaner = not self.options.only and after.is_leaner(before, self.options.max_growth)
+            is_changed = leaner or any(verdict.is_changed for verdict in verdicts)
+            if not is_changed:
+                model = self.source.original
+            elif not has_types:
+                drop_inferred_types(model)
+        notes = (
+            *self.source.notes,
+            *filter(None, [facts.note, _about_batchnorms(after.batchnorms - before.batchnorms)]),
+        )
+        candidate = Candidate(model, verdicts, notes, self.folds_constants, is_changed, self.undone)
+        if is_changed:
+            record(model, self.source, self.options, candidate.sites, self.undone)
+        return candidate
+
+
+def _check_parameters(source: Source, verdicts: Collection[Verdict]) -> None:
+    """Raise SourceError for a norm whose parameters do not fit, where ONNX Runtime refuses the model too."""
+    misfits = (o for verdict in verdicts for o in verdict.obstacles if o.reason is Reason.PARAMETERS_MISFIT)
+    misfit = next(misfits, None)
+    if misfit is not None and (rejection := rejection_of(source)):
+        raise SourceError(f"{source.name}: {misfit.node}: {misfit.detail}; ONNX Runtime: {rejection}")
+
+
+def _about_batchnorms(added: int) -> str:
+    if added <= 0:
+        return ""
+    one = "one BatchNormalization was" if added == 1 else f"{added} BatchNormalizations were"
+    return f"{one} written where the model had other operators, because ONNX Runtime runs them faster"
