@@ -21,14 +21,11 @@ def is_unseeded_random(node: onnx.NodeProto, off: Collection[str] = ()) -> bool:
 
 
 def draws(model: LoadedModel) -> bool:
-    """Whether any operator may draw numbers, with or without a seed."""
-    if not any(map(_may_draw, model.operators)):  # of the whole model, which is known already
+    """Whether any operator may draw numbers, with or without a seed; a Dropout may if it has a switch for training."""
+    if not any(each in RANDOM or "Dropout" in each for each in model.operators):  # known of the whole model already
         return False
-    return any(_may_draw(node.op_type) for node in every_node(model.skeleton))
-
-
-def _may_draw(operator: str) -> bool:
-    return operator in RANDOM or "Dropout" in operator
+    nodes = every_node(model.skeleton)
+    return any(node.op_type in RANDOM or ("Dropout" in node.op_type and len(node.input) > 2) for node in nodes)
 
 
 def unseeded_values(model: LoadedModel) -> list[str]:

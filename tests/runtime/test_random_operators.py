@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+import pytest
 from onnx import numpy_helper
 
+from normfold.runtime.loaded_model import load
+from normfold.runtime.random_operators import draws
 from normfold.verify import Equivalence, Site, prove
 from tests.onnx_text import parse
 from tests.verify.nets import edited
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        ("y = Dropout(x)", False),
+        ("y = Dropout(x, r)", False),
+        ("y = Dropout(x, r, t)", True),
+        ("y = RandomNormalLike<seed = 1.0>(x)", True),
+        ("y = Relu(x)", False),
+    ],
+)
+def test_what_draws_numbers(node: str, expected: bool) -> None:
+    """A session over what draws is opened again for each run, which costs a session a run."""
+    text = f"(float[2,3] x) => (float[2,3] y) <float r = {{0.5}}, bool t = {{0}}> {{ {node} }}"
+    assert draws(load(parse(text))) is expected
 
 
 def test_a_random_operator_with_a_seed_is_compared() -> None:
