@@ -25,6 +25,7 @@ _LENGTHS = ("ReduceL2", "ReduceL1")
 _LAYOUT = ("Expand", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Identity")
 _KEEPS = (*_LAYOUT, "Reciprocal", "Sqrt")
 _SIZES = ("Shape", "Size")
+_OF_COUNTS = ("Gather", "Slice", "ReduceProd")
 _GUARDS = ("Where", "Greater", "Equal", "And", "CastLike", "Gather", "ReduceProd", "Slice", "Concat", "Softmax")
 _MIXING = ("Conv", "MatMul", "Gemm")
 _MOST_PARTS = 48  # operators that several statistics are made of
@@ -106,7 +107,24 @@ def _only_variable(reader: GraphReader, node: ir.Node) -> ir.Value | None:
     if node.op_type in _LAYOUT:
         return node.inputs[0]
     variable = {value for value in node.inputs if value is not None and not reader.is_constant(value)}
+    if len(variable) > 1:
+        variable = {value for value in variable if not _is_count(reader, value)}
     return variable.pop() if len(variable) == 1 else None
+
+
+def _is_count(reader: GraphReader, value: ir.Value) -> bool:
+    """Say whether a value is computed from sizes alone, as a number of elements is."""
+    waiting, met = [value], 0
+    while waiting and met < _MOST_STEPS:
+        each = waiting.pop()
+        node = each.producer()
+        if reader.is_constant(each) or (node is not None and node.op_type in _SIZES):
+            continue
+        if node is None or node.op_type not in (*_LAYOUT, *_ARITHMETIC, *_OF_COUNTS):
+            return False
+        met += 1
+        waiting.extend(entry for entry in node.inputs if entry is not None)
+    return not waiting
 
 
 def _exponent(reader: GraphReader, node: ir.Node) -> float | None:
@@ -117,7 +135,7 @@ def _exponent(reader: GraphReader, node: ir.Node) -> float | None:
 def _measured(reader: GraphReader, reduction: ir.Node) -> tuple[ir.Value | None, tuple[ir.Node, ...]]:
     """Return the value whose square or magnitude is reduced, and the operators that square it."""
     source = reduction.inputs[0]
-    node = None if source is None else source.producer()
+    node = _maker(source)
     if node is None or reduction.op_type in ("ReduceSumSquare", *_LENGTHS):
         return source, ()
     is_square = (node.op_type == "Mul" and node.inputs[0] is node.inputs[1]) or (
@@ -130,14 +148,14 @@ def _other_numerator(reader: GraphReader, node: ir.Node) -> PublishedNorm | None
     """Match BiasNorm, a partial RMSNorm and EvoNorm: what is divided is not what is measured."""
     for data, statistic in _divided(reader, node):
         measured, squares = _measured(reader, statistic.reduction)
-        made_by = None if measured is None else measured.producer()
+        made_by, divided = _maker(measured), _before_layout(data)
         parts = (*squares, *statistic.parts, node)
         if made_by is None:
             continue
-        if made_by.op_type in ("Sub", "Add") and _only_variable(reader, made_by) is data:
+        if made_by.op_type in ("Sub", "Add") and _before_layout(_only_variable(reader, made_by)) is divided:
             detail = "the mean square is that of the data minus a constant, and the data itself is divided"
             return PublishedNorm("BiasNorm", node, (made_by, *parts), Reason.OTHER_NUMERATOR, detail)
-        if made_by.op_type in ("Slice", "Gather", "Split") and made_by.inputs[0] is data:
+        if made_by.op_type in ("Slice", "Gather", "Split") and _before_layout(made_by.inputs[0]) is divided:
             detail = "the mean square is that of a part of the data, and all of it is divided"
             return PublishedNorm("PartialRMSNorm", node, (made_by, *parts), Reason.PART_OF_DATA, detail)
     return None
@@ -149,18 +167,18 @@ def _gated(reader: GraphReader, node: ir.Node) -> PublishedNorm | None:
         product = _maker(data)
         if product is None or product.op_type not in ("Mul", *_GATES):
             continue
-        gate = next((v.producer() for v in product.inputs if v is not None and _is_gate(v)), None)
-        if product.op_type == "Mul" and gate is None:
+        gates = [value for value in product.inputs if _is_gate(value)]
+        if product.op_type == "Mul" and not gates:
             continue
-        source = product.inputs[0] if gate is None else _other_input(product, gate.outputs[0])
+        source = _other_input(product, gates[0]) if gates and gates[0] is not None else product.inputs[0]
         if source is not None and _comes_from(reader, statistic.reduction, source):
             detail = "a gated value is divided by the deviation of the value before its gate"
             return PublishedNorm("EvoNorm", node, (*statistic.parts, node), Reason.OTHER_NUMERATOR, detail)
     return None
 
 
-def _is_gate(value: ir.Value) -> bool:
-    node = value.producer()
+def _is_gate(value: ir.Value | None) -> bool:
+    node = _maker(value)
     return node is not None and node.op_type in _GATES
 
 
@@ -206,6 +224,13 @@ def _before_layout(value: ir.Value | None) -> ir.Value | None:
     while node is not None and is_standard(node) and node.op_type in _LAYOUT:
         value = node.inputs[0]
         node = None if value is None else value.producer()
+    return value
+
+
+def _behind_layout(value: ir.Value) -> ir.Value:
+    """Return the value that changes of layout make of ``value``, which nothing else reads."""
+    while len(readers := value.uses()) == 1 and (node := next(iter(readers))[0]).op_type in _LAYOUT:
+        value = node.outputs[0]
     return value
 
 
@@ -266,7 +291,7 @@ def _mixed(reader: GraphReader, node: ir.Node) -> PublishedNorm | None:
 
 def _roots(reader: GraphReader, data: ir.Value) -> list[ir.Value]:
     """Return the data that is divided, and what a mean was subtracted from to make it."""
-    node = data.producer()
+    node = _maker(data)
     minuend = node.inputs[0] if node is not None and node.op_type == "Sub" else None
     return [value for value in (data, _before_layout(data), minuend, _before_layout(minuend)) if value is not None]
 
@@ -311,8 +336,8 @@ def _dynamic_tanh(reader: GraphReader, node: ir.Node) -> PublishedNorm | None:
     """Match ``gamma * tanh(alpha * x) + beta``, which stands in the place of a norm."""
     if node.op_type != "Tanh" or node.inputs[0] is None:
         return None
-    scaled = node.inputs[0].producer()
-    readers = [reading for reading, _ in node.outputs[0].uses()]
+    scaled = _maker(node.inputs[0])
+    readers = [reading for reading, _ in _behind_layout(node.outputs[0]).uses()]
     if scaled is None or scaled.op_type != "Mul" or len(readers) != 1 or readers[0].op_type != "Mul":
         return None
     alpha = next((reader.constant(v) for v in scaled.inputs if reader.is_constant(v)), None)

@@ -45,12 +45,26 @@ ROWS = {
         "BiasNorm",
         Reason.OTHER_NUMERATOR,
     ),
+    "BiasNorm between Identities, as Paddle writes it": Named(
+        f"{X3} <{NUMBERS}, float[8] b> {{ u = Identity(x) d = Sub(u, b) i = Identity(d) p = Mul(i, i) "
+        "m = ReduceMean<axes=[-1]>(p) j = Identity(m) r = Sqrt(j) k = Reciprocal(r) n = Mul(u, k) y = Identity(n) }",
+        "BiasNorm",
+        Reason.OTHER_NUMERATOR,
+    ),
     "a partial RMSNorm": Named(
         f"{X3} <{NUMBERS}, int64[1] o = {{0}}, int64[1] e = {{2}}, int64[1] last = {{-1}}>"
         "{ s = Slice(x, o, e, last) p = Mul(s, s) m = ReduceMean<axes=[-1]>(p) w = Add(m, eps) r = Sqrt(w)"
         "y = Div(x, r) }",
         "PartialRMSNorm",
         Reason.PART_OF_DATA,
+    ),
+    "EvoNorm-S0 with a number of elements, as Paddle writes it": Named(
+        f"{X4} <{NUMBERS}, float[8,1,1] v, int64[3] ax = {{1, 2, 3}}> {{ a = Mul(x, v) s = Sigmoid(a) "
+        "i = Identity(s) n = Mul(x, i) m = ReduceMean<axes=[1,2,3]>(x) d = Sub(x, m) p = Mul(d, d) "
+        "q = ReduceSum(p, ax) c = Size(x) e = Size(q) f = Cast<to=1>(c) g = Cast<to=1>(e) h = Div(f, g) "
+        "w = Div(q, h) z = Add(w, eps) r = Sqrt(z) y = Div(n, r) }",
+        "EvoNorm",
+        Reason.OTHER_NUMERATOR,
     ),
     "EvoNorm-S0": Named(
         f"{X4} <{NUMBERS}, float[8,1,1] v, float[8,1,1] g, float[8,1,1] b> {{ a = Mul(x, v) s = Sigmoid(a)"
@@ -102,6 +116,12 @@ ROWS = {
         "e = Add(m, eps) f = Reshape(e, all) n = Div(k, f) y = Mul(t, n) }",
         "GRN",
         Reason.ACROSS_CHANNELS,
+    ),
+    "Dynamic Tanh between Identities, as Paddle writes it": Named(
+        f"{X3} <float a = {{0.5}}, float[8] g> {{ s = Mul(x, a) i = Identity(s) t = Tanh(i) j = Identity(t) "
+        "y = Mul(j, g) }",
+        "DynamicTanh",
+        Reason.NO_STATISTICS,
     ),
     "Dynamic Tanh": Named(
         f"{X3} <float a = {{0.5}}, float[8] g, float[8] b>{{ s = Mul(x, a) t = Tanh(s) h = Mul(t, g) y = Add(h, b) }}",
