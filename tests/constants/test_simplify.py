@@ -111,6 +111,33 @@ TABLE = [
         ["Shape", "Expand", "Add"],
     ),
     (
+        "an expand to the target of the reshape before it",
+        """net (float[batch, 4] x, float[rows] v) => (float[rows, 4] y) {
+            s = Shape (x) b = Slice (s, from, to) target = Concat <axis = 0> (b, tail)
+            r = Reshape (v, target) e = Expand (r, target) y = Mul (x, e)
+        }""",
+        {"from": [0], "to": [1], "tail": [1]},
+        ["Reshape", "Mul"],
+    ),
+    (
+        "an expand to another target than that of the reshape before it",
+        """net (float[batch, 4] x, float[rows] v) => (float[rows, 4] y) {
+            s = Shape (x) b = Slice (s, from, to) target = Concat <axis = 0> (b, tail)
+            r = Reshape (v, target) e = Expand (r, s) y = Mul (x, e)
+        }""",
+        {"from": [0], "to": [1], "tail": [1]},
+        ["Shape", "Reshape", "Expand", "Mul"],
+    ),
+    (
+        "an expand to its own shape that is an output",
+        """net (float[batch, 4] x, float[rows] v) => (float[rows, 1] y) {
+            s = Shape (x) b = Slice (s, from, to) target = Concat <axis = 0> (b, tail)
+            r = Reshape (v, target) y = Expand (r, target)
+        }""",
+        {"from": [0], "to": [1], "tail": [1]},
+        ["Shape", "Slice", "Concat", "Reshape", "Expand"],
+    ),
+    (
         "arithmetic on constants, by onnxsim",
         """net (float[2, 3] x) => (float[2, 3] y) { r = Sinh (v) w = Div (g, r) y = Mul (x, w) }""",
         {"v": np.array([1, 4, 9], np.float32), "g": np.array([1, 1, 1], np.float32)},
