@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -83,15 +83,16 @@ def _after(seconds: float, change: Callable[[Path], None], path: Path) -> thread
 def surroundings(count: int, seed: int, ends: float) -> Iterator[tuple[str, str]]:
     """Yield each failing environment, then ``count`` files that change at random moments, with what is wrong."""
     with tempfile.TemporaryDirectory() as name:
-        yield from _environments_that_fail(Path(name))
+        yield from failing_environments(Path(name), ("optimize", "check"))
         yield from _files_that_change(Path(name), count, seed, ends)
 
 
-def _environments_that_fail(name: Path) -> Iterator[tuple[str, str]]:
+def failing_environments(name: Path, commands: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield each failing environment of each command with what is wrong with the run in it."""
     folder = name / "run"
     with ExitStack() as stack:
         for case, environment in _environments(stack, name):
-            for command in ("optimize", "check"):
+            for command in commands:
                 emptied(folder)
                 path, target = large_model(folder, external=True), folder / "out.onnx"
                 options = ["-q", "-o", target] if command == "optimize" else []
@@ -120,10 +121,10 @@ def _files_that_change(name: Path, count: int, seed: int, ends: float) -> Iterat
         yield f"{number} {change.__name__} {changed.name}", ended.fault() or wrong or ""
 
 
-def disks() -> Iterator[tuple[str, str]]:
-    """Yield each way in which a write fails with what is wrong afterwards. Files are limited in size by the shell."""
+def disks(sizes: Sequence[int] = (1, 64, 4096)) -> Iterator[tuple[str, str]]:
+    """Yield each way in which a write fails with what is wrong afterwards; no file may exceed so many kilobytes."""
     for external in (False, True):
-        for kilobytes in (1, 64, 4096):  # what the command prints needs some too
+        for kilobytes in sizes:  # what the command prints needs some too
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name)
                 path = large_model(folder, external)
