@@ -9,7 +9,6 @@ import onnx_ir as ir
 from normfold.files.temporary import TemporaryFolder
 from normfold.files.write import write_model
 from normfold.options import BenchOptions, RunOptions
-from normfold.timing.benchmark import BenchError, benchmark
 
 SLOWER = 1.02  # times; what is closer than that is as fast, because another run may show the reverse
 
@@ -26,6 +25,8 @@ class Stopwatch:
 
     def times_as_fast(self, one: ir.Model, other: ir.Model) -> float:
         """Return how many times faster ``other`` is: the median of the ratios within a round."""
+        from normfold.timing.benchmark import BenchError, benchmark  # loads ONNX Runtime, which few calls need
+
         with TemporaryFolder() as folder:
             paths = [folder / "one" / "model.onnx", folder / "other" / "model.onnx"]
             for model, path in zip((one, other), paths, strict=True):
