@@ -116,7 +116,7 @@ def _put_in_order(graph: onnx.GraphProto) -> bool:
 def _is_in_order(graph: onnx.GraphProto) -> bool:
     later = {name for node in graph.node for name in node.output if name}
     for node in graph.node:
-        if not later.isdisjoint(reads(node)):
+        if not later.isdisjoint(reads(node) if node.attribute else node.input):
             return False
         later.difference_update(node.output)
     return True

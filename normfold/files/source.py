@@ -9,7 +9,7 @@ from __future__ import annotations
 import fnmatch
 import math
 import os
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -26,10 +26,11 @@ from normfold.files.limits import check_bytes, check_size
 from normfold.files.paths import check_readable
 from normfold.files.repairs import repaired
 from normfold.files.skeleton import skeleton
-from normfold.files.tensors import Stamp, is_external, load_small, stamp_of, subgraphs, tensors
+from normfold.files.tensors import Stamp, is_external, load_small, stamp_of, tensors
 from normfold.graph.operators import is_standard
 from normfold.runtime import isolated, ledger
 from normfold.runtime.ort_session import SessionError, first_line, open_session
+from normfold.runtime.proto_walk import every_node, inner_graphs, nodes_within
 
 _PACKED = frozenset(dtype for dtype in ir.DataType if dtype.name.endswith(("INT4", "INT2", "4E2M1")))
 OLDEST_OPSET = 7
@@ -143,10 +144,12 @@ def in_eval_mode(source: Source) -> Source:
     """
     proto = onnx.ModelProto()
     proto.CopyFrom(source.proto)
-    read = {value.name for value in proto.graph.output} | set(_names_read(proto.graph.node))
+    nodes = [*proto.graph.node, *nodes_within(proto.graph.node)]
+    read = {name for node in nodes for name in node.input}
+    read |= {value.name for graph in (proto.graph, *inner_graphs(proto)) for value in graph.output}
     of_rows = set(_rows_of_one_sample(proto.graph))
     switched = 0
-    for node in _every_node(proto.graph.node):
+    for node in nodes:
         training = next((entry for entry in node.attribute if entry.name == "training_mode"), None)
         is_training = len(node.output) > 1 or (training is not None and training.i)
         if node.op_type != "BatchNormalization" or not is_training or read & set(filter(None, node.output[1:])):
@@ -235,7 +238,7 @@ def _checked(source: Source) -> Source:
             f"{source.name}: expected opset {OLDEST_OPSET} or later, got {opset}; "
             "export it again, or raise it with onnx.version_converter, which cannot convert broadcast=1 with an axis"
         )
-    check_size(proto, _all_nodes(proto), source.name)
+    check_size(proto, every_node(proto), source.name)
     for tensor in tensors(proto):
         _check_tensor(tensor, source)
     source = replace(source, data_files=load_small(proto, str(source.folder or "")))
@@ -350,26 +353,3 @@ def blaming(source: Source) -> Iterator[None]:
         if rejection:
             raise SourceError(f"{source.name}: not a valid model; ONNX Runtime: {rejection}") from error
         raise
-
-
-# -- reading the proto --------------------------------------------------------------------------------------------
-
-
-def _all_nodes(proto: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    for nodes in (proto.graph.node, *(function.node for function in proto.functions)):
-        yield from _every_node(nodes)
-
-
-def _every_node(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
-    for node in nodes:
-        yield node
-        for graph in subgraphs(node):
-            yield from _every_node(graph.node)
-
-
-def _names_read(nodes: Iterable[onnx.NodeProto]) -> Iterator[str]:
-    """Yield the name of every value that a node reads or a subgraph returns."""
-    for node in _every_node(nodes):
-        yield from node.input
-        for graph in subgraphs(node):
-            yield from (value.name for value in graph.output)

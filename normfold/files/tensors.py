@@ -82,11 +82,11 @@ def _node_tensors(nodes: Iterable[onnx.NodeProto], initializers: bool) -> Iterat
             if attribute.HasField("t"):
                 yield attribute.t
             yield from attribute.tensors
-        for graph in subgraphs(node):
+        for graph in _subgraphs(node):
             yield from _graph_tensors(graph, initializers)
 
 
-def subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
     """Yield the graphs in the attributes of an operator, also where it has no such attribute in any standard."""
     for attribute in node.attribute:
         if attribute.HasField("g"):
