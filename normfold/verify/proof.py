@@ -226,48 +226,31 @@ def _gather(question: Question, sites: Sequence[Site], findings: Findings) -> Pr
 
 def _first_chunk(proof: ProofState, chunk: Chunk, small: Submodel, runner: Runner) -> list[dict[str, Value]]:
     """Compare the first chunk, and settle on the feeds: those that the original accepts."""
-    turns = Schedule(proof, chunk)
+    turns = Schedule(proof.question, chunk)
     kept = []
-    with closing(SiteCheck(proof, turns)) as check:
-        with (
-            closing(Original(proof, turns, small, runner)) as original,
-            closing(prefetch(original.feeds(), lambda made: bytes_of(made[1]), PREFETCH_BYTES)) as feeds,
-        ):
-            for feed, values in feeds:
-                proof.findings.feeds.append(feed)
-                kept.append(_compared(proof, check, chunk, feed, {}, values, len(proof.findings.feeds) - 1))
-        _retry_undecided(proof, check, turns, [{} for _ in proof.findings.feeds])
+    with (
+        closing(SiteCheck(proof, turns)) as check,
+        closing(Original(proof, turns, small, runner)) as original,
+        closing(prefetch(original.feeds(), lambda made: bytes_of(made[1]), PREFETCH_BYTES)) as feeds,
+    ):
+        for feed, values in feeds:
+            proof.findings.feeds.append(feed)
+            kept.append(_compared(proof, check, chunk, feed, {}, values, len(proof.findings.feeds) - 1))
     return kept
 
 
 def _next_chunk(proof: ProofState, chunk: Chunk, kept: Sequence[dict[str, Value]]) -> list[dict[str, Value]]:
     small = submodel(proof.question.original, chunk.targets, types_of(kept[0]))
-    turns = Schedule(proof, chunk)
-    with closing(SiteCheck(proof, turns)) as check:
-        with (
-            proof.question.open(small.model) as runner,
-            closing(prefetch(_runs(proof, runner, small, kept), bytes_of, PREFETCH_BYTES)) as runs,
-        ):
-            later = [
-                _compared(proof, check, chunk, proof.findings.feeds[number], earlier, values, number)
-                for number, (earlier, values) in enumerate(zip(kept, runs, strict=True))
-            ]
-        _retry_undecided(proof, check, turns, kept)
-    return later
-
-
-def _retry_undecided(proof: ProofState, check: SiteCheck, turns: Schedule, kept: Sequence[dict[str, Value]]) -> None:
-    """Compare the sites of which the first feed showed nothing on the others too."""
-    names = turns.undecided()
-    if not names or len(proof.findings.feeds) < 2:
-        return
-    small = submodel(proof.question.original, turns.values_for(names), types_of(kept[0]))
-    with proof.question.open(small.model) as runner:
-        for feed, earlier in zip(proof.findings.feeds[1:], kept[1:], strict=True):
-            check.compare_these(names, feed, earlier | run_part(runner, small, feed, earlier))
-            names = turns.undecided()
-            if not names:
-                return
+    turns = Schedule(proof.question, chunk)
+    with (
+        closing(SiteCheck(proof, turns)) as check,
+        proof.question.open(small.model) as runner,
+        closing(prefetch(_runs(proof, runner, small, kept), bytes_of, PREFETCH_BYTES)) as runs,
+    ):
+        return [
+            _compared(proof, check, chunk, proof.findings.feeds[number], earlier, values, number)
+            for number, (earlier, values) in enumerate(zip(kept, runs, strict=True))
+        ]
 
 
 def _runs(
