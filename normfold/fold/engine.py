@@ -107,7 +107,7 @@ def fold_affines(model: ir.Model, options: FoldOptions | None = None) -> tuple[V
     }
     budget = Budget.of(model, options.max_growth)
     for path, graph in list(graphs_of(model)):
-        found = _GraphFold(model, graph, path, names, original, options, budget).fold()
+        found = _GraphFold(GraphReader(model, graph, path), names, original, options, budget).fold()
         verdicts.update({verdict.finding: verdict for verdict in found})
     order = {finding: index for index, finding in enumerate(original.values())}
     return tuple(sorted(verdicts.values(), key=lambda verdict: order.get(verdict.finding, len(order))))
@@ -146,23 +146,40 @@ def _findings(reader: GraphReader) -> dict[ir.Node, Finding]:
     }
 
 
+@dataclass(frozen=True)
+class _Account:
+    """What verdicts say of a fold: its rule and direction, the operators that took the affine, the values it shows in.
+
+    Without operators those that were written took it.
+    """
+
+    rule: str
+    direction: str
+    into: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()
+
+    def of(self, finding: Finding, written: Sequence[ir.Node]) -> Verdict:
+        """Return the verdict of one finding that is gone; each affine has the rule of its own operator."""
+        rule = rule_of(finding.operator) if self.rule in (BATCHNORM, AFFINE) else self.rule
+        into = self.into or tuple(map(name_of, written))
+        return Verdict(finding, Outcome.FOLDED, rule, self.direction, into, self.sites)
+
+
 class _GraphFold:
     """The folds of one graph."""
 
     def __init__(
         self,
-        model: ir.Model,
-        graph: ir.Graph | ir.Function,
-        path: str,
+        reader: GraphReader,
         names: UniqueNames,
         original: Container[ir.Node],
         options: FoldOptions,
         budget: Budget,
     ) -> None:
-        """``own`` are the affines that the model came with; what clearing the way made one is none of its findings."""
+        """``original`` are the affines that the model came with; those of its cleanup are none of its findings."""
         self.options = options
         self.budget = budget
-        self.reader = GraphReader(model, graph, path)
+        self.reader = reader
         self.reader.may_add_batchnorm = options.new_batchnorm
         self.editor = Editor(self.reader, names)
         self.findings = _findings(self.reader)
@@ -272,7 +289,8 @@ class _GraphFold:
 
     def _carry_out(self, rule: str, change: GraphChange) -> None:
         """Apply a change, and say what became of each affine in it: as many stay as are written."""
-        finding, into, sites = change.finding(self.reader.path), change.into, change.sites
+        finding = change.finding(self.reader.path)
+        account = _Account(rule, change.direction, change.into, change.sites)
         known = [node for node in change.nodes if node in self.findings]
         if change.plan is not None:
             self._apply_absorbers(change.plan, rule)
@@ -282,9 +300,9 @@ class _GraphFold:
         for new, old in zip(written, survivors, strict=False):
             copy_node_name(old, new)
         counted = [node for node in known if node not in survivors and self._is_reported(node)]
-        self._settle(known, survivors, written, rule, change.direction, into or tuple(map(name_of, written)), sites)
+        self._settle(known, survivors, written, account)
         if finding is not None and not counted:
-            self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, rule, change.direction, into, sites)
+            self.verdicts[finding] = account.of(finding, ())
 
     def _why_no_affine(self, node: ir.Node) -> Obstacle:
         if node in self.affines.left:
@@ -297,14 +315,14 @@ class _GraphFold:
 
     # -- applying a plan -----------------------------------------------------------------------------------------
     def _apply(self, plan: FoldPlan) -> None:
-        chain, into, sites = plan.chain, plan.into, plan.sites
-        rule = rule_of_plan(plan)
+        chain, rule = plan.chain, rule_of_plan(plan)
+        account = _Account(rule, plan.direction, plan.into, plan.sites)
         whole = self.affines.chain_through(chain.members[0])
         far = float(distance(self.reader, whole, whole.affine).max())
         self.budget.spend(growth_of(self.reader, plan))
         nameless = self._apply_absorbers(plan, rule)
         before = chain.input.producer()
-        written = self._rewrite_chain(chain, plan.remaining, rule, into, sites, plan.direction, nameless)
+        written = self._rewrite_chain(chain, plan.remaining, account, nameless)
         stays = written[-1] if written else before
         if plan.direction == "forward" and far > 1 and stays is not None and (written or before in whole.nodes):
             stays.metadata_props[DISTANCE] = f"{far:.6g}"
@@ -322,7 +340,7 @@ class _GraphFold:
             self.editor.rename(replaced_by.get(value, value))
         for other, affine in plan.merged:
             original = () if other.output in nameless else (other.output.name or "",)
-            self._rewrite_chain(other, affine, MERGE, (), original, MERGE, nameless)
+            self._rewrite_chain(other, affine, _Account(MERGE, MERGE, sites=original), nameless)
         for value in plan.widened:
             self.editor.widen(value)
         return nameless
@@ -334,14 +352,7 @@ class _GraphFold:
             self.created.add(node)
 
     def _rewrite_chain(
-        self,
-        chain: AffineChain,
-        affine: Affine,
-        rule: str,
-        into: tuple[str, ...],
-        sites: tuple[str, ...],
-        direction: str,
-        nameless: set[ir.Value],
+        self, chain: AffineChain, affine: Affine, account: _Account, nameless: set[ir.Value]
     ) -> Sequence[ir.Node]:
         """Replace a chain, and say what became of each finding in it: as many survive as operators are written.
 
@@ -351,14 +362,13 @@ class _GraphFold:
         if affine.is_identity:
             entry, site = chain.input, chain.output
             takes_name = entry in nameless and site not in nameless
-            self.editor.bypass(chain.nodes, entry, site, upstream_takes_name=takes_name, rule=rule)
+            self.editor.bypass(chain.nodes, entry, site, upstream_takes_name=takes_name, rule=account.rule)
             nameless -= {entry} if takes_name else set()
             written: Sequence[ir.Node] = ()
         else:
-            written = rewrite_chain(self.editor, chain, affine, rule)
+            written = rewrite_chain(self.editor, chain, affine, account.rule)
         survivors = self._survivors(known, written)
-        into = into or tuple(name_of(node) for node in written)
-        self._settle(known, sorted(survivors, key=known.index), written, rule, direction, into, sites)
+        self._settle(known, sorted(survivors, key=known.index), written, account)
         return written
 
     def _settle(
@@ -366,10 +376,7 @@ class _GraphFold:
         known: Sequence[ir.Node],
         survivors: Sequence[ir.Node],
         written: Sequence[ir.Node],
-        rule: str,
-        direction: str,
-        into: tuple[str, ...],
-        sites: tuple[str, ...],
+        account: _Account,
     ) -> None:
         """Hand the findings of ``survivors`` to the operators ``written``; those of all others are folded."""
         for new, old in zip(written, survivors, strict=False):
@@ -383,8 +390,7 @@ class _GraphFold:
             if node in self.from_cleanup:  # no affine of the model as it came, but what became of it changes the model
                 finding = replace(finding, what="a value added to itself")
             if node not in survivors and self._is_reported(node):
-                own = rule_of(finding.operator) if rule in (BATCHNORM, AFFINE) else rule
-                self.verdicts[finding] = Verdict(finding, Outcome.FOLDED, own, direction, into, sites)
+                self.verdicts[finding] = account.of(finding, written)
 
     def _is_reported(self, node: ir.Node) -> bool:
         """Return whether a report speaks of an affine: the model had it, or its cleanup changed the model."""

@@ -91,11 +91,8 @@ def fuse_norms(model: ir.Model, options: FuseOptions | None = None) -> tuple[Ver
             raise_opset(model, wanted, target.newest_ir)
         except OpsetRaiseError as fault:
             obstacle = str(fault)
-    names = UniqueNames(model)
-    verdicts: list[Verdict] = []
     with shapes_in_functions(model):
-        for path, graph in list(graphs_of(model)):
-            verdicts.extend(_GraphFuse(model, graph, path, names, options, target).run())
+        verdicts = [verdict for each in _graph_fuses(model, options) for verdict in each.run()]
     raised = opset_of(model.graph)
     if obstacle:
         return tuple(_attribute_to_converter(verdict, obstacle) for verdict in verdicts)
@@ -109,12 +106,8 @@ def find_norms(model: ir.Model, options: FuseOptions | None = None) -> tuple[Fin
     options = options or FuseOptions()
     target = options.for_target
     limit = newest_allowed(options, target, opset_of(model.graph))
-    found: list[Finding] = []
-    names = UniqueNames(model)
     with shapes_in_functions(model):
-        for path, graph in graphs_of(model):
-            found.extend(_GraphFuse(model, graph, path, names, options, target, limit).findings())
-    return tuple(found)
+        return tuple(finding for each in _graph_fuses(model, options, limit) for finding in each.findings())
 
 
 def newest_allowed(options: FuseOptions, target: Target, present: int) -> int:
@@ -136,12 +129,8 @@ def _wanted_opset(model: ir.Model, options: FuseOptions, target: Target, limit: 
     present = opset_of(model.graph)
     if limit == present:
         return present
-    names = UniqueNames(model)
-    needed = present
-    for path, graph in graphs_of(model):
-        for plan in _GraphFuse(model, graph, path, names, options, target, limit).plans():
-            needed = max(needed, plan.form.opset)
-    return needed
+    plans = (plan for each in _graph_fuses(model, options, limit) for plan in each.plans())
+    return max((present, *(plan.form.opset for plan in plans)))
 
 
 def _attribute_to_converter(verdict: Verdict, obstacle: str) -> Verdict:
@@ -159,24 +148,20 @@ def _say_raised(verdict: Verdict, present: int, raised: int) -> Verdict:
     return replace(verdict, why=f"{verdict.why}; {note}" if verdict.why else note)
 
 
-class _GraphFuse:
-    """The norms of one graph."""
+def _graph_fuses(model: ir.Model, options: FuseOptions, opset: int = 0) -> Iterator[_GraphFuse]:
+    """Yield what fuses each graph of a model; ``opset`` is the newest that forms may use, 0 for that of the model."""
+    names, spare = UniqueNames(model), Budget.of(model, options.max_growth).limit
+    for path, graph in list(graphs_of(model)):
+        yield _GraphFuse(GraphReader(model, graph, path), names, options, opset, spare)
 
-    def __init__(
-        self,
-        model: ir.Model,
-        graph: ir.Graph | ir.Function,
-        path: str,
-        names: UniqueNames,
-        options: FuseOptions,
-        target: Target,
-        opset: int = 0,
-    ) -> None:
-        self.reader = GraphReader(model, graph, path)
-        self.editor = Editor(self.reader, names)
-        self.options, self.target = options, target
-        self.spare = Budget.of(model, options.max_growth).limit
-        self.opset = self.reader.opset if isinstance(graph, ir.Function) else opset or self.reader.opset
+
+class _GraphFuse:
+    """The norms of one graph, whose parameters may each grow by ``spare`` bytes."""
+
+    def __init__(self, reader: GraphReader, names: UniqueNames, options: FuseOptions, opset: int, spare: int) -> None:
+        self.reader, self.options, self.target, self.spare = reader, options, options.for_target, spare
+        self.editor = Editor(reader, names)
+        self.opset = reader.opset if isinstance(reader.graph, ir.Function) else opset or reader.opset
         self.covered: set[ir.Node] = set()
         self.near_misses: dict[ir.Node, Obstacle] = {}
 
