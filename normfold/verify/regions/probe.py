@@ -7,6 +7,7 @@ random points agrees everywhere, and the values come from the operators of the r
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +34,8 @@ from normfold.verify.result import Comparison, Stage
 from normfold.verify.state import ProofState
 
 TOO_LARGE = "the operators that differ were not fed with values of their own, because the weights are large"
+SLOW_SECONDS = 10.0  # of processor time, which the feeds of one region may take
+FEW_FEEDS = f"operators that differ were fed with some of their own values only, as these took over {SLOW_SECONDS:g} s"
 
 _SELECTORS = frozenset({"Gather", "GatherElements", "GatherND"})
 
@@ -91,6 +94,8 @@ def check_regions(proof: ProofState) -> None:
         for comparison in compared_regions(question, findings.feeds[0], regions_of(question)):
             if not comparison.passed:
                 findings.add(replace(comparison, folds=comparison.folds or folds_near(question, comparison.value)))
+            elif comparison.note == FEW_FEEDS:
+                findings.note(FEW_FEEDS)
 
 
 def is_too_large(question: Question) -> bool:
@@ -266,12 +271,13 @@ class _Comparing:
         models = [pair.original.model, pair.candidate.model]
         self._feeds = RegionFeeds(models, pair.inputs, question.options.seed)
         self.agreement: Compared = {}
+        self._latest = time.process_time() + SLOW_SECONDS
 
     def first_difference(self) -> Compared:
         """Try what the network sends there, then shapes until one runs.
 
         A difference at a shape that the models do not declare must show at another too. Where the first feed of such a
-        shape does not run, no other will.
+        shape does not run, no other will. A region that takes long, as one with a loop, gets the first feeds only.
         """
         found = self._as_the_network_sends_them()
         if found:
@@ -280,6 +286,8 @@ class _Comparing:
             runs = False
             kinds: Counter[str] = Counter()
             for feed in self._feeds.feeds(shapes, 0, self._measured):
+                if runs and time.process_time() > self._latest:
+                    return self._with_few_feeds()
                 kinds[feed.text] += 1
                 pairs = self._run(feed.values)
                 if pairs is None and not runs and not is_declared:
@@ -296,6 +304,10 @@ class _Comparing:
             if runs and not found:
                 break
         return self._at_other_sizes()
+
+    def _with_few_feeds(self) -> Compared:
+        self.agreement = {place: replace(found, note=FEW_FEEDS) for place, found in self.agreement.items()}
+        return {}
 
     def _as_the_network_sends_them(self) -> Compared:
         """Compare what the network itself sends to the region, unless that was compared at the sites of folds."""

@@ -19,7 +19,7 @@ from normfold.runtime.submodel import first_downstream, submodel
 from normfold.verify.checks.accepted_inputs import made_up_or_given
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.question import NOISE_DOMINATED, Question
-from normfold.verify.regions.probe import TOO_LARGE, Known, compared_regions, is_too_large, regions_of
+from normfold.verify.regions.probe import FEW_FEEDS, TOO_LARGE, Known, compared_regions, is_too_large, regions_of
 from normfold.verify.result import Comparison, Equivalence, Site, Verification
 from normfold.verify.sites.metadata import from_text
 from normfold.verify.sites.unobservable import unobservable_values
@@ -64,6 +64,7 @@ def with_regions(question: Question, found: Verification, recorded: Sequence[Sit
         *found.notes,
         *_note("not compared: {}, because the name means another value in the second model", renamed),
         *_note("{}: another value, but no output reads what differs", hidden),
+        *dict.fromkeys(each.note for each in compared.agreeing if each.note == FEW_FEEDS),
     )
     if compared.failing:
         return _different(question, replace(found, notes=notes), compared.failing)

@@ -70,6 +70,17 @@ def test_regions_that_are_equal_but_for_names_are_fed_once(monkeypatch: pytest.M
     assert [each.value for each in found.sites] == ["b1", "b3"]
 
 
+def test_a_region_that_takes_long_gets_fewer_feeds_and_the_proof_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    first = "(float[N,4] x) => (float[N,4] y) { r = Relu(x) a = Abs(r) y = Neg(a) }"
+    second = "(float[N,4] x) => (float[N,4] y) { r = Relu(x) y = Neg(r) }"
+    assert probe.FEW_FEEDS not in compared(first, second).notes
+    monkeypatch.setattr(probe, "SLOW_SECONDS", 0)
+    proof = compared(first, second)
+    assert proof
+    assert probe.FEW_FEEDS in proof.notes
+    assert not compared(first, second.replace("Neg(r)", "Sigmoid(r)"))
+
+
 def test_a_name_that_another_tool_moved_is_part_of_a_larger_region() -> None:
     first = "(float[N,4] x) => (float[N,4] y) <float two = {2.0}> { a = Mul(x, two) b = Add(a, two) y = Relu(b) }"
     second = "(float[N,4] x) => (float[N,4] y) <float two = {2.0}> { c = Mul(x, two) a = Add(c, two) y = Relu(a) }"
