@@ -216,6 +216,32 @@ FORWARD = {
     ),
 }
 REFUSES = {
+    "MultiHeadAttention: a scale by token of what is averaged": Refuses(
+        f"{THREE}, float[32,32] w, float[32] b, float[5,1] n> {{ {LINEAR} d = {HEADS}(q, k, c) y = Mul(d, n) }}",
+        "NF111 d, NF104 y",
+        site="y",
+        domains=MS,
+    ),
+    "MultiHeadAttention with biases: a scale by token of the values": Refuses(
+        f"{THREE}, float[96] b, float[5,1] n> {{ a = Mul(x, n) d = {HEADS}(q, k, a, b) y = Relu(d) }}",
+        "NF111 d, NF118 a",
+        site="a",
+        domains=MS,
+    ),
+    "MultiHeadAttention: a scale of what is added to the scores": Refuses(
+        "(float[2,5,32] q, float[2,5,32] k, float[2,5,32] x, float[2,2,5,5] m) => (float[2,5,32] y) <float n = {2}> "
+        f"{{ a = Mul(m, n) d = {HEADS}(q, k, x, , , a) y = Relu(d) }}",
+        "NF110 d, NF118 a",
+        site="a",
+        domains=MS,
+    ),
+    "MultiHeadAttention: values that lie by heads": Refuses(
+        "(float[2,5,32] q, float[2,2,5,16] k, float[2,2,5,16] x) => (float[2,5,32] y) <float[16] s> "
+        f"{{ a = Mul(x, s) d = {HEADS}(q, k, a) y = Relu(d) }}",
+        "NF112 d, NF118 a",
+        site="a",
+        domains=MS,
+    ),
     "GroupQueryAttention: a scale by feature where two queries share a value": Refuses(
         "(float[2,5,32] q, float[2,5,16] k, float[2,5,16] x) => (float[2,5,32] y) <float[32] s, float[16,16] w, "
         f"float[16] b, {LENGTHS}> {{ {LINEAR} d = {GROUPS.format(1)}(q, k, c, , , sl, tl) y = Mul(d, s) }}",
