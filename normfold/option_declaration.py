@@ -133,6 +133,17 @@ def _as_data(value: Any) -> Any:
     return value if isinstance(value, (int, float)) else str(value)
 
 
+def _without_habits(declared: object, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Leave out what asks for what is done anyway; UsageError where it asks for something else."""
+    habits: Mapping[str, tuple[str, ...]] = getattr(declared, "HABITS", {})
+    for name in given.keys() & habits.keys():
+        if str(given[name]) not in habits[name]:
+            raise UsageError(
+                f"expected {name} left out or {habits[name][0]}, got {given[name]!r}, which is not done here"
+            )
+    return {name: value for name, value in given.items() if name not in habits}
+
+
 def accepting(
     declared: Callable[P, Chosen],
 ) -> Callable[[Callable[[Model, Chosen], Answer]], Callable[Concatenate[Model, P], Answer]]:
@@ -145,10 +156,11 @@ def accepting(
         @functools.wraps(function)
         def call(model: Model, /, *args: P.args, **kwargs: P.kwargs) -> Answer:
             known = inspect.signature(declared).parameters
-            for name in kwargs.keys() - known.keys():
+            given = _without_habits(declared, kwargs)
+            for name in given.keys() - known.keys():
                 close = did_you_mean(name, known)
                 raise TypeError(f"{function.__name__}() got an unexpected keyword argument {name!r}; {close}see help()")
-            return function(model, declared(*args, **kwargs))
+            return function(model, declared(*args, **given))
 
         model, *_ = inspect.signature(function).parameters.values()
         hints = get_type_hints(declared)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from normfold.errors import UsageError
 from normfold.option_declaration import CheckedOptions, Option, as_tuple, internal, knob
@@ -286,3 +286,21 @@ class ExportArguments(WriteArguments, TorchArguments, Options):
     output_names: Annotated[NameCollection, internal("As torch.onnx.export takes them: names for the outputs.")] = ()
     dynamic_axes: Annotated[Any, internal("As torch.onnx.export takes them, in place of dynamic_shapes.")] = None
     opset_version: Annotated[int | None, internal("As torch.onnx.export takes it, in place of opset.")] = None
+
+    # What else torch.onnx.export takes, with the values that ask for what is done here anyway.
+    HABITS: ClassVar[Mapping[str, tuple[str, ...]]] = {
+        "export_params": ("True",),
+        "do_constant_folding": ("True", "False"),
+        "keep_initializers_as_inputs": ("False", "None"),
+        "training": ("TrainingMode.EVAL",),
+        "verbose": ("False", "None"),
+        "operator_export_type": ("OperatorExportTypes.ONNX",),
+        "custom_opsets": ("None", "{}"),
+        "export_modules_as_functions": ("False",),
+        "autograd_inlining": ("True",),
+        "dynamo": ("True", "False"),
+        "optimize": ("True", "False"),
+        "external_data": ("True",),
+        "report": ("False",),
+        "profile": ("False",),
+    }

@@ -327,3 +327,18 @@ def test_the_opset_is_that_which_was_asked_for_or_said(opset: int | str) -> None
 def test_an_opset_is_a_number_or_a_habit() -> None:
     with pytest.raises(UsageError, match="auto, keep or a number"):
         export(nn.ReLU().eval(), torch.ones(1), opset="newest")
+
+
+def test_what_torch_onnx_export_takes_is_taken_or_refused_in_one_line() -> None:
+    module, args = nn.Conv2d(1, 1, 1).eval(), (torch.randn(1, 1, 2, 2),)
+    same: dict[str, Any] = {
+        "export_params": True, "do_constant_folding": True, "keep_initializers_as_inputs": False, "verbose": False,
+        "training": torch.onnx.TrainingMode.EVAL,
+    }  # fmt: skip
+    assert export(module, args, **same).verification
+    others: dict[str, Any] = {
+        "export_params": False, "training": torch.onnx.TrainingMode.TRAINING, "custom_opsets": {"own": 1},
+    }  # fmt: skip
+    for name, value in others.items():
+        with pytest.raises(UsageError, match=f"expected {name} left out or .*, which is not done here"):
+            export(module, args, **{name: value})

@@ -17,7 +17,7 @@ from normfold.algebra.affine import Affine
 from normfold.findings.reason import Obstacle, Reason, Refusal
 from normfold.fold.absorbers.table import takes_part
 from normfold.fold.affines import AffineChain, AffineIndex
-from normfold.fold.carriers.table import ANY_RANK, carrier_for
+from normfold.fold.carriers.table import ANY_RANK, BACKWARD, carrier_for
 from normfold.fold.rule import CarrierTable, Labels, Propagation
 from normfold.fold.search.remainder import operators_for, require_chain_fits
 from normfold.graph.editor import Rewrite
@@ -216,9 +216,17 @@ class Search:
 
     def alternatives(self, table: CarrierTable, node: ir.Node, labels: Labels) -> list[Propagation]:
         """Return the ways through an operator, or the refusal of one that no affine passes."""
-        if node in self.affines.left:
-            raise Refusal(self.affines.left[node], name_of(node))
+        left = self.affines.left.get(node)
         carrier = carrier_for(table, node)
+        if left is not None:
+            ways = carrier(self.reader, node, labels) if carrier is not None else ()
+            constants = {
+                i for i, value in enumerate(node.inputs) if table is BACKWARD and self.reader.is_constant(value)
+            }
+            unchanged = [way for way in ways if way.rewrite is None and constants.isdisjoint(way.labels)]
+            if not unchanged:  # what is left stays as it is, but a scale may pass it
+                raise Refusal(left, name_of(node))
+            return unchanged
         if carrier is None:
             quantizes = node.op_type in (*QUANTIZERS, "DynamicQuantizeMatMul")
             reason = Reason.QUANTIZED if quantizes else Reason.OPERATOR_STOPS

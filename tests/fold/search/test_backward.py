@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from tests.fold.rows import BN4, Folds, Refuses, assert_sound, back, every, operators
-from tests.onnx_text import parse
+import numpy as np
+
+from normfold.findings.verdict import Outcome
+from normfold.fold.engine import FoldOptions
+from tests.fold.rows import BN4, Folds, Refuses, assert_sound, back, every, fold, operators
+from tests.onnx_text import feeds_of, parse, run_in_float64, widened
 
 BACKWARD = {
     "two norms on one conv, the second becomes an affine of the first": Folds(
@@ -65,3 +69,18 @@ def test_a_norm_is_not_computed_from_another_that_has_lost_its_digits() -> None:
     """y is almost constant in channel 0; z cannot be read off it. The other way around is exact."""
     result = assert_sound(parse(CANCELS), same_decisions_in_float64=False)
     assert operators(result.model) in ("Conv BatchNormalization", "Conv BatchNormalization BatchNormalization")
+
+
+LORA = (
+    "(float[N,3] x) => (float[N,4] y) <float[3,4] w, float[4] b, float[3,4] a, float k, float[4] s> "
+    "{ c = Gemm(x, w, b) d = MatMul(x, a) e = Mul(d, k) f = Add(c, e) y = Mul(f, s) }"
+)
+
+
+def test_a_scale_passes_a_constant_factor_that_is_to_be_left() -> None:
+    model = widened(parse(LORA))
+    folded = fold(model, FoldOptions(exclude=frozenset({"e"})))
+    assert operators(folded.model) == "Gemm MatMul Mul Add"
+    assert folded.sites(Outcome.KEPT) == ["e"]
+    before, after = (run_in_float64(each, feeds_of(model)) for each in (model, folded.model))
+    np.testing.assert_allclose(before["y"], after["y"], rtol=1e-10)

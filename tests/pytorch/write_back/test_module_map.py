@@ -224,3 +224,23 @@ def test_transposes_of_unlike_ranks_in_one_module() -> None:
     x = torch.randn(2, 8, 4, 4, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         assert torch.allclose(fold_module(module, (x,)).module(x), module(x), atol=1e-5)
+
+
+class Scaled(nn.Module):
+    """Adds a branch times a number, as LoRA layers and scaled residuals do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.base, self.inner, self.outer = nn.Linear(4, 6), nn.Linear(4, 2, bias=False), nn.Linear(2, 6, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.base(x) + self.outer(self.inner(x)) * 2.0
+        return y
+
+
+def test_a_norm_behind_a_branch_times_a_number_goes_into_both_branches() -> None:
+    module = drawn(nn.Sequential(Scaled(), nn.BatchNorm1d(6), nn.ReLU()))
+    folded = fold_module(module, (torch.randn(5, 4),))
+    assert folded.removed == ("1",)
+    x = torch.randn(3, 4)
+    torch.testing.assert_close(folded.module(x), module(x), rtol=1e-4, atol=1e-4)
