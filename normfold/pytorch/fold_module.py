@@ -19,9 +19,9 @@ from normfold.findings.verdict import Outcome, Verdict
 from normfold.pytorch.confirmation import ModuleProof, confirmed
 from normfold.pytorch.eager.call import Call, evaluation, without_autocast
 from normfold.pytorch.eager.copies import copied
-from normfold.pytorch.guard.followed import follow
+from normfold.pytorch.guard.followed import Followed, follow
 from normfold.pytorch.guard.hooks import Guard, install, kind_of
-from normfold.pytorch.trace.exporters import require_weights, trace
+from normfold.pytorch.trace.exporters import Traced, require_weights, trace
 from normfold.pytorch.trace.selection import selected
 from normfold.pytorch.write_back.parametrizations import computed_weights, make_plain
 from normfold.pytorch.write_back.planning import Planner
@@ -109,6 +109,7 @@ def fold_module(
     torch.export cannot trace it.
     """
     _require_foldable(module)
+    choice = _Choice(dynamic_shapes, frozenset(skip), frozenset(only), seed)
     on_stage("trace")
     with evaluation(module, eval), torch.inference_mode(False), without_autocast():
         original = copied(module)
@@ -118,41 +119,68 @@ def fold_module(
         except SourceError as error:
             raise SourceError(f"fold_module needs a module that torch.export can trace; {error}") from error
         on_stage("fold")
-        names = selected(traced.model, module, frozenset(skip), frozenset(only))
         proof = ModuleProof.of(original if eval else module, plain, traced, seed)
-        plan, comparisons, notes = confirmed(Planner(plain, traced, *names), proof)
-        changes = proof.with_copies_before_writes(plan.changes)
-        steps = _paths(plain, changes.steps)
-        trail = follow(
-            proof.original, proof.candidate(changes), steps, [(each.feed, each.call) for each in proof.expected]
-        )
+        planned = _planned(proof, traced, choice)
     on_stage("write")
     before = dict.fromkeys(module.state_dict())
     target = module if inplace else copied(module)
-    removals = _make_plain_where_needed(target, plain, changes)
-    removed = _paths(plain, changes.gone | changes.zeros | changes.dropped)
-    rebuilt = _paths(plain, set(changes.left) - changes.gone)
-    write(target, plain, changes)
+    removals = _make_plain_where_needed(target, plain, planned.changes)
+    write(target, plain, planned.changes)
     for part in target.modules() if eval else ():
         part.training = False
-    if guard and steps:
-        kinds = [kind_of(each.call.args, each.call.kwargs) for each in proof.expected]
-        install(target, Guard(type(module).__name__, trail.differing, trail.steps, trail.edges, kinds))
+    if guard:
+        _install_guard(target, planned, proof)
     after = dict.fromkeys(key for key, value in target.state_dict().items() if _has_values(value))
-    added, gone = _not_in(after, before), _not_in(before, after)
-    calls = tuple(each.feed for each in proof.expected)
+    changes, trail = planned.changes, planned.trail
     return Folded(
         target,
-        plan.verdicts,
-        removed,
-        added,
-        rebuilt,
-        gone,
-        comparisons,
-        (*traced.notes, *removals, *trail.notes, *notes),
-        calls,
-        partial(_converted, original, target, traced.call, dynamic_shapes, frozenset(skip), frozenset(only), seed),
+        planned.verdicts,
+        removed=_paths(plain, changes.gone | changes.zeros | changes.dropped),
+        added=_not_in(after, before),
+        rebuilt=_paths(plain, set(changes.left) - changes.gone),
+        removed_keys=_not_in(before, after),
+        comparisons=planned.comparisons,
+        notes=(*traced.notes, *removals, *trail.notes, *planned.notes),
+        calls=tuple(each.feed for each in proof.expected),
+        _convert=partial(_converted, original, target, traced.call, choice),
     )
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """What the caller chose besides the module and its call."""
+
+    dynamic_shapes: Any
+    skip: frozenset[str]
+    only: frozenset[str]
+    seed: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Planned:
+    """Changes that eager runs confirm, with what they showed."""
+
+    changes: Changes
+    verdicts: tuple[Verdict, ...]
+    comparisons: tuple[Comparison, ...]
+    trail: Followed
+    notes: tuple[str, ...]
+
+
+def _planned(proof: ModuleProof, traced: Traced, choice: _Choice) -> _Planned:
+    names = selected(traced.model, proof.plain, choice.skip, choice.only)
+    plan, comparisons, notes = confirmed(Planner(proof.plain, traced, *names), proof)
+    changes = proof.with_copies_before_writes(plan.changes)
+    calls = [(each.feed, each.call) for each in proof.expected]
+    trail = follow(proof.original, proof.candidate(changes), _paths(proof.plain, changes.steps), calls)
+    return _Planned(changes, plan.verdicts, comparisons, trail, notes)
+
+
+def _install_guard(target: torch.nn.Module, planned: _Planned, proof: ModuleProof) -> None:
+    trail = planned.trail
+    if planned.changes.steps:
+        kinds = [kind_of(each.call.args, each.call.kwargs) for each in proof.expected]
+        install(target, Guard(type(target).__name__, trail.differing, trail.steps, trail.edges, kinds))
 
 
 def _has_values(value: object) -> bool:
@@ -183,14 +211,7 @@ def _require_foldable(module: object) -> None:
 
 
 def _converted(
-    original: torch.nn.Module,
-    target: torch.nn.Module,
-    call: Call,
-    dynamic_shapes: Any,
-    skip: frozenset[str],
-    only: frozenset[str],
-    seed: int,
-    state: Mapping[str, Any],
+    original: torch.nn.Module, target: torch.nn.Module, call: Call, choice: _Choice, state: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Fold the original with the weights of ``state``."""
     other = copied(original, with_parameters=True)
@@ -199,9 +220,7 @@ def _converted(
     except RuntimeError as error:
         line = " ".join(str(error).split())[:300]
         raise UsageError(f"expected a state dict of the module before its fold: {line}") from error
-    folded = fold_module(
-        other, call.args, call.kwargs, dynamic_shapes=dynamic_shapes, skip=skip, only=only, seed=seed, guard=False
-    )
+    folded = fold_module(other, call.args, call.kwargs, **vars(choice), guard=False)
     wanted, made = target.state_dict(), folded.module.state_dict()
     if {key: value.shape for key, value in wanted.items()} != {key: value.shape for key, value in made.items()}:
         raise UsageError("with these weights other norms can be folded; fold the module itself with them")
