@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from normfold.graph.editor import Editor, UniqueNames
+from normfold.graph.editor import Editor, UniqueNames, bypass
 from normfold.graph.reader import FLOATS, GraphReader, graphs_of
 
 _COPY = 4096  # bytes of a result that may be stored although what it is made from stays in the model
@@ -32,14 +32,16 @@ def materialize_constants(model: ir.Model) -> None:
             if is_much_larger(size, bytes_before(value, depth=64)) or (size > _COPY and is_shared(value)):
                 continue
             constant = editor.constant(array, dtype, f"{value.name}_constant")
-            for user, index in list(value.uses()):
-                user.replace_input_with(index, constant)
+            bypass(node, constant)
 
 
 def _is_met_by_others(reader: GraphReader, value: ir.Value) -> bool:
-    """Say whether the value is constant, and something that is not constant reads it."""
-    if value.is_graph_output() or not reader.is_constant(value) or reader.is_quantized(value):
+    """Say whether the value is constant, and an output or read by something that is not constant."""
+    if not reader.is_constant(value) or reader.is_quantized(value):
         return False
+    if value.is_graph_output():
+        producer = value.producer()
+        return producer is not None and producer.op_type != "Identity"
     return not all(all(reader.is_constant(output) for output in user.outputs) for user, _ in value.uses())
 
 

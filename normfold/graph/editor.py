@@ -108,6 +108,20 @@ def float_range(dtype: ir.DataType | None, node: ir.Node) -> FloatRange:
     return limits
 
 
+def bypass(node: ir.Node, value: ir.Value) -> None:
+    """Let the readers of ``node`` read ``value`` instead; a node that makes an output becomes an Identity."""
+    if not node.outputs[0].is_graph_output():
+        node.outputs[0].replace_all_uses_with(value)
+        if node.graph is not None and not any(output.uses() or output.is_graph_output() for output in node.outputs):
+            node.graph.remove(node, safe=True)
+        return
+    node.op_type = "Identity"
+    node.attributes.clear()
+    node.resize_inputs(1)
+    node.resize_outputs(1)
+    node.replace_input_with(0, value)
+
+
 class UniqueNames:
     """Every name of a model, so that a new one never collides, in any graph or subgraph. Read at the first new one."""
 

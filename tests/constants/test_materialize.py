@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+import normfold
 from normfold.files.convert import to_ir
 from normfold.fold.cleanup.tidy import tidy
 from tests.onnx_text import parse
@@ -25,3 +26,14 @@ def test_a_weight_with_another_reader_is_not_stored_twice(text: str, left: int) 
     model = to_ir(parse(text))
     tidy(model)
     assert sum(node.op_type == "Transpose" for node in model.graph) == left
+
+
+def test_an_output_that_is_made_of_constants_is_stored_so_that_no_norm_is_left() -> None:
+    model = parse(
+        "(float[2,4] x) => (float[2,4] y, float[2,4] z) <float[2,4] k, float[4,4] w, float[4] s, float[4] var> "
+        "{ h = MatMul(k, w) y = BatchNormalization(h, s, s, s, var) z = Identity(x) }"
+    )
+    result = normfold.optimize(model)
+    assert [verdict.is_changed for verdict in result.verdicts] == [True]
+    assert [node.op_type for node in result.model.graph.node] == ["Identity", "Identity"]
+    assert not normfold.inspect(result.model).verdicts

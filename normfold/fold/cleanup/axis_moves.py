@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from normfold.graph.editor import Editor, UniqueNames, stamp
+from normfold.graph.editor import Editor, UniqueNames, bypass, stamp
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute, has_parameters, name_of
 
@@ -70,20 +70,6 @@ def move_axes_once(model: ir.Model, reader: GraphReader) -> None:
         else:
             editor = editor or Editor(reader, UniqueNames(model))
             _write(editor, node, best[0], *best[1])
-
-
-def bypass(node: ir.Node, value: ir.Value) -> None:
-    """Let the readers of ``node`` read ``value`` instead; a node that makes an output becomes an Identity."""
-    if not node.outputs[0].is_graph_output():
-        node.outputs[0].replace_all_uses_with(value)
-        if node.graph is not None and not any(output.uses() or output.is_graph_output() for output in node.outputs):
-            node.graph.remove(node, safe=True)
-        return
-    node.op_type = "Identity"
-    node.attributes.clear()
-    node.resize_inputs(1)
-    node.resize_outputs(1)
-    node.replace_input_with(0, value)
 
 
 def _moves(reader: GraphReader, node: ir.Node) -> Iterator[tuple[ir.Value, AxisMove]]:

@@ -9,7 +9,7 @@ from onnx_ir.passes.common import LiftConstantsToInitializersPass, RemoveUnusedF
 
 from normfold.constants.fold_in_runtime import evaluate_by_runtime
 from normfold.constants.materialize import materialize_constants
-from normfold.fold.cleanup.axis_moves import bypass, move_axes_once
+from normfold.fold.cleanup.axis_moves import move_axes_once
 from normfold.fold.cleanup.concats import join_once
 from normfold.fold.cleanup.equal_weights import share_equal_weights
 from normfold.fold.cleanup.no_ops import value_passed
@@ -17,6 +17,7 @@ from normfold.fold.cleanup.reshapes import reshape_once
 from normfold.fold.cleanup.slices import slice_once
 from normfold.fold.cleanup.zero_states import drop_zero_states
 from normfold.fold.graph_rules.common_subexpressions import compute_once
+from normfold.graph.editor import bypass
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, graphs_of, is_in
 

@@ -57,6 +57,9 @@ _KEPT = frozenset(
         "TopK",
     ]
 )
+_NO_NUMBERS = tuple(
+    getattr(onnx.TensorProto, name) for name in ("STRING", "UNDEFINED", "COMPLEX64", "COMPLEX128")
+)  # types whose values have no order
 
 
 def value_ranges(model: LoadedModel) -> dict[str, Range]:
@@ -132,9 +135,6 @@ def _scalars(model: LoadedModel) -> dict[str, float]:
     }
     found = {}
     for name, tensor in tensors.items():
-        if list(tensor.dims) in ([], [1]) and tensor.data_type not in (
-            onnx.TensorProto.STRING,
-            onnx.TensorProto.UNDEFINED,
-        ):
+        if list(tensor.dims) in ([], [1]) and tensor.data_type not in _NO_NUMBERS:
             found[name] = float(numpy_helper.to_array(tensor).reshape(-1)[0])
     return found

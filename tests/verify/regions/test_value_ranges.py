@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
+import onnx
 import pytest
 
 from normfold.runtime.loaded_model import load
@@ -55,3 +56,9 @@ def test_indices_have_no_range_of_the_values() -> None:
 def test_nothing_is_known_of_another_domain() -> None:
     text = "(float[4] x) => (float[4] y) { y = com.microsoft.Gelu(x) }"
     assert "y" not in value_ranges(load(parse(text, domains='"com.microsoft":1')))
+
+
+def test_complex_numbers_have_no_order() -> None:
+    model = parse("(float[N,4] x) => (float[N,4] y) <float[4] k> { y = Mul(x, k) }")
+    model.graph.initializer.append(onnx.helper.make_tensor("c", onnx.TensorProto.COMPLEX64, [1], [1 + 2j]))
+    assert "c" not in value_ranges(load(model))
