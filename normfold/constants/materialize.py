@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from normfold.graph.editor import Editor, UniqueNames, bypass
-from normfold.graph.reader import FLOATS, GraphReader, graphs_of
+from normfold.findings.rules import CONSTANT
+from normfold.graph.editor import Editor, UniqueNames, bypass, stamp
+from normfold.graph.reader import FLOATS, GraphReader, graphs_of, name_of
 
 _COPY = 4096  # bytes of a result that may be stored although what it is made from stays in the model
 _SMALL = 2**18  # bytes that may be written whatever they are made from
@@ -32,6 +33,8 @@ def materialize_constants(model: ir.Model) -> None:
             if is_much_larger(size, bytes_before(value, depth=64)) or (size > _COPY and is_shared(value)):
                 continue
             constant = editor.constant(array, dtype, f"{value.name}_constant")
+            if value.is_graph_output():  # the node stays as an Identity
+                stamp(node, CONSTANT, name_of(node))
             bypass(node, constant)
 
 

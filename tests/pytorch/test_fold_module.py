@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import copy
+import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -298,3 +301,42 @@ def test_a_wrong_fold_is_seen_and_left_out(monkeypatch: pytest.MonkeyPatch) -> N
 def test_public_names() -> None:
     assert normfold.fold_module is fold_module
     assert normfold.Folded is Folded
+
+
+# -- what users do with a folded module -------------------------------------------------------------------------------
+
+
+def aot_inductor(module: nn.Module, x: Tensor) -> Tensor:
+    if shutil.which("g++") is None:
+        pytest.skip("AOTInductor needs a C++ compiler")
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "module.pt2")
+        program = torch.export.export(module, (x,))
+        loaded = torch._inductor.aoti_load_package(torch._inductor.aoti_compile_and_package(program, package_path=path))
+        given: Tensor = loaded(x)
+        return given
+
+
+AFTERWARDS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
+    "forward": lambda module, x: module.forward(x),
+    "deepcopy": lambda module, x: copy.deepcopy(module)(x),
+    "float64": lambda module, x: copy.deepcopy(module).double()(x.double()).float(),
+    "channels_last": lambda module, x: module.to(memory_format=torch.channels_last)(x),  # type: ignore[call-overload]  # torch's
+    "torch.jit.script": lambda module, x: torch.jit.script(module)(x),
+    "torch.jit.trace": lambda module, x: torch.jit.trace(module, x)(x),  # type: ignore[no-untyped-call]  # torch's
+    "torch.export": lambda module, x: torch.export.export(module, (x,)).module()(x),
+    "torch.compile": lambda module, x: torch.compile(module, backend="eager")(x),
+    "torch.func": lambda module, x: torch.func.functional_call(module, dict(module.named_parameters()), (x,)),
+    "folded again": lambda module, x: fold_module(module, (x,)).module(x),
+    "AOTInductor": aot_inductor,
+}
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.parametrize("way", AFTERWARDS.values(), ids=AFTERWARDS)
+def test_what_users_do_with_a_folded_module(way: Callable[[nn.Module, Tensor], Tensor]) -> None:
+    block = nn.Sequential(nn.Conv2d(3, 3, 3, padding=1), nn.BatchNorm2d(3), nn.ReLU())
+    module, (x,) = drawn(nn.Sequential(block, copy.deepcopy(block))), image(2, 3, 8, 8)()
+    folded = fold_module(module, (x,)).module
+    with torch.no_grad():
+        torch.testing.assert_close(way(folded, x), module(x), rtol=1e-4, atol=1e-4)
