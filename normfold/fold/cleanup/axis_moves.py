@@ -56,7 +56,7 @@ class AxisMove:
 
 def move_axes_once(model: ir.Model, reader: GraphReader) -> None:
     """Let each operator that moves axes read the earliest value from which it can do all that is done in between."""
-    editor: Editor | None = None
+    editor = Editor(reader, UniqueNames(model))
     for node in list(reader.graph):
         best: tuple[ir.Value, tuple[str, list[int]] | None] | None = None
         for length, (value, move) in enumerate(_moves(reader, node)):
@@ -64,11 +64,10 @@ def move_axes_once(model: ir.Model, reader: GraphReader) -> None:
             if move.is_nothing or (found and length):
                 best = value, found
         if best is None:
-            _index_with_axis(model, reader, node)
+            _index_with_axis(editor, node)
         elif best[1] is None:
             bypass(node, best[0])
         else:
-            editor = editor or Editor(reader, UniqueNames(model))
             _write(editor, node, best[0], *best[1])
 
 
@@ -137,8 +136,9 @@ def _write(editor: Editor, node: ir.Node, value: ir.Value, operator: str, axes: 
     stamp(node, "merge", name_of(before))
 
 
-def _index_with_axis(model: ir.Model, reader: GraphReader, node: ir.Node) -> None:
+def _index_with_axis(editor: Editor, node: ir.Node) -> None:
     """Make an Unsqueeze behind a Gather of one number, whose axis it brings back, a Gather of a list of one."""
+    reader = editor.reader
     move = _move_of(reader, node) if node.op_type == "Unsqueeze" else None
     before = node.inputs[0].producer() if move is not None and node.inputs[0] is not None else None
     if move is None or before is None or before.op_type != "Gather" or not is_standard(before):
@@ -147,7 +147,6 @@ def _index_with_axis(model: ir.Model, reader: GraphReader, node: ir.Node) -> Non
     new = [axis for axis, origin in enumerate(move.origin) if origin == _NEW]
     if index is None or index.ndim or new != [int(attribute(before, "axis", 0)) % len(move.origin)]:
         return
-    editor = Editor(reader, UniqueNames(model))
     listed = editor.constant(index.reshape(1), ir.DataType.INT64, f"{node.outputs[0].name}_index")
     node.op_type = "Gather"
     node.attributes.clear()

@@ -25,7 +25,7 @@ def reshape_once(model: ir.Model, reader: GraphReader) -> None:
 
 def _reshape_instead(model: ir.Model, reader: GraphReader) -> None:
     """Make an operator that only regroups the elements a Reshape, where that takes the place of one before it."""
-    editor: Editor | None = None
+    editor = Editor(reader, UniqueNames(model))
     for node in list(reader.graph):
         if node.op_type == "Reshape" or _only_regroups(node) is None:
             continue
@@ -35,7 +35,6 @@ def _reshape_instead(model: ir.Model, reader: GraphReader) -> None:
         unknown = [size for size in sizes if not isinstance(size, int)]
         if len(before.outputs[0].uses()) > 1 or len(unknown) > 1 or 0 in sizes:
             continue
-        editor = editor or Editor(reader, UniqueNames(model))
         target = np.asarray([size if isinstance(size, int) else -1 for size in sizes], np.int64)
         node.op_type = "Reshape"
         node.attributes.clear()

@@ -18,12 +18,11 @@ def slice_once(model: ir.Model, reader: GraphReader) -> None:
     """Make each chain of Slices of a graph one, where constants say what they take; those before it are dead then."""
     if reader.opset < _AS_INPUTS:
         return
-    editor: Editor | None = None
+    editor = Editor(reader, UniqueNames(model))
     written: dict[bytes, ir.Value] = {}
     for node in list(reader.graph):
         while (pair := _pair(reader, node)) is not None:
             before, columns = pair
-            editor = editor or Editor(reader, UniqueNames(model))
             node.replace_input_with(0, before.inputs[0])
             node.resize_inputs(5)
             for index, (hint, column) in enumerate(zip(("starts", "ends", "axes", "steps"), columns, strict=True), 1):
