@@ -64,7 +64,7 @@ def _stored(value: ir.Value) -> int:
         return value.const_value.nbytes
     node = value.producer()
     tensor = None if node is None or node.op_type != "Constant" else node.attributes.get("value")
-    return 0 if tensor is None or tensor.is_ref() else tensor.as_tensor().nbytes
+    return 0 if tensor is None or tensor.is_ref() else int(tensor.value.nbytes)  # as_tensor() checks a protocol
 
 
 def growth_of(reader: GraphReader, plan: FoldPlan) -> int:
