@@ -35,6 +35,7 @@ from normfold.verify.state import ProofState
 
 TOO_LARGE = "the operators that differ were not fed with values of their own, because the weights are large"
 SLOW_SECONDS = 10.0  # of processor time, which the feeds of one region may take
+ALL_SECONDS = 60.0  # which those of all regions may take together; beyond, each region gets its first feed
 FEW_FEEDS = f"operators that differ were fed with some of their own values only, as these took over {SLOW_SECONDS:g} s"
 
 _SELECTORS = frozenset({"Gather", "GatherElements", "GatherND"})
@@ -125,6 +126,7 @@ def compared_regions(
     if not regions:
         return
     known = {} if known is None else known
+    latest = time.process_time() + ALL_SECONDS
     ranges = value_ranges(question.original)
     theirs = value_ranges(question.candidate)
     for group, values, dims in _with_values(question, feed, regions):
@@ -133,7 +135,7 @@ def compared_regions(
             if pair is None:
                 continue
             kind = pair.kind
-            found = known[kind] if kind in known else _compared(question, pair)
+            found = known[kind] if kind in known else _compared(question, pair, latest)
             if all(comparison.passed for comparison in found.values()):
                 known[kind] = found
             for place, comparison in found.items():
@@ -227,14 +229,15 @@ def _declared_dims(value: onnx.ValueInfoProto) -> tuple[int | str | None, ...]:
     )
 
 
-def _compared(question: Question, pair: _Pair) -> Compared:
+def _compared(question: Question, pair: _Pair, latest: float) -> Compared:
     """Return the comparisons of the first kind of feed that shows a difference again and again, or of a table.
 
-    They are else the worst of those that pass, and none where the region does not run.
+    They are else the worst of those that pass, and none where the region does not run. From ``latest`` on, in seconds
+    of processor time, the first feed is the only one.
     """
     try:
         with question.open(pair.original.model) as ours, question.open(pair.candidate.model) as theirs:
-            comparing = _Comparing(question, pair, ours, theirs)
+            comparing = _Comparing(question, pair, ours, theirs, latest)
             failing = _other_table(question, pair) or comparing.first_difference()
             return failing or comparing.agreement
     except ModelRunError as error:
@@ -266,12 +269,12 @@ def _other_table(question: Question, pair: _Pair) -> Compared:
 class _Comparing:
     """Both sides of a region, open. ``agreement`` are the worst comparisons so far that pass."""
 
-    def __init__(self, question: Question, pair: _Pair, ours: Runner, theirs: Runner) -> None:
+    def __init__(self, question: Question, pair: _Pair, ours: Runner, theirs: Runner, latest: float) -> None:
         self._question, self._pair, self._ours, self._theirs = question, pair, ours, theirs
         models = [pair.original.model, pair.candidate.model]
         self._feeds = RegionFeeds(models, pair.inputs, question.options.seed)
         self.agreement: Compared = {}
-        self._latest = time.process_time() + SLOW_SECONDS
+        self._latest = min(latest, time.process_time() + SLOW_SECONDS)
 
     def first_difference(self) -> Compared:
         """Try what the network sends there, then shapes until one runs.

@@ -10,6 +10,7 @@ from onnx import numpy_helper
 import normfold
 from normfold.verify import Equivalence, Site, Stage, prove
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
+from tests.runtime_faults import skip_if_compiled_right
 from tests.verify.nets import edited
 
 
@@ -25,6 +26,7 @@ def layer_norm(
 
 
 # Each is miscompiled by the LayerNorm fusion of ONNX Runtime 1.31: it takes every one of them for the plain spelling.
+# Version 1.32 gets the second right.
 TRAPS = {
     "the exponent of Pow is 4": layer_norm(power=4.0),
     "epsilon 0.1 is added first": layer_norm(eps="Add(eps, v)", epsilon=0.1),
@@ -36,6 +38,7 @@ TRAPS = {
 @pytest.mark.parametrize("text", TRAPS.values(), ids=TRAPS.keys())
 def test_a_miscompilation_of_the_runtime_is_not_attributed_to_a_fold(text: str) -> None:
     original = parse(text)
+    skip_if_compiled_right(original)
     folded = scale_folded(original)
     result = prove(original, folded, [Site("h", "scale")])
     assert result.verdict is Equivalence.EQUIVALENT
@@ -66,6 +69,7 @@ MORE = {"a norm of rows behind a Reshape of a MatMul": ROWS, "a maximum over pad
 @pytest.mark.parametrize("text", [*TRAPS.values(), *MORE.values()], ids=[*TRAPS, *MORE])
 def test_a_model_is_itself_whatever_the_runtime_makes_of_it(text: str) -> None:
     model = parse(text)
+    skip_if_compiled_right(model)
     result = normfold.verify(model, model)
     assert result
     [note] = result.notes
@@ -90,6 +94,7 @@ def test_a_trap_is_folded_and_what_is_written_equals_the_reference(text: str) ->
 
 def test_a_right_fold_that_leads_into_a_trap_is_undone_and_the_runtime_is_named() -> None:
     """MatMul, Mul, Reshape, BatchNormalization is right at every level; without the Mul the runtime gets it wrong."""
+    skip_if_compiled_right(parse(ROWS))
     text = ROWS.replace("r = Reshape(a,", "h = Mul(a, g) r = Reshape(h,").replace(
         "float[4] s,", "float[4] g, float[4] s,"
     )
@@ -107,6 +112,7 @@ def test_a_right_fold_that_leads_into_a_trap_is_undone_and_the_runtime_is_named(
 def test_a_candidate_that_only_the_optimized_runtime_gets_wrong_is_different() -> None:
     """The original is right at every level; the candidate walks into the trap, so a user would get wrong numbers."""
     trap = parse(layer_norm(eps="Add(eps, v)", epsilon=0.1))
+    skip_if_compiled_right(trap)
     same = parse(layer_norm(epsilon=0.1))
     assert prove(same, same)
     result = prove(same, trap)

@@ -70,11 +70,14 @@ def test_regions_that_are_equal_but_for_names_are_fed_once(monkeypatch: pytest.M
     assert [each.value for each in found.sites] == ["b1", "b3"]
 
 
-def test_a_region_that_takes_long_gets_fewer_feeds_and_the_proof_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("limit", ["SLOW_SECONDS", "ALL_SECONDS"])
+def test_regions_that_take_long_get_fewer_feeds_and_the_proof_says_so(
+    limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = "(float[N,4] x) => (float[N,4] y) { r = Relu(x) a = Abs(r) y = Neg(a) }"
     second = "(float[N,4] x) => (float[N,4] y) { r = Relu(x) y = Neg(r) }"
     assert probe.FEW_FEEDS not in compared(first, second).notes
-    monkeypatch.setattr(probe, "SLOW_SECONDS", 0)
+    monkeypatch.setattr(probe, limit, 0)
     proof = compared(first, second)
     assert proof
     assert probe.FEW_FEEDS in proof.notes
