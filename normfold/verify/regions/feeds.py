@@ -322,7 +322,7 @@ class RegionFeeds:
     def _small(self, unit: Mapping[str, Value]) -> Iterator[RegionFeed]:
         """Yield values as small as the numbers that are added to them or below which they are cut off."""
         floating = [each for each in self._inputs if each.is_random]
-        powers = {math.floor(math.log10(each**power)) for each in self._questions.floors for power in (0.5, 1.0)}
+        powers = {math.floor(math.log10(each)) for each in self._questions.floors}
         for decade in sorted(powers, reverse=True)[:_DECADES] if floating else ():
             factor = 10.0**decade
             scaled = {each.name: unit[each.name] * np.asarray(factor, unit[each.name].dtype) for each in floating}

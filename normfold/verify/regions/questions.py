@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Set
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -50,8 +50,8 @@ class Questions:
 
     ``limits`` are the numbers at which each value matters, ``rivals`` the values of which the largest entry is looked
     for, ``rival_inputs`` pairs of values that are compared with each other, ``sizes`` the whole numbers that sizes and
-    counts are compared with, ``floors`` small numbers that are added to values or cut them off, such as an epsilon,
-    ``asks_for_nan`` whether NaN or infinity is looked for.
+    counts are compared with, ``floors`` how small values are where a number shows that is added to them or cuts them
+    off, as an epsilon does, ``asks_for_nan`` whether NaN or infinity is looked for.
     """
 
     limits: dict[str, list[np.ndarray]] = field(default_factory=dict)
@@ -77,6 +77,7 @@ def questions(model: LoadedModel) -> Questions:
     """Return everything that the operators of a model ask, those of bodies included."""
     found = Questions()
     constants = small_constants(model) | dict(_inner_constants(model.graph))
+    roots = {node.input[0] for node in every_node(model.skeleton) if node.op_type in ("Sqrt", "Pow") and node.input}
     for node in every_node(model.skeleton):
         for name, limit in _limits(node, constants):
             found.limits.setdefault(name, []).append(np.asarray(limit, np.float64))
@@ -84,7 +85,7 @@ def questions(model: LoadedModel) -> Questions:
             found.rivals.add(node.input[0])
         if node.op_type in _COMPARES and len(node.input) == 2 and not any(name in constants for name in node.input):
             found.rival_inputs.add((node.input[0], node.input[1]))
-        found.floors.update(_floors(node, constants))
+        found.floors.update(_floors(node, constants, roots))
         found.asks_for_nan |= node.op_type in _NOT_NUMBERS
         found.sizes.update(_sizes(node, constants))
     return found
@@ -154,13 +155,19 @@ def _tree_limits(attributes: Mapping[str, onnx.AttributeProto]) -> Iterator[np.n
     yield from table
 
 
-def _floors(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> Iterator[float]:
-    """Small positive numbers that keep a divisor, a root or a logarithm from zero."""
-    yield from (a.f for a in node.attribute if a.name == "epsilon" and a.f > 0)
+def _floors(node: onnx.NodeProto, constants: Mapping[str, np.ndarray], roots: Set[str]) -> Iterator[float]:
+    """Yield where small positive numbers show that keep a divisor, a root or a logarithm from zero.
+
+    Below a root of squares that is their own root; values far below it would show the rounding of what is before them.
+    """
+    yield from (a.f**0.5 for a in node.attribute if a.name == "epsilon" and a.f > 0)
     for name in node.input if node.op_type in ("Add", "Max", "Clip") else ():
         constant = constants.get(name)
         if constant is not None and constant.size == 1 and 0 < float(constant.reshape(-1)[0]) <= _LARGEST_FLOOR:
-            yield float(constant.reshape(-1)[0])
+            floor = float(constant.reshape(-1)[0])
+            yield floor**0.5
+            if node.output[0] not in roots:
+                yield floor
 
 
 def _quantizer_limits(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from onnx import numpy_helper
 
+from normfold import optimize
 from normfold.verify import Equivalence, Site, Verification, prove, verify
 from normfold.verify.regions import probe
 from tests.onnx_text import parse
@@ -43,6 +44,16 @@ def test_a_pair_of_each_kind_differs_and_an_equal_spelling_does_not(name: str) -
 
 def compared(first: str, second: str) -> Verification:
     return verify(model(first), model(second))
+
+
+def test_an_epsilon_is_not_asked_about_by_values_that_drown_in_the_bias_before_them() -> None:
+    text = """(float[N,3,8,8] x) => (float[N,4,8,8] y)
+        <float[4,3,1,1] w, float[4] b = {30.1,-20.3,7.7,11.9}, float[1,4,1,1] k = {0.3,1.7,-2.1,0.9},
+        float[4] s, float[4] o>
+        { c = Conv(x, w, b) h = Mul(c, k) y = InstanceNormalization<epsilon=1e-06>(h, s, o) }"""
+    result = optimize(parse(text))
+    assert result.changes
+    assert result.verification
 
 
 def test_what_a_relu_never_gives_is_not_fed_behind_it() -> None:
