@@ -268,22 +268,26 @@ def apply_facts(model: ir.Model, facts: InferredFacts) -> None:
     for name, tensor in facts.constants.items():
         if name in values and not values[name].is_graph_output() and not _is_evaluated_later(reader, values[name]):
             _make_constant(model.graph, values[name], tensor)
-    _drop_expands_to_own_shape(model.graph)
+    _drop_expands_to_own_shape(reader)
     for name, target in facts.reshape_targets.items():
         producer = values[name].producer() if name in values else None
         if producer is not None and producer.op_type == "Reshape":
             _set_target(model.graph, producer, target)
 
 
-def _drop_expands_to_own_shape(graph: ir.Graph) -> None:
-    """Remove each Expand to the very target of the Reshape before it, while one can see that both are the same."""
-    for node in graph:
+def _drop_expands_to_own_shape(reader: GraphReader) -> None:
+    """Remove each Expand to the computed target of the Reshape before it, while one can see that both are the same.
+
+    Of a constant target the shapes tell, and a 0 in it means another size to each of the two.
+    """
+    for node in reader.graph:
         reshape = node.inputs[0].producer() if node.op_type == "Expand" and node.inputs[0] is not None else None
         if reshape is None or reshape.op_type != "Reshape" or not (is_standard(node) and is_standard(reshape)):
             continue
-        if reshape.inputs[1] is node.inputs[1] and not node.outputs[0].is_graph_output():
+        is_same = reshape.inputs[1] is node.inputs[1] and reader.constant(node.inputs[1]) is None
+        if is_same and not node.outputs[0].is_graph_output():
             node.outputs[0].replace_all_uses_with(reshape.outputs[0])
-            graph.remove(node, safe=True)
+            reader.graph.remove(node, safe=True)
 
 
 def _is_evaluated_later(reader: GraphReader, value: ir.Value) -> bool:

@@ -129,6 +129,12 @@ TABLE = [
         ["Shape", "Reshape", "Expand", "Mul"],
     ),
     (
+        "an expand to the constant target of the reshape before it, in which a 0 has two meanings",
+        """net (float[1, 4] x) => (float[none, 2, 2] y) { r = Reshape (x, t) e = Expand (r, t) y = Neg (e) }""",
+        {"t": [0, 2, 2]},
+        ["Reshape", "Expand", "Neg"],
+    ),
+    (
         "an expand to its own shape that is an output",
         """net (float[batch, 4] x, float[rows] v) => (float[rows, 1] y) {
             s = Shape (x) b = Slice (s, from, to) target = Concat <axis = 0> (b, tail)

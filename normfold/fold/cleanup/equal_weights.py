@@ -18,7 +18,6 @@ def share_equal_weights(model: ir.Model) -> None:
 
     Where both lie in bodies, the one that stays moves to the main graph.
     """
-    names = UniqueNames(model)
     for group in _candidates(model):
         kept: dict[bytes, ir.Value] = {}
         for value in group:
@@ -26,7 +25,7 @@ def share_equal_weights(model: ir.Model) -> None:
             if stored is value:
                 continue
             if stored.graph is not model.graph:
-                _move(model, stored, names)
+                _move(model, stored)
             value.replace_all_uses_with(stored)
 
 
@@ -53,9 +52,9 @@ def _digest(value: ir.Value) -> bytes:
     return hashlib.sha256(value.const_value.tobytes()).digest()
 
 
-def _move(model: ir.Model, value: ir.Value, names: UniqueNames) -> None:
+def _move(model: ir.Model, value: ir.Value) -> None:
     """Make an initializer of a body one of the main graph, which every body sees."""
     assert isinstance(value.graph, ir.Graph)
     value.graph.initializers.pop(value.name or "")
-    value.name = names.new(value.name or "weight")
+    value.name = UniqueNames(model).new(value.name or "weight")
     model.graph.register_initializer(value)

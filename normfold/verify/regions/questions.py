@@ -77,7 +77,7 @@ def questions(model: LoadedModel) -> Questions:
     """Return everything that the operators of a model ask, those of bodies included."""
     found = Questions()
     constants = small_constants(model) | dict(_inner_constants(model.graph))
-    roots = {node.input[0] for node in every_node(model.skeleton) if node.op_type in ("Sqrt", "Pow") and node.input}
+    roots = {node.input[0] for node in every_node(model.skeleton) if _is_root(node, constants)}
     for node in every_node(model.skeleton):
         for name, limit in _limits(node, constants):
             found.limits.setdefault(name, []).append(np.asarray(limit, np.float64))
@@ -168,6 +168,12 @@ def _floors(node: onnx.NodeProto, constants: Mapping[str, np.ndarray], roots: Se
             yield floor**0.5
             if node.output[0] not in roots:
                 yield floor
+
+
+def _is_root(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> bool:
+    """Say whether it takes the square root of its first input, or divides by that."""
+    exponent = constants.get(node.input[1]) if node.op_type == "Pow" else None
+    return node.op_type == "Sqrt" or (exponent is not None and bool((np.abs(exponent) == 0.5).all()))
 
 
 def _quantizer_limits(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
