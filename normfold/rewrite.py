@@ -17,7 +17,8 @@ from normfold.findings.rules import CONSTANT, RULE_NAMES, check_names
 from normfold.findings.verdict import Finding, Verdict
 from normfold.fold.cleanup.known_branches import take_known_branches
 from normfold.fold.cleanup.tidy import tidy
-from normfold.fold.engine import FoldOptions, find_affines, fold_affines
+from normfold.fold.engine import find_affines, fold_affines
+from normfold.fold.fold_options import FoldOptions
 from normfold.fuse.activations import fuse_activations
 from normfold.fuse.center import center_norms
 from normfold.fuse.engine import FuseOptions, find_norms, fuse_norms, newest_allowed

@@ -44,6 +44,8 @@ LAYERS = (
     "fold.search",
     "fold.graph_rules",
     "fold.cleanup",
+    "fold.fold_options",
+    "fold.tracker",
     "fold.engine",
     "fuse.opset",
     "fuse.function_shapes",

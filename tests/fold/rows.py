@@ -15,7 +15,8 @@ from normfold.findings.reason import Reason
 from normfold.findings.rules import CONSTANT
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.fold.cleanup.tidy import tidy
-from normfold.fold.engine import FoldOptions, find_affines, fold_affines
+from normfold.fold.engine import find_affines, fold_affines
+from normfold.fold.fold_options import FoldOptions
 from tests.onnx_text import (
     Values,
     assert_close,

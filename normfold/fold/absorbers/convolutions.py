@@ -16,13 +16,13 @@ from normfold.graph.editor import Rewrite
 from normfold.graph.reader import GraphReader, attribute
 
 
-def _weight_and_bias(reader: GraphReader, node: ir.Node) -> tuple[Weight, Array | None]:
-    """W, and b of [M] or None; M is the first axis of a Conv's W, the second times the groups of a ConvTranspose's."""
+def _weight_and_bias(reader: GraphReader, node: ir.Node) -> tuple[Weight, Array]:
+    """Return W, and b of [M], zeros where there is none. M is axis 0 of W, or axis 1 of a ConvTranspose by groups."""
     weight, bias = weight_of(reader, node, 1), bias_of(reader, node, 2)
     turned = node.op_type == "ConvTranspose"
     count = weight.shape[1] * _groups(node) if turned else weight.shape[0]
-    shape = (count,) if bias is None else bias.shape
-    require(shape == (count,), Reason.UNKNOWN_SHAPE, node, f"a bias of {list(shape)} for {count} channels")
+    bias = np.zeros(count) if bias is None else bias
+    require(bias.shape == (count,), Reason.UNKNOWN_SHAPE, node, f"a bias of {list(bias.shape)} for {count} channels")
     return weight, bias
 
 
@@ -36,8 +36,8 @@ def conv_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite
     """s*(W*x + b) + t = (s*W)*x + (s*b + t). W is [M, C/group, kernel...], s and t are [M]."""
     weight, bias = _weight_and_bias(reader, node)
     scale, shift = channels(node, single_label(node, labels), weight.shape[0])
-    wanted = scale * (0.0 if bias is None else bias) + shift
-    return _linear(reader, node, scale, weight * scale.reshape(_column(weight)), bias, wanted, along(0), by_output=True)
+    bias = scale * bias + shift
+    return _rewritten(reader, node, _scaled(weight, scale.reshape(_column(weight))), bias, along(0), by_output=True)
 
 
 def conv_transpose_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
@@ -45,28 +45,33 @@ def conv_transpose_backward(reader: GraphReader, node: ir.Node, labels: Labels) 
     weight, bias = _weight_and_bias(reader, node)
     groups = _groups(node)
     scale, shift = channels(node, single_label(node, labels), weight.shape[1] * groups)
-    wanted = scale * (0.0 if bias is None else bias) + shift
     factor = _by_group(scale, groups, weight, each=weight.shape[0] // groups)
-    return _linear(reader, node, scale, weight * factor, bias, wanted, _largest_by_column(groups))
+    return _rewritten(reader, node, _scaled(weight, factor), scale * bias + shift, _largest_by_column(groups))
 
 
-def _linear(
+def _scaled(weight: Weight, factor: Array) -> Weight | None:
+    """Return the new weight; None where it stays as it is."""
+    return None if (factor == 1).all() else weight * factor
+
+
+def _rewritten(
     reader: GraphReader,
     node: ir.Node,
-    scale: Array,
-    weight: Weight,
-    bias: Array | None,
-    wanted: Array,
+    weight: Weight | None,
+    bias: Array,
     rows: Callable[[Weight], Array],
     *,
     by_output: bool = False,
 ) -> Rewrite:
-    """Return the new weight (where the scale is not 1) and the new bias (where it differs from the one there was)."""
-    changed: dict[int, Array | Weight] = {} if (scale == 1).all() else {1: weight}
-    before = np.zeros_like(wanted) if bias is None else bias
-    if not np.array_equal(before, wanted):
-        changed[2] = wanted
-    return Rewrite(node, inputs=fitted(reader, node, 1, changed, rows, wanted if by_output else None))
+    """Write the new weight, if there is one, and the new bias where it differs from the one there was.
+
+    ``rows`` are those of the weight that were scaled; ``by_output`` says that they are the channels of the bias.
+    """
+    changed: dict[int, Array | Weight] = {} if weight is None else {1: weight}
+    before = bias_of(reader, node, 2)
+    if not np.array_equal(np.zeros_like(bias) if before is None else before, bias):
+        changed[2] = bias
+    return Rewrite(node, inputs=fitted(reader, node, 1, changed, rows, bias if by_output else None))
 
 
 def _column(weight: Weight) -> tuple[int, ...]:
@@ -100,11 +105,10 @@ def conv_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     scale, shift = channels(node, affine, weight.shape[1] * groups)
     require(affine.has_no_shift or not _pads(node, weight), Reason.ZERO_PADDING, node, f"pads {_pads(node, weight)}")
     each = weight.shape[0] // groups
-    wanted = np.zeros(weight.shape[0]) if bias is None else bias
     if not affine.has_no_shift:
-        wanted = wanted + (weight * _by_group(shift, groups, weight, each)).sum(tuple(range(1, weight.ndim)))
-    scaled = weight * _by_group(scale, groups, weight, each)
-    return _linear(reader, node, scale, scaled, bias, wanted, _largest_by_column(groups))
+        bias = bias + (weight * _by_group(shift, groups, weight, each)).sum(tuple(range(1, weight.ndim)))
+    scaled = _scaled(weight, _by_group(scale, groups, weight, each))
+    return _rewritten(reader, node, scaled, bias, _largest_by_column(groups))
 
 
 def _pads(node: ir.Node, weight: Weight) -> list[int] | str:
@@ -122,16 +126,17 @@ def conv_transpose_forward(reader: GraphReader, node: ir.Node, labels: Labels) -
     groups = _groups(node)
     affine = single_label(node, labels)
     scale, shift = channels(node, affine, weight.shape[0])
-    pointwise = all(size == 1 for size in weight.shape[2:]) and not any(attribute(node, "pads", ()))
-    pointwise = (
-        pointwise
-        and all(step == 1 for step in attribute(node, "strides", ()))
-        and "output_shape" not in node.attributes
-    )
-    pointwise = pointwise and not any(attribute(node, "output_padding", ()))
+    pointwise = all(size == 1 for size in weight.shape[2:]) and not _moves_positions(node)
     require(affine.has_no_shift or pointwise, Reason.ZERO_PADDING, node, "not every output position meets every weight")
-    wanted = np.zeros(weight.shape[1] * groups) if bias is None else bias
+    by_row = _column(weight)
     if not affine.has_no_shift:
-        grouped = np.asarray(weight * shift.reshape(_column(weight))).reshape(groups, -1, *weight.shape[1:])
-        wanted = wanted + grouped.sum(axis=(1, *range(3, grouped.ndim))).reshape(-1)
-    return _linear(reader, node, scale, weight * scale.reshape(_column(weight)), bias, wanted, along(0))
+        grouped = np.asarray(weight * shift.reshape(by_row)).reshape(groups, -1, *weight.shape[1:])
+        bias = bias + grouped.sum(axis=(1, *range(3, grouped.ndim))).reshape(-1)
+    return _rewritten(reader, node, _scaled(weight, scale.reshape(by_row)), bias, along(0))
+
+
+def _moves_positions(node: ir.Node) -> bool:
+    """Return whether attributes of a ConvTranspose leave positions out, or add some that no input reaches."""
+    steps = any(step != 1 for step in attribute(node, "strides", ()))
+    pads = any((*attribute(node, "pads", ()), *attribute(node, "output_padding", ())))
+    return steps or pads or "output_shape" in node.attributes

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from normfold.algebra.affine import Affine, Array, squeeze_leading
+from normfold.algebra.affine import Array, squeeze_leading
 from normfold.algebra.weight import Weight
 from normfold.findings.reason import Reason, Refusal
 from normfold.fold.absorbers.common import along, bias_of, fitted, single_label, weight_of
@@ -27,8 +27,9 @@ def gemm_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite
     other = 1 - axis
     require_constant_on(affine.scale_only, [other], node, "of the variable operand")
     scaled = weight_of(reader, node, side) * (affine.scale.T if flipped else affine.scale)
+    changed: dict[int, Array | Weight] = {} if affine.has_no_scale else {side: scaled}
     own = other if flipped else axis
-    return _gemm(reader, node, side, scaled, own, affine, affine.scale, affine.shift)
+    return _gemm(reader, node, side, changed, own, affine.scale * _added(reader, node) + affine.shift)
 
 
 def _constant_side(reader: GraphReader, node: ir.Node) -> tuple[int, int]:
@@ -41,27 +42,22 @@ def _constant_side(reader: GraphReader, node: ir.Node) -> tuple[int, int]:
     raise AssertionError("require_constant() refuses what is not constant")
 
 
-def _gemm(
-    reader: GraphReader,
-    node: ir.Node,
-    side: int,
-    weight: Weight,
-    own: int,
-    affine: Affine,
-    scale: Array | float,
-    shift: Array,
-) -> Rewrite:
-    """``weight`` is the new one, ``own`` its axis that was scaled; C becomes ``scale * beta*C + shift``."""
-    changed: dict[int, Array | Weight] = {} if affine.has_no_scale else {side: weight}
-    attributes: dict[str, int | float] = {}
+def _added(reader: GraphReader, node: ir.Node) -> Array:
+    """Return ``beta * C`` of a Gemm, 0 where there is no C."""
     bias = bias_of(reader, node, 2)
-    beta = float(attribute(node, "beta", 1.0))
-    before = np.zeros(()) if bias is None else beta * bias
-    wanted = scale * before + shift
-    if wanted.any() or bias is not None:
-        wanted = wanted if bias is not None and bias.ndim == 2 else squeeze_leading(wanted)
-        if bias is None or beta != 1.0 or not np.array_equal(bias, wanted):
-            changed[2], attributes = wanted, {"beta": 1.0} if beta != 1.0 else {}
+    return np.zeros(()) if bias is None else float(attribute(node, "beta", 1.0)) * bias
+
+
+def _gemm(
+    reader: GraphReader, node: ir.Node, side: int, changed: dict[int, Array | Weight], own: int, added: Array
+) -> Rewrite:
+    """Write the weight in ``changed``, ``own`` its axis that was scaled, and ``added`` in place of beta*C."""
+    attributes: dict[str, int | float] = {}
+    bias, beta = bias_of(reader, node, 2), float(attribute(node, "beta", 1.0))
+    if added.any() or bias is not None:
+        added = added if bias is not None and bias.ndim == 2 else squeeze_leading(added)
+        if bias is None or beta != 1.0 or not np.array_equal(bias, added):
+            changed[2], attributes = added, {"beta": 1.0} if beta != 1.0 else {}
     return Rewrite(node, inputs=fitted(reader, node, side, changed, along(own)), attributes=attributes)
 
 
@@ -70,7 +66,8 @@ def gemm_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     side, _ = _constant_side(reader, node)
     affine = single_label(node, labels, 1 - side)
     scaled, across, moved = summed_with(reader, node, side, affine)
-    return _gemm(reader, node, side, scaled, across, affine, 1.0, moved)
+    changed: dict[int, Array | Weight] = {} if affine.has_no_scale else {side: scaled}
+    return _gemm(reader, node, side, changed, across, _added(reader, node) + moved)
 
 
 # -- MatMul ------------------------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from normfold.constants.simplify import apply_facts, simplify
 from normfold.findings.reason import Obstacle, Reason
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.fold.cleanup.tidy import clear_the_way
-from normfold.fold.engine import FoldOptions, fold_affines
+from normfold.fold.engine import fold_affines
+from normfold.fold.fold_options import FoldOptions
 from normfold.fold.graph_rules import channel_order as order
 from normfold.fold.graph_rules import explicit_pad as padding
 from normfold.fold.graph_rules import parallel_branches as branches

@@ -6,7 +6,8 @@ import pytest
 
 from normfold.files.convert import to_ir
 from normfold.findings.verdict import Outcome
-from normfold.fold.engine import FoldOptions, fold_affines
+from normfold.fold.engine import fold_affines
+from normfold.fold.fold_options import FoldOptions
 from tests.fold.rows import Folds, assert_folds, every, fold, model_of, operators
 from tests.onnx_text import parse
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from onnx import numpy_helper
 
-from normfold.fold.engine import FoldOptions
+from normfold.fold.fold_options import FoldOptions
 from tests.fold.rows import assert_folds_with
 
 

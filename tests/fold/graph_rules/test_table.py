@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from normfold.findings.verdict import Outcome
-from normfold.fold.engine import FoldOptions
+from normfold.fold.fold_options import FoldOptions
 from normfold.fold.graph_rules.table import GRAPH_RULES
 from tests.fold.rows import fold, operators
 from tests.onnx_text import parse

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from normfold.findings.verdict import Outcome
-from normfold.fold.engine import FoldOptions
+from normfold.fold.fold_options import FoldOptions
 from tests.fold.rows import BN4, Folds, Refuses, assert_sound, back, every, fold, operators
 from tests.onnx_text import feeds_of, parse, run_in_float64, widened
 

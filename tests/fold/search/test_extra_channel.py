@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from normfold.fold.engine import FoldOptions
+from normfold.fold.fold_options import FoldOptions
 from tests.fold.rows import Folds, Refuses, assert_folds_with, every, operators
 
 CLIPPED = (

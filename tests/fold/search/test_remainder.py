@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from normfold.fold.engine import FoldOptions
+from normfold.fold.fold_options import FoldOptions
 from tests.fold.rows import BN8, Folds, assert_folds, every, fold, operators
 from tests.onnx_text import parse
 
