@@ -7,7 +7,7 @@ for the order of summation. The order is a Gather, a Slice that runs backwards, 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -38,7 +38,7 @@ class Order:
     nodes: tuple[ir.Node, ...]
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class Move:
     """What takes an order: operators whose constants change, and the values between, whose channels are reordered."""
 
@@ -47,9 +47,8 @@ class Move:
 
     order: Order
     direction: str
-    rewrites: list[Rewrite] = field(default_factory=list)
-    changed: list[ir.Value] = field(default_factory=list)
-    seen: set[ir.Node] = field(default_factory=set)
+    rewrites: tuple[Rewrite, ...]
+    changed: tuple[ir.Value, ...]
 
     @property
     def name(self) -> str:
@@ -92,9 +91,9 @@ def moves(reader: GraphReader, affines: AffineIndex) -> Iterator[Move]:
         order = _order_at(reader, node) if reader.holds(node) and node not in affines.left else None
         if order is None:
             continue
-        for way in (_forward, _backward):
+        for way in (_Forward, _Backward):
             try:
-                move = way(reader, affines, order)
+                move = way(reader, affines, order).move()
             except Refusal:
                 continue
             yield move
@@ -178,51 +177,169 @@ def _split_part(reader: GraphReader, node: ir.Node, value: ir.Value) -> _Picked 
     return entry, axis, np.arange(start, start + known[node.outputs.index(value)]), ()
 
 
-# -- forward -----------------------------------------------------------------------------------------------------
-def _forward(reader: GraphReader, affines: AffineIndex, order: Order) -> Move:
+# -- moving ------------------------------------------------------------------------------------------------------
+class _Walk:
+    """A walk from an order to the weights that can take it; what it meets on the way keeps channels apart."""
+
+    direction: str
+
+    def __init__(self, reader: GraphReader, affines: AffineIndex, order: Order, picks: Picks) -> None:
+        """Begin at ``order``; constants on the way take ``picks`` of themselves."""
+        self.reader, self.affines, self.order, self.picks = reader, affines, order, picks
+        self.rewrites: list[Rewrite] = []
+        self.changed: list[ir.Value] = []
+
+    def move(self) -> Move:
+        """Return what takes the order, or a Refusal."""
+        self.walk()
+        return Move(self.order, self.direction, tuple(self.rewrites), tuple(self.changed))
+
+    def walk(self) -> None:
+        """Collect what changes."""
+        raise NotImplementedError
+
+    def axis_across(self, node: ir.Node, axis: int) -> int:
+        """Return the axis on the other side of an operator that keeps channels apart; its constants take the order."""
+        if self.affines.at(node) is not None and is_standard(node):
+            self._reorder_constants(node, axis)
+            return axis
+        operator, alone = operator_of(node), not any(map(is_read, node.outputs[1:]))
+        if operator.elementwise and alone:
+            return axis
+        if operator.by_channel and axis == 1 and alone:
+            self._reorder_constants(node, axis)
+            return axis
+        if is_standard(node) and node.op_type == "Transpose":
+            return self.axis_across_transpose(self._permutation(node), axis)
+        raise Refusal(Reason.OPERATOR_STOPS, name_of(node), detail=node.op_type)
+
+    def axis_across_transpose(self, permutation: Sequence[int], axis: int) -> int:
+        """Return where a Transpose takes ``axis`` on this way."""
+        raise NotImplementedError
+
+    def _permutation(self, node: ir.Node) -> list[int]:
+        rank = len(self.reader.require_shape(node.outputs[0], node))
+        return [int(each) for each in attribute(node, "perm") or range(rank)[::-1]]
+
+    def _reorder_constants(self, node: ir.Node, axis: int) -> None:
+        """Constants that vary along ``axis`` of the value: vectors of a norm, operands of arithmetic."""
+        rank = len(self.reader.require_shape(node.outputs[0], node))
+        by_channel = node.op_type in ("BatchNormalization", "InstanceNormalization")
+        _require(not by_channel or axis == 1, Reason.AXIS_STOPS, node)
+        inputs: dict[int, Array] = {}
+        for index, value in enumerate(node.inputs):
+            array = self.reader.constant(value)
+            if array is None:
+                continue
+            at = 0 if by_channel else array.ndim - rank + axis
+            if at >= 0 and array.shape[at] > 1:
+                inputs[index] = np.take(array, self.picks, axis=at)
+        if inputs:
+            self.rewrites.append(Rewrite(node, inputs=inputs))
+
+
+class _Forward(_Walk):
     """Every reader gets the channels in their first order, and has its constants in another one."""
-    move = Move(order, "forward")
-    waiting = [(order.output, order.axis)]
-    back = np.argsort(order.picks)
-    while waiting:
-        value, axis = waiting.pop()
-        _require(not value.is_graph_output() and bool(value.uses()), Reason.GRAPH_OUTPUT, order.nodes[-1])
-        for node, index in value.uses():
-            _require(reader.holds(node) and node not in move.seen, Reason.READERS_DISAGREE, node)
-            _require(node not in affines.left, Reason.SKIPPED, node)
-            move.seen.add(node)
-            following = _through(reader, affines, move, node, index, axis, back)
-            if following is not None:
-                move.changed.append(node.outputs[0])
-                waiting.append((node.outputs[0], following))
-    return move
+
+    direction = "forward"
+
+    def __init__(self, reader: GraphReader, affines: AffineIndex, order: Order) -> None:
+        super().__init__(reader, affines, order, np.argsort(order.picks))
+
+    def walk(self) -> None:
+        """Go to every reader, until a weight has summed the channels."""
+        seen: set[ir.Node] = set()
+        waiting = [(self.order.output, self.order.axis)]
+        while waiting:
+            value, axis = waiting.pop()
+            _require(not value.is_graph_output() and bool(value.uses()), Reason.GRAPH_OUTPUT, self.order.nodes[-1])
+            for node, index in value.uses():
+                _require(self.reader.holds(node) and node not in seen, Reason.READERS_DISAGREE, node)
+                _require(node not in self.affines.left, Reason.SKIPPED, node)
+                seen.add(node)
+                if not self._is_summed(node, index, axis):
+                    self.changed.append(node.outputs[0])
+                    waiting.append((node.outputs[0], self.axis_across(node, axis)))
+
+    def axis_across_transpose(self, permutation: Sequence[int], axis: int) -> int:
+        """Return the axis of the result."""
+        return permutation.index(axis)
+
+    def _is_summed(self, node: ir.Node, index: int, axis: int) -> bool:
+        """Return whether the operator sums ``axis`` with a constant weight, which then takes the order."""
+        at = self._summed_axis(node, index, axis)
+        if at is None:
+            return False
+        side, weight_axis = at
+        weight = self.reader.require_constant(node, side, Reason.DYNAMIC_WEIGHT)
+        self.rewrites.append(Rewrite(node, inputs={side: np.take(weight, self.picks, axis=weight_axis)}))
+        return True
+
+    def _summed_axis(self, node: ir.Node, index: int, axis: int) -> tuple[int, int] | None:
+        """Return input and axis of the weight that meets ``axis`` of the variable at ``index``; None for no sum."""
+        operator = operator_of(node)
+        if operator.weight_in is None or operator.axis is None or index > 1 or int(attribute(node, "group", 1)) != 1:
+            return None
+        weight = self.reader.constant(node.inputs[1 - index])
+        rank = len(self.reader.shape(node.inputs[index]) or ())
+        if weight is None or rank == 0 or self.reader.is_quantized(node.inputs[1 - index]):
+            return None
+        if index == 1:  # only a matrix product has its weight on the left
+            return (0, weight.ndim - 1) if node.op_type == "MatMul" and axis == rank - 2 else None
+        channels = 0 if attribute(node, "transA", 0) else operator.axis % rank
+        return (1, _weight_axis(node, weight.ndim, operator.weight_in)) if axis == channels else None
 
 
-def _through(
-    reader: GraphReader, affines: AffineIndex, move: Move, node: ir.Node, index: int, axis: int, back: Picks
-) -> int | None:
-    """Return the axis that is in another order behind ``node``; None where its weight has taken that order in."""
-    at = _summed_axis(reader, node, index, axis)
-    if at is None:
-        return _carried(reader, affines, move, node, axis, back, backward=False)
-    side, weight_axis = at
-    weight = reader.require_constant(node, side, Reason.DYNAMIC_WEIGHT)
-    move.rewrites.append(Rewrite(node, inputs={side: np.take(weight, back, axis=weight_axis)}))
-    return None
+class _Backward(_Walk):
+    """The linear operator before makes the channels in the new order."""
 
+    direction = "backward"
 
-def _summed_axis(reader: GraphReader, node: ir.Node, index: int, axis: int) -> tuple[int, int] | None:
-    """Return input and axis of the weight that meets ``axis`` of the variable at ``index``; None where it sums none."""
-    operator = operator_of(node)
-    if operator.weight_in is None or operator.axis is None or index > 1 or int(attribute(node, "group", 1)) != 1:
-        return None
-    weight, rank = reader.constant(node.inputs[1 - index]), len(reader.shape(node.inputs[index]) or ())
-    if weight is None or rank == 0 or reader.is_quantized(node.inputs[1 - index]):
-        return None
-    if index == 1:  # only a matrix product has its weight on the left
-        return (0, weight.ndim - 1) if node.op_type == "MatMul" and axis == rank - 2 else None
-    channels = 0 if attribute(node, "transA", 0) else operator.axis % rank
-    return (1, _weight_axis(node, weight.ndim, operator.weight_in)) if axis == channels else None
+    def __init__(self, reader: GraphReader, affines: AffineIndex, order: Order) -> None:
+        super().__init__(reader, affines, order, order.picks)
+
+    def walk(self) -> None:
+        """Go from producer to producer, each without another reader, until a weight makes the channels."""
+        value, axis, own = self.order.input, self.order.axis, {*self.order.nodes}
+        while True:
+            readers = {node for node, _ in value.uses()} - own
+            _require(not readers and not value.is_graph_output(), Reason.SEVERAL_READERS, self.order.nodes[-1])
+            node = value.producer()
+            if node is None or not self.reader.holds(node) or node in self.affines.left:
+                raise Refusal(Reason.GRAPH_INPUT, name_of(self.order.nodes[-1]))
+            self.changed.append(value)
+            if self._is_made(node, axis):
+                return
+            axis = self.axis_across(node, axis)
+            affine_node = self.affines.at(node)
+            entry = node.inputs[0] if affine_node is None else affine_node.input
+            if entry is None:
+                raise Refusal(Reason.OPERATOR_STOPS, name_of(node))
+            value, own = entry, {node}
+
+    def axis_across_transpose(self, permutation: Sequence[int], axis: int) -> int:
+        """Return the axis of the operand."""
+        return permutation[axis]
+
+    def _is_made(self, node: ir.Node, axis: int) -> bool:
+        """Return whether the operator makes ``axis`` by a constant weight, whose rows then take the order."""
+        rank = len(self.reader.require_shape(node.outputs[0], node))
+        weight = self.reader.constant(node.inputs[1]) if len(node.inputs) > 1 else None
+        if weight is None or self.reader.is_quantized(node.inputs[1]):
+            return False
+        operator = operator_of(node)
+        if operator.weight_out is None or operator.axis is None or axis != operator.axis % rank:
+            return False
+        if int(attribute(node, "group", 1)) != 1 or weight.ndim < 2:
+            return False
+        at = _weight_axis(node, weight.ndim, operator.weight_out)
+        inputs: dict[int, Array] = {1: np.take(weight, self.picks, axis=at)}
+        if len(node.inputs) > 2 and node.inputs[2] is not None:
+            bias = np.asarray(self.reader.require_constant(node, 2, Reason.DYNAMIC_WEIGHT))
+            if bias.ndim and bias.shape[-1] > 1:
+                inputs[2] = np.take(bias, self.picks, axis=bias.ndim - 1)
+        self.rewrites.append(Rewrite(node, inputs=inputs))
+        return True
 
 
 def _weight_axis(node: ir.Node, rank: int, axis: int) -> int:
@@ -230,87 +347,6 @@ def _weight_axis(node: ir.Node, rank: int, axis: int) -> int:
     if attribute(node, "transB", 0):
         return 1 - axis
     return max(0, axis + rank) if axis < 0 else axis
-
-
-def _carried(
-    reader: GraphReader, affines: AffineIndex, move: Move, node: ir.Node, axis: int, picks: Picks, *, backward: bool
-) -> int:
-    """Return the axis on the other side of an operator that keeps channels apart; its constants follow the order."""
-    if affines.at(node) is not None and is_standard(node):
-        _reorder_constants(reader, move, node, axis, picks)
-        return axis
-    operator, alone = operator_of(node), not any(map(is_read, node.outputs[1:]))
-    if operator.elementwise and alone:
-        return axis
-    if operator.by_channel and axis == 1 and alone:
-        _reorder_constants(reader, move, node, axis, picks)
-        return axis
-    if is_standard(node) and node.op_type == "Transpose":
-        rank = len(reader.require_shape(node.outputs[0], node))
-        permutation = [int(each) for each in attribute(node, "perm") or range(rank)[::-1]]
-        return permutation[axis] if backward else permutation.index(axis)
-    raise Refusal(Reason.OPERATOR_STOPS, name_of(node), detail=node.op_type)
-
-
-def _reorder_constants(reader: GraphReader, move: Move, node: ir.Node, axis: int, picks: Picks) -> None:
-    """Constants that vary along ``axis`` of the value: vectors of a norm, operands of arithmetic."""
-    rank = len(reader.require_shape(node.outputs[0], node))
-    by_channel = node.op_type in ("BatchNormalization", "InstanceNormalization")
-    inputs: dict[int, Array] = {}
-    for index, value in enumerate(node.inputs):
-        array = reader.constant(value)
-        if array is None:
-            continue
-        at = 0 if by_channel else array.ndim - rank + axis
-        if by_channel and axis != 1:
-            raise Refusal(Reason.AXIS_STOPS, name_of(node))
-        if at >= 0 and array.shape[at] > 1:
-            inputs[index] = np.take(array, picks, axis=at)
-    if inputs:
-        move.rewrites.append(Rewrite(node, inputs=inputs))
-
-
-# -- backward ----------------------------------------------------------------------------------------------------
-def _backward(reader: GraphReader, affines: AffineIndex, order: Order) -> Move:
-    """Let the linear operator before make the channels in the new order."""
-    move = Move(order, "backward")
-    value, axis, own = order.input, order.axis, {*order.nodes}
-    while True:
-        readers = {node for node, _ in value.uses()} - own
-        _require(not readers and not value.is_graph_output(), Reason.SEVERAL_READERS, order.nodes[-1])
-        node = value.producer()
-        if node is None or not reader.holds(node) or node in affines.left:
-            raise Refusal(Reason.GRAPH_INPUT, name_of(order.nodes[-1]))
-        move.changed.append(value)
-        if _made_in_order(reader, move, node, axis, order.picks):
-            return move
-        axis = _carried(reader, affines, move, node, axis, order.picks, backward=True)
-        affine_node = affines.at(node)
-        entry = node.inputs[0] if affine_node is None else affine_node.input
-        if entry is None:
-            raise Refusal(Reason.OPERATOR_STOPS, name_of(node))
-        value, own = entry, {node}
-
-
-def _made_in_order(reader: GraphReader, move: Move, node: ir.Node, axis: int, picks: Picks) -> bool:
-    """Return whether the operator makes ``axis`` by a constant weight, whose rows then take the order."""
-    rank = len(reader.require_shape(node.outputs[0], node))
-    weight = reader.constant(node.inputs[1]) if len(node.inputs) > 1 else None
-    if weight is None or reader.is_quantized(node.inputs[1]):
-        return False
-    operator = operator_of(node)
-    if operator.weight_out is None or operator.axis is None or axis != operator.axis % rank:
-        return False
-    if int(attribute(node, "group", 1)) != 1 or weight.ndim < 2:
-        return False
-    at = _weight_axis(node, weight.ndim, operator.weight_out)
-    inputs: dict[int, Array] = {1: np.take(weight, picks, axis=at)}
-    if len(node.inputs) > 2 and node.inputs[2] is not None:
-        bias = np.asarray(reader.require_constant(node, 2, Reason.DYNAMIC_WEIGHT))
-        if bias.ndim and bias.shape[-1] > 1:
-            inputs[2] = np.take(bias, picks, axis=bias.ndim - 1)
-    move.rewrites.append(Rewrite(node, inputs=inputs))
-    return True
 
 
 def _require(condition: bool, reason: Reason, node: ir.Node) -> None:
