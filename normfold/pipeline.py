@@ -111,7 +111,8 @@ def inspect_with(model: ModelLike | TorchObject, options: InspectArguments) -> I
 
 
 def _read(model: ModelLike, options: RewriteOptions) -> Source:
-    source = with_constant_initializers(read(model), keep=options.keep_initializer_inputs, freeze=tuple(options.freeze))
+    source = read(model, assume_eval=options.assume_eval)
+    source = with_constant_initializers(source, keep=options.keep_initializer_inputs, freeze=tuple(options.freeze))
     return in_eval_mode(source) if options.assume_eval else source
 
 

@@ -23,18 +23,16 @@ from onnx.helper import tensor_dtype_to_field
 from normfold.errors import CrashError, NormfoldError, SourceError, UsageError
 from normfold.files.convert import to_ir, to_proto
 from normfold.files.limits import check_bytes, check_size
+from normfold.files.old_opsets import modernize
 from normfold.files.paths import check_readable
 from normfold.files.repairs import repaired
 from normfold.files.skeleton import skeleton
 from normfold.files.tensors import Stamp, is_external, load_small, stamp_of, tensors
-from normfold.graph.operators import is_standard
 from normfold.runtime import isolated, ledger
 from normfold.runtime.ort_session import SessionError, first_line, open_session
 from normfold.runtime.proto_walk import every_node, inner_graphs, nodes_within
 
 _PACKED = frozenset(dtype for dtype in ir.DataType if dtype.name.endswith(("INT4", "INT2", "4E2M1")))
-OLDEST_OPSET = 7
-OLDEST_IR = 3
 _OVERRIDABLE_IR = 4  # the IR version since which an initializer that is an input may be overridden
 PROTOBUF_LIMIT = 2**31 - 1
 
@@ -84,10 +82,13 @@ class Source:
                 raise SourceError(f"{self.name}: {name} changed after it was read; nothing was written, run it again")
 
 
-def read(model: ModelLike) -> Source:
-    """Read and check a model. Raises SourceError, with one line, for anything that is not a valid model."""
+def read(model: ModelLike, *, assume_eval: bool = False) -> Source:
+    """Read and check a model. Raises SourceError, with one line, for anything that is not a valid model.
+
+    With ``assume_eval`` what an old file says of training is taken as inference.
+    """
     try:
-        return _read(model)
+        return _checked(_read(model), assume_eval)
     except UnicodeDecodeError as error:  # protobuf takes any bytes for a text, and fails where they are used
         name = model if isinstance(model, (str, os.PathLike)) else "the model"
         raise SourceError(f"{name}: expected texts in UTF-8, got {error.object[:40]!r}") from error
@@ -97,13 +98,13 @@ def _read(model: ModelLike) -> Source:
     if isinstance(model, (str, os.PathLike)):
         return _read_path(Path(model))
     if isinstance(model, bytes):
-        return _checked(Source("model", _parse(model, "the bytes"), content=model))
+        return Source("model", _parse(model, "the bytes"), content=model)
     if isinstance(model, onnx.ModelProto):
         proto = onnx.ModelProto()
         proto.CopyFrom(model)
-        return _checked(Source(proto.graph.name or "model", proto))
+        return Source(proto.graph.name or "model", proto)
     if isinstance(model, ir.Model):
-        return _checked(Source(model.graph.name or "model", to_proto(model), folder=_external_folder(model)))
+        return Source(model.graph.name or "model", to_proto(model), folder=_external_folder(model))
     raise SourceError(f"expected a path, bytes, onnx.ModelProto or onnx_ir.Model, got {type(model).__name__}")
 
 
@@ -122,7 +123,7 @@ def _read_path(path: Path) -> Source:
         raise SourceError(f"{name} cannot be read: {error.strerror or error}") from error
     if content.startswith(b"version https://git-lfs"):
         raise SourceError(f"{name} is a Git LFS pointer, not the model; run `git lfs pull`")
-    return _checked(Source(name, _parse(content, name), content, path, path.resolve().parent))
+    return Source(name, _parse(content, name), content, path, path.resolve().parent)
 
 
 def _parse(content: bytes, name: str) -> onnx.ModelProto:
@@ -226,23 +227,22 @@ def _external_folder(model: ir.Model) -> Path | None:
 # -- validity -----------------------------------------------------------------------------------------------------
 
 
-def _checked(source: Source) -> Source:
+def _modernized(source: Source, assume_eval: bool) -> str:
+    try:
+        return modernize(source.proto, assume_eval=assume_eval)
+    except SourceError as error:
+        raise SourceError(f"{source.name}: {error}") from error
+
+
+def _checked(source: Source, assume_eval: bool) -> Source:
     proto = source.proto
     if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
         raise SourceError(f"{source.name}: expected an ONNX model, got one without a graph")
-    if proto.ir_version < OLDEST_IR:
-        raise SourceError(f"{source.name}: expected IR version {OLDEST_IR} or later, got {proto.ir_version}")
-    opset = next((entry.version for entry in proto.opset_import if is_standard(entry)), None)
-    if opset is not None and opset < OLDEST_OPSET:
-        raise SourceError(
-            f"{source.name}: expected opset {OLDEST_OPSET} or later, got {opset}; "
-            "export it again, or raise it with onnx.version_converter, which cannot convert broadcast=1 with an axis"
-        )
     check_size(proto, every_node(proto), source.name)
     for tensor in tensors(proto):
         _check_tensor(tensor, source)
     source = replace(source, data_files=load_small(proto, str(source.folder or "")))
-    repairs = repaired(proto)
+    repairs = (*repaired(proto), *filter(None, [_modernized(source, assume_eval)]))
     if repairs:
         source = replace(source, content=None, notes=(*source.notes, *repairs))
     complaint = _checker_complaint(proto)

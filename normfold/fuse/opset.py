@@ -2,7 +2,7 @@
 
 The converter (https://onnx.ai/onnx/api/version_converter.html) loses or mistakes some things; each is put back or
 refused here: it drops node metadata and functions, keeps the per-group scales of GroupNormalization 18, takes a
-BatchNormalization without ``is_test`` for inference, and gives Upsample and Resize 10 other coordinates.
+BatchNormalization in training mode for inference, and gives Upsample and Resize 10 other coordinates.
 """
 
 from __future__ import annotations
@@ -75,13 +75,9 @@ def _refuse_known_faults(model: ir.Model, present: int, opset: int) -> None:
                 raise OpsetRaiseError(f"{name_of(node)}: the converter changes the coordinates of {node.op_type}")
             if node.op_type == "Hardmax" and present < 13 <= opset and attribute(node, "axis", 1) != -1:
                 raise OpsetRaiseError(f"{name_of(node)}: the converter forgets that Hardmax 11 flattens")
-            if present < 7 <= opset and attribute(node, "broadcast", 0) and attribute(node, "axis") is not None:
-                raise OpsetRaiseError(f"{name_of(node)}: the converter forgets the axis of its broadcast")
 
 
 def _is_training(node: ir.Node, present: int) -> bool:
-    if present < 7:
-        return not attribute(node, "is_test", 0)
     return present < 14 and any(output.name for output in node.outputs[1:])
 
 

@@ -16,8 +16,14 @@ from onnx import helper
 from normfold.graph.operators import is_standard
 
 RUNTIME_DOMAIN = "com.microsoft"
-# Norms that files of ONNX Runtime hold in the standard domain, and the operator set that has them; 0 for none.
-_IN_STANDARD_DOMAIN = {"LayerNormalization": 17, "SimplifiedLayerNormalization": 0}
+# What files hold in the standard domain, and the operator set that has it; 0 for what only ONNX Runtime knows: a norm
+# that it makes, and operators of the first converters, which were in the standard as experiments.
+_OF_FIRST_CONVERTERS = ("Affine", "ImageScaler", "ParametricSoftplus", "Scale", "ScaledTanh")
+_IN_STANDARD_DOMAIN = {
+    "LayerNormalization": 17,
+    "ThresholdedRelu": 10,
+    **dict.fromkeys(("Crop", "SimplifiedLayerNormalization", *_OF_FIRST_CONVERTERS), 0),
+}
 _MARK = "::stand-in"
 _QGEMM_RESULT = 8  # the input that holds the zero point of a result of integers, and its type
 _FLOAT: dict[str, Any] = {"to": onnx.TensorProto.FLOAT}
@@ -42,7 +48,11 @@ _STAND_INS: dict[str, tuple[StandIn, ...]] = {
     **dict.fromkeys(
         ("BiasAdd", "BiasGelu", "FastGelu", "Gelu", "GroupNorm", "MoE", "QMoE", "QuickGelu", "RotaryEmbedding"), _SAME
     ),
-    **dict.fromkeys((*_IN_STANDARD_DOMAIN, "QLinearLeakyRelu", "QLinearSigmoid", "QLinearSoftmax"), _SAME),
+    **dict.fromkeys(
+        ("LayerNormalization", "SimplifiedLayerNormalization", "QLinearLeakyRelu", "QLinearSigmoid", "QLinearSoftmax"),
+        _SAME,
+    ),
+    **dict.fromkeys((*_OF_FIRST_CONVERTERS, "ThresholdedRelu"), _SAME),
     **dict.fromkeys(("SkipLayerNormalization", "SkipSimplifiedLayerNormalization"), _SKIP),
     **dict.fromkeys(("QLinearAdd", "QLinearMul"), (StandIn("Add", (0, 3)),)),
     "DequantizeLinear": (StandIn("CastLike", (0, 1)),),
@@ -155,6 +165,15 @@ def _attention(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx.NodePro
         yield from _times(copy, node, [weight[0], widths[2] if widths else weight[1] // 3])
 
 
+def _crop(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """Yield a pool whose windows are one larger than the borders (left, top, right, bottom) that go."""
+    border = next((list(each.ints) for each in node.attribute if each.name == "border"), [])
+    if len(border) == 4 and not any(each.name == "scale" for each in node.attribute):
+        left, top, right, bottom = border
+        window = [top + bottom + 1, left + right + 1]
+        yield helper.make_node("MaxPool", node.input, node.output, kernel_shape=window)
+
+
 def _grouped_attention(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     """Yield the query itself, or, where it is packed with keys and values, a product that has its heads only."""
     if node.input[1]:
@@ -168,6 +187,7 @@ def _grouped_attention(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx
 _ByShape = Callable[[onnx.GraphProto, onnx.GraphProto, onnx.NodeProto], Iterator[onnx.NodeProto]]
 _BY_SHAPE: dict[str, _ByShape] = {
     "Attention": _attention,
+    "Crop": _crop,
     "FusedMatMul": _matmul,
     "GroupQueryAttention": _grouped_attention,
     "MatMulNBits": _in_blocks,

@@ -7,8 +7,6 @@ import onnx_ir as ir
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import FLOATS, GraphReader, attribute
 
-_DROPOUT_INFERS = 7  # the opset since which a Dropout is one of inference unless it says otherwise
-
 
 def is_training(node: ir.Node) -> bool:
     """Return whether a BatchNormalization normalizes with the statistics of the batch.
@@ -20,8 +18,6 @@ def is_training(node: ir.Node) -> bool:
 
 def drops_nothing(reader: GraphReader, node: ir.Node) -> bool:
     """Return whether a Dropout is known to be one of inference: ``training_mode`` is absent, or constant and false."""
-    if reader.opset < _DROPOUT_INFERS and not attribute(node, "is_test", 0):
-        return False
     if len(node.inputs) < 3 or node.inputs[2] is None:
         return True
     training = reader.constant(node.inputs[2])

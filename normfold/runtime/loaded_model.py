@@ -22,6 +22,7 @@ from onnx import numpy_helper
 
 from normfold.errors import SourceError
 from normfold.files.convert import to_proto
+from normfold.files.old_opsets import modernize
 from normfold.files.protobuf_wire import WireFormatError, split
 from normfold.files.temporary import TemporaryFolder
 from normfold.files.tensors import is_external, load_inner
@@ -148,6 +149,7 @@ def load(model: LoadableModel, folder: str | None = None) -> LoadedModel:
     """
     loaded = _split(model, folder)
     load_inner(loaded.skeleton, loaded.folder or "")
+    modernize(loaded.skeleton)
     name_nodes_apart((loaded.skeleton.graph, *inner_graphs(loaded.skeleton)))
     return loaded
 

@@ -71,3 +71,13 @@ def test_norms_of_the_runtime_in_the_standard_domain(operator: str, opset: int) 
 
 def test_a_model_without_any_is_not_copied() -> None:
     assert with_stand_ins(parse("(float[N] x) => (float[N] y) { y = Relu(x) }")) is None
+
+
+def test_shapes_behind_operators_of_the_first_converters() -> None:
+    model = parse(
+        "(float[N,3,8,9] x) => (float[N,3,M,K] y) { a = ImageScaler<scale=2.0, bias=[1.0, 2.0, 3.0]>(x)"
+        " s = Crop<border=[1, 2, 3, 0]>(a) y = Relu(s) }",
+        opset=7,
+    )
+    known = {value.name: value.type.tensor_type for value in infer_shapes(model).graph.value_info}
+    assert [dim.dim_value for dim in known["s"].shape.dim] == [0, 3, 6, 5]

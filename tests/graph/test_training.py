@@ -16,8 +16,6 @@ CASES = {
     "Dropout not in training": ("y = Dropout(x, r, off)", 17, True),
     "Dropout in training": ("y = Dropout(x, r, on)", 17, False),
     "Dropout that an input puts into training": ("y = Dropout(x, r, t)", 17, False),
-    "Dropout of opset 6": ("y = Dropout<ratio=0.5>(x)", 6, False),
-    "Dropout of opset 6 that is tested": ("y = Dropout<ratio=0.5,is_test=1>(x)", 6, True),
     "Cast to double": ("d = Cast<to=11>(x) y = Identity(d)", 17, True),
     "Cast to half": ("d = Cast<to=10>(x) y = Identity(d)", 17, True),
     "Cast to integers": ("d = Cast<to=6>(x) y = Identity(d)", 17, False),
