@@ -2,7 +2,7 @@
 
 A node is a constant affine when, at inference, its first output is ``scale * x + shift`` with constant arrays:
 BatchNormalization with frozen statistics, Mul, Add, Sub, Div by a constant on either side, Neg, and the operators
-whose numbers are attributes: Scaler, Affine, ImageScaler.
+whose numbers are attributes: Scaler, Affine, Scale, ImageScaler.
 """
 
 from __future__ import annotations
@@ -228,12 +228,15 @@ def _scaler(reader: GraphReader, node: ir.Node) -> AffineNode:
 
 
 def _scalar_affine(reader: GraphReader, node: ir.Node) -> AffineNode:
-    """``y = alpha * x + beta``, the Affine of the first converters, which ONNX Runtime still computes.
+    """``y = alpha * x + beta`` and ``y = scale * x``, Affine and Scale of the first converters.
+
+    ONNX Runtime still computes them.
 
     Source: https://github.com/onnx/onnx/blob/v1.4.1/docs/Operators.md#experimental-affine
     """
     rank = len(_shape_of_floats(reader, node))
-    return AffineNode(node, 0, Affine.of(_numbers(node, "alpha", 1.0), _numbers(node, "beta", 0.0), rank))
+    factor = _numbers(node, "scale" if node.op_type == "Scale" else "alpha", 1.0)
+    return AffineNode(node, 0, Affine.of(factor, _numbers(node, "beta", 0.0), rank))
 
 
 def _image_scaler(reader: GraphReader, node: ir.Node) -> AffineNode:
@@ -271,9 +274,10 @@ _AFFINES: dict[str, Callable[[GraphReader, ir.Node], AffineNode]] = {
     "Neg": _negate,
     "Scaler": _scaler,
     "Affine": _scalar_affine,
+    "Scale": _scalar_affine,
     "ImageScaler": _image_scaler,
 }
-_BY_ATTRIBUTES = frozenset({"BatchNormalization", "Scaler", "Affine", "ImageScaler"})  # whatever they read
+_BY_ATTRIBUTES = frozenset({"BatchNormalization", "Scaler", "Affine", "Scale", "ImageScaler"})  # whatever they read
 
 
 # -- the questions others ask ------------------------------------------------------------------------------------

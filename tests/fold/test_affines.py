@@ -231,7 +231,13 @@ def test_finds_nothing(name: str) -> None:
     [
         ("c = Conv(x, w) y = Affine<alpha = 2.5, beta = -0.5>(c)", "Conv"),
         ("c = Affine<alpha = 2.5>(x) y = Conv(c, w)", "Conv"),
+        ("c = Scale<scale = -2.5>(x) y = Conv(c, w)", "Conv"),
         ("c = ImageScaler<scale = 0.5, bias = [0.1, 0.2, -3.0]>(x) y = Conv(c, w)", "Conv"),
+        ("c = Conv(x, w) d = Crop<border = [0, 0, 0, 0]>(c) y = Scale<scale = 2.0>(d)", "Conv Crop"),
+        (
+            "c = ImageScaler<bias = [0.1, 0.2, -3.0]>(x) d = Crop<border = [0, 0, 0, 0]>(c) y = Conv(d, w)",
+            "Crop Conv",
+        ),
         ("c = ImageScaler<bias = [0.1, 0.2, -3.0]>(x) y = Conv<pads = [1, 1, 1, 1]>(c, w)", "ImageScaler Conv"),
         (
             "c = Relu(x) d = Affine<alpha = 2.0, beta = 1.0>(c) e = Sigmoid(d) y = Conv(e, w)",

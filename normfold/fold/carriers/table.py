@@ -53,6 +53,7 @@ _EITHER: dict[str, tuple[Carrier, Carrier]] = {
     "GlobalMaxPool": (windows.maximum, windows.maximum),
     "AveragePool": (windows.average, windows.average),
     "GlobalAveragePool": (windows.average, windows.average),
+    "Crop": (windows.average, windows.average),  # of a window of one
     "Resize": (windows.resize, windows.resize),
     "Upsample": (windows.resize, windows.resize),
     "Pad": both_ways(windows.pad),
