@@ -120,11 +120,16 @@ def _number(node: onnx.NodeProto, name: str, default: float = 0) -> float:
     return default if found is None else helper.get_attribute_value(found)
 
 
+def _typed(graph: onnx.GraphProto, name: str) -> onnx.TypeProto.Tensor:
+    """Return the type and the sizes of a weight, which is stored or, in a skeleton, an input; none of other values."""
+    stored = next((each for each in graph.initializer if each.name == name), None)
+    if stored is not None:
+        return helper.make_tensor_type_proto(stored.data_type, stored.dims).tensor_type
+    return next((each.type.tensor_type for each in graph.input if each.name == name), onnx.TypeProto.Tensor())
+
+
 def _dims(graph: onnx.GraphProto, name: str) -> list[int]:
-    """Return the sizes of a weight, which is stored or, in a skeleton, an input; none for other values."""
-    stored = next((list(each.dims) for each in graph.initializer if each.name == name), [])
-    shape = next((each.type.tensor_type.shape for each in graph.input if each.name == name), None)
-    return stored or ([] if shape is None else [dim.dim_value for dim in shape.dim])
+    return [dim.dim_value for dim in _typed(graph, name).shape.dim]
 
 
 def _times(copy: onnx.GraphProto, node: onnx.NodeProto, sizes: Sequence[int | None]) -> Iterator[onnx.NodeProto]:
@@ -174,6 +179,19 @@ def _crop(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx.NodeProto) -
         yield helper.make_node("MaxPool", node.input, node.output, kernel_shape=window)
 
 
+def _gather(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """Yield a Gather from the table as its scales have it; bytes of the last axis hold 2, 4 or 8 bits a number."""
+    table, sizes = (_typed(graph, name) for name in (node.input[0], node.input[2]))
+    if not table.shape.dim:
+        return
+    dims = [dim.dim_value for dim in table.shape.dim]
+    if table.elem_type == onnx.TensorProto.UINT8:
+        dims[-1] *= 8 // int(_number(node, "bits", 4))
+    weight = f"{node.output[0]}{_MARK}"
+    copy.input.append(helper.make_tensor_value_info(weight, sizes.elem_type, dims))
+    yield helper.make_node("Gather", [weight, node.input[1]], node.output, axis=int(_number(node, "gather_axis")))
+
+
 def _grouped_attention(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     """Yield the query itself, or, where it is packed with keys and values, a product that has its heads only."""
     if node.input[1]:
@@ -189,6 +207,7 @@ _BY_SHAPE: dict[str, _ByShape] = {
     "Attention": _attention,
     "Crop": _crop,
     "FusedMatMul": _matmul,
+    "GatherBlockQuantized": _gather,
     "GroupQueryAttention": _grouped_attention,
     "MatMulNBits": _in_blocks,
     "QGemm": _matmul,

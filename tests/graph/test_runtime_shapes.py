@@ -20,6 +20,11 @@ SHAPES = {
     "integers by columns": ("com.microsoft.DynamicQuantizeMatMul(x, q, k)", "int8[8,6] q, float k", 6),
     "a product with an activation": ("com.microsoft.FusedMatMul<transB=1>(x, w)", "float[6,8] w", 6),
     "a product of two values": ("com.microsoft.FusedMatMul<transB=1>(x, x)", NORM, [None, 5, 5]),
+    "rows of a table of four bits": (
+        "com.microsoft.GatherBlockQuantized<bits=4, block_size=16>(q, i, k)",
+        "uint8[9,16] q, int64[2,5] i, float[9,2] k",
+        [2, 5, 32],
+    ),
     "attention": (
         "com.microsoft.Attention<num_heads=2>(x, w, b)",
         "float[8,12] w, float[12] b",

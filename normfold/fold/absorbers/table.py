@@ -89,6 +89,7 @@ RUNTIME_BACKWARD: AbsorberTable = {
     "FusedConv": runtime_operators.fused_conv_backward,
     "FusedGemm": runtime_operators.fused_gemm_backward,
     "FusedMatMul": runtime_operators.fused_matmul_backward,
+    "GatherBlockQuantized": embeddings.gather_quantized_backward,
     "SkipLayerNormalization": norms.last_axes_backward,
     "SkipSimplifiedLayerNormalization": norms.last_axes_backward,
 }
