@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 
+import onnx
 import onnx_ir as ir
 
 from normfold.constants.simplify import InferredFacts, apply_facts, simplify
@@ -13,6 +14,7 @@ from normfold.files.convert import to_proto
 from normfold.files.source import Source, rejection_of
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Verdict
+from normfold.fold.cleanup.known_branches import take_known_branches
 from normfold.fold.cleanup.model_size import ModelSize, drop_inferred_types, has_inferred_types
 from normfold.fold.search.growth import FREE, weight_bytes
 from normfold.fusion_guard import explained, folds_that_break_fusions
@@ -20,6 +22,7 @@ from normfold.graph.inlining import InlineError, inline, operators
 from normfold.options import RewriteOptions
 from normfold.provenance import Undone, record, recorded_undone, undone_by
 from normfold.rewrite import findings_that_worsen, rewrite
+from normfold.runtime.proto_walk import subgraphs
 from normfold.stage_clock import StageClock
 from normfold.targets.table import target_named
 from normfold.timing.stopwatch import SLOWER, Stopwatch
@@ -64,7 +67,7 @@ class CandidateBuilder:
         self.undone = recorded_undone(source)
         self.folds_constants = options.onnxsim and not self.undone.is_without_onnxsim
         with clock.stage("simplify"):
-            self.facts: InferredFacts = simplify(source.proto, fold=self.folds_constants)
+            self.facts = self._facts(source.proto, source.model)
         self._left: dict[str, Reason] | None = None  # findings that are not worth their price
         self._last: tuple[frozenset[str], Candidate] | None = None  # what the guard has built need not be built again
 
@@ -125,22 +128,36 @@ class CandidateBuilder:
         candidate = self._rewritten(self.source.model(), self.facts, excluded)
         if not candidate.model.functions:
             return candidate
-        model = self.source.model()
         try:
-            inline(model)
+            model = self._inlined()
         except InlineError as fault:
             return replace(candidate, notes=(*candidate.notes, str(fault)))
         with self.clock.stage("simplify"):
-            facts = simplify(to_proto(model), fold=self.folds_constants)
+            facts = self._facts(to_proto(model), self._inlined)
         inlined = self._rewritten(model, facts, excluded)
         if not inlined.changes or operators(inlined.model) >= operators(candidate.model):
             return candidate
         return replace(inlined, notes=(*inlined.notes, "the functions of the model were inlined"))
 
-    def _rewritten(self, model: ir.Model, facts: InferredFacts, excluded: Collection[str]) -> Candidate:
+    def _inlined(self) -> ir.Model:
+        model = self.source.model()
+        inline(model)
+        return model
+
+    def _facts(self, proto: onnx.ModelProto, copied: Callable[[], ir.Model]) -> tuple[InferredFacts, ...]:
+        """Find the facts of a model, and again for each time that they show which branch of an If is always taken."""
+        facts = [simplify(proto, fold=self.folds_constants)]
+        if any(next(subgraphs(node), None) is not None for node in proto.graph.node):
+            model = copied()
+            while _learn(model, facts[-1]):
+                facts.append(simplify(to_proto(model), fold=self.folds_constants))
+        return tuple(facts)
+
+    def _rewritten(self, model: ir.Model, facts: Sequence[InferredFacts], excluded: Collection[str]) -> Candidate:
         with self.clock.stage("fold"):
             before, has_types = ModelSize.of(model), has_inferred_types(model)
-            apply_facts(model, facts)
+            for each in facts:
+                _learn(model, each)
             verdicts = self.undone.explain(rewrite(model, self.options, {*excluded, *self.undone.findings}))
             after = ModelSize.of(model)
             leaner = not self.options.only and after.is_leaner(before, self.options.max_growth)
@@ -151,12 +168,18 @@ class CandidateBuilder:
                 drop_inferred_types(model)
         notes = (
             *self.source.notes,
-            *filter(None, [facts.note, _about_batchnorms(after.batchnorms - before.batchnorms)]),
+            *filter(None, [facts[0].note, _about_batchnorms(after.batchnorms - before.batchnorms)]),
         )
         candidate = Candidate(model, verdicts, notes, self.folds_constants, is_changed, self.undone)
         if is_changed:
             record(model, self.source, self.options, candidate.sites, self.undone)
         return candidate
+
+
+def _learn(model: ir.Model, facts: InferredFacts) -> bool:
+    """Write facts into a model and take the branches that they decide; return whether there was one."""
+    apply_facts(model, facts)
+    return take_known_branches(model)
 
 
 def _check_parameters(source: Source, verdicts: Collection[Verdict]) -> None:

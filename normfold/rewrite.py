@@ -15,7 +15,6 @@ import onnx_ir as ir
 from normfold.errors import UsageError
 from normfold.findings.rules import CONSTANT, RULE_NAMES, check_names
 from normfold.findings.verdict import Finding, Verdict
-from normfold.fold.cleanup.known_branches import take_known_branches
 from normfold.fold.cleanup.tidy import tidy
 from normfold.fold.engine import find_affines, fold_affines
 from normfold.fold.fold_options import FoldOptions
@@ -35,7 +34,6 @@ def rewrite(model: ir.Model, options: RewriteOptions, excluded: Collection[str] 
     operator set that is none.
     """
     norms = _checked(model, options, _fuse_options(options, excluded))
-    take_known_branches(model)
     fused = (*fuse_norms(model, norms), *fuse_activations(model, norms))
     if options.center:
         fused = (*center_norms(model, norms), *fused)

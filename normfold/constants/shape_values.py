@@ -9,10 +9,11 @@ Small constants are computed operator by operator, each result rounded to its ow
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections import ChainMap
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
+from dataclasses import dataclass, field
 from math import prod
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import onnx
@@ -36,9 +37,10 @@ _NUMPY: dict[int, type[np.generic]] = {
     onnx.TensorProto.INT32: np.int32,
     onnx.TensorProto.BOOL: np.bool_,
 }
-_WHOLE = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BOOL)
+WHOLE = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BOOL)
 
 Dimension = int | str | None
+_Known = TypeVar("_Known")
 
 
 @dataclass(frozen=True)
@@ -54,59 +56,103 @@ class PartialInts:
         return all(isinstance(entry, int) for entry in self.entries)
 
 
+@dataclass(frozen=True)
+class _Scope:
+    """What is known by name in a graph and those around it: values, shapes, types, and small constants."""
+
+    values: MutableMapping[str, PartialInts] = field(default_factory=dict)
+    shapes: MutableMapping[str, tuple[Dimension, ...]] = field(default_factory=dict)
+    types: MutableMapping[str, onnx.TypeProto.Tensor] = field(default_factory=dict)
+    tensors: MutableMapping[str, onnx.TensorProto] = field(default_factory=dict)
+
+    def inside(self, graph: onnx.GraphProto) -> _Scope:
+        """Return what is known in a graph in this scope."""
+        shapes = _around(self.shapes, dict(shapes_of(graph)))
+        values = _around(self.values, stored_integers(graph))
+        for node in graph.node:
+            add_result(values, node, shapes)
+        types = {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.output)}
+        tensors = {tensor.name: tensor for tensor in graph.initializer}
+        return _Scope(values, shapes, _around(self.types, types), _around(self.tensors, tensors))
+
+
+def _around(outer: MutableMapping[str, _Known], inner: dict[str, _Known]) -> MutableMapping[str, _Known]:
+    return ChainMap(inner, outer) if outer else inner
+
+
 def resolve(without_weights: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str, tuple[int, ...]]]:
     """Infer shapes and write what they determine into the graph, again and again until nothing new is found.
 
     Gives a copy of ``without_weights`` whose determined values are Constant nodes, and the new target of each Reshape
-    by the name of its output. Raises what ``onnx.shape_inference`` raises.
+    by the path of its output. Raises what ``onnx.shape_inference`` raises.
     """
     reshape_targets: dict[str, tuple[int, ...]] = {}
     model = without_weights
     for _ in range(ROUNDS):
         model = infer_shapes(model)
-        if not _rewrite(model, reshape_targets):
+        if not _rewrite(model.graph, _Scope(), reshape_targets):
             return model, reshape_targets
-        _forget_shapes(model, without_weights)
+        _forget_shapes(model.graph, without_weights.graph)
     return infer_shapes(model), reshape_targets
 
 
-def _rewrite(model: onnx.ModelProto, reshape_targets: dict[str, tuple[int, ...]]) -> bool:
+def _rewrite(
+    graph: onnx.GraphProto, around: _Scope, reshape_targets: dict[str, tuple[int, ...]], path: str = ""
+) -> bool:
     """Replace determined values by Constants and targets of Reshapes by known ones; say whether there were any."""
-    graph = model.graph
-    shapes = dict(shapes_of(graph))
-    values = evaluate(graph, shapes)
-    changed = _fold_constants(graph)
-    targets = named_targets(graph, values, shapes)
+    scope = around.inside(graph)
+    changed = _fold_constants(graph, scope)
+    targets = named_targets(graph, scope.values, scope.shapes)
     for node in graph.node:
-        value = values.get(node.output[0]) if len(node.output) == 1 else None
+        value = scope.values.get(node.output[0]) if len(node.output) == 1 else None
         if value is not None and value.is_known and node.op_type != "Constant":
-            data = np.array(value.entries, _dtype_of(model, node.output[0]))
+            data = np.array(value.entries, _dtype_of(scope, node.output[0]))
             _become_constant(node, data.reshape(()) if value.is_scalar else data)
             changed = True
-        elif node.output[0] in targets and node.output[0] not in reshape_targets:
-            target = reshape_targets[node.output[0]] = targets[node.output[0]]
+        elif node.output[0] in targets and path + node.output[0] not in reshape_targets:
+            target = reshape_targets[path + node.output[0]] = targets[node.output[0]]
             name = f"{node.output[0]}::target"
             graph.initializer.append(numpy_helper.from_array(np.array(target, np.int64), name))
             node.input[1] = name
             changed = True
+        for inner, branch in branches_of(node, path):
+            changed |= _rewrite(branch, scope, reshape_targets, inner)
     return changed
 
 
-def _fold_constants(graph: onnx.GraphProto) -> bool:
+def branches_of(node: onnx.NodeProto, path: str) -> Iterator[tuple[str, onnx.GraphProto]]:
+    """Yield the branches of an If with their paths; values of a Loop or Scan may change their shapes in each turn."""
+    return bodies_with_paths(node, path) if node.op_type == "If" and is_standard(node) else iter(())
+
+
+def bodies_with_paths(node: onnx.NodeProto, path: str) -> Iterator[tuple[str, onnx.GraphProto]]:
+    """Yield each body of an operator, with the path that stands before the names of its values."""
+    for attribute in node.attribute:
+        bodies = [attribute.g] if attribute.type == onnx.AttributeProto.GRAPH else attribute.graphs
+        for number, body in enumerate(bodies):
+            yield path_inside(path, node.output, attribute.name, number), body
+
+
+def path_inside(path: str, outputs: Sequence[str], attribute: str, number: int) -> str:
+    r"""Return the path of a body, given by what its operator makes: operators need no names, and no name holds \0."""
+    return "\0".join((path + (outputs[0] if outputs else ""), attribute, str(number), ""))
+
+
+def _fold_constants(graph: onnx.GraphProto, scope: _Scope) -> bool:
     """Replace operators on constants by their small results; say whether there were any."""
-    kinds = {v.name: v.type.tensor_type for v in (*graph.value_info, *graph.output)}
-    tensors = {tensor.name: tensor for tensor in graph.initializer}
     changed = False
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
-            tensors[node.output[0]] = node.attribute[0].t
+            scope.tensors[node.output[0]] = node.attribute[0].t
         is_ready = node.op_type in EVALUATORS and len(node.output) == 1 and is_standard(node)
-        if not is_ready or node.op_type in ("Identity", *QUANTIZERS) or not all(name in tensors for name in node.input):
+        if not is_ready or node.op_type in ("Identity", *QUANTIZERS):
             continue
-        result = _computed(node, [tensors[name] for name in node.input], kinds.get(node.output[0]))
+        if not all(name in scope.tensors for name in node.input):
+            continue
+        result = _computed(node, [scope.tensors[name] for name in node.input], scope.types.get(node.output[0]))
         if result is not None:
             _become_constant(node, result)
-            tensors[node.output[0]] = node.attribute[0].t
+            scope.tensors[node.output[0]] = node.attribute[0].t
             changed = True
     return changed
 
@@ -195,15 +241,21 @@ def _become_constant(node: onnx.NodeProto, data: np.ndarray[Any, Any]) -> None:
     node.CopyFrom(onnx.helper.make_node("Constant", [], [name], value=numpy_helper.from_array(data, name)))
 
 
-def _dtype_of(model: onnx.ModelProto, name: str) -> type[np.generic]:
-    kinds = {v.name: v.type.tensor_type.elem_type for v in (*model.graph.value_info, *model.graph.output)}
-    return {onnx.TensorProto.INT32: np.int32, onnx.TensorProto.BOOL: np.bool_}.get(kinds.get(name, 0), np.int64)
+def _dtype_of(scope: _Scope, name: str) -> type[np.generic]:
+    kind = int(scope.types[name].elem_type) if name in scope.types else 0
+    return _NUMPY[kind] if kind in WHOLE else np.int64
 
 
-def _forget_shapes(model: onnx.ModelProto, without_weights: onnx.ModelProto) -> None:
+def _forget_shapes(graph: onnx.GraphProto, given: onnx.GraphProto) -> None:
     """Drop inferred shapes: inference keeps what is written, also where it could now say more."""
-    del model.graph.value_info[:]
-    model.graph.value_info.extend(without_weights.graph.value_info)
+    del graph.value_info[:]
+    graph.value_info.extend(given.value_info)
+    before = {node.output[0]: node for node in given.node if node.op_type == "If"}
+    for node in graph.node:
+        if node.op_type == "If" and node.output[0] in before:
+            pairs = zip(branches_of(node, ""), branches_of(before[node.output[0]], ""), strict=True)
+            for (_, branch), (_, as_given) in pairs:
+                _forget_shapes(branch, as_given)
 
 
 # -- evaluation ---------------------------------------------------------------------------------------------------
@@ -222,7 +274,7 @@ def stored_integers(graph: onnx.GraphProto) -> dict[str, PartialInts]:
     return {t.name: known for t in graph.initializer if (known := _known(t)) is not None}
 
 
-def add_result(values: dict[str, PartialInts], node: onnx.NodeProto, shapes: Shapes) -> None:
+def add_result(values: MutableMapping[str, PartialInts], node: onnx.NodeProto, shapes: Shapes) -> None:
     """Add to ``values`` what is known of the result of an operator, if it is a small integer value."""
     rule = _RULES.get(node.op_type) if is_standard(node) and len(node.output) == 1 else None
     if rule is None:
@@ -236,7 +288,7 @@ def add_result(values: dict[str, PartialInts], node: onnx.NodeProto, shapes: Sha
 
 
 def _known(tensor: onnx.TensorProto) -> PartialInts | None:
-    if tensor.data_type not in _WHOLE or len(tensor.dims) > 1:
+    if tensor.data_type not in WHOLE or len(tensor.dims) > 1:
         return None
     if tensor.dims and tensor.dims[0] > LONGEST:
         return None

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -20,7 +20,16 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from normfold.constants.reshape_names import named_reshapes
-from normfold.constants.shape_values import evaluate, named_targets, resolve, shapes_of
+from normfold.constants.shape_values import (
+    WHOLE,
+    bodies_with_paths,
+    branches_of,
+    evaluate,
+    named_targets,
+    path_inside,
+    resolve,
+    shapes_of,
+)
 from normfold.errors import CrashError
 from normfold.files.skeleton import skeleton
 from normfold.graph.evaluators import EVALUATORS
@@ -181,10 +190,27 @@ def _new_constants(
         same_node = after.get(node.output[0]) if node.output else None
         if same_node is None or same_node.op_type != node.op_type or len(same_node.input) != len(node.input):
             continue
+        for (path, branch), (_, then) in zip(branches_of(node, ""), branches_of(same_node, ""), strict=True):
+            yield from _integers_in_branch(branch, then, path)
         own_target = node.op_type == "Reshape" and node.output[0] in reshape_targets
         for old, new in zip(node.input[: 1 if own_target else None], same_node.input, strict=False):
             if old in computed and new in constants:
                 yield old, constants[new]
+
+
+def _integers_in_branch(
+    before: onnx.GraphProto, resolved: onnx.GraphProto, path: str
+) -> Iterator[tuple[str, onnx.TensorProto]]:
+    """Yield the integers that a branch computed and now holds, by their paths: conditions of Ifs inside it, say."""
+    computed = {node.output[0]: node for node in before.node if node.op_type != "Constant" and node.output}
+    for node in resolved.node:
+        was = computed.get(node.output[0]) if node.output else None
+        if was is None:
+            continue
+        if node.op_type == "Constant" and node.attribute[0].name == "value" and node.attribute[0].t.data_type in WHOLE:
+            yield path + node.output[0], node.attribute[0].t
+        for (inner, branch), (_, then) in zip(branches_of(was, path), branches_of(node, path), strict=False):
+            yield from _integers_in_branch(branch, then, inner)
 
 
 def _in_one_run(
@@ -233,10 +259,8 @@ def _known_types(graph: onnx.GraphProto, path: str = "") -> Iterator[tuple[str, 
         if value.type.HasField("tensor_type"):
             yield path + value.name, value.type
     for node in graph.node:
-        for attribute in node.attribute:
-            bodies = [attribute.g] if attribute.type == onnx.AttributeProto.GRAPH else attribute.graphs
-            for number, body in enumerate(bodies):
-                yield from _known_types(body, _inside(path, node.output, attribute.name, number))
+        for inner, body in bodies_with_paths(node, path):
+            yield from _known_types(body, inner)
 
 
 def _typed_values(graph: ir.Graph, path: str = "") -> Iterator[tuple[str, ir.Value]]:
@@ -246,12 +270,7 @@ def _typed_values(graph: ir.Graph, path: str = "") -> Iterator[tuple[str, ir.Val
         names = [output.name or "" for output in node.outputs]
         for attribute in attributes_of(node):
             for number, body in enumerate(bodies_of(attribute)):
-                yield from _typed_values(body, _inside(path, names, attribute.name, number))
-
-
-def _inside(path: str, outputs: Sequence[str], attribute: str, number: int) -> str:
-    r"""Return the path of a body, given by what its operator makes: operators need no names, and no name holds \0."""
-    return "\0".join((path + (outputs[0] if outputs else ""), attribute, str(number), ""))
+                yield from _typed_values(body, path_inside(path, names, attribute.name, number))
 
 
 # -- applying -----------------------------------------------------------------------------------------------------
@@ -265,14 +284,14 @@ def apply_facts(model: ir.Model, facts: InferredFacts) -> None:
         if path in values:
             _learn_type(values[path], known, read)
     reader = GraphReader(model, model.graph)
-    for name, tensor in facts.constants.items():
-        if name in values and not values[name].is_graph_output() and not _is_evaluated_later(reader, values[name]):
-            _make_constant(model.graph, values[name], tensor)
+    for path, tensor in facts.constants.items():
+        if path in values and not values[path].is_graph_output() and not _is_evaluated_later(reader, values[path]):
+            _make_constant(values[path], tensor)
     _drop_expands_to_own_shape(reader)
-    for name, target in facts.reshape_targets.items():
-        producer = values[name].producer() if name in values else None
+    for path, target in facts.reshape_targets.items():
+        producer = values[path].producer() if path in values else None
         if producer is not None and producer.op_type == "Reshape":
-            _set_target(model.graph, producer, target)
+            _set_target(producer, target)
 
 
 def _drop_expands_to_own_shape(reader: GraphReader) -> None:
@@ -320,9 +339,12 @@ def _better(old: int | ir.SymbolicDim, new: int | ir.SymbolicDim, keeps_names: b
     return old if new.value is None or (keeps_names and old.value is not None) else new
 
 
-def _make_constant(graph: ir.Graph, value: ir.Value, tensor: onnx.TensorProto) -> None:
+def _make_constant(value: ir.Value, tensor: onnx.TensorProto) -> None:
     """Replace a computed value by an initializer of the same name, and remove what only served to compute it."""
     node, name = value.producer(), value.name
+    graph = None if node is None else node.graph
+    if not isinstance(graph, ir.Graph):
+        return  # gone with what it was read by
     array = ir.serde.deserialize_tensor(tensor)
     value.name = None
     constant = ir.Value(
@@ -330,10 +352,10 @@ def _make_constant(graph: ir.Graph, value: ir.Value, tensor: onnx.TensorProto) -
     )
     value.replace_all_uses_with(constant)
     graph.register_initializer(constant)
-    _remove_dead(graph, node)
+    _remove_dead(node)
 
 
-def _set_target(graph: ir.Graph, reshape: ir.Node, target: tuple[int, ...]) -> None:
+def _set_target(reshape: ir.Node, target: tuple[int, ...]) -> None:
     """Give a Reshape a constant target, and remove what only served to compute the old one."""
     old = reshape.inputs[1]
     name = f"{reshape.outputs[0].name}::target"
@@ -341,17 +363,22 @@ def _set_target(graph: ir.Graph, reshape: ir.Node, target: tuple[int, ...]) -> N
     constant = ir.Value(
         name=name, const_value=array, type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape([len(target)])
     )
-    graph.register_initializer(constant)
+    if not isinstance(reshape.graph, ir.Graph):
+        return  # gone with what it was read by
+    reshape.graph.register_initializer(constant)
     reshape.replace_input_with(1, constant)
-    _remove_dead(graph, None if old is None else old.producer())
+    _remove_dead(None if old is None else old.producer())
 
 
-def _remove_dead(graph: ir.Graph, node: ir.Node | None) -> None:
-    """Remove ``node`` if nothing reads it, and then what it alone read, and so on."""
+def _remove_dead(node: ir.Node | None) -> None:
+    """Remove ``node`` if nothing reads it, and then what it alone read, and so on; all in one graph."""
+    graph = None if node is None else node.graph
     dead = [node]
     while dead:
         node = dead.pop()
-        if node is None or node.graph is not graph or any(o.uses() or o.is_graph_output() for o in node.outputs):
+        if node is None or graph is None or node.graph is not graph:
+            continue
+        if any(output.uses() or output.is_graph_output() for output in node.outputs):
             continue
         producers = [source.producer() for source in node.inputs if source is not None]
         graph.remove(node, safe=True)

@@ -12,11 +12,16 @@ from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attributes_of, bodies_of, graphs_of
 
 
-def take_known_branches(model: ir.Model) -> None:
-    """Move the operators and weights of the branches that are always taken to the graph around them, in place."""
+def take_known_branches(model: ir.Model) -> bool:
+    """Move the operators and weights of the branches that are always taken to the graph around them, in place.
+
+    Returns whether there was one.
+    """
+    changed = False
     while (found := next(_known(model), None)) is not None:
-        node, branch = found
-        _unwrap(model, node, branch)
+        _unwrap(model, *found)
+        changed = True
+    return changed
 
 
 def _known(model: ir.Model) -> Iterator[tuple[ir.Node, ir.Graph]]:

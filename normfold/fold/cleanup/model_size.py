@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from normfold.fold.search.growth import weight_bytes
+from normfold.fold.search.growth import FREE, weight_bytes
 from normfold.graph.reader import graphs_of
 
 
@@ -31,10 +31,10 @@ class ModelSize:
     def is_leaner(self, other: ModelSize, growth: float) -> bool:
         """Return whether this is the better one of two equal models: fewer operators, or as many and fewer bytes.
 
-        ``growth`` is the part of its weights by which fewer operators may enlarge the other.
+        ``growth`` is the part of its weights by which fewer operators may enlarge the other, at least FREE bytes.
         """
         if self.operators < other.operators:
-            return self.weights <= other.weights * (1 + growth)
+            return self.weights <= other.weights + max(FREE, other.weights * growth)
         return self.operators == other.operators and self.weights < other.weights
 
 

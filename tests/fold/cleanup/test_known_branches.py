@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import chain
+
+import onnx
 import pytest
 
 import normfold
@@ -48,3 +51,44 @@ def test_a_norm_in_the_known_branch_folds_and_the_other_branch_reads_nothing_any
     result = normfold.optimize(model)
     assert [node.op_type for node in result.model.graph.node] == ["Conv"]
     assert result.verification
+
+
+# What an exporter writes for squeeze() and unsqueeze() of a value whose rank it does not know, in a branch of an If.
+ASKS_SHAPES = """(bool c, float[N,T] x) => (float[N,T] y) {
+    y = If (c) <
+        then_branch = a () => (float[N,T] p) {
+            axes = Constant <value_ints = [1]> () u = Unsqueeze (x, axes)
+            s = Shape (u) i = Constant <value_ints = [1]> () d = Gather (s, i) one = Constant <value_ints = [1]> ()
+            q = Equal (d, one)
+            v = If (q) < then_branch = b () => (float[N,T] sq) { sq = Squeeze (u, axes) },
+                         else_branch = e () => (float[N,A,T] un) { un = Identity (u) } >
+            s2 = Shape (v) r = Shape (s2) j = Constant <value_int = 0> () k = Gather (r, j)
+            two = Constant <value_int = 2> () o = Equal (k, two)
+            p = If (o) < then_branch = f () => (float[N,T] n) { n = Neg (v) },
+                         else_branch = g () => (float[N,T] m) { m = Abs (v) } >
+        },
+        else_branch = h () => (float[N,T] w) { w = Relu (x) } >
+}"""
+
+
+def test_questions_about_shapes_in_a_branch_are_answered_one_after_the_other() -> None:
+    """The rank that the second If asks for is known once the first is gone."""
+    result = normfold.optimize(parse(ASKS_SHAPES))
+    assert operators_of(result.model.graph) == ["If", "Neg", "Relu"]
+    assert result.verification
+
+
+def test_a_size_that_an_input_decides_keeps_its_question() -> None:
+    """Here the axis that is asked about is the input's own, of a size that is not known."""
+    text = ASKS_SHAPES.replace("axes = Constant <value_ints = [1]> () u = Unsqueeze (x, axes)", "u = Softsign (x)")
+    text = text.replace("float[N,A,T] un", "float[N,T] un").replace("sq = Squeeze (u, axes)", "sq = Sin (u)")
+    result = normfold.optimize(parse(text))
+    assert operators_of(result.model.graph).count("If") == 2
+    assert result.verification
+
+
+def operators_of(graph: onnx.GraphProto) -> list[str]:
+    """Return all operators but Constants, those of a body behind the one that has it."""
+    bodies = {node.output[0]: [operators_of(attribute.g) for attribute in node.attribute] for node in graph.node}
+    found = [[node.op_type, *chain(*bodies[node.output[0]])] for node in graph.node if node.op_type != "Constant"]
+    return list(chain(*found))

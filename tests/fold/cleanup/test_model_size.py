@@ -14,10 +14,23 @@ from tests.onnx_text import parse
 
 @pytest.mark.parametrize(
     ("operators", "weights", "better"),
-    [(9, 100, True), (9, 105, True), (9, 106, False), (10, 99, True), (10, 100, False), (11, 50, False)],
+    [
+        (9, 100_000, True),
+        (9, 105_000, True),
+        (9, 105_001, False),
+        (10, 99_999, True),
+        (10, 100_000, False),
+        (11, 50, False),
+    ],
 )
 def test_fewer_operators_count_and_then_bytes(operators: int, weights: int, better: bool) -> None:
-    assert ModelSize(operators, weights).is_leaner(ModelSize(10, 100), 0.05) is better
+    assert ModelSize(operators, weights).is_leaner(ModelSize(10, 100_000), 0.05) is better
+
+
+def test_a_small_model_may_grow_by_some_bytes() -> None:
+    """Constant nodes that become weights count as bytes."""
+    assert ModelSize(9, 4096).is_leaner(ModelSize(10, 0), 0.05)
+    assert not ModelSize(9, 4097).is_leaner(ModelSize(10, 0), 0.05)
 
 
 def test_constants_bodies_and_dead_weights_count() -> None:

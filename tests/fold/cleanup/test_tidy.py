@@ -114,7 +114,7 @@ def test_constant_nodes_become_initializers_also_in_bodies() -> None:
     assert [node.op_type for node in old.graph] == ["Constant", "If"]
 
 
-def assert_tidied(text: str, left: str, how: Callable[[ir.Model], None], *, runs: bool = True) -> None:
+def assert_tidied(text: str, left: str, how: Callable[[ir.Model], object], *, runs: bool = True) -> None:
     original = parse(text)
     model = to_ir(original)
     how(model)
