@@ -6,10 +6,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from normfold.files.convert import to_ir, to_proto
 from normfold.fold.cleanup.tidy import tidy
-from tests.fold.rows import operators
-from tests.onnx_text import parse
 
 PAIR = "(float[2,3,4,4] x) => (float[2,3,4,4] y)"
 GONE = {
@@ -103,12 +100,3 @@ def test_what_does_nothing_goes(name: str) -> None:
 def test_what_does_something_stays(name: str) -> None:
     signature, body, left = STAYS[name]
     assert operators_after_tidy(signature, body) == left
-
-
-def test_a_dropout_of_old_stays_unless_it_is_tested() -> None:
-    text = "(float[N,4] x) => (float[N,4] y) {{ a = Dropout{}(x) y = Relu(a) }}"
-    inference, unset = (to_ir(parse(text.format(setting), opset=6)) for setting in ("<is_test=1>", ""))
-    tidy(inference)
-    tidy(unset)
-    assert operators(to_proto(inference)) == "Relu"
-    assert operators(to_proto(unset)) == "Dropout Relu"
