@@ -130,6 +130,9 @@ class Feeder:
         if "image" not in kinds.values():
             for size in _LONG:
                 yield {name: size if kind == "length" else 1 for name, kind in kinds.items()}
+            for free in kinds:  # one is a length that the model was made for, and the others are batches without a name
+                for size in (*_EVERYWHERE, *_LONG):
+                    yield dict.fromkeys(kinds, 1) | {free: size}
 
     def _is_too_large(self, sizes: Mapping[str, int]) -> bool:
         return any(math.prod(self._shape(value, sizes)) > _LARGEST for value in self.inputs)

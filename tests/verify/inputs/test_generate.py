@@ -243,6 +243,15 @@ def test_windows_of_seven_find_their_size() -> None:
     assert "H=14, W=14" in prove(parse(text), parse(text)).feeds[0]
 
 
+def test_a_length_is_found_next_to_batches_without_a_name() -> None:
+    """A recurrent net whose state has its batch on axis 1: only 1 there runs, with 512 samples."""
+    text = """(float[N,T] samples, float[2,M,8] state) => (float[2,B,520] y)
+        <int64[1] a = {0}, int64[3] s = {1, 1, 512}, int64[3] t = {2, 1, 512}>
+        { q = Squeeze(samples, a) r = Reshape(q, s) e = Expand(r, t) y = Concat<axis=2>(e, state) }"""
+    feeds = prove(parse(text), parse(text)).feeds
+    assert feeds[0].endswith("(N=1, T=512, M=1)")
+
+
 def test_integers_that_are_rejected_are_drawn_again_from_few() -> None:
     text = "(int64[20] a, int64[20] b) => (float[20,4] y) <float[3,4] t> { n = Add(a, b) y = Gather(t, n) }"
     result = prove(parse(text), parse(text))
