@@ -20,7 +20,7 @@ from normfold.pytorch.confirmation import ModuleProof, confirmed
 from normfold.pytorch.eager.call import Call, evaluation, without_autocast
 from normfold.pytorch.eager.copies import copied
 from normfold.pytorch.guard.followed import Followed, follow
-from normfold.pytorch.guard.hooks import Guard, install, kind_of
+from normfold.pytorch.guard.hooks import Guard, install
 from normfold.pytorch.trace.exporters import Traced, require_weights, trace
 from normfold.pytorch.trace.selection import selected
 from normfold.pytorch.write_back.parametrizations import computed_weights, make_plain
@@ -129,7 +129,7 @@ def fold_module(
     for part in target.modules() if eval else ():
         part.training = False
     if guard:
-        _install_guard(target, planned, proof)
+        _install_guard(target, planned)
     after = dict.fromkeys(key for key, value in target.state_dict().items() if _has_values(value))
     changes, trail = planned.changes, planned.trail
     return Folded(
@@ -176,11 +176,10 @@ def _planned(proof: ModuleProof, traced: Traced, choice: _Choice) -> _Planned:
     return _Planned(changes, plan.verdicts, comparisons, trail, notes)
 
 
-def _install_guard(target: torch.nn.Module, planned: _Planned, proof: ModuleProof) -> None:
+def _install_guard(target: torch.nn.Module, planned: _Planned) -> None:
     trail = planned.trail
     if planned.changes.steps:
-        kinds = [kind_of(each.call.args, each.call.kwargs) for each in proof.expected]
-        install(target, Guard(type(target).__name__, trail.differing, trail.steps, trail.edges, kinds))
+        install(target, Guard(type(target).__name__, trail.differing, trail.steps, trail.edges))
 
 
 def _has_values(value: object) -> bool:

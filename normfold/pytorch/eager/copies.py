@@ -39,6 +39,14 @@ def copied(module: M, *, with_parameters: bool = False) -> M:
     return result
 
 
+def copied_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return copies of the arguments of a call, for a run that must leave them what they are."""
+    memo: dict[int, Any] = {}
+    return tuple(_copied_value(value, memo) for value in args), {
+        name: _copied_value(value, memo) for name, value in kwargs.items()
+    }
+
+
 def is_compiled(module: torch.nn.Module) -> bool:
     """Tell whether it is what torch.compile makes of a module."""
     return type(module).__name__ == "OptimizedModule"  # its class is not imported: that costs a second

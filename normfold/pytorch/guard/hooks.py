@@ -11,14 +11,14 @@ import inspect
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch.utils import _pytree as pytree
 
 from normfold.errors import UsageError
-from normfold.pytorch.eager.copies import is_compiled
+from normfold.pytorch.eager.copies import copied, copied_call, is_compiled
 from normfold.pytorch.guard.recorder import WAY_OUT, Edge, Numbers, Recorder, Tags
 from normfold.pytorch.guard.settings import PLAIN, OnModule, Settings
 
@@ -28,53 +28,58 @@ _MOST_CALLS = 4096
 class _Running(threading.local):
     """The checked call that runs in a thread: whether there is one, and what follows it."""
 
-    active = False
-    recorder: Recorder | None = None
-    key: Any = None
+    def __init__(self) -> None:
+        self.active = False  # of the instance, as torch.compile asks for it
+        self.recorder: Recorder | None = None
+        self.key: Any = None
 
 
 class Guard:
-    """What the calls of one folded module are checked against. Pickles and copies with the module.
+    """What the calls of one folded module are checked against. Pickles and copies with the module."""
 
-    ``kinds`` are those of the proven calls (see ``kind_of``), which is all that a compiled call can be checked for.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        differing: Tags,
-        steps: Mapping[str, str],
-        edges: Mapping[Edge, Numbers],
-        kinds: Iterable[Any],
-    ) -> None:
+    def __init__(self, name: str, differing: Tags, steps: Mapping[str, str], edges: Mapping[Edge, Numbers]) -> None:
         self.name, self.differing, self.steps, self.edges = name, differing, dict(steps), dict(edges)
-        self.kinds = frozenset(kinds)
         self._reset()
 
     def _reset(self) -> None:
-        self._known: set[Any] = set()
+        self.known: set[Any] = set()
         self._settings: dict[str, Settings] = {}
         self.running = _Running()
+        _run_without_compiling()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_known", "_settings", "running")}
+        return {name: value for name, value in vars(self).items() if name not in ("known", "_settings", "running")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
         self._reset()
 
-    def enter(self, path: str, module: torch.nn.Module, args: Any, kwargs: Any, method: str = "") -> None:
-        """Begin a call of the module at ``path``; a call of a new kind, and each of a tracer, is followed."""
+    def key_of(self, path: str, module: torch.nn.Module, args: Any, kwargs: Any, method: str) -> Any:
+        """Return what tells this call of a module from others that may take another way; None for one of a tracer."""
+        if _is_traced():
+            return None
+        return method, path, self._settings_of(path, module).number(), _kind_of_arguments(args, kwargs)
+
+    def learn(self, key: Any) -> None:
+        """Take calls of this key as known from now on."""
+        if len(self.known) >= _MOST_CALLS:
+            self.known.clear()
+        if key is not None:
+            self.known.add(key)
+
+    def enter(self, path: str, module: torch.nn.Module, args: Any, kwargs: Any, method: str) -> bool:
+        """Begin a call of the module at ``path``; one that is not known is followed. Return whether it is known."""
         running = self.running
         running.active, running.recorder, running.key = True, None, None
         if module.training:
             raise UsageError(f"{self.name} is folded for inference and is in training mode; call eval() first")
-        if not _is_traced():
-            running.key = method, path, self._settings_of(path, module).number(), _kind_of_arguments(args, kwargs)
-        if running.key is None or running.key not in self._known:
-            running.recorder = Recorder(self.differing, self.edges, self.name)
-            running.recorder.watch(module, dict(self._steps_below(path)))
-            running.recorder.__enter__()  # type: ignore[no-untyped-call]  # it has no types
+        running.key = self.key_of(path, module, args, kwargs, method)
+        if running.key in self.known:
+            return True
+        running.recorder = Recorder(self.differing, self.edges, self.name)
+        running.recorder.watch(module, dict(self._steps_below(path)))
+        running.recorder.__enter__()  # type: ignore[no-untyped-call]  # it has no types
+        return False
 
     def leave(self, output: Any) -> None:
         """End a call; one that ended well is known from now on."""
@@ -86,10 +91,7 @@ class Guard:
         recorder.stop()
         if sys.exc_info()[0] is None:
             recorder.returned(output)
-            if len(self._known) >= _MOST_CALLS:
-                self._known.clear()
-            if running.key is not None:
-                self._known.add(running.key)
+            self.learn(running.key)
 
     def _steps_below(self, path: str) -> Iterator[tuple[str, str]]:
         prefix = f"{path}." if path else ""
@@ -117,22 +119,11 @@ def _kind_of_arguments(args: Any, kwargs: Any) -> Any:
     return structure, tuple(values)
 
 
-def kind_of(args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
-    """Return what torch.compile can tell of a call when it compiles it: which arguments, and the values of flags."""
-    return tuple([_word(value) for value in args]), tuple([(name, _word(kwargs[name])) for name in sorted(kwargs)])
+def _leave_graph() -> None:
+    """Break the graph that torch.compile makes of code around a folded module: a call is followed outside of it."""
 
 
-def _word(value: Any) -> Any:
-    if isinstance(value, (bool, str)) or value is None:
-        return value
-    return "..." if isinstance(value, (torch.Tensor, int, float)) else type(value).__name__
-
-
-def _refuse(name: str) -> None:
-    raise UsageError(f"{name} was folded for calls with other arguments or flags than this one; {WAY_OUT}")
-
-
-vars(_refuse)["_torchdynamo_disable"] = True  # as torch.compiler.disable does, whose import costs a second
+vars(_leave_graph)["_torchdynamo_disable"] = True  # as torch.compiler.disable does, whose import costs a second
 
 
 class GuardedMethod(OnModule):
@@ -161,25 +152,48 @@ class GuardedMethod(OnModule):
         return method
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the method; a call from outside of forward() is followed, or, if it is compiled, of a proven kind."""
-        guard = self.guard
-        if not torch.compiler.is_dynamo_compiling():
-            if guard.running.active:
-                return self.method(*args, **kwargs)
-            if not _is_compiled():
-                return self._followed(args, kwargs)
-        if not self.path and self.name == "forward" and kind_of(args, kwargs) not in guard.kinds:
-            _refuse(guard.name)
-        return self.method(*args, **kwargs)
+        """Call the method; a call from outside of forward() is followed, which breaks a graph that is compiled."""
+        if self.guard.running.active:
+            return self.method(*args, **kwargs)
+        if torch.compiler.is_dynamo_compiling():
+            _leave_graph()
+        return self.followed(args, kwargs)
 
-    def _followed(self, args: Any, kwargs: Any) -> Any:
-        output = None
+    def followed(self, args: Any, kwargs: Any) -> Any:
+        """Follow a call of a new kind; torch.compile goes on with what a known one runs."""
+        output, method = None, self.method
+        compiler = _switch_compiler(None)
         try:
-            self.guard.enter(self.path, self.module, args, kwargs, self.name)
-            output = self.method(*args, **kwargs)
+            if callable(compiler):
+                _run_without_compiling()
+                self._follow_copy(args, kwargs)
+            if self.guard.enter(self.path, self.module, args, kwargs, self.name) and callable(compiler):
+                if method.__module__.startswith("torch.nn."):  # as torch.compile does, which leaves code of torch alone
+                    method = sys.modules["torch._dynamo"].external_utils.wrap_inline(method)
+                _switch_compiler(compiler)
+            output = method(*args, **kwargs)
         finally:
-            self.guard.leave(output)
+            _switch_compiler(None)
+            try:
+                self.guard.leave(output)
+            finally:
+                _switch_compiler(compiler)
         return output
+
+    def _follow_copy(self, args: Any, kwargs: Any) -> None:
+        """Make a call known that will be compiled, which cannot be followed."""
+        key = self.guard.key_of(self.path, self.module, args, kwargs, self.name)
+        if key is None or key in self.guard.known:
+            return
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]):
+                given = copied_call(args, kwargs)
+                vars(copied(self.module))[self.name].followed(*given)
+        except UsageError:
+            raise
+        except Exception:  # noqa: BLE001  # the call itself will raise it
+            return
+        self.guard.learn(key)
 
 
 class Replicas(OnModule):
@@ -196,15 +210,15 @@ class Replicas(OnModule):
 
 
 class PartOfForward(GuardedMethod):
-    """Stands in for forward() of a module whose output differs: it must not be called on its own."""
+    """Stands in for forward() of a module that a fold has changed: it must not be called on its own."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Refuse a call from outside of forward() of the folded module."""
-        if torch.compiler.is_dynamo_compiling() or self.guard.running.active or _is_compiled():
+        if self.guard.running.active:
             return self.method(*args, **kwargs)
         raise UsageError(
-            f"{self.path} holds a folded norm, and is called outside of forward() of {self.guard.name}, "
-            f"where its output differs from the original's; {WAY_OUT}"
+            f"{self.path} is a part of a fold, and is called outside of forward() of {self.guard.name}, where it gives "
+            f"something else than the original's; {WAY_OUT}"
         )
 
 
@@ -237,11 +251,18 @@ class WithoutGuard(OnModule):
         return plain
 
 
-def _is_compiled() -> bool:
-    """Tell whether torch.compile follows this code, or compiles what is called from here."""
-    if torch.compiler.is_dynamo_compiling():
-        return True
-    return "torch._dynamo" in sys.modules and callable(torch._C._dynamo.eval_frame.get_eval_frame_callback())
+def _switch_compiler(callback: Any) -> Any:
+    """Let torch.compile use ``callback`` for what is called from here, None for nothing; return what it used."""
+    if "torch._dynamo" not in sys.modules:
+        return None
+    return torch._C._dynamo.eval_frame.set_eval_frame(callback)
+
+
+def _run_without_compiling() -> None:
+    """Let torch.compile leave the code that follows calls as it is; what that calls is compiled."""
+    if "torch._dynamo" in sys.modules:
+        for function in (GuardedMethod.__call__, GuardedMethod.followed, _switch_compiler):
+            sys.modules["torch._dynamo"].eval_frame.skip_code(function.__code__)
 
 
 def _is_traced() -> bool:
@@ -261,7 +282,7 @@ def install(module: torch.nn.Module, guard: Guard) -> None:
             methods, __prepare_scriptable__=WithoutGuard(part), _replicate_for_data_parallel=Replicas(part)
         )
     vars(module)["train"] = InferenceOnly(module)
-    for path in guard.differing & set(guard.steps) - {""}:
+    for path in set(guard.steps) - {""}:
         part = module.get_submodule(path)
         vars(part).update(
             forward=PartOfForward(part, "forward", guard, path), __prepare_scriptable__=WithoutGuard(part)

@@ -11,6 +11,7 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import torch
+from torch._guards import TracingContext
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakIdKeyDictionary
@@ -48,12 +49,13 @@ class Recorder(TorchFunctionMode):
         self.edges: Edges = {}
         self._seen = WeakIdKeyDictionary()
         self._inside: list[Edge] = []  # the modules that the folds changed, and that run now
+        self._context = TracingContext.try_get()
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation and note where it reads a differing value."""
         result = func(*args, **(kwargs or {}))
-        if not self._inside and not torch.compiler.is_compiling():  # a branch of torch.cond is compiled, not run
+        if not self._inside and TracingContext.try_get() is self._context:  # torch.cond compiles its branches
             self._note(func, args, kwargs or {}, result)
         return result
 

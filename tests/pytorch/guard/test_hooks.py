@@ -142,6 +142,67 @@ def test_another_way_through_forward_is_refused(row: Row) -> None:
         torch.testing.assert_close(folded.module(*args), module(*args), rtol=1e-4, atol=1e-4)
 
 
+@pytest.fixture(autouse=True)
+def nothing_compiled() -> None:
+    """All modules here share the code of one forward(), of which torch.compile keeps eight versions."""
+    torch._dynamo.reset()
+
+
+def compiled_alone(module: nn.Module) -> Any:
+    return torch.compile(module, backend="eager")
+
+
+@pytest.mark.parametrize("row", REFUSED, ids=lambda row: row.name)
+def test_torch_compile_is_refused_on_another_way_too(row: Row) -> None:
+    folded: Any = fold_module(drawn(Paths(row.way)), (batch(2, 3, 8, 8),)).module
+    compiled = compiled_alone(folded)
+    with torch.no_grad():
+        for x in (batch(2, 3, 8, 8), batch(3, 3, 9, 9)):
+            torch.testing.assert_close(compiled(x), folded(x))
+        folded.flag = row.flag
+        with pytest.raises(UsageError, match="was folded for other calls than this one"):
+            compiled(*row.args, **row.kwargs)
+
+
+def test_torch_export_is_refused_where_an_attribute_chooses_another_way() -> None:
+    folded: Any = fold_module(drawn(Paths(by_attribute)), (batch(2, 3, 8, 8),)).module
+    torch.export.export(folded, (batch(2, 3, 8, 8),))
+    folded.flag = True
+    with pytest.raises(UsageError, match="was folded for other calls than this one"):
+        torch.export.export(folded, (batch(2, 3, 8, 8),))
+
+
+def broken(self: Paths, x: Tensor, named: dict[str, Tensor] | None = None) -> Any:
+    y = self.conv(x)
+    torch._dynamo.graph_break()
+    return self.bn(y) + (0 if named is None else named["x"])
+
+
+def test_a_call_that_cannot_be_compiled_whole_is_followed_too() -> None:
+    folded = fold_module(drawn(Paths(broken)), (batch(2, 3, 8, 8),)).module
+    compiled = compiled_alone(folded)
+    x, named = batch(2, 3, 8, 8), {"x": batch(2, 4, 6, 6)}
+    with torch.no_grad():
+        for _ in range(2):
+            torch.testing.assert_close(compiled(x), folded(x))
+            torch.testing.assert_close(compiled(x, named), folded(x, named))
+    with pytest.raises(UsageError, match="called outside of forward"):
+        compiled_alone(folded.get_submodule("conv"))(x)
+
+
+def test_what_was_compiled_for_one_folded_module_is_not_used_for_another() -> None:
+    """Their code and attributes are the same, and only one of them holds its norm in the convolution."""
+    refusing: Any = fold_module(drawn(Paths(by_attribute)), (batch(2, 3, 8, 8),)).module
+    other: Any = drawn(Paths(by_attribute))
+    other.flag = True
+    folded: Any = fold_module(other, (batch(2, 3, 8, 8),)).module
+    with torch.no_grad():
+        compiled_alone(folded)(batch(2, 3, 8, 8))
+    refusing.flag = True
+    with pytest.raises(UsageError, match="was folded for other calls than this one"):
+        compiled_alone(refusing)(batch(2, 3, 8, 8))
+
+
 def test_other_sizes_on_the_same_way_are_taken(folded_raw: Folded[nn.Module]) -> None:
     for shape in ((1, 3, 8, 8), (5, 3, 9, 13), (2, 3, 40, 5)):
         assert folded_raw.module(batch(*shape)).shape == (shape[0], 4, shape[2] - 2, shape[3] - 2)
@@ -246,8 +307,18 @@ def test_a_flag_of_the_signature_keeps_the_norm() -> None:
 
 
 def test_a_part_that_is_called_alone_is_refused(folded_raw: Folded[nn.Module]) -> None:
-    with pytest.raises(UsageError, match=r"conv holds a folded norm, and is called outside of forward"):
-        folded_raw.module.get_submodule("conv")(batch(2, 3, 8, 8))
+    """The convolution has other weights than before, and the norm gives what it reads."""
+    for path, x in (("conv", batch(2, 3, 8, 8)), ("bn", batch(2, 4, 8, 8))):
+        with pytest.raises(UsageError, match=f"{path} is a part of a fold, and is called outside of forward"):
+            folded_raw.module.get_submodule(path)(x)
+
+
+def test_a_layer_that_holds_the_norm_before_it_is_refused_alone() -> None:
+    """In forward() it gives what it gave."""
+    folded = fold_module(drawn(nn.Sequential(nn.ReLU(), nn.BatchNorm2d(3), nn.Conv2d(3, 4, 1))), (batch(2, 3, 8, 8),))
+    assert folded.removed == ("1",)
+    with pytest.raises(UsageError, match="2 is a part of a fold"):
+        folded.module.get_submodule("2")(batch(2, 3, 8, 8))
 
 
 def test_a_container_that_is_called_alone_is_followed_too() -> None:
