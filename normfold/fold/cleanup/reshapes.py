@@ -1,13 +1,16 @@
-"""Remove Reshapes and Transposes whose work the next Reshape does as well."""
+"""Remove Reshapes and Transposes whose work the next Reshape does as well, or undoes."""
 
 from __future__ import annotations
 
 import numpy as np
 import onnx_ir as ir
 
-from normfold.graph.editor import Editor, UniqueNames, stamp
-from normfold.graph.operators import RESHAPES, is_standard
-from normfold.graph.reader import GraphReader, attribute, has_parameters, name_of
+from normfold.graph.editor import Editor, UniqueNames, bypass, stamp
+from normfold.graph.operators import RESHAPES, is_standard, operator_of
+from normfold.graph.reader import Dim, GraphReader, attribute, has_parameters, name_of
+
+_PAIRWISE = frozenset({"Add", "Div", "Max", "Min", "Mul", "Pow", "Sub", "Sum"})
+_MOST = 32  # operators between a Reshape and those that undo it
 
 
 def reshape_once(model: ir.Model, reader: GraphReader) -> None:
@@ -21,6 +24,61 @@ def reshape_once(model: ir.Model, reader: GraphReader) -> None:
             continue  # 0 stands for a size of the input, which would be another one
         while (before := _regrouped(node.inputs[0])) is not None:
             node.replace_input_with(0, before)
+    _skip_what_is_undone(reader, UniqueNames(model))
+
+
+def _skip_what_is_undone(reader: GraphReader, names: UniqueNames) -> None:
+    """Leave out a Reshape behind which elements are only changed one by one until Reshapes bring the old shape back."""
+    for node in list(reader.graph):
+        source = _only_regroups(node) if node.op_type in RESHAPES else None
+        shape = reader.shape(source)
+        undone = None if not shape or None in shape else _until_undone(reader, node, shape)
+        if source is None or shape is None or undone is None:
+            continue
+        values, ends = undone
+        node.outputs[0].replace_all_uses_with(source)
+        for end in ends:
+            if (value := end.inputs[0]) is not None:
+                bypass(end, value)
+        for value in values:  # a name stands for one shape, so that both models can be compared
+            value.shape, value.name = ir.Shape(shape), names.new(f"{value.name}_reshaped")
+
+
+def _until_undone(
+    reader: GraphReader, node: ir.Node, shape: tuple[Dim, ...]
+) -> tuple[list[ir.Value], list[ir.Node]] | None:
+    """Return the values made one by one of a Reshape's elements, and what brings all of them back to ``shape``.
+
+    It is None where one of them is read by anything else.
+    """
+    values, ends = [node.outputs[0]], list[ir.Node]()
+    inside: dict[ir.Node, None] = {}
+    for value in values:
+        if value.is_graph_output() or len(values) > _MOST:
+            return None
+        for consumer, _ in value.uses():
+            if not reader.holds(consumer):
+                return None
+            if not any(output.uses() or output.is_graph_output() for output in consumer.outputs):
+                continue  # another rule left it behind
+            if _only_regroups(consumer) is not None and reader.shape(consumer.outputs[0]) == shape:
+                ends.append(consumer)
+            elif consumer not in inside:
+                inside[consumer] = None
+                values.extend(consumer.outputs)
+    known = set(values)
+    if not ends or not all(_changes_each(reader, each, known, len(shape)) for each in inside):
+        return None
+    return values[1:], ends
+
+
+def _changes_each(reader: GraphReader, node: ir.Node, values: set[ir.Value], rank: int) -> bool:
+    """Return whether an operator acts on elements of ``values`` one by one, with numbers of at most ``rank`` axes."""
+    is_known = operator_of(node).elementwise or (is_standard(node) and node.op_type in _PAIRWISE)
+    if not is_known or len(node.outputs) > 1:
+        return False
+    numbers = [reader.constant(value) for value in node.inputs if value is not None and value not in values]
+    return all(number is not None and number.size == 1 and number.ndim <= rank for number in numbers)
 
 
 def _reshape_instead(model: ir.Model, reader: GraphReader) -> None:
