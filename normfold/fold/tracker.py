@@ -140,14 +140,7 @@ class AffineTracker:
             node for node in known if [new.op_type for new in written] != ["Add"] or not self.findings[node].is_norm
         ]
         same = _SAME_KIND.get(written[0].op_type, ()) if len(written) == 1 else ()
-        able.sort(
-            key=lambda node: (
-                node not in self.created,
-                self.findings[node].is_norm,
-                node.op_type in same,
-                known.index(node),
-            )
-        )
+        able.sort(key=lambda node: (node not in self.created, self.findings[node].is_norm, node.op_type in same))
         return sorted(able[max(0, len(able) - len(written)) :], key=known.index)
 
     def verdicts(self, why_untried: Callable[[ir.Node], Obstacle]) -> list[Verdict]:
