@@ -27,6 +27,7 @@ def repaired(model: onnx.ModelProto) -> tuple[str, ...]:
         "operators had the name of another one and have one of their own now": name_nodes_apart(graphs),
         "operators ended in outputs without a name, which are left out": _drop_unnamed_outputs(nodes),
         "Constants were declared again; the last value counts, as in ONNX Runtime": _join_constants(graphs),
+        "inner values were said to have an undefined type, and have their own now": _forget_no_types(graphs),
         "graphs had operators before those that they read, and are in order now": sum(map(_put_in_order, graphs)),
     }
     return tuple(f"{count} {what}" for what, count in counts.items() if count)
@@ -45,6 +46,21 @@ def _forget_negative_lengths(graphs: Sequence[onnx.GraphProto]) -> None:
             for dim in kind.tensor_type.shape.dim if kind.HasField("tensor_type") else ():
                 if dim.HasField("dim_value") and dim.dim_value < 0:
                     dim.ClearField("dim_value")
+
+
+def is_untyped(value: onnx.ValueInfoProto) -> bool:
+    """Return whether a value is said to be a tensor of the type 0, which ONNX Runtime reads as no model."""
+    return value.type.HasField("tensor_type") and not value.type.tensor_type.elem_type
+
+
+def _forget_no_types(graphs: Sequence[onnx.GraphProto]) -> int:
+    """Remove what is said of inner values with an undefined type; return of how many."""
+    removed = 0
+    for graph in graphs:
+        for value in [value for value in graph.value_info if is_untyped(value)]:
+            graph.value_info.remove(value)
+            removed += 1
+    return removed
 
 
 def _drop_unnamed_outputs(nodes: Iterable[onnx.NodeProto]) -> int:

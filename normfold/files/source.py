@@ -25,7 +25,7 @@ from normfold.files.convert import to_ir, to_proto
 from normfold.files.limits import check_bytes, check_size
 from normfold.files.old_opsets import modernize
 from normfold.files.paths import check_readable
-from normfold.files.repairs import repaired
+from normfold.files.repairs import is_untyped, repaired
 from normfold.files.skeleton import skeleton
 from normfold.files.tensors import Stamp, is_external, load_small, stamp_of, tensors
 from normfold.runtime import isolated, ledger
@@ -239,6 +239,9 @@ def _checked(source: Source, assume_eval: bool) -> Source:
     if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
         raise SourceError(f"{source.name}: expected an ONNX model, got one without a graph")
     check_size(proto, every_node(proto), source.name)
+    untyped = next((value.name for value in (*proto.graph.input, *proto.graph.output) if is_untyped(value)), None)
+    if untyped is not None:
+        raise SourceError(f"{source.name}: expected inputs and outputs with an element type, {untyped!r} has none")
     for tensor in tensors(proto):
         _check_tensor(tensor, source)
     source = replace(source, data_files=load_small(proto, str(source.folder or "")))

@@ -122,3 +122,19 @@ def test_a_cycle_is_refused() -> None:
     model.graph.node[0].input[0] = model.graph.node[-1].output[0]
     with pytest.raises(SourceError):
         read(model)
+
+
+@pytest.mark.parametrize("place", ["input", "output", "value_info"])
+def test_a_value_of_no_type_is_refused_or_forgotten(place: str) -> None:
+    model = onnx.shape_inference.infer_shapes(conv_bn())
+    value = getattr(model.graph, place)[0]
+    value.type.tensor_type.elem_type = 0
+    with pytest.raises(onnxruntime.capi.onnxruntime_pybind11_state.InvalidArgument):
+        onnxruntime.InferenceSession(model.SerializeToString())
+    if place != "value_info":
+        with pytest.raises(SourceError, match=f"with an element type, '{value.name}' has none"):
+            read(model)
+        return
+    result = normfold.optimize(model)
+    assert len(result.changes) == 1
+    assert "1 inner values were said to have an undefined type, and have their own now" in result.notes
