@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -43,8 +43,7 @@ class Question:
     ``precision`` is the coarsest floating type in which the models compute. ``is_by_reference``: they run in onnx's
     reference evaluator, not in ONNX Runtime. ``is_stored``: the references are what a user stored.
     ``folds`` are those behind each site; ``is_by_fold``: the caller named the sites.
-    ``has_inlined_bodies``: copies of bodies were added for their sites, and outputs may come through bodies without
-    cuts. ``left_out`` are values that no site stands for, because their names mean other values in either model.
+    ``left_out`` are values that no site stands for, because their names mean other values in either model.
     ``random_values`` are those that both models make, ``random_outputs`` the outputs that depend on any.
     ``unproven`` are operators that were cut out, ``notes`` what is to be said before anything runs. ``own_share`` is
     what a tolerance of the user allows, as a share of the scale of an output.
@@ -59,7 +58,6 @@ class Question:
     is_stored: bool = False
     is_by_reference: bool = False
     folds: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    has_inlined_bodies: bool = False
     left_out: frozenset[str] = frozenset()
     random_values: frozenset[str] = frozenset()
     random_outputs: frozenset[str] = frozenset()
@@ -90,30 +88,13 @@ class Question:
 
     # -- how it is answered -------------------------------------------------------------------------------------------
     @property
-    def first_stage(self) -> Stage:
-        """What the comparison of the parts shows: each site where it is made, or, without sites, the whole."""
-        return Stage.AT_SITE if self.folds else Stage.UNOPTIMIZED
-
-    def first_tolerance(self, value: str, is_first_feed: bool) -> Tolerance:
-        """Return the tolerance that goes with it.
-
-        Later feeds have more extreme values, and a few noise samples may not show how noisy a value becomes there; what
-        is wrong by less than that has shown in the first.
-        """
-        if self.has_inlined_bodies and value not in self.folds:
-            return Tolerance.END_TO_END
-        if not self.folds:
-            return Tolerance.END_TO_END_UNFUSED
-        return Tolerance.LOCAL if is_first_feed else Tolerance.LOCAL_NOISY
-
-    @property
     def alternates_levels(self) -> bool:
         """Return whether feeds alternate between a run without optimizations and one as a user runs it.
 
-        They do where no site is compared and the feeds are made up.
+        They do where the feeds are made up.
         """
         made_up = self.options.feeds > 1 and self.original.inputs and not self.options.inputs
-        return bool(made_up) and not (self.folds or self.is_by_reference)
+        return bool(made_up) and not self.is_by_reference
 
     def is_unoptimized_feed(self, number: int, feed: Feed) -> bool:
         """Return whether feed ``number`` is compared without optimizations.
@@ -220,7 +201,7 @@ class Question:
         stage: Stage,
         pairs: Mapping[str, tuple[Value, Value]],
         feed: Feed,
-        tolerance: Callable[[str], Tolerance],
+        tolerance: Tolerance,
     ) -> tuple[dict[str, Comparison], Mapping[str, np.ndarray]]:
         """Compare ``pairs`` (expected, obtained) by name, given the noise of the original.
 
@@ -232,12 +213,12 @@ class Question:
         left = list(pairs)
         with closing(samples):
             for levels in samples:
-                comparisons |= {n: self.judge(n, stage, *pairs[n], feed, tolerance(n), levels.get(n)) for n in left}
+                comparisons |= {n: self.judge(n, stage, *pairs[n], feed, tolerance, levels.get(n)) for n in left}
                 left = [name for name in left if not (comparisons[name].passed or comparisons[name].noise_dominated)]
                 if not left:
                     break
         unseen = [name for name in pairs if name not in comparisons]
-        return comparisons | {n: self.judge(n, stage, *pairs[n], feed, tolerance(n)) for n in unseen}, levels
+        return comparisons | {n: self.judge(n, stage, *pairs[n], feed, tolerance) for n in unseen}, levels
 
     def noise_of(
         self,

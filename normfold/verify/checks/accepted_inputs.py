@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from functools import partial
 
 import numpy as np
 
@@ -15,8 +14,8 @@ from normfold.verify.inputs.user_files import all_inputs
 from normfold.verify.numeric.distance import is_floating
 from normfold.verify.question import Question
 
-Run = Callable[[int, Feed], dict[str, Value]]
-"""What runs the original for feed number so and so."""
+Run = Callable[[Feed], dict[str, Value]]
+"""What runs the original on a feed."""
 
 SLOW_SECONDS = 1.0
 """A model whose runs took so much of the processor after two feeds gets no more."""
@@ -27,15 +26,15 @@ def accepted_feeds(
 ) -> Iterator[tuple[Feed, dict[str, Value]]]:
     """Yield feeds that the original accepts, each with the values that it gave; ``note`` takes what is to be said."""
     if question.options.inputs:
-        for number, feed in enumerate(made_up_or_given(question, 0)):
-            yield feed, run_original(number, feed)
+        for feed in made_up_or_given(question, 0):
+            yield feed, run_original(feed)
         return
     working: dict[str, int] | None = None
     accepted, seconds = 0, 0.0
     count = max(question.options.feeds, 1) if question.original.inputs else 1
     for index in range(count):
         start = time.thread_time()
-        found = _first_that_runs(question.feeder, index, working, partial(run_original, accepted))
+        found = _first_that_runs(question.feeder, index, working, run_original)
         if found is None:
             continue
         seconds += time.thread_time() - start
@@ -56,7 +55,7 @@ def made_up_or_given(question: Question, index: int) -> Iterator[Feed]:
 
 
 def _first_that_runs(
-    feeder: Feeder, index: int, working: dict[str, int] | None, run: Callable[[Feed], dict[str, Value]]
+    feeder: Feeder, index: int, working: dict[str, int] | None, run: Run
 ) -> tuple[Feed, dict[str, Value], dict[str, int]] | None:
     """Return the first proposal that runs and says something.
 
@@ -91,17 +90,3 @@ def _says_nothing(values: Sequence[Value]) -> bool:
 def _has_numbers(array: np.ndarray) -> bool:
     flat = array.reshape(-1)
     return any(np.isfinite(part.astype(np.float32)).any() for part in (flat[:64], flat))
-
-
-def largest_sizes(question: Question) -> dict[str, int]:
-    """Return the largest size of each named dimension over all feeds."""
-    if not question.options.inputs:
-        return question.feeder.largest(question.options.feeds)
-    found: dict[str, int] = {}
-    for given in all_inputs(question.options.given_inputs, question.original):
-        values = given.values
-        for value in question.original.inputs:
-            dims = value.type.tensor_type.shape.dim
-            for dim, size in zip(dims, np.shape(values[value.name]), strict=False):
-                found[dim.dim_param] = max(size, found.get(dim.dim_param, 1))
-    return found

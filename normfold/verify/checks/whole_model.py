@@ -10,6 +10,7 @@ import numpy as np
 from normfold.runtime.ort_session import OptimizationLevel
 from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value
 from normfold.runtime.submodel import Submodel, submodel
+from normfold.verify.checks.accepted_inputs import accepted_feeds
 from normfold.verify.checks.discrete_ties import is_a_tie
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.numeric.rounding_noise import Tolerance
@@ -24,22 +25,26 @@ _INSTEAD = {
 }
 
 
-WHOLE_FEEDS = 2
-"""Feeds for the whole candidate at the default level, where all of them were compared at the sites."""
+def run_original(proof: ProofState) -> None:
+    """Run the original without optimizations on feeds that it accepts: its outputs are the references."""
+    question, findings = proof.question, proof.findings
+    plain = submodel(question.original, question.original.output_names, {})
+    with question.open(plain.model) as runner:
+        for feed, values in accepted_feeds(question, lambda feed: run_part(runner, plain, feed, {}), findings.note):
+            findings.feeds.append(feed)
+            findings.references.append(values)
 
 
 def check_whole(proof: ProofState) -> None:
-    """Run the whole candidate as a user runs it; the references are the original's outputs.
-
-    Where there are sites, the candidate has run in parts without optimizations, each fed with what the original made
-    before it, and the two smallest feeds are enough here. Without sites it has run whole, on other feeds than
-    these if it takes turns. It runs whole without optimizations as well only to tell whose fault it is when the
-    optimized run differs.
-    """
-    question, findings = proof.question, proof.findings
-    numbers = _smallest(proof) if question.folds else _its_turns(proof)
+    """Run the candidate on some feeds without optimizations, and on the others as a user runs it."""
+    question, feeds = proof.question, proof.findings.feeds
+    is_plain = [question.is_unoptimized_feed(number, feed) for number, feed in enumerate(feeds)]
+    _check(proof, OptimizationLevel.DISABLE_ALL, [number for number, plain in enumerate(is_plain) if plain])
+    if question.is_by_reference:
+        return
+    numbers = [number for number, plain in enumerate(is_plain) if not (plain and question.alternates_levels)] or [0]
     _check(proof, OptimizationLevel.DEFAULT, numbers)
-    if not any(each.stage is Stage.DEFAULT for each in findings.comparisons):
+    if not any(each.stage is Stage.DEFAULT for each in proof.findings.comparisons):
         _check(proof, OptimizationLevel.DISABLE_ALL, numbers)  # the runtime cannot run the model at its default level
 
 
@@ -51,24 +56,9 @@ def check_stored(proof: ProofState) -> None:
         _check(proof, OptimizationLevel.DEFAULT, range(len(findings.feeds)))
 
 
-def _smallest(proof: ProofState) -> list[int]:
-    """Of feeds of one size the first and the last, which are ordinary: the runtime is looked at, not the extremes."""
-    findings = proof.findings
-    count = len(findings.feeds)
-    return sorted(range(count), key=lambda number: (_size(findings.feeds[number]), -number % count))[:WHOLE_FEEDS]
-
-
-def _its_turns(proof: ProofState) -> list[int]:
-    question, findings = proof.question, proof.findings
-    numbers = range(len(findings.feeds))
-    return [
-        number
-        for number in numbers
-        if not (question.alternates_levels and question.is_unoptimized_feed(number, findings.feeds[number]))
-    ] or [0]
-
-
 def _check(proof: ProofState, level: OptimizationLevel, numbers: Sequence[int]) -> None:
+    if not numbers:
+        return
     question, findings = proof.question, proof.findings
     references = {number: _comparable(proof, findings.references[number]) for number in numbers}
     try:
@@ -81,10 +71,6 @@ def _check(proof: ProofState, level: OptimizationLevel, numbers: Sequence[int]) 
         return
     for number, found in obtained.items():
         _compare(proof, level, number, references[number], found)
-
-
-def _size(feed: Feed) -> int:
-    return sum(getattr(value, "size", 0) for value in feed.values.values())
 
 
 def _comparable(proof: ProofState, reference: Mapping[str, Value]) -> dict[str, Value]:
@@ -102,8 +88,10 @@ def _compare(
 ) -> None:
     question, findings = proof.question, proof.findings
     feed, suspects = findings.feeds[number], []
+    is_plain = level is OptimizationLevel.DISABLE_ALL and not question.is_stored
+    tolerance = Tolerance.END_TO_END_UNFUSED if is_plain else Tolerance.END_TO_END
     for name, expected in reference.items():
-        comparison = question.judge(name, Stage(level.value), expected, found[name], feed, Tolerance.END_TO_END)
+        comparison = question.judge(name, Stage(level.value), expected, found[name], feed, tolerance)
         if comparison.passed:
             findings.add(comparison)
         else:
@@ -113,9 +101,7 @@ def _compare(
     whole = submodel(question.original, suspects, {})
     samples = question.noise_of(whole, part_feed(whole, feed, {}), _own(proof, whole, feed, reference, suspects))
     pairs = {name: (reference[name], found[name]) for name in suspects}
-    closer, levels = question.compare_with_noise(
-        samples, Stage(level.value), pairs, feed, lambda _: Tolerance.END_TO_END
-    )
+    closer, levels = question.compare_with_noise(samples, Stage(level.value), pairs, feed, tolerance)
     failing = []
     for name, comparison in closer.items():
         comparison = is_a_tie(proof, comparison, *pairs[name], feed) or comparison

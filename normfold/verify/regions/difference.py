@@ -72,8 +72,9 @@ def boundary_of(one: LoadedModel, other: LoadedModel, target: str, common: Set[s
 
 
 def have_equal_content(one: LoadedModel, tensor: onnx.TensorProto, other: LoadedModel, its: onnx.TensorProto) -> bool:
-    """Return whether two weights of one type and shape hold the same bytes."""
-    if not (is_external(tensor) or is_external(its)) and tensor == its:
+    """Return whether two weights of one type and shape hold the same bytes, or lie at one place of a file."""
+    lie_in_files = one.folder == other.folder and tensor.name not in one.given and tensor.name not in other.given
+    if tensor == its and (lie_in_files or not is_external(tensor)):
         return True
     if tensor.data_type == onnx.TensorProto.STRING:
         return list(tensor.string_data) == list(its.string_data)

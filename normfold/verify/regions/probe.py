@@ -7,9 +7,11 @@ random points agrees everywhere, and the values come from the operators of the r
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
 
@@ -19,8 +21,7 @@ import onnx
 from normfold.files.tensors import is_external
 from normfold.runtime.random_operators import depending_on, unseeded_values
 from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value
-from normfold.runtime.submodel import Submodel, first_downstream, submodel, types_of
-from normfold.verify.checks.at_sites import expected_bytes
+from normfold.runtime.submodel import Submodel, submodel, types_of
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.inputs.roles import InputConstraints, input_constraints
 from normfold.verify.numeric.distance import is_floating
@@ -31,18 +32,19 @@ from normfold.verify.regions.drawing import RegionInput
 from normfold.verify.regions.feeds import RegionFeed, RegionFeeds
 from normfold.verify.regions.value_ranges import ANY, value_ranges
 from normfold.verify.result import Comparison, Stage
-from normfold.verify.state import ProofState
 
-TOO_LARGE = "the operators that differ were not fed with values of their own, because the weights are large"
 SLOW_SECONDS = 10.0  # of processor time, which the feeds of one region may take
 ALL_SECONDS = 60.0  # which those of all regions may take together; beyond, each region gets its first feed
 FEW_FEEDS = f"operators that differ were fed with some of their own values only, as these took over {SLOW_SECONDS:g} s"
 
+_GUESS = 16  # a size that nothing says
 _SELECTORS = frozenset({"Gather", "GatherElements", "GatherND"})
 
 SEEDS = 3
 """A difference counts where as many feeds of one kind show it: a decision between values that tie shows once."""
 
+
+_NETWORK = "as the network sends them"
 
 RegionKind = tuple[object, ...]
 """What is equal for regions that compute the same of the same feeds, whatever the names."""
@@ -84,36 +86,9 @@ class _Pair:
         return (*made, *dims, *(each.kind for each in self.inputs))
 
 
-def check_regions(proof: ProofState) -> None:
-    """Compare every region in which the models differ, fed with values of its own, and record those that fail."""
-    question, findings = proof.question, proof.findings
-    if findings.references:
-        question = question.sharing(findings.references[0])
-    if is_too_large(question):
-        findings.note(TOO_LARGE)
-    elif findings.feeds:
-        for comparison in compared_regions(question, findings.feeds[0], regions_of(question)):
-            if not comparison.passed:
-                findings.add(replace(comparison, folds=comparison.folds or folds_near(question, comparison.value)))
-            elif comparison.note == FEW_FEEDS:
-                findings.note(FEW_FEEDS)
-
-
-def is_too_large(question: Question) -> bool:
-    """Return whether the weights are too large to compute what regions begin with."""
-    return question.original.weight_bytes > question.part_bytes
-
-
 def regions_of(question: Question) -> list[DifferingRegion]:
     """Return the regions in which the models differ and that can be fed."""
-    regions = differing_regions(question.original, question.candidate, question.left_out | question.random_values)
-    return [each for each in regions if question.random_outputs.isdisjoint(each.targets)]
-
-
-def folds_near(question: Question, value: str) -> tuple[str, ...]:
-    """Return the folds of the first sites downstream of a value that is no site itself."""
-    sites = first_downstream(question.original, value, question.folds.keys())
-    return tuple(dict.fromkeys(fold for site in sites for fold in question.folds[site]))
+    return differing_regions(question.original, question.candidate, question.left_out)
 
 
 def compared_regions(
@@ -164,7 +139,7 @@ def _with_values(
         return
     whole = submodel(question.original, sorted(wanted), {})
     with question.open(whole.model) as runner:
-        sizes = expected_bytes(runner, whole, {})
+        sizes = {name: _expected_bytes(runner.output_shapes.get(made, ())) for name, made in whole.outputs.items()}
         dims = {name: runner.output_shapes.get(made, ()) for name, made in whole.outputs.items()}
         given = {name: feed.values[name] for name in whole.feeds}
         group: list[DifferingRegion] = []
@@ -178,6 +153,11 @@ def _with_values(
             if each is not None:
                 group.append(each)
                 names |= more
+
+
+def _expected_bytes(shape: Sequence[int | str | None]) -> int:
+    """Return the bytes of a value as far as its shape is known; of a free first dimension, mostly the batch, 1."""
+    return 4 * math.prod(size if isinstance(size, int) else _GUESS if axis else 1 for axis, size in enumerate(shape))
 
 
 def _pair(
@@ -236,14 +216,28 @@ def _compared(question: Question, pair: _Pair, latest: float) -> Compared:
     of processor time, the first feed is the only one.
     """
     try:
-        with question.open(pair.original.model) as ours, question.open(pair.candidate.model) as theirs:
+        with ExitStack() as opened:
+            ours = opened.enter_context(question.open(pair.original.model))
+            try:
+                theirs = opened.enter_context(question.open(pair.candidate.model))
+            except ModelRunError as error:
+                return _does_not_run(question, pair, error)
             comparing = _Comparing(question, pair, ours, theirs, latest)
             failing = _other_table(question, pair) or comparing.first_difference()
             return failing or comparing.agreement
     except ModelRunError as error:
         if error.kind is FailureKind.TIME:
             raise
-        return {}  # the network's own runs tell what does not load
+        return {}  # the original's part does not load on its own
+
+
+def _does_not_run(question: Question, pair: _Pair, error: ModelRunError) -> Compared:
+    """Return the comparisons of a region that only the original computes."""
+    if error.kind is FailureKind.TIME:
+        raise error
+    why = f"the candidate does not compute it: {error}"
+    targets = enumerate(pair.region.targets)
+    return {place: question.failing(target, Stage.AT_SITE, why, _NETWORK) for place, target in targets}
 
 
 def _other_table(question: Question, pair: _Pair) -> Compared:
@@ -313,12 +307,25 @@ class _Comparing:
         return {}
 
     def _as_the_network_sends_them(self) -> Compared:
-        """Compare what the network itself sends to the region, unless that was compared at the sites of folds."""
-        feed = RegionFeed({each.name: each.base for each in self._pair.inputs}, "as the network sends them")
-        if self._question.is_by_fold or self._question.options.is_explicit:
-            return {}
+        """Compare what the network itself sends to the region, unless a tolerance of the user is for outputs."""
+        feed = RegionFeed({each.name: each.base for each in self._pair.inputs}, _NETWORK)
         pairs = self._run(feed.values)
-        return {} if pairs is None else self._failing(feed, pairs, stage=Stage.AT_SITE)
+        if pairs is None:
+            return self._only_ours_runs(feed.values)
+        return {} if self._question.options.is_explicit else self._failing(feed, pairs, stage=Stage.AT_SITE)
+
+    def _only_ours_runs(self, values: Mapping[str, Value]) -> Compared:
+        """Return the failing comparisons where the candidate does not run on a feed that the original takes."""
+        original, candidate = self._pair.original, self._pair.candidate
+        try:
+            self._ours.run(_given(original, values), list(original.outputs.values()))
+        except ModelRunError:
+            return {}
+        try:
+            self._theirs.run(_given(candidate, values), list(candidate.outputs.values()))
+        except ModelRunError as error:
+            return _does_not_run(self._question, self._pair, error)
+        return {}
 
     def _at_other_sizes(self) -> Compared:
         for sizes in self._feeds.sizes():
@@ -405,7 +412,7 @@ class _Comparing:
         by_channel = stage is Stage.REGION
         samples = question.noise_of(self._pair.original, given, {target: expected}, self._pair.exact, by_channel)
         pairs = {target: (expected, obtained)}
-        closer, _ = question.compare_with_noise(samples, stage, pairs, Feed({}, text), lambda _: tolerance)
+        closer, _ = question.compare_with_noise(samples, stage, pairs, Feed({}, text), tolerance)
         return closer[target]
 
 

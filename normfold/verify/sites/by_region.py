@@ -15,15 +15,15 @@ from dataclasses import dataclass, replace
 from normfold.runtime.float32_copy import coarsest
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.metadata_keys import SITES_KEY
-from normfold.runtime.submodel import first_downstream, submodel
-from normfold.verify.checks.accepted_inputs import made_up_or_given
+from normfold.runtime.submodel import first_downstream
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.question import NOISE_DOMINATED, Question
-from normfold.verify.regions.probe import FEW_FEEDS, TOO_LARGE, Known, compared_regions, is_too_large, regions_of
+from normfold.verify.regions.probe import FEW_FEEDS, Known, compared_regions, regions_of
 from normfold.verify.result import Comparison, Equivalence, Site, Verification
 from normfold.verify.sites.metadata import from_text
+from normfold.verify.sites.targets import inlined_sites
 from normfold.verify.sites.unobservable import unobservable_values
-from normfold.verify.state import run_part
+from normfold.verify.state import ProofState
 
 _ROUNDS = 8
 """So often names are left out because of what the regions show."""
@@ -45,23 +45,30 @@ def recorded_sites(question: Question) -> tuple[Question, list[Site]]:
     return question, list(found)
 
 
-def with_regions(question: Question, found: Verification, recorded: Sequence[Site]) -> Verification:
-    """Return what the outputs say (``found``) with what the regions say, each named by the folds that made it."""
-    feed = _first_feed(question, found)
-    if feed is None or coarsest(question.original) != coarsest(question.candidate):
+def with_regions(proof: ProofState, found: Verification, sites: Sequence[Site]) -> Verification:
+    """Return what the outputs say (``found``) with what the regions say, each named by the folds that made it.
+
+    Where the caller names the sites, each of their values is one that both models compute.
+    """
+    question = proof.question
+    if not found.feeds or coarsest(question.original) != coarsest(question.candidate):
         return found
-    if is_too_large(question):
-        return replace(found, notes=(*found.notes, TOO_LARGE))
-    if not found and _is_quantized(question.original) != _is_quantized(question.candidate):
+    if not (found or question.is_by_fold) and _is_quantized(question.original) != _is_quantized(question.candidate):
         note = "one of the models is quantized, so they were not compared fold by fold"
         return replace(found, notes=(*found.notes, note))
-    question = _with_share(replace(question, folds=_folds(question, recorded)), feed)
-    compared, renamed = _without_renamed(_Compared.of(question, feed, {}))
-    hidden: set[str] = set()
-    if found:
-        compared, hidden = _without_unobservable(compared, kept={site.value for site in recorded})
+    if question.is_by_fold:
+        question, sites = inlined_sites(question, sites)
+    folds, lost = _folds(question, sites)
+    question = replace(question.sharing(proof.findings.references[0]), folds=folds)
+    compared = _Compared.of(question, proof.findings.feeds[0], {})
+    renamed, hidden = set[str](), set[str]()
+    if not question.is_by_fold:
+        compared, renamed = _without_renamed(compared)
+        if found:
+            compared, hidden = _without_unobservable(compared, kept={site.value for site in sites})
     notes = (
         *found.notes,
+        *_note("no evidence of its own for {}: not among the values that both models make", lost, question.is_by_fold),
         *_note("not compared: {}, because the name means another value in the second model", renamed),
         *_note("{}: another value, but no output reads what differs", hidden),
         *dict.fromkeys(each.note for each in compared.agreeing if each.note == FEW_FEEDS),
@@ -69,11 +76,21 @@ def with_regions(question: Question, found: Verification, recorded: Sequence[Sit
     if compared.failing:
         return _different(question, replace(found, notes=notes), compared.failing)
     rows = tuple(each for each in compared.agreeing if each.folds)
-    if rows and found.verdict is Equivalence.INCONCLUSIVE and all(each.noise_dominated for each in found.failures):
+    if rows and found.verdict is Equivalence.INCONCLUSIVE and _is_decided(question, found):
         outputs = tuple(replace(each, passed=True) for each in found.outputs)
+        why = f"every fold is right; at the outputs {NOISE_DOMINATED}"
         found = replace(found, verdict=Equivalence.EQUIVALENT, outputs=outputs)
-        notes = (*notes, f"every fold is right; at the outputs {NOISE_DOMINATED}")
+        notes = (*proof.findings.notes, *notes[len(found.notes) :], *[why] * any(c.noise_dominated for c in outputs))
     return replace(found, sites=(*found.sites, *rows), notes=notes)
+
+
+def _is_decided(question: Question, found: Verification) -> bool:
+    """Return whether regions that agree are enough, though the outputs say nothing: they are noise, or random.
+
+    Random operators must be those of the original.
+    """
+    changed = {target for each in regions_of(question) for target in each.targets}
+    return changed.isdisjoint(question.random_values) and all(each.noise_dominated for each in found.failures)
 
 
 @dataclass(frozen=True)
@@ -159,12 +176,15 @@ def _is_quantized(model: LoadedModel) -> bool:
     return any(re.search("[Qq]uant|^QLinear|Integer$|NBits$", operator) for operator in model.operators)
 
 
-def _folds(question: Question, recorded: Sequence[Site]) -> dict[str, tuple[str, ...]]:
-    """Return the folds of each value that both models have; those inside a body belong to what its operator makes."""
+def _folds(question: Question, sites: Sequence[Site]) -> tuple[dict[str, tuple[str, ...]], set[str]]:
+    """Return the folds of each value that both models have, and the sites that no such value shows.
+
+    A site that is gone is shown by the first values downstream, one in a body by what the operator with the body makes.
+    """
     original, found = question.original, dict[str, dict[str, None]]()
     both = original.producers.keys() & question.candidate.producers.keys()
-    shown: dict[str, list[str]] = {}
-    for site in recorded:
+    shown, lost = dict[str, list[str]](), set[str]()
+    for site in sites:
         parts = site.graph.split(".")
         outer = (".".join(parts[:count]) for count in range(1, len(parts)))
         name = next((name for name in outer if name in both), "") if site.graph else site.value
@@ -172,37 +192,34 @@ def _folds(question: Question, recorded: Sequence[Site]) -> dict[str, tuple[str,
             shown[name] = [name] if name in both else first_downstream(original, name, both)
         for value in shown.get(name, ()):
             found.setdefault(value, {})[site.fold] = None
-    return {value: tuple(folds) for value, folds in found.items()}
+        if not shown.get(name):
+            lost.add(site.value)
+    return {value: tuple(folds) for value, folds in found.items()}, lost
 
 
-def _first_feed(question: Question, found: Verification) -> Feed | None:
-    """Return the first feed of the proof before; it is known by its text, so nothing has to run."""
-    feeds = (feed for index in range(max(question.options.feeds, 1)) for feed in made_up_or_given(question, index))
-    return next((feed for feed in feeds if feed.text in found.feeds[:1]), None)
-
-
-def _with_share(question: Question, feed: Feed) -> Question:
-    """Return the question with what a tolerance of the user means as a share, if there is one."""
-    if not question.options.is_explicit:
-        return question
-    plain = submodel(question.original, question.original.output_names, {})
-    with question.open(plain.model) as runner:
-        return question.sharing(run_part(runner, plain, feed, {}))
-
-
-def _note(text: str, names: Set[str]) -> Iterator[str]:
-    if names:
+def _note(text: str, names: Set[str], is_asked: bool = True) -> Iterator[str]:
+    if names and is_asked:
         some = sorted(names)
         yield text.format(", ".join(some[:3]) + (f" and {len(some) - 3} more" if some[3:] else ""))
 
 
 def _different(question: Question, found: Verification, failing: Sequence[Comparison]) -> Verification:
-    """Return the verdict with the regions that fail; each names the operator that makes its value."""
-    nodes = question.original.graph.node
+    """Return the verdict with the regions that fail.
+
+    Each names its folds, or those of the first sites downstream; without folds, the operator that makes its value.
+    """
+    nodes, by_fold = question.original.graph.node, question.is_by_fold
     rows = []
     for each in failing:
         node = nodes[question.original.producers[each.value]]
-        rows.append(replace(each, folds=each.folds or (node.name or f"{node.op_type} of {each.value}",)))
+        operator = (node.name or f"{node.op_type} of {each.value}",)
+        rows.append(replace(each, folds=each.folds or (_folds_near(question, each.value) if by_fold else operator)))
     names = tuple(dict.fromkeys(fold for row in rows for fold in row.folds))
     sites = (*found.sites, *rows)
     return replace(found, verdict=Equivalence.DIFFERENT, sites=sites, failing_folds=names)
+
+
+def _folds_near(question: Question, value: str) -> tuple[str, ...]:
+    """Return the folds of the first sites downstream of a value that is no site itself."""
+    sites = first_downstream(question.original, value, question.folds.keys())
+    return tuple(dict.fromkeys(fold for site in sites for fold in question.folds[site]))

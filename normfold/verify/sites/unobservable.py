@@ -44,7 +44,7 @@ def unobservable_values(question: Question, names: Set[str]) -> set[str]:
         small = submodel(question.original, targets, {})
         with question.open(small.model) as runner:
             for feed, values in islice(
-                accepted_feeds(question, lambda _, feed: run_part(runner, small, feed, {})), _FEEDS
+                accepted_feeds(question, lambda feed: run_part(runner, small, feed, {})), _FEEDS
             ):
                 reads = {name: _is_read(question, feed, values, name, wanted) for name in unobservable}
                 unobservable -= {name for name, is_read in reads.items() if is_read}

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
 
 import normfold
-from normfold.verify import Equivalence, Site, Stage, prove
+from normfold.runtime.loaded_model import load
+from normfold.verify import Equivalence, ProofOptions, Site, Stage, prove
+from normfold.verify.inputs.distributions import IN_TURN
+from normfold.verify.inputs.generate import Feed
+from normfold.verify.question import Question
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
 from tests.runtime_faults import skip_if_compiled_right
 from tests.verify.nets import edited
@@ -46,9 +52,7 @@ def test_a_miscompilation_of_the_runtime_is_not_attributed_to_a_fold(text: str) 
     assert "changes the result of the original itself (y) at level basic" in note
     assert "graph optimizations disabled" in note
     right = {c.stage for c in result.outputs if c.relative <= 1e-4}
-    assert right == {Stage.AT_SITE, Stage.UNOPTIMIZED}, (
-        "the reference and our model are right, the optimized run is not"
-    )
+    assert right == {Stage.UNOPTIMIZED}, "the reference and our model are right, the optimized run is not"
 
 
 @pytest.mark.parametrize("text", TRAPS.values(), ids=TRAPS.keys())
@@ -145,3 +149,44 @@ def test_what_the_runtime_hits_by_chance_on_one_feed_is_its_fault_on_another(see
     folded = parse(text.replace("NODES", "m = MatMul(x, w) y = Add(m, t)"), values=values)
     found = normfold.verify(raw, folded, seed=seed)
     assert found, found
+
+
+def test_the_outputs_are_compared_without_optimizations_on_the_extreme_feeds_and_the_second() -> None:
+    model = load(parse("(float[N,4] x) => (float[N,4] y) { y = Relu(x) }"))
+    question = Question.of(model, model, ProofOptions())
+    drawn = [Feed({}, "", distribution) for distribution in IN_TURN] * 2
+    plain = [question.is_unoptimized_feed(*each) for each in enumerate(drawn)]
+    assert plain == [False, True, True, False, False, False, True, True, False, False]
+    assert question.is_unoptimized_feed(1, drawn[0]), "whatever is drawn for it"
+
+
+def test_every_feed_counts_though_the_levels_take_turns() -> None:
+    """Only the second feed, signed numbers at scales up to 10, leaves the bounds; the first is as a user runs it."""
+    bounded = parse("(float[16,64] x) => (float[16,64] y) <float a = {-6.5}, float b = {6.5}> { y = Clip(x, a, b) }")
+    free = parse("(float[16,64] x) => (float[16,64] y) { y = Identity(x) }")
+    assert prove(bounded, free, (), ProofOptions(feeds=1))
+    result = prove(bounded, free, (), ProofOptions(feeds=2))
+    assert result.verdict is Equivalence.DIFFERENT
+    assert {(c.stage, c.feed.split()[0], c.passed) for c in result.outputs} == {
+        (Stage.DEFAULT, "normal", True),
+        (Stage.UNOPTIMIZED, "scales", False),
+    }
+
+
+def test_a_site_of_which_the_first_feed_tells_nothing_is_compared_on_the_next(tmp_path: Path) -> None:
+    raw = parse(
+        """(float[1,3,8,8] x) => (float[1,4,6,6] y) <float[4,3,3,3] w, float none = {0.0}>
+        { r = Sqrt(x) a = Conv(r, w) y = Mul(a, none) }"""
+    )
+    rng = np.random.default_rng(0)
+    files = [str(tmp_path / f"{sign}.npz") for sign in ("minus", "plus")]
+    for path, sign in zip(files, (-1, 1), strict=True):
+        np.savez(path, x=(sign * rng.uniform(1, 2, (1, 3, 8, 8))).astype(np.float32))
+
+    def verdict(candidate: onnx.ModelProto, count: int) -> Equivalence:
+        return prove(raw, candidate, [Site("a", "fold")], ProofOptions(inputs=tuple(files[:count]))).verdict
+
+    broken = edited(raw, "w", lambda w: w * 1.001)
+    assert verdict(raw, 2) is Equivalence.EQUIVALENT
+    assert verdict(broken, 2) is Equivalence.DIFFERENT
+    assert verdict(broken, 1) is Equivalence.DIFFERENT, "all NaN, but the region is fed with values of its own"

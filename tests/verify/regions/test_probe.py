@@ -16,6 +16,7 @@ from tests.onnx_text import parse
 from tests.sweeps.data_faults import FAULTS, PAIRS, Trio, model
 from tests.sweeps.wrong_pairs import PAIRS as PAIRS_OF_EACH_KIND
 from tests.sweeps.wrong_pairs import read
+from tests.verify.nets import edited
 
 Make = Callable[[np.random.Generator], Trio]
 
@@ -134,3 +135,46 @@ def test_a_tolerance_of_the_user_counts_between_the_cuts_as_a_share_of_an_output
     assert not verify(first, second, rtol=1e-5)
     assert verify(first, second, rtol=2e-3)
     assert verify(first, second, atol=1e-3)
+
+
+def test_what_the_first_feed_hides_in_a_small_model_is_seen_by_another() -> None:
+    """The first batch is 1, and the Relu takes the channel whose weight is wrong."""
+    raw = parse(
+        """(float16[N,6] x) => (float16[N,3] y) <float16[6,3] w, float16[3] g, float16[3] b>
+        { a = MatMul(x, w) r = Relu(a) m = Mul(r, g) y = Add(m, b) }"""
+    )
+
+    def off(g: np.ndarray, channel: int) -> np.ndarray:
+        g[channel] *= 1.3
+        return g
+
+    for channel in range(3):
+        broken = edited(raw, "g", lambda g, channel=channel: off(g, channel))
+        assert not prove(raw, broken, [Site("m", "fold")]), channel
+
+
+TWO_FLAGS = """(float[2,3] x, bool p, bool q) => (float[2,3] y) <float one = {1.0}, float k = {@}>
+    { n = Not(NEGATED) c = And(OTHER, n) f = Where(c, k, one) y = Mul(x, f) }"""
+
+
+@pytest.mark.parametrize("sites", [(), (Site("y", "fold"),)])
+@pytest.mark.parametrize(("negated", "other"), ["pq", "qp"])
+def test_switches_are_thrown_in_every_way(sites: tuple[Site, ...], negated: str, other: str) -> None:
+    text = TWO_FLAGS.replace("NEGATED", negated).replace("OTHER", other)
+    assert not prove(parse(text.replace("@", "2.0")), parse(text.replace("@", "3.0")), sites)
+
+
+SIZE_MATTERS = """(float[1,3,N] x) => (float[1,3,N] y) <float none = {0.0}, float c = {2.0}, float more = {@}>
+    { s = Mul(x, c) n = Shape(s) i = Cast<to=1>(n) big = ReduceMax<keepdims=0>(i) f = Pow(big, more)
+      t = Mul(s, f) y = Mul(t, none) }"""
+
+
+def test_a_fold_that_is_wrong_for_another_size_only_is_found_at_its_site() -> None:
+    """The first size, 6, is made good again by a constant; the output shows nothing."""
+    right = parse(SIZE_MATTERS.replace("@", "0.0"))
+    wrong = parse(SIZE_MATTERS.replace("@", "0.001").replace("c = {2.0}", f"c = {{{2.0 / 6**0.001}}}"))
+    only_t = [Site("t", "fold")]
+    assert prove(right, right, only_t)
+    result = prove(right, wrong, only_t)
+    assert result.verdict is Equivalence.DIFFERENT
+    assert result.failing_folds == ("fold",)
