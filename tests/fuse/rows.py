@@ -150,6 +150,27 @@ LENGTHS = {
     ),
 }
 
+SUMS = {
+    "a sum of squares by an Einsum": Row(
+        f"{X34} <{NUMBERS}, float n = {{4.0}}, int64[1] last = {{-1}}, float[4] g>"
+        '{ e = Einsum<equation="bsd, bsd -> bs">(x, x) u = Unsqueeze(e, last) v = Div(u, n) w = Add(v, eps)'
+        "s = Sqrt(w) z = Div(x, s) y = Mul(z, g) }",
+        "RMSNormalization",
+    ),
+    "a sum of squares by an Einsum that counts axes from behind": Row(
+        f"{X34} <{NUMBERS}, float four = {{4.0}}, int64[1] last = {{-1}}, float[4] g, float[4] b>"
+        "{ m = ReduceMean<axes=[-1]>(x) d = Sub(x, m)"
+        f'e = Einsum<equation="...i,...i->...">(d, d) u = Unsqueeze(e, last) v = Div(u, four) {END} }}',
+        "LayerNormalization",
+    ),
+    "the mean of an axis of size 1 as well": Row(
+        f"{X34} <{NUMBERS}, int64[1] at = {{2}}, float[4] g, float[4] b>"
+        "{ f = Unsqueeze(x, at) i = ReduceMean<axes=[2,3]>(f) m = Squeeze(i, at) d = Sub(x, m) p = Mul(d, d)"
+        f"h0 = Unsqueeze(p, at) j = ReduceMean<axes=[2,3]>(h0) v = Squeeze(j, at) {END} }}",
+        "LayerNormalization",
+    ),
+}
+
 SHARED = {
     "norms of several kinds of one value": Row(
         f"(float[N,3,4] x) => (float[N,3,4] y, float[N,3,4] z, float[N,3,4] u) <{NUMBERS}, float[4] g, float[4] b>"

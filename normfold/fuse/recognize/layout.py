@@ -90,14 +90,14 @@ def _moved_parameters(
 
 def _relaid(region: Region, node: ir.Node, found: Tracked, *, may_be_root: bool = True) -> RuleResult:
     """Return a reduced value with its axes in order among new or fewer sizes of 1."""
-    if node.op_type in ("Squeeze", "Unsqueeze"):
-        return _squeezed(region, node, found)
     sizes = region.sizes(node.outputs[0])
-    if sizes is None:
-        return None
-    as_root = _reduced_like_root(region, found, sizes) if may_be_root else None
+    as_root = _reduced_like_root(region, found, sizes) if may_be_root and sizes is not None else None
     if as_root is not None:
         return as_root
+    if node.op_type in ("Squeeze", "Unsqueeze"):
+        return _squeezed(region, node, found)
+    if sizes is None:
+        return None
     axes = [axis for axis in found.axes if axis is not None]
     own = tuple(region.size(found.view, axis) for axis in axes)
     kept = tuple(size for size in sizes if size != 1)
@@ -129,6 +129,9 @@ def _reduced_like_root(region: Region, found: Tracked, sizes: Sizes) -> RuleResu
     """Return what was reduced in another view, as if it had been reduced in the root's own shape."""
     axes = region.reduction.grouping.axes
     if found.view == 0 or axes is None or any(array.size > 1 for array in found.poly.terms.values()):
+        return None
+    order = [axis for axis in found.axes if axis is not None]
+    if order != sorted(order):
         return None
     if not same_shape(sizes, tuple(1 if axis in axes else size for axis, size in enumerate(region.views[0]))):
         return None

@@ -257,6 +257,8 @@ def _mixture(reader: GraphReader, divisor: ir.Value, data: ir.Value) -> _Mixture
         if node is None or not is_standard(node) or not reader.holds(node):
             return None
         parts[node] = None
+        if node.op_type in _MIXING and not reader.is_constant(node.inputs[1]):
+            return None
         if node.op_type in (*_MEANS, *_LENGTHS, *_MIXING):
             sources[node] = None
             above = _before_layout(node.inputs[0])

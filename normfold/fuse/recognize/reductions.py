@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from string import ascii_letters
 
 import numpy as np
 import onnx_ir as ir
@@ -41,6 +42,8 @@ def reduced_axes(constant_axes: Callable[[], Array | None], node: ir.Node, sizes
     None are reduced by what is no reduction there: a pool smaller than its input, axes that do not exist.
     """
     rank = len(sizes)
+    if node.op_type == "Einsum":
+        return _multiplied_by_itself(node, rank)
     if node.op_type == "GlobalAveragePool":
         return tuple(range(2, rank))
     if node.op_type == "AveragePool":
@@ -59,6 +62,19 @@ def reduced_axes(constant_axes: Callable[[], Array | None], node: ir.Node, sizes
     return tuple(sorted({int(axis) % rank for axis in given}))
 
 
+def _multiplied_by_itself(node: ir.Node, rank: int) -> tuple[int, ...]:
+    """Return the axes over which an Einsum sums the squares of one value, as in ``bsd,bsd->bs``; none of any other."""
+    terms, _, result = str(attribute(node, "equation")).replace(" ", "").partition("->")
+    first, _, second = terms.partition(",")
+    if first != second or len(set(node.inputs)) != 1:
+        return ()
+    free = [letter for letter in ascii_letters if letter not in terms]
+    dots = "".join(free[: rank - len(first.replace("...", ""))])
+    letters, kept = first.replace("...", dots), result.replace("...", dots)
+    is_plain = len(letters) == rank == len(set(letters)) and kept == "".join(each for each in letters if each in kept)
+    return tuple(axis for axis, letter in enumerate(letters) if letter not in kept) if is_plain else ()
+
+
 def moment_rule(moment: Moment) -> NormRule:
     """Return the rule for a reduction: over all of the norm's axes a moment; over some, it may become one."""
 
@@ -70,12 +86,12 @@ def moment_rule(moment: Moment) -> NormRule:
             return found if isinstance(found, NearMiss) else None
         own = tuple(1 if axis is None else region.size(found.view, axis) for axis in found.axes)
         axes = reduced_axes(lambda: region.reader.constant(node.inputs[1]), node, own)
-        if axes == () and node.op_type == "AveragePool":
+        if axes == () and node.op_type in ("AveragePool", "Einsum"):
             return None
         if axes is None:
             detail = "the axes are an input"
             return region.near_miss(Reason.DYNAMIC_AXES, node, detail) if found.poly.degree == 2 else None
-        keep = bool(attribute(node, "keepdims", 1)) or REDUCERS[node.op_type].is_pool
+        keep = REDUCERS[node.op_type].is_pool or bool(attribute(node, "keepdims", node.op_type != "Einsum"))
         kept = tuple(None if p in axes else axis for p, axis in enumerate(found.axes) if keep or p not in axes)
         if partial is not None:
             return _reduced_further(region, node, partial, axes, kept)
@@ -172,6 +188,7 @@ REDUCERS: Mapping[str, Reducer] = {
     "AveragePool": Reducer(mean, is_pool=True),
     "ReduceSum": Reducer(total, sums=True),
     "ReduceSumSquare": Reducer(sum_of_squares, sums=True, squares=True),
+    "Einsum": Reducer(sum_of_squares, in_steps=False, sums=True, squares=True),
     "ReduceL2": Reducer(length, in_steps=False),
     "ReduceL1": Reducer(sum_of_magnitudes, in_steps=False),
 }

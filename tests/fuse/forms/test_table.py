@@ -12,7 +12,7 @@ import pytest
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.fold.cleanup.tidy import tidy
 from normfold.fuse.engine import FuseOptions, find_norms, fuse_norms
-from tests.fuse.rows import BOUNDS, CHANNELS_LAST, EXPORTERS, LENGTHS, SHARED, STEPS, Row
+from tests.fuse.rows import BOUNDS, CHANNELS_LAST, EXPORTERS, LENGTHS, SHARED, STEPS, SUMS, Row
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_float64, run_in_ort, widened
 
 LN = (
@@ -252,7 +252,7 @@ def operators(model: onnx.ModelProto) -> Counter[str]:
     return Counter(node.op_type for node in model.graph.node if node.op_type != "Constant")
 
 
-ROWS = GROUPNORM | OTHERS | STEPS | BOUNDS | LENGTHS | SHARED | CHANNELS_LAST | EXPORTERS
+ROWS = GROUPNORM | OTHERS | STEPS | BOUNDS | LENGTHS | SHARED | SUMS | CHANNELS_LAST | EXPORTERS
 each_row = pytest.mark.parametrize("row", [pytest.param(row, id=name) for name, row in ROWS.items()])
 
 
