@@ -42,8 +42,20 @@ def parse(
     header = f"<ir_version: {ir_version}, opset_import: [{imports}]> g "
     model = onnx.parser.parse_model(header + text)
     fill(model.graph, np.random.default_rng(seed), values or {})
-    onnx.checker.check_model(model)
+    check(model)
     return infer_shapes(model)
+
+
+def check(model: onnx.ModelProto, *, full: bool = False) -> None:
+    """Check by onnx, which knows ONNX Runtime's operators of the standard domain only in ONNX Runtime's own."""
+    known = onnx.ModelProto()
+    known.CopyFrom(model)
+    moved = [node for node in known.graph.node if node.op_type == "SimplifiedLayerNormalization"]
+    for node in moved:
+        node.domain = RUNTIME_DOMAIN
+    if moved and not any(used.domain == RUNTIME_DOMAIN for used in known.opset_import):
+        known.opset_import.append(onnx.helper.make_opsetid(RUNTIME_DOMAIN, 1))
+    onnx.checker.check_model(known, full_check=full)
 
 
 def fill(graph: onnx.GraphProto, rng: np.random.Generator, values: Values) -> None:
@@ -331,6 +343,23 @@ class Gelu(OpRun):
         return (x * 0.5 * (1 + np.vectorize(math.erf)(x / math.sqrt(2))),)
 
 
+class SimplifiedLayerNormalization(OpRun):
+    """An operator of ONNX Runtime in the standard domain."""
+
+    def _run(self, x, scale, axis=None, epsilon=None, stash_type=None):  # type: ignore[no-untyped-def]  # the signature of OpRun
+        axes = tuple(range((-1 if axis is None else axis) % x.ndim, x.ndim))
+        epsilon = np.float32(1e-5) if epsilon is None else epsilon
+        return (x / np.sqrt((x**2).mean(axis=axes, keepdims=True) + float(epsilon)) * scale,)
+
+
+class Crop(OpRun):
+    """An operator of opset 1 that onnx brings no more; ``border`` is left, top, right, bottom."""
+
+    def _run(self, x, border=None):  # type: ignore[no-untyped-def]  # the signature of OpRun
+        left, top, right, bottom = border
+        return (x[:, :, top : x.shape[2] - bottom, left : x.shape[3] - right],)
+
+
 CORRECTED: tuple[type[OpRun], ...] = (
     ConvTranspose,
     MaxPool,
@@ -344,6 +373,8 @@ CORRECTED: tuple[type[OpRun], ...] = (
     LpNormalization,
     MeanVarianceNormalization,
     Gelu,
+    SimplifiedLayerNormalization,
+    Crop,
 )
 
 

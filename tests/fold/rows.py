@@ -20,6 +20,7 @@ from normfold.fold.fold_options import FoldOptions
 from tests.onnx_text import (
     Values,
     assert_close,
+    check,
     feeds_of,
     is_known_to_reference,
     parse,
@@ -117,7 +118,7 @@ def assert_sound(model: onnx.ModelProto, *, same_decisions_in_float64: bool = Tr
     assert_names(model, result.model)
     if bytes_of(result.model) == bytes_of(to_proto(to_ir(model))):
         return result
-    onnx.checker.check_model(result.model, full_check=True)
+    check(result.model, full=True)
     assert_provenance(model, result.model)
     assert_same_values(model, result.model)
     assert_same_algebra(model, result.model)
@@ -256,7 +257,7 @@ def assert_folds_with(text: str, options: FoldOptions, domains: str = "") -> onn
     """Return the model of ``text`` folded as ``options`` ask, as exactly as without them."""
     model = parse(text, domains=domains)
     result = fold(model, options).model
-    onnx.checker.check_model(result, full_check=True)
+    check(result, full=True)
     feeds, names = feeds_of(model), [value.name for value in model.graph.output]
     assert_close(run_in_ort(result, feeds, names), run_in_ort(model, feeds, names), note="in ONNX Runtime")
     wide = widened(model)

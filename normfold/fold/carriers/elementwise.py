@@ -1,4 +1,4 @@
-"""Carriers that act element by element: identities, casts, and positively homogeneous functions."""
+"""Carriers that act element by element: casts, and positively homogeneous functions."""
 
 from __future__ import annotations
 
@@ -28,11 +28,10 @@ _SLOPES_BROADCAST = 9
 _INFINITE = 3.38e38  # exporters write the largest float of a type for no bound, or 3.4e38
 
 
-def identity(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
-    """Identity; Dropout at inference; Cast between floating types."""
-    if node.op_type == "Dropout":
-        require(drops_nothing(reader, node), Reason.TRAINING_MODE, node, "Dropout may drop values at run time")
-        require(not any(output.uses() for output in node.outputs[1:]), Reason.OPERATOR_STOPS, node, "its mask is read")
+def dropout(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
+    """Dropout at inference, whose mask is an output of the graph at most."""
+    require(drops_nothing(reader, node), Reason.TRAINING_MODE, node, "Dropout may drop values at run time")
+    require(not any(output.uses() for output in node.outputs[1:]), Reason.OPERATOR_STOPS, node, "its mask is read")
     return propagate(data_label(node, labels))
 
 

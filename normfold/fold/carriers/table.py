@@ -27,8 +27,7 @@ from normfold.graph.operators import RESHAPES, is_standard
 from normfold.graph.runtime_shapes import RUNTIME_DOMAIN
 
 _EITHER: dict[str, tuple[Carrier, Carrier]] = {
-    "Identity": (elementwise.identity, elementwise.identity),
-    "Dropout": (elementwise.identity, elementwise.identity),
+    "Dropout": (elementwise.dropout, elementwise.dropout),
     "Cast": (elementwise.cast, elementwise.cast),
     "Relu": (elementwise.positively_homogeneous, elementwise.positively_homogeneous),
     "LeakyRelu": (elementwise.leaky, elementwise.leaky),
@@ -106,7 +105,7 @@ _EITHER: dict[str, tuple[Carrier, Carrier]] = {
     "Col2Im": both_ways(attention.one_number),
 }
 # What passes one number for all elements of a value whose rank is not known.
-ANY_RANK = RESHAPES | {"Identity", "Dropout", "Cast", "Relu", "LeakyRelu", "Abs", "Slice"}
+ANY_RANK = RESHAPES | {"Dropout", "Cast", "Relu", "LeakyRelu", "Abs", "Slice"}
 _ODD = ("Tanh", "Erf", "Sin", "Sinh", "Asin", "Asinh", "Tan", "Atan", "Atanh", "Softsign", "Round")
 # Of the domain ai.onnx.ml.
 _ML: dict[str, tuple[Carrier, Carrier]] = {

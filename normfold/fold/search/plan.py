@@ -26,6 +26,8 @@ from normfold.graph.reader import GraphReader, name_of
 
 _MOST_RETRIES = 2_000  # operators that one search may visit again on other ways; the most in the zoo is 60
 _NEAR = 16  # operators that a search may visit when the effort for a graph is used up; the most in the zoo is 7
+# Why operators stop every affine that are in no table; of Identities, the cleanup leaves those that name an output.
+_STOPS = dict.fromkeys((*QUANTIZERS, "DynamicQuantizeMatMul"), Reason.QUANTIZED) | {"Identity": Reason.GRAPH_OUTPUT}
 _ABSENT = object()
 _Key = TypeVar("_Key")
 _Content = TypeVar("_Content")
@@ -228,7 +230,5 @@ class Search:
                 raise Refusal(left, name_of(node))
             return unchanged
         if carrier is None:
-            quantizes = node.op_type in (*QUANTIZERS, "DynamicQuantizeMatMul")
-            reason = Reason.QUANTIZED if quantizes else Reason.OPERATOR_STOPS
-            raise Refusal(reason, name_of(node), detail=f"{node.op_type}")
+            raise Refusal(_STOPS.get(node.op_type, Reason.OPERATOR_STOPS), name_of(node), detail=node.op_type)
         return list(carrier(self.reader, node, labels))

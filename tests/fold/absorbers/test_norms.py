@@ -88,6 +88,10 @@ BACKWARD = {
         "Conv BatchNormalization",
         kept="d",
     ),
+    "SimplifiedLayerNormalization: a scale by feature": Folds(
+        f"{SAME} <float[8] g, float[8] k> {{ c = SimplifiedLayerNormalization<epsilon=0.001>(x, g) y = Mul(c, k) }}",
+        "SimplifiedLayerNormalization",
+    ),
 }
 FORWARD = {
     "a shift dies in layer norm": Folds(
@@ -181,6 +185,12 @@ FORWARD = {
         "Mul InstanceNormalization Conv",
         "forward",
         kept="m",
+    ),
+    "SimplifiedLayerNormalization: a negative factor": Folds(
+        f"{SAME} <float k = {{-2}}, float[8] g> "
+        "{ c = Mul(x, k) y = SimplifiedLayerNormalization<epsilon=0.001>(c, g) }",
+        "SimplifiedLayerNormalization",
+        "forward",
     ),
 }
 REFUSES = {
@@ -325,6 +335,10 @@ REFUSES = {
         ),
         "NF111 d, NF104 y",
         opset=21,
+    ),
+    "SimplifiedLayerNormalization: a shift": Refuses(
+        f"{SAME} <float[8] g, float[8] t> {{ c = SimplifiedLayerNormalization(x, g) y = Add(c, t) }}",
+        "NF108 c, NF104 y",
     ),
 }
 

@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-import onnx
-import pytest
-
-from normfold import optimize
 from tests.fold.rows import Folds, Refuses, every
-from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
 
 MS = '"com.microsoft":1'
 X = "(float[N,5,8] x) => (float[N,5,6] y)"
@@ -165,18 +160,3 @@ REFUSES = {
 test_folds_backward = every(BACKWARD)
 test_folds_forward = every(FORWARD)
 test_refuses = every(REFUSES)
-
-
-@pytest.mark.parametrize("nodes", ["c = N(x, g) y = Mul(c, k)", "a = Mul(x, two) y = N(a, g)"])
-def test_a_norm_of_the_runtime_in_the_standard_domain(nodes: str) -> None:
-    """The ONNX checker knows no such operator, so that a row cannot hold it."""
-    text = f"{SAME} <float[8] g, float[8] k, float two = {{2}}> {{ {nodes.replace('N(', 'LayerNormalization(')} }}"
-    model = parse(text)
-    for node in model.graph.node:
-        if node.op_type == "LayerNormalization":
-            node.op_type = "SimplifiedLayerNormalization"
-            node.attribute.append(onnx.helper.make_attribute("epsilon", 0.001))
-    result = optimize(model)
-    assert [node.op_type for node in result.model.graph.node] == ["SimplifiedLayerNormalization"]
-    feeds = feeds_of(model)
-    assert_close(run_in_ort(result.model, feeds, ["y"]), run_in_ort(model, feeds, ["y"]), note=nodes)

@@ -82,6 +82,12 @@ BACKWARD = {
         "MatMul Col2Im",
         opset=18,
     ),
+    "STFT: a factor and a shift": Folds(
+        "(float[1,32,1] x) => (float[1,5,9,2] y) <float[1,1] w, float k = {-2}, float t = {1}, int64 st = {4}, "
+        "float[16] wi> { c = MatMul(x, w) d = STFT<onesided=1>(c, st, wi) m = Mul(d, k) y = Add(m, t) }",
+        "MatMul STFT Add",
+        kept="y",
+    ),
 }
 FORWARD = {
     "MultiHeadAttention: what the values lack goes on": Folds(
@@ -213,6 +219,12 @@ FORWARD = {
         "Col2Im Conv",
         "forward",
         opset=18,
+    ),
+    "STFT: a factor": Folds(
+        "(float[1,32,1] x) => (float[1,5,9,3] y) <float k = {-2}, int64 st = {4}, float[16] wi, float[2,3] w> "
+        "{ c = Mul(x, k) d = STFT<onesided=1>(c, st, wi) y = MatMul(d, w) }",
+        "STFT MatMul",
+        "forward",
     ),
 }
 REFUSES = {

@@ -74,46 +74,19 @@ BACKWARD = {
         "Conv Abs Add",
         kept="y",
     ),
-    "ThresholdedRelu: a positive factor again": Folds(
-        back("N,4,6,6", "d = ThresholdedRelu<alpha=0.5>(c) y = Mul(d, k)", "float k = {0.5}"), "Conv ThresholdedRelu"
-    ),
-    "Shrink: a positive factor again": Folds(
-        back("N,4,6,6", "d = Shrink<lambd=0.5, bias=0.25>(c) y = Mul(d, k)", "float k = {0.5}"), "Conv Shrink"
-    ),
-    "Celu: a positive factor again": Folds(
-        back("N,4,6,6", "d = Celu<alpha=1.5>(c) y = Mul(d, k)", "float k = {0.5}"), "Conv Celu"
-    ),
-    "Trilu: a positive scale by channel and a shift again": Folds(
-        back("N,4,6,6", "d = Trilu(c) m = Mul(d, pos) y = Add(m, t)", "float[4,1,1] pos, float[4,1,1] t"),
-        "Conv Trilu Add",
-        kept="y",
-    ),
-    "CumSum: a positive scale by channel and a shift again again": Folds(
-        back(
-            "N,4,6,6",
-            "d = CumSum(c, ax) m = Mul(d, pos) y = Add(m, t)",
-            "float[4,1,1] pos, float[4,1,1] t, int64 ax = {2}",
-        ),
-        "Conv CumSum Add",
-        kept="y",
-    ),
-    "LeakyRelu: a positive scale by channel and a shift again": Folds(
-        back(
-            "N,4,6,6", "d = LeakyRelu<alpha=0.3>(c) m = Mul(d, pos) y = Add(m, t)", "float[4,1,1] pos, float[4,1,1] t"
-        ),
-        "Conv LeakyRelu Add",
-        kept="y",
-    ),
-    "Abs: a positive scale by channel and a shift again": Folds(
-        back("N,4,6,6", "d = Abs(c) m = Mul(d, pos) y = Add(m, t)", "float[4,1,1] pos, float[4,1,1] t"),
-        "Conv Abs Add",
-        kept="y",
-    ),
     "LRN: a positive factor": Folds(
         back("N,4,6,6", "d = LRN<size=3, alpha=0.5>(c) y = Mul(d, k)", "float k = {0.5}"), "Conv LRN"
     ),
     "LRN: a negative factor": Folds(
         back("N,4,6,6", "d = LRN<size=3, alpha=0.5>(c) y = Mul(d, k)", "float k = {-2}"), "Conv LRN"
+    ),
+    "dropout whose mask is an output": Folds(
+        back(
+            "N,4,6,6",
+            "d, mask = Dropout(c) y = BatchNormalization(d, g, be, m, var)",
+            outputs=", bool[N,4,6,6] mask",
+        ),
+        "Conv Dropout",
     ),
 }
 FORWARD = {
@@ -324,190 +297,6 @@ FORWARD = {
         "merge",
         kept="y",
     ),
-    "LeakyRelu: a positive scale by channel and a shift again": Folds(
-        ahead(
-            "N,5,6,6",
-            "d = LeakyRelu<alpha=0.3>(c) y = Conv(d, v)",
-            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
-            first="m = Mul(x, pos) c = Add(m, t)",
-        ),
-        "Add LeakyRelu Conv",
-        "forward",
-        kept="c",
-    ),
-    "LeakyRelu: a scale by channel and a shift again": Folds(
-        ahead(
-            "N,5,6,6",
-            "d = LeakyRelu<alpha=0.3>(c) y = Conv(d, v)",
-            "float[4,1,1] k, float[4,1,1] t, float[5,4,1,1] v",
-            first="m = Mul(x, k) c = Add(m, t)",
-        ),
-        "Add PRelu Conv",
-        "forward",
-        kept="c",
-    ),
-    "PRelu: a positive scale by channel and a shift again": Folds(
-        ahead(
-            "N,5,6,6",
-            "d = PRelu(c, s) y = Conv(d, v)",
-            "float[4,1,1] pos, float[4,1,1] t, float[4,1,1] s, float[5,4,1,1] v",
-            first="m = Mul(x, pos) c = Add(m, t)",
-        ),
-        "Add PRelu Conv",
-        "forward",
-        kept="c",
-    ),
-    "PRelu: signs by channel again": Folds(
-        ahead(
-            "N,5,6,6",
-            "d = PRelu(c, s) y = Conv(d, v)",
-            "float[4,1,1] k = {1, -1, 1, -1}, float[4,1,1] s, float[5,4,1,1] v",
-            first="c = Mul(x, k)",
-        ),
-        "PRelu Conv",
-        "forward",
-    ),
-    "Abs: a positive scale by channel and a shift again": Folds(
-        ahead(
-            "N,5,6,6",
-            "d = Abs(c) y = Conv(d, v)",
-            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
-            first="m = Mul(x, pos) c = Add(m, t)",
-        ),
-        "Add Abs Conv",
-        "forward",
-        kept="c",
-    ),
-    "Abs: a scale by channel and a shift again again": Folds(
-        ahead(
-            "N,5,6,6",
-            "d = Abs(c) y = Conv(d, v)",
-            "float[4,1,1] k, float[4,1,1] t, float[5,4,1,1] v",
-            first="m = Mul(x, k) c = Add(m, t)",
-        ),
-        "Add Abs Conv",
-        "forward",
-        kept="c",
-    ),
-    "Clip: a factor and a shift again": Folds(
-        ahead(
-            "N,5,6,6",
-            "d = Clip(c, lo, hi) y = Conv(d, v)",
-            "float k = {-2}, float t = {0.75}, float lo = {-0.5}, float hi = {1}, float[5,4,1,1] v",
-            first="m = Mul(x, k) c = Add(m, t)",
-        ),
-        "Clip Conv",
-        "forward",
-    ),
-    "Clip: a positive scale by channel and a shift again again": Folds(
-        ahead(
-            "N,5,6,6",
-            "d = Clip(c, lo) y = Conv(d, v)",
-            "float[4,1,1] pos, float[4,1,1] t, float lo = {0}, float[5,4,1,1] v",
-            first="m = Mul(x, pos) c = Add(m, t)",
-        ),
-        "Add Clip Conv",
-        "forward",
-        kept="c",
-    ),
-    "ThresholdedRelu: a positive factor again": Folds(
-        ahead(
-            "N,5,6,6",
-            "d = ThresholdedRelu<alpha=0.5>(c) y = Conv(d, v)",
-            "float k = {0.5}, float[5,4,1,1] v",
-            first="c = Mul(x, k)",
-        ),
-        "ThresholdedRelu Conv",
-        "forward",
-    ),
-    "Shrink: a positive factor again": Folds(
-        ahead(
-            "N,5,6,6",
-            "d = Shrink<lambd=0.5, bias=0.25>(c) y = Conv(d, v)",
-            "float k = {0.5}, float[5,4,1,1] v",
-            first="c = Mul(x, k)",
-        ),
-        "Shrink Conv",
-        "forward",
-    ),
-    "Celu: a positive factor again": Folds(
-        ahead(
-            "N,5,6,6",
-            "d = Celu<alpha=1.5>(c) y = Conv(d, v)",
-            "float k = {0.5}, float[5,4,1,1] v",
-            first="c = Mul(x, k)",
-        ),
-        "Celu Conv",
-        "forward",
-    ),
-    "Trilu: a positive scale by channel and a shift again": Folds(
-        ahead(
-            "N,5,6,6",
-            "d = Trilu(c) y = Conv(d, v)",
-            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
-            first="m = Mul(x, pos) c = Add(m, t)",
-        ),
-        "Add Trilu Conv",
-        "forward",
-        kept="c",
-    ),
-    "CumSum: a positive scale by channel and a shift again again": Folds(
-        ahead(
-            "N,5,6,6",
-            "d = CumSum(c, ax) y = Conv(d, v)",
-            "float[4,1,1] pos, float[4,1,1] t, int64 ax = {2}, float[5,4,1,1] v",
-            first="m = Mul(x, pos) c = Add(m, t)",
-        ),
-        "Add CumSum Conv",
-        "forward",
-        kept="c",
-    ),
-    "Shape: a positive scale by channel and a shift again": Folds(
-        ahead(
-            "4",
-            "s = Shape(c) d = Cast<to=1>(s) y = Sigmoid(d)",
-            "float[4,1,1] pos, float[4,1,1] t",
-            first="m = Mul(x, pos) c = Add(m, t)",
-        ),
-        "Shape Cast Sigmoid",
-        "forward",
-    ),
-    "Abs: a scale by channel and a shift again again again": Folds(
-        back("N,4,6,6", "d = Abs(c) m = Mul(d, k) y = Add(m, t)", "float[4,1,1] k, float[4,1,1] t"),
-        "Conv Abs BatchNormalization",
-        "merge",
-        kept="y",
-    ),
-    "ThresholdedRelu: a factor and a shift again": Folds(
-        back(
-            "N,4,6,6",
-            "d = ThresholdedRelu<alpha=0.5>(c) m = Mul(d, k) y = Add(m, t)",
-            "float k = {-2}, float t = {0.75}",
-        ),
-        "Conv ThresholdedRelu BatchNormalization",
-        "merge",
-        kept="y",
-    ),
-    "CumSum: a positive scale by channel and a shift again again again": Folds(
-        back(
-            "N,4,6,6",
-            "d = CumSum(c, ax) m = Mul(d, pos) y = Add(m, t)",
-            "float[4,1,1] pos, float[4,1,1] t, int64 ax = {1}",
-        ),
-        "Conv CumSum BatchNormalization",
-        "merge",
-        kept="y",
-    ),
-    "Clip: a positive scale by channel and a shift again again again": Folds(
-        back(
-            "N,4,6,6",
-            "d = Clip(c, lo, hi) m = Mul(d, pos) y = Add(m, t)",
-            "float[4,1,1] pos, float[4,1,1] t, float lo = {-0.5}, float hi = {1}",
-        ),
-        "Conv Clip BatchNormalization",
-        "merge",
-        kept="y",
-    ),
     "LRN: a positive factor": Folds(
         ahead(
             "N,5,6,6",
@@ -536,6 +325,12 @@ FORWARD = {
             first="m = Mul(x, pos) c = Add(m, t)",
         ),
         "Size Cast Reshape Sigmoid",
+        "forward",
+    ),
+    "dropout whose mask is an output": Folds(
+        "(float[N,4] x) => (float[N,3] y, bool[N,4] mask) <float[4] k, float[4] t, float[4,3] w> "
+        "{ m = Mul(x, k) c = Add(m, t) d, mask = Dropout(c) y = MatMul(d, w) }",
+        "Dropout Gemm",
         "forward",
     ),
 }

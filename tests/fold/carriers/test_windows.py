@@ -4,6 +4,34 @@ from __future__ import annotations
 
 from tests.fold.rows import BN4, Folds, Refuses, ahead, back, every
 
+BY_CHANNEL = "float[4,1,1] pos, float[4,1,1] t"
+FACTOR = "float k = {-2}, float t = {0.75}"
+AXES = f"{BY_CHANNEL}, int64[2] a = {{2, 3}}"
+GRID = ", float[N,5,5,2] gr"
+ROIS = "float[1,4] ro = {0,0,3,3}, int64[1] bi = {0}"
+SIGNED = "float[4,1,1] k, float[4,1,1] t"
+SPACE, WINDOW = "<axes=[2,3]>", "<kernel_shape=[2,2]>"
+# What makes magnitudes, so that a shift stays: the attributes, and the size of what comes out.
+MAGNITUDES = {
+    "ReduceL1": (SPACE, "1,1"),
+    "ReduceL2": (SPACE, "1,1"),
+    "ReduceSumSquare": (SPACE, "1,1"),
+    "LpPool": (WINDOW, "5,5"),
+    "GlobalLpPool": ("", "1,1"),
+}
+
+
+def before_conv(nodes: str, size: str, weights: str, scale: str = "pos", more: str = "", batch: str = "N") -> str:
+    """Return a text in which ``nodes`` make d of x * ``scale`` + t, and a Conv reads it."""
+    first = f"m = Mul(x, {scale}) c = Add(m, t)"
+    return ahead(f"{batch},5,{size}", f"{nodes} y = Conv(d, v)", f"{weights}, float[5,4,1,1] v", more=more, first=first)
+
+
+def behind_conv(nodes: str, size: str, weights: str, scale: str = "pos", more: str = "", batch: str = "N") -> str:
+    """Return a text in which ``nodes`` make d of what a Conv makes, and y is d * ``scale`` + t."""
+    return back(f"{batch},4,{size}", f"{nodes} m = Mul(d, {scale}) y = Add(m, t)", weights, more=more)
+
+
 BACKWARD = {
     "max pool": Folds(
         back(
@@ -13,20 +41,23 @@ BACKWARD = {
         ),
         "Conv MaxPool",
     ),
-    "average pool without padding": Folds(
-        back(
-            "N,4,3,3", "d = AveragePool<kernel_shape=[2,2], strides=[2,2]>(c) y = BatchNormalization(d, g, be, m, var)"
-        ),
-        "Conv AveragePool",
-    ),
-    "average pool with padding that is not counted": Folds(
-        back(
-            "N,4,3,3",
-            "d = AveragePool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1]>(c) y = BatchNormalization(d, "
-            "g, be, m, var)",
-        ),
-        "Conv AveragePool",
-    ),
+    **{
+        name: Folds(
+            back(f"N,4{size}", f"d = {nodes}(c) y = BatchNormalization(d, g, be, m, var)"),
+            f"Conv {nodes.partition('<')[0]}",
+        )
+        for name, nodes, size in (
+            ("average pool without padding", "AveragePool<kernel_shape=[2,2], strides=[2,2]>", ",3,3"),
+            (
+                "average pool with padding that is not counted",
+                "AveragePool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1]>",
+                ",3,3",
+            ),
+            ("global average pool", "GlobalAveragePool", ",1,1"),
+            ("mean over space", "ReduceMean<axes=[2,3]>", ",1,1"),
+            ("mean over space, axes gone", "ReduceMean<axes=[-1,2], keepdims=0>", ""),
+        )
+    },
     "average pool with padding that is counted takes a scale": Folds(
         back(
             "N,4,3,3",
@@ -35,16 +66,6 @@ BACKWARD = {
             "float[4,1,1] pos",
         ),
         "Conv AveragePool",
-    ),
-    "global average pool": Folds(
-        back("N,4,1,1", "d = GlobalAveragePool(c) y = BatchNormalization(d, g, be, m, var)"), "Conv GlobalAveragePool"
-    ),
-    "mean over space": Folds(
-        back("N,4,1,1", "d = ReduceMean<axes=[2,3]>(c) y = BatchNormalization(d, g, be, m, var)"), "Conv ReduceMean"
-    ),
-    "mean over space, axes gone": Folds(
-        back("N,4", "d = ReduceMean<axes=[-1,2], keepdims=0>(c) y = BatchNormalization(d, g, be, m, var)"),
-        "Conv ReduceMean",
     ),
     "mean over space, axes as an input": Folds(
         back(
@@ -126,84 +147,40 @@ BACKWARD = {
         "Conv Upsample",
         opset=9,
     ),
-    "ReduceMin: a factor and a shift": Folds(
-        back("N,4,1,1", "d = ReduceMin<axes=[2,3]>(c) m = Mul(d, k) y = Add(m, t)", "float k = {-2}, float t = {0.75}"),
-        "Conv ReduceMax",
-    ),
-    "ReduceSum: a positive scale by channel and a shift": Folds(
-        back(
-            "N,4,1,1",
-            "d = ReduceSum(c, a) m = Mul(d, pos) y = Add(m, t)",
-            "float[4,1,1] pos, float[4,1,1] t, int64[2] a = {2, 3}",
-        ),
-        "Conv ReduceSum",
-    ),
-    "ReduceL1: a positive scale by channel and a shift": Folds(
-        back(
-            "N,4,1,1", "d = ReduceL1<axes=[2,3]>(c) m = Mul(d, pos) y = Add(m, t)", "float[4,1,1] pos, float[4,1,1] t"
-        ),
-        "Conv ReduceL1 Add",
-        kept="y",
-    ),
-    "ReduceL2: a positive scale by channel and a shift": Folds(
-        back(
-            "N,4,1,1", "d = ReduceL2<axes=[2,3]>(c) m = Mul(d, pos) y = Add(m, t)", "float[4,1,1] pos, float[4,1,1] t"
-        ),
-        "Conv ReduceL2 Add",
-        kept="y",
-    ),
-    "ReduceSumSquare: a positive scale by channel and a shift": Folds(
-        back(
-            "N,4,1,1",
-            "d = ReduceSumSquare<axes=[2,3]>(c) m = Mul(d, pos) y = Add(m, t)",
-            "float[4,1,1] pos, float[4,1,1] t",
-        ),
-        "Conv ReduceSumSquare Add",
-        kept="y",
-    ),
     "ReduceLogSumExp: a shift by channel": Folds(
         back("N,4,1,1", "d = ReduceLogSumExp<axes=[2,3]>(c) y = Add(d, t)", "float[4,1,1] t"), "Conv ReduceLogSumExp"
     ),
-    "LpPool: a positive scale by channel and a shift": Folds(
-        back(
-            "N,4,5,5",
-            "d = LpPool<kernel_shape=[2,2]>(c) m = Mul(d, pos) y = Add(m, t)",
-            "float[4,1,1] pos, float[4,1,1] t",
-        ),
-        "Conv LpPool Add",
-        kept="y",
+    **{
+        f"{operator}: a positive scale by channel and a shift": Folds(
+            behind_conv(f"d = {operator}{attributes}(c)", size, BY_CHANNEL),
+            f"Conv {operator} Add",
+            kept="y",
+        )
+        for operator, (attributes, size) in MAGNITUDES.items()
+    },
+    "Crop": Folds(
+        back("N,4,3,4", "d = Crop<border=[1,2,1,1]>(c) y = BatchNormalization(d, g, be, m, var)"), "Conv Crop", opset=9
     ),
-    "GlobalLpPool: a positive scale by channel and a shift": Folds(
-        back("N,4,1,1", "d = GlobalLpPool(c) m = Mul(d, pos) y = Add(m, t)", "float[4,1,1] pos, float[4,1,1] t"),
-        "Conv GlobalLpPool Add",
-        kept="y",
+    "ReduceMin: a negative factor and a shift": Folds(
+        behind_conv("d = ReduceMin<axes=[2,3]>(c)", "1,1", FACTOR, "k"), "Conv ReduceMax"
+    ),
+    "ReduceSum: a positive scale by channel and a shift": Folds(
+        behind_conv("d = ReduceSum(c, a)", "1,1", AXES), "Conv ReduceSum"
     ),
     "GridSample: a positive scale by channel and a shift": Folds(
-        back(
-            "N,4,5,5",
-            "d = GridSample(c, gr) m = Mul(d, pos) y = Add(m, t)",
-            "float[4,1,1] pos, float[4,1,1] t",
-            more=", float[N,5,5,2] gr",
-        ),
-        "Conv GridSample Add",
-        kept="y",
-        opset=20,
+        behind_conv("d = GridSample(c, gr)", "5,5", BY_CHANNEL, more=GRID), "Conv GridSample Add", kept="y", opset=20
     ),
-    "GridSample: a positive scale by channel and a shift again": Folds(
-        back(
-            "N,4,5,5",
-            'd = GridSample<padding_mode="border">(c, gr) m = Mul(d, pos) y = Add(m, t)',
-            "float[4,1,1] pos, float[4,1,1] t",
-            more=", float[N,5,5,2] gr",
-        ),
+    "GridSample at the border: a positive scale by channel and a shift": Folds(
+        behind_conv('d = GridSample<padding_mode="border">(c, gr)', "5,5", BY_CHANNEL, more=GRID),
         "Conv GridSample",
         opset=20,
     ),
     "RoiAlign: a positive scale by channel and a shift": Folds(
-        back(
-            "1,4,2,2",
-            "d = RoiAlign<output_height=2, output_width=2, sampling_ratio=2>(c, ro, bi) m = Mul(d, pos) y = Add(m, t)",
-            "float[4,1,1] pos, float[4,1,1] t, float[1,4] ro = {0,0,3,3}, int64[1] bi = {0}",
+        behind_conv(
+            "d = RoiAlign<output_height=2, output_width=2, sampling_ratio=2>(c, ro, bi)",
+            "2,2",
+            f"{BY_CHANNEL}, {ROIS}",
+            batch="1",
         ),
         "Conv RoiAlign Add",
         kept="y",
@@ -271,27 +248,6 @@ FORWARD = {
         "Pad Conv",
         "forward",
     ),
-    "GlobalMaxPool: a positive scale by channel and a shift": Folds(
-        ahead(
-            "N,5,1,1",
-            "d = GlobalMaxPool(c) y = Conv(d, v)",
-            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
-            first="m = Mul(x, pos) c = Add(m, t)",
-        ),
-        "GlobalMaxPool Conv",
-        "forward",
-    ),
-    "Upsample: a positive scale by channel and a shift": Folds(
-        ahead(
-            "N,5,12,12",
-            'd = Upsample<mode="nearest">(c, s) y = Conv(d, v)',
-            "float[4,1,1] pos, float[4,1,1] t, float[4] s = {1, 1, 2, 2}, float[5,4,1,1] v",
-            first="m = Mul(x, pos) c = Add(m, t)",
-        ),
-        "Upsample Conv",
-        "forward",
-        opset=9,
-    ),
     "mean over space without keepdims": Folds(
         f"(float[N,4,6,6] x) => (float[N,3] y) <{BN4}, float[4,3] v> "
         "{ d = BatchNormalization(x, g, be, m, var) p = ReduceMean<axes=[-2,-1],keepdims=0>(d) "
@@ -299,232 +255,96 @@ FORWARD = {
         "ReduceMean Gemm",
         "forward",
     ),
-    "ReduceMax: a positive scale by channel and a shift": Folds(
-        ahead(
-            "N,5,1,1",
-            "d = ReduceMax<axes=[2,3]>(c) y = Conv(d, v)",
-            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
-            first="m = Mul(x, pos) c = Add(m, t)",
-        ),
-        "ReduceMax Conv",
+    **{
+        f"{operator}: a {sign} scale by channel and a shift": Folds(
+            before_conv(f"d = {operator}{attributes}(c)", size, weights, scale),
+            f"Add {operator} Conv",
+            "forward",
+            kept="c",
+        )
+        for operator, (attributes, size) in MAGNITUDES.items()
+        for sign, scale, weights in (("positive", "pos", BY_CHANNEL), ("signed", "k", SIGNED))
+        if operator != "ReduceSumSquare" or sign == "positive"
+    },
+    **{
+        f"{operator}: a positive scale by channel and a shift": Folds(
+            before_conv(f"d = {operator}{attributes}(c)", "1,1", BY_CHANNEL), f"{operator} Conv", "forward"
+        )
+        for operator, attributes in (("GlobalMaxPool", ""), ("ReduceMax", SPACE), ("ReduceMin", SPACE))
+    },
+    **{
+        f"{operator}: a negative factor and a shift": Folds(
+            before_conv(f"d = {operator}{SPACE}(c)", "1,1", FACTOR, "k"), f"{opposite} Conv", "forward"
+        )
+        for operator, opposite in (("ReduceMax", "ReduceMin"), ("ReduceMin", "ReduceMax"))
+    },
+    "Crop": Folds(
+        ahead("N,5,3,4", "d = Crop<border=[1,2,1,1]>(c) y = Conv(d, v)", f"{BN4}, float[5,4,1,1] v"),
+        "Crop Conv",
         "forward",
+        opset=9,
     ),
-    "ReduceMax: a factor and a shift": Folds(
-        ahead(
-            "N,5,1,1",
-            "d = ReduceMax<axes=[2,3]>(c) y = Conv(d, v)",
-            "float k = {-2}, float t = {0.75}, float[5,4,1,1] v",
-            first="m = Mul(x, k) c = Add(m, t)",
-        ),
-        "ReduceMin Conv",
+    "Upsample: a positive scale by channel and a shift": Folds(
+        before_conv('d = Upsample<mode="nearest">(c, s)', "12,12", f"{BY_CHANNEL}, float[4] s = {{1, 1, 2, 2}}"),
+        "Upsample Conv",
         "forward",
-    ),
-    "ReduceMin: a positive scale by channel and a shift": Folds(
-        ahead(
-            "N,5,1,1",
-            "d = ReduceMin<axes=[2,3]>(c) y = Conv(d, v)",
-            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
-            first="m = Mul(x, pos) c = Add(m, t)",
-        ),
-        "ReduceMin Conv",
-        "forward",
-    ),
-    "ReduceMin: a factor and a shift": Folds(
-        ahead(
-            "N,5,1,1",
-            "d = ReduceMin<axes=[2,3]>(c) y = Conv(d, v)",
-            "float k = {-2}, float t = {0.75}, float[5,4,1,1] v",
-            first="m = Mul(x, k) c = Add(m, t)",
-        ),
-        "ReduceMax Conv",
-        "forward",
+        opset=9,
     ),
     "ReduceSum: a positive scale by channel and a shift": Folds(
-        ahead(
-            "N,5,1,1",
-            "d = ReduceSum(c, a) y = Conv(d, v)",
-            "float[4,1,1] pos, float[4,1,1] t, int64[2] a = {2, 3}, float[5,4,1,1] v",
-            first="m = Mul(x, pos) c = Add(m, t)",
-        ),
-        "ReduceSum Conv",
-        "forward",
-    ),
-    "ReduceL1: a positive scale by channel and a shift": Folds(
-        ahead(
-            "N,5,1,1",
-            "d = ReduceL1<axes=[2,3]>(c) y = Conv(d, v)",
-            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
-            first="m = Mul(x, pos) c = Add(m, t)",
-        ),
-        "Add ReduceL1 Conv",
-        "forward",
-        kept="c",
-    ),
-    "ReduceL1: a scale by channel and a shift": Folds(
-        ahead(
-            "N,5,1,1",
-            "d = ReduceL1<axes=[2,3]>(c) y = Conv(d, v)",
-            "float[4,1,1] k, float[4,1,1] t, float[5,4,1,1] v",
-            first="m = Mul(x, k) c = Add(m, t)",
-        ),
-        "Add ReduceL1 Conv",
-        "forward",
-        kept="c",
-    ),
-    "ReduceL2: a positive scale by channel and a shift": Folds(
-        ahead(
-            "N,5,1,1",
-            "d = ReduceL2<axes=[2,3]>(c) y = Conv(d, v)",
-            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
-            first="m = Mul(x, pos) c = Add(m, t)",
-        ),
-        "Add ReduceL2 Conv",
-        "forward",
-        kept="c",
-    ),
-    "ReduceL2: a scale by channel and a shift": Folds(
-        ahead(
-            "N,5,1,1",
-            "d = ReduceL2<axes=[2,3]>(c) y = Conv(d, v)",
-            "float[4,1,1] k, float[4,1,1] t, float[5,4,1,1] v",
-            first="m = Mul(x, k) c = Add(m, t)",
-        ),
-        "Add ReduceL2 Conv",
-        "forward",
-        kept="c",
-    ),
-    "ReduceSumSquare: a positive scale by channel and a shift": Folds(
-        ahead(
-            "N,5,1,1",
-            "d = ReduceSumSquare<axes=[2,3]>(c) y = Conv(d, v)",
-            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
-            first="m = Mul(x, pos) c = Add(m, t)",
-        ),
-        "Add ReduceSumSquare Conv",
-        "forward",
-        kept="c",
+        before_conv("d = ReduceSum(c, a)", "1,1", AXES), "ReduceSum Conv", "forward"
     ),
     "ReduceLogSumExp: a positive scale by channel and a shift": Folds(
-        ahead(
-            "N,5,1,1",
-            "d = ReduceLogSumExp<axes=[2,3]>(c) y = Conv(d, v)",
-            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
-            first="m = Mul(x, pos) c = Add(m, t)",
-        ),
+        before_conv("d = ReduceLogSumExp<axes=[2,3]>(c)", "1,1", BY_CHANNEL),
         "Mul ReduceLogSumExp Conv",
         "forward",
         kept="m",
     ),
-    "LpPool: a positive scale by channel and a shift": Folds(
-        ahead(
-            "N,5,5,5",
-            "d = LpPool<kernel_shape=[2,2]>(c) y = Conv(d, v)",
-            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
-            first="m = Mul(x, pos) c = Add(m, t)",
-        ),
-        "Add LpPool Conv",
-        "forward",
-        kept="c",
-    ),
-    "LpPool: a scale by channel and a shift": Folds(
-        ahead(
-            "N,5,5,5",
-            "d = LpPool<kernel_shape=[2,2]>(c) y = Conv(d, v)",
-            "float[4,1,1] k, float[4,1,1] t, float[5,4,1,1] v",
-            first="m = Mul(x, k) c = Add(m, t)",
-        ),
-        "Add LpPool Conv",
-        "forward",
-        kept="c",
-    ),
-    "GlobalLpPool: a positive scale by channel and a shift": Folds(
-        ahead(
-            "N,5,1,1",
-            "d = GlobalLpPool(c) y = Conv(d, v)",
-            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
-            first="m = Mul(x, pos) c = Add(m, t)",
-        ),
-        "Add GlobalLpPool Conv",
-        "forward",
-        kept="c",
-    ),
-    "GlobalLpPool: a scale by channel and a shift": Folds(
-        ahead(
-            "N,5,1,1",
-            "d = GlobalLpPool(c) y = Conv(d, v)",
-            "float[4,1,1] k, float[4,1,1] t, float[5,4,1,1] v",
-            first="m = Mul(x, k) c = Add(m, t)",
-        ),
-        "Add GlobalLpPool Conv",
-        "forward",
-        kept="c",
-    ),
     "GridSample: a positive scale by channel and a shift": Folds(
-        ahead(
-            "N,5,5,5",
-            "d = GridSample(c, gr) y = Conv(d, v)",
-            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
-            more=", float[N,5,5,2] gr",
-            first="m = Mul(x, pos) c = Add(m, t)",
-        ),
+        before_conv("d = GridSample(c, gr)", "5,5", BY_CHANNEL, more=GRID),
         "Add GridSample Conv",
         "forward",
         kept="c",
         opset=20,
     ),
-    "GridSample: a positive scale by channel and a shift again": Folds(
-        ahead(
-            "N,5,5,5",
-            'd = GridSample<padding_mode="border">(c, gr) y = Conv(d, v)',
-            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
-            more=", float[N,5,5,2] gr",
-            first="m = Mul(x, pos) c = Add(m, t)",
-        ),
+    "GridSample at the border: a positive scale by channel and a shift": Folds(
+        before_conv('d = GridSample<padding_mode="border">(c, gr)', "5,5", BY_CHANNEL, more=GRID),
         "GridSample Conv",
         "forward",
         opset=20,
     ),
     "RoiAlign: a positive scale by channel and a shift": Folds(
-        ahead(
-            "1,5,2,2",
-            "d = RoiAlign<output_height=2, output_width=2, sampling_ratio=2>(c, ro, bi) y = Conv(d, v)",
-            "float[4,1,1] pos, float[4,1,1] t, float[1,4] ro = {0,0,3,3}, int64[1] bi = {0}, float[5,4,1,1] v",
-            first="m = Mul(x, pos) c = Add(m, t)",
+        before_conv(
+            "d = RoiAlign<output_height=2, output_width=2, sampling_ratio=2>(c, ro, bi)",
+            "2,2",
+            f"{BY_CHANNEL}, {ROIS}",
+            batch="1",
         ),
         "Add RoiAlign Conv",
         "forward",
         kept="c",
     ),
-    "RoiAlign: a scale by channel and a shift": Folds(
-        back(
-            "1,4,2,2",
-            'd = RoiAlign<output_height=2, output_width=2, sampling_ratio=2, mode="max">(c, ro, '
-            "bi) m = Mul(d, k) y = Add(m, t)",
-            "float[4,1,1] k, float[4,1,1] t, float[1,4] ro = {0,0,3,3}, int64[1] bi = {0}",
+    **{
+        f"{operator} merges a scale and a shift": Folds(
+            behind_conv(f"d = {operator}{attributes}(c)", "1,1", weights, scale),
+            f"Conv {operator} BatchNormalization",
+            "merge",
+            kept="y",
+        )
+        for operator, attributes, weights, scale in (
+            ("ReduceMax", SPACE, SIGNED, "k"),
+            ("ReduceL1", SPACE, SIGNED, "k"),
+            ("ReduceLogSumExp", SPACE, BY_CHANNEL, "pos"),
+        )
+    },
+    "RoiAlign merges a scale and a shift": Folds(
+        behind_conv(
+            'd = RoiAlign<output_height=2, output_width=2, sampling_ratio=2, mode="max">(c, ro, bi)',
+            "2,2",
+            f"{SIGNED}, {ROIS}",
+            "k",
+            batch="1",
         ),
         "Conv RoiAlign BatchNormalization",
-        "merge",
-        kept="y",
-    ),
-    "ReduceMax: a scale by channel and a shift": Folds(
-        back("N,4,1,1", "d = ReduceMax<axes=[2,3]>(c) m = Mul(d, k) y = Add(m, t)", "float[4,1,1] k, float[4,1,1] t"),
-        "Conv ReduceMax BatchNormalization",
-        "merge",
-        kept="y",
-    ),
-    "ReduceL1: a scale by channel and a shift again": Folds(
-        back("N,4,1,1", "d = ReduceL1<axes=[2,3]>(c) m = Mul(d, k) y = Add(m, t)", "float[4,1,1] k, float[4,1,1] t"),
-        "Conv ReduceL1 BatchNormalization",
-        "merge",
-        kept="y",
-    ),
-    "ReduceLogSumExp: a positive scale by channel and a shift again": Folds(
-        back(
-            "N,4,1,1",
-            "d = ReduceLogSumExp<axes=[2,3]>(c) m = Mul(d, pos) y = Add(m, t)",
-            "float[4,1,1] pos, float[4,1,1] t",
-        ),
-        "Conv ReduceLogSumExp BatchNormalization",
         "merge",
         kept="y",
     ),
@@ -623,28 +443,10 @@ REFUSES = {
         "NF110 b, NF118 a",
         opset=18,
     ),
-    "GlobalMaxPool: a scale along the last axis, forward": Refuses(
-        ahead(
-            "N,5,1,1", "d = GlobalMaxPool(c) y = Conv(d, v)", "float[6] kw, float[5,4,1,1] v", first="c = Mul(x, kw)"
-        ),
-        "NF111 d, NF118 c",
-    ),
-    "LpPool: a scale along the last axis": Refuses(
-        back("N,4,5,5", "d = LpPool<kernel_shape=[2,2]>(c) y = Mul(d, kw)", "float[5] kw"), "NF111 d, NF104 y"
-    ),
     "GridSample: a scale along the last axis": Refuses(
         back("N,4,5,5", "d = GridSample(c, gr) y = Mul(d, kw)", "float[5] kw", more=", float[N,5,5,2] gr"),
         "NF111 d, NF104 y",
         opset=20,
-    ),
-    "GlobalAveragePool: a scale along the last axis, forward": Refuses(
-        ahead(
-            "N,5,1,1",
-            "d = GlobalAveragePool(c) y = Conv(d, v)",
-            "float[6] kw, float[5,4,1,1] v",
-            first="c = Mul(x, kw)",
-        ),
-        "NF111 d, NF118 c",
     ),
     "Upsample: a scale along the last axis": Refuses(
         back(
@@ -652,24 +454,6 @@ REFUSES = {
         ),
         "NF111 d, NF104 y",
         opset=9,
-    ),
-    "ReduceMax: a scale along the last axis": Refuses(
-        back("N,1,6,6", "d = ReduceMax<axes=[1]>(c) y = Mul(d, kw)", "float[6] kw"), "NF109 d, NF104 y"
-    ),
-    "ReduceMin: a scale along the last axis": Refuses(
-        back("N,1,6,6", "d = ReduceMin<axes=[1]>(c) y = Mul(d, kw)", "float[6] kw"), "NF109 d, NF104 y"
-    ),
-    "ReduceL2: a scale along the last axis": Refuses(
-        back("N,4,1,1", "d = ReduceL2<axes=[2,3]>(c) y = Mul(d, kw)", "float[1] kw"), "NF109 d, NF104 y"
-    ),
-    "ReduceSumSquare: a scale along the last axis": Refuses(
-        back("N,4,1,1", "d = ReduceSumSquare<axes=[2,3]>(c) y = Mul(d, kw)", "float[1] kw"), "NF109 d, NF104 y"
-    ),
-    "ReduceLogSumExp: a scale along the last axis": Refuses(
-        back("N,4,1,1", "d = ReduceLogSumExp<axes=[2,3]>(c) y = Mul(d, kw)", "float[1] kw"), "NF110 d, NF104 y"
-    ),
-    "GlobalLpPool: a scale along the last axis": Refuses(
-        back("N,4,1,1", "d = GlobalLpPool(c) y = Mul(d, kw)", "float[1] kw"), "NF109 d, NF104 y"
     ),
     "RoiAlign: a scale along the last axis": Refuses(
         back(
@@ -679,6 +463,33 @@ REFUSES = {
         ),
         "NF111 d, NF104 y",
     ),
+    **{
+        f"{operator}: a scale along the last axis": Refuses(
+            back(f"N,{size}", f"d = {operator}{attributes}(c) y = Mul(d, kw)", f"float[{size[-1]}] kw"),
+            f"{why} d, NF104 y",
+        )
+        for operator, attributes, size, why in (
+            ("LpPool", WINDOW, "4,5,5", "NF111"),
+            ("GlobalLpPool", "", "4,1,1", "NF109"),
+            ("ReduceMax", "<axes=[1]>", "1,6,6", "NF109"),
+            ("ReduceMin", "<axes=[1]>", "1,6,6", "NF109"),
+            ("ReduceL2", SPACE, "4,1,1", "NF109"),
+            ("ReduceSumSquare", SPACE, "4,1,1", "NF109"),
+            ("ReduceLogSumExp", SPACE, "4,1,1", "NF110"),
+        )
+    },
+    "Crop: a scale along the last axis": Refuses(
+        back("N,4,3,4", "d = Crop<border=[1,2,1,1]>(c) y = Mul(d, kw)", "float[4] kw"), "NF111 d, NF104 y", opset=9
+    ),
+    **{
+        f"{operator}: a scale along the last axis, forward": Refuses(
+            ahead(
+                "N,5,1,1", f"d = {operator}(c) y = Conv(d, v)", "float[6] kw, float[5,4,1,1] v", first="c = Mul(x, kw)"
+            ),
+            "NF111 d, NF118 c",
+        )
+        for operator in ("GlobalMaxPool", "GlobalAveragePool")
+    },
 }
 
 

@@ -191,3 +191,9 @@ def test_what_costs_more_says_where_each_shift_stops() -> None:
     assert "an Add would come behind d, f" in said
     assert "the shift behind d stops at y" in said and "the shift behind f stops at v" in said
     assert "behind e " not in said, "the softmax cancels it"
+
+
+def test_an_identity_that_names_an_output_stops_as_the_output_does() -> None:
+    text = "(float[N,4] x) => (float[N,3] y, float[N,4] d) <float[4] k, float[4,3] w> "
+    (verdict,) = fold(parse(text + "{ c = Mul(x, k) d = Identity(c) y = MatMul(c, w) }")).verdicts
+    assert (Reason.GRAPH_OUTPUT, "d") in [(obstacle.reason, obstacle.node) for obstacle in verdict.obstacles]
