@@ -45,7 +45,6 @@ def skeleton(proto: onnx.ModelProto, freeze: bool = True) -> onnx.ModelProto:
     graph.input.extend(full.input)
     graph.output.extend(full.output)
     graph.value_info.extend(full.value_info)
-    graph.sparse_initializer.extend(full.sparse_initializer)
     inputs = {value.name for value in full.input}
     for tensor in full.initializer:
         overridable = tensor.name in inputs and proto.ir_version >= 4

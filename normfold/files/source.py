@@ -27,7 +27,7 @@ from normfold.files.old_opsets import modernize
 from normfold.files.paths import check_readable
 from normfold.files.repairs import is_untyped, repaired
 from normfold.files.skeleton import skeleton
-from normfold.files.tensors import Stamp, is_external, load_small, stamp_of, tensors
+from normfold.files.tensors import Stamp, is_external, load_small, make_dense, stamp_of, tensors
 from normfold.runtime import isolated, ledger
 from normfold.runtime.ort_session import SessionError, first_line, open_session
 from normfold.runtime.proto_walk import every_node, inner_graphs, nodes_within
@@ -227,9 +227,11 @@ def _external_folder(model: ir.Model) -> Path | None:
 # -- validity -----------------------------------------------------------------------------------------------------
 
 
-def _modernized(source: Source, assume_eval: bool) -> str:
+def _repaired(source: Source, assume_eval: bool) -> list[str]:
+    """Put right in place what the file says oddly or in an old way; return a note for each change."""
     try:
-        return modernize(source.proto, assume_eval=assume_eval)
+        notes = *repaired(source.proto), make_dense(source.proto), modernize(source.proto, assume_eval=assume_eval)
+        return list(filter(None, notes))
     except SourceError as error:
         raise SourceError(f"{source.name}: {error}") from error
 
@@ -245,7 +247,7 @@ def _checked(source: Source, assume_eval: bool) -> Source:
     for tensor in tensors(proto):
         _check_tensor(tensor, source)
     source = replace(source, data_files=load_small(proto, str(source.folder or "")))
-    repairs = (*repaired(proto), *filter(None, [_modernized(source, assume_eval)]))
+    repairs = _repaired(source, assume_eval)
     if repairs:
         source = replace(source, content=None, notes=(*source.notes, *repairs))
     complaint = _checker_complaint(proto)

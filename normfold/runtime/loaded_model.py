@@ -25,7 +25,7 @@ from normfold.files.convert import to_proto
 from normfold.files.old_opsets import modernize
 from normfold.files.protobuf_wire import WireFormatError, split
 from normfold.files.temporary import TemporaryFolder
-from normfold.files.tensors import is_external, load_inner
+from normfold.files.tensors import is_external, load_inner, make_dense
 from normfold.runtime.metadata_keys import SITES_KEY
 from normfold.runtime.proto_walk import every_node, initializer_names, inner_graphs, name_nodes_apart, reads
 from normfold.runtime.weight_store import GIVEN, INLINE_BYTES, Weights, from_file, large_bytes, stub
@@ -101,7 +101,7 @@ class LoadedModel:
 
     @cached_property
     def initializers(self) -> tuple[tuple[str, onnx.TensorProto], ...]:
-        """The initializers of the main graph with their names, sparse ones aside."""
+        """The initializers of the main graph with their names."""
         return tuple((tensor.name, tensor) for tensor in self.graph.initializer)
 
     def array_of(self, tensor: onnx.TensorProto) -> np.ndarray:
@@ -118,7 +118,7 @@ class LoadedModel:
 
     @cached_property
     def initializer_names(self) -> set[str]:
-        """Names of all initializers of the main graph, sparse ones included."""
+        """Names of all initializers of the main graph."""
         return initializer_names(self.graph)
 
     @cached_property
@@ -149,6 +149,7 @@ def load(model: LoadableModel, folder: str | None = None) -> LoadedModel:
     """
     loaded = _split(model, folder)
     load_inner(loaded.skeleton, loaded.folder or "")
+    make_dense(loaded.skeleton)
     modernize(loaded.skeleton)
     name_nodes_apart((loaded.skeleton.graph, *inner_graphs(loaded.skeleton)))
     return loaded

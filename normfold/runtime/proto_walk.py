@@ -10,8 +10,8 @@ import onnx
 
 
 def initializer_names(graph: onnx.GraphProto) -> set[str]:
-    """Names of all initializers, sparse ones included."""
-    return {t.name for t in graph.initializer} | {t.values.name for t in graph.sparse_initializer}
+    """Names of all initializers."""
+    return {tensor.name for tensor in graph.initializer}
 
 
 @cache

@@ -64,7 +64,6 @@ def submodel(model: LoadedModel, targets: Collection[str], boundary: Mapping[str
     for name, made in outputs.items():
         small.graph.output.add(name=made, type=declared[name].type if name in declared else None)
     small.graph.initializer.extend(tensor for name, tensor in model.initializers if name in needed)
-    small.graph.sparse_initializer.extend(t for t in graph.sparse_initializer if t.values.name in needed)
     inside = [name for name in declared if name not in outputs and made_by.get(name) in nodes]
     small.graph.value_info.extend(declared[name] for name in inside)
     feeds = tuple(v.name for v in model.inputs if v.name in needed and v.name not in cuts)

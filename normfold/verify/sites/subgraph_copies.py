@@ -47,7 +47,6 @@ def inline_bodies(
     skeleton.CopyFrom(model.skeleton)
     skeleton.graph.node.extend(node for node in opening.nodes if not node.output[0].startswith(closed))
     skeleton.graph.initializer.extend(opening.tensors)
-    skeleton.graph.sparse_initializer.extend(opening.sparse)
     skeleton.opset_import.extend(
         helper.make_opsetid(domain, version) for domain, version in opening.more_opsets.items()
     )
@@ -124,7 +123,6 @@ class _Opening:
     needed: set[str]
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     tensors: list[onnx.TensorProto] = field(default_factory=list)
-    sparse: list[onnx.SparseTensorProto] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
     more_opsets: dict[str, int] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
@@ -229,11 +227,6 @@ class _Opening:
         inside = names | {name: prefix + name for name in own}
         for tensor in body.initializer:
             self.tensors.append(_named(tensor, inside[tensor.name]))
-        for sparse in body.sparse_initializer:
-            renamed = onnx.SparseTensorProto()
-            renamed.CopyFrom(sparse)
-            renamed.values.name = inside[sparse.values.name]
-            self.sparse.append(renamed)
         self.nodes.extend(_renamed(node, inside) for node in body.node)
         self.copies.append(Copy(path, prefix))
         self.open(body.node, path, inside, prefix)
