@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -61,22 +61,23 @@ def smaller(shape: tuple[int, ...]) -> tuple[int, ...]:
 
 
 def larger(
-    shapes: Mapping[str, tuple[int, ...]], dims: Mapping[str, Sequence[int | str | None]]
+    shapes: Mapping[str, tuple[int, ...]], dims: Mapping[str, Sequence[int | str | None]], whole: Collection[str]
 ) -> dict[str, tuple[int, ...]]:
     """Return the shapes of all inputs with as many times the rows, where their number is free and all stay small.
 
-    One factor serves all: rows of one batch may lie in one input as [n, 6, 16] and in another as [6 n, 16].
+    One factor serves all: rows of one batch may lie in one input as [n, 6, 16] and in another as [6 n, 16]. Those of
+    ``whole`` hold whole numbers, of which none is a channel.
     """
     free = {name for name, shape in shapes.items() if shape and dims[name] and not isinstance(dims[name][0], int)}
-    times = max((_times_the_rows(shapes[name]) for name in free), default=1)
+    times = max((_times_the_rows(shapes[name], name not in whole) for name in free), default=1)
     while times > 1 and any(math.prod(shapes[name]) * times > LARGEST for name in free):
         times //= 2
     return {name: (shape[0] * times, *shape[1:]) if name in free else shape for name, shape in shapes.items()}
 
 
-def _times_the_rows(shape: tuple[int, ...]) -> int:
+def _times_the_rows(shape: tuple[int, ...], has_channels: bool) -> int:
     """Return by what the number of rows is multiplied, so that each channel has enough numbers."""
-    in_a_row = math.prod(shape[1:]) // max((1, *shape[1:2], *shape[1:][-1:]))
+    in_a_row = math.prod(shape[1:]) // (max((1, *shape[1:2], *shape[1:][-1:])) if has_channels else 1)
     rows = max(2, -(-PLACES // max(in_a_row, 1)))
     return -(-rows // max(shape[0], 1))
 

@@ -93,7 +93,8 @@ class RegionFeeds:
             if each.name in base
         }
         dims = {each.name: each.dims for each in self._inputs}
-        free, handy = larger(base, dims), larger(handy, dims)
+        whole = {each.name for each in self._inputs if not each.is_random}
+        free, handy = larger(base, dims, whole), larger(handy, dims, whole)
         found = [(handy, handy == free), (free, True), (base, True)]
         return [each for index, each in enumerate(found) if each[0] not in [shapes for shapes, _ in found[:index]]]
 

@@ -53,7 +53,7 @@ Compared = dict[int, Comparison]
 """The worst comparison of each target of a region by its place, as far as it runs."""
 
 Known = dict[RegionKind, Compared]
-"""The comparisons of regions that agreed, by kind."""
+"""The comparisons of regions that were fed, by kind."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def compared_regions(
 ) -> Iterator[Comparison]:
     """Yield the worst comparison of each region that runs on feeds of its own.
 
-    Of regions that compute the same one is fed. ``known`` are those that agreed in earlier calls, and grows.
+    Of regions that compute the same one is fed. ``known`` are those that were fed in earlier calls, and grows.
     """
     if not regions:
         return
@@ -110,10 +110,9 @@ def compared_regions(
             if pair is None:
                 continue
             kind = pair.kind
-            found = known[kind] if kind in known else _compared(question, pair, latest)
-            if all(comparison.passed for comparison in found.values()):
-                known[kind] = found
-            for place, comparison in found.items():
+            if kind not in known:
+                known[kind] = _compared(question, pair, latest)
+            for place, comparison in known[kind].items():
                 name = each.targets[place]
                 yield replace(comparison, value=name, folds=question.folds.get(name, ()))
 

@@ -105,7 +105,7 @@ class _Compared:
 
     @classmethod
     def of(cls, question: Question, feed: Feed, known: Known) -> _Compared:
-        """Compare the regions; ``known`` are those that agreed before."""
+        """Compare the regions; ``known`` are those that were fed before."""
         found = list(compared_regions(question, feed, regions_of(question), known))
         failing, agreeing = ([each for each in found if each.passed is passed] for passed in (False, True))
         return cls(question, feed, known, failing, agreeing)

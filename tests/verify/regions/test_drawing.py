@@ -9,14 +9,19 @@ from normfold.verify.regions.drawing import LARGEST, decades, larger
 
 def test_inputs_that_share_a_batch_grow_by_one_factor() -> None:
     shapes = {"x": (1, 6, 16), "rows": (6, 16), "fixed": (1, 16)}
-    grown = larger(shapes, {"x": ("N", 6, 16), "rows": (None, 16), "fixed": (1, 16)})
+    grown = larger(shapes, {"x": ("N", 6, 16), "rows": (None, 16), "fixed": (1, 16)}, ())
     times = grown["x"][0]
     assert times > 1
     assert grown == {"x": (times, 6, 16), "rows": (6 * times, 16), "fixed": (1, 16)}
 
 
 def test_what_would_be_large_stays_as_it_is() -> None:
-    assert larger({"x": (1, LARGEST)}, {"x": ("N", LARGEST)}) == {"x": (1, LARGEST)}
+    assert larger({"x": (1, LARGEST)}, {"x": ("N", LARGEST)}, ()) == {"x": (1, LARGEST)}
+
+
+def test_whole_numbers_have_no_channels_and_so_few_rows() -> None:
+    assert larger({"i": (1, 2048)}, {"i": ("N", 2048)}, ("i",)) == {"i": (2, 2048)}
+    assert larger({"i": (1, 2048)}, {"i": ("N", 2048)}, ()) == {"i": (16, 2048)}
 
 
 def test_a_limit_is_reached_from_its_own_side() -> None:
