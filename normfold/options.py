@@ -286,6 +286,7 @@ class ExportArguments(WriteArguments, TorchArguments, Options):
     output_names: Annotated[NameCollection, internal("As torch.onnx.export takes them: names for the outputs.")] = ()
     dynamic_axes: Annotated[Any, internal("As torch.onnx.export takes them, in place of dynamic_shapes.")] = None
     opset_version: Annotated[int | None, internal("As torch.onnx.export takes it, in place of opset.")] = None
+    f: Annotated[Path | None, internal("As torch.onnx.export takes it, in place of path.")] = None
 
     # What else torch.onnx.export takes, with the values that ask for what is done here anyway.
     HABITS: ClassVar[Mapping[str, tuple[str, ...]]] = {

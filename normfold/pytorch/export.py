@@ -24,7 +24,7 @@ from normfold.files.paths import check_paths
 from normfold.option_declaration import accepting
 from normfold.options import ExportArguments, OptimizeArguments, Options, WriteArguments
 from normfold.pipeline import optimize_with
-from normfold.pytorch.eager.arrays import array_of, tensor_of
+from normfold.pytorch.eager.arrays import array_of, as_real, tensor_of
 from normfold.pytorch.eager.call import Call, evaluation
 from normfold.pytorch.eager.outputs import tensors_of
 from normfold.pytorch.eager.reference import EagerRun, compare, feeds
@@ -47,8 +47,8 @@ def export(module: TorchModel, options: ExportArguments) -> Result:
     ``dynamic_shapes`` is that of torch.export.export, ``opset`` is that of the file: a number, or "keep" for the
     exporter's; None and "auto" raise the exporter's where the target has a better form for a norm. A module in training
     mode is refused, or, with ``eval=True``, switched and restored. The other arguments are those of
-    ``normfold.optimize``. ``input_names``, ``output_names``, ``dynamic_axes`` and ``opset_version`` are taken as
-    torch.onnx.export takes them. Outputs that the module returns under keys have these as their names.
+    ``normfold.optimize``. ``input_names``, ``output_names``, ``dynamic_axes``, ``opset_version`` and ``f`` are
+    taken as torch.onnx.export takes them. Outputs that the module returns under keys have these as their names.
 
     ``Result.verification`` has rows of the run "eager module": the module against the result on ``args``, on
     values drawn like them, and on larger dynamic dimensions. Where torch.export cannot trace the module, the
@@ -61,6 +61,10 @@ def export(module: TorchModel, options: ExportArguments) -> Result:
         options = replace(options, opset=options.opset_version)
     if options.dynamic_axes and options.dynamic_shapes:
         raise UsageError("expected dynamic_shapes or dynamic_axes, got both")
+    if options.f is not None:
+        if options.path is not None:
+            raise UsageError("expected path or f, got both")
+        options = replace(options, path=options.f)
     number, habit = _opsets(options.opset)
     _check_paths([], options.path, options)
     traced = trace(
@@ -223,14 +227,20 @@ def _session_run(runner: Runner, model: onnx.ModelProto, loaded: LoadedModel, tr
     outputs = {value.name: _kind_of(value) for value in model.graph.output}
 
     def run(call: Call) -> list[torch.Tensor]:
-        tensors = tensors_of((call.args, _in_order(call.kwargs, traced)))
+        tensors = [as_real(tensor) for tensor in tensors_of((call.args, _in_order(call.kwargs, traced)))]
         if len(tensors) != len(kinds):
             raise CannotFeedError(f"its arguments hold {len(tensors)} tensors, the graph has {len(kinds)} inputs")
         feed = {name: array_of(tensor).astype(kinds[name]) for name, tensor in zip(kinds, tensors, strict=True)}
         values = runner.run(feed, list(outputs))
-        return [tensor_of(np.asarray(value).astype(kind)) for value, kind in zip(values, outputs.values(), strict=True)]
+        return [tensor_of(_not_widened(value, kind)) for value, kind in zip(values, outputs.values(), strict=True)]
 
     return run
+
+
+def _not_widened(value: Any, kind: np.dtype[Any]) -> np.ndarray:
+    """Return a value in the file's own type, but for digits that its run did not have."""
+    array = np.asarray(value)
+    return array if array.dtype == np.float32 and kind == np.float64 else array.astype(kind)
 
 
 def _kind_of(value: onnx.ValueInfoProto) -> np.dtype[Any]:

@@ -204,8 +204,8 @@ def _require_foldable(module: object) -> None:
     scripted = next((path for path, part in module.named_modules() if isinstance(part, torch.jit.ScriptModule)), None)
     if scripted is not None:
         raise SourceError(
-            f"{scripted} is a TorchScript module, which torch.export cannot trace; put its nn.Module there, fold what "
-            "is around it as a module of its own, or optimize the exported file: normfold.export(module, args, path)"
+            f"{scripted} is a TorchScript module, which torch.export cannot trace; put its nn.Module there, or fold "
+            "what is around it as a module of its own"
         )
 
 

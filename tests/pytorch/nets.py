@@ -74,6 +74,18 @@ class CalledTwice(nn.Module):
         return out
 
 
+class NormShared(nn.Module):
+    """Two convolutions with one norm between them and their sum; they could be merged, but have no module for it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other, self.bn = nn.Conv2d(3, 4, 3), nn.Conv2d(3, 4, 3, bias=False), nn.BatchNorm2d(4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.bn(self.one(x)) + self.bn(self.other(x))
+        return out
+
+
 class BlockTwice(nn.Module):
     """A convolution with its norm, called twice."""
 

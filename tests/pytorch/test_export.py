@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from normfold.pipeline import optimize_with
 from normfold.pytorch.eager import reference
 from normfold.pytorch.eager.call import Call
 from normfold.pytorch.export import _against, _with_eager_module, export
+from normfold.pytorch.fold_module import fold_module
 from normfold.pytorch.trace.exporter_cleanup import clean_up
 from normfold.pytorch.trace.exporters import trace
 from normfold.result import NotProven
@@ -342,3 +344,44 @@ def test_what_torch_onnx_export_takes_is_taken_or_refused_in_one_line() -> None:
     for name, value in others.items():
         with pytest.raises(UsageError, match=f"expected {name} left out or .*, which is not done here"):
             export(module, args, **{name: value})
+
+
+def test_the_path_may_be_called_f_as_in_torch(tmp_path: Path) -> None:
+    module, args = nn.Conv2d(1, 1, 1).eval(), (torch.randn(1, 1, 2, 2),)
+    export(module, args, f=tmp_path / "model.onnx")
+    assert (tmp_path / "model.onnx").exists()
+    with pytest.raises(UsageError, match="expected path or f, got both"):
+        export(module, args, tmp_path / "model.onnx", f=tmp_path / "other.onnx")
+
+
+class Behind(nn.Module):
+    """A convolution and its norm, and what is done with their value."""
+
+    def __init__(self, tail: Callable[[torch.Tensor], object], dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.conv, self.bn, self.tail = nn.Conv2d(2, 2, 1, dtype=dtype), nn.BatchNorm2d(2), tail
+
+    def forward(self, x: torch.Tensor) -> object:
+        return self.tail(self.bn(self.conv(x.to(self.conv.weight.dtype)).to(self.bn.weight.dtype)))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        Behind(lambda y: torch.complex(y, y + 1)),
+        Behind(lambda y: y, torch.float16),
+        Behind(lambda y: y).double(),
+    ],
+    ids=["complex numbers", "a part in half precision", "float64, which ONNX Runtime does not convolve in"],
+)
+def test_types_that_the_runtime_has_otherwise_are_proven(module: nn.Module) -> None:
+    image = torch.randn(2, 2, 5, 5, dtype=next(module.bn.parameters()).dtype)  # type: ignore[union-attr]  # a module
+    result = export(drawn(module), (image,))
+    assert result.changes and result.verification
+    assert result.verification.verdict is Equivalence.EQUIVALENT
+    assert fold_module(module, (image,)).removed == ("bn",)
+
+
+def test_a_module_without_tensors_to_return_is_refused_in_one_line() -> None:
+    with pytest.raises(SourceError, match=r"returns tensors, got one whose forward\(\) returns none"):
+        export(Behind(lambda y: 3).eval(), (torch.randn(2, 2, 5, 5),))

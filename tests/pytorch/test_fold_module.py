@@ -110,6 +110,7 @@ ROWS = (
     ),
     Row("two norms behind one conv", nets.TwoNorms, image(2, 3, 6, 6), ("a",)),
     Row("a block called twice", nets.BlockTwice, image(2, 4, 5, 5), ("block.1",), ("block.0.bias",)),
+    Row("a norm that two convolutions share", nets.NormShared, image(2, 3, 6, 6), ("bn",), ("other.bias",)),
     Row("tied weights", nets.Tied, image(3, 6), ("bn",)),
     Row("a weight that forward() computes", nets.Scaled, image(1, 3, 6, 6), kept=(Reason.COMPUTED_PARAMETER,)),
     Row("functional, in forward()", nets.InForward, image(1, 3, 6, 6), kept=(Reason.IN_FORWARD, Reason.IN_FORWARD)),

@@ -18,6 +18,11 @@ def array_of(tensor: torch.Tensor) -> npt.NDArray[Any]:
     return np.asarray(plain.numpy())
 
 
+def as_real(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a complex tensor as ONNX has it, with real and imaginary parts along a last axis; others as they are."""
+    return torch.view_as_real(tensor.resolve_conj()) if tensor.is_complex() else tensor
+
+
 def tensor_of(array: npt.NDArray[Any]) -> torch.Tensor:
     """Return a tensor with a copy of ``array``, on the CPU."""
     array = np.array(array, copy=True, order="C")

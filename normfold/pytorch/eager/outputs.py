@@ -1,8 +1,9 @@
-"""The tensors that a module returns, by name: keys of dicts, fields of named tuples, places in lists."""
+"""The tensors that a module returns, by name: keys of dicts, fields of tuples and dataclasses, places in lists."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from functools import wraps
 from typing import Any
 
@@ -16,6 +17,8 @@ def named_leaves(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
         parts = [(str(key), value) for key, value in tree.items()]
     elif isinstance(tree, tuple) and hasattr(tree, "_fields"):
         parts = list(zip(tree._fields, tree, strict=True))
+    elif is_dataclass(tree) and not isinstance(tree, type):
+        parts = [(each.name, getattr(tree, each.name)) for each in fields(tree)]
     elif isinstance(tree, (tuple, list)):
         parts = [(str(index), value) for index, value in enumerate(tree)]
     elif isinstance(tree, torch.Tensor) or pytree.tree_leaves(tree) == [tree]:

@@ -14,9 +14,10 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
-from normfold.pytorch.eager.arrays import array_of
+from normfold.pytorch.eager.arrays import array_of, as_real
 from normfold.pytorch.eager.call import Call
 from normfold.pytorch.eager.copies import copied, state_of
 from normfold.pytorch.eager.outputs import tensors_of
@@ -26,6 +27,7 @@ from normfold.verify.result import Comparison, Distance, Stage
 
 NOISE_SAMPLES = 2  # of moved arguments
 UNDECIDED = 0.5  # of the places of an integer output: with more than these, rounding decides the output
+_HALF = (torch.float16, torch.bfloat16)
 LARGEST_COPY = 2**30  # bytes of weights up to which a float64 copy is made
 
 ARGUMENT = "argument "  # begins the name of a tensor that was given
@@ -55,7 +57,7 @@ def eager_run(module: Callable[..., Any], *, with_arguments: bool = False) -> Ea
                 outputs = tensors_of(own(*args, **kwargs))
                 changes_nothing[:] = changes_nothing or [state_of(own) == before]
             given = tensors_of((args, kwargs)) if with_arguments else []
-            return [tensor.detach().cpu() for tensor in (*outputs, *given)]
+            return [as_real(tensor.detach().cpu()) for tensor in (*outputs, *given)]
 
     return run
 
@@ -265,12 +267,15 @@ def _badness(comparison: Comparison) -> tuple[bool, bool, float]:
 def _noises(own: EagerRun, wide: EagerRun | None, call: Call, expected: list[torch.Tensor]) -> list[np.ndarray]:
     """Measure the rounding noise of each output, element by element: 1 for an integer that rounding decides.
 
-    It is the difference from a run in float64, and from runs whose arguments move by one unit in the last place,
-    because cancellation shows there.
+    It is the difference from a run in float64, and from runs whose arguments, and whatever is computed in half
+    precision, move by one unit in the last place, because cancellation shows there.
     """
     generator = torch.Generator().manual_seed(1)
     others = [_run_or_none(wide, call)]
-    others += [_run_or_none(own, _mapped(call, lambda leaf: _perturbed(leaf, generator))) for _ in range(NOISE_SAMPLES)]
+    with _PerturbedHalf(generator):
+        others += [
+            _run_or_none(own, _mapped(call, lambda leaf: _perturbed(leaf, generator))) for _ in range(NOISE_SAMPLES)
+        ]
     noises = [np.zeros(tensor.shape) for tensor in expected]
     for other in others:
         if other is None or [tensor.shape for tensor in other] != [tensor.shape for tensor in expected]:
@@ -283,6 +288,23 @@ def _noises(own: EagerRun, wide: EagerRun | None, call: Call, expected: list[tor
                 gap = np.nan_to_num(np.abs(array_of(old) - array_of(new.double())), nan=0.0, posinf=0.0)
             noises[place] = np.maximum(noises[place], gap)
     return noises
+
+
+class _PerturbedHalf(TorchFunctionMode):
+    """Move each new value in a type of half precision: within float32, by torch.autocast or a part of that type."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Run the operation and move its result in place, unless it is memory of an argument."""
+        result = func(*args, **(kwargs or {}))
+        if isinstance(result, torch.Tensor) and result.dtype in _HALF:
+            given = {each.untyped_storage().data_ptr() for each in tensors_of((args, kwargs))}
+            if result.untyped_storage().data_ptr() not in given:
+                result.copy_(_perturbed(result, self.generator))
+        return result
 
 
 def _perturbed(tensor: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
@@ -311,7 +333,7 @@ def _compare(
     rtol: float | None,
     atol: float | None,
 ) -> Comparison:
-    dtype = str(expected.dtype).removeprefix("torch.")
+    dtype = str(_narrower(expected.dtype, obtained.dtype)).removeprefix("torch.")
     old, new = array_of(expected), array_of(obtained)
     is_noisy = bool(noise.any())
     if is_noisy and not expected.is_floating_point():
@@ -330,6 +352,12 @@ def _compare(
     else:
         is_hidden = is_noisy and float(noise.mean()) > UNDECIDED
     return Comparison(name, Stage.EAGER, passed, feed, noise_dominated=passed and is_hidden, **vars(found))
+
+
+def _narrower(one: torch.dtype, other: torch.dtype) -> torch.dtype:
+    """Return the type that keeps fewer digits: ONNX Runtime may run a float64 file in float32 only."""
+    is_less = one.is_floating_point and other.is_floating_point and torch.finfo(one).eps < torch.finfo(other).eps
+    return other if is_less else one
 
 
 def _tolerance(found: Distance, allowed: AllowedError) -> float:

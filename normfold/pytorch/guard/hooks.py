@@ -19,7 +19,7 @@ from torch.utils import _pytree as pytree
 
 from normfold.errors import UsageError
 from normfold.pytorch.eager.copies import copied, copied_call, is_compiled
-from normfold.pytorch.guard.recorder import WAY_OUT, Edge, Numbers, Recorder, Tags
+from normfold.pytorch.guard.recorder import Edge, Numbers, Recorder, Tags
 from normfold.pytorch.guard.settings import PLAIN, OnModule, Settings
 
 _MOST_CALLS = 4096
@@ -218,7 +218,8 @@ class PartOfForward(GuardedMethod):
             return self.method(*args, **kwargs)
         raise UsageError(
             f"{self.path} is a part of a fold, and is called outside of forward() of {self.guard.name}, where it gives "
-            f"something else than the original's; {WAY_OUT}"
+            "something else than the original's; fold what calls it (such as a copy that torch.fx traced from the "
+            "original), use the original module, or take the risk with guard=False"
         )
 
 

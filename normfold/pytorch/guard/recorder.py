@@ -11,12 +11,12 @@ from hashlib import blake2b
 from typing import Any, NamedTuple
 
 import torch
-from torch._guards import TracingContext
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils import _pytree as pytree
 from torch.utils.weak import WeakIdKeyDictionary
 
 from normfold.errors import UsageError
+from normfold.pytorch.eager.outputs import tensors_of
 
 Edge = tuple[Any, ...]
 Tags = frozenset[str]
@@ -49,13 +49,12 @@ class Recorder(TorchFunctionMode):
         self.edges: Edges = {}
         self._seen = WeakIdKeyDictionary()
         self._inside: list[Edge] = []  # the modules that the folds changed, and that run now
-        self._context = TracingContext.try_get()
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation and note where it reads a differing value."""
         result = func(*args, **(kwargs or {}))
-        if not self._inside and TracingContext.try_get() is self._context:  # torch.cond compiles its branches
+        if not torch.compiler.is_dynamo_compiling() and not self._inside:  # torch.cond compiles its branches
             self._note(func, args, kwargs or {}, result)
         return result
 
@@ -77,14 +76,13 @@ class Recorder(TorchFunctionMode):
 
     def returned(self, output: Any) -> None:
         """Note which differing values the call itself gives away."""
-        seen = [self._of(leaf) for leaf in pytree.tree_leaves(output)]
+        seen = [self._of(leaf) for leaf in tensors_of(output)]
         if any(each.history for each in seen):
             self._add(("return", tuple(each.history for each in seen)), (), seen, "it returns")
 
     def _entering(self, name: str) -> Any:
         def hook(module: torch.nn.Module, args: Any, kwargs: Any) -> None:
-            leaves = [leaf for leaf in pytree.tree_leaves((args, kwargs)) if isinstance(leaf, torch.Tensor)]
-            seen = [self._of(leaf) for leaf in leaves]
+            seen = [self._of(leaf) for leaf in tensors_of((args, kwargs))]
             edge = ("module", name, tuple(each.history for each in seen))
             self._inside.append(edge)
             if len(self._inside) == 1:  # what it reads must be what it was folded for, also where nothing differs
@@ -95,7 +93,7 @@ class Recorder(TorchFunctionMode):
     def _leaving(self, name: str) -> Any:
         def hook(module: torch.nn.Module, args: Any, output: Any) -> None:
             edge = self._inside.pop()
-            self._mark(pytree.tree_leaves(output), frozenset({name} & self.differing), edge)
+            self._mark(tensors_of(output), frozenset({name} & self.differing), edge)
 
         return hook
 

@@ -153,6 +153,8 @@ def _from_module(
         note = f"exported by the TorchScript exporter, because torch.export could not trace the module ({error})"
         return Traced(model, module, call, None, (note,))
     model = _model_of(program)
+    if not model.graph.outputs:
+        raise SourceError("expected a module that returns tensors, got one whose forward() returns none")
     if not names.outputs:
         name_outputs(model.graph, outputs.names)
     left_out = tuple(f"the output {name or '0'} is no tensor, and left out" for name in outputs.left_out)

@@ -95,10 +95,14 @@ class WriteBack:
         return self.changes, tuple(self.problems)
 
     def _problem(self, reason: Reason, node: ir.Node, detail: str = "", *more: ir.Node) -> None:
-        """Attribute a problem to the findings for which these nodes were changed or removed, and to their sums."""
-        names = {name for each in (node, *more) for name in each.metadata_props.get(FROM, "").split(", ")}
-        names |= {each.name or "" for each in (node, *more) if each not in self.old and each not in self.new}
-        names |= {each.name or "" for each in self._merged_into(node)}
+        """Attribute a problem to the sums that were merged, or else to what these nodes were changed or removed for.
+
+        Without the merge the norms that it passed may go where they are.
+        """
+        names = {each.name or "" for each in self._merged_into(node)}
+        if not names:
+            names = {name for each in (node, *more) for name in each.metadata_props.get(FROM, "").split(", ")}
+            names |= {each.name or "" for each in (node, *more) if each not in self.old and each not in self.new}
         self.problems.append(
             WriteBackProblem(frozenset(names) & self.findings, reason, node.name or node.op_type, detail)
         )

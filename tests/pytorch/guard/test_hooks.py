@@ -110,6 +110,18 @@ class Row:
     flag: bool = False
 
 
+@dataclass
+class Hidden:
+    """An output of no container that torch knows."""
+
+    value: Tensor
+
+
+def in_a_dataclass(self: Paths, x: Tensor, raw: bool = False) -> Any:
+    y = self.conv(x)
+    return Hidden(y) if raw else self.bn(y)
+
+
 REFUSED = (
     Row("a flag that **kwargs hides", raw, (batch(2, 3, 8, 8),), {"raw": True}),
     Row("an optional tensor", skip, (batch(2, 3, 8, 8), batch(2, 4, 6, 6))),
@@ -117,6 +129,7 @@ REFUSED = (
     Row("an attribute that was set later", by_attribute, (batch(2, 3, 8, 8),), flag=True),
     Row("a value that the norm never had", skipped, (batch(2, 3, 8, 8),), {"bare": True}),
     Row("one more time around a loop", repeated, (batch(2, 3, 8, 8),), {"times": 2}),
+    Row("an output in a dataclass", in_a_dataclass, (batch(2, 3, 8, 8),), {"raw": True}),
     Row("another axis", along, (batch(2, 3, 8, 8),), {"axis": 1}),
 )
 
@@ -140,6 +153,22 @@ def test_another_way_through_forward_is_refused(row: Row) -> None:
             folded.module(*row.args, **row.kwargs)
         inner.flag = False
         torch.testing.assert_close(folded.module(*args), module(*args), rtol=1e-4, atol=1e-4)
+
+
+def conditional(self: Paths, x: Tensor, raw: bool = False) -> Any:
+    y = self.conv(x)
+    return torch.cond(x.sum() > 0, torch.sin, torch.cos, (y if raw else self.bn(y),))
+
+
+def test_what_torch_cond_reads_is_followed() -> None:
+    """It compiles its branches, and torch itself does so for one size only."""
+    module, x = drawn(Paths(conditional)), batch(2, 3, 8, 8)
+    folded = fold_module(module, (x,))
+    assert folded.removed == ("bn",)
+    with torch.no_grad():
+        torch.testing.assert_close(folded.module(x), module(x), rtol=1e-4, atol=1e-4)
+        with pytest.raises(UsageError, match="cond reads the output of conv"):
+            folded.module(x, raw=True)
 
 
 @pytest.fixture(autouse=True)
