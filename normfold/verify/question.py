@@ -37,6 +37,15 @@ NOISE_DOMINATED = "the model itself turns rounding noise into errors of this siz
 
 
 @dataclass(frozen=True)
+class Conditions:
+    """How a value is compared: in which run, on which feed (its text), and what every correct model is allowed."""
+
+    stage: Stage
+    feed: str
+    tolerance: Tolerance
+
+
+@dataclass(frozen=True)
 class Question:
     """Whether two models compute the same, at which values, under which options.
 
@@ -148,32 +157,24 @@ class Question:
 
     # -- comparisons --------------------------------------------------------------------------------------------------
     def judge(
-        self,
-        value: str,
-        stage: Stage,
-        expected: Value,
-        obtained: Value,
-        feed: Feed,
-        tolerance: Tolerance,
-        level: np.ndarray | None = None,
+        self, value: str, how: Conditions, expected: Value, obtained: Value, level: np.ndarray | None = None
     ) -> Comparison:
         """Compare one value of one feed. ``level`` is the model's own noise there, if it was measured."""
-        by_channel = stage is Stage.REGION
-        floor = self._floor(expected, tolerance)
+        by_channel = how.stage is Stage.REGION
+        floor = self._floor(expected, how.tolerance)
         if self.options.is_explicit:
             allowed = AllowedError(rtol=self.options.rtol, atol=self.options.atol)
-            comparison = self._comparison(value, stage, feed, expected, obtained, allowed)
+            comparison = self._comparison(value, how, expected, obtained, allowed)
             if comparison.passed or not by_channel:  # a region may also be off by its share, if that is more
                 return comparison
         if level is None:
-            allowed = AllowedError(floor, by_channel=by_channel)
-            return self._comparison(value, stage, feed, expected, obtained, allowed)
+            return self._comparison(value, how, expected, obtained, AllowedError(floor, by_channel=by_channel))
         top = float(np.max(np.abs(expected), initial=0.0, where=np.isfinite(expected)))
-        if tolerance is Tolerance.LOCAL and np.max(level, initial=0.0) > floor * top:
+        if how.tolerance is Tolerance.LOCAL and np.max(level, initial=0.0) > floor * top:
             floor = max(floor, Tolerance.LOCAL_NOISY.of(type_name(expected.dtype)))
         bound = BEYOND_COARSE.get(self.precision, BEYOND) * top
         allowed = AllowedError(floor, np.minimum(level, bound), by_channel=by_channel)
-        found = self._comparison(value, stage, feed, expected, obtained, allowed)
+        found = self._comparison(value, how, expected, obtained, allowed)
         if found.passed or found.note:
             return found
         unbounded = distance(expected, obtained, AllowedError(floor, level, by_channel=by_channel))
@@ -184,11 +185,10 @@ class Question:
         return max(tolerance.of(dtype), tolerance.of(self.precision) if self.precision else 0.0, self.own_share)
 
     def _comparison(
-        self, value: str, stage: Stage, feed: Feed, expected: Value, obtained: Value, allowed: AllowedError
+        self, value: str, how: Conditions, expected: Value, obtained: Value, allowed: AllowedError
     ) -> Comparison:
         found = distance(expected, obtained, allowed)
-        folds = self.folds.get(value, ())
-        return Comparison(value, stage, found.margin <= 1, feed.text, folds, **vars(found))
+        return Comparison(value, how.stage, found.margin <= 1, how.feed, self.folds.get(value, ()), **vars(found))
 
     def failing(self, value: str, stage: Stage, why: str, feed: str) -> Comparison:
         """Return the comparison of a value for which there are no numbers to compare."""
@@ -196,12 +196,7 @@ class Question:
         return Comparison(value, stage, False, feed, self.folds.get(value, ()), relative=inf, margin=inf, note=why)
 
     def compare_with_noise(
-        self,
-        samples: NoiseSamples,
-        stage: Stage,
-        pairs: Mapping[str, tuple[Value, Value]],
-        feed: Feed,
-        tolerance: Tolerance,
+        self, samples: NoiseSamples, how: Conditions, pairs: Mapping[str, tuple[Value, Value]]
     ) -> tuple[dict[str, Comparison], Mapping[str, np.ndarray]]:
         """Compare ``pairs`` (expected, obtained) by name, given the noise of the original.
 
@@ -213,12 +208,12 @@ class Question:
         left = list(pairs)
         with closing(samples):
             for levels in samples:
-                comparisons |= {n: self.judge(n, stage, *pairs[n], feed, tolerance, levels.get(n)) for n in left}
+                comparisons |= {name: self.judge(name, how, *pairs[name], levels.get(name)) for name in left}
                 left = [name for name in left if not (comparisons[name].passed or comparisons[name].noise_dominated)]
                 if not left:
                     break
         unseen = [name for name in pairs if name not in comparisons]
-        return comparisons | {n: self.judge(n, stage, *pairs[n], feed, tolerance) for n in unseen}, levels
+        return comparisons | {name: self.judge(name, how, *pairs[name]) for name in unseen}, levels
 
     def noise_of(
         self,

@@ -14,6 +14,7 @@ from normfold.verify.checks.accepted_inputs import accepted_feeds
 from normfold.verify.checks.discrete_ties import is_a_tie
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.numeric.rounding_noise import Tolerance
+from normfold.verify.question import Conditions
 from normfold.verify.result import Comparison, Stage
 from normfold.verify.state import ProofState, part_feed, run_part
 
@@ -89,9 +90,9 @@ def _compare(
     question, findings = proof.question, proof.findings
     feed, suspects = findings.feeds[number], []
     is_plain = level is OptimizationLevel.DISABLE_ALL and not question.is_stored
-    tolerance = Tolerance.END_TO_END_UNFUSED if is_plain else Tolerance.END_TO_END
+    how = Conditions(Stage(level.value), feed.text, Tolerance.END_TO_END_UNFUSED if is_plain else Tolerance.END_TO_END)
     for name, expected in reference.items():
-        comparison = question.judge(name, Stage(level.value), expected, found[name], feed, tolerance)
+        comparison = question.judge(name, how, expected, found[name])
         if comparison.passed:
             findings.add(comparison)
         else:
@@ -101,7 +102,7 @@ def _compare(
     whole = submodel(question.original, suspects, {})
     samples = question.noise_of(whole, part_feed(whole, feed, {}), _own(proof, whole, feed, reference, suspects))
     pairs = {name: (reference[name], found[name]) for name in suspects}
-    closer, levels = question.compare_with_noise(samples, Stage(level.value), pairs, feed, tolerance)
+    closer, levels = question.compare_with_noise(samples, how, pairs)
     failing = []
     for name, comparison in closer.items():
         comparison = is_a_tie(proof, comparison, *pairs[name], feed) or comparison
@@ -170,9 +171,8 @@ def _differences(
             for each, reference in zip(findings.feeds, findings.references, strict=True):
                 for name, value in _outputs(runner, each, names).items():
                     noise = levels.get(name) if each is feed else None
-                    comparison = question.judge(
-                        name, Stage(level.value), reference[name], value, each, Tolerance.END_TO_END, noise
-                    )
+                    how = Conditions(Stage(level.value), each.text, Tolerance.END_TO_END)
+                    comparison = question.judge(name, how, reference[name], value, noise)
                     error = float("inf") if comparison.margin == float("inf") else comparison.relative
                     if not comparison.passed:
                         found[name] = max(found.get(name, 0.0), error)

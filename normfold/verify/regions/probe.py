@@ -26,7 +26,7 @@ from normfold.verify.inputs.generate import Feed
 from normfold.verify.inputs.roles import InputConstraints, input_constraints
 from normfold.verify.numeric.distance import is_floating
 from normfold.verify.numeric.rounding_noise import Tolerance
-from normfold.verify.question import Question
+from normfold.verify.question import Conditions, Question
 from normfold.verify.regions.difference import DifferingRegion, boundary_of, differing_regions, signatures
 from normfold.verify.regions.drawing import RegionInput
 from normfold.verify.regions.feeds import RegionFeed, RegionFeeds
@@ -252,8 +252,8 @@ def _other_table(question: Question, pair: _Pair) -> Compared:
     for node in (node for node in ours.graph.node if node.op_type in _SELECTORS):
         table, other = tables.get(node.input[0]), others.get(node.input[0])
         if table is not None and other is not None and node.input[1] in data:
-            values, feed = (ours.array_of(table), theirs.array_of(other)), Feed({}, f"the table {node.input[0]}")
-            found = question.judge(pair.region.targets[0], Stage.REGION, *values, feed, Tolerance.LOCAL)
+            how = Conditions(Stage.REGION, f"the table {node.input[0]}", Tolerance.LOCAL)
+            found = question.judge(pair.region.targets[0], how, ours.array_of(table), theirs.array_of(other))
             if not found.passed:
                 return {0: replace(found, note=found.note or "the tables that data selects from differ")}
     return {}
@@ -400,18 +400,17 @@ class _Comparing:
         return found
 
     def _compared(self, target: str, feed: RegionFeed, stage: Stage, expected: Value, obtained: Value) -> Comparison:
-        question, text = self._question, f"its own: {feed.text}"
-        tolerance = Tolerance.AT_CENTRE if "centre" in feed.text else Tolerance.LOCAL
+        question, text = self._question, feed.text if stage is Stage.AT_SITE else f"its own: {feed.text}"
+        how = Conditions(stage, text, Tolerance.AT_CENTRE if "centre" in feed.text else Tolerance.LOCAL)
         if feed.must_keep_nan and _nan_moved(expected, obtained):
             return question.failing(target, stage, "NaN or infinity goes another way", text)
-        comparison = question.judge(target, stage, expected, obtained, Feed({}, text), tolerance)
+        comparison = question.judge(target, how, expected, obtained)
         if comparison.passed or not (isinstance(expected, np.ndarray) and is_floating(expected)):
             return comparison
         given = _given(self._pair.original, feed.values)
         by_channel = stage is Stage.REGION
         samples = question.noise_of(self._pair.original, given, {target: expected}, self._pair.exact, by_channel)
-        pairs = {target: (expected, obtained)}
-        closer, _ = question.compare_with_noise(samples, stage, pairs, Feed({}, text), tolerance)
+        closer, _ = question.compare_with_noise(samples, how, {target: (expected, obtained)})
         return closer[target]
 
 

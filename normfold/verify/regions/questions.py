@@ -123,21 +123,24 @@ def _limits(node: onnx.NodeProto, constants: Mapping[str, np.ndarray]) -> Iterat
         yield from _quantizer_limits(node, constants)
     elif operator == "NonMaxSuppression":
         yield from ((node.input[1], constants[name]) for name in node.input[4:5] if name in constants)
-    elif operator == "Imputer":
+    else:
+        yield from ((first, limit) for limit in _ml_limits(operator, attributes))
+
+
+def _ml_limits(operator: str, attributes: Mapping[str, onnx.AttributeProto]) -> Iterator[np.ndarray]:
+    """Yield what an operator of ai.onnx.ml compares its input with: keys, support vectors, where its trees split."""
+    if operator == "Imputer":
         replaced = (attributes[key] for key in ("replaced_value_float", "replaced_value_int64") if key in attributes)
-        yield from ((first, np.asarray(onnx.helper.get_attribute_value(each))) for each in replaced)
+        yield from (np.asarray(onnx.helper.get_attribute_value(each)) for each in replaced)
     elif operator in ("LabelEncoder", "CategoryMapper", "OneHotEncoder", "TfIdfVectorizer"):
         numbers = (onnx.helper.get_attribute_value(attributes[key]) for key in _KEYS if key in attributes)
-        yield from ((first, np.asarray(key)) for keys in numbers for key in keys)
+        yield from (np.asarray(key) for keys in numbers for key in keys)
     elif operator.startswith("SVM") and "support_vectors" in attributes:
-        count = sum(
-            (*attributes["vectors_per_class"].ints,)
-            if "vectors_per_class" in attributes
-            else (attributes["n_supports"].i,)
-        )
-        yield from ((first, row) for row in np.reshape(attributes["support_vectors"].floats, (count, -1)))
+        by_class = attributes.get("vectors_per_class")
+        count = sum(by_class.ints) if by_class is not None else attributes["n_supports"].i
+        yield from np.reshape(attributes["support_vectors"].floats, (count, -1))
     elif operator.startswith("TreeEnsemble") and "nodes_values" in attributes:
-        yield from ((first, row) for row in _tree_limits(attributes))
+        yield from _tree_limits(attributes)
 
 
 def _tree_limits(attributes: Mapping[str, onnx.AttributeProto]) -> Iterator[np.ndarray]:

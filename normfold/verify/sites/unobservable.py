@@ -16,7 +16,7 @@ from normfold.verify.checks.accepted_inputs import accepted_feeds
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.numeric.distance import is_floating
 from normfold.verify.numeric.rounding_noise import Tolerance
-from normfold.verify.question import Question
+from normfold.verify.question import Conditions, Question
 from normfold.verify.result import Stage
 from normfold.verify.state import run_part
 
@@ -73,9 +73,8 @@ def _is_read(
             given = {name: _further(np.asarray(values[name]), np.asarray(obtained), factor)}
             found = run_part(runner, behind, feed, given)
             for each in outputs:
-                if not question.judge(
-                    each, Stage.UNOPTIMIZED, values[each], found[each], feed, Tolerance.END_TO_END
-                ).passed:
+                how = Conditions(Stage.UNOPTIMIZED, feed.text, Tolerance.END_TO_END)
+                if not question.judge(each, how, values[each], found[each]).passed:
                     return True
     return False
 
