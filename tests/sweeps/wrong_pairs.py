@@ -24,7 +24,7 @@ from onnx import numpy_helper
 
 from normfold.verify import Equivalence, verify
 from tests.onnx_text import fill
-from tests.sweeps.data_faults import Trio
+from tests.sweeps.data_faults.trio import Trio
 
 ENTRY = re.compile(
     r"# (?P<name>[^:\n]*)(?:: opset (?P<opset>\d+))?\n(?P<text>[^#]*)# wrong:(?P<wrong>[^#]*)# equal:(?P<equal>[^#]*)$"

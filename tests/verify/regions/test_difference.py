@@ -9,7 +9,7 @@ from onnx import numpy_helper
 from normfold.runtime.loaded_model import load
 from normfold.verify import Equivalence, verify
 from normfold.verify.regions.difference import DifferingRegion, differing_regions
-from tests.sweeps.data_faults import model
+from tests.sweeps.data_faults.trio import model
 
 
 def regions(first: str, second: str) -> list[DifferingRegion]:

@@ -13,7 +13,9 @@ from normfold import optimize
 from normfold.verify import Equivalence, Site, Verification, prove, verify
 from normfold.verify.regions import probe
 from tests.onnx_text import parse
-from tests.sweeps.data_faults import FAULTS, PAIRS, Trio, model
+from tests.sweeps.data_faults.in_folds import FAULTS
+from tests.sweeps.data_faults.in_pairs import PAIRS
+from tests.sweeps.data_faults.trio import Trio, model
 from tests.sweeps.wrong_pairs import PAIRS as PAIRS_OF_EACH_KIND
 from tests.sweeps.wrong_pairs import read
 from tests.verify.nets import edited
