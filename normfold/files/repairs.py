@@ -21,6 +21,8 @@ def repaired(model: onnx.ModelProto) -> tuple[str, ...]:
     """Repair a model in place. Return a note for each kind of repair after which the file is another one."""
     graphs = [model.graph, *inner_graphs(model)]
     _forget_negative_lengths(graphs)
+    for graph in graphs:
+        _forget_wrong_ranks(graph)
     nodes = [node for each in (*graphs, *model.functions) for node in each.node]
     counts = {
         "Constants had their value under another name, and are read as ONNX Runtime does": _name_values(nodes),
@@ -61,6 +63,27 @@ def _forget_no_types(graphs: Sequence[onnx.GraphProto]) -> int:
             graph.value_info.remove(value)
             removed += 1
     return removed
+
+
+def _forget_wrong_ranks(graph: onnx.GraphProto) -> None:
+    """Forget the shape of an inner value whose rank the operator that makes or reads it contradicts.
+
+    Exporters write such shapes into the branches of merged decoders; a runtime infers its own.
+    """
+    shapes = {value.name: value.type.tensor_type for value in graph.value_info if value.type.HasField("tensor_type")}
+    lengths = {tensor.name: tensor.dims[0] for tensor in graph.initializer if len(tensor.dims) == 1}
+    for name, kind in shapes.items():
+        if kind.HasField("shape") and len(kind.shape.dim) == 1 and kind.shape.dim[0].HasField("dim_value"):
+            lengths[name] = kind.shape.dim[0].dim_value
+    for node in graph.node:
+        ranks: dict[str, int] = {}
+        if node.op_type == "Reshape" and len(node.input) > 1 and node.input[1] in lengths:
+            ranks = {node.output[0]: lengths[node.input[1]]}
+        elif node.op_type == "Transpose":
+            ranks = {name: len(each.ints) for each in node.attribute for name in (node.input[0], node.output[0])}
+        for name, rank in ranks.items() if is_standard(node) else ():
+            if name in shapes and shapes[name].HasField("shape") and len(shapes[name].shape.dim) != rank:
+                shapes[name].ClearField("shape")
 
 
 def _drop_unnamed_outputs(nodes: Iterable[onnx.NodeProto]) -> int:

@@ -1,13 +1,16 @@
 """Raises a model to a newer operator set with the official converter, on a skeleton that holds no large weight.
 
 The converter (https://onnx.ai/onnx/api/version_converter.html) loses or mistakes some things; each is put back or
-refused here: it drops node metadata and functions, keeps the per-group scales of GroupNormalization 18, takes a
-BatchNormalization in training mode for inference, and gives Upsample and Resize 10 other coordinates.
+refused here: it drops node metadata and functions, takes values of one name in two bodies for one, keeps the per-group
+scales of GroupNormalization 18, takes a BatchNormalization in training mode for inference, and gives Upsample and
+Resize 10 other coordinates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from copy import copy
 
 import numpy as np
 import onnx
@@ -15,6 +18,7 @@ import onnx_ir as ir
 from onnx import helper, version_converter
 
 from normfold.errors import CrashError
+from normfold.graph.editor import UniqueNames
 from normfold.graph.operators import RANDOM, is_standard
 from normfold.graph.reader import GraphReader, attribute, graphs_of, name_of, opset_of
 from normfold.runtime import isolated
@@ -42,15 +46,63 @@ def raise_opset(model: ir.Model, opset: int, newest_ir: int) -> None:
     if needed_ir > newest_ir:
         raise OpsetRaiseError(f"operator set {opset} needs IR version {needed_ir}; the target reads up to {newest_ir}")
     _refuse_known_faults(model, present, opset)
-    scales = dict(_group_scales(model)) if present < 21 <= opset else {}
-    converted = ir.from_proto(_converted(model, opset))
-    _put_back(model, converted)
-    for name, scale in scales.items():
-        _widen_scale(converted.graph, name, scale)
+    with _names_apart(model) as own_names:
+        scales = dict(_group_scales(model)) if present < 21 <= opset else {}
+        converted = ir.from_proto(_converted(model, opset))
+        _put_back(model, converted)
+        for name, scale in scales.items():
+            _widen_scale(converted.graph, name, scale)
+    for value in _named_values(converted):
+        if value.name not in converted.graph.initializers:  # large weights of bodies lie there now, under free names
+            value.name = own_names.get(value.name or "", value.name)
     if model.ir_version < 4 <= needed_ir:
         _freeze_initializers(converted.graph)
     model.graph = converted.graph
     model.ir_version = max(model.ir_version, needed_ir)
+
+
+@contextmanager
+def _names_apart(model: ir.Model) -> Iterator[dict[str, str]]:
+    """Give each value a name that no value of another graph has, and its own name again at the end.
+
+    Yields the own names by the others. The branches of a merged decoder share hundreds of names.
+    """
+    names, seen = UniqueNames(model), set[str]()
+    renamed: list[tuple[ir.Value, str, ir.TensorProtocol | None]] = []
+    try:
+        for value in _named_values(model):
+            name = value.name or ""
+            if name in seen:
+                renamed.append((value, name, value.const_value))
+                _rename(value, names.new(name), value.const_value)
+            seen.add(name)
+        yield {value.name or "": name for value, name, _ in renamed}
+    finally:
+        for value, name, tensor in renamed:
+            _rename(value, name, None)
+            value.const_value = tensor
+
+
+def _rename(value: ir.Value, name: str, content: ir.TensorProtocol | None) -> None:
+    """Rename a value, and give it ``content`` as a tensor of its own: that of a proto would rename the caller's."""
+    value.const_value = None
+    value.name = name
+    if isinstance(content, ir.ExternalTensor):
+        value.const_value = copy(content)
+        value.const_value.name = name
+    elif content is not None:
+        value.const_value = ir.Tensor(content.numpy(), dtype=content.dtype, name=name)
+
+
+def _named_values(model: ir.Model) -> list[ir.Value]:
+    """Return each value that has a name in its graph: inputs, initializers, and what operators make."""
+    found: dict[ir.Value, None] = {}
+    for _, graph in graphs_of(model):
+        found.update(dict.fromkeys(graph.inputs))
+        if isinstance(graph, ir.Graph):
+            found.update(dict.fromkeys(graph.initializers.values()))
+        found.update(dict.fromkeys(output for node in graph for output in node.outputs))
+    return [value for value in found if value.name]
 
 
 def min_ir_version(opset: int) -> int:

@@ -13,6 +13,7 @@ import normfold
 from normfold.errors import SourceError
 from normfold.files.source import read
 from tests.nets import conv_bn
+from tests.onnx_text import parse
 
 
 @pytest.mark.parametrize("opset", [9, 13, 15, 17])
@@ -138,3 +139,19 @@ def test_a_value_of_no_type_is_refused_or_forgotten(place: str) -> None:
     result = normfold.optimize(model)
     assert len(result.changes) == 1
     assert "1 inner values were said to have an undefined type, and have their own now" in result.notes
+
+
+def test_a_rank_that_its_operators_contradict_is_forgotten(tmp_path: Path) -> None:
+    """Exporters write such shapes into the branches of merged decoders; the checker does not see them."""
+    model = parse(
+        "(float[N,6,8] x) => (float[N,2,6,4] y) <int64[4] to = {0, 6, 2, 4}, float[8,8] w> "
+        "{ m = MatMul (x, w) r = Reshape (m, to) t = Transpose <perm = [0,2,1,3]> (r) y = Neg (t) }"
+    )
+    for value in [value for value in model.graph.value_info if value.name in ("r", "t")]:
+        model.graph.value_info.remove(value)
+    for name in ("r", "t"):
+        model.graph.value_info.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, ["a", "b", "c"]))
+    onnx.save(model, tmp_path / "m.onnx")
+    inner = {value.name: value.type.tensor_type for value in read(tmp_path / "m.onnx").proto.graph.value_info}
+    assert [name for name, kind in inner.items() if kind.HasField("shape")] == ["m"]
+    assert normfold.optimize(tmp_path / "m.onnx").verification

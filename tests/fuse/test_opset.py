@@ -92,6 +92,35 @@ def test_what_the_converter_loses_is_put_back() -> None:
         assert_close(run_in_ort(result, feeds, ["y"]), run_in_ort(original, feeds, ["y"]), note=str(flag))
 
 
+def test_branches_that_share_names_keep_their_own_weights_and_shapes() -> None:
+    """The two branches of a merged decoder: the same names, other weights, other shapes of the same output."""
+    original = parse(
+        "(float[N,3,40] x, bool c) => (float[A,3,B] y, float[N,3,40] z) "
+        "{ y, z = If(c) <then_branch = t () => (float[A,3,40] y, float[N,3,40] z) "
+        "{ w = RandomNormal<shape = [40,40], seed = 1.0>() y = MatMul(x, w) z = Clip(y) }, "
+        "else_branch = e () => (float[2,3,2] y, float[N,3,40] z) "
+        "{ w = RandomNormal<shape = [40,40], seed = 2.0>() z = MatMul(x, w) y = RandomNormal<shape = [2,3,2]>() }> }",
+        opset=11,
+        ir_version=6,
+    )
+    rng = np.random.default_rng(0)
+    for attribute in original.graph.node[0].attribute:
+        drawn = [node for node in attribute.g.node if node.op_type == "RandomNormal"]
+        for node in drawn:
+            array = rng.standard_normal(node.attribute[0].ints).astype(np.float32)
+            attribute.g.initializer.append(onnx.numpy_helper.from_array(array, node.output[0]))
+            attribute.g.node.remove(node)
+    model = ir.from_proto(original)
+    raise_opset(model, 18, 10)
+    result = ir.to_proto(model)
+    bodies = [attribute.g for attribute in result.graph.node[0].attribute]
+    assert [[value.name for value in body.output] for body in bodies] == [["y", "z"], ["y", "z"]]
+    assert [tensor.name for tensor in result.graph.initializer] == ["w", "w_2"]
+    for flag in (True, False):
+        feeds = {**feeds_of(original), "c": np.asarray(flag)}
+        assert_close(run_in_ort(result, feeds, ["y", "z"]), run_in_ort(original, feeds, ["y", "z"]), note=str(flag))
+
+
 def test_weights_never_pass_through_the_converter(monkeypatch: pytest.MonkeyPatch) -> None:
     tracked: list[int] = []
     convert = onnx.version_converter.convert_version

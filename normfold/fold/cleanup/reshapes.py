@@ -118,7 +118,7 @@ def _only_regroups(node: ir.Node) -> ir.Value | None:
 def _moves_only_units(node: ir.Node) -> bool:
     """Transpose of axes of which all but those of size 1 stay in order."""
     perm, value = attribute(node, "perm", None), node.inputs[0]
-    if perm is None or value is None or value.shape is None:
+    if perm is None or value is None or value.shape is None or len(value.shape) != len(perm):
         return False
     longer = [axis for axis in perm if value.shape[axis] != 1]
     return longer == sorted(longer)
