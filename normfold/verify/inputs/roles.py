@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 
@@ -123,6 +123,10 @@ _PRIORITY = (
 )  # fmt: skip
 
 
+_WORDS = ("cats_strings", "keys_strings", "classlabels_strings", "stopwords", "pool_strings", "string_vocabulary")
+_MOST_WORDS = 4096
+
+
 def input_constraints(model: LoadedModel) -> dict[str, InputConstraints]:
     """Return the use of every input that must be fed."""
     graph = read(model)
@@ -224,10 +228,14 @@ def _table_size(node: onnx.NodeProto, table: int, offset: int, graph: Reading) -
     return max(min(known) - offset, 1) if known and len(known) == len(sizes) else 1
 
 
-def _words(node: onnx.NodeProto) -> list[str]:
-    """Strings that an operator knows: half of made-up words should be among them."""
-    names = ("cats_strings", "keys_strings", "classlabels_strings", "stopwords", "pool_strings", "string_vocabulary")
-    return [s.decode("utf-8", "replace") for a in node.attribute if a.name in names for s in a.strings[:50]]
+def _words(node: onnx.NodeProto) -> Iterator[str]:
+    """Yield strings that an operator knows: half of made-up words should be among them."""
+    for attribute in node.attribute:
+        if attribute.name in _WORDS:
+            yield from (word.decode("utf-8", "replace") for word in attribute.strings[:_MOST_WORDS])
+        elif node.op_type == "RegexFullMatch" and attribute.name == "pattern":
+            letters = {letter for letter in attribute.s.decode("utf-8", "replace") if letter.isalnum()}
+            yield from sorted({chr(ord(letter) + step) for letter in letters for step in (-1, 0, 1)})
 
 
 def _decide(

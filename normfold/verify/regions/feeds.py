@@ -191,9 +191,12 @@ class RegionFeeds:
             yield RegionFeed({**unit, **filled}, f"{', '.join(filled)} all {value}".lower())
 
     def _covering(self, unit: Mapping[str, Value]) -> Iterator[RegionFeed]:
-        """Every row of every table that an input selects from; the numbers at the ends of small integer types."""
+        """Every row of every table that an input selects from, every word; the ends of small integer types."""
         for each in self._inputs:
-            value, limit = unit[each.name], each.constraints.limit
+            value, limit, words = unit[each.name], each.constraints.limit, each.constraints.words
+            for start in range(0, len(words), np.size(value) or len(words)):
+                chosen = np.resize(np.array(words[start : start + np.size(value)], object), np.shape(value))
+                yield RegionFeed({**unit, each.name: chosen}, f"words from {start} on by {each.name}")
             if not isinstance(value, np.ndarray) or value.dtype.kind not in "iu" or not value.size:
                 continue
             if each.constraints.role is InputRole.INDEX and limit:

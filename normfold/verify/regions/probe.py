@@ -172,7 +172,7 @@ def _pair(
     sides = [submodel(model, region.targets, boundary) for model in (question.original, question.candidate)]
     if any(unseeded_values(side.model) for side in sides):
         return None
-    constraints = input_constraints(sides[0].model)
+    ours, theirs = (input_constraints(side.model) for side in sides)
     inputs = []
     needed = dict.fromkeys(name for side in sides for name in (*side.feeds, *side.injected))
     declared = {value.name: value for value in question.original.inputs}
@@ -182,7 +182,9 @@ def _pair(
         high = max((each.get(name, ANY)[1] for each in ranges), default=ANY[1])
         sizes = _declared_dims(declared[name]) if is_given else tuple(dims.get(name, ()))
         base = feed.values[name] if is_given else inner[name]
-        known = constraints.get(name) or input_constraints(sides[1].model)[name]
+        known = ours.get(name) or theirs[name]
+        if name in theirs:
+            known = replace(known, words=tuple(dict.fromkeys((*known.words, *theirs[name].words))))
         inputs.append(RegionInput(name, base, sizes, (low, high), known, is_given))
     for name in _defaults(question) & {value.name for side in sides for value in side.model.graph.input}:
         tensor = dict(question.original.initializers)[name]
