@@ -370,6 +370,12 @@ class GraphReader:
         return sorted(nodes, key=self.order)
 
     # -- shapes --------------------------------------------------------------------------------------------------
+    def axes(self, node: ir.Node) -> tuple[int, ...] | None:
+        """Return the axes that a node names, by an attribute or its second input; None where they are computed."""
+        given = node.inputs[1] if len(node.inputs) > 1 else None
+        found = attribute(node, "axes", ()) if given is None else self.constant(given)
+        return None if found is None else tuple(int(axis) for axis in np.asarray(found).reshape(-1))
+
     def shape(self, value: ir.Value | None) -> tuple[Dim, ...] | None:
         """Sizes where known, names of symbolic dimensions, None for unknown ones; None when the rank is unknown.
 

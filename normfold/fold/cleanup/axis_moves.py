@@ -95,7 +95,7 @@ def _move_of(reader: GraphReader, node: ir.Node) -> AxisMove | None:
         order = attribute(node, "perm", None)
         rank = 0 if shape is None else len(shape)
         return AxisMove(tuple(order or reversed(range(rank)))) if order or rank else None
-    axes = _axes(reader, node) if node.op_type in {"Unsqueeze", "Squeeze", *_OF_ONE} else None
+    axes = reader.axes(node) if node.op_type in {"Unsqueeze", "Squeeze", *_OF_ONE} else None
     if not axes or shape is None:
         return None  # an empty list of axes stands for all of them
     if node.op_type == "Unsqueeze":
@@ -111,12 +111,6 @@ def _move_of(reader: GraphReader, node: ir.Node) -> AxisMove | None:
             return None
         gone = frozenset() if attribute(node, "keepdims", 1) else gone
     return AxisMove(tuple(axis for axis in range(len(before)) if axis not in gone), gone)
-
-
-def _axes(reader: GraphReader, node: ir.Node) -> list[int] | None:
-    value = node.inputs[1] if len(node.inputs) > 1 else None
-    found = attribute(node, "axes", None) if value is None else reader.constant(value)
-    return None if found is None else [int(axis) for axis in found]
 
 
 def _write(editor: Editor, node: ir.Node, value: ir.Value, operator: str, axes: list[int]) -> None:

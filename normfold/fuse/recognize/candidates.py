@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -111,7 +110,7 @@ def _reduced(reader: GraphReader, anchor: ir.Node, sizes: Sizes) -> tuple[tuple[
     if is_norm_operator(anchor):
         spec = norm_spec(anchor, rank)
         return ((), None) if spec is None else (spec.axes or (), spec.groups if spec.axes is None else None)
-    axes = reduced_axes(partial(reader.constant, _axes_input(anchor)), anchor, sizes)
+    axes = reduced_axes(reader, anchor, sizes)
     return (tuple(range(rank)) if axes is None else axes), None
 
 
@@ -133,14 +132,10 @@ def _reduced_further(reader: GraphReader, anchor: ir.Node, axes: tuple[int, ...]
             break
         node = (further or readers)[0]
         if further:
-            more = reduced_axes(partial(reader.constant, _axes_input(node)), node, ("?",) * len(left)) or ()
+            more = reduced_axes(reader, node, ("?",) * len(left)) or ()
             done |= {axis for position, axis in enumerate(left) if position in more and axis is not None}
             left = [None if axis in done else axis for axis in left]
     return tuple(sorted(done))
-
-
-def _axes_input(node: ir.Node) -> ir.Value | None:
-    return node.inputs[1] if len(node.inputs) > 1 else None
 
 
 def _ways_up(reader: GraphReader, value: ir.Value) -> Iterator[ir.Value]:

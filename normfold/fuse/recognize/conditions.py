@@ -6,8 +6,6 @@ weighted_moments zero where the weights sum to 0.
 
 from __future__ import annotations
 
-from functools import partial
-
 import onnx_ir as ir
 
 from normfold.fuse.recognize.polynomial import M, X
@@ -29,14 +27,10 @@ def extreme(region: Region, node: ir.Node) -> RuleResult:
     if not isinstance(found, Tracked) or not region.is_whole(found) or set(found.poly.terms) != {X}:
         return None
     own = tuple(1 if axis is None else region.size(found.view, axis) for axis in found.axes)
-    axes = reduced_axes(partial(region.reader.constant, _second(node)), node, own)
+    axes = reduced_axes(region.reader, node, own)
     if axes is None or not region.takes_moments(found.view, axes) or (found.poly.terms[X] <= 0).any():
         return None
     return Said(Saying.LEAST if node.op_type == "ReduceMin" else Saying.LARGEST)
-
-
-def _second(node: ir.Node) -> ir.Value | None:
-    return node.inputs[1] if len(node.inputs) > 1 else None
 
 
 def comparison(region: Region, node: ir.Node) -> RuleResult:

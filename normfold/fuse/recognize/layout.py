@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import onnx_ir as ir
 
 from normfold.algebra.affine import Array
@@ -108,11 +107,9 @@ def _relaid(region: Region, node: ir.Node, found: Tracked, *, may_be_root: bool 
 
 
 def _squeezed(region: Region, node: ir.Node, found: Tracked) -> RuleResult:
-    given = region.reader.constant(node.inputs[1]) if len(node.inputs) > 1 else attribute(node, "axes")
-    if given is None:
+    numbers, axes = region.reader.axes(node), list(found.axes)
+    if not numbers:
         return None
-    numbers = [int(axis) for axis in np.asarray(given).reshape(-1)]
-    axes = list(found.axes)
     if node.op_type == "Squeeze":
         gone = {axis % len(axes) for axis in numbers}
         if any(axes[axis] is not None for axis in gone):

@@ -6,15 +6,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from string import ascii_letters
 
-import numpy as np
 import onnx_ir as ir
 
-from normfold.algebra.affine import Array
 from normfold.findings.reason import Reason
 from normfold.fuse.recognize.polynomial import Monomial, Poly
 from normfold.fuse.recognize.region import NearMiss, NormRule, Partial, Region, RuleResult, Tracked
 from normfold.fuse.recognize.views import Sizes, count_of
-from normfold.graph.reader import attribute
+from normfold.graph.reader import GraphReader, attribute
 
 Moment = Callable[[Region, Poly, tuple[int, ...], int], Poly | None]
 """What a reduction makes of a polynomial, over the axes of a view."""
@@ -36,8 +34,8 @@ class Reducer:
     squares: bool = False
 
 
-def reduced_axes(constant_axes: Callable[[], Array | None], node: ir.Node, sizes: Sizes) -> tuple[int, ...] | None:
-    """Return the axes that a reduction of a value of shape ``sizes`` takes, sorted and positive.
+def reduced_axes(reader: GraphReader, node: ir.Node, sizes: Sizes) -> tuple[int, ...] | None:
+    """Return the axes that a reduction of a value of shape ``sizes`` takes, sorted and positive; None if not constant.
 
     None are reduced by what is no reduction there: a pool smaller than its input, axes that do not exist.
     """
@@ -49,17 +47,14 @@ def reduced_axes(constant_axes: Callable[[], Array | None], node: ir.Node, sizes
     if node.op_type == "AveragePool":
         is_global = tuple(attribute(node, "kernel_shape", ())) == sizes[2:] and not any(attribute(node, "pads", ()))
         return tuple(range(2, rank)) if is_global else ()
-    given = attribute(node, "axes")
-    if given is None and len(node.inputs) > 1 and node.inputs[1] is not None:
-        array = constant_axes()
-        if array is None:
-            return None
-        given = [int(axis) for axis in np.asarray(array).reshape(-1)]
+    given = reader.axes(node)
+    if given is None:
+        return None
     if not given:
         return () if attribute(node, "noop_with_empty_axes", 0) else tuple(range(rank))
     if not all(-rank <= axis < rank for axis in given):
         return ()
-    return tuple(sorted({int(axis) % rank for axis in given}))
+    return tuple(sorted({axis % rank for axis in given}))
 
 
 def _multiplied_by_itself(node: ir.Node, rank: int) -> tuple[int, ...]:
@@ -85,7 +80,7 @@ def moment_rule(moment: Moment) -> NormRule:
         if not isinstance(found, Tracked):
             return found if isinstance(found, NearMiss) else None
         own = tuple(1 if axis is None else region.size(found.view, axis) for axis in found.axes)
-        axes = reduced_axes(lambda: region.reader.constant(node.inputs[1]), node, own)
+        axes = reduced_axes(region.reader, node, own)
         if axes == () and node.op_type in ("AveragePool", "Einsum"):
             return None
         if axes is None:

@@ -42,13 +42,9 @@ def repeated_number(reader: GraphReader, value: ir.Value, depth: int = _LONGEST)
 
 def _addends(reader: GraphReader, node: ir.Node) -> int | None:
     """Return how many elements each result of a ReduceSum is the sum of."""
-    source = node.inputs[0]
+    source, axes = node.inputs[0], reader.axes(node)
     sizes = None if source is None else sizes_of(reader, source)
-    given = node.inputs[1] if len(node.inputs) > 1 else None
-    axes = attribute(node, "axes") if given is None else reader.constant(given)
-    if sizes is None or axes is None:
-        return None
-    return count_of([sizes[int(axis)] for axis in np.asarray(axes).reshape(-1)])
+    return count_of([sizes[axis] for axis in axes]) if sizes is not None and axes else None
 
 
 def is_sized_by(value: ir.Value, data: Container[ir.Value]) -> bool:
