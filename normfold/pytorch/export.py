@@ -28,7 +28,7 @@ from normfold.pytorch.eager.arrays import array_of, as_real, tensor_of
 from normfold.pytorch.eager.call import Call, evaluation
 from normfold.pytorch.eager.outputs import tensors_of
 from normfold.pytorch.eager.reference import EagerRun, compare, feeds
-from normfold.pytorch.trace.exporters import ExporterNames, TorchModel, Traced, trace
+from normfold.pytorch.trace.exporters import TorchModel, Traced, Tracing, trace
 from normfold.pytorch.trace.files import load_model
 from normfold.pytorch.trace.selection import selected
 from normfold.result import Result
@@ -67,15 +67,10 @@ def export(module: TorchModel, options: ExportArguments) -> Result:
         options = replace(options, path=options.f)
     number, habit = _opsets(options.opset)
     _check_paths([], options.path, options)
-    traced = trace(
-        module,
-        options.args,
-        options.kwargs,
-        dynamic_shapes=options.dynamic_shapes,
-        opset=number,
-        eval=options.eval,
-        names=ExporterNames(tuple(options.input_names), tuple(options.output_names), options.dynamic_axes),
+    how = Tracing(
+        options.dynamic_shapes, number, tuple(options.input_names), tuple(options.output_names), options.dynamic_axes
     )
+    traced = trace(module, options.args, options.kwargs, how, eval=options.eval)
     written = traced.model.opset_imports.get("", 0)
     if number is not None and written != number:
         note = f"torch's exporter wrote operator set {written}, and not {number}"

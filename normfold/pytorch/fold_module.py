@@ -21,7 +21,7 @@ from normfold.pytorch.eager.call import Call, evaluation, without_autocast
 from normfold.pytorch.eager.copies import copied
 from normfold.pytorch.guard.followed import Followed, follow
 from normfold.pytorch.guard.hooks import Guard, install
-from normfold.pytorch.trace.exporters import Traced, require_weights, trace
+from normfold.pytorch.trace.exporters import Traced, Tracing, require_weights, trace
 from normfold.pytorch.trace.selection import selected
 from normfold.pytorch.write_back.parametrizations import computed_weights, make_plain
 from normfold.pytorch.write_back.planning import Planner
@@ -115,7 +115,7 @@ def fold_module(
         original = copied(module)
         plain = _plain_copy(original)
         try:
-            traced = trace(plain, args, kwargs, dynamic_shapes=dynamic_shapes, fallback=False)
+            traced = trace(plain, args, kwargs, Tracing(dynamic_shapes, fallback=False))
         except SourceError as error:
             raise SourceError(f"fold_module needs a module that torch.export can trace; {error}") from error
         on_stage("fold")

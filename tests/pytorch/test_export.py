@@ -25,7 +25,7 @@ from normfold.pytorch.eager.call import Call
 from normfold.pytorch.export import _against, _with_eager_module, export
 from normfold.pytorch.fold_module import fold_module
 from normfold.pytorch.trace.exporter_cleanup import clean_up
-from normfold.pytorch.trace.exporters import trace
+from normfold.pytorch.trace.exporters import Tracing, trace
 from normfold.result import NotProven
 from normfold.runtime.loaded_model import load
 from normfold.runtime.ort_session import OptimizationLevel
@@ -92,7 +92,7 @@ def test_dynamic_shapes_stay_open_and_are_tried() -> None:
     result = export(module, NETWORKS["tabular"].inputs(4), dynamic_shapes=({0: batch}, {0: batch}))
     assert [str(value.shape[0]) for value in result.ir_model.graph.inputs if value.shape] == ["batch", "batch"]
     assert result.verification is not None
-    traced = trace(module, NETWORKS["tabular"].inputs(4), dynamic_shapes=({0: batch}, {0: batch}))
+    traced = trace(module, NETWORKS["tabular"].inputs(4), how=Tracing(({0: batch}, {0: batch})))
     calls = dict(reference.feeds(traced.call, traced.program))
     larger = calls["the given values in larger dynamic dimensions"]
     assert [tuple(tensor.shape) for tensor in larger.args] == [(5, 2), (5, 12)]

@@ -30,20 +30,28 @@ TorchModel = torch.nn.Module | torch.export.ExportedProgram | torch.onnx.ONNXPro
 
 
 @dataclass(frozen=True)
-class ExporterNames:
-    """What torch.onnx.export takes of names: of inputs, of outputs, and of axes (see its ``dynamic_axes``)."""
+class Tracing:
+    """How to export, as torch names it.
 
-    inputs: Sequence[str] = ()
-    outputs: Sequence[str] = ()
-    axes: Any = None
+    ``dynamic_shapes`` is that of torch.export.export; ``opset`` None takes the exporter's; ``input_names``,
+    ``output_names`` and ``dynamic_axes`` are those of torch.onnx.export. With ``fallback`` the TorchScript exporter is
+    tried where torch.export cannot trace a module.
+    """
+
+    dynamic_shapes: Any = None
+    opset: int | None = None
+    input_names: Sequence[str] = ()
+    output_names: Sequence[str] = ()
+    dynamic_axes: Any = None
+    fallback: bool = True
 
     @property
-    def arguments(self) -> dict[str, Any]:
-        """The keyword arguments of torch.onnx.export that are given."""
+    def names(self) -> dict[str, Any]:
+        """The keyword arguments of torch.onnx.export that are given for names."""
         named = {
-            "input_names": list(self.inputs),
-            "output_names": list(self.outputs),
-            "dynamic_axes": self.axes,
+            "input_names": list(self.input_names),
+            "output_names": list(self.output_names),
+            "dynamic_axes": self.dynamic_axes,
         }
         return {name: value for name, value in named.items() if value}
 
@@ -73,32 +81,29 @@ def trace(
     model: TorchModel,
     args: Sequence[Any] | torch.Tensor | Mapping[str, Any] | None = None,
     kwargs: Mapping[str, Any] | None = None,
+    how: Tracing = Tracing(),
     *,
-    dynamic_shapes: Any = None,
-    opset: int | None = None,
     eval: bool = False,  # the word of nn.Module.eval
-    fallback: bool = True,
-    names: ExporterNames | None = None,
 ) -> Traced:
     """Export ``model`` to an ONNX model in memory.
 
-    ``args`` and ``kwargs`` are those of ``forward``; an ExportedProgram or ONNXProgram brings its own.
-    ``dynamic_shapes`` is that of torch.export.export. ``opset`` None takes the exporter's. A module in training
-    mode is refused with UsageError, or, with ``eval=True``, switched for the export and restored.
-    SourceError when torch.export cannot trace the module and, with ``fallback``, nor can the TorchScript exporter.
+    ``args`` and ``kwargs`` are those of ``forward``; an ExportedProgram or ONNXProgram brings its own. A module in
+    training mode is refused with UsageError, or, with ``eval=True``, switched for the export and restored.
+    SourceError when torch.export cannot trace the module and, with ``Tracing.fallback``, nor can the TorchScript
+    exporter.
     """
     call = _as_call(args, kwargs)
     if isinstance(model, torch.onnx.ONNXProgram):
         return _from_onnx_program(model, call)
     if isinstance(model, torch.export.ExportedProgram):
         call = call or _example_call(model)
-        program = _export(model, call or Call(), None, opset)
+        program = _export(model, call or Call(), Tracing(opset=how.opset))
         return Traced(_model_of(program), eager_of(model), call or Call(), model)
     if call is None:
         raise UsageError("expected args for an nn.Module: the tensors (or a tuple of them) that forward() takes")
     require_weights(model)
     with evaluation(model, eval):
-        traced = _from_module(model, call, dynamic_shapes, opset, fallback, names or ExporterNames())
+        traced = _from_module(model, call, how)
     traced.model.graph.name = type(model).__name__  # what a report calls it
     return traced
 
@@ -128,26 +133,19 @@ def require_weights(module: torch.nn.Module) -> None:
             )
 
 
-def _from_module(
-    module: torch.nn.Module,
-    call: Call,
-    dynamic_shapes: Any,
-    opset: int | None,
-    fallback: bool,
-    names: ExporterNames,
-) -> Traced:
+def _from_module(module: torch.nn.Module, call: Call, how: Tracing) -> Traced:
     if isinstance(module, (torch.jit.ScriptModule, torch.jit.ScriptFunction)):
-        model = _script_export(module, call, dynamic_shapes, opset)
+        model = _script_export(module, call, how)
         return Traced(model, module, call, None, ("a TorchScript module, exported by the TorchScript exporter",))
     target = copied(module)  # forward() may change what the module holds
     outputs = TensorOutputs(target)
     try:
-        program = _export(target, call, dynamic_shapes, opset, names)
+        program = _export(target, call, how)
     except SourceError as error:
-        if not fallback or dynamic_shapes or names.arguments:
+        if not how.fallback or how.dynamic_shapes or how.names:
             raise  # the other exporter would take any dynamic_shapes, and write a file that is wrong for other sizes
         try:
-            model = _script_export(target, call, dynamic_shapes, opset)
+            model = _script_export(target, call, how)
         except SourceError as second:
             raise SourceError(f"neither exporter of torch can export the module; {error}; {second}") from error
         note = f"exported by the TorchScript exporter, because torch.export could not trace the module ({error})"
@@ -155,7 +153,7 @@ def _from_module(
     model = _model_of(program)
     if not model.graph.outputs:
         raise SourceError("expected a module that returns tensors, got one whose forward() returns none")
-    if not names.outputs:
+    if not how.output_names:
         name_outputs(model.graph, outputs.names)
     left_out = tuple(f"the output {name or '0'} is no tensor, and left out" for name in outputs.left_out)
     return Traced(model, module, call, program.exported_program, left_out)
@@ -193,13 +191,7 @@ def _example_call(program: torch.export.ExportedProgram) -> Call | None:
 # -- the exporters ------------------------------------------------------------------------------------------------
 
 
-def _export(
-    model: torch.nn.Module | torch.export.ExportedProgram,
-    call: Call,
-    dynamic_shapes: Any,
-    opset: int | None,
-    names: ExporterNames | None = None,
-) -> torch.onnx.ONNXProgram:
+def _export(model: torch.nn.Module | torch.export.ExportedProgram, call: Call, how: Tracing) -> torch.onnx.ONNXProgram:
     try:
         with warnings.catch_warnings(), torch.no_grad(), _only_errors_logged("torch.onnx"), _one_registry():
             warnings.simplefilter("ignore")  # the exporter's own deprecations, nothing about the model
@@ -207,11 +199,11 @@ def _export(
                 model,
                 _positional(call),
                 kwargs=dict(call.kwargs) or None,
-                dynamic_shapes=dynamic_shapes,
-                opset_version=opset,
+                dynamic_shapes=how.dynamic_shapes,
+                opset_version=how.opset,
                 dynamo=True,
                 optimize=False,
-                **(names or ExporterNames()).arguments,
+                **how.names,
                 verbose=False,
             )
     except Exception as error:  # tracing runs the user's forward(), which may raise anything
@@ -231,9 +223,9 @@ def _model_of(program: torch.onnx.ONNXProgram) -> ir.Model:
     return program.model
 
 
-def _script_export(module: torch.nn.Module, call: Call, dynamic_shapes: Any, opset: int | None) -> ir.Model:
+def _script_export(module: torch.nn.Module, call: Call, how: Tracing) -> ir.Model:
     """Run the TorchScript exporter with every BatchNorm left in, to a temporary file, as it writes only files."""
-    axes, names = _dynamic_axes(dynamic_shapes, call)
+    axes, names = _dynamic_axes(how.dynamic_shapes, call)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.onnx"
         try:
@@ -247,7 +239,7 @@ def _script_export(module: torch.nn.Module, call: Call, dynamic_shapes: Any, ops
                     dynamo=False,
                     training=torch.onnx.TrainingMode.PRESERVE,
                     do_constant_folding=False,
-                    opset_version=opset,
+                    opset_version=how.opset,
                     input_names=names,
                     dynamic_axes=axes,
                 )
