@@ -47,10 +47,13 @@ def parse(
 
 
 def check(model: onnx.ModelProto, *, full: bool = False) -> None:
-    """Check by onnx, which knows ONNX Runtime's operators of the standard domain only in ONNX Runtime's own."""
+    """Check by onnx, in another domain what the standard one has no more, or in ONNX Runtime only."""
     known = onnx.ModelProto()
     known.CopyFrom(model)
-    moved = [node for node in known.graph.node if node.op_type == "SimplifiedLayerNormalization"]
+    unknown = {"SimplifiedLayerNormalization"} | (
+        {"GroupNormalization"} if model.opset_import[0].version < 21 else set()
+    )
+    moved = [node for node in known.graph.node if node.op_type in unknown]
     for node in moved:
         node.domain = RUNTIME_DOMAIN
     if moved and not any(used.domain == RUNTIME_DOMAIN for used in known.opset_import):

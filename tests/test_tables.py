@@ -19,7 +19,6 @@ ENTRIES = {entry.name: entry for entry in entries()}
 NEVER_REFUSED = {
     "carriers/elementwise Shape": "it passes everything, and nothing comes out",
     "carriers/elementwise Size": "it passes everything, and nothing comes out",
-    "absorbers/ml_models LinearClassifier": "only an affine of rows could be refused",
 }
 NO_DECOMPOSITION = {"SimplifiedLayerNormalization": "an operator of ONNX Runtime that onnx has no schema of"}
 _UNKNOWN = "no small model that ends in it was found"

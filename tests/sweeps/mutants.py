@@ -96,13 +96,13 @@ def is_same(one: Any, other: Any) -> bool:
 
 
 def plain(answer: Any) -> Any:
-    """An answer as text can tell it apart."""
+    """An answer as text can tell it apart; a shift of -0 is none."""
     if isinstance(answer, Rewrite):
         arrays = {index: np.asarray(array, np.float64).tobytes() for index, array in answer.inputs.items()}
         after = None if answer.shift_after is None else answer.shift_after.tobytes()
         return arrays, dict(answer.attributes), answer.operator, after
     return [
-        ({i: (one.scale.tolist(), one.shift.tolist()) for i, one in way.labels.items()}, plain(way.rewrite))
+        ({i: (one.scale.tolist(), (one.shift + 0.0).tolist()) for i, one in way.labels.items()}, plain(way.rewrite))
         if isinstance(way, Propagation)
         else way
         for way in (answer if isinstance(answer, list) else [answer])

@@ -174,7 +174,6 @@ class OneConstant:
 
 def _one_constant(reader: GraphReader, node: ir.Node) -> OneConstant:
     whole = equation_of(reader, node)
-    require(len(whole.operands) == 2, Reason.OPERATOR_STOPS, node, f"{len(whole.operands)} operands")
     side = 1 if reader.is_constant(node.inputs[1]) else 0
     return OneConstant(whole.operands[1 - side], whole.operands[side], whole.result, side)
 

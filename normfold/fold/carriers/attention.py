@@ -135,7 +135,8 @@ def _require_mean(reader: GraphReader, node: ir.Node, affine: Affine) -> None:
     masked = any(_given(node, index) for index in form.masks)
     require(affine.has_no_shift or not masked, Reason.SHIFT_STOPS, node, "a mask may leave no value at all")
     own, result = shape_of(reader, node, node.inputs[_VALUE]), shape_of(reader, node, node.outputs[0])
-    require(len(own) == len(result), Reason.AXIS_STOPS, node, "its values lie by heads, and its results do not")
+    detail = f"its values have {len(own)} dimensions, and its results {len(result)}"
+    require(len(own) == len(result), Reason.AXIS_STOPS, node, detail)
     for axis in affine.varying_axes:
         same = own[axis] is not None and own[axis] == result[axis]
         require(same, Reason.AXIS_STOPS, node, f"it varies along axis {axis}, where several queries share a value")

@@ -147,12 +147,11 @@ def clip(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -
     detail = f"its bounds are two numbers, and the affine varies along axes {list(affine.varying_axes)}"
     require(not affine.varying_axes, Reason.AXIS_STOPS, node, detail)
     scale = float(affine.scale.reshape(()))
-    detail = f"Clip with {len(bounds)} of 2 bounds; the scale is {scale:.3g}"
-    require(scale > 0 or (scale < 0 and len(bounds) == 2), Reason.SIGN_STOPS, node, detail)
+    require(scale != 0, Reason.SIGN_STOPS, node, "the scale is 0")
     change = affine.inverse() if forward else affine
     changed = {name: float(change.apply(bound).reshape(())) for name, bound in bounds.items() if abs(bound) < _INFINITE}
     if scale < 0:
-        require(len(changed) == 2, Reason.SIGN_STOPS, node, "one of its bounds is infinite")
+        require(len(changed) == 2, Reason.SIGN_STOPS, node, f"{len(changed)} of 2 bounds; the scale is {scale:.3g}")
         require(bounds["min"] <= bounds["max"], Reason.SIGN_STOPS, node, "its upper bound is the lower one")
         changed = {"min": changed["max"], "max": changed["min"]}
     if "min" in node.attributes or "max" in node.attributes or reader.opset < 11:

@@ -39,19 +39,14 @@ def backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propaga
     """s*(alpha*A*B + beta*C) + t: s by one of the factors, and s*C + t/beta by C."""
     affine = data_label(node, labels)
     inputs, asked, attributes = _into_addend(reader, node, affine)
-    propagations, refusal = [], None
-    try:
-        for product, scaled in _into_product(reader, node, affine):
-            rewrite = Rewrite(node, inputs=inputs, attributes={**attributes, **scaled})
-            changes = bool(rewrite.inputs or rewrite.attributes)
-            propagations.append(Propagation({**asked, **product}, rewrite if changes else None))
-    except Refusal as error:
-        refusal = error
-    if propagations:
-        return propagations
-    reader.require_constant(node, 1, Reason.DYNAMIC_WEIGHT)
+    propagations = []
+    for product, scaled in _into_product(reader, node, affine):
+        rewrite = Rewrite(node, inputs=inputs, attributes={**attributes, **scaled})
+        changes = bool(rewrite.inputs or rewrite.attributes)
+        propagations.append(Propagation({**asked, **product}, rewrite if changes else None))
     detail = f"it varies along axes {list(affine.varying_axes)}, and no factor has them all"
-    raise refusal or Refusal(Reason.AXIS_STOPS, name_of(node), detail=detail)
+    require(bool(propagations), Reason.AXIS_STOPS, node, detail)
+    return propagations
 
 
 def _into_addend(

@@ -52,10 +52,7 @@ def by_position(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: 
 
 def axes_kept(reader: GraphReader, node: ir.Node) -> int:
     """How many trailing axes of the data a GatherND leaves whole."""
-    indices = shape_of(reader, node, node.inputs[1])
-    require(bool(indices) and isinstance(indices[-1], int), Reason.UNKNOWN_SHAPE, node, "the length of an index")
-    length = indices[-1]
-    assert isinstance(length, int), "required above"
+    length = size_of(reader, node, node.inputs[1], -1)
     return len(shape_of(reader, node, node.inputs[0])) - int(attribute(node, "batch_dims", 0)) - length
 
 
@@ -90,7 +87,6 @@ def scatter(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool
     if not forward:
         affine = data_label(node, labels)
         return [Propagation({_DATA: affine, _UPDATES: _of_updates(reader, node, affine, reduction)})]
-    require(set(labels) <= {_DATA, _UPDATES}, Reason.OPERATOR_STOPS, node, "its indices carry no data")
     affine = labels.get(_DATA) or _of_result(reader, node, labels[_UPDATES])
     wanted = {_DATA: affine, _UPDATES: _of_updates(reader, node, affine, reduction)}
     inputs = {}

@@ -109,8 +109,7 @@ def part(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -
 def features(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
     """ArrayFeatureExtractor takes columns of a table by constant indices."""
     affine = data_label(node, labels)
-    size = shape_of(reader, node, node.inputs[0])[-1]
-    require(affine.rank == 2 and isinstance(size, int), Reason.UNKNOWN_SHAPE, node, "the number of features")
+    require(affine.rank == 2, Reason.OPERATOR_STOPS, node, f"features of {affine.rank} dimensions")
     indices = np.asarray(reader.require_constant(node, 1, Reason.DYNAMIC_PARAMETERS)).reshape(-1)
     if forward:
         return propagate(affine.map(lambda array: _taken(array, {1: indices})))
@@ -186,7 +185,6 @@ def picks_of(reader: GraphReader, node: ir.Node, shape: Sequence[Dim]) -> dict[i
     if node.op_type == "Gather":
         axis = int(attribute(node, "axis", 0)) % len(shape)
         indices = np.asarray(reader.require_constant(node, 1, Reason.DYNAMIC_PARAMETERS))
-        require(indices.ndim <= 1, Reason.AXIS_STOPS, node, f"indices of shape {list(indices.shape)}")
         return {axis: indices}
     starts, ends, axes, steps = _slice_bounds(reader, node)
     picks = {}

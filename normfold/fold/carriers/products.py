@@ -143,7 +143,6 @@ def matmul_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[P
         require_constant_on(own, [summed], node, "summed")
         total = total * raised(own, rank).scale
     whole = Affine(compact(total), np.zeros((1,) * rank))
-    require(not moved or whole.is_identity, Reason.SHIFT_STOPS, node, "a scale would come with the shift")
     return [Propagation(propagate(whole)[0].labels, None, moved[:-1], moved[-1:])]
 
 

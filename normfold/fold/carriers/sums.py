@@ -15,8 +15,6 @@ from normfold.graph.reader import GraphReader, display_name, name_of
 
 def moved_shift(reader: GraphReader, node: ir.Node, affine: Affine, index: int, other: int) -> Affine:
     """Get the shift that operand ``other`` must bring where operand ``index`` lacks ``affine``, a shift; or Refusal."""
-    require(node.inputs[index] is not node.inputs[other], Reason.SUM_NEEDS_ALL, node, "both addends are one value")
-    require(not reader.is_constant(node.inputs[other]), Reason.SUM_NEEDS_ALL, node, "the other addend is constant")
     signs = [-1.0 if node.op_type == "Sub" and at == 1 else 1.0 for at in (index, other)]
     rank = len(shape_of(reader, node, node.outputs[0]))
     whole = raised(affine, rank)

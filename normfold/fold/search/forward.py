@@ -175,7 +175,7 @@ class _Forward(Search):
         if len(labels) != 1 or not all(label.has_no_scale for label in labels.values()):
             return False
         ((index, label),) = labels.items()
-        for other in range(len(node.inputs)):
+        for other in (each for each in range(len(node.inputs)) if each != index):
             try:
                 shift = sums.moved_shift(self.reader, node, label, index, other)
                 back = Backward(self.reader, self.affines, self.chain)

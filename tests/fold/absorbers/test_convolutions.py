@@ -315,6 +315,11 @@ REFUSES = {
         "NF115 c, NF104 y",
         values={"w": (0.01, 1), "k": (0.001, 1)},
     ),
+    "no groups": Refuses(
+        "(float[N,4,6,6] x) => (float[N,4,6,6] y) <float[4,1,1,1] w, float[4,1,1] k> { c = Mul(x, k) y = "
+        "Conv<group=0>(c, w) }",
+        "NF136 y, NF118 c",
+    ),
 }
 
 

@@ -312,6 +312,11 @@ REFUSES = {
         ),
         "NF118 d, NF104 y",
     ),
+    "Einsum: a scale along an axis of which the weight has one": Refuses(
+        "(float[N,4] x) => (float[N,5] y) <float[4] k, float[1,5] w> { c = Mul(x, k) y = "
+        'Einsum<equation="ij,jk->ik">(c, w) }',
+        "NF111 y, NF118 c",
+    ),
 }
 
 

@@ -132,6 +132,39 @@ REFUSES = {
         "NF110 c, NF104 y",
         domains='"ai.onnx.ml":3',
     ),
+    "a factor before a machine without support vectors": Refuses(
+        "(float[N,2] x) => (float[N,1] y) <float k> { c = Mul(x, k) y = "
+        'ai.onnx.ml.SVMRegressor<coefficients=[1.0,-1.0],rho=[0.5],n_supports=0,kernel_type="LINEAR",'
+        "kernel_params=[0.0,0.0,0.0]>(c) }",
+        "NF110 y, NF118 c",
+        domains='"ai.onnx.ml":3',
+    ),
+    "a factor before a linear classifier of an unknown number of features": Refuses(
+        "(float[N,2] x) => (int64[N] y, float[N,M] p) <float k> { c = Mul(x, k) y, p = "
+        "ai.onnx.ml.LinearClassifier<coefficients=[1.0,-1.0,0.5,2.0],classlabels_ints=[0,1]>(c) }",
+        "NF112 y, NF118 c",
+        domains='"ai.onnx.ml":3',
+    ),
+    "a factor behind a tree whose leaves are tensors": Refuses(
+        "(float[N,2] x) => (float[N,1] y) <float k = {2.0}> { c = "
+        "ai.onnx.ml.TreeEnsembleRegressor<n_targets=1, nodes_falsenodeids=[2,0,0], nodes_featureids=[0,0,0], "
+        'nodes_hitrates=[1.0,1.0,1.0], nodes_missing_value_tracks_true=[0,0,0], nodes_modes=["BRANCH_LEQ",'
+        '"LEAF","LEAF"], nodes_nodeids=[0,1,2], nodes_treeids=[0,0,0], nodes_truenodeids=[1,0,0], '
+        "nodes_values=[0.1,0.0,0.0], target_ids=[0,0], target_nodeids=[1,2], target_treeids=[0,0], "
+        "target_weights_as_tensor = float[2] {1.5, -2.5}>(x) y = Mul(c, k) }",
+        "NF110 c, NF104 y",
+        domains='"ai.onnx.ml":3',
+    ),
+    "a factor behind a tree whose base is a tensor": Refuses(
+        "(float[N,2] x) => (float[N,1] y) <float k = {2.0}> { c = "
+        "ai.onnx.ml.TreeEnsembleRegressor<n_targets=1, nodes_falsenodeids=[2,0,0], nodes_featureids=[0,0,0], "
+        'nodes_hitrates=[1.0,1.0,1.0], nodes_missing_value_tracks_true=[0,0,0], nodes_modes=["BRANCH_LEQ",'
+        '"LEAF","LEAF"], nodes_nodeids=[0,1,2], nodes_treeids=[0,0,0], nodes_truenodeids=[1,0,0], '
+        "nodes_values=[0.1,0.0,0.0], target_ids=[0,0], target_nodeids=[1,2], target_treeids=[0,0], "
+        "target_weights=[1.5,-2.5], base_values_as_tensor = double[1] {1.5}>(x) y = Mul(c, k) }",
+        "NF110 c, NF104 y",
+        domains='"ai.onnx.ml":3',
+    ),
 }
 
 

@@ -340,6 +340,29 @@ REFUSES = {
         f"{SAME} <float[8] g, float[8] t> {{ c = SimplifiedLayerNormalization(x, g) y = Add(c, t) }}",
         "NF108 c, NF104 y",
     ),
+    "GroupNormalization of opset 18: a scale by channel behind it": Refuses(
+        "(float[N,4,6,6] x) => (float[N,4,6,6] y) <float[2] ga, float[2] b, float[4,1,1] k> { c = "
+        "GroupNormalization<num_groups=2>(x, ga, b) y = Mul(c, k) }",
+        "NF111 c, NF104 y",
+        opset=18,
+    ),
+    "InstanceNormalization: a shift along the last axis": Refuses(
+        "(float[N,4,6,6] x) => (float[N,4,6,6] y) <float[4] ga, float[4] b, float[6] t> { c = Add(x, t) y = "
+        "InstanceNormalization(c, ga, b) }",
+        "NF111 y, NF118 c",
+    ),
+    "GroupNormalization: a shift along the last axis": Refuses(
+        "(float[N,4,6,6] x) => (float[N,4,6,6] y) <float[4] ga, float[4] b, float[6] t> { c = Add(x, t) y = "
+        "GroupNormalization<num_groups=2>(c, ga, b) }",
+        "NF111 y, NF118 c",
+        opset=21,
+    ),
+    "GroupNormalization of opset 18: signs by channel before it": Refuses(
+        "(float[N,4,6,6] x) => (float[N,4,6,6] y) <float[2] ga, float[2] b, float[4,1,1] k = {2,2,-2,-2}> { "
+        "c = Mul(x, k) y = GroupNormalization<num_groups=2>(c, ga, b) }",
+        "NF109 y, NF118 c",
+        opset=18,
+    ),
 }
 
 

@@ -88,6 +88,13 @@ BACKWARD = {
         "MatMul STFT Add",
         kept="y",
     ),
+    "Col2Im: a factor, behind a Transpose": Folds(
+        "(float[1,36,4] x) => (float[1,4,6,6] y) <float[4,4] w, float k = {-2}, int64[2] im = {6, 6}, "
+        "int64[2] bl = {1, 1}> { a = MatMul(x, w) c = Transpose<perm=[0,2,1]>(a) d = Col2Im(c, im, bl) y = "
+        "Mul(d, k) }",
+        "MatMul Transpose Col2Im",
+        opset=18,
+    ),
 }
 FORWARD = {
     "MultiHeadAttention: what the values lack goes on": Folds(
@@ -226,6 +233,14 @@ FORWARD = {
         "STFT MatMul",
         "forward",
     ),
+    "Col2Im: a factor, before a Transpose": Folds(
+        "(float[1,4,36] x) => (float[1,6,6,3] y) <float[4,3] w, float k = {-2}, int64[2] im = {6, 6}, "
+        "int64[2] bl = {1, 1}> { c = Mul(x, k) d = Col2Im(c, im, bl) e = Transpose<perm=[0,2,3,1]>(d) y = "
+        "MatMul(e, w) }",
+        "Col2Im Transpose MatMul",
+        "forward",
+        opset=18,
+    ),
 }
 REFUSES = {
     "MultiHeadAttention: a scale by token of what is averaged": Refuses(
@@ -358,6 +373,38 @@ REFUSES = {
         "{ c = MatMul(w, x) d = Col2Im(c, im, bl) y = Add(d, t) }",
         "NF108 d, NF104 y",
         opset=18,
+    ),
+    "Attention: a factor that its scale cannot hold": Refuses(
+        "(float[2,2,5,16] q, float[2,2,5,16] k, float[2,2,5,16] v) => (float[2,2,5,16] y) <float n = {1e30}> "
+        "{ c = Mul(q, n) y = Attention<scale=1e20>(c, k, v) }",
+        "NF115 y, NF118 c",
+        opset=23,
+    ),
+    "Attention: a factor of queries whose scores are read": Refuses(
+        "(float[2,2,5,16] q, float[2,2,5,16] k, float[2,2,5,16] v) => (float[2,2,5,16] y, float[2,2,5,16] a, "
+        "float[2,2,5,16] b, float[2,2,5,5] z) <float n = {2}> { c = Mul(q, n) y, a, b, z = Attention(c, k, "
+        "v) }",
+        "NF110 y, NF118 c",
+        opset=23,
+    ),
+    "MultiHeadAttention: a factor of queries, keys and values in one": Refuses(
+        "(float[2,5,2,3,16] x) => (float[2,5,32] y) <float n = {2}> { a = Mul(x, n) y = "
+        "com.microsoft.MultiHeadAttention<num_heads=2>(a) }",
+        "NF110 y, NF118 a",
+        domains=MS,
+    ),
+    "MultiHeadAttention: a factor that its biases cannot hold": Refuses(
+        "(float[2,5,32] q, float[2,5,32] k, float[2,5,32] x) => (float[2,5,32] y) <float[96] b, float n = "
+        "{1e20}> { d = com.microsoft.MultiHeadAttention<num_heads=2>(q, k, x, b) y = Mul(d, n) }",
+        "NF115 d, NF104 y",
+        domains=MS,
+        values={"b": (1e30,) * 96},
+    ),
+    "MultiHeadAttention: a scale by feature of values that lie by heads": Refuses(
+        "(float[2,5,32] q, float[2,2,5,16] k, float[2,2,5,16] x) => (float[2,5,32] y) <float[16] s> { a = "
+        "Mul(x, s) y = com.microsoft.MultiHeadAttention<num_heads=2>(q, k, a) }",
+        "NF111 y, NF118 a",
+        domains=MS,
     ),
 }
 

@@ -429,6 +429,11 @@ REFUSES = {
     "Cast: to integers behind a shift, forward": Refuses(
         "(float[N,4] x) => (int64[N,4] y) <float[4] t> { c = Add(x, t) y = Cast<to=7>(c) }", "NF128 y, NF118 c"
     ),
+    "Clip: a factor of 0": Refuses(
+        "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, float k = {0}, float lo = "
+        "{-1}, float hi = {1}> { c = Conv(x, w, b) d = Clip(c, lo, hi) y = Mul(d, k) }",
+        "NF109 d, NF104 y",
+    ),
 }
 
 

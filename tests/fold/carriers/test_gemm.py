@@ -33,6 +33,46 @@ REFUSES = {
         "(float[N,3] x, float[3,5] z) => (float[N,5] y) <float[3] k> { c = Mul(x, k) d = Gemm(c, z) y = Sigmoid(d) }",
         "NF113 d, NF118 c",
     ),
+    "a constant C that would leave its range": Refuses(
+        "(float[N,3] x, float[3,5] z) => (float[N,5] y) <float[5] b = {1e30, 1, 1, 1, 1}, float k = {1e10}> "
+        "{ d = Gemm(x, z, b) y = Mul(d, k) }",
+        "NF115 d, NF104 y",
+    ),
+    "a shift behind a variable C that is not added": Refuses(
+        "(float[N,3] x, float[N,5] u) => (float[N,5] y) <float[3,5] w, float[5] t> { d = Gemm<beta=0.0>(x, "
+        "w, u) y = Add(d, t) }",
+        "NF108 d, NF104 y",
+    ),
+    "a factor that beta cannot hold": Refuses(
+        "(float[N,3] x, float[N,5] u) => (float[N,5] y) <float[3,5] w, float k = {1e10}> { d = "
+        "Gemm<beta=1e30>(x, w, u) y = Mul(d, k) }",
+        "NF115 d, NF104 y",
+    ),
+    "a factor that alpha cannot hold": Refuses(
+        "(float[N,3] x, float[3,5] z) => (float[N,5] y) <float k = {1e10}> { d = Gemm<alpha=1e30>(x, z) y = "
+        "Mul(d, k) }",
+        "NF115 d, NF104 y",
+    ),
+    "a factor that alpha cannot hold, forward": Refuses(
+        "(float[N,3] x, float[3,5] z) => (float[N,5] y) <float k = {1e10}> { c = Mul(x, k) y = "
+        "Gemm<alpha=1e30>(c, z) }",
+        "NF115 y, NF118 c",
+    ),
+    "a factor that the weight cannot hold, forward": Refuses(
+        "(float[N,3] x, float[N,5] u) => (float[N,5] y) <float[3,5] w, float k = {1e38}> { c = Mul(x, k) y = "
+        "Gemm(c, w, u) }",
+        "NF115 y, NF118 c",
+        values={"w": (10000000000.0,) * 15},
+    ),
+    "a scale by row before a variable C": Refuses(
+        "(float[5,3] x, float[5,4] u) => (float[5,4] y) <float[5,1] k, float[3,4] w> { c = Mul(x, k) y = "
+        "Gemm(c, w, u) }",
+        "NF111 y, NF118 c",
+    ),
+    "two variable factors, a scale by row and column": Refuses(
+        "(float[4,3] x, float[3,5] z) => (float[4,5] y) <float[4,5] k> { d = Gemm(x, z) y = Mul(d, k) }",
+        "NF111 d, NF104 y",
+    ),
 }
 BACKWARD = {
     "two variable factors, a factor": Folds(

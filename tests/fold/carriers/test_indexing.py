@@ -85,6 +85,11 @@ BACKWARD = {
         "{ c = Conv(x, w) d = MaxUnpool<kernel_shape=[2,2], strides=[2,2]>(c, i) y = Mul(d, k) }",
         "Conv MaxUnpool",
     ),
+    "GatherND: the batch goes": Folds(
+        "(float[N,3,8,8] x) => (float[4,6,6] y) <int64[1] i = {0}, float[4,3,3,3] w, float[4] b, "
+        "float[4,1,1] k> { c = Conv(x, w, b) d = GatherND(c, i) y = Mul(d, k) }",
+        "Conv GatherND",
+    ),
 }
 FORWARD = {
     "GatherElements: a positive scale by channel and a shift": Folds(
@@ -208,6 +213,12 @@ FORWARD = {
         "124,132,134,136}> "
         "{ c = Mul(x, k) d = MaxUnpool<kernel_shape=[2,2], strides=[2,2]>(c, i) y = Conv(d, v) }",
         "MaxUnpool Conv",
+        "forward",
+    ),
+    "GatherND: the batch goes": Folds(
+        "(float[N,4,6,3] x) => (float[4,5,3] y) <int64[1] i = {0}, float[6,1] k, float[5,6,1] w> { c = "
+        "Mul(x, k) d = GatherND(c, i) y = Conv(d, w) }",
+        "GatherND Conv",
         "forward",
     ),
 }
@@ -339,6 +350,20 @@ REFUSES = {
     "ScatterND: a scale along the last axis": Refuses(
         back("3,4,6,6", "d = ScatterND(c, i, u) y = Mul(d, kw)", "float[6] kw, int64[1,1] i = {0}, float[1,4,6,6] u"),
         "NF111 c, NF104 y",
+    ),
+    "GatherND: indices of unknown length": Refuses(
+        "(float[N,4,6] x, int64[5,K] i) => (float[N,M] y) <float[6] k> { c = Mul(x, k) y = GatherND(c, i) }",
+        "NF112 y, NF118 c",
+    ),
+    "ScatterND: a scale of 0 before constant updates": Refuses(
+        "(float[5,4] x) => (float[5,3] y) <float[4] k = {0,1,2,3}, int64[2,1] i = {0, 3}, float[2,4] u, "
+        "float[4,3] w> { c = Mul(x, k) d = ScatterND(c, i, u) y = MatMul(d, w) }",
+        "NF109 d, NF118 c",
+    ),
+    "ScatterND: updates whose scale varies where they are put": Refuses(
+        "(float[2,4] x) => (float[5,3] y) <float[2,1] k, int64[2,1] i = {0, 3}, float[5,4] u, float[4,3] w> "
+        "{ c = Mul(x, k) d = ScatterND(u, i, c) y = MatMul(d, w) }",
+        "NF111 d, NF118 c",
     ),
 }
 

@@ -165,6 +165,16 @@ BACKWARD = {
         domains='"ai.onnx.ml":3',
         only_in_float32=True,
     ),
+    "Flatten: channels become the first axis": Folds(
+        "(float[1,3,8,8] x) => (float[4,36] y) <float[4,3,3,3] w, float[4] b, float[4,1] k> { c = Conv(x, w, "
+        "b) d = Flatten<axis=2>(c) y = Mul(d, k) }",
+        "Conv Flatten",
+    ),
+    "Squeeze: the batch goes": Folds(
+        "(float[1,3,8,8] x) => (float[4,6,6] y) <float[4,3,3,3] w, float[4] b, float[4,1,1] k, int64[1] a = "
+        "{0}> { c = Conv(x, w, b) d = Squeeze(c, a) y = Mul(d, k) }",
+        "Conv Squeeze",
+    ),
 }
 FORWARD = {
     "flatten into a gemm, each weight of a channel scaled": Folds(
@@ -288,6 +298,13 @@ FORWARD = {
         domains='"ai.onnx.ml":3',
         only_in_float32=True,
     ),
+    "ArrayFeatureExtractor: one factor for features of unknown number": Folds(
+        "(float[N,M] x) => (float[N,3] y) <float k, int64[2] i = {0, 0}, float[2,3] w> { c = Mul(x, k) d = "
+        "ai.onnx.ml.ArrayFeatureExtractor(c, i) y = MatMul(d, w) }",
+        "ArrayFeatureExtractor MatMul",
+        "forward",
+        domains='"ai.onnx.ml":3',
+    ),
 }
 REFUSES = {
     "a vector of one number, which may add an axis to a value of unknown rank": Refuses(
@@ -399,6 +416,17 @@ REFUSES = {
         "{ c = MatMul(x, w) d = ai.onnx.ml.ArrayFeatureExtractor(c, i) y = Mul(d, k) }",
         "NF130 d, NF104 y",
         domains='"ai.onnx.ml":3',
+    ),
+    "ArrayFeatureExtractor: a value of three dimensions": Refuses(
+        "(float[2,3,4] x) => (float[2,3,2] y) <float[4] k, int64[2] i = {0, 2}> { c = Mul(x, k) y = "
+        "ai.onnx.ml.ArrayFeatureExtractor(c, i) }",
+        "NF110 y, NF118 c",
+        domains='"ai.onnx.ml":3',
+    ),
+    "Gather: a scale along the axis that is indexed at run time": Refuses(
+        "(float[N,4] x, int64[2] i) => (float[N,3] y) <float[4] k, float[2,3] w> { c = Mul(x, k) d = "
+        "Gather<axis=1>(c, i) y = MatMul(d, w) }",
+        "NF111 d, NF118 c",
     ),
 }
 

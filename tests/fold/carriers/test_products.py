@@ -79,6 +79,11 @@ BACKWARD = {
         "e = BatchNormalization(f, g, be, m, var) y = Relu(e) }",
         "Conv Softmax Transpose MatMul Relu",
     ),
+    "Einsum: a scale that lies along another axis of the operand": Folds(
+        "(float[N,4] x, float[6,4] z) => (float[N,5] y) <float[5,6] w, float[5] k> { e = MatMul(w, z) d = "
+        'Einsum<equation="nj,mj->nm">(x, e) y = Mul(d, k) }',
+        "MatMul Einsum",
+    ),
 }
 FORWARD = {
     "one number into a product of two values, from behind": Folds(
@@ -143,6 +148,12 @@ FORWARD = {
         "forward",
         kept="h",
     ),
+    "MatMul: a shift that a softmax cancels, and a factor that is undone": Folds(
+        "(float[N,5,8] x, float[N,8,7] z) => (float[N,5,7] y) <float k = {2}, float[8,1] t, float h = {0.5}> "
+        "{ m = Mul(z, k) c = Add(m, t) d = MatMul(x, c) e = Mul(d, h) y = Softmax(e) }",
+        "MatMul Softmax",
+        "forward merge",
+    ),
 }
 REFUSES = {
     "a factor by feature of a product of two values": Refuses(
@@ -197,6 +208,36 @@ REFUSES = {
         "{ d = MatMul(x, w) p = Softmax(a) q = Dropout(p, r, train) f = MatMul(q, d) e = Add(f, t) "
         "y = Relu(e) }",
         "NF108 f, NF108 y",
+    ),
+    "Div: a value by itself": Refuses(
+        "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, float[4,1,1] k> { c = "
+        "Conv(x, w, b) d = Div(c, c) y = Mul(d, k) }",
+        "NF110 d, NF104 y",
+    ),
+    "Div: a divisor with a scale of 0": Refuses(
+        "(float[N,4] x, float[N,4] z) => (float[N,3] y) <float[4] k = {0,1,2,3}, float[4,3] w> { c = Mul(x, "
+        "k) d = Div(z, c) y = MatMul(d, w) }",
+        "NF109 d, NF118 c",
+    ),
+    "MatMul: a scale by rows and columns": Refuses(
+        "(float[N,5,4] x, float[N,7,4] z) => (float[N,5,7] y) <float[4,8] a, float[4,8] b, float[5,7] k> { c "
+        "= MatMul(x, a) e = MatMul(z, b) f = Transpose<perm=[0,2,1]>(e) d = MatMul(c, f) y = Mul(d, k) }",
+        "NF111 d, NF104 y",
+    ),
+    "MatMul: a scale along the axis that is summed": Refuses(
+        "(float[N,5,8] x, float[N,8,7] z) => (float[N,5,7] y) <float[8] k> { c = Mul(x, k) d = MatMul(c, z) "
+        "y = Relu(d) }",
+        "NF111 d, NF118 c",
+    ),
+    "MatMul: a shift before a softmax along another axis": Refuses(
+        "(float[N,5,8] x, float[N,8,7] z) => (float[N,5,7] y) <float[8,1] t> { c = Add(z, t) d = MatMul(x, "
+        "c) y = Softmax<axis=1>(d) }",
+        "NF108 d, NF118 c",
+    ),
+    "Einsum: a scale along an axis that is broadcast": Refuses(
+        "(float[1,4] u, float[5,4] x) => (float[5,4] y) <float[5,1] k> { c = Sigmoid(u) d = "
+        'Einsum<equation="...j,...j->...j">(c, x) y = Mul(d, k) }',
+        "NF118 d, NF104 y",
     ),
 }
 

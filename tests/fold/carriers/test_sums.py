@@ -136,6 +136,12 @@ FORWARD = {
         "Conv",
         "forward",
     ),
+    "Sum: a shift goes into a constant addend": Folds(
+        "(float[N,4] x, float[N,4] z) => (float[N,4] y) <float[4] t, float[4] b> { c = Add(x, t) d = Sum(c, "
+        "z, b) y = Sigmoid(d) }",
+        "Sum Sigmoid",
+        "forward",
+    ),
 }
 REFUSES = {
     "a shift whose other addend is made of the same value": Refuses(

@@ -392,6 +392,20 @@ REFUSES = {
     "Reciprocal: a scale along the last axis": Refuses(
         back("N,4,6,6", "a = Exp(c) d = Reciprocal(a) y = Mul(d, kw)", "float[6] kw"), "NF109 a, NF104 y"
     ),
+    "Exp: a shift behind it": Refuses(
+        "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, float[4,1,1] t> { c = "
+        "Conv(x, w, b) d = Exp(c) y = Add(d, t) }",
+        "NF108 d, NF104 y",
+    ),
+    "Exp: a shift that would be a factor of several thousand": Refuses(
+        "(float[N,4] x) => (float[N,3] y) <float t = {9}, float[4,3] w> { c = Add(x, t) d = Exp(c) y = MatMul(d, w) }",
+        "NF110 d, NF118 c",
+    ),
+    "Pow: an exponent of 0": Refuses(
+        "(float[N,3,8,8] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, float k = {2}, float p = "
+        "{0}> { c = Conv(x, w, b) d = Pow(c, p) y = Mul(d, k) }",
+        "NF110 d, NF104 y",
+    ),
 }
 
 

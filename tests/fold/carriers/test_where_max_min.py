@@ -85,6 +85,11 @@ REFUSES = {
     "Min: a scale along the last axis": Refuses(
         back("N,4,6,6", "d = Min(c, m) y = Mul(d, kw)", "float[6] kw, float[4,1,1] m"), "NF109 d, NF104 y"
     ),
+    "Max: a scale of 0 before a bound": Refuses(
+        "(float[N,4] x) => (float[N,3] y) <float[4] k = {0,1,2,3}, float[4] lo, float[4,3] w> { c = Mul(x, "
+        "k) d = Max(c, lo) y = MatMul(d, w) }",
+        "NF109 d, NF118 c",
+    ),
 }
 
 

@@ -37,7 +37,7 @@ BACKWARD = {
         back(
             "N,4,3,3",
             "d = MaxPool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1]>(c) e = Add(d, t) y = Mul(e, pos)",
-            "float[4,1,1] pos, float[4,1,1] t",
+            BY_CHANNEL,
         ),
         "Conv MaxPool",
     ),
@@ -49,7 +49,7 @@ BACKWARD = {
         for name, nodes, size in (
             ("average pool without padding", "AveragePool<kernel_shape=[2,2], strides=[2,2]>", ",3,3"),
             (
-                "average pool with padding that is not counted",
+                "average pool, padding not counted",
                 "AveragePool<kernel_shape=[3,3], strides=[2,2], pads=[1,1,1,1]>",
                 ",3,3",
             ),
@@ -87,9 +87,7 @@ BACKWARD = {
         opset=18,
     ),
     "largest over space": Folds(
-        back(
-            "N,4,1,1", "d = ReduceMax<axes=[2,3]>(c) e = Mul(d, pos) y = Sub(e, t)", "float[4,1,1] pos, float[4,1,1] t"
-        ),
+        back("N,4,1,1", "d = ReduceMax<axes=[2,3]>(c) e = Mul(d, pos) y = Sub(e, t)", BY_CHANNEL),
         "Conv ReduceMax",
     ),
     "smallest over space": Folds(
@@ -158,6 +156,9 @@ BACKWARD = {
         )
         for operator, (attributes, size) in MAGNITUDES.items()
     },
+    "mean over the batch, which goes": Folds(
+        back("4,6,6", "d = ReduceMean<axes=[0], keepdims=0>(c) y = Mul(d, k)", "float[4,1,1] k"), "Conv ReduceMean"
+    ),
     "Crop": Folds(
         back("N,4,3,4", "d = Crop<border=[1,2,1,1]>(c) y = BatchNormalization(d, g, be, m, var)"), "Conv Crop", opset=9
     ),
