@@ -15,7 +15,7 @@ from normfold.files.source import Source, rejection_of
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Verdict
 from normfold.fold.cleanup.known_branches import take_known_branches
-from normfold.fold.cleanup.model_size import ModelSize, drop_inferred_types, has_inferred_types
+from normfold.fold.cleanup.model_size import ModelSize, drop_costly_types, has_inferred_types
 from normfold.fold.search.growth import FREE, weight_bytes
 from normfold.fusion_guard import explained, folds_that_break_fusions
 from normfold.graph.inlining import InlineError, inline, operators
@@ -165,7 +165,7 @@ class CandidateBuilder:
             if not is_changed:
                 model = self.source.original
             elif not has_types:
-                drop_inferred_types(model)
+                drop_costly_types(model, after.weights)
         notes = (
             *self.source.notes,
             *filter(None, [facts[0].note, _about_batchnorms(after.batchnorms - before.batchnorms)]),

@@ -1,4 +1,4 @@
-"""What a model costs: its operators and the bytes of its weights, and the inferred types that a file need not carry."""
+"""What a model costs: its operators, the bytes of its weights, and those of the types that were inferred."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import onnx_ir as ir
 
 from normfold.fold.search.growth import FREE, weight_bytes
 from normfold.graph.reader import graphs_of
+
+_TYPES_PART = 0.01
 
 
 @dataclass(frozen=True)
@@ -43,13 +45,22 @@ def has_inferred_types(model: ir.Model) -> bool:
     return any(_says_type(value) for _, graph in graphs_of(model) for node in graph for value in node.outputs)
 
 
-def drop_inferred_types(model: ir.Model) -> None:
-    """Forget, in place, the types and shapes of all values inside a model: a runtime infers them when it loads it."""
-    for _, graph in graphs_of(model):
-        for node in graph:
-            for value in node.outputs:
-                if _says_type(value):
-                    value.type = value.shape = None
+def drop_costly_types(model: ir.Model, weights: int) -> None:
+    """Forget, in place, the inferred types inside a model where they cost more than a part of its ``weights`` bytes.
+
+    A runtime infers types when it loads the model, and some less than was known here: without the shapes of both
+    addends ONNX Runtime executes no Add and LayerNormalization as one SkipLayerNormalization.
+    """
+    typed = [v for _, graph in graphs_of(model) for node in graph for v in node.outputs if _says_type(v)]
+    if sum(map(_bytes_of_type, typed)) > _TYPES_PART * weights:
+        for value in typed:
+            value.type = value.shape = None
+
+
+def _bytes_of_type(value: ir.Value) -> int:
+    """Return about how many bytes of a file say the type of a value."""
+    dims = value.shape or ()
+    return len(value.name or "") + 12 + sum(4 + (0 if isinstance(dim, int) else len(dim.value or "")) for dim in dims)
 
 
 def _says_type(value: ir.Value) -> bool:

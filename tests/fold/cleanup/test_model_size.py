@@ -8,7 +8,8 @@ import pytest
 
 import normfold
 from normfold.files.convert import to_ir
-from normfold.fold.cleanup.model_size import ModelSize, drop_inferred_types, has_inferred_types
+from normfold.fold.cleanup.model_size import ModelSize, drop_costly_types, has_inferred_types
+from normfold.runtime.fused_operators import fused_operators
 from tests.onnx_text import parse
 
 
@@ -43,18 +44,41 @@ def test_constants_bodies_and_dead_weights_count() -> None:
     assert (size.operators, size.weights) == (4, 24)
 
 
-def test_types_are_written_where_the_original_has_them_and_only_there() -> None:
-    model = parse("(float[N,4] x) => (float[N,4] y) { a = Identity (x) b = Sin (a) c = Cos (b) y = Sin (c) }")
-    assert has_inferred_types(to_ir(model))
-    assert {value.name for value in normfold.optimize(model).model.graph.value_info} == {"b", "c"}
-    del model.graph.value_info[:]
-    assert not has_inferred_types(to_ir(model))
-    assert not normfold.optimize(model).model.graph.value_info
+def test_types_are_written_where_the_original_has_them_or_where_they_are_cheap() -> None:
+    text = (
+        "(float[N,{0}] x) => (float[N,{0}] y) <float[{0},{0}] w> "
+        "{{ a = Identity (x) b = Sin (a) c = MatMul (b, w) y = Sin (c) }}"
+    )
+    small, large = parse(text.format(4)), parse(text.format(64))
+    assert types_written(small) == {"b", "c"}
+    for model, types in ((small, set[str]()), (large, {"b", "c"})):
+        del model.graph.value_info[:]
+        assert not has_inferred_types(to_ir(model))
+        assert types_written(model) == types
+
+
+def types_written(model: onnx.ModelProto) -> set[str]:
+    """Return the values inside the optimized model whose types its file says, without the weights among them."""
+    graph = normfold.optimize(model).model.graph
+    return {value.name for value in graph.value_info} - {tensor.name for tensor in graph.initializer}
 
 
 def test_types_of_outputs_stay() -> None:
     model = to_ir(parse("(float[N,4] x) => (float[N,4] y) { a = Neg (x) y = Relu (a) }"))
-    drop_inferred_types(model)
+    drop_costly_types(model, 1000)
     first, last = model.graph
     assert (first.outputs[0].type, first.outputs[0].shape) == (None, None)
     assert last.outputs[0].type is not None
+
+
+def test_the_shapes_of_addends_let_the_runtime_fuse_the_norm_behind_them() -> None:
+    """Behind a Reshape to -1 ONNX Runtime does not know that both addends have N rows."""
+    model = parse(
+        "(float[1,N,8,8] q, float[1,N,64] x) => (float[1,N,64] y) <float[64,64] w, float[64] b, float[64] g, "
+        "float[64] e, int64[3] rows = {1, -1, 64}> "
+        "{ r = Reshape (q, rows) m = MatMul (r, w) a = Add (m, b) n = Identity (a) s = Add (x, n) "
+        "y = LayerNormalization (s, g, e) }"
+    )
+    del model.graph.value_info[:]
+    found = fused_operators(to_ir(normfold.optimize(model).model)) or ()
+    assert [each.operator for each in found] == ["SkipLayerNormalization"]
