@@ -33,7 +33,7 @@ from normfold.fuse.recognize.candidates import Norm, norms_of
 from normfold.fuse.recognize.norm_operators import is_norm_operator
 from normfold.fuse.recognize.polynomial import Kind, Monomial
 from normfold.fuse.recognize.polynomial import M as MEAN
-from normfold.fuse.recognize.published import conditional_name, is_thresholded
+from normfold.fuse.recognize.published import OF_THE_BATCH, conditional_name, is_thresholded
 from normfold.fuse.recognize.reductions import REDUCERS
 from normfold.fuse.recognize.region import Partial, Region, Tracked
 from normfold.fuse.recognize.views import count_of
@@ -368,7 +368,7 @@ def published_name(context: NormContext, norm: Norm, operator: str) -> str:
     """Return the name that a norm has in the literature, where that is not the name of the operator."""
     region, axes = context.region, context.axes
     if axes and axes[0] == 0 and norm.is_centred and len(axes) < context.rank:
-        return "statistics of the batch"
+        return OF_THE_BATCH
     name = conditional_name(region.reader, norm.site, operator)
     if norm.denominator.kind is Kind.SQUARE:
         if context.rank >= 4 and axes == tuple(range(2, context.rank)):

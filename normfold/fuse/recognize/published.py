@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import onnx_ir as ir
 
@@ -30,6 +31,7 @@ _GUARDS = ("Where", "Greater", "Equal", "And", "CastLike", "Gather", "ReduceProd
 _MIXING = ("Conv", "MatMul", "Gemm")
 _MOST_PARTS = 48  # operators that several statistics are made of
 _ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Pow", "Max", "Min", "Clip", "Sum")
+OF_THE_BATCH = "statistics of the batch"
 _GATES = ("Sigmoid", "HardSigmoid", "Swish", "HardSwish", "Mish")
 
 
@@ -286,8 +288,9 @@ def _mixed(reader: GraphReader, node: ir.Node) -> PublishedNorm | None:
         if not any(_comes_from(reader, each, root) for each in found.sources for root in _roots(reader, data)):
             continue
         name, detail = _mixture_name(reader, found, data)
+        reason = Reason.BATCH_STATISTICS if name == OF_THE_BATCH else Reason.MIXED_STATISTICS
         if name:
-            return PublishedNorm(name, node, (*found.parts, node), Reason.MIXED_STATISTICS, detail)
+            return PublishedNorm(name, node, (*found.parts, node), reason, detail)
     return None
 
 
@@ -300,6 +303,8 @@ def _roots(reader: GraphReader, data: ir.Value) -> list[ir.Value]:
 
 def _mixture_name(reader: GraphReader, found: _Mixture, data: ir.Value) -> tuple[str, str]:
     kinds = {node.op_type for node in found.sources}
+    if all(map(partial(_is_over_the_batch, reader), found.sources)):
+        return OF_THE_BATCH, "each channel is divided by its deviation in all samples"
     if kinds & set(_MIXING):
         return ("GDN", "a linear operator mixes the squares of the channels") if len(kinds) == 1 else ("", "")
     if found.has_maximum:
@@ -317,6 +322,15 @@ def _mixture_name(reader: GraphReader, found: _Mixture, data: ir.Value) -> tuple
         return "VirtualBatchNorm", "stored statistics and those of the data make one divisor"
     is_plain = measured == {_before_layout(data)} and not any(each.op_type == "Sub" for each in found.parts)
     return ("CRMSNorm", "the square of the sum is added to the sum of the squares") if is_plain else ("", "")
+
+
+def _is_over_the_batch(reader: GraphReader, reduction: ir.Node) -> bool:
+    """Say whether a reduction takes the samples, and leaves an axis of more than one element."""
+    sizes, axes = reader.shape(reduction.inputs[0]), reader.axes(reduction)
+    if reduction.op_type in _MIXING or sizes is None or not axes:
+        return False
+    taken = {axis % len(sizes) for axis in axes}
+    return 0 in taken and any(size != 1 for axis, size in enumerate(sizes) if axis not in taken)
 
 
 def _maker(value: ir.Value | None) -> ir.Node | None:

@@ -25,6 +25,15 @@ class Named:
 
 
 ROWS = {
+    "BatchNorm of the batch whose size is measured, as Flax writes it": Named(
+        f"{X4} <{NUMBERS}, float none = {{0.0}}, int64 area = {{25}}, int64[1] first = {{0}},"
+        "int64[3] over = {0, 2, 3}> {"
+        "m = ReduceMean<axes=[0, 2, 3]>(x) d = Sub(x, m) p = Mul(d, d) q = ReduceSum(p, over) k = Shape(x)"
+        "s = Gather(k, first) f = Mul(s, area) n = Cast<to=1>(f) v = Div(q, n) c = Greater(n, none)"
+        "w = Where(c, v, none) e = Add(w, eps) r = Sqrt(e) y = Div(d, r) }",
+        "statistics of the batch",
+        Reason.BATCH_STATISTICS,
+    ),
     "GRN of ConvNeXt V2": Named(
         f"{X4} <{NUMBERS}, float[8,1,1] g, float[8,1,1] b> {{ l = ReduceL2<axes=[2,3]>(x) m = ReduceMean<axes=[1]>(l)"
         "e = Add(m, eps) n = Div(l, e) k = Mul(x, n) h = Mul(k, g) i = Add(h, b) y = Add(i, x) }",
