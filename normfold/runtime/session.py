@@ -41,6 +41,10 @@ class ModelRunError(Exception):
         self.kind, self.detail = failure, detail
 
 
+_OTHER_WHEN_PACKED = frozenset({"MatMulNBits"})
+"""Operators that compute in other types from packed weights: there the copies are what a user gets at every level."""
+
+
 class Runner:
     """One session over a loaded model. Close it by ``with`` to give its memory back before the next one opens."""
 
@@ -56,7 +60,8 @@ class Runner:
         # The runtime may read the arrays in place, so they live as long as the session.
         self._arrays: list[np.ndarray] | None = list(model.given.values())
         # Most sessions without optimizations run once or twice: packed copies of weights do not pay.
-        settings = {"session.disable_prepacking": "1"} if level is OptimizationLevel.DISABLE_ALL else {}
+        is_plain = level is OptimizationLevel.DISABLE_ALL and _OTHER_WHEN_PACKED.isdisjoint(model.operators)
+        settings = {"session.disable_prepacking": "1"} if is_plain else {}
         opened = partial(
             _opened,
             model.skeleton.SerializeToString(),

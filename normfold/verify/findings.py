@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 
 from normfold.runtime.session import Value
@@ -27,6 +27,10 @@ class Findings:
     def add(self, comparison: Comparison) -> None:
         """Keep a comparison."""
         self.comparisons.append(comparison)
+
+    def leave_out(self, values: Collection[str]) -> None:
+        """Drop the comparisons of values that say nothing."""
+        self.comparisons = [each for each in self.comparisons if each.value not in values]
 
     def counting(self, alternates_levels: bool) -> list[Comparison]:
         """Return what counts of each value and stage: the worst that tells something, else one that noise decides.

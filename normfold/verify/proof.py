@@ -213,8 +213,11 @@ def _decide(proof: ProofState) -> Verification:
     names = list(dict.fromkeys(c.value for c in failing))
     random = random_values(proof.question, names, submodel(proof.question.original, names, {}), proof.findings.feeds[0])
     if random:
-        why = f"{', '.join(random[:3])} is random: two runs of the original differ; give its operators a seed"
-        return _result(proof, Equivalence.INCONCLUSIVE, why)
+        proof.findings.note(
+            f"{', '.join(random[:3])} is random: two runs of the original differ; give operators a seed"
+        )
+        proof.findings.leave_out(random)
+        return _result(proof, Equivalence.INCONCLUSIVE)
     if not all(c.noise_dominated for c in failing):
         return _result(proof, Equivalence.DIFFERENT)
     return _result(

@@ -97,6 +97,8 @@ def _size_at(node: onnx.NodeProto, index: int, rank: int, graph: Reading) -> Ite
         if other and len(other) <= rank:
             yield from ((axis - len(other), n) for axis, n in enumerate(other) if isinstance(n, int) and n > 1)
         return
+    if operator == "GroupQueryAttention" and index in (3, 4):
+        yield from _cache_sizes(node, others[0])
     if index != 0 or len(others) < 2 or not others[1]:
         return
     weight = [size if isinstance(size, int) else None for size in others[1]]
@@ -114,6 +116,19 @@ def _size_at(node: onnx.NodeProto, index: int, rank: int, graph: Reading) -> Ite
         axis, size = -1, weight[-1]
     if axis is not None and size is not None:
         yield axis, size
+
+
+def _cache_sizes(node: onnx.NodeProto, query: tuple[int | str | None, ...] | None) -> Iterator[tuple[int, int]]:
+    """Yield the sizes of a cache of keys or values: that of a head, of which queries may hold those of keys and values.
+
+    One that slides holds a window.
+    """
+    numbers = {a.name: a.i for a in node.attribute}
+    heads = numbers.get("num_heads", 0) + (0 if node.input[1] else 2 * numbers.get("kv_num_heads", 0))
+    if heads and query and isinstance(query[-1], int):
+        yield -1, query[-1] // heads
+    if numbers.get("sliding_window_cache", 0):
+        yield -2, numbers.get("local_window_size", 1)
 
 
 def goal(node: onnx.NodeProto, index: int, count: int, graph: Reading) -> RequiredValues:

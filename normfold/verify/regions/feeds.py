@@ -194,7 +194,7 @@ class RegionFeeds:
         """Every row of every table that an input selects from, every word; the ends of small integer types."""
         for each in self._inputs:
             value, limit, words = unit[each.name], each.constraints.limit, each.constraints.words
-            for start in range(0, len(words), np.size(value) or len(words)):
+            for start in range(0, len(words) if np.size(value) else 0, np.size(value) or 1):
                 chosen = np.resize(np.array(words[start : start + np.size(value)], object), np.shape(value))
                 yield RegionFeed({**unit, each.name: chosen}, f"words from {start} on by {each.name}")
             if not isinstance(value, np.ndarray) or value.dtype.kind not in "iu" or not value.size:

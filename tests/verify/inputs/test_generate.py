@@ -202,6 +202,17 @@ def test_weights_tell_free_sizes(text: str, axis: int, size: int) -> None:
     assert prove(model, model)
 
 
+@pytest.mark.parametrize(("slides", "length"), [(0, 4), (1, 8)])
+def test_a_cache_holds_heads_of_the_size_of_the_queries_and_a_window_where_it_slides(slides: int, length: int) -> None:
+    text = """(float[N,1,24] q, float[N,2,P,D] past_k, float[N,2,P,D] past_v, int32[N] n, int32 t) => (float[N,1,12] y)
+        { y, a, b = com.microsoft.GroupQueryAttention
+            <num_heads=4, kv_num_heads=2, local_window_size=8, sliding_window_cache=%d>
+            (q, , , past_k, past_v, n, t) }"""
+    header = '<ir_version: 9, opset_import: ["": 17, "com.microsoft": 1]> g '
+    feed = feeds(onnx.parser.parse_model(header + text % slides))[0]
+    assert feed.values["past_k"].shape[1:] == (2, length, 3)
+
+
 def test_dropout_is_off() -> None:
     for feed in feeds(parse("(float[2,3] x, float r, bool t) => (float[2,3] y) { y = Dropout(x, r, t) }")):
         assert not feed.values["t"]
