@@ -5,10 +5,10 @@ It has faults of its own, but a proof compares two models that it ran the same w
 
 from __future__ import annotations
 
-import math
-import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import ctypes
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,9 @@ from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value
 LARGEST_BYTES = 64 * 2**20
 """Weights of a model that is small enough for it."""
 
+LONGEST = 10.0
+"""Seconds for one run: what takes longer would take many minutes for a whole proof."""
+
 
 def is_small_enough(model: LoadedModel) -> bool:
     """Whether a model may be run this way."""
@@ -38,8 +41,8 @@ class ReferenceRunner(Runner):
     It has no levels of optimization, and computes each operator as its specification says.
     """
 
-    def __init__(self, loaded: LoadedModel, seconds: float = 300.0) -> None:
-        self._seconds = seconds
+    def __init__(self, loaded: LoadedModel, seconds: float = LONGEST) -> None:
+        self._seconds = min(seconds, LONGEST)
         model = _whole(loaded)
         try:
             self._evaluator: ReferenceEvaluator | None = ReferenceEvaluator(model, new_ops=_new_operators(model))
@@ -47,8 +50,6 @@ class ReferenceRunner(Runner):
             raise ModelRunError(
                 FailureKind.KERNEL, f"nor has onnx's reference evaluator: {first_line(error)}"
             ) from error
-        self._clock = _Clock()
-        _bound(self._evaluator, self._clock)
         shapes = {v.name: v.type.tensor_type.shape.dim for v in model.graph.output}
         self.output_shapes = {name: [d.dim_value or d.dim_param for d in dims] for name, dims in shapes.items()}
 
@@ -60,9 +61,8 @@ class ReferenceRunner(Runner):
         """Return the values of ``outputs`` for one feed; ModelRunError when an operator fails or all take too long."""
         if self._evaluator is None:
             raise ValueError("expected an open model, got a closed one; open a new ReferenceRunner")
-        self._clock.end = time.monotonic() + self._seconds
         try:
-            with np.errstate(all="ignore"):
+            with np.errstate(all="ignore"), _interrupted_after(self._seconds):
                 values = self._evaluator.run(list(outputs), dict(feed))
         except OutOfTimeError as error:
             raise ModelRunError(FailureKind.TIME, f"more than {self._seconds:g} s") from error
@@ -71,8 +71,34 @@ class ReferenceRunner(Runner):
         return [_plain(value) for value in values]
 
 
-class OutOfTimeError(Exception):
-    """Raised between two operators."""
+class OutOfTimeError(BaseException):
+    """Raised inside an operator, which must not take it for a fault of its own."""
+
+
+@contextmanager
+def _interrupted_after(seconds: float) -> Iterator[None]:
+    """Raise OutOfTimeError in this thread after ``seconds``, in the middle of an operator, and again until it ends.
+
+    The evaluator is Python: a Loop may have 2^31 turns, and a MaxPool of a photograph takes minutes.
+    """
+    over, lock = threading.Event(), threading.Lock()
+    thread = ctypes.c_ulong(threading.get_ident())
+
+    def interrupt() -> None:
+        wait = seconds
+        while not over.wait(wait):
+            with lock:
+                if not over.is_set():
+                    ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(OutOfTimeError))
+            wait = 1.0
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    try:
+        yield
+    finally:
+        with lock:
+            over.set()
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, None)  # one that has not been raised yet
 
 
 class BatchNormalization(OpRun):
@@ -92,36 +118,6 @@ def _new_operators(model: onnx.ModelProto) -> list[type[OpRun]]:
     in_training = any(a.name == "training_mode" and a.i for node in norms for a in node.attribute)
     has_more = any(len(list(filter(None, node.output))) > 1 for node in norms)
     return [BatchNormalization] if norms and not in_training and not has_more else []
-
-
-@dataclass
-class _Clock:
-    """When a run must be over."""
-
-    end: float = math.inf
-
-
-class _Bounded(list[Any]):
-    """The operators of a graph, which come one after another until time is up."""
-
-    def __init__(self, nodes: Iterable[Any], clock: _Clock) -> None:
-        super().__init__(nodes)
-        self._clock = clock
-
-    def __iter__(self) -> Iterator[Any]:
-        for node in super().__iter__():
-            if time.monotonic() > self._clock.end:
-                raise OutOfTimeError
-            yield node
-
-
-def _bound(evaluator: ReferenceEvaluator, clock: _Clock) -> None:
-    """Bound an evaluator, and those of the bodies and functions in it: a Loop may have 2^31 turns."""
-    for node in evaluator.rt_nodes_:
-        for inner in vars(node).values():
-            if isinstance(inner, ReferenceEvaluator):
-                _bound(inner, clock)
-    evaluator.rt_nodes_ = _Bounded(evaluator.rt_nodes_, clock)
 
 
 def _plain(value: Any) -> Value:

@@ -118,3 +118,11 @@ def test_the_turns_of_a_loop_are_bounded(tmp_path: Path) -> None:
     with pytest.raises(ModelRunError) as caught:
         runner.run({"x": np.ones((2, 4), np.float32)}, ["y"])
     assert caught.value.kind is FailureKind.TIME
+
+
+def test_one_operator_is_bounded() -> None:
+    model = parse("(float[1,8,512,512] x) => (float[1,8,N,M] y) { y = MaxPool <kernel_shape = [2, 2]> (x) }")
+    runner = ReferenceRunner(load(model), seconds=0.3)
+    with pytest.raises(ModelRunError) as caught:
+        runner.run({"x": np.ones((1, 8, 512, 512), np.float32)}, ["y"])
+    assert caught.value.kind is FailureKind.TIME
