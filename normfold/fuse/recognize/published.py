@@ -375,8 +375,9 @@ _MATCHERS: tuple[Callable[[GraphReader, ir.Node], PublishedNorm | None], ...] = 
 # -- the surroundings of a norm operator ----------------------------------------------------------------------------
 def conditional_name(reader: GraphReader, norm: ir.Value, operator: str) -> str:
     """Return the name of a norm whose scale and shift behind it are computed from other data; empty if they are not."""
+    norm = _behind_layout(norm)
     product = _reader_with_variable(reader, norm, "Mul")
-    total = None if product is None else _reader_with_variable(reader, product.outputs[0], "Add")
+    total = None if product is None else _reader_with_variable(reader, _behind_layout(product.outputs[0]), "Add")
     if product is None or total is None:
         return ""
     scale = _other_input(product, norm)

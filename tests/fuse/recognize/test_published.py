@@ -177,6 +177,9 @@ NAMES = {
     "AdaLN": "(float[N,6,8] x, float[N,1,8] s, float[N,1,8] t) => (float[N,6,8] y) <float eps = {0.001}>"
     "{ m = ReduceMean<axes=[-1]>(x) d = Sub(x, m) p = Mul(d, d) q = ReduceMean<axes=[-1]>(p) w = Add(q, eps)"
     "r = Sqrt(w) n = Div(d, r) h = Mul(n, s) y = Add(h, t) }",
+    "AdaIN": "(float[N,8,5,5] x, float[N,1,1,8] s, float[N,8,1,1] t) => (float[N,8,5,5] y) <float eps = {0.001}>"
+    "{ m = GlobalAveragePool(x) d = Sub(x, m) p = Mul(d, d) q = GlobalAveragePool(p) w = Add(q, eps) r = Sqrt(w)"
+    "n = Div(d, r) a = Transpose<perm=[0,2,3,1]>(n) h = Mul(a, s) k = Transpose<perm=[0,3,1,2]>(h) y = Add(k, t) }",
 }
 
 
