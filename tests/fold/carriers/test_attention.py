@@ -83,9 +83,10 @@ BACKWARD = {
         opset=18,
     ),
     "STFT: a factor and a shift": Folds(
-        "(float[1,32,1] x) => (float[1,5,9,2] y) <float[1,1] w, float k = {-2}, float t = {1}, int64 st = {4}, "
-        "float[16] wi> { c = MatMul(x, w) d = STFT<onesided=1>(c, st, wi) m = Mul(d, k) y = Add(m, t) }",
-        "MatMul STFT Add",
+        "(float[1,1,32] x) => (float[1,5,9,2] y) <float[32,32] w, float k = {-2}, float t = {1}, int64 st = {4}, "
+        "float[16] wi> { a = MatMul(x, w) c = Transpose<perm=[0,2,1]>(a) d = STFT<onesided=1>(c, st, wi) "
+        "m = Mul(d, k) y = Add(m, t) }",
+        "MatMul Transpose STFT Add",
         kept="y",
     ),
     "Col2Im: a factor, behind a Transpose": Folds(
@@ -228,9 +229,9 @@ FORWARD = {
         opset=18,
     ),
     "STFT: a factor": Folds(
-        "(float[1,32,1] x) => (float[1,5,9,3] y) <float k = {-2}, int64 st = {4}, float[16] wi, float[2,3] w> "
-        "{ c = Mul(x, k) d = STFT<onesided=1>(c, st, wi) y = MatMul(d, w) }",
-        "STFT MatMul",
+        "(float[1,32,1] x) => (float[1,9,5,3] y) <float k = {-2}, int64 st = {4}, float[16] wi, float[2,3] w> "
+        "{ c = Mul(x, k) d = STFT<onesided=1>(c, st, wi) e = Transpose<perm=[0,2,1,3]>(d) y = MatMul(e, w) }",
+        "STFT Transpose MatMul",
         "forward",
     ),
     "Col2Im: a factor, before a Transpose": Folds(

@@ -406,6 +406,10 @@ REFUSES = {
         "{0}> { c = Conv(x, w, b) d = Pow(c, p) y = Mul(d, k) }",
         "NF110 d, NF104 y",
     ),
+    "Log: a shift before it": Refuses(
+        "(float[N,4] x) => (float[N,3] y) <float[4] t, float[4,3] w> { c = Add(x, t) d = Log(c) y = MatMul(d, w) }",
+        "NF108 d, NF118 c",
+    ),
 }
 
 
