@@ -21,7 +21,7 @@ from normfold.errors import CrashError
 from normfold.files.convert import to_proto
 from normfold.files.temporary import TemporaryFolder
 from normfold.runtime import isolated
-from normfold.runtime.ort_session import OptimizationLevel, SessionError, open_session
+from normfold.runtime.ort_session import OptimizationLevel, SessionError, SessionOptions, open_session
 
 _NORM, _ATTENTION, _ACTIVATION, _QUANTIZED = "norm", "attention", "activation", "quantized product"
 # What an operator of the optimized graph stands for. Spellings of one kind may become another operator of that kind.
@@ -96,7 +96,7 @@ def write_optimized(model: str, optimized: str) -> None:
         "session.optimized_model_external_initializers_file_name": "weights",
         "session.optimized_model_external_initializers_min_size_in_bytes": "64",
     }
-    open_session(model, OptimizationLevel.EXTENDED, settings=settings, optimized=optimized)
+    open_session(model, SessionOptions(OptimizationLevel.EXTENDED, settings=settings, optimized=optimized))
 
 
 def lost_operators(before: tuple[FusedOperator, ...], after: tuple[FusedOperator, ...]) -> tuple[FusedOperator, ...]:

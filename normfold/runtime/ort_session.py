@@ -6,6 +6,7 @@ ONNX Runtime is imported with the first session, so that rooms which seldom need
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -34,52 +35,55 @@ class SessionError(Exception):
     """ONNX Runtime does not load a model; the text is the first line of its reason."""
 
 
+@dataclass(frozen=True)
+class SessionOptions:
+    """How a session is opened.
+
+    ``level`` says what the runtime may rewrite, and ``optimized`` is a path for the model as it rewrote it. ``threads``
+    are those within an operator; operators run one after the other. ``settings`` are entries of its configuration, and
+    ``libraries`` files of custom operators. A session that ``keeps_memory`` holds on to it for its next runs, as it
+    does for users.
+    """
+
+    level: OptimizationLevel = OptimizationLevel.DISABLE_ALL
+    threads: int = 1
+    settings: Mapping[str, str] = field(default_factory=dict)
+    libraries: Sequence[str] = ()
+    optimized: str = ""
+    keeps_memory: bool = True
+
+
 def open_session(
     model: str | bytes,
-    level: OptimizationLevel = OptimizationLevel.DISABLE_ALL,
-    threads: int = 1,
+    wanted: SessionOptions | None = None,
     *,
     folder: str | None = None,
-    settings: Mapping[str, str] | None = None,
     weights: Mapping[str, ort.OrtValue] | None = None,
-    libraries: Sequence[str] = (),
-    optimized: str = "",
-    keeps_memory: bool = True,
 ) -> ort.InferenceSession:
-    """Return a session over a file or the bytes of a model, on the CPU.
+    """Return a session over the path or the bytes of a model, on the CPU.
 
-    Args:
-        model: a path, or the bytes of a model.
-        level: what the runtime may rewrite.
-        threads: threads within an operator; operators run one after the other.
-        folder: where the external data of bytes lies.
-        settings: entries of the session's configuration.
-        weights: arrays in place of initializers with external data; they must live as long as the session.
-        libraries: files of custom operators.
-        optimized: a path for the model as the runtime rewrote it.
-        keeps_memory: whether the session may hold on to memory for its next runs, as it does for users.
-
-    Raises:
-        SessionError: the runtime does not load the model.
+    The external data of bytes lies in ``folder``. ``weights`` are arrays in place of initializers with external data;
+    they must live as long as the session. Raises SessionError if the runtime does not load the model.
     """
     import onnxruntime as ort
 
+    wanted = wanted or SessionOptions()
     options = ort.SessionOptions()
-    options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, _LEVELS[level])
-    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    options.graph_optimization_level = getattr(ort.GraphOptimizationLevel, _LEVELS[wanted.level])
+    options.intra_op_num_threads, options.inter_op_num_threads = wanted.threads, 1
     options.log_severity_level = 4
-    options.enable_cpu_mem_arena = options.enable_mem_pattern = keeps_memory
-    entries = dict(settings or {})
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = wanted.keeps_memory
+    entries = dict(wanted.settings)
     if isinstance(model, bytes) and folder is not None:
         entries["session.model_external_initializers_file_folder_path"] = folder
     for key, value in entries.items():
         options.add_session_config_entry(key, value)
-    if optimized:
-        options.optimized_model_filepath = optimized
+    if wanted.optimized:
+        options.optimized_model_filepath = wanted.optimized
     if weights:
         options.add_external_initializers(list(weights), list(weights.values()))
     try:
-        for library in libraries:
+        for library in wanted.libraries:
             options.register_custom_ops_library(library)
         return ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # the runtime's error classes share no public base

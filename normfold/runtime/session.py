@@ -15,7 +15,7 @@ import onnxruntime as ort
 
 from normfold.errors import UsageError
 from normfold.runtime.loaded_model import LoadedModel
-from normfold.runtime.ort_session import OptimizationLevel, SessionError, first_line, open_session
+from normfold.runtime.ort_session import OptimizationLevel, SessionError, SessionOptions, first_line, open_session
 from normfold.runtime.proto_walk import every_node
 from normfold.runtime.random_operators import draws
 from normfold.runtime.time_limit import Watch
@@ -65,13 +65,9 @@ class Runner:
         opened = partial(
             _opened,
             model.skeleton.SerializeToString(),
-            level,
-            threads,
+            SessionOptions(level, threads, settings, [_checked(each) for each in libraries], keeps_memory=False),
             folder=model.folder,
-            settings=settings,
             weights=dict(zip(model.given, map(_to_runtime, self._arrays), strict=True)),
-            libraries=[_checked(library) for library in libraries],
-            keeps_memory=False,
         )
         self._session: ort.InferenceSession | None = opened()
         # A seed says what the first run of a session draws, so each run of such a model has a session of its own.

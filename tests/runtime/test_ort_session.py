@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import normfold
-from normfold.runtime.ort_session import OptimizationLevel, SessionError, open_session
+from normfold.runtime.ort_session import OptimizationLevel, SessionError, SessionOptions, open_session
 from tests.nets import conv_bn
 
 
@@ -19,7 +19,7 @@ def test_no_other_file_opens_a_session() -> None:
 
 @pytest.mark.parametrize("level", OptimizationLevel)
 def test_a_model_opens_at_each_level(level: OptimizationLevel) -> None:
-    session = open_session(conv_bn().SerializeToString(), level)
+    session = open_session(conv_bn().SerializeToString(), SessionOptions(level))
     assert session.get_session_options().graph_optimization_level.name in (
         "ORT_DISABLE_ALL",
         "ORT_ENABLE_BASIC",
@@ -38,5 +38,6 @@ def test_what_the_runtime_rejects_is_one_line(model: bytes | str) -> None:
 
 def test_the_rewritten_model_is_written(tmp_path: Path) -> None:
     path = tmp_path / "optimized.onnx"
-    open_session(conv_bn().SerializeToString(), OptimizationLevel.EXTENDED, optimized=str(path))
+    wanted = SessionOptions(OptimizationLevel.EXTENDED, optimized=str(path))
+    open_session(conv_bn().SerializeToString(), wanted)
     assert path.stat().st_size > 0
