@@ -181,8 +181,7 @@ def _require_no_broadcast(node: ir.Node, array: Array, shape: tuple[object, ...]
 def _divide(constant: Array, index: int) -> tuple[Array, Array]:
     if index == 1:
         raise Refusal(Reason.OPERATOR_STOPS, detail="a constant divided by the value is not affine")
-    with np.errstate(divide="ignore"):
-        return 1.0 / constant, np.zeros(())
+    return 1.0 / constant, np.zeros(())
 
 
 _AS_AFFINE: dict[str, Callable[[Array, int], tuple[Array, Array]]] = {
@@ -307,7 +306,8 @@ def is_candidate(reader: GraphReader, node: ir.Node) -> bool:
 
 def affine_node_of(reader: GraphReader, node: ir.Node) -> AffineNode:
     """Return the affine that a candidate is, or a Refusal."""
-    affine_node = _AFFINES[node.op_type](reader, node)
+    with np.errstate(all="ignore"):
+        affine_node = _AFFINES[node.op_type](reader, node)
     if not affine_node.affine.is_finite:
         raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail="its scale or shift is not finite")
     return affine_node

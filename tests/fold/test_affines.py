@@ -255,3 +255,19 @@ def test_affines_of_the_first_converters(nodes: str, left: str) -> None:
     folded = result.model
     assert [node.op_type for node in folded.graph.node] == left.split()
     assert normfold.verify(model, folded)
+
+
+def test_numbers_that_are_not_finite_are_refused_without_a_warning() -> None:
+    """A power transformer of scikit-learn writes such a Scaler for a column that it cannot transform."""
+    model = parse(
+        "(float[N,2] x) => (float[N,3] y) <float[2,3] w> "
+        "{ c = ai.onnx.ml.Scaler<offset = [1.0, 5.0], scale = [0.0, 0.5]>(x) y = MatMul(c, w) }",
+        domains='"ai.onnx.ml":3',
+    )
+    offset = next(attribute for attribute in model.graph.node[0].attribute if attribute.name == "offset")
+    offset.floats[0] = np.inf
+    (verdict,) = normfold.inspect(model).verdicts
+    assert (verdict.main_obstacle.reason.code, verdict.main_obstacle.detail) == (
+        "NF115",
+        "its scale or shift is not finite",
+    )
