@@ -157,7 +157,7 @@ FORWARD = {
         "forward",
         opset=23,
     ),
-    "Attention: a positive scale by channel and a shift again": Folds(
+    "Attention: a positive scale by channel and a shift of the values": Folds(
         ahead(
             "N,5,6,6",
             "d = Attention(z, u, c) y = Conv(d, v)",
@@ -194,7 +194,7 @@ FORWARD = {
         kept="c",
         opset=20,
     ),
-    "Attention: a positive scale by channel and a shift again again": Folds(
+    "Attention: a positive scale by channel and a shift of the queries": Folds(
         ahead(
             "N,5,6,6",
             "d = Attention(c, z, u) y = Conv(d, v)",

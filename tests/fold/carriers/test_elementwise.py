@@ -261,7 +261,7 @@ FORWARD = {
         "Shape Cast Sigmoid",
         "forward",
     ),
-    "Abs: a scale by channel and a shift again": Folds(
+    "Abs: a scale by channel and a shift behind it": Folds(
         back("N,4,6,6", "d = Abs(c) m = Mul(d, k) y = Add(m, t)", "float[4,1,1] k, float[4,1,1] t"),
         "Conv Abs BatchNormalization",
         "merge",
@@ -277,7 +277,7 @@ FORWARD = {
         "merge",
         kept="y",
     ),
-    "CumSum: a positive scale by channel and a shift again": Folds(
+    "CumSum: a positive scale by channel and a shift behind it": Folds(
         back(
             "N,4,6,6",
             "d = CumSum(c, ax) m = Mul(d, pos) y = Add(m, t)",
@@ -287,7 +287,7 @@ FORWARD = {
         "merge",
         kept="y",
     ),
-    "Clip: a positive scale by channel and a shift again": Folds(
+    "Clip: a positive scale by channel and a shift behind it": Folds(
         back(
             "N,4,6,6",
             "d = Clip(c, lo, hi) m = Mul(d, pos) y = Add(m, t)",

@@ -134,7 +134,7 @@ FORWARD = {
         "TopK Conv",
         "forward",
     ),
-    "GatherND: a positive scale by channel and a shift again": Folds(
+    "GatherND: a positive scale by channel and a shift behind it": Folds(
         back(
             "N,4,2",
             "d = GatherND<batch_dims=2>(c, i) m = Mul(d, pos) y = Add(m, t)",
@@ -195,7 +195,7 @@ FORWARD = {
         "Compress Conv",
         "forward",
     ),
-    "Compress: a positive scale by channel and a shift again": Folds(
+    "Compress: a positive scale by channel and a shift of a value that loses its axes": Folds(
         ahead(
             "K",
             "d = Compress(c, q) y = Sigmoid(d)",

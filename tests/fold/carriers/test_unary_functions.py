@@ -21,37 +21,16 @@ BACKWARD = {
         "k = Add(o, t) y = Add(l, k) }",
         "MatMul Softplus Log Abs MatMul Abs Log Add",
     ),
-    "Tanh: signs by channel": Folds(
-        back("N,4,6,6", "d = Tanh(c) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}"), "Conv Tanh"
-    ),
-    "Erf: signs by channel": Folds(
-        back("N,4,6,6", "d = Erf(c) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}"), "Conv Erf"
-    ),
-    "Sin: signs by channel": Folds(
-        back("N,4,6,6", "d = Sin(c) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}"), "Conv Sin"
-    ),
-    "Sinh: signs by channel": Folds(
-        back("N,4,6,6", "d = Sinh(c) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}"), "Conv Sinh"
-    ),
+    **{
+        f"{operator}: signs by channel": Folds(
+            back("N,4,6,6", f"d = {operator}(c) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}"), f"Conv {operator}"
+        )
+        for operator in ("Tanh", "Erf", "Sin", "Sinh", "Asinh", "Tan", "Atan", "Softsign", "Round")
+    },
     "Asin: signs by channel": Folds(
         back("N,4,6,6", "e = Tanh(c) d = Asin(e) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}"), "Conv Tanh Asin"
     ),
-    "Asinh: signs by channel": Folds(
-        back("N,4,6,6", "d = Asinh(c) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}"), "Conv Asinh"
-    ),
-    "Tan: signs by channel": Folds(
-        back("N,4,6,6", "d = Tan(c) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}"), "Conv Tan"
-    ),
-    "Atan: signs by channel": Folds(
-        back("N,4,6,6", "d = Atan(c) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}"), "Conv Atan"
-    ),
-    "Softsign: signs by channel": Folds(
-        back("N,4,6,6", "d = Softsign(c) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}"), "Conv Softsign"
-    ),
-    "Round: signs by channel": Folds(
-        back("N,4,6,6", "d = Round(c) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}"), "Conv Round"
-    ),
-    "Atanh: signs by channel again": Folds(
+    "Atanh: signs by channel behind a factor": Folds(
         back(
             "N,4,6,6",
             "e = Tanh(c) g = Mul(e, half) d = Atanh(g) y = Mul(d, k)",
@@ -255,7 +234,7 @@ FORWARD = {
         "merge",
         kept="c",
     ),
-    "Log: a positive scale by channel and a shift again": Folds(
+    "Log: a positive scale by channel and a shift behind it": Folds(
         back("N,4,6,6", "a = Exp(c) d = Log(a) m = Mul(d, pos) y = Add(m, t)", "float[4,1,1] pos, float[4,1,1] t"),
         "Conv Exp Log BatchNormalization",
         "merge",
