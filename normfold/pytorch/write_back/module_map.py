@@ -263,7 +263,7 @@ class WriteBack:
         scaled = any(
             before.attributes[name].as_float() != 1.0 for name in ("alpha", "beta") if name in before.attributes
         )
-        if weight is None or new is None or weight.name not in self.provenance.origins or scaled:
+        if weight is None or new is None or weight.name not in self.provenance.moved or scaled:
             self._problem(Reason.NO_PLACE, node, f"the weight of {type(self._module_of(node)).__name__}")
             return
         is_transposed = "transB" in before.attributes and before.attributes["transB"].as_int() == 1
@@ -292,8 +292,7 @@ class WriteBack:
 
     def _compare_constant(self, node: ir.Node, index: int, old: ir.Value | None, new: ir.Value) -> None:
         array = array_of(new)
-        origin = self.provenance.origins.get(old.name or "") if old is not None else None
-        if origin is None:
+        if old is None or old.name not in self.provenance.moved:
             leaves = self.provenance.leaves.get(old.name or "", frozenset()) if old is not None else frozenset()
             if _BIAS_INPUT.get(node.op_type) == index and not leaves:
                 self._request_bias(node, array)
@@ -301,7 +300,6 @@ class WriteBack:
                 computed = any(self.modules.is_computed(leaf, self.old[node]) for leaf in leaves)
                 self._problem(Reason.COMPUTED_PARAMETER if computed else Reason.NO_PLACE, node, f"input {index}")
             return
-        assert old is not None, "an origin belongs to a value"
         if index == 1 and (shortcut := self.wiring.shortcuts.get(self.old[node], 0)):
             less = without_identity(array, window(new, node.attributes), shortcut)
             if less is None:
@@ -312,20 +310,24 @@ class WriteBack:
 
     def _request_constant(self, node: ir.Node, old: ir.Value, array: npt.NDArray[Any]) -> None:
         """``array`` in the place of ``old``, which is a parameter in some layout."""
-        origin = self.provenance.origins.get(old.name or "")
-        if origin is None:
+        if old.name not in self.provenance.moved:
             self._problem(Reason.NO_PLACE, node, f"{old.name} is no parameter")
             return
-        slot = self._slot(origin.leaf, node)
-        tensor = self.modules.tensor(slot) if slot is not None else None
-        if slot is None or tensor is None:
-            self._problem(Reason.SHARED_PARAMETER, node, f"{origin.leaf} has no single owner")
-        elif slot[0] in self.changes.windows and slot[1] == "weight" and not origin.steps:
+        slot = self._slot(old.name, node)
+        if slot is not None and slot[0] in self.changes.windows and slot[1] == "weight":
             self.requests.add(slot, node, array)
-        elif tensor.numel() != array.size:
-            self._problem(Reason.NO_PLACE, node, f"{origin.leaf} would change its shape")
-        else:
-            self.requests.add(slot, node, origin.undo(array).reshape(tuple(tensor.shape)))
+            return
+        parts = self.provenance.parts_of(old.name, array)
+        if parts is None:
+            leaves = ", ".join(sorted(self.provenance.leaves[old.name]))
+            self._problem(Reason.NO_PLACE, node, f"{leaves} would change its shape")
+        for leaf, part in (parts or {}).items():
+            slot = self._slot(leaf, node)
+            tensor = self.modules.tensor(slot) if slot is not None else None
+            if slot is None or tensor is None:
+                self._problem(Reason.SHARED_PARAMETER, node, f"{leaf} has no single owner")
+            else:
+                self.requests.add(slot, node, part.reshape(tuple(tensor.shape)))
 
     def _calls(self, module: torch.nn.Module) -> set[ir.Node]:
         """Return the linear operators that a module itself executes, as they are now."""
@@ -379,7 +381,7 @@ class WriteBack:
                 continue
             constant = next(value for value in self.snapshot.nodes[node].inputs if value is not old.outputs[0])
             is_own = self.modules.around(node)[-1] is self.modules.around(old)[-1]
-            if is_own and constant is not None and constant.name in self.provenance.origins:
+            if is_own and constant is not None and constant.name in self.provenance.moved:
                 return node, constant
         return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -10,41 +11,38 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
+from normfold.graph.evaluators import EVALUATORS, evaluate
 from normfold.graph.operators import RESHAPES
 
 SAME_ORDER = RESHAPES | {"Identity", "Dropout", "Cast", "CastLike"}
 LAYOUT = SAME_ORDER | {"Transpose"}
 
 
-@dataclass(frozen=True)
-class Origin:
-    """A constant that is a parameter in another layout: the steps that led from ``leaf`` to it."""
-
-    leaf: str
-    steps: tuple[tuple[str, tuple[int, ...]], ...] = ()
-    shape: tuple[int, ...] | None = None
-
-    def undo(self, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        """Return a new value of the constant in the layout of the parameter."""
-        for kind, how in reversed(self.steps):
-            array = array.transpose(np.argsort(how)) if kind == "transpose" else array.reshape(how)
-        return array
+MOVES = LAYOUT | {"Slice", "Concat", "Gather"}
+"""Operators whose results are numbers of their operands, in other places."""
 
 
 class Provenance:
     """Where each constant of an exported graph comes from, read before anything is folded into constants.
 
-    Only initializers in ``parameters`` count: the others are constants that the exporter made.
+    Only initializers in ``parameters`` count: the others are constants that the exporter made. ``leaves``: the
+    parameters that a constant is computed from; ``moved``: the constants that are their numbers in other places.
     """
 
     def __init__(self, model: ir.Model, parameters: Collection[str]) -> None:
-        self.origins: dict[str, Origin] = {}
         self.leaves: dict[str, frozenset[str]] = {}
+        self.moved: set[str] = set()
+        self._made: dict[str, tuple[ir.Node, list[Any]]] = {}  # by which node, from names or constants
+        self._shapes: dict[str, tuple[int, ...]] = {}
+        self._begins: dict[str, int] = {}  # the number of the first element of each parameter
+        count = 0
         for name, value in model.graph.initializers.items():
-            if name not in parameters:
-                continue
-            self.origins[name] = Origin(name, shape=static(value.shape))
-            self.leaves[name] = frozenset({name})
+            shape = static(value.shape)
+            if name in parameters and shape is not None:
+                self.leaves[name] = frozenset({name})
+                self.moved.add(name)
+                self._shapes[name], self._begins[name] = shape, count
+                count += math.prod(shape)
         live = set(model.graph.inputs)
         for node in model.graph:
             if _reads_data(node, live):
@@ -52,38 +50,60 @@ class Provenance:
             else:
                 self._follow(node)
 
+    def parts_of(self, name: str, array: npt.NDArray[Any]) -> dict[str, npt.NDArray[Any]] | None:
+        """Return new values of parameters, flat, that give the constant ``name``, which is one of ``moved``.
+
+        None where it has not each number of its parameters once, or ``array`` has another size.
+        """
+        if name in self._begins:
+            return {name: array.reshape(-1)} if array.size == math.prod(self._shapes[name]) else None
+        numbers, values = self._numbers(name).reshape(-1), array.reshape(-1)
+        if numbers.size != values.size or len(np.unique(numbers)) != numbers.size:
+            return None
+        parts = {}
+        for leaf in self.leaves[name]:
+            places = numbers - self._begins[leaf]
+            inside = (places >= 0) & (places < math.prod(self._shapes[leaf]))
+            parts[leaf] = np.empty(math.prod(self._shapes[leaf]), values.dtype)
+            if inside.sum() != parts[leaf].size:
+                return None
+            parts[leaf][places[inside]] = values[inside]
+        return parts
+
+    def _numbers(self, name: str) -> npt.NDArray[np.int64]:
+        """Return which element of which parameter each element of a constant is."""
+        if name in self._begins:
+            shape = self._shapes[name]
+            return self._begins[name] + np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
+        node, operands = self._made[name]
+        given = [self._numbers(each) if isinstance(each, str) else each for each in operands]
+        return evaluate(node, given).astype(np.int64)
+
     def _follow(self, node: ir.Node) -> None:
         names = [value.name or "" for value in node.inputs if value is not None]
         # The shape of a weight stays what it is when its values change.
         used = [] if node.op_type in ("Shape", "Size") else [self.leaves.get(name, frozenset()) for name in names]
         for output in node.outputs:
             self.leaves[output.name or ""] = frozenset().union(*used)
-        origin = self.origins.get(names[0]) if names else None
-        if origin is not None:
-            moved = _perturbed(origin, node)
-            if moved is not None:
-                self.origins[node.outputs[0].name or ""] = moved
+        operands = [self._operand(value) for value in node.inputs]
+        moves = node.op_type in MOVES and node.op_type in EVALUATORS
+        data = operands if node.op_type == "Concat" else operands[:1]
+        if moves and all(isinstance(each, str) for each in data):
+            name = node.outputs[0].name or ""
+            self.moved.add(name)
+            self._made[name] = node, operands
+
+    def _operand(self, value: ir.Value | None) -> Any:
+        if value is None or value.name in self.moved:
+            return value and value.name
+        tensor = ir.convenience.get_const_tensor(value)
+        return None if tensor is None else tensor.numpy()
 
 
 def _reads_data(node: ir.Node, live: set[ir.Value]) -> bool:
     """Whether the result depends on the graph's inputs; of CastLike's second input only the type matters."""
     inputs = node.inputs[:1] if node.op_type == "CastLike" else node.inputs
     return any(value in live for value in inputs)
-
-
-def _perturbed(origin: Origin, node: ir.Node) -> Origin | None:
-    output = static(node.outputs[0].shape)
-    if node.op_type in ("Identity", "Cast", "CastLike"):
-        return origin
-    if node.op_type == "Transpose":
-        perm = tuple(node.attributes["perm"].as_ints()) if "perm" in node.attributes else None
-        if perm is None:
-            return None
-        shape = tuple(origin.shape[axis] for axis in perm) if origin.shape is not None else None
-        return Origin(origin.leaf, (*origin.steps, ("transpose", perm)), shape)
-    if node.op_type in SAME_ORDER and origin.shape is not None:
-        return Origin(origin.leaf, (*origin.steps, ("reshape", origin.shape)), output)
-    return None
 
 
 def static(shape: ir.Shape | None) -> tuple[int, ...] | None:

@@ -155,4 +155,4 @@ def _set_weight(module: torch.nn.Module, slot: Slot, array: npt.NDArray[Any]) ->
     parameter = torch.nn.Parameter(tensor, requires_grad=like.requires_grad)
     if old is not None:
         vars(parameter).update(vars(old))  # what the user has noted on it
-    module._parameters[name] = parameter
+    setattr(module, name, parameter)  # a recurrent module lists its weights once more
