@@ -175,6 +175,8 @@ class _Worker:
         if not line:
             raise BenchError(f"{self._model}: the process that timed it died")
         answer: dict[str, Any] = json.loads(line)
+        if "failed" in answer:  # what was mended on reading is not in the file
+            raise BenchError(f"{self._model}: ONNX Runtime: {answer['failed']}; run normfold optimize on it first")
         return answer
 
 

@@ -22,7 +22,7 @@ def main() -> None:
     model, feed_file, threads, loads = sys.argv[1:5]
     import numpy as np
 
-    from normfold.runtime.ort_session import OptimizationLevel, SessionOptions, open_session
+    from normfold.runtime.ort_session import OptimizationLevel, SessionError, SessionOptions, open_session
 
     with np.load(feed_file, allow_pickle=False) as arrays:
         feed = {name: arrays[name] for name in arrays.files}
@@ -31,7 +31,11 @@ def main() -> None:
     for _ in range(int(loads)):
         session = None  # the one before gives its memory back first
         start = time.perf_counter()
-        session = open_session(model, SessionOptions(OptimizationLevel.DEFAULT, int(threads)))
+        try:
+            session = open_session(model, SessionOptions(OptimizationLevel.DEFAULT, int(threads)))
+        except SessionError as error:
+            _say(answers, {"failed": str(error)})
+            return
         seconds.append(time.perf_counter() - start)
     _say(answers, {"loads": seconds})
     for line in sys.stdin:

@@ -79,6 +79,17 @@ def test_what_cannot_be_timed(
     assert words in err
 
 
+def test_a_file_that_only_runs_as_it_is_read(run: Run, tmp_path: Path) -> None:
+    """An old operator set is read as a newer one, and the runtime that is timed takes the file itself."""
+    model = onnx.parser.parse_model(
+        '<ir_version: 3, opset_import: ["" : 1]> old (float[2] x) => (float[2] y) { y = Neg (x) }'
+    )
+    path = save(model, tmp_path / "old.onnx")
+    code, _, err = run("bench", path, "--rounds", 1)
+    assert code == 4
+    assert "ONNX Runtime: " in err and "run normfold optimize on it first" in err
+
+
 def test_the_summary_is_that_of_the_rounds() -> None:
     a = Timing("a", (2.0, 4.0, 6.0, 8.0, 10.0), 0.1, 1)
     b = Timing("b", (1.0, 1.0, 2.0, 2.0, 5.0), 0.1, 1)
