@@ -219,6 +219,25 @@ def test_a_call_that_cannot_be_compiled_whole_is_followed_too() -> None:
         compiled_alone(folded.get_submodule("conv"))(x)
 
 
+class Around(nn.Module):
+    """What contains the folded module."""
+
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, x: Tensor, flags: dict[str, bool]) -> Any:
+        return self.inner(x + 1, **flags) * 2
+
+
+def test_what_contains_a_folded_module_is_compiled_around_it(folded_raw: Folded[nn.Module]) -> None:
+    module, x = Around(folded_raw.module), batch(2, 3, 8, 8)
+    with torch.no_grad():
+        torch.testing.assert_close(compiled_alone(module)(x, {}), module(x, {}))
+        with pytest.raises(UsageError, match="was folded for other calls than this one"):
+            compiled_alone(module)(x, {"raw": True})
+
+
 def test_what_was_compiled_for_one_folded_module_is_not_used_for_another() -> None:
     """Their code and attributes are the same, and only one of them holds its norm in the convolution."""
     refusing: Any = fold_module(drawn(Paths(by_attribute)), (batch(2, 3, 8, 8),)).module
