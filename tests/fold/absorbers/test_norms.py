@@ -352,8 +352,8 @@ REFUSES = {
         "NF111 y, NF118 c",
     ),
     "GroupNormalization: a shift along the last axis": Refuses(
-        "(float[N,4,6,6] x) => (float[N,4,6,6] y) <float[4] ga, float[4] b, float[6] t> { c = Add(x, t) y = "
-        "GroupNormalization<num_groups=2>(c, ga, b) }",
+        "(float[N,4,6,6] x) => (float[N,4,6,6] y) <float[4] ga, float[4] b, float[6] t = {1, 1, 1, 2, 2, 2}> "
+        "{ c = Add(x, t) y = GroupNormalization<num_groups=2>(c, ga, b) }",
         "NF111 y, NF118 c",
         opset=21,
     ),
