@@ -25,14 +25,14 @@ def repaired(model: onnx.ModelProto) -> tuple[str, ...]:
         _forget_wrong_ranks(graph)
     nodes = [node for each in (*graphs, *model.functions) for node in each.node]
     counts = {
-        "Constants had their value under another name, and are read as ONNX Runtime does": _name_values(nodes),
-        "operators had the name of another one and have one of their own now": name_nodes_apart(graphs),
-        "operators ended in outputs without a name, which are left out": _drop_unnamed_outputs(nodes),
-        "Constants were declared again; the last value counts, as in ONNX Runtime": _join_constants(graphs),
-        "inner values were said to have an undefined type, and have their own now": _forget_no_types(graphs),
-        "graphs had operators before those that they read, and are in order now": sum(map(_put_in_order, graphs)),
+        "Constants with their value under another name, read as ONNX Runtime does": _name_values(nodes),
+        "operators with the name of another one, which have one of their own now": name_nodes_apart(graphs),
+        "operators that ended in outputs without a name, which are left out": _drop_unnamed_outputs(nodes),
+        "Constants that were declared again; the last value counts, as in ONNX Runtime": _join_constants(graphs),
+        "inner values of an undefined type, which have their own now": _forget_no_types(graphs),
+        "graphs with operators before those that they read, in order now": sum(map(_put_in_order, graphs)),
     }
-    return tuple(f"{count} {what}" for what, count in counts.items() if count)
+    return tuple(f"{what}: {count}" for what, count in counts.items() if count)
 
 
 def _forget_negative_lengths(graphs: Sequence[onnx.GraphProto]) -> None:

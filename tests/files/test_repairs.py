@@ -27,7 +27,7 @@ def test_unnamed_outputs_at_the_end_are_none(tmp_path: Path, opset: int) -> None
     onnx.save(model, path)
     result = normfold.optimize(path, tmp_path / "out.onnx")
     assert len(result.changes) == 1
-    assert "1 operators ended in outputs without a name, which are left out" in result.notes
+    assert "operators that ended in outputs without a name, which are left out: 1" in result.notes
     assert len(norm.output) > 1  # the caller's own model
 
 
@@ -58,7 +58,7 @@ def test_of_constants_declared_twice_the_last_counts_as_in_the_runtime(tmp_path:
     path = tmp_path / "m.onnx"
     onnx.save(model, path)
     source = read(path)
-    assert "1 Constants were declared again; the last value counts, as in ONNX Runtime" in source.notes
+    assert "Constants that were declared again; the last value counts, as in ONNX Runtime: 1" in source.notes
     x = np.ones((1, 2), np.float32)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # it warns of the declaration
@@ -92,7 +92,7 @@ def test_the_first_attribute_of_a_constant_is_its_value_as_in_the_runtime(
     del constant.attribute[:]
     constant.attribute.extend(onnx.helper.make_attribute(*each) for each in attributes.items())
     source = read(model)
-    assert "1 Constants had their value under another name, and are read as ONNX Runtime does" in source.notes
+    assert "Constants with their value under another name, read as ONNX Runtime does: 1" in source.notes
     x = {"x": np.ones((1, 2), np.float32)}
     runs = [
         onnxruntime.InferenceSession(each.SerializeToString()).run(None, x)[0].tolist()
@@ -109,7 +109,7 @@ def test_operators_out_of_order_are_sorted_as_the_runtime_does() -> None:
     names = [node.output[0] for node in model.graph.node]
     model.graph.node.sort(key=lambda node: -names.index(node.output[0]))
     source = read(model)
-    assert "1 graphs had operators before those that they read, and are in order now" in source.notes
+    assert "graphs with operators before those that they read, in order now: 1" in source.notes
     assert [node.output[0] for node in source.proto.graph.node] == names
     result = normfold.optimize(model)
     assert result.changes
@@ -138,7 +138,7 @@ def test_a_value_of_no_type_is_refused_or_forgotten(place: str) -> None:
         return
     result = normfold.optimize(model)
     assert len(result.changes) == 1
-    assert "1 inner values were said to have an undefined type, and have their own now" in result.notes
+    assert "inner values of an undefined type, which have their own now: 1" in result.notes
 
 
 def test_a_rank_that_its_operators_contradict_is_forgotten(tmp_path: Path) -> None:
