@@ -1,4 +1,7 @@
-"""Models with an input fixed to a size of 0: nothing flows through them, so they are compared with that size free."""
+"""Models with an input fixed to a size of 0: nothing flows through them, so they are compared with that size free.
+
+No other check sees a number of theirs.
+"""
 
 from __future__ import annotations
 

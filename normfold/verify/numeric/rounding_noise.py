@@ -22,8 +22,8 @@ from normfold.runtime.loaded_model import LoadedModel, changed
 from normfold.runtime.session import ModelRunError, Runner, Value
 from normfold.runtime.submodel import Submodel
 from normfold.verify.numeric.distance import ROUNDING, is_floating, pooled
+from normfold.verify.numeric.exact_constants import exact_constants
 from normfold.verify.numeric.float64_sums import with_exact_sums
-from normfold.verify.numeric.separate_constants import separate_constants
 
 Open = Callable[[LoadedModel], Runner]
 """What opens a session without optimizations."""
@@ -192,10 +192,14 @@ class UlpPerturbation:
 
 
 def moved_weights(model: LoadedModel, move: UlpPerturbation, exact: Set[str] = frozenset()) -> LoadedModel:
-    """Return the model with every floating initializer and Constant perturbed, for each reader in another way."""
-    apart, settings = separate_constants(model, exact)
-    moved = changed(apart, move, {kind: kind for kind in _MOVED}, settings)
-    for tensor in moved.skeleton.graph.initializer:
-        if tensor.data_type in _MOVED and not is_external(tensor) and tensor.name not in settings:
+    """Return the model with every floating initializer and Constant perturbed, but for those that are exact."""
+    kept = exact_constants(model.graph, exact)
+    moved = changed(model, move, {kind: kind for kind in _MOVED}, kept)
+    graph = moved.skeleton.graph
+    tensors = [(tensor.name, tensor) for tensor in graph.initializer if not is_external(tensor)]
+    constants = [node for node in graph.node if node.op_type == "Constant"]
+    tensors += [(node.output[0], each.t) for node in constants for each in node.attribute if each.HasField("t")]
+    for name, tensor in tensors:
+        if tensor.data_type in _MOVED and name not in kept:
             tensor.CopyFrom(numpy_helper.from_array(move(numpy_helper.to_array(tensor)), tensor.name))
     return moved

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
@@ -11,6 +12,7 @@ from normfold.runtime.loaded_model import load
 from normfold.verify import Equivalence, ProofOptions, Site, prove
 from normfold.verify.numeric.float64_sums import with_exact_sums
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_float64, run_in_ort
+from tests.verify.nets import edited
 
 # Channels last: ReduceMean adds 50,176 numbers one after another.
 GROUPNORM = (
@@ -55,3 +57,23 @@ def test_exact_sums_change_rounding_only_and_only_sums_of_floats() -> None:
     assert with_exact_sums(load(parse("(float[2] x) => (float[2] y) { y = Relu(x) }"))) is None
     assert exact.graph.node[0].attribute[0].i == TensorProto.DOUBLE
     onnx.checker.check_model(exact.skeleton)
+
+
+def test_rounding_that_a_dead_channel_enlarges_is_no_difference() -> None:
+    """A dead channel: the running mean is the bias, by name too, and the variance is nothing, so what is left of their
+    difference by rounding grows 300 times."""
+    rng = np.random.default_rng(2)
+    raw = parse(
+        """(float[N,8,4,4] x) => (float[N,8,4,4] y) <float[8,8,1,1] w, float[8] b, float[8] g, float[8] k,
+            float[8] nothing = {0, 0, 0, 0, 0, 0, 0, 0}>
+        { z = Sub(x, x) mean = Identity(b) c = Conv(z, w, b) y = BatchNormalization(c, g, k, mean, nothing) }"""
+    )
+    raw = edited(raw, "k", lambda k: rng.normal(0, 0.01, k.shape))
+    arrays = {t.name: numpy_helper.to_array(t) for t in raw.graph.initializer}
+    folded = parse(
+        "(float[N,8,4,4] x) => (float[N,8,4,4] y) <float[8,8,1,1] w, float[8] b> { z = Sub(x, x) y = Conv(z, w, b) }"
+    )
+    folded = edited(folded, "b", lambda b: arrays["k"])
+    folded = edited(folded, "w", lambda w: arrays["w"] * (arrays["g"] / np.sqrt(np.float32(1e-5)))[:, None, None, None])
+    assert prove(raw, folded, [Site("y", "norm")])
+    assert prove(raw, edited(folded, "b", lambda b: b * 1.01), [Site("y", "norm")]).failing_folds == ("norm",)
