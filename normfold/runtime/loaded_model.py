@@ -80,11 +80,6 @@ class LoadedModel:
         return {name: index for index, node in enumerate(self.graph.node) for name in node.output if name}
 
     @cached_property
-    def values(self) -> set[str]:
-        """What the nodes make, and the initializers."""
-        return {*self.producers, *(name for name, _ in self.initializers)}
-
-    @cached_property
     def readers(self) -> dict[str, list[int]]:
         """The indices of the nodes that need each value."""
         found: dict[str, list[int]] = {}

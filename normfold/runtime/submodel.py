@@ -85,18 +85,6 @@ def _tensor_type(dtype: np.dtype, rank: int) -> onnx.TypeProto:
     return onnx.helper.make_tensor_type_proto(onnx.helper.np_dtype_to_tensor_dtype(dtype), [None] * rank)
 
 
-def needed_for(model: LoadedModel, targets: Iterable[str]) -> set[str]:
-    """Everything that ``targets`` depend on."""
-    return _upstream(model, targets, ())[1]
-
-
-def fed_values(model: LoadedModel, targets: Iterable[str], cuts: Iterable[str]) -> list[str]:
-    """Which of ``cuts`` a part for ``targets`` must be fed with."""
-    made = [name for name in cuts if name in model.producers]
-    _, needed = _upstream(model, targets, set(made))
-    return [name for name in made if name in needed]
-
-
 def sources(model: LoadedModel, target: str, cuts: Collection[str]) -> set[str]:
     """Return the graph inputs and the values of ``boundary`` between which ``target`` is made."""
     _, needed = _upstream(model, [target], cuts)

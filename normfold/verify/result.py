@@ -22,7 +22,7 @@ class Equivalence(Enum):
 class Stage(Enum):
     """How the two models were run for a comparison.
 
-    AT_SITE: without optimizations, the candidate fed with the original's values at every other site.
+    AT_SITE: operators that differ, fed with what the original computes there, without optimizations.
     UNOPTIMIZED, BASIC, EXTENDED, DEFAULT: the whole candidate at that level of ONNX Runtime.
     REGION: operators that differ, fed with values of their own (see ``normfold.verify.regions``).
     EAGER: the PyTorch module called eagerly against the exported result.

@@ -1,6 +1,6 @@
 """Decisions that may fall either way: argmax of equal scores, a comparison of equal numbers, a number half way.
 
-Without this a right fold is blamed where an output is a class, a count or a choice.
+Nothing else shows that a fold is right where an output is a class, a count or a choice.
 """
 
 from __future__ import annotations

@@ -100,11 +100,6 @@ class Feeder:
                 where = ", ".join(f"{name}={size}" for name, size in sizes.items())
                 yield Feed(values, distribution.value + (f" ({where})" if where else ""), distribution), sizes
 
-    def largest(self, count: int) -> dict[str, int]:
-        """Return the largest size that any of the first ``count`` feeds prefers for each free dimension."""
-        wanted = [next(self._sizes(index, None), {}) for index in range(count)]
-        return {name: max(sizes.get(name, 1) for sizes in wanted) for name in set().union(*wanted)}
-
     def _sizes(self, index: int, working: Mapping[str, int] | None) -> Iterator[dict[str, int]]:
         kinds = self._free()
         unranked = [v.name for v in self.inputs if self._is_unranked(v)]

@@ -3,7 +3,7 @@
 A reduction that strides through memory adds one number after another, and over some thousand elements loses more
 digits than an operator that sums by blocks. A norm takes the difference of two large numbers where a channel is dead.
 Moving weights and inputs does not show that where the losses of the original and of the moved one are equal; and it is
-then the original that is off, not what stands in its place: nothing else keeps such a fold from blame.
+then the original that is off, not what stands in its place: nothing else shows that the fold is right.
 """
 
 from __future__ import annotations
