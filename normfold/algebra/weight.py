@@ -18,6 +18,7 @@ from normfold.algebra.affine import Array
 _BLOCK = 2**17  # elements; one megabyte in float64 stays in the cache
 
 Step = tuple[Callable[..., Any], Array]
+Empty = Callable[[tuple[int, ...], np.dtype[Any]], npt.NDArray[Any]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +64,9 @@ class Weight:
     def __array__(self, dtype: npt.DTypeLike | None = None, copy: bool | None = None) -> npt.NDArray[Any]:
         return self.rounded(np.dtype(dtype or np.float64))
 
-    def rounded(self, dtype: np.dtype[Any]) -> npt.NDArray[Any]:
-        """Return the whole in ``dtype``, rounded once from float64."""
-        whole = np.empty(self.shape, dtype)
+    def rounded(self, dtype: np.dtype[Any], empty: Empty = np.empty) -> npt.NDArray[Any]:
+        """Return the whole in ``dtype``, rounded once from float64, in an array that ``empty`` makes."""
+        whole = empty(self.shape, dtype)
         for part, block in self._blocks():
             whole[part] = block.astype(dtype, copy=False)
         return whole

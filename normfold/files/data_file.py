@@ -1,18 +1,24 @@
 """Write weights into a data file: those that lie in another file are copied by the kernel, holes and all.
 
 A weight that did not change is never read into memory. Where the file system shares blocks between files (reflink),
-copying takes no space either.
+copying takes no space either. A large one that changes lies in a file of its own until it is written.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import hashlib
+import math
+import mmap
 import os
+import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
+import numpy as np
+import numpy.typing as npt
 import onnx_ir as ir
 
 from normfold.files.stream import content
@@ -21,7 +27,21 @@ ALIGNMENT = 4096
 """Bytes between the beginnings of weights: runtimes map them page by page."""
 
 _BLOCK = 2**20
+_ON_DISK = 16 * 2**20  # bytes of an array
 _CANNOT = frozenset({errno.EXDEV, errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM, errno.EBADF})
+
+
+def empty_on_disk(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """Return a new array whose content the system may move to the disk: it lies in a file that has no name.
+
+    A small one, and one for which the disk has no room, is as numpy makes it.
+    """
+    size = math.prod(shape) * dtype.itemsize
+    if size >= _ON_DISK and hasattr(os, "posix_fallocate"):
+        with contextlib.suppress(OSError), tempfile.TemporaryFile() as file:
+            os.posix_fallocate(file.fileno(), 0, size)
+            return np.ndarray(shape, dtype, mmap.mmap(file.fileno(), size))
+    return np.empty(shape, dtype)
 
 
 def write_tensors(values: Iterable[ir.Value], file: Path) -> dict[ir.Value, int]:

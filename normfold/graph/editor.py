@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Array, squeeze_leading
 from normfold.algebra.weight import Weight
+from normfold.files.data_file import empty_on_disk
 from normfold.findings.reason import Reason, Refusal
 from normfold.graph.reader import EXACT, FLOATS, GraphReader, copy_display_name, graphs_of, name_of, set_display_name
 
@@ -163,7 +164,7 @@ class Editor:
     def constant(self, array: npt.NDArray[Any] | Weight, dtype: ir.DataType, hint: str) -> ir.Value:
         """Return a new constant, rounded once to ``dtype``, its exact value remembered; large equal ones are one."""
         if isinstance(array, Weight):
-            rounded = array.rounded(dtype.numpy())
+            rounded = array.rounded(dtype.numpy(), empty_on_disk)
         else:
             rounded = np.asarray(array).astype(dtype.numpy(), order="C")  # a scalar stays one
         same = self._written.setdefault((dtype, rounded.shape, _sample(rounded)), [])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import mmap
+import os
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +12,7 @@ import onnx_ir as ir
 import pytest
 
 from normfold.files import data_file
-from normfold.files.data_file import ALIGNMENT, digest, same_content, write_tensors
+from normfold.files.data_file import ALIGNMENT, digest, empty_on_disk, same_content, write_tensors
 
 
 def constant(tensor: ir.TensorProtocol) -> ir.Value:
@@ -79,3 +82,18 @@ def test_content_is_compared_and_not_where_it_is_stored(sparse: Path, tmp_path: 
     assert same_content(sparse, dense) and digest(sparse) == digest(dense)
     assert not same_content(sparse, other) and digest(sparse) != digest(other)
     assert not same_content(sparse, Path(__file__))
+
+
+def test_a_large_array_lies_on_the_disk_unless_that_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(data_file, "_ON_DISK", 4096)
+    large, small = (empty_on_disk((size, 32), np.dtype(np.float32)) for size in (32, 31))
+    assert isinstance(large.base, mmap.mmap)
+    assert small.base is None
+    large[:] = 2
+    assert large.flags.c_contiguous and large.sum() == 2 * 32 * 32
+
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    assert empty_on_disk((32, 32), np.dtype(np.float32)).base is None
