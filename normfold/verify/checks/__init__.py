@@ -1,4 +1,4 @@
-"""Compare a candidate with its reference: at the sites of folds, whole, and where an input could hide a fault.
+"""Run both models whole, on feeds that the original accepts.
 
-Start reading at ``at_sites.py``.
+Start reading at ``whole_model.py``.
 """
