@@ -77,7 +77,7 @@ class OutOfTimeError(BaseException):
 
 @contextmanager
 def _interrupted_after(seconds: float) -> Iterator[None]:
-    """Raise OutOfTimeError in this thread after ``seconds``, in the middle of an operator, and again until it ends.
+    """Raise OutOfTimeError in this thread after ``seconds``, in the middle of an operator.
 
     The evaluator is Python: a Loop may have 2^31 turns, and a MaxPool of a photograph takes minutes.
     """
@@ -85,12 +85,11 @@ def _interrupted_after(seconds: float) -> Iterator[None]:
     thread = ctypes.c_ulong(threading.get_ident())
 
     def interrupt() -> None:
-        wait = seconds
-        while not over.wait(wait):
-            with lock:
-                if not over.is_set():
-                    ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(OutOfTimeError))
-            wait = 1.0
+        if over.wait(seconds):
+            return
+        with lock:
+            if not over.is_set():
+                ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(OutOfTimeError))
 
     threading.Thread(target=interrupt, daemon=True).start()
     try:
