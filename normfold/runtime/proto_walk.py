@@ -77,21 +77,22 @@ def inner_nodes(model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
 
 def nodes_within(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
     """Yield the nodes of all subgraphs of some nodes."""
-    for graph in _graphs_within(nodes):
+    for graph in graphs_within(nodes):
         yield from graph.node
 
 
 def inner_graphs(model: onnx.ModelProto) -> Iterator[onnx.GraphProto]:
     """Yield all subgraphs of the main graph and of the functions."""
     for nodes in (model.graph.node, *(function.node for function in model.functions)):
-        yield from _graphs_within(nodes)
+        yield from graphs_within(nodes)
 
 
-def _graphs_within(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
+def graphs_within(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.GraphProto]:
+    """Yield all subgraphs of some nodes."""
     for node in nodes:
         for graph in subgraphs(node):
             yield graph
-            yield from _graphs_within(graph.node)
+            yield from graphs_within(graph.node)
 
 
 def name_nodes_apart(graphs: Iterable[onnx.GraphProto]) -> int:

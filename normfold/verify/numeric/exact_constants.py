@@ -6,9 +6,11 @@ finds the digits that a fold loses there.
 
 from __future__ import annotations
 
-from collections.abc import Set
+from collections.abc import Iterator, Set
 
 import onnx
+
+from normfold.runtime.proto_walk import graphs_within
 
 _AFFINES = frozenset(
     [
@@ -32,21 +34,24 @@ _SETTINGS = {("Pow", 1), ("Resize", 1), ("Resize", 2), ("Upsample", 1), ("Range"
 
 
 def exact_constants(graph: onnx.GraphProto, exact: Set[str] = frozenset()) -> frozenset[str]:
-    """Return the values that no rounding touches; inputs in ``exact`` carry none."""
-    places = _nodes_behind_settings(graph) | _affines_of(graph, exact)
-    source = {node.output[0]: node.input[0] for node in graph.node if node.op_type == "Identity"}
-    found = {
-        name
-        for place, node in enumerate(graph.node)
-        for index, name in enumerate(node.input)
-        if place in places or (node.op_type, index) in _SETTINGS
-    }
+    """Return the values that no rounding touches, those that bodies read among them; inputs in ``exact`` carry none."""
+    graphs = [graph, *graphs_within(graph.node)]
+    source = {node.output[0]: node.input[0] for each in graphs for node in each.node if node.op_type == "Identity"}
+    found = {name for each in graphs for name in _exact_in(each, exact)}
     for each in tuple(found):
         name = each
         while name in source:
             name = source[name]
             found.add(name)
     return frozenset(found)
+
+
+def _exact_in(graph: onnx.GraphProto, exact: Set[str]) -> Iterator[str]:
+    places = _nodes_behind_settings(graph) | _affines_of(graph, exact)
+    for place, node in enumerate(graph.node):
+        for index, name in enumerate(node.input):
+            if place in places or (node.op_type, index) in _SETTINGS:
+                yield name
 
 
 def _affines_of(graph: onnx.GraphProto, exact: Set[str]) -> set[int]:

@@ -17,8 +17,10 @@ import numpy as np
 from onnx import TensorProto, numpy_helper
 
 from normfold.files.tensors import is_external
+from normfold.graph.operators import ROUNDINGS
 from normfold.runtime.float32_copy import coarsest, retyped
 from normfold.runtime.loaded_model import LoadedModel, changed
+from normfold.runtime.proto_walk import every_node, inner_graphs
 from normfold.runtime.session import ModelRunError, Runner, Value
 from normfold.runtime.submodel import Submodel
 from normfold.verify.numeric.distance import ROUNDING, is_floating, pooled
@@ -68,6 +70,9 @@ _SMALLEST = {"float16": np.float32(2.0**-24)}
 # As many signs are drawn, and used over and over: no size of a weight divides it.
 _SIGNS = 65_537
 
+_STEPS = ROUNDINGS | {"QuantizeLinear", "DynamicQuantizeLinear"}
+_AT_STEPS = 6  # times that the weights are moved where each draw may miss the step that others take
+
 BEYOND = 0.02
 """Noise above this share of the scale says that nothing can be compared."""
 
@@ -93,7 +98,8 @@ def noise(
     """
     wanted = [name for name, value in expected.items() if isinstance(value, np.ndarray) and is_floating(value)]
     found: dict[str, np.ndarray] = {}
-    for variant in (_moved_feed, _moved_twice, _finer, _with_exact_sums) if wanted else ():
+    again = _AT_STEPS if _has_steps(part.model) else 1
+    for variant in (_moved_feed, *[_moved_twice] * again, _finer, _with_exact_sums) if wanted else ():
         made = variant(part.model, feed, move, exact)
         if made is None:
             continue
@@ -107,6 +113,11 @@ def noise(
                     yield dict(found)
         except ModelRunError:  # this variant tells nothing then
             continue
+
+
+def _has_steps(model: LoadedModel) -> bool:
+    """Return whether a model rounds to integers, so that few of many small errors take a step, and a large one."""
+    return any(node.op_type in _STEPS for node in every_node(model.skeleton))
 
 
 Variant = tuple[LoadedModel, Iterable[Mapping[str, Value]]] | None
@@ -166,7 +177,7 @@ class UlpPerturbation:
         self._factors: dict[str, np.ndarray] = {}
 
     def __call__(self, value: Any) -> Any:
-        """Return a perturbed copy. The largest number of the type may move beyond it."""
+        """Return a perturbed copy; what would become infinite, such as the lowest number in a mask, stays."""
         if not isinstance(value, np.ndarray) or not is_floating(value) or str(value.dtype) not in ROUNDING:
             return value
         step = self._precision if value.dtype == np.float32 else str(value.dtype)
@@ -181,7 +192,8 @@ class UlpPerturbation:
                 changed_block = block.astype(factors.dtype, copy=False) * factors[places]
                 if smallest is not None:
                     changed_block += smallest * self._signs[places] * (block != 0)
-                to[at : at + _SIGNS] = changed_block
+                beyond = ~np.isfinite(changed_block)
+                to[at : at + _SIGNS] = np.where(beyond, block, changed_block) if beyond.any() else changed_block
         return moved
 
     def _factors_of(self, dtype: str) -> np.ndarray:
@@ -195,9 +207,9 @@ def moved_weights(model: LoadedModel, move: UlpPerturbation, exact: Set[str] = f
     """Return the model with every floating initializer and Constant perturbed, but for those that are exact."""
     kept = exact_constants(model.graph, exact)
     moved = changed(model, move, {kind: kind for kind in _MOVED}, kept)
-    graph = moved.skeleton.graph
-    tensors = [(tensor.name, tensor) for tensor in graph.initializer if not is_external(tensor)]
-    constants = [node for node in graph.node if node.op_type == "Constant"]
+    graphs = [moved.skeleton.graph, *inner_graphs(moved.skeleton)]
+    tensors = [(each.name, each) for graph in graphs for each in graph.initializer if not is_external(each)]
+    constants = [node for graph in graphs for node in graph.node if node.op_type == "Constant"]
     tensors += [(node.output[0], each.t) for node in constants for each in node.attribute if each.HasField("t")]
     for name, tensor in tensors:
         if tensor.data_type in _MOVED and name not in kept:

@@ -14,3 +14,13 @@ def test_what_an_exact_input_meets_is_exact_and_so_are_settings() -> None:
     constants = {tensor.name for tensor in model.graph.initializer}
     assert exact_constants(model.graph, {"x"}) & constants == {"m", "s", "two"}
     assert exact_constants(model.graph) & constants == {"two"}
+
+
+def test_settings_are_found_in_the_branches_that_read_them() -> None:
+    """Moved by one unit, the exponent 2 makes NaN of every negative base, and then nothing is known of the noise."""
+    model = parse(
+        """(float[N,4] x, bool c) => (float[N,4] y) <float[4,4] w, float two = {2.0}>
+        { y = If (c) < then_branch = t () => (float[N,4] p) { m = MatMul(x, w) p = Pow(m, two) },
+                       else_branch = e () => (float[N,4] q) { q = MatMul(x, w) } > }"""
+    )
+    assert exact_constants(model.graph) & {"two", "w"} == {"two"}

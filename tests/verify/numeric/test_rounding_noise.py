@@ -8,7 +8,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
+from normfold.runtime.loaded_model import load
 from normfold.verify import Equivalence, ProofOptions, Site, prove
+from normfold.verify.numeric.rounding_noise import UlpPerturbation, moved_weights
 from tests.onnx_text import parse
 from tests.verify.nets import edited
 
@@ -75,3 +77,21 @@ def test_a_model_that_computes_in_float16_is_granted_what_that_loses() -> None:
     assert result
     assert any("computes in float16" in note for note in result.notes)
     assert prove(fine, edited(coarse, "w", lambda w: weight * 1.05)).verdict is Equivalence.DIFFERENT
+
+
+def test_weights_in_branches_are_moved_and_no_number_becomes_infinite() -> None:
+    """The lowest number of float32 stands for minus infinity in masks."""
+    model = parse(
+        "(float[N,4] x, bool c) => (float[N,4] y) { y = If (c) < "
+        "then_branch = t () => (float[N,4] p) { k = Constant<value_float = 1.0>() p = Mul(x, k) }, "
+        "else_branch = e () => (float[N,4] q) { l = Constant<value = float {-3.4028235e38}>() q = Add(x, l) } > }"
+    )
+    then = model.graph.node[0].attribute[0].g
+    then.node[0].attribute[0].CopyFrom(
+        helper.make_attribute("value", numpy_helper.from_array(np.array([1.5, 2.5], np.float32)))
+    )
+    moved = [moved_weights(load(model), UlpPerturbation(seed=seed)) for seed in range(4)]
+    bodies = [[attribute.g for attribute in each.skeleton.graph.node[0].attribute] for each in moved]
+    values = [[numpy_helper.to_array(body.node[0].attribute[0].t) for body in each] for each in bodies]
+    assert all((one != [1.5, 2.5]).all() and np.allclose(one, [1.5, 2.5]) for one, _ in values)
+    assert all(np.isfinite(lowest).all() for _, lowest in values)
