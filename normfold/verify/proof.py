@@ -41,7 +41,7 @@ def prove(
     """See ``normfold.verify.prove``."""
     loaded = load(original, options.folder), load(candidate, options.folder)
     question = _cut_at_missing(replace(Question.of(*loaded, options), is_by_fold=bool(sites)))
-    return _proved(*recorded_sites(question)) if sites is None else _proved(question, sites or None)
+    return _proved(*recorded_sites(question)) if sites is None else _proved(question, sites)
 
 
 def _cut_at_missing(question: Question) -> Question:
@@ -57,7 +57,7 @@ def _cut_at_missing(question: Question) -> Question:
     return replace(question, original=original, candidate=candidate, unproven=unproven).noting(note)
 
 
-def _proved(question: Question, sites: Sequence[Site] | None) -> Verification:
+def _proved(question: Question, sites: Sequence[Site]) -> Verification:
     coarser = coarsest(question.candidate)
     if not question.is_by_fold and not question.precision and coarser:
         note = f"the second model computes in {coarser}, so what {coarser} loses is allowed"
@@ -75,10 +75,10 @@ def _proved(question: Question, sites: Sequence[Site] | None) -> Verification:
     return _with_free_sizes(question, sites, found) if has_zero_sized_input(question.original) else found
 
 
-def _answered(question: Question, sites: Sequence[Site] | None) -> Verification:
+def _answered(question: Question, sites: Sequence[Site]) -> Verification:
     try:
         proof = _gathered(question)
-        return _decide(proof) if sites is None else with_regions(proof, _decide(proof), sites)
+        return with_regions(proof, _decide(proof), sites)
     except InconclusiveError as why:
         return _result(why.proof or ProofState.of(question), Equivalence.INCONCLUSIVE, str(why))
 
@@ -88,7 +88,7 @@ def _unsafe(question: Question, why: str) -> Verification:
     return _result(ProofState.of(question), Equivalence.INCONCLUSIVE, text)
 
 
-def _with_free_sizes(question: Question, sites: Sequence[Site] | None, empty: Verification) -> Verification:
+def _with_free_sizes(question: Question, sites: Sequence[Site], empty: Verification) -> Verification:
     """Compare models that only take empty inputs, and so only give empty outputs.
 
     They are equal, unless with that size left free they are not.
