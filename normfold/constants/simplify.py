@@ -20,16 +20,8 @@ import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
 from normfold.constants.reshape_names import named_reshapes
-from normfold.constants.shape_values import (
-    WHOLE,
-    bodies_with_paths,
-    branches_of,
-    evaluate,
-    named_targets,
-    path_inside,
-    resolve,
-    shapes_of,
-)
+from normfold.constants.resolve import bodies_with_paths, branches_of, path_inside, resolve
+from normfold.constants.shape_values import WHOLE, evaluate, named_targets, shapes_of
 from normfold.errors import CrashError
 from normfold.files.skeleton import skeleton
 from normfold.graph.evaluators import EVALUATORS

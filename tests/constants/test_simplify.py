@@ -14,7 +14,8 @@ from onnx import numpy_helper
 
 from normfold import optimize
 from normfold.constants import simplify as module
-from normfold.constants.shape_values import PartialInts, resolve
+from normfold.constants.resolve import resolve
+from normfold.constants.shape_values import PartialInts
 from normfold.constants.simplify import InferredFacts, apply_facts, simplify
 from normfold.files.convert import to_ir, to_proto
 from normfold.files.skeleton import skeleton
