@@ -349,14 +349,14 @@ def _make_constant(value: ir.Value, tensor: onnx.TensorProto) -> None:
 
 def _set_target(reshape: ir.Node, target: tuple[int, ...]) -> None:
     """Give a Reshape a constant target, and remove what only served to compute the old one."""
+    if not isinstance(reshape.graph, ir.Graph):
+        return  # gone with what it was read by
     old = reshape.inputs[1]
     name = f"{reshape.outputs[0].name}::target"
     array = ir.tensor(list(target), dtype=ir.DataType.INT64, name=name)
     constant = ir.Value(
         name=name, const_value=array, type=ir.TensorType(ir.DataType.INT64), shape=ir.Shape([len(target)])
     )
-    if not isinstance(reshape.graph, ir.Graph):
-        return  # gone with what it was read by
     reshape.graph.register_initializer(constant)
     reshape.replace_input_with(1, constant)
     _remove_dead(None if old is None else old.producer())

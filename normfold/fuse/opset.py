@@ -91,7 +91,8 @@ def _rename(value: ir.Value, name: str, content: ir.TensorProtocol | None) -> No
         value.const_value = copy(content)
         value.const_value.name = name
     elif content is not None:
-        value.const_value = ir.Tensor(content.numpy(), dtype=content.dtype, name=name)
+        value.const_value = ir.serde.deserialize_tensor(ir.serde.serialize_tensor(content))
+        value.const_value.name = name
 
 
 def _named_values(model: ir.Model) -> list[ir.Value]:

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from normfold.errors import UsageError
 from normfold.findings.reason import Reason
@@ -119,6 +119,25 @@ def test_branches_that_share_names_keep_their_own_weights_and_shapes() -> None:
     for flag in (True, False):
         feeds = {**feeds_of(original), "c": np.asarray(flag)}
         assert_close(run_in_ort(result, feeds, ["y", "z"]), run_in_ort(original, feeds, ["y", "z"]), note=str(flag))
+
+
+def test_words_of_one_name_stay_those_of_their_branch() -> None:
+    bodies = {}
+    for branch, words in (("then_branch", [b"x", b"y"]), ("else_branch", [b"u", b"v"])):
+        output = helper.make_tensor_value_info(branch, onnx.TensorProto.STRING, [2])
+        stored = onnx.numpy_helper.from_array(np.array(words, object), "k")
+        bodies[branch] = helper.make_graph([helper.make_node("Identity", ["k"], [branch])], "b", [], [output], [stored])
+    given = helper.make_tensor_value_info("c", onnx.TensorProto.BOOL, [])
+    made = helper.make_tensor_value_info("y", onnx.TensorProto.STRING, [2])
+    graph = helper.make_graph([helper.make_node("If", ["c"], ["y"], **bodies)], "g", [given], [made])
+    original = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    model = ir.from_proto(original)
+    raise_opset(model, 17, 10)
+    assert {
+        each.name: [(tensor.name, list(tensor.string_data)) for tensor in each.g.initializer]
+        for each in ir.to_proto(model).graph.node[0].attribute
+    } == {"then_branch": [("k", [b"x", b"y"])], "else_branch": [("k", [b"u", b"v"])]}
+    assert {tensor.name for each in original.graph.node[0].attribute for tensor in each.g.initializer} == {"k"}
 
 
 def test_weights_never_pass_through_the_converter(monkeypatch: pytest.MonkeyPatch) -> None:
