@@ -7,7 +7,6 @@ follow. The result becomes the shape of the reshaped value, and inference goes o
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from math import prod
 
 import numpy as np
 import onnx
@@ -131,11 +130,7 @@ def _named(target: tuple[Dimension, ...], source: tuple[Dimension, ...] | None) 
         for at, entry in enumerate(target)
     ]
     entries = tuple(None if entry == 0 else entry for entry in copied)
-    if -1 not in entries:
-        return entries
-    entries = without_rest(entries, source)
-    rest = _only_name_left(entries, source)
-    return tuple(rest if entry == -1 else entry for entry in entries)
+    return tuple(None if entry == -1 else entry for entry in without_rest(entries, source))
 
 
 def _expanded(target: tuple[Dimension, ...], source: tuple[Dimension, ...] | None) -> tuple[Dimension, ...]:
@@ -144,20 +139,6 @@ def _expanded(target: tuple[Dimension, ...], source: tuple[Dimension, ...] | Non
     wanted = (1,) * (length - len(target)) + target
     own: tuple[Dimension, ...] = (None,) * length if source is None else (1,) * (length - len(source)) + source
     return tuple(b if a == 1 else a if b in (1, a) else None for a, b in zip(own, wanted, strict=True))
-
-
-def _only_name_left(target: tuple[Dimension, ...], source: tuple[Dimension, ...] | None) -> str | None:
-    """Return the size of the -1 of ``target``, where all other sizes are those of the input."""
-    if source is None or None in source or target.count(-1) != 1 or None in target:
-        return None
-    left = [entry for entry in source if not isinstance(entry, int)]
-    for entry in target:
-        if isinstance(entry, str):
-            if entry not in left:
-                return None
-            left.remove(entry)
-    numbers = [prod(entry for entry in side if isinstance(entry, int) and entry != -1) for side in (target, source)]
-    return str(left[0]) if len(left) == 1 and numbers[0] == numbers[1] != 0 else None
 
 
 def _says_more(named: tuple[Dimension, ...], known: tuple[Dimension, ...] | None) -> bool:

@@ -8,10 +8,12 @@ None; a target of a Reshape with one unknown entry becomes a constant with -1 th
 from __future__ import annotations
 
 import operator
+import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, TypeGuard
 
 import onnx
 from onnx import numpy_helper
@@ -21,6 +23,7 @@ from normfold.graph.operators import is_standard
 ROUNDS = 256  # of inference and arithmetic; before Shape-15, each can take a chain of Reshapes only one further
 LONGEST = 64  # entries; longer vectors are no shapes
 WHOLE = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BOOL)
+_IS_PLAIN = re.compile(r"[\w.:]+").fullmatch
 
 Dimension = int | str | None
 
@@ -80,15 +83,37 @@ def allows_zero(node: onnx.NodeProto) -> bool:
 
 
 def without_rest(target: tuple[Dimension, ...], source: tuple[Dimension, ...] | None) -> tuple[Dimension, ...]:
-    """Return ``target`` with a number for -1, where all named sizes of the input are in the target and cancel."""
-    names = [entry for entry in target if not isinstance(entry, int)]
-    if source is None or target.count(-1) != 1 or None in names:
+    """Return ``target`` with a size for -1, where the sizes of the input divided by the others are one."""
+    if source is None or target.count(-1) != 1:
         return target
-    if sorted(map(str, names)) != sorted(str(entry) for entry in source if not isinstance(entry, int)):
-        return target
-    given = prod(entry for entry in target if isinstance(entry, int) and entry != -1)
-    size, rest = divmod(prod(entry for entry in source if isinstance(entry, int)), given) if given > 0 else (0, 1)
-    return target if rest or size < 1 else tuple(size if entry == -1 else entry for entry in target)
+    rest = _quotient(source, [entry for entry in target if entry != -1])
+    return target if rest is None else tuple(rest if entry == -1 else entry for entry in target)
+
+
+def _quotient(sizes: Sequence[Dimension], divisors: Sequence[Dimension] = ()) -> Dimension:
+    """Return the product of sizes, divided by others, as a size (``2*N``, as torch.export writes it); None for none."""
+    (above, names), (below, gone) = _factors(sizes), _factors(divisors)
+    number, rest = divmod(above, below) if below > 0 else (0, 1)
+    names.subtract(gone)
+    factors = sorted(names.elements())
+    if rest or number < 1 or any(count < 0 for count in names.values()):
+        return None
+    if len(factors) + (number > 1) < 2:
+        return factors[0] if factors else number
+    is_readable = all(map(_IS_PLAIN, factors))  # N + 1 times 2 would read as 2*N + 1
+    return "*".join([str(number)] * (number > 1) + factors) if is_readable else None
+
+
+def _factors(sizes: Sequence[Dimension]) -> tuple[int, Counter[str]]:
+    """Return the number and the names whose product is the product of sizes; a number of 0 where one is not known."""
+    parts = [part for size in sizes for part in (size.split("*") if _is_product(size) else [size])]
+    numbers = [int(part or 0) for part in parts if not isinstance(part, str) or part.isdigit()]
+    return prod(numbers), Counter(part for part in parts if isinstance(part, str) and not part.isdigit())
+
+
+def _is_product(size: Dimension) -> TypeGuard[str]:
+    """Say whether a size is a product of names and numbers; other arithmetic, as in ``N + 1``, is one name."""
+    return isinstance(size, str) and all(map(_IS_PLAIN, size.split("*")))
 
 
 # -- evaluation ---------------------------------------------------------------------------------------------------
@@ -244,14 +269,19 @@ def _stretched(value: PartialInts, size: int) -> tuple[Dimension, ...]:
     return value.entries * size if len(value.entries) == 1 else value.entries
 
 
-def _arithmetic(function: Callable[[int, int], int], neutral: int) -> ShapeRule:
+def _arithmetic(
+    function: Callable[[int, int], int], of_names: Callable[[Dimension, Dimension], Dimension]
+) -> ShapeRule:
     def apply(a: Dimension, b: Dimension) -> Dimension:
         """Apply the function to two entries."""
-        if isinstance(a, int) and isinstance(b, int):
-            return function(a, b)
-        return a if b == neutral else None  # a name survives what does not change it
+        return function(a, b) if isinstance(a, int) and isinstance(b, int) else of_names(a, b)
 
     return _elementwise(apply)
+
+
+def _unless_zero(a: Dimension, b: Dimension) -> Dimension:
+    """Return a size that is not changed by a 0."""
+    return a if b == 0 else None
 
 
 def _divide(a: int, b: int) -> int:
@@ -291,10 +321,10 @@ _RULES: dict[str, ShapeRule] = {
     "Reshape": _reshape,
     "Cast": _cast,
     "Identity": _same,
-    "Add": _arithmetic(operator.add, 0),
-    "Sub": _arithmetic(operator.sub, 0),
-    "Mul": _arithmetic(operator.mul, 1),
-    "Div": _arithmetic(_divide, 1),
+    "Add": _arithmetic(operator.add, _unless_zero),
+    "Sub": _arithmetic(operator.sub, _unless_zero),
+    "Mul": _arithmetic(operator.mul, lambda a, b: _quotient((a, b))),
+    "Div": _arithmetic(_divide, lambda a, b: _quotient((a,), (b,))),
     "Equal": _elementwise(_equal),
     "Where": _where,
 }

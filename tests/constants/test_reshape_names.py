@@ -58,6 +58,20 @@ def test_a_rest_that_is_no_size_of_the_input_has_no_name() -> None:
     assert sizes(named, "r")[1] != "H", "there are twice as many"
 
 
+def test_two_sizes_in_one_are_divided_again() -> None:
+    """As video models put the frames of all samples into the batch, and take them out again."""
+    text = (
+        "(float[N,T,3,4] x) => (float[N,T,K] y) <int64 first = {0}, int64 second = {1}, int64[1] flat = {12},"
+        "int64[1] up = {0}, int64[1] rest = {-1}> { s = Shape(x) b = Gather(s, first) t = Gather(s, second)"
+        "p = Mul(b, t) u = Unsqueeze(p, up) k = Concat<axis=0>(u, flat) r = Reshape(x, k) e = Softmax(r) l = Shape(e)"
+        "n = Gather(l, first) d = Div(n, t) v = Unsqueeze(d, up) w = Unsqueeze(t, up) g = Concat<axis=0>(v, w, rest)"
+        "q = Reshape(e, g) y = Neg(q) }"
+    )
+    named = named_reshapes(parse(text))
+    assert sizes(named, "e") == ["N*T", 12]
+    assert sizes(named, "q") == ["N", "T", 12]
+
+
 def test_what_a_target_tells_is_carried_on_without_inferring_the_whole_model_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

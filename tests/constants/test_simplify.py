@@ -15,7 +15,7 @@ from onnx import numpy_helper
 from normfold import optimize
 from normfold.constants import simplify as module
 from normfold.constants.resolve import resolve
-from normfold.constants.shape_values import PartialInts
+from normfold.constants.shape_values import Dimension, PartialInts, without_rest
 from normfold.constants.simplify import InferredFacts, apply_facts, simplify
 from normfold.files.convert import to_ir, to_proto
 from normfold.files.skeleton import skeleton
@@ -145,6 +145,15 @@ TABLE = [
         ["Shape", "Slice", "Concat", "Reshape", "Expand"],
     ),
     (
+        "a target that multiplies a size, whose rest is a number",
+        """net (float[batch, 16, 5, 5] x) => (float[batch, 16, 5, 5] y) {
+            s = Shape (x) b = Gather (s, zero) m = Mul (b, four) u = Unsqueeze (m, from) t = Concat <axis = 0> (u, rest)
+            r = Reshape (x, t) e = Softmax <axis = 1> (r) y = Reshape (e, s)
+        }""",
+        {"zero": 0, "four": 4, "from": [0], "rest": [-1]},
+        ["Reshape", "Softmax", "Reshape"],
+    ),
+    (
         "arithmetic on constants, by onnxsim",
         """net (float[2, 3] x) => (float[2, 3] y) { r = Sinh (v) w = Div (g, r) y = Mul (x, w) }""",
         {"v": np.array([1, 4, 9], np.float32), "g": np.array([1, 1, 1], np.float32)},
@@ -263,6 +272,27 @@ def test_ints() -> None:
     assert PartialInts((1, 2)).is_known
     assert not PartialInts((1, "batch")).is_known
     assert not PartialInts((None,)).is_known
+
+
+@pytest.mark.parametrize(
+    ("target", "source", "known"),
+    [
+        (("4*N", -1), ("N", 16, 25), ("4*N", 100)),
+        (("N", -1), ("N", "H", 6), ("N", "6*H")),
+        (("N*T", -1), ("T", 8, "N"), ("N*T", 8)),
+        (("N", -1), ("N", "H + 1"), ("N", "H + 1")),
+        (("N", -1), ("N", "H + 1", 2), ("N", -1)),
+        (("3*N", -1), ("N", 16), ("3*N", -1)),
+        (("M", -1), ("N", 16), ("M", -1)),
+        ((0, -1), ("N", 16), (0, -1)),
+        ((None, -1), ("N", 16), (None, -1)),
+        (("N", -1), ("N", None), ("N", -1)),
+    ],
+)
+def test_the_rest_of_a_target(
+    target: tuple[Dimension, ...], source: tuple[Dimension, ...], known: tuple[Dimension, ...]
+) -> None:
+    assert without_rest(target, source) == known
 
 
 WEIGHTS = (
