@@ -16,7 +16,7 @@ class Target:
     decomposed RMSNorm should be spelled ``x / Sqrt(..)``, which the runtime fuses by itself, ``spells_rmsnorm``
     whether it should be at any operator set, because the runtime's tools find more in it.
     ``batchnorm_affine`` says whether a per-channel scale and shift that stay should be one BatchNormalization,
-    ``slow_lengths`` whether ReduceL1 and ReduceL2 are slow, and LpNormalization along axes other than the last.
+    ``slow_lengths`` whether ReduceL1 and ReduceL2 are slow along the last axes, and LpNormalization along all others.
     ``opset`` is the default policy, ``newest_opset`` and ``newest_ir`` the newest that it loads. ``why`` gives the
     reason for each form, ``contrib`` what is known of the operators of com.microsoft, by the operator that each
     would replace: none is written so far. ``any_activation`` says whether a spelled Gelu is executed as one however

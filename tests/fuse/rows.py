@@ -145,6 +145,19 @@ LENGTHS = {
         "ReduceL2 Max Div Mul",
         options={"target": "openvino"},
     ),
+    "along the channels, from the sum of squares": Row(
+        f"{X4} <int64[1] c = {{1}}>{{ p = Mul(x, x) q = ReduceSum(p, c) s = Sqrt(q) y = Div(x, s) }}", "ReduceL2 Div"
+    ),
+    "along the channels, with a scale for each, as SSD writes it": Row(
+        f"{X4} <float[4,1,1] g, int64[1] c = {{1}}, float two = {{2.0}}>"
+        "{ n = Mul(x, g) p = Pow(x, two) q = ReduceSum(p, c) s = Sqrt(q) y = Div(n, s) }",
+        "ReduceL2 Div Mul",
+    ),
+    "PixelNorm without epsilon": Row(
+        f"{X4} <float two = {{2.0}}>{{ p = Pow(x, two) q = ReduceMean<axes=[1]>(p) s = Sqrt(q) r = Reciprocal(s)"
+        "y = Mul(x, r) }",
+        "ReduceL2 Div Mul",
+    ),
     "along another axis, where that is not slow": Row(
         f"{X34} {{ l = ReduceL2<axes=[1]>(x) y = Div(x, l) }}", "LpNormalization", options={"target": "openvino"}
     ),

@@ -26,19 +26,19 @@ from normfold.fuse.forms.layer_norm import (
     write_over_axes,
 )
 from normfold.fuse.forms.lp_norm import (
-    cost_bounded,
+    cost_length,
     cost_lpnorm,
-    holds_bounded,
+    holds_length,
     holds_lpnorm,
-    name_bounded,
-    write_bounded,
+    name_length,
+    write_length,
     write_lpnorm,
 )
 from normfold.fuse.forms.writer import GROUPNORM, INSTANCENORM, LAYERNORM, LPNORM, RMSNORM, Form, cost_plain, plain
 
 _LN, _RMS, _GN, _IN = "LayerNormalization", "RMSNormalization", "GroupNormalization", "InstanceNormalization"
 _DIV = "Pow-ReduceMean-Sqrt-Div"
-_LP, _MVN, _BOUNDED = "LpNormalization", "MeanVarianceNormalization", "ReduceL2-Max-Div"
+_LP, _MVN, _LENGTH = "LpNormalization", "MeanVarianceNormalization", "ReduceL2-Max-Div"
 
 # In the order of preference where the costs are equal.
 FORMS: tuple[Form, ...] = (
@@ -47,7 +47,7 @@ FORMS: tuple[Form, ...] = (
     Form(_GN, GROUPNORM, 21, holds_groupnorm, cost_plain(_GN), write_groupnorm, plain(_GN)),
     Form(_IN, GROUPNORM, 6, holds_reshaped, cost_reshaped, write_reshaped, name_reshaped),
     Form(_LP, LPNORM, 1, holds_lpnorm, cost_lpnorm, write_lpnorm, plain(_LP)),
-    Form(_BOUNDED, LPNORM, 8, holds_bounded, cost_bounded, write_bounded, name_bounded),
+    Form(_LENGTH, LPNORM, 8, holds_length, cost_length, write_length, name_length),
     Form(_RMS, RMSNORM, 23, holds_rmsnorm, cost_over_axes(_RMS), write_over_axes(_RMS), name_over_axes(_RMS)),
     Form(_DIV, RMSNORM, 1, holds_division, cost_division, write_division, plain(_DIV), decomposition_division),
     Form(_MVN, LAYERNORM, 13, holds_mvn, cost_plain(_MVN), write_mvn, plain(_MVN)),

@@ -23,7 +23,8 @@ from normfold.graph.reader import GraphReader, attribute
 from normfold.targets.target import Target
 
 LAYOUT, SMALL, PASS = 0.2, 0.3, 1.0  # costs: of a change of shape, of work on reduced values, of a pass over the data
-LENGTH, LENGTHS = 2.7, ("ReduceL1", "ReduceL2", "ReduceSumSquare")  # slower than Mul and ReduceSum (ONNX Runtime 1.31)
+# Mul and ReduceSum are faster along the last axes, and 1.4 to 5 times as slow along others (ONNX Runtime 1.31, CPU).
+LENGTH, OTHER_LENGTH, LENGTHS = 2.7, 1.4, ("ReduceL1", "ReduceL2", "ReduceSumSquare")
 LAYERNORM, RMSNORM, INSTANCENORM, GROUPNORM, LPNORM = "layernorm", "rmsnorm", "instancenorm", "groupnorm", "lpnorm"
 _LAYOUTS = 4  # changes of shape to look through for a parameter of the right one
 _WIDER = (ir.DataType.FLOAT16, ir.DataType.BFLOAT16, ir.DataType.FLOAT, ir.DataType.DOUBLE)
@@ -110,7 +111,10 @@ class NormContext:
 
     def reduction_cost(self, operator: str) -> float:
         """Return the cost of reducing the whole value: ONNX Runtime takes its time for lengths on CPU."""
-        return LENGTH if self.target.slow_lengths and operator in LENGTHS else PASS
+        if not self.target.slow_lengths or operator not in LENGTHS:
+            return PASS
+        axes = self.axes or ()
+        return LENGTH if axes == tuple(range(self.rank - len(axes), self.rank)) else OTHER_LENGTH
 
     def casts(self, norm: Norm, dtype: ir.DataType) -> float:
         """Return the cost of the Casts to ``dtype`` and back."""
