@@ -250,7 +250,6 @@ class _GraphFold:
 
     def _carry_out(self, rule: str, change: GraphChange) -> None:
         """Apply a change, and say what became of each affine in it: as many stay as are written."""
-        finding = change.finding(self.reader.path)
         account = Account(rule, change.direction, change.into, change.sites)
         known = self.tracker.among(change.nodes)
         if change.plan is not None:
@@ -262,5 +261,5 @@ class _GraphFold:
             copy_node_name(old, new)
         counted = [node for node in known if node not in survivors and self.tracker.is_reported(node)]
         self.tracker.settle(known, survivors, written, account)
-        if finding is not None and not counted:
-            self.tracker.settle_region(finding, account)
+        if change.finding is not None and not counted:
+            self.tracker.settle_region(change.finding, account)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Protocol
 
 import onnx_ir as ir
 
@@ -21,46 +20,24 @@ from normfold.graph.editor import Editor
 from normfold.graph.reader import GraphReader
 
 
-class GraphChange(Protocol):
-    """A change that a rule found. It changes nothing until it is applied."""
+@dataclass(frozen=True, eq=False)
+class GraphChange:
+    """A change that a rule found. It changes nothing until ``apply`` is called.
 
-    @property
-    def name(self) -> str:
-        """Return the name of the operator that options and reports call the change by."""
-        ...
+    ``name`` is the operator that options and reports call the change by. ``apply`` carries it out, and returns the
+    affines that are written in the place of others. ``nodes`` go; the findings of the affines among them are folded.
+    ``into`` names the operators that take the change, ``sites`` the values that are the same before and after.
+    ``finding`` is what a report speaks of where no affine goes. The absorbers of ``plan`` are rewritten first.
+    """
 
-    @property
-    def direction(self) -> str:
-        """Return the direction that a report gives."""
-        ...
-
-    @property
-    def nodes(self) -> tuple[ir.Node, ...]:
-        """Return the operators that go; the findings of the affines among them are folded."""
-        ...
-
-    @property
-    def plan(self) -> FoldPlan | None:
-        """Return the plan whose absorbers are rewritten before the change itself; most changes need none."""
-        ...
-
-    @property
-    def into(self) -> tuple[str, ...]:
-        """Return the names of the operators that take the change; empty for those that are written."""
-        ...
-
-    @property
-    def sites(self) -> tuple[str, ...]:
-        """Return the names of the values that are the same before and after."""
-        ...
-
-    def finding(self, path: str) -> Finding | None:
-        """Return what a report speaks of where no affine goes; None where only affines count."""
-        ...
-
-    def apply(self, editor: Editor) -> Sequence[ir.Node]:
-        """Carry the change out; return the affines that are written in the place of others."""
-        ...
+    name: str
+    apply: Callable[[Editor], Sequence[ir.Node]]
+    nodes: tuple[ir.Node, ...] = ()
+    into: tuple[str, ...] = ()
+    sites: tuple[str, ...] = ()
+    finding: Finding | None = None
+    direction: str = "forward"
+    plan: FoldPlan | None = None
 
 
 @dataclass(frozen=True)

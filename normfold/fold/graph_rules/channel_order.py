@@ -18,6 +18,7 @@ from normfold.findings.reason import Reason, Refusal
 from normfold.findings.verdict import Finding
 from normfold.fold.affines import AffineIndex
 from normfold.fold.carriers.layout_operators import picks_of
+from normfold.fold.graph_rules.change import GraphChange
 from normfold.fold.rule import is_read
 from normfold.graph.editor import Editor, Rewrite
 from normfold.graph.operators import is_standard, operator_of
@@ -38,54 +39,7 @@ class Order:
     nodes: tuple[ir.Node, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class Move:
-    """What takes an order: operators whose constants change, and the values between, whose channels are reordered."""
-
-    nodes = ()
-    plan = None
-
-    order: Order
-    direction: str
-    rewrites: tuple[Rewrite, ...]
-    changed: tuple[ir.Value, ...]
-
-    @property
-    def name(self) -> str:
-        """Return the name that options and reports use."""
-        return name_of(self.order.nodes[-1])
-
-    def finding(self, path: str) -> Finding:
-        """Return what a report says of it."""
-        node = self.order.nodes[-1]
-        return Finding(self.name, node.op_type, self.order.output.name or "", path, "a fixed order of channels")
-
-    @property
-    def into(self) -> tuple[str, ...]:
-        """Return the names of the operators that take it."""
-        return tuple(name_of(rewrite.node) for rewrite in self.rewrites)
-
-    @property
-    def sites(self) -> tuple[str, ...]:
-        """Return the names of the values that stay the same."""
-        if self.direction == "backward":
-            return (self.order.output.name or "",)
-        outs = [rewrite.node.outputs[0] for rewrite in self.rewrites]
-        return tuple(out.name or "" for out in outs if out not in self.changed)
-
-    def apply(self, editor: Editor) -> Sequence[ir.Node]:
-        """Let the readers of the reordered value read the value itself."""
-        order = self.order
-        for rewrite in self.rewrites:
-            editor.rewrite(rewrite, RULE, self.name)
-        for value in self.changed:
-            editor.rename(value)
-        takes_name = self.direction == "backward"
-        editor.bypass(order.nodes, order.input, order.output, upstream_takes_name=takes_name, rule=RULE)
-        return ()
-
-
-def moves(reader: GraphReader, affines: AffineIndex) -> Iterator[Move]:
+def moves(reader: GraphReader, affines: AffineIndex) -> Iterator[GraphChange]:
     """Every order that can go now."""
     for node in list(reader.graph):
         order = _order_at(reader, node) if reader.holds(node) and node not in affines.left else None
@@ -93,10 +47,10 @@ def moves(reader: GraphReader, affines: AffineIndex) -> Iterator[Move]:
             continue
         for way in (_Forward, _Backward):
             try:
-                move = way(reader, affines, order).move()
+                change = way(reader, affines, order).change()
             except Refusal:
                 continue
-            yield move
+            yield change
             break
 
 
@@ -189,14 +143,32 @@ class _Walk:
         self.rewrites: list[Rewrite] = []
         self.changed: list[ir.Value] = []
 
-    def move(self) -> Move:
-        """Return what takes the order, or a Refusal."""
+    def change(self) -> GraphChange:
+        """Return what the engine asks for, or raise a Refusal."""
         self.walk()
-        return Move(self.order, self.direction, tuple(self.rewrites), tuple(self.changed))
+        node, site = self.order.nodes[-1], self.order.output.name or ""
+        finding = Finding(name_of(node), node.op_type, site, self.reader.path, "a fixed order of channels")
+        into = tuple(name_of(rewrite.node) for rewrite in self.rewrites)
+        return GraphChange(name_of(node), self._apply, (), into, self.sites(), finding, self.direction)
 
     def walk(self) -> None:
         """Collect what changes."""
         raise NotImplementedError
+
+    def sites(self) -> tuple[str, ...]:
+        """Return the names of the values that stay the same."""
+        raise NotImplementedError
+
+    def _apply(self, editor: Editor) -> Sequence[ir.Node]:
+        """Let the readers of the reordered value read the value itself."""
+        order = self.order
+        for rewrite in self.rewrites:
+            editor.rewrite(rewrite, RULE, name_of(order.nodes[-1]))
+        for value in self.changed:
+            editor.rename(value)
+        takes_name = self.direction == "backward"
+        editor.bypass(order.nodes, order.input, order.output, upstream_takes_name=takes_name, rule=RULE)
+        return ()
 
     def axis_across(self, node: ir.Node, axis: int) -> int:
         """Return the axis on the other side of an operator that keeps channels apart; its constants take the order."""
@@ -261,6 +233,11 @@ class _Forward(_Walk):
                     self.changed.append(node.outputs[0])
                     waiting.append((node.outputs[0], self.axis_across(node, axis)))
 
+    def sites(self) -> tuple[str, ...]:
+        """Return the results of the weights that sum the channels."""
+        outs = [rewrite.node.outputs[0] for rewrite in self.rewrites]
+        return tuple(out.name or "" for out in outs if out not in self.changed)
+
     def axis_across_transpose(self, permutation: Sequence[int], axis: int) -> int:
         """Return the axis of the result."""
         return permutation.index(axis)
@@ -316,6 +293,10 @@ class _Backward(_Walk):
             if entry is None:
                 raise Refusal(Reason.OPERATOR_STOPS, name_of(node))
             value, own = entry, {node}
+
+    def sites(self) -> tuple[str, ...]:
+        """Return the reordered value."""
+        return (self.order.output.name or "",)
 
     def axis_across_transpose(self, permutation: Sequence[int], axis: int) -> int:
         """Return the axis of the operand."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 
 import onnx_ir as ir
 
 from normfold.fold.affines import AffineIndex
+from normfold.fold.graph_rules.change import GraphChange
 from normfold.graph.editor import Editor
 from normfold.graph.operators import RANDOM, is_standard
 from normfold.graph.reader import GraphReader, attributes_of, constant_attribute, name_of
@@ -17,59 +18,33 @@ _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 _DRAWS = RANDOM | {"Dropout"}
 
 
-@dataclass(frozen=True, eq=False)
-class Duplicate:
-    """An operator ``node`` that computes what ``original`` has computed before it."""
-
-    direction = "removal"
-    plan = None
-    sites = ()
-
-    node: ir.Node
-    original: ir.Node
-
-    @property
-    def name(self) -> str:
-        """Return the name of the operator that goes."""
-        return name_of(self.node)
-
-    @property
-    def nodes(self) -> tuple[ir.Node, ...]:
-        """Return the operator that goes."""
-        return (self.node,)
-
-    @property
-    def into(self) -> tuple[str, ...]:
-        """Return the name of the operator that stays."""
-        return (name_of(self.original),)
-
-    def finding(self, path: str) -> None:
-        """Return nothing: a report speaks of it only where the operator is an affine."""
-
-    def apply(self, editor: Editor) -> Sequence[ir.Node]:
-        """Let the original do for both."""
-        self.bypass()
-        editor.remove(self.nodes)
-        return ()
-
-    def bypass(self) -> None:
-        """Let the readers of the duplicate read the original; the duplicate is dead from now on."""
-        self.node.outputs[0].replace_all_uses_with(self.original.outputs[0])
-
-
-def duplicates(reader: GraphReader, affines: AffineIndex) -> Iterator[Duplicate]:
+def duplicates(reader: GraphReader, affines: AffineIndex) -> Iterator[GraphChange]:
     """Yield every duplicate of a graph; each must be applied before the next is asked for."""
-    yield from (each for each in duplicates_in(reader.graph) if each.node not in affines.left)
+    for node, original in duplicates_in(reader.graph):
+        if node not in affines.left:
+            apply = partial(_remove, node, original)
+            yield GraphChange(name_of(node), apply, (node,), into=(name_of(original),), direction="removal")
 
 
 def compute_once(graph: ir.Graph | ir.Function) -> None:
     """Let the originals of a graph do for all of their duplicates, which are dead afterwards."""
-    for duplicate in duplicates_in(graph):
-        duplicate.bypass()
+    for node, original in duplicates_in(graph):
+        _use(original, node)
 
 
-def duplicates_in(graph: ir.Graph | ir.Function) -> Iterator[Duplicate]:
-    """Yield the operators of ``graph`` that do again what one before them did, but for those that make an output."""
+def _remove(node: ir.Node, original: ir.Node, editor: Editor) -> Sequence[ir.Node]:
+    _use(original, node)
+    editor.remove((node,))
+    return ()
+
+
+def _use(original: ir.Node, node: ir.Node) -> None:
+    """Let the readers of ``node`` read the original."""
+    node.outputs[0].replace_all_uses_with(original.outputs[0])
+
+
+def duplicates_in(graph: ir.Graph | ir.Function) -> Iterator[tuple[ir.Node, ir.Node]]:
+    """Yield each operator that computes what one before it has computed, and that one; but for those of an output."""
     known: dict[tuple[object, ...], list[ir.Node]] = {}
     for node in list(graph):
         if len(node.outputs) != 1 or not node.inputs or not is_standard(node) or _is_random(node):
@@ -79,7 +54,7 @@ def duplicates_in(graph: ir.Graph | ir.Function) -> Iterator[Duplicate]:
         if original is None:
             same.append(node)
         elif not node.outputs[0].is_graph_output():
-            yield Duplicate(node, original)
+            yield node, original
 
 
 def _identity(value: ir.Value | None) -> object:

@@ -7,12 +7,13 @@ InstanceNormalization subtracts the mean of each channel, and with it whatever w
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 
 import onnx_ir as ir
 
 from normfold.findings.verdict import Finding
 from normfold.fold.affines import AffineIndex
+from normfold.fold.graph_rules.change import GraphChange
 from normfold.graph.editor import Editor, stamp
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, name_of
@@ -21,46 +22,7 @@ _RULE = "dead"
 _BIASED = ("Conv", "ConvTranspose")
 
 
-@dataclass(frozen=True, eq=False)
-class DeadBias:
-    """A convolution ``node`` whose bias the ``norm`` behind it subtracts again."""
-
-    direction = "forward"
-    nodes = ()
-    plan = None
-
-    node: ir.Node
-    norm: ir.Node
-
-    @property
-    def name(self) -> str:
-        """Return the name of the convolution."""
-        return name_of(self.node)
-
-    @property
-    def into(self) -> tuple[str, ...]:
-        """Return the name of the norm."""
-        return (name_of(self.norm),)
-
-    @property
-    def sites(self) -> tuple[str, ...]:
-        """Return the result of the norm, which stays the same."""
-        return (self.norm.outputs[0].name or "",)
-
-    def finding(self, path: str) -> Finding:
-        """Return what a report says of the bias."""
-        return Finding(self.name, self.node.op_type, self.sites[0], path, "a bias that is subtracted again")
-
-    def apply(self, editor: Editor) -> Sequence[ir.Node]:
-        """Take the bias input away."""
-        self.node.replace_input_with(2, None)
-        self.node.resize_inputs(2)
-        stamp(self.node, _RULE, self.name)
-        editor.rename(self.node.outputs[0])
-        return ()
-
-
-def dead_biases(reader: GraphReader, affines: AffineIndex) -> Iterator[DeadBias]:
+def dead_biases(reader: GraphReader, affines: AffineIndex) -> Iterator[GraphChange]:
     """Yield the convolutions whose constant bias has no effect."""
     for node in list(reader.graph):
         if node.op_type != "InstanceNormalization" or not is_standard(node) or node.inputs[0] is None:
@@ -70,4 +32,18 @@ def dead_biases(reader: GraphReader, affines: AffineIndex) -> Iterator[DeadBias]
             continue
         has_bias = len(before.inputs) > 2 and reader.is_constant(before.inputs[2])
         if has_bias and len(node.inputs[0].uses()) == 1 and not node.inputs[0].is_graph_output():
-            yield DeadBias(before, node)
+            yield _change(reader, before, node)
+
+
+def _change(reader: GraphReader, biased: ir.Node, norm: ir.Node) -> GraphChange:
+    name, site = name_of(biased), norm.outputs[0].name or ""
+    finding = Finding(name, biased.op_type, site, reader.path, "a bias that is subtracted again")
+    return GraphChange(name, partial(_drop_bias, biased), into=(name_of(norm),), sites=(site,), finding=finding)
+
+
+def _drop_bias(node: ir.Node, editor: Editor) -> Sequence[ir.Node]:
+    node.replace_input_with(2, None)
+    node.resize_inputs(2)
+    stamp(node, _RULE, name_of(node))
+    editor.rename(node.outputs[0])
+    return ()

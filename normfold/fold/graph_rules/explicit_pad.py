@@ -15,6 +15,7 @@ from normfold.findings.reason import Reason, Refusal
 from normfold.findings.verdict import Finding
 from normfold.fold.affines import AffineIndex
 from normfold.fold.carriers.windows import pad_value, pads_of
+from normfold.fold.graph_rules.change import GraphChange
 from normfold.fold.rule import require
 from normfold.graph.editor import Editor, Rewrite
 from normfold.graph.operators import is_standard, operator_of
@@ -25,44 +26,28 @@ _Pads = Mapping[int, tuple[int, int]]
 
 
 @dataclass(frozen=True, eq=False)
-class Padding:
+class _Padding:
     """A Pad whose readers can pad themselves; ``between`` are transposed values, which get their shapes without it."""
-
-    direction = "forward"
-    nodes = ()
-    plan = None
 
     node: ir.Node
     rewrites: tuple[Rewrite, ...]
     between: Mapping[ir.Value, Sequence[int]]
 
-    @property
-    def name(self) -> str:
-        """Return the name that options and reports use."""
-        return name_of(self.node)
+    def change(self, path: str) -> GraphChange:
+        """Return what the engine asks for."""
+        name, site = name_of(self.node), self.node.outputs[0].name or ""
+        finding = Finding(name, "Pad", site, path, "zeros that the operators behind it can pad themselves")
+        into = tuple(name_of(rewrite.node) for rewrite in self.rewrites)
+        sites = tuple(rewrite.node.outputs[0].name or "" for rewrite in self.rewrites)
+        return GraphChange(name, self._apply, into=into, sites=sites, finding=finding)
 
-    def finding(self, path: str) -> Finding:
-        """Return what a report says of it."""
-        site = self.node.outputs[0].name or ""
-        return Finding(name_of(self.node), "Pad", site, path, "zeros that the operators behind it can pad themselves")
-
-    @property
-    def into(self) -> tuple[str, ...]:
-        """Return the names of the operators that take it."""
-        return tuple(name_of(rewrite.node) for rewrite in self.rewrites)
-
-    @property
-    def sites(self) -> tuple[str, ...]:
-        """Return the names of the values that stay the same."""
-        return tuple(rewrite.node.outputs[0].name or "" for rewrite in self.rewrites)
-
-    def apply(self, editor: Editor) -> Sequence[ir.Node]:
+    def _apply(self, editor: Editor) -> Sequence[ir.Node]:
         """Let the readers of the Pad read what it reads."""
         node, entry = self.node, self.node.inputs[0]
         assert entry is not None, "pads_of() read it"
         shape = editor.reader.shape(entry)
         for rewrite in self.rewrites:
-            editor.rewrite(rewrite, RULE, self.name)
+            editor.rewrite(rewrite, RULE, name_of(node))
         for value, order in self.between.items():
             value.shape = None if shape is None else ir.Shape([shape[axis] for axis in order])
             editor.rename(value)
@@ -70,25 +55,25 @@ class Padding:
         return ()
 
 
-def paddings(reader: GraphReader, affines: AffineIndex) -> Iterator[Padding]:
+def paddings(reader: GraphReader, affines: AffineIndex) -> Iterator[GraphChange]:
     """Every Pad that can go now."""
     for node in list(reader.graph):
         if node.op_type != "Pad" or not is_standard(node) or node in affines.left:
             continue
         try:
-            yield _padding_at(reader, node)
+            yield _padding_at(reader, node).change(reader.path)
         except (Refusal, ValueError):  # numpy and zip say so of pads that do not fit the rank
             continue
 
 
-def _padding_at(reader: GraphReader, node: ir.Node) -> Padding:
+def _padding_at(reader: GraphReader, node: ir.Node) -> _Padding:
     rank = len(reader.require_shape(node.outputs[0], node))
     pads = pads_of(reader, node, rank)
     zeros = attribute(node, "mode", "constant") == "constant" and pad_value(reader, node) == 0
     adds = bool(pads) and all(size >= 0 for ends in pads.values() for size in ends)
     require(zeros and adds and reader.holds(node), Reason.ZERO_PADDING, node)
     between: dict[ir.Value, Sequence[int]] = {}
-    return Padding(node, tuple(_takers(reader, node, node.outputs[0], range(rank), pads, between)), between)
+    return _Padding(node, tuple(_takers(reader, node, node.outputs[0], range(rank), pads, between)), between)
 
 
 def _takers(

@@ -18,6 +18,7 @@ from normfold.findings.reason import Reason, Refusal
 from normfold.fold.affines import AffineChain, AffineIndex
 from normfold.fold.carriers.elementwise import bounds_of
 from normfold.fold.digits import distance, require_near
+from normfold.fold.graph_rules.change import GraphChange
 from normfold.fold.rule import require_attributes_fit
 from normfold.graph.editor import Editor, Rewrite
 from normfold.graph.operators import is_standard
@@ -28,36 +29,17 @@ _ROUNDING = 1e-6  # of the bounds, which divisions such as 6/6 have rounded
 
 
 @dataclass(frozen=True, eq=False)
-class HardSigmoid:
+class _HardSigmoid:
     """A Clip, and the chains of affines by two numbers before and behind it, of which one may be missing."""
-
-    direction = "forward"
-    plan = None
 
     clip: ir.Node
     before: AffineChain | None
     after: AffineChain | None
 
     @property
-    def name(self) -> str:
-        """Return the name of the Clip."""
-        return name_of(self.clip)
-
-    @property
     def nodes(self) -> tuple[ir.Node, ...]:
         """Return the affines, which go."""
         return tuple(node for chain in (self.before, self.after) if chain is not None for node in chain.nodes)
-
-    @property
-    def into(self) -> tuple[str, ...]:
-        """Return the name of the Clip, which the HardSigmoid keeps."""
-        return (self.name,)
-
-    @property
-    def sites(self) -> tuple[str, ...]:
-        """Return the result, where folds left it as it was."""
-        value = self.clip.outputs[0] if self.after is None else self.after.output
-        return (value.name or "",) if value.name == display_name(value) else ()
 
     @property
     def numbers(self) -> dict[str, float]:
@@ -66,10 +48,13 @@ class HardSigmoid:
         scale, shift = _numbers(self.after)
         return {"alpha": before[0] * scale, "beta": before[1] * scale + shift}
 
-    def finding(self, path: str) -> None:
-        """Return nothing: the affines are what a report speaks of."""
+    def change(self) -> GraphChange:
+        """Return what the engine asks for; the result stays the same where folds left it as it was."""
+        name, value = name_of(self.clip), self.clip.outputs[0] if self.after is None else self.after.output
+        sites = (value.name or "",) if value.name == display_name(value) else ()
+        return GraphChange(name, self._apply, self.nodes, into=(name,), sites=sites)
 
-    def apply(self, editor: Editor) -> Sequence[ir.Node]:
+    def _apply(self, editor: Editor) -> Sequence[ir.Node]:
         """Make the Clip a HardSigmoid of what the first affine reads."""
         node, numbers = self.clip, self.numbers
         node.resize_inputs(1)
@@ -77,15 +62,26 @@ class HardSigmoid:
             node.replace_input_with(0, self.before.input)
             editor.remove(self.before.nodes)
         change = Rewrite(node, attributes=numbers, operator="HardSigmoid", drops=("min", "max"))
-        editor.rewrite(change, _RULE, self.name)
+        editor.rewrite(change, _RULE, name_of(node))
         if self.after is not None:
             editor.rename(node.outputs[0])
             editor.bypass(self.after.nodes, self.after.input, self.after.output, upstream_takes_name=True, rule=_RULE)
         return ()
 
 
-def hard_sigmoids(reader: GraphReader, affines: AffineIndex) -> Iterator[HardSigmoid]:
+def hard_sigmoids(reader: GraphReader, affines: AffineIndex) -> Iterator[GraphChange]:
     """Yield every Clip that is a HardSigmoid with the affines around it."""
+    return (found.change() for found in _found(reader, affines))
+
+
+def hard_swishes(reader: GraphReader, affines: AffineIndex) -> Iterator[GraphChange]:
+    """Yield every HardSigmoid whose first affine cannot go backward: others read what it reads, as in a hard swish."""
+    for found in _found(reader, affines):
+        if found.before is not None and not _has_one_reader(found.before.input):
+            yield found.change()
+
+
+def _found(reader: GraphReader, affines: AffineIndex) -> Iterator[_HardSigmoid]:
     for node in list(reader.graph):
         if node.op_type != "Clip" or not is_standard(node) or node in affines.left or not reader.holds(node):
             continue
@@ -97,14 +93,7 @@ def hard_sigmoids(reader: GraphReader, affines: AffineIndex) -> Iterator[HardSig
             yield found
 
 
-def hard_swishes(reader: GraphReader, affines: AffineIndex) -> Iterator[HardSigmoid]:
-    """Yield every HardSigmoid whose first affine cannot go backward: others read what it reads, as in a hard swish."""
-    for found in hard_sigmoids(reader, affines):
-        if found.before is not None and not _has_one_reader(found.before.input):
-            yield found
-
-
-def _hard_sigmoid_at(reader: GraphReader, affines: AffineIndex, node: ir.Node) -> HardSigmoid | None:
+def _hard_sigmoid_at(reader: GraphReader, affines: AffineIndex, node: ir.Node) -> _HardSigmoid | None:
     value, out = node.inputs[0], node.outputs[0]
     if value is None or reader.dtype(value) is not ir.DataType.FLOAT:
         return None  # ONNX Runtime has a kernel for float32 only
@@ -114,7 +103,7 @@ def _hard_sigmoid_at(reader: GraphReader, affines: AffineIndex, node: ir.Node) -
     if set(bounds) != {"min", "max"}:
         return None
     for after in _chains_behind(reader, affines, out):
-        found = HardSigmoid(node, before, after)
+        found = _HardSigmoid(node, before, after)
         if not found.nodes or not all(map(reader.holds, found.nodes)) or not _is_from_0_to_1(found, bounds):
             continue
         require_attributes_fit(reader, node, found.numbers)
@@ -133,7 +122,7 @@ def _chains_behind(reader: GraphReader, affines: AffineIndex, out: ir.Value) -> 
             yield chain
 
 
-def _is_from_0_to_1(found: HardSigmoid, bounds: Mapping[str, float]) -> bool:
+def _is_from_0_to_1(found: _HardSigmoid, bounds: Mapping[str, float]) -> bool:
     scale, shift = _numbers(found.after)
     return abs(scale * bounds["min"] + shift) <= _ROUNDING and abs(scale * bounds["max"] + shift - 1.0) <= _ROUNDING
 

@@ -15,6 +15,7 @@ from normfold.findings.reason import Refusal
 from normfold.fold.affines import AffineChain, AffineIndex
 from normfold.fold.carriers import table as carry
 from normfold.fold.digits import distance, require_near
+from normfold.fold.graph_rules.change import GraphChange
 from normfold.fold.search.remainder import nodes_for, operators_at
 from normfold.graph.editor import Editor, Rewrite, require_fits, stamp
 from normfold.graph.operators import is_standard
@@ -27,39 +28,25 @@ _WIDE = (ir.DataType.FLOAT, ir.DataType.DOUBLE)  # narrower types overflow where
 
 
 @dataclass(frozen=True, eq=False)
-class Together:
+class _Together:
     """``chains``, each on an operand of ``node`` of its own, and the affine behind it that does for all of them."""
-
-    direction = "forward"
-    plan = None
-    into = ()
 
     node: ir.Node
     chains: tuple[AffineChain, ...]
     affine: Affine
     rewrite: Rewrite | None
 
-    @property
-    def name(self) -> str:
-        """Return the name of the operator whose operands have the affines."""
-        return name_of(self.node)
+    def change(self) -> GraphChange:
+        """Return what the engine asks for."""
+        return GraphChange(name_of(self.node), self._apply, self._affines, sites=(self.node.outputs[0].name or "",))
 
     @property
-    def nodes(self) -> tuple[ir.Node, ...]:
-        """Return the affines that go."""
+    def _affines(self) -> tuple[ir.Node, ...]:
         return tuple(node for chain in self.chains for node in chain.nodes)
 
-    @property
-    def sites(self) -> tuple[str, ...]:
-        """Return the result, which the affine behind the operator gives."""
-        return (self.node.outputs[0].name or "",)
-
-    def finding(self, path: str) -> None:
-        """Return nothing: the affines themselves are what a report speaks of."""
-
-    def apply(self, editor: Editor) -> Sequence[ir.Node]:
+    def _apply(self, editor: Editor) -> Sequence[ir.Node]:
         """Take the chains away and write the affine behind the node."""
-        node, origin = self.node, ", ".join(map(name_of, self.nodes))
+        node, origin = self.node, ", ".join(map(name_of, self._affines))
         if self.rewrite is not None:
             editor.rewrite(self.rewrite, _RULE, origin)
         for chain in self.chains:
@@ -79,16 +66,16 @@ class Together:
         return written
 
 
-def affines_together(reader: GraphReader, affines: AffineIndex) -> Iterator[Together]:
+def affines_together(reader: GraphReader, affines: AffineIndex) -> Iterator[GraphChange]:
     """Every operator whose affines can come together now."""
     for node in list(reader.graph):
         if reader.holds(node) and node.op_type in _JOINTS and is_standard(node):
             found = _together_at(reader, affines, node)
             if found is not None:
-                yield found
+                yield found.change()
 
 
-def _together_at(reader: GraphReader, affines: AffineIndex, node: ir.Node) -> Together | None:
+def _together_at(reader: GraphReader, affines: AffineIndex, node: ir.Node) -> _Together | None:
     out = node.outputs[0]
     if node in affines.left or affines.at(node) is not None or reader.dtype(out) not in _WIDE:
         return None
@@ -110,7 +97,7 @@ def _together_at(reader: GraphReader, affines: AffineIndex, node: ir.Node) -> To
         return None
     before = sum(len(chain.nodes) for chain in chains.values())
     after = operators_at(reader, out, affine, any(chain.has_batchnorm for chain in chains.values()))
-    return Together(node, tuple(chains.values()), affine, propagation.rewrite) if len(after) < before else None
+    return _Together(node, tuple(chains.values()), affine, propagation.rewrite) if len(after) < before else None
 
 
 def _chains_upstream(reader: GraphReader, affines: AffineIndex, node: ir.Node) -> Iterator[tuple[int, AffineChain]]:

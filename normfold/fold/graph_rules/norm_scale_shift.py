@@ -7,7 +7,7 @@ parameters. All readers take them, or none does.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
@@ -17,6 +17,7 @@ from normfold.findings.reason import Refusal
 from normfold.findings.verdict import Finding
 from normfold.fold.absorbers.norms import GAMMA_AND_BETA
 from normfold.fold.affines import AffineChain, AffineIndex, AffineNode
+from normfold.fold.graph_rules.change import GraphChange
 from normfold.fold.search.forward import plan_forward
 from normfold.fold.search.plan import FoldPlan
 from normfold.graph.editor import Editor, Rewrite
@@ -28,51 +29,7 @@ _RULE = "norm-affine"
 _NORMS = GAMMA_AND_BETA.keys() - {"EmbedLayerNormalization"}  # whose beta may not be missing
 
 
-@dataclass(frozen=True, eq=False)
-class NormScale:
-    """A norm whose gamma and beta all of its readers take, by ``plan``."""
-
-    direction = "forward"
-    nodes = ()
-
-    node: ir.Node
-    plan: FoldPlan
-
-    @property
-    def name(self) -> str:
-        """Return the name of the norm."""
-        return name_of(self.node)
-
-    @property
-    def into(self) -> tuple[str, ...]:
-        """Return the names of the readers."""
-        return self.plan.into
-
-    @property
-    def sites(self) -> tuple[str, ...]:
-        """Return the results of the readers."""
-        return self.plan.sites
-
-    def finding(self, path: str) -> Finding:
-        """Return what a report says of the norm."""
-        site = self.node.outputs[0].name or ""
-        return Finding(self.name, self.node.op_type, site, path, "gamma and beta of a norm")
-
-    def apply(self, editor: Editor) -> Sequence[ir.Node]:
-        """Leave the norm with ones and without beta; its value is another one from now on."""
-        node = self.node
-        scale_at, shift_at = GAMMA_AND_BETA[node.op_type]
-        gamma = editor.reader.constant(node.inputs[scale_at])
-        assert gamma is not None, "asked by norm_affines()"
-        editor.rewrite(Rewrite(node, inputs={scale_at: np.ones_like(gamma)}), _RULE, self.name)
-        if shift_at is not None and _given(node, shift_at) is not None:
-            node.replace_input_with(shift_at, None)
-            node.resize_inputs(max(index + 1 for index, value in enumerate(node.inputs) if value is not None))
-        editor.rename(node.outputs[0])
-        return ()
-
-
-def norm_affines(reader: GraphReader, affines: AffineIndex) -> Iterator[NormScale]:
+def norm_affines(reader: GraphReader, affines: AffineIndex) -> Iterator[GraphChange]:
     """Yield every norm whose gamma and beta can go."""
     for node in list(reader.graph):
         affine_node = _own_affine(reader, node)
@@ -84,7 +41,26 @@ def norm_affines(reader: GraphReader, affines: AffineIndex) -> Iterator[NormScal
         except Refusal:
             continue
         if all(rewrite.operators_added == 0 for rewrite in plan.rewrites):
-            yield NormScale(node, plan)
+            yield _change(reader, node, plan)
+
+
+def _change(reader: GraphReader, node: ir.Node, plan: FoldPlan) -> GraphChange:
+    name, site = name_of(node), node.outputs[0].name or ""
+    finding = Finding(name, node.op_type, site, reader.path, "gamma and beta of a norm")
+    return GraphChange(name, partial(_without_affine, node), (), plan.into, plan.sites, finding, plan=plan)
+
+
+def _without_affine(node: ir.Node, editor: Editor) -> Sequence[ir.Node]:
+    """Leave the norm with ones and without beta; its value is another one from now on."""
+    scale_at, shift_at = GAMMA_AND_BETA[node.op_type]
+    gamma = editor.reader.constant(node.inputs[scale_at])
+    assert gamma is not None, "asked by norm_affines()"
+    editor.rewrite(Rewrite(node, inputs={scale_at: np.ones_like(gamma)}), _RULE, name_of(node))
+    if shift_at is not None and _given(node, shift_at) is not None:
+        node.replace_input_with(shift_at, None)
+        node.resize_inputs(max(index + 1 for index, value in enumerate(node.inputs) if value is not None))
+    editor.rename(node.outputs[0])
+    return ()
 
 
 def _own_affine(reader: GraphReader, node: ir.Node) -> AffineNode | None:

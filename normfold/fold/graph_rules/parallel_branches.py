@@ -17,7 +17,7 @@ from normfold.findings.reason import Reason, Refusal
 from normfold.findings.verdict import Finding
 from normfold.fold.affines import AffineChain, AffineIndex
 from normfold.fold.digits import distance, require_near
-from normfold.fold.graph_rules.change import Declined
+from normfold.fold.graph_rules.change import Declined, GraphChange
 from normfold.fold.graph_rules.kernel_sum import Diagonal, Kernel, Matrix, summed, summed_matrices
 from normfold.fold.graph_rules.linear_operators import Linear, SameOperator, linear_of, summed_operators
 from normfold.fold.search.remainder import nodes_for, operators_for, require_chain_fits
@@ -50,19 +50,11 @@ class Branch:
 class Merge:
     """Branches that become one, and the sum they stand in. ``others`` are its addends that stay, with their signs."""
 
-    direction = "branches"
-    plan = None
-
     root: ir.Node
     sums: tuple[ir.Node, ...]
     branches: tuple[Branch, ...]
     others: tuple[tuple[ir.Value, float], ...]
     result: Linear | Affine
-
-    @property
-    def name(self) -> str:
-        """What the sum is called in a report."""
-        return name_of(self.root)
 
     @property
     def nodes(self) -> tuple[ir.Node, ...]:
@@ -78,16 +70,13 @@ class Merge:
             return ()
         return (name_of(next(each.nodes[0] for each in self.branches if not isinstance(each.linear, Affine))),)
 
-    @property
-    def sites(self) -> tuple[str, ...]:
-        """Return the sum itself."""
-        return (self.root.outputs[0].name or "",)
+    def change(self, path: str) -> GraphChange:
+        """Return what the engine asks for."""
+        name, site = name_of(self.root), self.root.outputs[0].name or ""
+        finding = Finding(name, self.root.op_type, site, path, "a sum of parallel linear branches")
+        return GraphChange(name, self._apply, self.nodes, self.into, (site,), finding, RULE)
 
-    def finding(self, path: str) -> Finding:
-        """Return what a report says of a sum without affines."""
-        return Finding(self.name, self.root.op_type, self.sites[0], path, "a sum of parallel linear branches")
-
-    def apply(self, editor: Editor) -> Sequence[ir.Node]:
+    def _apply(self, editor: Editor) -> Sequence[ir.Node]:
         """Write the merged operator, and the sum of it and the other addends, in the place of the root."""
         if isinstance(self.result, Kernel):
             nodes = [_conv(editor, self, self.result)]
@@ -105,7 +94,7 @@ class Merge:
             total = ir.node(
                 "Add" if sign > 0 else "Sub", [value, other], name=editor.names.new(f"{name_of(self.root)}_sum")
             )
-            total.meta[SHOWN_AS] = self.root.meta.get(SHOWN_AS, self.name)
+            total.meta[SHOWN_AS] = self.root.meta.get(SHOWN_AS, name_of(self.root))
             nodes.append(total)
             value = total.outputs[0]
         for node in nodes:
@@ -118,7 +107,7 @@ class Merge:
 
 
 # -- finding -----------------------------------------------------------------------------------------------------
-def merges(reader: GraphReader, affines: AffineIndex) -> Iterator[Merge | Declined]:
+def merges(reader: GraphReader, affines: AffineIndex) -> Iterator[GraphChange | Declined]:
     """Every group of branches that can be merged now; for one that cannot, the affine in it and why."""
     for node in list(reader.graph):
         if reader.holds(node) and _is_sum(reader, node) and not _is_inside(reader, node):
@@ -150,7 +139,7 @@ def _is_inside(reader: GraphReader, node: ir.Node) -> bool:
     return reader.holds(reading) and _is_sum(reader, reading)
 
 
-def _merges_at(reader: GraphReader, affines: AffineIndex, root: ir.Node) -> Iterator[Merge | Declined]:
+def _merges_at(reader: GraphReader, affines: AffineIndex, root: ir.Node) -> Iterator[GraphChange | Declined]:
     sums: list[ir.Node] = []
     addends = list(_addends(reader, root, sums))
     branches = [branch for value, sign in addends for branch in [_branch(reader, affines, value, sign)]]
@@ -162,7 +151,8 @@ def _merges_at(reader: GraphReader, affines: AffineIndex, root: ir.Node) -> Iter
         try:
             if any(abs(sign) != 1 for _, sign in others):
                 raise Refusal(Reason.COSTS_MORE, name_of(root), detail="a mean that others take part in")
-            yield Merge(root, tuple(sums), tuple(group), others, _merged(reader, group))
+            merge = Merge(root, tuple(sums), tuple(group), others, _merged(reader, group))
+            yield merge.change(reader.path)
             return  # the graph has changed; the next pass sees what is left
         except Refusal as refusal:
             why = refusal.obstacle
