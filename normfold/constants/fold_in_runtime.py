@@ -65,7 +65,7 @@ def _part_of(reader: GraphReader) -> _ConstantPart:
             nodes.append(node)
     inside = set(nodes)
     wanted = [value for node in nodes if _needs_runtime(node) for value in node.outputs if _is_met(value, inside)]
-    fitting = [value for value in wanted if not is_much_larger(_bytes_of(value), bytes_before(value, depth=64))]
+    fitting = [value for value in wanted if not is_much_larger(_bytes_of(value), bytes_before(value))]
     needed = _before(fitting, inside)
     return _ConstantPart(tuple(node for node in nodes if node in needed), tuple(fitting))
 

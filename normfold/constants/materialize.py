@@ -30,7 +30,7 @@ def materialize_constants(model: ir.Model) -> None:
             if array is None or dtype not in FLOATS or dtype is None:
                 continue
             size = array.size * dtype.numpy().itemsize
-            if is_much_larger(size, bytes_before(value, depth=64)) or (size > _COPY and is_shared(value)):
+            if is_much_larger(size, bytes_before(value)) or (size > _COPY and is_shared(value)):
                 continue
             constant = editor.constant(array, dtype, f"{value.name}_constant")
             if value.is_graph_output():  # the node stays as an Identity
@@ -55,6 +55,18 @@ def is_much_larger(size: int, before: int) -> bool:
 
 def is_shared(value: ir.Value) -> bool:
     """Say whether what ``value`` is made from stays in the model, as an embedding whose transpose is the head."""
+    stored, inside = _stored_before(value)
+    return any(each.is_graph_output() or any(user not in inside for user, _ in each.uses()) for each in stored)
+
+
+def bytes_before(value: ir.Value) -> int:
+    """Count the bytes of the stored constants that a value is made from, each once."""
+    stored, _ = _stored_before(value)
+    return sum(each.const_value.nbytes for each in stored if each.const_value is not None)
+
+
+def _stored_before(value: ir.Value) -> tuple[set[ir.Value], set[ir.Node]]:
+    """Return the stored constants that a value is made from, and the operators between."""
     inside: set[ir.Node] = set()
     stored: set[ir.Value] = set()
     pending = [value]
@@ -66,16 +78,7 @@ def is_shared(value: ir.Value) -> bool:
         elif node not in inside:
             inside.add(node)
             pending += filter(None, node.inputs)
-    return any(each.is_graph_output() or any(user not in inside for user, _ in each.uses()) for each in stored)
-
-
-def bytes_before(value: ir.Value, depth: int) -> int:
-    """Count the bytes of the stored constants that a value is made from."""
-    node = value.producer()
-    if node is None or node.op_type == "Constant" or depth == 0:
-        stored = value.const_value
-        return 0 if stored is None else int(stored.nbytes)
-    return sum(bytes_before(operand, depth - 1) for operand in node.inputs if operand is not None)
+    return stored, inside
 
 
 def _type_of_operands(reader: GraphReader, node: ir.Node) -> ir.DataType | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
 import normfold
@@ -37,3 +39,11 @@ def test_an_output_that_is_made_of_constants_is_stored_so_that_no_norm_is_left()
     assert [verdict.is_changed for verdict in result.verdicts] == [True]
     assert [node.op_type for node in result.model.graph.node] == ["Identity", "Identity"]
     assert not normfold.inspect(result.model).verdicts
+
+
+def test_a_chain_of_constants_that_read_one_twice_is_walked_once() -> None:
+    names = ["v", *(f"v{i}" for i in range(40))]
+    chain = " ".join(f"{new} = Add ({old}, {old})" for old, new in pairwise(names))
+    model = to_ir(parse(f"(float[N,300] x) => (float[N,64] y) <float[300,64] v> {{ {chain} y = MatMul (x, v39) }}"))
+    tidy(model)
+    assert [node.op_type for node in model.graph] == ["MatMul"]

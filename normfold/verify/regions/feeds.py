@@ -12,6 +12,7 @@ import numpy as np
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.session import Value
 from normfold.verify.inputs.roles import InputRole
+from normfold.verify.numeric.rounding_noise import Tolerance
 from normfold.verify.regions.affine_paths import AffinePath, affine_paths
 from normfold.verify.regions.drawing import (
     LARGEST,
@@ -50,13 +51,13 @@ maximum, a mean or the like of them."""
 class RegionFeed:
     """Values for every input of a region, and words for them.
 
-    ``must_keep_nan``: where one is NaN the other must be.
+    ``must_keep_nan``: where one is NaN the other must be. ``tolerance``: what two right results may differ by.
     """
 
     values: Mapping[str, Value]
     text: str
     must_keep_nan: bool = False
-    sizes: Mapping[str, int] | None = None
+    tolerance: Tolerance = Tolerance.LOCAL
 
 
 Measure = Callable[[Sequence[str], Sequence[Mapping[str, Value]]], Sequence[Mapping[str, np.ndarray]]]
@@ -98,7 +99,7 @@ class RegionFeeds:
         found = [(handy, handy == free), (free, True), (base, True)]
         return [each for index, each in enumerate(found) if each[0] not in [shapes for shapes, _ in found[:index]]]
 
-    def feeds(self, shapes: Mapping[str, tuple[int, ...]], seed: int, measure: Measure | None) -> Iterator[RegionFeed]:
+    def feeds(self, shapes: Mapping[str, tuple[int, ...]], seed: int, measure: Measure) -> Iterator[RegionFeed]:
         """Yield the feeds of these shapes; ``seed`` makes other numbers of the same kinds."""
         rng = np.random.default_rng([self._seed, seed])
         drawn = self._drawn(shapes, rng)
@@ -109,7 +110,7 @@ class RegionFeeds:
                 yield replace(feed, text=feed.text + where)
 
     def _of_setting(
-        self, unit: Mapping[str, Value], rng: np.random.Generator, measure: Measure | None
+        self, unit: Mapping[str, Value], rng: np.random.Generator, measure: Measure
     ) -> Iterator[RegionFeed]:
         """Yield the feeds in which every switch and count is as in ``unit``."""
         yield RegionFeed(unit, "values of unit spread")
@@ -117,8 +118,7 @@ class RegionFeeds:
         yield from self._covering(unit)
         yield from self._solved(unit, rng)
         yield from self._equal(unit, rng)
-        if measure is not None:
-            yield from self._scaled(unit, measure)
+        yield from self._scaled(unit, measure)
         yield from self._small(unit)
         if self._questions.asks_for_nan:
             yield from self._not_numbers(unit, rng)
@@ -161,7 +161,7 @@ class RegionFeeds:
             found += [dict.fromkeys(group, size) for size in wanted if group]
         return found
 
-    def sized(self, sizes: Mapping[str, int], seed: int) -> RegionFeed | None:
+    def sized(self, sizes: Mapping[str, int]) -> RegionFeed | None:
         """Return a feed with other sizes of free dimensions; None where it would be large."""
         shapes = {}
         for each in self._inputs:
@@ -172,7 +172,7 @@ class RegionFeeds:
         if any(math.prod(shape) > 8 * LARGEST for shape in shapes.values()):
             return None
         text = ", ".join(f"{name}={size}" for name, size in sizes.items())
-        return RegionFeed(self._drawn(shapes, np.random.default_rng([self._seed, seed])), text, sizes=sizes)
+        return RegionFeed(self._drawn(shapes, np.random.default_rng([self._seed, 0])), text)
 
     def _drawn(self, shapes: Mapping[str, tuple[int, ...]], rng: np.random.Generator) -> dict[str, Value]:
         return {each.name: draw(each, shapes.get(each.name), rng) for each in self._inputs}
@@ -224,7 +224,8 @@ class RegionFeeds:
                 values = centre + spread * rng.standard_normal(np.shape(unit[each.name]))
                 centred = fitted(values, each, unit[each.name])
                 if centred is not None:
-                    yield RegionFeed({**unit, each.name: centred}, f"{each.name} around the centre of an affine")
+                    text = f"{each.name} around the centre of an affine"
+                    yield RegionFeed({**unit, each.name: centred}, text, tolerance=Tolerance.AT_CENTRE)
             groups: dict[tuple[str, int], list[tuple[np.ndarray, bool]]] = {}
             for wanted, is_exact in self._required(each.name):
                 size = float(np.nanmax(np.abs(wanted), initial=0.0)) if wanted.size else 0.0

@@ -330,7 +330,7 @@ class _Comparing:
 
     def _at_other_sizes(self) -> Compared:
         for sizes in self._feeds.sizes():
-            feed = self._feeds.sized(sizes, 0)
+            feed = self._feeds.sized(sizes)
             pairs = None if feed is None else self._run(feed.values)
             found = {} if feed is None or pairs is None else self._failing(feed, pairs)
             if found:
@@ -403,7 +403,7 @@ class _Comparing:
 
     def _compared(self, target: str, feed: RegionFeed, stage: Stage, expected: Value, obtained: Value) -> Comparison:
         question, text = self._question, feed.text if stage is Stage.AT_SITE else f"its own: {feed.text}"
-        how = Conditions(stage, text, Tolerance.AT_CENTRE if "centre" in feed.text else Tolerance.LOCAL)
+        how = Conditions(stage, text, feed.tolerance)
         if feed.must_keep_nan and _nan_moved(expected, obtained):
             return question.failing(target, stage, "NaN or infinity goes another way", text)
         comparison = question.judge(target, how, expected, obtained)

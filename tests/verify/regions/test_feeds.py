@@ -5,7 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from normfold.runtime.loaded_model import load
 from normfold.verify import Equivalence, Site, prove
+from normfold.verify.inputs.roles import InputConstraints
+from normfold.verify.numeric.rounding_noise import Tolerance
+from normfold.verify.regions.drawing import RegionInput
+from normfold.verify.regions.feeds import RegionFeeds
 from tests.onnx_text import parse
 from tests.verify.nets import edited
 
@@ -66,3 +71,15 @@ def test_a_channel_of_a_sequence_that_only_gets_zeros_is_found() -> None:
 
     result = prove(raw, edited(raw, "w1", off), [Site("a", "first"), Site("y", "second")])
     assert result.failing_folds == ("second",)
+
+
+def test_the_name_of_an_input_decides_no_tolerance() -> None:
+    model = load(
+        parse("(float[1,4] centre) => (float[1,4] y) <float[4] t = {1,2,3,4}> { a = Add(centre, t) y = Relu(a) }")
+    )
+    base = np.zeros((1, 4), np.float32)
+    given = RegionInput("centre", base, (1, 4), (-np.inf, np.inf), InputConstraints(), is_exact=True)
+    feeds = list(RegionFeeds([model], [given], 0).feeds({"centre": (1, 4)}, 0, lambda asked, fed: [{} for _ in fed]))
+    assert {feed.tolerance for feed in feeds if "around the centre of an affine" in feed.text} == {Tolerance.AT_CENTRE}
+    assert {feed.tolerance for feed in feeds if "around the centre of an affine" not in feed.text} == {Tolerance.LOCAL}
+    assert any("centre around the limits" in feed.text for feed in feeds)
