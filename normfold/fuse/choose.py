@@ -35,7 +35,7 @@ from normfold.fuse.recognize.polynomial import Kind, Monomial
 from normfold.fuse.recognize.polynomial import M as MEAN
 from normfold.fuse.recognize.published import OF_THE_BATCH, conditional_name, is_thresholded
 from normfold.fuse.recognize.reductions import REDUCERS
-from normfold.fuse.recognize.region import Partial, Region, Tracked
+from normfold.fuse.recognize.region import Logarithm, Partial, Region, Tracked
 from normfold.fuse.recognize.views import count_of
 from normfold.graph.operators import RESHAPES
 from normfold.graph.reader import name_of
@@ -275,7 +275,8 @@ def _cost(context: NormContext, node: ir.Node) -> float:
     if node.op_type in REDUCERS:
         further = node.inputs[0] is not None and isinstance(region.tracked.get(node.inputs[0]), Partial)
         return SMALL if further else context.reduction_cost(node.op_type)
-    tracked = region.tracked.get(node.outputs[0])
+    found = region.tracked.get(node.outputs[0])
+    tracked = found.tracked if isinstance(found, (Partial, Logarithm)) else found
     return SMALL if isinstance(tracked, Tracked) and not region.is_full(tracked) else PASS
 
 
@@ -312,6 +313,8 @@ def _missing(context: NormContext, norms: Mapping[ir.Value, Norm]) -> tuple[Reas
         return Reason.GROWTH, f"by {grown_bytes(newest, norm):,} bytes, of {int(context.spare):,} allowed"
     if norm.denominator.lower_bound:
         return Reason.CLIPPED, _bound(norm)
+    if norm.denominator.outer_eps and norm.denominator.kind is Kind.MAGNITUDE:
+        return Reason.NO_FORM, f"{norm.denominator.outer_eps:g} is added to the mean magnitude"
     if norm.denominator.outer_eps:
         return Reason.EPSILON_OUTSIDE_ROOT, f"{norm.denominator.outer_eps:g}"
     axes = context.axes or ()
@@ -343,6 +346,8 @@ OPERATOR_OF = {
 
 def rule_of(context: NormContext, norm: Norm) -> str:
     """Return the rule that a norm belongs to, whatever it is written as."""
+    if norm.denominator.kind is Kind.MAGNITUDE:
+        return LPNORM
     if not norm.is_centred:
         return RMSNORM if norm.denominator.eps or norm.denominator.outer_eps else LPNORM
     first = context.channels_first()

@@ -34,7 +34,7 @@ CHOICES = {
     "mean": ("mean", "sum/n", "sum*1/n"),
     "square": ("pow", "mul", "sumsquare", "l2"),
     "variance": ("centred", "raw"),
-    "root": ("sqrt div", "sqrt reciprocal", "sqrt one over", "pow -0.5", "pow 0.5 div", "reciprocal sqrt"),
+    "root": ("sqrt div", "sqrt reciprocal", "sqrt one over", "pow -0.5", "pow 0.5 div", "reciprocal sqrt", "exp log"),
     "apply": ("plain", "swapped", "tensorflow", "negated", "shared", "duplicated"),
     "affine": ("both", "none", "gamma", "beta", "identity"),
     "eps": ("right", "left", "vector"),
@@ -200,6 +200,8 @@ def _root(build: Build, decomposition: Decomposition, variance: str, axes: tuple
     inside = build.op("Add", eps, variance) if decomposition.eps == "left" else build.op("Add", variance, eps)
     if decomposition.root == "pow -0.5":
         return build.op("Pow", inside, build.constant(-0.5)), False
+    if decomposition.root == "exp log":
+        return build.op("Exp", build.op("Mul", build.op("Log", inside), build.constant(-0.5))), False
     if decomposition.root == "pow 0.5 div":
         return build.op("Pow", inside, build.constant(0.5)), True
     if decomposition.root == "reciprocal sqrt":

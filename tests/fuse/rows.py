@@ -176,6 +176,19 @@ SUMS = {
         f'e = Einsum<equation="...i,...i->...">(d, d) u = Unsqueeze(e, last) v = Div(u, four) {END} }}',
         "LayerNormalization",
     ),
+    "a row times itself as a column": Row(
+        f"{X34} <{NUMBERS}, float n = {{4.0}}, int64[1] row = {{2}}, int64[1] last = {{3}}, float[4] g>"
+        "{ r = Unsqueeze(x, row) c = Unsqueeze(x, last) e = MatMul(r, c) u = Squeeze(e, last) v = Div(u, n)"
+        "w = Add(v, eps) s = Sqrt(w) z = Div(x, s) y = Mul(z, g) }",
+        "RMSNormalization",
+    ),
+    "a row times its Transpose": Row(
+        f"{X34} <{NUMBERS}, float n = {{4.0}}, int64[1] row = {{2}}, int64[1] last = {{3}}, float[4] g>"
+        "{ r = Unsqueeze(x, row) c = Transpose<perm=[0,1,3,2]>(r) e = MatMul(r, c) u = Squeeze(e, row) v = Div(u, n)"
+        "w = Add(v, eps) k = Log(w) half = Constant<value_float=-2.0>() l = Div(k, half) s = Exp(l) z = Mul(x, s)"
+        "y = Mul(z, g) }",
+        "RMSNormalization",
+    ),
     "the mean of an axis of size 1 as well": Row(
         f"{X34} <{NUMBERS}, int64[1] at = {{2}}, float[4] g, float[4] b>"
         "{ f = Unsqueeze(x, at) i = ReduceMean<axes=[2,3]>(f) m = Squeeze(i, at) d = Sub(x, m) p = Mul(d, d)"

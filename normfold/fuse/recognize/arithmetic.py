@@ -14,6 +14,7 @@ from normfold.fuse.recognize.polynomial import ONE, Monomial, Poly
 from normfold.fuse.recognize.region import (
     Constant,
     External,
+    Logarithm,
     NearMiss,
     NormRule,
     Operand,
@@ -86,8 +87,10 @@ def rooted(change: Callable[[Poly], Poly | None]) -> NormRule:
 def no_root(region: Region, node: ir.Node, tracked: Tracked) -> RuleResult:
     """Return why no root can be taken of what should be variance + epsilon."""
     is_bounded = any(denominator.lower_bound for term in tracked.poly.terms for denominator, _ in term.denominators)
-    if tracked.poly.has_x or (tracked.poly.degree != 2 and not is_bounded):
+    if tracked.poly.has_x or (tracked.poly.degree != 2 and not tracked.poly.has_denominator):
         return None
+    if tracked.poly.has_denominator and not is_bounded:
+        return region.near_miss(Reason.EXPONENT, node, "it is a root of a root", has_root=True)
     epsilon = next((array for term, array in tracked.poly.terms.items() if term == ONE), np.zeros(1))
     if epsilon.size > 1:
         return region.near_miss(
@@ -102,9 +105,26 @@ def power(region: Region, node: ir.Node) -> RuleResult:
     if exponent is None:
         return None
     if isinstance(found, NearMiss):
-        return NearMiss(found.obstacle, has_root=found.has_root or exponent in (0.5, -0.5, -1.0))
-    if not isinstance(found, Tracked):
-        return None
+        is_inverse = exponent == -1.0 or not float(exponent).is_integer()
+        return NearMiss(found.obstacle, has_root=found.has_root or is_inverse)
+    return _powered(region, node, found, exponent) if isinstance(found, Tracked) else None
+
+
+def logarithm(region: Region, node: ir.Node) -> RuleResult:
+    """Follow Log of a variance or mean square: ``exp(-0.5 * log v)`` is ``v^(-1/2)``."""
+    found = region.operand(node, 0)
+    if isinstance(found, NearMiss):
+        return found
+    return Logarithm(found) if isinstance(found, Tracked) and found.poly.is_never_negative() else None
+
+
+def exponential(region: Region, node: ir.Node) -> RuleResult:
+    """Follow Exp of a multiple of a logarithm."""
+    found = region.unfinished(node, 0)
+    return _powered(region, node, found.tracked, found.factor) if isinstance(found, Logarithm) else None
+
+
+def _powered(region: Region, node: ir.Node, found: Tracked, exponent: float) -> RuleResult:
     poly = _raised(found.poly, exponent)
     if poly is not None:
         return Tracked(poly, found.view, found.axes)
@@ -197,9 +217,9 @@ def binary(region: Region, node: ir.Node) -> RuleResult:
     """Follow Add, Sub, Mul, Div, and Sum of two."""
     if len(node.inputs) != 2:
         return None
-    partial = _scaled_partial(region, node)
-    if partial is not None:
-        return partial
+    scaled = _scaled_unfinished(region, node)
+    if scaled is not None:
+        return scaled
     one, two = region.operand(node, 0), region.operand(node, 1)
     if isinstance(one, NearMiss) or isinstance(two, NearMiss):
         return _with_near_miss(region, node, one, two)
@@ -219,14 +239,13 @@ def binary(region: Region, node: ir.Node) -> RuleResult:
     return None
 
 
-def _scaled_partial(region: Region, node: ir.Node) -> Partial | None:
-    """Follow a sum over some of the axes, divided by their number."""
+def _scaled_unfinished(region: Region, node: ir.Node) -> Partial | Logarithm | None:
+    """Follow a sum over some of the axes, divided by their number, or a logarithm times an exponent."""
     for index, other in ((0, 1), (1, 0)):
-        partial, number = region.partial(node, index), region.number(node, other)
-        if partial is None or not number or node.op_type not in ("Mul", "Div") or (node.op_type == "Div" and index):
+        found, number = region.unfinished(node, index), region.number(node, other)
+        if found is None or not number or node.op_type not in ("Mul", "Div") or (node.op_type == "Div" and index):
             continue
-        factor = partial.factor * (number if node.op_type == "Mul" else 1.0 / number)
-        return replace(partial, factor=factor)
+        return replace(found, factor=found.factor * (number if node.op_type == "Mul" else 1.0 / number))
     return None
 
 

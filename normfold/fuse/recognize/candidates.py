@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Array
 from normfold.findings.reason import Refusal
-from normfold.fuse.recognize.norm_operators import NORM_OPERATORS, is_norm_operator, norm_spec, takes_statistics
+from normfold.fuse.recognize.norm_operators import is_norm_operator, norm_spec, takes_statistics
 from normfold.fuse.recognize.polynomial import ONE, TOLERANCE, Denominator, Kind, Monomial, Parameter, Poly
 from normfold.fuse.recognize.reductions import REDUCERS, reduced_axes
 from normfold.fuse.recognize.region import Reduction, Region, Tracked
@@ -184,8 +184,8 @@ def takes_root_of_unknown_rank(reader: GraphReader, anchor: ir.Node) -> bool:
     """Say whether a root is taken of a mean square whose rank is unknown: a norm that cannot be decided."""
     source = anchor.inputs[0] if anchor.inputs else None
     if (
-        not is_anchor(anchor)
-        or anchor.op_type in NORM_OPERATORS
+        not is_standard(anchor)
+        or anchor.op_type not in _STEPS
         or source is None
         or sizes_of(reader, source) is not None
     ):

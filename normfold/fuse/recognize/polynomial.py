@@ -43,7 +43,7 @@ class Kind(Enum):
 class Denominator:
     """Describe ``W = max(sqrt(variance + eps) + outer_eps, lower_bound)``.
 
-    Under the root may be the mean square instead; without a root it is ``max(E[|x|], lower_bound)``.
+    Under the root may be the mean square instead; without a root it is ``max(E[|x|] + outer_eps, lower_bound)``.
     """
 
     kind: Kind
@@ -320,7 +320,7 @@ class Poly:
         ):
             return None
         denominator = term.denominators[0][0]
-        if not denominator.is_root_of_moments:
+        if denominator.outer_eps or denominator.lower_bound:
             return None
         return self._single(
             1.0 / a, Monomial(denominators=((Denominator(denominator.kind, denominator.eps, outer_eps / a), -1),))

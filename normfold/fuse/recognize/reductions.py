@@ -11,7 +11,8 @@ import onnx_ir as ir
 from normfold.findings.reason import Reason
 from normfold.fuse.recognize.polynomial import Monomial, Poly
 from normfold.fuse.recognize.region import NearMiss, NormRule, Partial, Region, RuleResult, Tracked
-from normfold.fuse.recognize.views import Sizes, count_of
+from normfold.fuse.recognize.views import Sizes, count_of, sizes_of
+from normfold.graph.operators import RESHAPES, is_standard
 from normfold.graph.reader import GraphReader, attribute
 
 Moment = Callable[[Region, Poly, tuple[int, ...], int], Poly | None]
@@ -42,6 +43,8 @@ def reduced_axes(reader: GraphReader, node: ir.Node, sizes: Sizes) -> tuple[int,
     rank = len(sizes)
     if node.op_type == "Einsum":
         return _multiplied_by_itself(node, rank)
+    if node.op_type == "MatMul":
+        return _row_by_column(reader, node, rank)
     if node.op_type == "GlobalAveragePool":
         return tuple(range(2, rank))
     if node.op_type == "AveragePool":
@@ -70,6 +73,29 @@ def _multiplied_by_itself(node: ir.Node, rank: int) -> tuple[int, ...]:
     return tuple(axis for axis, letter in enumerate(letters) if letter not in kept) if is_plain else ()
 
 
+def _row_by_column(reader: GraphReader, node: ir.Node, rank: int) -> tuple[int, ...]:
+    """Return the last axis where a MatMul multiplies rows by the same data as columns; none of any other."""
+    one, other = (None if each is None else sizes_of(reader, each) for each in node.inputs)
+    if one is None or other is None or min(len(one), len(other)) < 2:
+        return ()
+    is_product = one[-2] == 1 == other[-1] and (*one[:-2], one[-1]) == other[:-1]
+    row, column = (_in_same_order(reader, each) for each in node.inputs)
+    return (rank - 1,) if is_product and row is column else ()
+
+
+def _in_same_order(reader: GraphReader, value: ir.Value | None) -> ir.Value | None:
+    """Return the value whose elements a value has in the same order."""
+    node = None if value is None else value.producer()
+    while node is not None and is_standard(node) and node.op_type in RESHAPES | {"Transpose"}:
+        order, sizes = attribute(node, "perm", ()), reader.shape(node.inputs[0])
+        moved = [axis for axis in order if sizes is None or sizes[axis] != 1]
+        if node.op_type == "Transpose" and moved != sorted(moved):
+            break
+        value = node.inputs[0]
+        node = None if value is None else value.producer()
+    return value
+
+
 def moment_rule(moment: Moment) -> NormRule:
     """Return the rule for a reduction: over all of the norm's axes a moment; over some, it may become one."""
 
@@ -81,7 +107,7 @@ def moment_rule(moment: Moment) -> NormRule:
             return found if isinstance(found, NearMiss) else None
         own = tuple(1 if axis is None else region.size(found.view, axis) for axis in found.axes)
         axes = reduced_axes(region.reader, node, own)
-        if axes == () and node.op_type in ("AveragePool", "Einsum"):
+        if axes == () and node.op_type in ("AveragePool", "Einsum", "MatMul"):
             return None
         if axes is None:
             detail = "the axes are an input"
@@ -184,6 +210,7 @@ REDUCERS: Mapping[str, Reducer] = {
     "ReduceSum": Reducer(total, sums=True),
     "ReduceSumSquare": Reducer(sum_of_squares, sums=True, squares=True),
     "Einsum": Reducer(sum_of_squares, in_steps=False, sums=True, squares=True),
+    "MatMul": Reducer(sum_of_squares, in_steps=False, sums=True, squares=True),
     "ReduceL2": Reducer(length, in_steps=False),
     "ReduceL1": Reducer(sum_of_magnitudes, in_steps=False),
 }

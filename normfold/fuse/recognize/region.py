@@ -70,6 +70,14 @@ class Partial:
     instead: NearMiss | None
 
 
+@dataclass(frozen=True, eq=False)
+class Logarithm:
+    """``factor * log(.)`` of what is never negative: with Exp behind it a power, by exponents that Pow spells too."""
+
+    tracked: Tracked
+    factor: float = 1.0
+
+
 class Saying(Enum):
     """What a value says of the data without being made of its moments."""
 
@@ -101,7 +109,7 @@ class External:
 
 
 Operand = Tracked | NearMiss | Constant | External
-RuleResult = Tracked | NearMiss | Partial | Said | None
+RuleResult = Tracked | NearMiss | Partial | Logarithm | Said | None
 NormRule = Callable[["Region", ir.Node], RuleResult | tuple[RuleResult, ...]]
 
 
@@ -113,7 +121,7 @@ class Region:
     root: ir.Value
     reduction: Reduction
     views: list[Sizes]
-    tracked: dict[ir.Value, Tracked | NearMiss | Partial | Said] = field(default_factory=dict)
+    tracked: dict[ir.Value, Tracked | NearMiss | Partial | Logarithm | Said] = field(default_factory=dict)
     nodes: dict[ir.Node, None] = field(default_factory=dict)
     shape_readers: list[ir.Node] = field(default_factory=list)
     near_misses: list[tuple[ir.Node, Obstacle]] = field(default_factory=list)
@@ -174,7 +182,7 @@ class Region:
         if isinstance(known, Partial):
             return known.instead or External(value)
         if known is not None:
-            return External(value) if isinstance(known, Said) else known
+            return External(value) if isinstance(known, (Said, Logarithm)) else known
         like = value.producer()
         if like is not None and is_standard(like) and like.op_type == "CastLike" and like.inputs[0] is not None:
             value = like.inputs[0]
@@ -185,8 +193,14 @@ class Region:
 
     def partial(self, node: ir.Node, index: int) -> Partial | None:
         """Return input ``index`` of ``node`` where only some of the norm's axes were reduced."""
-        known = self.tracked.get(node.inputs[index]) if index < len(node.inputs) else None  # type: ignore[arg-type]  # None is no key
+        known = self.unfinished(node, index)
         return known if isinstance(known, Partial) else None
+
+    def unfinished(self, node: ir.Node, index: int) -> Partial | Logarithm | None:
+        """Return input ``index`` of ``node`` where further operators have to complete what it is."""
+        value = node.inputs[index] if index < len(node.inputs) else None
+        known = None if value is None else self.tracked.get(value)
+        return known if isinstance(known, (Partial, Logarithm)) else None
 
     def said(self, node: ir.Node, index: int) -> Saying | None:
         """Return what input ``index`` of ``node`` says of the data."""

@@ -146,8 +146,20 @@ MISSES = {
     ),
     "the magnitude of centred data": Miss(
         f"{X34} <{NUMBERS}>{{ {MEAN} a = Abs(d) v = ReduceMean<axes=[-1]>(a) w = Add(v, eps) y = Div(d, w) }}",
-        None,
-        "ReduceMean Sub Abs ReduceMean Add Div",
+        Reason.NO_FORM,
+    ),
+    "the root of the mean of a fourth power": Miss(
+        f"{X34} <float four = {{4.0}}, float quarter = {{0.25}}>{{ a = Abs(x) p = Pow(a, four)"
+        "v = ReduceMean<axes=[-1]>(p) s = Pow(v, quarter) y = Div(x, s) }",
+        Reason.EXPONENT,
+    ),
+    "the root of the deviation, as NodeNorm has it": Miss(
+        f"{X34} <{NUMBERS}>{{ {VARIANCE} w = Add(v, eps) s = Sqrt(w) r = Sqrt(s) y = Div(x, r) }}", Reason.EXPONENT
+    ),
+    "a third root by its logarithm": Miss(
+        f"{X34} <{NUMBERS}, float third = {{-0.33}}>{{ {VARIANCE} w = Add(v, eps) l = Log(w) k = Mul(l, third)"
+        "s = Exp(k) y = Mul(d, s) }",
+        Reason.EXPONENT,
     ),
     "a variance of half the mean": Miss(
         f"{X34} <{NUMBERS}, float half = {{0.5}}>{{ p = Pow(x, two) q = ReduceMean<axes=[-1]>(p)"
@@ -268,6 +280,10 @@ SILENT = {
     '{ e = Einsum<equation="bsd,bsd->sb">(x, x) w = Add(e, eps) s = Sqrt(w) u = Unsqueeze(s, last) y = Div(x, u) }',
     "an Einsum of two values": f"{X34} <{NUMBERS}, int64[1] last = {{-1}}>{{ z = Tanh(x)"
     'e = Einsum<equation="bsd,bsd->bs">(x, z) w = Add(e, eps) s = Sqrt(w) u = Unsqueeze(s, last) y = Div(x, u) }',
+    "a row times another as a column": f"(float[N,3,4] x) => (float[N,3,4] y) <{NUMBERS}, int64[1] row = {{2}},"
+    "int64[1] last = {3}, int64[3] own = {0, 3, 4}>{ t = Transpose<perm=[0,2,1]>(x) z = Reshape(t, own)"
+    "r = Unsqueeze(x, row) c = Unsqueeze(z, last) e = MatMul(r, c) u = Squeeze(e, last) w = Add(u, eps) s = Sqrt(w)"
+    "y = Div(x, s) }",
     "a division by the mean": f"{X34} {{ m = ReduceMean<axes=[-1]>(x) y = Div(x, m) }}",
 }
 
