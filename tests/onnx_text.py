@@ -22,7 +22,7 @@ from onnx import numpy_helper
 from onnx.reference.op_run import OpRun
 
 from normfold.graph.ml_operators import infer_shapes
-from normfold.graph.runtime_shapes import RUNTIME_DOMAIN
+from normfold.graph.operators import RUNTIME_DOMAIN
 
 Tensors = dict[str, npt.NDArray[Any]]
 Values = Mapping[str, Sequence[float] | float]

@@ -17,6 +17,7 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Affine, Array, aligned
 from normfold.findings.reason import Reason, Refusal
+from normfold.graph.operators import ML_DOMAIN, qualified_name
 from normfold.graph.reader import FLOATS, Dim, GraphReader, attribute, display_name, name_of
 from normfold.graph.training import is_training
 
@@ -271,7 +272,7 @@ _AFFINES: dict[str, Callable[[GraphReader, ir.Node], AffineNode]] = {
     "Sum": _sum,
     "Mean": _sum,
     "Neg": _negate,
-    "Scaler": _scaler,
+    f"{ML_DOMAIN}.Scaler": _scaler,
     "Affine": _scalar_affine,
     "Scale": _scalar_affine,
     "ImageScaler": _image_scaler,
@@ -285,8 +286,7 @@ def is_candidate(reader: GraphReader, node: ir.Node) -> bool:
 
     Candidates are what a report speaks of; ``affine_node_of`` says whether one really is an affine, or why not.
     """
-    ml = node.op_type == "Scaler"
-    if node.op_type not in _AFFINES or node.domain not in (("ai.onnx.ml",) if ml else ("", "ai.onnx")):
+    if qualified_name(node) not in _AFFINES:
         return False
     if node.op_type in _BY_ATTRIBUTES:
         return True
@@ -307,7 +307,7 @@ def is_candidate(reader: GraphReader, node: ir.Node) -> bool:
 def affine_node_of(reader: GraphReader, node: ir.Node) -> AffineNode:
     """Return the affine that a candidate is, or a Refusal."""
     with np.errstate(all="ignore"):
-        affine_node = _AFFINES[node.op_type](reader, node)
+        affine_node = _AFFINES[qualified_name(node)](reader, node)
     if not affine_node.affine.is_finite:
         raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail="its scale or shift is not finite")
     return affine_node

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 import onnx
 from onnx import helper
 
+from normfold.graph.operators import ML_DOMAIN
 from normfold.graph.runtime_shapes import with_stand_ins, without_stand_ins
 from normfold.graph.weight_shapes import add_shapes
 
-DOMAIN = "ai.onnx.ml"
 KEEPS_SHAPE = frozenset({"Scaler", "Normalizer", "Imputer", "Binarizer"})
 MAKES_FLOATS = frozenset({"Scaler", "Normalizer", "LinearRegressor", "SVMRegressor", "TreeEnsembleRegressor"})
 TARGETS = {"LinearRegressor": "targets", "SVMRegressor": "", "TreeEnsembleRegressor": "n_targets"}
@@ -59,7 +59,7 @@ def _add_shapes(graph: onnx.GraphProto) -> bool:
     lengths = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
     found = []
     for node in graph.node:
-        entry = known.get(node.input[0]) if node.domain == DOMAIN and node.input else None
+        entry = known.get(node.input[0]) if node.domain == ML_DOMAIN and node.input else None
         if entry is None or node.output[0] in known or not entry.type.tensor_type.HasField("shape"):
             continue
         sizes = _sizes(node, _sizes_of(entry), lengths)

@@ -8,10 +8,14 @@ Source: https://onnx.ai/onnx/operators/
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 DEFAULT_DOMAINS = ("", "ai.onnx")
+ML_DOMAIN = "ai.onnx.ml"  # classic machine learning
+RUNTIME_DOMAIN = "com.microsoft"  # ONNX Runtime's own operators
+_Row = TypeVar("_Row")
 
 
 @dataclass(frozen=True)
@@ -173,6 +177,16 @@ class _HasOperator(_HasDomain, Protocol):
 def is_standard(holder: _HasDomain) -> bool:
     """Return whether a node or an import is of ONNX's own operators, and not of ai.onnx.ml or of a runtime."""
     return holder.domain in DEFAULT_DOMAINS
+
+
+def qualified_name(node: _HasOperator) -> str:
+    """Return ``Conv`` of a standard operator, and ``com.microsoft.FusedConv`` of one of another domain."""
+    return node.op_type if is_standard(node) else f"{node.domain}.{node.op_type}"
+
+
+def of_domain(domain: str, rows: Mapping[str, _Row]) -> dict[str, _Row]:
+    """Return the rows of a table of operators by the qualified names of operators of ``domain``."""
+    return {f"{domain}.{operator}": row for operator, row in rows.items()}
 
 
 def operator_of(node: _HasOperator) -> Operator:

@@ -19,9 +19,8 @@ from normfold.algebra.weight import Weight
 from normfold.findings.reason import Reason, Refusal
 from normfold.graph import ml_operators
 from normfold.graph.evaluators import EVALUATORS, evaluate, jumps
-from normfold.graph.operators import is_standard, operator_of
+from normfold.graph.operators import ML_DOMAIN, RUNTIME_DOMAIN, is_standard, operator_of
 from normfold.graph.quantization import QUANTIZERS, dequantized
-from normfold.graph.runtime_shapes import RUNTIME_DOMAIN
 from normfold.graph.weight_shapes import SHAPED_BY_WEIGHT, shape_by_weight
 
 Dim = int | str | None
@@ -391,7 +390,7 @@ class GraphReader:
         node = value.producer()
         if node is None or depth == 0 or node.outputs[0] is not value:
             return None
-        if node.domain == ml_operators.DOMAIN:
+        if node.domain == ML_DOMAIN:
             return self._ml_shape(node, depth)
         if not is_standard(node):
             return None
@@ -422,7 +421,7 @@ class GraphReader:
         if value.const_value is not None:
             return value.const_value.dtype
         node = value.producer()
-        if node is not None and node.domain == ml_operators.DOMAIN and node.op_type in ml_operators.MAKES_FLOATS:
+        if node is not None and node.domain == ML_DOMAIN and node.op_type in ml_operators.MAKES_FLOATS:
             return ir.DataType.FLOAT
         # functions have no inferred types, but their constants have
         found = constant_attribute(node) if node is not None and node.op_type == "Constant" else None

@@ -13,9 +13,8 @@ from typing import Any
 import onnx
 from onnx import helper
 
-from normfold.graph.operators import is_standard
+from normfold.graph.operators import RUNTIME_DOMAIN, is_standard
 
-RUNTIME_DOMAIN = "com.microsoft"
 # What files hold in the standard domain, and the operator set that has it; 0 for what only ONNX Runtime knows: a norm
 # that it makes, and operators of the first converters, which were in the standard as experiments.
 _OF_FIRST_CONVERTERS = ("Affine", "ImageScaler", "ParametricSoftplus", "Scale", "ScaledTanh")

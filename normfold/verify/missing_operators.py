@@ -14,11 +14,12 @@ from dataclasses import replace
 import onnx
 from onnx import TensorProto, helper
 
+from normfold.graph.operators import DEFAULT_DOMAINS, ML_DOMAIN, RUNTIME_DOMAIN
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.proto_walk import every_node, nodes_within, reads, subgraphs
 from normfold.runtime.session import ModelRunError, Runner
 
-_STANDARD = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft"})
+_STANDARD = frozenset({*DEFAULT_DOMAINS, ML_DOMAIN, RUNTIME_DOMAIN})
 _ROUNDS = 20
 _MESSAGES = tuple(
     map(

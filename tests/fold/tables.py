@@ -21,14 +21,6 @@ from tests.fold.rows import Folds, Refuses
 
 Rule = Callable[[GraphReader, ir.Node, Labels], Any]
 Row = Folds | Refuses
-TABLES = {
-    "BACKWARD": "backward",
-    "FORWARD": "forward",
-    "ML_BACKWARD": "backward",
-    "ML_FORWARD": "forward",
-    "RUNTIME_BACKWARD": "backward",
-    "RUNTIME_FORWARD": "forward",
-}
 
 
 @dataclass(frozen=True)
@@ -53,7 +45,8 @@ class Entry:
 
     def rows(self) -> list[Row]:
         """The rows of its room's test file that hold its operator."""
-        return [row for row in rows_for(self.module) if re.search(rf"\b{self.operator}\b", row.text)]
+        plain = self.operator.rpartition(".")[2]
+        return [row for row in rows_for(self.module) if re.search(rf"\b{plain}\b", row.text)]
 
 
 def rows_for(module: ModuleType) -> list[Row]:
@@ -69,6 +62,5 @@ def rows_for(module: ModuleType) -> list[Row]:
 def entries() -> Iterator[Entry]:
     """Every line of every table."""
     for kind, module in (("carriers", carriers), ("absorbers", absorbers)):
-        for table, direction in TABLES.items():
-            lines = getattr(module, table, {})
+        for direction, lines in (("backward", module.BACKWARD), ("forward", module.FORWARD)):
             yield from (Entry(kind, direction, operator, lines) for operator in lines)

@@ -25,9 +25,8 @@ from normfold.fold.absorbers.common import Absorber, AbsorberTable
 from normfold.fold.carriers import gemm
 from normfold.fold.carriers import table as carry
 from normfold.fold.carriers.integer_products import is_product_of_scales
-from normfold.graph.operators import is_standard
+from normfold.graph.operators import ML_DOMAIN, RUNTIME_DOMAIN, of_domain, qualified_name
 from normfold.graph.reader import GraphReader
-from normfold.graph.runtime_shapes import RUNTIME_DOMAIN
 
 BACKWARD: AbsorberTable = {
     "Conv": convolutions.conv_backward,
@@ -46,6 +45,27 @@ BACKWARD: AbsorberTable = {
     "Selu": invariant.selu_backward,
     "Mul": quantized.scales_backward,
     "DequantizeLinear": quantized.dequantized_backward,
+    **of_domain(
+        ML_DOMAIN,
+        {
+            "LinearRegressor": ml_models.linear_regressor_backward,
+            "TreeEnsembleRegressor": ml_models.tree_regressor_backward,
+        },
+    ),
+    **of_domain(
+        RUNTIME_DOMAIN,
+        {
+            **dict.fromkeys(runtime_products.PRODUCTS, runtime_products.product_backward),
+            "DequantizeLinear": quantized.dequantized_backward,
+            "EmbedLayerNormalization": norms.last_axes_backward,
+            "FusedConv": runtime_operators.fused_conv_backward,
+            "FusedGemm": runtime_operators.fused_gemm_backward,
+            "FusedMatMul": runtime_operators.fused_matmul_backward,
+            "GatherBlockQuantized": embeddings.gather_quantized_backward,
+            "SkipLayerNormalization": norms.last_axes_backward,
+            "SkipSimplifiedLayerNormalization": norms.last_axes_backward,
+        },
+    ),
 }
 FORWARD: AbsorberTable = {
     "Conv": convolutions.conv_forward,
@@ -71,59 +91,47 @@ FORWARD: AbsorberTable = {
     "Sign": invariant.sign_forward,
     "MeanVarianceNormalization": invariant.mean_variance_forward,
     "HardSigmoid": invariant.hard_sigmoid_forward,
+    **of_domain(
+        ML_DOMAIN,
+        {
+            "LinearRegressor": ml_models.linear_model_forward,
+            "LinearClassifier": ml_models.linear_model_forward,
+            "SVMRegressor": ml_models.linear_machine_forward,
+            "Normalizer": invariant.direction_forward,
+        },
+    ),
+    **of_domain(
+        RUNTIME_DOMAIN,
+        {
+            "Attention": runtime_operators.attention_forward,
+            "BiasGelu": runtime_operators.biased_forward,
+            "FastGelu": runtime_operators.biased_forward,
+            "FusedConv": convolutions.conv_forward,
+            "FusedGemm": matrices.gemm_forward,
+            "FusedMatMul": runtime_operators.fused_matmul_forward,
+            "MatMulNBits": runtime_products.blocks_forward,
+        },
+    ),
 }
-ML_BACKWARD: AbsorberTable = {
-    "LinearRegressor": ml_models.linear_regressor_backward,
-    "TreeEnsembleRegressor": ml_models.tree_regressor_backward,
-}
-ML_FORWARD: AbsorberTable = {
-    "LinearRegressor": ml_models.linear_model_forward,
-    "LinearClassifier": ml_models.linear_model_forward,
-    "SVMRegressor": ml_models.linear_machine_forward,
-    "Normalizer": invariant.direction_forward,
-}
-RUNTIME_BACKWARD: AbsorberTable = {
-    **dict.fromkeys(runtime_products.PRODUCTS, runtime_products.product_backward),
-    "DequantizeLinear": quantized.dequantized_backward,
-    "EmbedLayerNormalization": norms.last_axes_backward,
-    "FusedConv": runtime_operators.fused_conv_backward,
-    "FusedGemm": runtime_operators.fused_gemm_backward,
-    "FusedMatMul": runtime_operators.fused_matmul_backward,
-    "GatherBlockQuantized": embeddings.gather_quantized_backward,
-    "SkipLayerNormalization": norms.last_axes_backward,
-    "SkipSimplifiedLayerNormalization": norms.last_axes_backward,
-}
-RUNTIME_FORWARD: AbsorberTable = {
-    "Attention": runtime_operators.attention_forward,
-    "BiasGelu": runtime_operators.biased_forward,
-    "FastGelu": runtime_operators.biased_forward,
-    "FusedConv": convolutions.conv_forward,
-    "FusedGemm": matrices.gemm_forward,
-    "FusedMatMul": runtime_operators.fused_matmul_forward,
-    "MatMulNBits": runtime_products.blocks_forward,
-}
-# These are linear only with a constant; between two variables they are carriers.
-_ONE_CONSTANT_OPERAND = {"MatMul": (0, 1), "Einsum": (0, 1), "Gather": (0,), "GatherND": (0,)}
+# These are linear only with a constant among so many operands; between two variables they are carriers.
+_OPERANDS = {"MatMul": 2, "Einsum": 2, "Gather": 1, "GatherND": 1}
 
 
 def absorber_for(table: AbsorberTable, reader: GraphReader, node: ir.Node) -> Absorber | None:
     """Return the rule that lets ``node`` take an affine, or None where it can only pass it on."""
-    if node.domain == "ai.onnx.ml":
-        return (ML_FORWARD if table is FORWARD else ML_BACKWARD).get(node.op_type)
-    if node.domain == RUNTIME_DOMAIN:
-        if node.op_type == "FusedMatMul" and not reader.is_constant(node.inputs[1]):
-            return None
-        return (RUNTIME_FORWARD if table is FORWARD else RUNTIME_BACKWARD).get(node.op_type)
-    if not is_standard(node) or (node.op_type == "Mul" and not is_product_of_scales(reader, node)):
+    name = qualified_name(node)
+    operands = node.inputs[: _OPERANDS.get(name, 0)]
+    if operands and not any(map(reader.is_constant, operands)):
         return None
-    asked = _ONE_CONSTANT_OPERAND.get(node.op_type)
-    if asked is not None and not any(reader.is_constant(value) for value in node.inputs[: len(asked)]):
+    if name == f"{RUNTIME_DOMAIN}.FusedMatMul" and not reader.is_constant(node.inputs[1]):
         return None
-    if node.op_type == "Gemm" and not gemm.is_linear(reader, node):
+    if name == "Mul" and not is_product_of_scales(reader, node):
+        return None
+    if name == "Gemm" and not gemm.is_linear(reader, node):
         return None  # with a variable C, or two variable factors, it is a carrier
-    if node.op_type == "Einsum" and len(node.inputs) != 2:
+    if name == "Einsum" and len(node.inputs) != 2:
         return None  # of one operand, or of more than two, it is a carrier
-    return table.get(node.op_type)
+    return table.get(name)
 
 
 def takes_part(reader: GraphReader, node: ir.Node) -> bool:

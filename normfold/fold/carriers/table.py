@@ -23,8 +23,7 @@ from normfold.fold.carriers import (
     windows,
 )
 from normfold.fold.rule import Carrier, CarrierTable, both_ways
-from normfold.graph.operators import RESHAPES, is_standard
-from normfold.graph.runtime_shapes import RUNTIME_DOMAIN
+from normfold.graph.operators import ML_DOMAIN, RESHAPES, RUNTIME_DOMAIN, of_domain, qualified_name
 
 _EITHER: dict[str, tuple[Carrier, Carrier]] = {
     "Dropout": (elementwise.dropout, elementwise.dropout),
@@ -103,23 +102,21 @@ _EITHER: dict[str, tuple[Carrier, Carrier]] = {
     "DFT": both_ways(attention.one_number),
     "STFT": both_ways(attention.one_number),
     "Col2Im": both_ways(attention.one_number),
+    **of_domain(ML_DOMAIN, {"ArrayFeatureExtractor": both_ways(layout_operators.features)}),
+    **of_domain(
+        RUNTIME_DOMAIN,
+        {
+            "GroupQueryAttention": (attention.attention_backward, attention.attention_forward),
+            "MultiHeadAttention": (attention.attention_backward, attention.attention_forward),
+            "FusedMatMul": both_ways(products.fused_matmul),
+            "QuickGelu": both_ways(unary_functions.quick_gelu),
+            "RotaryEmbedding": (attention.rotary, attention.rotary),
+        },
+    ),
 }
 # What passes one number for all elements of a value whose rank is not known.
 ANY_RANK = RESHAPES | {"Dropout", "Cast", "Relu", "LeakyRelu", "Abs", "Slice"}
 _ODD = ("Tanh", "Erf", "Sin", "Sinh", "Asin", "Asinh", "Tan", "Atan", "Atanh", "Softsign", "Round")
-# Of the domain ai.onnx.ml.
-_ML: dict[str, tuple[Carrier, Carrier]] = {
-    "ArrayFeatureExtractor": both_ways(layout_operators.features),
-}
-# Of ONNX Runtime's own domain.
-_RUNTIME: dict[str, tuple[Carrier, Carrier]] = {
-    **dict.fromkeys(
-        ("GroupQueryAttention", "MultiHeadAttention"), (attention.attention_backward, attention.attention_forward)
-    ),
-    "FusedMatMul": both_ways(products.fused_matmul),
-    "QuickGelu": both_ways(unary_functions.quick_gelu),
-    "RotaryEmbedding": (attention.rotary, attention.rotary),
-}
 BACKWARD: CarrierTable = {
     **{operator: backward for operator, (backward, _) in _EITHER.items()},
     **dict.fromkeys(_ODD, unary_functions.odd),
@@ -132,17 +129,8 @@ FORWARD: CarrierTable = {
     "Shape": elementwise.only_shape,
     "Size": elementwise.only_shape,
 }
-ML_BACKWARD: CarrierTable = {operator: backward for operator, (backward, _) in _ML.items()}
-ML_FORWARD: CarrierTable = {operator: forward for operator, (_, forward) in _ML.items()}
-RUNTIME_BACKWARD: CarrierTable = {operator: backward for operator, (backward, _) in _RUNTIME.items()}
-RUNTIME_FORWARD: CarrierTable = {operator: forward for operator, (_, forward) in _RUNTIME.items()}
 
 
 def carrier_for(table: CarrierTable, node: ir.Node) -> Carrier | None:
     """How an affine passes ``node``, by BACKWARD or FORWARD; None where it does not."""
-    if node.domain == "ai.onnx.ml":
-        table = ML_FORWARD if table is FORWARD else ML_BACKWARD
-        return table.get(node.op_type)
-    if node.domain == RUNTIME_DOMAIN:
-        return (RUNTIME_FORWARD if table is FORWARD else RUNTIME_BACKWARD).get(node.op_type)
-    return table.get(node.op_type) if is_standard(node) else None
+    return table.get(qualified_name(node))
