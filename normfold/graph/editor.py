@@ -259,6 +259,22 @@ class Editor:
         stamp(add, rule, source)
         return add.outputs[0]
 
+    def become(
+        self,
+        node: ir.Node,
+        operator: str,
+        inputs: Sequence[ir.Value | None],
+        attributes: Mapping[str, int | float | Sequence[float]],
+    ) -> None:
+        """Make a node another standard operator that gives the same output."""
+        node.op_type = operator
+        node.attributes.clear()
+        for name, setting in attributes.items():
+            node.attributes[name] = _attribute(name, setting)
+        node.resize_inputs(len(inputs))
+        for index, value in enumerate(inputs):
+            node.replace_input_with(index, value)
+
     def insert_after(self, anchor: ir.Node, node: ir.Node) -> None:
         """Put ``node`` directly behind ``anchor`` in the graph."""
         for output in node.outputs:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from normfold.graph.editor import Editor, UniqueNames, bypass, stamp
+from normfold.findings.rules import MERGE
+from normfold.graph.editor import Editor, bypass, stamp
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute, has_parameters, name_of
 
@@ -54,12 +55,11 @@ class AxisMove:
         return ("Unsqueeze", new) if new else ("Squeeze", sorted(self.dropped))
 
 
-def move_axes_once(model: ir.Model, reader: GraphReader) -> None:
+def move_axes_once(editor: Editor) -> None:
     """Let each operator that moves axes read the earliest value from which it can do all that is done in between."""
-    editor = Editor(reader, UniqueNames(model))
-    for node in list(reader.graph):
+    for node in list(editor.reader.graph):
         best: tuple[ir.Value, tuple[str, list[int]] | None] | None = None
-        for length, (value, move) in enumerate(_moves(reader, node)):
+        for length, (value, move) in enumerate(_moves(editor.reader, node)):
             found = None if move.is_nothing else move.operator()
             if move.is_nothing or (found and length):
                 best = value, found
@@ -116,18 +116,12 @@ def _move_of(reader: GraphReader, node: ir.Node) -> AxisMove | None:
 def _write(editor: Editor, node: ir.Node, value: ir.Value, operator: str, axes: list[int]) -> None:
     before = node.inputs[0].producer()  # type: ignore[union-attr]  # _moves() saw an operator before it
     assert before is not None
-    node.op_type = operator
-    node.attributes.clear()
-    node.replace_input_with(0, value)
-    is_input = operator != "Transpose" and editor.reader.opset >= _AXES_AS_INPUT
-    node.resize_inputs(2 if is_input else 1)
-    if is_input:
-        name = f"{node.outputs[0].name}_axes"
-        node.replace_input_with(1, editor.constant(np.asarray(axes, np.int64), ir.DataType.INT64, name))
+    if operator == "Transpose" or editor.reader.opset < _AXES_AS_INPUT:
+        editor.become(node, operator, [value], {"perm" if operator == "Transpose" else "axes": axes})
     else:
-        name = "perm" if operator == "Transpose" else "axes"
-        node.attributes.add(ir.AttrInt64s(name, axes))
-    stamp(node, "merge", name_of(before))
+        listed = editor.constant(np.asarray(axes, np.int64), ir.DataType.INT64, f"{node.outputs[0].name}_axes")
+        editor.become(node, operator, [value, listed], {})
+    stamp(node, MERGE, name_of(before))
 
 
 def _index_with_axis(editor: Editor, node: ir.Node) -> None:
@@ -142,10 +136,5 @@ def _index_with_axis(editor: Editor, node: ir.Node) -> None:
     if index is None or index.ndim or new != [int(attribute(before, "axis", 0)) % len(move.origin)]:
         return
     listed = editor.constant(index.reshape(1), ir.DataType.INT64, f"{node.outputs[0].name}_index")
-    node.op_type = "Gather"
-    node.attributes.clear()
-    node.attributes.add(ir.AttrInt64("axis", new[0]))
-    node.resize_inputs(2)
-    node.replace_input_with(0, before.inputs[0])
-    node.replace_input_with(1, listed)
-    stamp(node, "merge", name_of(before))
+    editor.become(node, "Gather", [before.inputs[0], listed], {"axis": new[0]})
+    stamp(node, MERGE, name_of(before))

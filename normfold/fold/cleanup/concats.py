@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
+from normfold.graph.editor import Editor
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute, has_parameters
 
 
-def join_once(reader: GraphReader) -> None:
+def join_once(editor: Editor) -> None:
     """Make each chain of Concats of a graph one; those before it are dead afterwards."""
+    reader = editor.reader
     for node in reader.graph:
         if not _joins(node):
             continue
         while (parts := [_parts(reader, node, value) for value in node.inputs]) != [[each] for each in node.inputs]:
             flat = [value for part in parts for value in part]
-            node.resize_inputs(len(flat))
-            for index, value in enumerate(flat):
-                node.replace_input_with(index, value)
+            editor.become(node, "Concat", flat, {"axis": attribute(node, "axis", 1)})
 
 
 def _parts(reader: GraphReader, node: ir.Node, value: ir.Value | None) -> list[ir.Value | None]:

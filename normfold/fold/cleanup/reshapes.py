@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from normfold.findings.rules import MERGE
 from normfold.graph.editor import Editor, UniqueNames, bypass, stamp
 from normfold.graph.operators import RESHAPES, is_standard, operator_of
 from normfold.graph.reader import Dim, GraphReader, attribute, has_parameters, name_of
@@ -13,9 +14,10 @@ _PAIRWISE = frozenset({"Add", "Div", "Max", "Min", "Mul", "Pow", "Sub", "Sum"})
 _MOST = 32  # operators between a Reshape and those that undo it
 
 
-def reshape_once(model: ir.Model, reader: GraphReader) -> None:
+def reshape_once(editor: Editor) -> None:
     """Let a Reshape behind operators that only regroup the elements read what they read."""
-    _reshape_instead(model, reader)
+    reader = editor.reader
+    _reshape_instead(editor)
     for node in reader.graph:
         if node.op_type != "Reshape" or not is_standard(node) or len(node.inputs) < 2:
             continue
@@ -24,7 +26,7 @@ def reshape_once(model: ir.Model, reader: GraphReader) -> None:
             continue  # 0 stands for a size of the input, which would be another one
         while (before := _regrouped(node.inputs[0])) is not None:
             node.replace_input_with(0, before)
-    _skip_what_is_undone(reader, UniqueNames(model))
+    _skip_what_is_undone(reader, editor.names)
 
 
 def _skip_what_is_undone(reader: GraphReader, names: UniqueNames) -> None:
@@ -81,9 +83,9 @@ def _changes_each(reader: GraphReader, node: ir.Node, values: set[ir.Value], ran
     return all(number is not None and number.size == 1 and number.ndim <= rank for number in numbers)
 
 
-def _reshape_instead(model: ir.Model, reader: GraphReader) -> None:
+def _reshape_instead(editor: Editor) -> None:
     """Make an operator that only regroups the elements a Reshape, where that takes the place of one before it."""
-    editor = Editor(reader, UniqueNames(model))
+    reader = editor.reader
     for node in list(reader.graph):
         if node.op_type == "Reshape" or _only_regroups(node) is None:
             continue
@@ -94,11 +96,9 @@ def _reshape_instead(model: ir.Model, reader: GraphReader) -> None:
         if len(before.outputs[0].uses()) > 1 or len(unknown) > 1 or 0 in sizes:
             continue
         target = np.asarray([size if isinstance(size, int) else -1 for size in sizes], np.int64)
-        node.op_type = "Reshape"
-        node.attributes.clear()
-        node.resize_inputs(2)
-        node.replace_input_with(1, editor.constant(target, ir.DataType.INT64, f"{node.outputs[0].name}_shape"))
-        stamp(node, "merge", name_of(before))
+        shape = editor.constant(target, ir.DataType.INT64, f"{node.outputs[0].name}_shape")
+        editor.become(node, "Reshape", [node.inputs[0], shape], {})
+        stamp(node, MERGE, name_of(before))
 
 
 def _regrouped(value: ir.Value | None) -> ir.Value | None:

@@ -6,7 +6,8 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from normfold.graph.editor import Editor, UniqueNames, stamp
+from normfold.findings.rules import MERGE
+from normfold.graph.editor import Editor, stamp
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, name_of
 
@@ -14,23 +15,21 @@ Integers = npt.NDArray[np.int64]
 _AS_INPUTS = 10  # the operator set from which starts, ends, axes and steps are inputs
 
 
-def slice_once(model: ir.Model, reader: GraphReader) -> None:
+def slice_once(editor: Editor) -> None:
     """Make each chain of Slices of a graph one, where constants say what they take; those before it are dead then."""
+    reader = editor.reader
     if reader.opset < _AS_INPUTS:
         return
-    editor = Editor(reader, UniqueNames(model))
     written: dict[bytes, ir.Value] = {}
     for node in list(reader.graph):
         while (pair := _pair(reader, node)) is not None:
             before, columns = pair
-            node.replace_input_with(0, before.inputs[0])
-            node.resize_inputs(5)
-            for index, (hint, column) in enumerate(zip(("starts", "ends", "axes", "steps"), columns, strict=True), 1):
+            for hint, column in zip(("starts", "ends", "axes", "steps"), columns, strict=True):
                 if column.tobytes() not in written:
                     name = f"{node.outputs[0].name}_{hint}"
                     written[column.tobytes()] = editor.constant(column, ir.DataType.INT64, name)
-                node.replace_input_with(index, written[column.tobytes()])
-            stamp(node, "merge", name_of(before))
+            editor.become(node, "Slice", [before.inputs[0], *(written[column.tobytes()] for column in columns)], {})
+            stamp(node, MERGE, name_of(before))
 
 
 def _pair(reader: GraphReader, node: ir.Node) -> tuple[ir.Node, list[Integers]] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container, Sequence
 
 import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass, RemoveUnusedFunctionsPass, RemoveUnusedNodesPass
@@ -17,7 +17,7 @@ from normfold.fold.cleanup.reshapes import reshape_once
 from normfold.fold.cleanup.slices import slice_once
 from normfold.fold.cleanup.zero_states import drop_zero_states
 from normfold.fold.graph_rules.common_subexpressions import compute_once
-from normfold.graph.editor import bypass
+from normfold.graph.editor import Editor, UniqueNames, bypass
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, graphs_of, is_in
 
@@ -31,15 +31,7 @@ def tidy(model: ir.Model, *, constants: bool = True) -> None:
     """
     if constants:
         materialize_constants(model)
-    for path, graph in graphs_of(model):
-        move_axes_once(model, GraphReader(model, graph, path))
-        reshape_once(model, GraphReader(model, graph, path))
-        _skip_noops(GraphReader(model, graph, path))
-        compute_once(graph)
-        join_once(GraphReader(model, graph, path))
-        slice_once(model, GraphReader(model, graph, path))
-        drop_zero_states(GraphReader(model, graph, path))
-        _rename_instead_of_identities(graph)
+    _clean(model, _CLEANUPS)
     share_equal_weights(model)
     RemoveUnusedNodesPass()(model)
     RemoveUnusedFunctionsPass()(model)  # type: ignore[no-untyped-call]  # onnx_ir declares no type for its __init__
@@ -75,29 +67,26 @@ def clear_the_way(model: ir.Model, *, constants: bool = True, merge: bool = True
     """
     if constants:
         evaluate_by_runtime(model)
-    for path, graph in graphs_of(model):
-        move_axes_once(model, GraphReader(model, graph, path))
-        _skip_noops(GraphReader(model, graph, path))
-        if merge:
-            compute_once(graph)
+    _clean(model, (move_axes_once, _skip_no_ops, *([compute_once] if merge else [])))
     for node in dead_operators(model):
         if node.graph is not None:
             node.graph.remove(node, safe=True)
 
 
-def _skip_noops(reader: GraphReader) -> None:
+def _skip_no_ops(editor: Editor) -> None:
     """Let the readers of an operator that does nothing read its input; one that makes an output becomes an Identity."""
-    for node in list(reader.graph):
-        value = value_passed(reader, node)
+    for node in list(editor.reader.graph):
+        value = value_passed(editor.reader, node)
         if value is not None:
             bypass(node, value)
 
 
-def _rename_instead_of_identities(graph: ir.Graph | ir.Function) -> None:
+def _rename_instead_of_identities(editor: Editor) -> None:
     """Remove an Identity that only names an output: its input takes the name, if it is made here and is no output.
 
     onnx_ir's own pass also renames what is an output already, or belongs to the graph outside.
     """
+    graph = editor.reader.graph
     for node in list(graph):
         if node.op_type != "Identity" or not is_standard(node) or not node.outputs[0].is_graph_output():
             continue
@@ -110,8 +99,28 @@ def _rename_instead_of_identities(graph: ir.Graph | ir.Function) -> None:
         value.name, value.shape, value.type = output.name, output.shape, output.type
 
 
+_CLEANUPS = (
+    move_axes_once,
+    reshape_once,
+    _skip_no_ops,
+    compute_once,
+    join_once,
+    slice_once,
+    drop_zero_states,
+    _rename_instead_of_identities,
+)
+
+
+def _clean(model: ir.Model, cleanups: Sequence[Callable[[Editor], None]]) -> None:
+    """Apply each cleanup to each graph, with what is known of the graph by then."""
+    names = UniqueNames(model)
+    for path, graph in graphs_of(model):
+        for cleanup in cleanups:
+            cleanup(Editor(GraphReader(model, graph, path), names))
+
+
 def dead_operators(model: ir.Model) -> list[ir.Node]:
-    """Operators whose results is unused but dead ones, readers first; those of subgraphs before those outside."""
+    """Operators whose results only dead ones read, readers first; those of subgraphs before those outside."""
     dead: dict[ir.Node, None] = {}
     for _, graph in reversed(list(graphs_of(model))):
         for node in reversed(list(graph)):

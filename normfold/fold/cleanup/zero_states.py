@@ -8,6 +8,7 @@ from __future__ import annotations
 import numpy as np
 import onnx_ir as ir
 
+from normfold.graph.editor import Editor
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute, has_parameters
 
@@ -21,13 +22,13 @@ _OF_FIRST = (
 _OF_ALL = ("Concat", "Add", "Sub", "Sum")
 
 
-def drop_zero_states(reader: GraphReader) -> None:
+def drop_zero_states(editor: Editor) -> None:
     """Remove the initial states of a graph that are zeros; what only served to make them is dead afterwards."""
-    for node in reader.graph:
+    for node in editor.reader.graph:
         if node.op_type not in _STATES or not is_standard(node):
             continue
         for index in _STATES[node.op_type]:
-            if index < len(node.inputs) and is_zero(reader, node.inputs[index]):
+            if index < len(node.inputs) and is_zero(editor.reader, node.inputs[index]):
                 node.replace_input_with(index, None)
         while node.inputs and node.inputs[-1] is None:
             node.resize_inputs(len(node.inputs) - 1)

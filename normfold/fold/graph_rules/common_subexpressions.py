@@ -26,9 +26,9 @@ def duplicates(reader: GraphReader, affines: AffineIndex) -> Iterator[GraphChang
             yield GraphChange(name_of(node), apply, (node,), into=(name_of(original),), direction="removal")
 
 
-def compute_once(graph: ir.Graph | ir.Function) -> None:
+def compute_once(editor: Editor) -> None:
     """Let the originals of a graph do for all of their duplicates, which are dead afterwards."""
-    for node, original in duplicates_in(graph):
+    for node, original in duplicates_in(editor.reader.graph):
         _use(original, node)
 
 
