@@ -58,6 +58,12 @@ class ModuleProof:
         except Exception as error:  # noqa: BLE001  # the user's forward() may ask a norm that is gone for anything
             return (Comparison("all outputs", Stage.EAGER, False, note=f"{type(error).__name__}: {error}"),)
 
+    def shows(self, changes: Changes, feed: str, path: str) -> bool:
+        """Tell whether the outputs of a call would be others if one of the modules had not changed."""
+        less = changes.without(self.plain.get_submodule(path))
+        expected = [each for each in self.expected if each.feed == feed]
+        return not all(compared.passed for compared in self.compare(less, expected))
+
 
 def confirmed(planner: Planner, proof: ModuleProof) -> tuple[ModulePlan, tuple[Comparison, ...], tuple[str, ...]]:
     """Return a plan that eager runs confirm. Folds that they do not confirm are found by bisection and left out."""

@@ -141,7 +141,7 @@ def fold_module(
         removed_keys=_not_in(before, after),
         comparisons=planned.comparisons,
         notes=(*traced.notes, *removals, *trail.notes, *planned.notes),
-        calls=tuple(each.feed for each in proof.expected),
+        calls=tuple(each.feed for each in proof.expected if each.feed not in trail.blind),
         _convert=partial(_converted, original, target, traced.call, choice),
     )
 
@@ -171,8 +171,8 @@ def _planned(proof: ModuleProof, traced: Traced, choice: _Choice) -> _Planned:
     names = selected(traced.model, proof.plain, choice.skip, choice.only)
     plan, comparisons, notes = confirmed(Planner(proof.plain, traced, *names), proof)
     changes = proof.with_copies_before_writes(plan.changes)
-    calls = [(each.feed, each.call) for each in proof.expected]
-    trail = follow(proof.original, proof.candidate(changes), _paths(proof.plain, changes.steps), calls)
+    steps, calls = _paths(proof.plain, changes.steps), [(each.feed, each.call) for each in proof.expected]
+    trail = follow(proof.original, proof.candidate(changes), steps, calls, partial(proof.shows, changes))
     return _Planned(changes, plan.verdicts, comparisons, trail, notes)
 
 

@@ -31,25 +31,31 @@ class Followed:
     """What calls of a folded module have shown.
 
     ``differing``: the paths of modules whose output differs; ``steps``: those of modules that do something else than
-    before, each with the first path of that module; ``edges``: what reads differing values; ``notes``: what hooks of
-    the user see of it.
+    before, each with the first path of that module; ``edges``: what reads differing values; ``blind``: the calls that
+    take a way of their own and show nothing of it; ``notes``: these, and what hooks of the user see of it.
     """
 
     differing: Tags
     steps: dict[str, str]
     edges: Edges
+    blind: frozenset[str]
     notes: tuple[str, ...]
 
 
 def follow(
-    original: torch.nn.Module, folded: torch.nn.Module, steps: Sequence[str], calls: Sequence[tuple[str, Call]]
+    original: torch.nn.Module,
+    folded: torch.nn.Module,
+    steps: Sequence[str],
+    calls: Sequence[tuple[str, Call]],
+    shows: Callable[[str, str], bool],
 ) -> Followed:
     """Run the folded module on every call, and both on those that are not only of other values or sizes.
 
-    ``steps`` are the paths of the modules that changed.
+    ``steps`` are the paths of the modules that changed. ``shows(call, path)`` tells whether the outputs of a call
+    would be others if the module at the path had not changed.
     """
     if not steps:
-        return Followed(frozenset(), {}, {}, ())
+        return Followed(frozenset(), {}, {}, frozenset(), ())
     inner = tuple(path for path in steps if _has(original, path) and _has(folded, path))
     watched = tuple(path for path, part in original.named_modules() if path in inner or _user_hooks(part))
     differing: set[str] = set()
@@ -64,14 +70,21 @@ def follow(
     }
     changed = frozenset(alone.values()) & differing
     edges: Edges = {}
-    for call in [call for name, call in calls if name not in REDRAWN]:
-        merge(edges, _edges(folded, changed, alone, call))
-    notes = tuple(
+    blind: dict[str, str] = {}
+    for name, call in [(name, call) for name, call in calls if name not in REDRAWN]:
+        recorder = _recorded(folded, changed, alone, call)
+        tested = sorted({path for edge, paths in recorder.involved.items() if edge not in edges for path in paths})
+        hidden = next((path for path in tested if edges and not shows(name, path)), None)
+        if hidden is None:
+            merge(edges, recorder.edges)
+        else:
+            blind[name] = f"with {name} the module takes another way, where its values hide {hidden}: it is not covered"
+    notes = [
         f"a hook on {path} ({type(original.get_submodule(path)).__name__}) sees another value than before"
         for path in watched
         if path in differing and _user_hooks(original.get_submodule(path))
-    )
-    return Followed(changed, alone, edges, notes)
+    ]
+    return Followed(changed, alone, edges, frozenset(blind), (*notes, *blind.values()))
 
 
 def _has(module: torch.nn.Module, path: str) -> bool:
@@ -85,7 +98,7 @@ def _user_hooks(module: torch.nn.Module) -> bool:
     return any(getattr(module, name, None) for name in _USER_HOOKS)
 
 
-def _edges(module: torch.nn.Module, differing: Tags, steps: Mapping[str, str], call: Call) -> Edges:
+def _recorded(module: torch.nn.Module, differing: Tags, steps: Mapping[str, str], call: Call) -> Recorder:
     with _running(module, call) as (own, args, kwargs):
         recorder = Recorder(differing, None, type(module).__name__)
         recorder.watch(own, steps)
@@ -93,7 +106,7 @@ def _edges(module: torch.nn.Module, differing: Tags, steps: Mapping[str, str], c
             output = own(*args, **kwargs)
         recorder.stop()
         recorder.returned(output)
-    return recorder.edges
+    return recorder
 
 
 @contextmanager

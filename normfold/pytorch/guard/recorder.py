@@ -47,6 +47,7 @@ class Recorder(TorchFunctionMode):
         super().__init__()
         self.differing, self.allowed, self.name = differing, allowed, name
         self.edges: Edges = {}
+        self.involved: dict[Edge, Tags] = {}  # the changed modules that each edge tells of
         self._seen = WeakIdKeyDictionary()
         self._inside: list[Edge] = []  # the modules that the folds changed, and that run now
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
@@ -128,10 +129,12 @@ class Recorder(TorchFunctionMode):
         self._mark(outputs, frozenset().union(*(each.modules for each in seen)), edge)
 
     def _add(self, edge: Edge, numbers: Numbers, seen: Iterable[Seen], what: str) -> None:
+        modules = frozenset().union(*(each.modules for each in seen))
         if self.allowed is None:
             merge(self.edges, {edge: numbers})
+            self.involved[edge] = modules | ({edge[1]} if edge[0] == "module" else frozenset())
         elif edge not in self.allowed or not _agree(self.allowed[edge], numbers):
-            names = ", ".join(sorted(frozenset().union(*(each.modules for each in seen))))
+            names = ", ".join(sorted(modules))
             values = f"the output of {names}, whose weights hold a folded norm" if names else "values without its norm"
             raise UsageError(f"{self.name} was folded for other calls than this one: here {what} {values}; {WAY_OUT}")
 

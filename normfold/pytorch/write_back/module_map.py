@@ -36,7 +36,8 @@ from normfold.pytorch.write_back.wiring import Wiring
 
 PRODUCTS = {"Gemm", "MatMul"}
 _CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
-_BIAS_INPUT = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2}
+_BIAS_INPUT = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2, "ScatterElements": 0, "ScatterND": 0}
+_NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
 
 
 class WriteBack:
@@ -174,6 +175,8 @@ class WriteBack:
             each in self.changes.zeros for each in around
         ):
             return  # it went with the rest
+        if self._does_nothing(node):
+            return  # forward() may go on doing it
         if module is self.modules.root:
             self._problem(Reason.IN_FORWARD, node, "it stands in the forward() of the whole model")
             return
@@ -182,6 +185,11 @@ class WriteBack:
             self._problem(Reason.IN_FORWARD, node, f"{type(module).__name__}.forward() also does {rest.op_type}")
             return
         self.changes.gone.add(module)
+
+    def _does_nothing(self, node: ir.Node) -> bool:
+        """Tell whether it adds nothing, or multiplies by one, as a sum of branches that begins with 0 does."""
+        neutral, constant = _NEUTRAL.get(node.op_type), self.snapshot.constant_input(node)
+        return neutral is not None and constant is not None and bool((array_of(constant) == neutral).all())
 
     def _shares_its_input(self, module: torch.nn.Module) -> bool:
         """Tell whether another operator, or the caller, has the memory that a module reads."""
@@ -440,11 +448,11 @@ def _meet(path: str, other: str) -> bool:
 def _children_left(
     gone: Collection[torch.nn.Module], nodes: Iterable[ir.Node], modules: Modules
 ) -> dict[torch.nn.Module, tuple[str, ...]]:
-    """For modules that go but for some children, those that still do something, in the order in which they run."""
+    """For modules that go but for parts of them, the paths of those that still do something, in the order they run."""
     found: dict[torch.nn.Module, dict[str, None]] = {}
     for node in nodes:
-        for module, child in pairwise(modules.around(node)):
+        for module, part in pairwise(modules.around(node)):
             if module in gone:
-                names = (name for name, part in module.named_children() if part is child)
-                found.setdefault(module, {}).update(dict.fromkeys(names))
-    return {module: tuple(names) for module, names in found.items()}
+                paths = (path for path, inner in module.named_modules() if inner is part)
+                found.setdefault(module, {}).update(dict.fromkeys(paths))
+    return {module: tuple(paths) for module, paths in found.items()}

@@ -145,3 +145,12 @@ class Snapshot:
             return inputs[0]
         data = [value for value in inputs if value in self.live]
         return data[0] if len(data) == 1 else None
+
+    def constant_input(self, node: ir.Node) -> ir.Value | None:
+        """Return the one constant that a node of two inputs reads, in either place where their order decides nothing."""
+        inputs = self.nodes[node].inputs
+        constants = [value for value in inputs if value is not None and value not in self.live]
+        commutes = node.op_type in ("Add", "Mul")
+        if len(inputs) != 2 or len(constants) != 1 or not (commutes or constants[0] is inputs[1]):
+            return None
+        return constants[0] if constants[0].const_value is not None else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -48,6 +48,15 @@ class Changes:
     zeros: set[torch.nn.Module] = field(default_factory=set)
     shared: set[torch.nn.Module] = field(default_factory=set)
     fresh: frozenset[torch.nn.Module] = frozenset()
+
+    def without(self, module: torch.nn.Module) -> Changes:
+        """Return the changes of the other modules."""
+        kept: dict[str, Any] = {"weights": {slot: new for slot, new in self.weights.items() if slot[0] is not module}}
+        for name in ("windows", "left"):
+            kept[name] = {each: value for each, value in getattr(self, name).items() if each is not module}
+        for name in ("gone", "dropped", "zeros", "shared"):
+            kept[name] = getattr(self, name) - {module}
+        return replace(self, **kept)
 
     @property
     def steps(self) -> set[torch.nn.Module]:

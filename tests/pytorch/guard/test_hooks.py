@@ -155,6 +155,21 @@ def test_another_way_through_forward_is_refused(row: Row) -> None:
         torch.testing.assert_close(folded.module(*args), module(*args), rtol=1e-4, atol=1e-4)
 
 
+def dead_when_large(self: Paths, x: Tensor) -> Any:
+    y = self.bn(self.conv(x))
+    return y if x.shape[-1] < 12 else self.bn(y) * x[:, :1, 1:-1, 1:-1].relu()
+
+
+def test_a_way_that_shows_nothing_is_not_covered() -> None:
+    """Twice as large, the given values are zero behind the second norm, so that the call agrees with anything."""
+    module, args = drawn(Paths(dead_when_large)), (-batch(2, 3, 8, 8).abs(),)
+    folded = fold_module(module, args)
+    assert folded.removed == ("bn",) and "a last size twice as large" not in folded.calls
+    assert any("its values hide bn: it is not covered" in note for note in folded.notes)
+    with pytest.raises(UsageError, match="was folded for other calls"):
+        folded.module(batch(2, 3, 8, 16))
+
+
 def conditional(self: Paths, x: Tensor, raw: bool = False) -> Any:
     y = self.conv(x)
     return torch.cond(x.sum() > 0, torch.sin, torch.cos, (y if raw else self.bn(y),))

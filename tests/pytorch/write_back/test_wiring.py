@@ -179,6 +179,36 @@ def test_what_is_left_of_a_block_keeps_its_names_and_hooks() -> None:
     ]
 
 
+class FromNothing(nn.Module):
+    """Adds up its branches from a number, 0 in MobileOne; the modules that run lie in a list."""
+
+    def __init__(self, start: float = 0) -> None:
+        super().__init__()
+        self.branches, self.act, self.start = nn.ModuleList([conv_bn(size=1)]), nn.ReLU(), start
+
+    def forward(self, x: Tensor) -> Tensor:
+        total: Tensor | float = self.start
+        for branch in self.branches:
+            total += branch(x)
+        out: Tensor = self.act(total)
+        return out
+
+
+def test_a_block_that_adds_nothing_stays_what_it_is() -> None:
+    module, args = drawn(in_network(FromNothing())), image(1, 3, 6, 6)()
+    folded = fold_module(module, args)
+    equal(folded.module(*args), module(*args))
+    assert folded.removed == ("2.branches.0.1",) and not folded.rebuilt
+
+
+def test_what_is_left_of_a_block_may_lie_in_a_list() -> None:
+    module, args = drawn(in_network(FromNothing(2.0))), image(1, 3, 6, 6)()
+    folded = fold_module(module, args)
+    equal(folded.module(*args), module(*args))
+    assert folded.removed == ("2", "2.branches.0.1")
+    assert isinstance(folded.module.get_submodule("2.branches.0.0"), nn.Conv2d)
+
+
 class Heads(nn.Module):
     """Two classifiers of one token, added: products as a Gemm or as a MatMul, by the rank of x."""
 
