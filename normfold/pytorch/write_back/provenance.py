@@ -147,7 +147,7 @@ class Snapshot:
         return data[0] if len(data) == 1 else None
 
     def constant_input(self, node: ir.Node) -> ir.Value | None:
-        """Return the one constant that a node of two inputs reads, in either place where their order decides nothing."""
+        """Return the one constant that a node of two inputs reads: the second, or either where both may change."""
         inputs = self.nodes[node].inputs
         constants = [value for value in inputs if value is not None and value not in self.live]
         commutes = node.op_type in ("Add", "Mul")
