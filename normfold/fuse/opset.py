@@ -38,7 +38,7 @@ class OpsetRaiseError(Exception):
 
 
 def raise_opset(model: ir.Model, opset: int, newest_ir: int) -> None:
-    """Raise ``model`` in place to ``opset``, and its IR version as far as that needs. CannotRaise changes nothing."""
+    """Raise ``model`` in place to ``opset``, and its IR version as far as that needs; an OpsetRaiseError leaves it."""
     present = opset_of(model.graph)
     if opset <= present:
         return

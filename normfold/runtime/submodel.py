@@ -86,7 +86,7 @@ def _tensor_type(dtype: np.dtype, rank: int) -> onnx.TypeProto:
 
 
 def sources(model: LoadedModel, target: str, cuts: Collection[str]) -> set[str]:
-    """Return the graph inputs and the values of ``boundary`` between which ``target`` is made."""
+    """Return the graph inputs and the values of ``cuts`` between which ``target`` is made."""
     _, needed = _upstream(model, [target], cuts)
     return needed & {*cuts, *(value.name for value in model.inputs)}
 

@@ -35,13 +35,10 @@ class ProofState:
         self.findings.add(self.question.failing(value, stage, why, feed))
 
 
-def run_part(
-    runner: Runner, submodel: Submodel, feed: Feed, injected: Mapping[str, Value], names: Sequence[str] | None = None
-) -> dict[str, Value]:
-    """Return the values of a part's targets, or of some of them, by name."""
-    wanted = list(submodel.outputs) if names is None else names
-    found = runner.run(part_feed(submodel, feed, injected), [submodel.outputs[name] for name in wanted])
-    return dict(zip(wanted, found, strict=True))
+def run_part(runner: Runner, submodel: Submodel, feed: Feed, injected: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the values of a part's targets, by name."""
+    found = runner.run(part_feed(submodel, feed, injected), list(submodel.outputs.values()))
+    return dict(zip(submodel.outputs, found, strict=True))
 
 
 def part_feed(submodel: Submodel, feed: Feed, injected: Mapping[str, Value]) -> dict[str, Value]:

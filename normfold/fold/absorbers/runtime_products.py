@@ -23,19 +23,18 @@ from normfold.graph.reader import GraphReader, attribute
 
 @dataclass(frozen=True)
 class Product:
-    """The inputs of an operator that hold the integers of its matrix, their scale and zero point, and the bias."""
+    """The inputs of an operator that hold scale and zero point of the integers of its matrix, and the bias."""
 
-    numbers: int
     scale: int
     zero: int
     bias: int | None
 
 
 PRODUCTS = {
-    "DynamicQuantizeMatMul": Product(1, 2, 3, 4),
-    "MatMulIntegerToFloat": Product(1, 3, 5, 6),
-    "MatMulNBits": Product(1, 2, 3, 5),
-    "QGemm": Product(3, 4, 5, None),
+    "DynamicQuantizeMatMul": Product(2, 3, 4),
+    "MatMulIntegerToFloat": Product(3, 5, 6),
+    "MatMulNBits": Product(2, 3, 5),
+    "QGemm": Product(4, 5, None),
 }
 _ORDER = 4  # the input of a MatMulNBits that says which rows are in which block
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 from normfold.algebra.affine import Affine
 from normfold.findings.reason import Obstacle, Reason, Refusal
@@ -16,7 +17,7 @@ from normfold.fold.search.plan import FoldPlan, obstacle_of
 from normfold.fold.search.remainder import operators_for, require_chain_fits
 from normfold.graph.reader import GraphReader, display_name, name_of
 
-_Attempt = Callable[[], FoldPlan]
+_Attempt = tuple[str, Callable[[], FoldPlan]]  # a direction, and the search for a plan
 _MOST_NAMES = 3  # names in one sentence
 _LONGEST_TO_PART = 8  # operators in a row: each way to part them is a search
 _EXPLAINS_LITTLE = (Reason.GRAPH_INPUT, Reason.NO_CONSUMER, Reason.GRAPH_OUTPUT)
@@ -41,7 +42,7 @@ def decide(
     """
     found, obstacles = _tried(_whole(reader, affines, chain))
     if not found and any(obstacle.reason is Reason.ZERO_PADDING for obstacle in obstacles):
-        found, why = _tried(iter([("forward", lambda: plan_extra_channel(reader, chain, always=extra_channel))]))
+        found, why = _tried([("forward", partial(plan_extra_channel, reader, chain, always=extra_channel))])
         obstacles = tuple(_not_by_one_more_channel(obstacle, why) for obstacle in obstacles)
     plans = [plan for plan in found if objection(plan) is None]
     if not plans:
@@ -63,18 +64,16 @@ def decide(
 
 def decide_rescaling_addends(reader: GraphReader, affines: AffineIndex, chain: AffineChain) -> FoldPlan | None:
     """Return a plan forward that gives the inverse scale to the other addends of sums on the way, or None."""
-    nothing = Affine.identity(chain.affine.rank)
-    plans, _ = _tried(
-        iter([("forward", lambda: plan_forward(reader, affines, chain, chain.affine, nothing, rescale_addends=True))])
-    )
+    way = partial(plan_forward, reader, affines, chain, chain.affine, _nothing(chain), rescale_addends=True)
+    plans, _ = _tried([("forward", way)])
     return plans[0] if plans and plans[0].operators_saved(reader) > 0 else None
 
 
-def _tried(attempts: Iterator[tuple[str, _Attempt]]) -> tuple[list[FoldPlan], tuple[Obstacle, ...]]:
+def _tried(attempts: Iterable[_Attempt]) -> tuple[list[FoldPlan], tuple[Obstacle, ...]]:
     plans, obstacles = [], []
-    for direction, attempt in attempts:
+    for direction, search in attempts:
         try:
-            plans.append(attempt())
+            plans.append(search())
         except (Refusal, ValueError) as error:
             obstacles.append(replace(obstacle_of(error), direction=direction))
     return plans, tuple(obstacles)
@@ -86,19 +85,16 @@ def _from_the_other_end(reader: GraphReader, affines: AffineIndex, plan: FoldPla
         return
     ((other, _),) = plan.merged
     way = plan_backward if plan.direction == "forward" else plan_forward
-    yield from _tried(
-        iter([("", lambda: way(reader, affines, other, other.affine, Affine.identity(other.affine.rank)))])
-    )[0]
+    yield from _tried([("", partial(way, reader, affines, other, other.affine, _nothing(other)))])[0]
 
 
-def _whole(reader: GraphReader, affines: AffineIndex, chain: AffineChain) -> Iterator[tuple[str, _Attempt]]:
+def _whole(reader: GraphReader, affines: AffineIndex, chain: AffineChain) -> Iterator[_Attempt]:
     """Try the whole affine, one way or the other."""
-    nothing = Affine.identity(chain.affine.rank)
     if chain.affine.is_identity:
-        yield "removal", lambda: _removal(reader, chain)
+        yield "removal", partial(_removal, reader, chain)
         return
-    yield "backward", lambda: plan_backward(reader, affines, chain, chain.affine, nothing)
-    yield "forward", lambda: plan_forward(reader, affines, chain, chain.affine, nothing)
+    yield "backward", partial(plan_backward, reader, affines, chain, chain.affine, _nothing(chain))
+    yield "forward", partial(plan_forward, reader, affines, chain, chain.affine, _nothing(chain))
 
 
 def _removal(reader: GraphReader, chain: AffineChain) -> FoldPlan:
@@ -110,7 +106,7 @@ def _removal(reader: GraphReader, chain: AffineChain) -> FoldPlan:
     return FoldPlan(chain, "removal", chain.affine)
 
 
-def _partial(reader: GraphReader, affines: AffineIndex, chain: AffineChain) -> Iterator[tuple[str, _Attempt]]:
+def _partial(reader: GraphReader, affines: AffineIndex, chain: AffineChain) -> Iterator[_Attempt]:
     """Try the scale alone; the shift stays as one Add: s*x + t, or s*(x + t/s) when the scale goes forward.
 
     A BatchNormalization is as cheap as an Add, so it is parted only where the Add goes the other way, or is the bias
@@ -120,31 +116,31 @@ def _partial(reader: GraphReader, affines: AffineIndex, chain: AffineChain) -> I
     if affine.has_no_scale or affine.has_no_shift:
         return
     ahead = affine.shift_only
-    if not chain.has_batchnorm or _is_bias(chain) or _goes(lambda: plan_forward(reader, affines, chain, ahead, ahead)):
-        yield "backward", lambda: plan_backward(reader, affines, chain, affine.scale_only, ahead)
+    if not chain.has_batchnorm or _is_bias(chain) or _goes(partial(plan_forward, reader, affines, chain, ahead, ahead)):
+        yield "backward", partial(plan_backward, reader, affines, chain, affine.scale_only, ahead)
     if affine.scale.all():
         rest = Affine.of(1.0, affine.shift / affine.scale, affine.rank)
-        if not chain.has_batchnorm or _goes(lambda: plan_backward(reader, affines, chain, rest, rest)):
+        if not chain.has_batchnorm or _goes(partial(plan_backward, reader, affines, chain, rest, rest)):
             yield "forward", lambda: _fitting(reader, plan_forward(reader, affines, chain, affine.scale_only, rest))
 
 
-def _parts(reader: GraphReader, affines: AffineIndex, chain: AffineChain) -> Iterator[tuple[str, _Attempt]]:
+def _parts(reader: GraphReader, affines: AffineIndex, chain: AffineChain) -> Iterator[_Attempt]:
     """Try the first operators backward, or the last forward: a norm before a LayerScale that float16 cannot fold."""
     if len(chain.members) > _LONGEST_TO_PART:
         return
     for at in range(len(chain.members) - 1, 0, -1):
         first = AffineChain(chain.members[:at])
-        yield "backward", lambda first=first: plan_backward(reader, affines, first, first.affine, _nothing(first))  # type: ignore[misc]  # bound now
+        yield "backward", partial(plan_backward, reader, affines, first, first.affine, _nothing(first))
     for at in range(1, len(chain.members)):
         last = AffineChain(chain.members[at:])
-        yield "forward", lambda last=last: plan_forward(reader, affines, last, last.affine, _nothing(last))  # type: ignore[misc]  # bound now
+        yield "forward", partial(plan_forward, reader, affines, last, last.affine, _nothing(last))
 
 
-def _merges(reader: GraphReader, chain: AffineChain) -> Iterator[tuple[str, _Attempt]]:
+def _merges(reader: GraphReader, chain: AffineChain) -> Iterator[_Attempt]:
     """Write the chain, or as much of its end as keeps its digits, as one affine where it stands."""
     for at in range(min(len(chain.members), _LONGEST_TO_PART) - 1):
         last = AffineChain(chain.members[at:])
-        yield "merge", lambda last=last: _fitting(reader, FoldPlan(last, "merge", last.affine))  # type: ignore[misc]  # bound now
+        yield "merge", partial(_fitting, reader, FoldPlan(last, "merge", last.affine))
 
 
 def _nothing(chain: AffineChain) -> Affine:
@@ -204,9 +200,9 @@ def _not_by_one_more_channel(obstacle: Obstacle, why: Sequence[Obstacle]) -> Obs
     return replace(obstacle, detail=f"{obstacle.detail}; as one more channel: {why[0].detail} at {why[0].node}")
 
 
-def _goes(attempt: _Attempt) -> bool:
+def _goes(search: Callable[[], FoldPlan]) -> bool:
     """Return whether there is such a plan."""
-    return bool(_tried(iter([("", attempt)]))[0])
+    return bool(_tried([("", search)])[0])
 
 
 def _is_bias(chain: AffineChain) -> bool:

@@ -106,7 +106,9 @@ class _Forward(Search):
             require_near(self.reader, value, self.far, node)
         readers = self.reader.readers(value)
         if not readers and value is self.chain.output:
-            raise Refusal(Reason.NO_CONSUMER, name_of(node), display_name(value), f"is unused {display_name(value)}")
+            raise Refusal(
+                Reason.NO_CONSUMER, name_of(node), display_name(value), f"nothing reads {display_name(value)}"
+            )
         state.labels[value] = at_rank_of(self.reader, value, affine)
         self.shift_origins[value] = self.origins_here
         for reader in readers:

@@ -39,10 +39,9 @@ def norm(region: Region, node: ir.Node) -> tuple[RuleResult, ...] | None:
     spec = norm_spec(node, region.rank(found.view))
     if spec is None or not _takes_own_moments(region, found, spec.axes, spec.groups):
         return None
-    axes = None if spec.axes is None else spec.axes
-    mean = found.poly.expectation(axes)
+    mean = found.poly.expectation(spec.axes)
     square = None if mean is None else found.poly.times(found.poly)
-    second = None if square is None else square.expectation(axes)
+    second = None if square is None else square.expectation(spec.axes)
     if mean is None or second is None:
         return None
     centred = found.poly.plus(mean.scaled(-1.0)) if spec.is_centred else found.poly

@@ -85,11 +85,6 @@ class Monomial(NamedTuple):
     a: int = 0
     statistics: int = 0
 
-    @property
-    def is_one(self) -> bool:
-        """Say whether every exponent is 0."""
-        return self == ONE
-
     def times(self, other: Monomial) -> Monomial:
         """Return the product; squares of denominators are written out, and None is what grows beyond a norm."""
         powers: dict[Denominator, int] = dict(self.denominators)

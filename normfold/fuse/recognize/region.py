@@ -1,7 +1,7 @@
 """A region: what a root value and constants alone make of it, each value known as a polynomial of the root's moments.
 
-The region grows from the root along the graph and stops at every operator that no rule in ``normfold.fuse.rules``
-knows, or that needs a value from elsewhere. Each operator is visited once, so a region costs what its size is.
+The region grows from the root along the graph and stops at every operator that no rule in ``table.py`` knows,
+or that needs a value from elsewhere. Each operator is visited once, so a region costs what its size is.
 """
 
 from __future__ import annotations

@@ -56,7 +56,8 @@ def is_a_tie(
         return None
     if _has_the_same_numbers(question, comparison.value, behind[inputs[0]], feed):
         return None
-    *_, noise = {}, *question.noise_of(small, part_feed(small, feed, {}), behind)
+    samples = list(question.noise_of(small, part_feed(small, feed, {}), behind))
+    noise = samples[-1] if samples else {}
     unsure = _unsure(
         node, [behind[name] for name in inputs], [_width(question, name, behind, noise) for name in inputs]
     )

@@ -13,7 +13,6 @@ from collections.abc import Iterable
 from typing import Any
 
 from normfold.files.untrusted import parse_json
-from normfold.runtime.metadata_keys import SITES_KEY as SITES_KEY
 from normfold.verify.result import Site
 
 _LONGEST = 4 * 2**20

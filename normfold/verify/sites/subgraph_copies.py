@@ -54,22 +54,6 @@ def inline_bodies(
     return replace(model, skeleton=skeleton), tuple(is_open)
 
 
-def body_paths(model: LoadedModel) -> set[str]:
-    """Return the paths of all bodies and functions."""
-    paths: set[str] = set()
-
-    def walk(nodes: Iterable[onnx.NodeProto], path: str) -> None:
-        paths.add(path)
-        for node in nodes:
-            for body_path, _, body in _bodies(node, path):
-                walk(body.node, body_path)
-
-    walk(model.graph.node, "")
-    for function in model.skeleton.functions:
-        walk(function.node, _identifier(function.domain, function.name, function.overload))
-    return paths
-
-
 def _bodies(node: onnx.NodeProto, path: str) -> Iterator[tuple[str, str, onnx.GraphProto]]:
     """Return the body graph in each attribute of a node, with its path as ``normfold.graph.graphs_of`` tells it.
 
