@@ -7,7 +7,7 @@ sizes of the group are known; it is then expanded inside that group, reshaped, a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from math import prod
 
 import numpy as np
@@ -45,32 +45,40 @@ def _equal(left: Dim, right: Dim) -> bool:
 
 
 def _split(source: Sequence[Dim], target: Sequence[Dim], left: range, right: range) -> list[AxisGroup]:
-    """Split the ranges from the back, where sizes are most often known, as long as products of known sizes meet."""
-    groups: list[AxisGroup] = []
-    i, j = left.stop, right.stop
-    low_i, low_j = i, j
-    product_left, product_right = 1, 1
-    while low_i > left.start or low_j > right.start:
-        if product_left <= product_right and low_i > left.start:
-            low_i -= 1
-            size, product_left = source[low_i], _times(product_left, source[low_i])
-        elif low_j > right.start:
-            low_j -= 1
-            size, product_right = target[low_j], _times(product_right, target[low_j])
+    """Split the ranges from the back, where sizes are most often known, and what remains of them from the front."""
+    end, stop = left.stop, right.stop
+    tail: list[AxisGroup] = []
+    for some, others in _meetings([source[axis] for axis in left[::-1]], [target[axis] for axis in right[::-1]]):
+        tail.append((range(left.stop - some, end), range(right.stop - others, stop)))
+        end, stop = left.stop - some, right.stop - others
+    begin, start = left.start, right.start
+    head: list[AxisGroup] = []
+    for some, others in _meetings(source[begin:end], target[start:stop]):
+        head.append((range(begin, left.start + some), range(start, right.start + others)))
+        begin, start = left.start + some, right.start + others
+    middle = [(range(begin, end), range(start, stop))] if begin < end or start < stop else []
+    return [*head, *middle, *tail[::-1]]
+
+
+def _meetings(sizes: Sequence[Dim], others: Sequence[Dim]) -> Iterator[tuple[int, int]]:
+    """Yield how many of either have equal products, each time that they meet, until a size is not known."""
+    i = j = 0
+    product, other = 1, 1
+    last = (0, 0)
+    while i < len(sizes) or j < len(others):
+        if product <= other and i < len(sizes):
+            size, i = sizes[i], i + 1
+            product *= size if isinstance(size, int) else 0
+        elif j < len(others):
+            size, j = others[j], j + 1
+            other *= size if isinstance(size, int) else 0
         else:
-            break
+            return
         if not isinstance(size, int) or size == 0:
-            break
-        if product_left == product_right and low_i < i and low_j < j:
-            groups.append((range(low_i, i), range(low_j, j)))
-            i, j, product_left, product_right = low_i, low_j, 1, 1
-    if i > left.start or j > right.start:
-        groups.append((range(left.start, i), range(right.start, j)))
-    return groups[::-1]
-
-
-def _times(product: int, size: Dim) -> int:
-    return product * size if isinstance(size, int) else 0
+            return
+        if product == other and i > last[0] and j > last[1]:
+            last = i, j
+            yield last
 
 
 def reshaped(array: Array, source: Sequence[Dim], target: Sequence[Dim]) -> Array | None:

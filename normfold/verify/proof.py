@@ -234,7 +234,7 @@ def _result(proof: ProofState, verdict: Equivalence, note: str = "") -> Verifica
     comparisons = proof.comparisons()
     for c in proof.findings.set_aside(proof.question.alternates_levels):
         proof.findings.note(
-            f"{c.value}, {c.stage}: feed {c.feed} was set aside, because {NOISE_DOMINATED}; the other feeds count"
+            f"{c.value}, {c.stage.value}: feed {c.feed} was set aside, because {NOISE_DOMINATED}; the other feeds count"
         )
     return Verification(
         verdict,

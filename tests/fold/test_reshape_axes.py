@@ -85,3 +85,11 @@ def test_a_batch_of_any_size_passes() -> None:
 def test_two_unknown_sizes_need_not_be_equal() -> None:
     """[2, 6] as [4, 3], where the first size of both is unknown: an array along it cannot follow."""
     assert reshaped(np.arange(2.0).reshape(2, 1), [None, 6], [None, 3]) is None
+
+
+def test_channels_are_parted_into_heads_before_sizes_that_are_not_known() -> None:
+    array = np.arange(6.0).reshape(1, 6, 1, 1)
+    result = reshaped(array, ["N", 6, "H", "W"], ["N", 2, 3, None])
+    assert result is not None
+    np.testing.assert_array_equal(result, array.reshape(1, 2, 3, 1))
+    assert reshaped(array, ["N", 6, "H", "W"], [2, "N", 3, None]) is None

@@ -25,6 +25,7 @@ from normfold.graph.evaluators import part_of_axis
 from normfold.graph.reader import Dim, GraphReader, attribute, name_of
 
 _TO_THE_END = 2**31 - 1  # exporters write this, or more, for the end of an axis whose size they do not know
+_LONGEST_NAME = 20  # characters
 
 
 def transpose(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
@@ -46,8 +47,13 @@ def reshape(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool
     source, target = (before, after) if forward else (after, before)
     scale, shift = reshaped(affine.scale, source, target), reshaped(affine.shift, source, target)
     if scale is None or shift is None:
-        raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=f"{list(before)} to {list(after)} cannot be traced")
+        raise Refusal(Reason.AXIS_STOPS, name_of(node), detail=f"{_shown(before)} to {_shown(after)} cannot be traced")
     return propagate(Affine(scale, shift))
+
+
+def _shown(shape: Sequence[Dim]) -> str:
+    """Return a shape for a message; a size that the model computes may have a name of several lines."""
+    return "[" + ", ".join("?" if dim is None or len(str(dim)) > _LONGEST_NAME else str(dim) for dim in shape) + "]"
 
 
 def _known_target(reader: GraphReader, node: ir.Node) -> tuple[Dim, ...]:

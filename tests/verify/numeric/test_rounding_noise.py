@@ -47,7 +47,7 @@ def test_a_feed_that_noise_decides_is_set_aside_where_another_tells(tmp_path: Pa
     both = ProofOptions(inputs=(str(tmp_path / "wild.npz"), str(tmp_path / "calm.npz")))
     result = prove(raw, moved, (), both)
     assert result
-    assert any("feed wild.npz was set aside" in note for note in result.notes)
+    assert any("y, disable_all: feed wild.npz was set aside" in note for note in result.notes)
     assert {c.feed for c in result.outputs} == {"calm.npz"}
     assert prove(raw, moved, (), ProofOptions(inputs=both.given_inputs[:1])).verdict is Equivalence.INCONCLUSIVE
     assert prove(raw, edited(raw, "w", lambda w: w * 1.001), (), both).verdict is Equivalence.DIFFERENT
