@@ -85,9 +85,16 @@ def _tensor_type(dtype: np.dtype, rank: int) -> onnx.TypeProto:
     return onnx.helper.make_tensor_type_proto(onnx.helper.np_dtype_to_tensor_dtype(dtype), [None] * rank)
 
 
-def sources(model: LoadedModel, target: str, cuts: Collection[str]) -> set[str]:
-    """Return the graph inputs and the values of ``cuts`` between which ``target`` is made."""
-    _, needed = _upstream(model, [target], cuts)
+SHAPES = frozenset({"Shape", "Size"})
+"""Operators that read how large a value is, and none of its numbers."""
+
+
+def sources(model: LoadedModel, target: str, cuts: Collection[str], through_shapes: bool = True) -> set[str]:
+    """Return the graph inputs and the values of ``cuts`` from which ``target`` is made.
+
+    Without ``through_shapes`` those of which only the shape is read are left out.
+    """
+    _, needed = _upstream(model, [target], cuts, through_shapes)
     return needed & {*cuts, *(value.name for value in model.inputs)}
 
 
@@ -98,14 +105,16 @@ def first_downstream(model: LoadedModel, value: str, among: Collection[str]) -> 
     while stack:
         for index in model.readers.get(stack.pop(), ()):
             node = model.graph.node[index]
-            for output in () if node.op_type in ("Shape", "Size") else node.output:
+            for output in () if node.op_type in SHAPES else node.output:
                 if output and output not in seen:
                     seen.add(output)
                     (found if output in among else stack).append(output)
     return found
 
 
-def _upstream(model: LoadedModel, targets: Iterable[str], cuts: Collection[str]) -> tuple[set[int], set[str]]:
+def _upstream(
+    model: LoadedModel, targets: Iterable[str], cuts: Collection[str], through_shapes: bool = True
+) -> tuple[set[int], set[str]]:
     """Return indices of the nodes needed for ``targets`` without passing a cut, and every name those nodes read."""
     nodes: set[int] = set()
     needed: set[str] = set()
@@ -115,6 +124,8 @@ def _upstream(model: LoadedModel, targets: Iterable[str], cuts: Collection[str])
         if index in nodes:
             continue
         nodes.add(index)
+        if not through_shapes and model.graph.node[index].op_type in SHAPES:
+            continue
         names = model.reads[index]
         needed.update(names)
         stack.extend(model.producers[name] for name in names if name in model.producers and name not in cuts)

@@ -24,10 +24,10 @@ from normfold.verify.numeric.distance import AllowedError, distance, is_floating
 from normfold.verify.numeric.rounding_noise import (
     BEYOND,
     BEYOND_COARSE,
+    NoiseMeter,
     NoiseSamples,
     Tolerance,
     UlpPerturbation,
-    noise,
 )
 from normfold.verify.result import Comparison, Stage
 
@@ -215,17 +215,12 @@ class Question:
         unseen = [name for name in pairs if name not in comparisons]
         return comparisons | {name: self.judge(name, how, *pairs[name]) for name in unseen}, levels
 
-    def noise_of(
-        self,
-        submodel: Submodel,
-        given: Mapping[str, Value],
-        expected: Mapping[str, Value],
-        exact: frozenset[str] = frozenset(),
-        by_channel: bool = False,
-    ) -> NoiseSamples:
-        """Measure the original's own rounding noise in the values of a part of it.
+    def noise_meter(self, part: Submodel, exact: frozenset[str] = frozenset()) -> NoiseMeter:
+        """Return what measures the original's own rounding noise in the values of a part of it."""
+        return NoiseMeter(part, self.perturbation, self.open, exact)
 
-        There is none at outputs where the user's tolerance decides.
-        """
-        if by_channel or not self.options.is_explicit:
-            yield from noise(submodel, given, expected, self.perturbation, self.open, exact, by_channel)
+    def noise_of(self, part: Submodel, given: Mapping[str, Value], expected: Mapping[str, Value]) -> NoiseSamples:
+        """Measure the noise once. There is none at outputs where the user's tolerance decides."""
+        if not self.options.is_explicit:
+            with self.noise_meter(part) as meter:
+                yield from meter.samples(given, expected)

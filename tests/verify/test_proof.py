@@ -136,13 +136,6 @@ def test_a_site_that_is_gone_is_measured_at_the_first_value_behind_it() -> None:
     assert [c.value for c in result.sites if not c.passed] == ["bn0"]
 
 
-def test_a_site_that_nothing_shows_is_said() -> None:
-    raw, folded = conv_bn_pair()
-    result = prove(raw, folded, (*SITES, Site("nowhere", "ghost")))
-    assert result
-    assert any("no evidence of its own for nowhere" in note for note in result.notes)
-
-
 def test_explicit_tolerances_win_and_the_one_that_would_pass_is_printed() -> None:
     raw, folded = conv_bn_pair()
     off = edited(folded, "w1", lambda w: w * 1.001)

@@ -9,7 +9,8 @@ one that takes sums, with these in float64.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Set
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence, Set
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
@@ -73,6 +74,8 @@ _SIGNS = 65_537
 _STEPS = ROUNDINGS | {"QuantizeLinear", "DynamicQuantizeLinear"}
 _AT_STEPS = 6  # times that the weights are moved where each draw may miss the step that others take
 
+_KEPT_BYTES = 2**25  # of weights, up to which the sessions of one part stay open
+
 BEYOND = 0.02
 """Noise above this share of the scale says that nothing can be compared."""
 
@@ -80,39 +83,90 @@ BEYOND_COARSE = {"float16": 0.1, "bfloat16": 0.25}
 """The same for types with few digits."""
 
 
-def noise(
-    part: Submodel,
-    feed: Mapping[str, Value],
-    expected: Mapping[str, Value],
-    move: UlpPerturbation,
-    open_session: Open,
-    exact: Set[str] = frozenset(),
-    by_channel: bool = False,
-) -> NoiseSamples:
-    """Measure the rounding noise of each floating value of ``expected``.
+@dataclass(frozen=True)
+class _Variant:
+    """Another form of a model, which may have none, and what it is fed with for a feed of the model."""
 
-    It is the magnitude, pooled over channels, times ``FACTOR``.
+    model: Callable[[], LoadedModel | None]
+    feeds: Callable[[Mapping[str, Value]], Iterable[Mapping[str, Value]]]
 
-    It is given again, wider, after each look at it, so a caller that has seen enough can stop. Inputs in ``exact``
-    carry no rounding: neither they nor the constants that are added to or multiplied with them are perturbed.
+
+class NoiseMeter:
+    """Measures the rounding noise that a part of the original makes of one feed after another.
+
+    Inputs in ``exact`` carry no rounding: neither they nor the constants that are added to or multiplied with them are
+    perturbed. Sessions over few weights stay open from feed to feed: to open them takes longer than to run them.
     """
-    wanted = [name for name, value in expected.items() if isinstance(value, np.ndarray) and is_floating(value)]
-    found: dict[str, np.ndarray] = {}
-    again = _AT_STEPS if _has_steps(part.model) else 1
-    for variant in (_moved_feed, *[_moved_twice] * again, _finer, _with_exact_sums) if wanted else ():
-        made = variant(part.model, feed, move, exact)
-        if made is None:
-            continue
-        model, feeds = made
+
+    def __init__(self, part: Submodel, move: UlpPerturbation, open_session: Open, exact: Set[str]) -> None:
+        self._part, self._open = part, open_session
+        self._keeps = part.model.weight_bytes <= _KEPT_BYTES
+        self._kept: dict[int, Runner | None] = {}
+        model = part.model
+
+        def moved(feed: Mapping[str, Value], times: int) -> Iterable[Mapping[str, Value]]:
+            return ({name: v if name in exact else move(v) for name, v in feed.items()} for _ in range(times))
+
+        again = _AT_STEPS if _has_steps(model) else 1
+        self._variants = (
+            _Variant(lambda: model, lambda feed: moved(feed, 1) if feed.keys() - exact else ()),
+            *[_Variant(lambda: moved_weights(model, move, exact), lambda feed: moved(feed, 2))] * again,
+            _Variant(lambda: retyped(model) if coarsest(model) else None, lambda feed: [_in_float32(feed)]),
+            _Variant(lambda: with_exact_sums(model), lambda feed: [feed]),
+        )
+
+    def __enter__(self) -> NoiseMeter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for runner in self._kept.values():
+            if runner is not None:
+                runner.close()
+
+    def samples(
+        self, feed: Mapping[str, Value], expected: Mapping[str, Value], by_channel: bool = False
+    ) -> NoiseSamples:
+        """Measure the noise of each floating value of ``expected``.
+
+        It is the magnitude, pooled over channels, times ``FACTOR``, given again, wider, after each look at it, so a
+        caller that has seen enough can stop.
+        """
+        wanted = [name for name, value in expected.items() if isinstance(value, np.ndarray) and is_floating(value)]
+        found: dict[str, np.ndarray] = {}
+        for place in range(len(self._variants) if wanted else 0):
+            for obtained in self._runs(place, feed, [self._part.outputs[name] for name in wanted]):
+                for name, value in zip(wanted, obtained, strict=True):
+                    _widen(found, name, expected[name], value, by_channel)
+                yield dict(found)
+
+    def _runs(self, place: int, feed: Mapping[str, Value], outputs: Sequence[str]) -> Iterator[list[Value]]:
+        """Yield what a variant makes of a feed, as far as it runs; one that does not tells nothing."""
+        feeds = iter(self._variants[place].feeds(feed))
+        first = next(feeds, None)
+        runner = self._session(place) if first is not None else None
+        if runner is None or first is None:
+            return
         try:
-            with open_session(model) as runner:
-                for values in feeds:
-                    obtained = runner.run(values, [part.outputs[name] for name in wanted])
-                    for name, value in zip(wanted, obtained, strict=True):
-                        _widen(found, name, expected[name], value, by_channel)
-                    yield dict(found)
-        except ModelRunError:  # this variant tells nothing then
-            continue
+            for values in (first, *feeds):
+                yield runner.run(values, outputs)
+        except ModelRunError:
+            return
+        finally:
+            if not self._keeps:
+                runner.close()
+
+    def _session(self, place: int) -> Runner | None:
+        """Return the session over a variant; None where the runtime does not load it, or there is none."""
+        if place in self._kept:
+            return self._kept[place]
+        model = self._variants[place].model()
+        try:
+            runner = None if model is None else self._open(model)
+        except ModelRunError:
+            runner = None
+        if self._keeps:
+            self._kept[place] = runner
+        return runner
 
 
 def _has_steps(model: LoadedModel) -> bool:
@@ -120,34 +174,9 @@ def _has_steps(model: LoadedModel) -> bool:
     return any(node.op_type in _STEPS for node in every_node(model.skeleton))
 
 
-Variant = tuple[LoadedModel, Iterable[Mapping[str, Value]]] | None
-"""Another form of the original, and the feeds for it; None where it has no such form."""
-
-
-def _moved_feed(model: LoadedModel, feed: Mapping[str, Value], move: UlpPerturbation, exact: Set[str]) -> Variant:
-    return (model, [_moved(feed, move, exact)]) if feed.keys() - exact else None
-
-
-def _moved_twice(model: LoadedModel, feed: Mapping[str, Value], move: UlpPerturbation, exact: Set[str]) -> Variant:
-    return moved_weights(model, move, exact), (_moved(feed, move, exact) for _ in range(2))
-
-
-def _moved(feed: Mapping[str, Value], move: UlpPerturbation, exact: Set[str]) -> dict[str, Value]:
-    return {name: value if name in exact else move(value) for name, value in feed.items()}
-
-
-def _finer(model: LoadedModel, feed: Mapping[str, Value], _: UlpPerturbation, __: Set[str]) -> Variant:
-    return (retyped(model), [{name: _in_float32(value) for name, value in feed.items()}]) if coarsest(model) else None
-
-
-def _with_exact_sums(model: LoadedModel, feed: Mapping[str, Value], _: UlpPerturbation, __: Set[str]) -> Variant:
-    exact = with_exact_sums(model)
-    return None if exact is None else (exact, [feed])
-
-
-def _in_float32(value: Any) -> Any:
-    is_half = isinstance(value, np.ndarray) and is_floating(value)
-    return value.astype(np.float32) if is_half else value
+def _in_float32(feed: Mapping[str, Value]) -> dict[str, Value]:
+    halves = {n for n, value in feed.items() if isinstance(value, np.ndarray) and is_floating(value)}
+    return {name: value.astype(np.float32) if name in halves else value for name, value in feed.items()}
 
 
 def _widen(

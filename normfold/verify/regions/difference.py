@@ -13,12 +13,11 @@ from onnx import numpy_helper
 
 from normfold.files.tensors import is_external
 from normfold.runtime.loaded_model import LoadedModel
-from normfold.runtime.submodel import sources
+from normfold.runtime.submodel import SHAPES, sources
 
 _ROUNDS = 50
 """The boundary of a region is widened so many times at most."""
 
-_SHAPES = frozenset({"Shape", "Size"})
 _LAYOUT = frozenset({"Identity", "Cast", "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Dropout"})
 
 
@@ -52,23 +51,32 @@ def differing_regions(one: LoadedModel, other: LoadedModel, left_out: Set[str] =
 
 
 def boundary_of(one: LoadedModel, other: LoadedModel, target: str, common: Set[str]) -> tuple[str, ...]:
-    """Return the nearest values of ``common`` from which both models compute ``target``."""
+    """Return the nearest values of ``common`` from which both models compute ``target``.
+
+    A value of which one model reads no more than the shape needs no place among what the other reads.
+    """
     inputs = {value.name for value in one.inputs}
     among = set(common) - {target}
     for _ in range(_ROUNDS):
-        ours, theirs = sources(one, target, among), sources(other, target, among)
+        ours, theirs = (sources(model, target, among, through_shapes=False) for model in (one, other))
         different = ours ^ theirs
         if not different:
             break
+        # What one model keeps and the other computes again begins no region.
+        inside = {name for name in different - inputs if _is_made_of(one, name, different - {name})}
         # Where one model reads what another boundary value is made of, the two are not independent numbers.
-        made_of_them = {name for name in (ours & theirs) - inputs if sources(one, name, different) & different}
-        dropped = made_of_them or different - inputs
+        made_of_them = {name for name in (ours & theirs) - inputs if _is_made_of(one, name, different)}
+        dropped = inside or made_of_them or different - inputs
         if not dropped:
             break
         among -= dropped
     else:
         return tuple(sorted(inputs))
-    return tuple(sorted(ours | theirs))
+    return tuple(sorted(sources(one, target, among) | sources(other, target, among)))
+
+
+def _is_made_of(model: LoadedModel, name: str, values: Set[str]) -> bool:
+    return not values.isdisjoint(sources(model, name, values, through_shapes=False))
 
 
 def have_equal_content(one: LoadedModel, tensor: onnx.TensorProto, other: LoadedModel, its: onnx.TensorProto) -> bool:
@@ -118,7 +126,7 @@ def _computed_twice(model: LoadedModel) -> set[str]:
 def _sizes_and_constants(model: LoadedModel) -> set[str]:
     found = set(model.initializer_names)
     for node, names in zip(model.graph.node, model.reads, strict=True):
-        if node.op_type in _SHAPES or (found.issuperset(names) and node.op_type != "Loop"):
+        if node.op_type in SHAPES or (found.issuperset(names) and node.op_type != "Loop"):
             found.update(node.output)
     return found - model.initializer_names
 

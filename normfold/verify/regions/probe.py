@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -224,6 +224,7 @@ def _compared(question: Question, pair: _Pair, latest: float) -> Compared:
             except ModelRunError as error:
                 return _does_not_run(question, pair, error)
             comparing = _Comparing(question, pair, ours, theirs, latest)
+            opened.enter_context(comparing.noise)
             failing = _other_table(question, pair) or comparing.first_difference()
             return failing or comparing.agreement
     except ModelRunError as error:
@@ -262,13 +263,14 @@ def _other_table(question: Question, pair: _Pair) -> Compared:
 
 
 class _Comparing:
-    """Both sides of a region, open. ``agreement`` are the worst comparisons so far that pass."""
+    """Both sides of a region, open. ``agreement`` are the worst comparisons so far that pass; ``noise`` is to close."""
 
     def __init__(self, question: Question, pair: _Pair, ours: Runner, theirs: Runner, latest: float) -> None:
         self._question, self._pair, self._ours, self._theirs = question, pair, ours, theirs
         models = [pair.original.model, pair.candidate.model]
         self._feeds = RegionFeeds(models, pair.inputs, question.options.seed)
         self.agreement: Compared = {}
+        self.noise = question.noise_meter(pair.original, pair.exact)
         self._latest = min(latest, time.process_time() + SLOW_SECONDS)
 
     def first_difference(self) -> Compared:
@@ -392,8 +394,7 @@ class _Comparing:
     def _failing(self, feed: RegionFeed, pairs: Sequence[tuple[Value, Value]], stage: Stage = Stage.REGION) -> Compared:
         """Return the comparisons that fail."""
         found = {}
-        for place, (expected, obtained) in enumerate(pairs):
-            comparison = self._compared(self._pair.region.targets[place], feed, stage, expected, obtained)
+        for place, comparison in enumerate(self._comparisons(feed, pairs, stage)):
             known = self.agreement.get(place)
             if comparison.passed and (known is None or comparison.margin > known.margin):
                 self.agreement[place] = comparison
@@ -401,19 +402,27 @@ class _Comparing:
                 found[place] = replace(comparison, note=comparison.note or "the operators that make it differ")
         return found
 
-    def _compared(self, target: str, feed: RegionFeed, stage: Stage, expected: Value, obtained: Value) -> Comparison:
+    def _comparisons(
+        self, feed: RegionFeed, pairs: Sequence[tuple[Value, Value]], stage: Stage
+    ) -> Iterable[Comparison]:
+        """Return the comparison of each target, with the noise there of all that need it."""
         question, text = self._question, feed.text if stage is Stage.AT_SITE else f"its own: {feed.text}"
         how = Conditions(stage, text, feed.tolerance)
-        if feed.must_keep_nan and _nan_moved(expected, obtained):
-            return question.failing(target, stage, "NaN or infinity goes another way", text)
-        comparison = question.judge(target, how, expected, obtained)
-        if comparison.passed or not (isinstance(expected, np.ndarray) and is_floating(expected)):
-            return comparison
-        given = _given(self._pair.original, feed.values)
-        by_channel = stage is Stage.REGION
-        samples = question.noise_of(self._pair.original, given, {target: expected}, self._pair.exact, by_channel)
-        closer, _ = question.compare_with_noise(samples, how, {target: (expected, obtained)})
-        return closer[target]
+        found: dict[str, Comparison] = {}
+        near: dict[str, tuple[Value, Value]] = {}
+        for target, (expected, obtained) in zip(self._pair.region.targets, pairs, strict=True):
+            if feed.must_keep_nan and _nan_moved(expected, obtained):
+                found[target] = question.failing(target, stage, "NaN or infinity goes another way", text)
+                continue
+            found[target] = question.judge(target, how, expected, obtained)
+            if not found[target].passed and isinstance(expected, np.ndarray) and is_floating(expected):
+                near[target] = expected, obtained
+        if near:
+            ours = {target: expected for target, (expected, _) in near.items()}
+            given = _given(self._pair.original, feed.values)
+            samples = self.noise.samples(given, ours, by_channel=stage is Stage.REGION)
+            found |= question.compare_with_noise(samples, how, near)[0]
+        return found.values()
 
 
 def _given(side: Submodel, values: Mapping[str, Value]) -> dict[str, Value]:

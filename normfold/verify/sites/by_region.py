@@ -56,19 +56,17 @@ def with_regions(proof: ProofState, found: Verification, sites: Sequence[Site]) 
     if not (found or question.is_by_fold) and _is_quantized(question.original) != _is_quantized(question.candidate):
         note = "one of the models is quantized, so they were not compared fold by fold"
         return replace(found, notes=(*found.notes, note))
-    if question.is_by_fold:
-        question, sites = inlined_sites(question, sites)
-    folds, lost = _folds(question, sites)
-    question = replace(question.sharing(proof.findings.references[0]), folds=folds)
+    question, sites = inlined_sites(question, sites, proof.findings.feeds[0])
+    inlined = question.original.producers.keys() - proof.question.original.producers.keys()
+    question = replace(question.sharing(proof.findings.references[0]), folds=_folds(question, sites))
     compared = _Compared.of(question, proof.findings.feeds[0], {})
     renamed, hidden = set[str](), set[str]()
     if not question.is_by_fold:
         compared, renamed = _without_renamed(compared)
         if found:
-            compared, hidden = _without_unobservable(compared, kept={site.value for site in sites})
+            compared, hidden = _without_unobservable(compared, kept={*inlined, *(site.value for site in sites)})
     notes = (
         *found.notes,
-        *_note("no evidence of its own for {}: not among the values that both models make", lost, question.is_by_fold),
         *_note("not compared: {}, because the name means another value in the second model", renamed),
         *_note("{}: another value, but no output reads what differs", hidden),
         *dict.fromkeys(each.note for each in compared.agreeing if each.note == FEW_FEEDS),
@@ -176,14 +174,14 @@ def _is_quantized(model: LoadedModel) -> bool:
     return any(re.search("[Qq]uant|^QLinear|Integer$|NBits$", operator) for operator in model.operators)
 
 
-def _folds(question: Question, sites: Sequence[Site]) -> tuple[dict[str, tuple[str, ...]], set[str]]:
-    """Return the folds of each value that both models have, and the sites that no such value shows.
+def _folds(question: Question, sites: Sequence[Site]) -> dict[str, tuple[str, ...]]:
+    """Return the folds of each value that both models have.
 
     A site that is gone is shown by the first values downstream, one in a body by what the operator with the body makes.
     """
     original, found = question.original, dict[str, dict[str, None]]()
     both = original.producers.keys() & question.candidate.producers.keys()
-    shown, lost = dict[str, list[str]](), set[str]()
+    shown = dict[str, list[str]]()
     for site in sites:
         parts = site.graph.split(".")
         outer = (".".join(parts[:count]) for count in range(1, len(parts)))
@@ -192,13 +190,11 @@ def _folds(question: Question, sites: Sequence[Site]) -> tuple[dict[str, tuple[s
             shown[name] = [name] if name in both else first_downstream(original, name, both)
         for value in shown.get(name, ()):
             found.setdefault(value, {})[site.fold] = None
-        if not shown.get(name):
-            lost.add(site.value)
-    return {value: tuple(folds) for value, folds in found.items()}, lost
+    return {value: tuple(folds) for value, folds in found.items()}
 
 
-def _note(text: str, names: Set[str], is_asked: bool = True) -> Iterator[str]:
-    if names and is_asked:
+def _note(text: str, names: Set[str]) -> Iterator[str]:
+    if names:
         some = sorted(names)
         yield text.format(", ".join(some[:3]) + (f" and {len(some) - 3} more" if some[3:] else ""))
 

@@ -2,12 +2,13 @@
 
 A copy of a body gets what the body gets: a branch the values that it captures, whether a feed takes it or not; a Loop
 or Scan the values of its first turn, and a second copy the second turn's; a function what its caller gives. So a value
-that a body makes has a name in the main graph, and a fold inside has evidence of its own like any other.
+that a body makes has a name in the main graph, and a fold inside has evidence of its own like any other. An If then
+chooses between what the copies of its branches make, so it is no difference itself where these agree.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -20,6 +21,10 @@ from normfold.runtime.proto_walk import initializer_names, subgraphs
 
 _CALLS = 4
 """So many calls of one function are laid open."""
+
+
+Copying = Generator[onnx.NodeProto, None, list[str]]
+"""Yields the operators of a copy, and returns the names of what it hands on."""
 
 
 @dataclass(frozen=True)
@@ -38,20 +43,33 @@ def inline_bodies(
     What the model computes stays as it is. A body that cannot be laid open has no copy, nor has one whose prefix is
     among ``closed``.
     """
-    opening = _Opening(model.skeleton, _needed(model.skeleton, set(paths)))
-    opening.open(model.graph.node, "", {}, "")
+    opening = _Opening(model.skeleton, _needed(model.skeleton, set(paths)), closed)
+    nodes = list(opening.opened(model.graph.node, "", {}, ""))
     taken = set(model.producers) | {value.name for value in model.graph.input} | initializer_names(model.graph)
-    if not opening.copies or taken & {name for node in opening.nodes for name in node.output}:
+    if not opening.copies or taken & opening.made:
         return model, ()
     skeleton = onnx.ModelProto()
     skeleton.CopyFrom(model.skeleton)
-    skeleton.graph.node.extend(node for node in opening.nodes if not node.output[0].startswith(closed))
+    del skeleton.graph.node[:]
+    skeleton.graph.node.extend(nodes)
     skeleton.graph.initializer.extend(opening.tensors)
     skeleton.opset_import.extend(
         helper.make_opsetid(domain, version) for domain, version in opening.more_opsets.items()
     )
-    is_open = [copy for copy in opening.copies if copy.path in paths and not copy.prefix.startswith(closed)]
-    return replace(model, skeleton=skeleton), tuple(is_open)
+    return replace(model, skeleton=skeleton), tuple(copy for copy in opening.copies if copy.path in paths)
+
+
+def differing_branches(one: LoadedModel, other: LoadedModel) -> set[str]:
+    """Return the paths of the branches of each If that both models have and that is not the same in them."""
+    ours, theirs = (dict(_branches(model.graph.node, "")) for model in (one, other))
+    return {path for path in ours.keys() & theirs.keys() if ours[path] != theirs[path]}
+
+
+def _branches(nodes: Iterable[onnx.NodeProto], path: str) -> Iterator[tuple[str, list[onnx.AttributeProto]]]:
+    for node in nodes:
+        for body_path, _, body in _bodies(node, path) if node.op_type == "If" and is_standard(node) else ():
+            yield body_path, sorted(node.attribute, key=lambda attribute: attribute.name)
+            yield from _branches(body.node, body_path)
 
 
 def _bodies(node: onnx.NodeProto, path: str) -> Iterator[tuple[str, str, onnx.GraphProto]]:
@@ -101,18 +119,21 @@ def _needed(model: onnx.ModelProto, wanted: set[str]) -> set[str]:
 
 @dataclass
 class _Opening:
-    """Copies while they are made."""
+    """Copies while they are made. ``made`` are the names that they add to the main graph."""
 
     model: onnx.ModelProto
     needed: set[str]
-    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    closed: tuple[str, ...]
     tensors: list[onnx.TensorProto] = field(default_factory=list)
     copies: list[Copy] = field(default_factory=list)
+    made: set[str] = field(default_factory=set)
     more_opsets: dict[str, int] = field(default_factory=dict)
     calls: dict[str, int] = field(default_factory=dict)
 
-    def open(self, nodes: Iterable[onnx.NodeProto], path: str, names: Mapping[str, str], prefix: str) -> None:
-        """Copy what is needed of the bodies of ``nodes``, which stand at ``path``.
+    def opened(
+        self, nodes: Iterable[onnx.NodeProto], path: str, names: Mapping[str, str], prefix: str
+    ) -> Iterator[onnx.NodeProto]:
+        """Yield ``nodes``, which stand at ``path``, behind copies of what is needed of the bodies of each.
 
         ``names`` are those that the values of that graph have in the main graph.
         """
@@ -120,36 +141,46 @@ class _Opening:
         for node in nodes:
             called = _called(node)
             if called in functions and called in self.needed:
-                self._function(functions[called], called, node, names, prefix)
+                yield from self._function(functions[called], called, node, names, prefix)
+            here = _renamed(node, names) if path else node
             for body_path, step, body in _bodies(node, path):
-                if body_path in self.needed and is_standard(node):
-                    self._body(node, body, body_path, names, prefix + step)
+                inner = f"{prefix}{step}/"
+                if body_path not in self.needed or not is_standard(node) or inner.startswith(self.closed):
+                    continue
+                if node.op_type == "If":
+                    inside = yield from self._copy(body, body_path, dict(names), inner)
+                    here = _choosing(here, step.rpartition(".")[2], inner, [inside[v.name] for v in body.output])
+                else:
+                    yield from self._turns(node, body, body_path, names, inner)
+            yield here
 
-    def _body(
+    def _turns(
         self, node: onnx.NodeProto, body: onnx.GraphProto, path: str, names: Mapping[str, str], prefix: str
-    ) -> None:
-        given = [names.get(name, name) for name in node.input]
-        if node.op_type == "If":
-            self._copy(body, path, dict(names), f"{prefix}/")
-        elif node.op_type == "Loop":
-            first = self._loop_turn(body, path, names, given[2:], f"{prefix}/", 0)
-            self._loop_turn(body, path, names, first, f"{prefix}, turn 2/", 1)
+    ) -> Iterator[onnx.NodeProto]:
+        given, second = [names.get(name, name) for name in node.input], f"{prefix[:-1]}, turn 2/"
+        if node.op_type == "Loop":
+            first = yield from self._loop_turn(body, path, names, given[2:], prefix, 0)
+            then = self._loop_turn(body, path, names, first, second, 1)
         elif node.op_type == "Scan" and self._opset() >= 9:
             state = given[: -_integer(node, "num_scan_inputs")]
-            first = self._scan_turn(node, body, path, names, [*given, *state], f"{prefix}/", 0)
-            self._scan_turn(node, body, path, names, [*given, *first], f"{prefix}, turn 2/", -1)
+            first = yield from self._scan_turn(node, body, path, names, [*given, *state], prefix, 0)
+            then = self._scan_turn(node, body, path, names, [*given, *first], second, -1)
+        else:
+            return
+        if not second.startswith(self.closed):
+            yield from then
 
     def _opset(self) -> int:
         return max((o.version for o in self.model.opset_import if is_standard(o)), default=1)
 
     def _loop_turn(
         self, body: onnx.GraphProto, path: str, names: Mapping[str, str], carried: Sequence[str], prefix: str, turn: int
-    ) -> list[str]:
+    ) -> Copying:
         """One turn of a Loop, begun with the ``carried`` values; what it hands on to the next."""
         shape = [1] * len(body.input[0].type.tensor_type.shape.dim)
         number = self._constant(prefix + body.input[0].name, np.full(shape, turn, np.int64))
         goes_on = self._constant(prefix + body.input[1].name, np.array(True))
-        inside = self._copy(body, path, _bound(names, body, [number, goes_on, *carried]), prefix)
+        inside = yield from self._copy(body, path, _bound(names, body, [number, goes_on, *carried]), prefix)
         return [inside.get(value.name, value.name) for value in body.output[1 : 1 + len(carried)]]
 
     def _scan_turn(
@@ -161,7 +192,7 @@ class _Opening:
         given: Sequence[str],
         prefix: str,
         place: int,
-    ) -> list[str]:
+    ) -> Copying:
         """One turn of a Scan, at the first (0) or the last (-1) place of its inputs.
 
         ``given`` are all inputs of the node, and the state behind them; gives the state for the next turn.
@@ -176,8 +207,8 @@ class _Opening:
             at = self._constant(f"{prefix}{formal.name} at", np.array(-1 - place if is_backward else place, np.int64))
             slices.append(prefix + formal.name)
             source = names.get(sequence, sequence)
-            self.nodes.append(helper.make_node("Gather", [source, at], [slices[-1]], axis=axis))
-        inside = self._copy(body, path, _bound(names, body, [*state, *slices]), prefix)
+            yield helper.make_node("Gather", [source, at], [slices[-1]], axis=axis)
+        inside = yield from self._copy(body, path, _bound(names, body, [*state, *slices]), prefix)
         return [inside.get(value.name, value.name) for value in body.output[: len(state)]]
 
     def _function(
@@ -187,7 +218,7 @@ class _Opening:
         node: onnx.NodeProto,
         names: Mapping[str, str],
         prefix: str,
-    ) -> None:
+    ) -> Iterator[onnx.NodeProto]:
         own = {o.domain: o.version for o in self.model.opset_import}
         if any(own.get(o.domain, o.version) != o.version for o in function.opset_import):
             return  # its operators mean something else in the main graph
@@ -199,26 +230,41 @@ class _Opening:
         body = onnx.GraphProto()
         body.node.extend(_with_attributes(function, node))
         inside = dict(zip(function.input, given, strict=False))
-        self._copy(body, path, inside, f"{prefix}{_name_of(node)}:{function.name}/")
+        inner = f"{prefix}{_name_of(node)}:{function.name}/"
+        if not inner.startswith(self.closed):
+            yield from self._copy(body, path, inside, inner)
 
     def _constant(self, name: str, array: np.ndarray) -> str:
         self.tensors.append(numpy_helper.from_array(array, name))
         return name
 
-    def _copy(self, body: onnx.GraphProto, path: str, names: dict[str, str], prefix: str) -> dict[str, str]:
-        """Copy a body whose inputs are among ``names``; the names of all its values in the main graph."""
+    def _copy(
+        self, body: onnx.GraphProto, path: str, names: dict[str, str], prefix: str
+    ) -> Generator[onnx.NodeProto, None, dict[str, str]]:
+        """Copy a body whose inputs are among ``names``; return the names of all its values in the main graph."""
         own = {*initializer_names(body), *(name for node in body.node for name in node.output if name)}
         inside = names | {name: prefix + name for name in own}
+        self.made.update(prefix + name for name in own)
         for tensor in body.initializer:
             self.tensors.append(_named(tensor, inside[tensor.name]))
-        self.nodes.extend(_renamed(node, inside) for node in body.node)
         self.copies.append(Copy(path, prefix))
-        self.open(body.node, path, inside, prefix)
-        return inside
+        yield from self.opened(body.node, path, inside, prefix)
+        return {value.name: value.name for value in body.output} | inside
 
 
 def _bound(names: Mapping[str, str], body: onnx.GraphProto, given: Sequence[str]) -> dict[str, str]:
     return dict(names) | dict(zip((value.name for value in body.input), given, strict=False))
+
+
+def _choosing(node: onnx.NodeProto, branch: str, prefix: str, values: Sequence[str]) -> onnx.NodeProto:
+    """Return an If that gives ``values`` of the main graph where it would run that branch."""
+    made = [f"{prefix}output {number}" for number in range(len(values))]
+    nodes = [helper.make_node("Identity", [value], [name]) for value, name in zip(values, made, strict=True)]
+    body = onnx.GraphProto(name=branch, node=nodes, output=[onnx.ValueInfoProto(name=name) for name in made])
+    copy = onnx.NodeProto()
+    copy.CopyFrom(node)
+    next(attribute for attribute in copy.attribute if attribute.name == branch).g.CopyFrom(body)
+    return copy
 
 
 def _named(tensor: onnx.TensorProto, name: str) -> onnx.TensorProto:

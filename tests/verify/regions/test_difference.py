@@ -33,7 +33,24 @@ def test_a_region_begins_with_the_nearest_values_that_both_have() -> None:
 def test_a_region_begins_with_the_same_values_in_both() -> None:
     first = "(float[N,4] x) => (float[N,4] y) { a = Mul(x, w) b = Add(a, v) y = Mul(b, w) }"
     second = "(float[N,4] x) => (float[N,4] y) { b = Mul(x, v) a = Mul(x, w) y = Add(a, v) }"
-    assert DifferingRegion(("y",), ("x",)) in regions(first, second)
+    assert DifferingRegion(("y",), ("a",)) in regions(first, second)
+
+
+def test_what_one_model_keeps_and_the_other_computes_again_begins_no_region() -> None:
+    """A mask that layers share is no reason to begin with what the whole network begins with."""
+    first = """(float[N,4] x, float[N,4] m) => (float[N,4] y)
+        { n = Mul(m, v) a = Add(x, n) b = Mul(a, w) k = Mul(v, m) y = Add(b, k) }"""
+    assert regions(first, first.replace("k = Mul(v, m) y = Add(b, k)", "y = Add(n, b)")) == [
+        DifferingRegion(("y",), ("b", "m"))
+    ]
+
+
+def test_a_shape_that_one_model_reads_does_not_widen_a_region() -> None:
+    first = """(float[N,4] x) => (float[N,4] y)
+        { a = Mul(x, w) b = Relu(a) s = Shape(x) c = Reshape(b, s) y = Mul(c, w) }"""
+    assert regions(first, first.replace("s = Shape(x) c = Reshape(b, s)", "c = Identity(b)")) == [
+        DifferingRegion(("c",), ("b", "x"))
+    ]
 
 
 def test_what_one_operator_makes_is_one_region() -> None:

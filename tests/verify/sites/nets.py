@@ -24,7 +24,7 @@ def telling(model: onnx.ModelProto, text: str) -> onnx.ModelProto:
 
 def off_by_a_hair(array: np.ndarray) -> np.ndarray:
     """One channel is wrong by so little that the outputs do not show it."""
-    array[4] *= 1.00001
+    array[4] *= 1.00003
     return array
 
 

@@ -53,7 +53,7 @@ def test_it_tells_of_bodies_too() -> None:
     result = normfold.optimize(parse(text))
     assert recorded(result.model) == [["z", "z", "y.then_branch"]]
     verification = normfold.verify(result.source.proto, result.model)
-    assert [(c.value, c.folds) for c in verification.sites] == [("y", ("z",))]
+    assert [(c.value, c.folds) for c in verification.sites] == [("y.then_branch/z", ("z",))]
 
 
 def test_a_fold_that_was_undone_is_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,10 @@ import pytest
 from onnx import helper, numpy_helper
 
 import normfold
+from normfold.runtime.loaded_model import load
 from normfold.verify import Equivalence, Site, Verification, prove
+from normfold.verify.regions.difference import differing_regions
+from normfold.verify.sites.subgraph_copies import inline_bodies
 from tests.onnx_text import parse
 
 WEIGHTS = "float[4,4] w, float[4] s, float[4] b, float[4] m, float[4] var"
@@ -151,3 +154,25 @@ def test_a_branch_that_cannot_run_on_what_it_captures_is_shown_by_its_operator()
     assert isinstance(result, Verification)
     assert {c.value: c.folds for c in result.sites} == {"y": ("z",), "y.else_branch/q": ("q",)}
     assert result.verdict is Equivalence.EQUIVALENT
+
+
+def test_an_if_is_no_difference_itself_where_its_branches_agree() -> None:
+    """No input takes the first branch, and no caller says where to look: a fault in it is found at its operator."""
+    text = """(float[N,4] x, float f) => (float[N,4] y) <float[4] w, float[4] v> {
+        k = IsNaN(f) y = If(k) <
+            then_branch = one () => (float[N,4] p) { a = Mul(x, w) b = Relu(a) c = Mul(b, v) p = Tanh(c) },
+            else_branch = other () => (float[N,4] q) { d = Mul(x, w) q = Relu(d) }> }"""
+    raw = parse(text)
+    weights = {tensor.name: tensor for tensor in raw.graph.initializer}
+
+    def other(line: str) -> onnx.ModelProto:
+        made = parse(text.replace("c = Mul(b, v)", line))
+        for tensor in made.graph.initializer:
+            tensor.CopyFrom(weights[tensor.name])
+        return made
+
+    assert normfold.verify(raw, other("e = Identity(v) c = Mul(e, b)"))
+    found = normfold.verify(raw, other("e = Mul(b, v) g = Mul(e, v) c = Sub(e, g)"))
+    assert [row.value for row in found.sites] == ["y.then_branch/c"]
+    one, two = (inline_bodies(load(each), {"y.then_branch", "y.else_branch"})[0] for each in (raw, other("c = Neg(b)")))
+    assert [region.targets for region in differing_regions(one, two)] == [("y.then_branch/c",)]
