@@ -69,25 +69,31 @@ class CandidateBuilder:
         with clock.stage("simplify"):
             self.facts = self._facts(source.proto, source.model)
         self._left: dict[str, Reason] | None = None  # findings that are not worth their price
-        self._last: tuple[frozenset[str], Candidate] | None = None  # what the guard has built need not be built again
+        self._built: dict[
+            frozenset[str], Candidate
+        ] = {}  # the last two: what a search comes back to is the best so far
 
     def build(self, excluded: Collection[str] = ()) -> Candidate:
         """Fold, fuse and tidy a fresh copy; findings in ``excluded`` stay, and what would break a fusion or grow."""
         if self._left is None:
             with self.clock.stage("guard"):
-                self._left = dict.fromkeys(self._findings_that_grow(), Reason.GROWTH)
-                self._left |= dict.fromkeys(self._folds_that_break_fusions(), Reason.BREAKS_FUSION)
+                self._left = {}
+                if self._candidate(frozenset()).changes:
+                    self._left |= dict.fromkeys(self._findings_that_grow(), Reason.GROWTH)
+                    self._left |= dict.fromkeys(self._folds_that_break_fusions(), Reason.BREAKS_FUSION)
             if self.stopwatch is not None:
                 with self.clock.stage("measure"):
                     self._measure(self.stopwatch)
-        candidate = self._candidate(frozenset(self._left).union(excluded))
+        wanted = frozenset(self._left).union(excluded)
+        candidate = self._candidate(wanted)
+        self._built = {wanted: candidate}
         _check_parameters(self.source, candidate.verdicts)
         reasons = {name: reason for name, reason in self._left.items() if name not in excluded}
         return replace(candidate, verdicts=explained(candidate.verdicts, reasons))
 
     def _folds_that_break_fusions(self) -> frozenset[str]:
         """Ask ONNX Runtime's optimizer, where the target is one that it serves."""
-        if not target_named(self.options.target).fuses_itself or not self._candidate(frozenset()).changes:
+        if not target_named(self.options.target).fuses_itself:
             return frozenset()
         return folds_that_break_fusions(self.source.original, self._without_left)
 
@@ -98,8 +104,6 @@ class CandidateBuilder:
         def times_as_small(one: ir.Model, other: ir.Model) -> float:
             return (weight_bytes(one) + free) / (weight_bytes(other) + free)
 
-        if not self._candidate(frozenset()).changes:
-            return frozenset()
         limit = 1 + self.options.max_growth
         return findings_that_worsen(self.source.original, self._without_left, times_as_small, limit)
 
@@ -107,12 +111,12 @@ class CandidateBuilder:
         """Write new BatchNormalizations where that is faster here, and undo what makes the model slower."""
         original = self.source.original
         plain, without = self.build().model, self.options
-        self.options, self._last = replace(without, new_batchnorm=True), None
+        self.options, self._built = replace(without, new_batchnorm=True), {}
         more = self.build().model
         gains = ModelSize.of(more) != ModelSize.of(plain) and stopwatch.times_as_fast(plain, more) > SLOWER
-        self.options, self._last = self.options if gains else without, None
+        self.options, self._built = self.options if gains else without, {}
         slow = findings_that_worsen(original, self._without_left, stopwatch.times_as_fast, SLOWER)
-        self.undone, self._last = self.undone.and_also(undone_by(slow, Reason.SLOWER_HERE)), None
+        self.undone, self._built = self.undone.and_also(undone_by(slow, Reason.SLOWER_HERE)), {}
         stopwatch.final(original, self.build().model)
 
     def _without_left(self, excluded: frozenset[str]) -> tuple[ir.Model, tuple[Verdict, ...]]:
@@ -120,9 +124,9 @@ class CandidateBuilder:
         return candidate.model, candidate.verdicts
 
     def _candidate(self, excluded: frozenset[str]) -> Candidate:
-        if self._last is None or self._last[0] != excluded:
-            self._last = excluded, self._with_or_without_functions(excluded)
-        return self._last[1]
+        candidate = self._built.pop(excluded, None) or self._with_or_without_functions(excluded)
+        self._built = {**dict(list(self._built.items())[-1:]), excluded: candidate}
+        return candidate
 
     def _with_or_without_functions(self, excluded: Collection[str]) -> Candidate:
         candidate = self._rewritten(self.source.model(), self.facts, excluded)

@@ -2,8 +2,9 @@
 
     python -m tests.sweeps.sweep FOLDER... [--jobs 2] [--seconds 120] [--verbose]
 
-A model is optimized and proven, left as it is, or refused in one line with a documented exit code. A difference, an
-internal error, a crash or a hang is a defect, and the command ends with 1. `onnx` stands for the graphs in files that
+A model is optimized and proven, left as it is, or refused in one line with a documented exit code. A result has to
+pass `normfold verify`, and to give the outputs in the test_data_set folders that lie beside the model if that one does.
+A difference, an internal error, a crash or a hang is a defect, and the command ends with 1. `onnx` stands for the graphs in files that
 the installed onnx package brings, `onnx-nodes` for its node cases.
 """
 
@@ -17,7 +18,6 @@ import multiprocessing
 import sys
 import tempfile
 import time
-import warnings
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -25,8 +25,10 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
 
+from tests.sweeps.stored_outputs import breaks_stored_outputs, write_node_cases
+
 WAYS = {0: "left as it is", 3: "refused", 4: "inconclusive", 2: "refused (usage)"}
-DEFECTS = ("differs", "internal error", "crash", "hang", "no message")
+DEFECTS = ("differs", "internal error", "crash", "hang", "no message", "not verified", "other outputs")
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def optimize_one(path: str, output: str) -> tuple[str, str]:
     if code == 0:
         report = json.loads(out.getvalue())
         way = "left as it is" if report["folded"] + report["fused"] == 0 else "optimized and proven"
-        return way, "; ".join(report["notes"])
+        return _checked(path, output) or (way, "; ".join(report["notes"]))
     said = lines[-1] if lines else ""
     if "internal error" in said:
         return "internal error", said
@@ -65,6 +67,19 @@ def optimize_one(path: str, output: str) -> tuple[str, str]:
     if out.getvalue():
         notes = "; ".join(json.loads(out.getvalue())["verification"]["notes"])
     return (WAYS[code] if len(lines) == 1 else "no message"), f"{said} {notes}"
+
+
+def _checked(path: str, output: str) -> tuple[str, str] | None:
+    """Return how a result fails `normfold verify` or the outputs that are stored with the model, or None."""
+    from normfold_cli import run
+
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+        code = int(run(["verify", path, output, "-q"]))
+    if code not in (0, 4):
+        return "not verified", out.getvalue().strip()
+    data = breaks_stored_outputs(Path(path), Path(output))
+    return ("other outputs", data) if data else None
 
 
 def _serve(pipe: Connection) -> None:
@@ -106,18 +121,6 @@ class Worker:
         """End the process."""
         self._process.kill()
         self._process.join()
-
-
-def write_node_cases(folder: Path) -> None:
-    """Write the model of every node case of the installed onnx package into ``folder``."""
-    from onnx.backend.test.loader import load_model_tests
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # the cases overflow and divide by zero on purpose while they are made
-        cases = load_model_tests(kind="node")
-    for case in cases:
-        if case.model is not None:
-            (folder / f"{case.name}.onnx").write_bytes(case.model.SerializeToString())
 
 
 def models_below(folder: str, scratch: Path) -> Iterator[str]:

@@ -1,0 +1,31 @@
+"""Building a candidate is what costs most in a large model, so the same one is not built twice."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from typing import Any
+
+import pytest
+
+import normfold
+from normfold import candidate
+from tests.onnx_text import parse
+
+
+def test_each_set_of_findings_that_stay_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    built: list[frozenset[str]] = []
+    rewrite = candidate.rewrite
+
+    def counted(model: Any, options: Any, excluded: Collection[str]) -> Any:
+        built.append(frozenset(excluded))
+        return rewrite(model, options, excluded)
+
+    monkeypatch.setattr(candidate, "rewrite", counted)
+    blocks = "".join(
+        f"a{i} = Conv<pads = [1,1,1,1]>(x{i}, k) b{i} = Conv(x{i}, p{i}) s{i} = Add(a{i}, b{i}) x{i + 1} = Relu(s{i}) "
+        for i in range(4)
+    )
+    weights = ", ".join(f"float[32,32,1,1] p{i}" for i in range(4))
+    text = f"(float[N,32,8,8] x) => (float[N,32,8,8] y) <float[32,32,3,3] k, {weights}> {{ x0 = Neg(x) {blocks} "
+    normfold.optimize(parse(text + "y = Relu(x4) }"), verify=False)
+    assert len(built) == len(set(built)) > 1
