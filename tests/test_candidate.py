@@ -8,19 +8,18 @@ from typing import Any
 import pytest
 
 import normfold
-from normfold import candidate
+from normfold.rewrite import rewrite
 from tests.onnx_text import parse
 
 
 def test_each_set_of_findings_that_stay_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[frozenset[str]] = []
-    rewrite = candidate.rewrite
 
     def counted(model: Any, options: Any, excluded: Collection[str]) -> Any:
         built.append(frozenset(excluded))
         return rewrite(model, options, excluded)
 
-    monkeypatch.setattr(candidate, "rewrite", counted)
+    monkeypatch.setattr("normfold.candidate.rewrite", counted)
     blocks = "".join(
         f"a{i} = Conv<pads = [1,1,1,1]>(x{i}, k) b{i} = Conv(x{i}, p{i}) s{i} = Add(a{i}, b{i}) x{i + 1} = Relu(s{i}) "
         for i in range(4)

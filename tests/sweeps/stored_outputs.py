@@ -1,4 +1,4 @@
-"""Whether a model gives the outputs that are stored with its inputs, in test_data_set folders beside its file."""
+"""Whether a model gives the outputs that are stored with its inputs, in test_data_set folders next to its file."""
 
 from __future__ import annotations
 

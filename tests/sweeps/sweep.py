@@ -3,9 +3,9 @@
     python -m tests.sweeps.sweep FOLDER... [--jobs 2] [--seconds 120] [--verbose]
 
 A model is optimized and proven, left as it is, or refused in one line with a documented exit code. A result has to
-pass `normfold verify`, and to give the outputs in the test_data_set folders that lie beside the model if that one does.
-A difference, an internal error, a crash or a hang is a defect, and the command ends with 1. `onnx` stands for the graphs in files that
-the installed onnx package brings, `onnx-nodes` for its node cases.
+pass `normfold verify`, and to give the outputs in the test_data_set folders that lie next to the model if that one does.
+A difference, an internal error, a crash or a hang is a defect, and the command ends with 1. `onnx` stands for the
+graphs in files that the installed onnx package brings, `onnx-nodes` for its node cases.
 """
 
 from __future__ import annotations

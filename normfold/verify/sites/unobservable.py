@@ -38,6 +38,8 @@ def unobservable_values(question: Question, names: Set[str]) -> set[str]:
     nodes, made_by = question.original.graph.node, question.original.producers
     made = {name for name in names & made_by.keys() if nodes[made_by[name]].op_type != "Constant"}
     wanted = sorted(made.difference(question.original.output_names))
+    if not wanted:
+        return set()
     targets = [*wanted, *question.original.output_names]
     unobservable, shown = set(wanted), set[str]()
     try:
