@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 import onnx
 
 from normfold.errors import SourceError
 from normfold.files.protobuf_wire import WireFormatError, count_entries
 from normfold.runtime import isolated
+from normfold.runtime.proto_walk import every_node, inner_graphs
 
 MOST_ENTRIES = 200_000
 """Operators, initializers and other entries that a model's main graph may have together: no trained network comes near,
@@ -34,23 +35,30 @@ def check_bytes(content: bytes, name: str) -> None:
         )
 
 
-def check_size(proto: onnx.ModelProto, nodes: Iterable[onnx.NodeProto], name: str) -> None:
-    """Raise SourceError where functions expand to too many operators, or a name is too long or no text.
-
-    ``nodes`` are all operators of the model, those of bodies and functions too.
-    """
+def check_size(proto: onnx.ModelProto, name: str) -> None:
+    """Raise SourceError where functions expand to too many operators, or a name is too long or no text."""
     if proto.functions:
         operators = _expanded_operators(proto)
         if operators > MOST_OPERATORS:
             raise SourceError(
                 f"{name}: expected at most {MOST_OPERATORS} operators, got {operators:.3g} with its functions expanded"
             )
-    for node in nodes:
-        for text in (node.name, node.op_type, node.domain, *node.input, *node.output):
-            if len(text) > LONGEST_NAME:
-                raise SourceError(f"{name}: expected names below {LONGEST_NAME} letters, got one of {len(text)}")
-            if isinstance(text, bytes):  # protobuf gives what it cannot decode as it is
-                raise SourceError(f"{name}: expected names in UTF-8, got {bytes(text[:40])!r}")
+    for text in _names(proto):
+        if len(text) > LONGEST_NAME:
+            raise SourceError(f"{name}: expected names below {LONGEST_NAME} letters, got one of {len(text)}")
+        if isinstance(text, bytes):  # protobuf gives what it cannot decode as it is
+            raise SourceError(f"{name}: expected names in UTF-8, got {bytes(text[:40])!r}")
+
+
+def _names(proto: onnx.ModelProto) -> Iterator[str]:
+    """Yield the names of all operators, values and sizes, those of bodies and functions too."""
+    for node in every_node(proto):
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+    for graph in (proto.graph, *inner_graphs(proto)):
+        yield from (tensor.name for tensor in graph.initializer)
+        for value in (*graph.input, *graph.output, *graph.value_info):
+            yield value.name
+            yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
 
 
 def check_values(types: Mapping[str, onnx.TypeProto], name: str) -> None:

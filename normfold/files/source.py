@@ -30,7 +30,7 @@ from normfold.files.skeleton import skeleton
 from normfold.files.tensors import Stamp, is_external, load_small, make_dense, stamp_of, tensors
 from normfold.runtime import isolated, ledger
 from normfold.runtime.ort_session import SessionError, first_line, open_session
-from normfold.runtime.proto_walk import every_node, inner_graphs, nodes_within
+from normfold.runtime.proto_walk import inner_graphs, nodes_within
 
 _PACKED = frozenset(dtype for dtype in ir.DataType if dtype.name.endswith(("INT4", "INT2", "4E2M1")))
 _OVERRIDABLE_IR = 4  # the IR version since which an initializer that is an input may be overridden
@@ -88,7 +88,9 @@ def read(model: ModelLike, *, assume_eval: bool = False) -> Source:
     With ``assume_eval`` what an old file says of training is taken as inference.
     """
     try:
-        return _checked(_read(model), assume_eval)
+        source = _read(model)
+        with blaming(source):
+            return _checked(source, assume_eval)
     except UnicodeDecodeError as error:  # protobuf takes any bytes for a text, and fails where they are used
         name = model if isinstance(model, (str, os.PathLike)) else "the model"
         raise SourceError(f"{name}: expected texts in UTF-8, got {error.object[:40]!r}") from error
@@ -240,7 +242,7 @@ def _checked(source: Source, assume_eval: bool) -> Source:
     proto = source.proto
     if not proto.HasField("graph") or not (proto.graph.node or proto.graph.output):
         raise SourceError(f"{source.name}: expected an ONNX model, got one without a graph")
-    check_size(proto, every_node(proto), source.name)
+    check_size(proto, source.name)
     untyped = next((value.name for value in (*proto.graph.input, *proto.graph.output) if is_untyped(value)), None)
     if untyped is not None:
         raise SourceError(f"{source.name}: expected inputs and outputs with an element type, {untyped!r} has none")

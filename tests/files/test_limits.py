@@ -65,9 +65,16 @@ def test_a_name_out_of_proportion_is_refused(tmp_path: Path, monkeypatch: pytest
 
 def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
     """Protobuf takes any bytes for a name, and gives them back as bytes."""
-    path = save(model_of(norm("x"), parameters()), tmp_path)
+    proto = model_of(norm("x"), parameters())
+    proto.graph.initializer.add(name="spare", data_type=onnx.TensorProto.FLOAT, dims=[0])
+    proto.graph.value_info.append(onnx.helper.make_tensor_value_info("typed", onnx.TensorProto.FLOAT, ["sized"]))
+    path = save(proto, tmp_path)
     content = path.read_bytes()
-    for old, new in ((b"BatchNormalization", b"Batch\xff\xfermalization"), (b"\x12\x01g", b"\x12\x01\xff")):
+    for old, new in (
+        (b"BatchNormalization", b"Batch\xff\xfermalization"),
+        (b"\x12\x01g", b"\x12\x01\xff"),
+        *((text, text[:-1] + b"\xff") for text in (b"spare", b"typed", b"sized")),
+    ):
         assert old in content
         path.write_bytes(content.replace(old, new))
         with pytest.raises(SourceError, match="UTF-8"):

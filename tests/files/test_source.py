@@ -11,13 +11,15 @@ import onnx
 import onnx_ir as ir
 import onnxruntime
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 import normfold
 from normfold.errors import SourceError, UsageError
 from normfold.files.source import Source, in_eval_mode, read, with_constant_initializers
 from tests.nets import conv_bn, nothing
 from tests.onnx_text import parse
+
+_FLOAT = helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, None)
 
 
 def _with_external(folder: Path, location: str = "w.bin", size: int = 3 * 4 * 9 * 4) -> Path:
@@ -95,6 +97,16 @@ def test_refused_in_one_line(content: bytes, words: str, tmp_path: Path) -> None
         read(path)
     assert words in str(refusal.value)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize(("opset", "node"), [(13, "Transpose"), (6, "Add"), (6, "PRelu"), (6, "Tile")])
+def test_an_operator_without_operands_is_refused_before_it_is_repaired(opset: int, node: str, tmp_path: Path) -> None:
+    attributes = {"perm": [0]} if node == "Transpose" else {"axis": 0, "broadcast": 1} if node == "Add" else {}
+    graph = helper.make_graph([helper.make_node(node, [], ["y"], **attributes)], "g", [], [_FLOAT])
+    path = tmp_path / "m.onnx"
+    path.write_bytes(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)]).SerializeToString())
+    with pytest.raises(SourceError, match="not a valid model; ONNX Runtime"):
+        read(path)
 
 
 def test_missing_files_folders_and_wrong_types_are_refused(tmp_path: Path) -> None:

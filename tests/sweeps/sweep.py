@@ -3,7 +3,7 @@
     python -m tests.sweeps.sweep FOLDER... [--jobs 2] [--seconds 120] [--verbose]
 
 A model is optimized and proven, left as it is, or refused in one line with a documented exit code. A result has to
-pass `normfold verify`, and to give the outputs in the test_data_set folders that lie next to the model if that one does.
+pass `normfold verify`, and to give the outputs in the test_data_set folders next to the model if that one does.
 A difference, an internal error, a crash or a hang is a defect, and the command ends with 1. `onnx` stands for the
 graphs in files that the installed onnx package brings, `onnx-nodes` for its node cases.
 """
@@ -24,6 +24,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
+from queue import SimpleQueue
 
 from tests.sweeps.stored_outputs import breaks_stored_outputs, write_node_cases
 
@@ -138,19 +139,25 @@ def models_below(folder: str, scratch: Path) -> Iterator[str]:
 
 
 def sweep(paths: list[str], jobs: int, seconds: float) -> Iterator[Outcome]:
-    """The outcome of each path, in order."""
-    shares = [paths[index::jobs] for index in range(jobs)]
+    """The outcome of each path, in order, as they come."""
+    workers = [Worker(seconds) for _ in range(jobs)]
+    free = SimpleQueue[Worker]()
+    for worker in workers:
+        free.put(worker)
 
-    def serve(share: list[str]) -> list[Outcome]:
-        worker = Worker(seconds)
+    def serve(path: str) -> Outcome:
+        worker = free.get()
         try:
-            return [worker.run(path) for path in share]
+            return worker.run(path)
         finally:
-            worker.stop()
+            free.put(worker)
 
-    with ThreadPoolExecutor(jobs) as pool:
-        for outcomes in pool.map(serve, shares):
-            yield from outcomes
+    try:
+        with ThreadPoolExecutor(jobs) as pool:
+            yield from pool.map(serve, paths)
+    finally:
+        for worker in workers:
+            worker.stop()
 
 
 def main() -> int:
@@ -163,13 +170,15 @@ def main() -> int:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as scratch:
         paths = [path for folder in options.folders for path in models_below(folder, Path(scratch))]
-        outcomes = list(sweep(paths, options.jobs, options.seconds))
-    for outcome in outcomes:
-        if outcome.is_defect or options.verbose:
-            sys.stdout.write(f"{outcome.way:22} {outcome.seconds:6.1f} s  {outcome.path}  {outcome.said}\n")
-    for way, count in Counter(outcome.way for outcome in outcomes).most_common():
+        ways: Counter[str] = Counter()
+        for outcome in sweep(paths, options.jobs, options.seconds):
+            ways[outcome.way] += 1
+            if outcome.is_defect or options.verbose:
+                sys.stdout.write(f"{outcome.way:22} {outcome.seconds:6.1f} s  {outcome.path}  {outcome.said}\n")
+                sys.stdout.flush()
+    for way, count in ways.most_common():
         sys.stdout.write(f"{count:6}  {way}\n")
-    return int(any(outcome.is_defect for outcome in outcomes))
+    return int(any(ways[way] for way in DEFECTS))
 
 
 if __name__ == "__main__":
