@@ -24,6 +24,7 @@ from normfold.runtime.time_limit import Watch
 from normfold.verify import Equivalence, Verification
 from tests.conftest import Command, Run
 from tests.nets import conv_bn, nothing
+from tests.onnx_text import parse
 from tests.sweeps.hostile.cases import model as model_of
 from tests.sweeps.hostile.cases import norm, parameters
 
@@ -303,3 +304,14 @@ def test_a_command_ends_at_its_time_limit(command: Command, model: Path) -> None
     assert done.returncode == 4 and "time limit" in done.stderr and done.stderr.count("\n") == 1
     assert [path.name for path in model.parent.iterdir()] == [model.name]
     assert command("optimize", model, "--timeout", 0).returncode == 2
+
+
+def test_bytes_in_a_text_attribute_are_no_warning(command: Command, tmp_path: Path) -> None:
+    """A tokenizer keeps its own model in an attribute, and no bytes of it are text."""
+    model = parse("(float[1,4] x) => (float[1,4] y) { y = Relu(x) }")
+    model.graph.node[0].domain = "ai.onnx.contrib"
+    model.graph.node[0].attribute.add(name="model", type=onnx.AttributeProto.STRING, s=b"\xff\xfe")
+    model.opset_import.add(domain="ai.onnx.contrib", version=1)
+    onnx.save(model, tmp_path / "m.onnx")
+    done = command("inspect", tmp_path / "m.onnx")
+    assert (done.returncode, done.stderr) == (0, "")

@@ -114,12 +114,20 @@ def _hard_sigmoid_at(reader: GraphReader, affines: AffineIndex, node: ir.Node) -
 
 
 def _chains_behind(reader: GraphReader, affines: AffineIndex, out: ir.Value) -> Iterator[AffineChain | None]:
-    """Yield the chain that alone reads ``out`` or None; then one behind a product, which only a scale passes."""
+    """Yield the chain that alone reads ``out``, the longest part first, and None; then one behind a product.
+
+    Only a scale passes a product, and what is no two numbers stays behind the part.
+    """
     for end in (out, _product_of(reader, out)):
-        last = affines.at(end.consumers()[0]) if end is not None and _has_one_reader(end) else None
-        chain = None if last is None else affines.chain_starting_at(last)
-        if end is out or (chain is not None and chain.affine.has_no_shift):
-            yield chain
+        first = affines.at(end.consumers()[0]) if end is not None and _has_one_reader(end) else None
+        members = () if first is None else affines.chain_starting_at(first).members
+        for count in range(len(members), 0, -1):
+            part = AffineChain(members[:count])
+            is_numbers = part.affine.scale.size == part.affine.shift.size == 1
+            if is_numbers and (end is out or part.affine.has_no_shift):
+                yield part
+        if end is out:
+            yield None
 
 
 def _is_from_0_to_1(found: _HardSigmoid, bounds: Mapping[str, float]) -> bool:

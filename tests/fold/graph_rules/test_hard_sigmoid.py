@@ -32,6 +32,11 @@ FOLDS = {
         f" y = Div(p, six) }}",
         "Conv HardSigmoid Mul Div",
     ),
+    "with a learnable scale and shift behind the product": (
+        f"{READ[:-1]}, float s={{0.7}}, float t={{-0.4}}> {{ c = Conv(x, w, b) a = Add(c, three) k = Clip(a, lo, hi)"
+        f" p = Mul(c, k) d = Div(p, six) m = Mul(d, s) h = Add(m, t) {LAST} }}",
+        "Conv HardSigmoid Mul Conv",
+    ),
     "as a gate alone": (
         f"{SIX} {{ c = Conv(x, w, b) r = Relu(c) a = Add(r, three) k = Clip(a, lo, hi) y = Div(k, six) }}",
         "Conv Relu HardSigmoid",
