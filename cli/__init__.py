@@ -51,7 +51,7 @@ for _name in COMMANDS:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and end the process with its exit code. Never a traceback for anything a user can cause."""
     load_on_use("sympy", user="onnx_ir._symbolic_shapes")  # only here: another program's modules are its own
-    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # likewise; it warns of each string that is not UTF-8
+    logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of each string that is not UTF-8
     sys.exit(supervised(lambda: int(run(arguments)), _complain))
 
 
