@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import onnx
-from onnx import TensorProto, numpy_helper
+from onnx import TensorProto, helper, numpy_helper
 
 from normfold.graph.operators import operator_of
 from normfold.runtime.loaded_model import LoadedModel
-from normfold.runtime.proto_walk import every_node, inner_nodes
+from normfold.runtime.proto_walk import every_node, inner_nodes, subgraphs
 
 RequiredValues = tuple[int | str, ...]
 """The numbers that an input should hold; a name stands for the size of that dimension."""
@@ -24,7 +24,8 @@ _SAME_SIZES = {"Add", "Sub", "Mul", "Div"}
 class Reading:
     """Who reads what, which constants are small enough to look at, and which sizes are known.
 
-    ``inner`` are the readers of values in bodies and functions.
+    ``inner`` are the readers of values in bodies and functions; what a branch makes is read by an Identity that makes
+    the output of its If.
     """
 
     model: LoadedModel
@@ -66,6 +67,11 @@ def read(model: LoadedModel) -> Reading:
     for node in inner_nodes(model.skeleton):
         for index, name in enumerate(node.input):
             inner.setdefault(name, []).append((node, index))
+    for node in every_node(model.skeleton) if "If" in model.operators else ():
+        for body in subgraphs(node) if node.op_type == "If" else ():
+            for made, output in zip(body.output, node.output, strict=False):
+                passes = helper.make_node("Identity", [made.name], [output])
+                inner.setdefault(made.name, []).append((passes, 0))
     return Reading(
         model, inner, tensors, {value.name: value for value in (*model.graph.value_info, *model.graph.input)}
     )

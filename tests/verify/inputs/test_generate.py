@@ -60,6 +60,14 @@ ROLES: dict[str, tuple[str, str, Check]] = {
         "ids",
         within(0, 4),
     ),
+    "a size that a branch passes on": (
+        """(int64[2] size, bool c) => (float[N,M] y)
+        { s = If(c) <then_branch = a () => (int64[2] t) { t = Identity(size) },
+                     else_branch = b () => (int64[2] e) { e = Neg(size) }>
+          y = ConstantOfShape(s) }""",
+        "size",
+        within(4, 4),
+    ),
     "a class to encode": (
         "(int64[N] ids) => (float[N,6] y) <int64 depth = {6}, float[2] v = {0, 1}> { y = OneHot(ids, depth, v) }",
         "ids",
