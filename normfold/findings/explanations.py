@@ -444,4 +444,10 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "SwitchNorm, whose variance is a weighted sum of those of a channel, of all channels and of the training data.",
         "Nothing; the operators stay as they are. Constants around them fold.",
     ),
+    Reason.OTHER_STATISTICS: Explanation(
+        "A norm operator takes mean and variance over whole axes. Here they are those of the steps so far, of a window "
+        "around each place, or the smallest and largest entries.",
+        "the cumulative LayerNorm of a causal speech model, whose mean is a CumSum divided by the number of steps.",
+        "Nothing; the operators stay as they are. Constants around them fold.",
+    ),
 }

@@ -375,6 +375,12 @@ class Reason(Enum):
         "nothing to do",
     )
 
+    OTHER_STATISTICS = (
+        "NF224",
+        "its statistics are no mean and variance over whole axes, which are all that norm operators take",
+        "nothing to do",
+    )
+
     @property
     def is_settled(self) -> bool:
         """Return whether the finding is as it should be: a bias, a part of an activation, a norm in one operator."""

@@ -141,8 +141,7 @@ MISSES = {
     "a pool that is smaller than its input": Miss(
         f"{X4} <{NUMBERS}>{{ m = GlobalAveragePool(x) d = Sub(x, m) p = Mul(d, d)"
         "v = AveragePool<kernel_shape=[3,3], pads=[1,1,1,1]>(p) w = Add(v, eps) s = Sqrt(w) y = Div(d, s) }",
-        None,
-        "GlobalAveragePool Sub Mul AveragePool Add Sqrt Div",
+        Reason.OTHER_STATISTICS,
     ),
     "the magnitude of centred data": Miss(
         f"{X34} <{NUMBERS}>{{ {MEAN} a = Abs(d) v = ReduceMean<axes=[-1]>(a) w = Add(v, eps) y = Div(d, w) }}",

@@ -137,6 +137,67 @@ ROWS = {
         "DynamicTanh",
         Reason.NO_STATISTICS,
     ),
+    "cumulative LayerNorm of a causal speech model": Named(
+        f"(float[N,8,20] x) => (float[N,8,20] y) <{NUMBERS}, int64[1] c = {{1}}, int64 along = {{1}}, float[1,20] n>"
+        "{ s = ReduceSum<keepdims=0>(x, c) p = Pow(x, two) q = ReduceSum<keepdims=0>(p, c) a = CumSum(s, along)"
+        "b = CumSum(q, along) m = Div(a, n) o = Div(b, n) k = Mul(m, m) v = Sub(o, k) w = Add(v, eps) r = Sqrt(w)"
+        "u = Unsqueeze(m, c) d = Sub(x, u) t = Unsqueeze(r, c) y = Div(d, t) }",
+        "cumulative LayerNorm",
+        Reason.OTHER_STATISTICS,
+    ),
+    "the least and the largest entry": Named(
+        f"{X3} <{NUMBERS}> {{ a = ReduceMin<axes=[-1]>(x) b = ReduceMax<axes=[-1]>(x) d = Sub(x, a) s = Sub(b, a)"
+        "w = Add(s, eps) y = Div(d, w) }",
+        "MinMaxNorm",
+        Reason.OTHER_STATISTICS,
+    ),
+    "the largest magnitude": Named(
+        f"{X3} <{NUMBERS}> {{ a = Abs(x) b = ReduceMax<axes=[-1]>(a) w = Max(b, eps) y = Div(x, w) }}",
+        "MaxNorm",
+        Reason.OTHER_STATISTICS,
+    ),
+    "local contrast": Named(
+        f"{X4} <{NUMBERS}> {{ m = AveragePool<kernel_shape=[3,3], pads=[1,1,1,1]>(x) d = Sub(x, m) p = Mul(x, x)"
+        "q = AveragePool<kernel_shape=[3,3], pads=[1,1,1,1]>(p) k = Mul(m, m) v = Sub(q, k) w = Add(v, eps) r = Sqrt(w)"
+        "y = Div(d, r) }",
+        "LocalContrastNorm",
+        Reason.OTHER_STATISTICS,
+    ),
+    "local contrast by depthwise kernels": Named(
+        f"{X4} <{NUMBERS}, float[8,1,3,3] c> {{ m = Conv<group=8, pads=[1,1,1,1]>(x, c) d = Sub(x, m) p = Mul(d, d)"
+        "q = Conv<group=8, pads=[1,1,1,1]>(p, c) w = Add(q, eps) r = Sqrt(w) y = Div(d, r) }",
+        "LocalContrastNorm",
+        Reason.OTHER_STATISTICS,
+    ),
+    "local response, as PyTorch writes it": Named(
+        f"(float[1,8,5,5] x) => (float[1,8,5,5] y) <{NUMBERS}, int64[5] up = {{1, 1, 8, 5, 5}}, float k = {{0.75}},"
+        "int64[10] pads = {0, 0, 1, 0, 0, 0, 0, 1, 0, 0}, int64[4] back = {1, 8, 5, 5}>"
+        "{ p = Mul(x, x) u = Reshape(p, up) e = Pad(u, pads) a = AveragePool<kernel_shape=[3,1,1]>(e)"
+        "b = Reshape(a, back) w = Add(b, eps) r = Pow(w, k) y = Div(x, r) }",
+        "LocalResponseNorm",
+        Reason.OTHER_STATISTICS,
+    ),
+    "a LayerNorm of the tokens that a mask leaves": Named(
+        f"(float[N,6,8] x, float[N,6,1] m) => (float[N,6,8] y) <{NUMBERS}, int64[1] t = {{1}}>"
+        "{ n = ReduceSum(m, t) k = Mul(x, m) s = ReduceSum(k, t) u = Div(s, n) d = Sub(x, u) f = Mul(d, m)"
+        "p = Pow(f, two) q = ReduceSum(p, t) v = Div(q, n) w = Add(v, eps) r = Sqrt(w) y = Div(d, r) }",
+        "MaskedNorm",
+        Reason.OTHER_NUMERATOR,
+    ),
+    "statistics in which a Where leaves out places": Named(
+        f"(float[N,6,8] x, bool[N,6,1] m) => (float[N,6,8] y) <{NUMBERS}, float none = {{0.0}}>"
+        "{ p = Mul(x, x) f = Where(m, p, none) q = ReduceMean<axes=[1]>(f) w = Add(q, eps) r = Sqrt(w) y = Div(x, r) }",
+        "MaskedNorm",
+        Reason.OTHER_NUMERATOR,
+    ),
+    "EvoNorm-S0 with the guard of jax.numpy.var": Named(
+        f"{X4} <{NUMBERS}, float[8,1,1] v, int64[3] ax = {{1, 2, 3}}, float n = {{200.0}}, float none = {{0.0}}>"
+        "{ a = Mul(x, v) s = Sigmoid(a) h = Mul(x, s) m = ReduceMean<axes=[1,2,3]>(x) d = Sub(x, m)"
+        "q = ReduceSumSquare<axes=[1,2,3]>(d) i = Div(q, n) k = Shape(i) o = Expand(none, k) c = Greater(n, none)"
+        "z = Where(c, i, o) w = Add(z, eps) r = Sqrt(w) y = Div(h, r) }",
+        "EvoNorm",
+        Reason.OTHER_NUMERATOR,
+    ),
     "statistics of the batch at run time": Named(
         f"{X4} <{NUMBERS}> {{ m = ReduceMean<axes=[0,2,3]>(x) d = Sub(x, m) p = Mul(d, d)"
         "q = ReduceMean<axes=[0,2,3]>(p) w = Add(q, eps) r = Sqrt(w) y = Div(d, r) }",
@@ -199,6 +260,9 @@ NOT_NAMED = {
     ),
     "squeeze and excitation": f"{X4} <float[8,8,1,1] w> {{ m = GlobalAveragePool(x) c = Conv(m, w) s = Sigmoid(c)"
     "y = Mul(x, s) }",
+    "dynamic quantization by hand": f"{X3} <float steps = {{127.0}}> {{ a = Abs(x) b = ReduceMax(a)"
+    "s = Div(b, steps) q = Div(x, s) z = Add(q, steps) r = Round(z) y = Mul(r, s) }",
+    "a share of the steps so far": f"{X3} <int64 along = {{1}}> {{ s = CumSum(x, along) y = Div(x, s) }}",
     "Tanh of a plain layer": f"{X3} <float[8,8] w> {{ h = MatMul(x, w) y = Tanh(h) }}",
 }
 
