@@ -33,7 +33,7 @@ from normfold.fuse.recognize.candidates import Norm, norms_of
 from normfold.fuse.recognize.norm_operators import is_norm_operator
 from normfold.fuse.recognize.polynomial import Kind, Monomial
 from normfold.fuse.recognize.polynomial import M as MEAN
-from normfold.fuse.recognize.published import OF_THE_BATCH, conditional_name, is_thresholded
+from normfold.fuse.recognize.published import OF_THE_BATCH, conditional_name, is_of_groups, is_thresholded
 from normfold.fuse.recognize.reductions import REDUCERS
 from normfold.fuse.recognize.region import Logarithm, Partial, Region, Tracked
 from normfold.fuse.recognize.views import count_of
@@ -362,6 +362,12 @@ def rule_of(context: NormContext, norm: Norm) -> str:
     return INSTANCENORM if is_spatial and (along_channels or context.rank >= 4) else LAYERNORM
 
 
+def operator_of(context: NormContext, norm: Norm, reason: Reason | None) -> str:
+    """Name the operator that a norm is: the one that it already is, where that is why it stays."""
+    made_of = [node for node in slice_of(context.region, [norm]) if is_norm_operator(node)]
+    return made_of[0].op_type if reason is Reason.OWN_STATISTICS and made_of else OPERATOR_OF[rule_of(context, norm)]
+
+
 def statistics_of(region: Region, norm: Norm) -> tuple[str, ...]:
     """Name the operators of a norm that work on its statistics: an epsilon is no affine of its own."""
     made_of = slice_of(region, [norm])
@@ -374,6 +380,8 @@ def published_name(context: NormContext, norm: Norm, operator: str) -> str:
     region, axes = context.region, context.axes
     if axes and axes[0] == 0 and norm.is_centred and len(axes) < context.rank:
         return OF_THE_BATCH
+    if operator == OPERATOR_OF[INSTANCENORM] and is_of_groups(region.reader, region.root):
+        return "GroupNorm"
     name = conditional_name(region.reader, norm.site, operator)
     if norm.denominator.kind is Kind.SQUARE:
         if context.rank >= 4 and axes == tuple(range(2, context.rank)):

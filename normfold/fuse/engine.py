@@ -21,7 +21,7 @@ from normfold.fuse.choose import (
     decide,
     describe,
     finding_name,
-    rule_of,
+    operator_of,
     slice_of,
     statistics_of,
 )
@@ -260,15 +260,16 @@ class _GraphFuse:
 
     def _findings(self, decision: NormPlan | Kept) -> list[Finding]:
         found = []
+        reason = decision.reason if isinstance(decision, Kept) else None
         for index, norm in enumerate(decision.norms):
-            rule = rule_of(decision.context, norm)
+            operator = operator_of(decision.context, norm, reason)
             found.append(
                 Finding(
                     name=finding_name(decision.region, decision.norms, index),
-                    operator=OPERATOR_OF[rule],
+                    operator=operator,
                     site=norm.site.name or "",
                     graph=self.reader.path,
-                    what=describe(decision.context, norm, OPERATOR_OF[rule]),
+                    what=describe(decision.context, norm, operator),
                     is_norm=True,
                 )
             )

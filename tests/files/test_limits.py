@@ -10,6 +10,7 @@ import pytest
 import normfold
 from normfold.errors import SourceError
 from normfold.files import limits
+from normfold.runtime import isolated
 from tests.sweeps.hostile.cases import CASES, chain, norm, parameters, save
 from tests.sweeps.hostile.cases import model as model_of
 
@@ -28,10 +29,13 @@ REFUSED = {
     "concatenated_constant",
 }
 TAKEN = {"external_itself"}
+CRASHES = {"recursive_function"}  # ONNX Runtime 1.23 dies of it
 
 
 @pytest.mark.parametrize("name", sorted(REFUSED | {name for name in CASES if name.startswith(("external", "offset"))}))
-def test_a_hostile_file_is_refused_with_one_line(name: str, tmp_path: Path) -> None:
+def test_a_hostile_file_is_refused_with_one_line(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if name in CRASHES:
+        monkeypatch.setenv(isolated.VARIABLE, "")
     path = CASES[name](tmp_path)
     before = set(tmp_path.iterdir())
     if name in TAKEN:

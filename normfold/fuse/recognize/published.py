@@ -414,6 +414,15 @@ def conditional_name(reader: GraphReader, norm: ir.Value, operator: str) -> str:
     return "SPADE" if is_map else "AdaIN"
 
 
+def is_of_groups(reader: GraphReader, value: ir.Value) -> bool:
+    """Say whether a Reshape split the channels of a value into groups, as exporters write a GroupNorm."""
+    node = value.producer()
+    before = reader.shape(node.inputs[0]) if node is not None and node.op_type == "Reshape" else None
+    after = reader.shape(value)
+    channels, groups = (None if each is None or len(each) < 3 else each[1] for each in (before, after))
+    return isinstance(channels, int) and isinstance(groups, int) and 0 < groups < channels and channels % groups == 0
+
+
 def is_thresholded(norm: ir.Value) -> bool:
     """Say whether a learned threshold (TLU: Max with a constant) follows, perhaps behind a scale and a shift."""
     return _leads_to(norm, ("Max",), ("Mul", "Add"))

@@ -14,6 +14,7 @@ from normfold.fold.cleanup.tidy import tidy
 from normfold.fuse.engine import FuseOptions, fuse_norms
 from tests.fuse.decompositions import AXES, NORMS, Decomposition, data_for, model_of, pairwise
 from tests.onnx_text import run_in_float64, run_in_ort
+from tests.runtime_faults import layer_norm_cancels
 
 OPSETS = (7, 13, 17, 18, 21, 23)
 FEWEST = {
@@ -69,7 +70,8 @@ def further_from_the_truth(decomposition: Decomposition, original: onnx.ModelPro
     E[x^2] - E[x]^2 loses its digits far from zero, so the original is no measure of what is right.
     """
     dtype: type[np.floating] = np.float16 if decomposition.casts != "none" else np.float32
-    for kind in ("normal", "mean 1e3", "variance 1e-6"):
+    far = () if layer_norm_cancels() else ("mean 1e3",)
+    for kind in ("normal", *far, "variance 1e-6"):
         own = {"x": data_for(decomposition, kind)["x"].astype(dtype)}
         truth = run_in_float64(original, own)["y"]
         before, after = (
