@@ -27,7 +27,7 @@ from normfold.files.skeleton import skeleton
 from normfold.graph.evaluators import EVALUATORS
 from normfold.graph.ml_operators import infer_shapes
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, attributes_of, bodies_of
+from normfold.graph.reader import GraphReader, attributes_of, bodies_of, is_read
 from normfold.runtime import isolated
 
 TIME_LIMIT = 120.0  # seconds
@@ -370,7 +370,7 @@ def _remove_dead(node: ir.Node | None) -> None:
         node = dead.pop()
         if node is None or graph is None or node.graph is not graph:
             continue
-        if any(output.uses() or output.is_graph_output() for output in node.outputs):
+        if any(map(is_read, node.outputs)):
             continue
         producers = [source.producer() for source in node.inputs if source is not None]
         graph.remove(node, safe=True)

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Array
 from normfold.findings.reason import Reason
-from normfold.fold.rule import require, shape_of
+from normfold.fold.rule import require
 from normfold.graph.reader import GraphReader, attribute
 
 
@@ -36,7 +36,7 @@ def equation_of(reader: GraphReader, node: ir.Node) -> Equation:
         counts = Counter(letter for letter in terms if letter.isalpha())
         result = "..." * ("..." in terms) + "".join(sorted(letter for letter, n in counts.items() if n == 1))
     if "..." in text:
-        ranks = [len(shape_of(reader, node, value)) for value in node.inputs]
+        ranks = [len(reader.require_shape(value, node)) for value in node.inputs]
         operands, result = _spelled_out(text, operands, result, ranks)
     plain = all(len(set(part)) == len(part) for part in (*operands, result))
     require(plain, Reason.OPERATOR_STOPS, node, f"equation {text!r} takes a diagonal")

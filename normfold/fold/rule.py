@@ -12,7 +12,7 @@ import onnx_ir as ir
 from normfold.algebra.affine import Affine, Array
 from normfold.findings.reason import Reason, Refusal
 from normfold.graph.editor import Rewrite, float_range, require_fits
-from normfold.graph.reader import Dim, GraphReader, attribute, display_name, name_of
+from normfold.graph.reader import GraphReader, attribute, display_name, name_of
 
 Labels = Mapping[int, Affine]
 
@@ -132,18 +132,6 @@ def require_attributes_fit(reader: GraphReader, node: ir.Node, changed: Mapping[
         require(exact, Reason.OUT_OF_RANGE, node, f"attribute {name} is float32, in a float64 model")
 
 
-def is_read(value: ir.Value) -> bool:
-    """Return whether anything sees the value: an operator, or the caller of the graph."""
-    return bool(value.uses()) or value.is_graph_output()
-
-
-def shape_of(reader: GraphReader, node: ir.Node, value: ir.Value | None) -> tuple[Dim, ...]:
-    """Return the shape of an input; Refusal where it is missing or of unknown rank."""
-    if value is None:
-        raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), detail="an input is missing")
-    return reader.require_shape(value, node)
-
-
 def axes_of(reader: GraphReader, node: ir.Node) -> tuple[int, ...] | None:
     """Axes as the second input (newer opsets) or as an attribute; None where neither is given."""
     if len(node.inputs) > 1 and node.inputs[1] is not None:
@@ -154,7 +142,7 @@ def axes_of(reader: GraphReader, node: ir.Node) -> tuple[int, ...] | None:
 
 def size_of(reader: GraphReader, node: ir.Node, value: ir.Value | None, axis: int) -> int:
     """Return the known size of ``value`` along ``axis``, or a Refusal."""
-    size = shape_of(reader, node, value)[axis]
+    size = reader.require_shape(value, node)[axis]
     if not isinstance(size, int):
         detail = f"{display_name(value)} is of size {size} along axis {axis}"
         raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), detail=detail)

@@ -27,7 +27,7 @@ from normfold.fuse.engine import FuseOptions, newest_allowed
 from normfold.fuse.opset import OpsetRaiseError, raise_opset
 from normfold.graph.editor import Editor, UniqueNames, require_fits, stamp
 from normfold.graph.operators import RESHAPES, is_standard
-from normfold.graph.reader import GraphReader, attribute, name_of, opset_of
+from normfold.graph.reader import GraphReader, attribute, input_at, name_of, opset_of
 from normfold.graph.training import passes_values
 from normfold.targets.table import target_named
 
@@ -143,7 +143,7 @@ def _entry(reader: GraphReader, norm: ir.Node, options: FuseOptions) -> ir.Value
     rank = _rank_of(reader, value, norm)
     if int(attribute(norm, "axis", -1)) % rank != rank - 1 or any(v.uses() for v in norm.outputs[1:]):
         raise Refusal(Reason.NO_FORM, name, detail="it normalizes several axes, or its statistics are read")
-    dtype = None if value is None else reader.dtype(value)
+    dtype = reader.dtype(value)
     if dtype is None or not target_named(options.target).has(_RMSNORM, dtype.name):
         raise Refusal(Reason.NO_KERNEL, name, detail=_RMSNORM)
     assert value is not None, "a LayerNormalization has an input"
@@ -192,7 +192,7 @@ def _is_constant_part(
 
 def _is_writer(reader: GraphReader, node: ir.Node, axis: int) -> bool:
     """Say whether a node is linear with a constant weight, and ``axis`` is that of its output channels."""
-    weight = node.inputs[1] if len(node.inputs) > 1 else None
+    weight = input_at(node, 1)
     if any(map(reader.is_quantized, node.inputs)):
         return False  # the integers have no place for a mean
     if node.op_type == "Gather":
@@ -203,7 +203,7 @@ def _is_writer(reader: GraphReader, node: ir.Node, axis: int) -> bool:
     if node.op_type not in ("MatMul", "Gemm", "Conv") or not reader.is_constant(weight):
         return False
     rank = _rank_of(reader, node.outputs[0], node)
-    bias = node.inputs[2] if len(node.inputs) > 2 else None
+    bias = input_at(node, 2)
     if bias is not None and not reader.is_constant(bias):
         return False
     if node.op_type == "Conv":
@@ -381,7 +381,7 @@ def _subtract_mean(editor: Editor, value: ir.Value, axis: int) -> None:
 def _write_norm(editor: Editor, norm: ir.Node, why: str) -> Verdict:
     """Write RMSNormalization, and an Add where the LayerNorm has a bias, which a MatMul behind takes."""
     finding, site = _finding(norm), norm.outputs[0]
-    beta = norm.inputs[2] if len(norm.inputs) > 2 else None
+    beta = input_at(norm, 2)
     attributes = {"axis": -1, "epsilon": float(attribute(norm, "epsilon", 1e-5))}
     nodes = [ir.node(_RMSNORM, norm.inputs[:2], attributes, name=editor.names.new(f"{site.name}_{_RMSNORM}"))]
     if beta is not None and (array := editor.reader.constant(beta)) is not None and not array.any():

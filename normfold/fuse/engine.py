@@ -34,7 +34,7 @@ from normfold.fuse.recognize.published import conditional_name, published_norms
 from normfold.fuse.recognize.region import Region, Tracked
 from normfold.graph.editor import RULE, Editor, UniqueNames, stamp
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, graphs_of, name_of, opset_of
+from normfold.graph.reader import GraphReader, graphs_of, is_read, name_of, opset_of
 from normfold.targets.table import target_named
 from normfold.targets.target import AUTO, KEEP, Target
 
@@ -353,7 +353,7 @@ class _GraphFuse:
 
     def _remove_dead(self, region: Region) -> None:
         for node in reversed(list(region.nodes)):
-            if not any(output.uses() or output.is_graph_output() for output in node.outputs):
+            if not any(map(is_read, node.outputs)):
                 self.editor.remove([node])
 
     # -- what is no region ---------------------------------------------------------------------------------------

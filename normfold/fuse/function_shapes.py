@@ -10,7 +10,7 @@ import onnx_ir as ir
 from onnx import helper, shape_inference
 
 from normfold.errors import CrashError
-from normfold.graph.reader import graphs_of
+from normfold.graph.reader import graphs_of, input_at
 from normfold.runtime import isolated
 
 _Known = tuple[ir.TypeProtocol, tuple[int | str | None, ...]]
@@ -40,7 +40,7 @@ def _agreed(model: ir.Model, function: ir.Function) -> list[_Known] | None:
         return None
     result = []
     for index in range(len(function.inputs)):
-        values = [call.inputs[index] if index < len(call.inputs) else None for call in calls]
+        values = [input_at(call, index) for call in calls]
         known = _same_in_all(values)
         if known is None:
             return None

@@ -19,7 +19,17 @@ from normfold.algebra.affine import Array, squeeze_leading
 from normfold.algebra.weight import Weight
 from normfold.files.data_file import empty_on_disk
 from normfold.findings.reason import Reason, Refusal
-from normfold.graph.reader import EXACT, FLOATS, GraphReader, copy_display_name, graphs_of, name_of, set_display_name
+from normfold.graph.reader import (
+    EXACT,
+    FLOATS,
+    GraphReader,
+    copy_display_name,
+    graphs_of,
+    input_at,
+    is_read,
+    name_of,
+    set_display_name,
+)
 
 _SHARED = 8  # elements: of smaller constants each reader gets its own, under a name that says whose it is
 RULE, FROM = "normfold.rule", "normfold.from"
@@ -113,7 +123,7 @@ def bypass(node: ir.Node, value: ir.Value) -> None:
     """Let the readers of ``node`` read ``value`` instead; a node that makes an output becomes an Identity."""
     if not node.outputs[0].is_graph_output():
         node.outputs[0].replace_all_uses_with(value)
-        if node.graph is not None and not any(output.uses() or output.is_graph_output() for output in node.outputs):
+        if node.graph is not None and not any(map(is_read, node.outputs)):
             node.graph.remove(node, safe=True)
         return
     node.op_type = "Identity"
@@ -216,7 +226,7 @@ class Editor:
         node = change.node
         dtype = self._float_type(node)
         for index, array in sorted(change.inputs.items()):
-            previous = node.inputs[index] if index < len(node.inputs) else None
+            previous = input_at(node, index)
             hint = previous.name if previous is not None and previous.name else f"{name_of(node)}.input{index}"
             kind = self.reader.dtype(previous) if previous is not None else None
             kind = dtype if kind is None else kind
@@ -244,7 +254,7 @@ class Editor:
 
     def _float_type(self, node: ir.Node) -> ir.DataType:
         for value in (*node.inputs[1:], *node.inputs[:1], *node.outputs):
-            dtype = None if value is None else self.reader.dtype(value)
+            dtype = self.reader.dtype(value)
             if dtype in _LIMITS:
                 return dtype
         return ir.DataType.FLOAT

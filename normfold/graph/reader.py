@@ -335,7 +335,7 @@ class GraphReader:
 
     def require_constant(self, node: ir.Node, index: int, reason: Reason) -> npt.NDArray[Any]:
         """Return the constant at input ``index`` of ``node``, or a Refusal with ``reason``."""
-        found = self.constant(_input(node, index))
+        found = self.constant(input_at(node, index))
         return self._variable(node, index, reason) if found is None else found
 
     def require_number(self, node: ir.Node, index: int, reason: Reason) -> float:
@@ -347,11 +347,11 @@ class GraphReader:
 
     def require_weight(self, node: ir.Node, index: int, reason: Reason) -> Weight:
         """As ``require_constant``, without widening it."""
-        found = self.weight(_input(node, index))
+        found = self.weight(input_at(node, index))
         return self._variable(node, index, reason) if found is None else found
 
     def _variable(self, node: ir.Node, index: int, reason: Reason) -> NoReturn:
-        value = _input(node, index)
+        value = input_at(node, index)
         named = display_name(value)
         if self.overridable(value):
             raise Refusal(Reason.OVERRIDABLE_INITIALIZER, name_of(node), named, f"initializer {named}")
@@ -371,7 +371,7 @@ class GraphReader:
     # -- shapes --------------------------------------------------------------------------------------------------
     def axes(self, node: ir.Node) -> tuple[int, ...] | None:
         """Return the axes that a node names, by an attribute or its second input; None where they are computed."""
-        given = node.inputs[1] if len(node.inputs) > 1 else None
+        given = input_at(node, 1)
         found = attribute(node, "axes", ()) if given is None else self.constant(given)
         return None if found is None else tuple(int(axis) for axis in np.asarray(found).reshape(-1))
 
@@ -406,16 +406,20 @@ class GraphReader:
         entry = node.inputs[0] if node.op_type in ml_operators.KEEPS_SHAPE else None
         return None if entry is None else self._shape(entry, depth - 1)
 
-    def require_shape(self, value: ir.Value, node: ir.Node) -> tuple[Dim, ...]:
-        """Return the shape of ``value``, or a Refusal that names ``node``."""
+    def require_shape(self, value: ir.Value | None, node: ir.Node) -> tuple[Dim, ...]:
+        """Return the shape of ``value``, an input or output of ``node``; a Refusal where it is missing or not known."""
+        if value is None:
+            raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), detail="an input is missing")
         found = self.shape(value)
         if found is None:
             named = display_name(value)
             raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), named, f"the rank of {named} is not known")
         return found
 
-    def dtype(self, value: ir.Value) -> ir.DataType | None:
+    def dtype(self, value: ir.Value | None) -> ir.DataType | None:
         """Return the element type, where known."""
+        if value is None:
+            return None
         if value.dtype is not None:
             return value.dtype
         if value.const_value is not None:
@@ -447,7 +451,18 @@ def constant_attribute(node: ir.Node) -> tuple[npt.NDArray[Any], ir.DataType] | 
     return None
 
 
-def _input(node: ir.Node, index: int) -> ir.Value | None:
+def is_read(value: ir.Value) -> bool:
+    """Return whether anything sees the value: an operator, or the caller of the graph."""
+    return bool(value.uses()) or value.is_graph_output()
+
+
+def has_one_reader(value: ir.Value) -> bool:
+    """Return whether one input of one operator is all that sees the value."""
+    return len(value.uses()) == 1 and not value.is_graph_output()
+
+
+def input_at(node: ir.Node, index: int) -> ir.Value | None:
+    """Return an input of a node; None where it is left out, or not there."""
     return node.inputs[index] if index < len(node.inputs) else None
 
 

@@ -60,7 +60,7 @@ def fitted(
     weight = node.inputs[index]
     if reader.is_quantized(weight):
         return changed  # its scale has other limits
-    dtype = None if weight is None else reader.dtype(weight)
+    dtype = reader.dtype(weight)
     for array in changed.values():
         if isinstance(array, Weight):
             before = reader.weight(weight)

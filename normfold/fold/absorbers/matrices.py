@@ -114,7 +114,7 @@ def _matmul(
     if not shift.any():
         return Rewrite(node, inputs=changed)
     weight = node.inputs[side]
-    require_fits(shift, None if weight is None else reader.dtype(weight), node)
+    require_fits(shift, reader.dtype(weight), node)
     if _can_be_gemm(reader, node, side, shift):
         return Rewrite(node, inputs={**changed, 2: squeeze_leading(shift)}, operator="Gemm")
     return Rewrite(node, inputs=changed, shift_after=shift)

@@ -20,14 +20,13 @@ from normfold.fold.absorbers.common import (
 from normfold.fold.rule import (
     Labels,
     how_many,
-    is_read,
     require,
     require_constant_on,
     require_no_shift,
     require_varies_on,
 )
 from normfold.graph.editor import Rewrite
-from normfold.graph.reader import GraphReader, attribute
+from normfold.graph.reader import GraphReader, attribute, is_read
 from normfold.graph.training import is_training
 
 # Norms over the last axes: the inputs that hold gamma and beta, None where they have no beta.

@@ -63,7 +63,7 @@ def rescaled(
     wanted = wanted if wanted.size != own.size else wanted.reshape(own.shape)
     before = np.broadcast_to(np.abs(own), wanted.shape)
     value = node.inputs[stored.scale]
-    dtype = None if value is None else reader.dtype(value)
+    dtype = reader.dtype(value)
     require_rows_fit(np.abs(wanted).reshape(-1), dtype, node, before.reshape(-1))
     zero = reader.constant(node.inputs[stored.zero]) if stored.zero < len(node.inputs) else None
     if zero is None or wanted.size == own.size:
@@ -142,5 +142,5 @@ def scales_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewri
     own = np.asarray(reader.require_constant(node, index, Reason.QUANTIZED))
     wanted = squeeze_leading(np.asarray(own * affine.scale), own.ndim)
     value = node.inputs[index]
-    require_fits(wanted, None if value is None else reader.dtype(value), node)
+    require_fits(wanted, reader.dtype(value), node)
     return Rewrite(node, inputs={index: wanted})

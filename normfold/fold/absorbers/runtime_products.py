@@ -91,7 +91,7 @@ def _bias(reader: GraphReader, node: ir.Node, index: int, scale: Array, shift: A
     columns = reader.require_shape(node.outputs[0], node)[-1]
     wanted = np.broadcast_to(wanted, (columns if isinstance(columns, int) else wanted.size,))
     scales = node.inputs[PRODUCTS[node.op_type].scale]
-    return {index: require_fits(wanted, None if scales is None else reader.dtype(scales), node)}
+    return {index: require_fits(wanted, reader.dtype(scales), node)}
 
 
 def _matrix_of_blocks(reader: GraphReader, node: ir.Node) -> Array:

@@ -18,7 +18,6 @@ from normfold.fold.rule import (
     Labels,
     Propagation,
     data_label,
-    is_read,
     one_scale,
     propagate,
     require,
@@ -26,12 +25,11 @@ from normfold.fold.rule import (
     require_constant_on,
     require_no_shift,
     require_varies_on,
-    shape_of,
     size_of,
 )
 from normfold.graph.editor import Rewrite, require_fits
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, attribute, name_of
+from normfold.graph.reader import GraphReader, attribute, is_read, name_of
 
 _QUERY, _KEY, _VALUE = range(3)
 _PRESENT_KEY, _PRESENT_VALUE, _SCORES = 1, 2, 3  # outputs
@@ -123,7 +121,7 @@ def _with_biases(reader: GraphReader, node: ir.Node, biases: list[Array]) -> Rew
     if not biases or index is None:
         return Rewrite(node)
     value = node.inputs[index]
-    dtype = None if value is None else reader.dtype(value)
+    dtype = reader.dtype(value)
     return Rewrite(node, inputs={index: require_fits(np.concatenate(biases), dtype, node)})
 
 
@@ -134,7 +132,7 @@ def _require_mean(reader: GraphReader, node: ir.Node, affine: Affine) -> None:
     require_constant_on(affine, [-2], node, "averaged")
     masked = any(_given(node, index) for index in form.masks)
     require(affine.has_no_shift or not masked, Reason.SHIFT_STOPS, node, "a mask may leave no value at all")
-    own, result = shape_of(reader, node, node.inputs[_VALUE]), shape_of(reader, node, node.outputs[0])
+    own, result = reader.require_shape(node.inputs[_VALUE], node), reader.require_shape(node.outputs[0], node)
     detail = f"its values have {len(own)} dimensions, and its results {len(result)}"
     require(len(own) == len(result), Reason.AXIS_STOPS, node, detail)
     for axis in affine.varying_axes:
@@ -161,7 +159,7 @@ def _own_scale(reader: GraphReader, node: ir.Node) -> float:
     given = attribute(node, "scale")
     if given is not None and (given or is_standard(node)):
         return float(given)
-    shape = shape_of(reader, node, node.inputs[_QUERY])
+    shape = reader.require_shape(node.inputs[_QUERY], node)
     heads = 1 if len(shape) == 4 else int(attribute(node, _FORMS[node.op_type].heads, 0))
     size = shape[-1]
     if not isinstance(size, int) or heads < 1:
@@ -183,5 +181,5 @@ def one_number(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: b
     require_no_shift(affine, node)
     detail = f"it adds up elements whose scales vary along axes {list(affine.varying_axes)}"
     require(affine.scale.size == 1, Reason.AXIS_STOPS, node, detail)
-    rank = len(shape_of(reader, node, node.outputs[0] if forward else node.inputs[0]))
+    rank = len(reader.require_shape(node.outputs[0] if forward else node.inputs[0], node))
     return propagate(affine.map(lambda array: array.reshape((1,) * rank)))

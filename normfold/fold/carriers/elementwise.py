@@ -45,7 +45,7 @@ def positively_homogeneous(reader: GraphReader, node: ir.Node, labels: Labels) -
 
 def cast(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
     """Between floating types: the affine is applied in the other type."""
-    before, after = (None if value is None else reader.dtype(value) for value in (node.inputs[0], node.outputs[0]))
+    before, after = (reader.dtype(value) for value in (node.inputs[0], node.outputs[0]))
     require(is_float_cast(reader, node), Reason.NOT_FLOATING, node, f"{before} to {after}")
     return propagate(data_label(node, labels))
 

@@ -22,15 +22,14 @@ from normfold.fold.rule import (
     require,
     require_attributes_fit,
     require_constant_on,
-    shape_of,
 )
 from normfold.graph.editor import Rewrite, require_fits
-from normfold.graph.reader import GraphReader, attribute, name_of
+from normfold.graph.reader import GraphReader, attribute, input_at, name_of
 
 
 def is_linear(reader: GraphReader, node: ir.Node) -> bool:
     """Return whether only one of its operands varies, A or B."""
-    others = node.inputs[2] if len(node.inputs) > 2 else None
+    others = input_at(node, 2)
     factors = [reader.is_constant(value) for value in node.inputs[:2]]
     return any(factors) and (others is None or reader.is_constant(others))
 
@@ -54,7 +53,7 @@ def _into_addend(
 ) -> tuple[dict[int, Array], dict[int, Affine], dict[str, float]]:
     """Return what C becomes, as a constant, or as what is asked of it, and beta with it."""
     beta = float(attribute(node, "beta", 1.0))
-    value = node.inputs[2] if len(node.inputs) > 2 else None
+    value = input_at(node, 2)
     constant = np.zeros(()) if value is None else reader.constant(value)
     if constant is not None:
         if (value is None or affine.has_no_scale) and affine.has_no_shift:
@@ -94,7 +93,7 @@ def _into_product(
 
 def forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
     """Put what a factor lacks into a constant other one or into alpha, one number of C into beta; shifts go on."""
-    rank = len(shape_of(reader, node, node.outputs[0]))
+    rank = len(reader.require_shape(node.outputs[0], node))
     addend = raised(labels.get(2), rank)
     beta = float(attribute(node, "beta", 1.0))
     shift = addend.shift * beta

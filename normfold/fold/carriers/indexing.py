@@ -21,7 +21,6 @@ from normfold.fold.rule import (
     require,
     require_constant_on,
     require_no_shift,
-    shape_of,
     size_of,
 )
 from normfold.graph.editor import Rewrite
@@ -31,7 +30,7 @@ from normfold.graph.reader import GraphReader, attribute, display_name
 def by_element(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
     """GatherElements along an axis: other axes stay, as far as all of them is taken."""
     affine = data_label(node, labels)
-    data, result = shape_of(reader, node, node.inputs[0]), shape_of(reader, node, node.outputs[0])
+    data, result = reader.require_shape(node.inputs[0], node), reader.require_shape(node.outputs[0], node)
     axis = int(attribute(node, "axis", 0)) % affine.rank
     require_constant_on(affine, [axis], node, "indexed at run time")
     for other in affine.varying_axes:
@@ -43,7 +42,7 @@ def by_element(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propa
 def by_position(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
     """GatherND: an affine of the axes behind those that the indices address."""
     affine = data_label(node, labels)
-    data, result = shape_of(reader, node, node.inputs[0]), shape_of(reader, node, node.outputs[0])
+    data, result = reader.require_shape(node.inputs[0], node), reader.require_shape(node.outputs[0], node)
     kept = axes_kept(reader, node)
     require_constant_on(affine, range(affine.rank - kept), node, "indexed at run time")
     rank = len(result) if forward else len(data)
@@ -53,7 +52,7 @@ def by_position(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: 
 def axes_kept(reader: GraphReader, node: ir.Node) -> int:
     """How many trailing axes of the data a GatherND leaves whole."""
     length = size_of(reader, node, node.inputs[1], -1)
-    return len(shape_of(reader, node, node.inputs[0])) - int(attribute(node, "batch_dims", 0)) - length
+    return len(reader.require_shape(node.inputs[0], node)) - int(attribute(node, "batch_dims", 0)) - length
 
 
 def reversed_sequence(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
@@ -107,10 +106,10 @@ def _of_updates(reader: GraphReader, node: ir.Node, affine: Affine, reduction: s
     kept = _kept_axes(reader, node, affine.rank)
     require_constant_on(affine, (axis for axis in range(affine.rank) if axis not in kept), node, "indexed")
     if node.op_type == "ScatterND":
-        rank = len(shape_of(reader, node, node.inputs[_UPDATES]))
+        rank = len(reader.require_shape(node.inputs[_UPDATES], node))
         tail = len(kept)
         return affine.map(lambda array: array.reshape((1,) * (rank - tail) + array.shape[array.ndim - tail :]))
-    data, updates = (shape_of(reader, node, node.inputs[index]) for index in (_DATA, _UPDATES))
+    data, updates = (reader.require_shape(node.inputs[index], node) for index in (_DATA, _UPDATES))
     for axis in affine.varying_axes:
         whole = data[axis] is not None and data[axis] == updates[axis]
         require(whole, Reason.AXIS_STOPS, node, f"a part of axis {axis} is written")
@@ -121,7 +120,7 @@ def _of_result(reader: GraphReader, node: ir.Node, affine: Affine) -> Affine:
     """Return the affine of the updates, on the result."""
     if node.op_type != "ScatterND":
         return affine
-    rank = len(shape_of(reader, node, node.inputs[_DATA]))
+    rank = len(reader.require_shape(node.inputs[_DATA], node))
     tail = len(_kept_axes(reader, node, rank))
     require_constant_on(affine, range(affine.rank - tail), node, "indexed")
     return affine.map(lambda array: array.reshape((1,) * (rank - tail) + array.shape[array.ndim - tail :]))
@@ -142,7 +141,7 @@ def compress(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: boo
         require_constant_on(affine, [int(attribute(node, "axis"))], node, "taken by a condition")
         return propagate(affine)
     require_constant_on(affine, range(affine.rank), node, "taken by a condition")
-    rank = 1 if forward else len(shape_of(reader, node, node.inputs[0]))
+    rank = 1 if forward else len(reader.require_shape(node.inputs[0], node))
     return propagate(affine.map(lambda array: array.reshape((1,) * rank)))
 
 

@@ -19,7 +19,6 @@ from normfold.fold.rule import (
     require,
     require_constant_on,
     require_varies_on,
-    shape_of,
 )
 from normfold.graph.evaluators import part_of_axis
 from normfold.graph.reader import Dim, GraphReader, attribute, name_of
@@ -43,7 +42,7 @@ def reshape(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool
         there = node.outputs[0] if forward else node.inputs[0]
         number = affine.map(lambda array: array.reshape(()))
         return propagate(number if there is None else at_rank_of(reader, there, number))
-    before, after = shape_of(reader, node, node.inputs[0]), _known_target(reader, node)
+    before, after = reader.require_shape(node.inputs[0], node), _known_target(reader, node)
     source, target = (before, after) if forward else (after, before)
     scale, shift = reshaped(affine.scale, source, target), reshaped(affine.shift, source, target)
     if scale is None or shift is None:
@@ -61,7 +60,7 @@ def _known_target(reader: GraphReader, node: ir.Node) -> tuple[Dim, ...]:
     shape = reader.shape(node.outputs[0])
     target = reader.constant(node.inputs[1]) if node.op_type == "Reshape" and len(node.inputs) > 1 else None
     if target is None:
-        return shape_of(reader, node, node.outputs[0])
+        return reader.require_shape(node.outputs[0], node)
     sizes: list[Dim] = [int(size) if size > 0 else None for size in target]
     if shape is None:
         return tuple(sizes)
@@ -71,7 +70,7 @@ def _known_target(reader: GraphReader, node: ir.Node) -> tuple[Dim, ...]:
 def expand(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -> list[Propagation]:
     """Expand and Tile: exact for affines that are constant on the axes that grow."""
     affine = data_label(node, labels)
-    before, after = shape_of(reader, node, node.inputs[0]), shape_of(reader, node, node.outputs[0])
+    before, after = reader.require_shape(node.inputs[0], node), reader.require_shape(node.outputs[0], node)
     lead = len(after) - len(before)
     grown = [axis for axis, size in enumerate(after) if axis < lead or size is None or before[axis - lead] != size]
     if forward:
@@ -93,7 +92,7 @@ def part(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool) -
         return propagate(_gathered(reader, node, affine, forward=forward))
     if not affine.rank:
         return propagate(affine)
-    shape = shape_of(reader, node, node.inputs[0])
+    shape = reader.require_shape(node.inputs[0], node)
     if _is_cut_at_run_time(reader, node) and affine.is_constant_on(_sliced_axes(reader, node, len(shape))):
         return propagate(affine)
     picks = picks_of(reader, node, shape)
@@ -132,7 +131,7 @@ def _picks_constants(reader: GraphReader, node: ir.Node) -> bool:
 
 def _gathered(reader: GraphReader, node: ir.Node, affine: Affine, *, forward: bool) -> Affine:
     """Through a Gather whose indices are of any rank: their axes stand where the one axis of the data stood."""
-    rank, count = len(shape_of(reader, node, node.inputs[0])), len(shape_of(reader, node, node.inputs[1]))
+    rank, count = len(reader.require_shape(node.inputs[0], node)), len(reader.require_shape(node.inputs[1], node))
     axis = int(attribute(node, "axis", 0)) % rank
     indexed = range(axis, axis + (1 if forward else count))
     require_constant_on(affine, indexed, node, "indexed at run time")
@@ -145,7 +144,7 @@ def _is_cut_at_run_time(reader: GraphReader, node: ir.Node) -> bool:
     if node.op_type != "Slice":
         return False
     try:
-        picks_of(reader, node, shape_of(reader, node, node.inputs[0]))
+        picks_of(reader, node, reader.require_shape(node.inputs[0], node))
     except Refusal:
         return True
     return False
@@ -172,7 +171,7 @@ def _taken(array: Array, picks: Mapping[int, Array]) -> Array:
 
 def _spread(reader: GraphReader, node: ir.Node, affine: Affine, axis: int, pick: Array) -> Affine:
     """Return the affine of a part, on the whole: identity where nothing is taken."""
-    size = shape_of(reader, node, node.inputs[0])[axis]
+    size = reader.require_shape(node.inputs[0], node)[axis]
     if not isinstance(size, int):
         raise Refusal(Reason.UNKNOWN_SHAPE, name_of(node), detail=f"its input is of size {size} along axis {axis}")
 

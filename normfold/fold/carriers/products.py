@@ -29,7 +29,6 @@ from normfold.fold.rule import (
     require_attributes_fit,
     require_constant_on,
     require_no_shift,
-    shape_of,
 )
 from normfold.graph.editor import Rewrite
 from normfold.graph.operators import is_standard
@@ -76,7 +75,7 @@ def product_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[
     if node.op_type == "Div" and set(labels) == {1} and reader.is_constant(node.inputs[0]):
         divided = applied(reader, node, 0, _inverse(node, _scale(node, labels[1])))
         return [Propagation({}, Rewrite(node, inputs={0: squeeze_leading(divided)}))]
-    rank = len(shape_of(reader, node, node.outputs[0]))
+    rank = len(reader.require_shape(node.outputs[0], node))
     total = np.ones((1,) * rank)
     for index, affine in labels.items():
         own = _scale(node, affine)
@@ -98,7 +97,7 @@ def matmul_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[
 
 def _factors(reader: GraphReader, node: ir.Node, affine: Affine) -> Iterator[tuple[int, Affine]]:
     for index, summed in ((1, -2), (0, -1)):
-        shape = shape_of(reader, node, node.inputs[index])
+        shape = reader.require_shape(node.inputs[index], node)
         if len(shape) < 2 or affine.rank < 2 or not affine.is_constant_on([summed]):
             continue
         lead = affine.rank - len(shape)
@@ -124,7 +123,7 @@ def matmul_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[P
 
     A shift t of V that is the same for all columns adds U@t to whole rows, which a Softmax behind cancels.
     """
-    rank = len(shape_of(reader, node, node.outputs[0]))
+    rank = len(reader.require_shape(node.outputs[0], node))
     if len(labels) == 1:
         ((index, affine),) = labels.items()
         if _is_averaged(reader, node, index, affine) and affine.rank <= rank:
@@ -154,7 +153,7 @@ def until_softmax(reader: GraphReader, node: ir.Node) -> tuple[ir.Value, ...]:
     values = [node.outputs[0]]
     while not values[-1].is_graph_output() and len(values[-1].uses()) == 1:
         value, reading = values[-1], next(iter(values[-1].uses()))[0]
-        rank = len(shape_of(reader, node, value))
+        rank = len(reader.require_shape(value, node))
         if not is_standard(reading) or reading.graph is not node.graph:
             break
         values.append(reading.outputs[0])
@@ -188,7 +187,7 @@ def einsum(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool)
     propagations, refusal = [], None
     for index, letters in enumerate(equation.operands):
         try:
-            shape = shape_of(reader, node, node.inputs[index])
+            shape = reader.require_shape(node.inputs[index], node)
             scale = on_letters(node, affine.scale, equation.result, letters)
             fits = all(size in (1, own) for size, own in zip(scale.shape, shape, strict=True))
             detail = f"a scale of {list(scale.shape)} on an operand of {list(shape)}"

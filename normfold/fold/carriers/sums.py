@@ -9,14 +9,14 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Affine, compact
 from normfold.findings.reason import Reason, Refusal
-from normfold.fold.rule import Labels, Propagation, data_label, propagate, require, shape_of
+from normfold.fold.rule import Labels, Propagation, data_label, propagate, require
 from normfold.graph.reader import GraphReader, display_name, name_of
 
 
 def moved_shift(reader: GraphReader, node: ir.Node, affine: Affine, index: int, other: int) -> Affine:
     """Get the shift that operand ``other`` must bring where operand ``index`` lacks ``affine``, a shift; or Refusal."""
     signs = [-1.0 if node.op_type == "Sub" and at == 1 else 1.0 for at in (index, other)]
-    rank = len(shape_of(reader, node, node.outputs[0]))
+    rank = len(reader.require_shape(node.outputs[0], node))
     whole = raised(affine, rank)
     return on_operand(reader, node, Affine(whole.scale, whole.shift * signs[0] * signs[1]), node.inputs[other])
 
@@ -69,7 +69,7 @@ def _sum_propagation(
 
 def on_operand(reader: GraphReader, node: ir.Node, affine: Affine, operand: ir.Value | None) -> Affine:
     """Return an affine of a result on one of its operands; it may not vary where the operand is broadcast."""
-    shape = shape_of(reader, node, operand)
+    shape = reader.require_shape(operand, node)
     result = reader.shape(node.outputs[0])
     extra = affine.rank - len(shape)
     for axis in affine.varying_axes:
@@ -83,7 +83,7 @@ def on_operand(reader: GraphReader, node: ir.Node, affine: Affine, operand: ir.V
 
 def add_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
     """Pass a scale of u + v only where every addend lacks the same one; shifts add up."""
-    rank = len(shape_of(reader, node, node.outputs[0]))
+    rank = len(reader.require_shape(node.outputs[0], node))
     whole = [raised(labels.get(index), rank) for index in range(len(node.inputs))]
     for index, other in enumerate(whole):
         if not np.array_equal(whole[0].scale, other.scale):

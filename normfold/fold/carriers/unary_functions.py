@@ -20,7 +20,6 @@ from normfold.fold.rule import (
     require,
     require_attributes_fit,
     require_no_shift,
-    shape_of,
 )
 from normfold.graph.editor import Rewrite
 from normfold.graph.reader import GraphReader, attribute
@@ -116,7 +115,7 @@ def raised_to(node: ir.Node, affine: Affine, exponent: float) -> Affine:
 def _exponent(reader: GraphReader, node: ir.Node) -> float:
     exponent = reader.require_constant(node, 1, Reason.OPERATOR_STOPS)
     require(exponent.size == 1, Reason.OPERATOR_STOPS, node, "it has several exponents")
-    grows = exponent.ndim > 0 and exponent.ndim > len(shape_of(reader, node, node.inputs[0]))
+    grows = exponent.ndim > 0 and exponent.ndim > len(reader.require_shape(node.inputs[0], node))
     require(not grows, Reason.OPERATOR_STOPS, node, "its exponent has more dimensions")
     number = float(exponent.reshape(()))
     require(number != 0, Reason.OPERATOR_STOPS, node, "its exponent is 0")

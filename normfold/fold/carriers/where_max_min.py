@@ -13,7 +13,7 @@ import onnx_ir as ir
 from normfold.algebra.affine import Affine, squeeze_leading
 from normfold.findings.reason import Reason, Refusal
 from normfold.fold.carriers.sums import on_operand, raised
-from normfold.fold.rule import Labels, Propagation, applied, data_label, how_many, require, shape_of
+from normfold.fold.rule import Labels, Propagation, applied, data_label, how_many, require
 from normfold.graph.editor import Rewrite
 from normfold.graph.reader import GraphReader, name_of
 
@@ -59,7 +59,7 @@ def _turned(node: ir.Node, affine: Affine) -> str:
 
 def _common(reader: GraphReader, node: ir.Node, labels: Labels) -> Affine:
     """Return what all variable operands lack; a Refusal where they do not lack the same."""
-    rank = len(shape_of(reader, node, node.outputs[0]))
+    rank = len(reader.require_shape(node.outputs[0], node))
     whole = list(_raised(reader, node, labels, rank))
     same = all(other.same_as(whole[0]) for other in whole[1:])
     require(same, Reason.SUM_NEEDS_ALL, node, "the values to choose from would carry different affines")

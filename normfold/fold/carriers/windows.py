@@ -18,17 +18,15 @@ from normfold.fold.rule import (
     axes_of,
     data_label,
     how_many,
-    is_read,
     propagate,
     require,
     require_constant_on,
     require_no_shift,
     require_no_sign,
     require_varies_on,
-    shape_of,
 )
 from normfold.graph.editor import Rewrite
-from normfold.graph.reader import Dim, GraphReader, attribute
+from normfold.graph.reader import Dim, GraphReader, attribute, input_at, is_read
 
 
 def maximum(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:
@@ -86,7 +84,7 @@ def reduction(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bo
     The axes go, or stay as 1 with ``keepdims``.
     """
     affine = data_label(node, labels)
-    shape = shape_of(reader, node, node.inputs[0])
+    shape = reader.require_shape(node.inputs[0], node)
     axes = _reduced_axes(reader, node, len(shape))
     keeps = bool(attribute(node, "keepdims", 1))
     if forward:
@@ -146,7 +144,7 @@ def resize(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagati
     affine = data_label(node, labels)
     outside = str(attribute(node, "coordinate_transformation_mode", "half_pixel"))
     require(outside != "tf_crop_and_resize", Reason.OPERATOR_STOPS, node, "it may extrapolate with a fixed value")
-    before, after = shape_of(reader, node, node.inputs[0]), shape_of(reader, node, node.outputs[0])
+    before, after = reader.require_shape(node.inputs[0], node), reader.require_shape(node.outputs[0], node)
     changed = [axis for axis, size in enumerate(after) if size is None or before[axis] != size]
     resized = {*changed, *_scaled_axes(reader, node, affine.rank)}
     require_constant_on(affine, resized, node, "resized")
@@ -159,7 +157,7 @@ def _scaled_axes(reader: GraphReader, node: ir.Node, rank: int) -> list[int]:
     They are an attribute in opset 7, the second input in 9 and 10, the third since. With ``sizes`` there are none.
     """
     index = 2 if node.op_type == "Resize" and reader.opset >= 11 else 1
-    value = node.inputs[index] if index < len(node.inputs) else None
+    value = input_at(node, index)
     scales = attribute(node, "scales") if value is None else reader.constant(value)
     if scales is None:
         return [] if value is None else list(range(2, rank))

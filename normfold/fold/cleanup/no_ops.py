@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, attribute, has_parameters
+from normfold.graph.reader import GraphReader, attribute, has_parameters, is_read
 from normfold.graph.training import drops_nothing
 
 _NO_END = 2**31 - 1  # exporters write it, or a larger number, for "to the end"
@@ -43,7 +43,7 @@ def _passes_first(reader: GraphReader, node: ir.Node) -> bool:
         return False
     if test is not _always and reader.is_constant(node.inputs[0]):
         return False  # what is made from constants alone is evaluated elsewhere
-    if any(output.uses() or output.is_graph_output() for output in node.outputs[1:]):
+    if any(map(is_read, node.outputs[1:])):
         return False
     return not has_parameters(node) and test(reader, node)
 
@@ -86,7 +86,7 @@ def _keeps_order(_: GraphReader, node: ir.Node) -> bool:
 
 def _keeps_type(reader: GraphReader, node: ir.Node) -> bool:
     value = node.inputs[0]
-    before = None if value is None else reader.dtype(value)
+    before = reader.dtype(value)
     return before is not None and before == attribute(node, "to")
 
 

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from normfold.findings.rules import MERGE
 from normfold.graph.editor import Editor, UniqueNames, bypass, stamp
 from normfold.graph.operators import RESHAPES, is_standard, operator_of
-from normfold.graph.reader import Dim, GraphReader, attribute, has_parameters, name_of
+from normfold.graph.reader import Dim, GraphReader, attribute, has_parameters, is_read, name_of
 
 _PAIRWISE = frozenset({"Add", "Div", "Max", "Min", "Mul", "Pow", "Sub", "Sum"})
 _MOST = 32  # operators between a Reshape and those that undo it
@@ -61,7 +61,7 @@ def _until_undone(
         for consumer, _ in value.uses():
             if not reader.holds(consumer):
                 return None
-            if not any(output.uses() or output.is_graph_output() for output in consumer.outputs):
+            if not any(map(is_read, consumer.outputs)):
                 continue  # another rule left it behind
             if _only_regroups(consumer) is not None and reader.shape(consumer.outputs[0]) == shape:
                 ends.append(consumer)

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from normfold.findings.rules import MERGE
 from normfold.graph.editor import Editor, stamp
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, name_of
+from normfold.graph.reader import GraphReader, input_at, name_of
 
 Integers = npt.NDArray[np.int64]
 _AS_INPUTS = 10  # the operator set from which starts, ends, axes and steps are inputs
@@ -59,7 +59,7 @@ def _columns(reader: GraphReader, node: ir.Node) -> list[Integers] | None:
         return None
     columns = [starts, ends]
     for index, default in ((3, np.arange(starts.size)), (4, np.ones(starts.size))):
-        value = node.inputs[index] if index < len(node.inputs) else None
+        value = input_at(node, index)
         found = default if value is None else reader.constant(value)
         if found is None:
             return None

@@ -19,10 +19,9 @@ from normfold.findings.verdict import Finding
 from normfold.fold.affines import AffineIndex
 from normfold.fold.carriers.layout_operators import picks_of
 from normfold.fold.graph_rules.change import GraphChange
-from normfold.fold.rule import is_read
 from normfold.graph.editor import Editor, Rewrite
 from normfold.graph.operators import is_standard, operator_of
-from normfold.graph.reader import GraphReader, attribute, name_of
+from normfold.graph.reader import GraphReader, attribute, is_read, name_of
 
 RULE = "order"
 Picks = npt.NDArray[np.int64]

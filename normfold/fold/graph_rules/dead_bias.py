@@ -16,7 +16,7 @@ from normfold.fold.affines import AffineIndex
 from normfold.fold.graph_rules.change import GraphChange
 from normfold.graph.editor import Editor, stamp
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, name_of
+from normfold.graph.reader import GraphReader, has_one_reader, name_of
 
 _RULE = "dead"
 _BIASED = ("Conv", "ConvTranspose")
@@ -31,7 +31,7 @@ def dead_biases(reader: GraphReader, affines: AffineIndex) -> Iterator[GraphChan
         if before is None or before.op_type not in _BIASED or not reader.holds(before) or before in affines.left:
             continue
         has_bias = len(before.inputs) > 2 and reader.is_constant(before.inputs[2])
-        if has_bias and len(node.inputs[0].uses()) == 1 and not node.inputs[0].is_graph_output():
+        if has_bias and has_one_reader(node.inputs[0]):
             yield _change(reader, before, node)
 
 

@@ -19,7 +19,7 @@ from normfold.fold.graph_rules.change import GraphChange
 from normfold.fold.rule import require
 from normfold.graph.editor import Editor, Rewrite
 from normfold.graph.operators import is_standard, operator_of
-from normfold.graph.reader import FLOATS, GraphReader, attribute, name_of
+from normfold.graph.reader import FLOATS, GraphReader, attribute, is_read, name_of
 
 RULE = "pad"
 _Pads = Mapping[int, tuple[int, int]]
@@ -127,5 +127,5 @@ def _require_pool(reader: GraphReader, pad: ir.Node, node: ir.Node, pads: Sequen
     require(plain and fits, Reason.OPERATOR_STOPS, node, "a window would be all padding")
     entry = None if pad.inputs[0] is None else pad.inputs[0].producer()
     positive = entry is not None and reader.dtype(pad.outputs[0]) in FLOATS and operator_of(entry).never_negative
-    indices = any(out.uses() or out.is_graph_output() for out in node.outputs[1:])
+    indices = any(map(is_read, node.outputs[1:]))
     require(node.op_type != "MaxPool" or (positive and not indices), Reason.SIGN_STOPS, node, "a zero may be the most")

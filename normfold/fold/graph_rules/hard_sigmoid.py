@@ -22,7 +22,7 @@ from normfold.fold.graph_rules.change import GraphChange
 from normfold.fold.rule import require_attributes_fit
 from normfold.graph.editor import Editor, Rewrite
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, display_name, name_of
+from normfold.graph.reader import GraphReader, display_name, has_one_reader, name_of
 
 _RULE = "affine"
 _ROUNDING = 1e-6  # of the bounds, which divisions such as 6/6 have rounded
@@ -77,7 +77,7 @@ def hard_sigmoids(reader: GraphReader, affines: AffineIndex) -> Iterator[GraphCh
 def hard_swishes(reader: GraphReader, affines: AffineIndex) -> Iterator[GraphChange]:
     """Yield every HardSigmoid whose first affine cannot go backward: others read what it reads, as in a hard swish."""
     for found in _found(reader, affines):
-        if found.before is not None and not _has_one_reader(found.before.input):
+        if found.before is not None and not has_one_reader(found.before.input):
             yield found.change()
 
 
@@ -97,7 +97,7 @@ def _hard_sigmoid_at(reader: GraphReader, affines: AffineIndex, node: ir.Node) -
     value, out = node.inputs[0], node.outputs[0]
     if value is None or reader.dtype(value) is not ir.DataType.FLOAT:
         return None  # ONNX Runtime has a kernel for float32 only
-    first = affines.at(value.producer()) if _has_one_reader(value) else None
+    first = affines.at(value.producer()) if has_one_reader(value) else None
     before = None if first is None else affines.chain_ending_at(first)
     bounds = bounds_of(reader, node)
     if set(bounds) != {"min", "max"}:
@@ -119,7 +119,7 @@ def _chains_behind(reader: GraphReader, affines: AffineIndex, out: ir.Value) -> 
     Only a scale passes a product, and what is no two numbers stays behind the part.
     """
     for end in (out, _product_of(reader, out)):
-        first = affines.at(end.consumers()[0]) if end is not None and _has_one_reader(end) else None
+        first = affines.at(end.consumers()[0]) if end is not None and has_one_reader(end) else None
         members = () if first is None else affines.chain_starting_at(first).members
         for count in range(len(members), 0, -1):
             part = AffineChain(members[:count])
@@ -137,14 +137,10 @@ def _is_from_0_to_1(found: _HardSigmoid, bounds: Mapping[str, float]) -> bool:
 
 def _product_of(reader: GraphReader, value: ir.Value) -> ir.Value | None:
     """Return the product with another value that alone reads ``value``, or None."""
-    node = value.consumers()[0] if _has_one_reader(value) else None
+    node = value.consumers()[0] if has_one_reader(value) else None
     if node is None or node.op_type != "Mul" or not is_standard(node) or any(map(reader.is_constant, node.inputs)):
         return None
     return node.outputs[0] if reader.holds(node) else None
-
-
-def _has_one_reader(value: ir.Value) -> bool:
-    return len(value.uses()) == 1 and not value.is_graph_output()
 
 
 def _numbers(chain: AffineChain | None) -> tuple[float, float]:

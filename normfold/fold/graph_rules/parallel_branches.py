@@ -23,7 +23,7 @@ from normfold.fold.graph_rules.linear_operators import Linear, SameOperator, lin
 from normfold.fold.search.remainder import nodes_for, operators_for, require_chain_fits
 from normfold.graph.editor import Editor, require_fits, stamp
 from normfold.graph.operators import SUMS, is_standard
-from normfold.graph.reader import GraphReader, copy_node_name, name_of
+from normfold.graph.reader import GraphReader, copy_node_name, has_one_reader, name_of
 
 RULE = "branches"
 SHOWN_AS = "normfold.stands_for"  # in a node's meta, which no file holds: the sum whose rest the node is
@@ -133,7 +133,7 @@ def _same_shape(left: Sequence[object] | None, right: Sequence[object]) -> bool:
 def _is_inside(reader: GraphReader, node: ir.Node) -> bool:
     """Return whether the sum is an addend of another one that nothing else reads."""
     value = node.outputs[0]
-    if value.is_graph_output() or len(value.uses()) != 1:
+    if not has_one_reader(value):
         return False
     reading = next(iter(value.uses()))[0]
     return reader.holds(reading) and _is_sum(reader, reading)
@@ -186,7 +186,7 @@ def _branch(reader: GraphReader, affines: AffineIndex, value: ir.Value, sign: fl
     """Return what an addend is: a convolution, a per-channel affine, or (anything else) just itself."""
     itself = Branch(value, value, sign, (), Affine.identity(len(reader.shape(value) or ())))
     node = value.producer()
-    if node is None or not reader.holds(node) or value.is_graph_output() or len(value.uses()) != 1:
+    if node is None or not reader.holds(node) or not has_one_reader(value):
         return itself
     affine_node = affines.at(node)
     if affine_node is not None:
@@ -206,7 +206,7 @@ def _branch(reader: GraphReader, affines: AffineIndex, value: ir.Value, sign: fl
 def _behind_linear(reader: GraphReader, value: ir.Value, sign: float, chain: AffineChain) -> Branch | None:
     """Return a linear operator and the affine behind it: a MatMul and its bias, a norm behind an AveragePool."""
     node = chain.input.producer()
-    if node is None or not reader.holds(node) or chain.input.is_graph_output() or len(chain.input.uses()) != 1:
+    if node is None or not reader.holds(node) or not has_one_reader(chain.input):
         return None
     linear, entry, affine = linear_of(reader, node), node.inputs[0] if node.inputs else None, chain.affine
     axis = 1 if isinstance(linear, Kernel) else affine.rank - 1
@@ -257,7 +257,7 @@ def _merged(reader: GraphReader, group: Sequence[Branch]) -> Linear | Affine:
 def _dtype(reader: GraphReader, node: ir.Node, side: int = 1) -> ir.DataType:
     """Return the type of the weight, else of the variable."""
     for value in (*node.inputs[side : side + 1], *node.inputs[1 - side : 2 - side]):
-        dtype = None if value is None else reader.dtype(value)
+        dtype = reader.dtype(value)
         if dtype is not None:
             return dtype
     return ir.DataType.FLOAT

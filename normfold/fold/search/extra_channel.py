@@ -21,11 +21,11 @@ from normfold.fold.absorbers.common import bias_of, channels, fitted, weight_of
 from normfold.fold.affines import AffineChain
 from normfold.fold.carriers.elementwise import bounds_of
 from normfold.fold.digits import distance, require_near
-from normfold.fold.rule import is_read, require
+from normfold.fold.rule import require
 from normfold.fold.search.plan import FoldPlan
 from normfold.graph.editor import Rewrite
 from normfold.graph.operators import is_standard, operator_of
-from normfold.graph.reader import GraphReader, attribute, display_name, name_of
+from normfold.graph.reader import GraphReader, attribute, display_name, has_one_reader, is_read, name_of
 
 _BLOCK = 8
 
@@ -68,7 +68,7 @@ def _until_conv(reader: GraphReader, chain: AffineChain) -> Iterator[ir.Value]:
     """Yield the values from the chain's input back to the output of a Conv; nothing else may read any of them."""
     value, reading = chain.input, chain.nodes[0]
     while True:
-        alone = len(value.uses()) == 1 and not value.is_graph_output()
+        alone = has_one_reader(value)
         require(alone, Reason.SEVERAL_READERS, reading, f"others read {display_name(value)}")
         node = value.producer()
         if node is None or not reader.holds(node) or not is_standard(node):

@@ -24,7 +24,7 @@ from normfold.fold.search.plan import FoldPlan, Search, State, obstacle_of, requ
 from normfold.fold.search.remainder import operators_for
 from normfold.graph.editor import Rewrite
 from normfold.graph.operators import ADDITIONS, SUMS, is_standard, operator_of
-from normfold.graph.reader import GraphReader, display_name, name_of
+from normfold.graph.reader import GraphReader, display_name, has_one_reader, name_of
 
 _MOST_KEPT_SHIFTS = 8  # shifts that are tried one by one; of more, all stay where they are
 _WELL_SCALED = 2.0**10  # a scale that is shared lies between this and its inverse
@@ -275,7 +275,7 @@ class _Forward(Search):
                 yield chain
 
     def only_affine_reader(self, value: ir.Value) -> AffineNode | None:
-        if value.is_graph_output() or len(value.uses()) != 1:
+        if not has_one_reader(value):
             return None
         return self.affines.at(self.reader.readers(value)[0])
 

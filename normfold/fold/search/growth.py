@@ -83,7 +83,7 @@ def growth_of(reader: GraphReader, plan: FoldPlan) -> int:
                 if any(_are_equal(each, array) for each in known):
                     continue
                 known.append(array)
-            dtype = None if previous is None else reader.dtype(previous)
+            dtype = reader.dtype(previous)
             total += array.size * (4 if dtype is None else dtype.bitwidth // 8 or 1)
     return total
 

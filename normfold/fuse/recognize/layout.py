@@ -10,7 +10,7 @@ from normfold.algebra.affine import Array
 from normfold.fuse.recognize.polynomial import Monomial, Parameter, Poly
 from normfold.fuse.recognize.region import NearMiss, Region, RuleResult, Tracked
 from normfold.fuse.recognize.views import Sizes, moved, moved_sizes, same_shape
-from normfold.graph.reader import attribute
+from normfold.graph.reader import attribute, input_at
 
 
 def relayout(region: Region, node: ir.Node) -> RuleResult:
@@ -32,7 +32,7 @@ def relayout(region: Region, node: ir.Node) -> RuleResult:
 
 def _target_view(region: Region, node: ir.Node) -> int | None:
     """Return the view that a layout operator leads to."""
-    target = node.inputs[1] if len(node.inputs) > 1 else None
+    target = input_at(node, 1)
     shape = target.producer() if target is not None else None
     while shape is not None and shape.op_type in ("Cast", "Identity") and shape.inputs[0] is not None:
         shape = shape.inputs[0].producer()

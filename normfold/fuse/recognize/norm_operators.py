@@ -12,7 +12,7 @@ from normfold.fuse.recognize.polynomial import ONE, Monomial, Poly
 from normfold.fuse.recognize.region import Constant, External, Region, RuleResult, Tracked
 from normfold.fuse.recognize.views import count_of
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import attribute
+from normfold.graph.reader import attribute, input_at, is_read
 from normfold.graph.training import is_training
 
 NORM_OPERATORS = (
@@ -135,7 +135,7 @@ def _with_own_parameter(region: Region, node: ir.Node, tracked: RuleResult, inde
 
     Along axis 1 for InstanceNormalization and GroupNormalization, else the last.
     """
-    value = node.inputs[index] if index < len(node.inputs) else None
+    value = input_at(node, index)
     if value is None or not isinstance(tracked, Tracked):
         return tracked
     rank = region.rank(tracked.view)
@@ -231,7 +231,7 @@ def batchnorm(region: Region, node: ir.Node) -> RuleResult | tuple[RuleResult, .
     if not isinstance(found, Tracked) or not region.is_whole(found):
         return None
     if is_training(node):
-        is_unused = not any(output.uses() or output.is_graph_output() for output in node.outputs[1:])
+        is_unused = not any(map(is_read, node.outputs[1:]))
         return norm(region, node) if is_unused and region.size(found.view, 0) == 1 else None
     if not found.poly.has_denominator:
         return _with_statistics(region, node, found)

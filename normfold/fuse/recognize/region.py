@@ -21,7 +21,7 @@ from normfold.fuse.recognize.polynomial import Parameter, Poly
 from normfold.fuse.recognize.repeated import is_sized_by, repeated_number
 from normfold.fuse.recognize.views import Grouping, Size, Sizes, count_of, same_shape, sizes_of
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, attribute, name_of
+from normfold.graph.reader import GraphReader, attribute, input_at, name_of
 
 _MOST_NODES = 256
 _LAYOUTS = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Flatten")
@@ -175,7 +175,7 @@ class Region:
     # -- what a rule asks -----------------------------------------------------------------------------------------
     def operand(self, node: ir.Node, index: int) -> Operand:
         """Return input ``index`` of ``node`` as the region knows it."""
-        value = node.inputs[index] if index < len(node.inputs) else None
+        value = input_at(node, index)
         if value is None:
             return External(None)
         known = self.tracked.get(value)
@@ -198,7 +198,7 @@ class Region:
 
     def unfinished(self, node: ir.Node, index: int) -> Partial | Logarithm | None:
         """Return input ``index`` of ``node`` where further operators have to complete what it is."""
-        value = node.inputs[index] if index < len(node.inputs) else None
+        value = input_at(node, index)
         known = None if value is None else self.tracked.get(value)
         return known if isinstance(known, (Partial, Logarithm)) else None
 

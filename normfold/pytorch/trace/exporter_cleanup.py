@@ -14,6 +14,8 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript.optimizer import fold_constants
 
+from normfold.graph.reader import input_at
+
 NAME_SCOPES = "pkg.torch.onnx.name_scopes"
 _SMALL = frozenset(
     {"Transpose", "Reshape", "Identity", "Constant", "Cast", "Squeeze", "Unsqueeze", "Flatten", "Expand"}
@@ -63,7 +65,7 @@ def _replace_cast_like(node: ir.Node) -> None:
 
 def _drop_squeeze_that_does_nothing(node: ir.Node) -> None:
     """Replace a Squeeze of one axis that has another size than 1: torch leaves it, and ONNX has no such operator."""
-    source, axes = node.inputs[0], node.inputs[1] if len(node.inputs) > 1 else None
+    source, axes = node.inputs[0], input_at(node, 1)
     known = ir.convenience.get_const_tensor(axes) if axes is not None else None
     if source is None or source.shape is None or known is None or known.size != 1:
         return

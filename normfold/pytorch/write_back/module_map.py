@@ -21,6 +21,7 @@ from normfold.findings.reason import Reason
 from normfold.fold.graph_rules import parallel_branches as branches
 from normfold.graph.editor import FROM, RULE
 from normfold.graph.operators import SUMS
+from normfold.graph.reader import input_at
 from normfold.pytorch.write_back.module_tree import Modules, Slot
 from normfold.pytorch.write_back.provenance import LAYOUT, SAME_ORDER, Provenance, Snapshot
 from normfold.pytorch.write_back.weight_changes import (
@@ -125,7 +126,7 @@ class WriteBack:
     def _compare_wiring(self) -> None:
         for node, old in self.old.items():
             for index, before in enumerate(self.snapshot.nodes[old].inputs):
-                after = node.inputs[index] if index < len(node.inputs) else None
+                after = input_at(node, index)
                 if before in self.snapshot.live and not self.wiring.is_same(before, after, old):
                     self._misconnected(node, f"input {index} is connected differently")
         for before, after in zip(self.snapshot.outputs, self.model.graph.outputs, strict=True):
@@ -237,7 +238,7 @@ class WriteBack:
             self._problem(Reason.NO_PLACE, node, f"{before.operator} became {node.op_type} with other attributes")
             return
         for index, old in enumerate((*before.inputs, None)[: max(len(before.inputs), len(node.inputs))]):
-            new = node.inputs[index] if index < len(node.inputs) else None
+            new = input_at(node, index)
             if new is old:
                 self._request_unchanged(node, old)
             elif new is None and old is not None and index == _BIAS_INPUT.get(node.op_type):
@@ -280,7 +281,7 @@ class WriteBack:
         if shortcut:
             matrix = matrix.astype(np.float64) - shortcut * np.eye(*matrix.shape)
         self._request_constant(node, weight, matrix.T if is_transposed else matrix)
-        given = node.inputs[2] if len(node.inputs) > 2 else None
+        given = input_at(node, 2)
         if given is not None:
             self._place_bias(node, array_of(given), node)
         elif node not in self.biased and (own := self._bias_before(node)) is not None:
