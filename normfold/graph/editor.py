@@ -217,7 +217,7 @@ class Editor:
             function.append(node)
         else:
             function.insert_before(first, node)
-            self.reader.number_first(node)
+            self.reader.numbers.insert_first(node)
         return value
 
     # -- nodes ---------------------------------------------------------------------------------------------------
@@ -290,7 +290,7 @@ class Editor:
         for output in node.outputs:
             output.name = output.name or self.names.new(f"{name_of(node)}_out")
         self.reader.graph.insert_after(anchor, node)
-        self.reader.number_after(anchor, node)
+        self.reader.numbers.insert_after(anchor, node)
 
     def take_over(self, old: ir.Value, new: ir.Value, keep: ir.Node | None = None) -> None:
         """Let every reader of ``old`` (but ``keep``) read ``new``; ``new`` takes the name, ``old`` gets another one."""
@@ -364,7 +364,7 @@ class Editor:
             for output in node.outputs:
                 output.name = output.name or self.names.new(f"{name_of(node)}_out")
             self.reader.graph.insert_before(anchor, node)
-        self.reader.number_before(anchor, nodes)
+        self.reader.numbers.insert_before(anchor, nodes)
 
 
 def _widen_result(node: ir.Node, constant: ir.Value) -> None:

@@ -22,6 +22,25 @@ Evaluator = Callable[[ir.Node, Sequence[Any]], npt.NDArray[Any]]
 _FLOATS = (ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16)
 
 
+def constant_attribute(node: ir.Node) -> tuple[npt.NDArray[Any], ir.DataType] | None:
+    """Return the tensor of a Constant node, whichever attribute holds it; None for strings and sparse tensors."""
+    for name, dtype in (
+        ("value", None),
+        ("value_float", "f"),
+        ("value_floats", "f"),
+        ("value_int", "i"),
+        ("value_ints", "i"),
+    ):
+        found = node.attributes.get(name)
+        if found is None or found.is_ref():
+            continue
+        if dtype is None:
+            return found.value.numpy(), found.value.dtype
+        kinds = {"f": (np.float32, ir.DataType.FLOAT), "i": (np.int64, ir.DataType.INT64)}
+        return np.asarray(found.value, dtype=kinds[dtype][0]), kinds[dtype][1]
+    return None
+
+
 def jumps(node: ir.Node) -> bool:
     """Return whether the least change of an operand may change the result by much: a comparison, a Cast to integers."""
     to_other = node.op_type == "Cast" and ir.DataType(_attribute(node, "to")) not in _FLOATS

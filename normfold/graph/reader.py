@@ -5,10 +5,8 @@ Only the Editor in ``normfold.graph.editor`` does.
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections.abc import Collection, Iterator, Sequence
-from functools import partial
-from itertools import pairwise
+from functools import cached_property, partial
 from typing import Any, NoReturn
 
 import numpy as np
@@ -18,7 +16,8 @@ import onnx_ir as ir
 from normfold.algebra.weight import Weight
 from normfold.findings.reason import Reason, Refusal
 from normfold.graph import ml_operators
-from normfold.graph.evaluators import EVALUATORS, evaluate, jumps
+from normfold.graph.evaluators import EVALUATORS, constant_attribute, evaluate, jumps
+from normfold.graph.node_order import NodeOrder
 from normfold.graph.operators import ML_DOMAIN, RUNTIME_DOMAIN, is_standard, operator_of
 from normfold.graph.quantization import QUANTIZERS, dequantized
 from normfold.graph.weight_shapes import SHAPED_BY_WEIGHT, shape_by_weight
@@ -152,7 +151,6 @@ class GraphReader:
         self.may_add_batchnorm = True  # where there was none, as the fastest form of a scale and a shift
         self.opset = opset_of(graph) if opset_of(graph) > 1 else opset_of(model.graph)
         self._overridable = _overridable(model)
-        self._number_all()
         self._chains: dict[ir.Value, int | None] = {}
 
     def holds(self, node: ir.Node | None) -> bool:
@@ -160,41 +158,14 @@ class GraphReader:
         return node is not None and is_in(self.graph, node)
 
     # -- order ---------------------------------------------------------------------------------------------------
+    @cached_property
+    def numbers(self) -> NodeOrder:
+        """Return the order of the nodes: made when it is first asked for, and kept by the Editor."""
+        return NodeOrder(self.graph)
+
     def order(self, node: ir.Node) -> float:
         """Return a number that grows along the graph: producers before readers."""
-        return self._order[node]
-
-    def number_after(self, anchor: ir.Node, node: ir.Node) -> None:
-        """Remember that ``node`` was inserted directly behind ``anchor``."""
-        low = self._order[anchor]
-        above = bisect_right(self._numbers, low)
-        self._number_between([node], low, self._numbers[above] if above < len(self._numbers) else low + 1.0)
-
-    def number_before(self, anchor: ir.Node, nodes: Sequence[ir.Node]) -> None:
-        """Remember that ``nodes``, in their order, were inserted directly before ``anchor``."""
-        high = self._order[anchor]
-        below = bisect_left(self._numbers, high)
-        self._number_between(nodes, self._numbers[below - 1] if below else high - 1.0, high)
-
-    def number_first(self, node: ir.Node) -> None:
-        """Remember that ``node`` was inserted before every other one."""
-        low = self._numbers[0] if self._numbers else 0.0
-        self._number_between([node], low - 2.0, low)
-
-    def _number_between(self, nodes: Sequence[ir.Node], low: float, high: float) -> None:
-        """Give ``nodes`` numbers between two that are or were in use; renumber all nodes where there is no room."""
-        step = (high - low) / (len(nodes) + 1)
-        numbers = [low + step * (index + 1) for index in range(len(nodes))]
-        if any(right <= left for left, right in pairwise((low, *numbers, high))):
-            self._number_all()
-            return
-        self._order.update(zip(nodes, numbers, strict=True))
-        at = bisect_right(self._numbers, low)
-        self._numbers[at:at] = numbers
-
-    def _number_all(self) -> None:
-        self._order = {node: float(index) for index, node in enumerate(self.graph)}
-        self._numbers = list(self._order.values())
+        return self.numbers[node]
 
     # -- constants -----------------------------------------------------------------------------------------------
     def is_constant(self, value: ir.Value | None) -> bool:
@@ -363,7 +334,7 @@ class GraphReader:
         """Return the nodes that read ``value``, in order; Refusal when one of them is in another graph."""
         nodes = list(dict.fromkeys(node for node, _ in value.uses()))
         for node in nodes:
-            if node not in self._order:
+            if node not in self.numbers:
                 detail = f"it reads {display_name(value)} from inside a subgraph"
                 raise Refusal(Reason.CAPTURED, name_of(node), display_name(value), detail)
         return sorted(nodes, key=self.order)
@@ -430,25 +401,6 @@ class GraphReader:
         # functions have no inferred types, but their constants have
         found = constant_attribute(node) if node is not None and node.op_type == "Constant" else None
         return None if found is None else found[1]
-
-
-def constant_attribute(node: ir.Node) -> tuple[npt.NDArray[Any], ir.DataType] | None:
-    """Return the tensor of a Constant node, whichever attribute holds it; None for strings and sparse tensors."""
-    for name, dtype in (
-        ("value", None),
-        ("value_float", "f"),
-        ("value_floats", "f"),
-        ("value_int", "i"),
-        ("value_ints", "i"),
-    ):
-        found = node.attributes.get(name)
-        if found is None or found.is_ref():
-            continue
-        if dtype is None:
-            return found.value.numpy(), found.value.dtype
-        kinds = {"f": (np.float32, ir.DataType.FLOAT), "i": (np.int64, ir.DataType.INT64)}
-        return np.asarray(found.value, dtype=kinds[dtype][0]), kinds[dtype][1]
-    return None
 
 
 def is_read(value: ir.Value) -> bool:
