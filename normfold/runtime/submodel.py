@@ -100,16 +100,22 @@ def sources(model: LoadedModel, target: str, cuts: Collection[str], through_shap
 
 def first_downstream(model: LoadedModel, value: str, among: Collection[str]) -> list[str]:
     """Return the first values of ``among`` downstream of ``value``. Its shape is no evidence of its content."""
-    found: list[str] = []
-    seen, stack = {value}, [value]
+    return [name for name in downstream(model, value, among) if name in among]
+
+
+def downstream(model: LoadedModel, value: str, among: Collection[str]) -> list[str]:
+    """Return the values downstream of ``value`` up to the first of ``among``, those included."""
+    found: dict[str, None] = {}
+    stack = [value]
     while stack:
         for index in model.readers.get(stack.pop(), ()):
             node = model.graph.node[index]
             for output in () if node.op_type in SHAPES else node.output:
-                if output and output not in seen:
-                    seen.add(output)
-                    (found if output in among else stack).append(output)
-    return found
+                if output and output != value and output not in found:
+                    found[output] = None
+                    if output not in among:
+                        stack.append(output)
+    return list(found)
 
 
 def _upstream(

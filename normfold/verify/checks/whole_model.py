@@ -12,6 +12,7 @@ from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value
 from normfold.runtime.submodel import Submodel, submodel
 from normfold.verify.checks.accepted_inputs import accepted_feeds
 from normfold.verify.checks.discrete_ties import is_a_tie
+from normfold.verify.findings import Findings
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.numeric.rounding_noise import Tolerance
 from normfold.verify.question import Conditions
@@ -91,9 +92,11 @@ def _compare(
     feed, suspects = findings.feeds[number], []
     is_plain = level is OptimizationLevel.DISABLE_ALL and not question.is_stored
     how = Conditions(Stage(level.value), feed.text, Tolerance.END_TO_END_UNFUSED if is_plain else Tolerance.END_TO_END)
+    plain = [each for each in findings.comparisons if each.stage is Stage.UNOPTIMIZED]
+    wrong = {each.value for each in plain if not (each.passed or each.noise_dominated)}
     for name, expected in reference.items():
         comparison = question.judge(name, how, expected, found[name])
-        if comparison.passed:
+        if comparison.passed or name in wrong:
             findings.add(comparison)
         else:
             suspects.append(name)
@@ -132,29 +135,40 @@ def _attribute(
     feed: Feed,
     levels: Mapping[str, np.ndarray],
 ) -> None:
-    """Where the optimized original is as wrong as the optimized candidate, the runtime is at fault, not a fold."""
+    """Where the optimized original is as wrong as the optimized candidate, the runtime is at fault, not a fold.
+
+    It is never at fault for what is wrong without optimizations too.
+    """
     findings = proof.findings
-    names = [comparison.value for comparison in failing]
+    right = [each for each in failing if _is_right_unoptimized(findings, each.value)]
+    for each in failing:
+        if each not in right:
+            findings.add(each)
+    if not right:
+        return
+    names = [each.value for each in right]
 
     def at(level: OptimizationLevel) -> dict[str, float]:
         return _differences(proof, level, feed, names, levels)
 
     theirs = at(OptimizationLevel.DEFAULT)
     rung = next(level for level in _LADDER if level is OptimizationLevel.DEFAULT or at(level))
-    for comparison in failing:
-        own = theirs.get(comparison.value)
-        plain = [c for c in findings.comparisons if (c.value, c.stage) == (comparison.value, Stage.UNOPTIMIZED)]
-        is_right = all(each.passed or each.noise_dominated for each in plain)
-        if own is not None and comparison.relative <= 2 * own and is_right:
+    for each in right:
+        if each.relative <= 2 * theirs.get(each.value, -1.0):
             why = f"ONNX Runtime changes the original too at level {rung.value}"
-            findings.add(replace(comparison, passed=True, note=why))
+            findings.add(replace(each, passed=True, note=why))
             findings.note(
-                f"ONNX Runtime changes the result of the original itself ({comparison.value}) at level {rung.value}: "
+                f"ONNX Runtime changes the result of the original itself ({each.value}) at level {rung.value}: "
                 f"its fault, not a fold's; run the model with graph optimizations {_INSTEAD[rung]}"
             )
-            continue
-        why = "right without optimizations, wrong at ONNX Runtime's default level" if is_right else ""
-        findings.add(replace(comparison, note=comparison.note or why))
+        else:
+            why = "right without optimizations, wrong at ONNX Runtime's default level"
+            findings.add(replace(each, note=each.note or why))
+
+
+def _is_right_unoptimized(findings: Findings, value: str) -> bool:
+    plain = [c for c in findings.comparisons if (c.value, c.stage) == (value, Stage.UNOPTIMIZED)]
+    return all(each.passed or each.noise_dominated for each in plain)
 
 
 def _differences(

@@ -52,8 +52,8 @@ RegionKind = tuple[object, ...]
 Compared = dict[int, Comparison]
 """The worst comparison of each target of a region by its place, as far as it runs."""
 
-Known = dict[RegionKind, Compared]
-"""The comparisons of regions that were fed, by kind."""
+Known = dict[RegionKind | DifferingRegion, Compared]
+"""The comparisons of regions that were fed, by region and by kind."""
 
 
 @dataclass(frozen=True)
@@ -98,23 +98,21 @@ def compared_regions(
 
     Of regions that compute the same one is fed. ``known`` are those that were fed in earlier calls, and grows.
     """
-    if not regions:
-        return
     known = {} if known is None else known
+    fresh = [each for each in regions if each not in known]
     latest = time.process_time() + ALL_SECONDS
-    ranges = value_ranges(question.original)
-    theirs = value_ranges(question.candidate)
-    for group, values, dims in _with_values(question, feed, regions):
-        for each in _between_tensors(question, group, values):
-            pair = _pair(question, feed, each, values, dims, ranges, theirs)
-            if pair is None:
-                continue
-            kind = pair.kind
+    ranges = (value_ranges(question.original), value_ranges(question.candidate)) if fresh else ()
+    for group, values, dims in _with_values(question, feed, fresh):
+        for region, each in zip(group, _between_tensors(question, group, values), strict=True):
+            pair = _pair(question, feed, each, values, dims, *ranges)
+            kind = region if pair is None else pair.kind
             if kind not in known:
-                known[kind] = _compared(question, pair, latest)
-            for place, comparison in known[kind].items():
-                name = each.targets[place]
-                yield replace(comparison, value=name, folds=question.folds.get(name, ()))
+                known[kind] = {} if pair is None else _compared(question, pair, latest)
+            known[region] = known[kind]
+    for region in regions:
+        for place, comparison in known[region].items():
+            name = region.targets[place]
+            yield replace(comparison, value=name, folds=question.folds.get(name, ()))
 
 
 def _between_tensors(

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from normfold.runtime.float32_copy import coarsest
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.metadata_keys import SITES_KEY
-from normfold.runtime.submodel import first_downstream
+from normfold.runtime.submodel import downstream, first_downstream
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.question import NOISE_DOMINATED, Question
 from normfold.verify.regions.probe import FEW_FEEDS, Known, compared_regions, regions_of
@@ -123,6 +123,15 @@ class _Compared:
         found = {name: set(first_downstream(original, name, wrong)) for name in wrong - set(original.output_names)}
         return {name: values for name, values in found.items() if values}
 
+    def wrong_from_before(self, names: Set[str], targets: Set[str]) -> set[str]:
+        """Return those of ``targets`` that are wrong too when computed from before ``names``, and nothing between."""
+        original = self.question.original
+        between = set().union(*(downstream(original, name, self.wrong) for name in names)) - self.wrong
+        left_out = names | between.difference(original.output_names)
+        question = self.question.without(self.question.left_out | left_out)
+        regions = [each for each in regions_of(question) if not targets.isdisjoint(each.targets)]
+        return {each.value for each in compared_regions(question, self.feed, regions, self.known) if not each.passed}
+
 
 def _without_renamed(compared: _Compared) -> tuple[_Compared, set[str]]:
     """Leave out the names without which all that is computed from them agrees, and return those.
@@ -137,14 +146,17 @@ def _without_renamed(compared: _Compared) -> tuple[_Compared, set[str]]:
             break
         first = (left.keys() - set().union(*left.values())) or set(left)
         decided |= first
-        trial = _settled(compared, first)
-        proved = {name for name in first if left[name].isdisjoint(trial.wrong)}
+        wrong = compared.wrong_from_before(first, set().union(*(left[name] for name in first)))
+        proved = {name for name in first if left[name].isdisjoint(wrong)}
         if proved:
-            compared = trial if proved == first else _settled(compared, proved)
+            compared = _settled(compared, proved)
             renamed |= proved
     left_over = set(compared.downstream())
-    trial = _settled(compared, left_over) if left_over and compared.wrong - left_over else compared
-    return (trial, renamed | left_over) if compared.failing and not trial.failing else (compared, renamed)
+    if left_over and not compared.wrong_from_before(left_over, compared.wrong - left_over):
+        trial = _settled(compared, left_over)
+        if not trial.failing:
+            return trial, renamed | left_over
+    return compared, renamed
 
 
 def _settled(compared: _Compared, names: Set[str]) -> _Compared:

@@ -10,7 +10,9 @@ import pytest
 from onnx import numpy_helper
 
 from normfold import optimize
-from normfold.verify import Equivalence, Site, Verification, prove, verify
+from normfold.runtime.loaded_model import load
+from normfold.verify import Equivalence, ProofOptions, Site, Verification, prove, verify
+from normfold.verify.question import Question
 from normfold.verify.regions import probe
 from tests.onnx_text import parse
 from tests.runtime_faults import skip_if_casts_are_joined, skip_if_not_provable
@@ -184,3 +186,17 @@ def test_a_fold_that_is_wrong_for_another_size_only_is_found_at_its_site() -> No
     result = prove(right, wrong, only_t)
     assert result.verdict is Equivalence.DIFFERENT
     assert result.failing_folds == ("fold",)
+
+
+def test_a_region_that_was_fed_before_is_not_fed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names are left out one after another, and most regions stay as they were."""
+    text = "(float[N,4] x) => (float[N,4] y) { a = Mul(x, w) b = Relu(a) y = Add(b, v) }"
+    weights = {"w": np.ones(4, np.float32), "v": np.full(4, 2, np.float32)}
+    one, other = (load(model(each, **weights)) for each in (text, text.replace("Add(b, v)", "Sub(b, v)")))
+    question = Question.of(one, other, ProofOptions())
+    feed, _ = next(question.feeder.proposals(0))
+    known: probe.Known = {}
+    first = list(probe.compared_regions(question, feed, probe.regions_of(question), known))
+    monkeypatch.setattr(Question, "open", None)
+    assert [each.value for each in first if not each.passed] == ["y"]
+    assert list(probe.compared_regions(question, feed, probe.regions_of(question), known)) == first
