@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import onnx
 import onnx_ir as ir
@@ -17,11 +18,11 @@ from normfold.findings.verdict import Verdict
 from normfold.fold.cleanup.known_branches import take_known_branches
 from normfold.fold.cleanup.model_size import ModelSize, drop_costly_types, has_inferred_types
 from normfold.fold.search.growth import FREE, weight_bytes
-from normfold.fusion_guard import explained, folds_that_break_fusions
+from normfold.fusion_guard import folds_that_break_fusions
 from normfold.graph.inlining import InlineError, inline, operators
 from normfold.options import RewriteOptions
-from normfold.provenance import Undone, record, recorded_undone, undone_by
-from normfold.rewrite import findings_that_worsen, rewrite
+from normfold.provenance import Undone, record, recorded_undone
+from normfold.rewrite import Build, findings_that_worsen, rewrite
 from normfold.runtime.proto_walk import subgraphs
 from normfold.stage_clock import StageClock
 from normfold.targets.table import target_named
@@ -69,33 +70,31 @@ class CandidateBuilder:
         with clock.stage("simplify"):
             self.facts = self._facts(source.proto, source.model)
         self._left: dict[str, Reason] | None = None  # findings that are not worth their price
-        self._built: dict[
-            frozenset[str], Candidate
-        ] = {}  # the last two: what a search comes back to is the best so far
+        # The last two, by what they leave: what a search comes back to is the best so far.
+        self._built: dict[frozenset[tuple[str, Reason]], Candidate] = {}
 
-    def build(self, excluded: Collection[str] = ()) -> Candidate:
+    def build(self, excluded: Mapping[str, Reason] = MappingProxyType({})) -> Candidate:
         """Fold, fuse and tidy a fresh copy; findings in ``excluded`` stay, and what would break a fusion or grow."""
         if self._left is None:
             with self.clock.stage("guard"):
                 self._left = {}
-                if self._candidate(frozenset()).changes:
+                if self._candidate({}).changes:
                     self._left |= dict.fromkeys(self._findings_that_grow(), Reason.GROWTH)
                     self._left |= dict.fromkeys(self._folds_that_break_fusions(), Reason.BREAKS_FUSION)
             if self.stopwatch is not None:
                 with self.clock.stage("measure"):
                     self._measure(self.stopwatch)
-        wanted = frozenset(self._left).union(excluded)
+        wanted = {**self._left, **excluded}
         candidate = self._candidate(wanted)
-        self._built = {wanted: candidate}
+        self._built = {frozenset(wanted.items()): candidate}
         _check_parameters(self.source, candidate.verdicts)
-        reasons = {name: reason for name, reason in self._left.items() if name not in excluded}
-        return replace(candidate, verdicts=explained(candidate.verdicts, reasons))
+        return candidate
 
     def _folds_that_break_fusions(self) -> frozenset[str]:
         """Ask ONNX Runtime's optimizer, where the target is one that it serves."""
         if not target_named(self.options.target).fuses_itself:
             return frozenset()
-        return folds_that_break_fusions(self.source.original, self._without_left)
+        return folds_that_break_fusions(self.source.original, self._leaving(Reason.BREAKS_FUSION))
 
     def _findings_that_grow(self) -> frozenset[str]:
         """Return what enlarges the weights beyond the part that is allowed and FREE bytes, by whatever way it does."""
@@ -105,7 +104,7 @@ class CandidateBuilder:
             return (weight_bytes(one) + free) / (weight_bytes(other) + free)
 
         limit = 1 + self.options.max_growth
-        return findings_that_worsen(self.source.original, self._without_left, times_as_small, limit)
+        return findings_that_worsen(self.source.original, self._leaving(Reason.GROWTH), times_as_small, limit)
 
     def _measure(self, stopwatch: Stopwatch) -> None:
         """Write new BatchNormalizations where that is faster here, and undo what makes the model slower."""
@@ -115,20 +114,26 @@ class CandidateBuilder:
         more = self.build().model
         gains = ModelSize.of(more) != ModelSize.of(plain) and stopwatch.times_as_fast(plain, more) > SLOWER
         self.options, self._built = self.options if gains else without, {}
-        slow = findings_that_worsen(original, self._without_left, stopwatch.times_as_fast, SLOWER)
-        self.undone, self._built = self.undone.and_also(undone_by(slow, Reason.SLOWER_HERE)), {}
+        slow = findings_that_worsen(original, self._leaving(Reason.SLOWER_HERE), stopwatch.times_as_fast, SLOWER)
+        self.undone, self._built = self.undone.and_also(Undone(dict.fromkeys(slow, Reason.SLOWER_HERE))), {}
         stopwatch.final(original, self.build().model)
 
-    def _without_left(self, excluded: frozenset[str]) -> tuple[ir.Model, tuple[Verdict, ...]]:
-        candidate = self._candidate(excluded.union(self._left or ()))
-        return candidate.model, candidate.verdicts
+    def _leaving(self, reason: Reason) -> Build:
+        """Return what builds a candidate without the findings that it is given, left for ``reason``."""
 
-    def _candidate(self, excluded: frozenset[str]) -> Candidate:
-        candidate = self._built.pop(excluded, None) or self._with_or_without_functions(excluded)
-        self._built = {**dict(list(self._built.items())[-1:]), excluded: candidate}
+        def build(names: frozenset[str]) -> tuple[ir.Model, tuple[Verdict, ...]]:
+            candidate = self._candidate({**dict.fromkeys(names, reason), **(self._left or {})})
+            return candidate.model, candidate.verdicts
+
+        return build
+
+    def _candidate(self, excluded: Mapping[str, Reason]) -> Candidate:
+        key = frozenset(excluded.items())
+        candidate = self._built.pop(key, None) or self._with_or_without_functions(excluded)
+        self._built = {**dict(list(self._built.items())[-1:]), key: candidate}
         return candidate
 
-    def _with_or_without_functions(self, excluded: Collection[str]) -> Candidate:
+    def _with_or_without_functions(self, excluded: Mapping[str, Reason]) -> Candidate:
         candidate = self._rewritten(self.source.model(), self.facts, excluded)
         if not candidate.model.functions:
             return candidate
@@ -157,12 +162,12 @@ class CandidateBuilder:
                 facts.append(simplify(to_proto(model), fold=self.folds_constants))
         return tuple(facts)
 
-    def _rewritten(self, model: ir.Model, facts: Sequence[InferredFacts], excluded: Collection[str]) -> Candidate:
+    def _rewritten(self, model: ir.Model, facts: Sequence[InferredFacts], excluded: Mapping[str, Reason]) -> Candidate:
         with self.clock.stage("fold"):
             before, has_types = ModelSize.of(model), has_inferred_types(model)
             for each in facts:
                 _learn(model, each)
-            verdicts = self.undone.explain(rewrite(model, self.options, {*excluded, *self.undone.findings}))
+            verdicts = rewrite(model, self.options, {**excluded, **self.undone.findings})
             after = ModelSize.of(model)
             leaner = not self.options.only and after.is_leaner(before, self.options.max_growth)
             is_changed = leaner or any(verdict.is_changed for verdict in verdicts)

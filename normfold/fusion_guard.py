@@ -6,12 +6,10 @@ norms, attentions, activations or quantized products than the original, folds ne
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Iterator, Sequence
 
 import onnx_ir as ir
 
-from normfold.findings.reason import Reason
 from normfold.findings.verdict import Verdict
 from normfold.fuse.engine import NO_NORM, find_norms
 from normfold.graph.reader import name_of
@@ -45,24 +43,6 @@ def folds_that_break_fusions(original: ir.Model, build: Build) -> frozenset[str]
         suspects = _next_to(original, lost, changes)
         excluded |= suspects or {verdict.finding.name for verdict in changes}
     return frozenset()
-
-
-def explained(verdicts: Sequence[Verdict], reasons: Mapping[str, Reason]) -> tuple[Verdict, ...]:
-    """Return ``verdicts`` with the reason for which each finding in ``reasons`` was left out."""
-    return tuple(
-        replace(
-            verdict,
-            obstacles=tuple(
-                replace(obstacle, reason=reasons[verdict.finding.name])
-                if obstacle.reason is Reason.ROLLED_BACK
-                else obstacle
-                for obstacle in verdict.obstacles
-            ),
-        )
-        if verdict.finding.name in reasons and not verdict.is_changed
-        else verdict
-        for verdict in verdicts
-    )
 
 
 def _right(original: ir.Model, fused: Sequence[FusedOperator]) -> tuple[FusedOperator, ...]:

@@ -12,7 +12,6 @@ has no such executor: ``ray.remote(optimize_one)`` is a task, and ``ray.get`` of
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
@@ -28,6 +27,7 @@ from normfold.errors import CrashError, NormfoldError
 from normfold.files.paths import AnyPath, check_paths
 from normfold.options import OptimizeArguments, Options, RewriteOptions
 from normfold.pipeline import inspect, optimize
+from normfold.provenance import options_as_text
 from normfold.report.report import Report
 from normfold.result import NotProven
 from normfold.runtime import isolated
@@ -172,9 +172,8 @@ def _is_done(model: Path, output: Path, options: Options) -> bool:
     except Exception:  # noqa: BLE001  # what cannot be read was not written
         return False
     said = {entry.key: entry.value for entry in proto.metadata_props}
-    chosen = {name: value for name, value in options.recorded().items() if name not in ("inputs", "input_specs")}
     return (
         said.get(ORIGINAL_KEY) == hashlib.sha256(original).hexdigest()
         and said.get(VERSION_KEY) == __version__
-        and said.get(RUN_OPTIONS_KEY) == json.dumps(chosen, sort_keys=True)
+        and said.get(RUN_OPTIONS_KEY) == options_as_text(options)
     )

@@ -29,7 +29,7 @@ from normfold.files.torch_bridge import TorchObject, is_for_torch, torch_room
 from normfold.findings.reason import Reason
 from normfold.option_declaration import accepting
 from normfold.options import InspectArguments, OptimizeArguments, Options, ProofOptions, RewriteOptions, WriteArguments
-from normfold.provenance import Undone, record, recorded_undone, undone_by
+from normfold.provenance import Undone, record, recorded_undone
 from normfold.result import Inspection, NotProven, Result, check_output
 from normfold.stage_clock import StageClock
 from normfold.timing.stopwatch import Stopwatch
@@ -135,7 +135,6 @@ def _optimized(source: Source, options: Options, clock: StageClock, also: Furthe
             proof, notes = _UNCHANGED, (left,)
         undone = _undone(source, rolled_back, options)
     if undone and (proof or not options.verify):
-        candidate = replace(candidate, verdicts=undone.explain(candidate.verdicts))
         model = candidate.model if candidate.is_changed else source.model()  # the original itself stays as it is
         candidate = replace(candidate, model=model)
         record(model, source, options, candidate.sites, undone)
@@ -155,10 +154,14 @@ def _optimized(source: Source, options: Options, clock: StageClock, also: Furthe
 def _undone(source: Source, rolled_back: RollbackResult[Candidate], options: Options) -> Undone:
     """Return what this run and the earlier ones of the model undid, or nothing if this run undid nothing."""
     left_out = options.onnxsim and not rolled_back.candidate.model.folds_constants
-    reason = Reason.OWN_TOLERANCE if options.is_explicit else Reason.ROLLED_BACK
-    now = rolled_back.candidate.model.undone.and_also(undone_by(rolled_back.undone, reason, left_out))
+    rolled_back_now = Undone(dict.fromkeys(rolled_back.undone, _reason_to_undo(options)), left_out)
+    now = rolled_back.candidate.model.undone.and_also(rolled_back_now)
     earlier = recorded_undone(source)
     return earlier.and_also(now) if now.and_also(earlier) != earlier else Undone()
+
+
+def _reason_to_undo(options: Options) -> Reason:
+    return Reason.OWN_TOLERANCE if options.is_explicit else Reason.ROLLED_BACK
 
 
 def _prove_with_rollback(
@@ -168,7 +171,7 @@ def _prove_with_rollback(
     check_values(builder.facts[0].types, source.name)
 
     def build(excluded: frozenset[str]) -> ProofCandidate[Candidate]:
-        candidate = builder.build(excluded)
+        candidate = builder.build(dict.fromkeys(excluded, _reason_to_undo(options)))
         return ProofCandidate(candidate, candidate.sites, tuple(verdict.finding.name for verdict in candidate.changes))
 
     def prove_it(built: ProofCandidate[Candidate]) -> Verification:

@@ -9,15 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
 from normfold._version import __version__
 from normfold.files.source import Source
 from normfold.files.untrusted import parse_json
-from normfold.findings.reason import Obstacle, Reason
-from normfold.findings.verdict import Verdict
+from normfold.findings.reason import Reason
 from normfold.graph.reader import graphs_of
 from normfold.options import RewriteOptions
 from normfold.runtime.metadata_keys import ORIGINAL_KEY, RUN_OPTIONS_KEY, SITES_KEY, UNDONE_KEY, VERSION_KEY
@@ -29,29 +28,15 @@ from normfold.verify.sites.metadata import as_text, from_text
 class Undone:
     """What a proof did not let stand: ``findings`` by name with the reason, and whether onnxsim had to be left out."""
 
-    findings: Mapping[str, Obstacle] = field(default_factory=dict)
+    findings: Mapping[str, Reason] = field(default_factory=dict)
     is_without_onnxsim: bool = False
 
     def __bool__(self) -> bool:
         return bool(self.findings) or self.is_without_onnxsim
 
-    def explain(self, verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
-        """Return the verdicts with the recorded reason for each finding that was undone."""
-        return tuple(
-            replace(verdict, obstacles=(self.findings[verdict.finding.name],))
-            if not verdict.is_changed and verdict.finding.name in self.findings
-            else verdict
-            for verdict in verdicts
-        )
-
     def and_also(self, other: Undone) -> Undone:
         """Return all that either of two runs undid."""
         return Undone({**self.findings, **other.findings}, self.is_without_onnxsim or other.is_without_onnxsim)
-
-
-def undone_by(names: Iterable[str], reason: Reason, is_without_onnxsim: bool = False) -> Undone:
-    """Return the folds ``names`` as undone for ``reason``."""
-    return Undone({name: Obstacle(reason) for name in names}, is_without_onnxsim)
 
 
 def recorded_undone(source: Source) -> Undone:
@@ -59,7 +44,7 @@ def recorded_undone(source: Source) -> Undone:
     text = next((entry.value for entry in source.proto.metadata_props if entry.key == UNDONE_KEY), "")
     try:
         content = parse_json(text) if text else {}
-        findings = {str(name): Obstacle(Reason.of_code(code)) for name, code in content["findings"]} if content else {}
+        findings = {str(name): Reason.of_code(code) for name, code in content["findings"]} if content else {}
         return Undone(findings, bool(content and content["without onnxsim"]))
     except (ValueError, KeyError, TypeError, AttributeError):
         return Undone()
@@ -70,13 +55,18 @@ def record(model: ir.Model, source: Source, options: RewriteOptions, sites: Iter
     metadata = model.metadata_props
     metadata[SITES_KEY] = as_text((*_sites_that_exist(model, metadata.get(SITES_KEY, "")), *sites))
     metadata[VERSION_KEY] = __version__
-    chosen = {name: value for name, value in options.recorded().items() if name not in ("inputs", "input_specs")}
-    metadata[RUN_OPTIONS_KEY] = json.dumps(chosen, sort_keys=True)
+    metadata[RUN_OPTIONS_KEY] = options_as_text(options)
     if source.content is not None:
         metadata[ORIGINAL_KEY] = hashlib.sha256(source.content).hexdigest()
     if undone:
-        findings = [[name, obstacle.reason.code] for name, obstacle in sorted(undone.findings.items())]
+        findings = [[name, undone.findings[name].code] for name in sorted(undone.findings)]
         metadata[UNDONE_KEY] = json.dumps({"findings": findings, "without onnxsim": undone.is_without_onnxsim})
+
+
+def options_as_text(options: RewriteOptions) -> str:
+    """Return what the metadata say of the options: those that are no defaults, but for inputs of the proof."""
+    chosen = {name: value for name, value in options.recorded().items() if name not in ("inputs", "input_specs")}
+    return json.dumps(chosen, sort_keys=True)
 
 
 def _sites_that_exist(model: ir.Model, text: str) -> list[Site]:

@@ -6,13 +6,15 @@ would otherwise be carried into weights one by one.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from types import MappingProxyType
 
 import onnx_ir as ir
 
 from normfold.errors import UsageError
+from normfold.findings.reason import Reason
 from normfold.findings.rules import CONSTANT, RULE_NAMES, check_names
 from normfold.findings.verdict import Finding, Verdict
 from normfold.fold.cleanup.tidy import tidy
@@ -27,8 +29,10 @@ from normfold.targets.table import target_named
 Build = Callable[[frozenset[str]], tuple[ir.Model, Sequence[Verdict]]]
 
 
-def rewrite(model: ir.Model, options: RewriteOptions, excluded: Collection[str] = ()) -> tuple[Verdict, ...]:
-    """Rewrite ``model`` and clean it up; findings in ``excluded`` stay.
+def rewrite(
+    model: ir.Model, options: RewriteOptions, excluded: Mapping[str, Reason] = MappingProxyType({})
+) -> tuple[Verdict, ...]:
+    """Rewrite ``model`` and clean it up; findings in ``excluded`` stay, each for its reason.
 
     With ``only``, a model in which nothing was asked for is not cleaned up. Raises UsageError for a name, target or
     operator set that is none.
@@ -41,7 +45,7 @@ def rewrite(model: ir.Model, options: RewriteOptions, excluded: Collection[str] 
     wanted = FoldOptions(
         norms.skip,
         norms.only,
-        frozenset(excluded),
+        excluded,
         norm_affine=options.fold_norm_scale,
         extra_channel=options.extra_channel,
         max_growth=options.max_growth,
@@ -107,14 +111,14 @@ def _one_each(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
     )
 
 
-def _fuse_options(options: RewriteOptions, excluded: Collection[str]) -> FuseOptions:
+def _fuse_options(options: RewriteOptions, excluded: Mapping[str, Reason]) -> FuseOptions:
     return FuseOptions(
         target=options.target,
         opset=options.opset or "",
         contrib=options.contrib,
         skip=frozenset(options.skip),
         only=frozenset(options.only),
-        exclude=frozenset(excluded),
+        exclude=excluded,
         new_batchnorm=options.new_batchnorm,
         max_growth=options.max_growth,
     )

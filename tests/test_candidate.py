@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 import normfold
+from normfold.findings.reason import Reason
 from normfold.rewrite import rewrite
 from tests.onnx_text import parse
 
@@ -15,7 +16,7 @@ from tests.onnx_text import parse
 def test_each_set_of_findings_that_stay_is_built_once(monkeypatch: pytest.MonkeyPatch) -> None:
     built: list[frozenset[str]] = []
 
-    def counted(model: Any, options: Any, excluded: Collection[str]) -> Any:
+    def counted(model: Any, options: Any, excluded: Mapping[str, Reason]) -> Any:
         built.append(frozenset(excluded))
         return rewrite(model, options, excluded)
 

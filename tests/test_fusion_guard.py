@@ -8,9 +8,9 @@ import onnx_ir as ir
 import pytest
 
 import normfold
-from normfold.findings.reason import Obstacle, Reason
+from normfold.findings.reason import Reason
 from normfold.findings.verdict import Finding, Outcome, Verdict
-from normfold.fusion_guard import explained, folds_that_break_fusions
+from normfold.fusion_guard import folds_that_break_fusions
 from tests.onnx_text import parse
 
 _HEAD = (
@@ -41,13 +41,6 @@ def test_nothing_is_left_out_where_nothing_is_lost_or_no_fold_is_the_cause() -> 
     original = ir.from_proto(WHOLE)
     assert not folds_that_break_fusions(original, lambda _: (ir.from_proto(WHOLE), [NEAR]))
     assert not folds_that_break_fusions(original, lambda _: (ir.from_proto(APART), [NEAR, FAR]))
-
-
-def test_the_reason_is_one_of_its_own() -> None:
-    kept = Verdict(NEAR.finding, Outcome.KEPT, obstacles=(Obstacle(Reason.ROLLED_BACK, "h"),))
-    (verdict,) = explained([kept], {"h": Reason.BREAKS_FUSION})
-    assert verdict.obstacles[0].reason is Reason.BREAKS_FUSION
-    assert explained([kept], {}) == (kept,)
 
 
 QUANTIZED = (

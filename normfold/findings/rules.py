@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from normfold.errors import UsageError, did_you_mean
@@ -37,17 +37,17 @@ class Selection:
     """Which rules and findings are wanted.
 
     ``skip`` leaves the rules and findings that it names, ``only`` leaves everything else, ``exclude`` holds findings
-    that were rolled back.
+    that were undone, each with the reason.
     """
 
     skip: frozenset[str] = frozenset()
     only: frozenset[str] = frozenset()
-    exclude: frozenset[str] = frozenset()
+    exclude: Mapping[str, Reason] = field(default_factory=dict)
 
     def reason_to_leave(self, name: str, rule: str, *, is_in_only: bool = False) -> Reason | None:
         """Return why the finding ``name`` of a rule is left alone, or None. ``is_in_only``: ``only`` means it too."""
         if name in self.exclude:
-            return Reason.ROLLED_BACK
+            return self.exclude[name]
         if {name, rule} & self.skip or (self.only and not {name, rule} & self.only and not is_in_only):
             return Reason.SKIPPED
         return None

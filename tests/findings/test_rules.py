@@ -17,8 +17,8 @@ SELECTIONS = [
     (Selection(only=NAMES), None),
     (Selection(only=frozenset({"batchnorm"})), None),
     (Selection(only=frozenset({"affine"})), Reason.SKIPPED),
-    (Selection(exclude=NAMES), Reason.ROLLED_BACK),
-    (Selection(exclude=NAMES, skip=NAMES), Reason.ROLLED_BACK),
+    (Selection(exclude={"bn1": Reason.GROWTH}), Reason.GROWTH),
+    (Selection(exclude={"bn1": Reason.ROLLED_BACK}, skip=NAMES), Reason.ROLLED_BACK),
 ]
 
 

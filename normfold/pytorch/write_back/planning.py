@@ -60,7 +60,7 @@ class Planner:
         while True:
             model = self.model.clone()
             snapshot = Snapshot(model)
-            leave_out = excluded | frozenset(self.refused)
+            leave_out = dict.fromkeys((*excluded, *self.refused), Reason.ROLLED_BACK)
             verdicts = fold_affines(model, FoldOptions(skip=self.skip, only=self.only, exclude=leave_out))
             findings = frozenset(verdict.finding.name for verdict in verdicts)
             changes, problems = WriteBack(model, snapshot, self.provenance, self.modules, findings).run()

@@ -299,7 +299,7 @@ def test_the_user_may_leave_a_rule_or_a_norm_alone() -> None:
         (FuseOptions(skip=frozenset({"layernorm"})), Reason.SKIPPED),
         (FuseOptions(skip=frozenset({fused.finding.name})), Reason.SKIPPED),
         (FuseOptions(only=frozenset({"rmsnorm"})), Reason.SKIPPED),
-        (FuseOptions(exclude=frozenset({fused.finding.name})), Reason.ROLLED_BACK),
+        (FuseOptions(exclude={fused.finding.name: Reason.ROLLED_BACK}), Reason.ROLLED_BACK),
     ):
         model = ir.from_proto(parse(text))
         (verdict,) = fuse_norms(model, options)
