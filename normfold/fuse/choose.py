@@ -33,9 +33,10 @@ from normfold.fuse.recognize.candidates import Norm, norms_of
 from normfold.fuse.recognize.norm_operators import is_norm_operator
 from normfold.fuse.recognize.polynomial import Kind, Monomial
 from normfold.fuse.recognize.polynomial import M as MEAN
-from normfold.fuse.recognize.published import OF_THE_BATCH, conditional_name, is_of_groups, is_thresholded
+from normfold.fuse.recognize.published import OF_THE_BATCH
 from normfold.fuse.recognize.reductions import REDUCERS
 from normfold.fuse.recognize.region import Logarithm, Partial, Region, Tracked
+from normfold.fuse.recognize.surroundings import conditional_name, is_of_groups, is_thresholded
 from normfold.fuse.recognize.views import count_of
 from normfold.graph.operators import RESHAPES
 from normfold.graph.reader import name_of

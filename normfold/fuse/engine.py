@@ -30,8 +30,9 @@ from normfold.fuse.function_shapes import shapes_in_functions
 from normfold.fuse.opset import OpsetRaiseError, raise_opset
 from normfold.fuse.recognize.candidates import is_anchor, regions, takes_root_of_unknown_rank
 from normfold.fuse.recognize.norm_operators import NORM_OPERATORS
-from normfold.fuse.recognize.published import conditional_name, published_norms
+from normfold.fuse.recognize.published import published_norms
 from normfold.fuse.recognize.region import Region, Tracked
+from normfold.fuse.recognize.surroundings import conditional_name
 from normfold.graph.editor import RULE, Editor, UniqueNames, stamp
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, graphs_of, is_read, name_of, opset_of

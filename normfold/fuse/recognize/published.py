@@ -18,6 +18,15 @@ from functools import partial
 import onnx_ir as ir
 
 from normfold.findings.reason import Reason
+from normfold.fuse.recognize.surroundings import (
+    LAYOUT,
+    before_layout,
+    behind_layout,
+    leads_to,
+    maker,
+    maker_is,
+    other_input,
+)
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader
 
@@ -31,7 +40,6 @@ _WINDOWS = ("AveragePool",)
 _MIXING = ("Conv", "MatMul", "Gemm")
 _REDUCTIONS = (*_MEANS, *_LENGTHS, *_EXTREMES, *_RUNNING)
 _STATISTICS = (*_REDUCTIONS, *_WINDOWS, *_MIXING)
-_LAYOUT = ("Expand", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Identity", "Pad")
 _ARITHMETIC = (
     "Add",
     "Sub",
@@ -89,10 +97,16 @@ class _Division:
     @property
     def roots(self) -> list[ir.Value]:
         """Return the data that is divided, and what a mean was subtracted from to make it."""
-        node = _maker(self.data)
+        node = maker(self.data)
         minuend = node.inputs[0] if node is not None and node.op_type == "Sub" else None
-        either = (self.data, _before_layout(self.data), minuend, _before_layout(minuend))
+        either = (self.data, before_layout(self.data), minuend, before_layout(minuend))
         return [value for value in either if value is not None]
+
+    @property
+    def inverts(self) -> bool:
+        """Say whether it divides, or multiplies with an inverse."""
+        last = maker(next(each for each in self.node.inputs if each is not self.data))
+        return self.node.op_type == "Div" or (last is not None and last.op_type in ("Reciprocal", "Div", "Pow", "Exp"))
 
     @property
     def measures_its_data(self) -> bool:
@@ -148,7 +162,7 @@ def _made_of(reader: GraphReader, divisor: ir.Value, data: ir.Value) -> tuple[ir
     while waiting and len(parts) < _MOST_PARTS:
         value = waiting.pop()
         node = None if value is None else value.producer()
-        if value is None or _before_layout(value) is _before_layout(data) or reader.is_constant(value) or node in parts:
+        if value is None or before_layout(value) is before_layout(data) or reader.is_constant(value) or node in parts:
             continue
         if node is None or not is_standard(node) or not reader.holds(node):
             return None
@@ -156,9 +170,9 @@ def _made_of(reader: GraphReader, divisor: ir.Value, data: ir.Value) -> tuple[ir
             return None
         parts[node] = None
         if node.op_type in _STATISTICS:
-            above = _before_layout(node.inputs[0])
-            waiting += [above] if _maker_is(above, _REDUCTIONS) else []
-        elif node.op_type in _LAYOUT:
+            above = before_layout(node.inputs[0])
+            waiting += [above] if maker_is(above, _REDUCTIONS) else []
+        elif node.op_type in LAYOUT:
             waiting.append(node.inputs[0])
         elif node.op_type in (*_ARITHMETIC, *_GUARDS):
             waiting.extend(node.inputs)
@@ -185,7 +199,7 @@ def _measured(reader: GraphReader, reduction: ir.Node) -> ir.Value | None:
 
 def _before_square(reader: GraphReader, value: ir.Value | None) -> ir.Value | None:
     """Return the value that was squared, or made a magnitude of; any other value as it is."""
-    node = _maker(value)
+    node = maker(value)
     if node is None:
         return value
     is_square = (node.op_type == "Mul" and node.inputs[0] is node.inputs[1]) or (
@@ -202,7 +216,7 @@ def _response(division: _Division) -> _Match | None:
     own = _made_of(reader, division.data, node.outputs[0])
     if own is None or not any(_is_root(reader, each) for each in own):
         return None
-    if any(_before_layout(each.inputs[0]) is not _before_layout(division.data) for each in division.sources):
+    if any(before_layout(each.inputs[0]) is not before_layout(division.data) for each in division.sources):
         return None
     detail = "the length of each channel is compared with the mean length of all channels"
     return "GRN", Reason.ACROSS_CHANNELS, detail
@@ -210,21 +224,22 @@ def _response(division: _Division) -> _Match | None:
 
 def _other_numerator(division: _Division) -> _Match | None:
     """Match BiasNorm, a partial RMSNorm and masked norms: what is divided is not what is measured."""
-    divided = _before_layout(division.data)
+    divided = before_layout(division.data)
     for source in division.sources if division.has_root else ():
-        node = _maker(_measured(division.reader, source))
+        node = maker(_measured(division.reader, source))
         if node is None:
             continue
-        operands = {_before_layout(_before_square(division.reader, each)) for each in node.inputs if each is not None}
+        operands = {before_layout(_before_square(division.reader, each)) for each in node.inputs if each is not None}
+        others = operands - {None, divided}
         if divided not in operands:
             continue
-        if node.op_type in ("Sub", "Add") and any(map(division.reader.is_constant, operands - {None, divided})):
+        if node.op_type in ("Sub", "Add") and any(map(division.reader.is_constant, others)):
             detail = "the mean square is that of the data minus a constant, and the data itself is divided"
             return "BiasNorm", Reason.OTHER_NUMERATOR, detail
         if node.op_type in ("Slice", "Gather", "Split"):
             detail = "the mean square is that of a part of the data, and all of it is divided"
             return "PartialRMSNorm", Reason.PART_OF_DATA, detail
-        if node.op_type in ("Mul", "Where") and len(operands) > 1:
+        if node.op_type in ("Mul", "Where") and others:
             detail = "the statistics are those of masked or weighted data, and the data itself is divided"
             return "MaskedNorm", Reason.OTHER_NUMERATOR, detail
     return None
@@ -232,13 +247,13 @@ def _other_numerator(division: _Division) -> _Match | None:
 
 def _gated(division: _Division) -> _Match | None:
     """Match EvoNorm-S0: ``x * sigmoid(v*x)`` divided by the deviation of x in groups."""
-    product = _maker(division.data)
+    product = maker(division.data)
     if not division.has_root or product is None or product.op_type not in ("Mul", *_GATES):
         return None
-    gates = [value for value in product.inputs if _maker_is(value, _GATES)]
+    gates = [value for value in product.inputs if maker_is(value, _GATES)]
     if product.op_type == "Mul" and not gates:
         return None
-    source = _other_input(product, gates[0]) if gates and gates[0] is not None else product.inputs[0]
+    source = other_input(product, gates[0]) if gates and gates[0] is not None else product.inputs[0]
     if source is None or not any(_comes_from(division.reader, each, source) for each in division.sources):
         return None
     detail = "a gated value is divided by the deviation of the value before its gate"
@@ -248,7 +263,7 @@ def _gated(division: _Division) -> _Match | None:
 def _other_statistic(division: _Division) -> _Match | None:
     """Match norms whose statistics are no means over whole axes: extremes, of the steps so far, or of a window."""
     kinds, name, detail = division.kinds, "", ""
-    is_quantized = _leads_to(division.node.outputs[0], _QUANTIZES, ("Add", "Clip", "Max", "Min", *_LAYOUT))
+    is_quantized = leads_to(division.node.outputs[0], _QUANTIZES, ("Add", "Clip", "Max", "Min", *LAYOUT))
     if kinds <= set(_EXTREMES) and not is_quantized:
         name = "MinMaxNorm" if kinds == set(_EXTREMES) else "MaxNorm"
         detail = "extreme entries of the data make what it is divided by"
@@ -256,7 +271,7 @@ def _other_statistic(division: _Division) -> _Match | None:
         name, detail = "cumulative LayerNorm", "the statistics of a step are those of all steps so far"
     elif division.has_root and all(_is_window(division.reader, each) for each in division.sources):
         is_plain = all(_measured(division.reader, each) in division.roots for each in division.sources)
-        name = "LocalResponseNorm" if is_plain and not _maker_is(division.data, ("Sub",)) else "LocalContrastNorm"
+        name = "LocalResponseNorm" if is_plain and not maker_is(division.data, ("Sub",)) else "LocalContrastNorm"
         detail = "the statistics are those of a window around each place"
     return (name, Reason.OTHER_STATISTICS, detail) if name and division.measures_its_data else None
 
@@ -284,17 +299,30 @@ def _mixed(division: _Division) -> _Match | None:
     return (name, Reason.MIXED_STATISTICS, detail) if name else None
 
 
+def _deviation_only(division: _Division) -> _Match | None:
+    """Match ``x / std(x)``, whose mean is not subtracted."""
+    divided = before_layout(division.data)
+    if not division.inverts or sum(_is_root(division.reader, each) for each in division.parts) != 1:
+        return None
+    for source in division.sources:
+        node = maker(_measured(division.reader, source))
+        minuend, subtrahend = node.inputs if node is not None and node.op_type == "Sub" else (None, None)
+        if before_layout(minuend) is divided and maker_is(subtrahend, _MEANS):
+            return "StdNorm", Reason.OTHER_NUMERATOR, "the data is divided by its deviation, and its mean stays"
+    return None
+
+
 def _mixture_name(division: _Division) -> tuple[str, str]:
-    reader, kinds, own = division.reader, division.kinds, _before_layout(division.data)
+    reader, kinds, own = division.reader, division.kinds, before_layout(division.data)
     if kinds & set(_MIXING):
         return ("GDN", "a linear operator mixes the squares of the channels") if len(kinds) == 1 else ("", "")
     if any(node.op_type == "Max" for node in division.parts):
-        reads_data = any(_before_layout(value) is own for node in division.parts for value in node.inputs)
+        reads_data = any(before_layout(value) is own for node in division.parts for value in node.inputs)
         return ("EvoNorm", "the deviation and the data itself make what it is divided by") if reads_data else ("", "")
-    of_means = [each for each in division.sources if _maker_is(each.inputs[0], _REDUCTIONS)]
+    of_means = [each for each in division.sources if maker_is(each.inputs[0], _REDUCTIONS)]
     if len(division.sources) > 2 and of_means:
         return "SwitchNorm", "statistics of a channel and of all channels make one divisor"
-    measured = {_before_layout(_measured(reader, each)) for each in division.sources}
+    measured = {before_layout(_measured(reader, each)) for each in division.sources}
     squares = [each for each in division.sources if _measures_squares(reader, each)]
     if len(division.sources) != 2 or len(squares) != 1 or len(measured) != 1 or not measured & set(division.roots):
         return "", ""
@@ -330,6 +358,7 @@ _MATCHERS: tuple[Callable[[_Division], _Match | None], ...] = (
     _other_statistic,
     _of_the_batch,
     _mixed,
+    _deviation_only,
 )
 
 
@@ -338,7 +367,7 @@ def _comes_from(reader: GraphReader, node: ir.Node, source: ir.Value) -> bool:
     """Say whether a reduction is of ``source``, through its mean, a square and changes of shape."""
     waiting = [value for value in node.inputs if value is not None]
     met: set[ir.Value] = set()
-    source = _before_layout(source) or source
+    source = before_layout(source) or source
     while waiting and len(met) < _MOST_STEPS:
         value = waiting.pop()
         if value is source:
@@ -351,44 +380,12 @@ def _comes_from(reader: GraphReader, node: ir.Node, source: ir.Value) -> bool:
     return False
 
 
-def _maker(value: ir.Value | None) -> ir.Node | None:
-    """Return the operator that made a value, before changes of layout."""
-    source = _before_layout(value)
-    return None if source is None else source.producer()
-
-
-def _maker_is(value: ir.Value | None, operators: tuple[str, ...]) -> bool:
-    node = _maker(value)
-    return node is not None and is_standard(node) and node.op_type in operators
-
-
-def _before_layout(value: ir.Value | None) -> ir.Value | None:
-    """Return the value that changes of layout made ``value`` of."""
-    node = None if value is None else value.producer()
-    while node is not None and is_standard(node) and node.op_type in _LAYOUT:
-        value = node.inputs[0]
-        node = None if value is None else value.producer()
-    return value
-
-
-def _behind_layout(value: ir.Value) -> ir.Value:
-    """Return the value that changes of layout make of ``value``, which nothing else reads."""
-    while len(readers := value.uses()) == 1 and (node := next(iter(readers))[0]).op_type in _LAYOUT:
-        value = node.outputs[0]
-    return value
-
-
-def _other_input(node: ir.Node, value: ir.Value) -> ir.Value | None:
-    others = [each for each in node.inputs if each is not value]
-    return others[0] if len(others) == 1 else None
-
-
 def _dynamic_tanh(reader: GraphReader, node: ir.Node) -> PublishedNorm | None:
     """Match ``gamma * tanh(alpha * x) + beta``, which stands in the place of a norm."""
     if node.op_type != "Tanh" or node.inputs[0] is None:
         return None
-    scaled = _maker(node.inputs[0])
-    readers = [reading for reading, _ in _behind_layout(node.outputs[0]).uses()]
+    scaled = maker(node.inputs[0])
+    readers = [reading for reading, _ in behind_layout(node.outputs[0]).uses()]
     if scaled is None or scaled.op_type != "Mul" or len(readers) != 1 or readers[0].op_type != "Mul":
         return None
     alpha = next((reader.constant(v) for v in scaled.inputs if reader.is_constant(v)), None)
@@ -396,53 +393,3 @@ def _dynamic_tanh(reader: GraphReader, node: ir.Node) -> PublishedNorm | None:
     if alpha is None or gamma is None or alpha.size != 1 or gamma.size < 2:
         return None
     return PublishedNorm("DynamicTanh", node, (node,), Reason.NO_STATISTICS, "gamma * tanh(alpha * x) + beta")
-
-
-# -- the surroundings of a norm operator ----------------------------------------------------------------------------
-def conditional_name(reader: GraphReader, norm: ir.Value, operator: str) -> str:
-    """Return the name of a norm whose scale and shift behind it are computed from other data; empty if they are not."""
-    norm = _behind_layout(norm)
-    product = _reader_with_variable(reader, norm, "Mul")
-    total = None if product is None else _reader_with_variable(reader, _behind_layout(product.outputs[0]), "Add")
-    if product is None or total is None:
-        return ""
-    scale = _other_input(product, norm)
-    shape = None if scale is None else reader.shape(scale)
-    if operator == "LayerNormalization" or operator == "RMSNormalization":
-        return "AdaLN"
-    is_map = shape is not None and len(shape) >= 4 and sum(size != 1 for size in shape[1:]) > 1
-    return "SPADE" if is_map else "AdaIN"
-
-
-def is_of_groups(reader: GraphReader, value: ir.Value) -> bool:
-    """Say whether a Reshape split the channels of a value into groups, as exporters write a GroupNorm."""
-    node = value.producer()
-    before = reader.shape(node.inputs[0]) if node is not None and node.op_type == "Reshape" else None
-    after = reader.shape(value)
-    channels, groups = (None if each is None or len(each) < 3 else each[1] for each in (before, after))
-    return isinstance(channels, int) and isinstance(groups, int) and 0 < groups < channels and channels % groups == 0
-
-
-def is_thresholded(norm: ir.Value) -> bool:
-    """Say whether a learned threshold (TLU: Max with a constant) follows, perhaps behind a scale and a shift."""
-    return _leads_to(norm, ("Max",), ("Mul", "Add"))
-
-
-def _leads_to(value: ir.Value, operators: tuple[str, ...], through: tuple[str, ...]) -> bool:
-    """Say whether a value is read by one of some operators alone, at most three others behind it."""
-    for _ in range(4):
-        readers = [node for node, _ in value.uses()]
-        if len(readers) != 1 or readers[0].op_type in operators:
-            return len(readers) == 1
-        if readers[0].op_type not in through:
-            return False
-        value = readers[0].outputs[0]
-    return False
-
-
-def _reader_with_variable(reader: GraphReader, value: ir.Value, operator: str) -> ir.Node | None:
-    for node, _ in value.uses():
-        other = _other_input(node, value) if node.op_type == operator and reader.holds(node) else None
-        if other is not None and not reader.is_constant(other):
-            return node
-    return None
