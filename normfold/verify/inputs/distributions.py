@@ -68,6 +68,8 @@ def draw_array(
         return np.zeros(shape, bool) if use.role is InputRole.OFF else _mask(shape, index, rng).astype(bool)
     if dtype.kind not in "iu":
         return _floats(shape, use, distribution, rng).astype(dtype)
+    if distribution in (Distribution.BITS, Distribution.ONES) and use.role in (InputRole.SIZE, InputRole.SHAPE):
+        return np.full(shape, 1 + (distribution is Distribution.BITS), dtype)
     if distribution in FEW_INTEGERS and use.role in (InputRole.DATA, InputRole.INDEX):
         low, high = int(distribution is Distribution.ONES), int(distribution is not Distribution.ZEROS)
         return rng.integers(low, high, shape, endpoint=True).astype(dtype)

@@ -278,6 +278,15 @@ def test_integers_that_are_rejected_are_drawn_again_from_few() -> None:
     assert result.feeds[0] == "bits"
 
 
+@pytest.mark.parametrize(("rows", "found"), [(2, "bits"), (1, "ones")])
+def test_a_size_that_is_rejected_is_two_and_then_one(rows: int, found: str) -> None:
+    text = f"""(float[{rows},{rows}] x, int64[1] size) => (float[{rows},{rows}] y)
+        {{ s = Concat<axis=0>(size, size) z = ConstantOfShape(s) y = MatMul(x, z) }}"""
+    result = prove(parse(text), parse(text))
+    assert result
+    assert result.feeds[0] == found
+
+
 def test_sizes_that_the_model_rejects_are_retried() -> None:
     """A Reshape inside is fixed to two rows: only batch 2 runs. Eleven columns are not found."""
     text = "(float[N,C] x) => (float[1,11] y) <int64[2] s = {1, 11}> { y = Reshape(x, s) }"
