@@ -14,11 +14,11 @@ from normfold.findings.reason import Obstacle, Reason, Refusal
 from normfold.findings.rules import CONSTANT, MERGE
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.fold.affines import AffineChain, AffineIndex, affine_node_of
+from normfold.fold.cancellation import OFFSET, offset_in_spreads
 from normfold.fold.carriers.integer_products import products_of_scales
 from normfold.fold.cleanup.tidy import clear_the_way, dead_operators
-from normfold.fold.digits import DISTANCE, distance
 from normfold.fold.fold_options import FoldOptions, rule_of_plan
-from normfold.fold.graph_rules.activations import parts_kept_together
+from normfold.fold.gelu import parts_kept_together
 from normfold.fold.graph_rules.change import Declined, GraphChange, GraphRule, RuleStage
 from normfold.fold.graph_rules.table import GRAPH_RULES
 from normfold.fold.search.choose import decide, decide_rescaling_addends
@@ -186,14 +186,14 @@ class _GraphFold:
         chain, rule = plan.chain, rule_of_plan(plan)
         account = Account(rule, plan.direction, plan.into, plan.sites)
         whole = self.affines.chain_through(chain.members[0])
-        far = float(distance(self.reader, whole, whole.affine).max())
+        offset = float(offset_in_spreads(self.reader, whole, whole.affine).max())
         self.budget.spend(growth_of(self.reader, plan))
         nameless = self._apply_absorbers(plan, rule)
         before = chain.input.producer()
         written = self._rewrite_chain(chain, plan.remaining, account, nameless)
         stays = written[-1] if written else before
-        if plan.direction == "forward" and far > 1 and stays is not None and (written or before in whole.nodes):
-            stays.metadata_props[DISTANCE] = f"{far:.6g}"
+        if plan.direction == "forward" and offset > 1 and stays is not None and (written or before in whole.nodes):
+            stays.metadata_props[OFFSET] = f"{offset:.6g}"
 
     def _apply_absorbers(self, plan: FoldPlan, rule: str) -> set[ir.Value]:
         """Change all operators of a plan but the chain itself; returns the values that lost their names."""

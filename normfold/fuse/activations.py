@@ -14,7 +14,7 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.findings.verdict import Finding, Outcome, Verdict
-from normfold.fold.graph_rules.activations import TANH, Activation, activations_of, title
+from normfold.fold.gelu import TANH, Activation, activations_of, title
 from normfold.fuse.engine import FuseOptions
 from normfold.graph.editor import Editor, UniqueNames, stamp
 from normfold.graph.reader import GraphReader, graphs_of, name_of

@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 
 from normfold.findings.verdict import Outcome
-from normfold.fold.graph_rules.activations import activations_of, parts_kept_together
+from normfold.fold.gelu import activations_of, parts_kept_together
 from normfold.fuse.activations import fuse_activations
 from normfold.fuse.engine import FuseOptions
 from normfold.graph.reader import GraphReader

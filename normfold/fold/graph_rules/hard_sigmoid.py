@@ -16,8 +16,8 @@ import onnx_ir as ir
 from normfold.algebra.affine import Affine
 from normfold.findings.reason import Reason, Refusal
 from normfold.fold.affines import AffineChain, AffineIndex
+from normfold.fold.cancellation import offset_in_spreads, require_no_cancellation
 from normfold.fold.carriers.elementwise import bounds_of
-from normfold.fold.digits import distance, require_near
 from normfold.fold.graph_rules.change import GraphChange
 from normfold.fold.rule import require_attributes_fit
 from normfold.graph.editor import Editor, Rewrite
@@ -108,7 +108,7 @@ def _hard_sigmoid_at(reader: GraphReader, affines: AffineIndex, node: ir.Node) -
             continue
         require_attributes_fit(reader, node, found.numbers)
         for chain in filter(None, (found.before, found.after)):
-            require_near(reader, chain.input, distance(reader, chain, chain.affine), node)
+            require_no_cancellation(reader, chain.input, offset_in_spreads(reader, chain, chain.affine), node)
         return found
     return None
 

@@ -13,8 +13,8 @@ import onnx_ir as ir
 from normfold.algebra.affine import Affine
 from normfold.findings.reason import Refusal
 from normfold.fold.affines import AffineChain, AffineIndex
+from normfold.fold.cancellation import offset_in_spreads, require_no_cancellation
 from normfold.fold.carriers import table as carry
-from normfold.fold.digits import distance, require_near
 from normfold.fold.graph_rules.change import GraphChange
 from normfold.fold.search.remainder import nodes_for, operators_at
 from normfold.graph.editor import Editor, Rewrite, require_fits, stamp
@@ -92,7 +92,7 @@ def _together_at(reader: GraphReader, affines: AffineIndex, node: ir.Node) -> _T
         for array in (affine.scale, affine.shift):
             require_fits(array, reader.dtype(out), node)
         for chain in chains.values():
-            require_near(reader, chain.input, distance(reader, chain, chain.affine), node)
+            require_no_cancellation(reader, chain.input, offset_in_spreads(reader, chain, chain.affine), node)
     except Refusal:
         return None
     before = sum(len(chain.nodes) for chain in chains.values())

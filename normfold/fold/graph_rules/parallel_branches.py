@@ -16,7 +16,7 @@ from normfold.algebra.affine import Affine, Array
 from normfold.findings.reason import Reason, Refusal
 from normfold.findings.verdict import Finding
 from normfold.fold.affines import AffineChain, AffineIndex
-from normfold.fold.digits import distance, require_near
+from normfold.fold.cancellation import offset_in_spreads, require_no_cancellation
 from normfold.fold.graph_rules.change import Declined, GraphChange
 from normfold.fold.graph_rules.kernel_sum import Diagonal, Kernel, Matrix, summed, summed_matrices
 from normfold.fold.graph_rules.linear_operators import Linear, SameOperator, linear_of, summed_operators
@@ -224,7 +224,9 @@ def _behind_linear(reader: GraphReader, value: ir.Value, sign: float, chain: Aff
 def _merged(reader: GraphReader, group: Sequence[Branch]) -> Linear | Affine:
     for branch in group:
         if branch.chain is not None and isinstance(branch.linear, Affine):  # it adds its shift where it stands
-            require_near(reader, branch.input, distance(reader, branch.chain, branch.linear), branch.nodes[-1])
+            require_no_cancellation(
+                reader, branch.input, offset_in_spreads(reader, branch.chain, branch.linear), branch.nodes[-1]
+            )
     operators = [(branch.linear, branch.sign) for branch in group if isinstance(branch.linear, SameOperator)]
     if operators:
         total = summed_operators(operators)

@@ -16,8 +16,8 @@ from normfold.findings.reason import Reason, Refusal
 from normfold.fold.absorbers import table as absorb
 from normfold.fold.absorbers.quantized import factor_of
 from normfold.fold.affines import AffineChain, AffineIndex, AffineNode
+from normfold.fold.cancellation import require_no_cancellation_after
 from normfold.fold.carriers import table as carry
-from normfold.fold.digits import require_digits_left
 from normfold.fold.rule import Labels, Propagation, applied, at_rank_of
 from normfold.fold.search.plan import Choice, FoldPlan, Search, State, require_disjoint
 from normfold.graph.editor import Rewrite
@@ -177,7 +177,7 @@ class Backward(Search):
         ):
             raise Refusal(Reason.SEVERAL_READERS, name_of(node), display_name(value), f"it reads {display_name(value)}")
         chain = self.affines.chain_starting_at(affine_node)
-        require_digits_left(self.reader, label, (affine_node.node, self.chain.nodes[0]))
+        require_no_cancellation_after(self.reader, label, (affine_node.node, self.chain.nodes[0]))
         state.merged += (self.merge(chain, chain.affine.after(label)),)
 
     def absorbed(self, state: State, node: ir.Node, labels: Labels) -> bool:

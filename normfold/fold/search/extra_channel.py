@@ -19,8 +19,8 @@ from normfold.algebra.affine import Affine, Array
 from normfold.findings.reason import Reason, Refusal
 from normfold.fold.absorbers.common import bias_of, channels, fitted, weight_of
 from normfold.fold.affines import AffineChain
+from normfold.fold.cancellation import offset_in_spreads, require_no_cancellation
 from normfold.fold.carriers.elementwise import bounds_of
-from normfold.fold.digits import distance, require_near
 from normfold.fold.rule import require
 from normfold.fold.search.plan import FoldPlan
 from normfold.graph.editor import Rewrite
@@ -32,7 +32,7 @@ _BLOCK = 8
 
 def plan_extra_channel(reader: GraphReader, chain: AffineChain, *, always: bool) -> FoldPlan:
     """Fold ``chain`` into the convolutions behind it with one more channel from the one before; or refuse."""
-    require_near(reader, chain.input, distance(reader, chain, chain.affine), chain.nodes[-1])
+    require_no_cancellation(reader, chain.input, offset_in_spreads(reader, chain, chain.affine), chain.nodes[-1])
     between = list(_until_conv(reader, chain))
     producer = between[-1].producer()
     assert producer is not None, "_until_conv() ends at a Conv's output"

@@ -15,9 +15,9 @@ from normfold.algebra.affine import Affine, compact
 from normfold.findings.reason import Obstacle, Reason, Refusal
 from normfold.fold.absorbers import table as absorb
 from normfold.fold.affines import AffineChain, AffineIndex, AffineNode
+from normfold.fold.cancellation import offset_in_spreads, require_no_cancellation
 from normfold.fold.carriers import sums
 from normfold.fold.carriers import table as carry
-from normfold.fold.digits import distance, require_near
 from normfold.fold.rule import Labels, at_rank_of
 from normfold.fold.search.backward import Backward
 from normfold.fold.search.plan import FoldPlan, Search, State, obstacle_of, require_disjoint
@@ -78,13 +78,13 @@ class _Forward(Search):
         super().__init__(reader, affines, chain)
         self.rescale_addends = rescale_addends
         self.kept_shifts = kept_shifts
-        self.far = np.zeros(())  # how far from zero the data of the affine lies, in its spread
+        self.offset = np.zeros(())  # how far from zero the data of the affine lies, in its spread
         self.origins_here: frozenset[ir.Node] = frozenset()  # the first operators whose shift went on and is here now
         self.shift_origins: dict[ir.Value, frozenset[ir.Node]] = {}
 
     def plan(self, affine: Affine, remaining: Affine) -> FoldPlan:
         chain, state = self.chain, State()
-        self.far = distance(self.reader, chain, affine)
+        self.offset = offset_in_spreads(self.reader, chain, affine)
         self.set_pending(state, chain.nodes[-1], chain.output, affine)
         self.advance(state)
         self.origins_here = frozenset().union(*self.shift_origins.values())
@@ -103,7 +103,7 @@ class _Forward(Search):
         if value.is_graph_output():
             raise Refusal(Reason.GRAPH_OUTPUT, name_of(node), display_name(value), f"output {display_name(value)}")
         if not affine.has_no_shift:
-            require_near(self.reader, value, self.far, node)
+            require_no_cancellation(self.reader, value, self.offset, node)
         readers = self.reader.readers(value)
         if not readers and value is self.chain.output:
             raise Refusal(

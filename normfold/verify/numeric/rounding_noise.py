@@ -44,7 +44,7 @@ class Tolerance(Enum):
     END_TO_END_UNFUSED: an output of a whole model without optimizations, where no site was compared. What the few
     digits of a narrow type cost is measured there, not allowed in advance.
     AT_CENTRE: what a norm makes of data at its centre, where adding the shift later costs the digits that folding
-    may cost (see ``normfold.fold.digits``).
+    may cost (see ``normfold.fold.cancellation``).
     EAGER: an output of an exported model against the eager module, which torch's kernels compute.
     """
 

@@ -21,7 +21,7 @@ from normfold.findings.reason import Reason, Refusal
 from normfold.fold.affines import AffineChain, epsilon_of, form_of_parameters, parameter_of
 from normfold.graph.reader import GraphReader, name_of
 
-DISTANCE = "normfold.distance"  # metadata of what stays where a scale went on: it does not show its spread any more
+OFFSET = "normfold.offset"  # metadata of what stays where a scale went on: it does not show its spread any more
 # How many spreads from zero the data may lie: float32 then keeps 14 of its 24 bits, float64 27 of its 53.
 _FARTHEST = {
     ir.DataType.FLOAT16: 2.0**3,
@@ -31,7 +31,7 @@ _FARTHEST = {
 }
 
 
-def distance(reader: GraphReader, chain: AffineChain, affine: Affine) -> Array:
+def offset_in_spreads(reader: GraphReader, chain: AffineChain, affine: Affine) -> Array:
     """Return how far from zero the data lies to which ``affine``, the last part of ``chain``, is applied.
 
     The unit is the spread of that data. Channels that say nothing of their spread are 0: those with a scale of 0, and
@@ -42,7 +42,7 @@ def distance(reader: GraphReader, chain: AffineChain, affine: Affine) -> Array:
     centre, spread = _statistics(reader, chain)
     with np.errstate(all="ignore"):
         ratio = np.abs(centre - affine.shift) / spread
-    known = max(float(node.metadata_props.get(DISTANCE, 0.0)) for node in chain.nodes)
+    known = max(float(node.metadata_props.get(OFFSET, 0.0)) for node in chain.nodes)
     return np.maximum(np.where((affine.scale != 0) & np.isfinite(ratio), ratio, 0.0), known)
 
 
@@ -62,12 +62,12 @@ def _statistics(reader: GraphReader, chain: AffineChain) -> tuple[Array, Array]:
     return centre, spread
 
 
-def require_near(reader: GraphReader, value: ir.Value, far: Array, node: ir.Node) -> None:
-    """Refuse to add at ``value`` a shift for data that is ``far`` from zero: its type would lose the digits."""
+def require_no_cancellation(reader: GraphReader, value: ir.Value, offset: Array, node: ir.Node) -> None:
+    """Refuse to add at ``value`` a shift for data that is ``offset`` from zero: its type would lose the digits."""
     dtype = reader.dtype(value)
     limit = np.inf if dtype is None else _FARTHEST.get(dtype, np.inf)
-    if (far > limit).any():
-        most = float(far.max())
+    if (offset > limit).any():
+        most = float(offset.max())
         detail = f"the data is up to {most:.3g} times its spread from zero, and {dtype} can add a shift up to {limit:g}"
         raise Refusal(Reason.CANCELLATION, name_of(node), detail=detail)
 
@@ -80,10 +80,10 @@ def require_same_rounding(reader: GraphReader, chain: AffineChain, affine: Affin
     first = next((each.affine for each in chain.members if not each.affine.is_identity), None)
     sum_first = first is not None and first.has_no_scale
     if not (affine.has_no_shift or (sum_first and affine.has_no_scale)):
-        require_near(reader, chain.input, distance(reader, chain, chain.affine), chain.nodes[-1])
+        require_no_cancellation(reader, chain.input, offset_in_spreads(reader, chain, chain.affine), chain.nodes[-1])
 
 
-def require_digits_left(reader: GraphReader, label: Affine, readers: Sequence[ir.Node]) -> None:
+def require_no_cancellation_after(reader: GraphReader, label: Affine, readers: Sequence[ir.Node]) -> None:
     """Refuse to compute x from ``label(x)`` = s*x + t where t is so large against s*x that the digits of x are gone.
 
     The spread of x is that of a BatchNormalization among its ``readers``; 1 where there is none.
@@ -95,4 +95,4 @@ def require_digits_left(reader: GraphReader, label: Affine, readers: Sequence[ir
         spread = np.sqrt(variance + epsilon_of(norm)).reshape(form_of_parameters(reader, norm, variance.size))
     value = readers[0].inputs[0]
     assert value is not None, "an affine's variable operand is always present"
-    require_near(reader, value, np.abs(label.shift / label.scale) / spread, readers[0])
+    require_no_cancellation(reader, value, np.abs(label.shift / label.scale) / spread, readers[0])
