@@ -8,8 +8,7 @@ norm inside a larger forward(), a parameter that two uses want differently, a co
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
-from itertools import pairwise
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -22,8 +21,8 @@ from normfold.fold.graph_rules import parallel_branches as branches
 from normfold.graph.editor import FROM, RULE
 from normfold.graph.operators import SUMS
 from normfold.graph.reader import input_at
-from normfold.pytorch.write_back.module_tree import Modules, Slot
-from normfold.pytorch.write_back.provenance import LAYOUT, SAME_ORDER, Provenance, Snapshot
+from normfold.pytorch.write_back.module_tree import Modules, Slot, overlap, parts_left
+from normfold.pytorch.write_back.provenance import BIAS_INPUT, LAYOUT, SAME_ORDER, Provenance, Snapshot, undo_each_other
 from normfold.pytorch.write_back.weight_changes import (
     Changes,
     WeightRequests,
@@ -37,7 +36,6 @@ from normfold.pytorch.write_back.wiring import Wiring
 
 PRODUCTS = {"Gemm", "MatMul"}
 _CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
-_BIAS_INPUT = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2, "ScatterElements": 0, "ScatterND": 0}
 _NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
 
 
@@ -162,7 +160,7 @@ class WriteBack:
     def _rest(self, module: torch.nn.Module) -> ir.Node | None:
         """Return an operator that a module itself still executes."""
         left = [each for each in self.inside[module] if each in self.new and each.op_type not in SAME_ORDER]
-        return None if _undo_each_other(left) else next(iter(left), None)
+        return None if undo_each_other(left) else next(iter(left), None)
 
     def _is_in_zero(self, module: torch.nn.Module) -> bool:
         return any(module in set(zero.modules()) - {zero} for zero in self.wiring.zeros)
@@ -178,14 +176,26 @@ class WriteBack:
             return  # it went with the rest
         if self._does_nothing(node):
             return  # forward() may go on doing it
-        if module is self.modules.root:
-            self._problem(Reason.IN_FORWARD, node, "it stands in the forward() of the whole model")
-            return
         rest = self._rest(module)
-        if rest is not None:
+        if module is not self.modules.root and rest is None:
+            self.changes.gone.add(module)
+        elif self._is_next_to_a_norm(node) and (constant := self._neutral_parameter(node)) is not None:
+            self._request_constant(node, constant, np.full(numbers_in(constant), _NEUTRAL[node.op_type]))
+        elif rest is None or module is self.modules.root:
+            self._problem(Reason.IN_FORWARD, node, "it stands in the forward() of the whole model")
+        else:
             self._problem(Reason.IN_FORWARD, node, f"{type(module).__name__}.forward() also does {rest.op_type}")
-            return
-        self.changes.gone.add(module)
+
+    def _neutral_parameter(self, node: ir.Node) -> ir.Value | None:
+        """Return the parameter of a removed operator that goes on with 0 added, or multiplied by 1."""
+        constant = self.snapshot.constant_input(node) if node.op_type in _NEUTRAL else None
+        return constant if constant is not None and constant.name in self.provenance.moved else None
+
+    def _is_next_to_a_norm(self, node: ir.Node) -> bool:
+        """Tell whether a norm that went reads a removed operator, or the other way round: else nothing is gained."""
+        neighbours = [value.producer() for value in self.wiring.inputs_before(node)]
+        neighbours += [reader for value in node.outputs for reader in self.wiring.readers.get(value, ())]
+        return any(each in self.removed and each.op_type == "BatchNormalization" for each in neighbours if each)
 
     def _does_nothing(self, node: ir.Node) -> bool:
         """Tell whether it adds nothing, or multiplies by one, as a sum of branches that begins with 0 does."""
@@ -210,12 +220,12 @@ class WriteBack:
 
     def _record_what_is_left(self) -> None:
         changes = self.changes
-        changes.left = _children_left(changes.gone, self.model.graph, self.modules)
+        changes.left = parts_left(changes.gone, self.model.graph, self.modules)
         for chain in self.wiring.chains.values():
             kept = [part.path for part in chain.parts]
             changes.left[chain.module] = tuple(kept)
             for path, module in chain.module.named_modules():
-                if path and module in self.wiring.within and not any(_meet(path, other) for other in kept):
+                if path and module in self.wiring.within and not any(overlap(path, other) for other in kept):
                     changes.dropped.add(module)
                     kept.append(path)
 
@@ -225,7 +235,7 @@ class WriteBack:
         if node.op_type == "BatchNormalization" and self.old[node] is not node:
             self._compare_statistics(node)
             return
-        if node.op_type in PRODUCTS and self.old[node] is not node:
+        if node.op_type in PRODUCTS and (self.old[node] is not node or node.op_type != before.operator):
             self._compare_product(node)
             return
         attributes = {name: str(attribute) for name, attribute in node.attributes.items()}
@@ -241,7 +251,7 @@ class WriteBack:
             new = input_at(node, index)
             if new is old:
                 self._request_unchanged(node, old)
-            elif new is None and old is not None and index == _BIAS_INPUT.get(node.op_type):
+            elif new is None and old is not None and index == BIAS_INPUT.get(node.op_type):
                 self._request_constant(node, old, np.zeros(numbers_in(old)))  # the merged bias is zero
             elif new is not None and new.producer() is None and new.const_value is not None:
                 self._compare_constant(node, index, old, new)
@@ -303,8 +313,8 @@ class WriteBack:
         array = array_of(new)
         if old is None or old.name not in self.provenance.moved:
             leaves = self.provenance.leaves.get(old.name or "", frozenset()) if old is not None else frozenset()
-            if _BIAS_INPUT.get(node.op_type) == index and not leaves:
-                self._request_bias(node, array)
+            if BIAS_INPUT.get(node.op_type) == index and not leaves and (old is None or old in self.snapshot.zeros):
+                self._place_bias(node, array, node)
             else:
                 computed = any(self.modules.is_computed(leaf, self.old[node]) for leaf in leaves)
                 self._problem(Reason.COMPUTED_PARAMETER if computed else Reason.NO_PLACE, node, f"input {index}")
@@ -351,54 +361,64 @@ class WriteBack:
         return self.modules.around(self.old.get(node, node))[-1]
 
     def _place_new(self, node: ir.Node) -> None:
-        """Accept a new operator only as the bias of the Linear before it, or as a sum that was there before."""
+        """Accept a new operator only as the bias of the operator before it, or as a sum that was there before."""
         if node.op_type in SUMS and self.wiring.reads_several(node):
             return
         data = node.inputs[0] if node.inputs else None
         producer = data.producer() if data is not None else None
         constant = node.inputs[1] if len(node.inputs) == 2 else None
         is_bias = node.op_type == "Add" and constant is not None and constant.const_value is not None
-        if not is_bias or producer is None or producer.op_type != "MatMul" or producer not in self.old:
+        if not is_bias or producer is None or producer not in self.old:
             self._problem(Reason.NO_PLACE, node, f"it needs a {node.op_type} that forward() does not have")
             return
         assert constant is not None
         self.biased.add(producer)
         self._place_bias(producer, array_of(constant), node)
 
-    def _place_bias(self, product: ir.Node, array: npt.NDArray[Any], node: ir.Node) -> None:
-        """``array`` as the bias of a product, which may have one already."""
-        own = self._bias_before(product)
+    def _place_bias(self, linear: ir.Node, array: npt.NDArray[Any], node: ir.Node) -> None:
+        """``array`` as the bias of an operator: the one that it has, or a new one, or what forward() adds behind it."""
+        own = self._bias_before(linear) or (None if self._takes_bias(linear) else self._bias_before(linear, False))
         if own is None:
-            self._request_bias(product, array, node)
-        else:
-            before, value = own
-            self.replaced.add(before)
-            if array.size not in (1, numbers_in(value)):
-                channels = f"the shift has {array.size} values for {numbers_in(value)} channels"
-                self._problem(Reason.NO_PLACE, node, channels)
-                return
-            self._request_constant(product, value, np.broadcast_to(array.reshape(-1), (numbers_in(value),)))
+            self._request_bias(linear, array, node)
+            return
+        before, value = own
+        self.replaced.add(before)
+        rows = array.reshape(-1, numbers_in(value)) if array.size % numbers_in(value) == 0 else array.reshape(-1, 1)
+        if (rows != rows[0]).any():
+            channels = f"the shift has {array.size} values for {numbers_in(value)} channels"
+            self._problem(Reason.NO_PLACE, node, channels)
+            return
+        self._request_constant(linear, value, np.broadcast_to(rows[0], (numbers_in(value),)))
 
-    def _bias_before(self, product: ir.Node) -> tuple[ir.Node, ir.Value] | None:
-        """Return a Linear's own bias, as the operator that adds it and its constant, when the fold has replaced it."""
-        old = self.old[product]
+    def _bias_before(self, linear: ir.Node, inside: bool = True) -> tuple[ir.Node, ir.Value] | None:
+        """Return the operator that adds a bias to the result of another one, and its constant, where it was removed.
+
+        With ``inside`` it must be of the same module.
+        """
+        old = self.old[linear]
         inputs = self.snapshot.nodes[old].inputs
         if old.op_type == "Gemm" and len(inputs) > 2 and inputs[2] is not None:
             return old, inputs[2]
-        for node in self.wiring.readers.get(old.outputs[0], ()):
-            if node is None or node in self.new or node.op_type != "Add" or node in self.sums:
-                continue
-            constant = next(value for value in self.snapshot.nodes[node].inputs if value is not old.outputs[0])
-            is_own = self.modules.around(node)[-1] is self.modules.around(old)[-1]
-            if is_own and constant is not None and constant.name in self.provenance.moved:
-                return node, constant
-        return None
+        readers = self.wiring.readers.get(old.outputs[0], [])
+        node = readers[0] if len(readers) == 1 else None
+        if node is None or node in self.new or node.op_type != "Add" or node in self.sums:
+            return None
+        constant = self.snapshot.constant_input(node)
+        if constant is None or constant.name not in self.provenance.moved:
+            return None
+        is_own = self.modules.around(node)[-1] is self.modules.around(old)[-1]
+        return (node, constant) if is_own or not inside else None
+
+    def _takes_bias(self, node: ir.Node) -> bool:
+        """Tell whether the module of a node has a weight, and the place of a bias that it does not have."""
+        parameters = self._module_of(node)._parameters
+        return "bias" in parameters and parameters["bias"] is None and parameters.get("weight") is not None
 
     def _request_bias(self, node: ir.Node, array: npt.NDArray[Any], *more: ir.Node) -> None:
         """Request a bias that the module does not have yet; only where the node's weight is the module's own."""
         module = self._module_of(node)
         weight = module._parameters.get("weight")
-        if "bias" not in module._parameters or module._parameters["bias"] is not None or weight is None:
+        if weight is None or not self._takes_bias(node):
             self._problem(Reason.NO_PLACE, node, f"{type(module).__name__} has no empty bias", *more)
             return
         transposed = isinstance(module, torch.nn.modules.conv._ConvTransposeNd)
@@ -426,34 +446,3 @@ class WriteBack:
                 self._problem(Reason.NO_PLACE, node, f"{type(module).__name__} has no {name} for it")
                 return
             self.requests.add((module, name), node, array)
-
-
-def _undo_each_other(nodes: Iterable[ir.Node]) -> bool:
-    """Whether they are Transposes that come to nothing together, as around the arithmetic of a norm."""
-    order: tuple[int, ...] | None = None
-    for node in nodes:
-        if node.op_type != "Transpose" or "perm" not in node.attributes:
-            return False
-        perm = tuple(node.attributes["perm"].as_ints())
-        if order is not None and len(order) != len(perm):  # a Reshape stands between them
-            return False
-        order = perm if order is None else tuple(order[axis] for axis in perm)
-    return order is None or order == tuple(sorted(order))
-
-
-def _meet(path: str, other: str) -> bool:
-    """Whether one path is the other, or contains it."""
-    return f"{path}.".startswith(f"{other}.") or f"{other}.".startswith(f"{path}.")
-
-
-def _children_left(
-    gone: Collection[torch.nn.Module], nodes: Iterable[ir.Node], modules: Modules
-) -> dict[torch.nn.Module, tuple[str, ...]]:
-    """For modules that go but for parts of them, the paths of those that still do something, in the order they run."""
-    found: dict[torch.nn.Module, dict[str, None]] = {}
-    for node in nodes:
-        for module, part in pairwise(modules.around(node)):
-            if module in gone:
-                paths = (path for path, inner in module.named_modules() if inner is part)
-                found.setdefault(module, {}).update(dict.fromkeys(paths))
-    return {module: tuple(paths) for module, paths in found.items()}

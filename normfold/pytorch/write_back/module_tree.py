@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
+from itertools import pairwise
 
 import onnx_ir as ir
 import torch
@@ -66,3 +67,21 @@ class Modules:
         """Whether the module of ``node`` computes its weight from ``leaf`` (weight_norm, parametrizations)."""
         module = self.around(node)[-1]
         return "parametrizations" in leaf or any(name.endswith(("_g", "_v", "_orig")) for name in module._parameters)
+
+
+def overlap(path: str, other: str) -> bool:
+    """Tell whether one path is the other, or contains it."""
+    return f"{path}.".startswith(f"{other}.") or f"{other}.".startswith(f"{path}.")
+
+
+def parts_left(
+    gone: Collection[torch.nn.Module], nodes: Iterable[ir.Node], modules: Modules
+) -> dict[torch.nn.Module, tuple[str, ...]]:
+    """Return the paths of the parts that still do something of modules that go otherwise, in the order they run."""
+    found: dict[torch.nn.Module, dict[str, None]] = {}
+    for node in nodes:
+        for module, part in pairwise(modules.around(node)):
+            if module in gone:
+                paths = (path for path, inner in module.named_modules() if inner is part)
+                found.setdefault(module, {}).update(dict.fromkeys(paths))
+    return {module: tuple(paths) for module, paths in found.items()}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +13,12 @@ import onnx_ir as ir
 
 from normfold.graph.evaluators import EVALUATORS, evaluate
 from normfold.graph.operators import RESHAPES
+from normfold.graph.reader import GraphReader
 
 SAME_ORDER = RESHAPES | {"Identity", "Dropout", "Cast", "CastLike"}
 LAYOUT = SAME_ORDER | {"Transpose"}
-
+BIAS_INPUT = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2, "ScatterElements": 0, "ScatterND": 0}
+"""Where an operator reads what it adds to all of its result: a scatter adds to what is there."""
 
 MOVES = LAYOUT | {"Slice", "Concat", "Gather"}
 """Operators whose results are numbers of their operands, in other places."""
@@ -100,10 +102,27 @@ class Provenance:
         return None if tensor is None else tensor.numpy()
 
 
+def undo_each_other(nodes: Iterable[ir.Node]) -> bool:
+    """Tell whether they are Transposes that come to nothing together, as around the arithmetic of a norm."""
+    order: tuple[int, ...] | None = None
+    for node in nodes:
+        if node.op_type != "Transpose" or "perm" not in node.attributes:
+            return False
+        perm = tuple(node.attributes["perm"].as_ints())
+        if order is not None and len(order) != len(perm):  # a Reshape stands between them
+            return False
+        order = perm if order is None else tuple(order[axis] for axis in perm)
+    return order is None or order == tuple(sorted(order))
+
+
 def _reads_data(node: ir.Node, live: set[ir.Value]) -> bool:
     """Whether the result depends on the graph's inputs; of CastLike's second input only the type matters."""
     inputs = node.inputs[:1] if node.op_type == "CastLike" else node.inputs
     return any(value in live for value in inputs)
+
+
+def _has_bias(node: ir.Node) -> bool:
+    return len(node.inputs) > BIAS_INPUT.get(node.op_type, len(node.inputs))
 
 
 def static(shape: ir.Shape | None) -> tuple[int, ...] | None:
@@ -123,7 +142,7 @@ class _Before:
 
 
 class Snapshot:
-    """The nodes of a graph that depend on its inputs, as they are now."""
+    """The nodes of a graph that depend on its inputs, as they are now; ``zeros``: the biases that add nothing."""
 
     def __init__(self, model: ir.Model) -> None:
         live = set(model.graph.inputs)
@@ -134,6 +153,9 @@ class Snapshot:
                 self.nodes[node] = _Before(node.op_type, tuple(node.inputs), dict(node.attributes))
         self.live = live
         self.known = set(model.graph)
+        reader = GraphReader(model, model.graph)
+        biases = {node.inputs[BIAS_INPUT[node.op_type]] for node in self.nodes if _has_bias(node)}
+        self.zeros = {value for value in biases if (array := reader.constant(value)) is not None and not array.any()}
         self.outputs = tuple(model.graph.outputs)
 
     def data_input(self, node: ir.Node) -> ir.Value | None:

@@ -244,3 +244,43 @@ def test_a_norm_behind_a_branch_times_a_number_goes_into_both_branches() -> None
     assert folded.removed == ("1",)
     x = torch.randn(3, 4)
     torch.testing.assert_close(folded.module(x), module(x), rtol=1e-4, atol=1e-4)
+
+
+class OwnBias(nn.Module):
+    """Adds a parameter of its own to what a linear operator gives, as graph convolutions do."""
+
+    def __init__(self, linear: Callable[[OwnBias, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.weight, self.shift = nn.Parameter(torch.randn(4, 6)), nn.Parameter(torch.randn(6))
+        self.conv, self.run = nn.Conv1d(4, 6, 1, bias=False), linear
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.run(self, x) + self.shift
+
+
+PLACES = torch.tensor([0, 1, 1, 0, 2])
+LINEAR: dict[str, Callable[[OwnBias, Tensor], Tensor]] = {
+    "a product": lambda own, x: x @ own.weight,
+    "einsum": lambda own, x: torch.einsum("ni,io->no", x, own.weight),
+    "a convolution and an index": lambda own, x: own.conv(x[..., None])[..., 0],
+    "a weighted mean": lambda own, x: torch.softmax(x @ x.T, -1) @ own.conv(x[..., None])[..., 0],
+    "index_add": lambda own, x: torch.zeros(3, 6).index_add(0, PLACES, x @ own.weight),
+    "scatter_add": lambda own, x: torch.zeros(3, 6).scatter_add(0, PLACES[:, None].expand(-1, 6), x @ own.weight),
+}
+
+
+@pytest.mark.parametrize("linear", LINEAR.values(), ids=LINEAR)
+def test_a_norm_goes_into_a_weight_and_the_parameter_that_forward_adds(
+    linear: Callable[[OwnBias, Tensor], Tensor],
+) -> None:
+    module = drawn(nn.Sequential(OwnBias(linear), nn.BatchNorm1d(6), nn.ReLU()))
+    folded, x = fold_module(module, (torch.randn(5, 4),)), torch.randn(5, 4)
+    assert folded.removed == ("1",)
+    equal(folded.module(x), module(x))
+
+
+def test_a_parameter_that_forward_adds_stays_where_no_norm_goes() -> None:
+    module = nn.Sequential(OwnBias(LINEAR["a convolution and an index"]), nn.ReLU()).eval()
+    folded = fold_module(module, (torch.randn(5, 4),))
+    (kept,) = folded.kept
+    assert kept.obstacles[0].reason is Reason.IN_FORWARD and not folded.folds
