@@ -14,6 +14,7 @@ from onnx import helper
 from normfold.graph.operators import ML_DOMAIN
 from normfold.graph.runtime_shapes import with_stand_ins, without_stand_ins
 from normfold.graph.weight_shapes import add_shapes
+from normfold.runtime.proto_walk import attribute_value
 
 KEEPS_SHAPE = frozenset({"Scaler", "Normalizer", "Imputer", "Binarizer"})
 MAKES_FLOATS = frozenset({"Scaler", "Normalizer", "LinearRegressor", "SVMRegressor", "TreeEnsembleRegressor"})
@@ -82,7 +83,7 @@ def _sizes(node: onnx.NodeProto, entry: Dims, lengths: dict[str, list[int]]) -> 
         return entry
     if node.op_type in TARGETS and len(entry) == 2:
         named = TARGETS[node.op_type]
-        targets = next((attribute.i for attribute in node.attribute if attribute.name == named), 1)
+        targets = attribute_value(node, named, 1)
         return [entry[0], targets]
     if node.op_type == "ArrayFeatureExtractor" and len(entry) == 2 and node.input[1] in lengths:
         count = 1

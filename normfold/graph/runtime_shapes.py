@@ -14,6 +14,7 @@ import onnx
 from onnx import helper
 
 from normfold.graph.operators import RUNTIME_DOMAIN, is_standard
+from normfold.runtime.proto_walk import attribute_value
 
 # What files hold in the standard domain, and the operator set that has it; 0 for what only ONNX Runtime knows: a norm
 # that it makes, and operators of the first converters, which were in the standard as experiments.
@@ -114,11 +115,6 @@ def _standing_in_for(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx.N
             yield helper.make_node("Cast", [result + _MARK], [result], **_FLOAT)
 
 
-def _number(node: onnx.NodeProto, name: str, default: float = 0) -> float:
-    found = next((each for each in node.attribute if each.name == name), None)
-    return default if found is None else helper.get_attribute_value(found)
-
-
 def _typed(graph: onnx.GraphProto, name: str) -> onnx.TypeProto.Tensor:
     """Return the type and the sizes of a weight, which is stored or, in a skeleton, an input; none of other values."""
     stored = next((each for each in graph.initializer if each.name == name), None)
@@ -139,18 +135,21 @@ def _times(copy: onnx.GraphProto, node: onnx.NodeProto, sizes: Sequence[int | No
 
 
 def _in_blocks(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
-    yield from _times(copy, node, [int(_number(node, "K")), int(_number(node, "N"))])
+    yield from _times(copy, node, [attribute_value(node, "K", 0), attribute_value(node, "N", 0)])
 
 
 def _matmul(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     """Yield the product of two matrices, either of which may be transposed."""
-    if _number(node, "transBatchA") or _number(node, "transBatchB"):
+    if attribute_value(node, "transBatchA", 0) or attribute_value(node, "transBatchB", 0):
         return
     weight = _dims(graph, node.input[1])
-    if node.op_type == "FusedMatMul" and len(weight) == 2 and all(weight) and not _number(node, "transA"):
-        yield from _times(copy, node, weight[::-1] if _number(node, "transB") else weight)
+    if node.op_type == "FusedMatMul" and len(weight) == 2 and all(weight) and not attribute_value(node, "transA", 0):
+        yield from _times(copy, node, weight[::-1] if attribute_value(node, "transB", 0) else weight)
         return
-    left, right = ("ji" if _number(node, "transA") else "ij"), ("kj" if _number(node, "transB") else "jk")
+    left, right = (
+        ("ji" if attribute_value(node, "transA", 0) else "ij"),
+        ("kj" if attribute_value(node, "transB", 0) else "jk"),
+    )
     equation = f"...{left},...{right}->...ik"
     of_integers = node.op_type == "QGemm"
     result = node.output[0] + _MARK if of_integers else node.output[0]
@@ -163,7 +162,7 @@ def _matmul(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx.NodeProto)
 
 def _attention(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     """Yield the product with the last part of the weight, which makes the values."""
-    widths = next((list(each.ints) for each in node.attribute if each.name == "qkv_hidden_sizes"), [])
+    widths = attribute_value(node, "qkv_hidden_sizes", list[int]())
     weight = _dims(graph, node.input[1])
     if len(weight) == 2 and all(weight):
         yield from _times(copy, node, [weight[0], widths[2] if widths else weight[1] // 3])
@@ -171,7 +170,7 @@ def _attention(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx.NodePro
 
 def _crop(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
     """Yield a pool whose windows are one larger than the borders (left, top, right, bottom) that go."""
-    border = next((list(each.ints) for each in node.attribute if each.name == "border"), [])
+    border = attribute_value(node, "border", list[int]())
     if len(border) == 4 and not any(each.name == "scale" for each in node.attribute):
         left, top, right, bottom = border
         window = [top + bottom + 1, left + right + 1]
@@ -185,10 +184,10 @@ def _gather(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx.NodeProto)
         return
     dims = [dim.dim_value for dim in table.shape.dim]
     if table.elem_type == onnx.TensorProto.UINT8:
-        dims[-1] *= 8 // int(_number(node, "bits", 4))
+        dims[-1] *= 8 // attribute_value(node, "bits", 4)
     weight = f"{node.output[0]}{_MARK}"
     copy.input.append(helper.make_tensor_value_info(weight, sizes.elem_type, dims))
-    yield helper.make_node("Gather", [weight, node.input[1]], node.output, axis=int(_number(node, "gather_axis")))
+    yield helper.make_node("Gather", [weight, node.input[1]], node.output, axis=attribute_value(node, "gather_axis", 0))
 
 
 def _grouped_attention(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
@@ -198,7 +197,7 @@ def _grouped_attention(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx
         return
     sizes = _dims(graph, node.input[3]) if len(node.input) > 3 else []
     if len(sizes) == 4 and sizes[3]:
-        yield from _times(copy, node, [None, int(_number(node, "num_heads")) * sizes[3]])
+        yield from _times(copy, node, [None, attribute_value(node, "num_heads", 0) * sizes[3]])
 
 
 _ByShape = Callable[[onnx.GraphProto, onnx.GraphProto, onnx.NodeProto], Iterator[onnx.NodeProto]]

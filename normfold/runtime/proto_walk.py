@@ -5,8 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from functools import cache
 from itertools import count
+from typing import TypeVar
 
 import onnx
+
+_T = TypeVar("_T")
+
+
+def attribute_value(node: onnx.NodeProto, name: str, default: _T) -> _T:
+    """Return the value of an attribute; ``default`` where it is missing, a parameter, or of another kind."""
+    for entry in node.attribute:
+        if entry.name == name and not entry.ref_attr_name:
+            value = onnx.helper.get_attribute_value(entry)
+            return value if isinstance(value, type(default)) else default
+    return default
 
 
 def initializer_names(graph: onnx.GraphProto) -> set[str]:

@@ -11,6 +11,7 @@ import onnx
 from onnx import TensorProto
 
 from normfold.runtime.loaded_model import LoadedModel
+from normfold.runtime.proto_walk import attribute_value
 from normfold.verify.inputs.shape_constraints import Reading, RequiredValues, goal, read, sizes_behind
 
 
@@ -176,7 +177,7 @@ def _columns(name: str, graph: Reading) -> tuple[int, ...]:
 def _indexed_sizes(node: onnx.NodeProto, graph: Reading) -> list[int | str | None]:
     """Return the sizes of the axes that the tuples of GatherND or ScatterND index."""
     shape, indices = graph.shape(node.input[0]) or (), graph.shape(node.input[1])
-    batch = next((a.i for a in node.attribute if a.name == "batch_dims"), 0)
+    batch = attribute_value(node, "batch_dims", 0)
     count = indices[-1] if indices and isinstance(indices[-1], int) else len(shape)
     return list(shape[batch : batch + count])
 
@@ -203,7 +204,7 @@ def _role_at(
         depth = graph.constant(node.input[1])
         yield InputRole.INDEX, int(depth.reshape(-1)[0]) if depth is not None else None
     elif (operator, index) in _ROLES:
-        yield _ROLES[operator, index], next((a.i for a in node.attribute if a.name == "vocab_size" and a.i > 0), None)
+        yield _ROLES[operator, index], attribute_value(node, "vocab_size", 0) or None
     elif operator == "Sub" and index == 1 and _is_one(graph.constant(node.input[0])):
         yield InputRole.MASK, 2
 
@@ -220,7 +221,7 @@ def _table_size(node: onnx.NodeProto, table: int, offset: int, graph: Reading) -
     if node.op_type in ("GatherND", "ScatterND"):
         sizes = _indexed_sizes(node, graph)
     else:
-        axis = 0 if node.op_type == "RoiAlign" else next((a.i for a in node.attribute if a.name == "axis"), 0)
+        axis = 0 if node.op_type == "RoiAlign" else attribute_value(node, "axis", 0)
         sizes = [shape[axis]] if -len(shape) <= axis < len(shape) else [None]
     if len(sizes) == 1 and isinstance(sizes[0], str) and not offset:
         return sizes[0]

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from normfold.graph.operators import operator_of
 from normfold.runtime.loaded_model import LoadedModel
-from normfold.runtime.proto_walk import every_node, inner_nodes, subgraphs
+from normfold.runtime.proto_walk import attribute_value, every_node, inner_nodes, subgraphs
 
 RequiredValues = tuple[int | str, ...]
 """The numbers that an input should hold; a name stands for the size of that dimension."""
@@ -155,11 +155,11 @@ def goal(node: onnx.NodeProto, index: int, count: int, graph: Reading) -> Requir
         behind = sizes_behind(node.output[0], count, graph)
         return tuple(behind.get(axis, size or 1) if axis < 2 else 12 for axis, size in enumerate(data))
     if place == ("OneHot", 1) and data is not None:
-        axis = next((a.i for a in node.attribute if a.name == "axis"), -1) % (len(data) + 1)
+        axis = attribute_value(node, "axis", -1) % (len(data) + 1)
         behind = sizes_behind(node.output[0], len(data) + 1, graph)
         return (behind[axis],) * count if axis in behind else ()
     if place == ("Split", 1) and data is not None:
-        size = data[next((a.i for a in node.attribute if a.name == "axis"), 0)]
+        size = data[attribute_value(node, "axis", 0)]
         return (size // count,) * (count - 1) + (size - size // count * (count - 1),) if isinstance(size, int) else ()
     if place in (("Squeeze", 1), ("Unsqueeze", 1)):
         ones = [axis for axis, size in enumerate(data or ()) if size == 1]

@@ -10,6 +10,7 @@ from onnx import numpy_helper
 
 from normfold.graph.operators import is_standard, operator_of
 from normfold.runtime.loaded_model import LoadedModel
+from normfold.runtime.proto_walk import attribute_value
 
 Range = tuple[float, float]
 """The least and the largest number that a value may hold."""
@@ -80,7 +81,7 @@ def _range(node: onnx.NodeProto, found: Mapping[str, Range], numbers: Mapping[st
     operator = node.op_type
     if not is_standard(node):
         return ANY
-    alpha = next((a.f for a in node.attribute if a.name == "alpha"), 1.0)
+    alpha = attribute_value(node, "alpha", 1.0)
     if operator in ("Elu", "Celu"):
         return (min(-alpha, 0.0), math.inf)
     if operator in _MADE and (operator != "Swish" or alpha == 1.0):

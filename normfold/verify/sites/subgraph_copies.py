@@ -17,7 +17,7 @@ from onnx import helper, numpy_helper
 
 from normfold.graph.operators import is_standard
 from normfold.runtime.loaded_model import LoadedModel
-from normfold.runtime.proto_walk import initializer_names, subgraphs
+from normfold.runtime.proto_walk import attribute_value, initializer_names, subgraphs
 
 _CALLS = 4
 """So many calls of one function are laid open."""
@@ -162,7 +162,7 @@ class _Opening:
             first = yield from self._loop_turn(body, path, names, given[2:], prefix, 0)
             then = self._loop_turn(body, path, names, first, second, 1)
         elif node.op_type == "Scan" and self._opset() >= 9:
-            state = given[: -_integer(node, "num_scan_inputs")]
+            state = given[: -attribute_value(node, "num_scan_inputs", 0)]
             first = yield from self._scan_turn(node, body, path, names, [*given, *state], prefix, 0)
             then = self._scan_turn(node, body, path, names, [*given, *first], second, -1)
         else:
@@ -197,11 +197,11 @@ class _Opening:
 
         ``given`` are all inputs of the node, and the state behind them; gives the state for the next turn.
         """
-        count = _integer(node, "num_scan_inputs")
+        count = attribute_value(node, "num_scan_inputs", 0)
         scanned = node.input[-count:]
         state = given[len(node.input) :]
-        axes = _integers(node, "scan_input_axes") or [0] * count
-        backward = _integers(node, "scan_input_directions") or [0] * count
+        axes = attribute_value(node, "scan_input_axes", list[int]()) or [0] * count
+        backward = attribute_value(node, "scan_input_directions", list[int]()) or [0] * count
         slices = []
         for formal, sequence, axis, is_backward in zip(body.input[len(state) :], scanned, axes, backward, strict=False):
             at = self._constant(f"{prefix}{formal.name} at", np.array(-1 - place if is_backward else place, np.int64))
@@ -326,11 +326,3 @@ def _bind(nodes: Iterable[onnx.NodeProto], given: Mapping[str, onnx.AttributePro
         node.attribute.extend(copies)
         for graph in subgraphs(node):
             _bind(graph.node, given)
-
-
-def _integer(node: onnx.NodeProto, name: str) -> int:
-    return next((a.i for a in node.attribute if a.name == name), 0)
-
-
-def _integers(node: onnx.NodeProto, name: str) -> list[int]:
-    return next((list(a.ints) for a in node.attribute if a.name == name), [])
