@@ -182,6 +182,16 @@ SUMS = {
         "w = Add(v, eps) s = Sqrt(w) z = Div(x, s) y = Mul(z, g) }",
         "RMSNormalization",
     ),
+    "means by a MatMul with equal weights": Row(
+        f"{X34} <{NUMBERS}, float[4,1] e = {{0.25, 0.25, 0.25, 0.25}}, float[4] g, float[4] b>"
+        f"{{ m = MatMul(x, e) d = Sub(x, m) p = Mul(d, d) v = MatMul(p, e) {END} }}",
+        "LayerNormalization",
+    ),
+    "means by a MatMul with equal weights, repeated for each channel": Row(
+        f"{X34} <{NUMBERS}, float[4,4] e = {{{', '.join(['0.25'] * 16)}}}, float[4] g, float[4] b>"
+        f"{{ m = MatMul(x, e) d = Sub(x, m) p = Mul(d, d) v = MatMul(p, e) {END} }}",
+        "LayerNormalization",
+    ),
     "a row times its Transpose": Row(
         f"{X34} <{NUMBERS}, float n = {{4.0}}, int64[1] row = {{2}}, int64[1] last = {{3}}, float[4] g>"
         "{ r = Unsqueeze(x, row) c = Transpose<perm=[0,1,3,2]>(r) e = MatMul(r, c) u = Squeeze(e, row) v = Div(u, n)"

@@ -11,9 +11,12 @@ import onnx_ir as ir
 from normfold.findings.reason import Reason
 from normfold.fuse.recognize.polynomial import Monomial, Poly
 from normfold.fuse.recognize.region import NearMiss, NormRule, Partial, Region, RuleResult, Tracked
+from normfold.fuse.recognize.repeated import repeated_number
 from normfold.fuse.recognize.views import Sizes, count_of, sizes_of
 from normfold.graph.operators import RESHAPES, is_standard
 from normfold.graph.reader import GraphReader, attribute
+
+_LARGEST_WEIGHT = 1 << 20  # elements: larger ones are not read to see whether all of them are equal
 
 Moment = Callable[[Region, Poly, tuple[int, ...], int], Poly | None]
 """What a reduction makes of a polynomial, over the axes of a view."""
@@ -44,7 +47,7 @@ def reduced_axes(reader: GraphReader, node: ir.Node, sizes: Sizes) -> tuple[int,
     if node.op_type == "Einsum":
         return _multiplied_by_itself(node, rank)
     if node.op_type == "MatMul":
-        return _row_by_column(reader, node, rank)
+        return (rank - 1,) if equal_weight(reader, node) is not None else _row_by_column(reader, node, rank)
     if node.op_type == "GlobalAveragePool":
         return tuple(range(2, rank))
     if node.op_type == "AveragePool":
@@ -71,6 +74,29 @@ def _multiplied_by_itself(node: ir.Node, rank: int) -> tuple[int, ...]:
     letters, kept = first.replace("...", dots), result.replace("...", dots)
     is_plain = len(letters) == rank == len(set(letters)) and kept == "".join(each for each in letters if each in kept)
     return tuple(axis for axis, letter in enumerate(letters) if letter not in kept) if is_plain else ()
+
+
+def equal_weight(reader: GraphReader, node: ir.Node) -> float | None:
+    """Return the one number that a MatMul multiplies everything by: a sum, for one column or as many as there are."""
+    weight = node.inputs[1]
+    shape = None if weight is None else sizes_of(reader, weight)
+    if weight is None or shape is None or len(shape) != 2 or shape[1] not in (1, shape[0]):
+        return None
+    return repeated_number(reader, weight) if (count_of(shape) or 0) <= _LARGEST_WEIGHT else None
+
+
+def weighted_sum(region: Region, node: ir.Node) -> RuleResult | tuple[RuleResult, ...]:
+    """Follow a MatMul: with equal weights a sum along the last axis, of rows by themselves one of squares."""
+    weight, found = equal_weight(region.reader, node), region.operand(node, 0)
+    if weight is None:
+        return moment_rule(sum_of_squares)(region, node)
+    if not isinstance(found, Tracked) or not region.is_whole(found) or found.poly.has_denominator:
+        return None
+    axes = (len(found.axes) - 1,)
+    poly = total(region, found.poly, axes, found.view) if region.takes_moments(found.view, axes) else None
+    columns = region.reader.shape(node.inputs[1])
+    kept = (*found.axes[:-1], None) if columns is not None and columns[1] == 1 else found.axes
+    return None if poly is None else Tracked(poly.scaled(weight), found.view, kept)
 
 
 def _row_by_column(reader: GraphReader, node: ir.Node, rank: int) -> tuple[int, ...]:

@@ -160,6 +160,11 @@ MISSES = {
         "s = Exp(k) y = Mul(d, s) }",
         Reason.EXPONENT,
     ),
+    "means of half of the channels by a MatMul": Miss(
+        f"{X34} <{NUMBERS}, float[4,1] e = {{0.5, 0.5, 0, 0}}>{{ m = MatMul(x, e) d = Sub(x, m) p = Mul(d, d)"
+        "v = MatMul(p, e) w = Add(v, eps) s = Sqrt(w) y = Div(d, s) }",
+        Reason.MIXED_STATISTICS,
+    ),
     "a variance of half the mean": Miss(
         f"{X34} <{NUMBERS}, float half = {{0.5}}>{{ p = Pow(x, two) q = ReduceMean<axes=[-1]>(p)"
         " m = ReduceMean<axes=[-1]>(x) "
