@@ -34,6 +34,20 @@ Carrier = Callable[[GraphReader, ir.Node, Labels], Sequence[Propagation]]
 CarrierTable = dict[str, Carrier]
 
 
+def alternatives(inputs: Iterable[int], answer: Callable[[int], Propagation]) -> list[Propagation]:
+    """Return the answer for each of some inputs that does not refuse; raise the first refusal where all do."""
+    found: list[Propagation] = []
+    refusals: list[Refusal] = []
+    for index in inputs:
+        try:
+            found.append(answer(index))
+        except Refusal as refusal:
+            refusals.append(refusal)
+    if refusals and not found:
+        raise refusals[0]
+    return found
+
+
 def require(condition: bool, reason: Reason, node: ir.Node, detail: str = "") -> None:
     """Refuse with ``reason`` unless ``condition`` holds; without a ``detail`` the operator is named."""
     if not condition:

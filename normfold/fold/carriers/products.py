@@ -20,6 +20,7 @@ from normfold.fold.einsum_equation import equation_of, on_letters
 from normfold.fold.rule import (
     Labels,
     Propagation,
+    alternatives,
     applied,
     data_label,
     how_many,
@@ -52,16 +53,12 @@ def product_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list
     if node.inputs[0] is node.inputs[1]:
         require(node.op_type == "Mul", Reason.OPERATOR_STOPS, node, "it divides a value by itself")
         return [Propagation(dict.fromkeys((0, 1), raised_to(node, affine, 0.5)))]
-    propagations, refusal = [], None
-    for index, value in enumerate(node.inputs):
-        try:
-            part = affine if index == 0 or node.op_type == "Mul" else _inverse(node, affine)
-            propagations.append(Propagation({index: on_operand(reader, node, part, value)}))
-        except Refusal as error:
-            refusal = refusal or error
-    if refusal is not None and not propagations:
-        raise refusal
-    return propagations
+
+    def by_operand(index: int) -> Propagation:
+        part = affine if index == 0 or node.op_type == "Mul" else _inverse(node, affine)
+        return Propagation({index: on_operand(reader, node, part, node.inputs[index])})
+
+    return alternatives(range(len(node.inputs)), by_operand)
 
 
 def _inverse(node: ir.Node, affine: Affine) -> Affine:
@@ -184,20 +181,15 @@ def einsum(reader: GraphReader, node: ir.Node, labels: Labels, *, forward: bool)
             total = total * on_letters(node, own, equation.operands[index], equation.result)
         return propagate(Affine(compact(total), np.zeros((1,) * total.ndim)))
     affine = _scale(node, data_label(node, labels))
-    propagations, refusal = [], None
-    for index, letters in enumerate(equation.operands):
-        try:
-            shape = reader.require_shape(node.inputs[index], node)
-            scale = on_letters(node, affine.scale, equation.result, letters)
-            fits = all(size in (1, own) for size, own in zip(scale.shape, shape, strict=True))
-            detail = f"a scale of {list(scale.shape)} on an operand of {list(shape)}"
-            require(fits, Reason.AXIS_STOPS, node, detail)
-            propagations.append(Propagation({index: Affine(scale, np.zeros((1,) * scale.ndim))}))
-        except Refusal as error:
-            refusal = refusal or error
-    if not propagations and refusal is not None:
-        raise refusal
-    return propagations
+
+    def by_operand(index: int) -> Propagation:
+        shape = reader.require_shape(node.inputs[index], node)
+        scale = on_letters(node, affine.scale, equation.result, equation.operands[index])
+        fits = all(size in (1, own) for size, own in zip(scale.shape, shape, strict=True))
+        require(fits, Reason.AXIS_STOPS, node, f"a scale of {list(scale.shape)} on an operand of {list(shape)}")
+        return Propagation({index: Affine(scale, np.zeros((1,) * scale.ndim))})
+
+    return alternatives(range(len(equation.operands)), by_operand)
 
 
 def is_mean_over(reader: GraphReader, node: ir.Node, index: int) -> bool:

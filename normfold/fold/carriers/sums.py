@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import onnx_ir as ir
 
 from normfold.algebra.affine import Affine, compact
 from normfold.findings.reason import Reason, Refusal
-from normfold.fold.rule import Labels, Propagation, data_label, propagate, require
+from normfold.fold.rule import Labels, Propagation, alternatives, data_label, propagate, require
 from normfold.graph.reader import GraphReader, display_name, name_of
 
 
@@ -44,15 +45,7 @@ def add_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Pro
         shift = affine.shift / total if total else affine.shift
         return [Propagation(dict.fromkeys(range(len(node.inputs)), Affine(affine.scale, shift)))]
     takers = range(len(node.inputs)) if not affine.has_no_shift else range(1)
-    propagations, refusal = [], None
-    for taker in takers:
-        try:
-            propagations.append(_sum_propagation(reader, node, affine, signs, taker))
-        except Refusal as error:
-            refusal = error
-    if not propagations and refusal is not None:
-        raise refusal
-    return propagations
+    return alternatives(takers, partial(_sum_propagation, reader, node, affine, signs))
 
 
 def _sum_propagation(

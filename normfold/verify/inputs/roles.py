@@ -204,7 +204,7 @@ def _role_at(
         depth = graph.constant(node.input[1])
         yield InputRole.INDEX, int(depth.reshape(-1)[0]) if depth is not None else None
     elif (operator, index) in _ROLES:
-        yield _ROLES[operator, index], attribute_value(node, "vocab_size", 0) or None
+        yield _ROLES[operator, index], max(attribute_value(node, "vocab_size", 0), 0) or None
     elif operator == "Sub" and index == 1 and _is_one(graph.constant(node.input[0])):
         yield InputRole.MASK, 2
 
