@@ -16,7 +16,7 @@ from normfold.fuse.recognize.views import Sizes, count_of, sizes_of
 from normfold.graph.operators import RESHAPES, is_standard
 from normfold.graph.reader import GraphReader, attribute
 
-_LARGEST_WEIGHT = 1 << 20  # elements: larger ones are not read to see whether all of them are equal
+_LARGEST_WEIGHT = 1 << 16  # elements: to read larger ones for this would take longer than the whole search
 
 Moment = Callable[[Region, Poly, tuple[int, ...], int], Poly | None]
 """What a reduction makes of a polynomial, over the axes of a view."""
