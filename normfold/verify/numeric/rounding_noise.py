@@ -98,7 +98,7 @@ class NoiseMeter:
     perturbed. Sessions over few weights stay open from feed to feed: to open them takes longer than to run them.
     """
 
-    def __init__(self, part: Submodel, move: UlpPerturbation, open_session: Open, exact: Set[str]) -> None:
+    def __init__(self, part: Submodel, move: UlpPerturbation, open_session: Open, exact: frozenset[str]) -> None:
         self._part, self._open = part, open_session
         self._keeps = part.model.weight_bytes <= _KEPT_BYTES
         self._kept: dict[int, Runner | None] = {}
@@ -107,9 +107,10 @@ class NoiseMeter:
         def moved(feed: Mapping[str, Value], times: int) -> Iterable[Mapping[str, Value]]:
             return ({name: v if name in exact else move(v) for name, v in feed.items()} for _ in range(times))
 
+        has_exact_inputs = exact.issuperset(value.name for value in model.graph.input)
         again = _AT_STEPS if _has_steps(model) else 1
         self._variants = (
-            _Variant(lambda: model, lambda feed: moved(feed, 1) if feed.keys() - exact else ()),
+            _Variant(lambda: None if has_exact_inputs else model, lambda feed: moved(feed, 1)),
             *[_Variant(lambda: moved_weights(model, move, exact), lambda feed: moved(feed, 2))] * again,
             _Variant(lambda: retyped(model) if coarsest(model) else None, lambda feed: [_in_float32(feed)]),
             _Variant(lambda: with_exact_sums(model), lambda feed: [feed]),
@@ -141,13 +142,11 @@ class NoiseMeter:
 
     def _runs(self, place: int, feed: Mapping[str, Value], outputs: Sequence[str]) -> Iterator[list[Value]]:
         """Yield what a variant makes of a feed, as far as it runs; one that does not tells nothing."""
-        feeds = iter(self._variants[place].feeds(feed))
-        first = next(feeds, None)
-        runner = self._session(place) if first is not None else None
-        if runner is None or first is None:
+        runner = self._session(place)
+        if runner is None:
             return
         try:
-            for values in (first, *feeds):
+            for values in self._variants[place].feeds(feed):
                 yield runner.run(values, outputs)
         except ModelRunError:
             return
