@@ -33,6 +33,7 @@ LAYERS = (
     "graph.weight_shapes",
     "graph.runtime_shapes",
     "graph.ml_operators",
+    "graph.shape_inference",
     "files",
     "graph",
     "runtime",

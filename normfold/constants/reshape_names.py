@@ -22,7 +22,7 @@ from normfold.constants.shape_values import (
     stored_integers,
     without_rest,
 )
-from normfold.graph.ml_operators import infer_shapes
+from normfold.graph.shape_inference import infer_shapes
 
 
 def named_reshapes(model: onnx.ModelProto) -> onnx.ModelProto:

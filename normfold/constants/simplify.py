@@ -25,9 +25,9 @@ from normfold.constants.shape_values import WHOLE, evaluate, named_targets, shap
 from normfold.errors import CrashError
 from normfold.files.skeleton import skeleton
 from normfold.graph.evaluators import EVALUATORS
-from normfold.graph.ml_operators import infer_shapes
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attributes_of, bodies_of, is_read
+from normfold.graph.shape_inference import infer_shapes
 from normfold.runtime import isolated
 
 TIME_LIMIT = 120.0  # seconds

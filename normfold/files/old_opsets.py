@@ -20,8 +20,8 @@ from onnx import helper, numpy_helper
 
 from normfold.errors import CrashError, SourceError
 from normfold.files.skeleton import skeleton
-from normfold.graph.ml_operators import infer_shapes
 from normfold.graph.operators import is_standard
+from normfold.graph.shape_inference import infer_shapes
 from normfold.runtime import isolated
 from normfold.runtime.proto_walk import inner_graphs
 

@@ -12,8 +12,6 @@ import onnx
 from onnx import helper
 
 from normfold.graph.operators import ML_DOMAIN
-from normfold.graph.runtime_shapes import with_stand_ins, without_stand_ins
-from normfold.graph.weight_shapes import add_shapes
 from normfold.runtime.proto_walk import attribute_value
 
 KEEPS_SHAPE = frozenset({"Scaler", "Normalizer", "Imputer", "Binarizer"})
@@ -21,40 +19,8 @@ MAKES_FLOATS = frozenset({"Scaler", "Normalizer", "LinearRegressor", "SVMRegress
 TARGETS = {"LinearRegressor": "targets", "SVMRegressor": "", "TreeEnsembleRegressor": "n_targets"}
 Dims = Sequence[int | str | None]
 
-LONGEST = 2**16  # entries of a vector of sizes
-PROPAGATED = frozenset(
-    {"Add", "Cast", "Concat", "Gather", "Identity", "Mul", "Size", "Slice", "Squeeze", "Sub", "Unsqueeze"}
-)
 
-
-def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """As ``onnx.shape_inference.infer_shapes``, through operators of machine learning and of ONNX Runtime as well."""
-    propagates = has_short_shapes(model.graph)
-    standing = with_stand_ins(model)
-    inferred = onnx.shape_inference.infer_shapes(standing or model, data_prop=propagates)
-    inferred = inferred if standing is None else without_stand_ins(inferred, model)
-    while add_shapes(inferred.graph) or _add_shapes(inferred.graph):  # each round makes at least one more output known
-        inferred = onnx.shape_inference.infer_shapes(inferred, data_prop=propagates)
-    return inferred
-
-
-def has_short_shapes(graph: onnx.GraphProto) -> bool:
-    """Return whether no chain of Concat makes a vector of more than LONGEST entries.
-
-    Data propagation keeps every vector as a list of dimensions: one joined with itself 40 times takes terabytes.
-    """
-    entries: dict[str, int] = {}
-    for node in graph.node:
-        sizes = [entries.get(name, 1) for name in node.input] if node.op_type in PROPAGATED else []
-        size = sum(sizes) if node.op_type == "Concat" else max(sizes, default=1)
-        if size > LONGEST:
-            return False
-        if size > 1:
-            entries.update(dict.fromkeys(node.output, size))
-    return True
-
-
-def _add_shapes(graph: onnx.GraphProto) -> bool:
+def add_shapes(graph: onnx.GraphProto) -> bool:
     """Write down the shape of every such operator whose input has one; whether there was any."""
     known = {value.name: value for value in (*graph.input, *graph.value_info, *graph.output)}
     lengths = {tensor.name: list(tensor.dims) for tensor in graph.initializer}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from normfold import optimize
-from normfold.graph.ml_operators import infer_shapes
+from normfold.graph.shape_inference import infer_shapes
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
 
 ML = '"ai.onnx.ml":3'

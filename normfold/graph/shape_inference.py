@@ -1,0 +1,69 @@
+"""Infer shapes as onnx does, through operators that it does not know, and without sizes that it makes up wrongly.
+
+Source: https://onnx.ai/onnx/repo-docs/ShapeInference.html
+"""
+
+from __future__ import annotations
+
+import onnx
+
+from normfold.graph import ml_operators, weight_shapes
+from normfold.graph.runtime_shapes import with_stand_ins, without_stand_ins
+from normfold.runtime.proto_walk import every_node, inner_graphs
+
+_LONGEST = 2**16  # entries of a vector of sizes
+_PROPAGATED = frozenset(
+    {"Add", "Cast", "Concat", "Gather", "Identity", "Mul", "Size", "Slice", "Squeeze", "Sub", "Unsqueeze"}
+)
+
+
+def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """As ``onnx.shape_inference.infer_shapes``, through operators of machine learning and of ONNX Runtime as well."""
+    propagates = _has_short_shapes(model.graph)
+    standing = with_stand_ins(model)
+    inferred = onnx.shape_inference.infer_shapes(standing or model, data_prop=propagates)
+    inferred = inferred if standing is None else without_stand_ins(inferred, model)
+    # each round makes at least one more output known
+    while weight_shapes.add_shapes(inferred.graph) or ml_operators.add_shapes(inferred.graph):
+        inferred = onnx.shape_inference.infer_shapes(inferred, data_prop=propagates)
+    _forget_sizes_of_elements(model, inferred)
+    return inferred
+
+
+def _has_short_shapes(graph: onnx.GraphProto) -> bool:
+    """Return whether no chain of Concat makes a vector of more than _LONGEST entries.
+
+    Data propagation keeps every vector as a list of dimensions: one joined with itself 40 times takes terabytes.
+    """
+    entries: dict[str, int] = {}
+    for node in graph.node:
+        sizes = [entries.get(name, 1) for name in node.input] if node.op_type in _PROPAGATED else []
+        size = sum(sizes) if node.op_type == "Concat" else max(sizes, default=1)
+        if size > _LONGEST:
+            return False
+        if size > 1:
+            entries.update(dict.fromkeys(node.output, size))
+    return True
+
+
+def _forget_sizes_of_elements(model: onnx.ModelProto, inferred: onnx.ModelProto) -> None:
+    """Remove the names of sizes that onnx gives to all elements of a sequence; each may have a size of its own.
+
+    ONNX Runtime believes that values of one named shape are equally large, and gives them one buffer.
+    """
+    elements = {node.output[0] for node in every_node(model) if node.op_type == "SequenceAt"}
+    if not elements:
+        return
+    graphs = [inferred.graph, *inner_graphs(inferred)]
+    values = [value for graph in graphs for value in (*graph.value_info, *graph.output)]
+    named = {name for value in values if value.name in elements for name in _names_of_sizes(value)}
+    declared = [value for graph in (model.graph, *inner_graphs(model)) for value in (*graph.input, *graph.value_info)]
+    made_up = named.difference(*map(_names_of_sizes, (*declared, *model.graph.output)))
+    for value in values:
+        for dim in value.type.tensor_type.shape.dim:
+            if dim.dim_param in made_up:
+                dim.ClearField("dim_param")
+
+
+def _names_of_sizes(value: onnx.ValueInfoProto) -> set[str]:
+    return {dim.dim_param for dim in value.type.tensor_type.shape.dim if dim.dim_param}
