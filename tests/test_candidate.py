@@ -29,3 +29,10 @@ def test_each_set_of_findings_that_stay_is_built_once(monkeypatch: pytest.Monkey
     text = f"(float[N,32,8,8] x) => (float[N,32,8,8] y) <float[32,32,3,3] k, {weights}> {{ x0 = Neg(x) {blocks} "
     normfold.optimize(parse(text + "y = Relu(x4) }"), verify=False)
     assert len(built) == len(set(built)) > 1
+
+
+def test_a_fold_that_breaks_a_fusion_of_the_runtime_stays_for_that_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("normfold.candidate.folds_that_break_fusions", lambda _, build: frozenset({"h"}))
+    text = "(float[N,4] x) => (float[N,3] y) <float[4,3] w, float[3] g> { m = MatMul(x, w) h = Mul(m, g) y = Tanh(h) }"
+    result = normfold.optimize(parse(text), verify=False)
+    assert [each.obstacles[0].reason for each in result.kept] == [Reason.BREAKS_FUSION]
