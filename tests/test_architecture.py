@@ -67,7 +67,7 @@ LAYERS = (
     "verify.numeric",
     "verify.inputs",
     "verify.question",
-    "verify.findings",
+    "verify.record",
     "verify.state",
     "verify.checks",
     "verify.regions",

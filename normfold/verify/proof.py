@@ -15,12 +15,12 @@ from normfold.runtime.reference_session import is_small_enough
 from normfold.runtime.session import FailureKind, ModelRunError, unsafe_reason
 from normfold.runtime.submodel import submodel
 from normfold.verify.checks.whole_model import check_stored, check_whole, run_original
-from normfold.verify.findings import Findings
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.inputs.user_files import all_inputs
 from normfold.verify.interface import other_inputs, other_outputs
 from normfold.verify.missing_operators import cut_at_missing, has_foreign_operators
 from normfold.verify.question import NOISE_DOMINATED, Question
+from normfold.verify.record import ProofRecord
 from normfold.verify.result import Equivalence, Site, Verification
 from normfold.verify.sites.by_region import recorded_sites, with_regions
 from normfold.verify.state import ProofState, random_values
@@ -109,9 +109,9 @@ def check(model: LoadableModel, options: ProofOptions) -> Verification:
     for given in all_inputs(options.given_inputs, loaded):
         if not given.expected:
             raise UsageError(f"expected stored outputs next to the inputs in {given.text} (output_0.pb ...), got none")
-        proof.findings.feeds.append(Feed(given.values, given.text))
-        proof.findings.references.append(given.expected)
-    if not proof.findings.feeds:
+        proof.record.feeds.append(Feed(given.values, given.text))
+        proof.record.references.append(given.expected)
+    if not proof.record.feeds:
         raise UsageError("expected --inputs with stored outputs, or a second model to compare with")
     unsafe = unsafe_reason(loaded)
     if unsafe:
@@ -120,7 +120,7 @@ def check(model: LoadableModel, options: ProofOptions) -> Verification:
         check_stored(proof)
         if not proof.comparisons() and is_small_enough(loaded):
             proof = replace(proof, question=replace(proof.question, is_by_reference=True))
-            proof.findings.note("so it was run by onnx's reference evaluator")
+            proof.record.note("so it was run by onnx's reference evaluator")
             check_stored(proof)
         return _decide(proof)
     except ModelRunError as error:
@@ -140,13 +140,13 @@ def _gathered(question: Question) -> ProofState:
     if can_retype(question.original):
         gathered = _attempt(replace(question, original=retyped(given[0]), candidate=retyped(given[1])))
         if isinstance(gathered, ProofState):
-            gathered.findings.note(f"both models were compared in float32, because in their own type: {failure}")
+            gathered.record.note(f"both models were compared in float32, because in their own type: {failure}")
             return gathered
     has_kernels = failure.kind not in (FailureKind.KERNEL, FailureKind.LOAD)
     if not has_kernels and all(map(is_small_enough, given)):
         gathered = _attempt(replace(question, is_by_reference=True))
         if isinstance(gathered, ProofState):
-            gathered.findings.note(
+            gathered.record.note(
                 f"both models were run by onnx's reference evaluator, because: {failure}. "
                 "What ONNX Runtime makes of the result is not known"
             )
@@ -156,12 +156,12 @@ def _gathered(question: Question) -> ProofState:
 
 def _attempt(question: Question) -> ProofState | ModelRunError:
     """Gather all evidence in one way, or say why the original cannot run in this way."""
-    findings = Findings(list(question.notes))
+    record = ProofRecord(list(question.notes))
     try:
-        return _gather(question, findings)
+        return _gather(question, record)
     except ModelRunError as error:
-        if findings.feeds or error.kind is FailureKind.TIME:
-            raise InconclusiveError(_advice(error), ProofState(question, findings)) from error
+        if record.feeds or error.kind is FailureKind.TIME:
+            raise InconclusiveError(_advice(error), ProofState(question, record)) from error
         return error
 
 
@@ -176,20 +176,20 @@ def _advice(error: ModelRunError) -> str:
     return f"the original cannot serve as reference: {error}; {todo[error.kind]}"
 
 
-def _gather(question: Question, findings: Findings) -> ProofState:
-    """Compare the outputs; ``findings`` get what is found."""
+def _gather(question: Question, record: ProofRecord) -> ProofState:
+    """Compare the outputs; ``record`` get what is found."""
     unseeded = unseeded_values(question.original)
     question = replace(
         question,
         random_values=frozenset(unseeded) & question.candidate.producers.keys(),
         random_outputs=frozenset(depending_on(question.original, unseeded)) & set(question.original.output_names),
     )
-    proof = ProofState(question, findings)
+    proof = ProofState(question, record)
     run_original(proof)
     check_whole(proof)
     if not question.is_by_reference and question.is_too_large(question.candidate):
         count = len(parts_of(question.candidate, question.part_bytes))
-        findings.note(f"the result was run whole in {count} parts, to fit into {question.memory / 2**30:.2g} GB")
+        record.note(f"the result was run whole in {count} parts, to fit into {question.memory / 2**30:.2g} GB")
     return proof
 
 
@@ -211,12 +211,10 @@ def _decide(proof: ProofState) -> Verification:
             )
         return _result(proof, Equivalence.EQUIVALENT)
     names = list(dict.fromkeys(c.value for c in failing))
-    random = random_values(proof.question, names, submodel(proof.question.original, names, {}), proof.findings.feeds[0])
+    random = random_values(proof.question, names, submodel(proof.question.original, names, {}), proof.record.feeds[0])
     if random:
-        proof.findings.note(
-            f"{', '.join(random[:3])} is random: two runs of the original differ; give operators a seed"
-        )
-        proof.findings.leave_out(random)
+        proof.record.note(f"{', '.join(random[:3])} is random: two runs of the original differ; give operators a seed")
+        proof.record.leave_out(random)
         return _result(proof, Equivalence.INCONCLUSIVE)
     if not all(c.noise_dominated for c in failing):
         return _result(proof, Equivalence.DIFFERENT)
@@ -232,15 +230,15 @@ def _result(proof: ProofState, verdict: Equivalence, note: str = "") -> Verifica
             note or "--strict asks for a proof of every operator; pass --custom-ops LIB, or leave --strict out",
         )
     comparisons = proof.comparisons()
-    for c in proof.findings.set_aside(proof.question.alternates_levels):
-        proof.findings.note(
+    for c in proof.record.set_aside(proof.question.alternates_levels):
+        proof.record.note(
             f"{c.value}, {c.stage.value}: feed {c.feed} was set aside, because {NOISE_DOMINATED}; the other feeds count"
         )
     return Verification(
         verdict,
         outputs=tuple(comparisons),
         unproven_operators=proof.question.unproven,
-        notes=(*proof.findings.notes, *filter(None, [note])),
+        notes=(*proof.record.notes, *filter(None, [note])),
         seed=proof.question.options.seed,
-        feeds=tuple(feed.text for feed in proof.findings.feeds),
+        feeds=tuple(feed.text for feed in proof.record.feeds),
     )

@@ -1,4 +1,4 @@
-"""One proof while it runs: the question, which stays as it is, and the findings, which grow."""
+"""One proof while it runs: the question, which stays as it is, and the record, which grows."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 from normfold.runtime.session import ModelRunError, Runner, Value
 from normfold.runtime.submodel import Submodel
-from normfold.verify.findings import Findings
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.numeric.distance import AllowedError, distance
 from normfold.verify.question import Question
+from normfold.verify.record import ProofRecord
 from normfold.verify.result import Comparison, Stage
 
 
@@ -19,20 +19,20 @@ class ProofState:
     """A question and what has been found out about it."""
 
     question: Question
-    findings: Findings
+    record: ProofRecord
 
     @classmethod
     def of(cls, question: Question) -> ProofState:
         """Return a proof of which nothing is known yet."""
-        return cls(question, Findings(list(question.notes)))
+        return cls(question, ProofRecord(list(question.notes)))
 
     def comparisons(self) -> list[Comparison]:
         """Return what counts of each value and stage."""
-        return self.findings.counting(self.question.alternates_levels)
+        return self.record.counting(self.question.alternates_levels)
 
     def add_failing(self, value: str, stage: Stage, why: str, feed: str) -> None:
         """Record a value that the candidate did not even compute."""
-        self.findings.add(self.question.failing(value, stage, why, feed))
+        self.record.add(self.question.failing(value, stage, why, feed))
 
 
 def run_part(runner: Runner, submodel: Submodel, feed: Feed, injected: Mapping[str, Value]) -> dict[str, Value]:

@@ -66,7 +66,7 @@ def is_a_tie(
     if np.any((expected != obtained).ravel() & ~unsure.ravel()):
         return None
     text = f"differs only where {node.op_type} {node.name or node.output[0]} decides between values that tie"
-    proof.findings.note(f"{comparison.value} {text}")
+    proof.record.note(f"{comparison.value} {text}")
     return replace(comparison, passed=True, margin=1.0, note=text)
 
 

@@ -12,10 +12,10 @@ from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value
 from normfold.runtime.submodel import Submodel, submodel
 from normfold.verify.checks.accepted_inputs import accepted_feeds
 from normfold.verify.checks.discrete_ties import is_a_tie
-from normfold.verify.findings import Findings
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.numeric.rounding_noise import Tolerance
 from normfold.verify.question import Conditions
+from normfold.verify.record import ProofRecord
 from normfold.verify.result import Comparison, Stage
 from normfold.verify.state import ProofState, part_feed, run_part
 
@@ -29,45 +29,43 @@ _INSTEAD = {
 
 def run_original(proof: ProofState) -> None:
     """Run the original without optimizations on feeds that it accepts: its outputs are the references."""
-    question, findings = proof.question, proof.findings
+    question, record = proof.question, proof.record
     plain = submodel(question.original, question.original.output_names, {})
     with question.open(plain.model) as runner:
-        for feed, values in accepted_feeds(question, lambda feed: run_part(runner, plain, feed, {}), findings.note):
-            findings.feeds.append(feed)
-            findings.references.append(values)
+        for feed, values in accepted_feeds(question, lambda feed: run_part(runner, plain, feed, {}), record.note):
+            record.feeds.append(feed)
+            record.references.append(values)
 
 
 def check_whole(proof: ProofState) -> None:
     """Run the candidate on some feeds without optimizations, and on the others as a user runs it."""
-    question, feeds = proof.question, proof.findings.feeds
+    question, feeds = proof.question, proof.record.feeds
     is_plain = [question.is_unoptimized_feed(number, feed) for number, feed in enumerate(feeds)]
     _check(proof, OptimizationLevel.DISABLE_ALL, [number for number, plain in enumerate(is_plain) if plain])
     if question.is_by_reference:
         return
     numbers = [number for number, plain in enumerate(is_plain) if not (plain and question.alternates_levels)] or [0]
     _check(proof, OptimizationLevel.DEFAULT, numbers)
-    if not any(each.stage is Stage.DEFAULT for each in proof.findings.comparisons):
+    if not any(each.stage is Stage.DEFAULT for each in proof.record.comparisons):
         _check(proof, OptimizationLevel.DISABLE_ALL, numbers)  # the runtime cannot run the model at its default level
 
 
 def check_stored(proof: ProofState) -> None:
     """Run the whole model on all feeds at both levels; the references are stored outputs."""
-    question, findings = proof.question, proof.findings
-    _check(proof, OptimizationLevel.DISABLE_ALL, range(len(findings.feeds)))
+    question, record = proof.question, proof.record
+    _check(proof, OptimizationLevel.DISABLE_ALL, range(len(record.feeds)))
     if not question.is_by_reference:
-        _check(proof, OptimizationLevel.DEFAULT, range(len(findings.feeds)))
+        _check(proof, OptimizationLevel.DEFAULT, range(len(record.feeds)))
 
 
 def _check(proof: ProofState, level: OptimizationLevel, numbers: Sequence[int]) -> None:
     if not numbers:
         return
-    question, findings = proof.question, proof.findings
-    references = {number: _comparable(proof, findings.references[number]) for number in numbers}
+    question, record = proof.question, proof.record
+    references = {number: _comparable(proof, record.references[number]) for number in numbers}
     try:
         with question.open(question.candidate, level) as runner:
-            obtained = {
-                number: _outputs(runner, findings.feeds[number], list(ref)) for number, ref in references.items()
-            }
+            obtained = {number: _outputs(runner, record.feeds[number], list(ref)) for number, ref in references.items()}
     except ModelRunError as error:
         _did_not_run(proof, level, error)
         return
@@ -88,16 +86,16 @@ def _outputs(runner: Runner, feed: Feed, names: Sequence[str]) -> dict[str, Valu
 def _compare(
     proof: ProofState, level: OptimizationLevel, number: int, reference: Mapping[str, Value], found: Mapping[str, Value]
 ) -> None:
-    question, findings = proof.question, proof.findings
-    feed, suspects = findings.feeds[number], []
+    question, record = proof.question, proof.record
+    feed, suspects = record.feeds[number], []
     is_plain = level is OptimizationLevel.DISABLE_ALL and not question.is_stored
     how = Conditions(Stage(level.value), feed.text, Tolerance.END_TO_END_UNFUSED if is_plain else Tolerance.END_TO_END)
-    plain = [each for each in findings.comparisons if each.stage is Stage.UNOPTIMIZED]
+    plain = [each for each in record.comparisons if each.stage is Stage.UNOPTIMIZED]
     wrong = {each.value for each in plain if not (each.passed or each.noise_dominated)}
     for name, expected in reference.items():
         comparison = question.judge(name, how, expected, found[name])
         if comparison.passed or name in wrong:
-            findings.add(comparison)
+            record.add(comparison)
         else:
             suspects.append(name)
     if not suspects:
@@ -110,7 +108,7 @@ def _compare(
     for name, comparison in closer.items():
         comparison = is_a_tie(proof, comparison, *pairs[name], feed) or comparison
         if comparison.passed or comparison.noise_dominated or level is OptimizationLevel.DISABLE_ALL:
-            findings.add(comparison)
+            record.add(comparison)
         else:
             failing.append(comparison)
     if failing:
@@ -139,11 +137,11 @@ def _attribute(
 
     It is never at fault for what is wrong without optimizations too.
     """
-    findings = proof.findings
-    right = [each for each in failing if _is_right_unoptimized(findings, each.value)]
+    record = proof.record
+    right = [each for each in failing if _is_right_unoptimized(record, each.value)]
     for each in failing:
         if each not in right:
-            findings.add(each)
+            record.add(each)
     if not right:
         return
     names = [each.value for each in right]
@@ -156,18 +154,18 @@ def _attribute(
     for each in right:
         if each.relative <= 2 * theirs.get(each.value, -1.0):
             why = f"ONNX Runtime changes the original too at level {rung.value}"
-            findings.add(replace(each, passed=True, note=why))
-            findings.note(
+            record.add(replace(each, passed=True, note=why))
+            record.note(
                 f"ONNX Runtime changes the result of the original itself ({each.value}) at level {rung.value}: "
                 f"its fault, not a fold's; run the model with graph optimizations {_INSTEAD[rung]}"
             )
         else:
             why = "right without optimizations, wrong at ONNX Runtime's default level"
-            findings.add(replace(each, note=each.note or why))
+            record.add(replace(each, note=each.note or why))
 
 
-def _is_right_unoptimized(findings: Findings, value: str) -> bool:
-    plain = [c for c in findings.comparisons if (c.value, c.stage) == (value, Stage.UNOPTIMIZED)]
+def _is_right_unoptimized(record: ProofRecord, value: str) -> bool:
+    plain = [c for c in record.comparisons if (c.value, c.stage) == (value, Stage.UNOPTIMIZED)]
     return all(each.passed or each.noise_dominated for each in plain)
 
 
@@ -178,11 +176,11 @@ def _differences(
 
     The largest of any feed, because of few numbers one may be right by chance. ``levels`` is the noise for ``feed``.
     """
-    question, findings = proof.question, proof.findings
+    question, record = proof.question, proof.record
     found: dict[str, float] = {}
     try:
         with question.open(question.original, level) as runner:
-            for each, reference in zip(findings.feeds, findings.references, strict=True):
+            for each, reference in zip(record.feeds, record.references, strict=True):
                 for name, value in _outputs(runner, each, names).items():
                     noise = levels.get(name) if each is feed else None
                     how = Conditions(Stage(level.value), each.text, Tolerance.END_TO_END)
@@ -200,16 +198,16 @@ def _did_not_run(proof: ProofState, level: OptimizationLevel, error: ModelRunErr
 
     Else the candidate is at fault, unless it was only slow, which tells nothing.
     """
-    question, findings = proof.question, proof.findings
+    question, record = proof.question, proof.record
     if error.kind is FailureKind.TIME:
         raise error
     try:
         with question.open(question.original, level) as runner:
-            runner.run(findings.feeds[0].values, list(question.original.output_names))
+            runner.run(record.feeds[0].values, list(question.original.output_names))
     except ModelRunError:
         who = "the model" if question.is_stored else "neither the original nor the candidate"
         how = "does not run" if question.is_stored else "runs"
-        findings.note(f"ONNX Runtime {how} {who} at level {level.value}: {error}")
+        record.note(f"ONNX Runtime {how} {who} at level {level.value}: {error}")
         return
     for name in question.original.output_names:
-        proof.add_failing(name, Stage(level.value), f"the candidate does not run: {error}", findings.feeds[0].text)
+        proof.add_failing(name, Stage(level.value), f"the candidate does not run: {error}", record.feeds[0].text)

@@ -14,6 +14,7 @@ from normfold.runtime.session import Value
 from normfold.verify.inputs.roles import InputRole
 from normfold.verify.numeric.rounding_noise import Tolerance
 from normfold.verify.regions.affine_paths import AffinePath, affine_paths
+from normfold.verify.regions.critical_values import CriticalValues, critical_values
 from normfold.verify.regions.drawing import (
     LARGEST,
     RegionInput,
@@ -29,7 +30,6 @@ from normfold.verify.regions.drawing import (
     larger,
     smaller,
 )
-from normfold.verify.regions.questions import Questions, questions
 from normfold.verify.regions.settings import Choices, combined
 
 _FARTHEST = 1e30
@@ -71,10 +71,10 @@ class RegionFeeds:
         self._models, self._inputs, self._seed = models, inputs, seed
 
     @cached_property
-    def _questions(self) -> Questions:
-        found = Questions()
+    def _critical(self) -> CriticalValues:
+        found = CriticalValues()
         for model in self._models:
-            found.add(questions(model))
+            found.add(critical_values(model))
         return found
 
     @cached_property
@@ -120,7 +120,7 @@ class RegionFeeds:
         yield from self._equal(unit, rng)
         yield from self._scaled(unit, measure)
         yield from self._small(unit)
-        if self._questions.asks_for_nan:
+        if self._critical.asks_for_nan:
             yield from self._not_numbers(unit, rng)
 
     def _choices(self) -> Choices:
@@ -138,7 +138,7 @@ class RegionFeeds:
             elif not each.is_exact or role is InputRole.INDEX:
                 continue
             elif role is not InputRole.DATA:
-                counts = sorted({n + more for n in self._questions.sizes for more in (0, 2)})[:_SIZES]
+                counts = sorted({n + more for n in self._critical.sizes for more in (0, 2)})[:_SIZES]
                 is_count = role in (InputRole.SIZE, InputRole.COUNT)
                 found[each.name] = [None, *(counts if is_count else ()), 2, 1, 3, 0, -1]
             elif base.size == 1:
@@ -155,7 +155,7 @@ class RegionFeeds:
         names = {
             dim: axis for each in self._inputs for axis, dim in enumerate(each.dims) if isinstance(dim, str) and dim
         }
-        wanted = sorted({max(n + step, 1) for n in self._questions.sizes for step in (0, 1)}, reverse=True)[:_SIZES]
+        wanted = sorted({max(n + step, 1) for n in self._critical.sizes for step in (0, 1)}, reverse=True)[:_SIZES]
         found = []
         for group in ([n for n, axis in names.items() if axis], [n for n, axis in names.items() if not axis]):
             found += [dict.fromkeys(group, size) for size in wanted if group]
@@ -269,7 +269,7 @@ class RegionFeeds:
     def _required(self, name: str) -> Iterator[tuple[np.ndarray, bool]]:
         """Return what an input must be for a value behind it to be at one of its limits."""
         for paths in self._paths:
-            for value, limits in self._questions.limits.items():
+            for value, limits in self._critical.limits.items():
                 path = paths.get(value)
                 for limit in limits if path is not None and path.source == name else ():
                     wanted = path.solve(limit) if path is not None else None
@@ -280,7 +280,7 @@ class RegionFeeds:
         """As many times larger as it takes for every channel to reach its limits, where no affine of an input does."""
         solved = {value for paths in self._paths for value in paths}
         asked = [
-            name for name in {**self._questions.limits, **dict.fromkeys(self._questions.rivals)} if name not in solved
+            name for name in {**self._critical.limits, **dict.fromkeys(self._critical.rivals)} if name not in solved
         ]
         floating = [each.name for each in self._inputs if each.is_random]
         if not asked or not floating:
@@ -291,8 +291,8 @@ class RegionFeeds:
         for name in asked:
             if name in here and name in at_zero:
                 limits = [
-                    *self._questions.limits.get(name, ()),
-                    *([at_zero[name].max()] if name in self._questions.rivals and at_zero[name].size else []),
+                    *self._critical.limits.get(name, ()),
+                    *([at_zero[name].max()] if name in self._critical.rivals and at_zero[name].size else []),
                 ]
                 for limit in limits:
                     factors |= decades(here[name], at_zero[name], np.asarray(limit, np.float64))
@@ -305,7 +305,7 @@ class RegionFeeds:
 
         for name in asked:
             if name not in here:
-                limits = [float(np.max(np.abs(limit), initial=0.0)) for limit in self._questions.limits.get(name, ())]
+                limits = [float(np.max(np.abs(limit), initial=0.0)) for limit in self._critical.limits.get(name, ())]
                 for limit in [each for each in dict.fromkeys(limits) if 1 < each < _FARTHEST][:_DECADES]:
                     for level in _LEVELS:
                         near = {
@@ -316,7 +316,7 @@ class RegionFeeds:
 
     def _equal(self, unit: Mapping[str, Value], rng: np.random.Generator) -> Iterator[RegionFeed]:
         """Yield inputs that the model compares with each other, equal at some places."""
-        for one, other in sorted(self._questions.rival_inputs):
+        for one, other in sorted(self._critical.rival_inputs):
             a, b = unit.get(one), unit.get(other)
             if isinstance(a, np.ndarray) and isinstance(b, np.ndarray) and a.dtype == b.dtype:
                 small, large = sorted((one, other), key=lambda name: np.size(unit[name]))
@@ -327,7 +327,7 @@ class RegionFeeds:
     def _small(self, unit: Mapping[str, Value]) -> Iterator[RegionFeed]:
         """Yield values as small as the numbers that are added to them or below which they are cut off."""
         floating = [each for each in self._inputs if each.is_random]
-        powers = {math.floor(math.log10(each)) for each in self._questions.floors}
+        powers = {math.floor(math.log10(each)) for each in self._critical.floors}
         for decade in sorted(powers, reverse=True)[:_DECADES] if floating else ():
             factor = 10.0**decade
             scaled = {each.name: unit[each.name] * np.asarray(factor, unit[each.name].dtype) for each in floating}

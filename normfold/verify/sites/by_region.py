@@ -56,10 +56,10 @@ def with_regions(proof: ProofState, found: Verification, sites: Sequence[Site]) 
     if not (found or question.is_by_fold) and _is_quantized(question.original) != _is_quantized(question.candidate):
         note = "one of the models is quantized, so they were not compared fold by fold"
         return replace(found, notes=(*found.notes, note))
-    question, sites = inlined_sites(question, sites, proof.findings.feeds[0])
+    question, sites = inlined_sites(question, sites, proof.record.feeds[0])
     inlined = question.original.producers.keys() - proof.question.original.producers.keys()
-    question = replace(question.sharing(proof.findings.references[0]), folds=_folds(question, sites))
-    compared = _Compared.of(question, proof.findings.feeds[0], {})
+    question = replace(question.sharing(proof.record.references[0]), folds=_folds(question, sites))
+    compared = _Compared.of(question, proof.record.feeds[0], {})
     renamed, hidden = set[str](), set[str]()
     if not question.is_by_fold:
         compared, renamed = _without_renamed(compared)
@@ -78,7 +78,7 @@ def with_regions(proof: ProofState, found: Verification, sites: Sequence[Site]) 
         outputs = tuple(replace(each, passed=True) for each in found.outputs)
         why = f"every fold is right; at the outputs {NOISE_DOMINATED}"
         found = replace(found, verdict=Equivalence.EQUIVALENT, outputs=outputs)
-        notes = (*proof.findings.notes, *notes[len(found.notes) :], *[why] * any(c.noise_dominated for c in outputs))
+        notes = (*proof.record.notes, *notes[len(found.notes) :], *[why] * any(c.noise_dominated for c in outputs))
     return replace(found, sites=(*found.sites, *rows), notes=notes)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from normfold.verify.findings import Findings
+from normfold.verify.record import ProofRecord
 from normfold.verify.result import Comparison, Stage
 
 
@@ -11,26 +11,26 @@ def compared(margin: float, *, noisy: bool = False, stage: Stage = Stage.UNOPTIM
 
 
 def test_the_worst_of_a_value_counts() -> None:
-    found = Findings(comparisons=[compared(0.1), compared(3.0), compared(0.5)])
+    found = ProofRecord(comparisons=[compared(0.1), compared(3.0), compared(0.5)])
     assert [c.margin for c in found.counting(False)] == [3.0]
 
 
 def test_noise_counts_only_where_nothing_else_tells() -> None:
     noisy = compared(9.0, noisy=True)
-    assert Findings(comparisons=[noisy]).counting(False) == [noisy]
-    both = Findings(comparisons=[noisy, compared(0.5)])
+    assert ProofRecord(comparisons=[noisy]).counting(False) == [noisy]
+    both = ProofRecord(comparisons=[noisy, compared(0.5)])
     assert [c.margin for c in both.counting(False)] == [0.5]
     assert both.set_aside(False) == [noisy]
 
 
 def test_where_levels_alternate_either_tells_for_both() -> None:
-    found = Findings(comparisons=[compared(9.0, noisy=True), compared(0.5, stage=Stage.DEFAULT)])
+    found = ProofRecord(comparisons=[compared(9.0, noisy=True), compared(0.5, stage=Stage.DEFAULT)])
     assert len(found.counting(False)) == 2
     assert [c.margin for c in found.counting(True)] == [0.5]
 
 
 def test_a_note_is_said_once() -> None:
-    found = Findings()
+    found = ProofRecord()
     found.note("a")
     found.note("a")
     assert found.notes == ["a"]

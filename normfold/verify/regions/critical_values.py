@@ -45,8 +45,8 @@ _LARGEST_SIZE = 4096
 
 
 @dataclass
-class Questions:
-    """What the operators of a model ask about its values.
+class CriticalValues:
+    """The numbers at which the operators of a model decide, and what else they ask about its values.
 
     ``limits`` are the numbers at which each value matters, ``rivals`` the values of which the largest entry is looked
     for, ``rival_inputs`` pairs of values that are compared with each other, ``sizes`` the whole numbers that sizes and
@@ -61,8 +61,8 @@ class Questions:
     floors: set[float] = field(default_factory=set)
     asks_for_nan: bool = False
 
-    def add(self, other: Questions) -> None:
-        """Take over the questions of another model of the same values."""
+    def add(self, other: CriticalValues) -> None:
+        """Take over the numbers of another model of the same values."""
         for name, limits in other.limits.items():
             known = self.limits.setdefault(name, [])
             known += [limit for limit in limits if not any(np.array_equal(limit, each) for each in known)]
@@ -73,9 +73,9 @@ class Questions:
         self.asks_for_nan |= other.asks_for_nan
 
 
-def questions(model: LoadedModel) -> Questions:
+def critical_values(model: LoadedModel) -> CriticalValues:
     """Return everything that the operators of a model ask, those of bodies included."""
-    found = Questions()
+    found = CriticalValues()
     constants = small_constants(model) | dict(_inner_constants(model.graph))
     roots = {node.input[0] for node in every_node(model.skeleton) if _is_root(node, constants)}
     for node in every_node(model.skeleton):

@@ -1,4 +1,4 @@
-"""What a proof has found so far: the feeds, what the original made of them, every comparison, and notes."""
+"""What a proof has recorded so far: the feeds, what the original made of them, every comparison, and notes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from normfold.verify.result import Comparison, Stage
 
 
 @dataclass
-class Findings:
+class ProofRecord:
     """Lists that grow while a proof runs; ``references`` are the original's outputs for each of ``feeds``."""
 
     notes: list[str] = field(default_factory=list)
@@ -39,8 +39,8 @@ class Findings:
         """
         worst = _worst(c for c in self.comparisons if not c.noise_dominated)
         telling = {key: c for key, c in worst.items() if c.comparable or not c.passed}
-        recorded = {value for value, _ in telling} if alternates_levels else set()
-        noisy = _worst(c for c in self.comparisons if c.noise_dominated and c.value not in recorded)
+        known = {value for value, _ in telling} if alternates_levels else set()
+        noisy = _worst(c for c in self.comparisons if c.noise_dominated and c.value not in known)
         return list((worst | noisy | telling).values())
 
     def set_aside(self, alternates_levels: bool) -> list[Comparison]:
