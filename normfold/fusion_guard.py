@@ -12,7 +12,7 @@ import onnx_ir as ir
 
 from normfold.findings.verdict import Verdict
 from normfold.fuse.engine import NO_NORM, find_norms
-from normfold.graph.reader import name_of
+from normfold.graph.display_names import name_of
 from normfold.rewrite import Build
 from normfold.runtime.fused_operators import (
     FusedOperator,

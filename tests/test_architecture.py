@@ -30,6 +30,7 @@ LAYERS = (
     "runtime.ort_session",
     "runtime.proto_walk",
     "graph.operators",
+    "graph.display_names",
     "graph.weight_shapes",
     "graph.runtime_shapes",
     "graph.ml_operators",

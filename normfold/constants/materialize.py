@@ -9,8 +9,9 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from normfold.findings.rules import CONSTANT
+from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, UniqueNames, bypass, stamp
-from normfold.graph.reader import FLOATS, GraphReader, graphs_of, name_of
+from normfold.graph.reader import FLOATS, GraphReader, graphs_of
 
 _COPY = 4096  # bytes of a result that may be stored although what it is made from stays in the model
 _SMALL = 2**18  # bytes that may be written whatever they are made from

@@ -17,8 +17,9 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Affine, Array, aligned
 from normfold.findings.reason import Reason, Refusal
+from normfold.graph.display_names import display_name, name_of
 from normfold.graph.operators import ML_DOMAIN, qualified_name
-from normfold.graph.reader import FLOATS, Dim, GraphReader, attribute, display_name, name_of
+from normfold.graph.reader import FLOATS, Dim, GraphReader, attribute
 from normfold.graph.training import is_training
 
 _DEFAULT_EPSILON = float(np.float32(1e-5))  # as runtimes hold it

@@ -19,7 +19,8 @@ import onnx_ir as ir
 from normfold.algebra.affine import Affine, Array
 from normfold.findings.reason import Reason, Refusal
 from normfold.fold.affines import AffineChain, epsilon_of, form_of_parameters, parameter_of
-from normfold.graph.reader import GraphReader, name_of
+from normfold.graph.display_names import name_of
+from normfold.graph.reader import GraphReader
 
 OFFSET = "normfold.offset"  # metadata of what stays where a scale went on: it does not show its spread any more
 # How many spreads from zero the data may lie: float32 then keeps 14 of its 24 bits, float64 27 of its 53.

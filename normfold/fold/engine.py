@@ -26,8 +26,9 @@ from normfold.fold.search.growth import Budget, growth_of
 from normfold.fold.search.plan import FoldPlan
 from normfold.fold.search.remainder import rewrite_chain
 from normfold.fold.tracker import Account, AffineTracker, findings_of
+from normfold.graph.display_names import copy_node_name, name_of, remember_display_names
 from normfold.graph.editor import RULE, Editor, UniqueNames
-from normfold.graph.reader import GraphReader, copy_node_name, graphs_of, name_of, remember_display_names
+from normfold.graph.reader import GraphReader, graphs_of
 
 
 def fold_affines(model: ir.Model, options: FoldOptions | None = None) -> tuple[Verdict, ...]:
@@ -40,7 +41,7 @@ def fold_affines(model: ir.Model, options: FoldOptions | None = None) -> tuple[V
     options = options or FoldOptions()
     dead = set(dead_operators(model))
     clear_the_way(model, constants=options.allows(CONSTANT), merge=options.allows(MERGE))
-    remember_display_names(model)
+    remember_display_names(graph for _, graph in graphs_of(model))
     names = UniqueNames(model)
     verdicts = {
         finding: Verdict(finding, Outcome.FOLDED, MERGE, "removal")
@@ -54,7 +55,8 @@ def fold_affines(model: ir.Model, options: FoldOptions | None = None) -> tuple[V
     }
     budget = Budget.of(model, options.max_growth)
     for path, graph in list(graphs_of(model)):
-        found = _GraphFold(GraphReader(model, graph, path), names, original, options, budget).fold()
+        reader = GraphReader(model, graph, path, may_add_batchnorm=options.new_batchnorm)
+        found = _GraphFold(reader, names, original, options, budget).fold()
         verdicts.update({verdict.finding: verdict for verdict in found})
     order = {finding: index for index, finding in enumerate(original.values())}
     return tuple(sorted(verdicts.values(), key=lambda verdict: order.get(verdict.finding, len(order))))
@@ -94,7 +96,6 @@ class _GraphFold:
         self.options = options
         self.budget = budget
         self.reader = reader
-        self.reader.may_add_batchnorm = options.new_batchnorm
         self.editor = Editor(self.reader, names)
         self.tracker = AffineTracker(self.reader, original)
         self.affines = AffineIndex(self.reader, self._left_alone())

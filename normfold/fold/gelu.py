@@ -16,7 +16,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from normfold.graph.reader import GraphReader, name_of
+from normfold.graph.display_names import name_of
+from normfold.graph.reader import GraphReader
 
 ERF, TANH = "erf", "tanh"
 _Coefficients = Mapping[tuple[int, int], float]  # the coefficient of x^i * e^j

@@ -11,8 +11,9 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Affine, Array
 from normfold.findings.reason import Reason, Refusal
+from normfold.graph.display_names import display_name, name_of
 from normfold.graph.editor import Rewrite, float_range, require_fits
-from normfold.graph.reader import GraphReader, attribute, display_name, name_of
+from normfold.graph.reader import GraphReader, attribute
 
 Labels = Mapping[int, Affine]
 

@@ -12,9 +12,10 @@ from normfold.findings.rules import AFFINE, BATCHNORM, CONSTANT
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.fold.affines import is_candidate
 from normfold.fold.fold_options import rule_of
+from normfold.graph.display_names import name_of
 from normfold.graph.editor import RULE
 from normfold.graph.operators import SUMS
-from normfold.graph.reader import GraphReader, name_of
+from normfold.graph.reader import GraphReader
 
 _SAME_KIND = {"Add": ("Add", "Sub"), "Mul": ("Mul", "Div", "Neg")}  # what stays of a chain has the name of its own kind
 

@@ -16,8 +16,9 @@ import onnx_ir as ir
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.fold.gelu import TANH, Activation, activations_of, title
 from normfold.fuse.engine import FuseOptions
+from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, UniqueNames, stamp
-from normfold.graph.reader import GraphReader, graphs_of, name_of
+from normfold.graph.reader import GraphReader, graphs_of
 from normfold.targets.table import target_named
 from normfold.targets.target import Target
 

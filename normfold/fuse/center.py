@@ -25,9 +25,10 @@ from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.fuse.engine import CENTER as RULE
 from normfold.fuse.engine import FuseOptions, newest_allowed
 from normfold.fuse.opset import OpsetRaiseError, raise_opset
+from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, UniqueNames, require_fits, stamp
 from normfold.graph.operators import RESHAPES, is_standard
-from normfold.graph.reader import GraphReader, attribute, input_at, name_of, opset_of
+from normfold.graph.reader import GraphReader, attribute, input_at, opset_of
 from normfold.graph.training import passes_values
 from normfold.targets.table import target_named
 

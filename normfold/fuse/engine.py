@@ -33,9 +33,10 @@ from normfold.fuse.recognize.norm_operators import NORM_OPERATORS
 from normfold.fuse.recognize.published import published_norms
 from normfold.fuse.recognize.region import Region, Tracked
 from normfold.fuse.recognize.surroundings import conditional_name
+from normfold.graph.display_names import name_of
 from normfold.graph.editor import RULE, Editor, UniqueNames, stamp
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, graphs_of, is_read, name_of, opset_of
+from normfold.graph.reader import GraphReader, graphs_of, is_read, opset_of
 from normfold.targets.table import target_named
 from normfold.targets.target import AUTO, KEEP, Target
 

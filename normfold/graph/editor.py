@@ -19,17 +19,8 @@ from normfold.algebra.affine import Array, squeeze_leading
 from normfold.algebra.weight import Weight
 from normfold.files.data_file import empty_on_disk
 from normfold.findings.reason import Reason, Refusal
-from normfold.graph.reader import (
-    EXACT,
-    FLOATS,
-    GraphReader,
-    copy_display_name,
-    graphs_of,
-    input_at,
-    is_read,
-    name_of,
-    set_display_name,
-)
+from normfold.graph.display_names import copy_display_name, name_of, set_display_name
+from normfold.graph.reader import EXACT, FLOATS, GraphReader, graphs_of, input_at, is_read
 
 _SHARED = 8  # elements: of smaller constants each reader gets its own, under a name that says whose it is
 RULE, FROM = "normfold.rule", "normfold.from"

@@ -1,6 +1,6 @@
 """Reading a graph: what is constant, who reads a value, what shape it has. Nothing here changes anything.
 
-Only the Editor in ``normfold.graph.editor`` does.
+The Editor in ``editor.py`` does.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import onnx_ir as ir
 from normfold.algebra.weight import Weight
 from normfold.findings.reason import Reason, Refusal
 from normfold.graph import ml_operators
+from normfold.graph.display_names import display_name, name_of
 from normfold.graph.evaluators import EVALUATORS, constant_attribute, evaluate, jumps
 from normfold.graph.node_order import NodeOrder
 from normfold.graph.operators import ML_DOMAIN, RUNTIME_DOMAIN, is_standard, operator_of
@@ -26,7 +27,6 @@ Dim = int | str | None
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 EXACT = "normfold.float64"
 _AS_STORED = "normfold.weight"  # a tensor and the Weight of it, which remembers its largest magnitudes
-_OWN_NAME = "normfold.name"
 _Evaluated = dict[tuple[ir.Value, bool], npt.NDArray[Any]]
 _NARROW = 8  # bits of integers that stand for a weight
 _MAX_CHAIN = 64  # longest chain of operators on constants that is evaluated to reach a weight
@@ -67,55 +67,6 @@ def bodies_of(attribute: ir.Attr) -> tuple[ir.Graph, ...]:
     return tuple(attribute.as_graphs()) if attribute.type is ir.AttributeType.GRAPHS else ()
 
 
-def name_of(node: ir.Node) -> str:
-    """Return the node's own name, else the name that its first output has, or had before folds renamed it."""
-    if node.name:
-        return node.name
-    remembered = node.meta.get(_OWN_NAME)
-    return remembered or next((output.name for output in node.outputs if output.name), None) or node.op_type
-
-
-def remember_display_names(model: ir.Model) -> None:
-    """Keep the present names of nodes and values, so that ``name_of`` and ``display_name`` return them after folds."""
-    for _, graph in graphs_of(model):
-        for node in graph:
-            if not node.name:
-                node.meta[_OWN_NAME] = name_of(node)
-            for value in node.outputs:
-                if value.name:
-                    value.meta[_OWN_NAME] = value.name
-
-
-def copy_display_name(old: ir.Value, new: ir.Value) -> None:
-    """Let ``display_name`` give ``new``, which takes the place of ``old``, its name."""
-    set_display_name(new, display_name(old))
-
-
-def set_display_name(value: ir.Value, name: str) -> None:
-    """Let ``display_name`` give ``value`` this name, which is not the one it has in the graph."""
-    value.meta[_OWN_NAME] = name
-
-
-def copy_node_name(old: ir.Node, new: ir.Node) -> None:
-    """Give ``new``, which takes the place of ``old``, its name, also where it is only a remembered one."""
-    new.name = old.name
-    if not old.name:
-        new.meta[_OWN_NAME] = name_of(old)
-
-
-def display_name(value: ir.Value | None) -> str:
-    """Return the name that the caller knows a value by: the one it had before folds changed its content."""
-    if value is None:
-        return ""
-    if value.is_graph_output():  # outputs keep their names
-        return value.name or ""
-    remembered: str | None = value.meta.get(_OWN_NAME)
-    if remembered:
-        return remembered
-    producer = value.producer()  # a value that folds made is shown as the operator that makes it
-    return value.name or "" if producer is None else name_of(producer)
-
-
 def is_in(graph: ir.Graph | ir.Function, node: ir.Node) -> bool:
     """Return whether ``node`` stands in ``graph`` itself; a function's nodes know the graph inside it."""
     return node.graph is (graph.graph if isinstance(graph, ir.Function) else graph)
@@ -145,10 +96,12 @@ def opset_of(graph: ir.Graph | ir.Function) -> int:
 class GraphReader:
     """Questions about one graph of a model. Answers are computed when asked and follow the graph as it changes."""
 
-    def __init__(self, model: ir.Model, graph: ir.Graph | ir.Function, path: str = "") -> None:
+    def __init__(
+        self, model: ir.Model, graph: ir.Graph | ir.Function, path: str = "", *, may_add_batchnorm: bool = True
+    ) -> None:
         self.graph = graph
         self.path = path
-        self.may_add_batchnorm = True  # where there was none, as the fastest form of a scale and a shift
+        self.may_add_batchnorm = may_add_batchnorm  # where there was none, as the fastest form of a scale and a shift
         self.opset = opset_of(graph) if opset_of(graph) > 1 else opset_of(model.graph)
         self._overridable = _overridable(model)
         self._chains: dict[ir.Value, int | None] = {}

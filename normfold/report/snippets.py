@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import onnx_ir as ir
 
 from normfold.findings.verdict import Outcome, Verdict
-from normfold.graph.reader import graphs_of, is_in, name_of
+from normfold.graph.display_names import name_of
+from normfold.graph.reader import graphs_of, is_in
 from normfold.report.drawing import Box, Drawing, Role
 
 MOST = 18

@@ -43,7 +43,7 @@ def statistics(model: ir.Model) -> Statistics:
 
 def op_types(verdicts: Iterable[Verdict], *models: ir.Model) -> dict[str, str]:
     """Return the type of each operator that took over a finding, by its name."""
-    from normfold.graph.reader import name_of
+    from normfold.graph.display_names import name_of
 
     wanted = {name for verdict in verdicts for name in verdict.into}
     nodes = ((name_of(node), node) for model in models if wanted for node in _nodes(model))

@@ -9,8 +9,9 @@ import onnx
 import onnx_ir as ir
 
 from normfold.files.convert import to_ir
+from normfold.graph.display_names import display_name
 from normfold.graph.editor import Editor, Rewrite, UniqueNames
-from normfold.graph.reader import GraphReader, display_name
+from normfold.graph.reader import GraphReader
 from tests.onnx_text import parse
 
 

@@ -15,8 +15,9 @@ from normfold.fold.absorbers.common import along, bias_of, fitted, single_label,
 from normfold.fold.carriers.gemm import summed_with
 from normfold.fold.einsum_equation import equation_of, on_letters
 from normfold.fold.rule import Labels, require, require_constant_on, require_varies_on
+from normfold.graph.display_names import name_of
 from normfold.graph.editor import Rewrite, require_fits
-from normfold.graph.reader import GraphReader, attribute, name_of
+from normfold.graph.reader import GraphReader, attribute
 
 
 def gemm_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:

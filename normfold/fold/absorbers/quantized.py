@@ -19,9 +19,10 @@ from normfold.algebra.weight import Weight
 from normfold.findings.reason import Reason, Refusal
 from normfold.fold.absorbers.common import single_label
 from normfold.fold.rule import Labels, require
+from normfold.graph.display_names import name_of
 from normfold.graph.editor import Rewrite, require_fits, require_rows_fit
 from normfold.graph.quantization import QUANTIZERS, limits_of, on_numbers
-from normfold.graph.reader import GraphReader, attribute, name_of
+from normfold.graph.reader import GraphReader, attribute
 
 _PER_CHANNEL_OPSET = 13
 

@@ -23,8 +23,9 @@ from normfold.fold.rule import (
     require_attributes_fit,
     require_constant_on,
 )
+from normfold.graph.display_names import name_of
 from normfold.graph.editor import Rewrite, require_fits
-from normfold.graph.reader import GraphReader, attribute, input_at, name_of
+from normfold.graph.reader import GraphReader, attribute, input_at
 
 
 def is_linear(reader: GraphReader, node: ir.Node) -> bool:

@@ -23,8 +23,9 @@ from normfold.fold.rule import (
     require_no_shift,
     size_of,
 )
+from normfold.graph.display_names import display_name
 from normfold.graph.editor import Rewrite
-from normfold.graph.reader import GraphReader, attribute, display_name
+from normfold.graph.reader import GraphReader, attribute
 
 
 def by_element(reader: GraphReader, node: ir.Node, labels: Labels) -> list[Propagation]:

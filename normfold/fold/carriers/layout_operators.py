@@ -20,8 +20,9 @@ from normfold.fold.rule import (
     require_constant_on,
     require_varies_on,
 )
+from normfold.graph.display_names import name_of
 from normfold.graph.evaluators import part_of_axis
-from normfold.graph.reader import Dim, GraphReader, attribute, name_of
+from normfold.graph.reader import Dim, GraphReader, attribute
 
 _TO_THE_END = 2**31 - 1  # exporters write this, or more, for the end of an axis whose size they do not know
 _LONGEST_NAME = 20  # characters

@@ -31,9 +31,10 @@ from normfold.fold.rule import (
     require_constant_on,
     require_no_shift,
 )
+from normfold.graph.display_names import name_of
 from normfold.graph.editor import Rewrite
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, attribute, has_parameters, name_of
+from normfold.graph.reader import GraphReader, attribute, has_parameters
 from normfold.graph.training import passes_values
 
 

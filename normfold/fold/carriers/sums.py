@@ -11,7 +11,8 @@ import onnx_ir as ir
 from normfold.algebra.affine import Affine, compact
 from normfold.findings.reason import Reason, Refusal
 from normfold.fold.rule import Labels, Propagation, alternatives, data_label, propagate, require
-from normfold.graph.reader import GraphReader, display_name, name_of
+from normfold.graph.display_names import display_name, name_of
+from normfold.graph.reader import GraphReader
 
 
 def moved_shift(reader: GraphReader, node: ir.Node, affine: Affine, index: int, other: int) -> Affine:

@@ -14,8 +14,9 @@ from normfold.algebra.affine import Affine, squeeze_leading
 from normfold.findings.reason import Reason, Refusal
 from normfold.fold.carriers.sums import on_operand, raised
 from normfold.fold.rule import Labels, Propagation, applied, data_label, how_many, require
+from normfold.graph.display_names import name_of
 from normfold.graph.editor import Rewrite
-from normfold.graph.reader import GraphReader, name_of
+from normfold.graph.reader import GraphReader
 
 _OPPOSITE = {"Max": "Min", "Min": "Max"}
 _BROADCASTS = 8  # the opset since which Max and Min do

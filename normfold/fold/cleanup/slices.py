@@ -7,9 +7,10 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from normfold.findings.rules import MERGE
+from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, stamp
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, input_at, name_of
+from normfold.graph.reader import GraphReader, input_at
 
 Integers = npt.NDArray[np.int64]
 _AS_INPUTS = 10  # the operator set from which starts, ends, axes and steps are inputs

@@ -19,9 +19,10 @@ from normfold.findings.verdict import Finding
 from normfold.fold.affines import AffineIndex
 from normfold.fold.carriers.layout_operators import picks_of
 from normfold.fold.graph_rules.change import GraphChange
+from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, Rewrite
 from normfold.graph.operators import is_standard, operator_of
-from normfold.graph.reader import GraphReader, attribute, is_read, name_of
+from normfold.graph.reader import GraphReader, attribute, is_read
 
 RULE = "order"
 Picks = npt.NDArray[np.int64]

@@ -9,10 +9,11 @@ import onnx_ir as ir
 
 from normfold.fold.affines import AffineIndex
 from normfold.fold.graph_rules.change import GraphChange
+from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor
 from normfold.graph.evaluators import constant_attribute
 from normfold.graph.operators import RANDOM, is_standard
-from normfold.graph.reader import GraphReader, attributes_of, name_of
+from normfold.graph.reader import GraphReader, attributes_of
 
 _SMALL = 64  # elements
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)

@@ -14,9 +14,10 @@ import onnx_ir as ir
 from normfold.findings.verdict import Finding
 from normfold.fold.affines import AffineIndex
 from normfold.fold.graph_rules.change import GraphChange
+from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, stamp
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, has_one_reader, name_of
+from normfold.graph.reader import GraphReader, has_one_reader
 
 _RULE = "dead"
 _BIASED = ("Conv", "ConvTranspose")

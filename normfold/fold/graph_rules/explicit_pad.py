@@ -17,9 +17,10 @@ from normfold.fold.affines import AffineIndex
 from normfold.fold.carriers.windows import pad_value, pads_of
 from normfold.fold.graph_rules.change import GraphChange
 from normfold.fold.rule import require
+from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, Rewrite
 from normfold.graph.operators import is_standard, operator_of
-from normfold.graph.reader import FLOATS, GraphReader, attribute, is_read, name_of
+from normfold.graph.reader import FLOATS, GraphReader, attribute, is_read
 
 RULE = "pad"
 _Pads = Mapping[int, tuple[int, int]]

@@ -20,9 +20,10 @@ from normfold.fold.cancellation import offset_in_spreads, require_no_cancellatio
 from normfold.fold.carriers.elementwise import bounds_of
 from normfold.fold.graph_rules.change import GraphChange
 from normfold.fold.rule import require_attributes_fit
+from normfold.graph.display_names import display_name, name_of
 from normfold.graph.editor import Editor, Rewrite
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, display_name, has_one_reader, name_of
+from normfold.graph.reader import GraphReader, has_one_reader
 
 _RULE = "affine"
 _ROUNDING = 1e-6  # of the bounds, which divisions such as 6/6 have rounded

@@ -17,9 +17,10 @@ from normfold.fold.cancellation import offset_in_spreads, require_no_cancellatio
 from normfold.fold.carriers import table as carry
 from normfold.fold.graph_rules.change import GraphChange
 from normfold.fold.search.remainder import nodes_for, operators_at
+from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, Rewrite, require_fits, stamp
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, name_of
+from normfold.graph.reader import GraphReader
 
 _RULE = "merge"
 _JOINTS = ("Add", "Sub", "Sum", "Mean", "Max", "Min", "Where", "Concat", "Mul", "Div", "ScatterND", "ScatterElements")

@@ -20,9 +20,10 @@ from normfold.fold.affines import AffineChain, AffineIndex, AffineNode
 from normfold.fold.graph_rules.change import GraphChange
 from normfold.fold.search.forward import plan_forward
 from normfold.fold.search.plan import FoldPlan
+from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, Rewrite
 from normfold.graph.operators import RUNTIME_DOMAIN, is_standard
-from normfold.graph.reader import GraphReader, attribute, name_of
+from normfold.graph.reader import GraphReader, attribute
 
 _RULE = "norm-affine"
 _NORMS = GAMMA_AND_BETA.keys() - {"EmbedLayerNormalization"}  # whose beta may not be missing

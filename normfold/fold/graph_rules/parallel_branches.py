@@ -21,9 +21,10 @@ from normfold.fold.graph_rules.change import Declined, GraphChange
 from normfold.fold.graph_rules.kernel_sum import Diagonal, Kernel, Matrix, summed, summed_matrices
 from normfold.fold.graph_rules.linear_operators import Linear, SameOperator, linear_of, summed_operators
 from normfold.fold.search.remainder import nodes_for, operators_for, require_chain_fits
+from normfold.graph.display_names import copy_node_name, name_of
 from normfold.graph.editor import Editor, require_fits, stamp
 from normfold.graph.operators import SUMS, is_standard
-from normfold.graph.reader import GraphReader, copy_node_name, has_one_reader, name_of
+from normfold.graph.reader import GraphReader, has_one_reader
 
 RULE = "branches"
 SHOWN_AS = "normfold.stands_for"  # in a node's meta, which no file holds: the sum whose rest the node is

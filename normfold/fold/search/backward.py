@@ -20,8 +20,9 @@ from normfold.fold.cancellation import require_no_cancellation_after
 from normfold.fold.carriers import table as carry
 from normfold.fold.rule import Labels, Propagation, applied, at_rank_of
 from normfold.fold.search.plan import Choice, FoldPlan, Search, State, require_disjoint
+from normfold.graph.display_names import display_name, name_of
 from normfold.graph.editor import Rewrite
-from normfold.graph.reader import GraphReader, display_name, name_of
+from normfold.graph.reader import GraphReader
 
 
 def plan_backward(

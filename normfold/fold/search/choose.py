@@ -15,7 +15,8 @@ from normfold.fold.search.extra_channel import plan_extra_channel
 from normfold.fold.search.forward import plan_forward
 from normfold.fold.search.plan import FoldPlan, obstacle_of
 from normfold.fold.search.remainder import operators_for, require_chain_fits
-from normfold.graph.reader import GraphReader, display_name, name_of
+from normfold.graph.display_names import display_name, name_of
+from normfold.graph.reader import GraphReader
 
 _Attempt = tuple[str, Callable[[], FoldPlan]]  # a direction, and the search for a plan
 _MOST_NAMES = 3  # names in one sentence

@@ -23,9 +23,10 @@ from normfold.fold.cancellation import offset_in_spreads, require_no_cancellatio
 from normfold.fold.carriers.elementwise import bounds_of
 from normfold.fold.rule import require
 from normfold.fold.search.plan import FoldPlan
+from normfold.graph.display_names import display_name, name_of
 from normfold.graph.editor import Rewrite
 from normfold.graph.operators import is_standard, operator_of
-from normfold.graph.reader import GraphReader, attribute, display_name, has_one_reader, is_read, name_of
+from normfold.graph.reader import GraphReader, attribute, has_one_reader, is_read
 
 _BLOCK = 8
 

@@ -11,7 +11,8 @@ from normfold.algebra.affine import Array
 from normfold.algebra.weight import Weight
 from normfold.findings.reason import Obstacle, Reason
 from normfold.fold.search.plan import FoldPlan
-from normfold.graph.reader import GraphReader, display_name, graphs_of, name_of
+from normfold.graph.display_names import display_name, name_of
+from normfold.graph.reader import GraphReader, graphs_of
 
 FREE = 4096  # bytes that a model may always grow by: a copy of a bias is no matter
 

@@ -20,9 +20,10 @@ from normfold.fold.affines import AffineChain, AffineIndex
 from normfold.fold.carriers.table import ANY_RANK, BACKWARD, carrier_for
 from normfold.fold.rule import CarrierTable, Labels, Propagation
 from normfold.fold.search.remainder import operators_for, require_chain_fits
+from normfold.graph.display_names import name_of
 from normfold.graph.editor import Rewrite
 from normfold.graph.quantization import QUANTIZERS
-from normfold.graph.reader import GraphReader, name_of
+from normfold.graph.reader import GraphReader
 
 _MOST_RETRIES = 2_000  # operators that one search may visit again on other ways; the most in the zoo is 60
 _NEAR = 16  # operators that a search may visit when the effort for a graph is used up; the most in the zoo is 7

@@ -12,8 +12,9 @@ import onnx_ir as ir
 from normfold.algebra.affine import Affine, squeeze_leading
 from normfold.fold.affines import AffineChain
 from normfold.fold.cancellation import require_same_rounding
+from normfold.graph.display_names import copy_node_name, display_name, name_of
 from normfold.graph.editor import Editor, require_fits, stamp
-from normfold.graph.reader import GraphReader, copy_node_name, display_name, name_of
+from normfold.graph.reader import GraphReader
 
 _HAS_FAST_BATCHNORM = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 _MERGED = "merge"
