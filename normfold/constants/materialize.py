@@ -15,11 +15,12 @@ from normfold.graph.reader import FLOATS, GraphReader, graphs_of
 
 _COPY = 4096  # bytes of a result that may be stored although what it is made from stays in the model
 _SMALL = 2**18  # bytes that may be written whatever they are made from
+_PART = 0.05  # of the weights of the model, which all of these together may take
 
 
 def materialize_constants(model: ir.Model) -> None:
     """Replace, in place, each value that is made from constants and read by something that is not."""
-    names = UniqueNames(model)
+    names, room = UniqueNames(model), max(_SMALL, int(_PART * _bytes_of_initializers(model)))
     for path, graph in list(graphs_of(model)):
         reader = GraphReader(model, graph, path)
         editor = Editor(reader, names)
@@ -30,13 +31,21 @@ def materialize_constants(model: ir.Model) -> None:
             array, dtype = reader.constant(value), reader.dtype(value) or _type_of_operands(reader, node)
             if array is None or dtype not in FLOATS or dtype is None:
                 continue
-            size = array.size * dtype.numpy().itemsize
-            if is_much_larger(size, bytes_before(value)) or (size > _COPY and is_shared(value)):
+            size, before = array.size * dtype.numpy().itemsize, bytes_before(value)
+            more = size if size > 2 * before else 0
+            if more > room or is_much_larger(size, before) or (size > _COPY and is_shared(value)):
                 continue
+            room -= more
             constant = editor.constant(array, dtype, f"{value.name}_constant")
             if value.is_graph_output():  # the node stays as an Identity
                 stamp(node, CONSTANT, name_of(node))
             bypass(node, constant)
+
+
+def _bytes_of_initializers(model: ir.Model) -> int:
+    graphs = (graph for _, graph in graphs_of(model) if isinstance(graph, ir.Graph))
+    stored = (value.const_value for graph in graphs for value in graph.initializers.values())
+    return sum(each.nbytes for each in stored if each is not None)
 
 
 def _is_met_by_others(reader: GraphReader, value: ir.Value) -> bool:
