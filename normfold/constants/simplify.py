@@ -221,7 +221,7 @@ def _in_one_run(
     if all(tensor.data_type in _HALF for tensor in rounded.values()):
         return {}
     from normfold.runtime.loaded_model import load
-    from normfold.runtime.session import ModelRunError, Runner
+    from normfold.runtime.session import ModelRunError, OrtRunner
     from normfold.runtime.submodel import submodel
 
     # What nothing else reads is not asked for: the runtime would round it.
@@ -230,7 +230,7 @@ def _in_one_run(
     wanted = [name for name in rounded if name in read]
     small = submodel(load(without_weights), wanted, {})
     try:
-        with Runner(small.model) as runner:
+        with OrtRunner(small.model) as runner:
             values = runner.run({}, list(small.outputs.values()))
     except ModelRunError:  # then a run of the model shows nothing either
         return {}

@@ -35,7 +35,7 @@ from normfold.result import Result
 from normfold.runtime.float32_copy import can_retype, retyped
 from normfold.runtime.loaded_model import LoadedModel, load
 from normfold.runtime.ort_session import OptimizationLevel
-from normfold.runtime.session import FailureKind, ModelRunError, Runner
+from normfold.runtime.session import FailureKind, ModelRunError, OrtRunner, Runner
 from normfold.verify.result import Comparison, Equivalence, Stage, Verification
 
 
@@ -190,7 +190,7 @@ def _compared(
     traced: Traced, model: onnx.ModelProto, loaded: LoadedModel, options: Options
 ) -> tuple[tuple[Comparison, ...], tuple[str, ...]]:
     assert traced.eager is not None
-    with Runner(loaded, OptimizationLevel.DEFAULT) as runner:
+    with OrtRunner(loaded, OptimizationLevel.DEFAULT) as runner:
         return compare(
             traced.eager,
             _session_run(runner, model, loaded, traced),

@@ -1,9 +1,10 @@
-"""Running a model in ONNX Runtime: one session, one level, bounded time, and one kind of failure."""
+"""Run a model: what every runtime answers, and ONNX Runtime, with one level, bounded time and one kind of failure."""
 
 from __future__ import annotations
 
 import ctypes
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from enum import Enum
 from functools import partial
@@ -45,8 +46,31 @@ _OTHER_WHEN_PACKED = frozenset({"MatMulNBits"})
 """Operators that compute in other types from packed weights: there the copies are what a user gets at every level."""
 
 
-class Runner:
-    """One session over a loaded model. Close it by ``with`` to give its memory back before the next one opens."""
+class Runner(ABC):
+    """A loaded model that is ready to run. Close it by ``with`` to give its memory back before the next one opens.
+
+    ``output_shapes`` are those that the runtime knows before it runs, with names or None for sizes that are free.
+    """
+
+    output_shapes: Mapping[str, Sequence[int | str | None]]
+
+    def __enter__(self) -> Runner:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @abstractmethod
+    def close(self) -> None:
+        """Free the model."""
+
+    @abstractmethod
+    def run(self, feed: Mapping[str, Value], outputs: Sequence[str]) -> list[Value]:
+        """Return the values of ``outputs`` for one feed; ModelRunError when the runtime refuses, fails or is slow."""
+
+
+class OrtRunner(Runner):
+    """A session of ONNX Runtime over a loaded model."""
 
     def __init__(
         self,
@@ -73,25 +97,16 @@ class Runner:
         # A seed says what the first run of a session draws, so each run of such a model has a session of its own.
         self._again = opened if draws(model) else None
         self._output_types = {v.name: v.type for v in self._session.get_outputs()}
-        self.output_shapes: dict[str, list[int | str | None]] = {v.name: v.shape for v in self._session.get_outputs()}
-
-    def __enter__(self) -> Runner:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        self.output_shapes = {v.name: v.shape for v in self._session.get_outputs()}
 
     def close(self) -> None:
         """Free the session."""
         self._session = self._arrays = self._again = None
 
     def run(self, feed: Mapping[str, Value], outputs: Sequence[str]) -> list[Value]:
-        """Return the values of ``outputs`` for one feed.
-
-        ModelRunError when the runtime refuses, fails or takes too long.
-        """
+        """Return the values of ``outputs`` for one feed; ModelRunError when the session refuses, fails or is slow."""
         if self._session is None:
-            raise ValueError("expected an open session, got a closed one; open a new Runner")
+            raise ValueError("expected an open session, got a closed one; open a new OrtRunner")
         if not outputs:  # the runtime takes an empty list for "all"
             return []
         session, self._session = self._session, self._session if self._again is None else self._again()

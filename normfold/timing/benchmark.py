@@ -26,7 +26,7 @@ from normfold.files.source import read
 from normfold.options import BenchOptions
 from normfold.runtime.loaded_model import load
 from normfold.runtime.ort_session import OptimizationLevel
-from normfold.runtime.session import FailureKind, ModelRunError, Runner, unsafe_reason
+from normfold.runtime.session import FailureKind, ModelRunError, OrtRunner, Runner, unsafe_reason
 from normfold.verify.inputs.generate import Feed, Feeder
 from normfold.verify.inputs.user_files import all_inputs
 
@@ -120,7 +120,7 @@ def legal_feed(models: Sequence[str], options: BenchOptions) -> Feed:
             raise BenchError(unsafe_reason(model))
     with ExitStack() as stack:
         try:
-            runners = [stack.enter_context(Runner(model, OptimizationLevel.DEFAULT)) for model in loaded]
+            runners = [stack.enter_context(OrtRunner(model, OptimizationLevel.DEFAULT)) for model in loaded]
         except ModelRunError as error:
             raise BenchError(str(error)) from error
         if options.given_inputs:

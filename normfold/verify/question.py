@@ -16,7 +16,7 @@ from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.ort_session import OptimizationLevel
 from normfold.runtime.parts import PartedRunner
 from normfold.runtime.reference_session import ReferenceRunner
-from normfold.runtime.session import Runner, Value
+from normfold.runtime.session import OrtRunner, Runner, Value
 from normfold.runtime.submodel import Submodel
 from normfold.runtime.time_limit import Watch
 from normfold.verify.inputs.generate import Feed, Feeder
@@ -147,7 +147,7 @@ class Question:
         if self.is_by_reference:
             return ReferenceRunner(model, self.options.seconds)
         opened = partial(
-            Runner,
+            OrtRunner,
             level=level,
             threads=self.options.threads,
             watch=self.watch,

@@ -19,7 +19,7 @@ from onnx import numpy_helper
 from normfold.findings.rules import RULE_NAMES
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.ort_session import OptimizationLevel
-from normfold.runtime.session import Runner
+from normfold.runtime.session import OrtRunner
 from normfold.runtime.time_limit import Watch
 from normfold.verify import Equivalence, Verification
 from tests.conftest import Command, Run
@@ -38,10 +38,10 @@ def model(tmp_path: Path) -> Path:
 
 def test_the_proof_takes_the_threads_it_is_given(run: Run, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
-    opened = Runner.__init__
+    opened = OrtRunner.__init__
 
     def counted(
-        self: Runner,
+        self: OrtRunner,
         loaded: LoadedModel,
         level: OptimizationLevel,
         threads: int,
@@ -51,7 +51,7 @@ def test_the_proof_takes_the_threads_it_is_given(run: Run, model: Path, monkeypa
         asked.append(threads)
         opened(self, loaded, level, threads, watch, libraries)
 
-    monkeypatch.setattr(Runner, "__init__", counted)
+    monkeypatch.setattr(OrtRunner, "__init__", counted)
     assert run("optimize", model, "--threads", 2)[0] == 0
     assert set(asked) == {2}
 

@@ -29,7 +29,7 @@ from normfold.pytorch.trace.exporters import Tracing, trace
 from normfold.result import NotProven
 from normfold.runtime.loaded_model import load
 from normfold.runtime.ort_session import OptimizationLevel
-from normfold.runtime.session import Runner
+from normfold.runtime.session import OrtRunner
 from normfold.verify.result import Equivalence, Stage, Verification
 from tests.pytorch import nets
 from tests.pytorch.nets import drawn, image
@@ -284,7 +284,7 @@ def test_settling_leaves_weights_norms_and_values_alone() -> None:
     assert initializers <= set(settled.graph.initializers) | {"lifted_tensor_0"}
     assert all(node.name for node in settled.graph)
     assert len({node.name for node in settled.graph}) == len(after)
-    with Runner(load(ir.to_proto(settled)), OptimizationLevel.DISABLE_ALL) as runner:
+    with OrtRunner(load(ir.to_proto(settled)), OptimizationLevel.DISABLE_ALL) as runner:
         name = settled.graph.inputs[0].name or ""
         (got,) = runner.run({name: inputs[0].numpy()}, [settled.graph.outputs[0].name or ""])
     torch.testing.assert_close(torch.from_numpy(got), module(*inputs).detach(), rtol=1e-5, atol=1e-5)

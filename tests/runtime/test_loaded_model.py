@@ -16,7 +16,7 @@ from normfold.runtime import loaded_model as loaded_module
 from normfold.runtime.float32_copy import retyped
 from normfold.runtime.loaded_model import LoadedModel, load
 from normfold.runtime.proto_walk import every_node
-from normfold.runtime.session import Runner
+from normfold.runtime.session import OrtRunner
 from normfold.verify import ProofOptions, Site, prove, verify
 from normfold.verify.numeric.rounding_noise import UlpPerturbation, moved_weights
 from tests.verify.nets import conv_bn_pair, edited
@@ -39,7 +39,7 @@ def ways(folder: Path, model: onnx.ModelProto) -> dict[str, LoadedModel]:
 
 
 def result(loaded: LoadedModel, feed: dict[str, np.ndarray]) -> np.ndarray:
-    with Runner(loaded) as runner:
+    with OrtRunner(loaded) as runner:
         return np.asarray(runner.run(feed, list(loaded.output_names))[0])
 
 

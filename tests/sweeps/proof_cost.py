@@ -27,7 +27,7 @@ import normfold
 from models.export import export_raw
 from models.registry import NETWORKS, build
 from normfold.runtime.loaded_model import load
-from normfold.runtime.session import ModelRunError, Runner
+from normfold.runtime.session import ModelRunError, OrtRunner
 from normfold.verify import ProofOptions, Verification, prove
 from normfold.verify.inputs.generate import Feed, Feeder
 from tests.sweeps.faults import sites_of
@@ -77,7 +77,7 @@ def feeds_of(original: Path, count: int) -> list[Feed]:
     """The first feeds that the original accepts: those of a proof."""
     loaded = load(original)
     feeder, found = Feeder.of(loaded), list[Feed]()
-    with Runner(loaded) as runner:
+    with OrtRunner(loaded) as runner:
         sizes: dict[str, int] | None = None
         for index in range(count):
             for feed, used in feeder.proposals(index, sizes):
