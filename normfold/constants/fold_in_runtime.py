@@ -1,4 +1,4 @@
-"""Constants that only a runtime can compute: operators on constants that ``normfold.constants`` does not know.
+"""Constants that only a runtime can compute: operators on constants that ``graph/evaluators.py`` does not know.
 
 Softmax of stored logits, ScatterND into a table, a resized position embedding: the runtime computes them once, as it
 would in every run, and the weight behind them is a constant. What the model draws at random, quantizes, or would make

@@ -1,6 +1,6 @@
 """Operators on constants become constants: a transposed weight, a standardized one, a BatchNormalization of a weight.
 
-The simplifier sees no large weights, so these are left to the evaluators of ``normfold.constants``. Nothing is
+The simplifier sees no large weights, so these are left to ``graph/evaluators.py``. Nothing is
 evaluated that would make the model much larger, such as an Expand or a DequantizeLinear.
 """
 

@@ -51,7 +51,7 @@ def _forget_sizes_of_elements(model: onnx.ModelProto, inferred: onnx.ModelProto)
 
     ONNX Runtime believes that values of one named shape are equally large, and gives them one buffer.
     """
-    elements = {node.output[0] for node in every_node(model) if node.op_type == "SequenceAt"}
+    elements = {name for node in every_node(model) if node.op_type == "SequenceAt" for name in node.output}
     if not elements:
         return
     graphs = [inferred.graph, *inner_graphs(inferred)]

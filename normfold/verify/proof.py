@@ -177,7 +177,7 @@ def _advice(error: ModelRunError) -> str:
 
 
 def _gather(question: Question, record: ProofRecord) -> ProofState:
-    """Compare the outputs; ``record`` get what is found."""
+    """Compare the outputs; ``record`` gets what is found."""
     unseeded = unseeded_values(question.original)
     question = replace(
         question,

@@ -26,6 +26,7 @@ from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, has_one_reader
 
 _RULE = "affine"
+_LONGEST_PART = 4  # operators in a row that may end with the division
 _ROUNDING = 1e-6  # of the bounds, which divisions such as 6/6 have rounded
 
 
@@ -115,14 +116,15 @@ def _hard_sigmoid_at(reader: GraphReader, affines: AffineIndex, node: ir.Node) -
 
 
 def _chains_behind(reader: GraphReader, affines: AffineIndex, out: ir.Value) -> Iterator[AffineChain | None]:
-    """Yield the chain that alone reads ``out``, the longest part first, and None; then one behind a product.
+    """Yield the chain that alone reads ``out``, or its first operators, and None; then one behind a product.
 
     Only a scale passes a product, and what is no two numbers stays behind the part.
     """
     for end in (out, _product_of(reader, out)):
         first = affines.at(end.consumers()[0]) if end is not None and has_one_reader(end) else None
         members = () if first is None else affines.chain_starting_at(first).members
-        for count in range(len(members), 0, -1):
+        counts = {len(members), *range(1, min(len(members), _LONGEST_PART) + 1)} - {0}
+        for count in sorted(counts, reverse=True):
             part = AffineChain(members[:count])
             is_numbers = part.affine.scale.size == part.affine.shift.size == 1
             if is_numbers and (end is out or part.affine.has_no_shift):

@@ -23,7 +23,7 @@ from normfold.fold.search.plan import FoldPlan
 from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, Rewrite
 from normfold.graph.operators import RUNTIME_DOMAIN, is_standard
-from normfold.graph.reader import GraphReader, attribute
+from normfold.graph.reader import GraphReader, attribute, input_at
 
 _RULE = "norm-affine"
 _NORMS = GAMMA_AND_BETA.keys() - {"EmbedLayerNormalization"}  # whose beta may not be missing
@@ -79,4 +79,4 @@ def _own_affine(reader: GraphReader, node: ir.Node) -> AffineNode | None:
 
 
 def _given(node: ir.Node, index: int | None) -> ir.Value | None:
-    return node.inputs[index] if index is not None and index < len(node.inputs) else None
+    return None if index is None else input_at(node, index)
