@@ -11,10 +11,11 @@ from importlib import import_module
 import click
 
 from normfold._version import __version__
-from normfold.errors import CrashError, NormfoldError, SourceError, did_you_mean
+from normfold.errors import CrashError, NormfoldError, SourceError, UsageError, known_names
 from normfold.findings.escape import printable
 from normfold.lazy_imports import load_on_use
 
+from .arguments import flag_of
 from .exits import HELP, Exit
 from .supervise import supervised
 
@@ -31,7 +32,7 @@ class _Group(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if self.get_command(ctx, args[0]) is None:
-            ctx.fail(f"No such command {args[0]!r}; {did_you_mean(args[0], COMMANDS)}they are {', '.join(COMMANDS)}")
+            ctx.fail(f"No such command {args[0]!r}; {known_names(args[0], COMMANDS, 'commands')}")
         return super().resolve_command(ctx, args)
 
 
@@ -64,17 +65,19 @@ def run(arguments: Sequence[str] | None = None) -> Exit:
         return Exit.USAGE
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
-        _complain(f"{error.format_message()} (see {context.command_path if context else 'normfold'} --help)")
+        _complain(
+            f"{error.format_message().rstrip('.')} (see {context.command_path if context else 'normfold'} --help)"
+        )
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt):
         _complain("interrupted; nothing was written")
         return Exit.INTERRUPTED
+    except UsageError as error:
+        _complain(f"{flag_of(error.option)}: {error.message}" if error.option else str(error))
+        return Exit.USAGE
     except NormfoldError as error:
         _complain(f"{error}; nothing was written" if isinstance(error, CrashError) else str(error))
         return code_of(error)
-    except BrokenPipeError:  # the reader of stdout has gone, as `head` does; nothing is left to say to it
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.DONE
     except MemoryError as error:
         _complain(f"out of memory, nothing was written: {str(error) or 'a library gave no detail'}")
         return Exit.INTERNAL

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import errno
 import functools
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import Field
 from typing import Any, TypeVar, get_type_hints
 
 import click
 
+from normfold.errors import WriteError
 from normfold.option_declaration import Option, declared_options
-from normfold.options import OUTPUT
+from normfold.options import OUTPUT, CheckArguments, OptimizeArguments
 from normfold.report.formats import FORMATS
 
-from .exits import HELP
+from .exits import HELP, Exit
 from .show import Output
 from .supervise import limit_time
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+_REFUSED = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PATH = click.Path(path_type=str)  # so that the completion of the shell offers files
 
 
@@ -35,6 +40,28 @@ class GroupedCommand(click.Command):
     def __init__(self, *args: Any, examples: str = "", **kwargs: Any) -> None:
         self.examples = examples
         super().__init__(*args, **kwargs)
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Refuse empty arguments, and let every complaint name the command that it is about."""
+        if any(not text or (text.startswith("--") and text.endswith("=")) for text in args):
+            ctx.fail("an argument is empty; is a variable of the shell not set?")
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            error.ctx = error.ctx or ctx
+            raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; its reader may go, as `head` does, and where stdout refuses an error says so."""
+        try:
+            return super().invoke(ctx)
+        except OSError as error:
+            if error.errno not in _REFUSED:
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes there again when it ends
+            if error.errno == errno.EPIPE:
+                return Exit.DONE
+            raise WriteError(f"stdout or a temporary file cannot be written: {error.strerror}") from error
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a section for each group of options, in the order in which the groups first appear."""
@@ -80,6 +107,13 @@ def options_of(declared: type) -> Callable[[Command], Command]:
         return function
 
     return decorate
+
+
+def flag_of(name: str) -> str:
+    """Return the option that is called ``name`` in Python as one types it."""
+    every = (*declared_options(OptimizeArguments), *declared_options(CheckArguments))
+    flags = {entry.name: known.flag for entry, known in every}
+    return f"--{flags.get(name) or name.replace('_', '-')}"
 
 
 def _click_option(entry: Field[Any], known: Option, kind: Any) -> Callable[[Command], Command]:

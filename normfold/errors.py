@@ -10,7 +10,17 @@ class NormfoldError(Exception):
 
 
 class UsageError(NormfoldError):
-    """An argument is wrong: an unknown rule, an output that would overwrite the input."""
+    """An argument is wrong: an unknown rule, an output that would overwrite the input.
+
+    ``option`` names the option that it is about, as Python does; the command line says it as one types it there.
+    """
+
+    def __init__(self, message: str = "", option: str = "") -> None:
+        super().__init__(message, option)
+        self.message, self.option = message, option
+
+    def __str__(self) -> str:
+        return f"{self.option}: {self.message}" if self.option else self.message
 
 
 class SourceError(NormfoldError):
@@ -31,3 +41,9 @@ def did_you_mean(name: str, known: Collection[str]) -> str:
 
     close = get_close_matches(name, known, n=1, cutoff=0.6)
     return f"did you mean {close[0]}? " if close else ""
+
+
+def known_names(name: str, known: Collection[str], kind: str) -> str:
+    """Return ``the KIND are ...`` with all of ``known``, after the one that ``name`` is close to."""
+    close = did_you_mean(name, known)
+    return f"{close}{'The' if close else 'the'} {kind} are {', '.join(known)}"

@@ -24,7 +24,8 @@ import onnx
 
 from normfold._version import __version__
 from normfold.errors import CrashError, NormfoldError
-from normfold.files.paths import AnyPath, check_paths
+from normfold.files.paths import AnyPath, as_path, check_paths
+from normfold.option_declaration import as_tuple
 from normfold.options import OptimizeArguments, Options, RewriteOptions
 from normfold.pipeline import inspect, optimize
 from normfold.provenance import options_as_text
@@ -64,7 +65,7 @@ class ManyOutcome:
 
 
 def optimize_many(
-    models: Iterable[AnyPath],
+    models: AnyPath | Iterable[AnyPath],
     output_dir: AnyPath,
     *,
     executor: Executor | None = None,
@@ -80,8 +81,9 @@ def optimize_many(
     anything is done, for an option that does not fit and for two models of one name.
     """
     chosen = OptimizeArguments(**vars(Options(**options)))
-    pairs = [(str(model), str(Path(output_dir, Path(model).name))) for model in models]
-    Path(output_dir).mkdir(parents=True, exist_ok=True)
+    folder = Path(as_path(output_dir))
+    pairs = [(path, str(folder / Path(path).name)) for path in map(as_path, as_tuple(models))]
+    folder.mkdir(parents=True, exist_ok=True)
     check_paths([model for model, _ in pairs], [output for _, output in pairs])
     ended = on_stage or _silent
     if executor is None:

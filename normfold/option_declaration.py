@@ -11,11 +11,12 @@ import functools
 import inspect
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, fields
 from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
 from normfold.errors import UsageError, did_you_mean
+from normfold.option_types import fits, type_name
 
 P = ParamSpec("P")
 Model = TypeVar("Model")
@@ -61,12 +62,16 @@ class CheckedOptions:
     """A set of options; every value is checked when the set is made. UsageError for one that does not fit."""
 
     def __post_init__(self) -> None:
-        for declared, option in declared_options(type(self)):
-            value = getattr(self, declared.name)
-            if isinstance(declared.default, tuple):
-                object.__setattr__(self, declared.name, as_tuple(value))
-            else:
-                _check_number(declared, option, value)
+        declared: type = type(self)
+        for entry in fields(self):
+            value, hint = getattr(self, entry.name), _types_by_name(declared)[entry.name]
+            if isinstance(entry.default, tuple):
+                value = as_tuple(value)
+                object.__setattr__(self, entry.name, value)
+            if not fits(value, hint):
+                raise UsageError(f"expected {type_name(hint)}, got {value!r:.200}", entry.name)
+        for entry, option in declared_options(declared):
+            _check_range(entry, option, getattr(self, entry.name))
 
     @classmethod
     def of(cls: type[Chosen], options: CheckedOptions, **changes: Any) -> Chosen:
@@ -90,6 +95,11 @@ def declared_options(options: type) -> list[tuple[Field[Any], Option]]:
 
 
 @functools.cache
+def _types_by_name(options: type) -> dict[str, Any]:
+    return get_type_hints(options)
+
+
+@functools.cache
 def _options_by_name(options: type) -> dict[str, Option]:
     hints = get_type_hints(options, include_extras=True)
     found = {
@@ -99,25 +109,23 @@ def _options_by_name(options: type) -> dict[str, Option]:
 
 
 def as_tuple(value: Any) -> tuple[Any, ...]:
-    """Return several values as a tuple; a str, a path or a mapping is one value."""
-    return (value,) if isinstance(value, (str, os.PathLike, Mapping)) else tuple(value)
+    """Return several values as a tuple; a str, a path, a mapping or what is no collection is one value."""
+    is_one = isinstance(value, (str, os.PathLike, Mapping)) or not isinstance(value, Iterable)
+    return (value,) if is_one else tuple(value)
 
 
-def _check_number(declared: Field[Any], option: Option, value: Any) -> None:
-    bounds = (option.low, option.high)
-    if value is None or bounds == (-math.inf, math.inf):
+def _check_range(declared: Field[Any], option: Option, value: Any) -> None:
+    if value is None or (option.low, option.high) == (-math.inf, math.inf):
         return
-    is_whole = str(declared.type).startswith("Annotated[int")
-    fits = isinstance(value, (int, float)) or hasattr(value, "__index__")
-    if fits and math.isfinite(value) and option.low <= value <= option.high and not (is_whole and value != int(value)):
+    if math.isfinite(value) and option.low <= value <= option.high:
         return
-    kind = "a whole number" if is_whole else "a finite number"
+    kind = "a whole number" if hasattr(value, "__index__") else "a finite number"
     limit = (
         f"of {_spelled(option.low)} or more"
         if math.isinf(option.high)
         else f"from {_spelled(option.low)} to {_spelled(option.high)}"
     )
-    raise UsageError(f"{declared.name}: expected {kind} {limit}, got {value!r}")
+    raise UsageError(f"expected {kind} {limit}, got {value!r}", declared.name)
 
 
 def _spelled(bound: float) -> str:

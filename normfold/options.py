@@ -98,9 +98,9 @@ class RewriteOptions(CheckedOptions):
         if self.opset in (None, "", "auto", "keep"):
             return
         if not str(self.opset).isdigit():
-            raise UsageError(f"opset: expected auto, keep or a number, got {self.opset!r}")
+            raise UsageError(f"expected auto, keep or a number, got {self.opset!r}", "opset")
         if not 1 <= int(self.opset) <= NEWEST_OPSET:
-            raise UsageError(f"opset: expected auto, keep or a number from 1 to {NEWEST_OPSET}, got {self.opset}")
+            raise UsageError(f"expected auto, keep or a number from 1 to {NEWEST_OPSET}, got {self.opset}", "opset")
 
 
 @dataclass(frozen=True, kw_only=True)

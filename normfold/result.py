@@ -14,7 +14,7 @@ import onnx_ir as ir
 from normfold._version import __version__
 from normfold.errors import NormfoldError, UsageError
 from normfold.files.convert import to_proto
-from normfold.files.paths import AnyPath, check_paths
+from normfold.files.paths import AnyPath, as_path, check_paths
 from normfold.files.source import Source
 from normfold.files.write import write_bytes, write_model
 from normfold.findings.verdict import Outcome, Verdict
@@ -140,7 +140,7 @@ class Result(_Outcome):
         UsageError when ``path`` is the input and not ``in_place``; WriteError when writing
         fails, and then whatever stood there is whole.
         """
-        target = Path(path)
+        target = Path(as_path(path))
         check_output(self.source, target, in_place=in_place)
         source = self.source
         if not self.is_changed and _same_file(source.path, target):

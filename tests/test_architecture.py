@@ -20,6 +20,7 @@ LAYERS = (
     "errors",
     "lazy_imports",
     "_version",
+    "option_types",
     "option_declaration",
     "options",
     "algebra",

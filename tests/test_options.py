@@ -6,9 +6,11 @@ import ast
 import inspect
 import pickle
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 
@@ -45,7 +47,7 @@ def test_a_value_out_of_range_is_a_usage_error_and_nothing_is_written(
     onnx.save(conv_bn(), tmp_path / "net.onnx")
     code, out, err = run("optimize", tmp_path / "net.onnx", f"--{name}", value)
     assert (code, out) == (2, "")
-    assert err.startswith(f"normfold: {name}: expected")
+    assert err.startswith(f"normfold: --{name}: expected")
     assert len(err.splitlines()) == 1
     assert [file.name for file in tmp_path.iterdir()] == ["net.onnx"]
     in_python: Any = float(value) if name in ("rtol", "atol") else value
@@ -55,8 +57,75 @@ def test_a_value_out_of_range_is_a_usage_error_and_nothing_is_written(
 
 @pytest.mark.parametrize("value", ["1", 1.5, float("nan")])
 def test_a_number_of_another_kind_is_refused(value: Any) -> None:
-    with pytest.raises(UsageError, match="seed: expected a whole number"):
+    with pytest.raises(UsageError, match="seed: expected int, got"):
         ProofOptions(seed=value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("verify", None, "bool"),  # nothing was proven
+        ("verify", "no", "bool"),  # and this was taken for True
+        ("feeds", 2.0, "int"),
+        ("seed", None, "int"),
+        ("rtol", "1e-3", "float | None"),
+        ("skip", 3, "Collection[str]"),
+        ("only", [3], "Collection[str]"),
+        ("input_specs", {"x": "1x3"}, "Collection[str]"),
+        ("inputs", 3, "str | PathLike[str] | Mapping[str, Any] | Collection"),
+        ("on_stage", 3, "Callable[[str], None] | None"),
+        ("opset", 13.0, "str | int | None"),
+    ],
+)
+def test_a_value_of_another_type_is_refused_before_the_work(name: str, value: Any, expected: str) -> None:
+    with pytest.raises(UsageError, match=f"^{name}: expected {re.escape(expected)}.*, got "):
+        normfold.optimize(conv_bn(), **{name: value})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("verify", np.bool_(True)),
+        ("measure", 0),
+        ("seed", np.int64(3)),
+        ("rtol", np.float32(1e-3)),
+        ("atol", 0),
+        ("skip", {"batchnorm"}),
+        ("skip", (name for name in ("batchnorm",))),
+        ("inputs", [Path("a.npz"), {"x": np.zeros(3)}]),
+        ("output", Path("a.onnx")),
+        ("opset", 17),
+        ("opset", "17"),
+        ("on_stage", print),
+    ],
+)
+def test_values_of_numpy_and_collections_of_any_kind_fit(name: str, value: Any) -> None:
+    OptimizeArguments(**{name: value})
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: normfold.diff(None, "b.onnx"),  # type: ignore[arg-type]  # as everywhere here: what a user may pass
+        lambda: normfold.diff("a.onnx", None),  # type: ignore[arg-type]
+        lambda: normfold.check(None),  # type: ignore[arg-type]
+        lambda: normfold.check([3]),  # type: ignore[list-item]
+        lambda: normfold.bench(None),  # type: ignore[arg-type]
+        lambda: normfold.optimize_many([3], "out"),  # type: ignore[list-item]
+        lambda: normfold.optimize_many(["a.onnx"], None),  # type: ignore[arg-type]
+        lambda: normfold.inspect(conv_bn()).save_report(3),  # type: ignore[arg-type]
+        lambda: normfold.optimize(conv_bn()).save(None),  # type: ignore[arg-type]
+    ],
+)
+def test_what_is_no_path_is_an_error_of_normfold(call: Callable[[], object]) -> None:
+    with pytest.raises(UsageError, match=r"expected .*(path|PathLike).*, got (int|None)"):
+        call()
+
+
+def test_one_path_is_one_model(tmp_path: Path) -> None:
+    """A str was taken for its letters."""
+    onnx.save(conv_bn(), tmp_path / "net.onnx")
+    assert [outcome.changes for outcome in normfold.optimize_many(str(tmp_path / "net.onnx"), tmp_path / "out")] == [1]
 
 
 def test_one_name_is_one_name() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from itertools import count
@@ -11,8 +10,8 @@ from normfold.ci.check_many import Task, check_models
 from normfold.ci.diff import Change, difference_between
 from normfold.ci.limits import Allowance, Limits, apply_limits
 from normfold.ci.paths import models_of
-from normfold.files.paths import AnyPath
-from normfold.option_declaration import accepting
+from normfold.files.paths import AnyPath, as_path
+from normfold.option_declaration import accepting, as_tuple
 from normfold.options import BenchOptions, CheckArguments, InspectArguments, ProgressArguments
 from normfold.report.report import Report
 from normfold.timing.benchmark import Benchmark, benchmark
@@ -25,8 +24,7 @@ def check(paths: AnyPath | Iterable[AnyPath], options: CheckArguments) -> tuple[
     ``Report.problems`` is empty for a model that passes: it has nothing left that ``optimize`` would fold or fuse,
     above ``max_foldable``. Raises UsageError for options or paths that do not fit.
     """
-    given = [paths] if isinstance(paths, (str, os.PathLike)) else list(paths)
-    tasks = [Task(model) for model in models_of(os.fspath(path) for path in given)]
+    tasks = [Task(model) for model in models_of(as_path(path) for path in as_tuple(paths))]
     asked = InspectArguments.of(options, on_stage=None)
     on_stage = options.on_stage or (lambda stage: None)
     found = check_models(tasks, asked, options.jobs, lambda task: on_stage(str(task.model)))
@@ -48,7 +46,7 @@ def diff(a: AnyPath, options: DiffArguments) -> tuple[Change, ...]:
 
     Nothing is run. Raises SourceError for a file that is no valid model.
     """
-    return difference_between(os.fspath(a), os.fspath(options.b), InspectArguments.of(options)).changes
+    return difference_between(as_path(a), as_path(options.b), InspectArguments.of(options)).changes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +63,7 @@ def bench(a: AnyPath, options: BenchArguments) -> Benchmark:
     ``Benchmark.ratios`` has, for each round, how many times ``b`` was faster. Raises BenchError for a model that does
     not run here. ``on_stage`` is called after each round.
     """
-    models = [os.fspath(model) for model in (a, options.b) if model is not None]
+    models = [as_path(a), *([] if options.b is None else [as_path(options.b)])]
     rounds = (f"round {number} of {options.rounds}" for number in count(1))
     on_stage = options.on_stage or (lambda stage: None)
     return benchmark(models, BenchOptions.of(options), lambda: on_stage(next(rounds)))

@@ -28,7 +28,7 @@ class Allowance:
         try:
             return cls(Reason.of_code(code), node)
         except KeyError:
-            raise UsageError(f"--allow expects NF1xx or NF1xx:NODE, got {text!r}; see `normfold explain`") from None
+            raise UsageError(f"expected NF1xx or NF1xx:NODE, got {text!r}; see `normfold explain`", "allow") from None
 
     def covers(self, reason: Reason, finding: Finding) -> bool:
         """Whether it accepts that ``finding`` stands there for ``reason``."""

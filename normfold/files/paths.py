@@ -19,6 +19,13 @@ STDIO = "-"
 AnyPath = str | os.PathLike[str]
 
 
+def as_path(path: object) -> str:
+    """Return a path as text. UsageError for what is none."""
+    if not isinstance(path, (str, os.PathLike)):
+        raise UsageError(f"expected a path, got {type(path).__name__}")
+    return os.fspath(path)
+
+
 def check_paths(reads: Iterable[AnyPath], writes: Sequence[AnyPath], *, may_replace: AnyPath | None = None) -> None:
     """Check that each of ``writes`` can be written, and that no two paths of a run are one file.
 

@@ -203,7 +203,7 @@ def with_constant_initializers(source: Source, *, keep: bool = False, freeze: Co
     for pattern in freeze:
         if not fnmatch.filter(listed, pattern):
             names = ", ".join(listed[:5]) or "none"
-            raise UsageError(f"freeze: expected an initializer that is an input, got {pattern!r}; there are {names}")
+            raise UsageError(f"expected an initializer that is an input, got {pattern!r}; there are {names}", "freeze")
     habit = len(listed) == len(stored) and not keep
     gone = {name for name in listed if habit or any(fnmatch.fnmatchcase(name, pattern) for pattern in freeze)}
     if source.proto.ir_version < _OVERRIDABLE_IR or not gone:

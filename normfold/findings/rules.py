@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
-from normfold.errors import UsageError, did_you_mean
+from normfold.errors import UsageError, known_names
 from normfold.findings.reason import Reason
 
 BATCHNORM, AFFINE, MERGE, CONSTANT = "batchnorm", "affine", "merge", "constant"
@@ -59,7 +59,4 @@ def check_names(names: Iterable[str], node_names: Collection[str] = (), option: 
         if name in RULE_NAMES or name in node_names or any(fnmatchcase(node, name) for node in node_names):
             continue
         nodes = " or a node of the model" if option == "skip" else ""
-        close = did_you_mean(name, RULE_NAMES)
-        raise UsageError(
-            f"{option}: expected a rule{nodes}, got {name!r}; {close}the rules are {', '.join(RULE_NAMES)}"
-        )
+        raise UsageError(f"expected a rule{nodes}, got {name!r}; {known_names(name, RULE_NAMES, 'rules')}", option)

@@ -9,8 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from normfold.errors import UsageError, WriteError
-from normfold.files.paths import check_paths
+from normfold.errors import UsageError, WriteError, known_names
+from normfold.files.paths import as_path, check_paths
 from normfold.files.temporary import replace_text
 from normfold.report.report import Report
 
@@ -41,16 +41,18 @@ def format_of(path: str | os.PathLike[str], format: str = "") -> Format:
 
     Commands ask this before the work, so that a wrong name costs no run.
     """
-    name = os.fspath(path)
+    name = as_path(path)
     suffix = os.path.splitext(name)[1].lower()
     known = f"{', '.join(FORMATS)} (suffixes {', '.join(SUFFIXES)})"
     if suffix in _MODELS:
         raise UsageError(f"expected a file for the report, got {name}, which looks like a model; choose {known}")
     if format and format not in FORMATS:
-        raise UsageError(f"expected a format of report, got {format!r}; the formats are {known}")
+        raise UsageError(
+            f"expected a format of report, got {format!r}; {known_names(format, FORMATS, 'formats')}", "format"
+        )
     found = FORMATS[format] if format else SUFFIXES.get(suffix)
     if found is None:
-        raise UsageError(f"the suffix of {name} names no format of report; pass --format, one of {known}")
+        raise UsageError(f"the suffix of {name} names no format of report; pass --format (format=), one of {known}")
     if name != STDOUT:
         check_paths((), [name])
     return found

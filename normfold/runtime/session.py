@@ -167,7 +167,7 @@ def _opened(*arguments: Any, **options: Any) -> ort.InferenceSession:
 
 def _checked(library: str) -> str:
     if not os.path.isfile(library):
-        raise UsageError(f"--custom-ops: expected a library of operators, got {library}; there is no such file")
+        raise UsageError(f"expected a library of operators, got {library}; there is no such file", "custom_ops")
     return library
 
 

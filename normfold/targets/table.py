@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
-from normfold.errors import UsageError
+from normfold.errors import UsageError, known_names
 from normfold.targets.target import KEEP, Target
 
 FLOAT, DOUBLE, HALF, BRAIN = "FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16"
@@ -200,7 +200,7 @@ _BEFORE: tuple[tuple[tuple[int, int], frozenset[str], int, int], ...] = (
 def target_named(name: str) -> Target:
     """Return the target of that name, as the installed runtime has it; UsageError lists the known names."""
     if name not in TARGETS:
-        raise UsageError(f"expected a target, got {name!r}; the targets are {', '.join(TARGETS)}")
+        raise UsageError(f"expected a target, got {name!r}; {known_names(name, TARGETS, 'targets')}", "target")
     target = TARGETS[name]
     return at_version(target, _installed_onnxruntime()) if target.as_installed else target
 

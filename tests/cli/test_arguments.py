@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
@@ -21,7 +22,14 @@ from tests.nets import conv_bn
         ("optimise net.onnx", 2, "did you mean optimize?"),
         ("optimize net.onnx --skp affine", 2, "Did you mean '--skip'?"),
         ("optimize net.onnx --skip batchnrm", 2, "did you mean batchnorm?"),
-        ("optimize net.onnx --rtol", 2, "requires an argument"),
+        ("optimize net.onnx --rtol", 2, "requires an argument (see normfold optimize --help)"),
+        ("optimize net.onnx --output=", 2, "an argument is empty; is a variable of the shell not set?"),
+        ("optimize net.onnx --target tensort", 2, "--target: expected a target, got 'tensort'; did you mean tensorrt?"),
+        ("optimize net.onnx --max-growth -1", 2, "--max-growth: expected a finite number from 0 to 1000, got -1.0"),
+        ("optimize net.onnx --input x", 2, "--input: expected NAME=1x3x224x224"),
+        ("optimize net.onnx --inputs none.npz", 2, "--inputs: there is no none.npz"),
+        ("optimize net.onnx --report - --format htm", 2, "--format: expected a format of report, got 'htm'; did you"),
+        ("check net.onnx --allow NF9", 2, "--allow: expected NF1xx or NF1xx:NODE, got 'NF9'"),
         ("optimize", 2, "Missing argument 'MODEL...'"),
         ("optimize net.onnx net.onnx", 2, "need --output-dir or --in-place"),
         ("optimize net.onnx --in-place --output-dir out", 2, "exclude each other"),
@@ -39,6 +47,35 @@ def test_an_error_is_one_line_of_one_form(
     assert (got, out, len(err.splitlines())) == (code, "", 1), err
     assert err.startswith("normfold: ")
     assert words in err
+
+
+@pytest.mark.parametrize("line", [["optimize", "net.onnx", "-o", ""], ["check", ""], ["check", "m", "--lock", ""]])
+def test_an_empty_argument_is_refused_and_means_no_default(run: Run, line: list[str]) -> None:
+    """A variable of the shell that is not set: the model was written to the default path, or the folder checked."""
+    code, out, err = run(*line)
+    assert (code, out) == (2, "")
+    assert "an argument is empty" in err
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
+def test_what_stdout_refuses_is_said_in_one_line_and_a_reader_that_goes_is_no_matter(tmp_path: Path) -> None:
+    """It was an internal error, and "nothing was written" although the model was; `head` made it the exit code 1."""
+    program = "import sys, normfold_cli; normfold_cli.main(sys.argv[1:])"
+
+    def ended(stdout: Any) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-c", program, "explain"]
+        environment = {**os.environ, "NORMFOLD_ISOLATION": ""}
+        return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+
+    with open("/dev/full", "w") as full:
+        done = ended(full)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "stdout or a temporary file cannot be written: No space left" in done.stderr
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = ended(writer)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_help_is_readable_at_80_columns(run: Run) -> None:

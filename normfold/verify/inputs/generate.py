@@ -12,7 +12,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
-from normfold.errors import UsageError
+from normfold.errors import UsageError, known_names
 from normfold.options import RunOptions
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.session import Value
@@ -79,7 +79,8 @@ class Feeder:
         known = [value.name for value in model.inputs]
         for name in by_name:
             if name not in known:
-                raise UsageError(f"expected the name of an input, got {name!r}; the inputs are {', '.join(known)}")
+                every = known_names(name, known, "inputs")
+                raise UsageError(f"expected the name of an input, got {name!r}; {every}", "input_specs")
         found = input_constraints(model)
         return cls(model.inputs, found, by_name, seed, _known(model.inputs, found, by_name))
 

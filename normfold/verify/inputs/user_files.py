@@ -47,6 +47,7 @@ _SPEC = re.compile(
     rf"(?P<shape>scalar|\d+(?:x\d+)*)?(?::(?P<dtype>[a-z]+\d*))?(?::(?P<low>{_NUMBER})\.\.(?P<high>{_NUMBER}))?"
 )
 _FORM = "NAME=1x3x224x224[:dtype][:low..high]"
+_SPECS, _INPUTS = "input_specs", "inputs"  # the options that errors are about
 
 
 def parse_spec(text: str) -> InputSpec:
@@ -54,18 +55,18 @@ def parse_spec(text: str) -> InputSpec:
     name, equals, rest = text.rpartition("=")
     match = _SPEC.fullmatch(rest)
     if not equals or not name or match is None or not rest:
-        raise UsageError(f"expected {_FORM}, got {text!r}; for example x=1x3x224x224:float32:-1..1")
+        raise UsageError(f"expected {_FORM}, got {text!r}; for example x=1x3x224x224:float32:-1..1", _SPECS)
     dtype = match["dtype"] or ""
     try:
         np.dtype(dtype or "float32")
     except TypeError as error:
-        raise UsageError(f"expected a type like float32 or int64 in {_FORM}, got {dtype!r}") from error
+        raise UsageError(f"expected a type like float32 or int64 in {_FORM}, got {dtype!r}", _SPECS) from error
     shape = None
     if match["shape"]:
         shape = () if match["shape"] == "scalar" else tuple(int(n) for n in match["shape"].split("x"))
     bounds = (float(match["low"]), float(match["high"])) if match["low"] is not None else None
     if bounds is not None and bounds[0] > bounds[1]:
-        raise UsageError(f"expected low <= high in {_FORM}, got {text!r}")
+        raise UsageError(f"expected low <= high in {_FORM}, got {text!r}", _SPECS)
     return InputSpec(name, shape, dtype, bounds)
 
 
@@ -97,7 +98,8 @@ def load_inputs(given: Input, model: LoadedModel) -> Given:
     if missing or unknown:
         raise UsageError(
             f"expected the inputs {', '.join(names)} in {source}, got {', '.join(values) or 'none'}; "
-            "name the arrays like the inputs"
+            "name the arrays like the inputs",
+            _INPUTS,
         )
     for value in model.inputs:
         fitting = _as_declared(values[value.name], value, source)
@@ -110,13 +112,15 @@ def load_inputs(given: Input, model: LoadedModel) -> Given:
 def _read_inputs(source: Path, names: list[str], model: LoadedModel) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Return the inputs that a file or folder holds, and the stored outputs, if any."""
     check_readable(source)
+    if not source.exists():
+        raise UsageError(f"there is no {source}", _INPUTS)
     if source.is_dir():
         outputs = _protos(source, "output", list(model.output_names))
         return _protos(source, "input", names), outputs or None
     if source.suffix == ".npz":
         return _arrays(source), None
     if source.suffix != ".npy":
-        raise UsageError(f"expected an .npz file, an .npy file or a directory of .pb files, got {source}")
+        raise UsageError(f"expected an .npz file, an .npy file or a folder of .pb files, got {source}", _INPUTS)
     if len(names) != 1:
         raise UsageError(f"expected a model with one input for {source.name}, got inputs {', '.join(names)}; use .npz")
     return dict(zip(names, _arrays(source).values(), strict=True)), None
@@ -176,7 +180,7 @@ def _arrays(source: Path) -> dict[str, Any]:
             loaded = np.load(file, allow_pickle=False)
             return {name: loaded[name] for name in loaded.files} if hasattr(loaded, "files") else {"": loaded}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(f"expected arrays of numbers or strings in {source}, got: {error}") from error
+        raise UsageError(f"expected arrays of numbers or strings in {source}, got: {error}", _INPUTS) from error
 
 
 def _protos(folder: Path, stem: str, names: Sequence[str]) -> dict[str, Any]:
