@@ -19,7 +19,7 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
-from normfold.constants.reshape_names import named_reshapes
+from normfold.constants.named_sizes import with_named_sizes
 from normfold.constants.resolve import bodies_with_paths, branches_of, path_inside, resolve
 from normfold.constants.shape_values import WHOLE, evaluate, named_targets, shapes_of
 from normfold.errors import CrashError
@@ -93,7 +93,7 @@ def _resolved(
         if shapes_only:
             return infer_shapes(without_weights), {}, ""
         model, reshape_targets = resolve(without_weights)
-        model = named_reshapes(model)
+        model = with_named_sizes(model)
         shapes = dict(shapes_of(model.graph))
         named = named_targets(model.graph, evaluate(model.graph, shapes), shapes)
         return model, named | reshape_targets, ""

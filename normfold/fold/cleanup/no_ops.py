@@ -23,6 +23,8 @@ def value_passed(reader: GraphReader, node: ir.Node) -> ir.Value | None:
     """Return the input that the first output of ``node`` is, where that is the only output that anything reads."""
     if node.op_type == "Where" and is_standard(node):
         return _value_chosen(reader, node)
+    if node.op_type == "Concat" and is_standard(node) and len(node.inputs) > 1:
+        return _value_joined_again(reader, node)
     return node.inputs[0] if _passes_first(reader, node) else None
 
 
@@ -37,11 +39,23 @@ def _value_chosen(reader: GraphReader, node: ir.Node) -> ir.Value | None:
     return chosen if is_whole and condition.size else None
 
 
+def _value_joined_again(reader: GraphReader, node: ir.Node) -> ir.Value | None:
+    """Return what a Split takes apart, where the Concat joins all the parts in their order along the same axis."""
+    split = None if node.inputs[0] is None else node.inputs[0].producer()
+    if split is None or split.op_type != "Split" or not is_standard(split) or has_parameters(node):
+        return None
+    shape = reader.shape(split.inputs[0])
+    if shape is None or has_parameters(split) or list(node.inputs) != list(split.outputs):
+        return None
+    axes = {int(attribute(each, "axis", 0)) % len(shape) for each in (node, split)}
+    return split.inputs[0] if len(axes) == 1 else None
+
+
 def _passes_first(reader: GraphReader, node: ir.Node) -> bool:
     test = _TABLE.get(node.op_type) if is_standard(node) else None
     if test is None or not node.inputs or node.inputs[0] is None:
         return False
-    if test is not _always and reader.is_constant(node.inputs[0]):
+    if test is not _always and reader.is_constant(node.outputs[0]):
         return False  # what is made from constants alone is evaluated elsewhere
     if any(map(is_read, node.outputs[1:])):
         return False

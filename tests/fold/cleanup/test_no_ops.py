@@ -13,6 +13,7 @@ GONE = {
     "concat of one": (PAIR, "a = Concat<axis=1>(x) y = Relu(a)"),
     "sum of one": (PAIR, "a = Sum(x) y = Relu(a)"),
     "dropout": (PAIR, "a, mask = Dropout(x) y = Relu(a)"),
+    "split and joined again": (PAIR, "a, b = Split<axis=2>(x) d = Concat<axis=-2>(a, b) y = Relu(d)"),
     "reshape to its own shape": (PAIR, "s = Constant<value_ints=[2,3,4,4]>() a = Reshape(x, s) y = Relu(a)"),
     "reshape with one unknown size": (
         "(float[N,3,4] x) => (float[N,3,4] y)",
@@ -36,6 +37,26 @@ GONE = {
 }
 STAYS = {
     "concat of two": ("(float[2,3] x) => (float[4,3] y)", "a = Concat<axis=0>(x, x) y = Relu(a)", "Concat Relu"),
+    "split and joined in another order": (
+        PAIR,
+        "a, b = Split<axis=2>(x) d = Concat<axis=2>(b, a) y = Relu(d)",
+        "Split Concat Relu",
+    ),
+    "split and joined along another axis": (
+        "(float[2,3,4,4] x) => (float[2,3,2,8] y)",
+        "a, b = Split<axis=2>(x) d = Concat<axis=3>(a, b) y = Relu(d)",
+        "Split Concat Relu",
+    ),
+    "split and joined in part": (
+        "(float[2,4] x) => (float[1,4] y)",
+        "s = Constant<value_ints=[1,1]>() a, b = Split<axis=0>(x, s) d = Concat<axis=0>(a) y = Relu(d)",
+        "Split Relu",
+    ),
+    "dropout of a constant": (
+        PAIR,
+        "c = Constant<value_float=2.0>() d = Dropout(c) y = Mul(x, d)",
+        "Mul",
+    ),
     "dropout in training": (
         PAIR,
         "r = Constant<value_float=0.5>() t = Cast<to=9>(r) a = Dropout(x, r, t) y = Relu(a)",

@@ -1,4 +1,4 @@
-"""Sizes of reshaped values by name, where shape inference gives up or finds new names.
+"""Sizes by name, where shape inference gives up or finds new names: of what is reshaped, and behind windows.
 
 TensorFlow takes the target of a Reshape from a Shape through Gather, Cast, Slice and Concat, which ``shape_values`` can
 follow. The result becomes the shape of the reshaped value, and inference goes on from there, operator by operator.
@@ -22,13 +22,12 @@ from normfold.constants.shape_values import (
     stored_integers,
     without_rest,
 )
+from normfold.constants.window_sizes import window_sizes
 from normfold.graph.shape_inference import infer_shapes
 
 
-def named_reshapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Give the result of each Reshape and Expand the named sizes of its target, which inference loses, and go on."""
-    if not any(node.op_type in ("Reshape", "Expand") for node in model.graph.node):
-        return model
+def with_named_sizes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Give each Reshape, Expand, convolution and pool the named sizes of its result, which inference loses; go on."""
     for _ in range(ROUNDS):
         if not _Sizes(model).learn():
             break
@@ -67,6 +66,8 @@ class _Sizes:
             elif not self._changed.isdisjoint(node.input):
                 for name, dims in self._made_by(node, values):
                     self._improve(name, dims)
+            if (behind := window_sizes(node, self._shapes)) is not None:
+                self._improve(node.output[0], behind)
         for name in self._changed:
             info = onnx.helper.make_tensor_value_info(name, self._kinds[name], self._shapes[name])
             self._inferred[name].CopyFrom(info)

@@ -8,8 +8,8 @@ import onnx
 import pytest
 
 import normfold
-from normfold.constants import reshape_names
-from normfold.constants.reshape_names import named_reshapes
+from normfold.constants import named_sizes
+from normfold.constants.named_sizes import with_named_sizes
 from normfold.constants.simplify import simplify
 from normfold.findings.verdict import Outcome
 from normfold.graph.shape_inference import infer_shapes
@@ -37,11 +37,12 @@ def sizes(model: onnx.ModelProto, name: str) -> list[int | str]:
 
 def test_a_target_gives_its_names_to_what_is_reshaped() -> None:
     model = parse(DYNAMIC)
-    pooled = sizes(model, "x")
     for value in model.graph.value_info:
         if value.name in ("r", "d"):  # as the inference of another day may have named them
             value.type.tensor_type.shape.dim[1].dim_param = "height"
-    named = named_reshapes(model)
+    named = with_named_sizes(model)
+    pooled = sizes(named, "x")
+    assert pooled == ["N", "ceil(H - 1)", "ceil(W - 1)", 8]
     for name in ("r", "d"):
         assert sizes(named, name) == [*pooled[:3], 2, 4]
     assert sizes(named, "y") == pooled
@@ -53,7 +54,7 @@ def test_a_rest_that_is_no_size_of_the_input_has_no_name() -> None:
         "int64[1] one = {1}> { l = Shape(x) n = Slice(l, zero, one) t = Concat<axis=0>(n, rest, three)"
         " r = Reshape(x, t) z = Concat<axis=2>(r, r) }"
     )
-    named = named_reshapes(parse(text))
+    named = with_named_sizes(parse(text))
     assert sizes(named, "r")[0] == "N"
     assert sizes(named, "r")[1] != "H", "there are twice as many"
 
@@ -67,7 +68,7 @@ def test_two_sizes_in_one_are_divided_again() -> None:
         "n = Gather(l, first) d = Div(n, t) v = Unsqueeze(d, up) w = Unsqueeze(t, up) g = Concat<axis=0>(v, w, rest)"
         "q = Reshape(e, g) y = Neg(q) }"
     )
-    named = named_reshapes(parse(text))
+    named = with_named_sizes(parse(text))
     assert sizes(named, "e") == ["N*T", 12]
     assert sizes(named, "q") == ["N", "T", 12]
 
@@ -76,7 +77,7 @@ def test_what_a_target_tells_is_carried_on_without_inferring_the_whole_model_aga
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     inferred = Mock(wraps=infer_shapes)
-    monkeypatch.setattr(reshape_names, "infer_shapes", inferred)
+    monkeypatch.setattr(named_sizes, "infer_shapes", inferred)
     blocks = [
         f"s{n} = Shape(x{n}) h{n} = Slice(s{n}, zero, two) t{n} = Concat<axis=0>(h{n}, size) r{n} = Reshape(x{n}, t{n})"
         f" p{n} = Transpose<perm=[1,0,2]>(r{n}) q{n} = Relu(p{n}) x{n + 1} = Transpose<perm=[1,0,2]>(q{n})"
@@ -87,7 +88,7 @@ def test_what_a_target_tells_is_carried_on_without_inferring_the_whole_model_aga
         f"{{ {' '.join(blocks)} y = Relu(x30) }}",
         opset=11,
     )
-    assert sizes(named_reshapes(infer_shapes(model)), "x30") == ["N", "L", 4]
+    assert sizes(with_named_sizes(infer_shapes(model)), "x30") == ["N", "L", 4]
     assert inferred.call_count < 4
 
 
