@@ -23,9 +23,11 @@ from normfold.fold.fold_options import FoldOptions
 from normfold.fuse.activations import fuse_activations
 from normfold.fuse.center import center_norms
 from normfold.fuse.engine import FuseOptions, find_norms, fuse_norms, newest_allowed
+from normfold.graph.operators import RESHAPES, is_standard
 from normfold.options import RewriteOptions
 from normfold.targets.table import target_named
 
+_MOVES = RESHAPES | {"Transpose", "Split"}
 Build = Callable[[frozenset[str]], tuple[ir.Model, Sequence[Verdict]]]
 
 
@@ -59,17 +61,27 @@ def rewrite(
 
 
 def _tidied(model: ir.Model, norms: FuseOptions, wanted: FoldOptions) -> Iterator[Verdict]:
-    """Tidy a model, and change what that brings together: what was computed twice may be the root of a norm now."""
+    """Tidy a model, and change what that brings together.
+
+    What was computed twice may be the root of a norm now; an operator and a sum that met in two shapes meet in one.
+    """
     known: set[Finding] = set()  # a norm of a constant that is not stored again is found each time
     while True:
+        views = _views(model)
         tidy(model, constants=wanted.allows(CONSTANT))
         found = (verdict for verdict in fuse_norms(model, norms) if verdict.is_changed)
-        more = tuple(verdict for verdict in found if verdict.finding not in known)
+        more = [verdict for verdict in found if verdict.finding not in known]
+        known.update(verdict.finding for verdict in more)
+        if more or _views(model) < views:
+            more += (verdict for verdict in fold_affines(model, wanted) if verdict.is_changed)
         if not more:
             return
-        known.update(verdict.finding for verdict in more)
         yield from more
-        yield from (verdict for verdict in fold_affines(model, wanted) if verdict.is_changed)
+
+
+def _views(model: ir.Model) -> int:
+    """Count the operators that only move elements, and hide one operator from another."""
+    return sum(node.op_type in _MOVES and is_standard(node) for node in model.graph.all_nodes())
 
 
 def findings_that_worsen(

@@ -33,6 +33,27 @@ RULES = {"b1": "batchnorm", "b2": "batchnorm", "g": "gelu"}
 
 
 @pytest.mark.parametrize(
+    "norm",
+    [
+        "t = Transpose<perm=[0,2,3,1]>(b) m = Mul(t, k) t1 = Add(m, s) c = Transpose<perm=[0,3,1,2]>(t1)",
+        "t = Unsqueeze(b, four) m = BatchNormalization(t, k, s, s, var) c = Squeeze(m, four)",
+        "t = Reshape(b, flat) m = BatchNormalization(t, k, s, s, var) c = Reshape(m, own)",
+        "t, u = Split<axis=1>(b) m = Concat<axis=1>(t, u) c = BatchNormalization(m, k, s, s, var)",
+    ],
+)
+def test_branches_that_meet_in_one_shape_once_the_norm_between_is_gone_are_one_operator(norm: str) -> None:
+    model = parse(
+        "(float[2,4,6,6] x) => (float[2,4,6,6] y) <float[4,4,3,3] v, float[4,4,1,1] w, float[4] k, float[4] s,"
+        "float[4] var, int64[1] four = {4}, int64[3] flat = {2,4,36}, int64[4] own = {2,4,6,6}> {"
+        f" a = Conv<pads=[1,1,1,1]>(x, v) b = Conv(x, w) {norm} d = Add(a, c) y = Relu(d) }}"
+    )
+    result = normfold.optimize(model)
+    assert operators(result.model) == "Conv Relu"
+    feeds = feeds_of(model)
+    assert_close(run_in_ort(result.model, feeds, ["y"]), run_in_ort(model, feeds, ["y"]), note="in ONNX Runtime")
+
+
+@pytest.mark.parametrize(
     ("seconds_without", "left"),
     [
         ({frozenset(): 0.9}, ()),
