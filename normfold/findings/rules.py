@@ -13,7 +13,7 @@ BATCHNORM, AFFINE, MERGE, CONSTANT = "batchnorm", "affine", "merge", "constant"
 
 RULES: tuple[tuple[str, str], ...] = (
     (BATCHNORM, "carry a BatchNormalization into a linear operator before or after it"),
-    (AFFINE, "carry Mul, Add, Sub, Div and Neg by constants into a linear operator before or after them"),
+    (AFFINE, "carry Mul, Add, Sub, Div, Neg by constants, or a depthwise Conv of 1x1, into a linear operator"),
     (MERGE, "merge neighbouring affines, or an affine into the gamma and beta of a norm"),
     ("branches", "merge parallel linear branches of one input into one operator"),
     ("order", "move a fixed order of channels (RGB to BGR) into the weights behind or before it"),

@@ -1,8 +1,8 @@
 """Which nodes are constant affines, and which of them stand in a row.
 
 A node is a constant affine when, at inference, its first output is ``scale * x + shift`` with constant arrays:
-BatchNormalization with frozen statistics, Mul, Add, Sub, Div by a constant on either side, Neg, and the operators
-whose numbers are attributes: Scaler, Affine, Scale, ImageScaler.
+BatchNormalization with frozen statistics, Mul, Add, Sub, Div by a constant on either side, Neg, a Conv that only
+multiplies each channel by a number, and the operators whose numbers are attributes: Scaler, Affine, Scale, ImageScaler.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from normfold.algebra.affine import Affine, Array, aligned
 from normfold.findings.reason import Reason, Refusal
 from normfold.graph.display_names import display_name, name_of
 from normfold.graph.operators import ML_DOMAIN, qualified_name
-from normfold.graph.reader import FLOATS, Dim, GraphReader, attribute
+from normfold.graph.reader import FLOATS, Dim, GraphReader, attribute, has_parameters, input_at
 from normfold.graph.training import is_training
 
 _DEFAULT_EPSILON = float(np.float32(1e-5))  # as runtimes hold it
@@ -219,6 +219,29 @@ def _negate(reader: GraphReader, node: ir.Node) -> AffineNode:
     return AffineNode(node, 0, Affine.of(-1.0, 0.0, len(reader.shape(entry) or ())))
 
 
+def _is_channel_scale(reader: GraphReader, node: ir.Node) -> bool:
+    """Return whether a Conv has a kernel of one element for each channel, and gives as many elements as it gets."""
+    is_grouped = not has_parameters(node) and attribute(node, "group", 1) > 1
+    weight = reader.weight(node.inputs[1]) if is_grouped else None
+    bias = input_at(node, 2)
+    if weight is None or (bias is not None and not reader.is_constant(bias)):
+        return False
+    channels, *kernel = weight.shape
+    is_one_each = attribute(node, "group", 1) == channels and all(size == 1 for size in kernel)
+    return is_one_each and set(attribute(node, "strides", ())) <= {1} and not any(attribute(node, "pads", ()))
+
+
+def _channel_scale(reader: GraphReader, node: ir.Node) -> AffineNode:
+    """Depthwise Conv with kernels of one element.
+
+    Source: https://onnx.ai/onnx/operators/onnx__Conv.html
+    """
+    weight = np.asarray(reader.require_constant(node, 1, Reason.DYNAMIC_PARAMETERS))
+    form = (1, len(weight), *[1] * (weight.ndim - 2))
+    bias = np.zeros(()) if input_at(node, 2) is None else parameter_of(reader, node, 2).reshape(form)
+    return AffineNode(node, 0, Affine.of(weight.reshape(form), bias, weight.ndim))
+
+
 def _scaler(reader: GraphReader, node: ir.Node) -> AffineNode:
     """``y = (x - offset) * scale`` by feature, in the operators of machine learning (ai.onnx.ml).
 
@@ -273,6 +296,7 @@ _AFFINES: dict[str, Callable[[GraphReader, ir.Node], AffineNode]] = {
     "Sum": _sum,
     "Mean": _sum,
     "Neg": _negate,
+    "Conv": _channel_scale,
     f"{ML_DOMAIN}.Scaler": _scaler,
     "Affine": _scalar_affine,
     "Scale": _scalar_affine,
@@ -299,6 +323,8 @@ def is_candidate(reader: GraphReader, node: ir.Node) -> bool:
         return False
     if node.op_type in ("Sum", "Mean") or (node.op_type == "Add" and node.inputs[0] is node.inputs[1]):
         return _is_sum_of_one(reader, node)
+    if node.op_type == "Conv":
+        return _is_channel_scale(reader, node)
     return node.op_type == "Neg" or (
         any(reader.is_constant(value) or reader.overridable(value) for value in node.inputs if value is not None)
         and not (node.op_type == "Div" and reader.is_constant(node.inputs[0]))

@@ -56,6 +56,16 @@ FOLDS = {
     "subtract from a constant": after_conv("float[8,1,1] k", "y = Sub(k, c)"),
     "divide by a constant": after_conv("float[8,1,1] k", "y = Div(c, k)"),
     "divide by a scalar": after_conv("float k = {255.0}", "y = Div(c, k)"),
+    "a convolution of one element for each channel": after_conv(
+        "float[8,1,1,1] k, float[8] t", "y = Conv<group=8, strides=[1,1]>(c, k, t)"
+    ),
+    "a convolution that scales, without a bias": after_conv("float[8,1,1,1] k", "y = Conv<group=8>(c, k)"),
+    "a convolution that scales, behind an activation": Folds(
+        "(float[N,8,6,6] x) => (float[N,4,4,4] y) <float[8,1,1,1] k, float[8] t, float[4,8,3,3] w> {"
+        " r = Sigmoid(x) c = Conv<group=8>(r, k, t) y = Conv(c, w) }",
+        "Sigmoid Conv",
+        "forward",
+    ),
     "negate": after_conv("float k", "y = Neg(c)"),
     "a constant behind an expand": after_conv("int64[3] s = {8, 1, 1}, float[1] k", "e = Expand(k, s) y = Mul(c, e)"),
     "a constant node": after_conv("float k", "e = Constant<value = float[1] {-3.0}>() y = Mul(e, c)"),
@@ -197,6 +207,18 @@ NOTHING_FOUND = {
     "a square": "(float[N,4] x) => (float[N,4] y) { y = Mul(x, x) }",
     "a product of constants": "(float[N,4] x) => (float[N,4] y, float[4] z) <float[4] k, float[4] j>"
     "{ y = Relu(x) z = Mul(k, j) }",
+    **{
+        f"a depthwise convolution with {what}": f"(float[N,4,8,8] x) => (float[N,{made},I,J] y) <float[{weight}] w>"
+        f"{{ r = Relu(x) y = Conv<group=4{how}>(r, w) }}"
+        for what, made, weight, how in (
+            ("a stride", 4, "4,1,1,1", ", strides=[2,1]"),
+            ("a padding", 4, "4,1,1,1", ", pads=[0,0,1,0]"),
+            ("two results a channel", 8, "8,1,1,1", ""),
+            ("a kernel", 4, "4,1,1,2", ""),
+        )
+    },
+    "a convolution of groups": "(float[N,4,8,8] x) => (float[N,2,8,8] y) <float[2,2,1,1] w>"
+    "{ r = Relu(x) y = Conv<group=2>(r, w) }",
     "an operator that is unused": "(float[N,4] x) => (float[N,4] y) <float[4] k> { y = Relu(x) z = Mul(x, k) }",
 }
 
