@@ -1,4 +1,7 @@
-"""Let one operator do what several Transposes, Squeezes and Unsqueezes in a row do, or none where that is nothing."""
+"""Let one operator do what several Transposes, Squeezes and Unsqueezes in a row do, or none where that is nothing.
+
+Also none where two of them undo each other around operators that act element by element: those need no axes moved.
+"""
 
 from __future__ import annotations
 
@@ -11,8 +14,8 @@ import onnx_ir as ir
 from normfold.findings.rules import MERGE
 from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, bypass, stamp
-from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, attribute, has_parameters
+from normfold.graph.operators import is_standard, operator_of
+from normfold.graph.reader import GraphReader, attribute, has_one_reader, has_parameters
 
 _NEW = -1  # stands for an axis of size 1 that was not there before
 _LONGEST = 16  # operators in a row that are looked through
@@ -66,6 +69,7 @@ def move_axes_once(editor: Editor) -> None:
                 best = value, found
         if best is None:
             _index_with_axis(editor, node)
+            _undo_around(editor, node)
         elif best[1] is None:
             bypass(node, best[0])
         else:
@@ -123,6 +127,37 @@ def _write(editor: Editor, node: ir.Node, value: ir.Value, operator: str, axes: 
         listed = editor.constant(np.asarray(axes, np.int64), ir.DataType.INT64, f"{node.outputs[0].name}_axes")
         editor.become(node, operator, [value, listed], {})
     stamp(node, MERGE, name_of(before))
+
+
+def _undo_around(editor: Editor, node: ir.Node) -> None:
+    """Let operators of one element at a time read what the move before them reads, where ``node`` undoes that move."""
+    reader, between = editor.reader, list[ir.Node]()
+    step, before = _move_of(reader, node), _maker(reader, node)
+    while before is not None and _acts_on_elements(reader, before) and len(between) < _LONGEST:
+        between.append(before)
+        before = _maker(reader, before)
+    move = _move_of(reader, before) if before is not None and between else None
+    if step is None or move is None or before is None or not step.behind(move).is_nothing:
+        return
+    between[-1].replace_input_with(0, before.inputs[0])
+    for each in between:
+        editor.rename(each.outputs[0])  # it holds the elements in another order now
+        each.outputs[0].shape = node.outputs[0].shape
+        stamp(each, MERGE, f"{name_of(before)}, {name_of(node)}")
+    editor.bypass([node], between[0].outputs[0], node.outputs[0], upstream_takes_name=True, rule=MERGE)
+
+
+def _maker(reader: GraphReader, node: ir.Node) -> ir.Node | None:
+    """Return the operator that makes what ``node`` reads, where both stand in this graph."""
+    maker = node.inputs[0].producer() if node.inputs and node.inputs[0] is not None else None
+    return maker if reader.holds(maker) else None
+
+
+def _acts_on_elements(reader: GraphReader, node: ir.Node) -> bool:
+    """Return whether a node makes each element of one alone, and only one operator reads the result."""
+    if not operator_of(node).elementwise or not has_one_reader(node.outputs[0]) or len(node.outputs) > 1:
+        return False
+    return all(value is None or reader.is_constant(value) for value in node.inputs[1:])
 
 
 def _index_with_axis(editor: Editor, node: ir.Node) -> None:

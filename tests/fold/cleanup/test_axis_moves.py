@@ -9,7 +9,7 @@ from tests.fold.cleanup.test_tidy import assert_tidied
 
 CONSTANTS = (
     "<int64[1] i0 = {0}, int64[1] i1 = {1}, int64[1] i2 = {2}, int64[1] n1 = {-1}, int64[2] i02 = {0, 2},"
-    "int64 at1 = {1}, int64[2] both = {0, 1}, int64[0] none = {}>"
+    "float low = {0.1}, int64 at1 = {1}, int64[2] both = {0, 1}, int64[0] none = {}>"
 )
 # Input, output, body, and the operators that are left. Sizes that are letters are not known.
 ROWS = {
@@ -41,6 +41,36 @@ ROWS = {
     "Squeeze, Transpose, Unsqueeze": (
         "[1,N,M]", "[a,b,c]",
         "a = Squeeze (r, i0) b = Transpose (a) y = Unsqueeze (b, i0)", "Relu Squeeze Transpose Unsqueeze",
+    ),
+    "two Transposes that undo each other around activations": (
+        "[N,M,4]", "[a,b,c]",
+        "a = Transpose <perm = [1, 2, 0]> (r) c = Sigmoid (a) d = Clip (c, low) y = Transpose <perm = [2, 0, 1]> (d)",
+        "Relu Sigmoid Clip",
+    ),
+    "an Unsqueeze and its Squeeze around an activation": (
+        "[N,M]", "[a,b]", "a = Unsqueeze (r, i1) c = Tanh (a) d = Squeeze (c, i1) y = Neg (d)", "Relu Tanh Neg",
+    ),
+    "two Transposes around an activation that another reads": (
+        "[2,3,4]", "[a,b,c]",
+        "a = Transpose <perm = [1, 0, 2]> (r) c = Sigmoid (a) b = Transpose <perm = [1, 0, 2]> (c) d = ReduceSum (c)"
+        " y = Add (b, d)",
+        "Relu Transpose Sigmoid Transpose ReduceSum Add",
+    ),
+    "two Transposes of which the first is read elsewhere, around an activation": (
+        "[2,3,4]", "[a,b,c]",
+        "a = Transpose <perm = [1, 0, 2]> (r) c = Sigmoid (a) b = Transpose <perm = [1, 0, 2]> (c) d = ReduceSum (a)"
+        " y = Add (b, d)",
+        "Relu Transpose Sigmoid ReduceSum Add",
+    ),
+    "two Transposes around an activation that do not undo each other": (
+        "[2,3,4]", "[a,b,c]",
+        "a = Transpose <perm = [1, 2, 0]> (r) c = Sigmoid (a) y = Transpose <perm = [1, 0, 2]> (c)",
+        "Relu Transpose Sigmoid Transpose",
+    ),
+    "two Transposes around a softmax": (
+        "[2,3,4]", "[a,b,c]",
+        "a = Transpose <perm = [1, 0, 2]> (r) c = Softmax (a) y = Transpose <perm = [1, 0, 2]> (c)",
+        "Relu Transpose Softmax Transpose",
     ),
     "a mean of one": (
         "[N,1]", "[a,b]", "a = ReduceMean <axes = [1], keepdims = 0> (r) y = Unsqueeze (a, i1)", "Relu",
