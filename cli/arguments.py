@@ -17,7 +17,7 @@ from normfold.option_declaration import Option, declared_options
 from normfold.options import OUTPUT, CheckArguments, OptimizeArguments
 from normfold.report.formats import FORMATS
 
-from .exits import HELP, Exit
+from .exits import WHERE, Exit
 from .show import Output
 from .supervise import limit_time
 
@@ -64,9 +64,9 @@ class GroupedCommand(click.Command):
             raise WriteError(f"stdout or a temporary file cannot be written: {error.strerror}") from error
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write a section for each group of options, in the order in which the groups first appear."""
-        groups: dict[str, list[tuple[str, str]]] = {}
-        for parameter in self.get_params(ctx):
+        """Write a section for each group of options: the output first, and in it last what all commands have."""
+        groups: dict[str, list[tuple[str, str]]] = {OUTPUT: []}
+        for parameter in sorted(self.get_params(ctx), key=lambda each: each.name == "timeout"):
             record = parameter.get_help_record(ctx)
             if record is not None and isinstance(parameter, click.Option):
                 groups.setdefault(getattr(parameter, "group", OUTPUT), []).append(record)
@@ -86,7 +86,7 @@ def command(summary: str, examples: str) -> Callable[[Callable[..., Any]], click
     """Make a function a command with grouped options, ``examples`` (a line each) and the exit codes in its help."""
 
     def decorate(function: Callable[..., Any]) -> click.Command:
-        return click.command(cls=GroupedCommand, short_help=summary, examples=examples, epilog=HELP)(TIMEOUT(function))
+        return click.command(cls=GroupedCommand, short_help=summary, examples=examples, epilog=WHERE)(TIMEOUT(function))
 
     return decorate
 

@@ -27,6 +27,7 @@ MEANING: dict[Exit, str] = {
     Exit.INTERRUPTED: "interrupted with Ctrl-C",
 }
 
+WHERE = "Exit codes: see normfold --help."
 HELP = (
     "\b\nExit codes:\n"
     + "".join(f"  {int(code):<4} {meaning}\n" for code, meaning in MEANING.items())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,7 +64,7 @@ def _show(verification: Verification, output: Output) -> None:
 
         click.echo(json.dumps(as_data(verification), indent=2, allow_nan=False))
     elif not output.quiet:
+        from normfold.report.as_text import console_for
         from normfold.verify.result import as_table
 
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else 10**6
-        click.echo(as_table(verification, width=width))
+        click.echo(as_table(verification, width=console_for().width))

@@ -104,4 +104,9 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "__version__", "testing"]
+    """Name what can be used here, so that help() works without torch too."""
+    from importlib.util import find_spec
+
+    has_torch = find_spec("torch") is not None
+    here = [name for name in __all__ if has_torch or not _HOMES.get(name, "").startswith("normfold.pytorch")]
+    return [*here, "__version__", "testing"]

@@ -38,7 +38,10 @@ class RewriteOptions(CheckedOptions):
             "Leave alone this rule, or the nodes of this name or pattern. Repeatable.", FOLDING, metavar="RULE|NODE"
         ),
     ] = ()
-    only: Annotated[NameCollection, Option("Use only this rule. Repeatable.", FOLDING, metavar="RULE")] = ()
+    only: Annotated[
+        NameCollection,
+        Option("Use only this rule; `normfold explain` lists them. Repeatable.", FOLDING, metavar="RULE"),
+    ] = ()
     assume_eval: Annotated[bool, Option("Treat training-mode BatchNormalization as inference.", FOLDING)] = False
     fold_norm_scale: Annotated[
         bool, Option("Fold gamma and beta of LayerNorm and RMSNorm into all MatMuls that follow.", FOLDING)
@@ -76,7 +79,15 @@ class RewriteOptions(CheckedOptions):
         bool,
         Option("Fold constants with onnxsim first.", FOLDING, off_help="Leave out the constant folding with onnxsim."),
     ] = True
-    target: Annotated[str, Option("The runtime to write norms for.", FORMS, metavar="NAME")] = "onnxruntime"
+    target: Annotated[
+        str,
+        Option(
+            "The runtime to write norms for: onnxruntime, onnxruntime-cuda, directml, webgpu, tensorrt, openvino, "
+            "coreml, qnn, ncnn, tract, or onnx for any.",
+            FORMS,
+            metavar="NAME",
+        ),
+    ] = "onnxruntime"
     opset: Annotated[
         str | int | None,
         Option(

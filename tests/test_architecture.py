@@ -260,3 +260,10 @@ def test_a_checkout_tests_itself() -> None:
     code = "import normfold, normfold_cli; print(normfold.__file__, normfold_cli.__file__, sep='\\n')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert [Path(line).resolve().parent for line in done.stdout.splitlines()] == [ROOT / "normfold", ROOT / "cli"]
+
+
+def test_help_in_python_needs_no_torch() -> None:
+    """Where torch was not installed, help(normfold) was one line that asked for it."""
+    program = "import sys; sys.modules['torch'] = None; import normfold; help(normfold)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "optimize(model" in done.stdout and "fold_module" not in done.stdout.split("DATA")[0]

@@ -127,15 +127,15 @@ def print_checks(reports: Sequence[Report], console: Console, details: bool = Fa
     for report in reports:
         if details and report.verdicts:
             print_report(report, console, details=True)
-        console.print(_headline(report), soft_wrap=True)
+        _print_line(_headline(report), 0, console)
         shown = report.problems if details else report.problems[:PROBLEMS_SHOWN]
         for problem in shown:
-            console.print(Text(printable(f"  {_line(problem)}", 600)), soft_wrap=True)
+            _print_line(Text(printable(_line(problem), 600)), 2, console)
         if len(shown) < len(report.problems):
-            console.print(Text(f"  and {len(report.problems) - len(shown)} more; --verbose names all"))
+            _print_line(Text(f"and {len(report.problems) - len(shown)} more; --verbose names all"), 2, console)
         if not details:
             for note in report.notes:
-                console.print(Text(printable(f"  note: {note}", 400)), soft_wrap=True)
+                _print_line(Text(printable(f"note: {note}", 400)), 2, console)
     _print_remedies(reports, console)
     console.print(_closing(reports), soft_wrap=True)
 
@@ -157,7 +157,7 @@ def _line(problem: Problem) -> str:
 def _print_remedies(reports: Sequence[Report], console: Console) -> None:
     reasons = dict.fromkeys(problem.reason for report in reports for problem in report.problems)
     for reason in sorted(reasons, key=lambda each: each.code):
-        console.print(Text(f"{reason.code}: {reason.obstacle}. Remedy: {reason.remedy}", style="dim"), soft_wrap=True)
+        _print_line(Text(f"{reason.code}: {reason.obstacle}. Remedy: {reason.remedy}", style="dim"), 0, console)
 
 
 def _closing(reports: Sequence[Report]) -> Text:

@@ -49,6 +49,7 @@ function change(before, after) {
   return `${percent > 0 ? "+" : "−"}${Math.abs(percent).toFixed(digits)} %`;
 }
 
+const inWords = (outcome) => (outcome === "settled" ? "as it should be" : outcome);
 const of = (report, outcome) => report.rows.filter((row) => row.outcome === outcome).length;
 const isDone = (report) => report.command === "optimize" || report.command === "export";
 const after = (report) => (isDone(report) ? "after" : "after optimize");
@@ -107,7 +108,7 @@ function reasons(report) {
     const link = make("button", { type: "button", class: "mono", "data-reason": code, "aria-label": `show the ${count} of ${code}` }, code);
     link.addEventListener("click", () => { only(code); document.getElementById("norms").scrollIntoView(); });
     return make("tr", {}, make("td", { class: "number" }, count.toLocaleString("en")), make("td", { class: "mono" }, link),
-      make("td", {}, make("span", { class: `badge ${index < report.kept.length ? "kept" : "settled"}` }, index < report.kept.length ? "kept" : "as it should be")),
+      make("td", {}, make("span", { class: `badge ${index < report.kept.length ? "kept" : "settled"}` }, inWords(index < report.kept.length ? "kept" : "settled"))),
       make("td", {}, obstacle, make("div", { class: "soft" }, `Remedy: ${remedy}`)));
   });
   const titles = ["count", "reason", "verdict", "why, and what to do"].map((title, index) =>
@@ -242,7 +243,7 @@ function filters(report, state, refresh, shown) {
   const search = make("input", { type: "search", id: "search", placeholder: "Filter by name, operator, reason …", "aria-label": "filter" });
   search.addEventListener("input", () => { state.words = search.value; refresh(); });
   const chips = Object.keys(ORDER).reverse().filter((outcome) => of(report, outcome)).map((outcome) => {
-    const chip = make("button", { type: "button", class: `chip ${outcome}`, "data-outcome": outcome, "aria-pressed": "true" }, `${outcome} ${of(report, outcome)}`);
+    const chip = make("button", { type: "button", class: `chip ${outcome}`, "data-outcome": outcome, "aria-pressed": "true" }, `${inWords(outcome)} ${of(report, outcome)}`);
     chip.addEventListener("click", () => {
       const on = chip.getAttribute("aria-pressed") !== "true";
       chip.setAttribute("aria-pressed", String(on));
@@ -264,7 +265,7 @@ function lines(row, state, report) {
     make("td", { class: "number soft" }, opener),
     make("td", { class: "mono" }, row.graph ? make("span", { class: "soft" }, ...breakable(`${row.graph}/`)) : "", ...breakable(row.name)),
     make("td", {}, ...breakable(row.operator)),
-    make("td", {}, make("span", { class: `badge ${row.outcome}` }, row.outcome === "settled" ? "fine" : row.outcome)),
+    make("td", {}, make("span", { class: `badge ${row.outcome}` }, inWords(row.outcome))),
     make("td", { class: "reason" }, ...why(row)),
     make("td", { class: "number" }, row.error ? `${small(row.error[0])} / ${small(row.error[1])}` : ""));
   let opened = null;

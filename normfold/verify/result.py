@@ -144,10 +144,11 @@ def _row(c: Comparison, longest: int) -> tuple[str, ...]:
     worst = (
         f"{_index(c.at)} {printable(c.expected, 40)} -> {printable(c.obtained, 40)}" if c.expected or c.obtained else ""
     )
+    what = ("ok" if c.passed else "DIFFERS", printable(c.value, min(100, longest)), c.stage.value)
+    if not c.passed and not c.elements:  # nothing was measured: a note says why
+        return (*what, *[""] * (len(_HEAD) - len(what)))
     return (
-        "ok" if c.passed else "DIFFERS",
-        printable(c.value, min(100, longest)),
-        c.stage.value,
+        *what,
         f"{c.max_abs:.3g}",
         f"{c.relative:.3g}",
         f"{c.tolerance:.3g}",
@@ -193,8 +194,8 @@ def as_table(verification: Verification, sites: int = 10, width: int = 10**6) ->
             maker = f", made by {printable(', '.join(c.folds), 300)}" if c.folds else ""
             feed = f" (feed {printable(c.feed, 100)})" if c.feed else ""
             why = printable(c.note, 500) or "differs"
-            needed = c.needed_tolerance or "nothing"
-            lines.append(f"{printable(c.value, 100)}{maker}: {why}{feed}; would have passed with {needed}")
+            needed = f"; would have passed with {c.needed_tolerance}" if c.needed_tolerance else ""
+            lines.append(f"{printable(c.value, 100)}{maker}: {why}{feed}{needed}")
     notes = verification.notes if verification.worst else ()  # otherwise the first line is made of them
     lines += [f"note: {printable(note, 600)}" for note in notes]
     lines.append(f"seed {verification.seed}; feeds: {printable('; '.join(verification.feeds), 600) or 'none'}")
@@ -219,7 +220,7 @@ def _plain(value: Any) -> Any:
 
 
 def proof_sentence(verification: Verification) -> str:
-    """Return the result of a proof in a sentence: for equal models the number of places and the largest error."""
+    """Return the result of a proof in a sentence: for equal models how many places, and the error nearest its limit."""
     worst = verification.worst
     if worst is None:
         return "; ".join(verification.notes) or "nothing was compared"
@@ -229,7 +230,7 @@ def proof_sentence(verification: Verification) -> str:
     within = [c for c in compared if c.margin <= 1]  # a note says what the runtime itself changes beyond that
     worst = max(within, key=lambda c: c.margin, default=worst)
     places = len({comparison.value for comparison in compared})
-    error = f"largest error {worst.relative:.2g} of the value's range (limit {worst.tolerance:.2g})"
+    error = f"worst error {worst.relative:.2g} of the value's range (limit {worst.tolerance:.2g})"
     return f"proven equal to the original at {places} place{'s' * (places != 1)}, {error}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -87,6 +88,8 @@ def test_help_is_readable_at_80_columns(run: Run) -> None:
     for name in normfold_cli.COMMANDS:
         text = run(name, "--help")[1]
         assert "Examples:" in text, name
+        assert "Exit codes: see normfold --help." in text, name  # twelve lines that were in each
+        assert text.index("  -h, --help") < text.index("  --timeout") < text.index("Examples:"), name
         assert max(map(len, text.split("Exit codes")[0].splitlines())) <= 80, name
 
 
@@ -107,7 +110,10 @@ def test_the_version_and_python_m(command: Command, flag: str) -> None:
 def test_rules_are_explained_like_codes(run: Run) -> None:
     assert "carry a BatchNormalization" in run("explain", "BatchNorm")[1]
     assert "--skip order" in run("explain", "order")[1]
-    assert "layernorm" in run("explain")[1]
+    listed = run("explain")[1]
+    codes = re.findall(r"^NF\d+", listed, re.M)
+    assert codes == sorted(codes) and len(codes) > 60
+    assert re.search("^layernorm +write a decomposed LayerNorm", listed, re.M)
 
 
 def test_a_pattern_names_nodes(run: Run, tmp_path: Path) -> None:

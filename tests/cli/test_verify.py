@@ -12,7 +12,7 @@ import pytest
 from onnx import numpy_helper
 
 import normfold
-from normfold.verify.result import as_table
+from normfold.verify.result import Comparison, Equivalence, Stage, Verification, as_table
 from tests.conftest import Run
 from tests.onnx_text import parse
 from tests.verify.nets import conv_bn_pair, edited
@@ -37,7 +37,7 @@ def models(tmp_path: Path) -> Path:
 def test_equal_models_are_done(verify: Run, models: Path) -> None:
     code, out, err = verify(models / "a.onnx", models / "b.onnx", "--seed", 3)
     assert (code, err) == (0, "")
-    assert out.startswith("equivalent: proven equal to the original at 1 place, largest error ")
+    assert out.startswith("equivalent: proven equal to the original at 1 place, worst error ")
     assert "\n2 of 2 output comparisons pass\n" in out
     assert "seed 3; feeds: normal (N=1)" in out
 
@@ -66,6 +66,18 @@ def test_models_with_other_inputs_cannot_be_compared(verify: Run, models: Path) 
     code, out, _ = verify(models / "a.onnx", models / "other.onnx")
     assert code == 4
     assert out.startswith("inconclusive: expected the inputs x, got q; rename them\n")
+
+
+def test_what_was_not_measured_has_no_figures(models: Path) -> None:
+    """A candidate that did not run had a cosine of 1.000000, and "would have passed with nothing"."""
+    failed = Comparison(
+        value="y", stage=Stage.UNOPTIMIZED, passed=False, margin=np.inf, relative=np.inf, note="it fails"
+    )
+    passed = Comparison(value="z", stage=Stage.UNOPTIMIZED, passed=True, elements=0)
+    lines = as_table(Verification(Equivalence.DIFFERENT, (failed, passed))).splitlines()
+    assert lines[2].split() == ["DIFFERS", "y", "disable_all"]
+    assert "1.000000" in lines[3]
+    assert lines[4] == "y: it fails"
 
 
 def test_a_narrow_table_leaves_columns_out(models: Path) -> None:

@@ -34,4 +34,4 @@ def test_the_sentence_of_a_proof_shows_no_error_above_its_limit() -> None:
     fine = Comparison("y", Stage.AT_SITE, True, relative=1e-7, tolerance=1e-6, margin=0.1)
     changed_by_runtime = Comparison("y", Stage.DEFAULT, True, relative=1e-2, tolerance=1e-4, margin=100.0)
     proof = Verification(Equivalence.EQUIVALENT, outputs=(changed_by_runtime,), sites=(fine,), notes=("a note",))
-    assert "at 1 place, largest error 1e-07 of the value's range (limit 1e-06)" in proof_sentence(proof)
+    assert "at 1 place, worst error 1e-07 of the value's range (limit 1e-06)" in proof_sentence(proof)
