@@ -275,6 +275,8 @@ def apply_facts(model: ir.Model, facts: InferredFacts) -> None:
     for path, known in facts.types.items():
         if path in values:
             _learn_type(values[path], known, read)
+    for node in model.graph.all_nodes():
+        _cast_by_type(node)
     reader = GraphReader(model, model.graph)
     for path, tensor in facts.constants.items():
         if path in values and not values[path].is_graph_output() and not _is_evaluated_later(reader, values[path]):
@@ -284,6 +286,15 @@ def apply_facts(model: ir.Model, facts: InferredFacts) -> None:
         producer = values[path].producer() if path in values else None
         if producer is not None and producer.op_type == "Reshape":
             _set_target(producer, target)
+
+
+def _cast_by_type(node: ir.Node) -> None:
+    """Make a CastLike a Cast: only the type of its second input counts, and of a constant it makes a constant."""
+    dtype = node.outputs[0].dtype if node.op_type == "CastLike" and is_standard(node) else None
+    if dtype is not None:
+        node.op_type = "Cast"
+        node.attributes["to"] = ir.AttrInt64("to", dtype.value)
+        node.resize_inputs(1)
 
 
 def _drop_expands_to_own_shape(reader: GraphReader) -> None:

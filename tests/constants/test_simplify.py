@@ -360,3 +360,13 @@ shared (float[N,3,4] x) => (float[M,12] y, float[P,12] z)
     facts = simplify(model)
     assert facts.reshape_targets == {"y": (-1, 12)}
     assert "t" not in facts.constants
+
+
+def test_a_constant_that_is_cast_to_the_type_of_a_variable_is_a_constant() -> None:
+    """As torch's exporter writes the bias of a convolution that has none, without its optimizer."""
+    text = (
+        "(float[N,2,6,6] x) => (float[N,4,4,4] y) <float[4,2,3,3] w, float k = {0.5}, int64[1] s = {4}, float[4] g,"
+        "float[4] be, float[4] m, float[4] var> { t = CastLike(k, x) b = Expand(t, s) c = Conv(x, w, b)"
+        " y = BatchNormalization(c, g, be, m, var) }"
+    )
+    assert [node.op_type for node in normfold.optimize(parse(text)).model.graph.node] == ["Conv"]

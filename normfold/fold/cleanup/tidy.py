@@ -12,6 +12,7 @@ from normfold.constants.materialize import materialize_constants
 from normfold.fold.cleanup.axis_moves import move_axes_once
 from normfold.fold.cleanup.concats import join_once
 from normfold.fold.cleanup.equal_weights import share_equal_weights
+from normfold.fold.cleanup.lists import take_out_of_lists
 from normfold.fold.cleanup.no_ops import value_passed
 from normfold.fold.cleanup.reshapes import reshape_once
 from normfold.fold.cleanup.slices import slice_once
@@ -61,13 +62,13 @@ def _drop_listed_initializers(graph: ir.Graph) -> None:
 
 
 def clear_the_way(model: ir.Model, *, constants: bool = True, merge: bool = True) -> None:
-    """Remove, in place, what would hide a fold: inverse Transposes, inner Identities, unused operators.
+    """Remove, in place, what would hide a fold: lists, inverse Transposes, inner Identities, unused operators.
 
     With ``constants`` the runtime evaluates what is made of constants; with ``merge`` duplicates become one operator.
     """
     if constants:
         evaluate_by_runtime(model)
-    _clean(model, (move_axes_once, _skip_no_ops, *([compute_once] if merge else [])))
+    _clean(model, (take_out_of_lists, move_axes_once, _skip_no_ops, *([compute_once] if merge else [])))
     for node in dead_operators(model):
         if node.graph is not None:
             node.graph.remove(node, safe=True)
@@ -100,6 +101,7 @@ def _rename_instead_of_identities(editor: Editor) -> None:
 
 
 _CLEANUPS = (
+    take_out_of_lists,
     move_axes_once,
     reshape_once,
     _skip_no_ops,
