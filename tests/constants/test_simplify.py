@@ -20,6 +20,7 @@ from normfold.constants.simplify import InferredFacts, apply_facts, simplify
 from normfold.files.convert import to_ir, to_proto
 from normfold.files.skeleton import skeleton
 from normfold.fold.cleanup.tidy import tidy
+from tests.onnx_text import parse
 
 
 def parse(text: str, **initializers: object) -> onnx.ModelProto:
@@ -369,4 +370,4 @@ def test_a_constant_that_is_cast_to_the_type_of_a_variable_is_a_constant() -> No
         "float[4] be, float[4] m, float[4] var> { t = CastLike(k, x) b = Expand(t, s) c = Conv(x, w, b)"
         " y = BatchNormalization(c, g, be, m, var) }"
     )
-    assert [node.op_type for node in normfold.optimize(parse(text)).model.graph.node] == ["Conv"]
+    assert [node.op_type for node in optimize(parse(text)).model.graph.node] == ["Conv"]
