@@ -20,7 +20,6 @@ from normfold.constants.simplify import InferredFacts, apply_facts, simplify
 from normfold.files.convert import to_ir, to_proto
 from normfold.files.skeleton import skeleton
 from normfold.fold.cleanup.tidy import tidy
-from tests.onnx_text import parse
 
 
 def parse(text: str, **initializers: object) -> onnx.ModelProto:
@@ -365,9 +364,13 @@ shared (float[N,3,4] x) => (float[M,12] y, float[P,12] z)
 
 def test_a_constant_that_is_cast_to_the_type_of_a_variable_is_a_constant() -> None:
     """As torch's exporter writes the bias of a convolution that has none, without its optimizer."""
-    text = (
-        "(float[N,2,6,6] x) => (float[N,4,4,4] y) <float[4,2,3,3] w, float k = {0.5}, int64[1] s = {4}, float[4] g,"
-        "float[4] be, float[4] m, float[4] var> { t = CastLike(k, x) b = Expand(t, s) c = Conv(x, w, b)"
-        " y = BatchNormalization(c, g, be, m, var) }"
+    weight = np.ones((4, 2, 3, 3), np.float32)
+    model = parse(
+        "g (float[N,2,6,6] x) => (float[N,4,4,4] y) { t = CastLike(k, x) b = Expand(t, s) c = Conv(x, w, b)"
+        " y = BatchNormalization(c, g, g, g, g) }",
+        k=np.float32(0.5),
+        s=np.asarray([4]),
+        w=weight,
+        g=np.ones(4, np.float32),
     )
-    assert [node.op_type for node in optimize(parse(text)).model.graph.node] == ["Conv"]
+    assert [node.op_type for node in optimize(model).model.graph.node] == ["Conv"]
