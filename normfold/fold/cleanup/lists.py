@@ -1,6 +1,6 @@
 """Take tensors out of lists whose content one can see: a Split in place of SplitToSequence, a Concat of the elements.
 
-Exporters that no optimizer follows write ``torch.chunk``, ``unbind`` and ``cat`` with lists. No affine passes a list.
+Exporters that no optimizer follows write chunk, unbind and cat of torch with lists. No affine passes a list.
 Source: https://onnx.ai/onnx/operators/onnx__SplitToSequence.html
 """
 
