@@ -29,7 +29,7 @@ NEVER_GIVEN = {
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_every_rule_has_a_row_that_folds(name: str) -> None:
-    assert any(isinstance(row, Folds) for row in ENTRIES[name].rows())
+    assert any(isinstance(row, Folds) for row in ENTRIES[name].rows()), "the test file of its room needs a row Folds"
 
 
 def operators_without_refusal() -> set[str]:
@@ -41,12 +41,13 @@ def operators_without_refusal() -> set[str]:
 
 
 def test_every_rule_has_a_row_that_refuses() -> None:
-    assert operators_without_refusal() == NEVER_REFUSED.keys()
+    assert operators_without_refusal() == NEVER_REFUSED.keys(), "the test file of its room needs a row Refuses"
 
 
 def test_every_operator_of_a_decomposition_is_in_a_row() -> None:
     texts = "".join(path.read_text() for path in (ROOT / "tests" / "fuse").rglob("*.py"))
-    assert {operator for operator in RULES if not re.search(rf"\b{operator}\b", texts)} == NO_DECOMPOSITION.keys()
+    unseen = {operator for operator in RULES if not re.search(rf"\b{operator}\b", texts)}
+    assert unseen == NO_DECOMPOSITION.keys(), "ROWS of tests/fuse/forms/test_table.py needs a norm with it"
 
 
 def test_every_reason_is_given_by_some_test() -> None:
@@ -54,12 +55,12 @@ def test_every_reason_is_given_by_some_test() -> None:
     here = {Path(__file__), *(ROOT / "tests" / "findings").rglob("*"), *(ROOT / "tests" / "report").rglob("*")}
     texts = "".join(path.read_text() for path in (ROOT / "tests").rglob("*.py") if path not in here)
     unseen = {r.code for r in Reason if r.code not in texts and f"Reason.{r.name}" not in texts}
-    assert unseen == NEVER_GIVEN.keys()
+    assert unseen == NEVER_GIVEN.keys(), "a test needs a model that ends in it"
 
 
 def test_every_format_has_a_snapshot_and_is_in_the_reference() -> None:
     snapshots = {path.stem for path in (ROOT / "tests" / "report" / "snapshots").glob("*.txt")}
-    assert snapshots == FORMATS.keys()
+    assert snapshots == FORMATS.keys(), "UPDATE_SNAPSHOTS=1 with tests/report/test_formats.py writes it"
     reference = (ROOT / "normfold" / "REFERENCE.md").read_text().split("## Reports")[1].split("\n## ")[0]
     unnamed = [each.name for each in FORMATS.values() if (each.suffixes or (each.name,))[0] not in reference]
     assert unnamed == [], "REFERENCE, section Reports, does not name it"

@@ -132,6 +132,7 @@ OPERATORS: dict[str, Operator] = {
     # Linear operators.
     "Conv": Operator(homogeneous="any", amplifies=True, weight=1, bias=2, weight_out=0, weight_in=1, axis=1),
     "ConvTranspose": Operator(homogeneous="any", amplifies=True, weight=1, bias=2, weight_out=1, weight_in=0, axis=1),
+    "DeformConv": Operator(homogeneous="any", amplifies=True, bias=3),
     "Gemm": Operator(homogeneous="any", amplifies=True, weight=1, bias=2, weight_out=1, weight_in=0, axis=1),
     "MatMul": Operator(homogeneous="any", amplifies=True, weight=1, weight_out=-1, weight_in=-2, axis=-1),
     # Recurrent operators: their first weight meets the features, and nothing is claimed of the result.

@@ -252,7 +252,7 @@ def assert_refuses(row: Refuses) -> None:
     assert bytes_of(result.model) == bytes_of(to_proto(to_ir(model))), "a refusal leaves the model equal"
     verdict = next(v for v in result.verdicts if v.finding.site == (row.site or result.verdicts[-1].finding.site))
     said = ", ".join(f"{obstacle.reason.code} {obstacle.node}" for obstacle in verdict.obstacles)
-    assert said == row.why, [str(obstacle) for obstacle in verdict.obstacles]
+    assert said == row.why, "\n".join(map(str, verdict.obstacles))
 
 
 def assert_folds_with(text: str, options: FoldOptions, domains: str = "") -> onnx.ModelProto:

@@ -34,11 +34,12 @@ ATTRIBUTES: dict[str, dict[str, Any]] = {
     "LpPool": {"kernel_shape": [4, 4], "p": 1},
     "Einsum": {"equation": "nchw->nc"},
 }
-# Inputs behind the first that are no data: axes, sizes, steps.
+# Inputs behind the first that are no data: axes, sizes, steps, weights whose axes are not claimed.
 SETTINGS: dict[str, list[Any]] = {
     "CastLike": [np.ones(())],
     "Col2Im": [np.array([8, 8]), np.array([4, 4])],
     "CumSum": [np.array(3)],
+    "DeformConv": [np.ones((5, 4, 3, 3)), np.full((2, 18, 4, 4), 0.3)],
     "STFT": [np.array(4), np.ones(16)],
 }
 SHAPES = {

@@ -63,7 +63,8 @@ def test_a_format_says_what_it_said(format: str) -> None:
     said = STABLE.get(format, str)(render([sample(), checked()], format))
     if os.environ.get("UPDATE_SNAPSHOTS"):
         file.write_text(said, encoding="utf-8")
-    assert said == file.read_text(encoding="utf-8")
+    assert file.exists(), "UPDATE_SNAPSHOTS=1 writes it; read it before you commit it"
+    assert said == file.read_text(encoding="utf-8"), "UPDATE_SNAPSHOTS=1 writes it again, if that is meant"
 
 
 # -- schemas ----------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,8 @@ from normfold.errors import UsageError
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Outcome
 from normfold.fuse.engine import FuseOptions, fuse_norms
+from normfold.option_declaration import declared_options
+from normfold.options import RewriteOptions
 from normfold.targets.table import ONNXRUNTIME, TARGETS, at_version, target_named
 from tests.onnx_text import parse
 
@@ -52,11 +55,19 @@ TAKES_MOMENTS = {name for names in WRITES.values() for name in names}
 
 
 def test_every_target_is_there_with_its_source() -> None:
-    assert set(TARGETS) == set(WRITES)
+    assert set(TARGETS) == set(WRITES), "a line of WRITES says which operators it gets"
     for target in TARGETS.values():
         assert target.title
         assert "https://" in target.source
         assert target.operators
+
+
+def test_the_help_of_the_option_names_every_target() -> None:
+    """A name has to be known before it can be chosen."""
+    ((_, option),) = [each for each in declared_options(RewriteOptions) if each[0].name == "target"]
+    assert re.findall(r"[a-z-]+", option.help.split(": ")[1].replace(", or ", ", ").removesuffix(" for any.")) == [
+        *TARGETS
+    ]
 
 
 @pytest.mark.parametrize("name", sorted(WRITES))

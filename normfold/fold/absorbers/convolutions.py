@@ -1,4 +1,4 @@
-"""Conv and ConvTranspose of any rank and group."""
+"""Conv, ConvTranspose and DeformConv of any rank and group."""
 
 from __future__ import annotations
 
@@ -13,17 +13,22 @@ from normfold.findings.reason import Reason
 from normfold.fold.absorbers.common import along, bias_of, channels, fitted, single_label, weight_of
 from normfold.fold.rule import Labels, require
 from normfold.graph.editor import Rewrite
+from normfold.graph.operators import operator_of
 from normfold.graph.reader import GraphReader, attribute
 
 
 def _weight_and_bias(reader: GraphReader, node: ir.Node) -> tuple[Weight, Array]:
     """Return W, and b of [M], zeros where there is none. M is axis 0 of W, or axis 1 of a ConvTranspose by groups."""
-    weight, bias = weight_of(reader, node, 1), bias_of(reader, node, 2)
+    weight, bias = weight_of(reader, node, 1), bias_of(reader, node, _bias_input(node))
     turned = node.op_type == "ConvTranspose"
     count = weight.shape[1] * _groups(node) if turned else weight.shape[0]
     bias = np.zeros(count) if bias is None else bias
     require(bias.shape == (count,), Reason.UNKNOWN_SHAPE, node, f"a bias of {list(bias.shape)} for {count} channels")
     return weight, bias
+
+
+def _bias_input(node: ir.Node) -> int:
+    return operator_of(node).bias or 2  # that of a FusedConv too
 
 
 def _groups(node: ir.Node) -> int:
@@ -68,9 +73,9 @@ def _rewritten(
     ``rows`` are those of the weight that were scaled; ``by_output`` says that they are the channels of the bias.
     """
     changed: dict[int, Array | Weight] = {} if weight is None else {1: weight}
-    before = bias_of(reader, node, 2)
+    before = bias_of(reader, node, _bias_input(node))
     if not np.array_equal(np.zeros_like(bias) if before is None else before, bias):
-        changed[2] = bias
+        changed[_bias_input(node)] = bias
     return Rewrite(node, inputs=fitted(reader, node, 1, changed, rows, bias if by_output else None))
 
 
@@ -98,12 +103,13 @@ def _largest_by_column(groups: int) -> Callable[[Weight], Array]:
 
 
 def conv_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
-    """W*(s*x + t) + b = (W*s)*x + (sum of W*t + b): a scale at any padding, a shift only without padding."""
+    """W*(s*x + t) + b = (W*s)*x + (sum of W*t + b): a shift only where no zeros come from outside."""
     weight, bias = _weight_and_bias(reader, node)
     groups = _groups(node)
     affine = single_label(node, labels)
     scale, shift = channels(node, affine, weight.shape[1] * groups)
-    require(affine.has_no_shift or not _pads(node, weight), Reason.ZERO_PADDING, node, f"pads {_pads(node, weight)}")
+    zeros = _zeros_from_outside(node, weight)
+    require(affine.has_no_shift or not zeros, Reason.ZERO_PADDING, node, zeros)
     each = weight.shape[0] // groups
     if not affine.has_no_shift:
         bias = bias + (weight * _by_group(shift, groups, weight, each)).sum(tuple(range(1, weight.ndim)))
@@ -111,13 +117,15 @@ def conv_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     return _rewritten(reader, node, scaled, bias, _largest_by_column(groups))
 
 
-def _pads(node: ir.Node, weight: Weight) -> list[int] | str:
-    """Return the padding that stops a shift, as a list or as the automatic mode; empty where there is none."""
+def _zeros_from_outside(node: ir.Node, weight: Weight) -> str:
+    """Return in words what lets zeros meet the weight; "" where nothing does."""
+    if node.op_type == "DeformConv":
+        return "its offsets lead outside"
     mode = str(attribute(node, "auto_pad", "NOTSET"))
     if mode in ("SAME_UPPER", "SAME_LOWER"):
-        return mode if any(size != 1 for size in weight.shape[2:]) else []
+        return f"pads {mode}" if any(size != 1 for size in weight.shape[2:]) else ""
     pads = [int(pad) for pad in attribute(node, "pads", ())]
-    return pads if any(pads) else []
+    return f"pads {pads}" if any(pads) else ""
 
 
 def conv_transpose_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:

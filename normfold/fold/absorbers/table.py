@@ -31,6 +31,7 @@ from normfold.graph.reader import GraphReader
 BACKWARD: AbsorberTable = {
     "Conv": convolutions.conv_backward,
     "ConvTranspose": convolutions.conv_transpose_backward,
+    "DeformConv": convolutions.conv_backward,
     "Gemm": matrices.gemm_backward,
     "MatMul": matrices.matmul_backward,
     "Einsum": matrices.einsum_backward,
@@ -70,6 +71,7 @@ BACKWARD: AbsorberTable = {
 FORWARD: AbsorberTable = {
     "Conv": convolutions.conv_forward,
     "ConvTranspose": convolutions.conv_transpose_forward,
+    "DeformConv": convolutions.conv_forward,
     "Gemm": matrices.gemm_forward,
     "MatMul": matrices.matmul_forward,
     "Einsum": matrices.einsum_forward,

@@ -1,4 +1,4 @@
-"""Conv and ConvTranspose of any rank and group."""
+"""Conv, ConvTranspose and DeformConv of any rank and group."""
 
 from __future__ import annotations
 
@@ -13,7 +13,30 @@ from normfold.fold.engine import fold_affines
 from tests.fold.rows import BN4, BN8, Folds, Refuses, every
 from tests.onnx_text import parse
 
+
+def deformable(nodes: str, weights: str, inputs: str = "x, w, of", more: str = "", group: int = 1) -> str:
+    """Return a text in which a DeformConv of 8 channels makes c of ``inputs``, and ``nodes`` make y of c."""
+    head = (
+        f"(float[N,4,9,9] x, float[N,18,7,7] of{more}) => (float[N,8,7,7] y) <float[8,{4 // group},3,3] w, {weights}>"
+    )
+    return f"{head} {{ c = DeformConv<group={group}>({inputs}) {nodes} }}"
+
+
 BACKWARD = {
+    **{
+        f"deformable conv with {name}": Folds(
+            deformable("y = BatchNormalization(c, g, be, m, var)", f"{BN8}{bias}", inputs, more, group),
+            "DeformConv",
+            opset=19,
+            ir_version=10,
+        )
+        for name, inputs, more, bias, group in (
+            ("a bias", "x, w, of, b", "", ", float[8] b", 1),
+            ("no bias", "x, w, of", "", "", 1),
+            ("a mask and no bias", "x, w, of, , ma", ", float[N,9,7,7] ma", "", 1),
+            ("two groups", "x, w, of", "", "", 2),
+        )
+    },
     "conv1d": Folds(
         f"(float[N,4,9] x) => (float[N,8,7] y) <float[8,4,3] w, float[8] b, {BN8}> "
         "{ c = Conv(x, w, b) y = BatchNormalization(c, g, be, m, var) }",
@@ -146,6 +169,14 @@ BACKWARD = {
     ),
 }
 FORWARD = {
+    "deformable conv, a scale by channel": Folds(
+        "(float[N,4,9,9] x, float[N,18,7,7] of) => (float[N,8,7,7] y) <float[8,4,3,3] w, float[4,1,1] k> "
+        "{ c = Mul(x, k) y = DeformConv(c, w, of) }",
+        "DeformConv",
+        "forward",
+        opset=19,
+        ir_version=10,
+    ),
     "a convolution that ONNX Runtime fused with any activation": Folds(
         "(float[N,3,6,6] x) => (float[N,4,6,6] y) <float[4,3,1,1] w, float[4] b, float[3,1,1] k, float[3,1,1] t>"
         '{ m = Mul(x, k) a = Add(m, t) y = com.microsoft.FusedConv<activation="Tanh">(a, w, b) }',
@@ -218,6 +249,20 @@ FORWARD = {
     ),
 }
 REFUSES = {
+    "deformable conv: a shift before it, where offsets lead outside": Refuses(
+        "(float[N,4,9,9] x, float[N,18,7,7] of) => (float[N,8,7,7] y) <float[8,4,3,3] w, float[4,1,1] t> "
+        "{ c = Add(x, t) y = DeformConv(c, w, of) }",
+        "NF107 y, NF118 c",
+        opset=19,
+        ir_version=10,
+    ),
+    "deformable conv: a scale of its offsets is none of its data": Refuses(
+        "(float[N,4,9,9] x, float[N,18,7,7] o) => (float[N,8,7,7] y) <float[8,4,3,3] w, float[18,1,1] k> "
+        "{ of = Mul(o, k) y = DeformConv(x, w, of) }",
+        "NF113 y, NF118 of",
+        opset=19,
+        ir_version=10,
+    ),
     "a shift before a padded convolution that ONNX Runtime fused": Refuses(
         "(float[N,3,6,6] x) => (float[N,4,6,6] y) <float[4,3,3,3] w, float[4] b, float[3,1,1] t>"
         '{ c = Add(x, t) y = com.microsoft.FusedConv<activation="Relu", pads=[1,1,1,1]>(c, w, b) }',

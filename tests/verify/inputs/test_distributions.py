@@ -19,7 +19,9 @@ def drawn(distribution: Distribution, elem_type: int = TensorProto.FLOAT) -> np.
 
 
 def test_each_distribution_is_what_it_is_called() -> None:
-    normal, scales, stress, positive, tiny = map(drawn, IN_TURN)
+    kinds = (Distribution.NORMAL, Distribution.SCALES, Distribution.STRESS, Distribution.POSITIVE, Distribution.TINY)
+    assert kinds == IN_TURN, "say here what a new one is like"
+    normal, scales, stress, positive, tiny = map(drawn, kinds)
     assert normal.min() < -1 < 1 < normal.max()
     spread = scales.std(axis=(0, 2, 3))
     assert spread.max() > 5 * spread.min()
