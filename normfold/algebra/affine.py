@@ -22,8 +22,10 @@ def compact(array: npt.ArrayLike) -> Array:
     result = np.asarray(array, dtype=np.float64)
     for axis, size in enumerate(result.shape):
         if size > 1:
-            first = result.take([0], axis=axis)
-            if np.array_equal(np.broadcast_to(first, result.shape), result, equal_nan=True):
+            first, second = result.take([0], axis=axis), result.take([1], axis=axis)  # which most often differ
+            if np.array_equal(first, second, equal_nan=True) and np.array_equal(
+                np.broadcast_to(first, result.shape), result, equal_nan=True
+            ):
                 result = first
     return result
 

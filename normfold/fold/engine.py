@@ -186,14 +186,14 @@ class _GraphFold:
     def _apply(self, plan: FoldPlan) -> None:
         chain, rule = plan.chain, rule_of_plan(plan)
         account = Account(rule, plan.direction, plan.into, plan.sites)
-        whole = self.affines.chain_through(chain.members[0])
-        offset = float(offset_in_spreads(self.reader, whole, whole.affine).max())
+        whole = self.affines.chain_through(chain.members[0]) if plan.direction == "forward" else None
+        offset = 0.0 if whole is None else float(offset_in_spreads(self.reader, whole, whole.affine).max())
         self.budget.spend(growth_of(self.reader, plan))
         nameless = self._apply_absorbers(plan, rule)
         before = chain.input.producer()
         written = self._rewrite_chain(chain, plan.remaining, account, nameless)
         stays = written[-1] if written else before
-        if plan.direction == "forward" and offset > 1 and stays is not None and (written or before in whole.nodes):
+        if whole is not None and offset > 1 and stays is not None and (written or before in whole.nodes):
             stays.metadata_props[OFFSET] = f"{offset:.6g}"
 
     def _apply_absorbers(self, plan: FoldPlan, rule: str) -> set[ir.Value]:

@@ -289,10 +289,7 @@ class Editor:
         for node, index in list(old.uses()):
             if node is not keep:
                 node.replace_input_with(index, new)
-        outputs = self.reader.graph.outputs
-        for index, output in enumerate(outputs):
-            if output is old:
-                outputs[index] = new
+        self._replace_output(old, new)
         copy_display_name(old, new)
         name, old.name = old.name, self.names.new(f"{old.name}_folded")
         new.name = name
@@ -311,16 +308,19 @@ class Editor:
             return
         for node, index in list(site.uses()):
             node.replace_input_with(index, entry)
-        outputs = self.reader.graph.outputs
-        for index, output in enumerate(outputs):
-            if output is site:
-                outputs[index] = entry
+        self._replace_output(site, entry)
         if is_output or upstream_takes_name:
             name, site.name = site.name, self.names.new(f"{site.name}_gone")
             entry.name = name
         if is_output or entry.shape is None:
             entry.shape, entry.type = site.shape, site.type
         self.remove(nodes)
+
+    def _replace_output(self, old: ir.Value, new: ir.Value) -> None:
+        """Let the graph give ``new`` wherever it gives ``old``."""
+        outputs = self.reader.graph.outputs
+        while old.is_graph_output() and old in outputs:
+            outputs[outputs.index(old)] = new
 
     def _may_take_an_output(self, value: ir.Value) -> bool:
         """Return whether a value is made in this graph and not yet an output of it."""
@@ -334,9 +334,8 @@ class Editor:
         self.take_over(site, node.outputs[0])
 
     def remove(self, nodes: Sequence[ir.Node]) -> None:
-        """Take dead nodes out of the graph, last first."""
-        for node in sorted(nodes, key=self.reader.order, reverse=True):
-            self.reader.graph.remove(node, safe=True)
+        """Take nodes out of the graph of which nothing else reads the results."""
+        self.reader.graph.remove(nodes, safe=True)
 
     def widen(self, value: ir.Value) -> None:
         """Give the value one more channel than it has."""

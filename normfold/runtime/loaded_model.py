@@ -117,9 +117,24 @@ class LoadedModel:
         return initializer_names(self.graph)
 
     @cached_property
+    def initializer_places(self) -> dict[str, int]:
+        """The place of each initializer among those of the main graph."""
+        return {tensor.name: place for place, tensor in enumerate(self.graph.initializer)}
+
+    @cached_property
+    def input_places(self) -> dict[str, int]:
+        """The place of each input of the main graph, those with an initializer included."""
+        return {value.name: place for place, value in enumerate(self.graph.input)}
+
+    @cached_property
     def inputs(self) -> tuple[onnx.ValueInfoProto, ...]:
         """The inputs that a caller must feed: those without an initializer of the same name."""
         return tuple(value for value in self.graph.input if value.name not in self.initializer_names)
+
+    @cached_property
+    def input_names(self) -> frozenset[str]:
+        """The names of the inputs that a caller must feed."""
+        return frozenset(value.name for value in self.inputs)
 
     @cached_property
     def output_names(self) -> tuple[str, ...]:

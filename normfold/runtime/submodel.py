@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Set
 from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any
@@ -58,16 +58,24 @@ def submodel(model: LoadedModel, targets: Collection[str], boundary: Mapping[str
             outputs[name] = name + MADE
             needed.add(name)
             small.graph.node.add(op_type="Identity", input=[name], output=[name + MADE])
-    small.graph.input.extend(value for value in graph.input if value.name in needed)
+    small.graph.input.extend(graph.input[place] for place in _places(needed, model.input_places))
     small.graph.input.extend(onnx.ValueInfoProto(name=name, type=cuts[name]) for name in injected)
     declared = model.declared
     for name, made in outputs.items():
         small.graph.output.add(name=made, type=declared[name].type if name in declared else None)
-    small.graph.initializer.extend(tensor for name, tensor in model.initializers if name in needed)
-    inside = [name for name in declared if name not in outputs and made_by.get(name) in nodes]
-    small.graph.value_info.extend(declared[name] for name in inside)
-    feeds = tuple(v.name for v in model.inputs if v.name in needed and v.name not in cuts)
-    return Submodel(replace(model, skeleton=small, given=model.given.only(needed)), feeds, injected, outputs)
+    weights = [graph.initializer[place] for place in _places(needed, model.initializer_places)]
+    small.graph.initializer.extend(weights)
+    inside = (name for index in order for name in graph.node[index].output if name in declared)
+    small.graph.value_info.extend(declared[name] for name in inside if name not in outputs)
+    fed = model.input_names.intersection(needed).difference(cuts)
+    feeds = tuple(graph.input[place].name for place in _places(fed, model.input_places))
+    given = model.given.only([tensor.name for tensor in weights])
+    return Submodel(replace(model, skeleton=small, given=given), feeds, injected, outputs)
+
+
+def _places(names: Iterable[str], places: Mapping[str, int]) -> list[int]:
+    """Return the places of those names that have one, in order."""
+    return sorted(places[name] for name in names if name in places)
 
 
 def types_of(values: Mapping[str, Any]) -> dict[str, onnx.TypeProto]:
@@ -89,13 +97,15 @@ SHAPES = frozenset({"Shape", "Size"})
 """Operators that read how large a value is, and none of its numbers."""
 
 
-def sources(model: LoadedModel, target: str, cuts: Collection[str], through_shapes: bool = True) -> set[str]:
-    """Return the graph inputs and the values of ``cuts`` from which ``target`` is made.
+def sources(
+    model: LoadedModel, target: str, cuts: Set[str], through_shapes: bool = True, uncut: Set[str] = frozenset()
+) -> set[str]:
+    """Return the graph inputs and the values of ``cuts`` without ``uncut`` from which ``target`` is made.
 
     Without ``through_shapes`` those of which only the shape is read are left out.
     """
-    _, needed = _upstream(model, [target], cuts, through_shapes)
-    return needed & {*cuts, *(value.name for value in model.inputs)}
+    _, needed = _upstream(model, [target], cuts, through_shapes, uncut)
+    return (needed & cuts) - uncut | (needed & model.input_names)
 
 
 def first_downstream(model: LoadedModel, value: str, among: Collection[str]) -> list[str]:
@@ -119,7 +129,11 @@ def downstream(model: LoadedModel, value: str, among: Collection[str]) -> list[s
 
 
 def _upstream(
-    model: LoadedModel, targets: Iterable[str], cuts: Collection[str], through_shapes: bool = True
+    model: LoadedModel,
+    targets: Iterable[str],
+    cuts: Collection[str],
+    through_shapes: bool = True,
+    uncut: Set[str] = frozenset(),
 ) -> tuple[set[int], set[str]]:
     """Return indices of the nodes needed for ``targets`` without passing a cut, and every name those nodes read."""
     nodes: set[int] = set()
@@ -134,5 +148,6 @@ def _upstream(
             continue
         names = model.reads[index]
         needed.update(names)
-        stack.extend(model.producers[name] for name in names if name in model.producers and name not in cuts)
+        open_names = (name for name in names if name not in cuts or name in uncut)
+        stack.extend(model.producers[name] for name in open_names if name in model.producers)
     return nodes, needed

@@ -50,7 +50,7 @@ class Weights(Mapping[str, np.ndarray]):
 
     def only(self, names: Collection[str]) -> Weights:
         """Those of the given names."""
-        return Weights({name: make for name, make in self._makers.items() if name in names})
+        return Weights({name: self._makers[name] for name in names if name in self._makers})
 
     def maker(self, name: str) -> Callable[[], np.ndarray]:
         """Return what makes one of them."""

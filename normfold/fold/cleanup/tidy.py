@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Container, Sequence
+from itertools import groupby
 
 import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass, RemoveUnusedFunctionsPass, RemoveUnusedNodesPass
@@ -69,9 +70,9 @@ def clear_the_way(model: ir.Model, *, constants: bool = True, merge: bool = True
     if constants:
         evaluate_by_runtime(model)
     _clean(model, (take_out_of_lists, move_axes_once, _skip_no_ops, *([compute_once] if merge else [])))
-    for node in dead_operators(model):
-        if node.graph is not None:
-            node.graph.remove(node, safe=True)
+    for graph, nodes in groupby(dead_operators(model), lambda node: node.graph):
+        if graph is not None:
+            graph.remove(nodes, safe=True)
 
 
 def _skip_no_ops(editor: Editor) -> None:

@@ -78,7 +78,9 @@ def affines_together(reader: GraphReader, affines: AffineIndex) -> Iterator[Grap
 
 def _together_at(reader: GraphReader, affines: AffineIndex, node: ir.Node) -> _Together | None:
     out = node.outputs[0]
-    if node in affines.left or affines.at(node) is not None or reader.dtype(out) not in _WIDE:
+    if node in affines.left or sum(not reader.is_constant(value) for value in node.inputs) < 2:
+        return None
+    if affines.at(node) is not None or reader.dtype(out) not in _WIDE:
         return None
     chains = dict(_chains_upstream(reader, affines, node))
     if len(chains) < 2:

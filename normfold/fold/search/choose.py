@@ -47,9 +47,13 @@ def decide(
         obstacles = tuple(_not_by_one_more_channel(obstacle, why) for obstacle in obstacles)
     plans = [plan for plan in found if objection(plan) is None]
     if not plans:
-        ways = _partial(reader, affines, chain), _parts(reader, affines, chain), _merges(reader, chain)
-        parts, _ = _tried(itertools.chain(*ways))
+        parts, _ = _tried(itertools.chain(_partial(reader, affines, chain), _parts(reader, affines, chain)))
         found, plans = found + parts, [plan for plan in parts if objection(plan) is None]
+        for merged in _merges(reader, chain):
+            found.append(merged)
+            if objection(merged) is None:
+                plans.append(merged)
+                break
     others = [plan for merged in plans for plan in _from_the_other_end(reader, affines, merged)]
     plans += [plan for plan in others if objection(plan) is None]
     worth = [plan for plan in plans if _is_worth_it(reader, plan)]
@@ -137,11 +141,15 @@ def _parts(reader: GraphReader, affines: AffineIndex, chain: AffineChain) -> Ite
         yield "forward", partial(plan_forward, reader, affines, last, last.affine, _nothing(last))
 
 
-def _merges(reader: GraphReader, chain: AffineChain) -> Iterator[_Attempt]:
-    """Write the chain, or as much of its end as keeps its digits, as one affine where it stands."""
-    for at in range(min(len(chain.members), _LONGEST_TO_PART) - 1):
-        last = AffineChain(chain.members[at:])
-        yield "merge", partial(_fitting, reader, FoldPlan(last, "merge", last.affine))
+def _merges(reader: GraphReader, chain: AffineChain) -> Iterator[FoldPlan]:
+    """Write the chain, or as much of its end as keeps its digits, as one affine where it stands; the longest first."""
+    last = min(len(chain.members), _LONGEST_TO_PART) - 1
+    together = [AffineChain(chain.members[last:]).affine]  # of the operators from each place on, the last place first
+    for member in reversed(chain.members[:last]):
+        together.append(member.affine.then(together[-1]))
+    for at, affine in enumerate(reversed(together[1:])):
+        plan = FoldPlan(AffineChain(chain.members[at:]), "merge", affine)
+        yield from _tried([("merge", partial(_fitting, reader, plan))])[0]
 
 
 def _nothing(chain: AffineChain) -> Affine:

@@ -145,7 +145,7 @@ def _use(value: onnx.ValueInfoProto, graph: Reading) -> InputConstraints:
     stack = [(value.name, 0)]
     while stack:
         name, offset = stack.pop()
-        for node, index in graph.readers(name):
+        for node, index in graph.readers.get(name, ()):
             found += _role_at(node, index, offset, graph)
             words += _words(node)
             aim = aim or (goal(node, index, count, graph) if name in as_it_is else ())
@@ -167,7 +167,7 @@ def _use(value: onnx.ValueInfoProto, graph: Reading) -> InputConstraints:
 
 def _columns(name: str, graph: Reading) -> tuple[int, ...]:
     """Return the bounds of each column of an input that only an operator with index tuples reads."""
-    readers = list(graph.readers(name))
+    readers = graph.readers.get(name, ())
     if len(readers) != 1 or readers[0][0].op_type not in ("GatherND", "ScatterND"):
         return ()
     sizes = _indexed_sizes(readers[0][0], graph)

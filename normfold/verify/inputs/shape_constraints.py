@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -24,12 +25,11 @@ _SAME_SIZES = {"Add", "Sub", "Mul", "Div"}
 class Reading:
     """Who reads what, which constants are small enough to look at, and which sizes are known.
 
-    ``inner`` are the readers of values in bodies and functions; what a branch makes is read by an Identity that makes
-    the output of its If.
+    ``readers`` are the operators that read each value, with the place of it among their inputs; those of bodies and
+    functions too, and what a branch makes is read by an Identity that makes the output of its If.
     """
 
-    model: LoadedModel
-    inner: Mapping[str, list[tuple[onnx.NodeProto, int]]]
+    readers: Mapping[str, list[tuple[onnx.NodeProto, int]]]
     tensors: Mapping[str, onnx.TensorProto]
     values: Mapping[str, onnx.ValueInfoProto]
 
@@ -49,32 +49,24 @@ class Reading:
         dims = self.values[name].type.tensor_type.shape.dim
         return tuple(d.dim_value if d.HasField("dim_value") else d.dim_param or None for d in dims)
 
-    def readers(self, name: str) -> Iterator[tuple[onnx.NodeProto, int]]:
-        """Return the operators that read a value, with the place of it among their inputs; bodies and functions too."""
-        for number in self.model.readers.get(name, ()):
-            node = self.model.graph.node[number]
-            yield from ((node, index) for index, each in enumerate(node.input) if each == name)
-        yield from self.inner.get(name, ())
-
 
 def read(model: LoadedModel) -> Reading:
     """Everything that roles and demands are read from."""
-    inner: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
+    readers = defaultdict[str, list[tuple[onnx.NodeProto, int]]](list)
     tensors = dict(model.initializers)
     for node in every_node(model.skeleton) if "Constant" in model.operators else ():
         if node.op_type == "Constant":
             tensors.update((node.output[0], a.t) for a in node.attribute if a.name == "value" and a.t.data_type)
-    for node in inner_nodes(model.skeleton):
+    for node in (*model.graph.node, *inner_nodes(model.skeleton)):
         for index, name in enumerate(node.input):
-            inner.setdefault(name, []).append((node, index))
+            readers[name].append((node, index))
     for node in every_node(model.skeleton) if "If" in model.operators else ():
         for body in subgraphs(node) if node.op_type == "If" else ():
             for made, output in zip(body.output, node.output, strict=False):
                 passes = helper.make_node("Identity", [made.name], [output])
-                inner.setdefault(made.name, []).append((passes, 0))
-    return Reading(
-        model, inner, tensors, {value.name: value for value in (*model.graph.value_info, *model.graph.input)}
-    )
+                readers[made.name].append((passes, 0))
+    values = {value.name: value for value in (*model.graph.value_info, *model.graph.input)}
+    return Reading(readers, tensors, values)
 
 
 def sizes_behind(name: str, rank: int, graph: Reading) -> dict[int, int]:
@@ -84,7 +76,7 @@ def sizes_behind(name: str, rank: int, graph: Reading) -> dict[int, int]:
         return found
     seen, stack = {name}, [name]
     while stack:
-        for node, index in graph.readers(stack.pop()):
+        for node, index in graph.readers.get(stack.pop(), ()):
             for axis, size in _size_at(node, index, rank, graph):
                 found.setdefault(axis % rank, size)
             same = operator_of(node).keeps_shape and index == 0
@@ -97,17 +89,17 @@ def sizes_behind(name: str, rank: int, graph: Reading) -> dict[int, int]:
 
 def _size_at(node: onnx.NodeProto, index: int, rank: int, graph: Reading) -> Iterable[tuple[int, int]]:
     operator = node.op_type
-    others = [graph.shape(name) for name in node.input]
     if operator in _SAME_SIZES:
-        other = others[1 - index] if len(others) == 2 else None
+        other = graph.shape(node.input[1 - index]) if len(node.input) == 2 else None
         if other and len(other) <= rank:
             yield from ((axis - len(other), n) for axis, n in enumerate(other) if isinstance(n, int) and n > 1)
         return
     if operator == "GroupQueryAttention" and index in (3, 4):
-        yield from _cache_sizes(node, others[0])
-    if index != 0 or len(others) < 2 or not others[1]:
+        yield from _cache_sizes(node, graph.shape(node.input[0]))
+    second = graph.shape(node.input[1]) if index == 0 and len(node.input) > 1 else None
+    if not second:
         return
-    weight = [size if isinstance(size, int) else None for size in others[1]]
+    weight = [size if isinstance(size, int) else None for size in second]
     attributes = {a.name: a.i for a in node.attribute if a.type == onnx.AttributeProto.INT}
     axis, size = None, None
     if operator == "Conv" and rank > 1 and weight[1] is not None:

@@ -55,10 +55,9 @@ def boundary_of(one: LoadedModel, other: LoadedModel, target: str, common: Set[s
 
     A value of which one model reads no more than the shape needs no place among what the other reads.
     """
-    inputs = {value.name for value in one.inputs}
-    among = set(common) - {target}
+    inputs, uncut = one.input_names, {target}
     for _ in range(_ROUNDS):
-        ours, theirs = (sources(model, target, among, through_shapes=False) for model in (one, other))
+        ours, theirs = (sources(model, target, common, through_shapes=False, uncut=uncut) for model in (one, other))
         different = ours ^ theirs
         if not different:
             break
@@ -69,10 +68,10 @@ def boundary_of(one: LoadedModel, other: LoadedModel, target: str, common: Set[s
         dropped = inside or made_of_them or different - inputs
         if not dropped:
             break
-        among -= dropped
+        uncut |= dropped
     else:
         return tuple(sorted(inputs))
-    return tuple(sorted(sources(one, target, among) | sources(other, target, among)))
+    return tuple(sorted(sources(one, target, common, uncut=uncut) | sources(other, target, common, uncut=uncut)))
 
 
 def _is_made_of(model: LoadedModel, name: str, values: Set[str]) -> bool:

@@ -19,6 +19,7 @@ import numpy as np
 import onnx
 
 from normfold.files.tensors import is_external
+from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.random_operators import depending_on, unseeded_values
 from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value
 from normfold.runtime.submodel import Submodel, submodel, types_of
@@ -33,7 +34,7 @@ from normfold.verify.regions.feeds import RegionFeed, RegionFeeds
 from normfold.verify.regions.value_ranges import ANY, value_ranges
 from normfold.verify.result import Comparison, Stage
 
-SLOW_SECONDS = 10.0  # of processor time, which the feeds of one region may take
+SLOW_SECONDS = 2.0  # of processor time, which the feeds of one region may take
 ALL_SECONDS = 60.0  # which those of all regions may take together; beyond, each region gets its first feed
 FEW_FEEDS = f"operators that differ were fed with some of their own values only, as these took over {SLOW_SECONDS:g} s"
 
@@ -141,15 +142,18 @@ def _with_values(
         given = {name: feed.values[name] for name in whole.feeds}
         group: list[DifferingRegion] = []
         names: dict[str, None] = {}
+        taken = 0
         for each in (*regions, None):
-            more = {} if each is None else dict.fromkeys(n for n in each.boundary if n in wanted)
-            if group and (each is None or sum(sizes[n] for n in {**names, **more}) > question.options.piece_bytes):
+            fresh = [n for n in each.boundary if n in wanted and n not in names] if each is not None else []
+            taken += sum(sizes[n] for n in fresh)
+            if group and (each is None or taken > question.options.piece_bytes):
                 values = runner.run(given, [whole.outputs[name] for name in names])
                 yield group, dict(zip(names, values, strict=True)), dims
-                group, names = [], {}
+                fresh = [n for n in each.boundary if n in wanted] if each is not None else []
+                group, names, taken = [], {}, sum(sizes[n] for n in fresh)
             if each is not None:
                 group.append(each)
-                names |= more
+                names |= dict.fromkeys(fresh)
 
 
 def _expected_bytes(shape: Sequence[int | str | None]) -> int:
@@ -173,31 +177,29 @@ def _pair(
     ours, theirs = (input_constraints(side.model) for side in sides)
     inputs = []
     needed = dict.fromkeys(name for side in sides for name in (*side.feeds, *side.injected))
-    declared = {value.name: value for value in question.original.inputs}
+    declared, place_of = question.original.graph.input, question.original.input_places
     for name in needed:
         is_given = name not in inner
         low = min((each.get(name, ANY)[0] for each in ranges), default=ANY[0])
         high = max((each.get(name, ANY)[1] for each in ranges), default=ANY[1])
-        sizes = _declared_dims(declared[name]) if is_given else tuple(dims.get(name, ()))
+        sizes = _declared_dims(declared[place_of[name]]) if is_given else tuple(dims.get(name, ()))
         base = feed.values[name] if is_given else inner[name]
         known = ours.get(name) or theirs[name]
         if name in theirs:
             known = replace(known, words=tuple(dict.fromkeys((*known.words, *theirs[name].words))))
         inputs.append(RegionInput(name, base, sizes, (low, high), known, is_given))
-    for name in _defaults(question) & {value.name for side in sides for value in side.model.graph.input}:
-        tensor = dict(question.original.initializers)[name]
+    read = dict.fromkeys(value.name for side in sides for value in side.model.graph.input)
+    models = question.original, question.candidate
+    for name in (name for name in read if all(_has_default(model, name) for model in models)):
+        tensor = models[0].graph.initializer[models[0].initializer_places[name]]
         known = InputConstraints()
         inputs.append(RegionInput(name, question.original.array_of(tensor), tuple(tensor.dims), ANY, known, True))
     return _Pair(region, sides[0], sides[1], tuple(inputs))
 
 
-def _defaults(question: Question) -> set[str]:
-    """Return the initializers that a user may replace in both models; before version 4 of the format there are none."""
-    found = []
-    for model in (question.original, question.candidate):
-        names = {value.name for value in model.graph.input} & {name for name, _ in model.initializers}
-        found.append(names if model.skeleton.ir_version >= 4 else set())
-    return found[0] & found[1]
+def _has_default(model: LoadedModel, name: str) -> bool:
+    """Return whether a user may replace an initializer; before version 4 of the format no user can."""
+    return name in model.input_places and name in model.initializer_places and model.skeleton.ir_version >= 4
 
 
 def _declared_dims(value: onnx.ValueInfoProto) -> tuple[int | str | None, ...]:
