@@ -22,7 +22,7 @@ from normfold.fold.gelu import parts_kept_together
 from normfold.fold.graph_rules.change import Declined, GraphChange, GraphRule, RuleStage
 from normfold.fold.graph_rules.table import GRAPH_RULES
 from normfold.fold.search.choose import decide, decide_rescaling_addends
-from normfold.fold.search.growth import Budget, growth_of
+from normfold.fold.search.growth import Budget
 from normfold.fold.search.plan import FoldPlan
 from normfold.fold.search.remainder import rewrite_chain
 from normfold.fold.tracker import Account, AffineTracker, findings_of
@@ -146,6 +146,7 @@ class _GraphFold:
         changed = False
         tried: set[ir.Node] = set()  # in vain; a long chain is walked once, not for each of its operators
         self.tracker.find_new()
+        self.budget.waiting.clear()
         for node in list(self.tracker.findings):
             chain = self._chain_that_begins_with(node) if node not in tried else None
             if chain is None:
@@ -188,7 +189,7 @@ class _GraphFold:
         account = Account(rule, plan.direction, plan.into, plan.sites)
         whole = self.affines.chain_through(chain.members[0]) if plan.direction == "forward" else None
         offset = 0.0 if whole is None else float(offset_in_spreads(self.reader, whole, whole.affine).max())
-        self.budget.spend(growth_of(self.reader, plan))
+        self.budget.spend(self.reader, plan)
         nameless = self._apply_absorbers(plan, rule)
         before = chain.input.producer()
         written = self._rewrite_chain(chain, plan.remaining, account, nameless)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import onnx_ir as ir
@@ -17,14 +18,21 @@ from normfold.graph.reader import GraphReader, graphs_of
 FREE = 4096  # bytes that a model may always grow by: a copy of a bias is no matter
 
 Use = tuple[ir.Node, int]
+Written = dict[ir.Value, list[Array | Weight]]  # in place of a weight that others read too
 
 
 @dataclass
 class Budget:
-    """How many bytes the folds of a model may add in all, and how many they have."""
+    """How many bytes the folds of a model may add in all, and how many they have.
+
+    What one part of a module makes of each of its calls is the same: the copies of a shared weight are stored once, and
+    the weight itself goes with its last reader. So plans that are too dear alone wait in ``waiting`` for the others.
+    """
 
     limit: int
     spent: int = 0
+    waiting: dict[tuple[ir.Node, str], FoldPlan] = field(default_factory=dict)
+    _written: Written = field(default_factory=dict)
 
     @staticmethod
     def of(model: ir.Model, part: float) -> Budget:
@@ -32,19 +40,51 @@ class Budget:
         return Budget(max(FREE, int(part * weight_bytes(model))))
 
     def objection(self, reader: GraphReader, plan: FoldPlan) -> Obstacle | None:
-        """Return why a plan may not be carried out, or None where it fits."""
-        growth = growth_of(reader, plan)
-        if growth <= 0 or self.spent + growth <= self.limit:
+        """Return why a plan may not be carried out, or None where it fits, or will with those that wait."""
+        growth, _ = self._growth(reader, [plan])
+        if self._fits(growth):
             return None
+        key, copies = (plan.chain.nodes[-1], plan.direction), _copies(plan)
+        others = [other for (node, way), other in self.waiting.items() if way == plan.direction and node is not key[0]]
+        others = [other for other in others if copies & _copies(other)]
+        if others and self._fits(self._growth(reader, [*others, plan])[0]):
+            return None
+        self.waiting.setdefault(key, plan)
         shared = _largest_shared(plan)
         node = name_of(shared[0]) if shared else name_of(plan.chain.nodes[-1])
         what = f"{display_name(shared[0].inputs[shared[1]])} has other readers, and " if shared else ""
         detail = f"{what}the weights would grow by {growth:,} bytes, of {max(0, self.limit - self.spent):,} allowed"
         return Obstacle(Reason.GROWTH, node, detail=detail, direction=plan.direction)
 
-    def spend(self, growth: int) -> None:
-        """Count what a plan has added, or freed."""
+    def spend(self, reader: GraphReader, plan: FoldPlan) -> None:
+        """Count what a plan adds, or frees, before it is carried out."""
+        growth, written = self._growth(reader, [plan])
         self.spent += growth
+        for value, results in written.items():
+            self._written.setdefault(value, []).extend(results)
+
+    def _fits(self, growth: int) -> bool:
+        return growth <= 0 or self.spent + growth <= self.limit
+
+    def _growth(self, reader: GraphReader, plans: Sequence[FoldPlan]) -> tuple[int, Written]:
+        """Return the bytes that plans write, less those of the constants that they leave unused, and their copies."""
+        rewrites = [rewrite for plan in plans for rewrite in (*plan.rewrites, *plan.companions)]
+        changed = {(rewrite.node, index) for rewrite in rewrites for index in rewrite.inputs}
+        freed: set[ir.Value] = set()
+        written: Written = {}
+        total = 0
+        for rewrite in rewrites:
+            for index, array in rewrite.inputs.items():
+                previous = rewrite.node.inputs[index] if index < len(rewrite.node.inputs) else None
+                total -= 0 if previous is None else _freed(previous, changed, freed)
+                if previous is not None and len(previous.uses()) > 1:
+                    known = written.setdefault(previous, [])
+                    if any(_are_equal(each, array) for each in (*known, *self._written.get(previous, ()))):
+                        continue
+                    known.append(array)
+                dtype = reader.dtype(previous)
+                total += array.size * (4 if dtype is None else dtype.bitwidth // 8 or 1)
+        return total, written
 
 
 def weight_bytes(model: ir.Model) -> int:
@@ -68,27 +108,6 @@ def _stored(value: ir.Value) -> int:
     return 0 if tensor is None or tensor.is_ref() else int(tensor.value.nbytes)  # as_tensor() checks a protocol
 
 
-def growth_of(reader: GraphReader, plan: FoldPlan) -> int:
-    """Return the bytes of the constants that a plan writes, less those of the constants that it leaves unused."""
-    rewrites = (*plan.rewrites, *plan.companions)
-    changed = {(rewrite.node, index) for rewrite in rewrites for index in rewrite.inputs}
-    freed: set[ir.Value] = set()
-    written: dict[ir.Value, list[Array | Weight]] = {}  # equal results are stored once
-    total = 0
-    for rewrite in rewrites:
-        for index, array in rewrite.inputs.items():
-            previous = rewrite.node.inputs[index] if index < len(rewrite.node.inputs) else None
-            total -= 0 if previous is None else _freed(previous, changed, freed)
-            if previous is not None:
-                known = written.setdefault(previous, [])
-                if any(_are_equal(each, array) for each in known):
-                    continue
-                known.append(array)
-            dtype = reader.dtype(previous)
-            total += array.size * (4 if dtype is None else dtype.bitwidth // 8 or 1)
-    return total
-
-
 def _are_equal(one: Array | Weight, other: Array | Weight) -> bool:
     """Compare two results of one weight, without computing a large one."""
     if isinstance(one, Weight) and isinstance(other, Weight):
@@ -108,6 +127,17 @@ def _freed(value: ir.Value, changed: set[Use], freed: set[ir.Value]) -> int:
         return stored
     inner = changed | {(node, index) for index in range(len(node.inputs))}
     return sum(_freed(operand, inner, freed) for operand in node.inputs if operand is not None)
+
+
+def _copies(plan: FoldPlan) -> set[ir.Value]:
+    """Return the constants that a plan changes for some of their readers."""
+    values = {
+        value
+        for rewrite in (*plan.rewrites, *plan.companions)
+        for index in rewrite.inputs
+        if index < len(rewrite.node.inputs) and (value := rewrite.node.inputs[index]) is not None
+    }
+    return {value for value in values if len(value.uses()) > 1}
 
 
 def _largest_shared(plan: FoldPlan) -> Use | None:

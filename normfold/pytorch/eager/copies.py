@@ -47,6 +47,31 @@ def copied_call(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> tuple[tuple
     }
 
 
+def one_module_a_path(module: torch.nn.Module) -> None:
+    """Put a module of its own, over the same state, at each further path of a module that has several.
+
+    torch.export names the modules that it runs by how they were reached as soon as one of them is shared, be it an
+    activation, and these names are no paths.
+    """
+    met: set[torch.nn.Module] = set()
+
+    def visit(parent: torch.nn.Module) -> None:
+        for name, part in parent._modules.items():
+            if part in met and not isinstance(part, torch.jit.ScriptModule) and not is_compiled(part):
+                parent._modules[name] = part = _with_the_state_of(part)
+            if part is not None and part not in met:
+                met.add(part)
+                visit(part)
+
+    visit(module)
+
+
+def _with_the_state_of(module: torch.nn.Module) -> torch.nn.Module:
+    made: torch.nn.Module = object.__new__(type(module))
+    vars(made).update(vars(module), _modules=dict(module._modules))
+    return made
+
+
 def is_compiled(module: torch.nn.Module) -> bool:
     """Tell whether it is what torch.compile makes of a module."""
     return type(module).__name__ == "OptimizedModule"  # its class is not imported: that costs a second

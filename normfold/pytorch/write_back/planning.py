@@ -77,7 +77,11 @@ class Planner:
         What the engine would have kept, and only written in another form, keeps the engine's reasons. What a merge
         would have folded, and nothing else can, gets the reason of the merge.
         """
-        attributed = {name: problem for problem in problems for name in problem.folds if name not in self.refused}
+        attributed: dict[str, WriteBackProblem] = {}
+        for problem in sorted(problems, key=lambda each: each.reason is Reason.SHARED_PARAMETER):
+            is_settled = problem.reason is Reason.SHARED_PARAMETER and not problem.folds.isdisjoint(attributed)
+            if not is_settled:  # the uses of a parameter may agree without what is left out anyway
+                attributed |= {name: problem for name in problem.folds if name not in self.refused}
         known = {verdict.finding.name: verdict for verdict in verdicts}
         for name in attributed or known:
             problem = attributed.get(name, problems[0])

@@ -41,8 +41,17 @@ def test_a_table_is_copied_on_demand() -> None:
 
 
 def test_equal_results_are_stored_once() -> None:
-    left, size = bytes_of(NEGATED, 2.0)
-    assert "Neg" not in left.split()
+    for third in ("", " b = Conv(x, w) f = Neg(b) g = Relu(f) v = Sigmoid(g)"):
+        text = NEGATED.replace(" }", third + " }").replace(" u)", " u, float[N,16,6,6] v)" if third else " u)")
+        left, size = bytes_of(text, 0.0)
+        assert "Neg" not in left.split()
+        assert size == 16 * 16 * 9 * 4
+
+
+def test_a_copy_for_some_of_the_readers_is_growth() -> None:
+    text = NEGATED.replace(" }", " v = Conv<strides=[2,2]>(z, w) }").replace(" u)", " u, float[N,16,3,3] v)")
+    left, size = bytes_of(text, 0.0)
+    assert left.split().count("Neg") == 2
     assert size == 16 * 16 * 9 * 4
 
 

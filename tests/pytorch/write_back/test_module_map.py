@@ -284,3 +284,60 @@ def test_a_parameter_that_forward_adds_stays_where_no_norm_goes() -> None:
     folded = fold_module(module, (torch.randn(5, 4),))
     (kept,) = folded.kept
     assert kept.obstacles[0].reason is Reason.IN_FORWARD and not folded.folds
+
+
+class Residual(nn.Module):
+    """A block whose parts have the names that parts of the root have."""
+
+    def __init__(self, act: nn.Module) -> None:
+        super().__init__()
+        self.conv, self.bn, self.act = nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4), act
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.act(self.bn(self.conv(x)))
+        return y + x
+
+
+class OneActivation(nn.Module):
+    """One activation for all blocks, one of which runs twice under two names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        act = nn.ReLU(inplace=True)
+        self.conv, self.bn, self.act = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), act
+        self.blocks = nn.Sequential(Residual(act), Residual(nn.ReLU()), Residual(act))
+        self.again = self.blocks[0]
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.again(self.blocks(self.act(self.bn(self.conv(x)))))
+        return y
+
+
+def test_norms_behind_a_shared_activation_are_found() -> None:
+    """As soon as a module is shared, torch.export names parts of any other one without what contains it."""
+    module, args = drawn(OneActivation()), image(2, 3, 8, 8)()
+    folded = fold_module(module, args)
+    assert folded.removed == ("bn", "blocks.0.bn", "blocks.1.bn", "blocks.2.bn", "again.bn")
+    with torch.no_grad():
+        equal(folded.module(*args), module(*args))
+
+
+class Siamese(nn.Module):
+    """One branch for three images, one of them shifted by a constant, with weights that are too large for a copy."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branch = nn.Sequential(nn.Conv2d(3, 24, 3), nn.BatchNorm2d(24), nn.ReLU(), nn.Conv2d(24, 24, 3))
+        self.branch.append(nn.BatchNorm2d(24))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = (self.branch(x) - self.branch(x.flip(3))).abs() + self.branch(x + 1.0)
+        return out
+
+
+def test_a_branch_for_several_inputs_takes_its_norms_once() -> None:
+    module, args = drawn(Siamese()), image(2, 3, 8, 8)()
+    folded = fold_module(module, args)
+    assert folded.removed == ("branch.1", "branch.4")
+    with torch.no_grad():
+        equal(folded.module(*args), module(*args))
