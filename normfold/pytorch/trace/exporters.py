@@ -100,7 +100,9 @@ def trace(
         program = _export(model, call or Call(), Tracing(opset=how.opset))
         return Traced(_model_of(program), eager_of(model), call or Call(), model)
     if call is None:
-        raise UsageError("expected args for an nn.Module: the tensors (or a tuple of them) that forward() takes")
+        raise UsageError(
+            "expected args (--input) for an nn.Module: the tensors, or a tuple of them, that forward() takes"
+        )
     require_weights(model)
     with evaluation(model, eval):
         traced = _from_module(model, call, how)
