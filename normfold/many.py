@@ -77,8 +77,8 @@ def optimize_many(
 
     ``executor`` is any ``concurrent.futures.Executor`` whose workers see the same files; without one, ``jobs`` models
     are optimized at a time (0: one a core). ``on_stage`` is called with the path of each model that is done, from any
-    thread. ``options`` are those of ``normfold.optimize``. Raises UsageError, before
-    anything is done, for an option that does not fit and for two models of one name.
+    thread. ``options`` are those of ``normfold.optimize``. Raises UsageError, before anything is done, for an option
+    that does not fit and for two models of one name.
     """
     chosen = OptimizeArguments(**vars(Options(**options)))
     folder = Path(as_path(output_dir))

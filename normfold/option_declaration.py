@@ -186,4 +186,4 @@ def accepting(
 
 def _described(declared: Any) -> str:
     listed = [(entry.name, option.help) for entry, option in declared_options(declared) if not option.is_knob]
-    return "\n".join(f"    {name}: {help}" for name, help in listed)
+    return "\n".join(f"    {name}: {help.replace('Repeatable.', 'One, or several.')}" for name, help in listed)

@@ -152,6 +152,7 @@ def test_the_functions_show_their_options() -> None:
 def test_help_in_python_is_about_the_option_and_on_the_command_line_about_no_option(run: Run) -> None:
     listed = normfold.optimize.__doc__ or ""
     assert "verify: Prove that" in listed and "onnxsim: Fold constants" in listed
+    assert "Repeatable" not in listed, "that is a word of the command line"
     assert "piece_bytes" not in listed and "weight_bytes" not in listed and "reports:" not in listed
     _, out, _ = run("optimize", "--help")
     assert "Write without proof" in out and "Leave out the constant folding" in out and "Prove that" not in out

@@ -146,7 +146,7 @@ def _attribute_to_converter(verdict: Verdict, obstacle: str) -> Verdict:
 def _say_raised(verdict: Verdict, present: int, raised: int) -> Verdict:
     if verdict.outcome is not Outcome.FUSED:
         return verdict
-    note = f"the model was raised from operator set {present} to {raised}"
+    note = f"the operator set rises from {present} to {raised}"
     return replace(verdict, why=f"{verdict.why}; {note}" if verdict.why else note)
 
 

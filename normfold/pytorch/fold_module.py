@@ -97,9 +97,9 @@ def fold_module(
     arguments left out, other batches and sizes (``Folded.calls``). The result is a copy that shares all unchanged
     parameters with ``module``, or, with ``inplace``, the module itself. Class, names, hooks, devices, types, memory
     formats and attributes of parameters stay. With ``eval`` the result is in eval mode, and a copy leaves ``module`` as
-    it is. Keys of the state dict that go are ``Folded.removed_keys``;
-    keys that come are ``Folded.added``; ``Folded.convert`` makes such a state dict from one of ``module``. ``skip`` and
-    ``only`` name rules, nodes, or paths of modules.
+    it is. Keys of the state dict that go are ``Folded.removed_keys``; keys that come are ``Folded.added``;
+    ``Folded.convert`` makes such a state dict from one of ``module``. ``skip`` and ``only`` name rules, nodes, or paths
+    of modules.
 
     With ``guard`` the folded module follows each new kind of call once, and raises UsageError for one that would use a
     changed weight in another way; calling train() warns that the norms are gone. ``on_stage`` is called with trace,
