@@ -47,9 +47,9 @@ def optimize(model: ModelLike | TorchObject, options: OptimizeArguments) -> Resu
     ``model`` is a path, bytes, an ``onnx.ModelProto`` or an ``onnx_ir.Model``; it is never changed. With the torch
     extra it may also be an nn.Module with ``args`` for its forward(), an ExportedProgram, an ONNXProgram or the path of
     a torch.export archive: see ``normfold.export``. An archive that could run code while it is loaded is refused unless
-    ``trust_pickle``. The proof runs both models in ONNX Runtime, on your ``inputs`` if there are any: files, or mappings
-    of arrays by the names of the inputs. A fold that fails it is undone, or, with ``strict``,
-    the call fails. ``on_stage`` is called with read, simplify, fold, guard, measure, verify and write.
+    ``trust_pickle``. The proof runs both models in ONNX Runtime, on your ``inputs`` if there are any: files, or
+    mappings of arrays by the names of the inputs. A fold that fails it is undone, or, with ``strict``, the call fails.
+    ``on_stage`` is called with read, simplify, fold, guard, measure, verify and write.
 
     Raises:
         SourceError: the model cannot be read or is not valid.

@@ -101,8 +101,8 @@ class Result(_Outcome):
 
     ``ir_model`` is the new model (the original, when nothing was changed). ``verification`` is None when the caller
     asked for none. ``notes`` say what else happened. ``output`` is where it was written. ``is_changed``: something was
-    folded, fused or cleaned up, or the proof undid a fold, which the model says in its metadata. ``seconds`` has the time
-    of each stage.
+    folded, fused or cleaned up, or the proof undid a fold, which the model says in its metadata. ``seconds`` has the
+    time of each stage.
     """
 
     source: Source
