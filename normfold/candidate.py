@@ -17,9 +17,9 @@ from normfold.findings.reason import Reason
 from normfold.findings.verdict import Verdict
 from normfold.fold.cleanup.known_branches import take_known_branches
 from normfold.fold.cleanup.model_size import ModelSize, drop_costly_types, has_inferred_types
-from normfold.fold.search.growth import FREE, weight_bytes
 from normfold.fusion_guard import folds_that_break_fusions
 from normfold.graph.inlining import InlineError, inline, operators
+from normfold.graph.weight_bytes import FREE, weight_bytes
 from normfold.options import RewriteOptions
 from normfold.provenance import Undone, record, recorded_undone
 from normfold.rewrite import Build, findings_that_worsen, rewrite

@@ -79,6 +79,18 @@ def test_what_makes_it_worse_is_left_out(seconds_without: dict[frozenset[str], f
     assert findings_that_worsen(original, build, times_as_fast, 1.02) == set(left)
 
 
+def test_constants_that_are_made_of_little_are_no_reason_to_keep_a_norm() -> None:
+    """Stored, the three of them would be ten times as large as the model."""
+    model = parse(
+        "(float[N,4,16,16] x) => (float[N,4,16,16] y) <float[4,4,1,1] w, float[4] g, float[4] be, float[4] m,"
+        "float[4] var, float[4,1,1] k, int64[3] s = {4, 16, 16}> { e0 = Expand(k, s) p0 = Sin(e0) p1 = Cos(e0)"
+        " p2 = Exp(e0) c = Conv(x, w) b = BatchNormalization(c, g, be, m, var) r = Tanh(b)"
+        " a = Max(r, p0) d = Max(a, p1) y = Max(d, p2) }"
+    )
+    result = normfold.optimize(model)
+    assert "BatchNormalization" not in operators(result.model)
+
+
 def test_branches_on_one_shared_kernel_do_not_each_get_a_copy() -> None:
     blocks = "".join(
         f"a{i} = Conv<pads = [1,1,1,1]>(x{i}, k) b{i} = Conv(x{i}, p{i}) s{i} = Add(a{i}, b{i}) x{i + 1} = Relu(s{i}) "

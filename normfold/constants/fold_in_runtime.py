@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from normfold.constants.materialize import bytes_before, is_much_larger
+from normfold.constants.materialize import Room, bytes_before
 from normfold.errors import CrashError
 from normfold.graph.editor import Editor, UniqueNames
 from normfold.graph.evaluators import EVALUATORS, LARGEST
@@ -41,7 +41,7 @@ class _ConstantPart:
 def evaluate_by_runtime(model: ir.Model) -> None:
     """Store, in place, what the runtime makes of constants; do nothing where it cannot run them."""
     reader = GraphReader(model, model.graph)
-    part = _part_of(reader)
+    part = _part_of(reader, Room.of(model))
     if not part.wanted:
         return
     arrays = _run(model, part)
@@ -54,7 +54,7 @@ def evaluate_by_runtime(model: ir.Model) -> None:
         value.replace_all_uses_with(constant)
 
 
-def _part_of(reader: GraphReader) -> _ConstantPart:
+def _part_of(reader: GraphReader, room: Room) -> _ConstantPart:
     known: set[ir.Value] = {value for value in reader.graph.initializers.values() if reader.is_constant(value)}  # type: ignore[union-attr]  # the main graph is no function
     nodes = []
     for node in reader.graph:
@@ -65,7 +65,7 @@ def _part_of(reader: GraphReader) -> _ConstantPart:
             nodes.append(node)
     inside = set(nodes)
     wanted = [value for node in nodes if _needs_runtime(node) for value in node.outputs if _is_met(value, inside)]
-    fitting = [value for value in wanted if not is_much_larger(_bytes_of(value), bytes_before(value))]
+    fitting = [value for value in wanted if room.takes(_bytes_of(value), bytes_before(value))]
     needed = _before(fitting, inside)
     return _ConstantPart(tuple(node for node in nodes if node in needed), tuple(fitting))
 

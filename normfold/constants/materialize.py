@@ -1,10 +1,12 @@
 """Operators on constants become constants: a transposed weight, a standardized one, a BatchNormalization of a weight.
 
-The simplifier sees no large weights, so these are left to ``graph/evaluators.py``. Nothing is
-evaluated that would make the model much larger, such as an Expand or a DequantizeLinear.
+The simplifier sees no large weights, so these are left to ``graph/evaluators.py``. Nothing is evaluated that would make
+the model much larger, such as an Expand or a DequantizeLinear.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import onnx_ir as ir
 
@@ -12,15 +14,37 @@ from normfold.findings.rules import CONSTANT
 from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, UniqueNames, bypass, stamp
 from normfold.graph.reader import FLOATS, GraphReader, graphs_of
+from normfold.graph.weight_bytes import FREE, weight_bytes
 
-_COPY = 4096  # bytes of a result that may be stored although what it is made from stays in the model
-_SMALL = 2**18  # bytes that may be written whatever they are made from
+_LARGEST = 2**18  # bytes of one constant that is made of less than half as many
 _PART = 0.05  # of the weights of the model, which all of these together may take
+
+
+@dataclass
+class Room:
+    """The bytes by which constants that are made of little may still enlarge a model.
+
+    Folds may enlarge it as much, so that such constants are no reason to do without the folds.
+    """
+
+    left: int
+
+    @staticmethod
+    def of(model: ir.Model) -> Room:
+        """Return the room that a model has."""
+        return Room(max(FREE, int(_PART * weight_bytes(model))))
+
+    def takes(self, size: int, before: int) -> bool:
+        """Return whether a constant of ``size`` bytes, made of ``before``, may be stored; then it is counted."""
+        more = size if size > 2 * before else 0
+        fits = more <= min(self.left, _LARGEST)
+        self.left -= more if fits else 0
+        return fits
 
 
 def materialize_constants(model: ir.Model) -> None:
     """Replace, in place, each value that is made from constants and read by something that is not."""
-    names, room = UniqueNames(model), max(_SMALL, int(_PART * _bytes_of_initializers(model)))
+    names, room = UniqueNames(model), Room.of(model)
     for path, graph in list(graphs_of(model)):
         reader = GraphReader(model, graph, path)
         editor = Editor(reader, names)
@@ -31,21 +55,13 @@ def materialize_constants(model: ir.Model) -> None:
             array, dtype = reader.constant(value), reader.dtype(value) or _type_of_operands(reader, node)
             if array is None or dtype not in FLOATS or dtype is None:
                 continue
-            size, before = array.size * dtype.numpy().itemsize, bytes_before(value)
-            more = size if size > 2 * before else 0
-            if more > room or is_much_larger(size, before) or (size > _COPY and is_shared(value)):
+            size = array.size * dtype.numpy().itemsize
+            if (size > FREE and is_shared(value)) or not room.takes(size, bytes_before(value)):
                 continue
-            room -= more
             constant = editor.constant(array, dtype, f"{value.name}_constant")
             if value.is_graph_output():  # the node stays as an Identity
                 stamp(node, CONSTANT, name_of(node))
             bypass(node, constant)
-
-
-def _bytes_of_initializers(model: ir.Model) -> int:
-    graphs = (graph for _, graph in graphs_of(model) if isinstance(graph, ir.Graph))
-    stored = (value.const_value for graph in graphs for value in graph.initializers.values())
-    return sum(each.nbytes for each in stored if each is not None)
 
 
 def _is_met_by_others(reader: GraphReader, value: ir.Value) -> bool:
@@ -56,11 +72,6 @@ def _is_met_by_others(reader: GraphReader, value: ir.Value) -> bool:
         producer = value.producer()
         return producer is not None and producer.op_type != "Identity"
     return not all(all(reader.is_constant(output) for output in user.outputs) for user, _ in value.uses())
-
-
-def is_much_larger(size: int, before: int) -> bool:
-    """Say whether ``size`` bytes would make a model larger that holds ``before`` of them now."""
-    return size > max(_SMALL, 2 * before)
 
 
 def is_shared(value: ir.Value) -> bool:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import onnx_ir as ir
 
-from normfold.fold.search.growth import FREE, weight_bytes
 from normfold.graph.reader import graphs_of
+from normfold.graph.weight_bytes import FREE, weight_bytes
 
 _TYPES_PART = 0.01
 

@@ -13,9 +13,8 @@ from normfold.algebra.weight import Weight
 from normfold.findings.reason import Obstacle, Reason
 from normfold.fold.search.plan import FoldPlan
 from normfold.graph.display_names import display_name, name_of
-from normfold.graph.reader import GraphReader, graphs_of
-
-FREE = 4096  # bytes that a model may always grow by: a copy of a bias is no matter
+from normfold.graph.reader import GraphReader
+from normfold.graph.weight_bytes import FREE, stored_bytes, weight_bytes
 
 Use = tuple[ir.Node, int]
 Written = dict[ir.Value, list[Array | Weight]]  # in place of a weight that others read too
@@ -87,27 +86,6 @@ class Budget:
         return total, written
 
 
-def weight_bytes(model: ir.Model) -> int:
-    """Return the bytes of all stored constants of a model, those of Constant nodes, subgraphs and functions too."""
-    return sum(
-        _stored(value)
-        for _, graph in graphs_of(model)
-        for value in (
-            *(graph.initializers.values() if isinstance(graph, ir.Graph) else ()),
-            *(node.outputs[0] for node in graph if node.op_type == "Constant"),
-        )
-    )
-
-
-def _stored(value: ir.Value) -> int:
-    """Return the bytes of a constant that is an initializer or made by a Constant node; 0 for other values."""
-    if value.const_value is not None:
-        return value.const_value.nbytes
-    node = value.producer()
-    tensor = None if node is None or node.op_type != "Constant" else node.attributes.get("value")
-    return 0 if tensor is None or tensor.is_ref() else int(tensor.value.nbytes)  # as_tensor() checks a protocol
-
-
 def _are_equal(one: Array | Weight, other: Array | Weight) -> bool:
     """Compare two results of one weight, without computing a large one."""
     if isinstance(one, Weight) and isinstance(other, Weight):
@@ -122,7 +100,7 @@ def _freed(value: ir.Value, changed: set[Use], freed: set[ir.Value]) -> int:
     if value in freed or value.is_graph_output() or any((use[0], use[1]) not in changed for use in value.uses()):
         return 0
     freed.add(value)
-    stored, node = _stored(value), value.producer()
+    stored, node = stored_bytes(value), value.producer()
     if stored or node is None:
         return stored
     inner = changed | {(node, index) for index in range(len(node.inputs))}

@@ -8,7 +8,7 @@ import onnx_ir as ir
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Outcome
 from normfold.fold.fold_options import FoldOptions
-from normfold.fold.search.growth import weight_bytes
+from normfold.graph.weight_bytes import weight_bytes
 from tests.fold.rows import fold, operators
 from tests.onnx_text import parse
 
