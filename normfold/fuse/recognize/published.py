@@ -6,7 +6,8 @@ https://arxiv.org/abs/2004.02967, BiasNorm https://arxiv.org/abs/2310.11230, pRM
 Dynamic Tanh https://arxiv.org/abs/2503.10622, CRMSNorm https://arxiv.org/abs/2305.14858, SwitchNorm
 https://arxiv.org/abs/1806.10779, virtual BatchNorm https://arxiv.org/abs/1606.03498, GDN
 https://arxiv.org/abs/1511.06281, cumulative LayerNorm https://arxiv.org/abs/1809.07454, local contrast and local
-response normalization https://papers.nips.cc/paper/4824.
+response normalization https://papers.nips.cc/paper/4824, squash https://arxiv.org/abs/1710.09829, SimAM
+https://proceedings.mlr.press/v139/yang21o.html.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ _MOST_STEPS = 12  # operators between a statistic and the value that it divides
 _MOST_PARTS = 48  # operators that several statistics are made of
 _MEANS = ("ReduceMean", "ReduceSum", "GlobalAveragePool", "ReduceSumSquare")
 _LENGTHS = ("ReduceL2", "ReduceL1")
-_EXTREMES = ("ReduceMax", "ReduceMin")
+_EXTREMES = ("ReduceMax", "ReduceMin", "GlobalMaxPool")
 _RUNNING = ("CumSum",)
 _WINDOWS = ("AveragePool",)
 _MIXING = ("Conv", "MatMul", "Gemm")
@@ -107,6 +108,20 @@ class _Division:
         """Say whether it divides, or multiplies with an inverse."""
         last = maker(next(each for each in self.node.inputs if each is not self.data))
         return self.node.op_type == "Div" or (last is not None and last.op_type in ("Reciprocal", "Div", "Pow", "Exp"))
+
+    @property
+    def factors(self) -> list[ir.Value]:
+        """Return the values whose product is divided, before changes of layout."""
+        found: list[ir.Value] = []
+        waiting = [before_layout(self.data)]
+        while waiting and len(found) < _MOST_STEPS:
+            value = waiting.pop()
+            node = None if value is None else value.producer()
+            if node is not None and node.op_type == "Mul":
+                waiting += map(before_layout, node.inputs)
+            elif value is not None:
+                found.append(value)
+        return found
 
     @property
     def measures_its_data(self) -> bool:
@@ -210,16 +225,15 @@ def _before_square(reader: GraphReader, value: ir.Value | None) -> ir.Value | No
 
 def _response(division: _Division) -> _Match | None:
     """Match GRN of ConvNeXt V2: the length of each channel, divided by the mean length of all channels."""
-    reader, node = division.reader, division.node
-    if node.op_type != "Div" or division.kinds != {"ReduceMean"} or division.data.producer() is None:
+    if not division.inverts or division.kinds != {"ReduceMean"}:
         return None
-    own = _made_of(reader, division.data, node.outputs[0])
-    if own is None or not any(_is_root(reader, each) for each in own):
-        return None
-    if any(before_layout(each.inputs[0]) is not before_layout(division.data) for each in division.sources):
-        return None
-    detail = "the length of each channel is compared with the mean length of all channels"
-    return "GRN", Reason.ACROSS_CHANNELS, detail
+    for length in division.factors:
+        own = () if length.producer() is None else _made_of(division.reader, length, division.node.outputs[0])
+        is_length = any(_is_root(division.reader, each) for each in own or ())
+        if is_length and all(before_layout(each.inputs[0]) is length for each in division.sources):
+            detail = "the length of each channel is compared with the mean length of all channels"
+            return "GRN", Reason.ACROSS_CHANNELS, detail
+    return None
 
 
 def _other_numerator(division: _Division) -> _Match | None:
@@ -265,7 +279,7 @@ def _other_statistic(division: _Division) -> _Match | None:
     kinds, name, detail = division.kinds, "", ""
     is_quantized = leads_to(division.node.outputs[0], _QUANTIZES, ("Add", "Clip", "Max", "Min", *LAYOUT))
     if kinds <= set(_EXTREMES) and not is_quantized:
-        name = "MinMaxNorm" if kinds == set(_EXTREMES) else "MaxNorm"
+        name = "MinMaxNorm" if "ReduceMin" in kinds and len(kinds) > 1 else "MaxNorm"
         detail = "extreme entries of the data make what it is divided by"
     elif division.has_root and kinds & set(_RUNNING):
         name, detail = "cumulative LayerNorm", "the statistics of a step are those of all steps so far"
@@ -281,6 +295,36 @@ def _is_window(reader: GraphReader, node: ir.Node) -> bool:
     kernel = reader.shape(node.inputs[1]) if node.op_type == "Conv" else None
     is_spatial = kernel is not None and any(size != 1 for size in kernel[2:]) and kernel[1] == 1
     return node.op_type in _WINDOWS or is_spatial
+
+
+def _squash(division: _Division) -> _Match | None:
+    """Match the squash of capsules: ``q / (1 + q) * x / sqrt(q)``, where q is the squared length of x."""
+    reader, factors = division.reader, division.factors
+    quotients = [node for node in (*division.parts, *(each.producer() for each in factors)) if node is not None]
+    numerators = [*factors, *(before_layout(node.inputs[0]) for node in quotients if node.op_type == "Div")]
+    lengths = {maker(_before_square(reader, each)) for each in numerators if _is_compared(reader, each)}
+    measures = [each for each in division.sources if each in lengths]
+    if not division.has_root or not any(before_layout(_measured(reader, each)) in factors for each in measures):
+        return None
+    return "squash", Reason.MIXED_STATISTICS, "its length is not made 1: a squared length q becomes q / (1 + q)"
+
+
+def _is_compared(reader: GraphReader, value: ir.Value | None) -> bool:
+    """Say whether something is added to a value, and no root is taken of the sum."""
+    sums = [node.outputs[0] for node, _ in value.uses() if node.op_type == "Add"] if value is not None else []
+    return any(not _is_root(reader, node) for each in sums for node, _ in each.uses())
+
+
+def _energy(division: _Division) -> _Match | None:
+    """Match SimAM: the squared distance from the mean of a channel, compared with its variance, makes a gate."""
+    squared, behind = before_layout(division.data), behind_layout(division.node.outputs[0])
+    distance = maker(_before_square(division.reader, squared))
+    is_centered = distance is not None and distance.op_type == "Sub" and maker_is(distance.inputs[1], _MEANS)
+    if not is_centered or any(before_layout(each.inputs[0]) is not squared for each in division.sources):
+        return None
+    if division.has_root or not leads_to(behind, ("Sigmoid",), ("Add", "Mul", *LAYOUT)):
+        return None
+    return "SimAM", Reason.OTHER_NUMERATOR, "the squared distance from the mean is divided by the variance, for a gate"
 
 
 def _of_the_batch(division: _Division) -> _Match | None:
@@ -320,10 +364,11 @@ def _mixture_name(division: _Division) -> tuple[str, str]:
         reads_data = any(before_layout(value) is own for node in division.parts for value in node.inputs)
         return ("EvoNorm", "the deviation and the data itself make what it is divided by") if reads_data else ("", "")
     of_means = [each for each in division.sources if maker_is(each.inputs[0], _REDUCTIONS)]
-    if len(division.sources) > 2 and of_means:
-        return "SwitchNorm", "statistics of a channel and of all channels make one divisor"
     measured = {before_layout(_measured(reader, each)) for each in division.sources}
     squares = [each for each in division.sources if _measures_squares(reader, each)]
+    are_variances = len(squares) == len(division.sources) and all(maker_is(each, ("Sub",)) for each in measured)
+    if (len(division.sources) > 2 and of_means) or (are_variances and len(measured) > 1):
+        return "SwitchNorm", "statistics of a channel and of all channels make one divisor"
     if len(division.sources) != 2 or len(squares) != 1 or len(measured) != 1 or not measured & set(division.roots):
         return "", ""
     if any(_has_stored_addend(reader, each) for each in division.parts):
@@ -353,6 +398,8 @@ def _has_stored_addend(reader: GraphReader, node: ir.Node) -> bool:
 
 _MATCHERS: tuple[Callable[[_Division], _Match | None], ...] = (
     _response,
+    _squash,
+    _energy,
     _other_numerator,
     _gated,
     _other_statistic,

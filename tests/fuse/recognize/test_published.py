@@ -40,6 +40,13 @@ ROWS = {
         "GRN",
         Reason.ACROSS_CHANNELS,
     ),
+    "GRN whose data is scaled and multiplied first (Keras)": Named(
+        f"{X4} <{NUMBERS}, float[8,1,1] g> {{ s = Mul(x, x) q = ReduceSum<keepdims=1>(s, space) l = Sqrt(q)"
+        "k = Mul(x, g) h = Mul(k, l) m = ReduceMean<axes=[1]>(l) e = Add(m, eps) t = Transpose<perm=[0,2,3,1]>(h)"
+        "n = Div(t, e) y = Transpose<perm=[0,3,1,2]>(n) }".replace("{ s", "{ space = Constant<value_ints=[2, 3]>() s"),
+        "GRN",
+        Reason.ACROSS_CHANNELS,
+    ),
     "GRN by the root of a sum of squares": Named(
         f"{X4} <{NUMBERS}> {{ p = Pow(x, two) q = ReduceMean<axes=[2,3]>(p) l = Sqrt(q) m = ReduceMean<axes=[1]>(l)"
         "e = Add(m, eps) n = Div(l, e) y = Mul(x, n) }",
@@ -98,6 +105,41 @@ ROWS = {
         "SwitchNorm",
         Reason.MIXED_STATISTICS,
     ),
+    "SwitchNorm of two variances": Named(
+        f"{X4} <{NUMBERS}, float a = {{0.25}}, float c = {{0.75}}> {{ m = GlobalAveragePool(x) d = Sub(x, m)"
+        "p = Mul(d, d) v = GlobalAveragePool(p) l = ReduceMean<axes=[1,2,3]>(x) f = Sub(x, l) h = Mul(f, f)"
+        "z = ReduceMean<axes=[1,2,3]>(h) am = Mul(m, a) cl = Mul(l, c) mean = Add(am, cl) av = Mul(v, a)"
+        "cz = Mul(z, c) var = Add(av, cz) w = Add(var, eps) r = Sqrt(w) i = Reciprocal(r) e = Sub(x, mean)"
+        "y = Mul(e, i) }",
+        "SwitchNorm",
+        Reason.MIXED_STATISTICS,
+    ),
+    "squash of capsules": Named(
+        f"{X3} <{NUMBERS}, float one = {{1.0}}, int64[1] last = {{-1}}> {{ p = Pow(x, two) q = ReduceSum(p, last)"
+        "a = Add(q, one) f = Div(q, a) k = Mul(f, x) w = Add(q, eps) r = Sqrt(w) y = Div(k, r) }",
+        "squash",
+        Reason.MIXED_STATISTICS,
+    ),
+    "squash whose factor is made first (Keras)": Named(
+        f"{X3} <{NUMBERS}, float one = {{1.0}}, int64[1] last = {{-1}}> {{ i = Identity(x) p = Mul(i, i)"
+        "q = ReduceSum(p, last) a = Add(q, one) f = Div(q, a) w = Add(q, eps) r = Sqrt(w) k = Div(f, r)"
+        "y = Mul(k, i) }",
+        "squash",
+        Reason.MIXED_STATISTICS,
+    ),
+    "squash by the length": Named(
+        f"{X3} <{NUMBERS}, float one = {{1.0}}> {{ l = ReduceL2<axes=[-1]>(x) q = Pow(l, two) a = Add(q, one)"
+        "k = Mul(q, x) w = Add(l, eps) r = Mul(a, w) y = Div(k, r) }",
+        "squash",
+        Reason.MIXED_STATISTICS,
+    ),
+    "SimAM": Named(
+        f"{X4} <{NUMBERS}, float n = {{96.0}}, float half = {{0.5}}> {{ m = ReduceMean<axes=[2,3]>(x) d = Sub(x, m)"
+        "p = Pow(d, two) v = ReduceMean<axes=[2,3]>(p) w = Mul(v, n) e = Add(w, eps) k = Div(p, e) h = Add(k, half)"
+        "s = Sigmoid(h) y = Mul(x, s) }",
+        "SimAM",
+        Reason.OTHER_NUMERATOR,
+    ),
     "virtual BatchNorm": Named(
         f"{X4} <{NUMBERS}, float a = {{0.25}}, float[8,1,1] f, float[8,1,1] g> {{ m = ReduceMean<axes=[2,3]>(x)"
         "k = Mul(m, a) mean = Add(k, f) p = Mul(x, x) q = ReduceMean<axes=[2,3]>(p) h = Mul(q, a) s = Add(h, g)"
@@ -147,6 +189,17 @@ ROWS = {
     ),
     "the least and the largest entry": Named(
         f"{X3} <{NUMBERS}> {{ a = ReduceMin<axes=[-1]>(x) b = ReduceMax<axes=[-1]>(x) d = Sub(x, a) s = Sub(b, a)"
+        "w = Add(s, eps) y = Div(d, w) }",
+        "MinMaxNorm",
+        Reason.OTHER_STATISTICS,
+    ),
+    "the largest magnitude, pooled (tf2onnx)": Named(
+        f"{X3} <{NUMBERS}> {{ a = Abs(x) b = GlobalMaxPool(a) w = Add(b, eps) y = Div(x, w) }}",
+        "MaxNorm",
+        Reason.OTHER_STATISTICS,
+    ),
+    "the least and the largest entry, pooled (tf2onnx)": Named(
+        f"{X4} <{NUMBERS}> {{ a = ReduceMin<axes=[2,3]>(x) b = GlobalMaxPool(x) d = Sub(x, a) s = Sub(b, a)"
         "w = Add(s, eps) y = Div(d, w) }",
         "MinMaxNorm",
         Reason.OTHER_STATISTICS,
@@ -250,6 +303,10 @@ NOT_NAMED = {
     "s = Div(b, steps) q = Div(x, s) z = Add(q, steps) r = Round(z) y = Mul(r, s) }",
     "data times its deviation": f"{X4} <{NUMBERS}> {{ m = ReduceMean<axes=[2,3]>(x) d = Sub(x, m) p = Mul(d, d)"
     "q = ReduceMean<axes=[2,3]>(p) w = Add(q, eps) r = Sqrt(w) y = Mul(x, r) }",
+    "data times its length": f"{X3} <{NUMBERS}, int64[1] last = {{-1}}> {{ p = Mul(x, x) q = ReduceSum(p, last)"
+    "k = Mul(q, x) w = Add(q, eps) r = Sqrt(w) y = Div(k, r) }",
+    "a squared distance over a variance": f"{X4} <{NUMBERS}> {{ m = ReduceMean<axes=[2,3]>(x) d = Sub(x, m)"
+    "p = Mul(d, d) v = ReduceMean<axes=[2,3]>(p) w = Add(v, eps) k = Div(p, w) y = Relu(k) }",
     "a share of the steps so far": f"{X3} <int64 along = {{1}}> {{ s = CumSum(x, along) y = Div(x, s) }}",
     "Tanh of a plain layer": f"{X3} <float[8,8] w> {{ h = MatMul(x, w) y = Tanh(h) }}",
 }
