@@ -22,7 +22,7 @@ _DRAWS = RANDOM | {"Dropout"}
 
 def duplicates(reader: GraphReader, affines: AffineIndex) -> Iterator[GraphChange]:
     """Yield every duplicate of a graph; each must be applied before the next is asked for."""
-    for node, original in duplicates_in(reader.graph):
+    for node, original in duplicates_in(reader):
         if node not in affines.left:
             apply = partial(_remove, node, original)
             yield GraphChange(name_of(node), apply, (node,), into=(name_of(original),), direction="removal")
@@ -30,7 +30,7 @@ def duplicates(reader: GraphReader, affines: AffineIndex) -> Iterator[GraphChang
 
 def compute_once(editor: Editor) -> None:
     """Let the originals of a graph do for all of their duplicates, which are dead afterwards."""
-    for node, original in duplicates_in(editor.reader.graph):
+    for node, original in duplicates_in(editor.reader):
         _use(original, node)
 
 
@@ -45,18 +45,28 @@ def _use(original: ir.Node, node: ir.Node) -> None:
     node.outputs[0].replace_all_uses_with(original.outputs[0])
 
 
-def duplicates_in(graph: ir.Graph | ir.Function) -> Iterator[tuple[ir.Node, ir.Node]]:
+def duplicates_in(reader: GraphReader) -> Iterator[tuple[ir.Node, ir.Node]]:
     """Yield each operator that computes what one before it has computed, and that one; but for those of an output."""
     known: dict[tuple[object, ...], list[ir.Node]] = {}
-    for node in list(graph):
+    for node in list(reader.graph):
         if len(node.outputs) != 1 or not node.inputs or not is_standard(node) or _is_random(node):
             continue
-        same = known.setdefault((node.op_type, *map(_identity, node.inputs)), [])
-        original = next((each for each in same if _same_attributes(each, node)), None)
+        axes = _reduced_axes(reader, node)
+        inputs = node.inputs if axes is None else node.inputs[:1]
+        same = known.setdefault((node.op_type, axes, *map(_identity, inputs)), [])
+        but_for = () if axes is None else ("axes",)
+        original = next((each for each in same if _same_attributes(each, node, but_for)), None)
         if original is None:
             same.append(node)
         elif not node.outputs[0].is_graph_output():
             yield node, original
+
+
+def _reduced_axes(reader: GraphReader, node: ir.Node) -> tuple[int, ...] | None:
+    """Return the axes of a reduction, counted from the front and in order; None where they or the rank are unknown."""
+    sizes = reader.shape(node.inputs[0]) if node.op_type.startswith("Reduce") else None
+    axes = None if sizes is None else reader.axes(node)
+    return tuple(sorted(axis % len(sizes) for axis in axes)) if axes and sizes else None
 
 
 def _identity(value: ir.Value | None) -> object:
@@ -77,9 +87,10 @@ def _is_random(node: ir.Node) -> bool:
     return node.op_type in _DRAWS or any(found.type in _GRAPHS for found in attributes_of(node))
 
 
-def _same_attributes(one: ir.Node, other: ir.Node) -> bool:
+def _same_attributes(one: ir.Node, other: ir.Node, but_for: tuple[str, ...]) -> bool:
+    """Compare the attributes of two operators, but for those that were compared before."""
     return one.attributes.keys() == other.attributes.keys() and all(
-        _same_attribute(found, other.attributes[name]) for name, found in one.attributes.items()
+        name in but_for or _same_attribute(found, other.attributes[name]) for name, found in one.attributes.items()
     )
 
 

@@ -19,6 +19,23 @@ REPEATED = {
         " a = Pow (x, k) b = Pow (x, l) c = Pow (x, m) y = Sum (a, b, c)",
         "Constant Constant Pow Pow Sum",
     ),
+    "means over the last axis, counted from either end": (
+        "a = ReduceMean<axes=[-1]> (x) b = ReduceMean<axes=[1]> (x) y = Add (a, b)",
+        "ReduceMean Add",
+    ),
+    "sums over both axes, in another order": (
+        "k = Constant<value_ints = [0, 1]>() l = Constant<value_ints = [-1, -2]>() a = ReduceSum (x, k)"
+        " b = ReduceSum (x, l) y = Add (a, b)",
+        "Constant ReduceSum Add",
+    ),
+    "means over other axes": (
+        "a = ReduceMean<axes=[-1]> (x) b = ReduceMean<axes=[0]> (x) y = Add (a, b)",
+        "ReduceMean ReduceMean Add",
+    ),
+    "means that keep the axis, or not": (
+        "a = ReduceMean<axes=[-1], keepdims=0> (x) b = ReduceMean<axes=[1]> (x) y = Add (a, b)",
+        "ReduceMean ReduceMean Add",
+    ),
     "by chance": (
         "a = RandomNormalLike (x) b = RandomNormalLike (x) y = Add (a, b)",
         "RandomNormalLike RandomNormalLike Add",
