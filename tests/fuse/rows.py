@@ -251,6 +251,12 @@ CHANNELS_LAST = {
         "Transpose GroupNormalization Transpose",
         options={"target": "directml"},
     ),
+    "RMSNorm over the spatial axes": Row(  # was once divided without the Transposes, by a scale of axis 1
+        f"{LAST4} <{NUMBERS}, float[4] g, float one = {{1.0}}>"
+        "{ c = Cast<to=1>(x) p = Mul(c, c) e = Cast<to=1>(p) m = ReduceMean<axes=[1,2]>(e) w = Add(m, eps)"
+        "t = Cast<to=1>(w) s = Sqrt(t) i = Div(one, s) n = Mul(x, i) h = Cast<to=1>(n) y = Mul(h, g) }",
+        "Transpose RMSNormalization Transpose Mul",
+    ),
     "InstanceNorm over the spatial axes": Row(
         f"{LAST4} <{NUMBERS}, float[4] g, float[4] b>"
         "{ m = ReduceMean<axes=[1,2]>(x) d = Sub(x, m) p = Mul(d, d) v = ReduceMean<axes=[1,2]>(p)"

@@ -145,6 +145,7 @@ def holds_division(context: NormContext, norm: Norm) -> bool:
         and context.axes is not None
         and types is not None
         and _permutation(context) is None
+        and not context.order
     )
 
 

@@ -70,6 +70,7 @@ def holds_length(context: NormContext, norm: Norm) -> bool:
     types = context.types(norm)
     return (
         _is_length(norm)
+        and not context.order
         and (norm.n_half_powers == 0 or not norm.denominator.lower_bound)
         and context.axes is not None
         and context.opset >= 8  # Max broadcasts

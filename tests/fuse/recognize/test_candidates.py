@@ -45,6 +45,13 @@ MISSES = {
         " t = Add(s, eps) y = Div(x, t) }",
         Reason.EPSILON_OUTSIDE_ROOT,
     ),
+    "data times a scale of the last axis, over the root of the middle axes": Miss(  # was divided along other axes
+        f"(float[N,3,5,4] x) => (float[N,3,5,4] y) <{NUMBERS}, float one = {{1.0}}, float[4] g>"
+        "{ k = Mul(g, x) c = Cast<to=1>(x) p = Mul(c, c) e = Cast<to=1>(p) m = ReduceMean<axes=[1,2]>(e)"
+        "w = Add(m, eps) t = Cast<to=1>(w) s = Sqrt(t) i = Div(one, s) j = Cast<to=1>(i) y = Mul(k, j) }",
+        Reason.NO_FORM,
+        left="Mul Mul ReduceMean Add Sqrt Div Mul",
+    ),
     "the mean of another axis": Miss(
         f"{X34} <{NUMBERS}>{{ m = ReduceMean<axes=[1]>(x) d = Sub(x, m) p = Pow(d, two) v = ReduceMean<axes=[-1]>(p)"
         "w = Add(v, eps) s = Sqrt(w) y = Div(d, s) }",
