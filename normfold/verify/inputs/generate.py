@@ -50,6 +50,9 @@ _RANKS = (2, 4, 3, 1, 0)
 # No made-up input has more numbers than this.
 _LARGEST = 2**27
 
+# No sound has more, as samples or as a spectrogram of 1,000 frames; 16,000 images or rows of text do.
+_LARGEST_RECORDING = 2**20
+
 # So many lengths are tried as the sum of two others.
 _MANY = 6
 
@@ -124,11 +127,17 @@ class Feeder:
         for size in (2, 4, 8):
             yield dict.fromkeys(kinds, size)
         if "image" not in kinds.values():
-            for size in _LONG:
-                yield {name: size if kind == "length" else 1 for name, kind in kinds.items()}
-            for free in kinds:  # one is a length that the model was made for, and the others are batches without a name
-                for size in (*_EVERYWHERE, *_LONG):
-                    yield dict.fromkeys(kinds, 1) | {free: size}
+            yield from filter(self._is_a_recording, self._long(kinds))
+
+    def _long(self, kinds: Mapping[str, str]) -> Iterator[dict[str, int]]:
+        for size in _LONG:
+            yield {name: size if kind == "length" else 1 for name, kind in kinds.items()}
+        for free in kinds:  # one is a length that the model was made for, and the others are batches without a name
+            for size in (*_EVERYWHERE, *_LONG):
+                yield dict.fromkeys(kinds, 1) | {free: size}
+
+    def _is_a_recording(self, sizes: Mapping[str, int]) -> bool:
+        return all(math.prod(self._shape(value, sizes)) <= _LARGEST_RECORDING for value in self.inputs)
 
     def _is_too_large(self, sizes: Mapping[str, int]) -> bool:
         return any(math.prod(self._shape(value, sizes)) > _LARGEST for value in self.inputs)
