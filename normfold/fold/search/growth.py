@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -21,16 +22,25 @@ Written = dict[ir.Value, list[Array | Weight]]  # in place of a weight that othe
 
 
 @dataclass
+class _Waiting:
+    """Plans for one weight, by the last operator of the chain of each, and how many readers of it they change."""
+
+    plans: dict[ir.Node, FoldPlan] = field(default_factory=dict)
+    readers: int = 0
+
+
+@dataclass
 class Budget:
     """How many bytes the folds of a model may add in all, and how many they have.
 
     What one part of a module makes of each of its calls is the same: the copies of a shared weight are stored once, and
-    the weight itself goes with its last reader. So plans that are too dear alone wait in ``waiting`` for the others.
+    the weight itself goes with its last reader. So plans that are too dear alone wait in ``waiting`` for the others, by
+    the weight and the direction.
     """
 
     limit: int
     spent: int = 0
-    waiting: dict[tuple[ir.Node, str], FoldPlan] = field(default_factory=dict)
+    waiting: dict[tuple[ir.Value, str], _Waiting] = field(default_factory=dict)
     _written: Written = field(default_factory=dict)
 
     @staticmethod
@@ -43,17 +53,27 @@ class Budget:
         growth, _ = self._growth(reader, [plan])
         if self._fits(growth):
             return None
-        key, copies = (plan.chain.nodes[-1], plan.direction), _copies(plan)
-        others = [other for (node, way), other in self.waiting.items() if way == plan.direction and node is not key[0]]
-        others = [other for other in others if copies & _copies(other)]
+        others = self._waiting_with(plan)
         if others and self._fits(self._growth(reader, [*others, plan])[0]):
             return None
-        self.waiting.setdefault(key, plan)
         shared = _largest_shared(plan)
         node = name_of(shared[0]) if shared else name_of(plan.chain.nodes[-1])
         what = f"{display_name(shared[0].inputs[shared[1]])} has other readers, and " if shared else ""
         detail = f"{what}the weights would grow by {growth:,} bytes, of {max(0, self.limit - self.spent):,} allowed"
         return Obstacle(Reason.GROWTH, node, detail=detail, direction=plan.direction)
+
+    def _waiting_with(self, plan: FoldPlan) -> list[FoldPlan]:
+        """Let a plan wait; return the others that wait for its weights, if a weight goes as all its readers change."""
+        node, goes = plan.chain.nodes[-1], False
+        groups = []
+        for value, changed in _copies(plan).items():
+            group = self.waiting.setdefault((value, plan.direction), _Waiting())
+            group.readers += 0 if node in group.plans else changed
+            group.plans[node] = plan
+            groups.append(group)
+            goes = goes or group.readers >= len(value.uses())
+        found = {last: other for group in groups for last, other in group.plans.items()} if goes else {}
+        return [other for last, other in found.items() if last is not node]
 
     def spend(self, reader: GraphReader, plan: FoldPlan) -> None:
         """Count what a plan adds, or frees, before it is carried out."""
@@ -107,15 +127,15 @@ def _freed(value: ir.Value, changed: set[Use], freed: set[ir.Value]) -> int:
     return sum(_freed(operand, inner, freed) for operand in node.inputs if operand is not None)
 
 
-def _copies(plan: FoldPlan) -> set[ir.Value]:
-    """Return the constants that a plan changes for some of their readers."""
-    values = {
+def _copies(plan: FoldPlan) -> Counter[ir.Value]:
+    """Return the constants that a plan changes for some of their readers, and for how many."""
+    values = Counter(
         value
         for rewrite in (*plan.rewrites, *plan.companions)
         for index in rewrite.inputs
         if index < len(rewrite.node.inputs) and (value := rewrite.node.inputs[index]) is not None
-    }
-    return {value for value in values if len(value.uses()) > 1}
+    )
+    return Counter({value: count for value, count in values.items() if len(value.uses()) > 1})
 
 
 def _largest_shared(plan: FoldPlan) -> Use | None:
