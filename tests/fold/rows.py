@@ -218,7 +218,12 @@ def assert_same_algebra(model: onnx.ModelProto, folded: onnx.ModelProto) -> None
         return
     wide = widened(model)
     feeds = feeds_of(model)
-    assert_close(run_in_float64(fold(wide).model, feeds), run_in_float64(wide, feeds), note="in float64")
+    try:
+        wanted = run_in_float64(wide, feeds)
+    except (NotImplementedError, ValueError):  # an old onnx has the operator, and not all that it can be asked for
+        assert tuple(map(int, onnx.__version__.split(".")[:2])) < (1, 23), "this onnx has all of it"
+        return
+    assert_close(run_in_float64(fold(wide).model, feeds), wanted, note="in float64")
 
 
 def assert_rounded_once(model: onnx.ModelProto, folded: onnx.ModelProto) -> None:
