@@ -14,11 +14,11 @@ from normfold.algebra.weight import Weight
 from normfold.findings.reason import Obstacle, Reason
 from normfold.fold.search.plan import FoldPlan
 from normfold.graph.display_names import display_name, name_of
-from normfold.graph.reader import GraphReader
+from normfold.graph.reader import GraphReader, input_at
 from normfold.graph.weight_bytes import FREE, stored_bytes, weight_bytes
 
 Use = tuple[ir.Node, int]
-Written = dict[ir.Value, list[Array | Weight]]  # in place of a weight that others read too
+Written = dict[tuple[ir.Value, int], list[Array | Weight]]  # by a weight that others read too, and the input
 
 
 @dataclass
@@ -79,8 +79,8 @@ class Budget:
         """Count what a plan adds, or frees, before it is carried out."""
         growth, written = self._growth(reader, [plan])
         self.spent += growth
-        for value, results in written.items():
-            self._written.setdefault(value, []).extend(results)
+        for key, results in written.items():
+            self._written.setdefault(key, []).extend(results)
 
     def _fits(self, growth: int) -> bool:
         return growth <= 0 or self.spent + growth <= self.limit
@@ -94,11 +94,12 @@ class Budget:
         total = 0
         for rewrite in rewrites:
             for index, array in rewrite.inputs.items():
-                previous = rewrite.node.inputs[index] if index < len(rewrite.node.inputs) else None
+                previous = input_at(rewrite.node, index)
                 total -= 0 if previous is None else _freed(previous, changed, freed)
-                if previous is not None and len(previous.uses()) > 1:
-                    known = written.setdefault(previous, [])
-                    if any(_are_equal(each, array) for each in (*known, *self._written.get(previous, ()))):
+                anchor = previous or input_at(rewrite.node, 1)  # of a new bias, the weight
+                if anchor is not None and (len(anchor.uses()) > 1 or (anchor, index) in self._written):
+                    known = written.setdefault((anchor, index), [])
+                    if any(_are_equal(each, array) for each in (*known, *self._written.get((anchor, index), ()))):
                         continue
                     known.append(array)
                 dtype = reader.dtype(previous)

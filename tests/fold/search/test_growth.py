@@ -55,6 +55,22 @@ def test_equal_results_are_stored_once() -> None:
         assert size == 16 * 16 * 9 * 4
 
 
+def test_one_part_that_runs_for_several_inputs_takes_its_norms_once() -> None:
+    """Before the last of its runs is folded, a weight and its copy are both stored."""
+    run = (
+        " IN1 = Conv(IN, w) IN2 = Mul(IN1, s) IN3 = Add(IN2, s) IN4 = Relu(IN3) IN5 = Conv(IN4, v) IN6 = Mul(IN5, s)"
+        " IN7 = Add(IN6, s) IN8 = Sigmoid(IN7)"
+    )
+    names = ("a", "b", "c")
+    inputs = ", ".join(f"float[N,16,8,8] {name}" for name in names)
+    outputs = ", ".join(f"float[N,16,4,4] {name}8" for name in names)
+    weights = "<float[16,16,3,3] w, float[16,16,3,3] v, float[16,1,1] s>"
+    text = f"({inputs}) => ({outputs}) {weights} {{ {' '.join(run.replace('IN', name) for name in names)} }}"
+    left, size = bytes_of(text, 0.0)
+    assert sorted(left.split()) == ["Conv"] * 6 + ["Relu"] * 3 + ["Sigmoid"] * 3
+    assert size == 4 * (2 * 16 * 16 * 9 + 16)  # one bias for both
+
+
 def test_a_copy_for_some_of_the_readers_is_growth() -> None:
     text = NEGATED.replace(" }", " v = Conv<strides=[2,2]>(z, w) }").replace(" u)", " u, float[N,16,3,3] v)")
     left, size = bytes_of(text, 0.0)
