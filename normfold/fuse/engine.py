@@ -13,6 +13,7 @@ import onnx_ir as ir
 from normfold.findings.reason import Obstacle, Reason, Refusal
 from normfold.findings.rules import CONSTANT, Selection
 from normfold.findings.verdict import Finding, Outcome, Verdict
+from normfold.fold.gelu import parts_kept_together
 from normfold.fold.search.growth import Budget
 from normfold.fuse.choose import (
     OPERATOR_OF,
@@ -164,6 +165,7 @@ class _GraphFuse:
         self.reader, self.options, self.target, self.spare = reader, options, options.for_target, spare
         self.editor = Editor(reader, names)
         self.opset = reader.opset if isinstance(reader.graph, ir.Function) else opset or reader.opset
+        self.left = frozenset(parts_kept_together(reader, every_spelling=True))  # a factor of a Gelu is no norm's
         self.covered: set[ir.Node] = set()
         self.near_misses: dict[ir.Node, Obstacle] = {}
 
@@ -213,7 +215,7 @@ class _GraphFuse:
         """
         if anchor in self.covered or not self.reader.holds(anchor) or self._is_of_constants(anchor):
             return None
-        decision, met = decide(anchor, regions(self.reader, anchor), self.target, self.opset, self.spare)
+        decision, met = decide(anchor, regions(self.reader, anchor, self.left), self.target, self.opset, self.spare)
         for region in met:
             for node, obstacle in region.near_misses:
                 self.near_misses.setdefault(node, obstacle)
@@ -232,7 +234,7 @@ class _GraphFuse:
         for anchor in self._anchors():
             if anchor in self.covered or not self._is_of_constants(anchor):
                 continue
-            decision, _ = decide(anchor, regions(self.reader, anchor), self.target, self.opset, self.spare)
+            decision, _ = decide(anchor, regions(self.reader, anchor, self.left), self.target, self.opset, self.spare)
             if decision is None:
                 continue
             self.covered |= slice_of(decision.region, decision.norms)

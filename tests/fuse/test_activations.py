@@ -10,7 +10,7 @@ import pytest
 from normfold.findings.verdict import Outcome
 from normfold.fold.gelu import activations_of, parts_kept_together
 from normfold.fuse.activations import fuse_activations
-from normfold.fuse.engine import FuseOptions
+from normfold.fuse.engine import FuseOptions, fuse_norms
 from normfold.graph.reader import GraphReader
 from tests.onnx_text import feeds_of, parse, run_in_ort
 
@@ -109,3 +109,23 @@ def test_the_spelling_that_is_executed_as_one_is_kept_together(row: tuple[str, s
     assert len(list(parts_kept_together(reader, every_spelling=False))) == len(model.graph)
     (found,) = activations_of(reader)
     assert found.is_executed_as_one
+
+
+@pytest.mark.parametrize(
+    ("norm", "operators"),
+    [
+        ("y = LayerNormalization(g, scale, shift)", [*SPELLED, "LayerNormalization"]),
+        (
+            "m = ReduceMean<axes=[-1]>(g) d = Sub(g, m) q = Mul(d, d) v = ReduceMean<axes=[-1]>(q) w = Add(v, c)"
+            " s = Sqrt(w) n = Div(d, s) f = Mul(n, scale) y = Add(f, shift)",
+            [*SPELLED, "LayerNormalization"],
+        ),
+    ],
+)
+def test_a_norm_leaves_the_half_of_a_gelu_in_front_of_it(norm: str, operators: list[str]) -> None:
+    """Its own scale does not matter to a LayerNorm, but without the half the runtime does not find the Gelu."""
+    weights = "float[8] scale, float[8] shift, float c = {0.00001}>"
+    spelled = "{ a = Div(x, root) e = Erf(a) p = Add(e, one) h = Mul(x, p) g = Mul(h, half) "
+    model = ir.from_proto(parse(f"{_ERF[:-1]}, {weights} {spelled}{norm} }}"))
+    fuse_norms(model)
+    assert [node.op_type for node in model.graph] == operators

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -66,12 +66,12 @@ def is_anchor(node: ir.Node) -> bool:
     return is_standard(node) and (node.op_type in REDUCERS or is_norm_operator(node))
 
 
-def regions(reader: GraphReader, anchor: ir.Node) -> Iterator[Region]:
-    """Return the regions that ``anchor`` may be part of, nearest root first."""
+def regions(reader: GraphReader, anchor: ir.Node, left: Container[ir.Node] = ()) -> Iterator[Region]:
+    """Return the regions that ``anchor`` may be part of, nearest root first; no operator of ``left`` is in one."""
     for root, reduction in _candidates(reader, anchor):
         sizes = sizes_of(reader, root)
         assert sizes is not None, "a candidate's rank is known"
-        yield Region.grow(reader, root, sizes, reduction, RULES)
+        yield Region.grow(reader, root, sizes, reduction, RULES, left)
 
 
 def _candidates(reader: GraphReader, anchor: ir.Node) -> Iterator[tuple[ir.Value, Reduction]]:

@@ -7,7 +7,7 @@ or that needs a value from elsewhere. Each operator is visited once, so a region
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
@@ -131,12 +131,18 @@ class Region:
 
     @staticmethod
     def grow(
-        reader: GraphReader, root: ir.Value, sizes: Sizes, reduction: Reduction, rules: Mapping[str, NormRule]
+        reader: GraphReader,
+        root: ir.Value,
+        sizes: Sizes,
+        reduction: Reduction,
+        rules: Mapping[str, NormRule],
+        left: Container[ir.Node] = (),
     ) -> Region:
-        """Grow the region of ``root`` for one way of reducing it."""
+        """Grow the region of ``root`` for one way of reducing it, without the operators of ``left``."""
         region = Region(reader, root, reduction, [sizes])
         region.tracked[root] = Tracked(Poly.root(len(sizes)), 0, region.whole(0))
-        queue = [(reader.order(node), index, node) for index, node in enumerate(region._readers(root))]
+        readers = (node for node in region._readers(root) if node not in left)
+        queue = [(reader.order(node), index, node) for index, node in enumerate(readers)]
         heapq.heapify(queue)
         met = {node for _, _, node in queue}
         number = len(queue)
@@ -144,7 +150,7 @@ class Region:
             node = heapq.heappop(queue)[2]
             for output in region._visit(node, rules):
                 for reading in region._readers(output):
-                    if reading not in met:
+                    if reading not in met and reading not in left:
                         met.add(reading)
                         number += 1
                         heapq.heappush(queue, (reader.order(reading), number, reading))
