@@ -32,7 +32,7 @@ from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader
 
 _MOST_STEPS = 12  # operators between a statistic and the value that it divides
-_MOST_PARTS = 48  # operators that several statistics are made of
+_MOST_PARTS = 96  # operators that several statistics are made of
 _MEANS = ("ReduceMean", "ReduceSum", "GlobalAveragePool", "ReduceSumSquare")
 _LENGTHS = ("ReduceL2", "ReduceL1")
 _EXTREMES = ("ReduceMax", "ReduceMin", "GlobalMaxPool")
@@ -41,22 +41,8 @@ _WINDOWS = ("AveragePool",)
 _MIXING = ("Conv", "MatMul", "Gemm")
 _REDUCTIONS = (*_MEANS, *_LENGTHS, *_EXTREMES, *_RUNNING)
 _STATISTICS = (*_REDUCTIONS, *_WINDOWS, *_MIXING)
-_ARITHMETIC = (
-    "Add",
-    "Sub",
-    "Mul",
-    "Div",
-    "Pow",
-    "Max",
-    "Min",
-    "Clip",
-    "Sum",
-    "Reciprocal",
-    "Sqrt",
-    "Abs",
-    "Exp",
-    "Log",
-)
+_POINTWISE = ("Pow", "Clip", "Reciprocal", "Sqrt", "Abs", "Exp", "Log")
+_ARITHMETIC = ("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum", *_POINTWISE)
 _SIZES = ("Shape", "Size", "Range")
 _GUARDS = ("Where", "Greater", "Equal", "And", "CastLike", "Gather", "ReduceProd", "Slice", "Concat", "Softmax")
 _GATES = ("Sigmoid", "HardSigmoid", "Swish", "HardSwish", "Mish")
@@ -174,7 +160,9 @@ def _made_of(reader: GraphReader, divisor: ir.Value, data: ir.Value) -> tuple[ir
     """Follow a divisor up to its statistics; None where it is made of anything else."""
     parts: dict[ir.Node, None] = {}
     waiting: list[ir.Value | None] = [divisor]
-    while waiting and len(parts) < _MOST_PARTS:
+    while waiting:
+        if len(parts) == _MOST_PARTS:
+            return None
         value = waiting.pop()
         node = None if value is None else value.producer()
         if value is None or before_layout(value) is before_layout(data) or reader.is_constant(value) or node in parts:
@@ -311,8 +299,15 @@ def _squash(division: _Division) -> _Match | None:
 
 def _is_compared(reader: GraphReader, value: ir.Value | None) -> bool:
     """Say whether something is added to a value, and no root is taken of the sum."""
-    sums = [node.outputs[0] for node, _ in value.uses() if node.op_type == "Add"] if value is not None else []
-    return any(not _is_root(reader, node) for each in sums for node, _ in each.uses())
+    sums = [node.outputs[0] for node in _readers(reader, value) if node.op_type == "Add"] if value is not None else []
+    return any(not _is_root(reader, node) for each in sums for node in _readers(reader, each))
+
+
+def _readers(reader: GraphReader, value: ir.Value) -> Iterator[ir.Node]:
+    """Yield who reads a value, behind changes of layout and constant factors."""
+    for node, _ in value.uses():
+        is_scaled = node.op_type == "Mul" and any(map(reader.is_constant, node.inputs))
+        yield from _readers(reader, node.outputs[0]) if is_scaled or node.op_type in LAYOUT else (node,)
 
 
 def _energy(division: _Division) -> _Match | None:
@@ -360,21 +355,29 @@ def _mixture_name(division: _Division) -> tuple[str, str]:
     reader, kinds, own = division.reader, division.kinds, before_layout(division.data)
     if kinds & set(_MIXING):
         return ("GDN", "a linear operator mixes the squares of the channels") if len(kinds) == 1 else ("", "")
-    if any(node.op_type == "Max" for node in division.parts):
-        reads_data = any(before_layout(value) is own for node in division.parts for value in node.inputs)
-        return ("EvoNorm", "the deviation and the data itself make what it is divided by") if reads_data else ("", "")
+    reads_data = any(before_layout(value) is own for node in division.parts for value in node.inputs)
+    if reads_data and any(node.op_type == "Max" for node in division.parts):
+        return "EvoNorm", "the deviation and the data itself make what it is divided by"
     of_means = [each for each in division.sources if maker_is(each.inputs[0], _REDUCTIONS)]
+    extents = {_extent(reader, each) for each in division.sources if each not in of_means}
+    if (len(division.sources) > 2 and of_means) or len(extents) > 1:
+        return "SwitchNorm", "statistics of a channel and of all channels make one divisor"
     measured = {before_layout(_measured(reader, each)) for each in division.sources}
     squares = [each for each in division.sources if _measures_squares(reader, each)]
-    are_variances = len(squares) == len(division.sources) and all(maker_is(each, ("Sub",)) for each in measured)
-    if (len(division.sources) > 2 and of_means) or (are_variances and len(measured) > 1):
-        return "SwitchNorm", "statistics of a channel and of all channels make one divisor"
     if len(division.sources) != 2 or len(squares) != 1 or len(measured) != 1 or not measured & set(division.roots):
         return "", ""
     if any(_has_stored_addend(reader, each) for each in division.parts):
         return "VirtualBatchNorm", "stored statistics and those of the data make one divisor"
     is_plain = measured == {own} and not any(each.op_type == "Sub" for each in division.parts)
     return ("CRMSNorm", "the square of the sum is added to the sum of the squares") if is_plain else ("", "")
+
+
+def _extent(reader: GraphReader, reduction: ir.Node) -> frozenset[int] | None:
+    """Return the axes that a reduction takes; None where they are unknown."""
+    sizes = reader.shape(reduction.inputs[0])
+    is_pool = reduction.op_type == "GlobalAveragePool"
+    axes = reader.axes(reduction) if sizes is not None and not is_pool else range(2, len(sizes or ()))
+    return None if axes is None or sizes is None else frozenset(axis % len(sizes) for axis in axes)
 
 
 def _measures_squares(reader: GraphReader, reduction: ir.Node) -> bool:

@@ -114,6 +114,31 @@ ROWS = {
         "SwitchNorm",
         Reason.MIXED_STATISTICS,
     ),
+    "SwitchNorm of two mean squares, in channels last (Keras on torch)": Named(
+        f"(float[N,5,5,8] x) => (float[N,5,5,8] y) <{NUMBERS}, float a = {{0.25}}, float c = {{0.75}}> {{"
+        "m = ReduceMean<axes=[1,2]>(x) s = Mul(x, x) q = ReduceMean<axes=[1,2]>(s) k = Mul(m, m) v = Sub(q, k)"
+        "l = ReduceMean<axes=[1,2,3]>(x) t = ReduceMean<axes=[1,2,3]>(s) u = Mul(l, l) z = Sub(t, u)"
+        "am = Mul(m, a) cl = Mul(l, c) mean = Add(am, cl) av = Mul(v, a) cz = Mul(z, c) var = Add(av, cz)"
+        "w = Add(var, eps) r = Sqrt(w) e = Sub(x, mean) y = Div(e, r) }",
+        "SwitchNorm",
+        Reason.MIXED_STATISTICS,
+    ),
+    "SwitchNorm of two sums over counts of at least 1 (Paddle)": Named(
+        f"{X4} <{NUMBERS}, float a = {{0.25}}, float one = {{1.0}}, int64[2] space = {{2, 3}},"
+        "int64[3] all = {1, 2, 3}> { m = ReduceMean<axes=[2,3]>(x) d = Sub(x, m) p = Mul(d, d)"
+        "f = ReduceSum(p, space) n = Size(x) i = Cast<to=1>(n) j = Mul(i, a) k = Max(j, one) v = Div(f, k)"
+        "l = ReduceMean<axes=[1,2,3]>(x) g = Sub(x, l) h = Mul(g, g) o = ReduceSum(h, all) z = Div(o, k)"
+        "mean = Add(m, l) var = Add(v, z) w = Add(var, eps) r = Sqrt(w) e = Sub(x, mean) y = Div(e, r) }",
+        "SwitchNorm",
+        Reason.MIXED_STATISTICS,
+    ),
+    "squash between Identities (Paddle)": Named(
+        f"{X3} <{NUMBERS}, float one = {{1.0}}, int64[1] last = {{-1}}> {{ p = Pow(x, two) q = ReduceSum(p, last)"
+        "i = Identity(q) c = Mul(i, one) a = Add(one, c) j = Identity(a) f = Div(i, j) g = Identity(f) k = Mul(g, x)"
+        "l = Identity(k) w = Add(i, eps) v = Identity(w) r = Sqrt(v) t = Identity(r) y = Div(l, t) }",
+        "squash",
+        Reason.MIXED_STATISTICS,
+    ),
     "squash of capsules": Named(
         f"{X3} <{NUMBERS}, float one = {{1.0}}, int64[1] last = {{-1}}> {{ p = Pow(x, two) q = ReduceSum(p, last)"
         "a = Add(q, one) f = Div(q, a) k = Mul(f, x) w = Add(q, eps) r = Sqrt(w) y = Div(k, r) }",
