@@ -213,11 +213,12 @@ def _before_square(reader: GraphReader, value: ir.Value | None) -> ir.Value | No
 
 def _response(division: _Division) -> _Match | None:
     """Match GRN of ConvNeXt V2: the length of each channel, divided by the mean length of all channels."""
-    if not division.inverts or division.kinds != {"ReduceMean"}:
+    if not division.inverts or not division.kinds <= {"ReduceMean", "ReduceSum"}:
         return None
     for length in division.factors:
         own = () if length.producer() is None else _made_of(division.reader, length, division.node.outputs[0])
-        is_length = any(_is_root(division.reader, each) for each in own or ())
+        has_root = any(_is_root(division.reader, each) for each in own or ())
+        is_length = has_root and any(_measures_squares(division.reader, each) for each in own or ())
         if is_length and all(before_layout(each.inputs[0]) is length for each in division.sources):
             detail = "the length of each channel is compared with the mean length of all channels"
             return "GRN", Reason.ACROSS_CHANNELS, detail
@@ -312,12 +313,15 @@ def _readers(reader: GraphReader, value: ir.Value) -> Iterator[ir.Node]:
 
 def _energy(division: _Division) -> _Match | None:
     """Match SimAM: the squared distance from the mean of a channel, compared with its variance, makes a gate."""
-    squared, behind = before_layout(division.data), behind_layout(division.node.outputs[0])
-    distance = maker(_before_square(division.reader, squared))
-    is_centered = distance is not None and distance.op_type == "Sub" and maker_is(distance.inputs[1], _MEANS)
-    if not is_centered or any(before_layout(each.inputs[0]) is not squared for each in division.sources):
+    reader, behind = division.reader, behind_layout(division.node.outputs[0])
+    distance = before_layout(_before_square(reader, before_layout(division.data)))
+    node = maker(distance)
+    if node is None or node.op_type != "Sub" or node.inputs[0] is None or node.inputs[1] is None:
         return None
-    if division.has_root or not leads_to(behind, ("Sigmoid",), ("Add", "Mul", *LAYOUT)):
+    has_mean = any(each.op_type in _MEANS for each in _made_of(reader, node.inputs[1], node.inputs[0]) or ())
+    is_variance = all(before_layout(_measured(reader, each)) is distance for each in division.sources)
+    is_gate = leads_to(behind, ("Sigmoid",), ("Add", "Mul", *LAYOUT))
+    if division.has_root or not is_variance or not has_mean or not is_gate:
         return None
     return "SimAM", Reason.OTHER_NUMERATOR, "the squared distance from the mean is divided by the variance, for a gate"
 
@@ -359,11 +363,10 @@ def _mixture_name(division: _Division) -> tuple[str, str]:
     if reads_data and any(node.op_type == "Max" for node in division.parts):
         return "EvoNorm", "the deviation and the data itself make what it is divided by"
     of_means = [each for each in division.sources if maker_is(each.inputs[0], _REDUCTIONS)]
-    extents = {_extent(reader, each) for each in division.sources if each not in of_means}
-    if (len(division.sources) > 2 and of_means) or len(extents) > 1:
+    squares = [each for each in division.sources if _measures_squares(reader, each)]
+    if (len(division.sources) > 2 and of_means) or len({_extent(reader, each) for each in squares}) > 1:
         return "SwitchNorm", "statistics of a channel and of all channels make one divisor"
     measured = {before_layout(_measured(reader, each)) for each in division.sources}
-    squares = [each for each in division.sources if _measures_squares(reader, each)]
     if len(division.sources) != 2 or len(squares) != 1 or len(measured) != 1 or not measured & set(division.roots):
         return "", ""
     if any(_has_stored_addend(reader, each) for each in division.parts):
@@ -380,8 +383,9 @@ def _extent(reader: GraphReader, reduction: ir.Node) -> frozenset[int] | None:
     return None if axes is None or sizes is None else frozenset(axis % len(sizes) for axis in axes)
 
 
-def _measures_squares(reader: GraphReader, reduction: ir.Node) -> bool:
-    return reduction.op_type == "ReduceSumSquare" or _measured(reader, reduction) is not reduction.inputs[0]
+def _measures_squares(reader: GraphReader, node: ir.Node) -> bool:
+    is_length = node.op_type in ("ReduceSumSquare", "ReduceL2")
+    return is_length or (node.op_type in _MEANS and _measured(reader, node) is not node.inputs[0])
 
 
 def _is_over_the_batch(reader: GraphReader, reduction: ir.Node) -> bool:

@@ -47,6 +47,13 @@ ROWS = {
         "GRN",
         Reason.ACROSS_CHANNELS,
     ),
+    "GRN by a sum over the channels (Flax)": Named(
+        f"(float[N,5,5,8] x) => (float[N,5,5,8] y) <{NUMBERS}, float n = {{8.0}}, float[8] g, int64[1] last = {{-1}}>"
+        "{ q = ReduceSumSquare<axes=[1,2]>(x) i = Add(q, eps) l = Sqrt(i) f = ReduceSum(l, last) m = Div(f, n)"
+        "e = Add(m, eps) k = Div(l, e) h = Mul(x, k) y = Mul(h, g) }",
+        "GRN",
+        Reason.ACROSS_CHANNELS,
+    ),
     "GRN by the root of a sum of squares": Named(
         f"{X4} <{NUMBERS}> {{ p = Pow(x, two) q = ReduceMean<axes=[2,3]>(p) l = Sqrt(q) m = ReduceMean<axes=[1]>(l)"
         "e = Add(m, eps) n = Div(l, e) y = Mul(x, n) }",
@@ -159,9 +166,17 @@ ROWS = {
         Reason.MIXED_STATISTICS,
     ),
     "SimAM": Named(
-        f"{X4} <{NUMBERS}, float n = {{96.0}}, float half = {{0.5}}> {{ m = ReduceMean<axes=[2,3]>(x) d = Sub(x, m)"
-        "p = Pow(d, two) v = ReduceMean<axes=[2,3]>(p) w = Mul(v, n) e = Add(w, eps) k = Div(p, e) h = Add(k, half)"
-        "s = Sigmoid(h) y = Mul(x, s) }",
+        f"{X4} <{NUMBERS}, float n = {{96.0}}, float half = {{0.5}}> {{ m = ReduceMean<axes=[2,3]>(x) c = Sub(x, m)"
+        "d = Identity(c) p = Pow(d, two) v = ReduceMean<axes=[2,3]>(p) w = Mul(v, n) e = Add(w, eps) k = Div(p, e)"
+        "h = Add(k, half) s = Sigmoid(h) y = Mul(x, s) }",
+        "SimAM",
+        Reason.OTHER_NUMERATOR,
+    ),
+    "SimAM by sums and a sum of squares (Flax)": Named(
+        f"(float[N,5,5,8] x) => (float[N,5,5,8] y) <{NUMBERS}, float n = {{25.0}}, float half = {{0.5}},"
+        "int64[2] space = {1, 2}> { f = ReduceSum(x, space) m = Div(f, n) d = Sub(x, m) p = Mul(d, d)"
+        "i = Identity(d) v = ReduceSumSquare<axes=[1,2]>(i) w = Div(v, n) e = Add(w, eps) k = Div(p, e)"
+        "h = Add(k, half) s = Sigmoid(h) y = Mul(x, s) }",
         "SimAM",
         Reason.OTHER_NUMERATOR,
     ),
@@ -328,6 +343,8 @@ NOT_NAMED = {
     "s = Div(b, steps) q = Div(x, s) z = Add(q, steps) r = Round(z) y = Mul(r, s) }",
     "data times its deviation": f"{X4} <{NUMBERS}> {{ m = ReduceMean<axes=[2,3]>(x) d = Sub(x, m) p = Mul(d, d)"
     "q = ReduceMean<axes=[2,3]>(p) w = Add(q, eps) r = Sqrt(w) y = Mul(x, r) }",
+    "a softmax of pooled channels by hand": f"{X4} <int64[1] c = {{1}}> {{ m = GlobalAveragePool(x) e = Exp(m)"
+    "s = ReduceSum(e, c) k = Div(e, s) y = Mul(x, k) }",
     "data times its length": f"{X3} <{NUMBERS}, int64[1] last = {{-1}}> {{ p = Mul(x, x) q = ReduceSum(p, last)"
     "k = Mul(q, x) w = Add(q, eps) r = Sqrt(w) y = Div(k, r) }",
     "a squared distance over a variance": f"{X4} <{NUMBERS}> {{ m = ReduceMean<axes=[2,3]>(x) d = Sub(x, m)"
