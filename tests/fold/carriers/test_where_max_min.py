@@ -69,11 +69,11 @@ REFUSES = {
         back("N,4,6,6", "d = Max(c, m) y = Mul(d, k)", "float[4,1,1] k = {1, -1, 1, -1}, float[4,1,1] m"),
         "NF109 d, NF104 y",
     ),
-    "Max: a positive scale by channel and a shift, forward": Refuses(
+    "Max of a value with and without its shift, forward": Refuses(
         ahead(
             "N,5,6,6",
             "d = Max(c, m) y = Conv(d, v)",
-            "float[4,1,1] pos, float[4,1,1] t, float[4,1,1] m, float[5,4,1,1] v",
+            "float[4,1,1] pos, float[4,1,1] t, float[5,4,1,1] v",
             first="m = Mul(x, pos) c = Add(m, t)",
         ),
         "NF103 d, NF117 d",
