@@ -22,7 +22,7 @@ from normfold.findings.reason import Reason, Refusal
 from normfold.graph.display_names import copy_display_name, name_of, set_display_name
 from normfold.graph.reader import EXACT, FLOATS, GraphReader, graphs_of, input_at, is_read
 
-_SHARED = 8  # elements: of smaller constants each reader gets its own, under a name that says whose it is
+OWN_ELEMENTS = 8  # of a constant of so many or fewer each reader gets its own, under a name that says whose it is
 RULE, FROM = "normfold.rule", "normfold.from"
 
 
@@ -169,7 +169,7 @@ class Editor:
         else:
             rounded = np.asarray(array).astype(dtype.numpy(), order="C")  # a scalar stays one
         same = self._written.setdefault((dtype, rounded.shape, _sample(rounded)), [])
-        if rounded.size > _SHARED:
+        if rounded.size > OWN_ELEMENTS:
             for known, content in same:
                 if known.is_initializer() and np.array_equal(content.view(np.uint8), rounded.view(np.uint8)):
                     return known

@@ -14,6 +14,7 @@ from normfold.algebra.weight import Weight
 from normfold.findings.reason import Obstacle, Reason
 from normfold.fold.search.plan import FoldPlan
 from normfold.graph.display_names import display_name, name_of
+from normfold.graph.editor import OWN_ELEMENTS
 from normfold.graph.reader import GraphReader, input_at
 from normfold.graph.weight_bytes import FREE, stored_bytes, weight_bytes
 
@@ -97,7 +98,8 @@ class Budget:
                 previous = input_at(rewrite.node, index)
                 total -= 0 if previous is None else _freed(previous, changed, freed)
                 anchor = previous or input_at(rewrite.node, 1)  # of a new bias, the weight
-                if anchor is not None and (len(anchor.uses()) > 1 or (anchor, index) in self._written):
+                is_shared = array.size > OWN_ELEMENTS
+                if is_shared and anchor is not None and (len(anchor.uses()) > 1 or (anchor, index) in self._written):
                     known = written.setdefault((anchor, index), [])
                     if any(_are_equal(each, array) for each in (*known, *self._written.get((anchor, index), ()))):
                         continue

@@ -8,6 +8,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+import normfold
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Outcome
 from normfold.fold.fold_options import FoldOptions
@@ -133,3 +134,9 @@ def test_plans_that_wait_for_one_weight_are_counted_again_once_all_its_readers_d
     monkeypatch.setattr(Budget, "_growth", growth)
     fold(rows_of("conv_batchnorm_relu", 1200), FoldOptions())
     assert sum(counted) < 2 * 1200
+
+
+def test_small_biases_of_one_part_count_each_because_each_is_stored() -> None:
+    """Counted as one they were folded all, grew the model more than is allowed, and then stayed all."""
+    result = normfold.optimize(rows_of("conv_batchnorm_relu", 3000), verify=False)
+    assert len(result.folds) > 200
