@@ -76,10 +76,20 @@ class Guard:
         running.key = self.key_of(path, module, args, kwargs, method)
         if running.key in self.known:
             return True
+        self._require_parts(path, module)
         running.recorder = Recorder(self.differing, self.edges, self.name)
         running.recorder.watch(module, dict(self._steps_below(path)))
         running.recorder.__enter__()  # type: ignore[no-untyped-call]  # it has no types
         return False
+
+    def _require_parts(self, path: str, module: torch.nn.Module) -> None:
+        """Raise UsageError where a part that a fold has changed is another one by now."""
+        for step, name in self._steps_below(path):
+            if not _is_as_folded(module, step):
+                raise UsageError(
+                    f"{name} of {self.name} was replaced, and the fold has changed what is around it as well; "
+                    "put the new part into the original module and fold that, or take the risk with guard=False"
+                )
 
     def leave(self, output: Any) -> None:
         """End a call; one that ended well is known from now on."""
@@ -103,6 +113,16 @@ class Guard:
         if path not in self._settings:
             self._settings[path] = Settings(module)
         return self._settings[path]
+
+
+def _is_as_folded(module: torch.nn.Module, path: str) -> bool:
+    """Return whether the part at ``path`` is the one that was folded, compiled or quantized at the most."""
+    try:
+        part = module.get_submodule(path)
+    except AttributeError:
+        return False
+    part = part.get_submodule("_orig_mod") if is_compiled(part) else part
+    return isinstance(vars(part).get("forward"), PartOfForward) or type(part).__module__.startswith("torch.ao.")
 
 
 def _kind_of_arguments(args: Any, kwargs: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from functools import partial
 from itertools import chain, count
+from operator import is_
 from types import CodeType, FunctionType, MethodType
 from typing import Any
 
@@ -29,7 +30,7 @@ class OnModule:
 
 
 class Settings:
-    """Where these values lie for one module; ``number`` tells which of them it has now.
+    """Where these values lie for one module; ``number`` tells which of them, and which parts, it has now.
 
     It is read at each call of the module, so that all is read by functions of C, and compared by identity first.
     """
@@ -43,9 +44,13 @@ class Settings:
         self._kept: list[Any] = []  # so that no id is used twice
         self._last: tuple[list[int], list[type]] = [], []
         self._plain: tuple[Any, ...] = ()
+        self._parts: list[Iterable[Any]] = []
+        self._last_parts: list[Any] = []
+        self._replaced = 0  # how often a part was found to be another one than before
         self._numbers: dict[tuple[Any, ...], int] = {}
         self._counter = count()
         for part in module.modules():
+            self._parts.append(part._modules.values())
             if not type(part).__module__.startswith("torch.nn."):
                 self._add_attributes(vars(part))
                 for cls in type(part).__mro__:
@@ -53,7 +58,11 @@ class Settings:
                         self._add_attributes(vars(cls))
 
     def number(self) -> int:
-        """Return a number that equal plain values share, and no others."""
+        """Return a number that equal plain values share, and no others, as long as no part is replaced."""
+        parts = [*chain.from_iterable(self._parts)]
+        if len(parts) != len(self._last_parts) or not all(map(is_, parts, self._last_parts)):
+            self._last_parts, self._plain = parts, ()
+            self._replaced += 1
         values = [
             *map(len, self._sized),
             *chain.from_iterable([map(get, names) for get, names in self._named]),
@@ -63,7 +72,8 @@ class Settings:
         last = list(map(id, values)), list(map(type, values))
         if last != self._last or not self._plain:
             # Kept, so that the id of a plain value is not used again. What is not plain may have an id of one before.
-            self._plain = tuple((type(value), value) if type(value) in PLAIN else None for value in values)
+            plain = ((type(value), value) if type(value) in PLAIN else None for value in values)
+            self._plain = (self._replaced, *plain)
             self._last = last
             if len(self._numbers) >= _MOST_NUMBERS:
                 self._numbers.clear()

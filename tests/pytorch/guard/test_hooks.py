@@ -439,3 +439,37 @@ def test_a_module_under_two_names_is_one_step() -> None:
     folded.flags["raw"] = True
     with pytest.raises(UsageError, match="it returns the output of stem"):
         folded(batch(2, 3, 8, 8))
+
+
+def stack() -> nn.Sequential:
+    """Two convolutions with norms, one of them in a part of its own, and a head without any."""
+    inner = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4))
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), inner, nn.Flatten(), nn.Linear(64, 5))
+
+
+REPLACED: dict[str, tuple[int, Callable[[], nn.Module]]] = {
+    "a convolution": (0, lambda: nn.Conv2d(3, 4, 3)),
+    "a norm that is gone": (1, lambda: nn.BatchNorm2d(4).eval()),
+    "what contains them": (3, lambda: nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4)).eval()),
+    "by a module without such a part": (3, lambda: nn.Conv2d(4, 4, 3)),
+}
+
+
+@pytest.mark.parametrize("name", REPLACED)
+def test_a_part_that_is_replaced_after_the_fold_is_refused(name: str) -> None:
+    place, make = REPLACED[name]
+    x = batch(2, 3, 8, 8)
+    folded = fold_module(drawn(stack()), (x,)).module
+    folded(x)
+    folded[place] = make()
+    with pytest.raises(UsageError, match="was replaced"):
+        folded(x)
+
+
+def test_a_part_that_no_fold_has_changed_may_be_replaced_or_compiled() -> None:
+    x, original = batch(2, 3, 8, 8), drawn(stack())
+    folded = fold_module(original, (x,)).module
+    folded(x)
+    folded[5] = original[5] = drawn(nn.Linear(64, 7))
+    folded[0] = torch.compile(folded[0], backend="eager")
+    assert torch.allclose(folded(x), original(x), atol=1e-5)
