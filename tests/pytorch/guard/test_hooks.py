@@ -459,7 +459,7 @@ REPLACED: dict[str, tuple[int, Callable[[], nn.Module]]] = {
 def test_a_part_that_is_replaced_after_the_fold_is_refused(name: str) -> None:
     place, make = REPLACED[name]
     x = batch(2, 3, 8, 8)
-    folded = fold_module(drawn(stack()), (x,)).module
+    folded: Any = fold_module(drawn(stack()), (x,)).module
     folded(x)
     folded[place] = make()
     with pytest.raises(UsageError, match="was replaced"):
@@ -467,8 +467,9 @@ def test_a_part_that_is_replaced_after_the_fold_is_refused(name: str) -> None:
 
 
 def test_a_part_that_no_fold_has_changed_may_be_replaced_or_compiled() -> None:
-    x, original = batch(2, 3, 8, 8), drawn(stack())
-    folded = fold_module(original, (x,)).module
+    x = batch(2, 3, 8, 8)
+    original: Any = drawn(stack())
+    folded: Any = fold_module(original, (x,)).module
     folded(x)
     folded[5] = original[5] = drawn(nn.Linear(64, 7))
     folded[0] = torch.compile(folded[0], backend="eager")
