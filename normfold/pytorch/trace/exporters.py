@@ -7,11 +7,13 @@ the TorchScript exporter is tried, and a note says so. Source: torch.onnx.export
 
 from __future__ import annotations
 
+import io
 import logging
+import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -196,7 +198,13 @@ def _example_call(program: torch.export.ExportedProgram) -> Call | None:
 
 def _export(model: torch.nn.Module | torch.export.ExportedProgram, call: Call, how: Tracing) -> torch.onnx.ONNXProgram:
     try:
-        with warnings.catch_warnings(), torch.no_grad(), _only_errors_logged("torch.onnx"), _one_registry():
+        with (
+            warnings.catch_warnings(),
+            torch.no_grad(),
+            _only_errors_logged("torch.onnx"),
+            _one_registry(),
+            _printing_if_done(),
+        ):
             warnings.simplefilter("ignore")  # the exporter's own deprecations, nothing about the model
             program = torch.onnx.export(
                 model,
@@ -263,6 +271,15 @@ def _only_errors_logged(name: str) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
+
+
+@contextmanager
+def _printing_if_done() -> Iterator[None]:
+    """Hold back what is printed to stderr, and drop it on a failure: torch.export prints the whole graph then."""
+    printed = io.StringIO()
+    with redirect_stderr(printed):
+        yield
+    sys.stderr.write(printed.getvalue())
 
 
 @contextmanager

@@ -77,6 +77,19 @@ def test_what_cannot_be_traced_is_refused_in_one_line(
     assert capfd.readouterr().out == ""
 
 
+class WayByData(nn.Module):
+    """Its forward() takes a way that depends on how many values are positive."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + 1 if torch.nonzero(x > 0).shape[0] > 5 else x
+
+
+def test_the_graph_that_torch_prints_where_it_fails_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SourceError, match=r"torch\.export"):
+        fold_module(nn.Sequential(nn.Conv2d(3, 4, 3), WayByData()).eval(), image(1, 3, 6, 6)())
+    assert capfd.readouterr() == ("", "")
+
+
 def test_a_script_is_refused_with_the_way_out() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit announces its own deprecation
