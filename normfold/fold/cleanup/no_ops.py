@@ -11,7 +11,7 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.graph.operators import is_standard
-from normfold.graph.reader import GraphReader, attribute, has_parameters, is_read
+from normfold.graph.reader import GraphReader, attribute, has_parameters, input_at, is_read
 from normfold.graph.training import drops_nothing
 
 _NO_END = 2**31 - 1  # exporters write it, or a larger number, for "to the end"
@@ -111,7 +111,16 @@ def _takes_all(reader: GraphReader, node: ir.Node) -> bool:
         return False
     starts, ends = (reader.constant(value) for value in node.inputs[1:3]) if len(node.inputs) > 2 else (None, None)
     beyond = starts is not None and ends is not None and not starts.any() and (ends >= _NO_END).all()
-    return bool(beyond) or _keeps_all(reader, node)
+    return bool(beyond) or _keeps_all(reader, node) or _keeps_sliced_axes(reader, node)
+
+
+def _keeps_sliced_axes(reader: GraphReader, node: ir.Node) -> bool:
+    """Return whether each axis that a Slice names has one known size before and behind it; it leaves the others."""
+    axes = reader.constant(input_at(node, 3))
+    before, after = reader.shape(node.inputs[0]), node.outputs[0].shape
+    if axes is None or before is None or after is None or len(before) != len(after):
+        return False
+    return all(_is_size(before[axis]) and before[axis] == after[axis] for axis in axes.reshape(-1).tolist())
 
 
 def _adds_nothing(reader: GraphReader, node: ir.Node) -> bool:

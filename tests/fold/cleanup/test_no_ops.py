@@ -28,6 +28,11 @@ GONE = {
         "b = Constant<value_ints=[0]>() e = Constant<value_ints=[9]>() c = Constant<value_ints=[1]>() "
         "a = Slice(x, b, e, c) y = Relu(a)",
     ),
+    "slice of all channels of an image of any size": (
+        "(float[N,3,H,W] x) => (float[N,3,H,W] y)",
+        "b = Constant<value_ints=[0]>() e = Constant<value_ints=[3]>() c = Constant<value_ints=[1]>() "
+        "a = Slice(x, b, e, c) y = Relu(a)",
+    ),
     "where that takes one side": (
         PAIR,
         "c = Constant<value_ints=[0]>() d = Cast<to=9>(c) z = Constant<value_float=1.0>() a = Where(d, z, x) "
@@ -94,6 +99,12 @@ STAYS = {
         "Transpose Relu",
     ),
     "cast to another type": (PAIR, "a = Cast<to=10>(x) b = Cast<to=1>(a) y = Relu(b)", "Cast Cast Relu"),
+    "slice of rows of an image of any size": (
+        "(float[N,3,H,W] x) => (float[N,3,K,W] y)",
+        "b = Constant<value_ints=[0]>() e = Constant<value_ints=[3]>() c = Constant<value_ints=[2]>() "
+        "a = Slice(x, b, e, c) y = Relu(a)",
+        "Slice Relu",
+    ),
     "slice backwards": (
         PAIR,
         "b = Constant<value_ints=[-1]>() e = Constant<value_ints=[-9]>() c = Constant<value_ints=[3]>() "
