@@ -85,7 +85,7 @@ class Guard:
     def _require_parts(self, path: str, module: torch.nn.Module) -> None:
         """Raise UsageError where a part that a fold has changed is another one by now."""
         for step, name in self._steps_below(path):
-            if not _is_as_folded(module, step):
+            if step and not _is_as_folded(module, step):
                 raise UsageError(
                     f"{name} of {self.name} was replaced, and the fold has changed what is around it as well; "
                     "put the new part into the original module and fold that, or take the risk with guard=False"
