@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from normfold.constants.shape_values import (
+    MADE_UP,
     ROUNDS,
     Dimension,
     PartialInts,
@@ -105,7 +106,7 @@ class _Sizes:
             return
         old = known or (None,) * len(shape)
         self._shapes[name] = tuple(
-            f"unk__{name}_{axis}" if new is None and before is None else before if new is None else new
+            f"{MADE_UP}{name}_{axis}" if new is None and before is None else before if new is None else new
             for axis, (before, new) in enumerate(zip(old, shape, strict=True))
         )
         self._changed.add(name)

@@ -23,6 +23,7 @@ from normfold.graph.operators import is_standard
 ROUNDS = 256  # of inference and arithmetic; before Shape-15, each can take a chain of Reshapes only one further
 LONGEST = 64  # entries; longer vectors are no shapes
 WHOLE = (onnx.TensorProto.INT64, onnx.TensorProto.INT32, onnx.TensorProto.BOOL)
+MADE_UP = "unk__"  # how inference begins a name that says nothing
 _IS_PLAIN = re.compile(r"[\w.:]+|ceil\([^()*]+\)").fullmatch
 
 Dimension = int | str | None

@@ -24,6 +24,7 @@ from normfold.constants.resolve import bodies_with_paths, branches_of, path_insi
 from normfold.constants.shape_values import WHOLE, evaluate, named_targets, shapes_of
 from normfold.errors import CrashError
 from normfold.files.skeleton import skeleton
+from normfold.graph.editor import make_cast
 from normfold.graph.evaluators import EVALUATORS
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attributes_of, bodies_of, is_read
@@ -292,9 +293,7 @@ def _cast_by_type(node: ir.Node) -> None:
     """Make a CastLike a Cast: only the type of its second input counts, and of a constant it makes a constant."""
     dtype = node.outputs[0].dtype if node.op_type == "CastLike" and is_standard(node) else None
     if dtype is not None:
-        node.op_type = "Cast"
-        node.attributes["to"] = ir.AttrInt64("to", dtype.value)
-        node.resize_inputs(1)
+        make_cast(node, dtype)
 
 
 def _drop_expands_to_own_shape(reader: GraphReader) -> None:

@@ -14,14 +14,13 @@ from fractions import Fraction
 
 import onnx
 
-from normfold.constants.shape_values import Dimension
+from normfold.constants.shape_values import MADE_UP, Dimension
 from normfold.graph.operators import is_standard
 from normfold.runtime.proto_walk import attribute_value
 
 _WINDOWED = frozenset({"AveragePool", "Conv", "ConvInteger", "LpPool", "MaxPool"})
 _SIZE = re.compile(r"ceil\(([\w.:]+?)(?:/(\d+))?(?: ([+-]) (\d+)(?:/(\d+))?)?\)").fullmatch
 _NAME = re.compile(r"[\w.:]+").fullmatch
-_MADE_UP = "unk__"  # how inference begins a name that says nothing
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def _kernel(node: onnx.NodeProto, shapes: Mapping[str, tuple[Dimension, ...]]) -
 
 def _size(before: Dimension, after: Dimension, more: int, stride: int) -> Dimension:
     """Return the size behind a window; None where it is known already, or the one before has no name."""
-    if not isinstance(before, str) or not (after is None or str(after).startswith(_MADE_UP)):
+    if not isinstance(before, str) or not (after is None or str(after).startswith(MADE_UP)):
         return None
     known = WindowSize.read(before)
     return None if known is None else str(known.behind(more, stride))

@@ -124,6 +124,13 @@ def bypass(node: ir.Node, value: ir.Value) -> None:
     node.replace_input_with(0, value)
 
 
+def make_cast(node: ir.Node, dtype: ir.DataType) -> None:
+    """Make a CastLike a Cast, where the type that it takes from its second input is known."""
+    node.op_type = "Cast"
+    node.attributes["to"] = ir.AttrInt64("to", int(dtype))
+    node.resize_inputs(1)
+
+
 class UniqueNames:
     """Every name of a model, so that a new one never collides, in any graph or subgraph. Read at the first new one."""
 

@@ -14,6 +14,7 @@ import onnx_ir as ir
 from onnx_ir.passes.common import RemoveUnusedNodesPass
 from onnxscript.optimizer import fold_constants
 
+from normfold.graph.editor import make_cast
 from normfold.graph.reader import input_at
 
 NAME_SCOPES = "pkg.torch.onnx.name_scopes"
@@ -58,9 +59,7 @@ def _replace_cast_like(node: ir.Node) -> None:
     if _type_of(source) == dtype and not node.outputs[0].is_graph_output():
         node.outputs[0].replace_all_uses_with(source)
         return
-    node.op_type = "Cast"
-    node.attributes["to"] = ir.AttrInt64("to", int(dtype))
-    node.resize_inputs(1)
+    make_cast(node, dtype)
 
 
 def _drop_squeeze_that_does_nothing(node: ir.Node) -> None:

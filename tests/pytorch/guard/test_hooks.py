@@ -474,3 +474,12 @@ def test_a_part_that_no_fold_has_changed_may_be_replaced_or_compiled() -> None:
     folded[5] = original[5] = drawn(nn.Linear(64, 7))
     folded[0] = torch.compile(folded[0], backend="eager")
     assert torch.allclose(folded(x), original(x), atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")  # torch announces that this way of quantizing moves to another package
+def test_a_changed_part_may_be_quantized() -> None:
+    x, original = batch(8, 16), drawn(nn.Sequential(nn.Linear(16, 32), nn.BatchNorm1d(32), nn.ReLU(), nn.Linear(32, 4)))
+    folded = fold_module(original, (x,)).module
+    quantize: Any = torch.ao.quantization.quantize_dynamic  # which has no types
+    quantized = quantize(folded, {nn.Linear})
+    assert torch.allclose(quantized(x), original(x), atol=0.1)
