@@ -2,24 +2,41 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from typing import Any
 
 import click
 
 from normfold._version import __version__
-from normfold.errors import CrashError, NormfoldError, SourceError, UsageError, known_names
-from normfold.findings.escape import printable
+from normfold.errors import CrashError, NormfoldError, SourceError, UsageError, WriteError, known_names
 from normfold.lazy_imports import load_on_use
 
 from .arguments import flag_of
-from .exits import HELP, Exit
+from .exits import HELP, Exit, close, complain
 from .supervise import supervised
 
 COMMANDS = ("optimize", "inspect", "verify", "check", "diff", "bench", "export", "explain")
+_REFUSED = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def _stdout_may_refuse() -> Iterator[None]:
+    """Its reader may go, as `head` does; where stdout refuses otherwise an error says so."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _REFUSED:
+            raise
+        close(sys.stdout)
+        if error.errno == errno.EPIPE:
+            raise click.exceptions.Exit(Exit.DONE) from error
+        raise WriteError(f"stdout or a temporary file cannot be written: {error.strerror}") from error
 
 
 class _Group(click.Group):
@@ -34,6 +51,14 @@ class _Group(click.Group):
         if self.get_command(ctx, args[0]) is None:
             ctx.fail(f"No such command {args[0]!r}; {known_names(args[0], COMMANDS, 'commands')}")
         return super().resolve_command(ctx, args)
+
+    @_stdout_may_refuse()
+    def make_context(self, *arguments: Any, **extra: Any) -> click.Context:
+        return super().make_context(*arguments, **extra)
+
+    @_stdout_may_refuse()
+    def invoke(self, ctx: click.Context) -> Any:
+        return super().invoke(ctx)
 
 
 @click.group(cls=_Group, epilog=HELP, context_settings={"help_option_names": ["-h", "--help"]})
@@ -51,9 +76,19 @@ for _name in COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and end the process with its exit code. Never a traceback for anything a user can cause."""
+    _open_missing_streams()
     load_on_use("sympy", user="onnx_ir._symbolic_shapes")  # only here: another program's modules are its own
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of each string that is not UTF-8
-    sys.exit(supervised(lambda: int(run(arguments)), _complain))
+    sys.exit(supervised(lambda: int(run(arguments)), complain))
+
+
+def _open_missing_streams() -> None:
+    """Give a program that was started without stdout or stderr (``>&-``) ones that lead nowhere."""
+    while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:  # the lowest that is free
+        pass
+    os.close(spare)
+    sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115  # as long as the program
+    sys.stderr = sys.stderr or open(2, "w")  # noqa: SIM115
 
 
 def run(arguments: Sequence[str] | None = None) -> Exit:
@@ -65,27 +100,25 @@ def run(arguments: Sequence[str] | None = None) -> Exit:
         return Exit.USAGE
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
-        _complain(
-            f"{error.format_message().rstrip('.')} (see {context.command_path if context else 'normfold'} --help)"
-        )
+        complain(f"{error.format_message().rstrip('.')} (see {context.command_path if context else 'normfold'} --help)")
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt):
-        _complain("interrupted; nothing was written")
+        complain("interrupted; nothing was written")
         return Exit.INTERRUPTED
     except UsageError as error:
-        _complain(f"{flag_of(error.option)}: {error.message}" if error.option else str(error))
+        complain(f"{flag_of(error.option)}: {error.message}" if error.option else str(error))
         return Exit.USAGE
     except NormfoldError as error:
-        _complain(f"{error}; nothing was written" if isinstance(error, CrashError) else str(error))
+        complain(f"{error}; nothing was written" if isinstance(error, CrashError) else str(error))
         return code_of(error)
     except MemoryError as error:
-        _complain(f"out of memory, nothing was written: {str(error) or 'a library gave no detail'}")
+        complain(f"out of memory, nothing was written: {str(error) or 'a library gave no detail'}")
         return Exit.INTERNAL
     except Exception as error:  # a defect of normfold: still one line and a code, with the traceback for who asks
         if os.environ.get("NORMFOLD_TRACEBACK"):
             raise
         message = f"{type(error).__name__}: {error}"
-        _complain(f"internal error, nothing was written; please report: {message} (NORMFOLD_TRACEBACK=1 shows where)")
+        complain(f"internal error, nothing was written; please report: {message} (NORMFOLD_TRACEBACK=1 shows where)")
         return Exit.INTERNAL
 
 
@@ -94,7 +127,3 @@ def code_of(error: NormfoldError) -> Exit:
     if isinstance(error, CrashError):
         return Exit.INTERNAL
     return Exit.INPUT if isinstance(error, SourceError) else Exit.USAGE
-
-
-def _complain(message: str) -> None:
-    click.echo(f"normfold: {printable(message, 2000)}", err=True)

@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import errno
 import functools
-import os
-import sys
 from collections.abc import Callable
 from dataclasses import Field
 from typing import Any, TypeVar, get_type_hints
 
 import click
 
-from normfold.errors import WriteError
 from normfold.option_declaration import Option, declared_options
 from normfold.options import OUTPUT, CheckArguments, OptimizeArguments
 from normfold.report.formats import FORMATS
 
-from .exits import WHERE, Exit
+from .exits import WHERE
 from .show import Output
 from .supervise import limit_time
 
 Command = TypeVar("Command", bound=Callable[..., Any])
-_REFUSED = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 PATH = click.Path(path_type=str)  # so that the completion of the shell offers files
 
 
@@ -50,18 +45,6 @@ class GroupedCommand(click.Command):
         except click.UsageError as error:
             error.ctx = error.ctx or ctx
             raise
-
-    def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; its reader may go, as `head` does, and where stdout refuses an error says so."""
-        try:
-            return super().invoke(ctx)
-        except OSError as error:
-            if error.errno not in _REFUSED:
-                raise
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # Python writes there again when it ends
-            if error.errno == errno.EPIPE:
-                return Exit.DONE
-            raise WriteError(f"stdout or a temporary file cannot be written: {error.strerror}") from error
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a section for each group of options: the output first, and in it last what all commands have."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -11,7 +11,7 @@ from normfold.findings.escape import printable
 from normfold.options import BenchOptions
 
 from .arguments import PATH, command, options_of, printing
-from .exits import Exit
+from .exits import Exit, complain
 from .progress import bar
 from .show import Output
 
@@ -43,14 +43,16 @@ def bench(first: str, second: str | None, output: Output, **chosen: Any) -> Exit
         with bar("timing", options.rounds, output.quiet) as advance:
             measured = benchmark(models, options, advance)
     except BenchError as error:
-        click.echo(f"normfold: {error}", err=True)
+        complain(str(error))
         return Exit.INCONCLUSIVE
     if output.as_json:
         import json
 
         click.echo(json.dumps(_data(measured), indent=2))
     elif not output.quiet:
-        _print(measured)
+        from normfold.report.as_text import console_for, print_lines
+
+        print_lines(_lines(measured), console_for())
     return Exit.DONE
 
 
@@ -80,13 +82,12 @@ def _data(measured: Benchmark) -> dict[str, Any]:
     return content
 
 
-def _print(measured: Benchmark) -> None:
+def _lines(measured: Benchmark) -> Iterator[str]:
     if measured.ratios:
-        click.echo(_comparison(measured.ratios))
-    for timing in measured.timings:
-        click.echo(_line(timing))
+        yield _comparison(measured.ratios)
+    yield from map(_line, measured.timings)
     rounds, threads = len(measured.timings[0].seconds), measured.threads
-    click.echo(f"{rounds} rounds, {threads} thread{'s' * (threads != 1)}, inputs: {printable(measured.feed)}")
+    yield f"{rounds} rounds, {threads} thread{'s' * (threads != 1)}, inputs: {printable(measured.feed)}"
 
 
 def _comparison(ratios: Sequence[float]) -> str:

@@ -141,8 +141,7 @@ def _show(reports: Sequence[Report], lines: Sequence[str], output: Output) -> No
         click.echo(as_json_set(reports), nl=False)
     elif not output.quiet:
         from normfold.findings.escape import printable
-        from normfold.report.as_text import console_for, print_checks
+        from normfold.report.as_text import console_for, print_checks, print_lines
 
         print_checks(reports, console_for(), output.verbose)
-        for line in lines:
-            click.echo(printable(line, 600))
+        print_lines((printable(line, 600) for line in lines), console_for())

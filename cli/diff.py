@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -48,23 +48,25 @@ def diff(first: str, second: str, exit_code: bool, verbose: bool, output: Output
         content = {"schema": 1, "a": first, "b": second, "headline": headline}
         click.echo(json.dumps({**content, "changes": [asdict(each) for each in changes]}))
     elif not output.quiet:
-        click.echo(f"{printable(first)} -> {printable(second)}: {headline}")
-        _print(changes, verbose)
+        from normfold.report.as_text import console_for, print_lines
+
+        top = f"{printable(first)} -> {printable(second)}: {headline}"
+        print_lines([top, *_lines(changes, verbose)], console_for())
     return Exit.DIFFERS if exit_code and changes else Exit.DONE
 
 
-def _print(changes: Sequence[Change], verbose: bool) -> None:
+def _lines(changes: Sequence[Change], verbose: bool) -> Iterator[str]:
     from normfold.ci.diff import SECTIONS
 
     if not changes:
-        click.echo("no difference in interface, opset, norms, operators or weights")
+        yield "no difference in interface, opset, norms, operators or weights"
     for section in SECTIONS:
         rows = [change for change in changes if change.section == section]
         if not rows:
             continue
-        click.echo(f"{section}: {len(rows)} changed")
+        yield f"{section}: {len(rows)} changed"
         for change in rows if verbose else rows[:SHOWN]:
             texts = (printable(text, 200) or "none" for text in (change.before, change.after))
-            click.echo(f"  {printable(change.name, 100)}: {' -> '.join(texts)}")
+            yield f"  {printable(change.name, 100)}: {' -> '.join(texts)}"
         if len(rows) > SHOWN and not verbose:
-            click.echo(f"  and {len(rows) - SHOWN} more; --verbose names all")
+            yield f"  and {len(rows) - SHOWN} more; --verbose names all"

@@ -1,8 +1,15 @@
-"""The exit codes, the same for all commands: one table for the program, its help and the README."""
+"""How a command ends: the exit codes, in one table for the program, its help and the README, and the error line."""
 
 from __future__ import annotations
 
+import os
+import sys
 from enum import IntEnum
+from typing import TextIO
+
+import click
+
+from normfold.findings.escape import printable
 
 
 class Exit(IntEnum):
@@ -33,3 +40,16 @@ HELP = (
     + "".join(f"  {int(code):<4} {meaning}\n" for code, meaning in MEANING.items())
     + "With every code but 0 no model is written."
 )
+
+
+def complain(message: str) -> None:
+    """Print the one line that every error is; where stderr refuses it, the exit code says the rest."""
+    try:
+        click.echo(f"normfold: {printable(message, 2000)}", err=True)
+    except OSError:
+        close(sys.stderr)
+
+
+def close(stream: TextIO) -> None:
+    """Send what ``stream`` still holds to nowhere: Python writes there again when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -27,12 +27,12 @@ def explain(names: tuple[str, ...], markdown: bool) -> Exit:
     if markdown:
         click.echo(reasons_table(), nl=False)
     elif not names:
-        for reason in sorted(Reason, key=lambda each: each.code):
-            click.echo(f"{reason.code}  {reason.obstacle}")
+        from normfold.report.as_text import console_for, print_lines
+
+        reasons = [f"{reason.code}  {reason.obstacle}" for reason in sorted(Reason, key=lambda each: each.code)]
         width = max(len(rule) for rule, _ in RULES)
-        click.echo("\nThe rules, for --skip and --only:")
-        for rule, text in RULES:
-            click.echo(f"{rule:<{width}}  {text}")
+        rules = [f"{rule:<{width}}  {text}" for rule, text in RULES]
+        print_lines([*reasons, "", "The rules, for --skip and --only:", *rules], console_for())
     texts = [_explanation(name) for name in names]
     for paragraph in "\n\n".join(texts).split("\n\n") if texts else ():
         click.echo(textwrap.fill(paragraph, 80) + "\n")

@@ -12,7 +12,7 @@ import click
 from normfold.options import OptimizeArguments
 
 from .arguments import PATH, command, option, options_of, reporting
-from .exits import Exit
+from .exits import Exit, complain
 from .progress import stages
 from .show import Output
 
@@ -96,7 +96,7 @@ def _optimize_all(pairs: list[tuple[str, Path]], in_place: bool, output: Output,
         outcomes = optimize_pairs(names, options, pictures=output.has_pictures, on_stage=on_stage)
     for outcome in outcomes:
         if not outcome:
-            click.echo(f"normfold: {outcome.error}", err=True)
+            complain(outcome.error)
     output.show_all([outcome.report for outcome in outcomes if outcome.report is not None])
     counts = Counter(outcome.status for outcome in outcomes)
     if not (output.quiet or output.as_json):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .exits import Exit
+from .exits import Exit, complain
 from .progress import stages
 
 STDOUT = "-"
@@ -98,7 +98,7 @@ class Output:
         except NotProven as error:
             self.write_result(error.result)
             self.show_result(error.result)
-            click.echo(f"normfold: {error}", err=True)
+            complain(str(error))
             return Exit.DIFFERS if error.is_different else Exit.INCONCLUSIVE
         self.show_result(result)
         return Exit.DONE

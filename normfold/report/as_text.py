@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Console
 from rich.text import Text
@@ -20,19 +20,33 @@ HANGING = 4
 PLAIN_WIDTH = 10**6  # columns where there is no terminal: nothing is wrapped
 
 
+class _Console(Console):
+    """A console whose caller hears that the reader of stdout is gone; rich would end the program with 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise  # the BrokenPipeError that rich has caught
+
+
 def console_for(is_terminal: bool | None = None) -> Console:
     """Return a console on stdout. Without a terminal it neither styles nor wraps; NO_COLOR is plain text too."""
-    probe = Console(highlight=False, markup=False, emoji=False, force_terminal=is_terminal)
+    probe = _Console(highlight=False, markup=False, emoji=False, force_terminal=is_terminal)
     if probe.is_terminal and not probe.no_color:
         return probe
     width = probe.width if probe.is_terminal else PLAIN_WIDTH
-    return Console(highlight=False, markup=False, emoji=False, width=width, force_terminal=False, no_color=True)
+    return _Console(highlight=False, markup=False, emoji=False, width=width, force_terminal=False, no_color=True)
 
 
 def print_report(report: Report, console: Console, details: bool = False) -> None:
     """Print ``report``; with ``details`` a line for each finding, else what was kept, by reason."""
     for line, indent in _lines(report, details, console.width):
         _print_line(line, indent, console)
+
+
+def print_lines(lines: Iterable[str], console: Console) -> None:
+    """Print lines of plain text, each folded behind its own indentation."""
+    for line in lines:
+        text = line.lstrip(" ")
+        _print_line(Text(text), len(line) - len(text), console)
 
 
 def _print_line(line: Text, indent: int, console: Console) -> None:

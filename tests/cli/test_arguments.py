@@ -58,15 +58,19 @@ def test_an_empty_argument_is_refused_and_means_no_default(run: Run, line: list[
     assert "an argument is empty" in err
 
 
+PROGRAM = [sys.executable, "-c", "import sys, normfold_cli; normfold_cli.main(sys.argv[1:])"]
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is always full")
-def test_what_stdout_refuses_is_said_in_one_line_and_a_reader_that_goes_is_no_matter(tmp_path: Path) -> None:
+@pytest.mark.parametrize("line", ["--help", "explain", "inspect net.onnx", "inspect net.onnx --json"])
+def test_what_stdout_refuses_is_said_in_one_line_and_a_reader_that_goes_is_no_matter(tmp_path: Path, line: str) -> None:
     """It was an internal error, and "nothing was written" although the model was; `head` made it the exit code 1."""
-    program = "import sys, normfold_cli; normfold_cli.main(sys.argv[1:])"
+    onnx.save(conv_bn(), tmp_path / "net.onnx")
 
     def ended(stdout: Any) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-c", program, "explain"]
-        environment = {**os.environ, "NORMFOLD_ISOLATION": ""}
-        return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment, check=False)
+        settings: dict[str, Any] = {"env": {**os.environ, "NORMFOLD_ISOLATION": ""}, "cwd": tmp_path}
+        command = [*PROGRAM, *line.split()]
+        return subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, check=False, **settings)
 
     with open("/dev/full", "w") as full:
         done = ended(full)
@@ -77,6 +81,19 @@ def test_what_stdout_refuses_is_said_in_one_line_and_a_reader_that_goes_is_no_ma
     done = ended(writer)
     os.close(writer)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs a shell that closes descriptors")
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [("--help >&-", 0), ("bogus 2>&-", 2), ("bogus <&- >&- 2>&-", 2), ("bogus 2>/dev/full", 2), ("explain NF1 >&-", 2)],
+)
+def test_the_exit_code_does_not_hang_on_streams_that_are_closed_or_full(line: str, code: int) -> None:
+    """It was a traceback with 1, or 120."""
+    environment = {**os.environ, "NORMFOLD_ISOLATION": ""}
+    shell = ["sh", "-c", f'"$@" {line}', "sh", *PROGRAM]
+    done = subprocess.run(shell, capture_output=True, text=True, env=environment, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
 
 
 def test_help_is_readable_at_80_columns(run: Run) -> None:

@@ -173,10 +173,11 @@ def check_is_short(place: Place) -> bool:
 def a_terminal_is_used_well(place: Place) -> bool:
     """At 80 and 120 columns nothing is wider than the terminal, no line ends in blanks, and the width is used."""
     model = "models/levit_like.onnx"
+    commands = (["inspect"], ["optimize", "-o", "out.onnx"], ["check"], ["verify", "out.onnx"], ["diff", "out.onnx"])
     for columns in (80, 120):
-        for words in (["inspect"], ["optimize", "-o", "out.onnx"], ["check"], ["verify", "out.onnx"]):
+        for words in (*commands, ["bench", "out.onnx", "--rounds", "1"]):
             lines = place.in_terminal(columns, words[0], model, *words[1:])
-            if len(lines) < 5 or any(len(line) > columns or line != line.rstrip() for line in lines[1:]):
+            if len(lines) < 4 or any(len(line) > columns or line != line.rstrip() for line in lines[1:]):
                 return False
             if columns == 120 and max(map(len, lines)) <= 80:
                 return False
