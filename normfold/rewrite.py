@@ -72,11 +72,10 @@ def _tidied(model: ir.Model, norms: FuseOptions, wanted: FoldOptions) -> Iterato
         found = (verdict for verdict in fuse_norms(model, norms) if verdict.is_changed)
         more = [verdict for verdict in found if verdict.finding not in known]
         known.update(verdict.finding for verdict in more)
-        if more or _views(model) < views:
-            more += (verdict for verdict in fold_affines(model, wanted) if verdict.is_changed)
-        if not more:
+        if not more and _views(model) >= views:
             return
         yield from more
+        yield from (verdict for verdict in fold_affines(model, wanted) if verdict.is_changed)
 
 
 def _views(model: ir.Model) -> int:

@@ -53,6 +53,17 @@ def test_branches_that_meet_in_one_shape_once_the_norm_between_is_gone_are_one_o
     assert_close(run_in_ort(result.model, feeds, ["y"]), run_in_ort(model, feeds, ["y"]), note="in ONNX Runtime")
 
 
+def test_an_output_that_the_last_views_made_is_named_without_an_identity() -> None:
+    """The norm between the views is found only after the first cleanup, which then is not the last."""
+    model = parse(
+        "(float[2,3,4,4] x) => (float[2,4,4,4] b, float[2,4,4,4] y) <float[4,3,1,1] w, float[4] s, float[4] var,"
+        "int64[2] f = {-1, 4}, int64[4] g = {2, 4, 4, 4}> { c = Conv(x, w) u = Transpose<perm=[0,2,3,1]>(c)"
+        " r = Reshape(u, f) n = BatchNormalization(r, s, s, s, var) v = Reshape(n, g) b = Transpose<perm=[0,3,1,2]>(v)"
+        " y = Relu(b) }"
+    )
+    assert operators(normfold.optimize(model).model) == "Conv Relu"
+
+
 @pytest.mark.parametrize(
     ("seconds_without", "left"),
     [

@@ -14,7 +14,7 @@ from normfold.findings.rules import CONSTANT
 from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, UniqueNames, bypass, stamp
 from normfold.graph.reader import FLOATS, GraphReader, graphs_of
-from normfold.graph.weight_bytes import FREE, weight_bytes
+from normfold.graph.weight_bytes import FREE, stored_bytes, weight_bytes
 
 _LARGEST = 2**18  # bytes of one constant that is made of less than half as many
 _PART = 0.05  # of the weights of the model, which all of these together may take
@@ -75,15 +75,16 @@ def _is_met_by_others(reader: GraphReader, value: ir.Value) -> bool:
 
 
 def is_shared(value: ir.Value) -> bool:
-    """Say whether what ``value`` is made from stays in the model, as an embedding whose transpose is the head."""
+    """Say whether much of what ``value`` is made from stays in the model, as an embedding whose transpose is the head."""
     stored, inside = _stored_before(value)
-    return any(each.is_graph_output() or any(user not in inside for user, _ in each.uses()) for each in stored)
+    large = [each for each in stored if stored_bytes(each) > FREE]  # not the axes of an Unsqueeze, which others share
+    return any(each.is_graph_output() or any(user not in inside for user, _ in each.uses()) for each in large)
 
 
 def bytes_before(value: ir.Value) -> int:
     """Count the bytes of the stored constants that a value is made from, each once."""
     stored, _ = _stored_before(value)
-    return sum(each.const_value.nbytes for each in stored if each.const_value is not None)
+    return sum(map(stored_bytes, stored))
 
 
 def _stored_before(value: ir.Value) -> tuple[set[ir.Value], set[ir.Node]]:

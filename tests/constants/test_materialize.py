@@ -20,6 +20,17 @@ TABLE = {
         + "t = Transpose <perm = [1, 0]> (w) s = Mul (t, k) y = MatMul (x, s) e = Gather (w, ids) }",
         1,
     ),
+    "one that shares only the axes": (
+        HEAD.replace("v>", "v, int64[1] a = {1}>").replace("float[N,64] x", "float[N,64] x, float[M] z")
+        + "u = Unsqueeze (v, a) s = Squeeze (u, a) t = Transpose <perm = [1, 0]> (s) y = MatMul (x, t) "
+        "q = Unsqueeze (z, a) r = Gather (w, ids) e = Mul (r, q) }",
+        0,
+    ),
+    "one in a Constant node": (
+        f"(float[N,64] x) => (float[N,80] y) {{ v = Constant <value = float[80,64] {{{','.join(['1'] * 5120)}}}> () "
+        "t = Transpose <perm = [1, 0]> (v) y = MatMul (x, t) }",
+        0,
+    ),
 }
 
 
