@@ -75,7 +75,7 @@ def _is_met_by_others(reader: GraphReader, value: ir.Value) -> bool:
 
 
 def is_shared(value: ir.Value) -> bool:
-    """Say whether much of what ``value`` is made from stays in the model, as an embedding whose transpose is the head."""
+    """Say whether much of what a value is made from stays in the model, as an embedding whose transpose is the head."""
     stored, inside = _stored_before(value)
     large = [each for each in stored if stored_bytes(each) > FREE]  # not the axes of an Unsqueeze, which others share
     return any(each.is_graph_output() or any(user not in inside for user, _ in each.uses()) for each in large)
