@@ -36,7 +36,7 @@ from normfold.fuse.recognize.polynomial import M as MEAN
 from normfold.fuse.recognize.published import OF_THE_BATCH
 from normfold.fuse.recognize.reductions import REDUCERS
 from normfold.fuse.recognize.region import Logarithm, Partial, Region, Tracked
-from normfold.fuse.recognize.surroundings import conditional_name, is_of_groups, is_thresholded
+from normfold.fuse.recognize.surroundings import conditional_name, is_made_from, is_of_groups, is_thresholded
 from normfold.fuse.recognize.views import count_of
 from normfold.graph.display_names import name_of
 from normfold.graph.operators import RESHAPES
@@ -207,13 +207,16 @@ def _asks_only_shape(region: Region, node: ir.Node, value: ir.Value) -> bool:
 def _exits(region: Region, possible: Mapping[ir.Value, Norm]) -> dict[ir.Value, Norm]:
     """Return the norms that something needs: read outside, or by an operator that makes no norm of it.
 
-    One that is an operator away from another is left to that operator.
+    One that is an operator away from another, or adds to it what is made from it, is left to these operators.
     """
     exits: dict[ir.Value, Norm] = {}
     for value, norm in possible.items():
         readers = [node for node, _ in value.uses() if node in region.nodes]
         is_needed = any(not any(output in possible for output in node.outputs) for node in readers)
-        if (is_needed or is_read_outside(region, value)) and _steps_from(region, value, exits) != 1:
+        if not (is_needed or is_read_outside(region, value)) or _steps_from(region, value, exits) == 1:
+            continue
+        parameters = [each.value for each in (norm.gamma_parameter, norm.beta_parameter) if each is not None]
+        if not any(is_made_from(region.reader, parameter, exits) for parameter in parameters):
             exits[value] = norm
     return exits
 

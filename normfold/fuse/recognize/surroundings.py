@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection
+
 import onnx_ir as ir
 
 from normfold.graph.operators import is_standard
@@ -83,6 +86,23 @@ def leads_to(value: ir.Value, operators: tuple[str, ...], through: tuple[str, ..
         if readers[0].op_type not in through:
             return False
         value = readers[0].outputs[0]
+    return False
+
+
+def is_made_from(reader: GraphReader, value: ir.Value, sources: Collection[ir.Value]) -> bool:
+    """Say whether any of some values of a graph leads to ``value``."""
+    starts = [node for node in (source.producer() for source in sources) if node is not None and reader.holds(node)]
+    first = min(map(reader.order, starts), default=math.inf)
+    pending, met = [value], {value}
+    while pending:
+        node = pending.pop().producer()
+        if node is None or not reader.holds(node) or reader.order(node) < first:
+            continue
+        if node in starts:
+            return True
+        above = set(filter(None, node.inputs)) - met
+        met |= above
+        pending += above
     return False
 
 

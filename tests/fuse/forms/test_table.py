@@ -124,6 +124,11 @@ OTHERS = {
         f"(float[N,3,4] x) => (float[N,3,4] n, float[N,3,4] z) <{NUMBERS}, float f = {{0.5}}>{{ {LN} z = Mul(n, f) }}",
         "LayerNormalization Mul",
     ),
+    "so does what is added to what was made of it": Row(
+        f"(float[3,4] x) => (float[3,4] y) <{NUMBERS}, float[4] g, float[4,4] u>"
+        f"{{ {LN} c = MatMul(n, u) z = Sub(c, n) y = Mul(z, g) }}",
+        "LayerNormalization MatMul Sub Mul",
+    ),
     "a shape that is asked of an intermediate": Row(
         f"(float[N,3,4] x) => (float[N,3,4] y, int64[3] z) <{NUMBERS}>"
         "{ m = ReduceMean<axes=[-1]>(x) d = Sub(x, m) z = Shape(d) p = Pow(d, two)"

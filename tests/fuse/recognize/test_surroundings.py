@@ -5,6 +5,9 @@ from __future__ import annotations
 import pytest
 
 import normfold
+from normfold.files.convert import to_ir
+from normfold.fuse.recognize.surroundings import is_made_from
+from normfold.graph.reader import GraphReader
 from tests.fuse.recognize.test_published import NUMBERS, X3, X4
 from tests.onnx_text import parse
 
@@ -28,3 +31,15 @@ NAMES = {
 def test_what_is_seen_begins_with_the_published_name(name: str) -> None:
     (norm,) = [each for each in normfold.inspect(parse(NAMES[name])).verdicts if each.finding.is_norm]
     assert norm.finding.what.startswith(f"{name}: "), norm.finding.what
+
+
+def test_what_a_value_is_made_from() -> None:
+    text = "(float[4] x, float[4] z) => (float[4] y) { a = Relu(x) b = Neg(a) c = Abs(z) y = Add(b, c) }"
+    model = to_ir(parse(text))
+    reader = GraphReader(model, model.graph)
+    named = {output.name: output for node in reader.graph for output in node.outputs}
+    assert is_made_from(reader, named["y"], [named["a"]])
+    assert is_made_from(reader, named["a"], [named["a"]])
+    assert not is_made_from(reader, named["c"], [named["a"], named["b"]])
+    assert not is_made_from(reader, named["a"], [named["y"]])
+    assert not is_made_from(reader, named["y"], [])
