@@ -17,6 +17,7 @@ from normfold.findings.reason import Reason
 from normfold.findings.verdict import Verdict
 from normfold.fold.cleanup.known_branches import take_known_branches
 from normfold.fold.cleanup.model_size import ModelSize, drop_costly_types, has_inferred_types
+from normfold.fold.cleanup.tidy import skip_identities
 from normfold.fusion_guard import folds_that_break_fusions
 from normfold.graph.inlining import InlineError, inline, operators
 from normfold.graph.weight_bytes import FREE, weight_bytes
@@ -165,6 +166,7 @@ class CandidateBuilder:
     def _rewritten(self, model: ir.Model, facts: Sequence[InferredFacts], excluded: Mapping[str, Reason]) -> Candidate:
         with self.clock.stage("fold"):
             before, has_types = ModelSize.of(model), has_inferred_types(model)
+            skip_identities(model)
             for each in facts:
                 _learn(model, each)
             verdicts = rewrite(model, self.options, {**excluded, **self.undone.findings})

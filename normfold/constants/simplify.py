@@ -23,6 +23,7 @@ from normfold.constants.named_sizes import with_named_sizes
 from normfold.constants.resolve import bodies_with_paths, branches_of, path_inside, resolve
 from normfold.constants.shape_values import WHOLE, evaluate, named_targets, shapes_of
 from normfold.errors import CrashError
+from normfold.files.repairs import drop_identities
 from normfold.files.skeleton import skeleton
 from normfold.graph.editor import make_cast
 from normfold.graph.evaluators import EVALUATORS
@@ -61,6 +62,7 @@ class InferredFacts:
 def simplify(proto: onnx.ModelProto, fold: bool = True) -> InferredFacts:
     """Find constants and shapes of ``proto``; ``fold=False`` finds shapes only. A model it dislikes gives a note."""
     without_weights = skeleton(proto, freeze=False)
+    drop_identities(without_weights.graph)
     try:
         return isolated.call("constant folding", infer_facts, without_weights, fold)
     except CrashError as error:

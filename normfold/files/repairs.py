@@ -8,7 +8,7 @@ from heapq import heapify, heappop, heappush
 import onnx
 
 from normfold.graph.operators import is_standard
-from normfold.runtime.proto_walk import inner_graphs, name_nodes_apart, reads
+from normfold.runtime.proto_walk import captures, inner_graphs, name_nodes_apart, reads, subgraphs
 
 _VALUE_NAMES = {
     getattr(onnx.AttributeProto, kind): f"value_{kind.lower()}"
@@ -177,3 +177,29 @@ def _in_order(needs: Sequence[set[int]]) -> Iterator[int]:
             missing[reader] -= 1
             if not missing[reader]:
                 heappush(ready, reader)
+
+
+def drop_identities(graph: onnx.GraphProto) -> None:
+    """Let what reads the result of an Identity read its input, in place, where no output and no body needs the name.
+
+    Every pass over a model takes its time for each of them, and the runtime its own.
+    """
+    needed = {value.name for value in graph.output}
+    needed.update(name for node in graph.node if node.attribute for body in subgraphs(node) for name in captures(body))
+    passed: dict[str, str] = {}
+    kept = []
+    for node in graph.node:
+        if node.op_type == "Identity" and is_standard(node) and len(node.input) == len(node.output) == 1:
+            name, source = node.output[0], node.input[0]
+            if name and source and name not in needed:
+                passed[name] = passed.get(source, source)
+                continue
+        if passed and not passed.keys().isdisjoint(node.input):
+            node.input[:] = [passed.get(name, name) for name in node.input]
+        kept.append(node)
+    if passed:
+        del graph.node[:]
+        graph.node.extend(kept)
+        typed = [value for value in graph.value_info if value.name not in passed]
+        del graph.value_info[:]
+        graph.value_info.extend(typed)

@@ -69,7 +69,11 @@ def bodies_of(attribute: ir.Attr) -> tuple[ir.Graph, ...]:
 
 def is_in(graph: ir.Graph | ir.Function, node: ir.Node) -> bool:
     """Return whether ``node`` stands in ``graph`` itself; a function's nodes know the graph inside it."""
-    return node.graph is (graph.graph if isinstance(graph, ir.Function) else graph)
+    return node.graph is _holder(graph)
+
+
+def _holder(graph: ir.Graph | ir.Function) -> ir.Graph | ir.Function:
+    return graph.graph if isinstance(graph, ir.Function) else graph
 
 
 def attribute(node: ir.Node, name: str, default: Any = None) -> Any:
@@ -100,6 +104,7 @@ class GraphReader:
         self, model: ir.Model, graph: ir.Graph | ir.Function, path: str = "", *, may_add_batchnorm: bool = True
     ) -> None:
         self.graph = graph
+        self._holder = _holder(graph)
         self.path = path
         self.may_add_batchnorm = may_add_batchnorm  # where there was none, as the fastest form of a scale and a shift
         self.opset = opset_of(graph) if opset_of(graph) > 1 else opset_of(model.graph)
@@ -108,7 +113,7 @@ class GraphReader:
 
     def holds(self, node: ir.Node | None) -> bool:
         """Return whether ``node`` stands in this graph itself, not in a subgraph or outside."""
-        return node is not None and is_in(self.graph, node)
+        return node is not None and node.graph is self._holder
 
     # -- order ---------------------------------------------------------------------------------------------------
     @cached_property

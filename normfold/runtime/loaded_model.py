@@ -24,6 +24,7 @@ from normfold.errors import SourceError
 from normfold.files.convert import to_proto
 from normfold.files.old_opsets import modernize
 from normfold.files.protobuf_wire import WireFormatError, split
+from normfold.files.repairs import drop_identities
 from normfold.files.temporary import TemporaryFolder
 from normfold.files.tensors import is_external, load_inner, make_dense
 from normfold.runtime.metadata_keys import SITES_KEY
@@ -158,6 +159,7 @@ def load(model: LoadableModel, folder: str | None = None) -> LoadedModel:
     A large model in memory is copied to a temporary file, unless it has external data, which must lie next to it.
     """
     loaded = _split(model, folder)
+    drop_identities(loaded.skeleton.graph)
     load_inner(loaded.skeleton, loaded.folder or "")
     make_dense(loaded.skeleton)
     modernize(loaded.skeleton)

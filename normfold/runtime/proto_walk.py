@@ -60,11 +60,12 @@ def reads(node: onnx.NodeProto) -> tuple[str, ...]:
     """Every value that a node needs, each once: its inputs, and what its subgraphs capture from outside."""
     names = dict.fromkeys(filter(None, node.input))
     for graph in subgraphs(node):
-        names |= dict.fromkeys(sorted(_captures(graph)))
+        names |= dict.fromkeys(sorted(captures(graph)))
     return tuple(names)
 
 
-def _captures(graph: onnx.GraphProto) -> set[str]:
+def captures(graph: onnx.GraphProto) -> set[str]:
+    """Return every value that a body needs from outside."""
     own = {value.name for value in graph.input} | initializer_names(graph)
     needed: set[str] = set()
     for node in graph.node:

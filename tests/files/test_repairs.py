@@ -11,6 +11,7 @@ import pytest
 
 import normfold
 from normfold.errors import SourceError
+from normfold.files.repairs import drop_identities
 from normfold.files.source import read
 from tests.nets import conv_bn
 from tests.onnx_text import parse
@@ -155,3 +156,26 @@ def test_a_rank_that_its_operators_contradict_is_forgotten(tmp_path: Path) -> No
     inner = {value.name: value.type.tensor_type for value in read(tmp_path / "m.onnx").proto.graph.value_info}
     assert [name for name, kind in inner.items() if kind.HasField("shape")] == ["m"]
     assert normfold.optimize(tmp_path / "m.onnx").verification
+
+
+@pytest.mark.parametrize(
+    ("body", "left"),
+    [
+        ("a = Identity(x) b = Identity(a) c = Relu(b) y = Mul(c, b)", ["Relu x", "Mul c x"]),
+        ("a = Relu(x) y = Identity(a)", ["Relu x", "Identity a"]),
+        ("a = com.example.Identity(x) y = Relu(a)", ["Identity x", "Relu a"]),
+        ("y = Identity(x) z = Relu(y)", ["Identity x", "Relu y"]),
+        (
+            """a = Identity(x) b = Identity(x) c = Relu(b) y = If(flag) <
+                then_branch = g () => (float[2] t) { t = Add(a, x) },
+                else_branch = h () => (float[2] t) { t = Relu(x) }>""",
+            ["Identity x", "Relu x", "If flag"],
+        ),
+    ],
+    ids=["a row", "an output", "another domain", "an output that is read", "a body reads it"],
+)
+def test_identities_go_before_anything_is_asked(body: str, left: list[str]) -> None:
+    """Every pass took its time for each: 100,000 in a row, 25 s."""
+    graph = parse(f"(float[2] x, bool flag) => (float[2] y) {{ {body} }}", domains='"com.example":1').graph
+    drop_identities(graph)
+    assert [" ".join((node.op_type, *node.input)) for node in graph.node] == left

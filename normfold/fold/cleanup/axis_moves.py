@@ -133,11 +133,13 @@ def _undo_around(editor: Editor, node: ir.Node) -> None:
     """Let operators of one element at a time read what the move before them reads, where ``node`` undoes that move."""
     reader, between = editor.reader, list[ir.Node]()
     step, before = _move_of(reader, node), _maker(reader, node)
+    if step is None:
+        return  # most operators: nothing is walked for them
     while before is not None and _acts_on_elements(reader, before) and len(between) < _LONGEST:
         between.append(before)
         before = _maker(reader, before)
     move = _move_of(reader, before) if before is not None and between else None
-    if step is None or move is None or before is None or not step.behind(move).is_nothing:
+    if move is None or before is None or not step.behind(move).is_nothing:
         return
     between[-1].replace_input_with(0, before.inputs[0])
     for each in between:

@@ -83,6 +83,13 @@ def _skip_no_ops(editor: Editor) -> None:
             bypass(node, value)
 
 
+def skip_identities(model: ir.Model) -> None:
+    """Let the readers of every Identity of the main graph read its input, before anything is asked about the model."""
+    for node in [node for node in model.graph if node.op_type == "Identity" and is_standard(node)]:
+        if node.inputs[0] is not None and not node.outputs[0].is_graph_output():
+            bypass(node, node.inputs[0])
+
+
 def _rename_instead_of_identities(editor: Editor) -> None:
     """Remove an Identity that only names an output: its input takes the name, if it is made here and is no output.
 
