@@ -200,6 +200,16 @@ def _grouped_attention(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx
         yield from _times(copy, node, [None, attribute_value(node, "num_heads", 0) * sizes[3]])
 
 
+def _of_floats(graph: onnx.GraphProto, copy: onnx.GraphProto, node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """Yield the standard's operator of the data alone, without scales and zero points."""
+    if attribute_value(node, "channels_last", 0):
+        return
+    operator = node.op_type.removeprefix("QLinear")
+    made = helper.make_node(operator, node.input[2::3] if operator == "Concat" else node.input[:1], node.output)
+    made.attribute.extend(each for each in node.attribute if each.name != "channels_last")
+    yield made
+
+
 _ByShape = Callable[[onnx.GraphProto, onnx.GraphProto, onnx.NodeProto], Iterator[onnx.NodeProto]]
 _BY_SHAPE: dict[str, _ByShape] = {
     "Attention": _attention,
@@ -209,4 +219,5 @@ _BY_SHAPE: dict[str, _ByShape] = {
     "GroupQueryAttention": _grouped_attention,
     "MatMulNBits": _in_blocks,
     "QGemm": _matmul,
+    **dict.fromkeys(("QLinearAveragePool", "QLinearConcat", "QLinearGlobalAveragePool"), _of_floats),
 }

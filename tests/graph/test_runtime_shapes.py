@@ -25,6 +25,21 @@ SHAPES = {
         "uint8[9,16] q, int64[2,5] i, float[9,2] k",
         [2, 5, 32],
     ),
+    "a mean of integers": (
+        "com.microsoft.QLinearGlobalAveragePool(q, k, z, k, z)",
+        "uint8[2,3,4,4] q, float k, uint8 z",
+        [2, 3, 1, 1],
+    ),
+    "windows of integers": (
+        "com.microsoft.QLinearAveragePool<kernel_shape=[2, 2], strides=[2, 2]>(q, k, z, k, z)",
+        "uint8[2,3,4,4] q, float k, uint8 z",
+        [2, 3, 2, 2],
+    ),
+    "integers in a row": (
+        "com.microsoft.QLinearConcat<axis=1>(k, z, q, k, z, q, k, z)",
+        "uint8[2,3,4] q, float k, uint8 z",
+        [2, 6, 4],
+    ),
     "attention": (
         "com.microsoft.Attention<num_heads=2>(x, w, b)",
         "float[8,12] w, float[12] b",

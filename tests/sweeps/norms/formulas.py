@@ -209,6 +209,40 @@ def input_standardizer(f: Any, x: Any) -> Any:
     return (x - f.weight((CHANNELS,), 0.0, 1.0)) / f.weight((CHANNELS,), 1.0, 0.3)
 
 
+def squash(f: Any, x: Any) -> Any:
+    square = f.sum(f.square(x), (-1,))
+    return square / (square + 1.0) * x / f.sqrt(square + 1e-7)
+
+
+def cumulative_layer_norm(f: Any, x: Any) -> Any:
+    """The statistics of a step are those of all steps so far, as in Conv-TasNet."""
+    steps = f.constant([[float(step + 1)] for step in range(TOKENS)])
+    mean = f.cumulated(f.mean(x, (-1,)), 1) / steps
+    square = f.cumulated(f.mean(f.square(x), (-1,)), 1) / steps
+    return scaled(f, (x - mean) / f.sqrt(square - f.square(mean) + 1e-5))
+
+
+def masked_layer_norm(f: Any, x: Any) -> Any:
+    """The statistics are those of what a mask keeps."""
+    mask = f.sigmoid(style_of(f, x, 0.0))
+    count = f.sum(mask, (-1,))
+    mean = f.sum(x * mask, (-1,)) / count
+    variance = f.sum(f.square((x - mean) * mask), (-1,)) / count
+    return scaled(f, (x - mean) / f.sqrt(variance + 1e-5))
+
+
+def deviation_norm(f: Any, x: Any) -> Any:
+    return x / f.sqrt(f.var(x, (-1,)) + 1e-5) * f.weight((CHANNELS,), 1.0, 0.3)
+
+
+def magnitude_norm(f: Any, x: Any) -> Any:
+    return x / (f.mean(f.magnitude(x), (-1,)) + 1e-6) * f.weight((CHANNELS,), 1.0, 0.3)
+
+
+def largest_norm(f: Any, x: Any) -> Any:
+    return x / (f.largest(f.magnitude(x), (-1,)) + 1e-6) * f.weight((CHANNELS,), 1.0, 0.3)
+
+
 # -- of images -----------------------------------------------------------------------------------------------------
 def batch_norm(f: Any, x: Any) -> Any:
     return scaled(f, frozen(f, x))
@@ -359,3 +393,31 @@ def weight_demodulation(f: Any, x: Any) -> Any:
 
 def divisive_normalization(f: Any, x: Any) -> Any:
     return x / f.sqrt(f.square(f.conv(f.square(x), CHANNELS)) + 1.0)
+
+
+def energy_attention(f: Any, x: Any) -> Any:
+    distance = f.square(x - f.mean(x, f.space))
+    variance = f.sum(distance, f.space) / (SIDE * SIDE - 1.0)
+    return x * f.sigmoid(distance / ((variance + 1e-4) * 4.0) + 0.5)
+
+
+def positional_norm(f: Any, x: Any) -> Any:
+    """PONO: the moments over the channels of each place, given back behind a layer (moment shortcut)."""
+    mean, root = f.mean(x, (f.channel,)), f.sqrt(f.var(x, (f.channel,)) + 1e-5)
+    return f.conv((x - mean) / root, CHANNELS) * root + mean
+
+
+def local_contrast_norm(f: Any, x: Any) -> Any:
+    centred = x - f.blurred(x)
+    return centred / f.sqrt(f.blurred(f.square(centred)) + 0.1)
+
+
+def image_standardization(f: Any, x: Any) -> Any:
+    """TensorFlow's ``per_image_standardization``: the deviation is bounded from below."""
+    root = f.maximum(f.sqrt(f.var(x, (1, 2, 3))), (CHANNELS * SIDE * SIDE) ** -0.5)
+    return (x - f.mean(x, (1, 2, 3))) / root
+
+
+def range_norm(f: Any, x: Any) -> Any:
+    low = f.least(x, f.space)
+    return (x - low) / (f.largest(x, f.space) - low + 1e-6)

@@ -78,6 +78,12 @@ NORMS: dict[str, Published] = {
     "PairNorm": Published(formulas.pair_norm, TOKEN_KIND, _PAPER + "1909.12223"),
     "GraphNorm": Published(formulas.graph_norm, TOKEN_KIND, _PAPER + "2009.03294"),
     "RevIN": Published(formulas.reversible_instance_norm, TOKEN_KIND, "https://openreview.net/forum?id=cGDAkQo1C0p"),
+    "squash": Published(formulas.squash, TOKEN_KIND, _PAPER + "1710.09829"),
+    "cumulative LayerNorm": Published(formulas.cumulative_layer_norm, TOKEN_KIND, _PAPER + "1809.07454"),
+    "masked LayerNorm": Published(formulas.masked_layer_norm, TOKEN_KIND, _PAPER + "2208.10442", STYLE),
+    "division by the deviation": Published(formulas.deviation_norm, TOKEN_KIND, _PAPER + "1911.07013"),
+    "division by the mean magnitude": Published(formulas.magnitude_norm, TOKEN_KIND, _PAPER + "1803.01814"),
+    "division by the largest magnitude": Published(formulas.largest_norm, TOKEN_KIND, _PAPER + "1803.01814"),
     "input standardizer": Published(formulas.input_standardizer, TOKEN_KIND, "https://scikit-learn.org"),
     "BatchNorm": Published(formulas.batch_norm, IMAGE_KIND, _PAPER + "1502.03167"),
     "BatchNorm before Relu and Conv": Published(formulas.batch_norm_in_front, IMAGE_KIND, _PAPER + "1603.05027"),
@@ -109,6 +115,17 @@ NORMS: dict[str, Published] = {
     ),
     "FiLM": Published(formulas.feature_modulation, IMAGE_KIND, _PAPER + "1709.07871", STYLE),
     "weight demodulation": Published(formulas.weight_demodulation, IMAGE_KIND, _PAPER + "1912.04958", STYLE),
+    "SimAM": Published(formulas.energy_attention, IMAGE_KIND, "https://proceedings.mlr.press/v139/yang21o.html"),
+    "PONO": Published(formulas.positional_norm, IMAGE_KIND, _PAPER + "1907.04312"),
+    "local contrast normalization": Published(
+        formulas.local_contrast_norm, IMAGE_KIND, "https://papers.nips.cc/paper/4824"
+    ),
+    "per-image standardization": Published(
+        formulas.image_standardization,
+        IMAGE_KIND,
+        "https://www.tensorflow.org/api_docs/python/tf/image/per_image_standardization",
+    ),
+    "range normalization": Published(formulas.range_norm, IMAGE_KIND, _PAPER + "1803.01814"),
     "GDN": Published(formulas.divisive_normalization, IMAGE_KIND, _PAPER + "1511.06281"),
 }
 

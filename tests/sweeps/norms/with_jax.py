@@ -11,7 +11,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import onnx
-from flax import nnx
+from flax import linen, nnx
 from jax2onnx import to_onnx
 
 from tests.sweeps.norms.formulas import CHANNELS, GROUPS
@@ -73,8 +73,9 @@ class Operations:
         return power.reshape(CHANNELS, CHANNELS)
 
     def neighbours(self, x: Any, size: int) -> Any:
-        padded = jnp.pad(x, ((0, 0), (0, 0), (0, 0), (size // 2, size // 2)))
-        return sum((padded[..., i : i + CHANNELS] for i in range(1, size)), padded[..., :CHANNELS]) / size
+        padded = jnp.concatenate([x[..., : size // 2] * 0.0, x, x[..., : size // 2] * 0.0], axis=3)
+        parts = [jax.lax.slice_in_dim(padded, i, i + CHANNELS, axis=3) for i in range(size)]
+        return sum(parts[1:], parts[0]) / size
 
     def rank(self, x: Any) -> int:
         return int(x.ndim)
@@ -123,6 +124,22 @@ class Operations:
     def power(self, x: Any, exponent: float) -> Any:
         return jnp.power(x, exponent)
 
+    def constant(self, numbers: list[list[float]]) -> Any:
+        return jnp.asarray(numbers)
+
+    def cumulated(self, x: Any, axis: int) -> Any:
+        return jnp.cumsum(x, axis=axis)
+
+    def least(self, x: Any, axes: tuple[int, ...]) -> Any:
+        return jnp.min(x, axes, keepdims=True)
+
+    def largest(self, x: Any, axes: tuple[int, ...]) -> Any:
+        return jnp.max(x, axes, keepdims=True)
+
+    def blurred(self, x: Any) -> Any:
+        return linen.avg_pool(x, window_shape=(3, 3), strides=(1, 1), padding="SAME", count_include_pad=False)
+
+    magnitude = staticmethod(jnp.abs)
     square = staticmethod(jnp.square)
     maximum = staticmethod(jnp.maximum)
     sqrt = staticmethod(jnp.sqrt)

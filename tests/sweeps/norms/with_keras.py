@@ -125,6 +125,22 @@ class Operations:
     def power(self, x: Any, exponent: float) -> Any:
         return tf.pow(x, exponent)
 
+    def constant(self, numbers: list[list[float]]) -> Any:
+        return tf.constant(numbers)
+
+    def cumulated(self, x: Any, axis: int) -> Any:
+        return tf.cumsum(x, axis)
+
+    def least(self, x: Any, axes: tuple[int, ...]) -> Any:
+        return tf.reduce_min(x, axes, keepdims=True)
+
+    def largest(self, x: Any, axes: tuple[int, ...]) -> Any:
+        return tf.reduce_max(x, axes, keepdims=True)
+
+    def blurred(self, x: Any) -> Any:
+        return tf.nn.avg_pool2d(x, 3, 1, "SAME")
+
+    magnitude = staticmethod(tf.abs)
     square = staticmethod(tf.square)
     maximum = staticmethod(tf.maximum)
     sqrt = staticmethod(tf.sqrt)
@@ -158,6 +174,7 @@ def layers_of(keras: Any) -> dict[str, Any]:
         "InstanceNorm": own(lambda: layers.GroupNormalization(-1)),
         "cosine attention": None,
         "ScaleNorm": lambda f, x: f.layer(layers.UnitNormalization(), x) * f.weight((1,), 3.0, 0.0),
+        "per-image standardization": lambda f, x: tf.image.per_image_standardization(x),
         "LRN": lambda f, x: tf.nn.local_response_normalization(x, 2, 1.0, 0.02, 0.75),
     }
     if hasattr(layers, "RMSNormalization"):

@@ -151,6 +151,24 @@ class Operations:
     def softmax(self, x: Term) -> Term:
         return self.op("Softmax", x, axis=-1)
 
+    def constant(self, numbers: list[list[float]]) -> Term:
+        return Term(self, np.array(numbers, np.float32), 2)
+
+    def cumulated(self, x: Term, axis: int) -> Term:
+        return self.op("CumSum", x, np.array(axis))
+
+    def least(self, x: Term, axes: tuple[int, ...]) -> Term:
+        return self.op("ReduceMin", x, np.array(axes), keepdims=1)
+
+    def largest(self, x: Term, axes: tuple[int, ...]) -> Term:
+        return self.op("ReduceMax", x, np.array(axes), keepdims=1)
+
+    def blurred(self, x: Term) -> Term:
+        return self.op("AveragePool", x, kernel_shape=[3, 3], pads=[1, 1, 1, 1])
+
+    def magnitude(self, x: Term) -> Term:
+        return self.op("Abs", x)
+
     def tanh(self, x: Term) -> Term:
         return self.op("Tanh", x)
 

@@ -136,6 +136,22 @@ class Operations(nn.Layer):  # type: ignore[misc]  # Paddle has no types
     def power(self, x: Any, exponent: float) -> Any:
         return paddle.pow(x, exponent)
 
+    def constant(self, numbers: list[list[float]]) -> Any:
+        return paddle.to_tensor(numbers)
+
+    def cumulated(self, x: Any, axis: int) -> Any:
+        return paddle.cumsum(x, axis)
+
+    def least(self, x: Any, axes: tuple[int, ...]) -> Any:
+        return paddle.min(x, list(axes), keepdim=True)
+
+    def largest(self, x: Any, axes: tuple[int, ...]) -> Any:
+        return paddle.max(x, list(axes), keepdim=True)
+
+    def blurred(self, x: Any) -> Any:
+        return functional.avg_pool2d(x, 3, 1, 1, exclusive=True)
+
+    magnitude = staticmethod(paddle.abs)
     square = staticmethod(paddle.square)
     sqrt = staticmethod(paddle.sqrt)
     rsqrt = staticmethod(paddle.rsqrt)

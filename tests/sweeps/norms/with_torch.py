@@ -124,6 +124,22 @@ class Operations(nn.Module):
     def power(self, x: torch.Tensor, exponent: float) -> torch.Tensor:
         return x.pow(exponent)
 
+    def constant(self, numbers: list[list[float]]) -> torch.Tensor:
+        return torch.tensor(numbers)
+
+    def cumulated(self, x: torch.Tensor, axis: int) -> torch.Tensor:
+        return x.cumsum(axis)
+
+    def least(self, x: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
+        return x.amin(axes, keepdim=True)
+
+    def largest(self, x: torch.Tensor, axes: tuple[int, ...]) -> torch.Tensor:
+        return x.amax(axes, keepdim=True)
+
+    def blurred(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.avg_pool2d(x, 3, 1, 1, count_include_pad=False)
+
+    magnitude = staticmethod(torch.abs)
     square = staticmethod(torch.square)
     sqrt = staticmethod(torch.sqrt)
     rsqrt = staticmethod(torch.rsqrt)
