@@ -192,6 +192,12 @@ SUMS = {
         f"{{ m = MatMul(x, e) d = Sub(x, m) p = Mul(d, d) v = MatMul(p, e) {END} }}",
         "LayerNormalization",
     ),
+    "sums by a large MatMul of ones": Row(
+        f"(float[N,2,300] x) => (float[N,2,300] y) <{NUMBERS}, float n = {{300}}, float[300] g, float[300] b,"
+        f" float[300,300] e = {{{', '.join('1' * 90000)}}}> {{ t = MatMul(x, e) m = Div(t, n) d = Sub(x, m)"
+        f" p = Mul(d, d) u = MatMul(p, e) v = Div(u, n) {END} }}",
+        "LayerNormalization",
+    ),
     "a row times its Transpose": Row(
         f"{X34} <{NUMBERS}, float n = {{4.0}}, int64[1] row = {{2}}, int64[1] last = {{3}}, float[4] g>"
         "{ r = Unsqueeze(x, row) c = Transpose<perm=[0,1,3,2]>(r) e = MatMul(r, c) u = Squeeze(e, row) v = Div(u, n)"

@@ -16,8 +16,6 @@ from normfold.fuse.recognize.views import Sizes, count_of, sizes_of
 from normfold.graph.operators import RESHAPES, is_standard
 from normfold.graph.reader import GraphReader, attribute
 
-_LARGEST_WEIGHT = 1 << 16  # elements: to read larger ones for this would take longer than the whole search
-
 Moment = Callable[[Region, Poly, tuple[int, ...], int], Poly | None]
 """What a reduction makes of a polynomial, over the axes of a view."""
 
@@ -82,7 +80,7 @@ def equal_weight(reader: GraphReader, node: ir.Node) -> float | None:
     shape = None if weight is None else sizes_of(reader, weight)
     if weight is None or shape is None or len(shape) != 2 or shape[1] not in (1, shape[0]):
         return None
-    return repeated_number(reader, weight) if (count_of(shape) or 0) <= _LARGEST_WEIGHT else None
+    return repeated_number(reader, weight)
 
 
 def weighted_sum(region: Region, node: ir.Node) -> RuleResult | tuple[RuleResult, ...]:

@@ -19,6 +19,9 @@ _MOST_SIZES = 64  # operators that compute a shape
 def repeated_number(reader: GraphReader, value: ir.Value, depth: int = _LONGEST) -> float | None:
     """Return the number that a value repeats; None where it is anything else."""
     if reader.is_constant(value):
+        stored = None if value.const_value is None else value.const_value.numpy().reshape(-1)
+        if stored is not None and stored.size and stored[0] != stored[-1]:
+            return None  # before a large weight is widened
         array = reader.constant(value)
         is_one = array is not None and array.size and bool(np.all(array == array.reshape(-1)[0]))
         return float(array.reshape(-1)[0]) if array is not None and is_one else None

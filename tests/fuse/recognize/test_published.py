@@ -277,6 +277,19 @@ ROWS = {
         "MaskedNorm",
         Reason.OTHER_NUMERATOR,
     ),
+    "a masked LayerNorm that subtracts its mean for each reader": Named(
+        f"(float[N,6,8] x, float[N,6,1] m) => (float[N,6,8] y) <{NUMBERS}, int64[1] t = {{1}}>"
+        "{ n = ReduceSum(m, t) k = Mul(x, m) s = ReduceSum(k, t) u = Div(s, n) d = Sub(x, u) e = Sub(x, u)"
+        "f = Mul(d, m) p = Mul(f, f) q = ReduceSum(p, t) v = Div(q, n) w = Add(v, eps) r = Sqrt(w) y = Div(e, r) }",
+        "MaskedNorm",
+        Reason.OTHER_NUMERATOR,
+    ),
+    "a deviation without its mean, which is a sum divided": Named(
+        f"{X3} <{NUMBERS}, float n = {{8.0}}, int64[1] t = {{2}}> {{ a = ReduceSum(x, t) m = Div(a, n) d = Sub(x, m)"
+        "p = ReduceSumSquare<axes=[2]>(d) q = Div(p, n) w = Add(q, eps) r = Sqrt(w) y = Div(x, r) }",
+        "StdNorm",
+        Reason.OTHER_NUMERATOR,
+    ),
     "a deviation without its mean": Named(
         f"{X4} <{NUMBERS}> {{ m = ReduceMean<axes=[2,3]>(x) d = Sub(x, m) p = Mul(d, d) q = ReduceMean<axes=[2,3]>(p)"
         "w = Add(q, eps) r = Sqrt(w) i = Reciprocal(r) y = Mul(x, i) }",
