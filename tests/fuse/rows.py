@@ -193,7 +193,7 @@ SUMS = {
         "LayerNormalization",
     ),
     "sums by a large MatMul of ones": Row(
-        f"(float[N,2,300] x) => (float[N,2,300] y) <{NUMBERS}, float n = {{300}}, float[300] g, float[300] b,"
+        f"(float[N,2,300] x) => (float[N,2,300] y) <{NUMBERS}, float all = {{300.0}}, float[300] g, float[300] b,"
         f" float[300,300] e = {{{', '.join('1' * 90000)}}}> {{ t = MatMul(x, e) m = Div(t, all) d = Sub(x, m)"
         f" p = Mul(d, d) u = MatMul(p, e) v = Div(u, all) {END} }}",
         "LayerNormalization",

@@ -7,6 +7,7 @@ import pytest
 
 from normfold.files.convert import to_ir
 from normfold.runtime.fused_operators import fused_operators
+from tests.fold.absorbers.quantized_formats import CELLS, FORMATS, PLACES, cell
 from tests.fold.rows import BN4, Folds, Refuses, assert_sound, back, every, fold, model_of, operators
 from tests.onnx_text import parse
 
@@ -388,3 +389,8 @@ test_folds = every(FOLDS)
 def test_the_runtime_still_executes_them_as_one(name: str) -> None:
     folded = fold(model_of(FOLDS[name])).model
     assert [each.operator for each in fused_operators(to_ir(folded)) or ()] == ["DynamicQuantizeMatMul"]
+
+
+@pytest.mark.parametrize(("name", "place"), CELLS)
+def test_every_format_takes_what_it_can(name: str, place: str) -> None:
+    assert cell(FORMATS[name], place) == FORMATS[name].cells.split()[PLACES.index(place)]
