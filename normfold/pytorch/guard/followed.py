@@ -57,7 +57,7 @@ def follow(
     if not steps:
         return Followed(frozenset(), {}, {}, frozenset(), ())
     inner = tuple(path for path in steps if _has(original, path) and _has(folded, path))
-    watched = tuple(path for path, part in original.named_modules() if path in inner or _user_hooks(part))
+    watched = tuple(path for path, part in original.named_modules() if path in inner or has_hooks_of_the_user(part))
     differing: set[str] = set()
     for call in [call for name, call in calls if name not in LIKE_THE_FIRST]:
         before, after = _values(original, watched, call), _values(folded, watched, call)
@@ -82,7 +82,7 @@ def follow(
     notes = [
         f"a hook on {path} ({type(original.get_submodule(path)).__name__}) sees another value than before"
         for path in watched
-        if path in differing and _user_hooks(original.get_submodule(path))
+        if path in differing and has_hooks_of_the_user(original.get_submodule(path))
     ]
     return Followed(changed, alone, edges, frozenset(blind), (*notes, *blind.values()))
 
@@ -94,8 +94,10 @@ def _has(module: torch.nn.Module, path: str) -> bool:
     return False
 
 
-def _user_hooks(module: torch.nn.Module) -> bool:
-    return any(getattr(module, name, None) for name in _USER_HOOKS)
+def has_hooks_of_the_user(module: torch.nn.Module) -> bool:
+    """Tell whether its calls run hooks that are not torch's own, as those of weight_norm and of observers are."""
+    hooks = [hook for name in _USER_HOOKS for hook in getattr(module, name, {}).values()]
+    return not all(str(getattr(hook, "__module__", "")).startswith("torch.") for hook in hooks)
 
 
 def _recorded(module: torch.nn.Module, differing: Tags, steps: Mapping[str, str], call: Call) -> Recorder:

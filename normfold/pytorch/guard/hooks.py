@@ -19,8 +19,10 @@ from torch.utils import _pytree as pytree
 
 from normfold.errors import UsageError
 from normfold.pytorch.eager.copies import copied, copied_call, is_compiled
+from normfold.pytorch.guard.followed import has_hooks_of_the_user
 from normfold.pytorch.guard.recorder import Edge, Numbers, Recorder, Tags
 from normfold.pytorch.guard.settings import PLAIN, OnModule, Settings
+from normfold.pytorch.write_back.writing import UnfoldedStateError
 
 _MOST_CALLS = 4096
 
@@ -77,19 +79,29 @@ class Guard:
         if running.key in self.known:
             return True
         self._require_parts(path, module)
+        self._warn_of_hooks(path, module)
         running.recorder = Recorder(self.differing, self.edges, self.name)
         running.recorder.watch(module, dict(self._steps_below(path)))
         running.recorder.__enter__()  # type: ignore[no-untyped-call]  # it has no types
         return False
 
     def _require_parts(self, path: str, module: torch.nn.Module) -> None:
-        """Raise UsageError where a part that a fold has changed is another one by now."""
+        """Raise UsageError where a part that a fold has changed, or a weight of it, is another one by now."""
         for step, name in self._steps_below(path):
-            if step and not _is_as_folded(module, step):
+            if not _is_as_folded(module, step):
                 raise UsageError(
-                    f"{name} of {self.name} was replaced, and the fold has changed what is around it as well; "
-                    "put the new part into the original module and fold that, or take the risk with guard=False"
+                    f"{name or 'a weight'} of {self.name} was replaced, itself or a weight of it, and the fold has "
+                    "changed what is around it as well; put the new one into the original module and fold that, or "
+                    "take the risk with guard=False"
                 )
+
+    def _warn_of_hooks(self, path: str, module: torch.nn.Module) -> None:
+        """Warn of hooks of the user on parts that give other values; one that computes with them is refused."""
+        parts = [(name, module.get_submodule(step)) for step, name in self._steps_below(path)]
+        names = [name for name, part in parts if name in self.differing and has_hooks_of_the_user(part)]
+        if names:
+            text = f"hooks on {', '.join(names)} of {self.name} see other values than before the fold"
+            warnings.warn(text, UserWarning, stacklevel=5)
 
     def leave(self, output: Any) -> None:
         """End a call; one that ended well is known from now on."""
@@ -122,7 +134,14 @@ def _is_as_folded(module: torch.nn.Module, path: str) -> bool:
     except AttributeError:
         return False
     part = part.get_submodule("_orig_mod") if is_compiled(part) else part
-    return isinstance(vars(part).get("forward"), PartOfForward) or type(part).__module__.startswith("torch.ao.")
+    forward = vars(part).get("forward")
+    if not isinstance(forward, GuardedMethod if part is module else PartOfForward):
+        return type(part).__module__.startswith("torch.ao.")
+    return all(
+        weight is forward.weights.get(name, weight)
+        for name, weight in part._parameters.items()
+        if weight is None or type(weight) is torch.nn.Parameter  # others come by functional_call or torch.export
+    )
 
 
 def _kind_of_arguments(args: Any, kwargs: Any) -> Any:
@@ -156,6 +175,12 @@ class GuardedMethod(OnModule):
         super().__init__(module)
         self.name, self.guard, self.path = name, guard, path
         self.own = vars(module).get(name)  # of the instance
+        self.weights: dict[str, Any] = {}
+        self.take_weights()
+
+    def take_weights(self) -> None:
+        """Take the parameters that the module has itself by now as those of the fold."""
+        self.weights = dict(self.module._parameters)
 
     @property
     def __signature__(self) -> inspect.Signature:
@@ -176,8 +201,20 @@ class GuardedMethod(OnModule):
         if self.guard.running.active:
             return self.method(*args, **kwargs)
         if torch.compiler.is_dynamo_compiling():
+            if self.followed_while_compiling(*args, **kwargs):
+                self.guard.running.active = True
+                output = self.method(*args, **kwargs)
+                self.guard.running.active = False
+                return output
             _leave_graph()
         return self.followed(args, kwargs)
+
+    def followed_while_compiling(self, *args: Any, **kwargs: Any) -> bool:
+        """Follow a copy where the graph must be whole; torch.compile runs this, with real values, as it compiles."""
+        compiler = sys.modules["torch._dynamo"].symbolic_convert.InstructionTranslator.current_tx()
+        if compiler.one_graph:
+            self._follow_copy(args, kwargs)
+        return bool(compiler.one_graph)
 
     def followed(self, args: Any, kwargs: Any) -> Any:
         """Follow a call of a new kind; torch.compile goes on with what a known one runs."""
@@ -203,7 +240,7 @@ class GuardedMethod(OnModule):
     def _follow_copy(self, args: Any, kwargs: Any) -> None:
         """Make a call known that will be compiled, which cannot be followed."""
         key = self.guard.key_of(self.path, self.module, args, kwargs, self.name)
-        if key is None or key in self.guard.known:
+        if key in self.guard.known:
             return
         try:
             with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -214,6 +251,9 @@ class GuardedMethod(OnModule):
         except Exception:  # noqa: BLE001  # the call itself will raise it
             return
         self.guard.learn(key)
+
+
+vars(GuardedMethod.followed_while_compiling)["_dynamo_marked_constant"] = True  # as assume_constant_result does
 
 
 class Replicas(OnModule):
@@ -272,6 +312,23 @@ class WithoutGuard(OnModule):
         return plain
 
 
+def _refuse_alone(module: torch.nn.Module, state: Any, prefix: str, *_: Any) -> None:
+    """Refuse weights for a changed part alone: nothing tells those from before the fold from its own."""
+    if not prefix:
+        raise UnfoldedStateError(
+            f"{type(module).__name__} holds a folded norm, so that weights from before the fold do not fit; load those "
+            "of the whole folded module, which Folded.convert makes"
+        )
+
+
+def _take_loaded(module: torch.nn.Module, _: Any) -> None:
+    """Take the weights that load_state_dict(assign=True) has put into all of a folded module."""
+    for part in module.modules():
+        forward = vars(part).get("forward")
+        if isinstance(forward, GuardedMethod):
+            forward.take_weights()
+
+
 def _switch_compiler(callback: Any) -> Any:
     """Let torch.compile use ``callback`` for what is called from here, None for nothing; return what it used."""
     if "torch._dynamo" not in sys.modules:
@@ -303,11 +360,13 @@ def install(module: torch.nn.Module, guard: Guard) -> None:
             methods, __prepare_scriptable__=WithoutGuard(part), _replicate_for_data_parallel=Replicas(part)
         )
     vars(module)["train"] = InferenceOnly(module)
+    module.register_load_state_dict_post_hook(_take_loaded)  # type: ignore[no-untyped-call]  # torch's
     for path in set(guard.steps) - {""}:
         part = module.get_submodule(path)
         vars(part).update(
             forward=PartOfForward(part, "forward", guard, path), __prepare_scriptable__=WithoutGuard(part)
         )
+        part.register_load_state_dict_pre_hook(_refuse_alone)  # type: ignore[no-untyped-call]  # torch's
 
 
 def _methods(cls: type) -> Iterator[str]:

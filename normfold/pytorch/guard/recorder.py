@@ -67,8 +67,14 @@ class Recorder(TorchFunctionMode):
                     self._seen[weight] = Seen(frozenset({key}), _digest(("weight", key), 0))
                 continue
             before = part.register_forward_pre_hook(self._entering(name), with_kwargs=True)
-            after = part.register_forward_hook(self._leaving(name), always_call=True)
+            # Before the hooks of the user, which must not compute with a value that differs.
+            after = part.register_forward_hook(self._leaving(name), always_call=True, prepend=True)
             self._handles += [before, after]
+        for part in module.modules():
+            if type(part).__module__ == "torch.ao.quantization.observer":  # it reads what there is
+                before = part.register_forward_pre_hook(lambda *_: self._inside.append(("observer",)))
+                after = part.register_forward_hook(lambda *_: self._inside.__delitem__(-1), always_call=True)
+                self._handles += [before, after]
 
     def stop(self) -> None:
         """Take away what ``watch`` added."""
@@ -114,7 +120,8 @@ class Recorder(TorchFunctionMode):
         name = _name_of(func)
         short = name.rpartition(".")[2].strip("_")
         outputs = [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)]
-        if short == "setitem" or (short.startswith("i") and short[1:] in _ARITHMETIC) or name.endswith("_"):
+        in_place = short in ("set", "setitem") or (short.startswith("i") and short[1:] in _ARITHMETIC)
+        if in_place or (name.endswith("_") and not name.endswith("__")):
             outputs += [leaf for leaf in leaves[:1] if isinstance(leaf, torch.Tensor)]
         if not outputs and short not in _READS and name.rpartition(".")[2] not in _READS:
             return  # a shape or a type

@@ -20,6 +20,7 @@ _DEEPEST = 4  # objects within objects
 _MOST = 4096  # dicts, lists and objects
 _MOST_NUMBERS = 1024  # settings that are remembered
 _OF_TORCH = frozenset(vars(torch.nn.Module())) - {"training"}
+_PIECES = ("_modules", "_parameters", "_forward_hooks", "_forward_pre_hooks")  # what a user may put on a part
 
 
 class OnModule:
@@ -30,7 +31,7 @@ class OnModule:
 
 
 class Settings:
-    """Where these values lie for one module; ``number`` tells which of them, and which parts, it has now.
+    """Where these values lie for one module; ``number`` tells which of them it has now, and which ``_PIECES``.
 
     It is read at each call of the module, so that all is read by functions of C, and compared by identity first.
     """
@@ -44,13 +45,15 @@ class Settings:
         self._kept: list[Any] = []  # so that no id is used twice
         self._last: tuple[list[int], list[type]] = [], []
         self._plain: tuple[Any, ...] = ()
-        self._parts: list[Iterable[Any]] = []
-        self._last_parts: list[Any] = []
-        self._replaced = 0  # how often a part was found to be another one than before
+        self._pieces: list[Iterable[Any]] = []
+        self._own: list[Callable[[str], Any]] = []
+        self._last_pieces: list[Any] = []
+        self._replaced = 0  # how often a piece was found to be another one than before
         self._numbers: dict[tuple[Any, ...], int] = {}
         self._counter = count()
         for part in module.modules():
-            self._parts.append(part._modules.values())
+            self._own.append(vars(part).get)
+            self._pieces += [getattr(part, name).values() for name in _PIECES]
             if not type(part).__module__.startswith("torch.nn."):
                 self._add_attributes(vars(part))
                 for cls in type(part).__mro__:
@@ -58,10 +61,10 @@ class Settings:
                         self._add_attributes(vars(cls))
 
     def number(self) -> int:
-        """Return a number that equal plain values share, and no others, as long as no part is replaced."""
-        parts = [*chain.from_iterable(self._parts)]
-        if len(parts) != len(self._last_parts) or not all(map(is_, parts, self._last_parts)):
-            self._last_parts, self._plain = parts, ()
+        """Return a number that equal plain values share, and no others, as long as no piece is replaced."""
+        pieces = [*chain.from_iterable(self._pieces), *[get("forward") for get in self._own]]
+        if len(pieces) != len(self._last_pieces) or not all(map(is_, pieces, self._last_pieces)):
+            self._last_pieces, self._plain = pieces, ()
             self._replaced += 1
         values = [
             *map(len, self._sized),

@@ -13,9 +13,10 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, redirect_stderr
+from contextlib import AbstractContextManager, contextmanager, redirect_stderr
 from dataclasses import dataclass
 from functools import cache, partial
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -283,36 +284,39 @@ def _printing_if_done() -> Iterator[None]:
 
 
 @contextmanager
-def _one_registry() -> Iterator[None]:
-    """Let torch's exporter use its table of operators again, for which it parses 500 functions: half of its time."""
-    from torch.onnx._internal.exporter import _registration  # takes a second
-
-    registry, name = _registration.ONNXRegistry, "from_torchlib"
-    own = vars(registry)[name]
-    setattr(registry, name, staticmethod(partial(_made_once, own.__get__(None, registry))))
+def _replaced(owner: Any, name: str, value: object) -> Iterator[None]:
+    """Give a class or module of torch another attribute for a while."""
+    own = vars(owner)[name]
+    setattr(owner, name, value)
     try:
         yield
     finally:
-        setattr(registry, name, own)
+        setattr(owner, name, own)
+
+
+def _one_registry() -> AbstractContextManager[None]:
+    """Let torch's exporter use its table of operators again."""
+    from torch.onnx._internal.exporter import _registration  # takes a second
+
+    registry = _registration.ONNXRegistry
+    return _replaced(registry, "from_torchlib", staticmethod(partial(_made_once, registry.from_torchlib)))
 
 
 @cache
 def _made_once(make: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return make(*args, **kwargs)
+    """Make the table. It asks 500 functions for their domain alone, for which it would parse their source."""
+    from onnxscript import values
+
+    with _replaced(values.TracedOnnxFunction, "function_ir", property(attrgetter("opset"))):
+        return make(*args, **kwargs)
 
 
-@contextmanager
-def _without_log() -> Iterator[None]:
+def _without_log() -> AbstractContextManager[None]:
     """Where it fails, the TorchScript exporter writes its graph to the standard output, which is the report's.
 
     It switches its log on itself, so the function that logs has to be another one for a while.
     """
-    torch_log = torch._C._jit_onnx_log
-    torch._C._jit_onnx_log = lambda *_: None
-    try:
-        yield
-    finally:
-        torch._C._jit_onnx_log = torch_log
+    return _replaced(torch._C, "_jit_onnx_log", lambda *_: None)
 
 
 def _dynamic_axes(dynamic_shapes: Any, call: Call) -> tuple[dict[str, dict[int, str]] | None, list[str] | None]:

@@ -253,6 +253,16 @@ def test_what_contains_a_folded_module_is_compiled_around_it(folded_raw: Folded[
             compiled_alone(module)(x, {"raw": True})
 
 
+def test_a_whole_graph_around_a_folded_module_is_followed_as_it_is_compiled(folded_raw: Folded[nn.Module]) -> None:
+    module, x = Around(folded_raw.module), batch(2, 3, 8, 8)
+    whole: Any = torch.compile(module, backend="eager", fullgraph=True)
+    with torch.no_grad():
+        for each in (x, batch(3, 3, 9, 9)):
+            torch.testing.assert_close(whole(each, {}), module(each, {}))
+        with pytest.raises(Exception, match="was folded for other calls than this one"):
+            whole(x, {"raw": True})
+
+
 def test_what_was_compiled_for_one_folded_module_is_not_used_for_another() -> None:
     """Their code and attributes are the same, and only one of them holds its norm in the convolution."""
     refusing: Any = fold_module(drawn(Paths(by_attribute)), (batch(2, 3, 8, 8),)).module
@@ -466,6 +476,80 @@ def test_a_part_that_is_replaced_after_the_fold_is_refused(name: str) -> None:
         folded(x)
 
 
+def no_forward(x: Tensor) -> Tensor:
+    return x
+
+
+PUT: dict[str, Callable[[Any], object]] = {
+    "a weight": lambda conv: setattr(conv, "weight", nn.Parameter(batch(4, 3, 3, 3))),
+    "no bias": lambda conv: setattr(conv, "bias", None),
+    "a forward()": lambda conv: setattr(conv, "forward", no_forward),
+    "a hook that computes": lambda conv: conv.register_forward_hook(lambda part, args, output: output * 2),
+    "a hook that reads": lambda conv: conv.register_forward_hook(lambda part, args, output: output.mean() and None),
+}
+
+
+@pytest.mark.filterwarnings("ignore:hooks on 0")
+@pytest.mark.parametrize("name", PUT)
+def test_what_is_put_on_a_changed_part_after_the_fold_is_refused(name: str) -> None:
+    x = batch(2, 3, 8, 8)
+    folded: Any = fold_module(drawn(stack()), (x,)).module
+    folded(x)
+    PUT[name](folded[0])
+    with pytest.raises(UsageError, match=r"0 of Sequential was replaced|reads the output of 0"):
+        folded(x)
+
+
+def test_weights_for_a_changed_part_alone_are_refused() -> None:
+    folded: Any = fold_module(drawn(stack()), (batch(2, 3, 8, 8),)).module
+    with pytest.raises(UsageError, match="Conv2d holds a folded norm"):
+        folded[0].load_state_dict({"weight": batch(4, 3, 3, 3), "bias": batch(4)})
+    folded[5].load_state_dict(drawn(nn.Linear(64, 5)).state_dict())
+
+
+def test_a_hook_that_only_keeps_a_changed_value_is_warned_of() -> None:
+    x, seen = batch(2, 3, 8, 8), []
+    folded: Any = fold_module(drawn(stack()), (x,)).module
+    folded[0].register_forward_hook(lambda part, args, output: seen.append(output))
+    folded[1].register_forward_hook(lambda part, args, output: seen.append(output.mean()))
+    with pytest.warns(UserWarning, match="hooks on 0 of Sequential see other values than before the fold"):
+        folded(x)
+    assert len(seen) == 2
+
+
+class Halved(nn.Module):
+    """A parametrization."""
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight / 2
+
+
+MADE_OF_ITS_OWN: dict[str, Callable[[Any], object]] = {
+    "pruned": lambda folded: torch.nn.utils.prune.l1_unstructured(folded[0], "weight", 0.5),  # type: ignore[no-untyped-call]  # torch's
+    "parametrized": lambda folded: torch.nn.utils.parametrize.register_parametrization(folded[0], "weight", Halved()),
+    "assigned": lambda folded: folded.load_state_dict(
+        {key: value.clone() for key, value in folded.state_dict().items()}, assign=True
+    ),
+    "traced again": lambda folded: torch.export.export(folded, (batch(2, 3, 8, 8),)),
+}
+
+
+@pytest.mark.parametrize("name", MADE_OF_ITS_OWN)
+def test_what_is_made_of_the_folded_weights_is_taken(name: str) -> None:
+    x = batch(2, 3, 8, 8)
+    folded: Any = fold_module(drawn(stack()), (x,)).module
+    folded(x)
+    MADE_OF_ITS_OWN[name](folded)
+    folded(x)
+
+
+def test_a_folded_module_may_be_called_with_other_tensors_for_its_weights() -> None:
+    x = batch(2, 3, 8, 8)
+    folded: Any = fold_module(drawn(stack()), (x,)).module
+    given = {key: value.detach().clone() for key, value in folded.named_parameters()}
+    assert torch.equal(torch.func.functional_call(folded, given, (x,)), folded(x))
+
+
 def test_a_part_that_no_fold_has_changed_may_be_replaced_or_compiled() -> None:
     x = batch(2, 3, 8, 8)
     original: Any = drawn(stack())
@@ -482,4 +566,17 @@ def test_a_changed_part_may_be_quantized() -> None:
     folded = fold_module(original, (x,)).module
     quantize: Any = torch.ao.quantization.quantize_dynamic  # which has no types
     quantized = quantize(folded, {nn.Linear})
+    assert torch.allclose(quantized(x), original(x), atol=0.1)
+
+
+@pytest.mark.filterwarnings("ignore")  # the same
+def test_observers_may_read_changed_values() -> None:
+    x, tools = batch(2, 3, 8, 8), torch.ao.quantization
+    layers = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+    original = drawn(nn.Sequential(tools.QuantStub(), layers, tools.DeQuantStub()))
+    folded: Any = fold_module(original, (x,)).module
+    folded.qconfig = tools.get_default_qconfig("fbgemm")  # type: ignore[no-untyped-call]  # torch's
+    prepared = tools.prepare(folded)  # type: ignore[no-untyped-call]  # the same
+    prepared(x)
+    quantized = tools.convert(prepared)  # type: ignore[no-untyped-call]  # the same
     assert torch.allclose(quantized(x), original(x), atol=0.1)
