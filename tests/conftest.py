@@ -8,11 +8,14 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parent.parent
+
+collect_ignore = [] if find_spec("torch") else ["pytorch", "cli/test_export.py", "test_models.py"]  # it is an extra
 
 # Tests replace functions of this process, which a worker would not see; those of the isolation switch it on again.
 os.environ["NORMFOLD_ISOLATION"] = "off"

@@ -8,11 +8,10 @@ from pathlib import Path
 import onnx
 import onnxruntime as ort
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="the networks are PyTorch modules, and torch is an extra")
-
-from models.export import COMMITTED, export_raw  # noqa: E402  # torch is looked for first
-from models.registry import NETWORKS, build  # noqa: E402
+from models.export import COMMITTED, export_raw
+from models.registry import NETWORKS, build
 
 MODELS = Path(__file__).parent.parent / "models"
 

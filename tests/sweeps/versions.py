@@ -3,7 +3,8 @@
     python -m tests.sweeps.versions [--set oldest|newest] [--python python3.10] [--keep FOLDER] [PYTEST_ARGUMENTS]
 
 Each set has an environment of its own. The oldest are the lower bounds of the dependencies, the newest what pip finds;
-the tools of the tests are those that pip chooses. The command ends with 1 where a suite failed.
+the tools of the tests are those that pip chooses, and the tests of torch, an extra, are left out. The command ends with
+1 where a suite failed.
 """
 
 from __future__ import annotations
