@@ -53,7 +53,7 @@ class Output:
         if self.as_json:
             from normfold.report.as_json import as_json
 
-            click.echo(as_json(report), nl=False)
+            click.echo(as_json([report]), nl=False)
         elif not self.quiet:
             from normfold.report.as_text import console_for, print_report
 

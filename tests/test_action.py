@@ -63,6 +63,20 @@ def test_the_action_checks_annotates_and_sums_up(
     assert [result["ruleId"] for result in results] == ([] if is_good else ["NF001"])
 
 
+def test_a_use_that_fails_does_not_show_the_report_of_an_earlier_one(
+    tmp_path: Path, on_the_path: dict[str, str]
+) -> None:
+    """With a lock that is not there the summary and code scanning got what another step of the job had found."""
+    for name in ("normfold.md", "norms.sarif"):
+        (tmp_path / name).write_text("of another step")
+    inputs = {"PATHS": ".", "LOCK": "no.lock", "ARGUMENTS": "", "SARIF": "norms.sarif", "RUNNER_TEMP": str(tmp_path)}
+    files = {"GITHUB_STEP_SUMMARY": str(tmp_path / "summary"), "GITHUB_OUTPUT": str(tmp_path / "outputs")}
+    script = ["bash", "-e", "-o", "pipefail", "-c", script_of("Check the models")]
+    done = subprocess.run(script, cwd=tmp_path, env={**on_the_path, **inputs, **files}, check=False)
+    assert (done.returncode, (tmp_path / "outputs").read_text()) == (2, "exit-code=2\n")
+    assert not (tmp_path / "summary").exists() and not (tmp_path / "norms.sarif").exists()
+
+
 @pytest.mark.parametrize(
     "paths", ["my models", "my models/a b.onnx", "my models/a b.onnx\nmy models/c.onnx\n", "*/*.onnx"]
 )

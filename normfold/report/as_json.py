@@ -15,13 +15,13 @@ from normfold.report.report import SCHEMA, Problem, Report
 from normfold.report.statistics import Statistics
 
 
-def as_json(report: Report) -> str:
-    """One JSON object with a schema number; the fields are those of ``Report`` in words (report.schema.json)."""
-    return _dumped(_document(report))
+def as_json(reports: Sequence[Report]) -> str:
+    """One report as a JSON object with the fields of ``Report`` in words (report.schema.json), several as a set."""
+    return _dumped(_document(reports[0])) if len(reports) == 1 else as_json_set(reports)
 
 
 def as_json_set(reports: Sequence[Report]) -> str:
-    """Several reports, or none, as one JSON object: ``reports`` holds what ``as_json`` says of each."""
+    """Several reports, or none, as one JSON object: ``reports`` holds what is said of each."""
     version = reports[0].version if reports else None
     documents = list(map(_document, reports))
     return _dumped({"schema": SCHEMA, "tool": "normfold", "version": version, "reports": documents})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator, Sequence
 
 from rich.console import Console
@@ -34,6 +35,15 @@ def console_for(is_terminal: bool | None = None) -> Console:
         return probe
     width = probe.width if probe.is_terminal else PLAIN_WIDTH
     return _Console(highlight=False, markup=False, emoji=False, width=width, force_terminal=False, no_color=True)
+
+
+def as_text(reports: Sequence[Report]) -> str:
+    """Return reports as they are printed where there is no terminal, with a line for each finding."""
+    stream = io.StringIO()
+    plain = Console(file=stream, highlight=False, markup=False, emoji=False, width=PLAIN_WIDTH, no_color=True)
+    for report in reports:
+        print_report(report, plain, details=True)
+    return stream.getvalue()
 
 
 def print_report(report: Report, console: Console, details: bool = False) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import io
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from normfold.errors import UsageError, WriteError, known_names
@@ -83,80 +83,36 @@ def _to_file(text: str, path: Path) -> None:
         raise WriteError(f"the report {path} cannot be written: {error.strerror or error}") from error
 
 
-# -- the formats: each is loaded when it is used --------------------------------------------------------------------
-
-
-def _text(reports: Sequence[Report]) -> str:
-    from rich.console import Console
-
-    from normfold.report.as_text import PLAIN_WIDTH, print_report
-
-    stream = io.StringIO()
-    plain = Console(file=stream, highlight=False, markup=False, emoji=False, width=PLAIN_WIDTH, no_color=True)
-    for report in reports:
-        print_report(report, plain, details=True)
-    return stream.getvalue()
-
-
-def _json(reports: Sequence[Report]) -> str:
-    from normfold.report.as_json import as_json, as_json_set
-
-    return as_json(reports[0]) if len(reports) == 1 else as_json_set(reports)
-
-
-def _sarif(reports: Sequence[Report]) -> str:
-    from normfold.report.as_sarif import as_sarif
-
-    return as_sarif(reports)
-
-
-def _junit(reports: Sequence[Report]) -> str:
-    from normfold.report.as_junit import as_junit
-
-    return as_junit(reports)
-
-
-def _github(reports: Sequence[Report]) -> str:
-    from normfold.report.as_github import as_github
-
-    return as_github(reports)
-
-
-def _markdown(reports: Sequence[Report]) -> str:
-    from normfold.report.as_markdown import as_markdown
-
-    return as_markdown(reports)
-
-
-def _html(reports: Sequence[Report]) -> str:
-    from normfold.report.as_html import as_html
-
-    return as_html(reports)
-
-
 # -- the table -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Format:
-    """A format of report: its name, what writes it, the suffixes that name it, and whether it draws operators."""
+    """A format of report: its name, the suffixes that name it, and whether it draws operators.
+
+    ``as_NAME`` of the module ``as_NAME`` writes it, and is loaded when it is used.
+    """
 
     name: str
-    render: Callable[[Sequence[Report]], str]
     suffixes: tuple[str, ...] = ()
     has_pictures: bool = False
+
+    def render(self, reports: Sequence[Report]) -> str:
+        """Return reports as text in this format."""
+        module = import_module(f"normfold.report.as_{self.name}")
+        return str(getattr(module, f"as_{self.name}")(reports))
 
 
 FORMATS: dict[str, Format] = {
     each.name: each
     for each in (
-        Format("text", _text, (".txt",)),
-        Format("json", _json, (".json",)),
-        Format("sarif", _sarif, (".sarif",)),
-        Format("junit", _junit, (".xml",)),
-        Format("github", _github),
-        Format("markdown", _markdown, (".md",)),
-        Format("html", _html, (".html", ".htm"), has_pictures=True),
+        Format("text", (".txt",)),
+        Format("json", (".json",)),
+        Format("sarif", (".sarif",)),
+        Format("junit", (".xml",)),
+        Format("github"),
+        Format("markdown", (".md",)),
+        Format("html", (".html", ".htm"), has_pictures=True),
     )
 }
 SUFFIXES = {suffix: each for each in FORMATS.values() for suffix in each.suffixes}

@@ -65,7 +65,7 @@ def test_every_finding_has_one_outcome() -> None:
 
 @pytest.mark.parametrize("excluded", [(), ("batchnorm",)])
 def test_the_invariant_holds_for_a_real_model(excluded: tuple[str, ...]) -> None:
-    content = json.loads(as_json(normfold.optimize(conv_bn(), skip=excluded, verify=False).report()))
+    content = json.loads(as_json([normfold.optimize(conv_bn(), skip=excluded, verify=False).report()]))
     assert (
         content["found"]
         == sum(content[name] for name in ("folded", "fused", "kept", "settled"))
@@ -116,7 +116,7 @@ def test_a_failed_proof_shows_its_table() -> None:
 
 def test_json_has_no_infinities_and_no_raw_names() -> None:
     place = Comparison("y\x1b", Stage.UNOPTIMIZED, False, max_abs=math.inf, relative=math.nan, needed_tolerance="")
-    text = as_json(report(verification=Verification(Equivalence.DIFFERENT, outputs=(place,))))
+    text = as_json([report(verification=Verification(Equivalence.DIFFERENT, outputs=(place,)))])
     assert text.isascii()
     assert "\x1b" not in text
     (row,) = json.loads(text)["verification"]["outputs"]

@@ -9,6 +9,7 @@ import json
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ import normfold
 from normfold.errors import UsageError
 from normfold.findings.reason import Reason
 from normfold.report.formats import FORMATS, SUFFIXES, format_of, formats_of, render, write_report
-from normfold.report.report import Report
+from normfold.report.report import Problem, Report
 from tests.conftest import ROOT, Command
 from tests.nets import conv_bn
 from tests.report.samples import HOSTILE, checked, hostile, sample
@@ -156,6 +157,16 @@ def test_what_fails_comes_with_norm_reason_and_remedy() -> None:
         assert "/stem/bn" in said
         assert "NF001" in said
         assert Reason.FOLDABLE_LEFT.remedy in said
+
+
+def test_annotations_name_a_broken_file_before_the_norms_of_others_and_each_reason_once() -> None:
+    """GitHub shows ten: a file that cannot be read was the eleventh, and each model repeated each reason."""
+    norms = [Problem(Reason.FOLDABLE_LEFT, verdict.finding) for verdict in checked().verdicts] * 12
+    broken = Problem(Reason.UNREADABLE, why="a broken file")
+    lines = render([replace(checked(), problems=tuple(norms)), replace(checked(), problems=(broken,))], "github")
+    errors, notices = (re.findall(f"^::{kind} .*", lines, re.M) for kind in ("error", "notice"))
+    assert "a broken file" in errors[0] and len(errors) == 11
+    assert len(notices) == len({re.findall(r"NF\d+", line)[0] for line in notices})
 
 
 def test_markdown_stays_below_what_github_takes() -> None:
