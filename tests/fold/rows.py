@@ -18,6 +18,7 @@ from normfold.fold.cleanup.tidy import tidy
 from normfold.fold.engine import find_affines, fold_affines
 from normfold.fold.fold_options import FoldOptions
 from tests.onnx_text import (
+    Tensors,
     Values,
     assert_close,
     check,
@@ -218,12 +219,19 @@ def assert_same_algebra(model: onnx.ModelProto, folded: onnx.ModelProto) -> None
         return
     wide = widened(model)
     feeds = feeds_of(model)
+    is_old = tuple(map(int, onnx.__version__.split(".")[:2])) < (1, 23)
     try:
         wanted = run_in_float64(wide, feeds)
-    except (NotImplementedError, ValueError):  # an old onnx has the operator, and not all that it can be asked for
-        assert tuple(map(int, onnx.__version__.split(".")[:2])) < (1, 23), "this onnx has all of it"
+    except (RuntimeError, ValueError):  # an old onnx has the operator, and not all that it can be asked for
+        assert is_old, "this onnx has all of it"
+        return
+    if is_old and _shapes(wanted) != _shapes(run_in_ort(model, feeds, wanted)):  # as of a Conv that says VALID
         return
     assert_close(run_in_float64(fold(wide).model, feeds), wanted, note="in float64")
+
+
+def _shapes(values: Tensors) -> list[tuple[int, ...]]:
+    return [array.shape for array in values.values()]
 
 
 def assert_rounded_once(model: onnx.ModelProto, folded: onnx.ModelProto) -> None:
