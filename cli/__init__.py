@@ -27,15 +27,13 @@ _REFUSED = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def _stdout_may_refuse() -> Iterator[None]:
-    """Its reader may go, as `head` does; where stdout refuses otherwise an error says so."""
+    """Where stdout refuses what is written an error says so."""
     try:
         yield
     except OSError as error:
         if error.errno not in _REFUSED:
             raise
         close(sys.stdout)
-        if error.errno == errno.EPIPE:
-            raise click.exceptions.Exit(Exit.DONE) from error
         raise WriteError(f"stdout or a temporary file cannot be written: {error.strerror}") from error
 
 

@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import os
 import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import Callable
-from typing import BinaryIO, TextIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from normfold.errors import CrashError
 from normfold.runtime import isolated, ledger
 from normfold.runtime.ledger import Ledger, LedgerKind
 
 from .exits import Exit
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
 
 GRACE = 5.0
 """Seconds that an interrupted child has to clean up."""
@@ -79,12 +83,25 @@ def _prepare(parent: int, records: BinaryIO, native_output: BinaryIO) -> None:
     sys.stderr = _moved(sys.stderr, 2, native_output)
 
 
+class _Output(io.FileIO):
+    """A file whose reader may go, as `head` does: the rest goes nowhere, and the exit code is that of the command."""
+
+    def write(self, data: ReadableBuffer) -> int | None:
+        """Write ``data``, or nothing to nobody."""
+        try:
+            return super().write(data)
+        except BrokenPipeError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self.fileno())
+            return super().write(data)
+
+
 def _moved(stream: TextIO, descriptor: int, native_output: BinaryIO) -> TextIO:
     """Return ``stream`` on a new descriptor of the same file; what is written to its own one is not shown."""
     stream.flush()
     terminal = os.dup(descriptor)
     os.dup2(native_output.fileno(), descriptor)
-    return os.fdopen(terminal, "w", 1 if descriptor == 2 else -1, stream.encoding, stream.errors)
+    output = io.BufferedWriter(_Output(terminal, "w"))
+    return io.TextIOWrapper(output, stream.encoding, stream.errors, line_buffering=descriptor == 2)
 
 
 def _die_with(parent: int) -> None:

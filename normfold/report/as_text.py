@@ -21,20 +21,13 @@ HANGING = 4
 PLAIN_WIDTH = 10**6  # columns where there is no terminal: nothing is wrapped
 
 
-class _Console(Console):
-    """A console whose caller hears that the reader of stdout is gone; rich would end the program with 1."""
-
-    def on_broken_pipe(self) -> None:
-        raise  # the BrokenPipeError that rich has caught
-
-
 def console_for(is_terminal: bool | None = None) -> Console:
     """Return a console on stdout. Without a terminal it neither styles nor wraps; NO_COLOR is plain text too."""
-    probe = _Console(highlight=False, markup=False, emoji=False, force_terminal=is_terminal)
+    probe = Console(highlight=False, markup=False, emoji=False, force_terminal=is_terminal)
     if probe.is_terminal and not probe.no_color:
         return probe
     width = probe.width if probe.is_terminal else PLAIN_WIDTH
-    return _Console(highlight=False, markup=False, emoji=False, width=width, force_terminal=False, no_color=True)
+    return Console(highlight=False, markup=False, emoji=False, width=width, force_terminal=False, no_color=True)
 
 
 def as_text(reports: Sequence[Report]) -> str:
