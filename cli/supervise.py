@@ -86,7 +86,7 @@ def _prepare(parent: int, records: BinaryIO, native_output: BinaryIO) -> None:
 class _Output(io.FileIO):
     """A file whose reader may go, as `head` does: the rest goes nowhere, and the exit code is that of the command."""
 
-    def write(self, data: ReadableBuffer) -> int | None:
+    def write(self, data: ReadableBuffer, /) -> int:
         """Write ``data``, or nothing to nobody."""
         try:
             return super().write(data)

@@ -91,7 +91,8 @@ class RewriteOptions(CheckedOptions):
     opset: Annotated[
         str | int | None,
         Option(
-            "The operator set to write: auto raises it where a form needs that. [default: the target's habit]",
+            "The operator set to write, never below the model's: auto raises it where a form needs that. "
+            "[default: the target's habit]",
             FORMS,
             metavar="auto|keep|N",
         ),

@@ -12,7 +12,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ from normfold.files.source import read
 from normfold.options import BenchOptions
 from normfold.runtime.loaded_model import load
 from normfold.runtime.ort_session import OptimizationLevel
-from normfold.runtime.session import FailureKind, ModelRunError, OrtRunner, Runner, unsafe_reason
+from normfold.runtime.session import ModelRunError, OrtRunner, Runner, unsafe_reason
 from normfold.verify.inputs.generate import Feed, Feeder
 from normfold.verify.inputs.user_files import all_inputs
 
@@ -114,35 +114,38 @@ def _rounds(workers: Sequence[_Worker], options: BenchOptions, done: Callable[[]
 
 def legal_feed(models: Sequence[str], options: BenchOptions) -> Feed:
     """Return inputs with which all models run: the user's own, or the first legal ones made up from the first model."""
-    loaded = [load(model) for model in models]
-    for model in loaded:
-        if unsafe_reason(model):
-            raise BenchError(unsafe_reason(model))
+    loaded = {name: load(name) for name in models}
+    first = loaded[models[0]]
     with ExitStack() as stack:
-        try:
-            runners = [stack.enter_context(OrtRunner(model, OptimizationLevel.DEFAULT)) for model in loaded]
-        except ModelRunError as error:
-            raise BenchError(str(error)) from error
+        runners: dict[str, Runner] = {}
+        for name, model in loaded.items():
+            if unsafe_reason(model):
+                raise BenchError(f"{name}: {unsafe_reason(model)}")
+            try:
+                runners[name] = stack.enter_context(OrtRunner(model, OptimizationLevel.DEFAULT))
+            except ModelRunError as error:
+                raise BenchError(f"{name}: {error}") from error
         if options.given_inputs:
-            given = all_inputs(options.given_inputs, loaded[0])
+            given = all_inputs(options.given_inputs, first)
             proposals: Iterator[Feed] = (Feed(each.values, each.text) for each in given)
         else:
-            proposals = (feed for feed, _ in Feeder.from_options(loaded[0], options).proposals(0))
+            proposals = (feed for feed, _ in Feeder.from_options(first, options).proposals(0))
         return _first_legal(proposals, runners)
 
 
-def _first_legal(proposals: Iterator[Feed], runners: Sequence[Runner]) -> Feed:
-    failure = ModelRunError(FailureKind.RUN, "no legal input is known for it")
+def _first_legal(proposals: Iterator[Feed], runners: Mapping[str, Runner]) -> Feed:
+    failure = "no inputs are known with which it runs"
     for feed in proposals:
         if not all(isinstance(value, np.ndarray) and value.dtype != object for value in feed.values.values()):
             raise BenchError("its inputs are no plain tensors of numbers, so they cannot be timed here")
-        try:
-            for runner in runners:
+        for name, runner in runners.items():
+            try:
                 runner.run(feed.values, list(runner.output_shapes))
-        except ModelRunError as error:
-            failure = error
-            continue
-        return feed
+            except ModelRunError as error:
+                failure = f"{name}: {error}"
+                break
+        else:
+            return feed
     raise BenchError(f"{failure}; give inputs with --inputs or --input")
 
 

@@ -60,7 +60,7 @@ def test_json(run: Run, tmp_path: Path) -> None:
     ("arguments", "expected", "words"),
     [
         (["none.onnx"], 3, "cannot be read"),
-        (["a.onnx", "other.onnx"], 4, "it fails while it runs"),
+        (["a.onnx", "other.onnx"], 4, "other.onnx: it fails while it runs"),
         (["a.onnx", "--inputs", "in.npz"], 2, "in.npz"),
         (["a.onnx", "--input", "z=1x3"], 2, "the inputs are x"),
         (["words.onnx"], 4, "no plain tensors"),
