@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import sys
@@ -74,19 +75,22 @@ for _name in COMMANDS:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and end the process with its exit code. Never a traceback for anything a user can cause."""
-    _open_missing_streams()
+    _prepare_streams()
     load_on_use("sympy", user="onnx_ir._symbolic_shapes")  # only here: another program's modules are its own
     logging.getLogger("onnx_ir").setLevel(logging.ERROR)  # it warns of each string that is not UTF-8
     sys.exit(supervised(lambda: int(run(arguments)), complain))
 
 
-def _open_missing_streams() -> None:
-    """Give a program that was started without stdout or stderr (``>&-``) ones that lead nowhere."""
+def _prepare_streams() -> None:
+    """Let stdout and stderr take every name; those that the program was started without (``>&-``) lead nowhere."""
     while (spare := os.open(os.devnull, os.O_RDWR)) <= 2:  # the lowest that is free
         pass
     os.close(spare)
     sys.stdout = sys.stdout or open(1, "w")  # noqa: SIM115  # as long as the program
     sys.stderr = sys.stderr or open(2, "w")  # noqa: SIM115
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a name may have letters that a terminal or pipe has not
 
 
 def run(arguments: Sequence[str] | None = None) -> Exit:

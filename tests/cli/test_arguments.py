@@ -101,6 +101,17 @@ def test_the_exit_code_does_not_hang_on_streams_that_are_closed_or_full(line: st
     assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
 
 
+def test_a_name_that_the_encoding_of_stdout_does_not_have_is_written_in_escapes(
+    command: Command, tmp_path: Path
+) -> None:
+    """A pipe of Windows has one byte a letter: it was an internal error."""
+    path = tmp_path / "模型 ü.onnx"
+    onnx.save(conv_bn(), path)
+    done = command("inspect", path, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert "\\u6a21\\u578b \\xfc.onnx: 1 of 1 norms can be" in done.stdout.replace("norm can", "norms can")
+
+
 def test_help_is_readable_at_80_columns(run: Run) -> None:
     import normfold_cli
 
