@@ -87,7 +87,7 @@ class _Output(io.FileIO):
     """A file whose reader may go, as `head` does: the rest goes nowhere, and the exit code is that of the command."""
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write ``data``, or nothing to nobody."""
+        """Write ``data`` as long as there is a reader."""
         try:
             return super().write(data)
         except BrokenPipeError:

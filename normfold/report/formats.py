@@ -90,7 +90,7 @@ def _to_file(text: str, path: Path) -> None:
 class Format:
     """A format of report: its name, the suffixes that name it, and whether it draws operators.
 
-    ``as_NAME`` of the module ``as_NAME`` writes it, and is loaded when it is used.
+    The function as_NAME of the module as_NAME writes it, and is loaded when it is used.
     """
 
     name: str
