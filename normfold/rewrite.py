@@ -41,8 +41,6 @@ def rewrite(
     """
     norms = _checked(model, options, _fuse_options(options, excluded))
     fused = (*fuse_norms(model, norms), *fuse_activations(model, norms))
-    if options.center:
-        fused = (*center_norms(model, norms), *fused)
     target = target_named(options.target)
     wanted = FoldOptions(
         norms.skip,
@@ -54,7 +52,11 @@ def rewrite(
         new_batchnorm=options.new_batchnorm and target.new_batchnorm,
         any_activation=target.any_activation,
     )
-    verdicts = _one_each((*fused, *fold_affines(model, wanted)))
+    folded = fold_affines(model, wanted)
+    if options.center:  # once the scales of layers are in their weights
+        fused = (*center_norms(model, norms), *fused)
+        folded = (*folded, *(verdict for verdict in fold_affines(model, wanted) if verdict.is_changed))
+    verdicts = _one_each((*fused, *folded))
     if not options.only or any(verdict.is_changed for verdict in verdicts):
         verdicts = _one_each((*verdicts, *_tidied(model, norms, wanted)))
     return verdicts

@@ -14,6 +14,7 @@ take less than 2 % of the time of such a network.
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -22,6 +23,7 @@ import onnx_ir as ir
 from normfold.algebra.affine import Array
 from normfold.findings.reason import Obstacle, Reason, Refusal
 from normfold.findings.verdict import Finding, Outcome, Verdict
+from normfold.fold.gelu import parts_kept_together
 from normfold.fuse.engine import CENTER as RULE
 from normfold.fuse.engine import FuseOptions, newest_allowed
 from normfold.fuse.opset import OpsetRaiseError, raise_opset
@@ -43,9 +45,10 @@ _LAYOUT = RESHAPES | {"Expand", "Slice", "Gather"}
 class Stream:
     """A residual stream: its values with the axis of the mean, its writers, and the LayerNorms that read it.
 
-    ``not_linear`` are writers that no weight can be taken the mean out of, with what is in the way.
+    ``activations`` are operators that a runtime executes as one, ``not_linear`` are writers that no weight can be taken the mean out of, with what is in the way.
     """
 
+    activations: Container[ir.Node]
     axes: dict[ir.Value, int] = field(default_factory=dict)
     writers: dict[ir.Node, None] = field(default_factory=dict)
     not_linear: dict[ir.Value, Refusal] = field(default_factory=dict)
@@ -77,11 +80,12 @@ def _streams(reader: GraphReader, options: FuseOptions) -> tuple[list[Stream], l
     """Return the streams that can be centered, and verdicts for the LayerNorms of the others."""
     streams: list[Stream] = []
     refused: list[Verdict] = []
+    activations = frozenset(parts_kept_together(reader, every_spelling=True))
     for node in reader.graph:
         if not _is_layernorm(node) or any(node in stream.norms for stream in streams):
             continue
         try:
-            streams.append(_grown(reader, node, options))
+            streams.append(_grown(reader, node, Stream(activations), options))
         except Refusal as refusal:
             refused.append(_kept(node, refusal.obstacle))
     return streams, refused
@@ -114,9 +118,8 @@ def _finding(node: ir.Node) -> Finding:
 
 
 # -- finding a stream -----------------------------------------------------------------------------------------------
-def _grown(reader: GraphReader, norm: ir.Node, options: FuseOptions) -> Stream:
+def _grown(reader: GraphReader, norm: ir.Node, stream: Stream, options: FuseOptions) -> Stream:
     """Return the stream that ``norm`` reads; Refusal names the operator that stands in the way."""
-    stream = Stream()
     waiting = [(_entry(reader, norm, options), _rank_of(reader, norm.inputs[0], norm) - 1)]
     while waiting:
         value, axis = waiting.pop()
@@ -170,6 +173,8 @@ def _upstream(reader: GraphReader, stream: Stream, value: ir.Value, axis: int) -
         stream.writers[node] = None
         return []
     try:
+        if node in stream.activations:
+            raise _refuse(node, f"{node.op_type} is the end of an activation")
         passed = _passes(reader, node, axis)
     except Refusal as refusal:
         stream.not_linear[value] = refusal
@@ -215,11 +220,13 @@ def _is_writer(reader: GraphReader, node: ir.Node, axis: int) -> bool:
 def _passes(reader: GraphReader, node: ir.Node, axis: int) -> list[tuple[int, ir.Value, int]]:
     """Return the inputs of which a node makes a value without a mean, each with its index and the axis of the mean."""
     if not is_standard(node):
-        raise _refuse(node, f"{node.op_type} writes the stream and is not linear")
+        raise _refuse(node, f"{node.op_type} writes the stream, and no weight of it takes the mean out")
     rank = _rank_of(reader, node.outputs[0], node)
     operands = [(index, value) for index, value in enumerate(node.inputs) if value is not None]
     if node.op_type in ("Add", "Sum", "Sub"):
         return [(index, value, _aligned(reader, node, value, axis, rank)) for index, value in operands]
+    if node.op_type in ("ReduceMean", "ReduceSum"):
+        return [(0, operands[0][1], _axis_before_reduction(reader, node, axis))]
     if node.op_type == "Concat" and int(attribute(node, "axis", 0)) % rank != axis:
         return [(index, value, axis) for index, value in operands]
     if node.op_type == "Transpose":
@@ -233,7 +240,7 @@ def _passes(reader: GraphReader, node: ir.Node, axis: int) -> list[tuple[int, ir
         return [(0, operands[0][1], axis)]
     if node.op_type in _LAYOUT:
         return [(0, operands[0][1], _axis_before(reader, node, operands[0][1], axis, rank))]
-    raise _refuse(node, f"{node.op_type} writes the stream and is not linear")
+    raise _refuse(node, f"{node.op_type} writes the stream, and no weight of it takes the mean out")
 
 
 def _is_scalar(reader: GraphReader, value: ir.Value) -> bool:
@@ -248,6 +255,16 @@ def _aligned(reader: GraphReader, node: ir.Node, value: ir.Value, axis: int, ran
     if own < 0 or not isinstance(whole[axis], int) or shape[own] != whole[axis]:
         raise _refuse(node, "an addend has not every channel")
     return own
+
+
+def _axis_before_reduction(reader: GraphReader, node: ir.Node, axis: int) -> int:
+    """Return the axis of the mean before a reduction of other axes, as in the mean of all tokens."""
+    axes, rank = reader.axes(node), _rank_of(reader, node.inputs[0], node)
+    reduced = {each % rank for each in axes or range(rank)}
+    kept = [each for each in range(rank) if attribute(node, "keepdims", 1) or each not in reduced]
+    if axis >= len(kept) or kept[axis] in reduced:
+        raise _refuse(node, f"{node.op_type} takes the channels")
+    return kept[axis]
 
 
 def _axis_before(reader: GraphReader, node: ir.Node, value: ir.Value, axis: int, rank: int) -> int:

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 import normfold
+from normfold.files.convert import to_ir
 from normfold.findings.reason import Reason
+from normfold.runtime.fused_operators import fused_operators
 from tests.onnx_text import feeds_of, parse, run_in_ort
 
 DEEP = " ".join(
@@ -35,6 +37,14 @@ CENTERED = {
     "a Cast between floating types and a Dropout at inference": (
         f"(float[N,6,5] k) => (float[N,6,4] y) <float[5,8] w, float ratio = {{0.5}}, bool train = {{0}}, {WEIGHTS}>"
         f"{{ u = MatMul(k, w) d = Dropout(u, ratio, train) e = Cast<to=11>(d) x = Cast<to=1>(e) {BLOCK} {END} }}"
+    ),
+    "the mean of all tokens before the last norm (BEiT)": (
+        f"(float[N,6,5] k) => (float[N,4] y) <float[5,8] w, {WEIGHTS}> {{ x = MatMul(k, w) {BLOCK}"
+        " p1 = ReduceMean<axes=[1], keepdims=0>(z) m = LayerNormalization(p1, g2, b2) y = MatMul(m, h) }"
+    ),
+    "the scale of a layer (BEiT, DINOv2)": (
+        f"(float[N,6,5] k) => (float[N,6,4] y) <float[5,8] w, float[8] pos, {WEIGHTS}> {{ x = MatMul(k, w)"
+        f" {BLOCK.replace('z = Add(x, r)', 'l = Mul(r, pos) z = Add(x, l)')} {END} }}"
     ),
     "a Gemm": (
         f"(float[N,5] k) => (float[N,4] y) <float[8,5] w, float[8] wb, {WEIGHTS}>"
@@ -75,6 +85,17 @@ def test_the_mean_of_what_is_not_linear_is_subtracted_at_run_time(stem: str) -> 
     feeds = feeds_of(original)
     got, wanted = run_in_ort(result.model, feeds, ["y"]), run_in_ort(original, feeds, ["y"])
     np.testing.assert_allclose(got["y"], wanted["y"], rtol=1e-4, atol=1e-5)
+
+
+def test_the_mean_is_subtracted_behind_a_whole_gelu() -> None:
+    gelu = "u = MatMul(k, w) d = Div(u, root) e = Erf(d) f = Add(e, one) v = Mul(u, f) x0 = Mul(v, half)"
+    original = parse(
+        "(float[N,6,5] k) => (float[N,6,4] y) <float root = {1.4142135}, float one = {1.0}, float half = {0.5},"
+        f" float[5,8] w, {WEIGHTS}> {{ {gelu} {DEEP} m = LayerNormalization(x4, g2, b2) y = MatMul(m, h) }}"
+    )
+    result = normfold.optimize(original, center=True)
+    assert "LayerNormalization" not in {node.op_type for node in result.model.graph.node}
+    assert [each.operator for each in fused_operators(to_ir(result.model)) or ()].count("Gelu") == 1
 
 
 STREAM = f"u = MatMul(k, w) x = Identity(u) {BLOCK}"
