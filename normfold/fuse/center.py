@@ -45,7 +45,8 @@ _LAYOUT = RESHAPES | {"Expand", "Slice", "Gather"}
 class Stream:
     """A residual stream: its values with the axis of the mean, its writers, and the LayerNorms that read it.
 
-    ``activations`` are operators that a runtime executes as one, ``not_linear`` are writers that no weight can be taken the mean out of, with what is in the way.
+    ``activations`` are operators that a runtime executes as one; ``not_linear`` are writers that no weight can be taken
+    the mean out of, with what is in the way.
     """
 
     activations: Container[ir.Node]
