@@ -14,6 +14,7 @@ import onnx_ir as ir
 from normfold.candidate import Candidate, CandidateBuilder
 from normfold.errors import UsageError
 from normfold.files.convert import to_proto
+from normfold.files.data_file import write_tensors
 from normfold.files.limits import check_values
 from normfold.files.source import (
     ModelLike,
@@ -23,7 +24,7 @@ from normfold.files.source import (
     read,
     with_constant_initializers,
 )
-from normfold.files.stream import streamed
+from normfold.files.stream import is_big, lying_in
 from normfold.files.temporary import TemporaryFolder
 from normfold.files.torch_bridge import TorchObject, is_for_torch, torch_room
 from normfold.findings.reason import Reason
@@ -31,6 +32,7 @@ from normfold.option_declaration import accepting
 from normfold.options import InspectArguments, OptimizeArguments, Options, ProofOptions, RewriteOptions, WriteArguments
 from normfold.provenance import Undone, record, recorded_undone
 from normfold.result import Inspection, NotProven, Result, check_output
+from normfold.runtime.weight_store import MAPPED
 from normfold.stage_clock import StageClock
 from normfold.timing.stopwatch import Stopwatch
 from normfold.verify import Equivalence, ProofCandidate, RollbackResult, Verification, prove, prove_with_rollback
@@ -202,9 +204,9 @@ def _better(first: RollbackResult[Candidate], second: RollbackResult[Candidate])
 def _proof(source: Source, candidate: Candidate, options: Options) -> Verification:
     if not candidate.is_changed:
         return _UNCHANGED
-    asked = ProofOptions.of(options, folder=None if source.folder is None else str(source.folder))
+    asked = ProofOptions.of(options, folder=str(source.folder) if source.has_external_data else None)
     original = source.proto if source.path is None or source.content is None else source.path
-    with _as_file(candidate.model, source.has_external_data) as model:
+    with _as_file(candidate.model, asked.folder) as model:
         try:
             return prove(original, model, candidate.sites, asked)
         except (ValueError, OSError) as error:
@@ -214,20 +216,31 @@ def _proof(source: Source, candidate: Candidate, options: Options) -> Verificati
 
 
 @contextmanager
-def _as_file(model: ir.Model, has_external_data: bool) -> Iterator[Path | onnx.ModelProto]:
-    """Give the model as a temporary file, whose weights ONNX Runtime maps.
+def _as_file(model: ir.Model, folder: str | None) -> Iterator[Path | onnx.ModelProto]:
+    """Give the model as a temporary file, whose weights ONNX Runtime maps; a proto if the disk has no room.
 
-    It is a proto if it must lie in the folder of its data, or if the disk has no room.
+    Weights that lie in data files of the original, in ``folder``, stay there.
     """
-    if has_external_data:
-        yield to_proto(model)
-        return
     with ExitStack() as stack:
         path = None
         try:
             path = stack.enter_context(TemporaryFolder()) / "candidate.onnx"
-            with path.open("wb") as file:
-                file.writelines(streamed(model).pieces())
-        except OSError:  # no folder for temporary files, or no room in it
+            data = path.with_name(f"{path.parent.name}.data")  # no data file of the original has this name
+            os.path.commonpath([data, folder or data])  # a runtime looks for weights below one folder
+            data.touch()
+            with lying_in(data, write_tensors(filter(_is_new, model.graph.initializers.values()), data)):
+                path.write_bytes(to_proto(model).SerializeToString())
+        except (OSError, ValueError):  # no folder for temporary files, no room in it, or another drive
             path = None
         yield path or to_proto(model)
+
+
+def _is_new(value: ir.Value) -> bool:
+    """Return whether an initializer is large, in memory, and of a type that the runtime maps."""
+    tensor = value.const_value
+    return (
+        tensor is not None
+        and is_big(value)
+        and int(tensor.dtype) in MAPPED
+        and not isinstance(tensor, ir.ExternalTensor)
+    )

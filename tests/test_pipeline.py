@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,13 +80,31 @@ def test_strict_writes_nothing(faulty: None) -> None:
 
 
 def test_without_room_on_the_disk_the_proof_runs_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(model: ir.Model) -> None:
+    def full(*_: object) -> None:
         raise OSError("No space left on device")
 
-    monkeypatch.setattr(pipeline, "streamed", full)
+    monkeypatch.setattr(pipeline, "write_tensors", full)
     result = normfold.optimize(conv_bn_pair()[0])
     assert result.verification
     assert len(result.verification.sites) == 3
+
+
+def test_a_proof_holds_no_weight_of_a_model_with_a_data_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights that changed were in a message in memory: 2 GB of them took 4.2 GB."""
+    path, candidates = tmp_path / "m.onnx", list[onnx.ModelProto]()
+    text = "(float[N,64] x) => (float[N,64] y) <float[64,64] w, float[64,64] v, float[64] s>"
+    model = parse(f"{text} {{ a = MatMul(x, w) b = Mul(a, s) c = Tanh(b) y = MatMul(c, v) }}")
+    onnx.save(model, path, save_as_external_data=True, location="m.data", size_threshold=0)
+
+    def seen(original: Path, candidate: Path, *more: Any) -> Verification:
+        candidates.append(onnx.load(candidate, load_external_data=False))
+        return prove(original, candidate, *more)
+
+    monkeypatch.setattr(pipeline, "prove", seen)
+    assert normfold.optimize(path).verification
+    places = [{e.key: e.value for e in t.external_data}["location"] for t in candidates[0].graph.initializer]
+    assert len(places) == 2
+    assert "m.data" in places
 
 
 NEEDLESS = "(float[2,N] x) => (float[2,N] y) <float[9] dead> { a = Identity(x) b = Relu(a) c = Relu(x) y = Add(b, c) }"

@@ -154,7 +154,7 @@ def _item_size(kind: int) -> int:
 
 
 def load(model: LoadableModel, folder: str | None = None) -> LoadedModel:
-    """Split a model, which stays untouched. External data is in ``folder``, or next to the path; it is not read here.
+    """Split a model, which stays untouched. External data is next to the path, or in ``folder``; it is not read here.
 
     A large model in memory is copied to a temporary file, unless it has external data, which must lie next to it.
     """
@@ -169,7 +169,7 @@ def load(model: LoadableModel, folder: str | None = None) -> LoadedModel:
 
 def _split(model: LoadableModel, folder: str | None) -> LoadedModel:
     if isinstance(model, (str, os.PathLike)):
-        return _in_its_file(Path(model).resolve())
+        return _in_its_file(Path(model).resolve(), folder)
     if isinstance(model, ir.Model):
         proto = to_proto(model)
     else:
@@ -189,7 +189,7 @@ def _split(model: LoadableModel, folder: str | None) -> LoadedModel:
         return _loaded_in_memory(proto, folder)
 
 
-def _in_its_file(path: Path) -> LoadedModel:
+def _in_its_file(path: Path, folder: str | None) -> LoadedModel:
     try:
         if not path.stat().st_size:
             raise SourceError(f"{path}: expected an ONNX model, got an empty file")
@@ -210,7 +210,18 @@ def _in_its_file(path: Path) -> LoadedModel:
     proto.ClearField("training_info")
     proto.ClearField("metadata_props")
     proto.graph.name = proto.graph.name or "graph"
-    return LoadedModel(proto, Weights({}), str(path.parent), recorded=recorded)
+    common = os.path.commonpath([path.parent, folder or path.parent])
+    for tensor in filter(is_external, proto.graph.initializer if folder else ()):
+        _place_in(common, tensor, (str(path.parent), folder or ""))
+    return LoadedModel(proto, Weights({}), common, recorded=recorded)
+
+
+def _place_in(common: str, tensor: onnx.TensorProto, folders: tuple[str, str]) -> None:
+    """Say where a tensor lies from a folder above the first of ``folders`` that has its file: a runtime knows one."""
+    for entry in tensor.external_data:
+        if entry.key == "location":
+            files = [os.path.join(folder, entry.value) for folder in folders]
+            entry.value = os.path.relpath(files[not os.path.isfile(files[0])], common)
 
 
 def _recorded_sites(proto: onnx.ModelProto) -> str:

@@ -45,6 +45,9 @@ class ModelRunError(Exception):
 _OTHER_WHEN_PACKED = frozenset({"MatMulNBits"})
 """Operators that compute in other types from packed weights: there the copies are what a user gets at every level."""
 
+_MOST_PACKED = 2**29
+"""Bytes of weights of which the runtime may hold packed copies in memory."""
+
 
 class Runner(ABC):
     """A loaded model that is ready to run. Close it by ``with`` to give its memory back before the next one opens.
@@ -84,8 +87,9 @@ class OrtRunner(Runner):
         # The runtime may read the arrays in place, so they live as long as the session.
         self._arrays: list[np.ndarray] | None = list(model.given.values())
         # Most sessions without optimizations run once or twice: packed copies of weights do not pay.
-        is_plain = level is OptimizationLevel.DISABLE_ALL and _OTHER_WHEN_PACKED.isdisjoint(model.operators)
-        settings = {"session.disable_prepacking": "1"} if is_plain else {}
+        is_unpacked = level is OptimizationLevel.DISABLE_ALL or model.weight_bytes > _MOST_PACKED
+        is_unpacked &= _OTHER_WHEN_PACKED.isdisjoint(model.operators)
+        settings = {"session.disable_prepacking": "1"} if is_unpacked else {}
         opened = partial(
             _opened,
             model.skeleton.SerializeToString(),

@@ -18,16 +18,19 @@ INLINE_BYTES = 1024
 GIVEN = "given"
 """The location of an initializer whose array is given to the runtime."""
 
-_TYPES = {
-    onnx.TensorProto.FLOAT,
-    onnx.TensorProto.FLOAT16,
-    onnx.TensorProto.BFLOAT16,
-    onnx.TensorProto.DOUBLE,
-    onnx.TensorProto.INT64,
-    onnx.TensorProto.INT32,
-    onnx.TensorProto.INT8,
-    onnx.TensorProto.UINT8,
-}
+MAPPED: frozenset[int] = frozenset(
+    {
+        onnx.TensorProto.FLOAT,
+        onnx.TensorProto.FLOAT16,
+        onnx.TensorProto.BFLOAT16,
+        onnx.TensorProto.DOUBLE,
+        onnx.TensorProto.INT64,
+        onnx.TensorProto.INT32,
+        onnx.TensorProto.INT8,
+        onnx.TensorProto.UINT8,
+    }
+)
+"""The types of weights that the runtime maps from a file."""
 
 
 class Weights(Mapping[str, np.ndarray]):
@@ -59,7 +62,7 @@ class Weights(Mapping[str, np.ndarray]):
 
 def large_bytes(tensor: onnx.TensorProto) -> int:
     """Return the size of a tensor that is worth taking out of the model; 0 when it stays."""
-    if is_external(tensor) or tensor.data_type not in _TYPES:
+    if is_external(tensor) or tensor.data_type not in MAPPED:
         return 0
     size = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     return size if size >= INLINE_BYTES else 0

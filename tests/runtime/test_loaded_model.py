@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -13,10 +14,13 @@ from onnx import TensorProto, helper, numpy_helper
 from normfold.errors import SourceError
 from normfold.files.protobuf_wire import WireFormatError, split
 from normfold.runtime import loaded_model as loaded_module
+from normfold.runtime import session
 from normfold.runtime.float32_copy import retyped
 from normfold.runtime.loaded_model import LoadedModel, load
+from normfold.runtime.ort_session import OptimizationLevel, SessionOptions, open_session
 from normfold.runtime.proto_walk import every_node
 from normfold.runtime.session import OrtRunner
+from normfold.runtime.weight_store import stub
 from normfold.verify import ProofOptions, Site, prove, verify
 from normfold.verify.numeric.rounding_noise import UlpPerturbation, moved_weights
 from tests.onnx_text import parse
@@ -149,3 +153,34 @@ def test_what_is_loaded_has_no_identities(tmp_path: Path) -> None:
     model = parse(f"(float[N,4] x) => (float[N,4] y) <float[4] w> {{ {body} }}")
     for name, loaded in ways(tmp_path, model).items():
         assert [node.op_type for node in loaded.graph.node] == ["Relu", "Mul"], name
+
+
+def test_weights_may_lie_next_to_the_model_and_in_another_folder(tmp_path: Path) -> None:
+    """A candidate has its own next to it and leaves the others in the data file of the original."""
+    text = "(float[N,64] x) => (float[N,64] y) <float[64,64] w, float[64,64] v>"
+    model = parse(f"{text} {{ a = MatMul(x, w) y = MatMul(a, v) }}")
+    feed = {"x": np.eye(64, dtype=np.float32)}
+    wanted = result(load(model), feed)
+    for tensor, folder in zip(model.graph.initializer, ("here", "there"), strict=True):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / f"{folder}.bin").write_bytes(tensor.raw_data)
+        tensor.CopyFrom(stub(tensor, f"{folder}.bin"))
+    (tmp_path / "here" / "m.onnx").write_bytes(model.SerializeToString())
+    loaded = load(tmp_path / "here" / "m.onnx", str(tmp_path / "there"))
+    assert not loaded.given
+    np.testing.assert_array_equal(result(loaded, feed), wanted)
+
+
+@pytest.mark.parametrize(("most", "packed"), [(2**29, True), (1, False)])
+def test_no_packed_copies_of_many_weights(monkeypatch: pytest.MonkeyPatch, most: int, packed: bool) -> None:
+    """At the level of a user, ONNX Runtime kept a second copy of every weight in memory."""
+    monkeypatch.setattr(session, "_MOST_PACKED", most)
+    opened: list[SessionOptions] = []
+
+    def seen(model: bytes, wanted: SessionOptions, **more: Any) -> Any:
+        opened.append(wanted)
+        return open_session(model, wanted, **more)
+
+    monkeypatch.setattr(session, "open_session", seen)
+    OrtRunner(load(conv_bn_pair()[0]), OptimizationLevel.DEFAULT).close()
+    assert ("session.disable_prepacking" not in opened[0].settings) == packed
