@@ -125,7 +125,7 @@ OTHERS = {
         "LayerNormalization Mul",
     ),
     "so does what is added to what was made of it": Row(
-        f"(float[3,4] x) => (float[3,4] y) <{NUMBERS}, float[4] g, float[4,4] u>"
+        f"(float[1,4] x) => (float[1,4] y) <{NUMBERS}, float[4] g, float[4,4] u>"
         f"{{ {LN} c = MatMul(n, u) z = Sub(c, n) y = Mul(z, g) }}",
         "LayerNormalization MatMul Sub Mul",
     ),
