@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import onnx
 
@@ -19,7 +20,26 @@ def other_inputs(a: LoadedModel, b: LoadedModel) -> str:
         wanted, got = _type_name(value), types[value.name]
         if wanted != got and wanted and got:
             return f"expected the input {value.name} as {wanted}, got {got}; put a Cast behind it to compare the rest"
+    for name, one, other in _input_shapes(a, b):
+        if one is not None and other is not None and not _fit(one, other):
+            return f"expected the input {name} as {_text(one)}, got {_text(other)}; no input fits both models"
     return ""
+
+
+def at_common_sizes(a: LoadedModel, b: LoadedModel) -> tuple[LoadedModel, list[str]]:
+    """Return ``a`` for inputs that ``b`` takes too, and which sizes only ``b`` has fixed, in words."""
+    fixed = {name: other for name, one, other in _input_shapes(a, b) if other is not None and _is_stricter(other, one)}
+    if not fixed:
+        return a, []
+    skeleton = onnx.ModelProto()
+    skeleton.CopyFrom(a.skeleton)
+    for value in skeleton.graph.input:
+        for axis, size in enumerate(fixed.get(value.name, ())):
+            dims = value.type.tensor_type.shape.dim
+            dim = dims[axis] if axis < len(dims) else dims.add()
+            if size is not None:
+                dim.dim_value = size
+    return replace(a, skeleton=skeleton), [f"{name} as {_text(sizes)}" for name, sizes in fixed.items()]
 
 
 def other_outputs(a: LoadedModel, b: LoadedModel) -> str:
@@ -41,3 +61,30 @@ def _type_name(value: onnx.ValueInfoProto) -> str:
     if element:
         return str(onnx.TensorProto.DataType.Name(element)).lower()
     return "" if value.type.HasField("tensor_type") else value.type.WhichOneof("value") or ""
+
+
+Sizes = tuple[int | None, ...]
+
+
+def _input_shapes(a: LoadedModel, b: LoadedModel) -> Iterable[tuple[str, Sizes | None, Sizes | None]]:
+    """Yield the name and both shapes of each input; None for a free size, and for a shape that is not declared."""
+    theirs = {value.name: value for value in b.inputs}
+    return ((value.name, _sizes(value), _sizes(theirs[value.name])) for value in a.inputs if value.name in theirs)
+
+
+def _sizes(value: onnx.ValueInfoProto) -> Sizes | None:
+    tensor = value.type.tensor_type
+    dims = (dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
+    return tuple(dims) if tensor.HasField("shape") else None
+
+
+def _fit(one: Sizes, other: Sizes) -> bool:
+    return len(one) == len(other) and all(a is None or b is None or a == b for a, b in zip(one, other, strict=True))
+
+
+def _is_stricter(sizes: Sizes, than: Sizes | None) -> bool:
+    return than is None or any(own is not None and free is None for own, free in zip(sizes, than, strict=True))
+
+
+def _text(sizes: Sizes) -> str:
+    return "x".join("?" if size is None else str(size) for size in sizes) or "a scalar"

@@ -17,7 +17,7 @@ from normfold.runtime.submodel import submodel
 from normfold.verify.checks.whole_model import check_stored, check_whole, run_original
 from normfold.verify.inputs.generate import Feed
 from normfold.verify.inputs.user_files import all_inputs
-from normfold.verify.interface import other_inputs, other_outputs
+from normfold.verify.interface import at_common_sizes, other_inputs, other_outputs
 from normfold.verify.missing_operators import cut_at_missing, has_foreign_operators
 from normfold.verify.question import NOISE_DOMINATED, Question
 from normfold.verify.record import ProofRecord
@@ -69,6 +69,10 @@ def _proved(question: Question, sites: Sequence[Site]) -> Verification:
     unsafe = unsafe_reason(question.original) or unsafe_reason(question.candidate)
     if unsafe:
         return _unsafe(question, unsafe)
+    original, fixed = at_common_sizes(question.original, question.candidate)
+    if fixed:
+        note = f"the second model only takes {', '.join(fixed)}, so the models were compared there"
+        question = replace(question, original=original).noting(note)
     found = _answered(question, sites)
     if not found.feeds or any(c.elements or not c.passed for c in (*found.sites, *found.outputs)):
         return found
