@@ -63,28 +63,28 @@ def _type_name(value: onnx.ValueInfoProto) -> str:
     return "" if value.type.HasField("tensor_type") else value.type.WhichOneof("value") or ""
 
 
-Sizes = tuple[int | None, ...]
+_InputSizes = tuple[int | None, ...]
 
 
-def _input_shapes(a: LoadedModel, b: LoadedModel) -> Iterable[tuple[str, Sizes | None, Sizes | None]]:
+def _input_shapes(a: LoadedModel, b: LoadedModel) -> Iterable[tuple[str, _InputSizes | None, _InputSizes | None]]:
     """Yield the name and both shapes of each input; None for a free size, and for a shape that is not declared."""
     theirs = {value.name: value for value in b.inputs}
     return ((value.name, _sizes(value), _sizes(theirs[value.name])) for value in a.inputs if value.name in theirs)
 
 
-def _sizes(value: onnx.ValueInfoProto) -> Sizes | None:
+def _sizes(value: onnx.ValueInfoProto) -> _InputSizes | None:
     tensor = value.type.tensor_type
     dims = (dim.dim_value if dim.HasField("dim_value") else None for dim in tensor.shape.dim)
     return tuple(dims) if tensor.HasField("shape") else None
 
 
-def _fit(one: Sizes, other: Sizes) -> bool:
+def _fit(one: _InputSizes, other: _InputSizes) -> bool:
     return len(one) == len(other) and all(a is None or b is None or a == b for a, b in zip(one, other, strict=True))
 
 
-def _is_stricter(sizes: Sizes, than: Sizes | None) -> bool:
+def _is_stricter(sizes: _InputSizes, than: _InputSizes | None) -> bool:
     return than is None or any(own is not None and free is None for own, free in zip(sizes, than, strict=True))
 
 
-def _text(sizes: Sizes) -> str:
+def _text(sizes: _InputSizes) -> str:
     return "x".join("?" if size is None else str(size) for size in sizes) or "a scalar"
