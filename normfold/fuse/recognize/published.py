@@ -52,7 +52,7 @@ from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader
 
 _GATES = ("Sigmoid", "HardSigmoid", "Swish", "HardSwish", "Mish")
-_QUANTIZES = ("Round", "QuantizeLinear", "Floor")
+_QUANTIZES = ("Round", "Floor")
 OF_THE_BATCH = "statistics of the batch"
 
 

@@ -290,6 +290,13 @@ ROWS = {
         "StdNorm",
         Reason.OTHER_NUMERATOR,
     ),
+    "the range of a channel, quantized afterwards": Named(
+        f"{X4} <{NUMBERS}, float k = {{0.1}}, uint8 z = {{0}}>"
+        "{ a = ReduceMin<axes=[2,3]>(x) b = ReduceMax<axes=[2,3]>(x) r = Sub(b, a) w = Add(r, eps) c = Sub(x, a)"
+        "n = Div(c, w) q = QuantizeLinear(n, k, z) y = DequantizeLinear(q, k, z) }",
+        "MinMaxNorm",
+        Reason.OTHER_STATISTICS,
+    ),
     "a deviation without its mean": Named(
         f"{X4} <{NUMBERS}> {{ m = ReduceMean<axes=[2,3]>(x) d = Sub(x, m) p = Mul(d, d) q = ReduceMean<axes=[2,3]>(p)"
         "w = Add(q, eps) r = Sqrt(w) i = Reciprocal(r) y = Mul(x, i) }",
