@@ -7,7 +7,7 @@ Dynamic Tanh https://arxiv.org/abs/2503.10622, CRMSNorm https://arxiv.org/abs/23
 https://arxiv.org/abs/1806.10779, virtual BatchNorm https://arxiv.org/abs/1606.03498, GDN
 https://arxiv.org/abs/1511.06281, cumulative LayerNorm https://arxiv.org/abs/1809.07454, local contrast and local
 response normalization https://papers.nips.cc/paper/4824, squash https://arxiv.org/abs/1710.09829, SimAM
-https://proceedings.mlr.press/v139/yang21o.html.
+https://proceedings.mlr.press/v139/yang21o.html, the volume of EnCodec https://arxiv.org/abs/2210.13438.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _response(division: Division) -> _Match | None:
 
 
 def _other_numerator(division: Division) -> _Match | None:
-    """Match BiasNorm, a partial RMSNorm and masked norms: what is divided is not what is measured."""
+    """Match BiasNorm, partial and masked norms, and that of EnCodec: what is divided is not what is measured."""
     divided = before_layout(division.data)
     for source in division.sources if division.has_root else ():
         node = maker(measured(division.reader, source))
@@ -118,6 +118,9 @@ def _other_numerator(division: Division) -> _Match | None:
         others = {each for each in operands if not is_same(each, divided)} - {None}
         if others == operands:
             continue
+        if node.op_type in MEANS and before_layout(node.inputs[0]) is divided:
+            detail = "the mean square is that of the mean of all channels, and each channel is divided"
+            return "VolumeNorm", Reason.OTHER_NUMERATOR, detail
         if node.op_type in ("Sub", "Add") and any(map(division.reader.is_constant, others)):
             detail = "the mean square is that of the data minus a constant, and the data itself is divided"
             return "BiasNorm", Reason.OTHER_NUMERATOR, detail

@@ -290,6 +290,12 @@ ROWS = {
         "StdNorm",
         Reason.OTHER_NUMERATOR,
     ),
+    "the volume of all channels, as in EnCodec": Named(
+        f"(float[N,2,9] x) => (float[N,2,9] y) <{NUMBERS}> {{ o = ReduceMean<axes=[1]>(x) p = Pow(o, two)"
+        "q = ReduceMean<axes=[2]>(p) r = Sqrt(q) s = Add(r, eps) y = Div(x, s) }",
+        "VolumeNorm",
+        Reason.OTHER_NUMERATOR,
+    ),
     "the range of a channel, quantized afterwards": Named(
         f"{X4} <{NUMBERS}, float k = {{0.1}}, uint8 z = {{0}}>"
         "{ a = ReduceMin<axes=[2,3]>(x) b = ReduceMax<axes=[2,3]>(x) r = Sub(b, a) w = Add(r, eps) c = Sub(x, a)"
