@@ -25,6 +25,7 @@ from normfold.report.report import Report
 from normfold.report.snippets import drawings
 from normfold.report.statistics import op_types, statistics
 from normfold.report.words import headline
+from normfold.runtime.metadata_keys import ORIGINAL_KEY
 from normfold.verify import Equivalence, Verification
 
 
@@ -168,6 +169,7 @@ class Result(_Outcome):
             verification=self.verification,
             output=str(self.output or ""),
             is_copy=self.is_copy,
+            sha256=self.ir_model.metadata_props.get(ORIGINAL_KEY, ""),
             seconds=self.seconds,
         )
 

@@ -81,6 +81,7 @@ def _report(report: Report) -> dict[str, Any]:
     return {
         "model": printable(report.model, NAME),
         "output": printable(report.output, NAME),
+        "original": printable(report.sha256, 64),
         "command": report.command,
         "target": printable(report.target, NAME),
         "version": report.version,
@@ -93,7 +94,7 @@ def _report(report: Report) -> dict[str, Any]:
         "settled": _by_reason(report.settled_by_reason),
         "options": printable(json.dumps(report.options, sort_keys=True), TEXT) if report.options else "",
         "rows": [_row(report, index, errors.get(index)) for index in range(len(report.verdicts))],
-        "errors": [printable(n.text, TEXT) for n in notices(report) if n.level is Level.ERROR],
+        "errors": [[n.reason.code, printable(n.text, TEXT)] for n in notices(report) if n.level is Level.ERROR],
         "proof": None if proof is None else proof.verdict.value,
         "proofNotes": [] if proof is None else [printable(note, TEXT) for note in proof.notes],
         "outputs": [] if proof is None else [_comparison(each, owners) for each in proof.outputs],

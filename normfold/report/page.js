@@ -87,8 +87,10 @@ function sentence(report) {
 function errors(report) {
   if (!report.errors.length) return null;
   const list = make("ul", {});
-  const box = section("What fails", counted(report.errors.length, "problem"), list);
-  const add = (texts) => list.append(...texts.map((text) => make("li", {}, text)));
+  const remedies = [...new Set(report.errors.map(([code]) => code))].map((code) =>
+    make("p", { class: "soft" }, `${code}: ${data.reasons[code][1]}. Remedy: ${data.reasons[code][2]}`));
+  const box = section("What fails", counted(report.errors.length, "problem"), ...remedies, list);
+  const add = (found) => list.append(...found.map(([, text]) => make("li", {}, text)));
   add(report.errors.slice(0, 8));
   if (report.errors.length > 8) {
     const button = make("button", { type: "button" }, `Show all ${report.errors.length}`);
@@ -118,7 +120,7 @@ function reasons(report) {
 }
 
 function tiles(report) {
-  const norms = report.rows.length;
+  const norms = report.rows.length - of(report, "settled");
   const kept = of(report, "kept");
   const fused = of(report, "fused");
   const all = report.sizes.map(([label, old, now], index) => tile(label, old, now, label === "opset" ? "" : change(...report.numbers[index])));
@@ -342,7 +344,8 @@ function foot(report) {
   const stages = Object.entries(report.seconds).map(([stage, seconds]) => `${stage} ${small(seconds)} s`);
   const where = report.output ? `written to ${report.output}` : "";
   const chosen = report.options ? `options ${report.options}` : "";
-  return make("footer", {}, [where, chosen, ...stages].filter(Boolean).join(" · "));
+  const original = report.original ? `original SHA-256 ${report.original}` : "";
+  return make("footer", {}, [`normfold ${report.command} ${report.model}`, chosen, where, original, ...stages].filter(Boolean).join(" · "));
 }
 
 function models(chosen) {
@@ -352,8 +355,8 @@ function models(chosen) {
   },
   make("td", { class: "mono" }, make("button", { type: "button", class: "open-row mono", tabindex: "-1" }, report.model)),
   make("td", {}, report.errors.length ? make("span", { class: "badge bad" }, counted(report.errors.length, "problem")) : make("span", { class: "badge folded" }, "ok")),
-  ...[report.rows.length, of(report, "folded"), of(report, "fused"), of(report, "kept")].map((count) => make("td", { class: "number" }, count.toLocaleString("en")))));
-  const titles = ["model", "check", "norms", "folded", "fused", "kept"].map((title, index) =>
+  ...[report.rows.length - of(report, "settled"), of(report, "folded"), of(report, "fused"), of(report, "kept")].map((count) => make("td", { class: "number" }, count.toLocaleString("en")))));
+  const titles = ["model", "check", "norms and affines", "folded", "fused", "kept"].map((title, index) =>
     make("th", { class: index > 1 ? "number" : "", scope: "col" }, make("span", { class: "title" }, title)));
   const body = make("tbody", {}, ...rows);
   oneStop(body);

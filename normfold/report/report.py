@@ -49,7 +49,8 @@ class Report:
     whatever else the user must know. ``seconds`` maps stages to wall time. ``problems`` are what a check does not
     accept: with one of them it fails. ``drawings`` show the surroundings of each verdict before and after, where
     pictures were asked for; ``op_types`` has the type of each operator in ``Verdict.into``; ``options`` are those that
-    are no defaults. ``latency`` is the median of a run before and after, in milliseconds, where measured.
+    are no defaults; ``sha256`` is that of the original, where the result names it. ``latency`` is the median of a run
+    before and after, in milliseconds, where measured.
     """
 
     command: str
@@ -69,6 +70,7 @@ class Report:
     latency: tuple[float, float] | None = None
     op_types: dict[str, str] = field(default_factory=dict)
     options: dict[str, Any] = field(default_factory=dict)
+    sha256: str = ""
 
     def of(self, outcome: Outcome) -> tuple[Verdict, ...]:
         """Return the verdicts of one outcome. The three outcomes together are all verdicts."""

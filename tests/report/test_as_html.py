@@ -25,6 +25,7 @@ from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
 
 import normfold
+from normfold.findings.reason import Reason
 from normfold.findings.verdict import Finding, Outcome
 from normfold.report.formats import render
 from normfold.report.report import Report
@@ -386,6 +387,9 @@ def test_many_models_and_what_fails(page: Page) -> None:
     assert page.one("h1").text == "nets/other.onnx"
     assert "NF001" in page.one(".errors").text
     assert "NF002" in page.one(".errors").text
+    assert page.one(".errors").text.count(f"Remedy: {Reason.FOLDABLE_LEFT.remedy}") == 1
+    counts = [int(text) for text in page.texts('[data-model="1"] td.number')]
+    assert counts[0] == sum(counts[1:])  # norms that are one operator already were counted, and never gone
     page.show([])
     assert page.one("h1").text == "No models"
     assert page.complaints() == []
