@@ -25,7 +25,7 @@ def _parts(reader: GraphReader, node: ir.Node, value: ir.Value | None) -> list[i
     before = None if value is None else value.producer()
     if value is None or before is None or not _joins(before) or not reader.holds(before):
         return [value]
-    if value.is_graph_output() or {user for user, _ in value.uses()} != {node}:
+    if value.is_graph_output() or len(value.uses()) != 1:  # what is read twice would double the parts at each step
         return [value]
     rank = None if value.shape is None else len(value.shape)
     same = _axis(node, rank) == _axis(before, rank)

@@ -13,7 +13,10 @@ CONCATS = {
         "c = Concat <axis = 1> (a, b) d = Concat <axis = 1> (z, c) y = Concat <axis = -1> (d, a) }",
         "Relu Neg Concat",
     ),
-    "the same one twice": ("c = Concat <axis = 0> (a, b) y = Concat <axis = 0> (c, c) }", "Relu Neg Concat"),
+    "the same one twice, of which 40 in a row would have 2^40 parts": (
+        "c = Concat <axis = 0> (a, b) y = Concat <axis = 0> (c, c) }",
+        "Relu Neg Concat Concat",
+    ),
     "along another axis": ("c = Concat <axis = 0> (a, b) y = Concat <axis = 1> (c, c) }", "Relu Neg Concat Concat"),
     "with another reader": (
         "c = Concat <axis = 0> (a, b) d = Concat <axis = 0> (c, z) e = Concat <axis = 0> (z, c) y = Add (d, e) }",
