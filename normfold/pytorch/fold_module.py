@@ -19,11 +19,11 @@ from normfold.findings.verdict import Outcome, Verdict
 from normfold.pytorch.confirmation import ModuleProof, confirmed
 from normfold.pytorch.eager.call import Call, evaluation, without_autocast
 from normfold.pytorch.eager.copies import copied
+from normfold.pytorch.eager.parametrizations import make_plain, plain_copy
 from normfold.pytorch.guard.followed import Followed, follow
 from normfold.pytorch.guard.hooks import Guard, install
 from normfold.pytorch.trace.exporters import Traced, Tracing, require_weights, trace
 from normfold.pytorch.trace.selection import selected
-from normfold.pytorch.write_back.parametrizations import computed_weights, make_plain
 from normfold.pytorch.write_back.planning import Planner
 from normfold.pytorch.write_back.weight_changes import Changes
 from normfold.pytorch.write_back.writing import write
@@ -113,7 +113,7 @@ def fold_module(
     on_stage("trace")
     with evaluation(module, eval), torch.inference_mode(False), without_autocast():
         original = copied(module)
-        plain = _plain_copy(original)
+        plain = plain_copy(original)
         try:
             traced = trace(plain, args, kwargs, Tracing(dynamic_shapes, fallback=False))
         except SourceError as error:
@@ -224,16 +224,6 @@ def _converted(
     if {key: value.shape for key, value in wanted.items()} != {key: value.shape for key, value in made.items()}:
         raise UsageError("with these weights other norms can be folded; fold the module itself with them")
     return dict(made)
-
-
-def _plain_copy(module: M) -> M:
-    """Return the module itself, or, where it computes weights, a copy in which they are parameters."""
-    if not any(True for part in module.modules() for _ in computed_weights(part)):
-        return module  # which is a copy already
-    plain = copied(module)
-    for part in list(plain.modules()):
-        make_plain(part, "")
-    return plain
 
 
 def _make_plain_where_needed(target: torch.nn.Module, plain: torch.nn.Module, changes: Changes) -> list[str]:

@@ -1,6 +1,6 @@
 """Run the examples with the real packages of others, each in an environment of its own, and build the image.
 
-    python -m tests.sweeps.ecosystem [olive] [optimum] [docker] [--python PYTHON]
+    python -m tests.sweeps.ecosystem [olive] [optimum] [executorch] [docker] [--python PYTHON]
 
 ``--python`` names an environment that has the packages and normfold already. The command ends with 1 where one fails.
 """
@@ -15,7 +15,11 @@ from pathlib import Path
 
 from tests.sweeps.versions import ROOT, new_environment
 
-PACKAGES = {"olive": ["olive-ai"], "optimum": ["optimum-onnx", "transformers<4.58"]}
+PACKAGES = {
+    "olive": ["olive-ai"],
+    "optimum": ["optimum-onnx", "transformers<4.58"],
+    "executorch": ["executorch", "onnxscript", "safetensors"],
+}
 BERT = """
 from transformers import BertConfig, BertModel
 sizes = dict(hidden_size=32, num_hidden_layers=2, num_attention_heads=2, intermediate_size=64, vocab_size=100)
@@ -38,6 +42,16 @@ def optimum(python: str, folder: Path) -> None:
     assert "<Result of out/model.onnx" in said, said
 
 
+def executorch(python: str, folder: Path) -> None:
+    """Export a folded module, and run the file."""
+    example = ROOT / "tests" / "examples" / "executorch_export.py"
+    said = _output([python, str(example), "net.pte"], folder)
+    assert "net.pte: 2 norms removed" in said and "equal to the original" in said, said
+
+
+EXAMPLES = {"olive": olive, "optimum": optimum, "executorch": executorch}
+
+
 def docker(folder: Path) -> None:
     """Build the image and optimize a model in it."""
     _output(["docker", "build", "--quiet", "--tag", "normfold-sweep", str(ROOT)], folder)
@@ -53,18 +67,18 @@ def _output(command: list[str], folder: Path) -> str:
 def main() -> None:
     """Run what the command line names, all where it names nothing."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", choices=["olive", "optimum", "docker", []], metavar="NAME")
+    parser.add_argument("names", nargs="*", choices=[*EXAMPLES, "docker", []], metavar="NAME")
     parser.add_argument("--python")
     chosen = parser.parse_args()
     failed = False
-    for name in chosen.names or ("olive", "optimum", "docker"):
+    for name in chosen.names or (*EXAMPLES, "docker"):
         with tempfile.TemporaryDirectory(prefix="normfold-ecosystem-") as folder:
             try:
                 if name == "docker":
                     docker(Path(folder))
                 else:
                     python = chosen.python or new_environment(sys.executable, PACKAGES[name], Path(folder) / "env")
-                    (olive if name == "olive" else optimum)(str(python), Path(folder))
+                    EXAMPLES[name](str(python), Path(folder))
                 said = "ok"
             except (subprocess.CalledProcessError, AssertionError, OSError) as error:
                 failed = True

@@ -25,8 +25,9 @@ import torch
 
 from normfold.errors import SourceError, UsageError
 from normfold.pytorch.eager.call import Call, evaluation
-from normfold.pytorch.eager.copies import copied, one_module_a_path
+from normfold.pytorch.eager.copies import one_module_a_path
 from normfold.pytorch.eager.outputs import TensorOutputs
+from normfold.pytorch.eager.parametrizations import plain_copy
 from normfold.pytorch.trace.exporter_cleanup import clean_up, name_outputs
 
 TorchModel = torch.nn.Module | torch.export.ExportedProgram | torch.onnx.ONNXProgram
@@ -142,7 +143,7 @@ def _from_module(module: torch.nn.Module, call: Call, how: Tracing) -> Traced:
     if isinstance(module, (torch.jit.ScriptModule, torch.jit.ScriptFunction)):
         model = _script_export(module, call, how)
         return Traced(model, module, call, None, ("a TorchScript module, exported by the TorchScript exporter",))
-    target = copied(module)  # forward() may change what the module holds
+    target = plain_copy(module)  # forward() may change what the module holds
     one_module_a_path(target)
     outputs = TensorOutputs(target)
     try:

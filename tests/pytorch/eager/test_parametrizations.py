@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations, parametrize, prune
 
+from normfold.pytorch.export import export
 from normfold.pytorch.fold_module import fold_module
 from tests.pytorch.nets import drawn, image
 from tests.pytorch.test_fold_module import equal, same_state
@@ -75,3 +76,11 @@ def test_a_computed_weight_becomes_a_parameter_and_takes_the_norm(kind: str, inp
         same_state(module.state_dict(), before)
         equal(module.eval()(*args), expected)
     folded.module.load_state_dict(folded.module.state_dict())
+
+
+def test_a_weight_that_torch_cannot_export_the_making_of_is_a_constant_of_the_file() -> None:
+    module = drawn(nn.Sequential(parametrizations.orthogonal(nn.Linear(6, 6)), nn.BatchNorm1d(6)))
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    result = export(module, (torch.randn(4, 6, generator=torch.Generator().manual_seed(0)),))
+    assert not result.kept and [node.op_type for node in result.ir_model.graph] == ["Gemm"]
+    same_state(module.state_dict(), before)

@@ -8,12 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch.nn.utils import parametrize, prune, remove_spectral_norm, remove_weight_norm
 from torch.nn.utils.spectral_norm import SpectralNorm, SpectralNormLoadStateDictPreHook
 from torch.nn.utils.weight_norm import WeightNorm
+
+from normfold.pytorch.eager.copies import copied
+
+M = TypeVar("M", bound=torch.nn.Module)
 
 
 def computed_weights(module: torch.nn.Module) -> Iterator[tuple[str, str, Callable[[], object]]]:
@@ -38,6 +42,14 @@ def make_plain(module: torch.nn.Module, path: str) -> list[str]:
         remove()
         notes.append(f"{path}.{name} was computed by {kind}, which is removed; it is a parameter now".lstrip("."))
     return notes
+
+
+def plain_copy(module: M) -> M:
+    """Return a copy in which every weight is a parameter, of a module in eval mode."""
+    plain = copied(module)
+    for part in list(plain.modules()):
+        make_plain(part, "")
+    return plain
 
 
 def _remove_parametrizations(module: torch.nn.Module, name: str) -> None:
