@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import ROOT
 
-pytest.importorskip("setuptools", reason="the package is built with setuptools")
+pytest.importorskip("setuptools", minversion="77", reason="the package is built with setuptools")
 BUILD = "import sys, setuptools.build_meta as b; b.build_{kind}(sys.argv[1])"
 
 

@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,12 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def skip_without_torch(block: str) -> None:
+    """Skip what is about PyTorch where that extra is not installed."""
+    if find_spec("torch") is None and re.search("torch|models.registry|normfold export", block):
+        pytest.skip("torch is an extra")
+
+
 @pytest.mark.parametrize("block", CONSOLE)
 def test_each_command_runs(
     block: str,
@@ -64,6 +71,7 @@ def test_each_command_runs(
     """The lines of a block, one after the other in one place; "ends with 1" in the comment is the exit code."""
     import normfold_cli
 
+    skip_without_torch(block)
     monkeypatch.chdir(checkout)
     monkeypatch.setenv("XDG_CACHE_HOME", str(checkout / "cache"))
     for line in block.splitlines():
@@ -79,6 +87,7 @@ def test_each_command_runs(
 @pytest.mark.parametrize("code", PYTHON)
 def test_each_python_block_runs(code: str, checkout: Path) -> None:
     """As a script; a block that begins with the name of a test file runs in pytest."""
+    skip_without_torch(code)
     file = checkout / "script.py"
     program = [sys.executable, str(file)]
     name = re.match(r"# (test_\w+\.py)\n", code)

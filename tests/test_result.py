@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,8 @@ RESIDUAL = ROOT / "models" / "residual.onnx"
 
 
 def test_dir_and_all_name_what_is_public() -> None:
-    assert {"optimize", "inspect", "verify", "check", "diff", "bench", "export", "testing"} <= set(dir(normfold))
+    of_torch = {"export", "fold_module"} if find_spec("torch") else set()
+    assert {"optimize", "inspect", "verify", "check", "diff", "bench", "testing", *of_torch} <= set(dir(normfold))
     assert not [name for name in dir(normfold) if name.startswith("_") and name != "__version__"]
     assert all(getattr(normfold, name) is not None for name in dir(normfold))
 

@@ -36,6 +36,8 @@ CRASHES = {"recursive_function"}  # ONNX Runtime 1.23 dies of it
 def test_a_hostile_file_is_refused_with_one_line(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if name in CRASHES:
         monkeypatch.setenv(isolated.VARIABLE, "")
+    if name == "concatenated_constant" and tuple(map(int, onnx.__version__.split(".")[:2])) < (1, 23):
+        pytest.skip("this onnx does not infer how large it becomes, so that it runs into the memory limit")
     path = CASES[name](tmp_path)
     before = set(tmp_path.iterdir())
     if name in TAKEN:

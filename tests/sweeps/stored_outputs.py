@@ -17,11 +17,11 @@ DataSet = tuple[list[Any], list[Any]]
 
 def write_node_cases(folder: Path) -> None:
     """Write every node case of the installed onnx package into ``folder``: its model, its inputs and its outputs."""
-    from onnx.backend.test.loader import load_model_tests
+    from onnx.backend.test.case.node import collect_testcases
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the cases overflow and divide by zero on purpose while they are made
-        cases = load_model_tests(kind="node")
+        cases = collect_testcases(None)
     for case in cases:
         if case.model is None:
             continue

@@ -17,7 +17,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent.parent
-_TEST_TOOLS = ("hypothesis", "jsonschema", "pytest", "pytest-xdist", "selenium", "xmlschema")
+_TEST_TOOLS = ("hypothesis", "jsonschema", "pytest", "pytest-xdist", "selenium", "setuptools>=77", "xmlschema")
 
 
 def lower_bounds(text: str) -> list[str]:
