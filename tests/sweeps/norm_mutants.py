@@ -26,7 +26,7 @@ from normfold.fuse.recognize.polynomial import ONE, Poly
 from normfold.fuse.recognize.region import Tracked
 from normfold.fuse.recognize.table import RULES
 from tests.fuse.forms import test_table
-from tests.fuse.recognize import test_candidates, test_published
+from tests.fuse.recognize import test_candidates, test_conditions, test_published
 from tests.onnx_text import feeds_of, parse, run_in_ort
 
 MODULES = (arithmetic, candidates, conditions, layout, norm_operators, published, reductions)
@@ -39,8 +39,9 @@ def rows() -> list[tuple[str, int, Mapping[str, object]]]:
     found = [(row.text, row.opset, row.options) for row in test_table.ROWS.values()]
     misses = test_candidates.MISSES.values()
     found += [(miss.text, miss.opset, {"target": miss.target, "opset": miss.policy}) for miss in misses]
-    named = test_published.ROWS.values()
-    return [*found, *((text, 17, {}) for text in (*(row.text for row in named), *_SILENT))]
+    texts = [row.text for row in test_published.ROWS.values()]
+    texts += [row.text for row in test_conditions.ROWS.values()]
+    return [*found, *((text, 17, {}) for text in (*texts, *_SILENT))]
 
 
 def outcome(text: str, opset: int, options: Mapping[str, object]) -> object:
