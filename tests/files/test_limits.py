@@ -26,6 +26,7 @@ REFUSED = {
     "nested_subgraphs",
     "constant_of_shape",
     "outer_products",
+    "relus",
     "concatenated_constant",
 }
 TAKEN = {"external_itself"}

@@ -206,6 +206,15 @@ def test_permissions_of_the_target_stay(tmp_path: Path) -> None:
     assert target.stat().st_mode & 0o777 == 0o640
 
 
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")
+def test_the_owner_of_the_target_stays_where_that_is_allowed(tmp_path: Path) -> None:
+    target = tmp_path / "m.onnx"
+    write_bytes(b"old", target)
+    os.chown(target, 65534, 65533)
+    write_bytes(b"new", target)
+    assert (target.read_bytes(), target.stat().st_uid, target.stat().st_gid) == (b"new", 65534, 65533)
+
+
 @pytest.mark.parametrize("external", [False, True])
 def test_a_new_output_is_no_more_readable_than_its_input(tmp_path: Path, external: bool) -> None:
     path, output = tmp_path / "m.onnx", tmp_path / "out.onnx"

@@ -228,6 +228,12 @@ def identities(folder: Path) -> Path:
 
 
 @case
+def relus(folder: Path) -> Path:
+    """200,000 Relus in a row: more than a model may have with its weights."""
+    return save(chain("Relu", 200_000), folder)
+
+
+@case
 def million_nodes(folder: Path) -> Path:
     """A million operators."""
     return save(chain("Relu", 1_000_000), folder)
