@@ -266,4 +266,5 @@ def test_help_in_python_needs_no_torch() -> None:
     """Where torch was not installed, help(normfold) was one line that asked for it."""
     program = "import sys; sys.modules['torch'] = None; import normfold; help(normfold)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    assert "optimize(model" in done.stdout and "fold_module" not in done.stdout.split("DATA")[0]
+    assert re.search(r"optimize\(\s*model", done.stdout)  # Python 3.13 writes a line for each argument
+    assert "fold_module" not in done.stdout.split("DATA")[0]
