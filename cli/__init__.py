@@ -20,7 +20,7 @@ from normfold.lazy_imports import load_on_use
 
 from .arguments import flag_of
 from .exits import HELP, Exit, close, complain
-from .supervise import supervised
+from .supervise import on_descriptor, supervised
 
 COMMANDS = ("optimize", "inspect", "verify", "check", "diff", "bench", "export", "explain")
 _REFUSED = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -91,6 +91,8 @@ def _prepare_streams() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a name may have letters that a terminal or pipe has not
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout = on_descriptor(sys.stdout.fileno(), sys.stdout)
 
 
 def run(arguments: Sequence[str] | None = None) -> Exit:

@@ -100,8 +100,13 @@ def _moved(stream: TextIO, descriptor: int, native_output: BinaryIO) -> TextIO:
     stream.flush()
     terminal = os.dup(descriptor)
     os.dup2(native_output.fileno(), descriptor)
-    output = io.BufferedWriter(_Output(terminal, "w"))
-    return io.TextIOWrapper(output, stream.encoding, stream.errors, line_buffering=descriptor == 2)
+    return on_descriptor(terminal, stream)
+
+
+def on_descriptor(descriptor: int, stream: TextIO) -> TextIO:
+    """Return a stream like ``stream`` that writes to ``descriptor`` as long as there is a reader."""
+    output = io.BufferedWriter(_Output(descriptor, "w", closefd=False))
+    return io.TextIOWrapper(output, stream.encoding, stream.errors, line_buffering=stream is sys.stderr)
 
 
 def _die_with(parent: int) -> None:
