@@ -248,7 +248,7 @@ def test_help_tells_the_exit_codes_once_and_each_command_says_where(run: Run) ->
 @pytest.mark.parametrize("isolation", ["", "off"])
 def test_a_closed_pipe_is_silent(isolation: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NORMFOLD_ISOLATION", isolation)
-    program = "import time, normfold_cli; time.sleep(0.2); normfold_cli.main()"  # by then nobody reads
+    program = "import time, normfold_cli; time.sleep(0.2); normfold_cli.main()"  # by then the reader is gone
     line = f"'{sys.executable}' -c \"{program}\" explain | true"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert done.stderr == ""
