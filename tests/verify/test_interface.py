@@ -47,6 +47,14 @@ def test_a_model_that_takes_fewer_sizes_is_compared_at_those(sizes: str) -> None
     assert prove(one, wrong).verdict is Equivalence.DIFFERENT
 
 
+def test_a_model_that_declares_no_sizes_is_compared_at_those_of_the_other() -> None:
+    one, other = (parse(NET.format(x="2,3,4,4", y="2,4,4,4", last="Abs(c)")) for _ in range(2))
+    one.graph.input[0].type.tensor_type.ClearField("shape")
+    result = prove(one, other)
+    assert result.verdict is Equivalence.EQUIVALENT
+    assert "the second model only takes x as 2x3x4x4" in str(result)
+
+
 @pytest.mark.parametrize("sizes", ["1,3,4,4", "2,3,4"])
 def test_models_of_which_no_input_fits_both_cannot_be_compared(sizes: str) -> None:
     one = parse("(float[2,3,4,4] x) => (float[2,3,4,4] y) { y = Relu(x) }")
