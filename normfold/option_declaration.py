@@ -76,8 +76,9 @@ class CheckedOptions:
     @classmethod
     def of(cls: type[Chosen], options: CheckedOptions, **changes: Any) -> Chosen:
         """Return the options of this class that ``options`` holds, with ``changes``."""
-        names = (entry.name for entry in fields(cls))  # type: ignore[arg-type]  # every subclass is a dataclass
-        return cls(**{**{name: getattr(options, name) for name in names}, **changes})
+        declared: type = cls
+        names = [entry.name for entry in fields(declared) if entry.name not in changes]
+        return cls(**{name: getattr(options, name) for name in names}, **changes)
 
     def recorded(self) -> dict[str, Any]:
         """Return the options that differ from their defaults and change the result, as plain data for JSON."""

@@ -13,19 +13,17 @@ from types import MappingProxyType
 
 import onnx_ir as ir
 
-from normfold.errors import UsageError
 from normfold.findings.reason import Reason
-from normfold.findings.rules import CONSTANT, RULE_NAMES, check_names
+from normfold.findings.rules import CONSTANT, RULE_NAMES, Selection, check_names
 from normfold.findings.verdict import Finding, Verdict
 from normfold.fold.cleanup.tidy import tidy
 from normfold.fold.engine import find_affines, fold_affines
-from normfold.fold.fold_options import FoldOptions
 from normfold.fuse.activations import fuse_activations
 from normfold.fuse.center import center_norms
-from normfold.fuse.engine import FuseOptions, find_norms, fuse_norms, newest_allowed
+from normfold.fuse.engine import find_norms, fuse_norms
 from normfold.graph.operators import RESHAPES, is_standard
 from normfold.options import RewriteOptions
-from normfold.targets.table import target_named
+from normfold.targets.table import target_of
 
 _MOVES = RESHAPES | {"Transpose", "Split"}
 Build = Callable[[frozenset[str]], tuple[ir.Model, Sequence[Verdict]]]
@@ -39,30 +37,19 @@ def rewrite(
     With ``only``, a model in which nothing was asked for is not cleaned up. Raises UsageError for a name, target or
     operator set that is none.
     """
-    norms = _checked(model, options, _fuse_options(options, excluded))
-    fused = (*fuse_norms(model, norms), *fuse_activations(model, norms))
-    target = target_named(options.target)
-    wanted = FoldOptions(
-        norms.skip,
-        norms.only,
-        excluded,
-        norm_affine=options.fold_norm_scale,
-        extra_channel=options.extra_channel,
-        max_growth=options.max_growth,
-        new_batchnorm=options.new_batchnorm and target.new_batchnorm,
-        any_activation=target.any_activation,
-    )
+    wanted = _checked(model, Selection.of(options, exclude=excluded))
+    fused = (*fuse_norms(model, wanted), *fuse_activations(model, wanted))
     folded = fold_affines(model, wanted)
     if options.center:  # once the scales of layers are in their weights
-        fused = (*center_norms(model, norms), *fused)
+        fused = (*center_norms(model, wanted), *fused)
         folded = (*folded, *(verdict for verdict in fold_affines(model, wanted) if verdict.is_changed))
     verdicts = _one_each((*fused, *folded))
     if not options.only or any(verdict.is_changed for verdict in verdicts):
-        verdicts = _one_each((*verdicts, *_tidied(model, norms, wanted)))
+        verdicts = _one_each((*verdicts, *_tidied(model, wanted)))
     return verdicts
 
 
-def _tidied(model: ir.Model, norms: FuseOptions, wanted: FoldOptions) -> Iterator[Verdict]:
+def _tidied(model: ir.Model, wanted: Selection) -> Iterator[Verdict]:
     """Tidy a model, and change what that brings together.
 
     What was computed twice may be the root of a norm now; an operator and a sum that met in two shapes meet in one.
@@ -71,7 +58,7 @@ def _tidied(model: ir.Model, norms: FuseOptions, wanted: FoldOptions) -> Iterato
     while True:
         views = _views(model)
         tidy(model, constants=wanted.allows(CONSTANT))
-        found = (verdict for verdict in fuse_norms(model, norms) if verdict.is_changed)
+        found = (verdict for verdict in fuse_norms(model, wanted) if verdict.is_changed)
         more = [verdict for verdict in found if verdict.finding not in known]
         known.update(verdict.finding for verdict in more)
         if not more and _views(model) >= views:
@@ -124,33 +111,17 @@ def _one_each(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
     )
 
 
-def _fuse_options(options: RewriteOptions, excluded: Mapping[str, Reason]) -> FuseOptions:
-    return FuseOptions(
-        target=options.target,
-        opset=options.opset or "",
-        contrib=options.contrib,
-        skip=frozenset(options.skip),
-        only=frozenset(options.only),
-        exclude=excluded,
-        new_batchnorm=options.new_batchnorm,
-        max_growth=options.max_growth,
-    )
-
-
-def _checked(model: ir.Model, options: RewriteOptions, norms: FuseOptions) -> FuseOptions:
+def _checked(model: ir.Model, wanted: Selection) -> Selection:
     """Check rules, names, target and operator set, and replace patterns in ``skip`` by the names that they match.
 
     Findings are only looked for where a name asks for it.
     """
-    check_names(options.only, option="only")
-    try:
-        newest_allowed(norms, target_named(options.target), 1)
-    except (KeyError, ValueError) as error:
-        raise UsageError(str(error.args[0])) from error
-    if norms.skip <= set(RULE_NAMES):
-        return norms
-    names = {finding.name for finding in (*find_affines(model), *find_norms(model, norms))}
+    check_names(wanted.only, option="only")
+    target_of(wanted)
+    if set(wanted.skip) <= set(RULE_NAMES):
+        return wanted
+    names = {finding.name for finding in (*find_affines(model), *find_norms(model, wanted))}
     names |= {node.name for node in model.graph.all_nodes() if node.name}
-    check_names(options.skip, names)
-    matching = {name for pattern in norms.skip for name in names if fnmatchcase(name, pattern)}
-    return replace(norms, skip=norms.skip | matching)
+    check_names(wanted.skip, names)
+    matching = {name for pattern in wanted.skip for name in names if fnmatchcase(name, pattern)}
+    return replace(wanted, skip=(*wanted.skip, *sorted(matching)))

@@ -51,7 +51,6 @@ LAYERS = (
     "fold.search",
     "fold.graph_rules",
     "fold.cleanup",
-    "fold.fold_options",
     "fold.tracker",
     "fold.engine",
     "fuse.opset",

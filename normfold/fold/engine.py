@@ -11,13 +11,12 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Affine
 from normfold.findings.reason import Obstacle, Reason, Refusal
-from normfold.findings.rules import CONSTANT, MERGE
+from normfold.findings.rules import CONSTANT, MERGE, Selection, rule_of
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.fold.affines import AffineChain, AffineIndex, affine_node_of
 from normfold.fold.cancellation import OFFSET, offset_in_spreads
 from normfold.fold.carriers.integer_products import products_of_scales
 from normfold.fold.cleanup.tidy import clear_the_way, dead_operators
-from normfold.fold.fold_options import FoldOptions, rule_of_plan
 from normfold.fold.gelu import parts_kept_together
 from normfold.fold.graph_rules.change import Declined, GraphChange, GraphRule, RuleStage
 from normfold.fold.graph_rules.table import GRAPH_RULES
@@ -29,16 +28,17 @@ from normfold.fold.tracker import Account, AffineTracker, findings_of
 from normfold.graph.display_names import copy_node_name, name_of, remember_display_names
 from normfold.graph.editor import RULE, Editor, UniqueNames
 from normfold.graph.reader import GraphReader, graphs_of
+from normfold.targets.table import target_of
 
 
-def fold_affines(model: ir.Model, options: FoldOptions | None = None) -> tuple[Verdict, ...]:
+def fold_affines(model: ir.Model, options: Selection | None = None) -> tuple[Verdict, ...]:
     """Fold in place; one verdict for each BatchNormalization and constant affine that the model had."""
     original = {
         node: finding
         for path, graph in graphs_of(model)
         for node, finding in findings_of(GraphReader(model, graph, path)).items()
     }
-    options = options or FoldOptions()
+    options = options or Selection()
     dead = set(dead_operators(model))
     clear_the_way(model, constants=options.allows(CONSTANT), merge=options.allows(MERGE))
     remember_display_names(graph for _, graph in graphs_of(model))
@@ -55,7 +55,7 @@ def fold_affines(model: ir.Model, options: FoldOptions | None = None) -> tuple[V
     }
     budget = Budget.of(model, options.max_growth)
     for path, graph in list(graphs_of(model)):
-        reader = GraphReader(model, graph, path, may_add_batchnorm=options.new_batchnorm)
+        reader = GraphReader(model, graph, path, may_add_batchnorm=target_of(options).new_batchnorm)
         found = _GraphFold(reader, names, original, options, budget).fold()
         verdicts.update({verdict.finding: verdict for verdict in found})
     order = {finding: index for index, finding in enumerate(original.values())}
@@ -89,7 +89,7 @@ class _GraphFold:
         reader: GraphReader,
         names: UniqueNames,
         original: Container[ir.Node],
-        options: FoldOptions,
+        options: Selection,
         budget: Budget,
     ) -> None:
         """``original`` are the affines that the model came with; those of its cleanup are none of its findings."""
@@ -102,15 +102,21 @@ class _GraphFold:
 
     def _left_alone(self) -> dict[ir.Node, Reason]:
         """Return the operators that no fold may touch, each with its reason."""
-        parts = {*parts_kept_together(self.reader, every_spelling=self.options.any_activation)}
-        if not self.options.norm_affine:  # the runtime finds no RMSNorm that was spelled for it without its scale
+        parts = {*parts_kept_together(self.reader, every_spelling=target_of(self.options).any_activation)}
+        if not self.options.fold_norm_scale:  # the runtime finds no RMSNorm that was spelled for it without its scale
             parts |= {node for node in self.tracker.of_norm if node.metadata_props[RULE] == "rmsnorm"}
         left = dict.fromkeys((*parts, *products_of_scales(self.reader)), Reason.PART_OF_ACTIVATION)
         for node, finding in self.tracker.findings.items():
-            is_constant = self.reader.is_constant(node.outputs[0])
-            if (why := self.options.reason_to_leave_affine(finding, is_constant=is_constant)) is not None:
+            if (why := self._reason_to_leave(node, finding)) is not None:
                 left[node] = why
         return left
+
+    def _reason_to_leave(self, node: ir.Node, finding: Finding) -> Reason | None:
+        """Return why a finding is not to be touched at all, or None; a rule for whole regions may take affines."""
+        is_constant = self.reader.is_constant(node.outputs[0])
+        rule = CONSTANT if is_constant else rule_of(finding.operator)
+        may_be_taken = not is_constant and any(each.name in self.options.only for each in GRAPH_RULES)
+        return self.options.reason_to_leave(finding.name, rule, is_in_only=may_be_taken)
 
     def fold(self) -> list[Verdict]:
         self._settle_constants()
@@ -180,12 +186,12 @@ class _GraphFold:
 
     def _objection(self, plan: FoldPlan) -> Obstacle | None:
         """Return why a plan that algebra allows is not carried out: the user's wish, or the bytes that it costs."""
-        if not self.options.permits(plan):
+        if not self.options.permits(plan.rule, is_merge=plan.only_merges):
             return Obstacle(Reason.SKIPPED, name_of(plan.chain.nodes[-1]))
         return self.budget.objection(self.reader, plan)
 
     def _apply(self, plan: FoldPlan) -> None:
-        chain, rule = plan.chain, rule_of_plan(plan)
+        chain, rule = plan.chain, plan.rule
         account = Account(rule, plan.direction, plan.into, plan.sites)
         whole = self.affines.chain_through(chain.members[0]) if plan.direction == "forward" else None
         offset = 0.0 if whole is None else float(offset_in_spreads(self.reader, whole, whole.affine).max())

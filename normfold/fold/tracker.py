@@ -8,10 +8,9 @@ from dataclasses import dataclass, replace
 import onnx_ir as ir
 
 from normfold.findings.reason import Obstacle
-from normfold.findings.rules import AFFINE, BATCHNORM, CONSTANT
+from normfold.findings.rules import AFFINE, BATCHNORM, CONSTANT, rule_of
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.fold.affines import is_candidate
-from normfold.fold.fold_options import rule_of
 from normfold.graph.display_names import name_of
 from normfold.graph.editor import RULE
 from normfold.graph.operators import SUMS

@@ -13,25 +13,25 @@ from collections.abc import Iterator
 import numpy as np
 import onnx_ir as ir
 
+from normfold.findings.rules import Selection
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.fold.gelu import TANH, Activation, activations_of, title
-from normfold.fuse.engine import FuseOptions
 from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, UniqueNames, stamp
 from normfold.graph.reader import GraphReader, graphs_of
-from normfold.targets.table import target_named
+from normfold.targets.table import target_of
 from normfold.targets.target import Target
 
 GELU = "gelu"  # the rule
 _GELU_OPSET = 20  # the first operator set with Gelu
 
 
-def fuse_activations(model: ir.Model, options: FuseOptions) -> tuple[Verdict, ...]:
+def fuse_activations(model: ir.Model, options: Selection) -> tuple[Verdict, ...]:
     """Fuse in place; one verdict for each activation that was written again.
 
     A target that executes every spelling as one gets none.
     """
-    target = target_named(options.target)
+    target = target_of(options)
     if target.any_activation:
         return ()
     names = UniqueNames(model)
@@ -42,7 +42,7 @@ def fuse_activations(model: ir.Model, options: FuseOptions) -> tuple[Verdict, ..
     )
 
 
-def _fuse_graph(reader: GraphReader, names: UniqueNames, options: FuseOptions, target: Target) -> Iterator[Verdict]:
+def _fuse_graph(reader: GraphReader, names: UniqueNames, options: Selection, target: Target) -> Iterator[Verdict]:
     editor = Editor(reader, names)
     for activation in list(activations_of(reader)):
         if not _is_wanted(reader, activation, options, target):
@@ -68,7 +68,7 @@ def _fuse_graph(reader: GraphReader, names: UniqueNames, options: FuseOptions, t
         )
 
 
-def _is_wanted(reader: GraphReader, activation: Activation, options: FuseOptions, target: Target) -> bool:
+def _is_wanted(reader: GraphReader, activation: Activation, options: Selection, target: Target) -> bool:
     """Whether the target has the operator in this type, and its way of spelling is another one."""
     dtype = reader.dtype(activation.input)
     shapes = reader.shape(activation.input), reader.shape(activation.output)

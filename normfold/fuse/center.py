@@ -22,17 +22,18 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Array
 from normfold.findings.reason import Obstacle, Reason, Refusal
+from normfold.findings.rules import Selection
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.fold.gelu import parts_kept_together
 from normfold.fuse.engine import CENTER as RULE
-from normfold.fuse.engine import FuseOptions, newest_allowed
+from normfold.fuse.engine import newest_allowed
 from normfold.fuse.opset import OpsetRaiseError, raise_opset
 from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, UniqueNames, require_fits, stamp
 from normfold.graph.operators import RESHAPES, is_standard
 from normfold.graph.reader import GraphReader, attribute, input_at, opset_of
 from normfold.graph.training import passes_values
-from normfold.targets.table import target_named
+from normfold.targets.table import target_of
 
 _RMSNORM = "RMSNormalization"
 _RMSNORM_OPSET = 23
@@ -57,7 +58,7 @@ class Stream:
     norms: dict[ir.Node, None] = field(default_factory=dict)
 
 
-def center_norms(model: ir.Model, options: FuseOptions) -> tuple[Verdict, ...]:
+def center_norms(model: ir.Model, options: Selection) -> tuple[Verdict, ...]:
     """Center the residual streams of the main graph in place; return one verdict for each of its LayerNorms."""
     names = UniqueNames(model)
     reader = GraphReader(model, model.graph)
@@ -77,7 +78,7 @@ def center_norms(model: ir.Model, options: FuseOptions) -> tuple[Verdict, ...]:
     return (*refused, *(verdict for stream in streams for verdict in _write(editor, stream)))
 
 
-def _streams(reader: GraphReader, options: FuseOptions) -> tuple[list[Stream], list[Verdict]]:
+def _streams(reader: GraphReader, options: Selection) -> tuple[list[Stream], list[Verdict]]:
     """Return the streams that can be centered, and verdicts for the LayerNorms of the others."""
     streams: list[Stream] = []
     refused: list[Verdict] = []
@@ -96,9 +97,9 @@ def _is_layernorm(node: ir.Node) -> bool:
     return is_standard(node) and node.op_type == "LayerNormalization"
 
 
-def _raised(model: ir.Model, options: FuseOptions) -> Obstacle | None:
+def _raised(model: ir.Model, options: Selection) -> Obstacle | None:
     """Raise the model to the operator set that has RMSNormalization, or say why not."""
-    target, present = target_named(options.target), opset_of(model.graph)
+    target, present = target_of(options), opset_of(model.graph)
     if present >= _RMSNORM_OPSET:
         return None
     if newest_allowed(options, target, present) < _RMSNORM_OPSET:
@@ -119,7 +120,7 @@ def _finding(node: ir.Node) -> Finding:
 
 
 # -- finding a stream -----------------------------------------------------------------------------------------------
-def _grown(reader: GraphReader, norm: ir.Node, stream: Stream, options: FuseOptions) -> Stream:
+def _grown(reader: GraphReader, norm: ir.Node, stream: Stream, options: Selection) -> Stream:
     """Return the stream that ``norm`` reads; Refusal names the operator that stands in the way."""
     waiting = [(_entry(reader, norm, options), _rank_of(reader, norm.inputs[0], norm) - 1)]
     while waiting:
@@ -139,7 +140,7 @@ def _grown(reader: GraphReader, norm: ir.Node, stream: Stream, options: FuseOpti
     return stream
 
 
-def _entry(reader: GraphReader, norm: ir.Node, options: FuseOptions) -> ir.Value:
+def _entry(reader: GraphReader, norm: ir.Node, options: Selection) -> ir.Value:
     """Return the input of a LayerNorm that may become an RMSNorm."""
     value, name = norm.inputs[0], name_of(norm)
     reason = options.reason_to_leave(name, RULE)
@@ -149,7 +150,7 @@ def _entry(reader: GraphReader, norm: ir.Node, options: FuseOptions) -> ir.Value
     if int(attribute(norm, "axis", -1)) % rank != rank - 1 or any(v.uses() for v in norm.outputs[1:]):
         raise Refusal(Reason.NO_FORM, name, detail="it normalizes several axes, or its statistics are read")
     dtype = reader.dtype(value)
-    if dtype is None or not target_named(options.target).has(_RMSNORM, dtype.name):
+    if dtype is None or not target_of(options).has(_RMSNORM, dtype.name):
         raise Refusal(Reason.NO_KERNEL, name, detail=_RMSNORM)
     assert value is not None, "a LayerNormalization has an input"
     return value
@@ -286,7 +287,7 @@ def _axis_before(reader: GraphReader, node: ir.Node, value: ir.Value, axis: int,
 
 
 def _downstream(
-    reader: GraphReader, stream: Stream, value: ir.Value, axis: int, options: FuseOptions
+    reader: GraphReader, stream: Stream, value: ir.Value, axis: int, options: Selection
 ) -> list[tuple[ir.Value, int]]:
     """Return what is made of a value of the stream; every other reader must be a LayerNorm, or ask for the shape."""
     if value.is_graph_output():

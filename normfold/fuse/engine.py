@@ -6,7 +6,7 @@ A norm is fused only where that saves work: what others read of its intermediate
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import onnx_ir as ir
 
@@ -38,7 +38,7 @@ from normfold.graph.display_names import name_of
 from normfold.graph.editor import RULE, Editor, UniqueNames, stamp
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, graphs_of, is_read, opset_of
-from normfold.targets.table import target_named
+from normfold.targets.table import target_of
 from normfold.targets.target import AUTO, KEEP, Target
 
 CENTER = "center"  # the rule that makes RMSNorms of LayerNorms
@@ -55,36 +55,13 @@ _CONTRIB = frozenset(
 )
 
 
-@dataclass(frozen=True)
-class FuseOptions(Selection):
-    """Which norms are to be fused, and for which runtime.
-
-    ``opset`` is "auto" (raise the model as far as a form needs), "keep", a number to raise it to, or "" for the
-    target's default. ``contrib`` allows operators of com.microsoft; the verdict says why none is written.
-    ``new_batchnorm`` allows a BatchNormalization for the affine of a norm, where the target runs that faster.
-    ``max_growth`` is the part of the model's weights by which the parameters of one norm may grow.
-    """
-
-    target: str = "onnxruntime"
-    opset: str | int = ""
-    contrib: bool = False
-    new_batchnorm: bool = True
-    max_growth: float = 0.05
-
-    @property
-    def for_target(self) -> Target:
-        """Return what is known of the target, less what is not wanted. Raises UsageError for an unknown one."""
-        target = target_named(self.target)
-        return replace(target, batchnorm_affine=target.batchnorm_affine and self.new_batchnorm)
-
-
-def fuse_norms(model: ir.Model, options: FuseOptions | None = None) -> tuple[Verdict, ...]:
+def fuse_norms(model: ir.Model, options: Selection | None = None) -> tuple[Verdict, ...]:
     """Fuse in place; return one verdict for each norm, and for each near miss, that the model had.
 
-    UsageError for an unknown target, ValueError for an operator set that is none.
+    UsageError for an unknown target.
     """
-    options = options or FuseOptions()
-    target = options.for_target
+    options = options or Selection()
+    target = target_of(options)
     present = opset_of(model.graph)
     limit = newest_allowed(options, target, present)
     obstacle = ""
@@ -104,28 +81,26 @@ def fuse_norms(model: ir.Model, options: FuseOptions | None = None) -> tuple[Ver
     return tuple(verdicts)
 
 
-def find_norms(model: ir.Model, options: FuseOptions | None = None) -> tuple[Finding, ...]:
+def find_norms(model: ir.Model, options: Selection | None = None) -> tuple[Finding, ...]:
     """List every norm and near miss of a model, in order, with the form it would get. Changes nothing."""
-    options = options or FuseOptions()
-    target = options.for_target
+    options = options or Selection()
+    target = target_of(options)
     limit = newest_allowed(options, target, opset_of(model.graph))
     with shapes_in_functions(model):
         return tuple(finding for each in _graph_fuses(model, options, limit) for finding in each.findings())
 
 
-def newest_allowed(options: FuseOptions, target: Target, present: int) -> int:
-    """Return the newest operator set that forms may use; ValueError when the option is none."""
+def newest_allowed(options: Selection, target: Target, present: int) -> int:
+    """Return the newest operator set that forms may use."""
     policy = options.opset or target.opset
     if policy == KEEP:
         return present
     if policy == AUTO:
         return max(present, target.newest_opset)
-    if not str(policy).isdigit():
-        raise ValueError(f"opset: expected auto, keep or a number, got {policy!r}")
     return max(present, int(policy))
 
 
-def _wanted_opset(model: ir.Model, options: FuseOptions, target: Target, limit: int) -> int:
+def _wanted_opset(model: ir.Model, options: Selection, target: Target, limit: int) -> int:
     """Return the operator set that the forms need; a number that the user gave is wanted as it is."""
     if str(options.opset or target.opset).isdigit():
         return limit
@@ -151,7 +126,7 @@ def _say_raised(verdict: Verdict, present: int, raised: int) -> Verdict:
     return replace(verdict, why=f"{verdict.why}; {note}" if verdict.why else note)
 
 
-def _graph_fuses(model: ir.Model, options: FuseOptions, opset: int = 0) -> Iterator[_GraphFuse]:
+def _graph_fuses(model: ir.Model, options: Selection, opset: int = 0) -> Iterator[_GraphFuse]:
     """Yield what fuses each graph of a model; ``opset`` is the newest that forms may use, 0 for that of the model."""
     names, spare = UniqueNames(model), Budget.of(model, options.max_growth).limit
     for path, graph in list(graphs_of(model)):
@@ -161,8 +136,8 @@ def _graph_fuses(model: ir.Model, options: FuseOptions, opset: int = 0) -> Itera
 class _GraphFuse:
     """The norms of one graph, whose parameters may each grow by ``spare`` bytes."""
 
-    def __init__(self, reader: GraphReader, names: UniqueNames, options: FuseOptions, opset: int, spare: int) -> None:
-        self.reader, self.options, self.target, self.spare = reader, options, options.for_target, spare
+    def __init__(self, reader: GraphReader, names: UniqueNames, options: Selection, opset: int, spare: int) -> None:
+        self.reader, self.options, self.target, self.spare = reader, options, target_of(options), spare
         self.editor = Editor(reader, names)
         self.opset = reader.opset if isinstance(reader.graph, ir.Function) else opset or reader.opset
         self.left = frozenset(parts_kept_together(reader, every_spelling=True))  # a factor of a Gelu is no norm's

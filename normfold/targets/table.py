@@ -10,6 +10,7 @@ from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 
 from normfold.errors import UsageError, known_names
+from normfold.options import RewriteOptions
 from normfold.targets.target import KEEP, Target
 
 FLOAT, DOUBLE, HALF, BRAIN = "FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16"
@@ -203,6 +204,16 @@ def target_named(name: str) -> Target:
         raise UsageError(f"expected a target, got {name!r}; {known_names(name, TARGETS, 'targets')}", "target")
     target = TARGETS[name]
     return at_version(target, _installed_onnxruntime()) if target.as_installed else target
+
+
+def target_of(options: RewriteOptions) -> Target:
+    """Return the target that options name, less what they do not want; UsageError for an unknown one."""
+    target, wanted = target_named(options.target), options.new_batchnorm
+    return replace(
+        target,
+        batchnorm_affine=target.batchnorm_affine and wanted,
+        new_batchnorm=target.new_batchnorm and wanted,
+    )
 
 
 def at_version(target: Target, release: tuple[int, int] | None) -> Target:

@@ -10,8 +10,9 @@ from pathlib import Path
 import onnx
 import onnx_ir as ir
 
+from normfold.findings.rules import Selection
 from normfold.findings.verdict import Finding
-from normfold.fuse.engine import FuseOptions, find_norms
+from normfold.fuse.engine import find_norms
 from normfold.fuse.recognize.norm_operators import NORM_OPERATORS
 
 
@@ -39,7 +40,7 @@ def count(path: Path) -> Census:
     operators = Counter(node.op_type for node in every_node(model))
     return Census(
         batchnorms=operators["BatchNormalization"],
-        decomposed=sum(map(is_decomposed, find_norms(ir.load(path), FuseOptions()))),
+        decomposed=sum(map(is_decomposed, find_norms(ir.load(path), Selection()))),
         operators=operators.total() - operators["Constant"],
         size=size_of(path, model),
     )

@@ -12,11 +12,10 @@ from onnx import numpy_helper
 
 from normfold.files.convert import to_ir, to_proto
 from normfold.findings.reason import Reason
-from normfold.findings.rules import CONSTANT
+from normfold.findings.rules import CONSTANT, Selection
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.fold.cleanup.tidy import tidy
 from normfold.fold.engine import find_affines, fold_affines
-from normfold.fold.fold_options import FoldOptions
 from tests.onnx_text import (
     Tensors,
     Values,
@@ -80,11 +79,14 @@ class Folded:
         return [verdict.finding.site for verdict in self.verdicts if verdict.outcome is outcome]
 
 
-def fold(model: onnx.ModelProto, options: FoldOptions | None = None) -> Folded:
+WANTED = Selection(new_batchnorm=True)
+
+
+def fold(model: onnx.ModelProto, options: Selection = WANTED) -> Folded:
     """``model`` after fold and tidy, as a model of its own."""
     inside = to_ir(model)
-    verdicts = fold_affines(inside, options) if options else fold_affines(inside)
-    tidy(inside, constants=options is None or options.allows(CONSTANT))
+    verdicts = fold_affines(inside, options)
+    tidy(inside, constants=options.allows(CONSTANT))
     return Folded(to_proto(inside), verdicts)
 
 
@@ -268,7 +270,7 @@ def assert_refuses(row: Refuses) -> None:
     assert said == row.why, "\n".join(map(str, verdict.obstacles))
 
 
-def assert_folds_with(text: str, options: FoldOptions, domains: str = "") -> onnx.ModelProto:
+def assert_folds_with(text: str, options: Selection, domains: str = "") -> onnx.ModelProto:
     """Return the model of ``text`` folded as ``options`` ask, as exactly as without them."""
     model = parse(text, domains=domains)
     result = fold(model, options).model

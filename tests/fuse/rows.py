@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+
+from normfold.findings.rules import Selection
 
 
 @dataclass(frozen=True)
@@ -13,7 +15,13 @@ class Row:
     becomes: str
     opset: int = 17
     fused: int = 1
-    options: dict[str, object] = field(default_factory=dict)
+    target: str = ""
+    policy: str = ""
+
+    @property
+    def wanted(self) -> Selection:
+        """What is wanted of the fusion: by default for ONNX Runtime."""
+        return Selection(target=self.target or "onnxruntime", opset=self.policy, new_batchnorm=True)
 
 
 NUMBERS = "float two = {2.0}, float eps = {0.0009765625}"
@@ -130,20 +138,20 @@ LENGTHS = {
         f"{X34} <float low = {{2.0}}, int64[1] last = {{-1}}>"
         "{ p = Mul(x, x) q = ReduceSum(p, last) c = Max(q, low) s = Sqrt(c) r = Reciprocal(s) y = Mul(x, r) }",
         "ReduceL2 Max Div",
-        options={"target": "openvino"},
+        target="openvino",
     ),
     "Keras's UnitNormalization": Row(
         f"{X34} <float high = {{0.7}}, int64[1] last = {{-1}}>"
         "{ p = Mul(x, x) q = ReduceSum(p, last) s = Sqrt(q) r = Reciprocal(s) c = Min(r, high) y = Mul(x, c) }",
         "ReduceL2 Max Div",
-        options={"target": "openvino"},
+        target="openvino",
     ),
     "over several axes, with a scale": Row(
         f"{X4} <float low = {{4.0}}, float g = {{3.0}}>"
         "{ p = Mul(x, x) q = ReduceSum(p, axes) c = Max(q, low) s = Sqrt(c) r = Reciprocal(s) n = Mul(x, r)"
         " y = Mul(n, g) }".replace("axes)", "hw)").replace("{ p", "{ hw = Constant<value_ints=[2, 3]>() p"),
         "ReduceL2 Max Div Mul",
-        options={"target": "openvino"},
+        target="openvino",
     ),
     "along the channels, from the sum of squares": Row(
         f"{X4} <int64[1] c = {{1}}>{{ p = Mul(x, x) q = ReduceSum(p, c) s = Sqrt(q) y = Div(x, s) }}", "ReduceL2 Div"
@@ -159,7 +167,7 @@ LENGTHS = {
         "ReduceL2 Div Mul",
     ),
     "along another axis, where that is not slow": Row(
-        f"{X34} {{ l = ReduceL2<axes=[1]>(x) y = Div(x, l) }}", "LpNormalization", options={"target": "openvino"}
+        f"{X34} {{ l = ReduceL2<axes=[1]>(x) y = Div(x, l) }}", "LpNormalization", target="openvino"
     ),
 }
 
@@ -255,7 +263,7 @@ CHANNELS_LAST = {
     "GroupNorm for a target that has it": Row(
         f"{LAST8} <{SPLIT}, {NUMBERS}, float[1,1,1,2,4] g, float[1,1,1,2,4] b>{{ {KERAS} y = Reshape(o, back) }}",
         "Transpose GroupNormalization Transpose",
-        options={"target": "directml"},
+        target="directml",
     ),
     "RMSNorm over the spatial axes": Row(  # was once divided without the Transposes, by a scale of axis 1
         f"{LAST4} <{NUMBERS}, float[4] g, float one = {{1.0}}>"

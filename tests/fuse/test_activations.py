@@ -7,10 +7,11 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from normfold.findings.rules import Selection
 from normfold.findings.verdict import Outcome
 from normfold.fold.gelu import activations_of, parts_kept_together
 from normfold.fuse.activations import fuse_activations
-from normfold.fuse.engine import FuseOptions, fuse_norms
+from normfold.fuse.engine import fuse_norms
 from normfold.graph.reader import GraphReader
 from tests.onnx_text import feeds_of, parse, run_in_ort
 
@@ -62,7 +63,7 @@ LEFT = [
 
 def fused(model: onnx.ModelProto) -> tuple[onnx.ModelProto, list[Outcome]]:
     intermediate = ir.from_proto(model)
-    verdicts = fuse_activations(intermediate, FuseOptions())
+    verdicts = fuse_activations(intermediate, Selection())
     return ir.to_proto(intermediate), [verdict.outcome for verdict in verdicts]
 
 
@@ -96,7 +97,7 @@ def test_a_value_that_is_read_elsewhere_keeps_the_spelling() -> None:
 
 def test_other_targets_keep_every_spelling_together() -> None:
     model = ir.from_proto(parse(REWRITTEN[0][1]))
-    assert not fuse_activations(model, FuseOptions(target="tensorrt"))
+    assert not fuse_activations(model, Selection(target="tensorrt"))
     reader = GraphReader(model, model.graph)
     assert len(list(parts_kept_together(reader, every_spelling=True))) == 5
     assert not list(parts_kept_together(reader, every_spelling=False))

@@ -10,8 +10,9 @@ from onnx import helper, numpy_helper
 
 from normfold.errors import UsageError
 from normfold.findings.reason import Reason
+from normfold.findings.rules import Selection
 from normfold.findings.verdict import Outcome
-from normfold.fuse.engine import FuseOptions, fuse_norms
+from normfold.fuse.engine import fuse_norms
 from normfold.fuse.opset import OpsetRaiseError, min_ir_version, raise_opset
 from normfold.graph.reader import opset_of
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
@@ -48,7 +49,7 @@ def test_the_operator_set_rises_as_far_as_the_form_needs(
 ) -> None:
     original = parse(text, opset=opset, ir_version=7)
     model = ir.from_proto(original)
-    (verdict,) = fuse_norms(model, FuseOptions(opset=policy, target=target))
+    (verdict,) = fuse_norms(model, Selection(opset=policy, target=target))
     assert opset_of(model.graph) == raised
     assert model.ir_version == (7 if raised == opset else max(7, min_ir_version(raised)))
     assert (f"operator set rises from {opset} to {raised}" in verdict.why) == (raised != opset)
@@ -58,11 +59,9 @@ def test_the_operator_set_rises_as_far_as_the_form_needs(
     assert_close(run_in_ort(result, feeds, ["y"]), run_in_ort(original, feeds, ["y"]), note=policy)
 
 
-def test_an_operator_set_that_is_none_is_an_error() -> None:
-    with pytest.raises(ValueError, match="expected auto, keep or a number, got 'newest'"):
-        fuse_norms(ir.from_proto(parse(PLAIN)), FuseOptions(opset="newest"))
+def test_a_target_that_is_none_is_an_error() -> None:
     with pytest.raises(UsageError, match="expected a target, got 'no-such-target'"):
-        fuse_norms(ir.from_proto(parse(PLAIN)), FuseOptions(target="no-such-target"))
+        fuse_norms(ir.from_proto(parse(PLAIN)), Selection(target="no-such-target"))
 
 
 def test_what_the_converter_loses_is_put_back() -> None:

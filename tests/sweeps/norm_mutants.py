@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import sys
 import types
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +20,8 @@ from unittest.mock import patch
 import numpy as np
 import onnx_ir as ir
 
-from normfold.fuse.engine import FuseOptions, fuse_norms
+from normfold.findings.rules import Selection
+from normfold.fuse.engine import fuse_norms
 from normfold.fuse.recognize import arithmetic, candidates, conditions, layout, norm_operators, published, reductions
 from normfold.fuse.recognize.polynomial import ONE, Poly
 from normfold.fuse.recognize.region import Tracked
@@ -34,24 +35,24 @@ _SILENT = (*test_candidates.SILENT.values(), *test_published.NOT_NAMED.values())
 CLOSE = 1e-3  # of the largest value
 
 
-def rows() -> list[tuple[str, int, Mapping[str, object]]]:
+def rows() -> list[tuple[str, int, Selection]]:
     """The text, operator set and options of every row about norms."""
-    found = [(row.text, row.opset, row.options) for row in test_table.ROWS.values()]
+    found = [(row.text, row.opset, row.wanted) for row in test_table.ROWS.values()]
     misses = test_candidates.MISSES.values()
-    found += [(miss.text, miss.opset, {"target": miss.target, "opset": miss.policy}) for miss in misses]
+    found += [(miss.text, miss.opset, Selection(target=miss.target, opset=miss.policy)) for miss in misses]
     texts = [row.text for row in test_published.ROWS.values()]
     texts += [row.text for row in test_conditions.ROWS.values()]
-    return [*found, *((text, 17, {}) for text in (*texts, *_SILENT))]
+    return [*found, *((text, 17, Selection()) for text in (*texts, *_SILENT))]
 
 
-def outcome(text: str, opset: int, options: Mapping[str, object]) -> object:
+def outcome(text: str, opset: int, options: Selection) -> object:
     """What is said of a row and what it becomes; "wrong" where that computes something else, or an error."""
     original = parse(text, opset=opset, ir_version=10)
     model = ir.from_proto(original)
     try:
-        verdicts = fuse_norms(model, FuseOptions(**options))  # type: ignore[arg-type]  # a row's own options
+        verdicts = fuse_norms(model, options)
         said = [(v.finding.operator, v.outcome.value, [o.reason.code for o in v.obstacles], v.form) for v in verdicts]
-        if options.get("target", "onnxruntime") != "onnxruntime" or not any(verdict.is_changed for verdict in verdicts):
+        if options.target != "onnxruntime" or not any(verdict.is_changed for verdict in verdicts):
             return said
         feeds, names = feeds_of(original), [value.name for value in original.graph.output]
         wanted, got = (run_in_ort(each, feeds, names) for each in (original, ir.to_proto(model)))

@@ -20,9 +20,10 @@ import onnx_ir as ir
 import onnxruntime as ort
 
 from normfold.constants.simplify import apply_facts, simplify
+from normfold.findings.rules import Selection
 from normfold.findings.verdict import Outcome
 from normfold.fold.cleanup.tidy import tidy
-from normfold.fuse.engine import FuseOptions, fuse_norms
+from normfold.fuse.engine import fuse_norms
 from tests.onnx_text import Tensors, feeds_of
 
 _FUSED_BY_RUNTIME = (
@@ -49,7 +50,7 @@ def fusions(saved: Path) -> Counter[str]:
 def fused(model: onnx.ModelProto, target: str) -> tuple[onnx.ModelProto, int]:
     intermediate = ir.from_proto(model)
     apply_facts(intermediate, simplify(model))
-    verdicts = fuse_norms(intermediate, FuseOptions(target=target))
+    verdicts = fuse_norms(intermediate, Selection(target=target))
     tidy(intermediate)
     return ir.to_proto(intermediate), sum(verdict.outcome is Outcome.FUSED for verdict in verdicts)
 

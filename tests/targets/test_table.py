@@ -14,8 +14,9 @@ import pytest
 import normfold
 from normfold.errors import UsageError
 from normfold.findings.reason import Reason
+from normfold.findings.rules import Selection
 from normfold.findings.verdict import Outcome
-from normfold.fuse.engine import FuseOptions, fuse_norms
+from normfold.fuse.engine import fuse_norms
 from normfold.option_declaration import declared_options
 from normfold.options import RewriteOptions
 from normfold.targets.table import ONNXRUNTIME, TARGETS, at_version, target_named
@@ -74,11 +75,11 @@ def test_the_help_of_the_option_names_every_target() -> None:
 @pytest.mark.parametrize("text", [LAYERNORM, RMSNORM, GROUPNORM])
 def test_contrib_says_why_it_writes_nothing_of_com_microsoft(name: str, text: str) -> None:
     model = ir.from_proto(parse(text))
-    verdicts = fuse_norms(model, FuseOptions(target=name, opset="auto", contrib=True))
+    verdicts = fuse_norms(model, Selection(target=name, opset="auto", contrib=True))
     assert {node.domain for node in model.graph} <= {""}
     fused = [verdict.why for verdict in verdicts if verdict.outcome is Outcome.FUSED]
     assert all("--contrib: " in why for why in fused)
-    plain = fuse_norms(ir.from_proto(parse(text)), FuseOptions(target=name, opset="auto"))
+    plain = fuse_norms(ir.from_proto(parse(text)), Selection(target=name, opset="auto"))
     assert not any("contrib" in verdict.why for verdict in plain)
 
 
@@ -88,7 +89,7 @@ def test_a_target_gets_its_own_form_of_each_norm(name: str) -> None:
         pytest.skip("the installed runtime has no kernel for it yet")
     for text, wanted in zip((LAYERNORM, RMSNORM, GROUPNORM), WRITES[name], strict=True):
         model = ir.from_proto(parse(text))
-        (verdict,) = fuse_norms(model, FuseOptions(target=name, opset="auto"))
+        (verdict,) = fuse_norms(model, Selection(target=name, opset="auto"))
         assert verdict.outcome is (Outcome.FUSED if wanted else Outcome.KEPT), (name, verdict.obstacles)
         if not wanted:
             assert verdict.obstacles[0].reason is Reason.NO_KERNEL
@@ -101,7 +102,7 @@ def test_a_target_without_a_kernel_keeps_the_norm(monkeypatch: pytest.MonkeyPatc
     """What "" in WRITES stands for: no kernel, and no spelling that the runtime fuses by itself."""
     without = replace(TARGETS["onnx"], name="new", operators={"LayerNormalization": frozenset({"FLOAT"})})
     monkeypatch.setitem(TARGETS, "new", replace(without, rmsnorm_below_23=False))
-    (verdict,) = fuse_norms(ir.from_proto(parse(RMSNORM)), FuseOptions(target="new", opset="auto"))
+    (verdict,) = fuse_norms(ir.from_proto(parse(RMSNORM)), Selection(target="new", opset="auto"))
     assert [obstacle.reason for obstacle in verdict.obstacles] == [Reason.NO_KERNEL]
 
 

@@ -15,6 +15,7 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Affine
 from normfold.findings.reason import Obstacle, Reason, Refusal
+from normfold.findings.rules import AFFINE, BATCHNORM, MERGE
 from normfold.fold.absorbers.table import takes_part
 from normfold.fold.affines import AffineChain, AffineIndex
 from normfold.fold.carriers.table import ANY_RANK, BACKWARD, carrier_for
@@ -68,6 +69,11 @@ class FoldPlan:
     def only_merges(self) -> bool:
         """Return whether only affines change, and no linear operator or norm takes one."""
         return not (self.rewrites or self.companions or self.sinks)
+
+    @property
+    def rule(self) -> str:
+        """Return the name of the rule that the plan is reported under."""
+        return BATCHNORM if self.chain.has_batchnorm else AFFINE if self.into else MERGE
 
     @property
     def weights_changed(self) -> int:

@@ -10,10 +10,10 @@ import torch
 
 from normfold.constants.simplify import apply_facts, simplify
 from normfold.findings.reason import Obstacle, Reason
+from normfold.findings.rules import Selection
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.fold.cleanup.tidy import clear_the_way
 from normfold.fold.engine import fold_affines
-from normfold.fold.fold_options import FoldOptions
 from normfold.fold.graph_rules import channel_order as order
 from normfold.fold.graph_rules import explicit_pad as padding
 from normfold.fold.graph_rules import parallel_branches as branches
@@ -23,6 +23,7 @@ from normfold.pytorch.write_back.module_tree import Modules
 from normfold.pytorch.write_back.provenance import Provenance, Snapshot
 from normfold.pytorch.write_back.weight_changes import Changes, WriteBackProblem
 
+_ANY_RUNTIME = "onnx"  # eager mode has an operator for each activation
 _NOT_IN_MODULES = frozenset({order.RULE, padding.RULE})  # what has no module of its own to take out
 
 
@@ -61,7 +62,8 @@ class Planner:
             model = self.model.clone()
             snapshot = Snapshot(model)
             leave_out = dict.fromkeys((*excluded, *self.refused), Reason.ROLLED_BACK)
-            verdicts = fold_affines(model, FoldOptions(skip=self.skip, only=self.only, exclude=leave_out))
+            wanted = Selection(skip=self.skip, only=self.only, exclude=leave_out, target=_ANY_RUNTIME)
+            verdicts = fold_affines(model, wanted)
             findings = frozenset(verdict.finding.name for verdict in verdicts)
             changes, problems = WriteBack(model, snapshot, self.provenance, self.modules, findings).run()
             inner = frozenset(v.finding.name for v in verdicts if v.outcome is Outcome.FOLDED and v.finding.graph)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from normfold.files.convert import to_ir
+from normfold.findings.rules import Selection
 from normfold.findings.verdict import Outcome
 from normfold.fold.engine import fold_affines
-from normfold.fold.fold_options import FoldOptions
 from tests.fold.rows import Folds, assert_folds, every, fold, model_of, operators
 from tests.onnx_text import parse
 
@@ -123,4 +123,4 @@ def test_it_can_be_switched_off() -> None:
     model = to_ir(model_of(FOLDS["a convolution"]))
     (verdict,) = fold_affines(model)
     assert verdict.outcome is Outcome.FOLDED and verdict.into == ("y",)
-    assert not fold_affines(to_ir(model_of(FOLDS["a convolution"])), FoldOptions(skip=frozenset({"pad"})))
+    assert not fold_affines(to_ir(model_of(FOLDS["a convolution"])), Selection(skip=frozenset({"pad"})))

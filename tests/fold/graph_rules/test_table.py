@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from normfold.findings.rules import Selection
 from normfold.findings.verdict import Outcome
-from normfold.fold.fold_options import FoldOptions
 from normfold.fold.graph_rules.table import GRAPH_RULES
 from tests.fold.rows import fold, operators
 from tests.onnx_text import parse
@@ -56,7 +56,7 @@ def changes(
 ) -> tuple[str, set[str]]:
     """Return the operators that are left, and the rules that changed something."""
     text, _ = MODELS[rule]
-    result = fold(parse(text), FoldOptions(skip, only, norm_affine=rule == "norm-affine"))
+    result = fold(parse(text), Selection(skip=skip, only=only, fold_norm_scale=rule == "norm-affine"))
     rules = {verdict.rule for verdict in result.verdicts if verdict.outcome is Outcome.FOLDED}
     return operators(result.model), rules
 
@@ -86,8 +86,8 @@ def test_every_rule_for_regions_has_a_model() -> None:
 def test_affines_of_several_operands_are_left_where_merging_is() -> None:
     text = "(float[N,4] x, float[N,4] z) => (float[N,4] y) <float k={3}>{ a = Mul(x, k) b = Mul(z, k) y = Add(a, b) }"
     assert operators(fold(parse(text)).model) == "Add Mul"
-    assert operators(fold(parse(text), FoldOptions(skip=frozenset({"merge"}))).model) == "Mul Mul Add"
-    assert operators(fold(parse(text), FoldOptions(only=frozenset({"merge"}))).model) == "Add Mul"
+    assert operators(fold(parse(text), Selection(skip=frozenset({"merge"}))).model) == "Mul Mul Add"
+    assert operators(fold(parse(text), Selection(only=frozenset({"merge"}))).model) == "Add Mul"
 
 
 def test_a_fold_is_no_merge() -> None:
@@ -95,4 +95,4 @@ def test_a_fold_is_no_merge() -> None:
         "(float[N,4] x) => (float[N,4] y) <float[4,4] w, float k={3}, float l={2}>"
         "{ a = MatMul(x, w) b = Mul(a, k) c = Relu(b) y = Mul(c, l) }"
     )
-    assert "Mul" in operators(fold(parse(text), FoldOptions(only=frozenset({"merge"}))).model)
+    assert "Mul" in operators(fold(parse(text), Selection(only=frozenset({"merge"}))).model)

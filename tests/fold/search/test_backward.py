@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from normfold.findings.reason import Reason
+from normfold.findings.rules import Selection
 from normfold.findings.verdict import Outcome
-from normfold.fold.fold_options import FoldOptions
 from tests.fold.rows import BN4, Folds, Refuses, assert_sound, back, every, fold, operators
 from tests.onnx_text import feeds_of, parse, run_in_float64, widened
 
@@ -80,7 +80,7 @@ LORA = (
 
 def test_a_scale_passes_a_constant_factor_that_is_to_be_left() -> None:
     model = widened(parse(LORA))
-    folded = fold(model, FoldOptions(exclude={"e": Reason.ROLLED_BACK}))
+    folded = fold(model, Selection(exclude={"e": Reason.ROLLED_BACK}))
     assert operators(folded.model) == "Gemm MatMul Mul Add"
     assert folded.sites(Outcome.KEPT) == ["e"]
     before, after = (run_in_float64(each, feeds_of(model)) for each in (model, folded.model))

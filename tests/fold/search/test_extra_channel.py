@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from normfold.fold.fold_options import FoldOptions
+from normfold.findings.rules import Selection
 from tests.fold.rows import Folds, Refuses, assert_folds_with, every, operators
 
 CLIPPED = (
@@ -51,8 +51,6 @@ test_refuses = every(REFUSES)
 
 
 def test_on_demand_one_more_channel_starts_a_new_block() -> None:
-    result = assert_folds_with(
-        REFUSES["one more channel would start a new block"].text, FoldOptions(extra_channel=True)
-    )
+    result = assert_folds_with(REFUSES["one more channel would start a new block"].text, Selection(extra_channel=True))
     assert "BatchNormalization" not in operators(result)
     assert max(tensor.dims[0] for tensor in result.graph.initializer) == 9

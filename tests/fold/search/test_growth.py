@@ -10,8 +10,8 @@ import pytest
 
 import normfold
 from normfold.findings.reason import Reason
+from normfold.findings.rules import Selection
 from normfold.findings.verdict import Outcome
-from normfold.fold.fold_options import FoldOptions
 from normfold.fold.search.growth import Budget
 from normfold.fold.search.plan import FoldPlan
 from normfold.graph.reader import GraphReader
@@ -33,7 +33,7 @@ NEGATED = (
 
 def bytes_of(text: str, growth: float) -> tuple[str, int]:
     """Return the operators that are left, and the bytes of all weights."""
-    model = fold(parse(text), FoldOptions(max_growth=growth)).model
+    model = fold(parse(text), Selection(max_growth=growth)).model
     return operators(model), sum(len(tensor.raw_data) for tensor in model.graph.initializer)
 
 
@@ -132,7 +132,7 @@ def test_plans_that_wait_for_one_weight_are_counted_again_once_all_its_readers_d
         return plain(self, reader, plans)
 
     monkeypatch.setattr(Budget, "_growth", growth)
-    fold(rows_of("conv_batchnorm_relu", 1200), FoldOptions())
+    fold(rows_of("conv_batchnorm_relu", 1200), Selection())
     assert sum(counted) < 2 * 1200
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from normfold.fold.fold_options import FoldOptions
+from normfold.findings.rules import Selection
 from tests.fold.rows import BN8, Folds, assert_folds, every, fold, operators
 from tests.onnx_text import parse
 
@@ -61,9 +61,9 @@ def test_no_batchnorm_is_written_where_there_was_none() -> None:
     text = "(float[N,8,5,5] x) => (float[N,8,5,5] y) <float[8,1,1] k, float[8,1,1] l, float[8,1,1] t>"
     model = parse(text + "{ c = Mul(x, k) d = Add(c, t) y = Mul(d, l) }")
     assert operators(fold(model).model) == "BatchNormalization"
-    assert operators(fold(model, FoldOptions(new_batchnorm=False)).model) == "Mul Add"
+    assert operators(fold(model, Selection(new_batchnorm=False)).model) == "Mul Add"
     norm = parse(
         f"(float[N,8,5,5] x) => (float[N,8,5,5] y) <{BN8}, float[8,1,1] k>"
         "{ c = BatchNormalization(x, g, be, m, var) y = Mul(c, k) }"
     )
-    assert operators(fold(norm, FoldOptions(new_batchnorm=False)).model) == "BatchNormalization"
+    assert operators(fold(norm, Selection(new_batchnorm=False)).model) == "BatchNormalization"

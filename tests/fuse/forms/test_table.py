@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -11,7 +12,7 @@ import pytest
 
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.fold.cleanup.tidy import tidy
-from normfold.fuse.engine import FuseOptions, find_norms, fuse_norms
+from normfold.fuse.engine import find_norms, fuse_norms
 from tests.fuse.rows import BOUNDS, CHANNELS_LAST, EXPORTERS, LENGTHS, SHARED, STEPS, SUMS, Row
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_float64, run_in_ort, widened
 from tests.runtime_faults import skip_without_kernels
@@ -91,7 +92,7 @@ GROUPNORM = {
         "{ r = Reshape(x, split) i = InstanceNormalization<epsilon=0.001>(r, one, zero) q = Reshape(i, back)"
         "h = Mul(q, g) y = Add(h, b) }",
         "GroupNormalization",
-        options={"target": "tensorrt"},
+        target="tensorrt",
     ),
 }
 
@@ -209,14 +210,14 @@ OTHERS = {
         "{ m = ReduceMean<axes=[0,2,3]>(x) a = Pow(m, two) p = Pow(x, two) q = ReduceMean<axes=[0,2,3]>(p)"
         "v = Sub(q, a) s = Sqrt(v) d = Sub(x, m) t = Add(s, e) y = Div(d, t) }",
         "MeanVarianceNormalization",
-        options={"target": "directml"},
+        target="directml",
     ),
     "RMSNorm at an old operator set": Row(
         f"{X34} <{NUMBERS}, float[4] g>"
         "{ p = Mul(x, x) v = ReduceMean<axes=[-1]>(p) w = Add(v, eps) s = Sqrt(w) r = Reciprocal(s) n = Mul(x, r)"
         "y = Mul(n, g) }",
         "Pow ReduceMean Add Sqrt Div Mul",
-        options={"opset": "keep"},
+        policy="keep",
     ),
     "a gamma that is 1 + w": Row(
         f"{X34} <{NUMBERS}, float[4] g, float one = {{1.0}}>"
@@ -244,9 +245,8 @@ def fuse(row: Row) -> tuple[onnx.ModelProto, onnx.ModelProto, tuple[Verdict, ...
     """The model before and after, and the verdicts; the finding count is the same without fusing."""
     original = parse(row.text, opset=row.opset, ir_version=10)
     model = ir.from_proto(original)
-    options = FuseOptions(**row.options)  # type: ignore[arg-type]  # a row's own options
-    expected = [finding.name for finding in find_norms(model, options)]
-    verdicts = fuse_norms(model, options)
+    expected = [finding.name for finding in find_norms(model, row.wanted)]
+    verdicts = fuse_norms(model, row.wanted)
     assert sorted(verdict.finding.name for verdict in verdicts) == sorted(expected)
     tidy(model)
     result = ir.to_proto(model)
@@ -264,12 +264,12 @@ each_row = pytest.mark.parametrize("row", [pytest.param(row, id=name) for name, 
 
 @each_row
 def test_fuses(row: Row) -> None:
-    if not row.options.get("target"):
+    if not row.target:
         skip_without_kernels(row.becomes.split())
     original, result, verdicts = fuse(row)
     assert [verdict.outcome for verdict in verdicts].count(Outcome.FUSED) == row.fused, verdicts
     assert operators(result) == Counter(row.becomes.split())
-    if not row.options.get("target") or "Normalization" not in row.becomes:
+    if not row.target or "Normalization" not in row.becomes:
         feeds, names = feeds_of(original), [value.name for value in original.graph.output]
         assert_close(run_in_ort(result, feeds, names), run_in_ort(original, feeds, names), note="ONNX Runtime")
 
@@ -280,11 +280,11 @@ def test_the_algebra_is_exact(row: Row) -> None:
     original = widened(parse(row.text, opset=row.opset, ir_version=10))
     model = ir.from_proto(original)
     wide = "onnx" if "RMSNormalization" in row.becomes else "onnxruntime-cuda"  # has its kernels in float64
-    options = {"opset": "auto", "target": wide, **row.options}
-    verdicts = fuse_norms(model, FuseOptions(**options))  # type: ignore[arg-type]  # a row's own options
+    options = replace(row.wanted, opset=row.policy or "auto", target=row.target or wide)
+    verdicts = fuse_norms(model, options)
     # Few targets have kernels for float64, and none that for MeanVarianceNormalization.
     is_operator = "Normalization" in row.becomes
-    wanted = 0 if ("target" in row.options and is_operator) or "MeanVariance" in row.becomes else row.fused
+    wanted = 0 if (row.target and is_operator) or "MeanVariance" in row.becomes else row.fused
     assert [verdict.outcome for verdict in verdicts].count(Outcome.FUSED) == wanted, verdicts
     feeds = {name: array.astype(np.float64) for name, array in feeds_of(original).items()}
     assert_close(run_in_float64(ir.to_proto(model), feeds), run_in_float64(original, feeds), note="float64")
@@ -294,7 +294,7 @@ def test_the_algebra_is_exact(row: Row) -> None:
 def test_a_second_run_finds_nothing_to_do(row: Row) -> None:
     _, once, _ = fuse(row)
     model = ir.from_proto(onnx.shape_inference.infer_shapes(once, data_prop=True))
-    verdicts = fuse_norms(model, FuseOptions(**row.options))  # type: ignore[arg-type]  # a row's own options
+    verdicts = fuse_norms(model, row.wanted)
     assert [verdict for verdict in verdicts if verdict.outcome is Outcome.FUSED] == []
 
 

@@ -9,9 +9,10 @@ import onnx_ir as ir
 import pytest
 
 from normfold.findings.reason import Reason
+from normfold.findings.rules import Selection
 from normfold.findings.verdict import Outcome
 from normfold.fold.cleanup.tidy import tidy
-from normfold.fuse.engine import FuseOptions, fuse_norms
+from normfold.fuse.engine import fuse_norms
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_float64, run_in_ort
 
 NUMBERS = "float two = {2.0}, float eps = {0.0009765625}"
@@ -257,7 +258,7 @@ def test_a_near_miss_stays_what_it_was(miss: Miss) -> None:
     assert miss.reason or miss.left, "what is no norm at all is a row of SILENT"
     original = parse(miss.text, opset=miss.opset)
     model = ir.from_proto(original)
-    verdicts = fuse_norms(model, FuseOptions(target=miss.target, opset=miss.policy))
+    verdicts = fuse_norms(model, Selection(target=miss.target, opset=miss.policy))
     kept = {verdict.obstacles[0].reason for verdict in verdicts if verdict.outcome is Outcome.KEPT}
     assert kept == ({miss.reason} if miss.reason else set()), verdicts
     tidy(model)
@@ -308,15 +309,15 @@ def test_the_user_may_leave_a_rule_or_a_norm_alone() -> None:
     text = f"{X34} <{NUMBERS}>{{ {VARIANCE} w = Add(v, eps) s = Sqrt(w) y = Div(d, s) }}"
     (fused,) = fuse_norms(ir.from_proto(parse(text)))
     for options, reason in (
-        (FuseOptions(skip=frozenset({"layernorm"})), Reason.SKIPPED),
-        (FuseOptions(skip=frozenset({fused.finding.name})), Reason.SKIPPED),
-        (FuseOptions(only=frozenset({"rmsnorm"})), Reason.SKIPPED),
-        (FuseOptions(exclude={fused.finding.name: Reason.ROLLED_BACK}), Reason.ROLLED_BACK),
+        (Selection(skip=frozenset({"layernorm"})), Reason.SKIPPED),
+        (Selection(skip=frozenset({fused.finding.name})), Reason.SKIPPED),
+        (Selection(only=frozenset({"rmsnorm"})), Reason.SKIPPED),
+        (Selection(exclude={fused.finding.name: Reason.ROLLED_BACK}), Reason.ROLLED_BACK),
     ):
         model = ir.from_proto(parse(text))
         (verdict,) = fuse_norms(model, options)
         assert (verdict.outcome, verdict.obstacles[0].reason) == (Outcome.KEPT, reason)
         assert verdict.finding.name == fused.finding.name
         assert "LayerNormalization" not in [node.op_type for node in model.graph]
-    (verdict,) = fuse_norms(ir.from_proto(parse(text)), FuseOptions(only=frozenset({"layernorm"})))
+    (verdict,) = fuse_norms(ir.from_proto(parse(text)), Selection(only=frozenset({"layernorm"})))
     assert verdict.outcome is Outcome.FUSED

@@ -13,8 +13,9 @@ from onnx.backend.test.case.node import collect_testcases
 from onnx.backend.test.case.test_case import TestCase
 
 from normfold.constants.simplify import apply_facts, simplify
+from normfold.findings.rules import Selection
 from normfold.fold.cleanup.tidy import tidy
-from normfold.fuse.engine import FuseOptions, fuse_norms
+from normfold.fuse.engine import fuse_norms
 from tests.onnx_text import run_in_ort
 
 NORMS = {
@@ -46,7 +47,7 @@ def test_an_expanded_norm_is_recognized_back(norm: str) -> None:
         assert case.data_sets is not None
         model = ir.from_proto(case.model)
         apply_facts(model, simplify(case.model))
-        fuse_norms(model, FuseOptions(target=TARGETS.get(norm, "onnxruntime")))
+        fuse_norms(model, Selection(target=TARGETS.get(norm, "onnxruntime"), new_batchnorm=True))
         tidy(model)
         result = ir.to_proto(model)
         onnx.checker.check_model(result)

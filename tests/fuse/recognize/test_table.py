@@ -9,9 +9,10 @@ import onnx
 import onnx_ir as ir
 import pytest
 
+from normfold.findings.rules import Selection
 from normfold.findings.verdict import Outcome
 from normfold.fold.cleanup.tidy import tidy
-from normfold.fuse.engine import FuseOptions, fuse_norms
+from normfold.fuse.engine import fuse_norms
 from tests.fuse.decompositions import AXES, NORMS, Decomposition, data_for, model_of, pairwise
 from tests.onnx_text import run_in_float64, run_in_ort
 from tests.runtime_faults import layer_norm_cancels
@@ -27,10 +28,10 @@ FEWEST = {
 EXAMPLES = 12  # decompositions for each norm and operator set: 5 norms, 6 sets
 
 
-def fused(model: onnx.ModelProto, **options: object) -> onnx.ModelProto:
+def fused(model: onnx.ModelProto, **options: str) -> onnx.ModelProto:
     """The model with its one norm fused."""
     intermediate = ir.from_proto(model)
-    verdicts = fuse_norms(intermediate, FuseOptions(**options))  # type: ignore[arg-type]  # a test's own options
+    verdicts = fuse_norms(intermediate, Selection(**options))  # type: ignore[arg-type]  # a test's own options
     assert [verdict.outcome for verdict in verdicts] == [Outcome.FUSED], [str(v.obstacles) for v in verdicts]
     tidy(intermediate)
     result = ir.to_proto(intermediate)
