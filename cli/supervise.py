@@ -162,7 +162,7 @@ def _explain(number: int, interrupted_by: int, entries: Ledger, complain: Callab
         else:
             with contextlib.suppress(OSError):
                 path.unlink()
-    during = entries.last(LedgerKind.STAGE)
+    during = entries.stage()
     doing = f" during {during}" if during else ""
     if interrupted_by:
         complain(f"ended by {signal.Signals(interrupted_by).name}{doing}; nothing was written")
@@ -176,6 +176,9 @@ def _explain(number: int, interrupted_by: int, entries: Ledger, complain: Callab
     if rejection:
         complain(f"{source}: {how}, and ONNX Runtime does not load the model either: {rejection}")
         return Exit.INPUT
+    if during == ledger.MADE_UP_RUN:
+        complain(f"{source}: {how}; nothing was written; pass others with --inputs, or --input NAME=SHAPE")
+        return Exit.INCONCLUSIVE
     complain(f"internal error, nothing was written; please report: {how}")
     return Exit.INTERNAL
 

@@ -14,12 +14,13 @@ from enum import Enum
 from pathlib import Path
 
 VARIABLE = "NORMFOLD_LEDGER"
+MADE_UP_RUN = "a run of the original on inputs that were made up for it"
 
 
 class LedgerKind(Enum):
     """What an entry says; the first letter of an entry."""
 
-    STAGE = "s"  # the native code that runs now; empty when it has ended
+    STAGE = "s"  # native code that begins to run; empty when it has ended
     SOURCE = "m"  # the model that was read
     TEMPORARY = "t"  # a file or folder that must be removed if the process dies
 
@@ -60,6 +61,16 @@ class Ledger:
     def last(self, kind: LedgerKind) -> str:
         """Return the text of the last entry of a kind, or "" if there is none."""
         return next((text for letter, text in reversed(self._entries) if letter == kind.value), "")
+
+    def stage(self) -> str:
+        """Return the innermost native code that ran at the end, or "" if none did."""
+        running: list[str] = []
+        for letter, text in self._entries:
+            if letter == LedgerKind.STAGE.value and text:
+                running.append(text)
+            elif letter == LedgerKind.STAGE.value:
+                running.pop()
+        return running[-1] if running else ""
 
     def temporaries(self) -> list[Path]:
         """Return every temporary file and folder that was recorded."""

@@ -19,7 +19,7 @@ sys.path[:0] = {paths!r}
 from pathlib import Path
 from normfold.files.temporary import temporary_next_to
 from normfold.runtime import isolated
-from normfold.runtime.ledger import stage
+from normfold.runtime.ledger import MADE_UP_RUN, LedgerKind, record, stage
 from normfold_cli.supervise import limit_time, supervised
 
 def command():
@@ -62,6 +62,14 @@ def test_a_death_is_one_line_and_leaves_nothing(number: int, tmp_path: Path) -> 
     assert code == 70
     assert err.count("\n") == 1 and f"died during the test ({signal.Signals(number).name}" in err
     assert not list(tmp_path.iterdir())
+
+
+def test_a_death_on_an_input_that_was_made_up_is_no_fault_of_ours(tmp_path: Path) -> None:
+    die = f"os.kill(os.getpid(), {int(signal.SIGFPE)})"
+    code, err = run(tmp_path, f"with stage(MADE_UP_RUN): {die}")
+    assert code == 4 and "pass others with --inputs" in err and err.count("\n") == 1
+    code, err = run(tmp_path, f"stage(MADE_UP_RUN).__enter__(); record(LedgerKind.STAGE, ''); {die}")
+    assert code == 70 and "died during the test" in err
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

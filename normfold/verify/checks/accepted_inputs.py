@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from normfold.runtime import ledger
 from normfold.runtime.session import FailureKind, ModelRunError, Value
 from normfold.verify.inputs.distributions import Distribution
 from normfold.verify.inputs.generate import Feed, Feeder
@@ -65,7 +66,8 @@ def _first_that_runs(
     failure: ModelRunError | None = None
     for feed, sizes in feeder.proposals(index, working):
         try:
-            values = run(feed)
+            with ledger.stage(ledger.MADE_UP_RUN):
+                values = run(feed)
         except ModelRunError as error:
             if error.kind is not FailureKind.RUN:
                 raise
