@@ -18,6 +18,7 @@ from normfold.graph.weight_bytes import FREE, stored_bytes, weight_bytes
 
 _LARGEST = 2**18  # bytes of one constant that is made of less than half as many
 _PART = 0.05  # of the weights of the model, which all of these together may take
+_BYTES_BEFORE = "normfold.bytes_before"
 
 
 @dataclass
@@ -31,13 +32,15 @@ class Room:
 
     @staticmethod
     def of(model: ir.Model) -> Room:
-        """Return the room that a model has."""
-        return Room(max(FREE, int(_PART * weight_bytes(model))))
+        """Return what is left of the room that a model had when it was first asked for."""
+        now = weight_bytes(model, unread=False)
+        before: int = model.meta.setdefault(_BYTES_BEFORE, now)
+        return Room(max(FREE, int(_PART * before)) - max(0, now - before))
 
     def takes(self, size: int, before: int) -> bool:
         """Return whether a constant of ``size`` bytes, made of ``before``, may be stored; then it is counted."""
         more = size if size > 2 * before else 0
-        fits = more <= min(self.left, _LARGEST)
+        fits = not more or more <= min(self.left, _LARGEST)
         self.left -= more if fits else 0
         return fits
 

@@ -19,6 +19,7 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
+from normfold.constants.materialize import Room, bytes_before
 from normfold.constants.named_sizes import with_named_sizes
 from normfold.constants.resolve import bodies_with_paths, branches_of, path_inside, resolve
 from normfold.constants.shape_values import WHOLE, evaluate, named_targets, shapes_of
@@ -281,9 +282,14 @@ def apply_facts(model: ir.Model, facts: InferredFacts) -> None:
     for node in model.graph.all_nodes():
         _cast_by_type(node)
     reader = GraphReader(model, model.graph)
-    for path, tensor in facts.constants.items():
-        if path in values and not values[path].is_graph_output() and not _is_evaluated_later(reader, values[path]):
-            _make_constant(values[path], tensor)
+    room = Room.of(model)
+    for path, value in reversed(values.items()):  # what a constant is made of goes with what made it
+        tensor = None if value.producer() is None or value.is_graph_output() else facts.constants.get(path)
+        if tensor is None or _is_evaluated_later(reader, value):
+            continue
+        array = ir.serde.deserialize_tensor(tensor)
+        if room.takes(array.nbytes, bytes_before(value)):
+            _make_constant(value, array)
     _drop_expands_to_own_shape(reader)
     for path, target in facts.reshape_targets.items():
         producer = values[path].producer() if path in values else None
@@ -343,13 +349,12 @@ def _better(old: int | ir.SymbolicDim, new: int | ir.SymbolicDim, keeps_names: b
     return old if new.value is None or (keeps_names and old.value is not None) else new
 
 
-def _make_constant(value: ir.Value, tensor: onnx.TensorProto) -> None:
+def _make_constant(value: ir.Value, array: ir.TensorProtocol) -> None:
     """Replace a computed value by an initializer of the same name, and remove what only served to compute it."""
     node, name = value.producer(), value.name
     graph = None if node is None else node.graph
     if not isinstance(graph, ir.Graph):
         return  # gone with what it was read by
-    array = ir.serde.deserialize_tensor(tensor)
     value.name = None
     constant = ir.Value(
         name=name, const_value=array, type=ir.TensorType(array.dtype), shape=ir.Shape(array.shape.numpy())

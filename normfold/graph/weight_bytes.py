@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from normfold.graph.reader import graphs_of
+from normfold.graph.reader import graphs_of, is_read
 
 FREE = 4096
 """Bytes that a model may always grow by: a copy of a bias is no matter."""
 
 
-def weight_bytes(model: ir.Model) -> int:
-    """Return the bytes of all stored constants of a model, those of Constant nodes, subgraphs and functions too."""
+def weight_bytes(model: ir.Model, *, unread: bool = True) -> int:
+    """Return the bytes of all stored constants of a model, those of Constant nodes, subgraphs and functions too.
+
+    Without ``unread``, those that nothing reads are not counted.
+    """
     return sum(
         stored_bytes(value)
         for _, graph in graphs_of(model)
@@ -19,6 +22,7 @@ def weight_bytes(model: ir.Model) -> int:
             *(graph.initializers.values() if isinstance(graph, ir.Graph) else ()),
             *(node.outputs[0] for node in graph if node.op_type == "Constant"),
         )
+        if unread or is_read(value)
     )
 
 

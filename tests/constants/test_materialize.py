@@ -70,3 +70,17 @@ def test_what_is_made_from_little_is_stored_as_long_as_all_of_it_is_little() -> 
     assert [node.op_type for node in model.graph].count("ConstantOfShape") == 2, (
         "one has 2,304 bytes, and 4,096 are free"
     )
+
+
+def test_constants_that_would_enlarge_a_model_are_no_reason_to_leave_the_rest_as_it_is() -> None:
+    """A Fourier transform that is spelled with the indices of its matrix: as constants they would be four times it."""
+    indices = ",".join(map(str, range(32)))
+    matrix = "i{0} = Mul(r, c) h{0} = Mod(i{0}, n) f{0} = Cast<to = 1>(h{0}) a{0} = Mul(f{0}, k) m{0} = {1}(a{0}) "
+    model = parse(
+        "(float[N,32] x) => (float[N,32] y, float[N,32] z) <int64[32,1] r = {" + indices + "}, int64[1,32] c = {"
+        f"{indices}}}, int64 n = {{32}}, float k = {{0.19634954}}>"
+        f"{{ {matrix.format(1, 'Cos')} {matrix.format(2, 'Sin')} y = MatMul(x, m1) z = MatMul(x, m2) }}"
+    )
+    folded = normfold.optimize(model)
+    left = [node.op_type for node in folded.model.graph.node]
+    assert left == ["Mul", "Mod", "Cast", "Mul", "Cos", "MatMul", "Sin", "MatMul"], "what is computed twice is gone"
