@@ -33,7 +33,7 @@ class Room:
     @staticmethod
     def of(model: ir.Model) -> Room:
         """Return what is left of the room that a model had when it was first asked for."""
-        now = weight_bytes(model, unread=False)
+        now = weight_bytes(model, unused=False)
         before: int = model.meta.setdefault(_BYTES_BEFORE, now)
         return Room(max(FREE, int(_PART * before)) - max(0, now - before))
 

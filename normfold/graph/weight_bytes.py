@@ -10,10 +10,10 @@ FREE = 4096
 """Bytes that a model may always grow by: a copy of a bias is no matter."""
 
 
-def weight_bytes(model: ir.Model, *, unread: bool = True) -> int:
+def weight_bytes(model: ir.Model, *, unused: bool = True) -> int:
     """Return the bytes of all stored constants of a model, those of Constant nodes, subgraphs and functions too.
 
-    Without ``unread``, those that nothing reads are not counted.
+    Without ``unused``, those that nothing reads are not counted.
     """
     return sum(
         stored_bytes(value)
@@ -22,7 +22,7 @@ def weight_bytes(model: ir.Model, *, unread: bool = True) -> int:
             *(graph.initializers.values() if isinstance(graph, ir.Graph) else ()),
             *(node.outputs[0] for node in graph if node.op_type == "Constant"),
         )
-        if unread or is_read(value)
+        if unused or is_read(value)
     )
 
 

@@ -83,4 +83,4 @@ def test_constants_that_would_enlarge_a_model_are_no_reason_to_leave_the_rest_as
     )
     folded = normfold.optimize(model)
     left = [node.op_type for node in folded.model.graph.node]
-    assert left == ["Mul", "Mod", "Cast", "Mul", "Cos", "MatMul", "Sin", "MatMul"], "what is computed twice is gone"
+    assert left.count("Mod") == left.count("Cast") == 1, "what is computed twice is gone"
