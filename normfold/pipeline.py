@@ -16,6 +16,7 @@ from normfold.errors import UsageError
 from normfold.files.convert import to_proto
 from normfold.files.data_file import write_tensors
 from normfold.files.limits import check_values
+from normfold.files.mapped import MAPPED
 from normfold.files.source import (
     ModelLike,
     Source,
@@ -32,7 +33,6 @@ from normfold.option_declaration import accepting
 from normfold.options import InspectArguments, OptimizeArguments, Options, ProofOptions, RewriteOptions, WriteArguments
 from normfold.provenance import Undone, record, recorded_undone
 from normfold.result import Inspection, NotProven, Result, check_output
-from normfold.runtime.weight_store import MAPPED
 from normfold.stage_clock import StageClock
 from normfold.timing.stopwatch import Stopwatch
 from normfold.verify import Equivalence, ProofCandidate, RollbackResult, Verification, prove, prove_with_rollback
@@ -107,7 +107,7 @@ def inspect_with(model: ModelLike | TorchObject, options: InspectArguments) -> I
     check_output(source, None, writes=tuple(options.reports))
     with blaming(source):
         candidate = CandidateBuilder(source, options, StageClock(options.on_stage)).build()
-    return Inspection(source, candidate.model, candidate.verdicts, options, candidate.notes)
+    return Inspection(source, source.give_weights(candidate.model), candidate.verdicts, options, candidate.notes)
 
 
 # -- the stages ---------------------------------------------------------------------------------------------------
@@ -144,7 +144,7 @@ def _optimized(source: Source, options: Options, clock: StageClock, also: Furthe
     notes = (*candidate.notes, *notes, *([stopwatch.note] if stopwatch is not None else ()))
     return Result(
         source,
-        candidate.model,
+        source.give_weights(candidate.model),
         candidate.verdicts,
         proof,
         options,
@@ -204,7 +204,7 @@ def _better(first: RollbackResult[Candidate], second: RollbackResult[Candidate])
 def _proof(source: Source, candidate: Candidate, options: Options) -> Verification:
     if not candidate.is_changed:
         return _UNCHANGED
-    asked = ProofOptions.of(options, folder=str(source.folder) if source.has_external_data else None)
+    asked = ProofOptions.of(options, folder=str(source.folder) if source.stamps else None)
     original = source.proto if source.path is None or source.content is None else source.path
     with _as_file(candidate.model, asked.folder) as model:
         try:
@@ -224,8 +224,8 @@ def _as_file(model: ir.Model, folder: str | None) -> Iterator[Path | onnx.ModelP
     with ExitStack() as stack:
         path = None
         try:
-            path = stack.enter_context(TemporaryFolder()) / "candidate.onnx"
-            data = path.with_name(f"{path.parent.name}.data")  # no data file of the original has this name
+            folder_of_both = stack.enter_context(TemporaryFolder())
+            path, data = (folder_of_both / f"{folder_of_both.name}.{kind}" for kind in ("onnx", "data"))  # as no other
             os.path.commonpath([data, folder or data])  # a runtime looks for weights below one folder
             data.touch()
             with lying_in(data, write_tensors(filter(_is_new, model.graph.initializers.values()), data)):

@@ -124,7 +124,8 @@ class Result(_Outcome):
     @property
     def is_copy(self) -> bool:
         """Return whether the model is written byte for byte as it came."""
-        return not self.is_changed and not self.source.has_external_data
+        source = self.source
+        return not self.is_changed and not (source.stamps if source.content is None else source.data_files)
 
     def written(self, path: str | os.PathLike[str], writing: WriteArguments) -> Result:
         """Save the model and return the result with its ``output``; ``writing.on_ready`` is called right before."""

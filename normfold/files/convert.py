@@ -16,12 +16,16 @@ import onnx
 import onnx_ir as ir
 
 from normfold.errors import SourceError
+from normfold.files.mapped import MappedTensor, Mappings
 
 _TYPES = "normfold.types"  # in Model.meta: the types of values that onnx_ir cannot express
 
 
-def to_ir(proto: onnx.ModelProto, folder: Path | None = None) -> ir.Model:
-    """Return a new ir.Model; external tensors lie in ``folder``. Raises SourceError if onnx_ir cannot express it."""
+def to_ir(proto: onnx.ModelProto, folder: Path | None = None, mappings: Mappings | None = None) -> ir.Model:
+    """Return a new ir.Model. Raises SourceError if onnx_ir cannot express it.
+
+    External tensors lie in ``folder``, in files that are mapped once, those that ``mappings`` has not already.
+    """
     unsupported = {value.name: value.type for value in _values(proto.graph) if _has_map(value.type)}
     if unsupported:
         stripped = onnx.ModelProto()
@@ -37,13 +41,20 @@ def to_ir(proto: onnx.ModelProto, folder: Path | None = None) -> ir.Model:
     except (ir.serde.SerdeError, NotImplementedError, ValueError, TypeError) as error:
         raise SourceError(f"onnx-ir cannot express the model: {_root_cause(error)}") from error
     if folder is not None:
-        for graph in (model.graph, *(function.graph for function in model.functions.values())):
-            ir.external_data.set_base_dir(graph, folder)
+        _map_weights(model, folder, {} if mappings is None else mappings)
     model.meta[_TYPES] = unsupported
     if proto.ir_version < 4:
         fed = [value for value in model.graph.inputs if value.name not in model.graph.initializers]
         model.graph.inputs[:] = fed
     return model
+
+
+def _map_weights(model: ir.Model, folder: Path, mappings: Mappings) -> None:
+    for graph in model.graphs():
+        for value in graph.initializers.values():
+            if isinstance(value.const_value, ir.ExternalTensor):
+                value.const_value.base_dir = folder
+                value.const_value = MappedTensor(value.const_value, mappings)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import onnx
 
 from normfold.errors import SourceError
-from normfold.files.protobuf_wire import WireFormatError, count_entries
+from normfold.files.protobuf_wire import Buffer, WireFormatError, count_entries
 from normfold.runtime import isolated
 from normfold.runtime.proto_walk import every_node, inner_graphs
 
@@ -23,7 +23,7 @@ LONGEST_NAME = 1_000_000
 """Bytes of a name or a text inside the graph."""
 
 
-def check_bytes(content: bytes, name: str) -> None:
+def check_bytes(content: Buffer, name: str) -> None:
     """Raise SourceError for a file with more entries than a model may have. Bytes of another form pass."""
     try:
         entries = count_entries(content, MOST_ENTRIES)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import onnx
@@ -27,15 +26,6 @@ class WireFormatError(Exception):
     """Report that the bytes are no plain ModelProto; protobuf itself may still read them, or say what is wrong."""
 
 
-@dataclass(frozen=True)
-class Place:
-    """Say where the raw data of a weight lies in a file: the tensor without data, its offset and its size in bytes."""
-
-    tensor: onnx.TensorProto
-    offset: int
-    size: int
-
-
 class _Field(NamedTuple):
     number: int
     kind: int
@@ -44,14 +34,14 @@ class _Field(NamedTuple):
     end: int
 
 
-def split(
-    data: Buffer, is_weight: Callable[[onnx.TensorProto, int], bool], least: int = 0
-) -> tuple[onnx.ModelProto, list[Place]]:
-    """Separate a model from the initializers of its main graph for which ``is_weight(tensor, bytes)`` is true.
+def split(data: Buffer, point_to: Callable[[onnx.TensorProto, int, int], bool], least: int = 0) -> onnx.ModelProto:
+    """Return a model without the data of those initializers of its main graph that are to point to it instead.
 
-    Only tensors of ``least`` bytes or more are tested. Raises WireFormatError if the bytes have another form.
+    ``point_to(tensor, offset, size)`` gets a tensor without its raw data, and where that lies. It says in the tensor
+    where to look for it and returns True, or False to leave it in. Only tensors of ``least`` bytes or more are asked
+    for. Raises WireFormatError if the bytes have another form.
     """
-    model, places = bytearray(), []
+    model = bytearray()
     graphs = 0
     for field in _fields(data, 0, len(data)):
         if field.number != GRAPH or field.kind != _BYTES:
@@ -61,15 +51,13 @@ def split(
         graph = bytearray()
         for inner in _fields(data, field.value, field.end):
             is_large = inner.number == INITIALIZER and inner.kind == _BYTES and inner.end - inner.start >= least
-            place = _weight(data, inner) if is_large else None
-            if place is not None and is_weight(place.tensor, place.size):
-                places.append(place)
-            else:
-                graph += data[inner.start : inner.end]
+            stub = _stub(data, inner, point_to) if is_large else None
+            graph += data[inner.start : inner.end] if stub is None else framed(INITIALIZER, len(stub)) + stub
         model += framed(GRAPH, len(graph)) + graph
     if graphs != 1:
         raise WireFormatError
-    return onnx.ModelProto.FromString(bytes(model)), places
+    proto: onnx.ModelProto = onnx.ModelProto.FromString(bytes(model))
+    return proto
 
 
 def count_entries(data: Buffer, most: int) -> int:
@@ -91,7 +79,7 @@ def count_entries(data: Buffer, most: int) -> int:
     return max(found, of_graph)
 
 
-def _weight(data: Buffer, field: _Field) -> Place | None:
+def _stub(data: Buffer, field: _Field, point_to: Callable[[onnx.TensorProto, int, int], bool]) -> bytes | None:
     header, raw = bytearray(), None
     for inner in _fields(data, field.value, field.end):
         if inner.number == RAW_DATA and inner.kind == _BYTES:
@@ -100,7 +88,8 @@ def _weight(data: Buffer, field: _Field) -> Place | None:
             header += data[inner.start : inner.end]
     if raw is None:
         return None
-    return Place(onnx.TensorProto.FromString(bytes(header)), raw.value, raw.end - raw.value)
+    tensor = onnx.TensorProto.FromString(bytes(header))
+    return tensor.SerializeToString() if point_to(tensor, raw.value, raw.end - raw.value) else None
 
 
 def _fields(data: Buffer, at: int, end: int) -> Iterator[_Field]:

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import fnmatch
 import math
+import mmap
 import os
 from collections.abc import Collection, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,10 +24,12 @@ from onnx.helper import tensor_dtype_to_field
 from normfold.errors import CrashError, NormfoldError, SourceError, UsageError
 from normfold.files.convert import to_ir, to_proto
 from normfold.files.limits import check_bytes, check_size
+from normfold.files.mapped import MappedTensor, Mappings, without_weights
 from normfold.files.old_opsets import modernize
 from normfold.files.paths import check_readable
+from normfold.files.protobuf_wire import Buffer, WireFormatError
 from normfold.files.repairs import is_untyped, repaired
-from normfold.files.skeleton import skeleton
+from normfold.files.skeleton import BIG_INTEGERS, skeleton
 from normfold.files.tensors import Stamp, is_external, load_small, make_dense, stamp_of, tensors
 from normfold.runtime import isolated, ledger
 from normfold.runtime.ort_session import SessionError, first_line, open_session
@@ -35,6 +38,7 @@ from normfold.runtime.proto_walk import inner_graphs, nodes_within
 _PACKED = frozenset(dtype for dtype in ir.DataType if dtype.name.endswith(("INT4", "INT2", "4E2M1")))
 _OVERRIDABLE_IR = 4  # the IR version since which an initializer that is an input may be overridden
 PROTOBUF_LIMIT = 2**31 - 1
+_MAPPED_FILE = 64 * 2**20  # bytes of a model file from which on its weights stay there
 
 ModelLike = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 
@@ -43,25 +47,27 @@ ModelLike = str | os.PathLike[str] | bytes | onnx.ModelProto | ir.Model
 class Source:
     """Hold the original model.
 
-    ``proto`` holds everything but big weights of ``data_files``, which lie in ``folder``. ``path`` is the file it was
-    read from, if any, and ``content`` its bytes, so that an unchanged model can be written byte for byte. ``notes`` say
-    what is unusual about it; ``passes_checker`` is False where only ONNX Runtime accepts it. ``proto`` is never edited;
-    ``model()`` makes a copy to work on.
+    ``proto`` holds everything but big weights that lie in files of ``folder``: in data files, or in the model's own
+    where that is large. ``stamps`` has the names of these files, ``mappings`` those that are mapped. ``path`` is the
+    file it was read from, if any, and ``content`` its bytes, so that an unchanged model can be written byte for byte.
+    ``notes`` say what is unusual about it; ``passes_checker`` is False where only ONNX Runtime accepts it. ``proto`` is
+    never edited; ``model()`` makes a copy to work on.
     """
 
     name: str
     proto: onnx.ModelProto
-    content: bytes | None = None
+    content: Buffer | None = None
     path: Path | None = None
     folder: Path | None = None
-    data_files: Mapping[str, Stamp | None] = field(default_factory=dict)
+    stamps: Mapping[str, Stamp | None] = field(default_factory=dict)
+    mappings: Mappings = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     passes_checker: bool = True
 
     def model(self) -> ir.Model:
         """Return a new ir.Model. It shares only the read-only bytes of weights with the original."""
         try:
-            return to_ir(self.proto, self.folder)
+            return to_ir(self.proto, self.folder, self.mappings)
         except SourceError as error:
             raise SourceError(f"{self.name}: {error}") from error
 
@@ -71,13 +77,29 @@ class Source:
         return self.model()
 
     @property
+    def data_files(self) -> set[str]:
+        """The names of the files in ``folder`` that hold weights, without the model's own."""
+        own = () if self.path is None else (self.path.resolve().name,)
+        return self.stamps.keys() - {*own}
+
+    @property
     def has_external_data(self) -> bool:
         """Return whether any tensor lies in a data file."""
         return bool(self.data_files)
 
+    def give_weights(self, model: ir.Model) -> ir.Model:
+        """Make weights in the model's own file ones in memory, which a caller may save anywhere. Nothing is read."""
+        for value in model.graph.initializers.values():
+            tensor = value.const_value
+            if isinstance(tensor, MappedTensor) and tensor.location not in self.data_files:
+                value.const_value = ir.Tensor(
+                    tensor.numpy(), tensor.dtype, name=tensor.name, doc_string=tensor.doc_string
+                )
+        return model
+
     def check_data_files(self) -> None:
         """Raise SourceError if a data file is another one than when the model was read."""
-        for name, stamp in self.data_files.items():
+        for name, stamp in self.stamps.items():
             if stamp_of(Path(self.folder or "", name)) != stamp:
                 raise SourceError(f"{self.name}: {name} changed after it was read; nothing was written, run it again")
 
@@ -120,20 +142,37 @@ def _read_path(path: Path) -> Source:
             raise SourceError(f"{name} is a folder; pass the .onnx file in it")
         if size > PROTOBUF_LIMIT:
             raise SourceError(f"{name} has {size} bytes, above the 2 GB of protobuf; save its weights as external data")
-        content = path.read_bytes()
+        content = _mapped(path) if size >= _MAPPED_FILE else path.read_bytes()
     except OSError as error:
         raise SourceError(f"{name} cannot be read: {error.strerror or error}") from error
-    if content.startswith(b"version https://git-lfs"):
+    if content[:30].startswith(b"version https://git-lfs"):
         raise SourceError(f"{name} is a Git LFS pointer, not the model; run `git lfs pull`")
-    return Source(name, _parse(content, name), content, path, path.resolve().parent)
+    full = path.resolve()
+    mappings = {} if isinstance(content, bytes) else {str(full): content}
+    return Source(name, _parse(content, name, full.name), content, path, full.parent, mappings=mappings)
 
 
-def _parse(content: bytes, name: str) -> onnx.ModelProto:
+def _mapped(path: Path) -> Buffer:
+    """Return the content of a file, mapped where nothing speaks against it.
+
+    Windows does not let a mapped file be replaced, and onnx refuses data in a file of several names.
+    """
+    if os.name == "nt" or path.stat().st_nlink > 1:
+        return path.read_bytes()
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+
+def _parse(content: Buffer, name: str, file: str = "") -> onnx.ModelProto:
+    """Return the model; big weights of one that is mapped stay in ``file``."""
     if not content:
         raise SourceError(f"{name}: expected an ONNX model, got an empty file")
     check_bytes(content, name)
     try:
-        proto: onnx.ModelProto = onnx.ModelProto.FromString(content)
+        if not isinstance(content, bytes):
+            with suppress(WireFormatError):
+                return without_weights(content, file, BIG_INTEGERS)
+        proto: onnx.ModelProto = onnx.ModelProto.FromString(bytes(content))
     except DecodeError as error:
         raise SourceError(f"{name}: expected an ONNX model, got something that is no protobuf") from error
     return proto
@@ -248,7 +287,7 @@ def _checked(source: Source, assume_eval: bool) -> Source:
         raise SourceError(f"{source.name}: expected inputs and outputs with an element type, {untyped!r} has none")
     for tensor in tensors(proto):
         _check_tensor(tensor, source)
-    source = replace(source, data_files=load_small(proto, str(source.folder or "")))
+    source = replace(source, stamps=load_small(proto, str(source.folder or "")))
     repairs = _repaired(source, assume_eval)
     if repairs:
         source = replace(source, content=None, notes=(*source.notes, *repairs))
@@ -298,6 +337,8 @@ def _check_external(tensor: onnx.TensorProto, source: Source) -> None:
         raise SourceError(f"{where} lies outside the folder of the model")
     if not file.is_file():
         raise SourceError(f"{where} is missing; it must lie in the folder of the model")
+    if file.stat().st_nlink > 1:  # onnx reads none either
+        raise SourceError(f"{where} has a further name (a hard link), maybe in another folder; copy it to a new file")
     try:
         needed = -(-math.prod(tensor.dims) * ir.DataType(tensor.data_type).bitwidth // 8)
         offset, length = int(entries.get("offset", 0)), int(entries.get("length", needed))

@@ -17,11 +17,10 @@ import onnx
 import onnx_ir as ir
 
 from normfold.files.convert import to_proto
-from normfold.files.protobuf_wire import GRAPH, INITIALIZER, RAW_DATA, framed
+from normfold.files.protobuf_wire import GRAPH, INITIALIZER, RAW_DATA, Buffer, framed
+from normfold.files.tensors import BIG
 
-BIG = 4096  # bytes; smaller tensors are serialized with the graph
-
-Piece = bytes | memoryview
+Piece = Buffer | memoryview
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,6 +85,7 @@ def lying_in(file: Path, offsets: Mapping[ir.Value, int]) -> Iterator[None]:
                 tensor.dtype,
                 shape=ir.Shape(tensor.shape.numpy()),
                 name=value.name or "",
+                doc_string=tensor.doc_string,
                 base_dir=file.parent,
             )
         yield

@@ -16,8 +16,9 @@ import onnx_ir as ir
 from onnx import numpy_helper
 
 from normfold.errors import SourceError
-from normfold.files.stream import BIG
 from normfold.runtime.proto_walk import every_node, inner_graphs
+
+BIG = 4096  # bytes; smaller tensors are read with the graph, and serialized with it
 
 MOST_DENSE_BYTES = 2**28
 """Bytes that the sparse tensors of a model may have with their zeros."""

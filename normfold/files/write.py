@@ -21,6 +21,7 @@ from normfold.errors import CrashError, WriteError
 from normfold.files.convert import to_proto
 from normfold.files.data_file import digest, same_content, write_tensors
 from normfold.files.paths import is_named_in
+from normfold.files.protobuf_wire import Buffer
 from normfold.files.skeleton import skeleton
 from normfold.files.source import Source
 from normfold.files.stream import Piece, Streamed, is_big, lying_in, streamed
@@ -31,7 +32,7 @@ INLINE_LIMIT = 2**31 - 64 * 2**20  # bytes of weights; protobuf ends at 2 GB, an
 _NO_MODELS = (".data", ".npz", ".npy", ".json", ".html", ".md", ".txt")
 
 
-def write_bytes(copy: bytes, target: Path, source: Source | None = None) -> None:
+def write_bytes(copy: Buffer, target: Path, source: Source | None = None) -> None:
     """Write ``copy`` atomically. Raises WriteError if that fails; the old file at ``target`` is then unchanged.
 
     A symbolic link at ``target`` is replaced. A new file is no more readable than that of ``source``.

@@ -22,14 +22,15 @@ from onnx import numpy_helper
 
 from normfold.errors import SourceError
 from normfold.files.convert import to_proto
+from normfold.files.mapped import INLINE_BYTES, large_bytes, stub, without_weights
 from normfold.files.old_opsets import modernize
-from normfold.files.protobuf_wire import WireFormatError, split
+from normfold.files.protobuf_wire import WireFormatError
 from normfold.files.repairs import drop_identities
 from normfold.files.temporary import TemporaryFolder
 from normfold.files.tensors import is_external, load_inner, make_dense
 from normfold.runtime.metadata_keys import SITES_KEY
 from normfold.runtime.proto_walk import every_node, initializer_names, inner_graphs, name_nodes_apart, reads
-from normfold.runtime.weight_store import GIVEN, INLINE_BYTES, Weights, from_file, large_bytes, stub
+from normfold.runtime.weight_store import GIVEN, Weights, from_file
 
 LoadableModel = onnx.ModelProto | ir.Model | bytes | str | os.PathLike[str]
 
@@ -195,17 +196,13 @@ def _in_its_file(path: Path, folder: str | None) -> LoadedModel:
             raise SourceError(f"{path}: expected an ONNX model, got an empty file")
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             try:
-                proto, places = split(data, lambda tensor, size: 0 < large_bytes(tensor) == size, INLINE_BYTES)
+                proto = without_weights(data, path.name, INLINE_BYTES)
             except (WireFormatError, DecodeError):
                 return _split(_parsed(bytes(data), str(path)), str(path.parent))
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror or error}") from error
-    stubs = [stub(place.tensor, path.name, place.offset) for place in places]
     if any(map(large_bytes, proto.graph.initializer)):  # some lie there in another form than the runtime maps
-        model = _loaded_in_memory(proto, str(path.parent))
-        model.graph.initializer.extend(stubs)
-        return model
-    proto.graph.initializer.extend(stubs)
+        return _loaded_in_memory(proto, str(path.parent))
     recorded = _recorded_sites(proto)
     proto.ClearField("training_info")
     proto.ClearField("metadata_props")

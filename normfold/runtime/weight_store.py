@@ -10,27 +10,8 @@ from pathlib import Path
 import numpy as np
 import onnx
 
-from normfold.files.tensors import is_external
-
-# Below this a tensor stays inside the skeleton: shape inference may need its value (ONNX Runtime's own rule).
-INLINE_BYTES = 1024
-
 GIVEN = "given"
 """The location of an initializer whose array is given to the runtime."""
-
-MAPPED: frozenset[int] = frozenset(
-    {
-        onnx.TensorProto.FLOAT,
-        onnx.TensorProto.FLOAT16,
-        onnx.TensorProto.BFLOAT16,
-        onnx.TensorProto.DOUBLE,
-        onnx.TensorProto.INT64,
-        onnx.TensorProto.INT32,
-        onnx.TensorProto.INT8,
-        onnx.TensorProto.UINT8,
-    }
-)
-"""The types of weights that the runtime maps from a file."""
 
 
 class Weights(Mapping[str, np.ndarray]):
@@ -58,24 +39,6 @@ class Weights(Mapping[str, np.ndarray]):
     def maker(self, name: str) -> Callable[[], np.ndarray]:
         """Return what makes one of them."""
         return self._makers[name]
-
-
-def large_bytes(tensor: onnx.TensorProto) -> int:
-    """Return the size of a tensor that is worth taking out of the model; 0 when it stays."""
-    if is_external(tensor) or tensor.data_type not in MAPPED:
-        return 0
-    size = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    return size if size >= INLINE_BYTES else 0
-
-
-def stub(tensor: onnx.TensorProto, location: str, offset: int = 0) -> onnx.TensorProto:
-    """Return the tensor without its content, which lies in a file next to the model, or is ``GIVEN``."""
-    empty = onnx.TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
-    empty.data_location = onnx.TensorProto.EXTERNAL
-    size = math.prod(tensor.dims) * onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
-    for key, value in (("location", location), ("offset", str(offset)), ("length", str(size))):
-        empty.external_data.add(key=key, value=value)
-    return empty
 
 
 def from_file(tensor: onnx.TensorProto, folder: str) -> Callable[[], np.ndarray]:

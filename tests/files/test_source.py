@@ -138,6 +138,11 @@ def test_external_data_must_be_there_whole_and_in_the_folder(tmp_path: Path) -> 
     (tmp_path / "secret.bin").write_bytes(bytes(432))
     with pytest.raises(SourceError, match="outside the folder"):
         read(_with_external(inner, "../secret.bin"))
+    path = _with_external(inner)
+    os.link(inner / "w.bin", tmp_path / "other.bin")
+    with pytest.raises(SourceError, match="hard link"):
+        read(path)
+    (tmp_path / "other.bin").unlink()
     with pytest.raises(SourceError, match="outside the folder"):
         read(_with_external(inner, str(tmp_path / "secret.bin")))
     with pytest.raises(SourceError, match="should be 432 bytes"):

@@ -12,7 +12,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from normfold.errors import SourceError
-from normfold.files.protobuf_wire import WireFormatError, split
+from normfold.files.mapped import stub, without_weights
+from normfold.files.protobuf_wire import WireFormatError
 from normfold.runtime import loaded_model as loaded_module
 from normfold.runtime import session
 from normfold.runtime.float32_copy import retyped
@@ -20,7 +21,6 @@ from normfold.runtime.loaded_model import LoadedModel, load
 from normfold.runtime.ort_session import OptimizationLevel, SessionOptions, open_session
 from normfold.runtime.proto_walk import every_node
 from normfold.runtime.session import OrtRunner
-from normfold.runtime.weight_store import stub
 from normfold.verify import ProofOptions, Site, prove, verify
 from normfold.verify.numeric.rounding_noise import UlpPerturbation, moved_weights
 from tests.onnx_text import parse
@@ -82,7 +82,7 @@ def test_a_model_that_is_no_plain_message_is_left_to_protobuf() -> None:
     content = conv_bn_pair()[1].SerializeToString()
     for broken in (b"\xff\xff\xff", content[:-3], content + content):
         with pytest.raises(WireFormatError):
-            split(broken, lambda tensor, size: True)
+            without_weights(broken, "m.onnx", 0)
     assert prove(content, content)
 
 
@@ -98,10 +98,13 @@ def test_every_field_outlives_the_split() -> None:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     helper.set_model_props(model, {"key": "value"})
-    bare, [place] = split(model.SerializeToString(), lambda tensor, size: size > 1000)
-    assert (place.size, place.tensor.name, list(place.tensor.dims)) == (2048, "w", [8, 64])
-    assert model.SerializeToString()[place.offset : place.offset + 4] == np.float32(1).tobytes()
-    bare.graph.initializer.append(weight)
+    bare = without_weights(model.SerializeToString(), "m.onnx", 1000)
+    entries = {entry.key: entry.value for entry in bare.graph.initializer[0].external_data}
+    assert (entries["location"], entries["length"]) == ("m.onnx", "2048")
+    assert model.SerializeToString()[int(entries["offset"]) :].startswith(np.float32(1).tobytes())
+    for field in ("external_data", "data_location"):
+        bare.graph.initializer[0].ClearField(field)
+    bare.graph.initializer[0].raw_data = weight.raw_data
     assert bare == model
 
 
