@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 
 from normfold.constants.shape_values import (
+    LONGEST,
     MADE_UP,
     ROUNDS,
     Dimension,
@@ -59,7 +60,7 @@ class _Sizes:
         values = stored_integers(self._graph)
         for node in self._graph.node:
             add_result(values, node, self._shapes)
-            target = values.get(node.input[1]) if node.op_type in ("Reshape", "Expand") else None
+            target = self._target(node, values) if node.op_type in ("Reshape", "Expand") else None
             if target is not None and not target.is_scalar and not allows_zero(node):
                 shape = _named if node.op_type == "Reshape" else _expanded
                 entries = tuple(map(self._current, target.entries))
@@ -73,6 +74,13 @@ class _Sizes:
             info = onnx.helper.make_tensor_value_info(name, self._kinds[name], self._shapes[name])
             self._inferred[name].CopyFrom(info)
         return bool(self._changed)
+
+    def _target(self, node: onnx.NodeProto, values: Mapping[str, PartialInts]) -> PartialInts | None:
+        """Return what is known of the sizes that an operator is given: how many they are, at least."""
+        if len(node.input) < 2 or node.input[1] in values:
+            return values.get(node.input[1]) if len(node.input) > 1 else None
+        count = self._shapes.get(node.input[1], (None,))[0]
+        return PartialInts((None,) * count) if isinstance(count, int) and count <= LONGEST else None
 
     def _made_by(
         self, node: onnx.NodeProto, values: Mapping[str, PartialInts]

@@ -14,7 +14,7 @@ from onnx import helper
 from normfold.graph.operators import ML_DOMAIN
 from normfold.runtime.proto_walk import attribute_value
 
-KEEPS_SHAPE = frozenset({"Scaler", "Normalizer", "Imputer", "Binarizer"})
+KEEPS_SHAPE = frozenset({"Scaler", "Normalizer", "Imputer", "Binarizer", "LabelEncoder"})
 MAKES_FLOATS = frozenset({"Scaler", "Normalizer", "LinearRegressor", "SVMRegressor", "TreeEnsembleRegressor"})
 TARGETS = {"LinearRegressor": "targets", "SVMRegressor": "", "TreeEnsembleRegressor": "n_targets"}
 Dims = Sequence[int | str | None]
@@ -24,18 +24,24 @@ def add_shapes(graph: onnx.GraphProto) -> bool:
     """Write down the shape of every such operator whose input has one; whether there was any."""
     known = {value.name: value for value in (*graph.input, *graph.value_info, *graph.output)}
     lengths = {tensor.name: list(tensor.dims) for tensor in graph.initializer}
-    found = []
+    found = False
     for node in graph.node:
         entry = known.get(node.input[0]) if node.domain == ML_DOMAIN and node.input else None
-        if entry is None or node.output[0] in known or not entry.type.tensor_type.HasField("shape"):
+        made = known.get(node.output[0]) if entry is not None else None
+        if entry is None or not _has_shape(entry) or (made is not None and _has_shape(made)):
             continue
         sizes = _sizes(node, _sizes_of(entry), lengths)
         if sizes is not None:
-            kind = entry.type.tensor_type.elem_type
+            kind = (made or entry).type.tensor_type.elem_type
             kind = onnx.TensorProto.FLOAT if node.op_type in MAKES_FLOATS else kind
-            found.append(helper.make_tensor_value_info(node.output[0], kind, list(sizes)))
-    graph.value_info.extend(found)
-    return bool(found)
+            info = helper.make_tensor_value_info(node.output[0], kind, list(sizes))
+            (made or graph.value_info.add()).CopyFrom(info)
+            found = True
+    return found
+
+
+def _has_shape(value: onnx.ValueInfoProto) -> bool:
+    return value.type.tensor_type.HasField("shape")
 
 
 def _sizes_of(value: onnx.ValueInfoProto) -> Dims:

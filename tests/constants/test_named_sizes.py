@@ -59,6 +59,17 @@ def test_a_rest_that_is_no_size_of_the_input_has_no_name() -> None:
     assert sizes(named, "r")[1] != "H", "there are twice as many"
 
 
+def test_how_many_sizes_a_target_has_is_the_rank_of_the_result() -> None:
+    text = (
+        "(float[N] x, int64[2] t, int64[1] e) => (float[A,B] z) <float[6,4] w>"
+        "{ r = Reshape(x, t) y = Expand(r, e) z = MatMul(y, w) }"
+    )
+    model = parse(text)
+    del model.graph.value_info[:]
+    named = with_named_sizes(infer_shapes(model))
+    assert len(sizes(named, "r")) == len(sizes(named, "y")) == 2
+
+
 def test_two_sizes_in_one_are_divided_again() -> None:
     """As video models put the frames of all samples into the batch, and take them out again."""
     text = (

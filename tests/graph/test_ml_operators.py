@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import onnx
 import pytest
 
 from normfold import optimize
@@ -28,6 +29,13 @@ def test_shapes(name: str) -> None:
     del model.graph.value_info[:]
     known = {value.name: value.type.tensor_type for value in infer_shapes(model).graph.value_info}
     assert [dim.dim_value or None for dim in known["s"].shape.dim] == expected
+
+
+def test_an_encoder_of_the_first_version_keeps_the_shape() -> None:
+    text = '(int64[N,4] x) => (string[N,K] y) { s = ai.onnx.ml.LabelEncoder<classes_strings=["a"]>(x) y = Identity(s) }'
+    model = parse(text, opset=11, domains='"ai.onnx.ml":1')
+    known = {value.name: value.type.tensor_type for value in infer_shapes(model).graph.value_info}
+    assert known["s"].elem_type == onnx.TensorProto.STRING and len(known["s"].shape.dim) == 2
 
 
 PIPELINES = {
