@@ -41,7 +41,7 @@ def add_shapes(graph: onnx.GraphProto) -> bool:
 
 
 def _has_shape(value: onnx.ValueInfoProto) -> bool:
-    return value.type.tensor_type.HasField("shape")
+    return bool(value.type.tensor_type.HasField("shape"))
 
 
 def _sizes_of(value: onnx.ValueInfoProto) -> Dims:
