@@ -20,14 +20,19 @@ _PROPAGATED = frozenset(
 def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     """As ``onnx.shape_inference.infer_shapes``, through operators of machine learning and of ONNX Runtime as well."""
     propagates = _has_short_shapes(model.graph)
-    standing = with_stand_ins(model)
-    inferred = onnx.shape_inference.infer_shapes(standing or model, data_prop=propagates)
-    inferred = inferred if standing is None else without_stand_ins(inferred, model)
+    inferred = _with_stand_ins(model, propagates)
     # each round makes at least one more output known
     while weight_shapes.add_shapes(inferred.graph) or ml_operators.add_shapes(inferred.graph):
-        inferred = onnx.shape_inference.infer_shapes(inferred, data_prop=propagates)
+        inferred = _with_stand_ins(inferred, propagates)
     _forget_sizes_of_elements(model, inferred)
     return inferred
+
+
+def _with_stand_ins(model: onnx.ModelProto, propagates: bool) -> onnx.ModelProto:
+    """Infer as onnx does, with operators of the standard in place of those of ONNX Runtime."""
+    standing = with_stand_ins(model)
+    inferred = onnx.shape_inference.infer_shapes(standing or model, data_prop=propagates)
+    return inferred if standing is None else without_stand_ins(inferred, model)
 
 
 def _has_short_shapes(graph: onnx.GraphProto) -> bool:

@@ -67,6 +67,18 @@ def test_shapes(name: str) -> None:
     assert [value.name for value in inferred.graph.input] == ["x"]
 
 
+def test_shapes_behind_what_a_weight_tells() -> None:
+    """The rank of x is in a run only; behind the first convolution it is known, and behind those that follow."""
+    model = parse(
+        "(float[N,3,H,W] a, int64[K] t) => (float[N,6,J,I] y) <float[5,3,1,1] v, float[6,5,1,1] w>"
+        '{ x = Reshape(a, t) c = Conv(x, v) s = com.microsoft.FusedConv<activation="Relu">(c, w) y = Relu(s) }',
+        domains=MS,
+    )
+    del model.graph.value_info[:]
+    known = {value.name: value.type.tensor_type for value in infer_shapes(model).graph.value_info}
+    assert [dim.dim_value for dim in known["s"].shape.dim] == [0, 6, 0, 0]
+
+
 def test_types_of_products_of_integers() -> None:
     model = parse(
         "(uint8[N,8] x) => (float[N,6] y) <int8[8,6] q, float k, uint8 z = {0}, int8 zq = {0}>"
