@@ -22,7 +22,7 @@ from normfold.fusion_guard import folds_that_break_fusions
 from normfold.graph.inlining import InlineError, inline, operators
 from normfold.graph.weight_bytes import FREE, weight_bytes
 from normfold.options import RewriteOptions
-from normfold.provenance import Undone, record, recorded_undone
+from normfold.provenance import Undone, options_as_text, record, recorded_undone
 from normfold.rewrite import Build, findings_that_worsen, rewrite
 from normfold.runtime.proto_walk import subgraphs
 from normfold.stage_clock import StageClock
@@ -72,7 +72,7 @@ class CandidateBuilder:
             self.facts = self._facts(source.proto, source.model)
         self._left: dict[str, Reason] | None = None  # findings that are not worth their price
         # The last two, by what they leave: what a search comes back to is the best so far.
-        self._built: dict[frozenset[tuple[str, Reason]], Candidate] = {}
+        self._built: dict[tuple[str, frozenset[tuple[str, Reason]]], Candidate] = {}
 
     def build(self, excluded: Mapping[str, Reason] = MappingProxyType({})) -> Candidate:
         """Fold, fuse and tidy a fresh copy; findings in ``excluded`` stay, and what would break a fusion or grow."""
@@ -87,7 +87,7 @@ class CandidateBuilder:
                     self._measure(self.stopwatch)
         wanted = {**self._left, **excluded}
         candidate = self._candidate(wanted)
-        self._built = {frozenset(wanted.items()): candidate}
+        self._built = {(options_as_text(self.options), frozenset(wanted.items())): candidate}
         _check_parameters(self.source, candidate.verdicts)
         return candidate
 
@@ -109,12 +109,10 @@ class CandidateBuilder:
 
     def _measure(self, stopwatch: Stopwatch) -> None:
         """Write new BatchNormalizations where that is faster here, and undo what makes the model slower."""
-        original = self.source.original
-        plain, without = self.build().model, self.options
-        self.options, self._built = replace(without, new_batchnorm=True), {}
-        more = self.build().model
-        gains = ModelSize.of(more) != ModelSize.of(plain) and stopwatch.times_as_fast(plain, more) > SLOWER
-        self.options, self._built = self.options if gains else without, {}
+        original, richer = self.source.original, replace(self.options, new_batchnorm=True)
+        plain, more = (self._candidate(self._left or {}, options).model for options in (self.options, richer))
+        if ModelSize.of(more) != ModelSize.of(plain) and stopwatch.times_as_fast(plain, more) > SLOWER:
+            self.options = richer
         slow = findings_that_worsen(original, self._leaving(Reason.SLOWER_HERE), stopwatch.times_as_fast, SLOWER)
         self.undone, self._built = self.undone.and_also(Undone(dict.fromkeys(slow, Reason.SLOWER_HERE))), {}
         stopwatch.final(original, self.build().model)
@@ -128,14 +126,15 @@ class CandidateBuilder:
 
         return build
 
-    def _candidate(self, excluded: Mapping[str, Reason]) -> Candidate:
-        key = frozenset(excluded.items())
-        candidate = self._built.pop(key, None) or self._with_or_without_functions(excluded)
+    def _candidate(self, excluded: Mapping[str, Reason], options: RewriteOptions | None = None) -> Candidate:
+        options = options or self.options
+        key = options_as_text(options), frozenset(excluded.items())
+        candidate = self._built.pop(key, None) or self._with_or_without_functions(excluded, options)
         self._built = {**dict(list(self._built.items())[-1:]), key: candidate}
         return candidate
 
-    def _with_or_without_functions(self, excluded: Mapping[str, Reason]) -> Candidate:
-        candidate = self._rewritten(self.source.model(), self.facts, excluded)
+    def _with_or_without_functions(self, excluded: Mapping[str, Reason], options: RewriteOptions) -> Candidate:
+        candidate = self._rewritten(self.source.model(), self.facts, excluded, options)
         if not candidate.model.functions:
             return candidate
         try:
@@ -144,7 +143,7 @@ class CandidateBuilder:
             return replace(candidate, notes=(*candidate.notes, str(fault)))
         with self.clock.stage("simplify"):
             facts = self._facts(to_proto(model), self._inlined)
-        inlined = self._rewritten(model, facts, excluded)
+        inlined = self._rewritten(model, facts, excluded, options)
         if not inlined.changes or operators(inlined.model) >= operators(candidate.model):
             return candidate
         return replace(inlined, notes=(*inlined.notes, "the functions of the model were inlined"))
@@ -163,15 +162,21 @@ class CandidateBuilder:
                 facts.append(simplify(to_proto(model), fold=self.folds_constants))
         return tuple(facts)
 
-    def _rewritten(self, model: ir.Model, facts: Sequence[InferredFacts], excluded: Mapping[str, Reason]) -> Candidate:
+    def _rewritten(
+        self,
+        model: ir.Model,
+        facts: Sequence[InferredFacts],
+        excluded: Mapping[str, Reason],
+        options: RewriteOptions,
+    ) -> Candidate:
         with self.clock.stage("fold"):
             before, has_types = ModelSize.of(model), has_inferred_types(model)
             skip_identities(model)
             for each in facts:
                 _learn(model, each)
-            verdicts = rewrite(model, self.options, {**excluded, **self.undone.findings})
+            verdicts = rewrite(model, options, {**excluded, **self.undone.findings})
             after = ModelSize.of(model)
-            leaner = not self.options.only and after.is_leaner(before, self.options.max_growth)
+            leaner = not options.only and after.is_leaner(before, options.max_growth)
             is_changed = leaner or any(verdict.is_changed for verdict in verdicts)
             if not is_changed:
                 model = self.source.original
@@ -183,7 +188,7 @@ class CandidateBuilder:
         )
         candidate = Candidate(model, verdicts, notes, self.folds_constants, is_changed, self.undone)
         if is_changed:
-            record(model, self.source, self.options, candidate.sites, self.undone)
+            record(model, self.source, options, candidate.sites, self.undone)
         return candidate
 
 
