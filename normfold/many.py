@@ -15,18 +15,18 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Executor, Future
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
 import onnx
 
 from normfold._version import __version__
 from normfold.errors import CrashError, NormfoldError
 from normfold.files.paths import AnyPath, as_path, check_paths
-from normfold.option_declaration import as_tuple
-from normfold.options import OptimizeArguments, Options, RewriteOptions
+from normfold.option_declaration import Option, accepting, as_tuple, internal
+from normfold.options import OptimizeArguments, Options, ProgressArguments, RewriteOptions
 from normfold.pipeline import inspect, optimize
 from normfold.provenance import options_as_text
 from normfold.report.report import Report
@@ -64,15 +64,19 @@ class ManyOutcome:
         return self.status is not Status.FAILED
 
 
-def optimize_many(
-    models: AnyPath | Iterable[AnyPath],
-    output_dir: AnyPath,
-    *,
-    executor: Executor | None = None,
-    jobs: int = 0,
-    on_stage: Callable[[str], None] | None = None,
-    **options: Any,
-) -> tuple[ManyOutcome, ...]:
+@dataclass(frozen=True, kw_only=True)
+class ManyArguments(ProgressArguments, Options):
+    """The arguments of ``normfold.optimize_many`` after the models."""
+
+    output_dir: AnyPath = field(kw_only=False)
+    executor: Annotated[Executor | None, internal("What runs the tasks; None: ``jobs`` processes of this machine.")] = (
+        None
+    )
+    jobs: Annotated[int, Option("Models at a time (0: one a core).", low=0, is_recorded=False)] = 0
+
+
+@accepting(ManyArguments)
+def optimize_many(models: AnyPath | Iterable[AnyPath], options: ManyArguments) -> tuple[ManyOutcome, ...]:
     """Optimize each of ``models`` into ``output_dir``, under its own name, and return an outcome for each, in order.
 
     ``executor`` is any ``concurrent.futures.Executor`` whose workers see the same files; without one, ``jobs`` models
@@ -80,14 +84,14 @@ def optimize_many(
     thread. ``options`` are those of ``normfold.optimize``. Raises UsageError, before anything is done, for an option
     that does not fit and for two models of one name.
     """
-    chosen = OptimizeArguments(**vars(Options(**options)))
-    folder = Path(as_path(output_dir))
+    chosen, executor = OptimizeArguments(**vars(Options.of(options))), options.executor
+    folder = Path(options.output_dir)
     pairs = [(path, str(folder / Path(path).name)) for path in map(as_path, as_tuple(models))]
     folder.mkdir(parents=True, exist_ok=True)
     check_paths([model for model, _ in pairs], [output for _, output in pairs])
-    ended = on_stage or _silent
+    ended = options.on_stage or _silent
     if executor is None:
-        return tuple(optimize_pairs(pairs, chosen, jobs, on_stage=ended))
+        return tuple(optimize_pairs(pairs, chosen, options.jobs, on_stage=ended))
     futures = [executor.submit(optimize_one, *pair, chosen) for pair in pairs]
     for future, (model, _) in zip(futures, pairs, strict=True):
         future.add_done_callback(lambda _, model=model: ended(model))  # type: ignore[misc]  # bound now

@@ -16,7 +16,7 @@ from dataclasses import Field, dataclass, fields
 from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
 from normfold.errors import UsageError, did_you_mean
-from normfold.option_types import fits, type_name
+from normfold.option_types import fits, shown, type_name
 
 P = ParamSpec("P")
 Model = TypeVar("Model")
@@ -64,12 +64,11 @@ class CheckedOptions:
     def __post_init__(self) -> None:
         declared: type = type(self)
         for entry in fields(self):
-            value, hint = getattr(self, entry.name), _types_by_name(declared)[entry.name]
-            if isinstance(entry.default, tuple):
-                value = as_tuple(value)
-                object.__setattr__(self, entry.name, value)
+            given, hint = getattr(self, entry.name), _types_by_name(declared)[entry.name]
+            value = as_tuple(given) if isinstance(entry.default, tuple) else given
             if not fits(value, hint):
-                raise UsageError(f"expected {type_name(hint)}, got {value!r:.200}", entry.name)
+                raise UsageError(f"expected {type_name(hint)}, got {shown(given)}", entry.name)
+            object.__setattr__(self, entry.name, value)
         for entry, option in declared_options(declared):
             _check_range(entry, option, getattr(self, entry.name))
 
@@ -169,15 +168,19 @@ def accepting(
             for name in given.keys() - known.keys():
                 close = did_you_mean(name, known)
                 raise TypeError(f"{function.__name__}() got an unexpected keyword argument {name!r}; {close}see help()")
+            try:
+                signature.bind(model, *args, **given)
+            except TypeError as error:
+                raise TypeError(f"{function.__name__}() {error}") from None
             return function(model, declared(*args, **given))
 
-        model, *_ = inspect.signature(function).parameters.values()
+        first, *_ = inspect.signature(function).parameters.values()
         hints = get_type_hints(declared)
         taken = [
             entry.replace(annotation=hints[name]) for name, entry in inspect.signature(declared).parameters.items()
         ]
         returns = inspect.signature(function).return_annotation
-        signature = inspect.Signature([model, *taken], return_annotation=returns)
+        signature = inspect.Signature([first, *taken], return_annotation=returns)
         setattr(call, "__signature__", signature)  # noqa: B010  # no declared attribute of functions, read by help()
         call.__doc__ = f"{inspect.getdoc(function)}\n\nOptions:\n{_described(declared)}"
         return call

@@ -1,8 +1,9 @@
-"""Say whether a value is of the type that an option declares, and name that type as Python writes it."""
+"""Say whether a value is of the type that an option declares; name that type, and the value, for an error."""
 
 from __future__ import annotations
 
 import inspect
+import os
 from collections.abc import Callable, Collection
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -25,6 +26,15 @@ def fits(value: object, hint: Any) -> bool:
     if origin in (int, float):
         return hasattr(value, "__index__" if origin is int else "__float__")
     return isinstance(value, origin)
+
+
+def shown(value: object) -> str:
+    """Return a value as an error shows it, in one short line: of what is no plain value, its type."""
+    if isinstance(value, (str, bytes, int, float, os.PathLike, type(None))):
+        return f"{value!r:.200}"
+    if isinstance(value, (list, tuple, set)) and value:
+        return f"{type(value).__name__} with {shown(next(iter(value)))}"
+    return type(value).__name__
 
 
 def type_name(hint: Any) -> str:

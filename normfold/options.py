@@ -115,6 +115,23 @@ class RewriteOptions(CheckedOptions):
             raise UsageError(f"expected auto, keep or a number from 1 to {NEWEST_OPSET}, got {self.opset}", "opset")
 
 
+def _with_arrays(given: Input) -> Input:
+    """Return a mapping with an array for each tensor, list or whatever numpy makes one of; files as they are."""
+    if not isinstance(given, Mapping):
+        return given
+    import numpy as np
+
+    arrays = {}
+    for name, value in given.items():
+        try:
+            for step in ("detach", "cpu", "numpy"):  # as torch writes it; other libraries know the last alone
+                value = getattr(value, step)() if hasattr(value, step) else value
+            arrays[name] = np.asarray(value)
+        except Exception as error:  # each library has its own
+            raise UsageError(f"expected an array for {name}, got {type(value).__name__}: {error}", "inputs") from error
+    return arrays
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(CheckedOptions):
     """How models are run: on which inputs, with how many threads."""
@@ -131,6 +148,10 @@ class RunOptions(CheckedOptions):
         ),
     ] = ()
     threads: Annotated[int, Option("Threads of ONNX Runtime (0: one a core).", PROOF, 0, MOST_THREADS)] = 1
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        object.__setattr__(self, "inputs", tuple(map(_with_arrays, self.given_inputs)))
 
     @property
     def given_inputs(self) -> tuple[Input, ...]:

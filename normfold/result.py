@@ -96,7 +96,7 @@ class _Outcome:
         )
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Result(_Outcome):
     """What ``optimize`` made: the new model, what became of each finding, and the proof.
 
@@ -175,7 +175,7 @@ class Result(_Outcome):
         )
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, repr=False, eq=False)
 class Inspection(_Outcome):
     """What ``optimize`` would do to a model, without proof and without writing."""
 
@@ -190,10 +190,13 @@ class NotProven(NormfoldError):
     """The result differs from the original, or it could not be decided. Nothing was written; ``result`` has it all."""
 
     def __init__(self, result: Result) -> None:
-        verification = result.verification
-        verdict = "unknown" if verification is None else verification.verdict.value
-        super().__init__(f"{result.source.name}: verification says {verdict}; nothing was written")
+        super().__init__(result)
         self.result = result
+
+    def __str__(self) -> str:
+        verification = self.result.verification
+        verdict = "unknown" if verification is None else verification.verdict.value
+        return f"{self.result.source.name}: verification says {verdict}; nothing was written"
 
     @property
     def is_different(self) -> bool:

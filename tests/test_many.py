@@ -97,5 +97,12 @@ def test_a_crash_is_an_outcome(models: list[Path], tmp_path: Path, monkeypatch: 
 def test_wrong_options_and_names_are_said_before_the_work(models: list[Path], tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="seed"):
         normfold.optimize_many(models, tmp_path / "out", seed=-1)
+    with pytest.raises(UsageError, match="jobs: expected a whole number"):
+        normfold.optimize_many(models, tmp_path / "out", jobs=-1)
+    no_executor: Any = ThreadPoolExecutor
+    with pytest.raises(UsageError, match=r"executor: expected .* got type"):
+        normfold.optimize_many(models, tmp_path / "out", executor=no_executor)
+    with pytest.raises(TypeError, match=r"^optimize_many\(\) .*did you mean skip"):
+        normfold.optimize_many(models, tmp_path / "out", skp="batchnorm")  # type: ignore[call-arg]  # that is the test
     with pytest.raises(UsageError, match="one file"):
         normfold.optimize_many([models[0], models[0]], tmp_path / "out")

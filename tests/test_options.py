@@ -106,9 +106,7 @@ def test_values_of_numpy_and_collections_of_any_kind_fit(name: str, value: Any) 
 @pytest.mark.parametrize(
     "call",
     [
-        lambda: normfold.diff(None, "b.onnx"),  # type: ignore[arg-type]  # as everywhere here: what a user may pass
-        lambda: normfold.diff("a.onnx", None),  # type: ignore[arg-type]
-        lambda: normfold.check(None),  # type: ignore[arg-type]
+        lambda: normfold.check(None),  # type: ignore[arg-type]  # as everywhere here: what a user may pass
         lambda: normfold.check([3]),  # type: ignore[list-item]
         lambda: normfold.bench(None),  # type: ignore[arg-type]
         lambda: normfold.optimize_many([3], "out"),  # type: ignore[list-item]
@@ -185,3 +183,16 @@ def test_every_option_is_read_somewhere() -> None:
 def test_options_go_to_other_processes() -> None:
     options = OptimizeArguments(skip="a", threads=2)
     assert pickle.loads(pickle.dumps(options)) == options
+
+
+def test_a_wrong_value_is_shown_in_one_short_line() -> None:
+    for value, text in (np.zeros((9, 9)), "ndarray"), ([np.zeros((9, 9))], "list with ndarray"), (None, "None"):
+        with pytest.raises(UsageError, match=f"^inputs: expected .*, got {text}$"):
+            ProofOptions(inputs=value)  # type: ignore[arg-type]  # that is the test
+
+
+def test_a_missing_argument_is_one_of_the_function() -> None:
+    with pytest.raises(TypeError, match=r"^verify\(\) missing a required argument: 'b'$"):
+        normfold.verify(conv_bn())  # type: ignore[call-arg]  # that is the test
+    with pytest.raises(TypeError, match=r"^inspect\(\) too many positional arguments$"):
+        normfold.inspect(conv_bn(), 1)  # type: ignore[call-arg, arg-type]  # that is the test

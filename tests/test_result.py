@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pickle
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 
 import normfold
@@ -66,8 +68,58 @@ def test_inputs_are_arrays_or_paths(tmp_path: Path) -> None:
         result = normfold.optimize(conv_bn(), inputs=inputs)
         assert result.verification
         assert len(result.folds) == 1
-    with pytest.raises(normfold.UsageError, match="expected the inputs x in the given arrays, got z"):
-        normfold.verify(conv_bn(), conv_bn(), inputs={"z": x})
+    wrong: Any
+    for names, wrong in ("z", {"z": x}), ("0", {0: x}):
+        with pytest.raises(normfold.UsageError, match=f"expected the inputs x in the given arrays, got {names};"):
+            normfold.verify(conv_bn(), conv_bn(), inputs=wrong)
+
+
+class Tensor:
+    """What has the methods of torch's tensors; no other process can be sent it."""
+
+    def __init__(self, array: np.ndarray) -> None:
+        self.array, self.open = array, lambda: None
+
+    def detach(self) -> Tensor:
+        return self
+
+    cpu = detach
+
+    def numpy(self) -> np.ndarray:
+        if self.array.dtype == object:
+            raise TypeError("no such type in numpy")
+        return self.array
+
+
+def test_an_array_is_whatever_numpy_makes_one_of(tmp_path: Path) -> None:
+    x = np.ones((1, 3, 8, 8), np.float32)
+    np.savez(tmp_path / "x.npz", x=x)
+    with np.load(tmp_path / "x.npz") as opened:
+        forms: list[Any] = [{"x": x.tolist()}, {"x": Tensor(x)}, opened, {"x": ort.OrtValue.ortvalue_from_numpy(x)}]
+        assert all(normfold.verify(conv_bn(), conv_bn(), inputs=form) for form in forms)
+    with pytest.raises(normfold.UsageError, match="inputs: expected an array for x, got Tensor: no such type"):
+        normfold.verify(conv_bn(), conv_bn(), inputs={"x": Tensor(np.array([None]))})
+
+
+def test_a_result_can_be_hashed_and_its_error_sent_to_another_process() -> None:
+    result = normfold.optimize(conv_bn())
+    assert len({result, result, normfold.inspect(conv_bn())}) == 2
+    error = pickle.loads(pickle.dumps(normfold.NotProven(result)))  # a pool of processes breaks on one that is not
+    assert str(error) == str(normfold.NotProven(result))
+    assert len(error.result.folds) == 1
+
+
+def test_a_result_is_saved_wherever_the_script_has_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    onnx.save(conv_bn(), "net.onnx")
+    Path("net.onnx").chmod(0o600)
+    result = normfold.optimize("net.onnx")
+    monkeypatch.chdir(tmp_path)
+    assert normfold.verify(result.save("net.onnx"), result)  # another file than the one of that name over there
+    assert Path("net.onnx").stat().st_mode & 0o777 == 0o600
+    Path("here", "net.onnx").unlink()
+    assert result.save("again.onnx").exists()
 
 
 def test_verify_takes_a_result() -> None:
@@ -92,6 +144,7 @@ def test_check_diff_and_bench_are_functions(tmp_path: Path) -> None:
     )
     assert len(stages) == 2
     assert not any(report.problems for report in normfold.check(RESIDUAL, jobs=1, max_foldable=9))
+    assert normfold.diff(RESIDUAL, normfold.optimize(RESIDUAL)) == normfold.diff(RESIDUAL, output)
     assert {change.section for change in normfold.diff(RESIDUAL, output)} >= {"norms", "operators", "weights"}
     measured = normfold.bench(RESIDUAL, output, rounds=2, warmup=1)
     assert len(measured.ratios) == 2

@@ -12,7 +12,7 @@ from onnx import numpy_helper
 
 from normfold.ci.lock import states
 from normfold.errors import SourceError
-from normfold.files.source import Source
+from normfold.files.source import ModelLike, Source
 from normfold.options import InspectArguments
 from normfold.pipeline import inspect_with
 from normfold.report.report import Report
@@ -39,8 +39,8 @@ class Difference:
     changes: tuple[Change, ...]
 
 
-def difference_between(first: str, second: str, options: InspectArguments) -> Difference:
-    """Compare the models at two paths. SourceError for a file that is no valid model."""
+def difference_between(first: ModelLike, second: ModelLike, options: InspectArguments) -> Difference:
+    """Compare two models, read from paths or given. SourceError for what is no valid model."""
     a, b = inspect_with(first, options), inspect_with(second, options)
     reports = a.report(), b.report()
     pairs = {

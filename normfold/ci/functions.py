@@ -15,6 +15,7 @@ from normfold.option_declaration import accepting, as_tuple
 from normfold.options import BenchOptions, CheckArguments, InspectArguments, ProgressArguments
 from normfold.report.report import Report
 from normfold.timing.benchmark import Benchmark, benchmark
+from normfold.verify import ModelOrResult, model_of
 
 
 @accepting(CheckArguments)
@@ -37,16 +38,16 @@ def check(paths: AnyPath | Iterable[AnyPath], options: CheckArguments) -> tuple[
 class DiffArguments(InspectArguments):
     """The arguments of ``normfold.diff`` after the first model."""
 
-    b: AnyPath = field(kw_only=False)
+    b: ModelOrResult = field(kw_only=False)
 
 
 @accepting(DiffArguments)
-def diff(a: AnyPath, options: DiffArguments) -> tuple[Change, ...]:
-    """Return what changed from the model at ``a`` to the one at ``b``: interface, opset, norms, operators, weights.
+def diff(a: ModelOrResult, options: DiffArguments) -> tuple[Change, ...]:
+    """Return what changed from the model ``a`` to the model ``b``: interface, opset, norms, operators, weights.
 
-    Nothing is run. Raises SourceError for a file that is no valid model.
+    Each is what ``verify`` takes. Nothing is run. Raises SourceError for what is no valid model.
     """
-    return difference_between(as_path(a), as_path(options.b), InspectArguments.of(options)).changes
+    return difference_between(model_of(a), model_of(options.b), InspectArguments.of(options)).changes
 
 
 @dataclass(frozen=True, kw_only=True)

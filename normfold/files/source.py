@@ -50,8 +50,8 @@ class Source:
     ``proto`` holds everything but big weights that lie in files of ``folder``: in data files, or in the model's own
     where that is large. ``stamps`` has the names of these files, ``mappings`` those that are mapped. ``path`` is the
     file it was read from, if any, and ``content`` its bytes, so that an unchanged model can be written byte for byte.
-    ``notes`` say what is unusual about it; ``passes_checker`` is False where only ONNX Runtime accepts it. ``proto`` is
-    never edited; ``model()`` makes a copy to work on.
+    ``notes`` say what is unusual about it; ``passes_checker`` is False where only ONNX Runtime accepts it. ``mode``
+    are the permissions of the file. ``proto`` is never edited; ``model()`` makes a copy to work on.
     """
 
     name: str
@@ -63,6 +63,7 @@ class Source:
     mappings: Mappings = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     passes_checker: bool = True
+    mode: int | None = None
 
     def model(self) -> ir.Model:
         """Return a new ir.Model. It shares only the read-only bytes of weights with the original."""
@@ -137,10 +138,10 @@ def _read_path(path: Path) -> Source:
     ledger.record(ledger.LedgerKind.SOURCE, name)
     check_readable(path)
     try:
-        size = path.stat().st_size
+        status = path.stat()
         if path.is_dir():
             raise SourceError(f"{name} is a folder; pass the .onnx file in it")
-        if size > PROTOBUF_LIMIT:
+        if (size := status.st_size) > PROTOBUF_LIMIT:
             raise SourceError(f"{name} has {size} bytes, above the 2 GB of protobuf; save its weights as external data")
         content = _mapped(path) if size >= _MAPPED_FILE else path.read_bytes()
     except OSError as error:
@@ -149,7 +150,8 @@ def _read_path(path: Path) -> Source:
         raise SourceError(f"{name} is a Git LFS pointer, not the model; run `git lfs pull`")
     full = path.resolve()
     mappings = {} if isinstance(content, bytes) else {str(full): content}
-    return Source(name, _parse(content, name, full.name), content, path, full.parent, mappings=mappings)
+    model = _parse(content, name, full.name)
+    return Source(name, model, content, path.absolute(), full.parent, mappings=mappings, mode=status.st_mode)
 
 
 def _mapped(path: Path) -> Buffer:

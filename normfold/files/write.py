@@ -204,8 +204,8 @@ def _temporary(target: Path, source: Source | None) -> Iterator[Path]:
             with contextlib.suppress(OSError, AttributeError):  # only root may give files away, and not on Windows
                 os.chown(file, old.st_uid, old.st_gid)
             file.chmod(old.st_mode)
-        elif source is not None and source.path is not None:
-            file.chmod(file.stat().st_mode & source.path.stat().st_mode)
+        elif source is not None and source.mode is not None:
+            file.chmod(file.stat().st_mode & source.mode)
         yield file
 
 

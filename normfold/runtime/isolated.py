@@ -10,6 +10,7 @@ directly. So they are on systems without POSIX signals.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import pickle
@@ -199,7 +200,9 @@ class _Pool:
 @cache
 def _pool(process: int) -> _Pool:
     """Return the pool of a process. A fork inherits the pipes of its parent, and must not use them."""
-    return _Pool()
+    pool = _Pool()
+    atexit.register(lambda: pool.end_idle() if os.getpid() == process else None)
+    return pool
 
 
 def _import_paths() -> list[str]:

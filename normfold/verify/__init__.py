@@ -123,12 +123,13 @@ def verify(a: ModelOrResult, options: VerifyArguments) -> Verification:
 
 def prove_models(a: ModelOrResult, options: VerifyArguments) -> Verification:
     """Do what ``prove`` does, for results of ``optimize`` too."""
-    models = _model_of(a), _model_of(options.b)
+    models = model_of(a), model_of(options.b)
     if options.on_stage is not None:
         options.on_stage("verify")
     return prove(*models, None, ProofOptions.of(options))
 
 
-def _model_of(model: ModelOrResult) -> LoadableModel:
+def model_of(model: ModelOrResult) -> LoadableModel:
+    """Return a model, or that of a result."""
     found: LoadableModel = getattr(model, "ir_model", model)  # type: ignore[arg-type, assignment]  # a model has no such name
     return found

@@ -89,7 +89,7 @@ def load_inputs(given: Input, model: LoadedModel) -> Given:
     expected = None
     if isinstance(given, Mapping):
         text = source = "the given arrays"
-        values = {name: np.asarray(array) for name, array in given.items()}
+        values = dict(given)
     else:
         text, source = Path(given).name, str(given)
         values, expected = _read_inputs(Path(given), names, model)
@@ -97,7 +97,7 @@ def load_inputs(given: Input, model: LoadedModel) -> Given:
     unknown = [name for name in values if name not in names]
     if missing or unknown:
         raise UsageError(
-            f"expected the inputs {', '.join(names)} in {source}, got {', '.join(values) or 'none'}; "
+            f"expected the inputs {', '.join(names)} in {source}, got {', '.join(map(str, values)) or 'none'}; "
             "name the arrays like the inputs",
             _INPUTS,
         )
