@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx_ir as ir
 
 from normfold._version import __version__
 from normfold.errors import NormfoldError, UsageError
-from normfold.files.convert import to_proto
+from normfold.files.convert import to_ir, to_proto
 from normfold.files.paths import AnyPath, as_path, check_paths
 from normfold.files.source import Source
 from normfold.files.write import write_bytes, write_model
@@ -37,6 +38,13 @@ class _Outcome:
     verdicts: tuple[Verdict, ...]
     options: RewriteOptions
     notes: tuple[str, ...]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Give the model as a proto: in onnx_ir each value refers to the next, deeper than pickle can follow."""
+        return {**vars(self), "ir_model": to_proto(self.ir_model)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state, ir_model=to_ir(state["ir_model"], state["source"].folder))
 
     @property
     def changes(self) -> tuple[Verdict, ...]:

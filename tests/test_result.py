@@ -14,6 +14,7 @@ import pytest
 
 import normfold
 from normfold.errors import NormfoldError
+from normfold.files import source
 from tests.conftest import ROOT
 from tests.nets import conv_bn
 
@@ -107,6 +108,24 @@ def test_a_result_can_be_hashed_and_its_error_sent_to_another_process() -> None:
     error = pickle.loads(pickle.dumps(normfold.NotProven(result)))  # a pool of processes breaks on one that is not
     assert str(error) == str(normfold.NotProven(result))
     assert len(error.result.folds) == 1
+
+
+def test_a_deep_result_whose_weights_stay_in_the_file_is_sent_to_another_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "_MAPPED_FILE", 1)
+    model = conv_bn()
+    for index in range(300):
+        model.graph.node.append(onnx.helper.make_node("Sin", [f"y{index}" if index else "y"], [f"y{index + 1}"]))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.ones((64, 64), np.float32), "large"))
+    model.graph.node.append(onnx.helper.make_node("Reshape", ["large", "flat"], ["z"]))
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.array([-1]), "flat"))
+    model.graph.output.append(onnx.helper.make_tensor_value_info("z", 1, [4096]))
+    onnx.save(model, tmp_path / "net.onnx")
+    result = normfold.optimize(tmp_path / "net.onnx", verify=False)
+    sent = pickle.loads(pickle.dumps(result))
+    assert sent.save(tmp_path / "out.onnx").read_bytes() == result.save(tmp_path / "same.onnx").read_bytes()
+    assert repr(sent) == repr(result)
 
 
 def test_a_result_is_saved_wherever_the_script_has_gone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

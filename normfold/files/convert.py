@@ -41,7 +41,7 @@ def to_ir(proto: onnx.ModelProto, folder: Path | None = None, mappings: Mappings
     except (ir.serde.SerdeError, NotImplementedError, ValueError, TypeError) as error:
         raise SourceError(f"onnx-ir cannot express the model: {_root_cause(error)}") from error
     if folder is not None:
-        _map_weights(model, folder, {} if mappings is None else mappings)
+        _map_weights(model, folder, Mappings() if mappings is None else mappings)
     model.meta[_TYPES] = unsupported
     if proto.ir_version < 4:
         fed = [value for value in model.graph.inputs if value.name not in model.graph.initializers]

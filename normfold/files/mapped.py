@@ -31,8 +31,12 @@ MAPPED: frozenset[int] = frozenset(
 )
 """The types of weights that the runtime maps from a file."""
 
-Mappings = dict[str, mmap.mmap]
-"""Files by their paths, as they are mapped."""
+
+class Mappings(dict[str, mmap.mmap]):
+    """Files by their paths, as they are mapped. A copy, or another process, maps them again."""
+
+    def __reduce__(self) -> tuple[type[Mappings], tuple[()]]:
+        return Mappings, ()
 
 
 class MappedTensor(ir.ExternalTensor):

@@ -12,9 +12,10 @@ import mmap
 import os
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnx_ir as ir
@@ -60,10 +61,15 @@ class Source:
     path: Path | None = None
     folder: Path | None = None
     stamps: Mapping[str, Stamp | None] = field(default_factory=dict)
-    mappings: Mappings = field(default_factory=dict)
+    mappings: Mappings = field(default_factory=Mappings)
     notes: tuple[str, ...] = ()
     passes_checker: bool = True
     mode: int | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave out what is mapped or computed, which does not go to another process."""
+        state = {entry.name: getattr(self, entry.name) for entry in fields(self)}
+        return {**state, "content": self.content and bytes(self.content)}
 
     def model(self) -> ir.Model:
         """Return a new ir.Model. It shares only the read-only bytes of weights with the original."""
@@ -149,7 +155,7 @@ def _read_path(path: Path) -> Source:
     if content[:30].startswith(b"version https://git-lfs"):
         raise SourceError(f"{name} is a Git LFS pointer, not the model; run `git lfs pull`")
     full = path.resolve()
-    mappings = {} if isinstance(content, bytes) else {str(full): content}
+    mappings = Mappings() if isinstance(content, bytes) else Mappings({str(full): content})
     model = _parse(content, name, full.name)
     return Source(name, model, content, path.absolute(), full.parent, mappings=mappings, mode=status.st_mode)
 
