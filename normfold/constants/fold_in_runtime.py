@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from normfold.constants.materialize import Room, bytes_before
+from normfold.constants.materialize import Room
 from normfold.errors import CrashError
 from normfold.graph.editor import Editor, UniqueNames
 from normfold.graph.evaluators import EVALUATORS, LARGEST
@@ -65,7 +65,7 @@ def _part_of(reader: GraphReader, room: Room) -> _ConstantPart:
             nodes.append(node)
     inside = set(nodes)
     wanted = [value for node in nodes if _needs_runtime(node) for value in node.outputs if _is_met(value, inside)]
-    fitting = [value for value in wanted if room.takes(_bytes_of(value), bytes_before(value))]
+    fitting = [value for value in wanted if room.takes(value, _bytes_of(value))]
     needed = _before(fitting, inside)
     return _ConstantPart(tuple(node for node in nodes if node in needed), tuple(fitting))
 

@@ -6,7 +6,7 @@ the model much larger, such as an Expand or a DequantizeLinear.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import onnx_ir as ir
 
@@ -29,6 +29,7 @@ class Room:
     """
 
     left: int
+    _refused: dict[ir.Node, int] = field(default_factory=dict)  # what made a constant that does not fit, and its bytes
 
     @staticmethod
     def of(model: ir.Model) -> Room:
@@ -37,11 +38,19 @@ class Room:
         before: int = model.meta.setdefault(_BYTES_BEFORE, now)
         return Room(max(FREE, int(_PART * before)) - max(0, now - before))
 
-    def takes(self, size: int, before: int) -> bool:
-        """Return whether a constant of ``size`` bytes, made of ``before``, may be stored; then it is counted."""
-        more = size if size > 2 * before else 0
-        fits = not more or more <= min(self.left, _LARGEST)
-        self.left -= more if fits else 0
+    def takes(self, value: ir.Value, size: int) -> bool:
+        """Return whether a constant may be stored in ``size`` bytes; then it is counted.
+
+        What one that does not fit was made of is no smaller reason: a long chain is not walked again from each link.
+        """
+        node = value.producer()
+        fits = size <= min(self.left, _LARGEST)
+        if not fits and all(size < self._refused.get(user, size + 1) for user, _ in value.uses()):
+            fits = size <= 2 * bytes_before(value)
+        elif fits and size > 2 * bytes_before(value):
+            self.left -= size
+        if not fits and node is not None:
+            self._refused[node] = size
         return fits
 
 
@@ -59,7 +68,7 @@ def materialize_constants(model: ir.Model) -> None:
             if array is None or dtype not in FLOATS or dtype is None:
                 continue
             size = array.size * dtype.numpy().itemsize
-            if (size > FREE and is_shared(value)) or not room.takes(size, bytes_before(value)):
+            if (size > FREE and is_shared(value)) or not room.takes(value, size):
                 continue
             constant = editor.constant(array, dtype, f"{value.name}_constant")
             if value.is_graph_output():  # the node stays as an Identity

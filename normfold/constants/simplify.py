@@ -19,7 +19,7 @@ import onnx
 import onnx_ir as ir
 from google.protobuf.message import DecodeError
 
-from normfold.constants.materialize import Room, bytes_before
+from normfold.constants.materialize import Room
 from normfold.constants.named_sizes import with_named_sizes
 from normfold.constants.resolve import bodies_with_paths, branches_of, path_inside, resolve
 from normfold.constants.shape_values import WHOLE, evaluate, named_targets, shapes_of
@@ -288,7 +288,7 @@ def apply_facts(model: ir.Model, facts: InferredFacts) -> None:
         if tensor is None or _is_evaluated_later(reader, value):
             continue
         array = ir.serde.deserialize_tensor(tensor)
-        if room.takes(array.nbytes, bytes_before(value)):
+        if room.takes(value, array.nbytes):
             _make_constant(value, array)
     _drop_expands_to_own_shape(reader)
     for path, target in facts.reshape_targets.items():

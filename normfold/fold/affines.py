@@ -67,7 +67,7 @@ class AffineChain:
         """Return the value that it makes."""
         return self.members[-1].output
 
-    @property
+    @cached_property
     def nodes(self) -> tuple[ir.Node, ...]:
         """Return the operators, in order."""
         return tuple(affine_node.node for affine_node in self.members)
@@ -80,7 +80,7 @@ class AffineChain:
             total = total.then(affine_node.affine)
         return total
 
-    @property
+    @cached_property
     def has_batchnorm(self) -> bool:
         """Return whether one of them is a BatchNormalization."""
         return any(node.op_type == "BatchNormalization" for node in self.nodes)

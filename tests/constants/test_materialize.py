@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from unittest.mock import Mock
 
 import pytest
 
 import normfold
-from normfold.files.convert import to_ir
+from normfold.constants import materialize
+from normfold.constants.simplify import apply_facts, simplify
+from normfold.files.convert import to_ir, to_proto
 from normfold.fold.cleanup.tidy import tidy
 from tests.onnx_text import parse
 
@@ -84,3 +87,19 @@ def test_constants_that_would_enlarge_a_model_are_no_reason_to_leave_the_rest_as
     folded = normfold.optimize(model)
     left = [node.op_type for node in folded.model.graph.node]
     assert left.count("Mod") == left.count("Cast") == 1, "what is computed twice is gone"
+
+
+def test_a_chain_that_does_not_fit_is_walked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    walks = Mock(wraps=materialize.bytes_before)
+    monkeypatch.setattr(materialize, "bytes_before", walks)
+    names = [f"v{i}" for i in range(50)]
+    chain = " ".join(f"{new} = Add(v0, {old})" for old, new in pairwise(names))
+    model = to_ir(
+        parse(
+            "(float[40,40] x) => (float[40,40] y) <int64[2] s = {40, 40}>"
+            f"{{ v0 = ConstantOfShape<value = int64[1] {{3}}>(s) {chain} c = Cast<to=1>(v49) y = Add(x, c) }}"
+        )
+    )
+    apply_facts(model, simplify(to_proto(model)))
+    assert [node.op_type for node in model.graph].count("Add") == 50
+    assert walks.call_count < 5
