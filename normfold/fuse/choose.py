@@ -30,10 +30,11 @@ from normfold.fuse.forms.writer import (
     varies_within,
 )
 from normfold.fuse.recognize.candidates import Norm, norms_of
+from normfold.fuse.recognize.division import before_centring
 from normfold.fuse.recognize.norm_operators import is_norm_operator
 from normfold.fuse.recognize.polynomial import Kind, Monomial
 from normfold.fuse.recognize.polynomial import M as MEAN
-from normfold.fuse.recognize.published import OF_THE_BATCH
+from normfold.fuse.recognize.published import OF_THE_BATCH, STANDARDIZATION
 from normfold.fuse.recognize.reductions import REDUCERS
 from normfold.fuse.recognize.region import Logarithm, Partial, Region, Tracked
 from normfold.fuse.recognize.surroundings import conditional_name, is_made_from, is_of_groups, is_thresholded
@@ -393,7 +394,7 @@ def published_name(context: NormContext, norm: Norm, operator: str) -> str:
         if axes is None and context.region.reduction.grouping.groups is not None:
             return "RMSNorm in groups"
         if operator == OPERATOR_OF[LPNORM] and norm.gamma.size == 1 and not _is_length(context, norm):
-            return "ScaleNorm"
+            return "ScaleNorm" if before_centring(region.reader, region.root) is None else STANDARDIZATION
     return name
 
 

@@ -42,6 +42,11 @@ CENTERED = {
         f"(float[N,6,5] k) => (float[N,4] y) <float[5,8] w, {WEIGHTS}> {{ x = MatMul(k, w) {BLOCK}"
         " p1 = ReduceMean<axes=[1], keepdims=0>(z) m = LayerNormalization(p1, g2, b2) y = MatMul(m, h) }"
     ),
+    "the mean of all places before the last norm": (  # the pool was said to stand in the way
+        f"(float[N,6,5] k) => (float[N,1,4] y) <float[5,8] w, {WEIGHTS}> {{ x = MatMul(k, w)"
+        f" {BLOCK} t1 = Transpose<perm=[0,2,1]>(z) p1 = GlobalAveragePool(t1) q1 = Transpose<perm=[0,2,1]>(p1)"
+        " m = LayerNormalization(q1, g2, b2) y = MatMul(m, h) }"
+    ),
     "the scale of a layer (BEiT, DINOv2)": (
         f"(float[N,6,5] k) => (float[N,6,4] y) <float[5,8] w, float[8] pos, {WEIGHTS}> {{ x = MatMul(k, w)"
         f" {BLOCK.replace('z = Add(x, r)', 'l = Mul(r, pos) z = Add(x, l)')} {END} }}"

@@ -8,6 +8,7 @@ rows of ``tests/fuse`` must notice. Prints each mutant that stays green; exit co
 from __future__ import annotations
 
 import ast
+import inspect
 import sys
 import types
 from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ from normfold.fuse.recognize.polynomial import ONE, Poly
 from normfold.fuse.recognize.region import Tracked
 from normfold.fuse.recognize.table import RULES
 from tests.fuse.forms import test_table
-from tests.fuse.recognize import test_candidates, test_conditions, test_published
+from tests.fuse.recognize import edges, test_candidates, test_conditions, test_published
 from tests.onnx_text import feeds_of, parse, run_in_ort
 
 MODULES = (arithmetic, candidates, conditions, layout, norm_operators, published, reductions)
@@ -40,6 +41,7 @@ def rows() -> list[tuple[str, int, Selection]]:
     found = [(row.text, row.opset, row.wanted) for row in test_table.ROWS.values()]
     misses = test_candidates.MISSES.values()
     found += [(miss.text, miss.opset, Selection(target=miss.target, opset=miss.policy)) for miss in misses]
+    found += [(edge.text, edge.opset, Selection(new_batchnorm=True)) for edge in edges.EDGES.values()]
     texts = [row.text for row in test_published.ROWS.values()]
     texts += [row.text for row in test_conditions.ROWS.values()]
     return [*found, *((text, 17, Selection()) for text in (*texts, *_SILENT))]
@@ -52,14 +54,15 @@ def outcome(text: str, opset: int, options: Selection) -> object:
     try:
         verdicts = fuse_norms(model, options)
         said = [(v.finding.operator, v.outcome.value, [o.reason.code for o in v.obstacles], v.form) for v in verdicts]
+        left = [node.op_type for node in model.graph]
         if options.target != "onnxruntime" or not any(verdict.is_changed for verdict in verdicts):
-            return said
+            return said, left
         feeds, names = feeds_of(original), [value.name for value in original.graph.output]
         wanted, got = (run_in_ort(each, feeds, names) for each in (original, ir.to_proto(model)))
         close = all(np.allclose(got[n], wanted[n], atol=CLOSE * np.abs(wanted[n]).max(), rtol=CLOSE) for n in names)
     except Exception as fault:  # noqa: BLE001  # a mutant may fail in any way, and a row that fails has noticed it
         return type(fault).__name__
-    return said if close else "wrong"
+    return (said, left) if close else "wrong"
 
 
 # -- wrong rules -----------------------------------------------------------------------------------------------------
@@ -117,6 +120,7 @@ def lost_guard(module: types.ModuleType, line: int) -> Iterator[list[str]]:
             node.test = ast.copy_location(ast.Constant(False), node.test)
     codes = {(code.co_name, code.co_firstlineno): code for code in nested(compile(tree, str(module.__file__), "exec"))}
     live = [each for each in (*vars(module).values(), *RULES.values()) if isinstance(each, types.FunctionType)]
+    live = [inspect.unwrap(each) for each in live]
     before = {each: each.__code__ for each in live if each.__module__ == module.__name__}
     for function, code in before.items():
         mutated = codes[code.co_name, code.co_firstlineno]

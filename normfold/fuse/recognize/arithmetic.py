@@ -22,6 +22,7 @@ from normfold.fuse.recognize.region import (
     Region,
     RuleResult,
     Tracked,
+    of_data,
 )
 from normfold.graph.reader import FLOATS, attribute
 from normfold.graph.training import drops_nothing, is_float_cast
@@ -54,13 +55,7 @@ def cast(region: Region, node: ir.Node) -> RuleResult:
 
 def unary(change: Callable[[Poly], Poly | None]) -> NormRule:
     """Return the rule for a function of one value, element by element."""
-
-    def rule(region: Region, node: ir.Node) -> RuleResult:
-        """Interpret one node."""
-        found = region.operand(node, 0)
-        return changed(found, change(found.poly)) if isinstance(found, Tracked) else None
-
-    return rule
+    return of_data(lambda region, node, found: changed(found, change(found.poly)))
 
 
 def changed(tracked: Tracked, poly: Poly | None) -> Tracked | None:
@@ -76,10 +71,11 @@ def rooted(change: Callable[[Poly], Poly | None]) -> NormRule:
         found = region.operand(node, 0)
         if isinstance(found, NearMiss):
             return NearMiss(found.obstacle, has_root=True)
-        if not isinstance(found, Tracked):
-            return None
-        poly = change(found.poly)
-        return no_root(region, node, found) if poly is None else Tracked(poly, found.view, found.axes)
+        return root(region, node)
+
+    @of_data
+    def root(region: Region, node: ir.Node, found: Tracked) -> RuleResult:
+        return changed(found, change(found.poly)) or no_root(region, node, found)
 
     return rule
 
@@ -110,12 +106,10 @@ def power(region: Region, node: ir.Node) -> RuleResult:
     return _powered(region, node, found, exponent) if isinstance(found, Tracked) else None
 
 
-def logarithm(region: Region, node: ir.Node) -> RuleResult:
+@of_data
+def logarithm(region: Region, node: ir.Node, found: Tracked) -> RuleResult:
     """Follow Log of a variance or mean square: ``exp(-0.5 * log v)`` is ``v^(-1/2)``."""
-    found = region.operand(node, 0)
-    if isinstance(found, NearMiss):
-        return found
-    return Logarithm(found) if isinstance(found, Tracked) and found.poly.is_never_negative() else None
+    return Logarithm(found) if found.poly.is_never_negative() else None
 
 
 def exponential(region: Region, node: ir.Node) -> RuleResult:
@@ -130,8 +124,6 @@ def _powered(region: Region, node: ir.Node, found: Tracked, exponent: float) -> 
         return Tracked(poly, found.view, found.axes)
     if exponent in (0.5, -0.5):
         return no_root(region, node, found)
-    if not found.poly.degree:
-        return None
     has_root = not found.poly.has_x and not float(exponent).is_integer()
     return region.near_miss(Reason.EXPONENT, node, f"the exponent is {exponent:g}", has_root=has_root)
 
@@ -150,18 +142,21 @@ def _raised(poly: Poly, exponent: float) -> Poly | None:
 def clip(region: Region, node: ir.Node) -> RuleResult:
     """Follow Clip and Max, a bound from below: x / max(|x|, 1e-12), or max(variance, 0), which changes nothing."""
     operands = [region.operand(node, index) for index in range(len(node.inputs))]
-    tracked = [operand for operand in operands if isinstance(operand, (Tracked, NearMiss))]
-    if len(tracked) != 1:
-        return None
-    if isinstance(tracked[0], NearMiss):
-        return tracked[0]
+    found = _bounded_operand(operands)
+    if not isinstance(found, Tracked):
+        return found
     low = _lower_bound(region, node, operands)
-    bounded = None if low is None else tracked[0].poly.at_least(low)
+    bounded = None if low is None else found.poly.at_least(low)
     if bounded is not None:
-        return changed(tracked[0], bounded)
-    is_moment = not tracked[0].poly.has_x and tracked[0].poly.degree + tracked[0].poly.has_denominator > 0
-    rooted = tracked[0].poly.has_denominator
+        return changed(found, bounded)
+    is_moment = not found.poly.has_x and found.poly.degree + found.poly.has_denominator > 0
+    rooted = found.poly.has_denominator
     return region.near_miss(Reason.CLIPPED, node, has_root=rooted) if is_moment else None
+
+
+def _bounded_operand(operands: list[Operand]) -> Tracked | NearMiss | None:
+    """Return the operand of the region, whichever place it has."""
+    return next((operand for operand in operands if isinstance(operand, (Tracked, NearMiss))), None)
 
 
 def _lower_bound(region: Region, node: ir.Node, operands: list[Operand]) -> float | None:
@@ -172,44 +167,23 @@ def _lower_bound(region: Region, node: ir.Node, operands: list[Operand]) -> floa
         low = attribute(node, "min", None)
         low = region.number(node, 1) if low is None and len(operands) > 1 else low
         return low if high is not None and high >= _NO_BOUND else None
-    if len(operands) != 2:
-        return None
-    other = 0 if isinstance(operands[0], Constant) else 1
-    found = operands[other]
-    return region.number(node, other) if isinstance(found, Constant) and found.array.size == 1 else None
+    found = [(index, each.array.size) for index, each in enumerate(operands) if isinstance(each, Constant)]
+    return region.number(node, found[0][0]) if len(operands) == 2 and found and found[0][1] == 1 else None
 
 
 def capped(region: Region, node: ir.Node) -> RuleResult:
     """Follow Min, a bound from above: ``min(1/W, 1/c)`` is ``1/max(W, c)``, as Keras writes it."""
     operands = [region.operand(node, index) for index in range(len(node.inputs))]
-    tracked = [operand for operand in operands if isinstance(operand, (Tracked, NearMiss))]
-    if len(tracked) != 1 or len(operands) != 2:
-        return None
-    if isinstance(tracked[0], NearMiss):
-        return tracked[0]
-    high = region.number(node, 1 if operands[0] is tracked[0] else 0)
-    whole = tracked[0].poly.inverse() if high is not None and high > 0 else None
+    found = _bounded_operand(operands)
+    if not isinstance(found, Tracked):
+        return found
+    high = region.number(node, 1 if operands[0] is found else 0) if len(operands) == 2 else None
+    whole = found.poly.inverse() if high is not None and high > 0 else None
     bounded = None if whole is None or not high else whole.at_least(1.0 / high)
     poly = None if bounded is None else bounded.inverse()
-    if poly is None and not tracked[0].poly.has_x and tracked[0].poly.has_denominator:
+    if poly is None and not found.poly.has_x and found.poly.has_denominator:
         return region.near_miss(Reason.CLIPPED, node, has_root=True)
-    return changed(tracked[0], poly)
-
-
-def magnitude(region: Region, node: ir.Node) -> RuleResult:
-    """Follow Abs of the data, or of a variance, which it leaves as it is."""
-    found = region.operand(node, 0)
-    if isinstance(found, NearMiss):
-        return found
-    return changed(found, found.poly.magnitude()) if isinstance(found, Tracked) else None
-
-
-def rectified(region: Region, node: ir.Node) -> RuleResult:
-    """Follow Relu of a variance, which it leaves as it is."""
-    found = region.operand(node, 0)
-    if isinstance(found, NearMiss):
-        return found
-    return found if isinstance(found, Tracked) and found.poly.is_never_negative() else None
+    return changed(found, poly)
 
 
 # -- two operands -----------------------------------------------------------------------------------------------
@@ -252,8 +226,6 @@ def _scaled_unfinished(region: Region, node: ir.Node) -> Partial | Logarithm | N
 def _with_near_miss(region: Region, node: ir.Node, one: object, two: object) -> RuleResult:
     """Keep what is no moment; multiplied with the data after a root was taken, it is a near miss."""
     near_miss = [operand for operand in (one, two) if isinstance(operand, NearMiss)]
-    if any(isinstance(operand, External) for operand in (one, two)):
-        return None
     others = [operand for operand in (one, two) if isinstance(operand, Tracked)]
     rooted = [operand for operand in near_miss if operand.has_root]
     has_data = len(near_miss) == 2 or any(operand.poly.degree for operand in others)
@@ -294,15 +266,11 @@ def _combined(operator: str, one: Poly, two: Poly) -> Poly | None:
 
 def _aligned_axes(region: Region, one: Tracked, two: Tracked) -> tuple[int | None, ...] | None:
     """Return the axes of the result of broadcasting; None where the two do not run along the same axes."""
-    if one.axes == two.axes:
-        return one.axes
     if len(one.axes) == len(two.axes):
         joined = tuple(a if b is None else b if a in (None, b) else -1 for a, b in zip(one.axes, two.axes, strict=True))
         known = [axis for axis in joined if axis is not None]
         return joined if len(set(known)) == len(known) and -1 not in known else None
     rank, length = region.rank(one.view), max(len(one.axes), len(two.axes))
-    if length > rank:
-        return None
     result: list[int | None] = [None] * length
     for axes in (one.axes, two.axes):
         for position, axis in enumerate(reversed(axes)):
@@ -331,8 +299,6 @@ def _with_constant(region: Region, node: ir.Node, tracked: Tracked, array: Array
             return with_array("Mul", tracked, 1.0 / coefficient, axes)
     inverse = tracked.poly.inverse()
     if inverse is None:
-        if tracked.poly.has_x and tracked.poly.has_denominator:
-            return None
         return no_root(region, node, tracked)
     return with_array("Mul", Tracked(inverse, tracked.view, tracked.axes), coefficient, axes)
 
@@ -399,9 +365,6 @@ def _placed(
             return None
         axes[-1 - position] = aligned
         sizes[aligned] = size
-    is_aligned = all(axis in (None, rank - length + position) for position, axis in enumerate(axes))
-    if any(size > 1 for size in shape) and not is_aligned:
-        return None
     return tuple(axes), tuple(sizes)
 
 
@@ -419,8 +382,6 @@ def _with_parameter(
     if placed is None or value.producer() in region.nodes:
         return None
     axes, aligned = placed
-    if not _is_along_one(region, aligned):
-        return None
     monomial = Monomial(parameters=(region.parameter(value, aligned),))
     factor = Poly.of({monomial: 1.0}, region.rank(tracked.view))
     if node.op_type == "Mul":
@@ -430,10 +391,3 @@ def _with_parameter(
     else:
         poly = tracked.poly.scaled(-1.0).plus(factor)
     return None if poly is None else Tracked(poly, tracked.view, axes)
-
-
-def _is_along_one(region: Region, sizes: tuple[int, ...]) -> bool:
-    """Say whether a parameter varies along the norm's own axes only, or along the channels only."""
-    varying = {axis for axis, size in enumerate(sizes) if size > 1}
-    channels = ({1}, {region.reduction.grouping.channel}) if region.reduction.grouping.groups else ({1},)
-    return any(varying <= each for each in channels) or varying <= set(region.reduction.grouping.axes or ())

@@ -119,8 +119,6 @@ def _reduced_further(reader: GraphReader, anchor: ir.Node, axes: tuple[int, ...]
 
     A mean over H, and of that over W.
     """
-    if anchor.op_type not in _STEPS:
-        return axes
     left: list[int | None] = [None if axis in axes else axis for axis in range(rank)]
     node, done = anchor, set(axes)
     for _ in range(_LONGEST_WAY):

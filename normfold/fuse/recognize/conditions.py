@@ -47,8 +47,6 @@ def comparison(region: Region, node: ir.Node) -> RuleResult:
 def both(region: Region, node: ir.Node) -> RuleResult:
     """Follow And: where it holds, each of its conditions does."""
     says = [region.said(node, index) for index in (0, 1)]
-    if None in says:
-        return None
     return Said(Saying.ALL_EQUAL if Saying.ALL_EQUAL in says else Saying.SOMETHING)
 
 

@@ -169,9 +169,11 @@ def is_same(one: ir.Value | None, other: ir.Value | None) -> bool:
     return one is other or (first.op_type == second.op_type == "Sub" and first.inputs == second.inputs)
 
 
-def is_mean(reader: GraphReader, value: ir.Value | None, of: ir.Value | None) -> bool:
-    """Say whether ``value`` is made of means of ``of``."""
-    return any(each.op_type in MEANS for each in made_of(reader, value, of) or ())
+def before_centring(reader: GraphReader, value: ir.Value | None) -> ir.Value | None:
+    """Return the value that its own mean was subtracted from to make ``value``; None where that was not done."""
+    node = maker(value)
+    minuend, mean = node.inputs if node is not None and node.op_type == "Sub" else (None, None)
+    return minuend if any(each.op_type in MEANS for each in made_of(reader, mean, minuend) or ()) else None
 
 
 def measures_squares(reader: GraphReader, node: ir.Node) -> bool:

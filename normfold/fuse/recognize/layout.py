@@ -8,7 +8,7 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Array
 from normfold.fuse.recognize.polynomial import Monomial, Parameter, Poly
-from normfold.fuse.recognize.region import NearMiss, Region, RuleResult, Tracked
+from normfold.fuse.recognize.region import NearMiss, Region, RuleResult, Tracked, of_data
 from normfold.fuse.recognize.views import Sizes, moved, moved_sizes, same_shape
 from normfold.graph.reader import attribute, input_at
 
@@ -62,8 +62,6 @@ def _target_sizes(region: Region, node: ir.Node) -> Sizes | None:
 
 def _in_view(region: Region, found: Tracked, view: int) -> RuleResult:
     """Return a whole value in another view."""
-    if view == found.view:
-        return found
     old, new = region.views[found.view], region.views[view]
     change: dict[Monomial, tuple[Monomial, Array]] = {}
     for term, array in found.poly.terms.items():
@@ -137,41 +135,24 @@ def _reduced_like_root(region: Region, found: Tracked, sizes: Sizes) -> RuleResu
     return Tracked(Poly(terms, len(sizes)), 0, tuple(None if axis in axes else axis for axis in whole))
 
 
-def transpose(region: Region, node: ir.Node) -> RuleResult:
+@of_data
+def transpose(region: Region, node: ir.Node, found: Tracked) -> RuleResult:
     """Follow a Transpose: its positions run along other axes of the same view."""
-    found = region.operand(node, 0)
-    if isinstance(found, NearMiss):
-        return found
-    if not isinstance(found, Tracked):
-        return None
     perm = attribute(node, "perm") or tuple(reversed(range(len(found.axes))))
     return Tracked(found.poly, found.view, tuple(found.axes[position] for position in perm))
 
 
-def expand(region: Region, node: ir.Node) -> RuleResult:
-    """Follow a reduced value that is repeated up to the size of its view; never beyond."""
-    found = region.operand(node, 0)
-    if isinstance(found, NearMiss):
-        return found
-    sizes = region.sizes(node.outputs[0])
-    if not isinstance(found, Tracked) or sizes is None:
-        return None
-    rank = region.rank(found.view)
-    own = region.views[found.view]
-    fits = len(sizes) == rank and all(size in (1, known) for size, known in zip(sizes, own, strict=True))
-    is_aligned = len(found.axes) <= rank and all(
-        axis in (None, rank - len(found.axes) + position) for position, axis in enumerate(found.axes)
-    )
+@of_data
+def expand(region: Region, node: ir.Node, found: Tracked) -> RuleResult:
+    """Follow a reduced value that is repeated up to the size of its view, never beyond."""
+    own, sizes = region.views[found.view], region.sizes(node.outputs[0]) or ()
+    lead = len(own) - len(found.axes)
+    is_aligned = lead >= 0 and all(axis in (None, lead + position) for position, axis in enumerate(found.axes))
+    fits = len(sizes) == len(own) and all(size in (1, known) for size, known in zip(sizes, own, strict=True))
     if not is_aligned or not (fits or _expands_to_view(region, node, found)):
         return None
-    lead = (None,) * (rank - len(found.axes))
-    given = (*lead, *found.axes)
-    whole = region.whole(found.view)
-    if not fits:
-        return Tracked(found.poly, found.view, whole)
-    axes = tuple(
-        axis if size == 1 else whole[position] for position, (size, axis) in enumerate(zip(sizes, given, strict=True))
-    )
+    given, whole = (*(None,) * lead, *found.axes), region.whole(found.view)
+    axes = tuple(a if size == 1 else b for size, a, b in zip(sizes if fits else own, given, whole, strict=True))
     return Tracked(found.poly, found.view, axes)
 
 

@@ -239,7 +239,5 @@ def batchnorm(region: Region, node: ir.Node) -> RuleResult | tuple[RuleResult, .
         affine = affine_node_of(region.reader, node).affine
     except Refusal:
         return None
-    if affine.rank != region.rank(found.view):
-        return None
     scaled = Tracked(found.poly.scaled(affine.scale), found.view, found.axes)
     return with_array("Add", scaled, affine.shift, found.axes)

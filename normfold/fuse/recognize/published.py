@@ -28,10 +28,10 @@ from normfold.fuse.recognize.division import (
     RUNNING,
     WINDOWS,
     Division,
+    before_centring,
     before_square,
     comes_from,
     divisions,
-    is_mean,
     is_root,
     is_same,
     made_of,
@@ -54,6 +54,7 @@ from normfold.graph.reader import GraphReader
 _GATES = ("Sigmoid", "HardSigmoid", "Swish", "HardSwish", "Mish")
 _QUANTIZES = ("Round", "Floor")
 OF_THE_BATCH = "statistics of the batch"
+STANDARDIZATION = "standardization"
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,13 +195,9 @@ def _energy(division: Division) -> _Match | None:
     """Match SimAM: the squared distance from the mean of a channel, compared with its variance, makes a gate."""
     reader, behind = division.reader, behind_layout(division.node.outputs[0])
     distance = before_layout(before_square(reader, before_layout(division.data)))
-    node = maker(distance)
-    if node is None or node.op_type != "Sub" or node.inputs[0] is None or node.inputs[1] is None:
-        return None
-    has_mean = is_mean(reader, node.inputs[1], node.inputs[0])
     is_variance = all(before_layout(measured(reader, each)) is distance for each in division.sources)
     is_gate = leads_to(behind, ("Sigmoid",), ("Add", "Mul", *LAYOUT))
-    if division.has_root or not is_variance or not has_mean or not is_gate:
+    if division.has_root or not is_variance or before_centring(reader, distance) is None or not is_gate:
         return None
     return "SimAM", Reason.OTHER_NUMERATOR, "the squared distance from the mean is divided by the variance, for a gate"
 
@@ -226,12 +223,21 @@ def _deviation_only(division: Division) -> _Match | None:
     divided = before_layout(division.data)
     if not division.inverts or sum(is_root(division.reader, each) for each in division.parts) != 1:
         return None
-    for source in division.sources:
-        node = maker(measured(division.reader, source))
-        minuend, subtrahend = node.inputs if node is not None and node.op_type == "Sub" else (None, None)
-        if before_layout(minuend) is divided and is_mean(division.reader, subtrahend, minuend):
-            return "StdNorm", Reason.OTHER_NUMERATOR, "the data is divided by its deviation, and its mean stays"
-    return None
+    minuends = [before_centring(division.reader, measured(division.reader, each)) for each in division.sources]
+    if divided not in map(before_layout, minuends):
+        return None
+    return "StdNorm", Reason.OTHER_NUMERATOR, "the data is divided by its deviation, and its mean stays"
+
+
+def _bounded(division: Division) -> _Match | None:
+    """Match the standardization of images: data without its mean, over a deviation that is bounded from below."""
+    is_centred = before_centring(division.reader, division.data) is not None
+    if not division.has_root or not is_centred or not division.measures_its_data:
+        return None
+    bounded = [maker(value) for each in division.parts if each.op_type in ("Max", "Clip") for value in each.inputs]
+    if not any(each is not None and is_root(division.reader, each) for each in bounded):
+        return None
+    return STANDARDIZATION, Reason.CLIPPED, "the deviation is bounded from below"
 
 
 def _mixture_name(division: Division) -> tuple[str, str]:
@@ -287,6 +293,7 @@ _MATCHERS: tuple[Callable[[Division], _Match | None], ...] = (
     _of_the_batch,
     _mixed,
     _deviation_only,
+    _bounded,
 )
 
 

@@ -10,7 +10,7 @@ import onnx_ir as ir
 
 from normfold.findings.reason import Reason
 from normfold.fuse.recognize.polynomial import Monomial, Poly
-from normfold.fuse.recognize.region import NearMiss, NormRule, Partial, Region, RuleResult, Tracked
+from normfold.fuse.recognize.region import NearMiss, NormRule, Partial, Region, RuleResult, Tracked, of_data
 from normfold.fuse.recognize.repeated import repeated_number
 from normfold.fuse.recognize.views import Sizes, count_of, sizes_of
 from normfold.graph.operators import RESHAPES, is_standard
@@ -131,8 +131,6 @@ def moment_rule(moment: Moment) -> NormRule:
             return found if isinstance(found, NearMiss) else None
         own = tuple(1 if axis is None else region.size(found.view, axis) for axis in found.axes)
         axes = reduced_axes(region.reader, node, own)
-        if axes == () and node.op_type in ("AveragePool", "Einsum", "MatMul"):
-            return None
         if axes is None:
             detail = "the axes are an input"
             return region.near_miss(Reason.DYNAMIC_AXES, node, detail) if found.poly.degree == 2 else None
@@ -241,16 +239,10 @@ REDUCERS: Mapping[str, Reducer] = {
 """Every operator that takes a moment: the search for norms begins at each of them."""
 
 
-def size(region: Region, node: ir.Node) -> RuleResult:
+@of_data
+def size(region: Region, node: ir.Node, found: Tracked) -> RuleResult:
     """Follow Size: of the whole data ``n`` times the number of moments, of a moment that number; no axes of its own."""
-    found, reduced = region.operand(node, 0), region.moment_axes(0)
-    if not isinstance(found, Tracked) or found.view != 0 or reduced is None:
-        return None
-    kept = {axis for axis in region.whole(0) if axis is not None and axis not in reduced}
-    each: float | None = 1.0
-    if region.is_whole(found):
-        each = count_of([region.size(0, axis) for axis in reduced])
-    elif {axis for axis in found.axes if axis is not None} != kept:
-        return None
-    count = Monomial(statistics=1, n_half_powers=2 if each is None else 0)
-    return Tracked(Poly.of({count: 1.0 if each is None else float(each)}, region.rank(0)), 0, ())
+    reduction = region.reduction
+    each = count_of([reduction.sizes[axis] for axis in reduction.axes]) if region.is_whole(found) else 1
+    count, view = Monomial(statistics=1, n_half_powers=2 if each is None else 0), region.view_of(reduction.sizes)
+    return Tracked(Poly.of({count: float(each or 1)}, region.rank(view)), view, ())

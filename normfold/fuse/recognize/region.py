@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cached_property
+from functools import cached_property, wraps
 
 import numpy as np
 import onnx_ir as ir
@@ -112,6 +112,23 @@ class External:
 Operand = Tracked | NearMiss | Constant | External
 RuleResult = Tracked | NearMiss | Partial | Logarithm | Said | None
 NormRule = Callable[["Region", ir.Node], RuleResult | tuple[RuleResult, ...]]
+
+
+DataRule = Callable[["Region", ir.Node, Tracked], RuleResult]
+
+
+def of_data(rule: DataRule) -> Callable[[Region, ir.Node], RuleResult]:
+    """Return the rule for operators whose first operand is of the region; what only looks like a moment stays that."""
+
+    @wraps(rule)
+    def whole(region: Region, node: ir.Node) -> RuleResult:
+        """Interpret one node."""
+        found = region.operand(node, 0)
+        if isinstance(found, NearMiss):
+            return found
+        return rule(region, node, found) if isinstance(found, Tracked) else None
+
+    return whole
 
 
 @dataclass(eq=False)

@@ -25,6 +25,13 @@ class Named:
 
 
 ROWS = {
+    "standardization of images, whose mean is written twice": Named(  # was "Div"
+        f"{X4} <float least = {{0.04}}> {{ m = ReduceMean<axes=[1, 2, 3]>(x) d = Sub(x, m) p = Mul(d, d)"
+        "v = ReduceMean<axes=[1, 2, 3]>(p) s = Sqrt(v) t = Max(s, least) k = ReduceMean<axes=[1, 2, 3]>(x)"
+        "e = Sub(x, k) y = Div(e, t) }",
+        "standardization",
+        Reason.CLIPPED,
+    ),
     "BatchNorm of the batch whose size is measured, as Flax writes it": Named(
         f"{X4} <{NUMBERS}, float none = {{0.0}}, int64 area = {{25}}, int64[1] first = {{0}},"
         "int64[3] over = {0, 2, 3}> {"
@@ -356,6 +363,19 @@ def test_the_epsilon_of_a_norm_that_stays_is_no_finding() -> None:
 
 
 NOT_NAMED = {
+    "data without its mean over the length of other data": "(float[N,6,8] x, float[N,6,8] z) => (float[N,6,8] y)"
+    f"<{NUMBERS}> {{ k = ReduceMean<axes=[-1]>(x) d = Sub(x, k) p = Mul(z, z) m = ReduceMean<axes=[-1]>(p) r = Sqrt(m)"
+    "t = Max(r, eps) y = Div(d, t) }",
+    "lengths times their mean": f"{X4} {{ l = ReduceL2<axes=[2,3]>(x) m = ReduceMean<axes=[1]>(l) k = Mul(l, m)"
+    "y = Mul(x, k) }",
+    "a gated value over the deviation of other data": "(float[N,8,5,5] x, float[N,8,5,5] z) => (float[N,8,5,5] y)"
+    f"<{NUMBERS}> {{ g = Sigmoid(x) h = Mul(x, g) p = Mul(z, z) m = ReduceMean<axes=[1,2,3]>(p) w = Add(m, eps)"
+    "r = Sqrt(w) y = Div(h, r) }",
+    "Tanh of a product of two values": "(float[N,8,5,5] x, float[N,8,5,5] z) => (float[N,8,5,5] y)"
+    "<float[8,1,1] g> { h = Mul(x, z) t = Tanh(h) y = Mul(t, g) }",
+    "data over the distance of other data from a constant": "(float[N,8,5,5] x, float[N,8,5,5] z) => (float[N,8,5,5] y)"
+    f"<{NUMBERS}, float[8,1,1] c> {{ d = Sub(z, c) p = Mul(d, d) m = ReduceMean<axes=[1]>(p) w = Add(m, eps)"
+    "r = Sqrt(w) y = Div(x, r) }",
     "a square of a linear layer under a root": f"{X3} <float one = {{1.0}}, float[8,8] c> {{ k = MatMul(x, c)"
     "p = Mul(k, k) w = Add(p, one) r = Sqrt(w) t = Tanh(x) y = Div(t, r) }",
     "an attention score over a length": "(float[N,6,8] x, float[N,6,8] z) => (float[N,6,8] y)"

@@ -15,6 +15,8 @@ NAMES = {
     "FilterResponseNorm with TLU": f"{X4} <{NUMBERS}, float[8,1,1] g, float[8,1,1] b, float[8,1,1] t> {{ p = Mul(x, x)"
     "m = ReduceMean<axes=[2,3]>(p) w = Add(m, eps) r = Sqrt(w) n = Div(x, r) h = Mul(n, g) k = Add(h, b)"
     "y = Max(k, t) }",
+    "standardization": "(float[N,M] x) => (float[N,M] y) <float least = {0.04}> { m = ReduceMean<axes=[1]>(x)"
+    "d = Sub(x, m) p = Mul(d, d) v = ReduceMean<axes=[1]>(p) s = Sqrt(v) t = Max(s, least) y = Div(d, t) }",
     "ScaleNorm": f"{X3} <float g = {{3.0}}> {{ l = ReduceL2<axes=[-1]>(x) n = Div(x, l) y = Mul(n, g) }}",
     "GroupNorm": f"{X4} <int64[3] groups = {{0, 4, -1}}, float[4] g = {{1, 1, 1, 1}}, float[4] b = {{0, 0, 0, 0}}>"
     "{ r = Reshape(x, groups) n = InstanceNormalization(r, g, b) s = Shape(x) y = Reshape(n, s) }",

@@ -14,7 +14,8 @@ from normfold.findings.verdict import Outcome
 from normfold.fold.cleanup.tidy import tidy
 from normfold.fuse.engine import fuse_norms
 from tests.fuse.decompositions import AXES, NORMS, Decomposition, data_for, model_of, pairwise
-from tests.onnx_text import run_in_float64, run_in_ort
+from tests.fuse.recognize.edges import EDGES, Edge
+from tests.onnx_text import assert_close, feeds_of, parse, run_in_float64, run_in_ort
 from tests.runtime_faults import layer_norm_cancels
 
 OPSETS = (7, 13, 17, 18, 21, 23)
@@ -97,3 +98,17 @@ def test_every_spelling_becomes_the_fewest_operators(norm: str, opset: int) -> N
         if fault:
             faults[str(decomposition)] = fault
     assert not faults
+
+
+@pytest.mark.parametrize("edge", EDGES.values(), ids=EDGES)
+def test_what_is_said_at_each_condition(edge: Edge) -> None:
+    original = parse(edge.text, opset=edge.opset, ir_version=10)
+    model = ir.from_proto(original)
+    verdicts = fuse_norms(model, Selection(new_batchnorm=True))
+    words = edge.said.split()
+    said = [" ".join(pair) for pair in zip(words[::2], words[1::2], strict=True)]
+    assert [f"{v.finding.operator} {v.form or v.obstacles[0].reason.code}" for v in verdicts] == said
+    assert len(list(model.graph)) == edge.left
+    if any(verdict.is_changed for verdict in verdicts):
+        feeds = feeds_of(original)
+        assert_close(run_in_float64(ir.to_proto(model), feeds), run_in_float64(original, feeds), note="float64")
