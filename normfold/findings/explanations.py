@@ -273,9 +273,10 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "Nothing. On another runtime, bench the model with --target set to that runtime.",
     ),
     Reason.IN_FORWARD: Explanation(
-        "In place, a norm can only leave a module by being taken out of it as a whole. This one is a line in the "
-        "forward() of a module that also does something else, and normfold does not rewrite Python code.",
-        "x * self.gamma in the forward() of a block, or a norm with its activation in one forward().",
+        "In place, a norm leaves a module by being taken out of it as a whole, or by parameters that make it do "
+        "nothing. This one is a line in the forward() of a module that also does something else, it reads no such "
+        "parameters, or no norm is next to it, and normfold does not rewrite Python code.",
+        "x * 0.5 in the forward() of a block, or a norm of statistics that forward() computes.",
         "Give the norm a module of its own, or optimize the exported file, where this fold is possible.",
     ),
     Reason.SHARED_PARAMETER: Explanation(

@@ -38,10 +38,11 @@ class Folded(Generic[M]):
 
     ``module``: of the same class as the original. ``verdicts``: one for each norm and constant affine of its graph.
     ``removed``: the paths of the modules that are gone: a norm became Identity, a branch that another one has taken
-    over gives zero or is left out. ``rebuilt``: the paths of the modules that became a Sequential of what is left of
-    them, under the names that it had. ``added``: the keys of biases that did not exist before; ``removed_keys``: the
-    keys of the state dict that are gone. ``comparisons``: the module against the original, eagerly, output by output,
-    each with its worst call; ``calls``: the calls that were compared.
+    over gives zero or is left out. A norm inside a larger forward() runs on, with parameters that make it do nothing.
+    ``rebuilt``: the paths of the modules that became a Sequential of what is left of them, under the names that it had.
+    ``added``: the keys of biases that did not exist before; ``removed_keys``: the keys of the state dict that are gone.
+    ``comparisons``: the module against the original, eagerly, output by output, each with its worst call; ``calls``:
+    the calls that were compared.
     """
 
     module: M

@@ -113,7 +113,6 @@ ROWS = (
     Row("a norm that two convolutions share", nets.NormShared, image(2, 3, 6, 6), ("bn",), ("other.bias",)),
     Row("tied weights", nets.Tied, image(3, 6), ("bn",)),
     Row("a weight that forward() computes", nets.Scaled, image(1, 3, 6, 6), kept=(Reason.COMPUTED_PARAMETER,)),
-    Row("functional, in forward()", nets.InForward, image(1, 3, 6, 6), kept=(Reason.IN_FORWARD, Reason.IN_FORWARD)),
     Row(
         "norm with its activation",
         lambda: nn.Sequential(nn.Conv2d(3, 4, 3), nets.NormActivation(4)),

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cache, cached_property, partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -159,6 +159,13 @@ def _grown(leaf: Any, shape: Sequence[Any], sizes: dict[Any, int]) -> Any:
 # -- comparison ---------------------------------------------------------------------------------------------------
 
 
+class Noise(NamedTuple):
+    """The rounding noise of a tensor, of its shape, and the type of half precision within float32 that it came by."""
+
+    values: np.ndarray = np.zeros(())
+    half: str = ""
+
+
 @dataclass(frozen=True, eq=False)
 class Expected:
     """What the reference gives for one call: its tensors, and behind them those of the ``arguments`` after it."""
@@ -167,11 +174,11 @@ class Expected:
     call: Call
     outputs: list[torch.Tensor]
     arguments: int
-    measure: Callable[[Call, list[torch.Tensor]], list[np.ndarray]]
+    measure: Callable[[Call, list[torch.Tensor]], list[Noise]]
 
     @cached_property
-    def noises(self) -> list[np.ndarray]:
-        """The rounding noise of each tensor, of its shape. It takes several runs, so that it is measured on demand."""
+    def noises(self) -> list[Noise]:
+        """The rounding noise of each tensor. It takes several runs, so that it is measured on demand."""
         return self.measure(self.call, self.outputs)
 
     def name_of(self, place: int, names: Sequence[str]) -> str:
@@ -234,7 +241,7 @@ def against(
             raise ValueError(f"expected {len(each.outputs)} output tensors, got {len(obtained)}")
         for place, (old, new) in enumerate(zip(each.outputs, obtained, strict=True)):
             name = each.name_of(place, names)
-            comparison = _compare(name, each.feed, old, new, np.zeros(()), rtol, atol)
+            comparison = _compare(name, each.feed, old, new, Noise(), rtol, atol)
             if not comparison.passed and not (comparison.note or (is_explicit and old.is_floating_point())):
                 comparison = _compare(name, each.feed, old, new, each.noises[place], rtol, atol)
             found[name] = max(found.get(name, comparison), comparison, key=_badness)
@@ -264,7 +271,7 @@ def _badness(comparison: Comparison) -> tuple[bool, bool, float]:
     return not comparison.passed, not comparison.noise_dominated, comparison.margin
 
 
-def _noises(own: EagerRun, wide: EagerRun | None, call: Call, expected: list[torch.Tensor]) -> list[np.ndarray]:
+def _noises(own: EagerRun, wide: EagerRun | None, call: Call, expected: list[torch.Tensor]) -> list[Noise]:
     """Measure the rounding noise of each output, element by element: 1 for an integer that rounding decides.
 
     It is the difference from a run in float64, and from runs whose arguments, and whatever is computed in half
@@ -272,7 +279,7 @@ def _noises(own: EagerRun, wide: EagerRun | None, call: Call, expected: list[tor
     """
     generator = torch.Generator().manual_seed(1)
     others = [_run_or_none(wide, call)]
-    with _PerturbedHalf(generator):
+    with _PerturbedHalf(generator) as half:
         others += [
             _run_or_none(own, _mapped(call, lambda leaf: _perturbed(leaf, generator))) for _ in range(NOISE_SAMPLES)
         ]
@@ -287,7 +294,7 @@ def _noises(own: EagerRun, wide: EagerRun | None, call: Call, expected: list[tor
                     continue
                 gap = np.nan_to_num(np.abs(array_of(old) - array_of(new.double())), nan=0.0, posinf=0.0)
             noises[place] = np.maximum(noises[place], gap)
-    return noises
+    return [Noise(noise, half.met) for noise in noises]
 
 
 class _PerturbedHalf(TorchFunctionMode):
@@ -295,7 +302,7 @@ class _PerturbedHalf(TorchFunctionMode):
 
     def __init__(self, generator: torch.Generator) -> None:
         super().__init__()
-        self.generator = generator
+        self.generator, self.met = generator, ""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation and move its result in place, unless it is memory of an argument."""
@@ -304,6 +311,7 @@ class _PerturbedHalf(TorchFunctionMode):
             given = {each.untyped_storage().data_ptr() for each in tensors_of((args, kwargs))}
             if result.untyped_storage().data_ptr() not in given:
                 result.copy_(_perturbed(result, self.generator))
+                self.met = str(result.dtype).removeprefix("torch.")
         return result
 
 
@@ -329,17 +337,18 @@ def _compare(
     feed: str,
     expected: torch.Tensor,
     obtained: torch.Tensor,
-    noise: np.ndarray,
+    noise: Noise,
     rtol: float | None,
     atol: float | None,
 ) -> Comparison:
     dtype = str(_narrower(expected.dtype, obtained.dtype)).removeprefix("torch.")
     old, new = array_of(expected), array_of(obtained)
-    is_noisy = bool(noise.any())
+    is_noisy = bool(noise.values.any())
     if is_noisy and not expected.is_floating_point():
-        new = np.where(noise > 0, old, new)
+        new = np.where(noise.values > 0, old, new)
     if rtol is None and atol is None:
-        allowed = AllowedError(floor=Tolerance.EAGER.of(dtype), noise=FACTOR * pooled(noise) if is_noisy else 0.0)
+        measured = FACTOR * pooled(noise.values) if is_noisy else 0.0
+        allowed = AllowedError(floor=Tolerance.EAGER.of(dtype), noise=measured)
     else:
         allowed = AllowedError(rtol=rtol, atol=atol)
     found = distance(old, new, allowed)
@@ -348,9 +357,9 @@ def _compare(
         found, tolerance=_tolerance(found, allowed), needed_tolerance="" if passed else found.needed_tolerance
     )
     if expected.is_floating_point():
-        is_hidden = not allowed.is_explicit and found.tolerance > BEYOND_COARSE.get(dtype, BEYOND)
+        is_hidden = not allowed.is_explicit and found.tolerance > BEYOND_COARSE.get(noise.half or dtype, BEYOND)
     else:
-        is_hidden = is_noisy and float(noise.mean()) > UNDECIDED
+        is_hidden = is_noisy and float(noise.values.mean()) > UNDECIDED
     return Comparison(name, Stage.EAGER, passed, feed, noise_dominated=passed and is_hidden, **vars(found))
 
 

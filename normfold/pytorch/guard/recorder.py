@@ -17,6 +17,7 @@ from torch.utils.weak import WeakIdKeyDictionary
 
 from normfold.errors import UsageError
 from normfold.pytorch.eager.outputs import tensors_of
+from normfold.pytorch.eager.parametrizations import computed_weights
 
 Edge = tuple[Any, ...]
 Tags = frozenset[str]
@@ -62,10 +63,12 @@ class Recorder(TorchFunctionMode):
     def watch(self, module: torch.nn.Module, paths: Mapping[str, str]) -> None:
         """Take the changed modules below ``module`` as one step each. ``paths``: by path, their name in the edges."""
         for part, name in {module.get_submodule(path): name for path, name in paths.items()}.items():
-            if part is module:  # its own forward() is what is followed, so that it begins with the weights
-                for key, weight in part.named_parameters(recurse=False):
-                    self._seen[weight] = Seen(frozenset({key}), _digest(("weight", key), 0))
-                continue
+            own = {} if any(computed_weights(part)) else {**part._parameters, **part._buffers}
+            for key, weight in own.items():
+                if weight is not None:  # to other code
+                    self._seen[weight] = Seen(frozenset({name}), _digest(("weight", name, key), 0))
+            if part is module:
+                continue  # its own forward() is what is followed
             before = part.register_forward_pre_hook(self._entering(name), with_kwargs=True)
             # Before the hooks of the user, which must not compute with a value that differs.
             after = part.register_forward_hook(self._leaving(name), always_call=True, prepend=True)
@@ -141,7 +144,7 @@ class Recorder(TorchFunctionMode):
             merge(self.edges, {edge: numbers})
             self.involved[edge] = modules | ({edge[1]} if edge[0] == "module" else frozenset())
         elif edge not in self.allowed or not _agree(self.allowed[edge], numbers):
-            names = ", ".join(sorted(modules))
+            names = ", ".join(sorted(name or self.name for name in modules))
             values = f"the output of {names}, whose weights hold a folded norm" if names else "values without its norm"
             raise UsageError(f"{self.name} was folded for other calls than this one: here {what} {values}; {WAY_OUT}")
 

@@ -20,9 +20,17 @@ from normfold.findings.reason import Reason
 from normfold.fold.graph_rules import parallel_branches as branches
 from normfold.graph.editor import FROM, RULE
 from normfold.graph.operators import SUMS
-from normfold.graph.reader import input_at
+from normfold.graph.reader import attribute, input_at
 from normfold.pytorch.write_back.module_tree import Modules, Slot, overlap, parts_left
-from normfold.pytorch.write_back.provenance import BIAS_INPUT, LAYOUT, SAME_ORDER, Provenance, Snapshot, undo_each_other
+from normfold.pytorch.write_back.provenance import (
+    BIAS_INPUT,
+    LAYOUT,
+    NEUTRAL,
+    SAME_ORDER,
+    Provenance,
+    Snapshot,
+    undo_each_other,
+)
 from normfold.pytorch.write_back.weight_changes import (
     Changes,
     WeightRequests,
@@ -36,7 +44,6 @@ from normfold.pytorch.write_back.wiring import Wiring
 
 PRODUCTS = {"Gemm", "MatMul"}
 _CONVOLUTIONS = (torch.nn.Conv1d, torch.nn.Conv2d, torch.nn.Conv3d)
-_NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
 
 
 class WriteBack:
@@ -174,33 +181,28 @@ class WriteBack:
             each in self.changes.zeros for each in around
         ):
             return  # it went with the rest
-        if self._does_nothing(node):
-            return  # forward() may go on doing it
+        constants = self.snapshot.not_neutral(node)
+        if constants == {} and node.op_type in NEUTRAL:
+            return  # it does nothing, and forward() may go on doing it
         rest = self._rest(module)
         if module is not self.modules.root and rest is None:
             self.changes.gone.add(module)
-        elif self._is_next_to_a_norm(node) and (constant := self._neutral_parameter(node)) is not None:
-            self._request_constant(node, constant, np.full(numbers_in(constant), _NEUTRAL[node.op_type]))
+        elif constants is not None and constants.keys() <= self.provenance.moved and self._is_next_to_a_norm(node):
+            for constant, number in constants.values():
+                self._request_constant(node, constant, np.full(numbers_in(constant), number))
         elif rest is None or module is self.modules.root:
             self._problem(Reason.IN_FORWARD, node, "it stands in the forward() of the whole model")
         else:
             self._problem(Reason.IN_FORWARD, node, f"{type(module).__name__}.forward() also does {rest.op_type}")
 
-    def _neutral_parameter(self, node: ir.Node) -> ir.Value | None:
-        """Return the parameter of a removed operator that goes on with 0 added, or multiplied by 1."""
-        constant = self.snapshot.constant_input(node) if node.op_type in _NEUTRAL else None
-        return constant if constant is not None and constant.name in self.provenance.moved else None
-
     def _is_next_to_a_norm(self, node: ir.Node) -> bool:
-        """Tell whether a norm that went reads a removed operator, or the other way round: else nothing is gained."""
-        neighbours = [value.producer() for value in self.wiring.inputs_before(node)]
-        neighbours += [reader for value in node.outputs for reader in self.wiring.readers.get(value, ())]
-        return any(each in self.removed and each.op_type == "BatchNormalization" for each in neighbours if each)
-
-    def _does_nothing(self, node: ir.Node) -> bool:
-        """Tell whether it adds nothing, or multiplies by one, as a sum of branches that begins with 0 does."""
-        neutral, constant = _NEUTRAL.get(node.op_type), self.snapshot.constant_input(node)
-        return neutral is not None and constant is not None and bool((array_of(constant) == neutral).all())
+        """Tell whether it is a norm, or others that went lie between it and one: else nothing is gained."""
+        chain = [node]
+        for each in chain:
+            near = [value.producer() for value in self.wiring.inputs_before(each)]
+            near += [reader for value in each.outputs for reader in self.wiring.readers.get(value, ())]
+            chain += [other for other in near if other in self.snapshot.nodes and other not in {*self.new, *chain}]
+        return any(each.op_type == "BatchNormalization" for each in chain)
 
     def _shares_its_input(self, module: torch.nn.Module) -> bool:
         """Tell whether another operator, or the caller, has the memory that a module reads."""
@@ -438,8 +440,7 @@ class WriteBack:
         if len(values) != 4 or not isinstance(own, float):
             self._problem(Reason.NO_PLACE, node, f"{type(module).__name__} is no BatchNorm")
             return
-        epsilon = node.attributes["epsilon"].as_float() if "epsilon" in node.attributes else 1e-5
-        values[3] = values[3] + epsilon - own
+        values[3] = values[3] + float(attribute(node, "epsilon", 1e-5)) - own
         for name, array in zip(("weight", "bias", "running_mean", "running_var"), values, strict=True):
             tensor = self.modules.tensor((module, name))
             if tensor is None or tensor.numel() != array.size or (name == "running_var" and array.min() < 0):

@@ -13,12 +13,15 @@ import onnx_ir as ir
 
 from normfold.graph.evaluators import EVALUATORS, evaluate
 from normfold.graph.operators import RESHAPES
-from normfold.graph.reader import GraphReader
+from normfold.graph.reader import GraphReader, attribute
 
 SAME_ORDER = RESHAPES | {"Identity", "Dropout", "Cast", "CastLike"}
 LAYOUT = SAME_ORDER | {"Transpose"}
 BIAS_INPUT = {"Conv": 2, "ConvTranspose": 2, "Gemm": 2, "ScatterElements": 0, "ScatterND": 0}
 """Where an operator reads what it adds to all of its result: a scatter adds to what is there."""
+
+NEUTRAL = {"Add": 0.0, "Sub": 0.0, "Mul": 1.0, "Div": 1.0}
+"""With which constant an operator gives what it reads."""
 
 MOVES = LAYOUT | {"Slice", "Concat", "Gather"}
 """Operators whose results are numbers of their operands, in other places."""
@@ -78,6 +81,8 @@ class Provenance:
             shape = self._shapes[name]
             return self._begins[name] + np.arange(math.prod(shape), dtype=np.int64).reshape(shape)
         node, operands = self._made[name]
+        if node.op_type in ("Cast", "CastLike"):
+            return self._numbers(operands[0])  # a type of few digits cannot hold them
         given = [self._numbers(each) if isinstance(each, str) else each for each in operands]
         return evaluate(node, given).astype(np.int64)
 
@@ -176,3 +181,20 @@ class Snapshot:
         if len(inputs) != 2 or len(constants) != 1 or not (commutes or constants[0] is inputs[1]):
             return None
         return constants[0] if constants[0].const_value is not None else None
+
+    def not_neutral(self, node: ir.Node) -> dict[str, tuple[ir.Value, float]] | None:
+        """Return the constants with which a node does something, by name, each with the number that ends it.
+
+        None where a node has no such constants. A BatchNormalization divides by the root of 1 then.
+        """
+        numbers = {self.constant_input(node): NEUTRAL.get(node.op_type)}
+        if node.op_type == "BatchNormalization":
+            variance = 1.0 - float(attribute(node, "epsilon", 1e-5))
+            numbers = dict(zip(self.nodes[node].inputs[1:], (1.0, 0.0, 0.0, variance), strict=True))
+        found = {}
+        for value, number in numbers.items():
+            if value is None or number is None:
+                return None
+            if value.const_value is None or not (value.const_value.numpy() == np.float32(number)).all():
+                found[value.name or ""] = value, number
+        return found

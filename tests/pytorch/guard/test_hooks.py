@@ -76,6 +76,11 @@ def by_configuration(self: Any, x: Tensor) -> Any:
     return y.sigmoid() if self.config.names["raw"] else self.bn(y)
 
 
+def by_weight(self: Paths, x: Tensor) -> Any:
+    y = self.bn(self.conv(x))
+    return y + self.conv.weight.sum() if self.flag else y
+
+
 SWITCH = {"raw": False}
 
 
@@ -127,6 +132,7 @@ REFUSED = (
     Row("an optional tensor", skip, (batch(2, 3, 8, 8), batch(2, 4, 6, 6))),
     Row("a size beyond a threshold", by_size, (batch(2, 3, 48, 48),)),
     Row("an attribute that was set later", by_attribute, (batch(2, 3, 8, 8),), flag=True),
+    Row("a weight that is read outside of its module", by_weight, (batch(2, 3, 8, 8),), flag=True),
     Row("a value that the norm never had", skipped, (batch(2, 3, 8, 8),), {"bare": True}),
     Row("one more time around a loop", repeated, (batch(2, 3, 8, 8),), {"times": 2}),
     Row("an output in a dataclass", in_a_dataclass, (batch(2, 3, 8, 8),), {"raw": True}),

@@ -12,7 +12,7 @@ from torch.nn import functional
 from normfold.errors import UsageError
 from normfold.findings.reason import Reason
 from normfold.pytorch.fold_module import fold_module
-from tests.pytorch.nets import FrozenNorm, behind_conv, drawn, image
+from tests.pytorch.nets import FrozenNorm, InForward, behind_conv, drawn, image
 from tests.pytorch.test_fold_module import equal
 
 
@@ -163,8 +163,68 @@ def test_a_weight_that_forward_hands_over_is_guarded_too() -> None:
     assert folded.removed == ("bn",)
     equal(folded.module(*args), module(*args))
     vars(folded.module)["without_norm"] = True
-    with pytest.raises(UsageError, match="here it returns the output of kernel, shift"):
+    with pytest.raises(UsageError, match="here it returns the output of Functional"):
         folded.module(*args)
+
+
+class NormRelu(nn.BatchNorm2d):
+    """A norm whose own forward() does more."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).relu()
+
+
+class Statistics(nn.Module):
+    """A function of torch, with statistics and nothing else."""
+
+    mean: Tensor
+    variance: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.register_buffer("mean", torch.randn(4))
+        self.register_buffer("variance", torch.rand(4) + 0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.batch_norm(self.conv(x), self.mean, self.variance).relu()
+
+
+class ScaledTwice(nn.Module):
+    """Two products with parameters lie between the convolution and its norm."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.scales = nn.ParameterList([torch.rand(1, 4, 1, 1) + 0.5 for _ in range(2)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.bn(self.conv(x) * self.scales[0] * self.scales[1])
+        return out
+
+
+class Autocast(nn.Module):
+    """A part in bfloat16, which cannot count the numbers of the weight."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.bn = nn.Conv2d(3, 24, 3), nn.BatchNorm2d(24)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16):
+            y = self.bn(self.conv(x))
+        out: Tensor = y.float().relu()
+        return out
+
+
+@pytest.mark.parametrize("make", [lambda: behind_conv(NormRelu(4)), InForward, Statistics, ScaledTwice, Autocast])
+def test_what_forward_goes_on_running_does_nothing(make: Callable[[], nn.Module]) -> None:
+    module, args = drawn(make()), image(2, 3, 7, 6)()
+    folded = fold_module(module, args)
+    assert folded.folds and not folded.kept
+    bound = 0.05 if make is Autocast else 1e-4
+    with torch.no_grad():
+        torch.testing.assert_close(folded.module(*args), module(*args), rtol=bound, atol=bound)
 
 
 def test_the_same_norm_behind_two_convolutions_goes_into_both() -> None:
