@@ -32,6 +32,7 @@ class FailureKind(Enum):
     KERNEL = "ONNX Runtime has no CPU kernel for it"
     RUN = "it fails while it runs"
     TIME = "it takes too long"
+    MEMORY = "it takes more memory than there is"
 
 
 class ModelRunError(Exception):
@@ -181,7 +182,10 @@ def _load_trouble(text: str) -> FailureKind:
 
 
 def _run_trouble(error: Exception) -> FailureKind:
-    return FailureKind.KERNEL if "NOT_IMPLEMENTED" in str(error) else FailureKind.RUN
+    text = str(error)
+    if "bad_alloc" in text or "bad allocation" in text or "Failed to allocate memory" in text:
+        return FailureKind.MEMORY
+    return FailureKind.KERNEL if "NOT_IMPLEMENTED" in text else FailureKind.RUN
 
 
 def unsafe_reason(model: LoadedModel) -> str:

@@ -26,6 +26,8 @@ from normfold.verify.sites.by_region import recorded_sites, with_regions
 from normfold.verify.state import ProofState, random_values
 from normfold.verify.zero_sizes import has_zero_sized_input, with_free_sizes
 
+_TOO_MUCH = (FailureKind.TIME, FailureKind.MEMORY)
+
 
 class InconclusiveError(Exception):
     """Why nothing can be said, with what to do, and what was found before."""
@@ -164,13 +166,13 @@ def _attempt(question: Question) -> ProofState | ModelRunError:
     try:
         return _gather(question, record)
     except ModelRunError as error:
-        if record.feeds or error.kind is FailureKind.TIME:
+        if record.feeds or error.kind in _TOO_MUCH:
             raise InconclusiveError(_advice(error), ProofState(question, record)) from error
         return error
 
 
 def _advice(error: ModelRunError) -> str:
-    if error.kind is FailureKind.TIME:
+    if error.kind in _TOO_MUCH:
         return f"{error}; pass smaller inputs with --input NAME=SHAPE"
     todo = {
         FailureKind.KERNEL: "verify on a runtime that has it, or pass --no-verify",

@@ -60,16 +60,22 @@ def _first_that_runs(
 ) -> tuple[Feed, dict[str, Value], dict[str, int]] | None:
     """Return the first proposal that runs and says something.
 
-    Return else the first that runs; ModelRunError when none ever did.
+    Return else the first that runs; ModelRunError when none ever did. Where one took too much memory, none that is as
+    large is tried.
     """
     fallback: tuple[Feed, dict[str, Value], dict[str, int]] | None = None
     failure: ModelRunError | None = None
+    too_large: list[dict[str, int]] = []
     for feed, sizes in feeder.proposals(index, working):
+        if any(all(sizes.get(name, 0) >= size for name, size in each.items()) for each in too_large):
+            continue
         try:
             with ledger.stage(ledger.MADE_UP_RUN):
                 values = run(feed)
         except ModelRunError as error:
-            if error.kind is not FailureKind.RUN:
+            if error.kind is FailureKind.MEMORY:
+                too_large.append(sizes)
+            elif error.kind is not FailureKind.RUN:
                 raise
             failure = error
             continue

@@ -1,12 +1,16 @@
-"""A model whose runs take long gets fewer feeds, and the proof says so."""
+"""A model whose runs take long, or much memory, gets fewer feeds, and the proof says so."""
 
 from __future__ import annotations
 
 import importlib
+from collections.abc import Iterator
 
+import numpy as np
 import pytest
 
-from normfold.verify import prove, verify
+from normfold.runtime.session import FailureKind, ModelRunError
+from normfold.verify import Equivalence, prove, verify
+from normfold.verify.inputs.generate import Feed
 from tests.onnx_text import parse
 
 accepted_inputs = importlib.import_module("normfold.verify.checks.accepted_inputs")
@@ -20,3 +24,27 @@ def test_a_slow_model_gets_two_feeds(monkeypatch: pytest.MonkeyPatch) -> None:
     found = verify(model, model)
     assert len(found.feeds) == 2
     assert "two feeds only" in found.notes[0]
+
+
+def test_nothing_as_large_is_tried_after_one_that_took_too_much_memory() -> None:
+    class Proposals:
+        def proposals(self, index: int, working: dict[str, int] | None) -> Iterator[tuple[Feed, dict[str, int]]]:
+            yield from ((Feed({}, str(size)), {"N": size}) for size in (8, 8, 16, 4, 2, 2, 1))
+
+    tried = []
+
+    def run(feed: Feed) -> dict[str, np.ndarray]:
+        tried.append(int(feed.text))
+        if tried[-1] > 2:
+            raise ModelRunError(FailureKind.MEMORY, "")
+        return {"y": np.ones(1)}
+
+    assert accepted_inputs._first_that_runs(Proposals(), 0, None, run)[2] == {"N": 2}
+    assert tried == [8, 4, 2]
+
+
+def test_a_model_that_takes_more_memory_than_there_is_is_undecided() -> None:
+    model = parse(f"(float[N] x) => (float[M] y) <int64[1] s = {{{2**50}}}> {{ y = Expand (x, s) }}")
+    found = prove(model, model, [])
+    assert found.verdict is Equivalence.INCONCLUSIVE
+    assert "more memory than there is" in " ".join(found.notes)
