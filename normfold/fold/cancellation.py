@@ -76,12 +76,18 @@ def require_no_cancellation(reader: GraphReader, value: ir.Value, offset: Array,
 def require_same_rounding(reader: GraphReader, chain: AffineChain, affine: Affine) -> None:
     """Refuse to write ``chain`` as ``affine``, or what stays of it, where digits depend on what is rounded first.
 
-    A product stays a product, and a chain that begins with a sum may become a sum alone.
+    A product stays a product, and a chain that begins with a sum may become a sum alone, of a constant that its type
+    holds: x - 2**24 - 1 is exact in float32 where x - (2**24 + 1) is not.
     """
     first = next((each.affine for each in chain.members if not each.affine.is_identity), None)
-    sum_first = first is not None and first.has_no_scale
-    if not (affine.has_no_shift or (sum_first and affine.has_no_scale)):
+    is_sum = first is not None and first.has_no_scale and affine.has_no_scale
+    if not (affine.has_no_shift or (is_sum and _is_held(reader.dtype(chain.input), affine.shift))):
         require_no_cancellation(reader, chain.input, offset_in_spreads(reader, chain, chain.affine), chain.nodes[-1])
+
+
+def _is_held(dtype: ir.DataType | None, numbers: Array) -> bool:
+    """Return whether a type holds numbers, but for what float64 rounded of them."""
+    return dtype is None or np.allclose(numbers.astype(dtype.numpy()).astype(np.float64), numbers, 1e-12, 0.0)
 
 
 def require_no_cancellation_after(reader: GraphReader, label: Affine, readers: Sequence[ir.Node]) -> None:

@@ -168,8 +168,22 @@ REFUSES = {
         "NF116 d, NF118 c",
         site="d",
     ),
+    "two sums of which float32 does not hold the sum": Refuses(
+        "(float[N,2] x) => (float[N,2] y) <float a = {16777216}, float b = {1}>"
+        "{ c = Sub(x, a) d = Sub(c, b) y = Relu(d) }",
+        "NF116 d, NF118 c",
+        site="d",
+    ),
 }
 FOLDS = {
+    "two sums of which float32 holds the sum": Folds(
+        "(float[N,2] x) => (float[N,2] y) <float a = {16777214}, float b = {1}>"
+        "{ c = Sub(x, a) d = Sub(c, b) y = Relu(d) }",
+        "Add Relu",
+        "merge",
+        kept="d",
+        only_in_float32=True,
+    ),
     "the same scaled value in float32": Folds(
         "(float[N,4] x) => (float[N,4] y) <float k = {0.015625}, float[4] g, float[4] b>"
         "{ c = Mul(x, k) y = LayerNormalization(c, g, b) }",

@@ -18,7 +18,7 @@ from normfold.verify.question import Question
 Run = Callable[[Feed], dict[str, Value]]
 """What runs the original on a feed."""
 
-SLOW_SECONDS = 1.0
+SLOW_SECONDS = 0.3
 """A model whose runs took so much of the processor after two feeds gets no more."""
 
 
@@ -34,11 +34,11 @@ def accepted_feeds(
     accepted, seconds = 0, 0.0
     count = max(question.options.feeds, 1) if question.original.inputs else 1
     for index in range(count):
-        start = time.thread_time()
+        start = time.process_time()
         found = _first_that_runs(question.feeder, index, working, run_original)
         if found is None:
             continue
-        seconds += time.thread_time() - start
+        seconds += time.process_time() - start
         accepted += 1
         feed, values, working = found
         yield feed, values

@@ -48,13 +48,15 @@ _LARGEST_SIZE = 4096
 class CriticalValues:
     """The numbers at which the operators of a model decide, and what else they ask about its values.
 
-    ``limits`` are the numbers at which each value matters, ``rivals`` the values of which the largest entry is looked
-    for, ``rival_inputs`` pairs of values that are compared with each other, ``sizes`` the whole numbers that sizes and
-    counts are compared with, ``floors`` how small values are where a number shows that is added to them or cuts them
-    off, as an epsilon does, ``asks_for_nan`` whether NaN or infinity is looked for.
+    ``limits`` are the numbers at which each value matters, ``steps`` the values with one at which something jumps,
+    ``rivals`` the values of which the largest entry is looked for, ``rival_inputs`` pairs of values that are compared
+    with each other, ``sizes`` the whole numbers that sizes and counts are compared with, ``floors`` how small values
+    are where a number shows that is added to them or cuts them off, as an epsilon does, ``asks_for_nan`` whether NaN or
+    infinity is looked for.
     """
 
     limits: dict[str, list[np.ndarray]] = field(default_factory=dict)
+    steps: set[str] = field(default_factory=set)
     rivals: set[str] = field(default_factory=set)
     rival_inputs: set[tuple[str, str]] = field(default_factory=set)
     sizes: set[int] = field(default_factory=set)
@@ -67,6 +69,7 @@ class CriticalValues:
             known = self.limits.setdefault(name, [])
             known += [limit for limit in limits if not any(np.array_equal(limit, each) for each in known)]
         self.rivals |= other.rivals
+        self.steps |= other.steps
         self.rival_inputs |= other.rival_inputs
         self.sizes |= other.sizes
         self.floors |= other.floors
@@ -81,6 +84,8 @@ def critical_values(model: LoadedModel) -> CriticalValues:
     for node in every_node(model.skeleton):
         for name, limit in _limits(node, constants):
             found.limits.setdefault(name, []).append(np.asarray(limit, np.float64))
+            if node.op_type in COMPARISONS:
+                found.steps.add(name)
         if node.op_type in _WINNERS:
             found.rivals.add(node.input[0])
         if node.op_type in _COMPARES and len(node.input) == 2 and not any(name in constants for name in node.input):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,9 @@ LARGEST = 2**18
 
 _SMALL = 12
 """The size of an image's axis that is made smaller."""
+
+_HALVINGS = 24
+"""How closely a limit is looked for: one part in so many powers of two."""
 
 _BEYOND = (2**24, 2**31, 2**53)
 """Integers beyond these do not survive float32, int32, float64."""
@@ -89,7 +92,7 @@ def draw(each: RegionInput, shape: tuple[int, ...] | None, rng: np.random.Genera
         return base
     if each.is_random:
         low, high = each.bounds
-        drawn = np.asarray(rng.standard_normal(shape))
+        drawn = np.asarray(rng.standard_normal(shape, np.float64 if base.dtype == np.float64 else np.float32))
         if math.isfinite(low) and math.isfinite(high):
             drawn = rng.uniform(low, high, shape)
         elif math.isfinite(low):
@@ -190,3 +193,22 @@ def decades(here: np.ndarray, at_zero: np.ndarray, limit: np.ndarray) -> set[int
         ratio = 2 * np.abs(gap).max(axis=others) / np.maximum(towards.max(axis=others), 0)
     ratio = ratio[np.isfinite(ratio) & (ratio > 2)]
     return {math.ceil(math.log10(each)) for each in np.unique(ratio) if each < 1e12}
+
+
+def crossing(value: Callable[[float], np.ndarray | None], limit: float) -> tuple[float, ...]:
+    """Return two numbers between 0 and 1 that lie close, for which one entry of a value lies on two sides of a limit.
+
+    There are none where no entry gets from one side to the other, or where it is not known.
+    """
+    start, end = value(0.0), value(1.0)
+    if start is None or end is None or start.shape != end.shape:
+        return ()
+    places = np.flatnonzero((start > limit) != (end > limit))
+    if not places.size:
+        return ()
+    low, high, was_above = 0.0, 1.0, bool(start.reshape(-1)[places[0]] > limit)
+    for _ in range(_HALVINGS):
+        middle = value((low + high) / 2)
+        is_as_before = middle is not None and bool(middle.reshape(-1)[places[0]] > limit) == was_above
+        low, high = ((low + high) / 2, high) if is_as_before else (low, (low + high) / 2)
+    return low, high

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from normfold.verify.regions.drawing import (
     around_and_at,
     can_hold,
     clipped,
+    crossing,
     decades,
     draw,
     ends,
@@ -41,6 +43,12 @@ _SHORT = 8
 
 _DRAWS = 64
 """So many numbers around the limits of a value are tried at least, in several feeds where an input is small."""
+
+_CROSSED = 4
+"""So many limits of values inside are looked for by bisection."""
+
+_WAYS = ((0.0, 1e3, 0.0), (1.0, 1.0, 1e3), (1.0, 1.0, -1e3))
+"""Along these: by which number the values begin and end to be multiplied, and what is added in the end."""
 
 _LEVELS = np.linspace(0.5, 1.5, 11)
 """Of a limit of a value that is no affine of an input: inputs that are all about that large reach it if it is a
@@ -82,6 +90,13 @@ class RegionFeeds:
         ranks = {each.name: np.ndim(each.base) for each in self._inputs if isinstance(each.base, np.ndarray)}
         return [affine_paths(model, ranks) for model in self._models]
 
+    @cached_property
+    def asked(self) -> list[str]:
+        """Return the values inside that have a limit or the largest entry, and are no affine of one input."""
+        solved = {value for paths in self._paths for value in paths}
+        asked = dict.fromkeys((*self._critical.limits, *self._critical.rivals))
+        return [name for name in asked if name not in solved] if any(each.is_random for each in self._inputs) else []
+
     def shapes(self) -> list[tuple[dict[str, tuple[int, ...]], bool]]:
         """Return the shapes to try, and for each whether the models declare that they take it.
 
@@ -119,6 +134,7 @@ class RegionFeeds:
         yield from self._solved(unit, rng)
         yield from self._equal(unit, rng)
         yield from self._scaled(unit, measure)
+        yield from self._across(unit, measure)
         yield from self._small(unit)
         if self._critical.asks_for_nan:
             yield from self._not_numbers(unit, rng)
@@ -135,7 +151,7 @@ class RegionFeeds:
                 continue
             if base.dtype == bool or role is InputRole.MASK:
                 found[each.name] = [0, 1] if base.size == 1 else []
-            elif not each.is_exact or role is InputRole.INDEX:
+            elif role is InputRole.INDEX or not (each.is_exact or role is InputRole.DATA):
                 continue
             elif role is not InputRole.DATA:
                 counts = sorted({n + more for n in self._critical.sizes for more in (0, 2)})[:_SIZES]
@@ -221,7 +237,8 @@ class RegionFeeds:
             for centre, spread in self._centres(each.name):
                 if not fits(np.shape(unit[each.name]), centre, spread):
                     continue
-                values = centre + spread * rng.standard_normal(np.shape(unit[each.name]))
+                steps = 4 * np.spacing(np.abs(centre).astype(each.base.dtype)) if each.is_random else 0.0
+                values = centre + np.maximum(spread, steps) * rng.standard_normal(np.shape(unit[each.name]))
                 centred = fitted(values, each, unit[each.name])
                 if centred is not None:
                     text = f"{each.name} around the centre of an affine"
@@ -278,12 +295,8 @@ class RegionFeeds:
 
     def _scaled(self, unit: Mapping[str, Value], measure: Measure) -> Iterator[RegionFeed]:
         """As many times larger as it takes for every channel to reach its limits, where no affine of an input does."""
-        solved = {value for paths in self._paths for value in paths}
-        asked = [
-            name for name in {**self._critical.limits, **dict.fromkeys(self._critical.rivals)} if name not in solved
-        ]
-        floating = [each.name for each in self._inputs if each.is_random]
-        if not asked or not floating:
+        asked, floating = self.asked, [each.name for each in self._inputs if each.is_random]
+        if not asked:
             return
         none = {**unit, **{name: np.zeros_like(unit[name]) for name in floating}}
         here, at_zero = measure(asked, (unit, none))
@@ -313,6 +326,27 @@ class RegionFeeds:
                             for name in floating
                         }
                         yield RegionFeed({**unit, **near}, f"values around {level * limit:g}")
+
+    def _across(self, unit: Mapping[str, Value], measure: Measure) -> Iterator[RegionFeed]:
+        """Yield numbers right before and behind those at which a value inside crosses a limit where something jumps."""
+        asked = [(name, limit) for name in self.asked if name in self._critical.steps for limit in self._limits(name)]
+        for (name, limit), way in product(asked[:_CROSSED], _WAYS):
+
+            def inside(share: float, name: str = name, way: tuple[float, ...] = way) -> np.ndarray | None:
+                return measure([name], [self._moved(unit, way, share)])[0].get(name)
+
+            for share in crossing(inside, limit):
+                yield RegionFeed(self._moved(unit, way, share), f"values at which {name} crosses {limit:g}")
+
+    def _moved(self, unit: Mapping[str, Value], way: tuple[float, ...], share: float) -> dict[str, Value]:
+        """Return the values of unit spread moved along a share of a way."""
+        start, end, shift = way
+        random = [each for each in self._inputs if each.is_random]
+        moved = {each.name: unit[each.name] * (start + share * (end - start)) + share * shift for each in random}
+        return {**unit, **{each.name: clipped(moved[each.name], each).astype(each.base.dtype) for each in random}}
+
+    def _limits(self, name: str) -> list[float]:
+        return [float(limit.reshape(-1)[0]) for limit in self._critical.limits[name] if limit.size == 1]
 
     def _equal(self, unit: Mapping[str, Value], rng: np.random.Generator) -> Iterator[RegionFeed]:
         """Yield inputs that the model compares with each other, equal at some places."""

@@ -218,12 +218,13 @@ def _compared(question: Question, pair: _Pair, latest: float) -> Compared:
     """
     try:
         with ExitStack() as opened:
-            ours = opened.enter_context(question.open(pair.original.model))
+            feeds = RegionFeeds([pair.original.model, pair.candidate.model], pair.inputs, question.options.seed)
+            ours = opened.enter_context(question.open(_showing(pair.original, feeds.asked)))
             try:
-                theirs = opened.enter_context(question.open(pair.candidate.model))
+                theirs = opened.enter_context(question.open(_showing(pair.candidate, feeds.asked)))
             except ModelRunError as error:
                 return _does_not_run(question, pair, error)
-            comparing = _Comparing(question, pair, ours, theirs, latest)
+            comparing = _Comparing(question, pair, feeds, ours, theirs, latest)
             opened.enter_context(comparing.noise)
             failing = _other_table(question, pair) or comparing.first_difference()
             return failing or comparing.agreement
@@ -265,10 +266,10 @@ def _other_table(question: Question, pair: _Pair) -> Compared:
 class _Comparing:
     """Both sides of a region, open. ``agreement`` are the worst comparisons so far that pass; ``noise`` is to close."""
 
-    def __init__(self, question: Question, pair: _Pair, ours: Runner, theirs: Runner, latest: float) -> None:
-        self._question, self._pair, self._ours, self._theirs = question, pair, ours, theirs
-        models = [pair.original.model, pair.candidate.model]
-        self._feeds = RegionFeeds(models, pair.inputs, question.options.seed)
+    def __init__(
+        self, question: Question, pair: _Pair, feeds: RegionFeeds, ours: Runner, theirs: Runner, latest: float
+    ) -> None:
+        self._question, self._pair, self._feeds, self._ours, self._theirs = question, pair, feeds, ours, theirs
         self.agreement: Compared = {}
         self.noise = question.noise_meter(pair.original, pair.exact)
         self._latest = min(latest, time.process_time() + SLOW_SECONDS)
@@ -355,17 +356,12 @@ class _Comparing:
     def _measured(self, names: Sequence[str], feeds: Sequence[Mapping[str, Value]]) -> list[dict[str, np.ndarray]]:
         """Compute values inside of both sides of the region for each feed."""
         found: list[dict[str, np.ndarray]] = [{} for _ in feeds]
-        for model in (self._pair.candidate.model, self._pair.original.model):
-            there = [name for name in names if name in model.producers]
-            if not there:
-                continue
-            inner = submodel(model, there, {})
+        for side, runner in (self._pair.candidate, self._theirs), (self._pair.original, self._ours):
+            there = [name for name in names if name in side.model.producers]
             try:
-                with self._question.open(inner.model) as runner:
-                    for known, values in zip(found, feeds, strict=True):
-                        made = runner.run(_given(inner, values), [inner.outputs[name] for name in there])
-                        pairs = zip(there, made, strict=True)
-                        known.update({name: value for name, value in pairs if isinstance(value, np.ndarray)})
+                for known, values in zip(found, feeds, strict=True):
+                    made = zip(there, runner.run(_given(side, values), there), strict=True)
+                    known.update({name: value for name, value in made if isinstance(value, np.ndarray)})
             except ModelRunError:
                 continue
         return found
@@ -384,12 +380,22 @@ class _Comparing:
             return None
         pairs = list(zip(ours, theirs, strict=True))
         have_one_shape = all(getattr(a, "shape", ()) == getattr(b, "shape", ()) for a, b in pairs)
-        return pairs if have_one_shape or not self._has_other_sizes(values) else None
+        return pairs if have_one_shape or not self._may_contradict(values) else None
 
-    def _has_other_sizes(self, values: Mapping[str, Value]) -> bool:
-        """Return whether the sizes between operators are not those of the network, so that they may contradict."""
-        sizes_differ = any(np.shape(values[each.name]) != np.shape(each.base) for each in self._pair.inputs)
-        return sizes_differ and not all(each.is_exact for each in self._pair.inputs)
+    def _may_contradict(self, values: Mapping[str, Value]) -> bool:
+        """Return whether sizes between operators are not those of the network, nor such as sizes of its inputs make."""
+        inputs = [(each, np.shape(values[each.name])) for each in self._pair.inputs]
+        if all(each.is_exact for each, _ in inputs) or all(shape == np.shape(each.base) for each, shape in inputs):
+            return False
+        if any(len(each.dims) != len(shape) for each, shape in inputs):
+            return True
+        declared = {dim for value in self._question.original.graph.input for dim in _declared_dims(value)}
+        known: dict[object, int] = {}
+        sizes = [pair for each, shape in inputs for pair in zip(each.dims, shape, strict=True)]
+        return any(
+            size != dim if isinstance(dim, int) else dim not in declared or known.setdefault(dim, size) != size
+            for dim, size in sizes
+        )
 
     def _failing(self, feed: RegionFeed, pairs: Sequence[tuple[Value, Value]], stage: Stage = Stage.REGION) -> Compared:
         """Return the comparisons that fail."""
@@ -423,6 +429,12 @@ class _Comparing:
             samples = self.noise.samples(given, ours, by_channel=stage is Stage.REGION)
             found |= question.compare_with_noise(samples, how, near)[0]
         return found.values()
+
+
+def _showing(side: Submodel, names: Sequence[str]) -> LoadedModel:
+    """Return one side of a region with values inside of it as outputs too."""
+    inside = [name for name in names if name in side.model.producers and name not in side.model.output_names]
+    return submodel(side.model, [*side.outputs.values(), *inside], {}).model if inside else side.model
 
 
 def _given(side: Submodel, values: Mapping[str, Value]) -> dict[str, Value]:

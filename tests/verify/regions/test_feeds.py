@@ -73,6 +73,14 @@ def test_a_channel_of_a_sequence_that_only_gets_zeros_is_found() -> None:
     assert result.failing_folds == ("second",)
 
 
+def test_numbers_around_a_centre_are_more_than_one_in_their_type() -> None:
+    """Float32 holds no number between 1,699,999,872 and 1,700,000,000, and Relu hides one of the two."""
+    head = "(float[N,4] x) => (float[N,4] y) <float a = {1699999872}"
+    raw = parse(head + ", float b = {37}> { c = Sub(x, a) d = Sub(c, b) y = Relu(d) }")
+    wrong = parse(head + "> { e = Sub(x, a) y = Relu(e) }")
+    assert prove(raw, wrong, [Site("y", "fold")]).verdict is Equivalence.DIFFERENT
+
+
 def test_the_name_of_an_input_decides_no_tolerance() -> None:
     model = load(
         parse("(float[1,4] centre) => (float[1,4] y) <float[4] t = {1,2,3,4}> { a = Add(centre, t) y = Relu(a) }")
