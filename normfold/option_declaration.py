@@ -11,7 +11,7 @@ import functools
 import inspect
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, fields
 from typing import Any, Concatenate, ParamSpec, TypeVar, get_type_hints
 
@@ -110,8 +110,12 @@ def _options_by_name(options: type) -> dict[str, Option]:
 
 def as_tuple(value: Any) -> tuple[Any, ...]:
     """Return several values as a tuple; a str, a path, a mapping or what is no collection is one value."""
-    is_one = isinstance(value, (str, os.PathLike, Mapping)) or not isinstance(value, Iterable)
-    return (value,) if is_one else tuple(value)
+    if isinstance(value, (str, os.PathLike, Mapping)):
+        return (value,)
+    try:
+        return tuple(value)
+    except TypeError:
+        return (value,)
 
 
 def _check_range(declared: Field[Any], option: Option, value: Any) -> None:

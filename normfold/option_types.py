@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Collection
+from numbers import Integral, Real
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
 
@@ -24,7 +25,7 @@ def fits(value: object, hint: Any) -> bool:
     if origin is bool:
         return isinstance(value, int) or type(value).__name__ in ("bool", "bool_")  # numpy's own has either name
     if origin in (int, float):
-        return hasattr(value, "__index__" if origin is int else "__float__")
+        return isinstance(value, Integral if origin is int else Real)
     return isinstance(value, origin)
 
 

@@ -75,6 +75,10 @@ def test_a_number_of_another_kind_is_refused(value: Any) -> None:
         ("inputs", 3, "str | PathLike[str] | Mapping[str, Any] | Collection"),
         ("on_stage", 3, "Callable[[str], None] | None"),
         ("opset", 13.0, "str | int | None"),
+        ("opset", np.array([13, 14]), "str | int | None"),
+        ("seed", int, "int"),
+        ("rtol", np.zeros(2), "float | None"),
+        ("skip", np.array(3), "Collection[str]"),
     ],
 )
 def test_a_value_of_another_type_is_refused_before_the_work(name: str, value: Any, expected: str) -> None:

@@ -81,11 +81,11 @@ def require_same_rounding(reader: GraphReader, chain: AffineChain, affine: Affin
     """
     first = next((each.affine for each in chain.members if not each.affine.is_identity), None)
     is_sum = first is not None and first.has_no_scale and affine.has_no_scale
-    if not (affine.has_no_shift or (is_sum and _is_held(reader.dtype(chain.input), affine.shift))):
+    if not (affine.has_no_shift or (is_sum and _is_kept(reader.dtype(chain.input), affine.shift))):
         require_no_cancellation(reader, chain.input, offset_in_spreads(reader, chain, chain.affine), chain.nodes[-1])
 
 
-def _is_held(dtype: ir.DataType | None, numbers: Array) -> bool:
+def _is_kept(dtype: ir.DataType | None, numbers: Array) -> bool:
     """Return whether a type holds numbers, but for what float64 rounded of them."""
     return dtype is None or np.allclose(numbers.astype(dtype.numpy()).astype(np.float64), numbers, 1e-12, 0.0)
 

@@ -179,8 +179,8 @@ def test_a_fault_that_no_output_shows_is_found_and_attributed_to_the_operator() 
     found = normfold.verify(raw, broken)
     assert found.verdict is Equivalence.DIFFERENT
     assert found.failing_folds == ("node0",)
-    assert not normfold.verify(raw, broken, rtol=1e-3, atol=1e-6).sites, "the tolerance of a user is one for outputs"
-    assert normfold.verify(raw, broken, rtol=1e-3, atol=1e-6)
+    assert not normfold.verify(raw, broken, rtol=2e-3, atol=1e-6).sites, "the tolerance of a user is one for outputs"
+    assert normfold.verify(raw, broken, rtol=2e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("size", [4, 64])
