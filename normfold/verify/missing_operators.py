@@ -21,6 +21,14 @@ from normfold.runtime.session import ModelRunError, Runner
 
 _STANDARD = frozenset({*DEFAULT_DOMAINS, ML_DOMAIN, RUNTIME_DOMAIN})
 _ROUNDS = 20
+_KINDS = {
+    "tensor(float)": None,
+    "tensor(int64)": helper.make_tensor_type_proto(TensorProto.INT64, None),
+    "tensor(bool)": helper.make_tensor_type_proto(TensorProto.BOOL, None),
+    "seq(tensor(float))": helper.make_sequence_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, None)),
+}
+"""What is made up for a reader that takes it, in the order in which it is asked."""
+
 _MESSAGES = tuple(
     map(
         re.compile,
@@ -110,7 +118,7 @@ def _identity_of_body(body: onnx.GraphProto) -> tuple[object, ...]:
 def _types(model: LoadedModel, nodes: Collection[onnx.NodeProto]) -> dict[str, onnx.TypeProto]:
     """Return the types of what the operators make.
 
-    They are as declared, else as of what they read, else numbers of any shape.
+    They are as declared, else what a reader asks for, else as of what they read, else numbers of any shape.
     """
     known = dict(model.declared)
     if any(name not in known for node in nodes for name in node.output):
@@ -124,11 +132,32 @@ def _types(model: LoadedModel, nodes: Collection[onnx.NodeProto]) -> dict[str, o
     for node in nodes:
         bodies = list(subgraphs(node))
         like = found.get(node.input[0]) if node.input and not bodies else None
-        found = _made_by(node, bodies[0]) | found if bodies else found
+        found = (_made_by(node, bodies[0]) if bodies else _asked_for(model, node)) | found
         for name in node.output:
             if name not in found:
                 found[name] = like or helper.make_tensor_type_proto(TensorProto.FLOAT, None)
     return {name: found[name] for node in nodes for name in node.output if name}
+
+
+def _asked_for(model: LoadedModel, node: onnx.NodeProto) -> dict[str, onnx.TypeProto]:
+    """Return the types of results for which a reader of the standard takes no floating point numbers."""
+    versions = {opset.domain: opset.version for opset in model.skeleton.opset_import}
+    found = {}
+    for reader in every_node(model.skeleton):
+        for index, name in enumerate(reader.input if not set(reader.input).isdisjoint(node.output) else ()):
+            schema = _schema(reader, versions)
+            if schema is not None and name in node.output:
+                taken = schema.inputs[min(index, len(schema.inputs) - 1)].types
+                kind = next((_KINDS[kind] for kind in _KINDS if kind in taken), None)
+                found |= {} if kind is None else {name: kind}
+    return found
+
+
+def _schema(node: onnx.NodeProto, versions: dict[str, int]) -> onnx.defs.OpSchema | None:
+    try:
+        return onnx.defs.get_schema(node.op_type, versions.get(node.domain, 1), node.domain)
+    except onnx.defs.SchemaError:
+        return None
 
 
 def _made_by(node: onnx.NodeProto, body: onnx.GraphProto) -> dict[str, onnx.TypeProto]:

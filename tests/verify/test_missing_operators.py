@@ -67,6 +67,32 @@ def test_one_in_a_body_takes_its_operator_with_it(kind: str) -> None:
         assert verify(raw, edited(raw, weight, lambda w: w * 1.001)).verdict is Equivalence.DIFFERENT
 
 
+READERS = {
+    "Gather": "i = my.Keep(b) y = Gather(b, i)",
+    "Reshape": "i = my.Sizes(b) y = Reshape(b, i)",
+    "Where": "i = my.Mask(b) y = Where(i, b, z)",
+    "If": """i = my.Yes(b) y = If(i) <then_branch = t () => (float[N,4] u) { u = Neg(b) },
+        else_branch = e () => (float[N,4] v) { v = Abs(b) }>""",
+    "Loop": """i = my.Count(b) y = Loop(i, "", b) <body = t (int64 n, bool c, float[N,4] u) => (bool d, float[N,4] v)
+        { v = Neg(u) d = Identity(c) }>""",
+    "ConcatFromSequence": "i = my.Parts(b) c = ConcatFromSequence<axis = 0>(i) y = Mul(c, z)",
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_what_it_makes_is_of_the_type_that_its_reader_takes(reader: str) -> None:
+    raw = parse(
+        "(float[N,4] x) => (float[P,Q] y) <float[4,4] w, float[4] s, float z = {0.5}> { a = MatMul(x, w) b = Mul(a, s) "
+        + READERS[reader]
+        + "}",
+        domains='"my": 1',
+    )
+    result = normfold.optimize(raw)
+    assert result.changes
+    assert len(result.verification.unproven_operators) == 1
+    assert verify(raw, edited(result.model, "w_folded", lambda w: w * 1.01)).verdict is Equivalence.DIFFERENT
+
+
 def test_a_fault_before_or_behind_it_is_found() -> None:
     raw = with_plugins("q")
     for weight in ("w", "w2"):
