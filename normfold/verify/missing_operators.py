@@ -142,7 +142,7 @@ def _types(model: LoadedModel, nodes: Collection[onnx.NodeProto]) -> dict[str, o
 def _asked_for(model: LoadedModel, node: onnx.NodeProto) -> dict[str, onnx.TypeProto]:
     """Return the types of results for which a reader of the standard takes no floating point numbers."""
     versions = {opset.domain: opset.version for opset in model.skeleton.opset_import}
-    found = {}
+    found: dict[str, onnx.TypeProto] = {}
     for reader in every_node(model.skeleton):
         for index, name in enumerate(reader.input if not set(reader.input).isdisjoint(node.output) else ()):
             schema = _schema(reader, versions)

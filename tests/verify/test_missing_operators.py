@@ -89,6 +89,7 @@ def test_what_it_makes_is_of_the_type_that_its_reader_takes(reader: str) -> None
     )
     result = normfold.optimize(raw)
     assert result.changes
+    assert result.verification is not None
     assert len(result.verification.unproven_operators) == 1
     assert verify(raw, edited(result.model, "w_folded", lambda w: w * 1.01)).verdict is Equivalence.DIFFERENT
 
