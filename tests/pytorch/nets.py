@@ -191,6 +191,14 @@ class ScaledConv(nn.Conv2d):
         return out
 
 
+class Signs(nn.Conv2d):
+    """A network of one bit."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self._conv_forward(x, self.weight.sign() * 0.1, self.bias)
+        return out
+
+
 class Scaled(nn.Sequential):
     """Such a convolution and its norm."""
 

@@ -112,6 +112,12 @@ ROWS = (
     Row("a block called twice", nets.BlockTwice, image(2, 4, 5, 5), ("block.1",), ("block.0.bias",)),
     Row("a norm that two convolutions share", nets.NormShared, image(2, 3, 6, 6), ("bn",), ("other.bias",)),
     Row("tied weights", nets.Tied, image(3, 6), ("bn",)),
+    Row(
+        "signs of a weight",
+        lambda: nn.Sequential(nets.Signs(3, 4, 3), nn.BatchNorm2d(4)),
+        image(1, 3, 6, 6),
+        kept=(Reason.COMPUTED_PARAMETER,),
+    ),
     Row("a weight that forward() computes", nets.Scaled, image(1, 3, 6, 6), kept=(Reason.COMPUTED_PARAMETER,)),
     Row(
         "norm with its activation",

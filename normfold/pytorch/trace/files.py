@@ -180,48 +180,13 @@ _TARGETS = re.compile(
 )
 _FILE_OPERATORS = re.compile(r"from_file|save|load")
 _IMPORTS = re.compile(r"default_factory|__enum__")
-_CALLABLE = frozenset(
-    {
-        *(
-            "Symbol",
-            "Integer",
-            "Float",
-            "Rational",
-            "Eq",
-            "Ne",
-            "Ge",
-            "Gt",
-            "Le",
-            "Lt",
-            "And",
-            "Or",
-            "Not",
-            "Max",
-            "Min",
-        ),
-        *("Add", "Mul", "Pow", "Mod", "floor", "ceiling", "Abs", "Piecewise", "FloorDiv", "ModularIndexing", "Where"),
-        *(
-            "PythonMod",
-            "CleanDiv",
-            "CeilToInt",
-            "FloorToInt",
-            "CeilDiv",
-            "LShift",
-            "RShift",
-            "PowByNatural",
-            "FloatPow",
-        ),
-        *(
-            "FloatTrueDiv",
-            "IntTrueDiv",
-            "IsNonOverlappingAndDenseIndicator",
-            "TruncToFloat",
-            "TruncToInt",
-            "RoundToInt",
-        ),
-        *("RoundDecimal", "ToFloat", "Identity"),
-    }
-)
+_CALLABLE = frozenset((
+    "Symbol", "Integer", "Float", "Rational", "Eq", "Ne", "Ge", "Gt", "Le", "Lt", "And", "Or", "Not", "Max", "Min",
+    "Add", "Mul", "Pow", "Mod", "floor", "ceiling", "Abs", "Piecewise", "FloorDiv", "ModularIndexing", "Where",
+    "PythonMod", "CleanDiv", "CeilToInt", "FloorToInt", "CeilDiv", "LShift", "RShift", "PowByNatural", "FloatPow",
+    "FloatTrueDiv", "IntTrueDiv", "IsNonOverlappingAndDenseIndicator", "TruncToFloat", "TruncToInt", "RoundToInt",
+    "RoundDecimal", "ToFloat", "Identity",
+))  # fmt: skip
 _HARMLESS_NODES = (
     ast.Expression, ast.Constant, ast.Name, ast.Load, ast.Call, ast.keyword, ast.BinOp, ast.UnaryOp, ast.BoolOp,
     ast.Compare, ast.operator, ast.unaryop, ast.boolop, ast.cmpop, ast.Tuple,

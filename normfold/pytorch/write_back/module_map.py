@@ -318,8 +318,7 @@ class WriteBack:
             if BIAS_INPUT.get(node.op_type) == index and not leaves and (old is None or old in self.snapshot.zeros):
                 self._place_bias(node, array, node)
             else:
-                computed = any(self.modules.is_computed(leaf, self.old[node]) for leaf in leaves)
-                self._problem(Reason.COMPUTED_PARAMETER if computed else Reason.NO_PLACE, node, f"input {index}")
+                self._problem(Reason.COMPUTED_PARAMETER if leaves else Reason.NO_PLACE, node, f"input {index}")
             return
         if index == 1 and (shortcut := self.wiring.shortcuts.get(self.old[node], 0)):
             less = without_identity(array, window(new, node.attributes), shortcut)

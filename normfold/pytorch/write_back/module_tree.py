@@ -63,11 +63,6 @@ class Modules:
         module, name = slot
         return module._parameters.get(name, module._buffers.get(name))
 
-    def is_computed(self, leaf: str, node: ir.Node) -> bool:
-        """Whether the module of ``node`` computes its weight from ``leaf`` (weight_norm, parametrizations)."""
-        module = self.around(node)[-1]
-        return "parametrizations" in leaf or any(name.endswith(("_g", "_v", "_orig")) for name in module._parameters)
-
 
 def overlap(path: str, other: str) -> bool:
     """Tell whether one path is the other, or contains it."""
