@@ -20,7 +20,7 @@ from normfold.lazy_imports import load_on_use
 
 from .arguments import flag_of
 from .exits import HELP, Exit, close, complain
-from .supervise import on_descriptor, supervised
+from .supervise import on_descriptor, supervised, was_interrupted
 
 COMMANDS = ("optimize", "inspect", "verify", "check", "diff", "bench", "export", "explain")
 _REFUSED = (errno.EPIPE, errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -107,8 +107,7 @@ def run(arguments: Sequence[str] | None = None) -> Exit:
         complain(f"{error.format_message().rstrip('.')} (see {context.command_path if context else 'normfold'} --help)")
         return Exit.USAGE
     except (click.Abort, KeyboardInterrupt):
-        complain("interrupted; nothing was written")
-        return Exit.INTERRUPTED
+        return _interrupted()
     except UsageError as error:
         complain(f"{flag_of(error.option)}: {error.message}" if error.option else str(error))
         return Exit.USAGE
@@ -121,9 +120,16 @@ def run(arguments: Sequence[str] | None = None) -> Exit:
     except Exception as error:  # a defect of normfold: still one line and a code, with the traceback for who asks
         if os.environ.get("NORMFOLD_TRACEBACK"):
             raise
+        if was_interrupted():
+            return _interrupted()
         message = f"{type(error).__name__}: {error}"
         complain(f"internal error, nothing was written; please report: {message} (NORMFOLD_TRACEBACK=1 shows where)")
         return Exit.INTERNAL
+
+
+def _interrupted() -> Exit:
+    complain("interrupted; nothing was written")
+    return Exit.INTERRUPTED
 
 
 def code_of(error: NormfoldError) -> Exit:

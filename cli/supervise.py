@@ -43,6 +43,7 @@ def supervised(command: Callable[[], int], complain: Callable[[str], None]) -> i
         return command()
     with _anonymous_file() as records, _anonymous_file() as native_output:
         parent = os.getpid()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # no traceback before each process has a handler of its own
         child = os.fork()
         if child == 0:
             _prepare(parent, records, native_output)
@@ -52,6 +53,11 @@ def supervised(command: Callable[[], int], complain: Callable[[str], None]) -> i
             return os.WEXITSTATUS(status)
         records.seek(0)
         return _explain(os.WTERMSIG(status), interrupted_by, Ledger(records.read()), complain)
+
+
+def was_interrupted() -> bool:
+    """Return whether Ctrl-C came; what it met, such as the import of a library, may have made another error of it."""
+    return ledger.is_supervised() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def limit_time(seconds: float) -> None:
@@ -75,12 +81,12 @@ def _prepare(parent: int, records: BinaryIO, native_output: BinaryIO) -> None:
     _die_with(parent)
     ledger.open_for(os.dup(records.fileno()))
     os.environ[isolated.VARIABLE] = "off"
-    signal.signal(signal.SIGINT, _interrupt)
-    signal.signal(signal.SIGTERM, _terminate)
     isolated.limit_memory()
     gc.set_threshold(_OBJECTS)
     sys.stdout = _moved(sys.stdout, 1, native_output)
     sys.stderr = _moved(sys.stderr, 2, native_output)
+    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGTERM, _terminate)
 
 
 class _Output(io.FileIO):

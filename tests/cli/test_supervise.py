@@ -79,6 +79,26 @@ def test_an_interrupted_command_cleans_up(number: int, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
+def test_an_interrupt_that_a_library_makes_another_error_of_is_one(tmp_path: Path) -> None:
+    """Ctrl-C inside an import of a native library came out as an ImportError, and so as an internal error."""
+    program = f"""
+import os, signal, sys; sys.path[:0] = {[str(ROOT), *filter(None, sys.path)]!r}
+import normfold_cli, normfold.pipeline
+def optimize(*arguments, **options):
+    try:
+        os.kill(os.getpid(), signal.SIGINT)
+    except KeyboardInterrupt:
+        raise ImportError("initialization failed")
+normfold.pipeline.optimize = optimize
+normfold_cli.main(["optimize", {str(ROOT / "models" / "residual.onnx")!r}, "-o", "out.onnx"])
+"""
+    environment = {**os.environ, "NORMFOLD_ISOLATION": ""}
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=tmp_path, env=environment, capture_output=True, text=True
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "normfold: interrupted; nothing was written\n")
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
 def test_a_killed_parent_takes_its_child_along(tmp_path: Path) -> None:
     note = tmp_path / "m.onnx.pid"
