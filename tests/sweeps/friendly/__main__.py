@@ -12,7 +12,7 @@ import argparse
 import sys
 import time
 
-from tests.sweeps.friendly import PROMISES, QUICK, holds
+from tests.sweeps.friendly.walk import PROMISES, QUICK, holds
 
 
 def main() -> None:

@@ -174,7 +174,7 @@ def a_run_says_what_it_did(place: Place) -> bool:
     return all(re.search(said, out) for said in (proof, "into the Conv before it", "BatchNormalization 9 -> 0"))
 
 
-def both_obstacles_are_told(place: Place) -> bool:
+def both_obstacles_are_named(place: Place) -> bool:
     """A norm that could go neither way has both obstacles, with what stands in each way."""
     out = place.normfold("inspect", "models/levit_like.onnx", "--verbose").out
     return (out.count("backward: NF108"), out.count("forward: NF111")) == (3, 3)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.sweeps.friendly import PROMISES, QUICK, Promise, holds
+from tests.sweeps.friendly.walk import PROMISES, QUICK, Promise, holds
 
 
 @pytest.mark.parametrize("promise", QUICK, ids=lambda promise: promise.__name__)
