@@ -9,7 +9,7 @@ from normfold.findings.reason import Refusal
 from normfold.fold.affines import affine_node_of
 from normfold.fuse.recognize.arithmetic import changed, with_array
 from normfold.fuse.recognize.polynomial import ONE, Monomial, Poly
-from normfold.fuse.recognize.region import Constant, External, Region, RuleResult, Tracked
+from normfold.fuse.recognize.region import Constant, Region, RuleResult, Tracked
 from normfold.fuse.recognize.views import count_of
 from normfold.graph.operators import is_standard
 from normfold.graph.reader import attribute, input_at, is_read
@@ -29,12 +29,7 @@ NORM_OPERATORS = (
 def norm(region: Region, node: ir.Node) -> tuple[RuleResult, ...] | None:
     """Return a norm operator in terms of the same moments, so that arithmetic around it merges with it."""
     found = region.operand(node, 0)
-    if (
-        not isinstance(found, Tracked)
-        or not region.is_whole(found)
-        or not found.poly.has_x
-        or found.poly.has_denominator
-    ):
+    if not isinstance(found, Tracked) or not region.is_whole(found):
         return None
     spec = norm_spec(node, region.rank(found.view))
     if spec is None or not _takes_own_moments(region, found, spec.axes, spec.groups):
@@ -152,8 +147,6 @@ def _with_own_parameter(region: Region, node: ir.Node, tracked: RuleResult, inde
     operand = region.operand(node, index)
     if isinstance(operand, Constant):
         return with_array(operator, tracked, np.asarray(operand.array, np.float64).reshape(sizes), tracked.axes)
-    if not isinstance(operand, External):
-        return None
     factor = Poly.of({Monomial(parameters=(region.parameter(value, tuple(sizes)),)): 1.0}, rank)
     poly = tracked.poly.times(factor) if operator == "Mul" else tracked.poly.plus(factor)
     return None if poly is None else Tracked(poly, tracked.view, tracked.axes)
@@ -205,8 +198,6 @@ def norm_spec(node: ir.Node, rank: int) -> NormSpec | None:
         return NormSpec((axis,), None, 0.0, is_centred=False, order=int(attribute(node, "p", 2)))
     if node.op_type == "MeanVarianceNormalization":
         axes = attribute(node, "axes", (0, 2, 3))
-        if not all(-rank <= axis < rank for axis in axes):
-            return None
         return NormSpec(tuple(sorted(int(a) % rank for a in axes)), None, 0.0, is_centred=True, outer_eps=MVN_EPSILON)
     return None
 

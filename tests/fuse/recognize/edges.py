@@ -276,14 +276,14 @@ LAYOUT = {
         "InstanceNormalization InstanceNormalization",
         3,
     ),
-    "a scale from elsewhere, and then batch and channels together": Edge(
+    "a scale from elsewhere, batch and channels together and apart again": Edge(
         of(
-            "(float[N,3,4] x, float[3,1] z) => (float[K,4] y)",
-            f"{NORM} h = Mul(n, z) r = Reshape(h, to) y = Mul(r, two)",
-            "int64[2] to = {-1, 4}",
+            "(float[N,3,4] x, float[3,1] z) => (float[N,3,4] y)",
+            f"{NORM} h = Mul(n, z) r = Reshape(h, to) k = Mul(r, two) y = Reshape(k, back)",
+            "int64[2] to = {-1, 4}, int64[3] back = {-1, 3, 4}",
         ),
         "LayerNormalization InstanceNormalization",
-        4,
+        5,
     ),
     "statistics of the flat data": Edge(
         of(
@@ -297,6 +297,39 @@ LAYOUT = {
     ),
 }
 OPERATORS = {
+    "a norm of other axes of what has no mean": Edge(
+        of(X34, "m = ReduceMean<axes=[-1]>(x) d = Sub(x, m) y = LayerNormalization<axis=1>(d, g)", "float[3,4] g"),
+        "LayerNormalization NF129",
+        3,
+    ),
+    "a norm between two Transposes": Edge(
+        of(
+            "(float[N,4,4] x) => (float[N,4,4] y)",
+            "t = Transpose<perm=[0,2,1]>(x) k = LayerNormalization(t, g) u = Mul(k, two)y = Transpose<perm=[0,2,1]>(u)",
+            "float[4] g",
+        ),
+        FUSED,
+        3,
+    ),
+    "a BatchNormalization between two Transposes behind a norm": Edge(
+        of(
+            "(float[N,4,4] x) => (float[N,4,4] y)",
+            f"{NORM} t = Transpose<perm=[0,2,1]>(n) b = BatchNormalization(t, c, c, c, c)"
+            "y = Transpose<perm=[0,2,1]>(b)",
+            "float[4] c = {1, 2, 3, 4}",
+        ),
+        FUSED,
+        4,
+    ),
+    "a BatchNormalization of rows with an infinite scale": Edge(
+        of(
+            "(float[1,4,8,1] x) => (float[1,4,8,1] y)",
+            "y, c, v = BatchNormalization<training_mode=1>(x, i, a, a, a)",
+            "float[4] i = {inf, inf, inf, inf}, float[4] a",
+        ),
+        "",
+        1,
+    ),
     "a BatchNormalization of rows whose scale is computed": Edge(
         of(
             "(float[1,4,8,1] x, float[4] z) => (float[1,4,8,1] y)",
