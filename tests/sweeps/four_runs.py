@@ -52,7 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 counts[f"refused ({type(error).__name__})"] += 1
                 found = [] if len(str(error).splitlines()) == 1 else [f"{type(error).__name__} of several lines"]
             else:
-                counts["wrong" if found else "agree"] += 1
+                counts["agree"] += not found
+            counts["wrong"] += bool(found)
         sys.stdout.write(f"{path.name}: {'; '.join(found)}\n" if found else "")
         sys.stdout.flush()
     sys.stdout.write(f"{dict(counts)}\n")
