@@ -19,8 +19,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from normfold.errors import CrashError
-from normfold.runtime import isolated, ledger
-from normfold.runtime.ledger import Ledger, LedgerKind
+from normfold.native import isolated, ledger
+from normfold.native.ledger import Ledger, LedgerKind
 
 from .exits import Exit
 

@@ -99,7 +99,7 @@ def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'normfold' has no attribute {name!r}")
     if name in _CALLS_WORKERS:
-        import_module("normfold.runtime.isolated").start()
+        import_module("normfold.native.isolated").start()
     return getattr(import_module(_HOMES[name]), name)
 
 

@@ -21,10 +21,10 @@ from normfold.fold.cleanup.tidy import skip_identities
 from normfold.fusion_guard import folds_that_break_fusions
 from normfold.graph.inlining import InlineError, inline, operators
 from normfold.graph.weight_bytes import FREE, weight_bytes
+from normfold.operators.walk import subgraphs
 from normfold.options import RewriteOptions
 from normfold.provenance import Undone, options_as_text, record, recorded_undone
 from normfold.rewrite import Build, findings_that_worsen, rewrite
-from normfold.runtime.proto_walk import subgraphs
 from normfold.stage_clock import StageClock
 from normfold.targets.table import target_named
 from normfold.timing.stopwatch import SLOWER, Stopwatch

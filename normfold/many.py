@@ -1,6 +1,6 @@
 """Optimize many models in parallel, with any executor: one that fails or crashes never stops the others.
 
-Each model is optimized in a worker process (``runtime/isolated.py``), wherever the executor runs the task. An output
+Each model is optimized in a worker process (``native/isolated.py``), wherever the executor runs the task. An output
 that was made from the same original, with the same options and version, is not made again, so a run that was killed
 goes on where it stopped.
 
@@ -25,13 +25,13 @@ import onnx
 from normfold._version import __version__
 from normfold.errors import CrashError, NormfoldError
 from normfold.files.paths import AnyPath, as_path, check_paths
+from normfold.native import isolated
 from normfold.option_declaration import Option, accepting, as_tuple, internal
 from normfold.options import OptimizeArguments, Options, ProgressArguments, RewriteOptions
 from normfold.pipeline import inspect, optimize
 from normfold.provenance import options_as_text
 from normfold.report.report import Report
 from normfold.result import NotProven
-from normfold.runtime import isolated
 from normfold.runtime.metadata_keys import ORIGINAL_KEY, RUN_OPTIONS_KEY, VERSION_KEY
 
 

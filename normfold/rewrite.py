@@ -21,7 +21,7 @@ from normfold.fold.engine import find_affines, fold_affines
 from normfold.fuse.activations import fuse_activations
 from normfold.fuse.center import center_norms
 from normfold.fuse.engine import find_norms, fuse_norms
-from normfold.graph.operators import RESHAPES, is_standard
+from normfold.operators.table import RESHAPES, is_standard
 from normfold.options import RewriteOptions
 from normfold.targets.table import target_of
 

@@ -21,8 +21,8 @@ import onnxruntime as ort
 from onnx import numpy_helper
 from onnx.reference.op_run import OpRun
 
-from normfold.graph.operators import RUNTIME_DOMAIN
-from normfold.graph.shape_inference import infer_shapes
+from normfold.operators.shape_inference import infer_shapes
+from normfold.operators.table import RUNTIME_DOMAIN
 
 Tensors = dict[str, npt.NDArray[Any]]
 Values = Mapping[str, Sequence[float] | float]

@@ -15,7 +15,7 @@ import normfold
 from normfold import many
 from normfold.errors import UsageError
 from normfold.many import Status
-from normfold.runtime import isolated
+from normfold.native import isolated
 from tests.sweeps.hostile.cases import model, norm, parameters
 
 

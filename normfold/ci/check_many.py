@@ -14,10 +14,10 @@ from normfold.ci.cache import Cache
 from normfold.ci.report_data import from_data, to_data
 from normfold.errors import CrashError, SourceError, UsageError
 from normfold.findings.reason import Reason
+from normfold.native import isolated
 from normfold.options import InspectArguments
 from normfold.report.report import Problem, Report
 from normfold.report.statistics import Statistics
-from normfold.runtime import isolated
 
 Look = Callable[[str, str], dict[str, Any]]
 NOTHING = Statistics((), 0, 0, 0)

@@ -20,11 +20,11 @@ from normfold.constants.materialize import Room
 from normfold.errors import CrashError
 from normfold.graph.editor import Editor, UniqueNames
 from normfold.graph.evaluators import EVALUATORS, LARGEST
-from normfold.graph.operators import RANDOM, is_standard
 from normfold.graph.quantization import QUANTIZERS
 from normfold.graph.reader import GraphReader, attributes_of
-from normfold.runtime import isolated
-from normfold.runtime.ort_session import open_session
+from normfold.native import isolated
+from normfold.native.ort_session import open_session
+from normfold.operators.table import RANDOM, is_standard
 
 _SECOND_THOUGHTS = (*QUANTIZERS, "Constant", "Dropout")
 _KINDS = "fiub"  # numpy's letters for numbers and truth values

@@ -25,7 +25,7 @@ from normfold.constants.shape_values import (
     without_rest,
 )
 from normfold.constants.window_sizes import window_sizes
-from normfold.graph.shape_inference import infer_shapes
+from normfold.operators.shape_inference import infer_shapes
 
 
 def with_named_sizes(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -29,9 +29,9 @@ from normfold.constants.shape_values import (
 )
 from normfold.graph.evaluators import EVALUATORS
 from normfold.graph.evaluators import evaluate as evaluate_node
-from normfold.graph.operators import is_standard
 from normfold.graph.quantization import QUANTIZERS
-from normfold.graph.shape_inference import infer_shapes
+from normfold.operators.shape_inference import infer_shapes
+from normfold.operators.table import is_standard
 
 LARGEST = 2**18  # elements; a larger result of constants is left to the runtime
 _NUMPY: dict[int, type[np.generic]] = {

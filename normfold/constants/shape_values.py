@@ -18,7 +18,7 @@ from typing import Any, TypeGuard
 import onnx
 from onnx import numpy_helper
 
-from normfold.graph.operators import is_standard
+from normfold.operators.table import is_standard
 
 ROUNDS = 256  # of inference and arithmetic; before Shape-15, each can take a chain of Reshapes only one further
 LONGEST = 64  # entries; longer vectors are no shapes

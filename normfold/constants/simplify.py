@@ -28,10 +28,10 @@ from normfold.files.repairs import drop_identities
 from normfold.files.skeleton import skeleton
 from normfold.graph.editor import make_cast
 from normfold.graph.evaluators import EVALUATORS
-from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attributes_of, bodies_of, is_read
-from normfold.graph.shape_inference import infer_shapes
-from normfold.runtime import isolated
+from normfold.native import isolated
+from normfold.operators.shape_inference import infer_shapes
+from normfold.operators.table import is_standard
 
 TIME_LIMIT = 120.0  # seconds
 LOOP_TIME_LIMIT = 5.0  # seconds for a model with a Loop, which may run 2^31 times over constants

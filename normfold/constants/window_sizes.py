@@ -15,8 +15,8 @@ from fractions import Fraction
 import onnx
 
 from normfold.constants.shape_values import MADE_UP, Dimension
-from normfold.graph.operators import is_standard
-from normfold.runtime.proto_walk import attribute_value
+from normfold.operators.table import is_standard
+from normfold.operators.walk import attribute_value
 
 _WINDOWED = frozenset({"AveragePool", "Conv", "ConvInteger", "LpPool", "MaxPool"})
 _SIZE = re.compile(r"ceil\(([\w.:]+?)(?:/(\d+))?(?: ([+-]) (\d+)(?:/(\d+))?)?\)").fullmatch

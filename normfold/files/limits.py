@@ -9,8 +9,8 @@ import onnx
 
 from normfold.errors import SourceError
 from normfold.files.protobuf_wire import Buffer, WireFormatError, count_entries
-from normfold.runtime import isolated
-from normfold.runtime.proto_walk import every_node, inner_graphs
+from normfold.native import isolated
+from normfold.operators.walk import every_node, inner_graphs
 
 MOST_ENTRIES = 200_000
 """Operators, initializers and other entries that a model's main graph may have together: no trained network comes near,

@@ -20,10 +20,10 @@ from onnx import helper, numpy_helper
 
 from normfold.errors import CrashError, SourceError
 from normfold.files.skeleton import skeleton
-from normfold.graph.operators import is_standard
-from normfold.graph.shape_inference import infer_shapes
-from normfold.runtime import isolated
-from normfold.runtime.proto_walk import inner_graphs
+from normfold.native import isolated
+from normfold.operators.shape_inference import infer_shapes
+from normfold.operators.table import is_standard
+from normfold.operators.walk import inner_graphs
 
 OLDEST_OPSET = 7
 OLDEST_IR = 3

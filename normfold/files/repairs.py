@@ -7,8 +7,8 @@ from heapq import heapify, heappop, heappush
 
 import onnx
 
-from normfold.graph.operators import is_standard
-from normfold.runtime.proto_walk import captures, inner_graphs, name_nodes_apart, reads, subgraphs
+from normfold.operators.table import is_standard
+from normfold.operators.walk import captures, inner_graphs, name_nodes_apart, reads, subgraphs
 
 _VALUE_NAMES = {
     getattr(onnx.AttributeProto, kind): f"value_{kind.lower()}"

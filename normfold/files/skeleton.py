@@ -10,7 +10,7 @@ import math
 
 import onnx
 
-from normfold.graph.operators import is_standard
+from normfold.operators.table import is_standard
 
 BIG_FLOATS = 4 * 1024  # bytes; no shape arithmetic needs more
 BIG_INTEGERS = 1024 * 1024  # bytes; index tables may be worth folding

@@ -32,9 +32,9 @@ from normfold.files.protobuf_wire import Buffer, WireFormatError
 from normfold.files.repairs import is_untyped, repaired
 from normfold.files.skeleton import BIG_INTEGERS, skeleton
 from normfold.files.tensors import Stamp, is_external, load_small, make_dense, stamp_of, tensors
-from normfold.runtime import isolated, ledger
-from normfold.runtime.ort_session import SessionError, first_line, open_session
-from normfold.runtime.proto_walk import inner_graphs, nodes_within
+from normfold.native import isolated, ledger
+from normfold.native.ort_session import SessionError, first_line, open_session
+from normfold.operators.walk import inner_graphs, nodes_within
 
 _PACKED = frozenset(dtype for dtype in ir.DataType if dtype.name.endswith(("INT4", "INT2", "4E2M1")))
 _OVERRIDABLE_IR = 4  # the IR version since which an initializer that is an input may be overridden

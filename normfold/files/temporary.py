@@ -15,7 +15,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from normfold.runtime.ledger import LedgerKind, record
+from normfold.native.ledger import LedgerKind, record
 
 _PREFIX = "normfold_run_"
 _ATTEMPTS = 10

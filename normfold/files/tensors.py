@@ -16,7 +16,7 @@ import onnx_ir as ir
 from onnx import numpy_helper
 
 from normfold.errors import SourceError
-from normfold.runtime.proto_walk import every_node, inner_graphs
+from normfold.operators.walk import every_node, inner_graphs
 
 BIG = 4096  # bytes; smaller tensors are read with the graph, and serialized with it
 

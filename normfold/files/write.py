@@ -26,7 +26,7 @@ from normfold.files.skeleton import skeleton
 from normfold.files.source import Source
 from normfold.files.stream import Piece, Streamed, is_big, lying_in, streamed
 from normfold.files.temporary import leftovers_next_to, temporary_next_to
-from normfold.runtime import isolated
+from normfold.native import isolated
 
 INLINE_LIMIT = 2**31 - 64 * 2**20  # bytes of weights; protobuf ends at 2 GB, and the graph needs room too
 _NO_MODELS = (".data", ".npz", ".npy", ".json", ".html", ".md", ".txt")

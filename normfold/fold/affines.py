@@ -18,9 +18,9 @@ import onnx_ir as ir
 from normfold.algebra.affine import Affine, Array, aligned
 from normfold.findings.reason import Reason, Refusal
 from normfold.graph.display_names import display_name, name_of
-from normfold.graph.operators import ML_DOMAIN, qualified_name
 from normfold.graph.reader import FLOATS, Dim, GraphReader, attribute, has_parameters, input_at
 from normfold.graph.training import is_training
+from normfold.operators.table import ML_DOMAIN, qualified_name
 
 _DEFAULT_EPSILON = float(np.float32(1e-5))  # as runtimes hold it
 

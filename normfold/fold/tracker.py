@@ -13,8 +13,8 @@ from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.fold.affines import is_candidate
 from normfold.graph.display_names import name_of
 from normfold.graph.editor import RULE
-from normfold.graph.operators import SUMS
 from normfold.graph.reader import GraphReader
+from normfold.operators.table import SUMS
 
 _SAME_KIND = {"Add": ("Add", "Sub"), "Mul": ("Mul", "Div", "Neg")}  # what stays of a chain has the name of its own kind
 

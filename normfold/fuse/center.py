@@ -31,9 +31,9 @@ from normfold.fuse.engine import newest_allowed
 from normfold.fuse.opset import OpsetRaiseError, raise_opset
 from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, UniqueNames, require_fits, stamp
-from normfold.graph.operators import RESHAPES, is_standard
 from normfold.graph.reader import GraphReader, attribute, input_at, opset_of
 from normfold.graph.training import passes_values
+from normfold.operators.table import RESHAPES, is_standard
 from normfold.targets.table import target_of
 
 _RMSNORM = "RMSNormalization"

@@ -40,7 +40,7 @@ from normfold.fuse.recognize.region import Logarithm, Partial, Region, Tracked
 from normfold.fuse.recognize.surroundings import conditional_name, is_made_from, is_of_groups, is_thresholded
 from normfold.fuse.recognize.views import count_of
 from normfold.graph.display_names import name_of
-from normfold.graph.operators import RESHAPES
+from normfold.operators.table import RESHAPES
 from normfold.targets.target import Target
 
 _EXPANDED = 30.0  # what a runtime does with a norm operator that it has no kernel for

@@ -36,8 +36,8 @@ from normfold.fuse.recognize.region import Region, Tracked
 from normfold.fuse.recognize.surroundings import conditional_name
 from normfold.graph.display_names import name_of
 from normfold.graph.editor import RULE, Editor, UniqueNames, stamp
-from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, graphs_of, is_read, opset_of
+from normfold.operators.table import is_standard
 from normfold.targets.table import target_of
 from normfold.targets.target import AUTO, KEEP, Target
 

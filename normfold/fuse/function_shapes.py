@@ -11,7 +11,7 @@ from onnx import helper, shape_inference
 
 from normfold.errors import CrashError
 from normfold.graph.reader import graphs_of, input_at
-from normfold.runtime import isolated
+from normfold.native import isolated
 
 _Known = tuple[ir.TypeProtocol, tuple[int | str | None, ...]]
 

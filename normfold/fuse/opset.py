@@ -20,9 +20,9 @@ from onnx import helper, version_converter
 from normfold.errors import CrashError
 from normfold.graph.display_names import name_of
 from normfold.graph.editor import UniqueNames
-from normfold.graph.operators import RANDOM, is_standard
 from normfold.graph.reader import GraphReader, attribute, graphs_of, opset_of
-from normfold.runtime import isolated
+from normfold.native import isolated
+from normfold.operators.table import RANDOM, is_standard
 
 _CONVERTER_ERRORS = (version_converter.ConvertError, onnx.checker.ValidationError)
 

@@ -15,13 +15,13 @@ import onnx_ir as ir
 
 from normfold.algebra.weight import Weight
 from normfold.findings.reason import Reason, Refusal
-from normfold.graph import ml_operators
 from normfold.graph.display_names import display_name, name_of
 from normfold.graph.evaluators import EVALUATORS, constant_attribute, evaluate, jumps
 from normfold.graph.node_order import NodeOrder
-from normfold.graph.operators import ML_DOMAIN, RUNTIME_DOMAIN, is_standard, operator_of
 from normfold.graph.quantization import QUANTIZERS, dequantized
-from normfold.graph.weight_shapes import SHAPED_BY_WEIGHT, shape_by_weight
+from normfold.operators import ml_operators
+from normfold.operators.table import ML_DOMAIN, RUNTIME_DOMAIN, is_standard, operator_of
+from normfold.operators.weight_shapes import SHAPED_BY_WEIGHT, shape_by_weight
 
 Dim = int | str | None
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})

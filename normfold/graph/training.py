@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import onnx_ir as ir
 
-from normfold.graph.operators import is_standard
 from normfold.graph.reader import FLOATS, GraphReader, attribute
+from normfold.operators.table import is_standard
 
 
 def is_training(node: ir.Node) -> bool:

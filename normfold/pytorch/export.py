@@ -21,6 +21,7 @@ import torch
 
 from normfold.errors import SourceError, UsageError
 from normfold.files.paths import check_paths
+from normfold.native.ort_session import OptimizationLevel
 from normfold.option_declaration import accepting
 from normfold.options import ExportArguments, OptimizeArguments, Options, WriteArguments
 from normfold.pipeline import optimize_with
@@ -34,7 +35,6 @@ from normfold.pytorch.trace.selection import selected
 from normfold.result import Result
 from normfold.runtime.float32_copy import can_retype, retyped
 from normfold.runtime.loaded_model import LoadedModel, load
-from normfold.runtime.ort_session import OptimizationLevel
 from normfold.runtime.session import FailureKind, ModelRunError, OrtRunner, Runner
 from normfold.verify.result import Comparison, Equivalence, Stage, Verification
 

@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
+from normfold.operators.walk import attributes_of, every_node, subgraphs
 from normfold.runtime.loaded_model import LoadedModel, changed
-from normfold.runtime.proto_walk import attributes_of, every_node, subgraphs
 
 _NAMES = {TensorProto.DOUBLE: "float64", TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
 _COARSE = (TensorProto.BFLOAT16, TensorProto.FLOAT16)

@@ -20,8 +20,8 @@ import onnx_ir as ir
 from normfold.errors import CrashError
 from normfold.files.convert import to_proto
 from normfold.files.temporary import TemporaryFolder
-from normfold.runtime import isolated
-from normfold.runtime.ort_session import OptimizationLevel, SessionError, SessionOptions, open_session
+from normfold.native import isolated
+from normfold.native.ort_session import OptimizationLevel, SessionError, SessionOptions, open_session
 
 _NORM, _ATTENTION, _ACTIVATION, _QUANTIZED = "norm", "attention", "activation", "quantized product"
 # What an operator of the optimized graph stands for. Spellings of one kind may become another operator of that kind.

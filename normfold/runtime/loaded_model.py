@@ -28,8 +28,8 @@ from normfold.files.protobuf_wire import WireFormatError
 from normfold.files.repairs import drop_identities
 from normfold.files.temporary import TemporaryFolder
 from normfold.files.tensors import is_external, load_inner, make_dense
+from normfold.operators.walk import every_node, initializer_names, inner_graphs, name_nodes_apart, reads
 from normfold.runtime.metadata_keys import SITES_KEY
-from normfold.runtime.proto_walk import every_node, initializer_names, inner_graphs, name_nodes_apart, reads
 from normfold.runtime.weight_store import GIVEN, Weights, from_file
 
 LoadableModel = onnx.ModelProto | ir.Model | bytes | str | os.PathLike[str]

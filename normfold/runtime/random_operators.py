@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterable
 import onnx
 from onnx import numpy_helper
 
-from normfold.graph.operators import RANDOM
+from normfold.operators.table import RANDOM
+from normfold.operators.walk import every_node, subgraphs
 from normfold.runtime.loaded_model import LoadedModel
-from normfold.runtime.proto_walk import every_node, subgraphs
 
 
 def is_unseeded_random(node: onnx.NodeProto, off: Collection[str] = ()) -> bool:

@@ -18,9 +18,9 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 from normfold.files.tensors import is_external
+from normfold.native.ort_session import first_line
+from normfold.operators.walk import every_node
 from normfold.runtime.loaded_model import LoadedModel
-from normfold.runtime.ort_session import first_line
-from normfold.runtime.proto_walk import every_node
 from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value
 
 LARGEST_BYTES = 64 * 2**20

@@ -15,9 +15,9 @@ import onnx
 import onnxruntime as ort
 
 from normfold.errors import UsageError
+from normfold.native.ort_session import OptimizationLevel, SessionError, SessionOptions, first_line, open_session
+from normfold.operators.walk import every_node
 from normfold.runtime.loaded_model import LoadedModel
-from normfold.runtime.ort_session import OptimizationLevel, SessionError, SessionOptions, first_line, open_session
-from normfold.runtime.proto_walk import every_node
 from normfold.runtime.random_operators import draws
 from normfold.runtime.time_limit import Watch
 

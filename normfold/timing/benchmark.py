@@ -23,9 +23,9 @@ import numpy as np
 
 from normfold.errors import NormfoldError
 from normfold.files.source import read
+from normfold.native.ort_session import OptimizationLevel
 from normfold.options import BenchOptions
 from normfold.runtime.loaded_model import load
-from normfold.runtime.ort_session import OptimizationLevel
 from normfold.runtime.session import ModelRunError, OrtRunner, Runner, unsafe_reason
 from normfold.verify.inputs.generate import Feed, Feeder
 from normfold.verify.inputs.user_files import all_inputs

@@ -22,7 +22,7 @@ def main() -> None:
     model, feed_file, threads, loads = sys.argv[1:5]
     import numpy as np
 
-    from normfold.runtime.ort_session import OptimizationLevel, SessionError, SessionOptions, open_session
+    from normfold.native.ort_session import OptimizationLevel, SessionError, SessionOptions, open_session
 
     with np.load(feed_file, allow_pickle=False) as arrays:
         feed = {name: arrays[name] for name in arrays.files}

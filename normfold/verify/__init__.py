@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from normfold.native import isolated
 from normfold.option_declaration import accepting
 from normfold.options import ProgressArguments, ProofOptions
-from normfold.runtime import isolated
 from normfold.verify.result import Comparison, Equivalence, Site, Stage, Verification
 from normfold.verify.rollback import ProofCandidate, RollbackResult, prove_with_rollback
 

@@ -14,9 +14,9 @@ from dataclasses import replace
 import onnx
 from onnx import TensorProto, helper
 
-from normfold.graph.operators import DEFAULT_DOMAINS, ML_DOMAIN, RUNTIME_DOMAIN
+from normfold.operators.table import DEFAULT_DOMAINS, ML_DOMAIN, RUNTIME_DOMAIN
+from normfold.operators.walk import every_node, nodes_within, reads, subgraphs
 from normfold.runtime.loaded_model import LoadedModel
-from normfold.runtime.proto_walk import every_node, nodes_within, reads, subgraphs
 from normfold.runtime.session import ModelRunError, Runner
 
 _STANDARD = frozenset({*DEFAULT_DOMAINS, ML_DOMAIN, RUNTIME_DOMAIN})

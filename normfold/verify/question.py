@@ -9,11 +9,11 @@ from functools import cached_property, partial
 
 import numpy as np
 
+from normfold.native import isolated
+from normfold.native.ort_session import OptimizationLevel
 from normfold.options import ProofOptions
-from normfold.runtime import isolated
 from normfold.runtime.float32_copy import coarsest
 from normfold.runtime.loaded_model import LoadedModel
-from normfold.runtime.ort_session import OptimizationLevel
 from normfold.runtime.parts import PartedRunner
 from normfold.runtime.reference_session import ReferenceRunner
 from normfold.runtime.session import OrtRunner, Runner, Value

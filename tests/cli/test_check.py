@@ -149,7 +149,7 @@ def test_a_process_that_dies_is_named_and_takes_no_other_model_with_it(
         for index, task in enumerate(tasks):
             yield index, CrashError("checking ended its process") if "deadly" in task[0] else look(*task)
 
-    monkeypatch.setattr("normfold.runtime.isolated.call_in_parallel", parallel)
+    monkeypatch.setattr("normfold.native.isolated.call_in_parallel", parallel)
     ended: list[Task] = []
     reports = [checked.report for checked in check_models(tasks, InspectArguments(), 2, ended.append)]
     assert ended == tasks, "each once"

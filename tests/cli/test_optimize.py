@@ -17,8 +17,8 @@ import pytest
 from onnx import numpy_helper
 
 from normfold.findings.rules import RULE_NAMES
+from normfold.native.ort_session import OptimizationLevel
 from normfold.runtime.loaded_model import LoadedModel
-from normfold.runtime.ort_session import OptimizationLevel
 from normfold.runtime.session import OrtRunner
 from normfold.runtime.time_limit import Watch
 from normfold.verify import Equivalence, Verification

@@ -18,8 +18,8 @@ import os, signal, sys, time
 sys.path[:0] = {paths!r}
 from pathlib import Path
 from normfold.files.temporary import temporary_next_to
-from normfold.runtime import isolated
-from normfold.runtime.ledger import MADE_UP_RUN, LedgerKind, record, stage
+from normfold.native import isolated
+from normfold.native.ledger import MADE_UP_RUN, LedgerKind, record, stage
 from normfold_cli.supervise import limit_time, supervised
 
 def command():

@@ -12,7 +12,7 @@ from normfold.constants import named_sizes
 from normfold.constants.named_sizes import with_named_sizes
 from normfold.constants.simplify import simplify
 from normfold.findings.verdict import Outcome
-from normfold.graph.shape_inference import infer_shapes
+from normfold.operators.shape_inference import infer_shapes
 from tests.onnx_text import parse
 
 # The sizes behind a pool have no name, and a model that was inferred once has another one for each value.

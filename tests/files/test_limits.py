@@ -10,7 +10,7 @@ import pytest
 import normfold
 from normfold.errors import SourceError
 from normfold.files import limits
-from normfold.runtime import isolated
+from normfold.native import isolated
 from tests.sweeps.hostile.cases import CASES, chain, norm, parameters, save
 from tests.sweeps.hostile.cases import model as model_of
 

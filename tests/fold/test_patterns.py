@@ -12,7 +12,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from normfold.graph.shape_inference import infer_shapes
+from normfold.operators.shape_inference import infer_shapes
 from tests.fold.rows import assert_ledger, assert_names, assert_same_algebra, assert_same_values, fold
 from tests.onnx_text import parse
 

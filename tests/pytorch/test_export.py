@@ -18,6 +18,7 @@ import normfold
 from models.registry import NETWORKS, build
 from normfold.candidate import Candidate, CandidateBuilder
 from normfold.errors import SourceError, UsageError
+from normfold.native.ort_session import OptimizationLevel
 from normfold.options import Options
 from normfold.pipeline import optimize_with
 from normfold.pytorch.eager import reference
@@ -28,7 +29,6 @@ from normfold.pytorch.trace.exporter_cleanup import clean_up
 from normfold.pytorch.trace.exporters import Tracing, trace
 from normfold.result import NotProven
 from normfold.runtime.loaded_model import load
-from normfold.runtime.ort_session import OptimizationLevel
 from normfold.runtime.session import OrtRunner
 from normfold.verify.result import Equivalence, Stage, Verification
 from tests.pytorch import nets

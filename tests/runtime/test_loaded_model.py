@@ -14,12 +14,12 @@ from onnx import TensorProto, helper, numpy_helper
 from normfold.errors import SourceError
 from normfold.files.mapped import stub, without_weights
 from normfold.files.protobuf_wire import WireFormatError
+from normfold.native.ort_session import OptimizationLevel, SessionOptions, open_session
+from normfold.operators.walk import every_node
 from normfold.runtime import loaded_model as loaded_module
 from normfold.runtime import session
 from normfold.runtime.float32_copy import retyped
 from normfold.runtime.loaded_model import LoadedModel, load
-from normfold.runtime.ort_session import OptimizationLevel, SessionOptions, open_session
-from normfold.runtime.proto_walk import every_node
 from normfold.runtime.session import OrtRunner
 from normfold.verify import ProofOptions, Site, prove, verify
 from normfold.verify.numeric.rounding_noise import UlpPerturbation, moved_weights

@@ -13,8 +13,8 @@ from normfold.findings.reason import Reason
 from normfold.fold.absorbers.common import along, bias_of, channels, fitted, single_label, weight_of
 from normfold.fold.rule import Labels, require
 from normfold.graph.editor import Rewrite
-from normfold.graph.operators import operator_of
 from normfold.graph.reader import GraphReader, attribute
+from normfold.operators.table import operator_of
 
 
 def _weight_and_bias(reader: GraphReader, node: ir.Node) -> tuple[Weight, Array]:

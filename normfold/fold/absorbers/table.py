@@ -25,8 +25,8 @@ from normfold.fold.absorbers.common import Absorber, AbsorberTable
 from normfold.fold.carriers import gemm
 from normfold.fold.carriers import table as carry
 from normfold.fold.carriers.integer_products import is_product_of_scales
-from normfold.graph.operators import ML_DOMAIN, RUNTIME_DOMAIN, of_domain, qualified_name
 from normfold.graph.reader import GraphReader
+from normfold.operators.table import ML_DOMAIN, RUNTIME_DOMAIN, of_domain, qualified_name
 
 BACKWARD: AbsorberTable = {
     "Conv": convolutions.conv_backward,

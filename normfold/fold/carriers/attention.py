@@ -29,8 +29,8 @@ from normfold.fold.rule import (
 )
 from normfold.graph.display_names import name_of
 from normfold.graph.editor import Rewrite, require_fits
-from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute, is_read
+from normfold.operators.table import is_standard
 
 _QUERY, _KEY, _VALUE = range(3)
 _PRESENT_KEY, _PRESENT_VALUE, _SCORES = 1, 2, 3  # outputs

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import onnx_ir as ir
 
-from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader
+from normfold.operators.table import is_standard
 
 _PRODUCTS = ("MatMulInteger", "ConvInteger")
 

@@ -33,9 +33,9 @@ from normfold.fold.rule import (
 )
 from normfold.graph.display_names import name_of
 from normfold.graph.editor import Rewrite
-from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute, has_parameters
 from normfold.graph.training import passes_values
+from normfold.operators.table import is_standard
 
 
 def _scale(node: ir.Node, affine: Affine) -> Affine:

@@ -23,7 +23,7 @@ from normfold.fold.carriers import (
     windows,
 )
 from normfold.fold.rule import Carrier, CarrierTable, both_ways
-from normfold.graph.operators import ML_DOMAIN, RESHAPES, RUNTIME_DOMAIN, of_domain, qualified_name
+from normfold.operators.table import ML_DOMAIN, RESHAPES, RUNTIME_DOMAIN, of_domain, qualified_name
 
 _EITHER: dict[str, tuple[Carrier, Carrier]] = {
     "Dropout": (elementwise.dropout, elementwise.dropout),

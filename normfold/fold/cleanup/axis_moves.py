@@ -14,8 +14,8 @@ import onnx_ir as ir
 from normfold.findings.rules import MERGE
 from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, bypass, stamp
-from normfold.graph.operators import is_standard, operator_of
 from normfold.graph.reader import GraphReader, attribute, has_one_reader, has_parameters
+from normfold.operators.table import is_standard, operator_of
 
 _NEW = -1  # stands for an axis of size 1 that was not there before
 _LONGEST = 16  # operators in a row that are looked through

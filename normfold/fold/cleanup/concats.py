@@ -5,8 +5,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from normfold.graph.editor import Editor
-from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute, has_parameters
+from normfold.operators.table import is_standard
 
 
 def join_once(editor: Editor) -> None:

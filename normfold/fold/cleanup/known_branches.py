@@ -8,8 +8,8 @@ from collections.abc import Iterator
 import onnx_ir as ir
 
 from normfold.graph.editor import UniqueNames
-from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attributes_of, bodies_of, graphs_of
+from normfold.operators.table import is_standard
 
 
 def take_known_branches(model: ir.Model) -> bool:

@@ -10,8 +10,8 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.graph.editor import Editor, bypass
-from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute, has_parameters, input_at
+from normfold.operators.table import is_standard
 
 _SIZES_AS_INPUT = 13  # the operator set from which the sizes of a Split are an input
 

@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import onnx_ir as ir
 
-from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute, has_parameters, input_at, is_read
 from normfold.graph.training import drops_nothing
+from normfold.operators.table import is_standard
 
 _NO_END = 2**31 - 1  # exporters write it, or a larger number, for "to the end"
 

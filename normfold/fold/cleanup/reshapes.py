@@ -8,8 +8,8 @@ import onnx_ir as ir
 from normfold.findings.rules import MERGE
 from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, UniqueNames, bypass, stamp
-from normfold.graph.operators import RESHAPES, is_standard, operator_of
 from normfold.graph.reader import Dim, GraphReader, attribute, has_parameters, is_read
+from normfold.operators.table import RESHAPES, is_standard, operator_of
 
 _PAIRWISE = frozenset({"Add", "Div", "Max", "Min", "Mul", "Pow", "Sub", "Sum"})
 _MOST = 32  # operators between a Reshape and those that undo it

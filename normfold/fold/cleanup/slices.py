@@ -9,8 +9,8 @@ import onnx_ir as ir
 from normfold.findings.rules import MERGE
 from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, stamp
-from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, input_at
+from normfold.operators.table import is_standard
 
 Integers = npt.NDArray[np.int64]
 _AS_INPUTS = 10  # the operator set from which starts, ends, axes and steps are inputs

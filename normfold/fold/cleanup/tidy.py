@@ -20,8 +20,8 @@ from normfold.fold.cleanup.slices import slice_once
 from normfold.fold.cleanup.zero_states import drop_zero_states
 from normfold.fold.graph_rules.common_subexpressions import compute_once
 from normfold.graph.editor import Editor, UniqueNames, bypass
-from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, graphs_of, is_in
+from normfold.operators.table import is_standard
 
 _INITIALIZERS_ALONE = 4  # the IR version from which an initializer is no input of the graph
 

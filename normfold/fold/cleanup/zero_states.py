@@ -9,8 +9,8 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.graph.editor import Editor
-from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute, has_parameters
+from normfold.operators.table import is_standard
 
 _STATES = {"LSTM": (5, 6), "GRU": (5,), "RNN": (5,)}  # the inputs that hold initial states
 _DEPTH = 16  # operators that the search for zeros follows

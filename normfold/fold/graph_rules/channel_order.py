@@ -21,8 +21,8 @@ from normfold.fold.carriers.layout_operators import picks_of
 from normfold.fold.graph_rules.change import GraphChange
 from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, Rewrite
-from normfold.graph.operators import is_standard, operator_of
 from normfold.graph.reader import GraphReader, attribute, is_read
+from normfold.operators.table import is_standard, operator_of
 
 RULE = "order"
 Picks = npt.NDArray[np.int64]

@@ -12,8 +12,8 @@ from normfold.fold.graph_rules.change import GraphChange
 from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor
 from normfold.graph.evaluators import constant_attribute
-from normfold.graph.operators import RANDOM, is_standard
 from normfold.graph.reader import GraphReader, attributes_of
+from normfold.operators.table import RANDOM, is_standard
 
 _SMALL = 64  # elements
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)

@@ -16,8 +16,8 @@ from normfold.fold.affines import AffineIndex
 from normfold.fold.graph_rules.change import GraphChange
 from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, stamp
-from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, has_one_reader
+from normfold.operators.table import is_standard
 
 _RULE = "dead"
 _BIASED = ("Conv", "ConvTranspose")

@@ -19,8 +19,8 @@ from normfold.fold.graph_rules.change import GraphChange
 from normfold.fold.rule import require
 from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, Rewrite
-from normfold.graph.operators import is_standard, operator_of
 from normfold.graph.reader import FLOATS, GraphReader, attribute, is_read
+from normfold.operators.table import is_standard, operator_of
 
 RULE = "pad"
 _Pads = Mapping[int, tuple[int, int]]

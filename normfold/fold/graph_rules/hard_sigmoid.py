@@ -22,8 +22,8 @@ from normfold.fold.graph_rules.change import GraphChange
 from normfold.fold.rule import require_attributes_fit
 from normfold.graph.display_names import display_name, name_of
 from normfold.graph.editor import Editor, Rewrite
-from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, has_one_reader
+from normfold.operators.table import is_standard
 
 _RULE = "affine"
 _LONGEST_PART = 4  # operators in a row that may end with the division

@@ -19,8 +19,8 @@ from normfold.fold.graph_rules.change import GraphChange
 from normfold.fold.search.remainder import nodes_for, operators_at
 from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, Rewrite, require_fits, stamp
-from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader
+from normfold.operators.table import is_standard
 
 _RULE = "merge"
 _JOINTS = ("Add", "Sub", "Sum", "Mean", "Max", "Min", "Where", "Concat", "Mul", "Div", "ScatterND", "ScatterElements")

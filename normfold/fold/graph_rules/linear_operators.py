@@ -10,8 +10,8 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Array
 from normfold.fold.graph_rules.kernel_sum import Kernel, Matrix
-from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute, has_parameters
+from normfold.operators.table import is_standard
 
 # Operators that add up by their weights when they differ in nothing else: where the weight may be, and the bias.
 _BY_WEIGHT: dict[str, tuple[tuple[int, ...], int | None]] = {

@@ -22,8 +22,8 @@ from normfold.fold.search.forward import plan_forward
 from normfold.fold.search.plan import FoldPlan
 from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, Rewrite
-from normfold.graph.operators import RUNTIME_DOMAIN, is_standard
 from normfold.graph.reader import GraphReader, attribute, input_at
+from normfold.operators.table import RUNTIME_DOMAIN, is_standard
 
 _RULE = "norm-affine"
 _NORMS = GAMMA_AND_BETA.keys() - {"EmbedLayerNormalization"}  # whose beta may not be missing

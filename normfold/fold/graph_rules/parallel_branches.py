@@ -23,8 +23,8 @@ from normfold.fold.graph_rules.linear_operators import Linear, SameOperator, lin
 from normfold.fold.search.remainder import nodes_for, operators_for, require_chain_fits
 from normfold.graph.display_names import copy_node_name, name_of
 from normfold.graph.editor import Editor, require_fits, stamp
-from normfold.graph.operators import SUMS, is_standard
 from normfold.graph.reader import GraphReader, has_one_reader
+from normfold.operators.table import SUMS, is_standard
 
 RULE = "branches"
 SHOWN_AS = "normfold.stands_for"  # in a node's meta, which no file holds: the sum whose rest the node is

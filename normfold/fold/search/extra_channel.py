@@ -25,8 +25,8 @@ from normfold.fold.rule import require
 from normfold.fold.search.plan import FoldPlan
 from normfold.graph.display_names import display_name, name_of
 from normfold.graph.editor import Rewrite
-from normfold.graph.operators import is_standard, operator_of
 from normfold.graph.reader import GraphReader, attribute, has_one_reader, is_read
+from normfold.operators.table import is_standard, operator_of
 
 _BLOCK = 8
 

@@ -24,8 +24,8 @@ from normfold.fold.search.plan import FoldPlan, Search, State, obstacle_of, requ
 from normfold.fold.search.remainder import operators_for
 from normfold.graph.display_names import display_name, name_of
 from normfold.graph.editor import Rewrite
-from normfold.graph.operators import ADDITIONS, SUMS, is_standard, operator_of
 from normfold.graph.reader import GraphReader, has_one_reader
+from normfold.operators.table import ADDITIONS, SUMS, is_standard, operator_of
 
 _MOST_KEPT_SHIFTS = 8  # shifts that are tried one by one; of more, all stay where they are
 _WELL_SCALED = 2.0**10  # a scale that is shared lies between this and its inverse

@@ -17,8 +17,8 @@ from normfold.fuse.recognize.region import Reduction, Region, Tracked
 from normfold.fuse.recognize.repeated import repeated_number
 from normfold.fuse.recognize.table import RULES
 from normfold.fuse.recognize.views import Grouping, Sizes, grouping_of, sizes_of
-from normfold.graph.operators import RESHAPES, is_standard
 from normfold.graph.reader import GraphReader, attribute
+from normfold.operators.table import RESHAPES, is_standard
 
 _LONGEST_WAY = 10  # operators between a reduction and the root of its norm
 _STEPS = frozenset(name for name, reducer in REDUCERS.items() if reducer.in_steps)

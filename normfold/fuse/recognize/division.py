@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import onnx_ir as ir
 
 from normfold.fuse.recognize.surroundings import LAYOUT, before_layout, maker, maker_is
-from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader
+from normfold.operators.table import is_standard
 
 _MOST_STEPS = 12  # operators between a statistic and the value that it divides
 _MOST_PARTS = 96  # operators that several statistics are made of

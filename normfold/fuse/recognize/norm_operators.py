@@ -11,9 +11,9 @@ from normfold.fuse.recognize.arithmetic import changed, with_array
 from normfold.fuse.recognize.polynomial import ONE, Monomial, Poly
 from normfold.fuse.recognize.region import Constant, Region, RuleResult, Tracked
 from normfold.fuse.recognize.views import count_of
-from normfold.graph.operators import is_standard
 from normfold.graph.reader import attribute, input_at, is_read
 from normfold.graph.training import is_training
+from normfold.operators.table import is_standard
 
 NORM_OPERATORS = (
     "LayerNormalization",

@@ -48,8 +48,8 @@ from normfold.fuse.recognize.surroundings import (
     maker_is,
     other_input,
 )
-from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader
+from normfold.operators.table import is_standard
 
 _GATES = ("Sigmoid", "HardSigmoid", "Swish", "HardSwish", "Mish")
 _QUANTIZES = ("Round", "Floor")

@@ -13,8 +13,8 @@ from normfold.fuse.recognize.polynomial import Monomial, Poly
 from normfold.fuse.recognize.region import NearMiss, NormRule, Partial, Region, RuleResult, Tracked, of_data
 from normfold.fuse.recognize.repeated import repeated_number
 from normfold.fuse.recognize.views import Sizes, count_of, sizes_of
-from normfold.graph.operators import RESHAPES, is_standard
 from normfold.graph.reader import GraphReader, attribute
+from normfold.operators.table import RESHAPES, is_standard
 
 Moment = Callable[[Region, Poly, tuple[int, ...], int], Poly | None]
 """What a reduction makes of a polynomial, over the axes of a view."""

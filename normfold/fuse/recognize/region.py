@@ -21,8 +21,8 @@ from normfold.fuse.recognize.polynomial import Parameter, Poly
 from normfold.fuse.recognize.repeated import is_sized_by, repeated_number
 from normfold.fuse.recognize.views import Grouping, Size, Sizes, count_of, same_shape, sizes_of
 from normfold.graph.display_names import name_of
-from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute, input_at
+from normfold.operators.table import is_standard
 
 _MOST_NODES = 256
 _LAYOUTS = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity", "Flatten")

@@ -8,8 +8,8 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.fuse.recognize.views import count_of, sizes_of
-from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader, attribute
+from normfold.operators.table import is_standard
 
 _REPEATS = ("Expand", "Tile", "Identity", "Reshape", "Cast", "CastLike", "Unsqueeze", "Squeeze")
 _LONGEST = 8  # operators between a number and the value that repeats it

@@ -7,8 +7,8 @@ from collections.abc import Collection
 
 import onnx_ir as ir
 
-from normfold.graph.operators import is_standard
 from normfold.graph.reader import GraphReader
+from normfold.operators.table import is_standard
 
 LAYOUT = ("Expand", "Reshape", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Identity", "Pad")
 """Changes of layout, and of what is around the data."""

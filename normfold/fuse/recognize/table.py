@@ -27,7 +27,7 @@ from normfold.fuse.recognize.norm_operators import NORM_OPERATORS, batchnorm, no
 from normfold.fuse.recognize.polynomial import Poly
 from normfold.fuse.recognize.reductions import REDUCERS, moment_rule, size, weighted_sum
 from normfold.fuse.recognize.region import NormRule
-from normfold.graph.operators import COMPARISONS
+from normfold.operators.table import COMPARISONS
 
 RULES: Mapping[str, NormRule] = {
     "Identity": same,

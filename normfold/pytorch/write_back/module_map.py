@@ -19,8 +19,8 @@ import torch
 from normfold.findings.reason import Reason
 from normfold.fold.graph_rules import parallel_branches as branches
 from normfold.graph.editor import FROM, RULE
-from normfold.graph.operators import SUMS
 from normfold.graph.reader import attribute, input_at
+from normfold.operators.table import SUMS
 from normfold.pytorch.write_back.module_tree import Modules, Slot, overlap, parts_left
 from normfold.pytorch.write_back.provenance import (
     BIAS_INPUT,

@@ -12,8 +12,8 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from normfold.graph.evaluators import EVALUATORS, evaluate
-from normfold.graph.operators import RESHAPES
 from normfold.graph.reader import GraphReader, attribute
+from normfold.operators.table import RESHAPES
 
 SAME_ORDER = RESHAPES | {"Identity", "Dropout", "Cast", "CastLike"}
 LAYOUT = SAME_ORDER | {"Transpose"}

@@ -18,7 +18,7 @@ import onnx_ir as ir
 import torch
 
 from normfold.fold.graph_rules.parallel_branches import SHOWN_AS
-from normfold.graph.operators import SUMS
+from normfold.operators.table import SUMS
 from normfold.pytorch.write_back.module_tree import Modules
 from normfold.pytorch.write_back.provenance import Snapshot
 

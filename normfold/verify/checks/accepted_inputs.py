@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from normfold.runtime import ledger
+from normfold.native import ledger
 from normfold.runtime.session import FailureKind, ModelRunError, Value
 from normfold.verify.inputs.distributions import Distribution
 from normfold.verify.inputs.generate import Feed, Feeder

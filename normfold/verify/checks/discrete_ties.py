@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import onnx
 
-from normfold.graph.operators import COMPARISONS, RESHAPES, ROUNDINGS
+from normfold.operators.table import COMPARISONS, RESHAPES, ROUNDINGS
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.session import ModelRunError, Value
 from normfold.runtime.submodel import submodel

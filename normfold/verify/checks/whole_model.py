@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from normfold.runtime.ort_session import OptimizationLevel
+from normfold.native.ort_session import OptimizationLevel
 from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value
 from normfold.runtime.submodel import Submodel, submodel
 from normfold.verify.checks.accepted_inputs import accepted_feeds

@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto
 
+from normfold.operators.walk import attribute_value
 from normfold.runtime.loaded_model import LoadedModel
-from normfold.runtime.proto_walk import attribute_value
 from normfold.verify.inputs.shape_constraints import Reading, RequiredValues, goal, read, sizes_behind
 
 

@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from normfold.graph.operators import operator_of
+from normfold.operators.table import operator_of
+from normfold.operators.walk import attribute_value, every_node, inner_nodes, subgraphs
 from normfold.runtime.loaded_model import LoadedModel
-from normfold.runtime.proto_walk import attribute_value, every_node, inner_nodes, subgraphs
 
 RequiredValues = tuple[int | str, ...]
 """The numbers that an input should hold; a name stands for the size of that dimension."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Set
 
 import onnx
 
-from normfold.runtime.proto_walk import graphs_within
+from normfold.operators.walk import graphs_within
 
 _AFFINES = frozenset(
     [

@@ -14,7 +14,7 @@ from dataclasses import replace
 import onnx
 from onnx import TensorProto, helper
 
-from normfold.graph.operators import is_standard
+from normfold.operators.table import is_standard
 from normfold.runtime.loaded_model import LoadedModel
 
 _SUMS = frozenset({"ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceL2", "ReduceL1"})

@@ -18,10 +18,10 @@ import numpy as np
 from onnx import TensorProto, numpy_helper
 
 from normfold.files.tensors import is_external
-from normfold.graph.operators import ROUNDINGS
+from normfold.operators.table import ROUNDINGS
+from normfold.operators.walk import every_node, inner_graphs
 from normfold.runtime.float32_copy import coarsest, retyped
 from normfold.runtime.loaded_model import LoadedModel, changed
-from normfold.runtime.proto_walk import every_node, inner_graphs
 from normfold.runtime.session import ModelRunError, Runner, Value
 from normfold.runtime.submodel import Submodel
 from normfold.verify.numeric.distance import ROUNDING, is_floating, pooled

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from normfold.graph.operators import RESHAPES
+from normfold.operators.table import RESHAPES
 from normfold.runtime.loaded_model import LoadedModel
 
 _LARGEST = 2**20

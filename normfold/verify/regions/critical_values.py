@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from normfold.graph.operators import COMPARISONS, ROUNDINGS
+from normfold.operators.table import COMPARISONS, ROUNDINGS
+from normfold.operators.walk import every_node, subgraphs
 from normfold.runtime.loaded_model import LoadedModel
-from normfold.runtime.proto_walk import every_node, subgraphs
 from normfold.verify.regions.affine_paths import small_constants
 
 _COMPARES = COMPARISONS | {"Max", "Min"}

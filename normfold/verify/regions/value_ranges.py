@@ -8,9 +8,9 @@ from collections.abc import Mapping
 import onnx
 from onnx import numpy_helper
 
-from normfold.graph.operators import is_standard, operator_of
+from normfold.operators.table import is_standard, operator_of
+from normfold.operators.walk import attribute_value
 from normfold.runtime.loaded_model import LoadedModel
-from normfold.runtime.proto_walk import attribute_value
 
 Range = tuple[float, float]
 """The least and the largest number that a value may hold."""

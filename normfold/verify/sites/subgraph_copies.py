@@ -15,9 +15,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from normfold.graph.operators import is_standard
+from normfold.operators.table import is_standard
+from normfold.operators.walk import attribute_value, initializer_names, subgraphs
 from normfold.runtime.loaded_model import LoadedModel
-from normfold.runtime.proto_walk import attribute_value, initializer_names, subgraphs
 
 _CALLS = 4
 """So many calls of one function are laid open."""

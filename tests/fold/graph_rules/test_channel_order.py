@@ -8,7 +8,7 @@ from tests.fold.rows import fold, operators
 from tests.onnx_text import parse
 
 ORDER = "(float[N,4,6,6] x) => (float[N,5,4,4] y) <float[5,4,3,3] v, int64[4] i={2,0,3,1}>"
-# By element or by channel: the row in normfold/graph/operators.py is all that an operator needs.
+# By element or by channel: the row in normfold/operators/table.py is all that an operator needs.
 PASSED = (
     *(
         "Softsign",

@@ -17,7 +17,7 @@ from normfold.errors import CrashError, SourceError
 from normfold.files import source
 from normfold.files.convert import to_ir
 from normfold.fuse.opset import OpsetRaiseError, raise_opset
-from normfold.runtime import isolated
+from normfold.native import isolated
 from tests.conftest import Command
 from tests.onnx_text import parse
 

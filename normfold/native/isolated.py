@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from normfold.errors import CrashError
-from normfold.runtime.ledger import is_supervised, stage
+from normfold.native.ledger import is_supervised, stage
 
 Returned = TypeVar("Returned")
 
@@ -40,7 +40,7 @@ _LIBRARIES = ("onnx", "onnx_ir", "onnxruntime")
 """What a worker loads before its first call, in the order in which calls need it."""
 
 _SHARE_OF_MEMORY = 0.9
-_SERVE = "import sys; del sys.path[0]; from normfold.runtime.isolated import serve; serve(int(sys.argv[1]))"
+_SERVE = "import sys; del sys.path[0]; from normfold.native.isolated import serve; serve(int(sys.argv[1]))"
 
 
 def call(name: str, function: Callable[..., Returned], *arguments: Any, seconds: float = TIME_LIMIT) -> Returned:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from normfold.graph.shape_inference import infer_shapes
+from normfold.operators.shape_inference import infer_shapes
 from tests.fold.rows import Folds, Refuses, every
 from tests.onnx_text import parse
 

@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 from onnx.reference import ReferenceEvaluator
 
 from normfold.algebra.affine import Array
-from normfold.graph.operators import (
+from normfold.operators.table import (
     ADDITIONS,
     COMPARISONS,
     OPERATORS,

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import onnx
 from onnx import helper
 
-from normfold.graph.operators import ML_DOMAIN
-from normfold.runtime.proto_walk import attribute_value
+from normfold.operators.table import ML_DOMAIN
+from normfold.operators.walk import attribute_value
 
 KEEPS_SHAPE = frozenset({"Scaler", "Normalizer", "Imputer", "Binarizer", "LabelEncoder"})
 MAKES_FLOATS = frozenset({"Scaler", "Normalizer", "LinearRegressor", "SVMRegressor", "TreeEnsembleRegressor"})

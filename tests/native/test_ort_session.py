@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import normfold
-from normfold.runtime.ort_session import OptimizationLevel, SessionError, SessionOptions, open_session
+from normfold.native.ort_session import OptimizationLevel, SessionError, SessionOptions, open_session
 from tests.nets import conv_bn
 
 

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 import onnx
 from onnx import helper
 
-from normfold.graph.operators import is_standard
-from normfold.runtime.proto_walk import subgraphs
+from normfold.operators.table import is_standard
+from normfold.operators.walk import subgraphs
 
 SHAPED_BY_WEIGHT = frozenset({"Conv", "ConvTranspose", "Gemm"})
 

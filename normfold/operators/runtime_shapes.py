@@ -13,8 +13,8 @@ from typing import Any
 import onnx
 from onnx import helper
 
-from normfold.graph.operators import RUNTIME_DOMAIN, is_standard
-from normfold.runtime.proto_walk import attribute_value
+from normfold.operators.table import RUNTIME_DOMAIN, is_standard
+from normfold.operators.walk import attribute_value
 
 # What files hold in the standard domain, and the operator set that has it; 0 for what only ONNX Runtime knows: a norm
 # that it makes, and operators of the first converters, which were in the standard as experiments.

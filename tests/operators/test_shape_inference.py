@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import normfold
-from normfold.graph.shape_inference import infer_shapes
+from normfold.operators.shape_inference import infer_shapes
 from tests.onnx_text import parse
 
 STATES = parse(

@@ -6,7 +6,7 @@ import onnx
 import pytest
 
 from normfold import optimize
-from normfold.graph.shape_inference import infer_shapes
+from normfold.operators.shape_inference import infer_shapes
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
 
 ML = '"ai.onnx.ml":3'

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from normfold.graph.runtime_shapes import with_stand_ins
-from normfold.graph.shape_inference import infer_shapes
+from normfold.operators.runtime_shapes import with_stand_ins
+from normfold.operators.shape_inference import infer_shapes
 from tests.onnx_text import parse
 
 MS = '"com.microsoft":1'

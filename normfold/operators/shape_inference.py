@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import onnx
 
-from normfold.graph import ml_operators, weight_shapes
-from normfold.graph.runtime_shapes import with_stand_ins, without_stand_ins
-from normfold.runtime.proto_walk import every_node, inner_graphs
+from normfold.operators import ml_operators, weight_shapes
+from normfold.operators.runtime_shapes import with_stand_ins, without_stand_ins
+from normfold.operators.walk import every_node, inner_graphs
 
 _LONGEST = 2**16  # entries of a vector of sizes
 _PROPAGATED = frozenset(
