@@ -11,7 +11,7 @@ import onnx_ir as ir
 
 from normfold.constants.simplify import InferredFacts, apply_facts, simplify
 from normfold.errors import SourceError
-from normfold.files.convert import to_proto
+from normfold.files.protos.convert import to_proto
 from normfold.files.source import Source, rejection_of
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Verdict

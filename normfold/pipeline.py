@@ -13,10 +13,11 @@ import onnx_ir as ir
 
 from normfold.candidate import Candidate, CandidateBuilder
 from normfold.errors import UsageError
-from normfold.files.convert import to_proto
 from normfold.files.data_file import write_tensors
 from normfold.files.limits import check_values
-from normfold.files.mapped import MAPPED
+from normfold.files.protos.convert import to_proto
+from normfold.files.protos.mapped import MAPPED
+from normfold.files.protos.stream import is_big, lying_in
 from normfold.files.source import (
     ModelLike,
     Source,
@@ -25,7 +26,6 @@ from normfold.files.source import (
     read,
     with_constant_initializers,
 )
-from normfold.files.stream import is_big, lying_in
 from normfold.files.temporary import TemporaryFolder
 from normfold.files.torch_bridge import TorchObject, is_for_torch, torch_room
 from normfold.findings.reason import Reason

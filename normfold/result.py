@@ -14,8 +14,8 @@ import onnx_ir as ir
 
 from normfold._version import __version__
 from normfold.errors import NormfoldError, UsageError
-from normfold.files.convert import to_ir, to_proto
 from normfold.files.paths import AnyPath, as_path, check_paths
+from normfold.files.protos.convert import to_ir, to_proto
 from normfold.files.source import Source
 from normfold.files.write import write_bytes, write_model
 from normfold.findings.verdict import Outcome, Verdict

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,7 @@ LAYERS = (
     "targets",
     "native",
     "operators",
+    "files.protos",
     "files",
     "graph",
     "runtime",
@@ -259,3 +261,10 @@ def test_help_in_python_needs_no_torch() -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert re.search(r"optimize\(\s*model", done.stdout)  # Python 3.13 writes a line for each argument
     assert "fold_module" not in done.stdout.split("DATA")[0]
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """The top of the package only hands out what others hold, so that it does not count."""
+    sources = {module_of(file): file.read_text() for file in FILES if module_of(file)}
+    graph = {name: {each.removeprefix("normfold.") for each in imports(source)} for name, source in sources.items()}
+    TopologicalSorter(graph).prepare()  # raises CycleError

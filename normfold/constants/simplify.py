@@ -24,8 +24,8 @@ from normfold.constants.named_sizes import with_named_sizes
 from normfold.constants.resolve import bodies_with_paths, branches_of, path_inside, resolve
 from normfold.constants.shape_values import WHOLE, evaluate, named_targets, shapes_of
 from normfold.errors import CrashError
-from normfold.files.repairs import drop_identities
-from normfold.files.skeleton import skeleton
+from normfold.files.protos.repairs import drop_identities
+from normfold.files.protos.skeleton import skeleton
 from normfold.graph.editor import make_cast
 from normfold.graph.evaluators import EVALUATORS
 from normfold.graph.reader import GraphReader, attributes_of, bodies_of, is_read

@@ -21,7 +21,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx_ir as ir
 
-from normfold.files.stream import content
+from normfold.files.protos.stream import content
 
 ALIGNMENT = 4096
 """Bytes between the beginnings of weights: runtimes map them page by page."""

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import onnx
 
 from normfold.errors import SourceError
-from normfold.files.protobuf_wire import Buffer, WireFormatError, count_entries
+from normfold.files.protos.wire import Buffer, WireFormatError, count_entries
 from normfold.native import isolated
 from normfold.operators.walk import every_node, inner_graphs
 

@@ -23,15 +23,15 @@ from google.protobuf.message import DecodeError
 from onnx.helper import tensor_dtype_to_field
 
 from normfold.errors import CrashError, NormfoldError, SourceError, UsageError
-from normfold.files.convert import to_ir, to_proto
 from normfold.files.limits import check_bytes, check_size
-from normfold.files.mapped import MappedTensor, Mappings, without_weights
-from normfold.files.old_opsets import modernize
 from normfold.files.paths import check_readable
-from normfold.files.protobuf_wire import Buffer, WireFormatError
-from normfold.files.repairs import is_untyped, repaired
-from normfold.files.skeleton import BIG_INTEGERS, skeleton
-from normfold.files.tensors import Stamp, is_external, load_small, make_dense, stamp_of, tensors
+from normfold.files.protos.convert import to_ir, to_proto
+from normfold.files.protos.mapped import MappedTensor, Mappings, without_weights
+from normfold.files.protos.old_opsets import modernize
+from normfold.files.protos.repairs import is_untyped, repaired
+from normfold.files.protos.skeleton import BIG_INTEGERS, skeleton
+from normfold.files.protos.tensors import Stamp, is_external, load_small, make_dense, stamp_of, tensors
+from normfold.files.protos.wire import Buffer, WireFormatError
 from normfold.native import isolated, ledger
 from normfold.native.ort_session import SessionError, first_line, open_session
 from normfold.operators.walk import inner_graphs, nodes_within

@@ -18,13 +18,13 @@ import onnx
 import onnx_ir as ir
 
 from normfold.errors import CrashError, WriteError
-from normfold.files.convert import to_proto
 from normfold.files.data_file import digest, same_content, write_tensors
 from normfold.files.paths import is_named_in
-from normfold.files.protobuf_wire import Buffer
-from normfold.files.skeleton import skeleton
+from normfold.files.protos.convert import to_proto
+from normfold.files.protos.skeleton import skeleton
+from normfold.files.protos.stream import Piece, Streamed, is_big, lying_in, streamed
+from normfold.files.protos.wire import Buffer
 from normfold.files.source import Source
-from normfold.files.stream import Piece, Streamed, is_big, lying_in, streamed
 from normfold.files.temporary import leftovers_next_to, temporary_next_to
 from normfold.native import isolated
 

@@ -18,7 +18,7 @@ import onnx
 import onnx_ir as ir
 
 from normfold.errors import CrashError
-from normfold.files.convert import to_proto
+from normfold.files.protos.convert import to_proto
 from normfold.files.temporary import TemporaryFolder
 from normfold.native import isolated
 from normfold.native.ort_session import OptimizationLevel, SessionError, SessionOptions, open_session

@@ -21,13 +21,13 @@ from google.protobuf.message import DecodeError
 from onnx import numpy_helper
 
 from normfold.errors import SourceError
-from normfold.files.convert import to_proto
-from normfold.files.mapped import INLINE_BYTES, large_bytes, stub, without_weights
-from normfold.files.old_opsets import modernize
-from normfold.files.protobuf_wire import WireFormatError
-from normfold.files.repairs import drop_identities
+from normfold.files.protos.convert import to_proto
+from normfold.files.protos.mapped import INLINE_BYTES, large_bytes, stub, without_weights
+from normfold.files.protos.old_opsets import modernize
+from normfold.files.protos.repairs import drop_identities
+from normfold.files.protos.tensors import is_external, load_inner, make_dense
+from normfold.files.protos.wire import WireFormatError
 from normfold.files.temporary import TemporaryFolder
-from normfold.files.tensors import is_external, load_inner, make_dense
 from normfold.operators.walk import every_node, initializer_names, inner_graphs, name_nodes_apart, reads
 from normfold.runtime.metadata_keys import SITES_KEY
 from normfold.runtime.weight_store import GIVEN, Weights, from_file

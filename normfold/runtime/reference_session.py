@@ -17,7 +17,7 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
-from normfold.files.tensors import is_external
+from normfold.files.protos.tensors import is_external
 from normfold.native.ort_session import first_line
 from normfold.operators.walk import every_node
 from normfold.runtime.loaded_model import LoadedModel

@@ -79,7 +79,7 @@ def check(model: LoadableModel, options: ProofOptions) -> Verification:
 def _sendable(model: LoadableModel) -> LoadableModel:
     """Return a model that another process can be given: an onnx_ir.Model as a proto."""
     if "onnx_ir" in sys.modules and isinstance(model, sys.modules["onnx_ir"].Model):
-        from normfold.files.convert import to_proto
+        from normfold.files.protos.convert import to_proto
 
         return to_proto(model)
     return model

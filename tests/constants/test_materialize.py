@@ -10,7 +10,7 @@ import pytest
 import normfold
 from normfold.constants import materialize
 from normfold.constants.simplify import apply_facts, simplify
-from normfold.files.convert import to_ir, to_proto
+from normfold.files.protos.convert import to_ir, to_proto
 from normfold.fold.cleanup.tidy import tidy
 from tests.onnx_text import parse
 

@@ -17,8 +17,8 @@ from normfold.constants import simplify as module
 from normfold.constants.resolve import resolve
 from normfold.constants.shape_values import Dimension, PartialInts, without_rest
 from normfold.constants.simplify import InferredFacts, apply_facts, simplify
-from normfold.files.convert import to_ir, to_proto
-from normfold.files.skeleton import skeleton
+from normfold.files.protos.convert import to_ir, to_proto
+from normfold.files.protos.skeleton import skeleton
 from normfold.fold.cleanup.tidy import tidy
 
 

@@ -19,7 +19,7 @@ from onnx import numpy_helper
 import normfold
 from normfold.errors import SourceError, UsageError, WriteError
 from normfold.files import write
-from normfold.files.convert import to_ir
+from normfold.files.protos.convert import to_ir
 from normfold.files.write import write_bytes, write_model
 from tests.nets import conv_bn, nothing
 

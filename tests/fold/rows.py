@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from normfold.files.convert import to_ir, to_proto
+from normfold.files.protos.convert import to_ir, to_proto
 from normfold.findings.reason import Reason
 from normfold.findings.rules import CONSTANT, Selection
 from normfold.findings.verdict import Outcome, Verdict

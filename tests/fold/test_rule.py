@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from normfold.files.convert import to_ir
+from normfold.files.protos.convert import to_ir
 from normfold.fold.engine import fold_affines
 from tests.fold.rows import assert_ledger, fold
 from tests.onnx_text import parse

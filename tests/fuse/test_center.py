@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import normfold
-from normfold.files.convert import to_ir
+from normfold.files.protos.convert import to_ir
 from normfold.findings.reason import Reason
 from normfold.runtime.fused_operators import fused_operators
 from tests.onnx_text import feeds_of, parse, run_in_ort

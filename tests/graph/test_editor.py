@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from normfold.files.convert import to_ir
+from normfold.files.protos.convert import to_ir
 from normfold.graph.display_names import display_name
 from normfold.graph.editor import Editor, Rewrite, UniqueNames
 from normfold.graph.reader import GraphReader

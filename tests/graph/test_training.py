@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from normfold.files.convert import to_ir
+from normfold.files.protos.convert import to_ir
 from normfold.graph.reader import GraphReader
 from normfold.graph.training import passes_values
 from tests.onnx_text import parse

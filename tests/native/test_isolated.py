@@ -15,7 +15,7 @@ import normfold
 from normfold.constants.fold_in_runtime import evaluate_by_runtime
 from normfold.errors import CrashError, SourceError
 from normfold.files import source
-from normfold.files.convert import to_ir
+from normfold.files.protos.convert import to_ir
 from normfold.fuse.opset import OpsetRaiseError, raise_opset
 from normfold.native import isolated
 from tests.conftest import Command

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 import normfold
-from normfold.files.convert import to_ir
+from normfold.files.protos.convert import to_ir
 from normfold.findings.reason import Obstacle, Reason
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.report.as_json import as_json

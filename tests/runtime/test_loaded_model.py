@@ -12,8 +12,8 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from normfold.errors import SourceError
-from normfold.files.mapped import stub, without_weights
-from normfold.files.protobuf_wire import WireFormatError
+from normfold.files.protos.mapped import stub, without_weights
+from normfold.files.protos.wire import WireFormatError
 from normfold.native.ort_session import OptimizationLevel, SessionOptions, open_session
 from normfold.operators.walk import every_node
 from normfold.runtime import loaded_model as loaded_module

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from normfold.files.convert import to_ir
+from normfold.files.protos.convert import to_ir
 from normfold.options import RunOptions
 from normfold.timing.stopwatch import Stopwatch
 from tests.onnx_text import parse

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from onnx import TensorProto, numpy_helper
 
-from normfold.files.tensors import is_external
+from normfold.files.protos.tensors import is_external
 from normfold.operators.table import ROUNDINGS
 from normfold.operators.walk import every_node, inner_graphs
 from normfold.runtime.float32_copy import coarsest, retyped

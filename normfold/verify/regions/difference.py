@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from normfold.files.tensors import is_external
+from normfold.files.protos.tensors import is_external
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.submodel import SHAPES, sources
 

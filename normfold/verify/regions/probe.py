@@ -18,7 +18,7 @@ from itertools import islice
 import numpy as np
 import onnx
 
-from normfold.files.tensors import is_external
+from normfold.files.protos.tensors import is_external
 from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.random_operators import depending_on, unseeded_values
 from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value

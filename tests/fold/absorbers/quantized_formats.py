@@ -12,7 +12,7 @@ from typing import Any
 import onnx
 
 from normfold import optimize
-from normfold.files.convert import to_ir
+from normfold.files.protos.convert import to_ir
 from normfold.findings.verdict import Outcome
 from normfold.runtime.fused_operators import fused_operators
 from tests.fold.rows import assert_sound

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 import pytest
 
-from normfold.files.convert import to_ir
+from normfold.files.protos.convert import to_ir
 from normfold.runtime.fused_operators import fused_operators
 from tests.fold.absorbers.quantized_formats import CELLS, FORMATS, PLACES, cell
 from tests.fold.rows import BN4, Folds, Refuses, assert_sound, back, every, fold, model_of, operators

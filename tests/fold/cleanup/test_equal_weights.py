@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from normfold.files.convert import to_ir, to_proto
+from normfold.files.protos.convert import to_ir, to_proto
 from normfold.fold.cleanup.tidy import tidy
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
 

@@ -7,7 +7,7 @@ import onnx
 import pytest
 
 import normfold
-from normfold.files.convert import to_ir
+from normfold.files.protos.convert import to_ir
 from normfold.fold.cleanup.model_size import ModelSize, drop_costly_types, has_inferred_types
 from normfold.runtime.fused_operators import fused_operators
 from tests.onnx_text import parse

@@ -8,7 +8,7 @@ import onnx
 import onnx_ir as ir
 import pytest
 
-from normfold.files.convert import to_ir, to_proto
+from normfold.files.protos.convert import to_ir, to_proto
 from normfold.fold.cleanup.tidy import tidy
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from normfold.files.convert import to_ir
+from normfold.files.protos.convert import to_ir
 from normfold.findings.rules import Selection
 from normfold.findings.verdict import Outcome
 from normfold.fold.engine import fold_affines

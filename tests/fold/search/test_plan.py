@@ -8,7 +8,7 @@ import onnx_ir as ir
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from normfold.files.convert import to_ir
+from normfold.files.protos.convert import to_ir
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Outcome, Verdict
 from normfold.fold import affines

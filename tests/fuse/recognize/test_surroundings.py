@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 import normfold
-from normfold.files.convert import to_ir
+from normfold.files.protos.convert import to_ir
 from normfold.fuse.recognize.surroundings import is_made_from
 from normfold.graph.reader import GraphReader
 from tests.fuse.recognize.test_published import NUMBERS, X3, X4

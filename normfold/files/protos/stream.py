@@ -1,6 +1,6 @@
 """Serialize a model file in pieces, so that no weight is copied and the file is never in memory as a whole.
 
-A message inside a message is its tag, its length and its content (see ``protobuf_wire``). So the graph is serialized
+A message inside a message is its tag, its length and its content (see ``wire``). So the graph is serialized
 without its weights, and the weights follow from where they lie.
 """
 
@@ -16,9 +16,9 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 
-from normfold.files.convert import to_proto
-from normfold.files.protobuf_wire import GRAPH, INITIALIZER, RAW_DATA, Buffer, framed
-from normfold.files.tensors import BIG
+from normfold.files.protos.convert import to_proto
+from normfold.files.protos.tensors import BIG
+from normfold.files.protos.wire import GRAPH, INITIALIZER, RAW_DATA, Buffer, framed
 
 Piece = Buffer | memoryview
 

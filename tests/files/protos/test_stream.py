@@ -9,8 +9,8 @@ import onnx_ir as ir
 import pytest
 from onnx import numpy_helper
 
-from normfold.files import stream
-from normfold.files.convert import to_ir
+from normfold.files.protos import stream
+from normfold.files.protos.convert import to_ir
 
 TYPES = (np.float32, np.float64, np.float16, ml_dtypes.bfloat16, np.int8, np.uint64, np.bool_, ml_dtypes.int4)
 

@@ -12,8 +12,8 @@ from onnx import TensorProto, helper
 
 import normfold
 from normfold.errors import SourceError
-from normfold.files import tensors as tensor_files
-from normfold.files.tensors import tensors
+from normfold.files.protos import tensors as tensor_files
+from normfold.files.protos.tensors import tensors
 
 
 @pytest.mark.parametrize("last", ["Mul (a, s)", "Tanh (a)"])

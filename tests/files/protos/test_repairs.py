@@ -11,7 +11,7 @@ import pytest
 
 import normfold
 from normfold.errors import SourceError
-from normfold.files.repairs import drop_identities
+from normfold.files.protos.repairs import drop_identities
 from normfold.files.source import read
 from tests.nets import conv_bn
 from tests.onnx_text import parse

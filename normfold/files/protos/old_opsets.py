@@ -19,7 +19,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from normfold.errors import CrashError, SourceError
-from normfold.files.skeleton import skeleton
+from normfold.files.protos.skeleton import skeleton
 from normfold.native import isolated
 from normfold.operators.shape_inference import infer_shapes
 from normfold.operators.table import is_standard

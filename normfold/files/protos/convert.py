@@ -16,7 +16,7 @@ import onnx
 import onnx_ir as ir
 
 from normfold.errors import SourceError
-from normfold.files.mapped import MappedTensor, Mappings
+from normfold.files.protos.mapped import MappedTensor, Mappings
 
 _TYPES = "normfold.types"  # in Model.meta: the types of values that onnx_ir cannot express
 

@@ -11,8 +11,8 @@ import numpy.typing as npt
 import onnx
 import onnx_ir as ir
 
-from normfold.files.protobuf_wire import split
-from normfold.files.tensors import is_external
+from normfold.files.protos.tensors import is_external
+from normfold.files.protos.wire import split
 
 # Below this a tensor stays inside the model: shape inference may need its value (ONNX Runtime's own rule).
 INLINE_BYTES = 1024

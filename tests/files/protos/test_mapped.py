@@ -15,7 +15,7 @@ from onnx import helper, numpy_helper
 import normfold
 from normfold.errors import SourceError
 from normfold.files import source as source_module
-from normfold.files.mapped import MappedTensor
+from normfold.files.protos.mapped import MappedTensor
 from normfold.files.source import read
 from tests.onnx_text import parse
 
