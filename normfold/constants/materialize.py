@@ -41,7 +41,8 @@ class Room:
     def takes(self, value: ir.Value, size: int) -> bool:
         """Return whether a constant may be stored in ``size`` bytes; then it is counted.
 
-        What one that does not fit was made of is no smaller reason: a long chain is not walked again from each link.
+        Where a constant does not fit, what it is made of and is as large does not either: it is made of no more. So a
+        long chain is walked once, and not again from each link.
         """
         node = value.producer()
         fits = size <= min(self.left, _LARGEST)

@@ -46,8 +46,10 @@ def record(kind: LedgerKind, text: str) -> None:
 def stage(name: str) -> Iterator[None]:
     """Record that native code runs under ``name`` for the duration of the context."""
     record(LedgerKind.STAGE, name)
-    yield
-    record(LedgerKind.STAGE, "")
+    try:
+        yield
+    finally:
+        record(LedgerKind.STAGE, "")
 
 
 class Ledger:
