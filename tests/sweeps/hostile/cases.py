@@ -12,6 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from normfold.files.protos.wire import framed, varint
+
 Build = Callable[[Path], Path]
 
 CASES: dict[str, Build] = {}
@@ -156,18 +158,9 @@ def model_is_endless(folder: Path) -> Path:
 # -- protobuf -----------------------------------------------------------------------------------------------------
 
 
-def varint(number: int) -> bytes:
-    """Encode a number as protobuf does."""
-    groups = bytearray()
-    while number > 0x7F:
-        groups.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes((*groups, number))
-
-
 def message(field: int, content: bytes) -> bytes:
     """Encode a field that holds bytes."""
-    return varint(field << 3 | 2) + varint(len(content)) + content
+    return framed(field, len(content)) + content
 
 
 @case
