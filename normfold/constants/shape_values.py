@@ -142,8 +142,12 @@ def add_result(values: MutableMapping[str, PartialInts], node: onnx.NodeProto, s
         value = rule(node, [values.get(name) for name in node.input], shapes)
     except (IndexError, TypeError, ValueError, ZeroDivisionError):
         return  # not a shape, or not a valid one: nothing is known about it
-    if value is not None and len(value.entries) <= LONGEST:
+    if value is not None and len(value.entries) <= LONGEST and not any(map(_is_too_large, value.entries)):
         values[node.output[0]] = value
+
+
+def _is_too_large(entry: Dimension) -> bool:
+    return isinstance(entry, int) and not -(2**63) <= entry < 2**63
 
 
 def _known(tensor: onnx.TensorProto) -> PartialInts | None:
@@ -194,6 +198,26 @@ def _constant(node: onnx.NodeProto, inputs: NodeInputs, shapes: Shapes) -> Parti
 def _shape(node: onnx.NodeProto, inputs: NodeInputs, shapes: Shapes) -> PartialInts | None:
     shape = shapes.get(node.input[0])
     return None if shape is None else PartialInts(shape[_attribute(node, "start", 0) : _attribute(node, "end", None)])
+
+
+def _size(node: onnx.NodeProto, inputs: NodeInputs, shapes: Shapes) -> PartialInts | None:
+    shape = shapes.get(node.input[0])
+    return None if shape is None or 0 in shape else PartialInts((_quotient(shape),), is_scalar=True)
+
+
+def _product(node: onnx.NodeProto, inputs: NodeInputs, shapes: Shapes) -> PartialInts | None:
+    """Multiply all entries of a vector."""
+    value = inputs[0]
+    if value is None or value.is_scalar or 0 in value.entries or _attribute(node, "noop_with_empty_axes", 0):
+        return None
+    return PartialInts((_quotient(value.entries),), is_scalar=not _attribute(node, "keepdims", 1))
+
+
+def _range(node: onnx.NodeProto, inputs: NodeInputs, shapes: Shapes) -> PartialInts | None:
+    if any(value is None or not value.is_known for value in inputs):
+        return None
+    numbers = range(*(int(value.entries[0] or 0) for value in inputs if value is not None))
+    return PartialInts(tuple(numbers)) if len(numbers) <= LONGEST else None
 
 
 def _gather(node: onnx.NodeProto, inputs: NodeInputs, shapes: Shapes) -> PartialInts | None:
@@ -314,6 +338,9 @@ def _equal(a: Dimension, b: Dimension) -> Dimension:
 _RULES: dict[str, ShapeRule] = {
     "Constant": _constant,
     "Shape": _shape,
+    "Size": _size,
+    "ReduceProd": _product,
+    "Range": _range,
     "Gather": _gather,
     "Slice": _slice,
     "Concat": _concat,

@@ -253,6 +253,30 @@ def test_onnxsim_does_not_start_for_a_model_without_constants(monkeypatch: pytes
     )
 
 
+@pytest.mark.parametrize(
+    ("nodes", "known"),
+    [
+        ("n = Size (x) y = Expand (x, n)", {"n": 24}),
+        ("s = Shape (x) n = ReduceProd (s) y = Expand (x, n)", {"n": [24]}),
+        ("s = Shape (x) n = ReduceProd <keepdims = 0> (s) y = Expand (x, n)", {"n": 24}),
+        ("s = Shape (x) n = ReduceProd <noop_with_empty_axes = 1> (s) y = Expand (x, n)", {"n": None}),
+        ("n = Range (zero, six, two) y = Expand (x, n)", {"n": [0, 2, 4]}),
+        ("n = Range (zero, six, zero) y = Expand (x, n)", {"n": None}),
+        ("b = Size (z) n = Range (zero, b, two) y = Expand (x, n)", {"b": None, "n": None}),
+        ("a = ReduceProd (vast) n = ReduceProd (few) y = Expand (x, n)", {"a": None, "n": [64]}),
+    ],
+)
+def test_counts_and_ranges_need_no_process(
+    nodes: str, known: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    constants = {"zero": 0, "two": 2, "six": 6, "vast": [2**32] * 3, "few": [2**3] * 2}
+    facts = simplify(parse(f"net (float[4, 6] x, float[N] z) => (float[K, M] y) {{ {nodes} }}", **constants))
+    for name, value in known.items():
+        found = facts.constants.get(name)
+        assert (None if found is None else numpy_helper.to_array(found).tolist()) == value
+
+
 def test_without_simplify_only_shapes_are_learned() -> None:
     model = parse("net (float[2, 12] x) => (float[2, 12] y) { s = Shape (x) r = Relu (x) y = Reshape (r, s) }")
     result = to_ir(model)

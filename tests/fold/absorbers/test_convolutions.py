@@ -17,7 +17,7 @@ from tests.onnx_text import parse
 def deformable(nodes: str, weights: str, inputs: str = "x, w, of", more: str = "", group: int = 1) -> str:
     """Return a text in which a DeformConv of 8 channels makes c of ``inputs``, and ``nodes`` make y of c."""
     head = (
-        f"(float[N,4,9,9] x, float[N,18,7,7] of{more}) => (float[N,8,7,7] y) <float[8,{4 // group},3,3] w, {weights}>"
+        f"(float[N,4,5,5] x, float[N,18,3,3] of{more}) => (float[N,8,3,3] y) <float[8,{4 // group},3,3] w, {weights}>"
     )
     return f"{head} {{ c = DeformConv<group={group}>({inputs}) {nodes} }}"
 
@@ -33,7 +33,7 @@ BACKWARD = {
         for name, inputs, more, bias, group in (
             ("a bias", "x, w, of, b", "", ", float[8] b", 1),
             ("no bias", "x, w, of", "", "", 1),
-            ("a mask and no bias", "x, w, of, , ma", ", float[N,9,7,7] ma", "", 1),
+            ("a mask and no bias", "x, w, of, , ma", ", float[N,9,3,3] ma", "", 1),
             ("two groups", "x, w, of", "", "", 2),
         )
     },
@@ -170,7 +170,7 @@ BACKWARD = {
 }
 FORWARD = {
     "deformable conv, a scale by channel": Folds(
-        "(float[N,4,9,9] x, float[N,18,7,7] of) => (float[N,8,7,7] y) <float[8,4,3,3] w, float[4,1,1] k> "
+        "(float[N,4,5,5] x, float[N,18,3,3] of) => (float[N,8,3,3] y) <float[8,4,3,3] w, float[4,1,1] k> "
         "{ c = Mul(x, k) y = DeformConv(c, w, of) }",
         "DeformConv",
         "forward",
@@ -250,14 +250,14 @@ FORWARD = {
 }
 REFUSES = {
     "deformable conv: a shift before it, where offsets lead outside": Refuses(
-        "(float[N,4,9,9] x, float[N,18,7,7] of) => (float[N,8,7,7] y) <float[8,4,3,3] w, float[4,1,1] t> "
+        "(float[N,4,5,5] x, float[N,18,3,3] of) => (float[N,8,3,3] y) <float[8,4,3,3] w, float[4,1,1] t> "
         "{ c = Add(x, t) y = DeformConv(c, w, of) }",
         "NF107 y, NF118 c",
         opset=19,
         ir_version=10,
     ),
     "deformable conv: a scale of its offsets is none of its data": Refuses(
-        "(float[N,4,9,9] x, float[N,18,7,7] o) => (float[N,8,7,7] y) <float[8,4,3,3] w, float[18,1,1] k> "
+        "(float[N,4,5,5] x, float[N,18,3,3] o) => (float[N,8,3,3] y) <float[8,4,3,3] w, float[18,1,1] k> "
         "{ of = Mul(o, k) y = DeformConv(x, w, of) }",
         "NF113 y, NF118 of",
         opset=19,
@@ -271,12 +271,12 @@ REFUSES = {
         domains='"com.microsoft":1',
     ),
     "conv with a weight of run time": Refuses(
-        f"(float[N,4,9,9] x, float[8,4,3,3] w) => (float[N,8,7,7] y) <{BN8}> "
+        f"(float[N,4,9,9] x, float[8,4,3,3] w) => (float[N,8,3,3] y) <{BN8}> "
         "{ c = Conv(x, w) y = BatchNormalization(c, g, be, m, var) }",
         "NF113 c, NF104 y",
     ),
     "conv with a bias of run time": Refuses(
-        f"(float[N,4,9,9] x, float[8] b) => (float[N,8,7,7] y) <{BN8}, float[8,4,3,3] w> "
+        f"(float[N,4,9,9] x, float[8] b) => (float[N,8,3,3] y) <{BN8}, float[8,4,3,3] w> "
         "{ c = Conv(x, w, b) y = BatchNormalization(c, g, be, m, var) }",
         "NF113 c, NF104 y",
     ),
@@ -302,13 +302,13 @@ REFUSES = {
         site="c",
     ),
     "conv whose weight is the affine": Refuses(
-        "(float[N,4,9,9] x, float[8,4,3,3] w) => (float[N,8,7,7] y) <float[8,1,1,1] k> "
+        "(float[N,4,9,9] x, float[8,4,3,3] w) => (float[N,8,3,3] y) <float[8,1,1,1] k> "
         "{ c = Mul(w, k) y = Conv(x, c) }",
         "NF113 y, NF118 c",
         site="c",
     ),
     "transposed conv and a norm before it": Refuses(
-        f"(float[N,4,5,5] x) => (float[N,8,7,7] y) <{BN4}, float[4,8,3,3] w> "
+        f"(float[N,4,5,5] x) => (float[N,8,3,3] y) <{BN4}, float[4,8,3,3] w> "
         "{ c = BatchNormalization(x, g, be, m, var) y = ConvTranspose(c, w) }",
         "NF107 y, NF118 c",
         site="c",
