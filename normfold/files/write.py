@@ -29,6 +29,7 @@ from normfold.files.temporary import leftovers_next_to, temporary_next_to
 from normfold.native import isolated
 
 INLINE_LIMIT = 2**31 - 64 * 2**20  # bytes of weights; protobuf ends at 2 GB, and the graph needs room too
+_PART = 2**20  # bytes that are read back at once
 _NO_MODELS = (".data", ".npz", ".npy", ".json", ".html", ".md", ".txt")
 
 
@@ -219,7 +220,13 @@ def _write_and_flush(file: Path, pieces: Iterable[Piece]) -> None:
 def _reads_back(file: Path, pieces: Iterable[Piece]) -> bool:
     """Return whether ``file`` holds exactly these pieces."""
     with file.open("rb") as stream:
-        return all(stream.read(len(piece)) == piece for piece in pieces) and not stream.read(1)
+        return all(_follows(stream, memoryview(piece)) for piece in pieces) and not stream.read(1)
+
+
+def _follows(stream: BinaryIO, piece: memoryview) -> bool:
+    """Return whether a stream goes on with ``piece``. Parts are compared as bytes: views compare each element alone."""
+    parts = (piece[at : at + _PART] for at in range(0, len(piece), _PART))
+    return all(stream.read(len(part)) == bytes(part) for part in parts)
 
 
 def _flush(stream: BinaryIO) -> None:

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import onnx
@@ -54,6 +54,33 @@ def test_what_is_written_reads_back(tmp_path: Path, external: bool) -> None:
     values = big(0).graph.initializers["w"].const_value
     assert values is not None
     np.testing.assert_array_equal(weight_of(target), values.numpy())
+
+
+@pytest.mark.parametrize("spoil", ["a byte", "an end", "more"])
+def test_a_file_that_reads_back_differently_is_not_kept(
+    spoil: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_model(big(0), tmp_path / "m.onnx")
+    before = contents(tmp_path)
+
+    def spoiled(stream: BinaryIO) -> None:
+        stream.flush()
+        end = stream.tell()
+        stream.seek(end // 2)
+        if spoil == "a byte":
+            stream.write(b"!")
+        elif spoil == "an end":
+            stream.truncate(end - 1)
+        else:
+            stream.seek(end)
+            stream.write(b"!")
+        stream.flush()
+
+    monkeypatch.setattr(write, "_flush", spoiled)
+    monkeypatch.setattr(write, "_PART", 1000)
+    with pytest.raises(WriteError, match="reads back differently"):
+        write_model(big(1), tmp_path / "m.onnx")
+    assert contents(tmp_path) == before
 
 
 def test_a_model_over_the_limit_gets_a_data_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
