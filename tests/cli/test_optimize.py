@@ -206,6 +206,17 @@ normfold_cli.main(["optimize", {str(model)!r}])
     assert sorted(file.name for file in model.parent.iterdir()) == ["net.onnx"]
 
 
+@pytest.mark.skipif(os.name == "nt", reason="there is no SIGINT to send on Windows")
+def test_ctrl_c_while_the_command_line_is_imported_shows_no_traceback(tmp_path: Path) -> None:
+    program = "import os, signal, time; os.kill(os.getpid(), signal.SIGINT); time.sleep(30)"
+    (tmp_path / "normfold_cli.py").write_text(program)
+    path = os.pathsep.join(filter(None, (str(tmp_path), os.environ.get("PYTHONPATH"))))
+    environment = {**os.environ, "PYTHONPATH": path}
+    command = [sys.executable, "-m", "normfold", "--help"]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, "", "")
+
+
 def test_inspect_names_each_affine_with_its_obstacles(run: Run, tmp_path: Path) -> None:
     text = """
     <ir_version: 8, opset_import: ["" : 17]>
