@@ -93,7 +93,9 @@ def parts_kept_together(reader: GraphReader, *, every_spelling: bool) -> Iterato
 def _gelu(reader: GraphReader, core: ir.Node) -> Activation | None:
     argument = core.inputs[0]
     assert argument is not None, "Erf and Tanh have an input"
-    for root in _upstream(reader, argument):
+    factors = (factor for value in _downstream(core.outputs[0]) for factor in _operands(value))
+    near = {value for factor in factors for value in _upstream(reader, factor)}  # the product with the input is there
+    for root in filter(near.__contains__, _upstream(reader, argument)):
         found = _polynomial(reader, argument, {root: _X}, _DEPTH)
         if found is not None and _are_close(found, _ARGUMENTS[core.op_type]):
             return _gelu_of(reader, core, root)
@@ -183,10 +185,15 @@ def _upstream(reader: GraphReader, value: ir.Value) -> Iterator[ir.Value]:
     seen, front = {value: None}, [value]
     for _ in range(_DEPTH):
         yield from front
-        makers = [node for each in front if (node := each.producer()) is not None and node.op_type in _RULES]
-        operands = [each for node in makers for each in node.inputs if each is not None]
+        operands = [each for made in front for each in _operands(made)]
         front = [each for each in dict.fromkeys(operands) if each not in seen and not reader.is_constant(each)]
         seen.update(dict.fromkeys(front))
+
+
+def _operands(value: ir.Value) -> Sequence[ir.Value]:
+    """Return what arithmetic makes ``value`` of; nothing where another operator makes it."""
+    node = value.producer()
+    return [each for each in node.inputs if each is not None] if node is not None and node.op_type in _RULES else ()
 
 
 def _downstream(value: ir.Value) -> Iterator[ir.Value]:

@@ -143,6 +143,9 @@ def _is_inside(reader: GraphReader, node: ir.Node) -> bool:
 def _merges_at(reader: GraphReader, affines: AffineIndex, root: ir.Node) -> Iterator[GraphChange | Declined]:
     sums: list[ir.Node] = []
     addends = list(_addends(reader, root, sums))
+    entries = [entry for value, _ in addends for entry in _entries(affines, value)]
+    if len(set(entries)) == len(entries):
+        return
     branches = [branch for value, sign in addends for branch in [_branch(reader, affines, value, sign)]]
     for key in dict.fromkeys(branch.group for branch in branches):
         group = [branch for branch in branches if branch.group == key]
@@ -181,6 +184,17 @@ def _addends(reader: GraphReader, root: ir.Node, sums: list[ir.Node]) -> Iterato
                 (producer if inner and producer is not None and _is_inside(reader, producer) else None, operand, own)
             )
         stack.extend(reversed(parts))
+
+
+def _entries(affines: AffineIndex, value: ir.Value) -> set[ir.Value | None]:
+    """Return what an addend may be a branch of, before any weight is read: itself, or what its operators read."""
+    node = value.producer()
+    if node is None:
+        return {value}
+    affine_node = affines.at(node)
+    start = None if affine_node is None else affines.chain_ending_at(affine_node).input
+    linear = node if start is None else start.producer()
+    return {value, start or value, *(() if linear is None else linear.inputs)} - {None}
 
 
 def _branch(reader: GraphReader, affines: AffineIndex, value: ir.Value, sign: float) -> Branch:
