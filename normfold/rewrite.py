@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from operator import attrgetter
 from types import MappingProxyType
 
 import onnx_ir as ir
@@ -105,9 +106,13 @@ def _one_each(verdicts: Iterable[Verdict]) -> tuple[Verdict, ...]:
         key = verdict.finding.graph, verdict.finding.name
         if key not in by_name or (verdict.is_changed and not by_name[key].is_changed):
             by_name[key] = verdict
-    parts = {(verdict.finding.graph, name) for verdict in by_name.values() for name in verdict.parts}
+    parts = {
+        (v.finding.graph, name): v for v in sorted(by_name.values(), key=attrgetter("is_changed")) for name in v.parts
+    }
     return tuple(
-        verdict for key, verdict in by_name.items() if key not in parts or verdict.is_changed or verdict.finding.is_norm
+        verdict
+        for key, verdict in by_name.items()
+        if verdict.is_changed or key not in parts or (verdict.finding.is_norm and not parts[key].is_changed)
     )
 
 

@@ -93,19 +93,19 @@ def without_rest(target: tuple[Dimension, ...], source: tuple[Dimension, ...] | 
 
 def _quotient(sizes: Sequence[Dimension], divisors: Sequence[Dimension] = ()) -> Dimension:
     """Return the product of sizes, divided by others, as a size (``2*N``, as torch.export writes it); None for none."""
-    (above, names), (below, gone) = _factors(sizes), _factors(divisors)
+    (above, names), (below, gone) = factors(sizes), factors(divisors)
     number, rest = divmod(above, below) if below > 0 else (0, 1)
     names.subtract(gone)
-    factors = sorted(names.elements())
+    remaining = sorted(names.elements())
     if rest or number < 1 or any(count < 0 for count in names.values()):
         return None
-    if len(factors) + (number > 1) < 2:
-        return factors[0] if factors else number
-    is_readable = all(map(_IS_PLAIN, factors))  # N + 1 times 2 would read as 2*N + 1
-    return "*".join([str(number)] * (number > 1) + factors) if is_readable else None
+    if len(remaining) + (number > 1) < 2:
+        return remaining[0] if remaining else number
+    is_readable = all(map(_IS_PLAIN, remaining))  # N + 1 times 2 would read as 2*N + 1
+    return "*".join([str(number)] * (number > 1) + remaining) if is_readable else None
 
 
-def _factors(sizes: Sequence[Dimension]) -> tuple[int, Counter[str]]:
+def factors(sizes: Sequence[Dimension]) -> tuple[int, Counter[str]]:
     """Return the number and the names whose product is the product of sizes; a number of 0 where one is not known."""
     parts = [part for size in sizes for part in (size.split("*") if _is_product(size) else [size])]
     numbers = [int(part or 0) for part in parts if not isinstance(part, str) or part.isdigit()]

@@ -48,7 +48,7 @@ class Verdict:
     ``rule`` names the rule that folded or fused it; ``into`` the nodes that took it over; ``sites`` the values, with
     equal names in the original and the result, at which its effect can be measured; ``obstacles`` why it stayed, one
     for each way that was tried. ``form`` says which operator was written, and ``why`` why that form.
-    ``parts`` are operators that belong to a norm that stays, and are no findings of their own.
+    ``parts`` are operators of a norm, gone with it or not, that are no findings of their own.
     """
 
     finding: Finding

@@ -323,7 +323,7 @@ def _missing(context: NormContext, norms: Mapping[ir.Value, Norm]) -> tuple[Reas
     if norm.denominator.outer_eps:
         return Reason.EPSILON_OUTSIDE_ROOT, f"{norm.denominator.outer_eps:g}"
     axes = context.axes or ()
-    if axes and axes[0] == 0 and len(axes) < context.rank:
+    if axes and axes[0] == 0 and context.sizes[0] != 1 and len(axes) < context.rank:
         return Reason.BATCH_STATISTICS, f"axes {list(axes)}"
     unknown = [axis for axis in axes if not isinstance(context.sizes[axis], int)]
     if context.types(norm) is None or unknown:
@@ -383,7 +383,7 @@ def statistics_of(region: Region, norm: Norm) -> tuple[str, ...]:
 def published_name(context: NormContext, norm: Norm, operator: str) -> str:
     """Return the name that a norm has in the literature, where that is not the name of the operator."""
     region, axes = context.region, context.axes
-    if axes and axes[0] == 0 and norm.is_centred and len(axes) < context.rank:
+    if axes and axes[0] == 0 and context.sizes[0] != 1 and norm.is_centred and len(axes) < context.rank:
         return OF_THE_BATCH
     if operator == OPERATOR_OF[INSTANCENORM] and is_of_groups(region.reader, region.root):
         return "GroupNorm"

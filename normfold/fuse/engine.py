@@ -291,6 +291,7 @@ class _GraphFuse:
                     sites=(finding.site,),
                     form=form,
                     why=self._why(plan),
+                    parts=tuple(map(name_of, plan.dead)),
                 )
             )
         self._remove_dead(plan.region)

@@ -121,3 +121,18 @@ def test_a_norm_of_a_stored_weight_is_reported_and_gone_whatever_its_size(filter
     assert [node.op_type for node in result.model.graph.node] == ["Conv"]
     kept = normfold.optimize(parse(f"{text} {{ {STANDARDIZED} }}"), skip=["constant"])
     assert [each.obstacles[0].reason for each in kept.verdicts] == [Reason.SKIPPED]
+
+
+def test_what_a_norm_was_made_of_is_not_said_to_stay() -> None:
+    """The norm is whole only behind a cleanup, when something was said of its scale and epsilon already."""
+    model = parse(
+        "(float[2,4,3,5] x) => (float[2,4,3,5] y) <int64[4] split = {2, 2, 2, 15}, int64[4] back = {2, 4, 1, 1},"
+        "float eps = {0.001}, float[1,2,2,1] g, float[1,2,2,1] b, int64[1] flat = {-1},"
+        "int64[2,4] all = {0, 1, 2, 3, 4, 5, 6, 7}> { r = Reshape(x, split) m = ReduceMean<axes=[2,3]>(r)"
+        "d = Sub(r, m) p = Mul(d, d) v = ReduceMean<axes=[2,3]>(p) w = Add(v, eps) s = Sqrt(w) i = Reciprocal(s)"
+        "k = Mul(i, g) o = Mul(m, k) c = Sub(b, o) kf = Reshape(k, flat) cf = Reshape(c, flat) kg = Gather(kf, all)"
+        "cg = Gather(cf, all) ku = Reshape(kg, back) cu = Reshape(cg, back) h = Mul(x, ku) y = Add(h, cu) }"
+    )
+    result = normfold.optimize(model)
+    assert len(result.fused) == 1
+    assert not result.kept

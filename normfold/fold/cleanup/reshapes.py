@@ -25,7 +25,7 @@ def reshape_once(editor: Editor) -> None:
         target = reader.constant(node.inputs[1])
         if target is None or not np.all(target):
             continue  # 0 stands for a size of the input, which would be another one
-        while (before := _regrouped(node.inputs[0])) is not None:
+        while (before := _regrouped(reader, node.inputs[0])) is not None:
             node.replace_input_with(0, before)
     _skip_what_is_undone(reader, editor.names)
 
@@ -33,7 +33,7 @@ def reshape_once(editor: Editor) -> None:
 def _skip_what_is_undone(reader: GraphReader, names: UniqueNames) -> None:
     """Leave out a Reshape behind which elements are only changed one by one until Reshapes bring the old shape back."""
     for node in list(reader.graph):
-        source = _only_regroups(node) if node.op_type in RESHAPES else None
+        source = _only_regroups(reader, node) if node.op_type in RESHAPES else None
         shape = reader.shape(source)
         undone = None if not shape or None in shape else _until_undone(reader, node, shape)
         if source is None or shape is None or undone is None:
@@ -64,7 +64,7 @@ def _until_undone(
                 return None
             if not any(map(is_read, consumer.outputs)):
                 continue  # another rule left it behind
-            if _only_regroups(consumer) is not None and reader.shape(consumer.outputs[0]) == shape:
+            if _only_regroups(reader, consumer) is not None and reader.shape(consumer.outputs[0]) == shape:
                 ends.append(consumer)
             elif consumer not in inside:
                 inside[consumer] = None
@@ -88,7 +88,7 @@ def _reshape_instead(editor: Editor) -> None:
     """Make an operator that only regroups the elements a Reshape, where that takes the place of one before it."""
     reader = editor.reader
     for node in list(reader.graph):
-        if node.op_type == "Reshape" or _only_regroups(node) is None:
+        if node.op_type == "Reshape" or _only_regroups(reader, node) is None:
             continue
         before, sizes = node.inputs[0].producer(), reader.shape(node.outputs[0])  # type: ignore[union-attr]  # it regroups it
         if before is None or before.op_type not in RESHAPES or not reader.holds(before) or sizes is None:
@@ -102,18 +102,25 @@ def _reshape_instead(editor: Editor) -> None:
         stamp(node, MERGE, name_of(before))
 
 
-def _regrouped(value: ir.Value | None) -> ir.Value | None:
+def _regrouped(reader: GraphReader, value: ir.Value | None) -> ir.Value | None:
     """Return what the producer of ``value`` reads, if ``value`` holds the same elements in the same order."""
     node = None if value is None else value.producer()
-    return None if node is None else _only_regroups(node)
+    return None if node is None else _only_regroups(reader, node)
 
 
-def _only_regroups(node: ir.Node) -> ir.Value | None:
+def _only_regroups(reader: GraphReader, node: ir.Node) -> ir.Value | None:
     """Return the input of an operator that gives the same elements in the same order, None for any other operator."""
     if not is_standard(node) or not node.inputs or has_parameters(node):
         return None
     keeps = node.op_type in RESHAPES or (node.op_type == "Transpose" and _moves_only_units(node))
-    return node.inputs[0] if keeps else None
+    return node.inputs[0] if keeps or (node.op_type == "Gather" and _takes_all_in_order(reader, node)) else None
+
+
+def _takes_all_in_order(reader: GraphReader, node: ir.Node) -> bool:
+    """Return whether a Gather takes each entry of a vector once, as torch.export writes as_strided."""
+    sizes = reader.shape(node.inputs[0])
+    indices = reader.constant(node.inputs[1]) if sizes is not None and len(sizes) == 1 else None
+    return indices is not None and sizes == (indices.size,) and bool((indices.ravel() == np.arange(indices.size)).all())
 
 
 def _moves_only_units(node: ir.Node) -> bool:

@@ -209,6 +209,11 @@ def binary(region: Region, node: ir.Node) -> RuleResult:
         number = region.number(node, 1 if tracked_first else 0)
         if number is not None and region.keeps_size(node, tracked, other.value):
             return _with_constant(region, node, tracked, np.asarray(number), tracked_first)
+        count = region.counted(other.value)
+        if count is not None:
+            poly = Poly.of({Monomial(n_half_powers=2): count}, region.rank(tracked.view))
+            counted = Tracked(poly, tracked.view, ())
+            return _both_tracked(region, node, *((tracked, counted) if tracked_first else (counted, tracked)))
         return _with_parameter(region, node, tracked, other.value, tracked_first)
     return None
 

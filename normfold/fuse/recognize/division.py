@@ -202,5 +202,6 @@ def comes_from(reader: GraphReader, node: ir.Node, source: ir.Value) -> bool:
         if value in met or above is None or not reader.holds(above):
             continue
         met.add(value)
-        waiting.extend(each for each in above.inputs if each is not None and not reader.is_constant(each))
+        data = above.inputs[:1] if above.op_type in LAYOUT else above.inputs  # and not the sizes that it gets
+        waiting.extend(each for each in data if each is not None and not reader.is_constant(each))
     return False

@@ -9,7 +9,7 @@ import onnx_ir as ir
 from normfold.algebra.affine import Array
 from normfold.fuse.recognize.polynomial import Monomial, Parameter, Poly
 from normfold.fuse.recognize.region import NearMiss, Region, RuleResult, Tracked, of_data
-from normfold.fuse.recognize.views import Sizes, moved, moved_sizes, same_shape
+from normfold.fuse.recognize.views import Sizes, count_of, moved, moved_sizes, same_shape
 from normfold.graph.reader import attribute, input_at
 
 
@@ -122,17 +122,26 @@ def _squeezed(region: Region, node: ir.Node, found: Tracked) -> RuleResult:
 
 def _reduced_like_root(region: Region, found: Tracked, sizes: Sizes) -> RuleResult:
     """Return what was reduced in another view, as if it had been reduced in the root's own shape."""
-    axes = region.reduction.grouping.axes
-    if found.view == 0 or axes is None or any(array.size > 1 for array in found.poly.terms.values()):
-        return None
+    root, view = region.views[0], region.views[found.view]
     order = [axis for axis in found.axes if axis is not None]
-    if order != sorted(order):
+    if found.view == 0 or order != sorted(order) or found.poly.has_parameters:
         return None
-    if not same_shape(sizes, tuple(1 if axis in axes else size for axis, size in enumerate(region.views[0]))):
+    axes = region.reduction.grouping.axes
+    if _is_each_channel(view, order, root):
+        axes = tuple(range(2, len(root)))
+    if axes is None or not same_shape(sizes, tuple(1 if axis in axes else size for axis, size in enumerate(root))):
         return None
-    terms = {term: array.reshape((1,) * len(sizes)) for term, array in found.poly.terms.items()}
-    whole = region.whole(0)
-    return Tracked(Poly(terms, len(sizes)), 0, tuple(None if axis in axes else axis for axis in whole))
+    terms = {term: moved(array, view, root) for term, array in found.poly.terms.items()}
+    known = {term: array for term, array in terms.items() if array is not None}
+    whole = tuple(None if axis in axes else axis for axis in region.whole(0))
+    return Tracked(Poly(known, len(sizes)), 0, whole) if len(known) == len(terms) else None
+
+
+def _is_each_channel(view: Sizes, kept: list[int], root: Sizes) -> bool:
+    """Say whether a value that keeps these axes of a view of ``root`` has a number for each sample and channel."""
+    lead = kept[-1] + 1 if kept else 0
+    is_whole = all(axis in kept or size == 1 for axis, size in enumerate(view[:lead]))
+    return is_whole and len(root) > 1 and view[0] == root[0] and count_of(view[1:lead]) == root[1]
 
 
 @of_data

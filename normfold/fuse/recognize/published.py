@@ -240,6 +240,20 @@ def _bounded(division: Division) -> _Match | None:
     return STANDARDIZATION, Reason.CLIPPED, "the deviation is bounded from below"
 
 
+def _of_another_shape(division: Division) -> _Match | None:
+    """Match any other norm whose statistics, or a scale that was put into them, come in another shape."""
+    is_of_squares = any(measures_squares(division.reader, each) for each in division.sources)
+    steps = {division.node.op_type, *(each.op_type for each in division.parts)}
+    is_norm = division.has_root and is_of_squares and not steps.isdisjoint(("Div", "Reciprocal", "Pow"))
+    if not is_norm or steps.isdisjoint(("Gather", "Reshape")) or not division.measures_its_data:
+        return None
+    return (
+        "norm",
+        Reason.NO_FORM,
+        "the statistics, or a scale that is part of them, come in another shape than that of the data",
+    )
+
+
 def _mixture_name(division: Division) -> tuple[str, str]:
     reader, kinds, own = division.reader, division.kinds, before_layout(division.data)
     if kinds & set(MIXING):
@@ -274,7 +288,7 @@ def _is_over_the_batch(reader: GraphReader, reduction: ir.Node) -> bool:
     if reduction.op_type not in (*MEANS, *LENGTHS) or sizes is None or not axes:
         return False
     taken = {axis % len(sizes) for axis in axes}
-    return 0 in taken and any(size != 1 for axis, size in enumerate(sizes) if axis not in taken)
+    return 0 in taken and sizes[0] != 1 and any(size != 1 for axis, size in enumerate(sizes) if axis not in taken)
 
 
 def _has_stored_addend(reader: GraphReader, node: ir.Node) -> bool:
@@ -294,6 +308,7 @@ _MATCHERS: tuple[Callable[[Division], _Match | None], ...] = (
     _mixed,
     _deviation_only,
     _bounded,
+    _of_another_shape,
 )
 
 

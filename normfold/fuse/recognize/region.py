@@ -16,9 +16,10 @@ import numpy as np
 import onnx_ir as ir
 
 from normfold.algebra.affine import Array
+from normfold.constants.shape_values import factors
 from normfold.findings.reason import Obstacle, Reason, Refusal
 from normfold.fuse.recognize.polynomial import Parameter, Poly
-from normfold.fuse.recognize.repeated import is_sized_by, repeated_number
+from normfold.fuse.recognize.repeated import is_sized_by, repeated_number, size_of
 from normfold.fuse.recognize.views import Grouping, Size, Sizes, count_of, same_shape, sizes_of
 from normfold.graph.display_names import name_of
 from normfold.graph.reader import GraphReader, attribute, input_at
@@ -241,6 +242,12 @@ class Region:
             return None
         first = found.array.reshape(-1)[0]
         return float(first) if np.all(found.array == first) else None
+
+    def counted(self, value: ir.Value) -> float | None:
+        """Return how many times the number of elements behind each moment a number computed from shapes is."""
+        below, own = factors([self.reduction.sizes[axis] for axis in self.reduction.axes])
+        above, names = factors([size_of(self.reader, value)]) if own else (0, own)
+        return above / below if above and below and names == own else None
 
     def keeps_size(self, node: ir.Node, tracked: Tracked, *others: ir.Value) -> bool:
         """Say whether ``node`` makes of ``tracked`` a value of its size: the others measure the region's own data."""

@@ -7,6 +7,7 @@ from collections.abc import Container
 import numpy as np
 import onnx_ir as ir
 
+from normfold.constants.shape_values import Dimension, PartialInts, add_result
 from normfold.fuse.recognize.views import count_of, sizes_of
 from normfold.graph.reader import GraphReader, attribute
 from normfold.operators.table import is_standard
@@ -52,16 +53,35 @@ def _addends(reader: GraphReader, node: ir.Node) -> int | None:
 
 def is_sized_by(value: ir.Value, data: Container[ir.Value]) -> bool:
     """Say whether the shape of a value that repeats a number is computed from the shapes of ``data`` alone."""
-    waiting: list[ir.Value] = [value]
-    met: set[ir.Node] = set()
+    nodes, is_all = _size_operators(value)
+    return is_all and all(node.inputs[0] in data for node in nodes if node.op_type == "Shape")
+
+
+def size_of(reader: GraphReader, value: ir.Value) -> Dimension:
+    """Return the number that a scalar computed from shapes is, with the names of sizes; None for anything else."""
+    while (maker := value.producer()) is not None and maker.op_type == "Cast" and maker.inputs[0] is not None:
+        value = maker.inputs[0]
+    known: dict[str, PartialInts] = {}
+    nodes, is_all = _size_operators(value)
+    for node in sorted(nodes, key=reader.order) if is_all else ():
+        sizes: dict[str, tuple[Dimension, ...]] = {}
+        for each in node.inputs:
+            array = None if each is None or not reader.is_constant(each) else reader.constant(each)
+            if each is not None and array is not None and array.ndim < 2:
+                known[each.name or ""] = PartialInts(tuple(map(int, array.reshape(-1))), array.ndim == 0)
+            elif each is not None and (shape := reader.shape(each)) is not None:
+                sizes[each.name or ""] = tuple(shape)
+        add_result(known, ir.to_proto(node), sizes)
+    found = known.get(value.name or "")
+    return found.entries[0] if found is not None and len(found.entries) == 1 else None
+
+
+def _size_operators(value: ir.Value) -> tuple[set[ir.Node], bool]:
+    """Return the operators that compute a value from shapes, and whether these are all."""
+    waiting, met = [value], set[ir.Node]()
     while waiting and len(met) < _MOST_SIZES:
         node = waiting.pop().producer()
-        if node is None or node in met:
-            continue
-        met.add(node)
-        if node.op_type == "Shape":
-            if node.inputs[0] not in data:
-                return False
-            continue
-        waiting.extend(each for each in node.inputs if each is not None)
-    return not waiting
+        if node is not None and node not in met:
+            met.add(node)
+            waiting.extend(each for each in node.inputs if each is not None and node.op_type != "Shape")
+    return met, not waiting

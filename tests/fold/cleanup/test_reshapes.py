@@ -7,13 +7,23 @@ import pytest
 from normfold.fold.cleanup.tidy import tidy
 from tests.fold.cleanup.test_tidy import assert_tidied
 
+ALL = ", ".join(map(str, range(24)))
 CONSTANTS = (
     "<int64[3] wide = {2, 3, 4}, int64[2] flat = {-1, 4}, int64[2] long = {2, 12}, float half = {0.5},"
-    "float[1,1,1] deep = {0.5}, float[4] row = {1, 2, 3, 4}>"
+    "float[1,1,1] deep = {0.5}, float[4] row = {1, 2, 3, 4}, int64[1] one = {-1},"
+    f"int64[2,12] all = {{{ALL}}}, int64[2,12] some = {{{ALL[:-2]}22}}>"
 )
 GELU = "c = Erf (b) d = Add (c, half) e = Mul (b, d)"
 # Body from r [6,4] to y [6,4], and the operators that are left.
 ROWS = {
+    "a Gather of all entries in order": (  # stayed: as_strided of torch.export
+        "b = Reshape (r, one) c = Gather (b, all) d = Tanh (c) y = Reshape (d, flat)",
+        "Neg Tanh",
+    ),
+    "a Gather that takes one entry twice": (
+        "b = Reshape (r, one) c = Gather (b, some) d = Tanh (c) y = Reshape (d, flat)",
+        "Neg Reshape Gather Tanh Reshape",
+    ),
     "one operator": ("b = Reshape (r, wide) c = Tanh (b) y = Reshape (c, flat)", "Neg Tanh"),
     "a part with two ways": (f"b = Reshape (r, wide) {GELU} y = Reshape (e, flat)", "Neg Erf Add Mul"),
     "two that undo it": (

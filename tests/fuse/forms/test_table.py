@@ -27,6 +27,14 @@ GROUPS = "int64[3] split = {0, 2, -1}, float[2] one = {1, 1}, float[2] zero = {0
 
 
 GROUPNORM = {
+    "scale and shift put into the statistics": Row(
+        "(float[2,4,3,5] x) => (float[2,4,3,5] y) <int64[4] split = {2, 2, 2, 15}, int64[4] back = {2, 4, 1, 1},"
+        f"{NUMBERS}, float[1,2,2,1] g, float[1,2,2,1] b>"
+        "{ r = Reshape(x, split) m = ReduceMean<axes=[2,3]>(r) d = Sub(r, m) p = Mul(d, d)"
+        "v = ReduceMean<axes=[2,3]>(p) w = Add(v, eps) s = Sqrt(w) i = Reciprocal(s) k = Mul(i, g) o = Mul(m, k)"
+        "c = Sub(b, o) ku = Reshape(k, back) cu = Reshape(c, back) h = Mul(x, ku) y = Add(h, cu) }",
+        "Reshape InstanceNormalization Reshape BatchNormalization",
+    ),
     "GroupNorm as torch exports it": Row(
         f"{X4} <{GROUPS}, int64[4] back = {{0, 4, 3, 5}}, float[4,1,1] g, float[4,1,1] b>"
         "{ r = Reshape(x, split) i = InstanceNormalization<epsilon=0.001>(r, one, zero) q = Reshape(i, back)"

@@ -201,7 +201,7 @@ LAYOUT = {
             "(float[N,3,4] x, int64[K] z) => (float[N,3,4] y)",
             f"{DEVIATION} k = Reshape(v, z) w = Add(k, eps)s = Sqrt(w) y = Div(d, s)",
         ),
-        "",
+        "norm NF215",
         8,
     ),
     "two unnamed sizes and a Squeeze": Edge(

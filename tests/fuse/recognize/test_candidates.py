@@ -284,10 +284,6 @@ SILENT = {
     "{ d = Sub(x, z) p = Pow(d, two) m = ReduceMean<axes=[1]>(p) y = Sqrt(m) }",
     "twice the mean": f"{X34} <{NUMBERS}>{{ {VARIANCE} w = Add(v, eps) s = Sqrt(w) t = Mul(m, two) e = Sub(x, t)"
     " y = Div(e, s) }",
-    "means that change places": f"(float[4,4,8] x) => (float[4,4,8] y) <{NUMBERS}, int64[3] back = {{4, 4, 1}},"
-    "int64[1] at = {2}>{ f = Unsqueeze(x, at) i = ReduceMean<axes=[2,3]>(f) t = Transpose<perm=[1,0,2,3]>(i)"
-    "m = Reshape(t, back) d = Sub(x, m) p = Mul(d, d) h = Unsqueeze(p, at) j = ReduceMean<axes=[2,3]>(h)"
-    "k = Transpose<perm=[1,0,2,3]>(j) v = Reshape(k, back) w = Add(v, eps) s = Sqrt(w) y = Div(d, s) }",
     "an Einsum that moves axes": f"(float[4,4,8] x) => (float[4,4,8] y) <{NUMBERS}, int64[1] last = {{-1}}>"
     '{ e = Einsum<equation="bsd,bsd->sb">(x, x) w = Add(e, eps) s = Sqrt(w) u = Unsqueeze(s, last) y = Div(x, u) }',
     "an Einsum of two values": f"{X34} <{NUMBERS}, int64[1] last = {{-1}}>{{ z = Tanh(x)"

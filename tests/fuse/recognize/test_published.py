@@ -25,6 +25,37 @@ class Named:
 
 
 ROWS = {
+    "means that change places": Named(  # nothing was said of it
+        f"(float[4,4,8] x) => (float[4,4,8] y) <{NUMBERS}, int64[3] back = {{4, 4, 1}},"
+        "int64[1] at = {2}>{ f = Unsqueeze(x, at) i = ReduceMean<axes=[2,3]>(f) t = Transpose<perm=[1,0,2,3]>(i)"
+        "m = Reshape(t, back) d = Sub(x, m) p = Mul(d, d) h = Unsqueeze(p, at) j = ReduceMean<axes=[2,3]>(h)"
+        "k = Transpose<perm=[1,0,2,3]>(j) v = Reshape(k, back) w = Add(v, eps) s = Sqrt(w) y = Div(d, s) }",
+        "norm",
+        Reason.NO_FORM,
+    ),
+    "GroupNorm of torch.export, decomposed, with a free batch": Named(  # nothing was said of it
+        f"{X4} <{NUMBERS}, float[1,2,4,1] g, float[1,2,4,1] b, int64[4] split = {{-1, 2, 4, 25}}, int64 start = {{0}},"
+        "int64 step = {1}, int64 width = {8}, int64[8] place = {0, 1, 2, 3, 4, 5, 6, 7}, int64[1] flat = {-1},"
+        "int64[1] first = {0}, int64[1] last = {1}, int64[2] ends = {2, 3}> { r = Reshape(x, split)"
+        "m = ReduceMean<axes=[2,3]>(r) d = Sub(r, m) p = Mul(d, d) v = ReduceMean<axes=[2,3]>(p) e = Add(v, eps)"
+        "s = Sqrt(e) i = Reciprocal(s) k = Mul(i, g) n = Neg(m) o = Mul(n, k) c = Add(o, b) sx = Shape(x)"
+        "n0 = Gather(sx, start) ra = Range(start, n0, step) rb = Mul(ra, width) rc = Unsqueeze(rb, last)"
+        "rd = Unsqueeze(place, first) at = Add(rc, rd) kf = Reshape(k, flat) kg = Gather(kf, at)"
+        "ku = Unsqueeze(kg, ends) cf = Reshape(c, flat) cg = Gather(cf, at) cu = Unsqueeze(cg, ends) h = Mul(x, ku)"
+        "y = Add(h, cu) }",
+        "norm",
+        Reason.NO_FORM,
+    ),
+    "InstanceNorm as a BatchNorm of one sample, with a free batch": Named(  # was "statistics of the batch"
+        "(float[N,2,H,W] x) => (float[1,P,H,W] y) <float eps = {0.0009765625}, float[2] g, int64[1] less = {-1},"
+        "int64[4] to = {1, -1, 1, 1}, int64[1] first = {0}, int64[1] one = {1}, int64[2] ends = {2, 3}> {"
+        "sx = Shape(x) n = Gather(sx, first) sh = Gather(sx, ends) ss = Concat<axis=0>(one, less, sh)"
+        "r = Reshape(x, ss) m = ReduceMean<axes=[0,2,3]>(r) d = Sub(r, m) p = Mul(d, d)"
+        "v = ReduceMean<axes=[0,2,3]>(p) e = Add(v, eps) s = Sqrt(e) q = Div(d, s) t = Tile(g, n) u = Reshape(t, to)"
+        "y = Mul(q, u) }",
+        "LayerNormalization",
+        Reason.UNKNOWN_SHAPE,
+    ),
     "standardization of images, whose mean is written twice": Named(  # was "Div"
         f"{X4} <float least = {{0.04}}> {{ m = ReduceMean<axes=[1, 2, 3]>(x) d = Sub(x, m) p = Mul(d, d)"
         "v = ReduceMean<axes=[1, 2, 3]>(p) s = Sqrt(v) t = Max(s, least) k = ReduceMean<axes=[1, 2, 3]>(x)"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import onnx_ir as ir
 import pytest
 
+import normfold
 from normfold.fuse.engine import fuse_norms
 from normfold.fuse.recognize.repeated import is_sized_by, repeated_number
 from normfold.graph.reader import GraphReader
@@ -58,3 +59,22 @@ def test_a_number_of_elements_is_counted_as_paddle_does(of: str, channels: str, 
     assert any(each.is_changed for each in fuse_norms(model)) is fused
     feeds = feeds_of(original)
     assert_close(run_in_float64(ir.to_proto(model), feeds), run_in_float64(original, feeds), note="float64")
+
+
+@pytest.mark.parametrize(
+    ("sizes", "form"),
+    [
+        ("a = Mul(hs, ws) c = Mul(a, two)", "InstanceNormalization"),  # was as below
+        ("a = Mul(hs, ws) c = Mul(hs, hs)", "Pow-ReduceMean-Sqrt-Div"),
+    ],
+)
+def test_a_sum_is_divided_by_sizes_that_are_multiplied_at_run_time(sizes: str, form: str) -> None:
+    model = parse(
+        "(float[N,4,H,W] x) => (float[N,4,H,W] y) <int64[1] two = {2}, int64[1] h = {2}, int64[1] w = {3},"
+        "int64[1] n = {0}, int64[2] ends = {2, 3}, float eps = {0.001}> { sx = Shape(x)"
+        f"hs = Gather(sx, h) ws = Gather(sx, w) ns = Gather(sx, n) {sizes} split = Concat<axis=0>(ns, two, two, a)"
+        "r = Reshape(x, split) k = ReduceSum(r, ends) f = Cast<to=1>(c) m = Div(k, f) d = Sub(r, m)"
+        "p = Mul(d, d) q = ReduceMean<axes=[2,3]>(p) e = Add(q, eps) s = Sqrt(e) o = Div(d, s) y = Reshape(o, sx) }"
+    )
+    result = normfold.optimize(model)
+    assert [verdict.form for verdict in result.fused] == [form]
