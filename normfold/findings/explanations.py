@@ -437,7 +437,8 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "writes the residual stream is linear or a table, so that its weights can lose their mean, and if every "
         "operator that reads the stream is a LayerNorm, which does not see the mean.",
         "a post-norm transformer such as BERT, where the LayerNorm itself writes the stream that is added to.",
-        "Leave out --center; the LayerNorm is one operator already.",
+        "Leave out --center; the LayerNorm is one operator already. It is no default: seven whole networks "
+        "became up to 6 % faster or slower by it (ONNX Runtime 1.31, CPU, one thread, a busy machine).",
     ),
     Reason.MIXED_STATISTICS: Explanation(
         "A norm operator divides by the root of one variance or mean square. Here several statistics are added before "
