@@ -296,6 +296,13 @@ def test_a_print_on_a4_has_every_row_with_its_reason(page: Page, screen: Screen)
     assert page.run("return getComputedStyle(document.querySelector('.filters')).display") == "none"
 
 
+def test_a_print_keeps_each_chart_with_its_heading(page: Page, real: Report, screen: Screen) -> None:
+    page.show([real])
+    screen(794, media="print")
+    for chart in ("operators", "evidence"):
+        assert page.run(f"return getComputedStyle(document.getElementById('{chart}')).breakInside") == "avoid"
+
+
 def test_a_table_is_one_tab_stop_and_the_arrows_move_in_it(page: Page, real: Report) -> None:
     for reports, table in (([real], "#norms"), ([sample(), checked()], ".models")):
         page.show(reports)
