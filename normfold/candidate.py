@@ -30,6 +30,10 @@ from normfold.targets.table import target_named
 from normfold.timing.stopwatch import SLOWER, Stopwatch
 from normfold.verify import Site
 
+_CLEANUP_BREAKS = (
+    "what is computed from constants and shapes stays as it is, because the runtime would execute fewer groups of"
+    " operators as one without it"
+)
 _LEAST_GROWTH = 1e-6  # stands for 0, which still lets FREE bytes pass
 
 
@@ -70,6 +74,8 @@ class CandidateBuilder:
         self.folds_constants = options.onnxsim and not self.undone.is_without_onnxsim
         with clock.stage("simplify"):
             self.facts = self._facts(source.proto, source.model)
+        self._applied = self.facts  # none where the runtime would fuse less
+        self._may_change = True
         self._left: dict[str, Reason] | None = None  # findings that are not worth their price
         # The last two, by what they leave: what a search comes back to is the best so far.
         self._built: dict[tuple[str, frozenset[tuple[str, Reason]]], Candidate] = {}
@@ -79,9 +85,9 @@ class CandidateBuilder:
         if self._left is None:
             with self.clock.stage("guard"):
                 self._left = {}
-                if self._candidate({}).changes:
+                if self._candidate({}).is_changed:
                     self._left |= dict.fromkeys(self._findings_that_grow(), Reason.GROWTH)
-                    self._left |= dict.fromkeys(self._folds_that_break_fusions(), Reason.BREAKS_FUSION)
+                    self._leave_what_breaks_fusions()
             if self.stopwatch is not None:
                 with self.clock.stage("measure"):
                     self._measure(self.stopwatch)
@@ -91,11 +97,18 @@ class CandidateBuilder:
         _check_parameters(self.source, candidate.verdicts)
         return candidate
 
-    def _folds_that_break_fusions(self) -> frozenset[str]:
-        """Ask ONNX Runtime's optimizer, where the target is one that it serves."""
+    def _leave_what_breaks_fusions(self) -> None:
+        """Leave folds, else constants and shapes too, else everything, where ONNX Runtime would fuse less."""
         if not target_named(self.options.target).fuses_itself:
-            return frozenset()
-        return folds_that_break_fusions(self.source.original, self._leaving(Reason.BREAKS_FUSION))
+            return
+        build = self._leaving(Reason.BREAKS_FUSION)
+        breaking, is_enough = folds_that_break_fusions(self.source.original, build)
+        if not is_enough:
+            self._applied, self._built = (), {}
+            breaking, is_enough = folds_that_break_fusions(self.source.original, build)
+        if not is_enough:
+            self._may_change, self._built = False, {}
+        self._left = {**dict.fromkeys(breaking, Reason.BREAKS_FUSION), **(self._left or {})}
 
     def _findings_that_grow(self) -> frozenset[str]:
         """Return what enlarges the weights beyond the part that is allowed and FREE bytes, by whatever way it does."""
@@ -134,7 +147,7 @@ class CandidateBuilder:
         return candidate
 
     def _with_or_without_functions(self, excluded: Mapping[str, Reason], options: RewriteOptions) -> Candidate:
-        candidate = self._rewritten(self.source.model(), self.facts, excluded, options)
+        candidate = self._rewritten(self.source.model(), self._applied, excluded, options)
         if not candidate.model.functions:
             return candidate
         try:
@@ -177,14 +190,15 @@ class CandidateBuilder:
             verdicts = rewrite(model, options, {**excluded, **self.undone.findings})
             after = ModelSize.of(model)
             leaner = not options.only and after.is_leaner(before, options.max_growth)
-            is_changed = leaner or any(verdict.is_changed for verdict in verdicts)
+            is_changed = self._may_change and (leaner or any(verdict.is_changed for verdict in verdicts))
             if not is_changed:
                 model = self.source.original
             elif not has_types:
                 drop_costly_types(model, after.weights)
         notes = (
             *self.source.notes,
-            *filter(None, [facts[0].note, _about_batchnorms(after.batchnorms - before.batchnorms)]),
+            *filter(None, [self.facts[0].note, _about_batchnorms(after.batchnorms - before.batchnorms)]),
+            *([] if facts else [_CLEANUP_BREAKS]),
         )
         candidate = Candidate(model, verdicts, notes, self.folds_constants, is_changed, self.undone)
         if is_changed:

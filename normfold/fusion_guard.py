@@ -24,25 +24,27 @@ from normfold.runtime.fused_operators import (
 _ROUNDS = 6  # builds of a candidate that one search may ask for
 
 
-def folds_that_break_fusions(original: ir.Model, build: Build) -> frozenset[str]:
+def folds_that_break_fusions(original: ir.Model, build: Build) -> tuple[frozenset[str], bool]:
     """Return the names of findings that ``build`` must leave so that the runtime fuses as much as in ``original``.
 
-    ``build`` takes names to leave and returns the rewritten model with its verdicts. The result is empty where nothing
-    is lost, where the runtime does not load one of the models, and where no fold is the cause.
+    ``build`` takes names to leave and returns the rewritten model with its verdicts. No name is returned where nothing
+    is lost, and where the runtime does not load one of the models. The second result says whether it is enough to leave
+    them; it is not where something is lost by the cleanup alone.
     """
     if not may_have_fused_operators(original):
-        return frozenset()
+        return frozenset(), True
     before = fused_operators(original) or ()
     excluded: frozenset[str] = frozenset()
     for _ in range(_ROUNDS if before else 0):
         model, verdicts = build(excluded)
         changes = [verdict for verdict in verdicts if verdict.is_changed]
-        lost = _right(original, _lost(before, model, changes))
-        if not lost:
-            return excluded
+        after = None if model is original else fused_operators(model)
+        lost = () if after is None else _right(original, lost_operators(before, after))
+        if not (lost and changes):
+            return excluded, not lost
         suspects = _next_to(original, lost, changes)
         excluded |= suspects or {verdict.finding.name for verdict in changes}
-    return frozenset()
+    return frozenset(), True
 
 
 def _right(original: ir.Model, fused: Sequence[FusedOperator]) -> tuple[FusedOperator, ...]:
@@ -56,11 +58,6 @@ def _right(original: ir.Model, fused: Sequence[FusedOperator]) -> tuple[FusedOpe
         or each.output not in values
         or not missed.intersection(_names(_between(values[each.output], frozenset(each.inputs))))
     )
-
-
-def _lost(before: Sequence[FusedOperator], model: ir.Model, changes: Sequence[Verdict]) -> tuple[FusedOperator, ...]:
-    after = fused_operators(model) if changes else None
-    return () if after is None else lost_operators(tuple(before), after)
 
 
 def _next_to(original: ir.Model, lost: Sequence[FusedOperator], changes: Sequence[Verdict]) -> frozenset[str]:
