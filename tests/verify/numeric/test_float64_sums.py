@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import onnx
+import pytest
 from onnx import TensorProto, numpy_helper
 
 import normfold
+from normfold.findings.reason import Reason
 from normfold.findings.verdict import Outcome
 from normfold.runtime.loaded_model import load
 from normfold.verify import Equivalence, ProofOptions, Site, prove
@@ -77,3 +79,37 @@ def test_rounding_that_a_dead_channel_enlarges_is_no_difference() -> None:
     folded = edited(folded, "w", lambda w: arrays["w"] * (arrays["g"] / np.sqrt(np.float32(1e-5)))[:, None, None, None])
     assert prove(raw, folded, [Site("y", "norm")])
     assert prove(raw, edited(folded, "b", lambda b: b * 1.01), [Site("y", "norm")]).failing_folds == ("norm",)
+
+
+@pytest.mark.parametrize("opset", [17, 20])
+@pytest.mark.parametrize("norm", ["InstanceNormalization(x, g, b)", "LayerNormalization(x, g2, b2)"])
+def test_norms_are_computed_in_float64_too(norm: str, opset: int) -> None:
+    model = parse(
+        "(float[2,3,4,5] x) => (float[2,3,4,5] y) <float[3] g, float[3] b, float[5] g2, float[5] b2>"
+        f"{{ n = {norm} y = Neg(n) }}",
+        opset=opset,
+    )
+    exact = with_exact_sums(load(model))
+    assert exact is not None
+    feeds = feeds_of(model)
+    assert_close(run_in_float64(exact.skeleton, feeds), run_in_float64(model, feeds), note="float64")
+    level = {"x": np.full((2, 3, 4, 5), 0.7, np.float32)}
+    bias = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+    expected = -(bias["b"][:, None, None] if "Instance" in norm else bias["b2"])
+    np.testing.assert_array_equal(
+        run_in_ort(exact.skeleton, level, ["y"])["y"], np.broadcast_to(expected, (2, 3, 4, 5))
+    )
+
+
+def test_a_fold_before_a_norm_of_what_a_relu_has_made_equal_is_right() -> None:
+    text = (
+        "(float[N,3,H,W] x) => (float[N,2,I,J] y) <float[8,3,3,3] w, float[8] c, float[8] g = {1, 1, 1, 1, 1, 1, 1, 1},"
+        " float[8] k = {0, 0, 0, 0, 0, 0, 0, 0}, float[8] m = {0, 0, 0, 0, 0, 0, 0, 0},"
+        " float[8] var = {1, 1, 1, 1, 1, 1, 1, 1}, float[8,4,2,2] u, float[4] d, float[4] a = {1, 1, 1, 1}, float[4] o = {0, 0, 0, 0},"
+        " float[2,4,1,1] h>"
+        "{ p = Conv<pads = [1,1,1,1], strides = [2,2]>(x, w, c) q = BatchNormalization(p, g, k, m, var) r = Relu(q)"
+        " t = ConvTranspose<strides = [2,2]>(r, u, d) i = InstanceNormalization(t, a, o) y = Conv(i, h) }"
+    )
+    for seed in range(3):
+        result = normfold.optimize(parse(text, seed=seed))
+        assert Reason.ROLLED_BACK not in {verdict.obstacles[0].reason for verdict in result.kept}, seed
