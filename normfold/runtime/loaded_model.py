@@ -24,11 +24,11 @@ from normfold.errors import SourceError
 from normfold.files.protos.convert import to_proto
 from normfold.files.protos.mapped import INLINE_BYTES, large_bytes, stub, without_weights
 from normfold.files.protos.old_opsets import modernize
-from normfold.files.protos.repairs import drop_identities
+from normfold.files.protos.repairs import drop_identities, repaired
 from normfold.files.protos.tensors import is_external, load_inner, make_dense
 from normfold.files.protos.wire import WireFormatError
 from normfold.files.temporary import TemporaryFolder
-from normfold.operators.walk import every_node, initializer_names, inner_graphs, name_nodes_apart, reads
+from normfold.operators.walk import every_node, initializer_names, reads
 from normfold.runtime.metadata_keys import SITES_KEY
 from normfold.runtime.weight_store import GIVEN, Weights, from_file
 
@@ -160,11 +160,11 @@ def load(model: LoadableModel, folder: str | None = None) -> LoadedModel:
     A large model in memory is copied to a temporary file, unless it has external data, which must lie next to it.
     """
     loaded = _split(model, folder)
+    repaired(loaded.skeleton)
     drop_identities(loaded.skeleton.graph)
     load_inner(loaded.skeleton, loaded.folder or "")
     make_dense(loaded.skeleton)
     modernize(loaded.skeleton)
-    name_nodes_apart((loaded.skeleton.graph, *inner_graphs(loaded.skeleton)))
     return loaded
 
 

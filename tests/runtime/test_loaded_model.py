@@ -158,6 +158,17 @@ def test_what_is_loaded_has_no_identities(tmp_path: Path) -> None:
         assert [node.op_type for node in loaded.graph.node] == ["Relu", "Mul"], name
 
 
+def test_operators_in_any_order_are_loaded_as_the_runtime_does() -> None:
+    """An Identity whose reader stands before it was dropped, and what it passed on was missing."""
+    model = parse("(float[N,4] x) => (float[N,4] y) <float[4] w> { a = Identity(w) b = Relu(x) y = Mul(b, a) }")
+    turned = onnx.ModelProto()
+    turned.CopyFrom(model)
+    del turned.graph.node[:]
+    turned.graph.node.extend(reversed(model.graph.node))
+    assert [node.op_type for node in load(turned).graph.node] == ["Relu", "Mul"]
+    assert prove(turned, model)
+
+
 def test_weights_may_lie_next_to_the_model_and_in_another_folder(tmp_path: Path) -> None:
     """A candidate has its own next to it and leaves the others in the data file of the original."""
     text = "(float[N,64] x) => (float[N,64] y) <float[64,64] w, float[64,64] v>"

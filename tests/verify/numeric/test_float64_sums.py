@@ -105,7 +105,8 @@ def test_a_fold_before_a_norm_of_what_a_relu_has_made_equal_is_right() -> None:
     text = (
         "(float[N,3,H,W] x) => (float[N,2,I,J] y) <float[8,3,3,3] w, float[8] c, float[8] g = {1, 1, 1, 1, 1, 1, 1, 1},"
         " float[8] k = {0, 0, 0, 0, 0, 0, 0, 0}, float[8] m = {0, 0, 0, 0, 0, 0, 0, 0},"
-        " float[8] var = {1, 1, 1, 1, 1, 1, 1, 1}, float[8,4,2,2] u, float[4] d, float[4] a = {1, 1, 1, 1}, float[4] o = {0, 0, 0, 0},"
+        " float[8] var = {1, 1, 1, 1, 1, 1, 1, 1}, float[8,4,2,2] u, float[4] d, float[4] a = {1, 1, 1, 1},"
+        " float[4] o = {0, 0, 0, 0},"
         " float[2,4,1,1] h>"
         "{ p = Conv<pads = [1,1,1,1], strides = [2,2]>(x, w, c) q = BatchNormalization(p, g, k, m, var) r = Relu(q)"
         " t = ConvTranspose<strides = [2,2]>(r, u, d) i = InstanceNormalization(t, a, o) y = Conv(i, h) }"
