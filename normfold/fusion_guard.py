@@ -41,7 +41,8 @@ def folds_that_break_fusions(original: ir.Model, build: Build) -> tuple[frozense
         after = None if model is original else fused_operators(model)
         lost = () if after is None else _right(original, lost_operators(before, after))
         if not (lost and changes):
-            return excluded, not lost
+            computed = {value.name for node in model.graph for value in node.outputs}
+            return excluded, not any(each.output in computed for each in lost)  # what is constant now is no loss
         suspects = _next_to(original, lost, changes)
         excluded |= suspects or {verdict.finding.name for verdict in changes}
     return frozenset(), True

@@ -20,6 +20,8 @@ _HEAD = (
 _ERF = "{ a = Div(x, root) e = Erf(a) p = Add(e, one) m = Mul(x, p)"
 WHOLE = parse(_HEAD + _ERF + "h = Mul(m, half) y = Mul(h, g) }")
 APART = parse(_HEAD + _ERF + "y = Mul(m, g) }")
+BROKEN = parse(_HEAD + _ERF + "h = Mul(m, g) y = Neg(h) }")
+CONSTANT = parse("(float[4,8] x) => (float[4,8] z) <float[4,8] y> { z = Add(x, y) }")
 NEAR = Verdict(Finding("h", "Mul", "h"), Outcome.FOLDED, "affine", sites=("y",))
 FAR = Verdict(Finding("far", "Mul", "elsewhere"), Outcome.FOLDED, "affine")
 
@@ -43,7 +45,8 @@ def test_the_fold_next_to_a_lost_operator_is_left_out(changes: tuple[Verdict, ..
     [
         pytest.param(WHOLE, [NEAR], True, id="nothing is lost"),
         pytest.param(APART, [NEAR, FAR], True, id="leaving folds does not help"),
-        pytest.param(APART, [], False, id="the cleanup alone is the cause"),
+        pytest.param(BROKEN, [], False, id="the cleanup alone is the cause"),
+        pytest.param(CONSTANT, [], True, id="what was fused is a constant now"),
     ],
 )
 def test_nothing_is_left_out_where_no_fold_is_the_cause(
