@@ -11,7 +11,8 @@ import inspect
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from operator import attrgetter
 from typing import Any
 
 import torch
@@ -144,13 +145,18 @@ def _is_as_folded(module: torch.nn.Module, path: str) -> bool:
     )
 
 
+_KIND_OF_TENSOR = attrgetter("shape", "dtype", "device", "requires_grad")
+_LEAVES = {torch.Tensor, *PLAIN}
+
+
 def _kind_of_arguments(args: Any, kwargs: Any) -> Any:
     """Tell calls apart by shapes, types and flags."""
-    leaves, structure = args, None
-    if kwargs or not all(type(value) is torch.Tensor for value in args):
+    leaves: Sequence[Any] = (*args, *kwargs.values())
+    structure: Any = (*kwargs,)
+    if not _LEAVES.issuperset(map(type, leaves)):
         leaves, structure = pytree.tree_flatten((args, kwargs))
     values = [
-        (leaf.shape, leaf.dtype, leaf.device, leaf.requires_grad)
+        _KIND_OF_TENSOR(leaf)
         if isinstance(leaf, torch.Tensor)
         else (type(leaf), leaf if isinstance(leaf, PLAIN) else None)
         for leaf in leaves

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from functools import partial
-from itertools import chain, count
+from itertools import chain, count, repeat
 from operator import is_
 from types import CodeType, FunctionType, MethodType
 from typing import Any
@@ -43,17 +43,16 @@ class Settings:
         self._readers: list[Callable[[], Any]] = []
         self._met: set[int] = set()
         self._kept: list[Any] = []  # so that no id is used twice
-        self._last: tuple[list[int], list[type]] = [], []
-        self._plain: tuple[Any, ...] = ()
-        self._pieces: list[Iterable[Any]] = []
-        self._own: list[Callable[[str], Any]] = []
-        self._last_pieces: list[Any] = []
+        self._own = [vars(part) for part in module.modules()]
+        pieces = [vars(part)[name] for part in module.modules() for name in _PIECES]
+        self._empty = [each for each in pieces if not each]  # most are, and stay so
+        self._pieces = [each.values() for each in pieces if each]
+        self._last: tuple[list[Any], list[Any]] = [], []
         self._replaced = 0  # how often a piece was found to be another one than before
         self._numbers: dict[tuple[Any, ...], int] = {}
+        self._number = -1
         self._counter = count()
         for part in module.modules():
-            self._own.append(vars(part).get)
-            self._pieces += [getattr(part, name).values() for name in _PIECES]
             if not type(part).__module__.startswith("torch.nn."):
                 self._add_attributes(vars(part))
                 for cls in type(part).__mro__:
@@ -62,27 +61,29 @@ class Settings:
 
     def number(self) -> int:
         """Return a number that equal plain values share, and no others, as long as no piece is replaced."""
-        pieces = [*chain.from_iterable(self._pieces), *[get("forward") for get in self._own]]
-        if len(pieces) != len(self._last_pieces) or not all(map(is_, pieces, self._last_pieces)):
-            self._last_pieces, self._plain = pieces, ()
-            self._replaced += 1
+        pieces = [*map(dict.get, self._own, repeat("forward")), *chain.from_iterable(self._pieces)]
+        if any(self._empty):
+            pieces += chain.from_iterable(each.values() for each in self._empty)
         values = [
             *map(len, self._sized),
             *chain.from_iterable([map(get, names) for get, names in self._named]),
             *chain.from_iterable(self._iterables),
             *[read() for read in self._readers],
         ]
-        last = list(map(id, values)), list(map(type, values))
-        if last != self._last or not self._plain:
-            # Kept, so that the id of a plain value is not used again. What is not plain may have an id of one before.
-            plain = ((type(value), value) if type(value) in PLAIN else None for value in values)
-            self._plain = (self._replaced, *plain)
-            self._last = last
-            if len(self._numbers) >= _MOST_NUMBERS:
-                self._numbers.clear()
-            if self._plain not in self._numbers:
-                self._numbers[self._plain] = next(self._counter)
-        return self._numbers[self._plain]
+        last_pieces, last_values = self._last
+        same = _are_the_same(pieces, last_pieces)
+        if not same or not _are_the_same(values, last_values):
+            # A tensor, which may be large, is not kept alive for this: its module is asked each time.
+            self._last = pieces, [None if isinstance(value, torch.Tensor) else value for value in values]
+            self._replaced += not same
+            self._number = self._number_of(values)
+        return self._number
+
+    def _number_of(self, values: list[Any]) -> int:
+        plain = ((type(value), value) if type(value) in PLAIN else None for value in values)
+        if len(self._numbers) >= _MOST_NUMBERS:
+            self._numbers.clear()
+        return self._numbers.setdefault((self._replaced, *plain), next(self._counter))
 
     def _is_new(self, thing: Any) -> bool:
         if id(thing) in self._met or len(self._met) >= _MOST:
@@ -146,6 +147,10 @@ class Settings:
                 self._readers.append(partial(function.__globals__.get, name))
             elif isinstance(value, (dict, list)) or type(value).__module__ == function.__module__:
                 self._add(value, depth + 1)
+
+
+def _are_the_same(values: Sequence[Any], others: Sequence[Any]) -> bool:
+    return len(values) == len(others) and all(map(is_, values, others))
 
 
 def _content_of(cell: Any) -> Any:
