@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from normfold.native import ledger
+from normfold.native import isolated, ledger
+from normfold.runtime.loaded_model import LoadedModel
 from normfold.runtime.session import FailureKind, ModelRunError, Value
 from normfold.verify.inputs.distributions import Distribution
 from normfold.verify.inputs.generate import Feed, Feeder
+from normfold.verify.inputs.largest_value import bytes_of_largest_value
 from normfold.verify.inputs.user_files import all_inputs
 from normfold.verify.numeric.distance import is_floating
 from normfold.verify.question import Question
@@ -35,7 +37,8 @@ def accepted_feeds(
     count = max(question.options.feeds, 1) if question.original.inputs else 1
     for index in range(count):
         start = time.process_time()
-        found = _first_that_runs(question.feeder, index, working, run_original)
+        run = run_original if index else _within_memory(question.original, run_original)
+        found = _first_that_runs(question.feeder, index, working, run)
         if found is None:
             continue
         seconds += time.process_time() - start
@@ -45,6 +48,18 @@ def accepted_feeds(
         if accepted == 2 and seconds > SLOW_SECONDS and index + 1 < count:
             note(f"two feeds only, because they took the original {seconds:.1f} s")
             return
+
+
+def _within_memory(model: LoadedModel, run: Run) -> Run:
+    """Return ``run``, which refuses a feed that would make a value larger than the free memory."""
+
+    def limited(feed: Feed) -> dict[str, Value]:
+        largest, free = bytes_of_largest_value(model, feed), isolated.free_bytes()
+        if largest > free > 0:
+            raise ModelRunError(FailureKind.MEMORY, f"one value would have at least {largest:.1e} bytes")
+        return run(feed)
+
+    return limited
 
 
 def made_up_or_given(question: Question, index: int) -> Iterator[Feed]:

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
+from normfold.runtime.loaded_model import load
 from normfold.runtime.session import FailureKind, ModelRunError
 from normfold.verify import Equivalence, prove, verify
 from normfold.verify.inputs.generate import Feed
+from normfold.verify.inputs.largest_value import bytes_of_largest_value
 from tests.onnx_text import parse
 
 accepted_inputs = importlib.import_module("normfold.verify.checks.accepted_inputs")
@@ -48,3 +50,13 @@ def test_a_model_that_takes_more_memory_than_there_is_is_undecided() -> None:
     found = prove(model, model, [])
     assert found.verdict is Equivalence.INCONCLUSIVE
     assert "more memory than there is" in " ".join(found.notes)
+
+
+def test_a_size_that_doubles_at_every_operator_is_not_run() -> None:
+    """Each run took memory up to the limit, for seconds, before it failed."""
+    doubled = " ".join(f"x{i + 1} = Concat<axis = 0>(x{i}, x{i})" for i in range(40))
+    model = parse(f"(float[N,4] x) => (float[1,4] y) {{ x0 = Relu(x) {doubled} y = ReduceMean<axes = [0]>(x40) }}")
+    found = prove(model, model, [])
+    assert found.verdict is Equivalence.INCONCLUSIVE
+    assert "one value would have at least" in " ".join(found.notes)
+    assert bytes_of_largest_value(load(model), Feed({"x": np.zeros((3, 4), np.float32)}, "")) >= 3 * 4 * 2**39
