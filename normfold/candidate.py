@@ -87,7 +87,7 @@ class CandidateBuilder:
                 self._left = {}
                 if self._candidate({}).is_changed:
                     self._left |= dict.fromkeys(self._findings_that_grow(), Reason.GROWTH)
-                    self._leave_what_breaks_fusions()
+                    self._left |= dict.fromkeys(self._folds_that_break_fusions(), Reason.BREAKS_FUSION)
             if self.stopwatch is not None:
                 with self.clock.stage("measure"):
                     self._measure(self.stopwatch)
@@ -97,10 +97,10 @@ class CandidateBuilder:
         _check_parameters(self.source, candidate.verdicts)
         return candidate
 
-    def _leave_what_breaks_fusions(self) -> None:
-        """Leave folds, else constants and shapes too, else everything, where ONNX Runtime would fuse less."""
+    def _folds_that_break_fusions(self) -> frozenset[str]:
+        """Ask ONNX Runtime's optimizer; leave constants and shapes too, else everything, where folds are not enough."""
         if not target_named(self.options.target).fuses_itself:
-            return
+            return frozenset()
         build = self._leaving(Reason.BREAKS_FUSION)
         breaking, is_enough = folds_that_break_fusions(self.source.original, build)
         if not is_enough:
@@ -108,7 +108,7 @@ class CandidateBuilder:
             breaking, is_enough = folds_that_break_fusions(self.source.original, build)
         if not is_enough:
             self._may_change, self._built = False, {}
-        self._left = {**dict.fromkeys(breaking, Reason.BREAKS_FUSION), **(self._left or {})}
+        return breaking
 
     def _findings_that_grow(self) -> frozenset[str]:
         """Return what enlarges the weights beyond the part that is allowed and FREE bytes, by whatever way it does."""

@@ -202,13 +202,13 @@ def _shape(node: onnx.NodeProto, inputs: NodeInputs, shapes: Shapes) -> PartialI
 
 def _size(node: onnx.NodeProto, inputs: NodeInputs, shapes: Shapes) -> PartialInts | None:
     shape = shapes.get(node.input[0])
-    return None if shape is None or 0 in shape else PartialInts((_quotient(shape),), is_scalar=True)
+    return None if shape is None else PartialInts((_quotient(shape),), is_scalar=True)
 
 
 def _product(node: onnx.NodeProto, inputs: NodeInputs, shapes: Shapes) -> PartialInts | None:
     """Multiply all entries of a vector."""
     value = inputs[0]
-    if value is None or value.is_scalar or 0 in value.entries or _attribute(node, "noop_with_empty_axes", 0):
+    if value is None or value.is_scalar or _attribute(node, "noop_with_empty_axes", 0):
         return None
     return PartialInts((_quotient(value.entries),), is_scalar=not _attribute(node, "keepdims", 1))
 

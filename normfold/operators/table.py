@@ -15,6 +15,7 @@ from typing import Literal, Protocol, TypeVar
 DEFAULT_DOMAINS = ("", "ai.onnx")
 ML_DOMAIN = "ai.onnx.ml"  # classic machine learning
 RUNTIME_DOMAIN = "com.microsoft"  # ONNX Runtime's own operators
+REDUCTION_AXES_ARE_INPUTS = 18  # the operator set from which ReduceMean and its like take their axes as an input
 _Row = TypeVar("_Row")
 
 

@@ -20,6 +20,7 @@ from normfold.fuse.recognize.region import Region
 from normfold.fuse.recognize.views import Sizes, count_of
 from normfold.graph.editor import Editor, require_fits
 from normfold.graph.reader import GraphReader, attribute
+from normfold.operators.table import REDUCTION_AXES_ARE_INPUTS
 from normfold.targets.target import Target
 
 LAYOUT, SMALL, PASS = 0.2, 0.3, 1.0  # costs: of a change of shape, of work on reduced values, of a pass over the data
@@ -195,7 +196,7 @@ class Writer:
     def reduce(self, operator: str, value: ir.Value, dtype: ir.DataType) -> ir.Value:
         """Add a reduction of ``value``, shaped as the root, over the norm's axes."""
         axes = [axis - self.context.rank for axis in self.context.axes or ()]
-        if self.reader.opset >= 18:
+        if self.reader.opset >= REDUCTION_AXES_ARE_INPUTS:
             return self.emit(
                 operator, [value, self.integers(axes, "axes")], {"keepdims": 1}, self.context.reduced, dtype
             )

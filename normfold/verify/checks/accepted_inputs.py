@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
 
 import numpy as np
 
@@ -52,9 +53,12 @@ def accepted_feeds(
 
 def _within_memory(model: LoadedModel, run: Run) -> Run:
     """Return ``run``, which refuses a feed that would make a value larger than the free memory."""
+    largest_of = cache(partial(bytes_of_largest_value, model))  # proposals share shapes
 
     def limited(feed: Feed) -> dict[str, Value]:
-        largest, free = bytes_of_largest_value(model, feed), isolated.free_bytes()
+        arrays = ((name, value) for name, value in feed.values.items() if isinstance(value, np.ndarray))
+        largest = largest_of(frozenset((name, array.shape) for name, array in arrays))
+        free = isolated.free_bytes()
         if largest > free > 0:
             raise ModelRunError(FailureKind.MEMORY, f"one value would have at least {largest:.1e} bytes")
         return run(feed)

@@ -16,13 +16,12 @@ import onnx
 import onnx.parser
 from onnx import TensorProto, helper
 
-from normfold.operators.table import is_standard
+from normfold.operators.table import REDUCTION_AXES_ARE_INPUTS, is_standard
 from normfold.runtime.loaded_model import LoadedModel
 
 _SUMS = frozenset({"ReduceMean", "ReduceSum", "ReduceSumSquare", "ReduceL2", "ReduceL1"})
 _STEPS = frozenset({"Add", "Sub", "Mul", "Div", "BatchNormalization"})
 _NORMS = frozenset({"LayerNormalization", "GroupNormalization", "InstanceNormalization"})
-_AXES_ARE_INPUTS = 18  # the operator set in which ReduceMean takes its axes as an input
 _EXACT = _SUMS | _STEPS | _NORMS
 
 
@@ -59,8 +58,7 @@ def _kinds(model: onnx.ModelProto) -> dict[str, int]:
 
 
 def _is_exact(node: onnx.NodeProto, kinds: dict[str, int]) -> bool:
-    is_one = node.op_type in _SUMS or (node.op_type in _EXACT and len(node.output) == 1)
-    if not is_one or not is_standard(node) or not node.input:
+    if node.op_type not in _EXACT or len(node.output) != 1 or not is_standard(node) or not node.input:
         return False
     return all(kinds.get(name) == TensorProto.FLOAT for name in _numbers(node))
 
@@ -88,7 +86,7 @@ def _widened(node: onnx.NodeProto, wide: dict[str, str], version: int) -> Iterat
 def _instance_norm(norm: onnx.NodeProto, version: int) -> Iterator[onnx.NodeProto]:
     """Return an InstanceNormalization as arithmetic: ONNX Runtime has no kernel of it in float64."""
     epsilon = next((found.f for found in norm.attribute if found.name == "epsilon"), 1e-5)
-    mean = "ReduceMean<axes = [2]>({})" if version < _AXES_ARE_INPUTS else "ReduceMean({}, last)"
+    mean = "ReduceMean<axes = [2]>({})" if version < REDUCTION_AXES_ARE_INPUTS else "ReduceMean({}, last)"
     graph = onnx.parser.parse_graph(
         "norm (double[N] x, double[C] s, double[C] b) => (double[N] y) {"
         "view = Constant<value = int64[3] {0, 0, -1}>() column = Constant<value = int64[2] {-1, 1}>()"
