@@ -15,7 +15,7 @@ from normfold.graph.evaluators import constant_attribute
 from normfold.graph.reader import GraphReader, attributes_of
 from normfold.operators.table import RANDOM, is_standard
 
-_SMALL = 64  # elements
+_SMALL = 1024  # bytes: equal constants that are larger are one value already
 _GRAPHS = (ir.AttributeType.GRAPH, ir.AttributeType.GRAPHS)
 _DRAWS = RANDOM | {"Dropout"}
 
@@ -75,9 +75,9 @@ def _identity(value: ir.Value | None) -> object:
         return value
     maker, stored = value.producer(), value.const_value
     found = constant_attribute(maker) if maker is not None and maker.op_type == "Constant" else None
-    if stored is not None and stored.size <= _SMALL and stored.dtype is not ir.DataType.STRING:
+    if stored is not None and stored.nbytes <= _SMALL and stored.dtype is not ir.DataType.STRING:
         found = stored.numpy(), stored.dtype
-    if found is None or found[0].size > _SMALL:
+    if found is None or found[0].nbytes > _SMALL:
         return value
     array, dtype = found
     return dtype, array.shape, array.tobytes()

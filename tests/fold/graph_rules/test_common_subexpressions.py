@@ -10,6 +10,8 @@ from tests.fold.cleanup.test_tidy import assert_tidied
 from tests.fold.rows import fold
 from tests.onnx_text import assert_close, feeds_of, run_in_ort
 
+MASK = f"float[15,2,3] {{{', '.join(['0', '7', '1'] * 30)}}}"
+
 REPEATED = {
     "the same": ("a = Softmax<axis=1> (x) b = Softmax<axis=1> (x) y = Add (a, b)", "Softmax Add"),
     "in a row": ("a = Sin (x) b = Sin (x) c = Cos (a) d = Cos (b) y = Add (c, d)", "Sin Cos Add"),
@@ -18,6 +20,11 @@ REPEATED = {
         "k = Constant<value = float {2}>() l = Constant<value = float {2}>() m = Constant<value = float {3}>()"
         " a = Pow (x, k) b = Pow (x, l) c = Pow (x, m) y = Sum (a, b, c)",
         "Constant Constant Pow Pow Sum",
+    ),
+    "with equal masks of 360 bytes, too small to be shared": (
+        f"k = Constant<value = {MASK}>() l = Constant<value = {MASK}>() a = Min (x, k) b = Min (x, l) c = Sub (a, b)"
+        " y = ReduceMax<axes = [0], keepdims = 0> (c)",
+        "Constant Min Sub ReduceMax",
     ),
     "means over the last axis, counted from either end": (
         "a = ReduceMean<axes=[-1]> (x) b = ReduceMean<axes=[1]> (x) y = Add (a, b)",
