@@ -125,6 +125,15 @@ ROWS = (
         image(1, 3, 6, 6),
         ("1",),
     ),
+    Row(
+        "before a norm that only wider layers could take",
+        lambda: nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 3, padding=1)
+        ),
+        image(2, 3, 8, 8),
+        ("1",),
+        kept=(Reason.NO_PLACE,),
+    ),
     Row("a norm alone", lambda: nn.BatchNorm2d(3), image(1, 3, 4, 4), kept=(Reason.GRAPH_INPUT,)),
 )
 

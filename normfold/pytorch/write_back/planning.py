@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -76,14 +77,23 @@ class Planner:
     def _refuse(self, problems: Sequence[WriteBackProblem], verdicts: Sequence[Verdict]) -> None:
         """Leave out the findings and merges that are wrong; all where no single one is wrong, so that this ends.
 
+        Of several that share a problem only that with the most problems goes, the last one where these are equal.
         What the engine would have kept, and only written in another form, keeps the engine's reasons. What a merge
         would have folded, and nothing else can, gets the reason of the merge.
         """
         attributed: dict[str, WriteBackProblem] = {}
-        for problem in sorted(problems, key=lambda each: each.reason is Reason.SHARED_PARAMETER):
-            is_settled = problem.reason is Reason.SHARED_PARAMETER and not problem.folds.isdisjoint(attributed)
-            if not is_settled:  # the uses of a parameter may agree without what is left out anyway
-                attributed |= {name: problem for name in problem.folds if name not in self.refused}
+        places = {verdict.finding.name: place for place, verdict in enumerate(verdicts)}
+        for shared in (False, True):  # the uses of a parameter may agree without what is left out anyway
+            while pending := [
+                each
+                for each in problems
+                if (each.reason is Reason.SHARED_PARAMETER) is shared
+                and not each.folds <= self.refused.keys()
+                and each.folds.isdisjoint(attributed)
+            ]:
+                counts = Counter(name for each in pending for name in each.folds - self.refused.keys())
+                worst = max(counts, key=lambda name: (counts[name], places.get(name, -1)))
+                attributed[worst] = next(each for each in pending if worst in each.folds)
         known = {verdict.finding.name: verdict for verdict in verdicts}
         for name in attributed or known:
             problem = attributed.get(name, problems[0])
