@@ -1,4 +1,4 @@
-"""Infer shapes and write what they determine into a graph and the branches of its Ifs, until nothing new is found.
+"""Infer shapes and write what they determine into a graph and its Ifs and Loops, until nothing new is found.
 
 Small constants are computed operator by operator, each result rounded to its own type as the runtime rounds it.
 """
@@ -16,6 +16,7 @@ import onnx
 import onnx_ir as ir
 from onnx import numpy_helper
 
+from normfold.constants.loop_shapes import learn_loop_shapes, without_declared_shapes
 from normfold.constants.shape_values import (
     ROUNDS,
     WHOLE,
@@ -33,6 +34,7 @@ from normfold.graph.quantization import QUANTIZERS
 from normfold.operators.shape_inference import infer_shapes
 from normfold.operators.table import is_standard
 
+FOLLOWED = ("If", "Loop")
 LARGEST = 2**18  # elements; a larger result of constants is left to the runtime
 _NUMPY: dict[int, type[np.generic]] = {
     onnx.TensorProto.FLOAT: np.float32,
@@ -76,12 +78,15 @@ def resolve(without_weights: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str
     by the path of its output. Raises what ``onnx.shape_inference`` raises.
     """
     reshape_targets: dict[str, tuple[int, ...]] = {}
-    model = without_weights
+    model = given = without_declared_shapes(without_weights)
     for _ in range(ROUNDS):
         model = infer_shapes(model)
-        if not _rewrite(model.graph, _Scope(), reshape_targets):
+        if _rewrite(model.graph, _Scope(), reshape_targets):
+            _forget_shapes(model.graph, given.graph)
+        elif (learned := learn_loop_shapes(model)) is not None:
+            model = learned
+        else:
             return model, reshape_targets
-        _forget_shapes(model.graph, without_weights.graph)
     return infer_shapes(model), reshape_targets
 
 
@@ -104,14 +109,14 @@ def _rewrite(
             graph.initializer.append(numpy_helper.from_array(np.array(target, np.int64), name))
             node.input[1] = name
             changed = True
-        for inner, branch in branches_of(node, path):
-            changed |= _rewrite(branch, scope, reshape_targets, inner)
+        for inner, body in followed(node, path):
+            changed |= _rewrite(body, scope, reshape_targets, inner)
     return changed
 
 
-def branches_of(node: onnx.NodeProto, path: str) -> Iterator[tuple[str, onnx.GraphProto]]:
-    """Yield the branches of an If with their paths; values of a Loop or Scan may change their shapes in each turn."""
-    return bodies_with_paths(node, path) if node.op_type == "If" and is_standard(node) else iter(())
+def followed(node: onnx.NodeProto, path: str) -> Iterator[tuple[str, onnx.GraphProto]]:
+    """Yield the branches of an If and the body of a Loop with their paths; of a Scan, values are not followed."""
+    return bodies_with_paths(node, path) if node.op_type in FOLLOWED and is_standard(node) else iter(())
 
 
 def bodies_with_paths(node: onnx.NodeProto, path: str) -> Iterator[tuple[str, onnx.GraphProto]]:
@@ -186,9 +191,9 @@ def _forget_shapes(graph: onnx.GraphProto, given: onnx.GraphProto) -> None:
     """Drop inferred shapes: inference keeps what is written, also where it could now say more."""
     del graph.value_info[:]
     graph.value_info.extend(given.value_info)
-    before = {node.output[0]: node for node in given.node if node.op_type == "If"}
+    before = {node.output[0]: node for node in given.node if node.op_type in FOLLOWED}
     for node in graph.node:
-        if node.op_type == "If" and node.output[0] in before:
-            pairs = zip(branches_of(node, ""), branches_of(before[node.output[0]], ""), strict=True)
-            for (_, branch), (_, as_given) in pairs:
-                _forget_shapes(branch, as_given)
+        if node.op_type in FOLLOWED and node.output[0] in before:
+            pairs = zip(followed(node, ""), followed(before[node.output[0]], ""), strict=True)
+            for (_, body), (_, as_given) in pairs:
+                _forget_shapes(body, as_given)

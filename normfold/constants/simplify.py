@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 
 from normfold.constants.materialize import Room
 from normfold.constants.named_sizes import with_named_sizes
-from normfold.constants.resolve import bodies_with_paths, branches_of, path_inside, resolve
+from normfold.constants.resolve import bodies_with_paths, followed, path_inside, resolve
 from normfold.constants.shape_values import WHOLE, evaluate, named_targets, shapes_of
 from normfold.errors import CrashError
 from normfold.files.protos.repairs import drop_identities
@@ -186,7 +186,7 @@ def _new_constants(
         same_node = after.get(node.output[0]) if node.output else None
         if same_node is None or same_node.op_type != node.op_type or len(same_node.input) != len(node.input):
             continue
-        for (path, branch), (_, then) in zip(branches_of(node, ""), branches_of(same_node, ""), strict=True):
+        for (path, branch), (_, then) in zip(followed(node, ""), followed(same_node, ""), strict=True):
             yield from _integers_in_branch(branch, then, path)
         own_target = node.op_type == "Reshape" and node.output[0] in reshape_targets
         for old, new in zip(node.input[: 1 if own_target else None], same_node.input, strict=False):
@@ -205,7 +205,7 @@ def _integers_in_branch(
             continue
         if node.op_type == "Constant" and node.attribute[0].name == "value" and node.attribute[0].t.data_type in WHOLE:
             yield path + node.output[0], node.attribute[0].t
-        for (inner, branch), (_, then) in zip(branches_of(was, path), branches_of(node, path), strict=False):
+        for (inner, branch), (_, then) in zip(followed(was, path), followed(node, path), strict=False):
             yield from _integers_in_branch(branch, then, inner)
 
 
