@@ -10,7 +10,7 @@ import torch
 from normfold.findings.reason import Obstacle, Reason
 from normfold.pytorch.eager.copies import copied
 from normfold.pytorch.eager.reference import ARGUMENT, Expected, against, eager_run, expectations, feeds
-from normfold.pytorch.eager.variants import variants
+from normfold.pytorch.eager.variants import of_other_ranks, variants
 from normfold.pytorch.guard.followed import written_behind
 from normfold.pytorch.trace.exporters import Traced
 from normfold.pytorch.write_back.planning import ModulePlan, Planner
@@ -21,11 +21,15 @@ from normfold.verify.result import Comparison, Stage
 
 @dataclass(frozen=True, eq=False)
 class ModuleProof:
-    """What a folded module is compared with. ``plain``: the module that the changes speak of."""
+    """What a folded module is compared with. ``plain``: the module that the changes speak of.
+
+    ``possible`` are calls that a fold need not hold on; one that it does not hold on is not covered.
+    """
 
     original: torch.nn.Module
     plain: torch.nn.Module
     expected: list[Expected]
+    possible: list[Expected]
     notes: tuple[str, ...]
 
     @classmethod
@@ -33,7 +37,8 @@ class ModuleProof:
         """Run the original on the call of the trace, on calls like it, and on others that its signature allows."""
         calls = feeds(traced.call, traced.program, seed)
         expected, notes = expectations(original, calls, variants(original, traced.call), with_arguments=True)
-        return cls(original, plain, expected, notes)
+        possible, _ = expectations(original, (), of_other_ranks(traced.call), with_arguments=True)
+        return cls(original, plain, expected, possible, notes)
 
     def candidate(self, changes: Changes) -> torch.nn.Module:
         """Return a copy with the changes."""
@@ -58,10 +63,16 @@ class ModuleProof:
         except Exception as error:  # noqa: BLE001  # the user's forward() may ask a norm that is gone for anything
             return (Comparison("all outputs", Stage.EAGER, False, note=f"{type(error).__name__}: {error}"),)
 
+    def covered(self, changes: Changes) -> list[Expected]:
+        """Return the calls that a module with these changes, which are confirmed, holds on."""
+        return self.expected + [
+            each for each in self.possible if all(found.passed for found in self.compare(changes, [each]))
+        ]
+
     def shows(self, changes: Changes, feed: str, path: str) -> bool:
         """Tell whether the outputs of a call would be others if one of the modules had not changed."""
         less = changes.without(self.plain.get_submodule(path))
-        expected = [each for each in self.expected if each.feed == feed]
+        expected = [each for each in self.expected + self.possible if each.feed == feed]
         return not all(compared.passed for compared in self.compare(less, expected))
 
 

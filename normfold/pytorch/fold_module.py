@@ -142,7 +142,7 @@ def fold_module(
         removed_keys=_not_in(before, after),
         comparisons=planned.comparisons,
         notes=(*traced.notes, *removals, *trail.notes, *planned.notes),
-        calls=tuple(each.feed for each in proof.expected if each.feed not in trail.blind),
+        calls=planned.calls,
         _convert=partial(_converted, original, target, traced.call, choice),
     )
 
@@ -166,15 +166,17 @@ class _Planned:
     comparisons: tuple[Comparison, ...]
     trail: Followed
     notes: tuple[str, ...]
+    calls: tuple[str, ...]
 
 
 def _planned(proof: ModuleProof, traced: Traced, choice: _Choice) -> _Planned:
     names = selected(traced.model, proof.plain, choice.skip, choice.only)
     plan, comparisons, notes = confirmed(Planner(proof.plain, traced, *names), proof)
     changes = proof.with_copies_before_writes(plan.changes)
-    steps, calls = _paths(proof.plain, changes.steps), [(each.feed, each.call) for each in proof.expected]
+    steps, calls = _paths(proof.plain, changes.steps), [(each.feed, each.call) for each in proof.covered(changes)]
     trail = follow(proof.original, proof.candidate(changes), steps, calls, partial(proof.shows, changes))
-    return _Planned(changes, plan.verdicts, comparisons, trail, notes)
+    feeds = tuple(feed for feed, _ in calls if feed not in trail.blind)
+    return _Planned(changes, plan.verdicts, comparisons, trail, notes, feeds)
 
 
 def _install_guard(target: torch.nn.Module, planned: _Planned) -> None:

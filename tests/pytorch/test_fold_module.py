@@ -338,6 +338,7 @@ AFTERWARDS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
     "float64": lambda module, x: copy.deepcopy(module).double()(x.double()).float(),
     "channels_last": lambda module, x: module.to(memory_format=torch.channels_last)(x),  # type: ignore[call-overload]  # torch's
     "torch.jit.script": lambda module, x: torch.jit.script(module)(x),
+    "after torch.jit.script": lambda module, x: (torch.jit.script(module), module(x[:1]), module(x))[-1],
     "torch.jit.trace": lambda module, x: torch.jit.trace(module, x)(x),  # type: ignore[no-untyped-call]  # torch's
     "torch.export": lambda module, x: torch.export.export(module, (x,)).module()(x),
     "torch.compile": lambda module, x: torch.compile(module, backend="eager")(x),

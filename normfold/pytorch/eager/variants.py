@@ -64,6 +64,24 @@ def _others(value: Any, parameter: inspect.Parameter) -> Iterator[Any]:
         yield from (other for other in get_args(parameter.annotation) if other != value)
 
 
+def of_other_ranks(call: Call) -> Iterator[tuple[str, Call]]:
+    """Yield calls whose tensors have another rank; a fold need not hold on them."""
+    shapes: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+        "one more axis": lambda leaf: leaf.unsqueeze(0),
+        "one axis less": lambda leaf: leaf[0] if leaf.dim() > 1 else leaf,
+    }
+    for name, shape in shapes.items():
+        leaves, structure = pytree.tree_flatten((call.args, dict(call.kwargs)))
+        yield (
+            name,
+            Call(
+                *pytree.tree_unflatten(
+                    [shape(each) if isinstance(each, torch.Tensor) else each for each in leaves], structure
+                )
+            ),
+        )
+
+
 @dataclass(frozen=True)
 class _Resize:
     """A change of sizes: ``axes`` of tensors of ``rank`` or more to ``size`` of what they were."""

@@ -24,6 +24,7 @@ SAME_ELSE = 3e-2
 LIKE_THE_FIRST = SIZES | set(REDRAWN)
 
 _USER_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+_NOT_OF_THE_USER = ("torch.", "normfold.")
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,9 @@ def _has(module: torch.nn.Module, path: str) -> bool:
 
 
 def has_hooks_of_the_user(module: torch.nn.Module) -> bool:
-    """Tell whether its calls run hooks that are not torch's own, as those of weight_norm and of observers are."""
+    """Tell whether its calls run hooks of others than torch, as weight_norm and observers, and a recorder."""
     hooks = [hook for name in _USER_HOOKS for hook in getattr(module, name, {}).values()]
-    return not all(str(getattr(hook, "__module__", "")).startswith("torch.") for hook in hooks)
+    return not all(str(getattr(hook, "__module__", "")).startswith(_NOT_OF_THE_USER) for hook in hooks)
 
 
 def _recorded(module: torch.nn.Module, differing: Tags, steps: Mapping[str, str], call: Call) -> Recorder:

@@ -315,6 +315,7 @@ class WithoutGuard(OnModule):
             own = value.own if isinstance(value, GuardedMethod) else None
             if own is not None or not isinstance(value, OnModule):
                 vars(plain)[name] = own or value
+        vars(plain)["_modules"] = dict(module._modules)  # torch puts what it compiles into the very dict
         return plain
 
 

@@ -6,6 +6,7 @@ as the same operations use it. Each operation that reads one is an ``Edge``.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from hashlib import blake2b
 from typing import Any, NamedTuple
@@ -41,6 +42,13 @@ class Seen(NamedTuple):
 _CLEAN = Seen()
 
 
+class _Here(threading.local):
+    """Whether this thread is the one that is followed: others may call the module meanwhile."""
+
+    def __init__(self) -> None:
+        self.active = False  # of the instance, as torch.compile asks for it
+
+
 class Recorder(TorchFunctionMode):
     """Follow the values that differ from the original's through one call; ``allowed`` None collects the edges."""
 
@@ -52,6 +60,8 @@ class Recorder(TorchFunctionMode):
         self._seen = WeakIdKeyDictionary()
         self._inside: list[Edge] = []  # the modules that the folds changed, and that run now
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
+        self._here = _Here()
+        self._here.active = True
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Run the operation and note where it reads a differing value."""
@@ -66,12 +76,12 @@ class Recorder(TorchFunctionMode):
             own = {} if any(computed_weights(part)) else {**part._parameters, **part._buffers}
             for key, weight in own.items():
                 if weight is not None:  # to other code
-                    self._seen[weight] = Seen(frozenset({name}), _digest(("weight", name, key), 0))
+                    self._seen[weight] = Seen(frozenset({name}), _digest(("weight", name, key)))
             if part is module:
                 continue  # its own forward() is what is followed
             before = part.register_forward_pre_hook(self._entering(name), with_kwargs=True)
             # Before the hooks of the user, which must not compute with a value that differs.
-            after = part.register_forward_hook(self._leaving(name), always_call=True, prepend=True)
+            after = part.register_forward_hook(self._leaving(name), always_call=True, prepend=True, with_kwargs=True)
             self._handles += [before, after]
         for part in module.modules():
             if type(part).__module__ == "torch.ao.quantization.observer":  # it reads what there is
@@ -92,6 +102,8 @@ class Recorder(TorchFunctionMode):
 
     def _entering(self, name: str) -> Any:
         def hook(module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+            if not self._here.active:
+                return
             seen = [self._of(leaf) for leaf in tensors_of((args, kwargs))]
             edge = ("module", name, tuple(each.history for each in seen))
             self._inside.append(edge)
@@ -101,9 +113,14 @@ class Recorder(TorchFunctionMode):
         return hook
 
     def _leaving(self, name: str) -> Any:
-        def hook(module: torch.nn.Module, args: Any, output: Any) -> None:
+        def hook(module: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+            if not self._here.active:
+                return output
+            if any(output is leaf and self._of(leaf).history for leaf in tensors_of((args, kwargs))):
+                output = torch.ops.aten.alias(output)  # a norm that is gone gives what it read, which still differs
             edge = self._inside.pop()
             self._mark(tensors_of(output), frozenset({name} & self.differing), edge)
+            return output
 
         return hook
 
@@ -113,7 +130,7 @@ class Recorder(TorchFunctionMode):
     def _mark(self, outputs: Iterable[Any], modules: Tags, edge: Edge) -> None:
         for place, output in enumerate(outputs):
             if isinstance(output, torch.Tensor):
-                self._seen[output] = Seen(modules, _digest(edge, place)) if modules else _CLEAN
+                self._seen[output] = Seen(modules, _digest(edge, place, output.dim())) if modules else _CLEAN
 
     def _note(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
         leaves = pytree.tree_leaves((args, kwargs))
@@ -165,8 +182,8 @@ def _agree(known: Numbers, numbers: Numbers) -> bool:
     return len(known) == len(numbers) and all(a is None or a == b for a, b in zip(known, numbers, strict=True))
 
 
-def _digest(edge: Edge, place: int) -> str:
-    """Return a name for a value by how it was computed, the same in every process."""
+def _digest(edge: Edge, *place: int) -> str:
+    """Return a name for a value by how it was computed, and its rank, the same in every process."""
     return blake2b(repr((edge, place)).encode(), digest_size=12).hexdigest()
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -104,6 +105,12 @@ def along(self: Paths, x: Tensor, axis: int = 3) -> Any:
     return self.bn(self.conv(x).flip(axis))
 
 
+def kept_aside(self: Paths, x: Tensor) -> Any:
+    y = self.conv(x)
+    z = self.bn(y)
+    return z + y if self.flag else z
+
+
 @dataclass(frozen=True)
 class Row:
     """A call that the fold did not see."""
@@ -136,6 +143,7 @@ REFUSED = (
     Row("a value that the norm never had", skipped, (batch(2, 3, 8, 8),), {"bare": True}),
     Row("one more time around a loop", repeated, (batch(2, 3, 8, 8),), {"times": 2}),
     Row("an output in a dataclass", in_a_dataclass, (batch(2, 3, 8, 8),), {"raw": True}),
+    Row("what the norm has read, behind the norm", kept_aside, (batch(2, 3, 8, 8),), flag=True),
     Row("another axis", along, (batch(2, 3, 8, 8),), {"axis": 1}),
 )
 
@@ -406,6 +414,77 @@ def test_a_container_that_is_called_alone_is_followed_too() -> None:
     with torch.no_grad():
         x = batch(1, 3, 7, 7)
         torch.testing.assert_close(folded.get_submodule("0")(x), module.get_submodule("0")(x), rtol=1e-4, atol=1e-4)
+
+
+class Repeated(nn.Module):
+    """A convolution, and a block that begins with a norm and reads it twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.block = nn.Conv2d(3, 4, 3), nn.Sequential(nn.BatchNorm2d(4), nn.ReLU())
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.conv(x)
+        out: Tensor = self.block(y) + self.block(y)
+        return out
+
+
+def test_a_block_whose_norm_is_gone_is_refused_alone_where_it_runs_twice_on_one_value() -> None:
+    module = drawn(Repeated())
+    folded = fold_module(module, (batch(2, 3, 8, 8),))
+    assert folded.removed == ("block.0",)
+    with torch.no_grad():
+        torch.testing.assert_close(folded.module(batch(1, 3, 7, 7)), module(batch(1, 3, 7, 7)), rtol=1e-4, atol=1e-4)
+    with pytest.raises(UsageError, match=r"block\.0 reads values without its norm"):
+        folded.module.get_submodule("block")(batch(2, 4, 8, 8))
+
+
+@pytest.mark.parametrize("first", [False, True], ids=["behind", "in front"])
+def test_another_rank_is_refused_where_the_norm_would_be_of_another_axis(first: bool) -> None:
+    """BatchNorm1d takes the second axis, Linear the last one."""
+    parts = (nn.BatchNorm1d(4), nn.Linear(4, 4)) if first else (nn.Linear(4, 4), nn.BatchNorm1d(4))
+    folded = fold_module(drawn(nn.Sequential(*parts)), (batch(6, 4),))
+    assert folded.removed == ("0" if first else "1",)
+    with pytest.raises(UsageError, match="was folded for other calls than this one"):
+        folded.module(batch(2, 4, 4))
+
+
+class LayerScale(nn.Module):
+    """A factor for each channel, the last axis of any rank."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gamma = nn.Parameter(torch.tensor([0.5, -1.0, 2.0, 1.5]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * self.gamma
+
+
+@pytest.mark.parametrize("shape", [(6, 4), (2, 6, 4)])
+def test_another_rank_is_taken_where_the_fold_is_right_for_it(shape: tuple[int, ...]) -> None:
+    module = nn.Sequential(nn.Linear(4, 4), LayerScale()).eval()
+    folded = fold_module(module, (batch(*shape),))
+    assert folded.removed == ("1",) and {"one more axis", "one axis less"} <= {*folded.calls}
+    with torch.no_grad():
+        for other in ((6, 4), (2, 5, 4)):
+            torch.testing.assert_close(folded.module(batch(*other)), module(batch(*other)), rtol=1e-4, atol=1e-4)
+
+
+def crowded(self: Paths, x: Tensor) -> Any:
+    y = self.conv(x).flip(3)
+    if self.flag:
+        self.flag = False
+        with ThreadPoolExecutor(1) as threads:
+            return self.bn(y), threads.submit(self, x[:1]).result()
+    return self.bn(y)
+
+
+def test_a_call_of_another_thread_is_none_of_the_call_that_is_followed() -> None:
+    module = drawn(Paths(crowded))
+    folded = fold_module(module, (batch(2, 3, 8, 8),)).module
+    module.flag = folded.flag = True  # type: ignore[assignment]  # of Paths
+    with torch.no_grad():
+        torch.testing.assert_close(folded(batch(3, 3, 9, 9)), module(batch(3, 3, 9, 9)), rtol=1e-4, atol=1e-4)
 
 
 def test_training_is_warned_of_and_refused(folded_raw: Folded[nn.Module]) -> None:
