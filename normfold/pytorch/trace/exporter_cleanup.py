@@ -76,6 +76,8 @@ def _drop_squeeze_that_does_nothing(node: ir.Node) -> None:
 def _drop_zero_bias(node: ir.Node, parameters: Collection[str]) -> None:
     """Remove the zeros that the exporter writes where a module has no bias. For conv3d their shape is [M, 2]."""
     bias = node.inputs[2]
+    made = bias.producer() if bias is not None else None
+    bias = made.inputs[0] if made is not None and made.op_type == "Expand" else bias  # too large to be computed
     if bias is None or bias.name in parameters or bias.const_value is None:
         return
     if not bias.const_value.numpy().any():

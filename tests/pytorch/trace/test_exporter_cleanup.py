@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -27,3 +28,12 @@ def test_a_squeeze_of_another_size_than_one_is_none() -> None:
     assert result.verification
     assert {node.op_type for node in result.model.graph.node} <= {"Conv", "Identity"}
     assert fold_module(module, (x,)).removed == ("bn",)
+
+
+@pytest.mark.parametrize("channels", [8, 1030])
+@pytest.mark.parametrize("kind", [nn.Conv1d, nn.Conv2d, nn.Conv3d])
+def test_a_convolution_without_a_bias_gets_none(kind: type[nn.Conv2d], channels: int) -> None:
+    """For conv3d the exporter's zeros are of the shape [M, 2], which no runtime takes."""
+    module = nn.Sequential(kind(1, channels, 1, bias=False), nn.ReLU()).eval()
+    (conv, _) = export(module, (torch.randn(1, 1, *[2] * {nn.Conv1d: 1, nn.Conv2d: 2}.get(kind, 3)),)).model.graph.node
+    assert len(conv.input) == 2
