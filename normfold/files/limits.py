@@ -13,7 +13,7 @@ from normfold.native import isolated
 from normfold.operators.walk import every_node, inner_graphs
 
 MOST_ENTRIES = 200_000
-"""Operators, initializers and other entries that a model's main graph may have together: no trained network comes near,
+"""Operators, initializers and other entries that the graphs of a model may have in all: no trained network comes near,
 and each takes time in every pass."""
 
 MOST_OPERATORS = 1_000_000
@@ -24,11 +24,11 @@ LONGEST_NAME = 1_000_000
 
 
 def check_bytes(content: Buffer, name: str) -> None:
-    """Raise SourceError for a file with more entries than a model may have. Bytes of another form pass."""
+    """Raise SourceError for a file with more entries than a model may have, and for what is no protobuf."""
     try:
         entries = count_entries(content, MOST_ENTRIES)
-    except (WireFormatError, IndexError):
-        return  # protobuf says what is wrong
+    except (WireFormatError, IndexError) as error:
+        raise SourceError(f"{name}: expected an ONNX model, got something that is no protobuf") from error
     if entries > MOST_ENTRIES:
         raise SourceError(
             f"{name}: expected at most {MOST_ENTRIES} operators and initializers, got more; split the model"

@@ -310,6 +310,8 @@ def _checked(source: Source, assume_eval: bool) -> Source:
 
 
 def _check_tensor(tensor: onnx.TensorProto, source: Source) -> None:
+    if tensor.HasField("segment"):
+        raise SourceError(f"{source.name}: tensor {tensor.name!r} is a segment of one, which nothing reads")
     if is_external(tensor):
         _check_external(tensor, source)
         return
@@ -340,11 +342,15 @@ def _check_external(tensor: onnx.TensorProto, source: Source) -> None:
         raise SourceError(f"{where} has no folder here; pass the path of the model")
     if not location or "\0" in location:
         raise SourceError(f"{where} names no file")
-    file = (source.folder / location).resolve()
-    if not file.is_relative_to(source.folder):
+    file = source.folder / location
+    try:
+        full = file.resolve(strict=True)
+    except (OSError, RuntimeError) as error:  # before Python 3.13 links in a circle are a RuntimeError
+        raise SourceError(f"{where} is missing; it must lie in the folder of the model") from error
+    if not full.is_relative_to(source.folder):
         raise SourceError(f"{where} lies outside the folder of the model")
-    if not file.is_file():
-        raise SourceError(f"{where} is missing; it must lie in the folder of the model")
+    if not full.is_file():
+        raise SourceError(f"{where} is no file")
     if file.stat().st_nlink > 1:  # onnx reads none either
         raise SourceError(f"{where} has a further name (a hard link), maybe in another folder; copy it to a new file")
     try:

@@ -10,6 +10,7 @@ import pytest
 import normfold
 from normfold.errors import SourceError
 from normfold.files import limits
+from normfold.files.protos.wire import framed
 from normfold.native import isolated
 from tests.sweeps.hostile.cases import CASES, chain, norm, parameters, save
 from tests.sweeps.hostile.cases import model as model_of
@@ -60,6 +61,45 @@ def test_entries_are_counted_before_the_file_is_parsed(tmp_path: Path, monkeypat
     normfold.inspect(save(chain("Relu", 20), tmp_path))
     with pytest.raises(SourceError, match="at most 50 operators"):
         normfold.inspect(save(chain("Relu", 60), tmp_path))
+
+
+def _repeated(field: int, content: bytes = b"") -> bytes:
+    """Five million empty fields in a message: 10 MB that would take gigabytes."""
+    return framed(field, len(content)) + content + framed(field, 0) * 5_000_000
+
+
+def _within(content: bytes, *fields: int) -> bytes:
+    """Return a model's field that holds ``content`` below further fields."""
+    for field in reversed(fields):
+        content = framed(field, len(content)) + content
+    return content
+
+
+@pytest.mark.parametrize(
+    "bomb",
+    [
+        pytest.param(_within(_repeated(1), 7, 1, 5, 6), id="operators of a branch"),
+        pytest.param(_within(_repeated(7), 25), id="operators of a function"),
+        pytest.param(_within(_repeated(5), 7, 1), id="attributes"),
+        pytest.param(_within(_repeated(1), 7, 1), id="inputs of an operator"),
+        pytest.param(_within(_repeated(6), 7, 5), id="strings of a tensor"),
+        pytest.param(_within(_repeated(1), 7, 11, 2, 1, 2), id="sizes of a shape"),
+        pytest.param(_within(_repeated(99), 7), id="fields that onnx does not know"),
+    ],
+)
+def test_entries_are_counted_wherever_they_are(bomb: bytes, tmp_path: Path) -> None:
+    path = save(model_of(norm("x"), parameters()), tmp_path)
+    path.write_bytes(path.read_bytes() + bomb)
+    with pytest.raises(SourceError, match="at most 200000 operators"):
+        normfold.inspect(path)
+
+
+def test_groups_are_no_model(tmp_path: Path) -> None:
+    """Nothing writes them, protobuf skips them, and what comes behind one was not counted."""
+    path = save(model_of(norm("x"), parameters()), tmp_path)
+    path.write_bytes(b"\x9b\x06\x9c\x06" + path.read_bytes())
+    with pytest.raises(SourceError, match="no protobuf"):
+        normfold.inspect(path)
 
 
 def test_a_name_out_of_proportion_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,6 +77,12 @@ def _unknown_type() -> onnx.ModelProto:
     return model
 
 
+def _segment() -> onnx.ModelProto:
+    model = conv_bn()
+    model.graph.initializer[0].segment.end = 4
+    return model
+
+
 REFUSED = [
     (b"", "got an empty file"),
     (b"\xff\xfe not a protobuf", "no protobuf"),
@@ -86,6 +92,7 @@ REFUSED = [
     (_invalid().SerializeToString(), "not a valid model"),
     (_short_tensor().SerializeToString(), "needs 432 bytes, got 4"),
     (_unknown_type().SerializeToString(), "unknown type 99"),
+    (_segment().SerializeToString(), "is a segment"),
 ]
 
 
@@ -133,8 +140,12 @@ def test_external_data_stays_on_disk_until_it_is_read(tmp_path: Path) -> None:
 def test_external_data_must_be_there_whole_and_in_the_folder(tmp_path: Path) -> None:
     inner = tmp_path / "inner"
     inner.mkdir()
-    with pytest.raises(SourceError, match="is missing"):
-        read(_with_external(inner, "elsewhere.bin"))
+    (inner / "circle").symlink_to("circle")
+    for missing in ("elsewhere.bin", "no_folder/../w.bin", "w" * 300, "circle"):
+        with pytest.raises(SourceError, match="is missing"):
+            read(_with_external(inner, missing))
+    with pytest.raises(SourceError, match="is no file"):
+        read(_with_external(inner, "."))
     (tmp_path / "secret.bin").write_bytes(bytes(432))
     with pytest.raises(SourceError, match="outside the folder"):
         read(_with_external(inner, "../secret.bin"))

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Callable, Iterator
-from typing import NamedTuple
 
 import onnx
 
@@ -18,6 +17,8 @@ GRAPH = onnx.ModelProto.GRAPH_FIELD_NUMBER
 INITIALIZER = onnx.GraphProto.INITIALIZER_FIELD_NUMBER
 RAW_DATA = onnx.TensorProto.RAW_DATA_FIELD_NUMBER
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_HOLDERS = ("ModelProto", "GraphProto", "FunctionProto")
+_UNSEEN = 4 * 2**20  # bytes of entries
 
 Buffer = bytes | mmap.mmap
 
@@ -26,12 +27,8 @@ class WireFormatError(Exception):
     """Report that the bytes are no plain ModelProto; protobuf itself may still read them, or say what is wrong."""
 
 
-class _Field(NamedTuple):
-    number: int
-    kind: int
-    start: int
-    value: int
-    end: int
+_Field = tuple[int, int, int, int, int]
+"""Number and kind of a field, and where it, its value, and what follows begin. A class would cost too much."""
 
 
 def split(data: Buffer, point_to: Callable[[onnx.TensorProto, int, int], bool], least: int = 0) -> onnx.ModelProto:
@@ -43,16 +40,16 @@ def split(data: Buffer, point_to: Callable[[onnx.TensorProto, int, int], bool], 
     """
     model = bytearray()
     graphs = 0
-    for field in _fields(data, 0, len(data)):
-        if field.number != GRAPH or field.kind != _BYTES:
-            model += data[field.start : field.end]
+    for number, kind, start, value, end in _fields(data, 0, len(data)):
+        if number != GRAPH or kind != _BYTES:
+            model += data[start:end]
             continue
         graphs += 1
         graph = bytearray()
-        for inner in _fields(data, field.value, field.end):
-            is_large = inner.number == INITIALIZER and inner.kind == _BYTES and inner.end - inner.start >= least
-            stub = _stub(data, inner, point_to) if is_large else None
-            graph += data[inner.start : inner.end] if stub is None else framed(INITIALIZER, len(stub)) + stub
+        for inner, inner_kind, at, content, stop in _fields(data, value, end):
+            is_large = inner == INITIALIZER and inner_kind == _BYTES and stop - at >= least
+            stub = _stub(data, content, stop, point_to) if is_large else None
+            graph += data[at:stop] if stub is None else framed(INITIALIZER, len(stub)) + stub
         model += framed(GRAPH, len(graph)) + graph
     if graphs != 1:
         raise WireFormatError
@@ -60,36 +57,45 @@ def split(data: Buffer, point_to: Callable[[onnx.TensorProto, int, int], bool], 
     return proto
 
 
-def count_entries(data: Buffer, most: int) -> int:
-    """Return how many fields a model or its graph has, whichever is more; counting ends above ``most``.
+def count_entries(data: Buffer, most: int) -> float:
+    """Return how many entries a model's graphs and functions have; counting ends above ``most``.
 
-    Empty entries take two bytes in a file and a hundred times that in memory, so they are counted before parsing.
-    Raises WireFormatError if the bytes have another form.
+    An empty entry takes two bytes in a file and a hundred times that in memory, so they are counted before parsing.
+    Twenty fields of what is in an entry count as one more; the first megabytes of entries are not looked into. Raises
+    WireFormatError if the bytes have another form.
     """
-    found = of_graph = 0
-    for field in _fields(data, 0, len(data)):
-        found += 1
-        if field.number == GRAPH and field.kind == _BYTES:
-            for _ in _fields(data, field.value, field.end):
-                of_graph += 1
-                if of_graph > most:
-                    return of_graph
-        if found > most:
-            return found
-    return max(found, of_graph)
+    found, unseen = 0.0, _UNSEEN
+    waiting = [(onnx.ModelProto.DESCRIPTOR, 0, len(data))]
+    while waiting:
+        holder, at, end = waiting.pop()
+        weight = 1.0 if holder.name in _HOLDERS else 0.05
+        messages = {field.number: field.message_type for field in holder.fields if field.message_type}
+        for number, kind, _, value, stop in _fields(data, at, end):
+            if kind != _BYTES:
+                continue
+            found += weight
+            if found > most:
+                return found
+            if number not in messages or value == stop:
+                continue
+            if messages[number].name == "GraphProto" or stop - value > unseen:
+                waiting.append((messages[number], value, stop))
+            else:
+                unseen -= stop - value
+    return found
 
 
-def _stub(data: Buffer, field: _Field, point_to: Callable[[onnx.TensorProto, int, int], bool]) -> bytes | None:
+def _stub(data: Buffer, at: int, end: int, point_to: Callable[[onnx.TensorProto, int, int], bool]) -> bytes | None:
     header, raw = bytearray(), None
-    for inner in _fields(data, field.value, field.end):
-        if inner.number == RAW_DATA and inner.kind == _BYTES:
-            raw = inner
+    for number, kind, start, value, stop in _fields(data, at, end):
+        if number == RAW_DATA and kind == _BYTES:
+            raw = value, stop - value
         else:
-            header += data[inner.start : inner.end]
+            header += data[start:stop]
     if raw is None:
         return None
     tensor = onnx.TensorProto.FromString(bytes(header))
-    return tensor.SerializeToString() if point_to(tensor, raw.value, raw.end - raw.value) else None
+    return tensor.SerializeToString() if point_to(tensor, *raw) else None
 
 
 def _fields(data: Buffer, at: int, end: int) -> Iterator[_Field]:
@@ -113,7 +119,7 @@ def _fields(data: Buffer, at: int, end: int) -> Iterator[_Field]:
             raise WireFormatError
         if stop > end:
             raise WireFormatError
-        yield _Field(tag >> 3, kind, at, value, stop)
+        yield tag >> 3, kind, at, value, stop
         at = stop
 
 
