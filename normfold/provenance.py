@@ -15,7 +15,7 @@ import onnx_ir as ir
 
 from normfold._version import __version__
 from normfold.files.source import Source
-from normfold.files.untrusted import parse_json
+from normfold.files.untrusted import parse_metadata
 from normfold.findings.reason import Reason
 from normfold.graph.reader import graphs_of
 from normfold.options import RewriteOptions
@@ -43,7 +43,7 @@ def recorded_undone(source: Source) -> Undone:
     """Return what an earlier run undid, as the model says; nothing for text that normfold did not write."""
     text = next((entry.value for entry in source.proto.metadata_props if entry.key == UNDONE_KEY), "")
     try:
-        content = parse_json(text) if text else {}
+        content = parse_metadata(text) if text else {}
         findings = {str(name): Reason.of_code(code) for name, code in content["findings"]} if content else {}
         return Undone(findings, bool(content and content["without onnxsim"]))
     except (ValueError, KeyError, TypeError, AttributeError):

@@ -67,7 +67,12 @@ def test_a_real_tolerance_of_the_users_own_says_so(run: Run, tmp_path: Path) -> 
     assert (code, "NF133" in out, "leave --rtol and --atol out" in out) == (0, True, True), out
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"findings": 1}', '{"findings": [["a", "NF999"]]}', "[" * 100_000])
+LONG = f'{{"findings": [["{"a" * 2**22}", "NF110"]], "without onnxsim": false}}'
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"findings": 1}', '{"findings": [["a", "NF999"]]}', "[" * 100_000, LONG]
+)
 def test_metadata_that_normfold_did_not_write_mean_nothing(text: str) -> None:
     model = conv_bn()
     model.metadata_props.add(key="normfold.undone", value=text)

@@ -46,8 +46,9 @@ def check_size(proto: onnx.ModelProto, name: str) -> None:
     for text in _names(proto):
         if len(text) > LONGEST_NAME:
             raise SourceError(f"{name}: expected names below {LONGEST_NAME} letters, got one of {len(text)}")
+    for text in (*_names(proto), *_other_texts(proto)):
         if isinstance(text, bytes):  # protobuf gives what it cannot decode as it is
-            raise SourceError(f"{name}: expected names in UTF-8, got {bytes(text[:40])!r}")
+            raise SourceError(f"{name}: expected texts in UTF-8, got {bytes(text[:40])!r}")
 
 
 def _names(proto: onnx.ModelProto) -> Iterator[str]:
@@ -59,6 +60,17 @@ def _names(proto: onnx.ModelProto) -> Iterator[str]:
         for value in (*graph.input, *graph.output, *graph.value_info):
             yield value.name
             yield from (dim.dim_param for dim in value.type.tensor_type.shape.dim)
+
+
+def _other_texts(proto: onnx.ModelProto) -> Iterator[str]:
+    """Yield what a model says of itself and of its operators, of any length."""
+    yield from (proto.producer_name, proto.producer_version, proto.domain, proto.graph.name)
+    yield from (opset.domain for opset in proto.opset_import)
+    entries: tuple[onnx.ModelProto | onnx.GraphProto | onnx.NodeProto, ...] = (proto, proto.graph, *every_node(proto))
+    for entry in entries:
+        yield entry.doc_string
+        for pair in entry.metadata_props:
+            yield from (pair.key, pair.value)
 
 
 def check_values(types: Mapping[str, onnx.TypeProto], name: str) -> None:

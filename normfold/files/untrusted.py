@@ -10,6 +10,9 @@ from zipfile import ZipFile
 MOST_TEXT = 256 * 2**20
 """Bytes of a JSON file."""
 
+MOST_METADATA = 4 * 2**20
+"""Characters of an entry of a model's metadata; of a thousand folds it is a few hundred thousand."""
+
 MOST_UNPACKED = 256 * 2**20
 """Bytes that an archive may unpack to beyond four times its packed size."""
 
@@ -34,6 +37,13 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+def parse_metadata(text: str) -> Any:
+    """Return what an entry of a model's metadata holds; ValueError as ``parse_json`` and for its size."""
+    if len(text) > MOST_METADATA:
+        raise ValueError(f"it has {len(text)} characters")
+    return parse_json(text)
 
 
 def read_json(path: Path) -> Any:

@@ -115,17 +115,30 @@ def test_names_that_are_no_text_are_refused(tmp_path: Path) -> None:
     proto = model_of(norm("x"), parameters())
     proto.graph.initializer.add(name="spare", data_type=onnx.TensorProto.FLOAT, dims=[0])
     proto.graph.value_info.append(onnx.helper.make_tensor_value_info("typed", onnx.TensorProto.FLOAT, ["sized"]))
+    proto.producer_name, proto.doc_string = "tool", "said"
+    proto.metadata_props.add(key="key", value="kept")
+    proto.opset_import.add(domain="mine", version=1)
     path = save(proto, tmp_path)
     content = path.read_bytes()
     for old, new in (
         (b"BatchNormalization", b"Batch\xff\xfermalization"),
         (b"\x12\x01g", b"\x12\x01\xff"),
-        *((text, text[:-1] + b"\xff") for text in (b"spare", b"typed", b"sized")),
+        *((text, text[:-1] + b"\xff") for text in (b"spare", b"typed", b"sized", b"tool", b"said", b"kept", b"mine")),
     ):
         assert old in content
         path.write_bytes(content.replace(old, new))
         with pytest.raises(SourceError, match="UTF-8"):
             normfold.inspect(path)
+
+
+def test_a_text_in_a_corner_that_is_none_is_refused_in_one_line(tmp_path: Path) -> None:
+    proto = model_of(norm("x"), parameters())
+    proto.graph.input[0].doc_string = "corner"
+    path = save(proto, tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"corner", b"corne\xff"))
+    with pytest.raises(SourceError, match="onnx-ir cannot write the model"):
+        normfold.optimize(path, tmp_path / "out.onnx")
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_typed_data_that_is_too_short_is_refused(tmp_path: Path) -> None:

@@ -70,8 +70,14 @@ def _collector_paused() -> Iterator[None]:
 
 
 def to_proto(model: ir.Model) -> onnx.ModelProto:
-    """Return the ModelProto of ``model``, with everything that ``to_ir`` had to set aside."""
-    proto = ir.to_proto(model)
+    """Return the ModelProto of ``model``, with everything that ``to_ir`` had to set aside.
+
+    Raises SourceError for texts that are no UTF-8: protobuf reads them and cannot write them.
+    """
+    try:
+        proto = ir.to_proto(model)
+    except ir.serde.SerdeError as error:
+        raise SourceError(f"onnx-ir cannot write the model: {_root_cause(error)}") from error
     unsupported = model.meta.get(_TYPES) or {}
     for value in _values(proto.graph) if unsupported else ():
         if value.name in unsupported:

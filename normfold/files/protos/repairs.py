@@ -20,11 +20,14 @@ _VALUE_NAMES = {
 def repaired(model: onnx.ModelProto) -> tuple[str, ...]:
     """Repair a model in place. Return a note for each kind of repair after which the file is another one."""
     graphs = [model.graph, *inner_graphs(model)]
+    holders = (*graphs, *model.functions)
+    without_outputs = sum(map(_drop_without_outputs, holders))
     _forget_negative_lengths(graphs)
     for graph in graphs:
         _forget_wrong_ranks(graph)
-    nodes = [node for each in (*graphs, *model.functions) for node in each.node]
+    nodes = [node for each in holders for node in each.node]
     counts = {
+        "operators without outputs, which are left out": without_outputs,
         "Constants with their value under another name, read as ONNX Runtime does": _name_values(nodes),
         "operators with the name of another one, which have one of their own now": name_nodes_apart(graphs),
         "operators that ended in outputs without a name, which are left out": _drop_unnamed_outputs(nodes),
@@ -84,6 +87,14 @@ def _forget_wrong_ranks(graph: onnx.GraphProto) -> None:
         for name, rank in ranks.items() if is_standard(node) else ():
             if name in shapes and shapes[name].HasField("shape") and len(shapes[name].shape.dim) != rank:
                 shapes[name].ClearField("shape")
+
+
+def _drop_without_outputs(holder: onnx.GraphProto | onnx.FunctionProto) -> int:
+    """Remove operators that give nothing, as printing ones of custom domains do; return how many."""
+    without = [index for index, node in enumerate(holder.node) if not node.output]
+    for index in reversed(without):
+        del holder.node[index]
+    return len(without)
 
 
 def _drop_unnamed_outputs(nodes: Iterable[onnx.NodeProto]) -> int:

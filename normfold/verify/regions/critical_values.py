@@ -168,7 +168,7 @@ def _floors(node: onnx.NodeProto, constants: Mapping[str, np.ndarray], roots: Se
 
     Below a root of squares that is their own root; values far below it would show the rounding of what is before them.
     """
-    yield from (a.f**0.5 for a in node.attribute if a.name == "epsilon" and a.f > 0)
+    yield from (a.f**0.5 for a in node.attribute if a.name == "epsilon" and 0 < a.f < float("inf"))
     for name in node.input if node.op_type in ("Add", "Max", "Clip") else ():
         constant = constants.get(name)
         if constant is not None and constant.size == 1 and 0 < float(constant.reshape(-1)[0]) <= _LARGEST_FLOOR:

@@ -12,11 +12,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from normfold.files.untrusted import parse_json
+from normfold.files.untrusted import parse_metadata
 from normfold.verify.result import Site
-
-_LONGEST = 4 * 2**20
-"""Characters; of a thousand folds it is a few hundred thousand."""
 
 
 def as_text(sites: Iterable[Site]) -> str:
@@ -27,12 +24,10 @@ def as_text(sites: Iterable[Site]) -> str:
 
 def from_text(text: str) -> tuple[tuple[Site, ...], str]:
     """Return the sites that a text holds, each once, and what is wrong with it, or ""; anything may stand there."""
-    if len(text) > _LONGEST:
-        return (), f"it has {len(text)} characters"
     try:
-        entries = parse_json(text) if text else []
-    except ValueError:
-        return (), "it is no JSON"
+        entries = parse_metadata(text) if text else []
+    except ValueError as error:
+        return (), f"it is no JSON of normfold: {error}"
     if not isinstance(entries, list):
         return (), "it is no list"
     sites = tuple(dict.fromkeys(Site(*entry) for entry in entries if _is_site(entry)))

@@ -32,6 +32,15 @@ def test_unnamed_outputs_at_the_end_are_none(tmp_path: Path, opset: int) -> None
     assert len(norm.output) > 1  # the caller's own model
 
 
+def test_operators_without_outputs_are_left_out() -> None:
+    model = conv_bn()
+    model.opset_import.add(domain="mine", version=1)
+    model.graph.node.insert(0, onnx.helper.make_node("Print", [model.graph.input[0].name], [], domain="mine"))
+    result = normfold.optimize(model)
+    assert len(result.changes) == 1
+    assert result.notes == ("operators without outputs, which are left out: 1",)
+
+
 def test_a_norm_that_trains_stays_one_that_trains() -> None:
     model = conv_bn()
     model.opset_import[0].version = 15

@@ -7,13 +7,14 @@ from unittest.mock import Mock
 
 import numpy as np
 import pytest
-from onnx import numpy_helper
+from onnx import helper, numpy_helper
 
 from normfold import optimize
 from normfold.runtime.loaded_model import load
 from normfold.verify import Equivalence, ProofOptions, Site, Verification, prove, verify
 from normfold.verify.question import Question
 from normfold.verify.regions import probe
+from normfold.verify.regions.critical_values import critical_values
 from tests.onnx_text import parse
 from tests.runtime_faults import skip_if_casts_are_joined, skip_if_not_provable
 from tests.sweeps.data_faults.in_folds import FAULTS
@@ -63,6 +64,14 @@ def test_an_epsilon_is_not_asked_about_by_values_that_drown_in_the_bias_before_t
     result = optimize(parse(text))
     assert result.changes
     assert result.verification
+
+
+def test_an_epsilon_without_limit_is_none() -> None:
+    """The text of a model has no infinity."""
+    text = "(float[N,3,8,8] x) => (float[N,3,8,8] y) <float[3] s, float[3] o> { y = InstanceNormalization(x, s, o) }"
+    raw = parse(text)
+    raw.graph.node[0].attribute.append(helper.make_attribute("epsilon", float("inf")))
+    assert not critical_values(load(raw)).floors
 
 
 def test_what_a_relu_never_gives_is_not_fed_behind_it() -> None:
