@@ -11,7 +11,7 @@ import inspect
 import statistics
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from itertools import count
@@ -25,6 +25,7 @@ from torch.utils import _pytree as pytree
 
 import normfold
 from normfold.errors import NormfoldError
+from normfold.pytorch.eager.outputs import tensors_of
 from normfold.result import NotProven
 from normfold.verify.result import Equivalence
 from tests.pytorch.nets import drawn
@@ -97,7 +98,7 @@ def _file(module: nn.Module, network: Network, found: Examined) -> normfold.Resu
 
 def _compare_file(result: normfold.Result, module: nn.Module, name: str, call: Call, found: Examined) -> None:
     session = ort.InferenceSession(result.model.SerializeToString(), providers=["CPUExecutionProvider"])
-    expected = _tensors(_run(module, call))
+    expected = tensors_of(_run(module, call))
     tensors = [leaf for leaf in pytree.tree_leaves(call) if isinstance(leaf, Tensor)]
     names = [value.name for value in session.get_inputs()]
     if len(names) != len(tensors):
@@ -184,12 +185,12 @@ def _flags(module: nn.Module, network: Network) -> dict[str, bool]:
 def _compare_call(reference: nn.Module, module: nn.Module, name: str, call: Call, found: Examined) -> None:
     own, other = copy.deepcopy(call), copy.deepcopy(call)
     try:
-        expected = _tensors(_run(reference, own))
+        expected = tensors_of(_run(reference, own))
     except Exception:  # noqa: BLE001  # the network does not take this call, and may say so with anything
         return
     found.calls += 1
     try:
-        obtained = _tensors(_run(module, other))
+        obtained = tensors_of(_run(module, other))
     except NormfoldError as error:
         found.refused.append(f"{name}: {_line(error)}")
         return
@@ -219,12 +220,6 @@ def _run(module: nn.Module, call: Call) -> Any:
 # -- figures ----------------------------------------------------------------------------------------------------------
 
 
-def _tensors(tree: Any) -> list[Tensor]:
-    if isinstance(tree, Mapping):
-        tree = dict(tree)
-    return [leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor)]
-
-
 def _distance(expected: list[Tensor], obtained: list[Tensor]) -> float:
     """Return the largest difference relative to the largest value of the output; infinite for other shapes."""
     if [tensor.shape for tensor in expected] != [tensor.shape for tensor in obtained]:
@@ -241,7 +236,7 @@ def _is_same(one: Tensor, other: Tensor) -> bool:
 
 
 def _differs(one: Any, other: Any) -> bool:
-    return not all(_is_same(a, b) for a, b in zip(_tensors(one), _tensors(other), strict=True))
+    return not all(_is_same(a, b) for a, b in zip(tensors_of(one), tensors_of(other), strict=True))
 
 
 def _state(module: nn.Module) -> Any:

@@ -303,7 +303,7 @@ _each(
     "kornia.feature",
     (4, 1, 32, 32),
 )
-_add("kornia.DexiNed", lambda lib: lib.DexiNed(pretrained=False), "kornia.filters", IMAGE)
+_add("kornia.DexiNed", lambda lib: lib.DexiNed(pretrained=False), "kornia.models.dexined", IMAGE)
 _add("kornia.DISK", lambda lib: lib.DISK(), "kornia.feature", IMAGE)
 _add("kornia.LoFTR", lambda lib: lib.LoFTR(pretrained=None).backbone, "kornia.feature", (1, 1, 64, 64))
 
