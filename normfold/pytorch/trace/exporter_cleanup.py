@@ -139,6 +139,24 @@ def path_of(node: ir.Node) -> str:
     return str(scopes[-2]) if len(scopes) > 1 else ""
 
 
+def restore_scopes(graph: ir.Graph, called: Collection[str]) -> None:
+    """Say in which module the nodes run that torch has lost that of, as it does within torch.autocast, in place.
+
+    Such a module is in ``called``, the paths of those that ran, has no other nodes, and alone has the node's weights.
+    """
+    lost = {*called} - {path_of(node) for node in graph}
+    owners = {value: {(value.name or "").rpartition(".")[0]} for value in graph.initializers.values()}
+    data = set(graph.inputs)
+    for node in graph if lost else ():
+        own = set().union(*(owners.get(value, ()) for value in node.inputs if value is not None))
+        if data.isdisjoint(node.inputs):
+            owners.update(dict.fromkeys(node.outputs, own))
+        else:
+            data.update(node.outputs)
+        if len(own) == 1 and own <= lost and not path_of(node):
+            node.metadata_props[NAME_SCOPES] = str(["", *own, node.name])
+
+
 def _name_nodes(graph: ir.Graph) -> None:
     """Name each node after its module, so that a report and --skip speak of modules.
 

@@ -28,7 +28,7 @@ from normfold.pytorch.eager.call import Call, evaluation
 from normfold.pytorch.eager.copies import one_module_a_path
 from normfold.pytorch.eager.outputs import TensorOutputs
 from normfold.pytorch.eager.parametrizations import plain_copy
-from normfold.pytorch.trace.exporter_cleanup import clean_up, name_outputs
+from normfold.pytorch.trace.exporter_cleanup import clean_up, name_outputs, restore_scopes
 
 TorchModel = torch.nn.Module | torch.export.ExportedProgram | torch.onnx.ONNXProgram
 
@@ -146,6 +146,10 @@ def _from_module(module: torch.nn.Module, call: Call, how: Tracing) -> Traced:
     target = plain_copy(module)  # forward() may change what the module holds
     one_module_a_path(target)
     outputs = TensorOutputs(target)
+    called: set[str] = set()
+    for path, part in target.named_modules():
+        if path and not isinstance(part, torch.jit.ScriptModule):
+            part.register_forward_pre_hook(lambda *_, path=path: called.add(path))
     try:
         program = _export(target, call, how)
     except SourceError as error:
@@ -157,6 +161,7 @@ def _from_module(module: torch.nn.Module, call: Call, how: Tracing) -> Traced:
             raise SourceError(f"neither exporter of torch can export the module; {error}; {second}") from error
         note = f"exported by the TorchScript exporter, because torch.export could not trace the module ({error})"
         return Traced(model, module, call, None, (note,))
+    restore_scopes(program.model.graph, called)
     model = _model_of(program)
     if not model.graph.outputs:
         raise SourceError("expected a module that returns tensors, got one whose forward() returns none")
