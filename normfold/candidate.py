@@ -18,13 +18,14 @@ from normfold.findings.verdict import Verdict
 from normfold.fold.cleanup.known_branches import take_known_branches
 from normfold.fold.cleanup.model_size import ModelSize, drop_costly_types, has_inferred_types
 from normfold.fold.cleanup.tidy import skip_identities
-from normfold.fusion_guard import folds_that_break_fusions
+from normfold.fusion_guard import SKIP, folds_that_break_fusions, hinder_skips
 from normfold.graph.inlining import InlineError, inline, operators
 from normfold.graph.weight_bytes import FREE, weight_bytes
 from normfold.operators.walk import subgraphs
 from normfold.options import RewriteOptions
 from normfold.provenance import Undone, options_as_text, record, recorded_undone
 from normfold.rewrite import Build, findings_that_worsen, rewrite
+from normfold.runtime.fused_operators import fused_operators
 from normfold.stage_clock import StageClock
 from normfold.targets.table import target_named
 from normfold.timing.stopwatch import SLOWER, Stopwatch
@@ -33,6 +34,10 @@ from normfold.verify import Site
 _CLEANUP_BREAKS = (
     "what is computed from constants and shapes stays as it is, because the runtime would execute fewer groups of"
     " operators as one without it"
+)
+_SUMS = (
+    "sums before a LayerNormalization were written as Sum: of Add, ONNX Runtime would make SkipLayerNormalization,"
+    " which takes 4.2 to 7.7 times as long on CPU"
 )
 _LEAST_GROWTH = 1e-6  # stands for 0, which still lets FREE bytes pass
 
@@ -77,6 +82,7 @@ class CandidateBuilder:
         self._applied = self.facts  # none where the runtime would fuse less
         self._may_change = True
         self._left: dict[str, Reason] | None = None  # findings that are not worth their price
+        self._slow_skips: frozenset[str] = frozenset()  # norms that the runtime would fuse with a sum, and lose by it
         # The last two, by what they leave: what a search comes back to is the best so far.
         self._built: dict[tuple[str, frozenset[tuple[str, Reason]]], Candidate] = {}
 
@@ -95,20 +101,25 @@ class CandidateBuilder:
         candidate = self._candidate(wanted)
         self._built = {(options_as_text(self.options), frozenset(wanted.items())): candidate}
         _check_parameters(self.source, candidate.verdicts)
+        if candidate.is_changed and hinder_skips(candidate.model, self._slow_skips):
+            return replace(candidate, notes=(*candidate.notes, _SUMS))
         return candidate
 
     def _folds_that_break_fusions(self) -> frozenset[str]:
         """Ask ONNX Runtime's optimizer; leave constants and shapes too, else everything, where folds are not enough."""
-        if not target_named(self.options.target).fuses_itself:
+        target = target_named(self.options.target)
+        if not target.fuses_itself:
             return frozenset()
         build = self._leaving(Reason.BREAKS_FUSION)
-        breaking, is_enough = folds_that_break_fusions(self.source.original, build)
-        if not is_enough:
+        guarded = folds_that_break_fusions(self.source.original, build)
+        if not guarded.is_enough:
             self._applied, self._built = (), {}
-            breaking, is_enough = folds_that_break_fusions(self.source.original, build)
-        if not is_enough:
+            guarded = folds_that_break_fusions(self.source.original, build)
+        if not guarded.is_enough:
             self._may_change, self._built = False, {}
-        return breaking
+        elif target.slow_skip:
+            self._slow_skips = guarded.new_skips
+        return guarded.left
 
     def _findings_that_grow(self) -> frozenset[str]:
         """Return what enlarges the weights beyond the part that is allowed and FREE bytes, by whatever way it does."""
@@ -128,7 +139,19 @@ class CandidateBuilder:
             self.options = richer
         slow = findings_that_worsen(original, self._leaving(Reason.SLOWER_HERE), stopwatch.times_as_fast, SLOWER)
         self.undone, self._built = self.undone.and_also(Undone(dict.fromkeys(slow, Reason.SLOWER_HERE))), {}
+        self._slow_skips = self._skips_that_are_slower(stopwatch) or self._slow_skips
         stopwatch.final(original, self.build().model)
+
+    def _skips_that_are_slower(self, stopwatch: Stopwatch) -> frozenset[str]:
+        """Return every norm that the runtime fuses with the sum before it, where they are faster apart here."""
+        with_skips = self.build().model
+        every = frozenset(each.output for each in fused_operators(with_skips) or () if each.operator == SKIP)
+        if not every or not target_named(self.options.target).slow_skip:
+            return frozenset()
+        self._built = {}
+        without = self.build().model
+        hinder_skips(without, every)
+        return every if stopwatch.times_as_fast(with_skips, without) > SLOWER else frozenset()
 
     def _leaving(self, reason: Reason) -> Build:
         """Return what builds a candidate without the findings that it is given, left for ``reason``."""

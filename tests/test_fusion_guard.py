@@ -12,6 +12,8 @@ import normfold
 from normfold.findings.reason import Reason
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.fusion_guard import folds_that_break_fusions
+from normfold.runtime.fused_operators import fused_operators
+from normfold.targets.table import at_version, target_named
 from tests.onnx_text import parse
 
 _HEAD = (
@@ -36,7 +38,9 @@ def test_the_fold_next_to_a_lost_operator_is_left_out(changes: tuple[Verdict, ..
         kept = [each for each in changes if each.finding.name not in excluded]
         return ir.from_proto(WHOLE if is_whole else APART), kept
 
-    assert folds_that_break_fusions(ir.from_proto(WHOLE), build) == (frozenset(left), True)
+    guarded = folds_that_break_fusions(ir.from_proto(WHOLE), build)
+    assert guarded.left == left
+    assert guarded.is_enough
     assert asked == [frozenset(), left][: len(asked)]
 
 
@@ -53,7 +57,8 @@ def test_nothing_is_left_out_where_no_fold_is_the_cause(
     result: onnx.ModelProto, changes: list[Verdict], is_enough: bool
 ) -> None:
     original = ir.from_proto(WHOLE)
-    assert folds_that_break_fusions(original, lambda _: (ir.from_proto(result), changes)) == (frozenset(), is_enough)
+    guarded = folds_that_break_fusions(original, lambda _: (ir.from_proto(result), changes))
+    assert (guarded.left, guarded.is_enough) == (frozenset(), is_enough)
 
 
 QUANTIZED = (
@@ -74,3 +79,38 @@ def test_scales_and_bias_of_a_quantized_product_stay_with_it() -> None:
 def test_a_factor_behind_a_quantized_product_is_no_part_of_it() -> None:
     model = parse(QUANTIZED.replace("y = Add(m, b)", "n = Add(m, b) y = Mul(n, b)"))
     assert normfold.inspect(model).kept
+
+
+_RESIDUAL = "(float[2,S,8] x, float[2,S,8] z) => (float[2,S,8] y) <float[8] g, float[8] b, float eps = {0.00001}>"
+_LAYER = "y = LayerNormalization(s, g, b)"
+_SPELLED = (
+    "m = ReduceMean<axes = [-1]>(s) d = Sub(s, m) q = Mul(d, d) v = ReduceMean<axes = [-1]>(q) e = Add(v, eps)"
+    " r = Sqrt(e) n = Div(d, r) t = Mul(n, g) y = Add(t, b)"
+)
+
+
+@pytest.mark.parametrize(
+    ("norm", "skips", "written"),
+    [
+        pytest.param(_LAYER, 1, "Add LayerNormalization", id="fused in the original too"),
+        pytest.param(_SPELLED, 0, "Sum LayerNormalization", id="in a spelling that the runtime does not know"),
+    ],
+)
+def test_a_slow_fusion_that_the_original_has_not_is_hindered(norm: str, skips: int, written: str) -> None:
+    model = parse(f"{_RESIDUAL} {{ s = Add(x, z) {norm} }}")
+    result = normfold.optimize(model)
+    assert " ".join(node.op_type for node in result.model.graph.node) == written
+    assert [_skips(each) for each in (model, result.model)] == [skips, skips]
+    assert not normfold.optimize(result.model).changes
+
+
+def test_up_to_release_1_29_that_fusion_is_the_faster_one() -> None:
+    assert target_named("onnxruntime").slow_skip
+    assert not at_version(target_named("onnxruntime"), (1, 29)).slow_skip
+    assert not target_named("onnxruntime-cuda").slow_skip
+
+
+def _skips(model: onnx.ModelProto) -> int:
+    fused = fused_operators(ir.from_proto(model))
+    assert fused is not None
+    return sum(each.operator == "SkipLayerNormalization" for each in fused)

@@ -51,8 +51,8 @@ ONNXRUNTIME = Target(
         _MVN: "its kernel leaves out the epsilon, so that constant data becomes NaN",
     },
     {
-        _LAYER: "SkipLayerNormalization takes 1.6 to 5.3 times as long as Add and LayerNormalization on 1.31, and up to"
-        " 1.29, where it was faster, ONNX Runtime makes it of them by itself",
+        _LAYER: "SkipLayerNormalization takes 4.2 to 7.7 times as long as Add and LayerNormalization on 1.31 and"
+        " 1.32, and up to 1.29, where it was faster, ONNX Runtime makes it of them by itself",
         _RMS: "SkipSimplifiedLayerNormalization runs at 0.65 to 1.04 times the speed of Add and RMSNormalization on"
         " 1.31, and SimplifiedLayerNormalization is the same kernel",
         _GROUP: "GroupNorm and SkipGroupNorm have no CPU kernel",
@@ -63,6 +63,7 @@ ONNXRUNTIME = Target(
     any_activation=False,
     new_batchnorm=True,
     fuses_itself=True,
+    slow_skip=True,
     as_installed=True,
     newest_opset=26,
     newest_ir=13,
@@ -222,6 +223,8 @@ def at_version(target: Target, release: tuple[int, int] | None) -> Target:
         if release is not None and release < before:
             kernels = {name: types for name, types in target.operators.items() if name not in missing}
             target = replace(target, operators=kernels, newest_opset=opset, newest_ir=ir_version)
+    if release is not None and release <= _SLOW_LAYERNORM[1]:
+        target = replace(target, slow_skip=False)
     if release is None or not _SLOW_LAYERNORM[0] <= release <= _SLOW_LAYERNORM[1]:
         return target
     operators = {name: types for name, types in target.operators.items() if name != _LAYER}

@@ -22,8 +22,9 @@ class Target:
     would replace: none is written so far. ``any_activation`` says whether a spelled Gelu is executed as one however
     it is spelled; where it is not, Gelu is written as ONNX Runtime executes it. ``new_batchnorm`` says whether a
     per-channel affine is faster as a BatchNormalization also in a model without any, ``fuses_itself`` whether the
-    installed ONNX Runtime's optimizer decides which folds would break a fusion of its own, ``as_installed`` whether
-    kernels are those of its release.
+    installed ONNX Runtime's optimizer decides which folds would break a fusion of its own, ``slow_skip`` whether the
+    SkipLayerNormalization that it makes takes longer than what it is made of, ``as_installed`` whether kernels are
+    those of its release.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Target:
     any_activation: bool = True
     new_batchnorm: bool = False
     fuses_itself: bool = False
+    slow_skip: bool = False
     as_installed: bool = False
     opset: str = AUTO
     newest_opset: int = 23
