@@ -9,6 +9,7 @@ import pytest
 
 import normfold
 from normfold.findings.reason import Reason
+from normfold.fusion_guard import Guarded
 from normfold.rewrite import rewrite
 from tests.onnx_text import parse
 
@@ -32,7 +33,7 @@ def test_each_set_of_findings_that_stay_is_built_once(monkeypatch: pytest.Monkey
 
 
 def test_a_fold_that_breaks_a_fusion_of_the_runtime_stays_for_that_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("normfold.candidate.folds_that_break_fusions", lambda _, build: (frozenset({"h"}), True))
+    monkeypatch.setattr("normfold.candidate.folds_that_break_fusions", lambda _, build: Guarded(frozenset({"h"})))
     text = "(float[N,4] x) => (float[N,3] y) <float[4,3] w, float[3] g> { m = MatMul(x, w) h = Mul(m, g) y = Tanh(h) }"
     result = normfold.optimize(parse(text), verify=False)
     assert [each.obstacles[0].reason for each in result.kept] == [Reason.BREAKS_FUSION]
@@ -50,7 +51,9 @@ def test_a_cleanup_that_breaks_a_fusion_of_the_runtime_is_left_out(
     answers: list[bool], left: list[str] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     remaining = iter(answers)
-    monkeypatch.setattr("normfold.candidate.folds_that_break_fusions", lambda _, build: (frozenset(), next(remaining)))
+    monkeypatch.setattr(
+        "normfold.candidate.folds_that_break_fusions", lambda _, build: Guarded(is_enough=next(remaining))
+    )
     text = (
         "(float[N,4,6] x) => (float[N,24] y) <int64 first = {0}, int64[1] axis = {0}, int64[1] rest = {24}>"
         "{ s = Shape(x) n = Gather(s, first) u = Unsqueeze(n, axis) t = Concat<axis = 0>(u, rest) r = Reshape(x, t)"

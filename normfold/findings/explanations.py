@@ -185,8 +185,8 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.PART_OF_ACTIVATION: Explanation(
         "The constant belongs to an activation that was exported in pieces, or it is the scale or bias of a product of "
-        "quantized values. The runtime recognizes the pieces and executes them as one operator; moving the constant "
-        "away would hide the pattern.",
+        "quantized values, or of the queries and keys of a self-attention. The runtime, or its tool for transformers, "
+        "recognizes the pieces and executes them as one operator; moving the constant away would hide the pattern.",
         "0.5 * x * (1 + erf(x / sqrt(2))), the exact Gelu.",
         "Nothing.",
     ),

@@ -154,7 +154,7 @@ class Reason(Enum):
     )
     PART_OF_ACTIVATION = (
         "NF122",
-        "it is part of an activation or a quantized product that the runtime executes as one operator",
+        "it is part of an activation, attention or quantized product that the runtime executes as one operator",
         "nothing to do",
     )
     SKIPPED = (

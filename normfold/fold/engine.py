@@ -14,6 +14,7 @@ from normfold.findings.reason import Obstacle, Reason, Refusal
 from normfold.findings.rules import CONSTANT, MERGE, Selection, rule_of
 from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.fold.affines import AffineChain, AffineIndex, affine_node_of
+from normfold.fold.attention_blocks import parts_of_attention
 from normfold.fold.cancellation import OFFSET, offset_in_spreads
 from normfold.fold.carriers.integer_products import products_of_scales
 from normfold.fold.cleanup.tidy import clear_the_way, dead_operators
@@ -102,7 +103,10 @@ class _GraphFold:
 
     def _left_alone(self) -> dict[ir.Node, Reason]:
         """Return the operators that no fold may touch, each with its reason."""
-        parts = {*parts_kept_together(self.reader, every_spelling=target_of(self.options).any_activation)}
+        target = target_of(self.options)
+        parts = {*parts_kept_together(self.reader, every_spelling=target.any_activation)}
+        if target.fuses_itself:
+            parts.update(parts_of_attention(self.reader))
         if not self.options.fold_norm_scale:  # the runtime finds no RMSNorm that was spelled for it without its scale
             parts |= {node for node in self.tracker.of_norm if node.metadata_props[RULE] == "rmsnorm"}
         left = dict.fromkeys((*parts, *products_of_scales(self.reader)), Reason.PART_OF_ACTIVATION)
