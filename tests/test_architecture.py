@@ -40,6 +40,7 @@ LAYERS = (
     "fold.affines",
     "fold.cancellation",
     "fold.gelu",
+    "fold.attention_blocks",
     "fold.carriers",
     "fold.absorbers",
     "fold.search",
