@@ -36,13 +36,20 @@ def check_bytes(content: Buffer, name: str) -> None:
 
 
 def check_size(proto: onnx.ModelProto, name: str) -> None:
-    """Raise SourceError where functions expand to too many operators, or a name is too long or no text."""
+    """Raise SourceError where functions expand to too many operators, a Scan to too many inputs, or a text is none.
+
+    Nor may a name be too long.
+    """
     if proto.functions:
         operators = _expanded_operators(proto)
         if operators > MOST_OPERATORS:
             raise SourceError(
                 f"{name}: expected at most {MOST_OPERATORS} operators, got {operators:.3g} with its functions expanded"
             )
+    for node in every_node(proto):
+        scanned = [each.i for each in node.attribute if node.op_type == "Scan" and each.name == "num_scan_inputs"]
+        if scanned and not 0 < scanned[0] <= len(node.input):  # ONNX Runtime takes all memory
+            raise SourceError(f"{name}: expected a Scan over some of its {len(node.input)} inputs, got {scanned[0]}")
     for text in _names(proto):
         if len(text) > LONGEST_NAME:
             raise SourceError(f"{name}: expected names below {LONGEST_NAME} letters, got one of {len(text)}")

@@ -94,6 +94,15 @@ def test_entries_are_counted_wherever_they_are(bomb: bytes, tmp_path: Path) -> N
         normfold.inspect(path)
 
 
+@pytest.mark.parametrize("count", [2**62, 2, 0, -1])
+def test_a_scan_has_the_inputs_that_it_counts(count: int) -> None:
+    """ONNX Runtime takes all memory for a body whose inputs are fewer."""
+    body = onnx.helper.make_graph([], "body", [], [])
+    proto = model_of([onnx.helper.make_node("Scan", ["x"], ["z"], body=body, num_scan_inputs=count), *norm("z")])
+    with pytest.raises(SourceError, match=f"a Scan over some of its 1 inputs, got {count}"):
+        normfold.inspect(proto)
+
+
 def test_groups_are_no_model(tmp_path: Path) -> None:
     """Nothing writes them, protobuf skips them, and what comes behind one was not counted."""
     path = save(model_of(norm("x"), parameters()), tmp_path)
