@@ -72,7 +72,7 @@ class Digests:
             if isinstance(known, list) and known[:-1] == mark:
                 return str(known[-1])
             digest = digest_of(path)
-        except OSError:
+        except (OSError, ValueError):  # a ValueError is of a name that no file can have
             return ""
         if time.time_ns() - max(mark[1:3]) > SETTLED:
             self._known[name] = [*mark, digest]
@@ -153,8 +153,9 @@ def _is_whole(outcome: StoredOutcome) -> bool:
         from_data(outcome["report"])
     except (KeyError, TypeError, ValueError, AttributeError):
         return False
-    data = (outcome.get(key, {}) for key in ("data", "original data"))
-    return all(isinstance(each, dict) and not any("\0" in name for name in each) for each in data)
+    data, names = (outcome.get(key, {}) for key in ("data", "original data")), outcome.get("external", [])
+    are_names = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    return are_names and all(isinstance(each, dict) for each in data)
 
 
 def _versions() -> list[Any]:

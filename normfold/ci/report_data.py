@@ -46,7 +46,12 @@ def _typed(value: Any, kind: Any) -> Any:
     if isinstance(kind, type) and is_dataclass(kind):
         kinds_of = _hints(kind)
         return kind(**{name: _typed(entry, kinds_of[name]) for name, entry in value.items()})
-    return kind(value) if isinstance(kind, EnumMeta) else value
+    if isinstance(kind, EnumMeta):
+        return kind(value)
+    plain = get_origin(kind) or kind
+    if isinstance(plain, type) and not isinstance(value, (int, float) if plain is float else plain):
+        raise TypeError(f"expected {plain.__name__}, got {type(value).__name__}")
+    return value
 
 
 @cache

@@ -34,7 +34,7 @@ def temporary_next_to(target: Path) -> Iterator[Path]:
 
 def replace_text(path: Path, text: str) -> None:
     """Write ``text`` so that ``path`` is the old file or the new one at any moment. OSError when it cannot be."""
-    target = path.resolve()
+    target = Path(os.path.realpath(path))  # Path.resolve raises for links in a circle
     with temporary_next_to(target) as temporary:
         with temporary.open("w", encoding="utf-8", newline="\n") as stream:
             stream.write(text)

@@ -49,6 +49,8 @@ def parse_metadata(text: str) -> Any:
 def read_json(path: Path) -> Any:
     """Return what a JSON file holds; OSError where it cannot be read, ValueError as ``parse_json`` and for its size."""
     size = path.stat().st_size
+    if not path.is_file():
+        raise ValueError("it is no file")  # reading a pipe waits for ever
     if size > MOST_TEXT:
         raise ValueError(f"it has {size} bytes, of {MOST_TEXT} allowed")
     return parse_json(path.read_text(encoding="utf-8"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -133,6 +134,29 @@ def test_a_broken_cache_is_as_none(run: Run, tmp_path: Path, cache_home: Path, l
         assert looks == ["net.onnx"], content
     for file in cache_home.rglob("*.json"):
         file.unlink()
+    assert run("check", tmp_path)[0] == 0
+    entry = next(cache_home.rglob("checks/*.json"))
+    whole = json.loads(entry.read_text())
+    broken: tuple[list[Any], list[Any]] = (
+        [5, None, [{}], ["\0"], ["\ud800"], ["w" * 5000]],
+        [5, [], {"\0": ""}, {"\ud800": ""}, {"w" * 5000: ""}],
+    )
+    lies: tuple[dict[str, Any], ...] = (
+        *({"external": each} for each in broken[0]),
+        *({"data": each} for each in broken[1]),
+        *({"report": {**whole["report"], field: ["a"]}} for field in whole["report"]),
+    )
+    for lie in lies:
+        entry.write_text(json.dumps({**whole, **lie}))
+        assert run("check", tmp_path)[0] == 0, lie
+    entry.unlink()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(entry)
+        assert run("check", tmp_path)[0] == 0
+        entry.unlink()
+        entry.symlink_to(entry.name)
+        assert run("check", tmp_path)[0] == 0
+        entry.unlink()
     (cache_home / "normfold" / "checks").rmdir()
     (cache_home / "normfold" / "checks").write_text("in the way")
     assert run("check", tmp_path)[0] == 0
