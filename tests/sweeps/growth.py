@@ -188,6 +188,14 @@ def _branches(count: int) -> tuple[Nodes, list[str]]:
 
 
 @kind
+def _outputs(count: int) -> tuple[Nodes, list[str]]:
+    """One value that an operator makes, with thousands of readers and an output for each."""
+    nodes = [helper.make_node("Sigmoid", ["x"], ["s"], "first")]
+    nodes += [helper.make_node("Relu", ["s"], [f"o{i}"], f"n{i}") for i in range(count - 1)]
+    return nodes, [node.output[0] for node in nodes[1:]]
+
+
+@kind
 def _joined(count: int) -> tuple[Nodes, list[str]]:
     """Thousands of scaled branches that one Concat joins, behind which a norm stands."""
     nodes = [helper.make_node("Mul", ["x", "k"], [f"c{i}"], f"c{i}") for i in range(count - 2)]

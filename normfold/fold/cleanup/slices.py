@@ -39,10 +39,10 @@ def _pair(reader: GraphReader, node: ir.Node) -> tuple[ir.Node, list[Integers]] 
     before = None if value is None else value.producer()
     if value is None or before is None or not reader.holds(before):
         return None
-    if value.is_graph_output() or any(reading.op_type != "Slice" for reading in value.consumers()):
-        return None
     first, second = _columns(reader, before), _columns(reader, node)
     if first is None or second is None:
+        return None
+    if value.is_graph_output() or any(reading.op_type != "Slice" for reading in value.consumers()):
         return None
     joined = [np.concatenate(pair) for pair in zip(first, second, strict=True)]
     axes = joined[2]

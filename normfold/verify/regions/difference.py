@@ -41,8 +41,8 @@ def differing_regions(one: LoadedModel, other: LoadedModel, left_out: Set[str] =
     known = {name: f"input {name}".encode() for name in _equal_weights(one, other)}
     known |= {name: f"value {name}".encode() for name in common}
     ours, theirs = (signatures(model, known) for model in (one, other))
-    outputs = set(one.output_names) & set(other.output_names)
-    targets = [name for name in one.producers if name in common | outputs and name in theirs]
+    compared = (common | set(one.output_names) & set(other.output_names)) & theirs.keys()
+    targets = [name for name in one.producers if name in compared]
     found: dict[tuple[int, tuple[str, ...]], list[str]] = {}
     for name in targets:
         if ours[name] != theirs[name]:
@@ -171,8 +171,9 @@ def signatures(model: LoadedModel, known: Mapping[str, bytes]) -> dict[str, byte
         pieces = [node.domain.encode(), node.op_type.encode(), str(version).encode()]
         pieces += [functions.get((node.domain, node.op_type), b"")]
         pieces += sorted(attribute.SerializeToString(deterministic=True) for attribute in node.attribute)
+        given = dict.fromkeys(node.input)
         pieces += [reference(name) for name in node.input]
-        pieces += [reference(name) for name in reads if name not in node.input]
+        pieces += [reference(name) for name in reads if name not in given]
         for index, name in enumerate(node.output):
             found[name] = hashlib.blake2b(b"\0".join([*pieces, str(index).encode()]), digest_size=16).digest()
     return found
