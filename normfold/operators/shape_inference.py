@@ -5,13 +5,20 @@ Source: https://onnx.ai/onnx/repo-docs/ShapeInference.html
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+
+import numpy as np
 import onnx
+from onnx import numpy_helper
 
 from normfold.operators import ml_operators, weight_shapes
 from normfold.operators.runtime_shapes import with_stand_ins, without_stand_ins
 from normfold.operators.walk import every_node, inner_graphs
 
 _LONGEST = 2**16  # entries of a vector of sizes
+_LONGEST_RANGE = 2**20
+_INTEGERS = (onnx.TensorProto.INT64, onnx.TensorProto.INT32)
 _PROPAGATED = frozenset(
     {"Add", "Cast", "Concat", "Gather", "Identity", "Mul", "Size", "Slice", "Squeeze", "Sub", "Unsqueeze"}
 )
@@ -19,7 +26,7 @@ _PROPAGATED = frozenset(
 
 def infer_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
     """As ``onnx.shape_inference.infer_shapes``, through operators of machine learning and of ONNX Runtime as well."""
-    propagates = _has_short_shapes(model.graph)
+    propagates = _has_short_shapes(model)
     inferred = _with_stand_ins(model, propagates)
     # each round makes at least one more output known
     while weight_shapes.add_shapes(inferred.graph) or ml_operators.add_shapes(inferred.graph):
@@ -35,20 +42,44 @@ def _with_stand_ins(model: onnx.ModelProto, propagates: bool) -> onnx.ModelProto
     return inferred if standing is None else without_stand_ins(inferred, model)
 
 
-def _has_short_shapes(graph: onnx.GraphProto) -> bool:
-    """Return whether no chain of Concat makes a vector of more than _LONGEST entries.
+def _has_short_shapes(model: onnx.ModelProto) -> bool:
+    """Return whether no chain of Concat makes a vector of more than _LONGEST entries, and no Range a far longer one.
 
     Data propagation keeps every vector as a list of dimensions: one joined with itself 40 times takes terabytes.
     """
     entries: dict[str, int] = {}
-    for node in graph.node:
+    numbers = dict(_largest_numbers(model))
+    for node in every_node(model):
+        if node.op_type == "Range" and sum(numbers.get(name, 0) for name in node.input[:2]) > _LONGEST_RANGE:
+            return False
         sizes = [entries.get(name, 1) for name in node.input] if node.op_type in _PROPAGATED else []
         size = sum(sizes) if node.op_type == "Concat" else max(sizes, default=1)
         if size > _LONGEST:
             return False
         if size > 1:
             entries.update(dict.fromkeys(node.output, size))
+        read = node.input if node.op_type in ("Add", "Concat", "Mul", "Sub") else node.input[:1]  # no axes, no ends
+        known = [numbers[name] for name in read if name in numbers] if sizes else []
+        if known:
+            number = math.prod(known) if node.op_type == "Mul" else sum(known)
+            numbers.update(dict.fromkeys(node.output, min(number, 2**63)))
     return True
+
+
+def _largest_numbers(model: onnx.ModelProto) -> Iterator[tuple[str, int]]:
+    """Yield the names of short constants of integers, with their largest number."""
+    graphs = (model.graph, *inner_graphs(model))
+    stored = [(tensor.name, tensor) for graph in graphs for tensor in graph.initializer]
+    stored += [
+        (node.output[0], each.t)
+        for node in every_node(model)
+        for each in node.attribute
+        if node.op_type == "Constant" and each.HasField("t")
+    ]
+    for name, tensor in stored:
+        is_here = tensor.data_location != onnx.TensorProto.EXTERNAL
+        if tensor.data_type in _INTEGERS and is_here and 0 < math.prod(tensor.dims) <= _LONGEST:
+            yield name, int(np.abs(numpy_helper.to_array(tensor).astype(float)).max())
 
 
 def _forget_sizes_of_elements(model: onnx.ModelProto, inferred: onnx.ModelProto) -> None:
