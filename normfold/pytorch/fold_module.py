@@ -118,7 +118,7 @@ def fold_module(
         try:
             traced = trace(plain, args, kwargs, Tracing(dynamic_shapes, fallback=False))
         except SourceError as error:
-            raise SourceError(f"fold_module needs a module that torch.export can trace; {error}") from error
+            raise SourceError(f"fold_module needs a module that torch can export to ONNX; {error}") from error
         on_stage("fold")
         proof = ModuleProof.of(original if eval else module, plain, traced, seed)
         planned = _planned(proof, traced, choice)

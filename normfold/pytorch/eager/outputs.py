@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
-from functools import wraps
 from typing import Any
 
 import torch
@@ -36,23 +35,20 @@ def tensors_of(tree: Any) -> list[torch.Tensor]:
 
 
 class TensorOutputs:
-    """Make forward() of a module return its tensors as a tuple, which is all that a graph can return.
+    """Make a call of a module return its tensors as a tuple, which is all that a graph can return.
 
     ``names`` and ``left_out`` are known after a call: the names of the tensors, "" where they are places only, and
-    the names of what is no tensor.
+    the names of what is no tensor. The hooks of the user, which come first, see what forward() returns.
     """
 
     def __init__(self, module: torch.nn.Module) -> None:
         self.names: list[str] = []
         self.left_out: list[str] = []
-        inner: Callable[..., Any] = module.forward
+        module.register_forward_hook(self._keep_tensors)
 
-        @wraps(inner)
-        def forward(*args: Any, **kwargs: Any) -> Any:
-            leaves = list(named_leaves(inner(*args, **kwargs)))
-            kept = [(path, leaf) for path, leaf in leaves if isinstance(leaf, torch.Tensor)]
-            self.names = [path if not path.replace(".", "").isdigit() else "" for path, _ in kept]
-            self.left_out = [path for path, leaf in leaves if not isinstance(leaf, torch.Tensor) and leaf is not None]
-            return tuple(leaf for _, leaf in kept)
-
-        vars(module)["forward"] = forward
+    def _keep_tensors(self, module: torch.nn.Module, args: Any, output: Any) -> tuple[torch.Tensor, ...]:
+        leaves = list(named_leaves(output))
+        kept = [(path, leaf) for path, leaf in leaves if isinstance(leaf, torch.Tensor)]
+        self.names = [path if not path.replace(".", "").isdigit() else "" for path, _ in kept]
+        self.left_out = [path for path, leaf in leaves if not isinstance(leaf, torch.Tensor) and leaf is not None]
+        return tuple(leaf for _, leaf in kept)

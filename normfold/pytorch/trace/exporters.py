@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import io
 import logging
-import sys
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -208,9 +207,9 @@ def _export(model: torch.nn.Module | torch.export.ExportedProgram, call: Call, h
         with (
             warnings.catch_warnings(),
             torch.no_grad(),
-            _only_errors_logged("torch.onnx"),
+            _only_errors_logged("torch"),
             _one_registry(),
-            _printing_if_done(),
+            redirect_stderr(io.StringIO()),  # torch.export prints the whole graph where a first attempt of it fails
         ):
             warnings.simplefilter("ignore")  # the exporter's own deprecations, nothing about the model
             program = torch.onnx.export(
@@ -270,7 +269,7 @@ def _script_export(module: torch.nn.Module, call: Call, how: Tracing) -> ir.Mode
 
 @contextmanager
 def _only_errors_logged(name: str) -> Iterator[None]:
-    """Keep warnings of the logger ``name`` (packages that are not installed) away from the report on stderr."""
+    """Keep warnings of the logger ``name`` (such as packages that are not installed) away from the report on stderr."""
     logger = logging.getLogger(name)
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -278,15 +277,6 @@ def _only_errors_logged(name: str) -> Iterator[None]:
         yield
     finally:
         logger.setLevel(level)
-
-
-@contextmanager
-def _printing_if_done() -> Iterator[None]:
-    """Hold back what is printed to stderr, and drop it on a failure: torch.export prints the whole graph then."""
-    printed = io.StringIO()
-    with redirect_stderr(printed):
-        yield
-    sys.stderr.write(printed.getvalue())
 
 
 @contextmanager

@@ -90,6 +90,32 @@ def test_the_graph_that_torch_prints_where_it_fails_is_left_out(capfd: pytest.Ca
     assert capfd.readouterr() == ("", "")
 
 
+def test_the_graph_that_torch_prints_where_a_first_attempt_fails_is_left_out(capfd: pytest.CaptureFixture[str]) -> None:
+    """The value that a hook reads is nowhere used, which only the second attempt finds out."""
+    module, seen = drawn(plain()), list[float]()
+    module.register_forward_hook(lambda part, args, output: seen.append(float(output.sum())))
+    trace(module, torch.randn(2, 3, 6, 6))
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("way", [lambda output: {"twice": output["a"] * 2}, lambda output: output["a"].relu()])
+def test_a_hook_of_the_user_sees_what_forward_returns(way: Callable[[Any], Any]) -> None:
+    class Named(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body = plain()
+
+        def forward(self, x: Tensor) -> Any:
+            return {"a": self.body(x)}
+
+    module, (x,) = drawn(Named()), image(2, 3, 6, 6)()
+    module.register_forward_hook(lambda part, args, output: way(output))
+    assert export(module, (x,)).verification
+    folded = fold_module(module, (x,))
+    assert folded.removed == ("body.1",)
+    equal(folded.module(x), module(x))
+
+
 def test_a_script_is_refused_with_the_way_out() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit announces its own deprecation
