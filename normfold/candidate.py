@@ -99,10 +99,10 @@ class CandidateBuilder:
                     self._measure(self.stopwatch)
         wanted = {**self._left, **excluded}
         candidate = self._candidate(wanted)
-        self._built = {(options_as_text(self.options), frozenset(wanted.items())): candidate}
         _check_parameters(self.source, candidate.verdicts)
         if candidate.is_changed and hinder_skips(candidate.model, self._slow_skips):
-            return replace(candidate, notes=(*candidate.notes, _SUMS))
+            candidate = replace(candidate, notes=(*candidate.notes, _SUMS))
+        self._built = {(options_as_text(self.options), frozenset(wanted.items())): candidate}
         return candidate
 
     def _folds_that_break_fusions(self) -> frozenset[str]:
@@ -148,8 +148,9 @@ class CandidateBuilder:
         every = frozenset(each.output for each in fused_operators(with_skips) or () if each.operator == SKIP)
         if not every or not target_named(self.options.target).slow_skip:
             return frozenset()
-        self._built = {}
+        self._built = {}  # a second copy, which is changed
         without = self.build().model
+        self._built = {}
         hinder_skips(without, every)
         return every if stopwatch.times_as_fast(with_skips, without) > SLOWER else frozenset()
 

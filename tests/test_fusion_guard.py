@@ -14,6 +14,7 @@ from normfold.findings.verdict import Finding, Outcome, Verdict
 from normfold.fusion_guard import folds_that_break_fusions
 from normfold.runtime.fused_operators import fused_operators
 from normfold.targets.table import ONNXRUNTIME, at_version, target_named
+from normfold.timing.stopwatch import Stopwatch
 from tests.onnx_text import parse
 
 _HEAD = (
@@ -105,6 +106,19 @@ def test_a_slow_fusion_that_the_original_has_not_is_hindered(
     assert " ".join(node.op_type for node in result.model.graph.node) == written
     assert [_skips(each) for each in (model, result.model)] == [skips, skips]
     assert not normfold.optimize(result.model).changes
+
+
+@pytest.mark.parametrize(("ratio", "written"), [(1.2, "Sum"), (1.01, "Add")])
+def test_where_that_is_measured_to_be_faster_every_such_fusion_is_hindered(
+    ratio: float, written: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("normfold.targets.table._installed_onnxruntime", lambda: (1, 31))
+    monkeypatch.setattr(Stopwatch, "times_as_fast", lambda *_: ratio)
+    result = normfold.optimize(
+        parse(f"{_RESIDUAL} {{ i = Identity(x) t = Relu(i) s = Add(t, z) {_LAYER} }}"), measure=True
+    )
+    assert [node.op_type for node in result.model.graph.node] == ["Relu", written, "LayerNormalization"]
+    assert any("written as Sum" in note for note in result.notes) is (written == "Sum")
 
 
 def test_up_to_release_1_29_that_fusion_is_the_faster_one() -> None:
