@@ -163,5 +163,10 @@ def _constants_of(part: _ConstantPart) -> list[ir.Node]:
 def _initializers_of(part: _ConstantPart) -> Iterator[onnx.TensorProto]:
     values = (value for node in part.nodes for value in node.inputs if value is not None)
     for value in dict.fromkeys(value for value in values if value.is_initializer()):
-        assert value.const_value is not None, "is_constant() was asked first"
-        yield onnx.numpy_helper.from_array(value.const_value.numpy(), value.name)
+        tensor = value.const_value
+        assert tensor is not None, "is_constant() was asked first"
+        if isinstance(tensor, ir.StringTensor):  # an array of them is no tensor for onnx
+            texts = list(tensor.string_data())
+            yield onnx.helper.make_tensor(value.name or "", onnx.TensorProto.STRING, tensor.shape.numpy(), texts)
+        else:
+            yield onnx.numpy_helper.from_array(tensor.numpy(), value.name)

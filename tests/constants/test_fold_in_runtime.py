@@ -42,6 +42,15 @@ LEFT = {
 }
 
 
+def test_what_constant_texts_say_is_stored() -> None:
+    model = parse(
+        """(float[N,4] x) => (float[N,4] y) <float[4,4] w, float[4] k, string[1] text = {"axb"}> {
+        m = RegexFullMatch<pattern = "a.*b">(text) f = Cast<to=1>(m) a = Add(x, f) h = MatMul(a, w) y = Mul(h, k) }""",
+        opset=20,
+    )
+    assert operators(assert_sound(model, same_decisions_in_float64=False).model) == "Gemm"
+
+
 @pytest.mark.parametrize("name", STORED)
 def test_what_is_stored(name: str) -> None:
     text, left = STORED[name]

@@ -61,8 +61,8 @@ def count_entries(data: Buffer, most: int) -> float:
     """Return how many entries a model's graphs and functions have; counting ends above ``most``.
 
     An empty entry takes two bytes in a file and a hundred times that in memory, so they are counted before parsing.
-    Twenty fields of what is in an entry count as one more; the first megabytes of entries are not looked into. Raises
-    WireFormatError if the bytes have another form.
+    Twenty fields of what is in an entry count as one more, and twenty numbers as one field; the first megabytes of
+    entries are not looked into. Raises WireFormatError if the bytes have another form.
     """
     found, unseen = 0.0, _UNSEEN
     waiting = [(onnx.ModelProto.DESCRIPTOR, 0, len(data))]
@@ -71,12 +71,10 @@ def count_entries(data: Buffer, most: int) -> float:
         weight = 1.0 if holder.name in _HOLDERS else 0.05
         messages = {field.number: field.message_type for field in holder.fields if field.message_type}
         for number, kind, _, value, stop in _fields(data, at, end):
-            if kind != _BYTES:
-                continue
-            found += weight
+            found += weight if kind == _BYTES else 0.05 * weight
             if found > most:
                 return found
-            if number not in messages or value == stop:
+            if kind != _BYTES or number not in messages or value == stop:
                 continue
             if messages[number].name == "GraphProto" or stop - value > unseen:
                 waiting.append((messages[number], value, stop))
@@ -103,6 +101,8 @@ def _fields(data: Buffer, at: int, end: int) -> Iterator[_Field]:
         tag, value = data[at], at + 1
         if tag > 0x7F:
             tag, value = _read_varint(data, at, end)
+        if tag < 8:  # no field has the number 0
+            raise WireFormatError
         kind = tag & 7
         if kind == _BYTES:
             if value >= end:
