@@ -166,7 +166,7 @@ def _initializers_of(part: _ConstantPart) -> Iterator[onnx.TensorProto]:
         tensor = value.const_value
         assert tensor is not None, "is_constant() was asked first"
         if isinstance(tensor, ir.StringTensor):  # an array of them is no tensor for onnx
-            texts = list(tensor.string_data())
-            yield onnx.helper.make_tensor(value.name or "", onnx.TensorProto.STRING, tensor.shape.numpy(), texts)
+            texts, dims = tensor.string_data(), tensor.shape.numpy()
+            yield onnx.TensorProto(name=value.name, data_type=onnx.TensorProto.STRING, dims=dims, string_data=texts)
         else:
             yield onnx.numpy_helper.from_array(tensor.numpy(), value.name)

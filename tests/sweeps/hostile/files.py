@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from tests.sweeps.hostile import odd_cases  # noqa: F401  # it adds its own to the cases
 from tests.sweeps.hostile.cases import Build, every_case
 from tests.sweeps.hostile.runs import run, say
 
