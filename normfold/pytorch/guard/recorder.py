@@ -58,6 +58,7 @@ class Recorder(TorchFunctionMode):
         self.edges: Edges = {}
         self.involved: dict[Edge, Tags] = {}  # the changed modules that each edge tells of
         self._seen = WeakIdKeyDictionary()
+        self._written: dict[int, tuple[Any, Seen]] = {}  # memory that other tensors may look at, kept alive
         self._inside: list[Edge] = []  # the modules that the folds changed, and that run now
         self._handles: list[torch.utils.hooks.RemovableHandle] = []
         self._here = _Here()
@@ -125,7 +126,11 @@ class Recorder(TorchFunctionMode):
         return hook
 
     def _of(self, leaf: Any) -> Seen:
-        return self._seen[leaf] if isinstance(leaf, torch.Tensor) and leaf in self._seen else _CLEAN
+        if isinstance(leaf, torch.Tensor) and leaf in self._seen:
+            seen: Seen = self._seen[leaf]
+            return seen
+        memory = _memory_of(leaf) if self._written else None
+        return self._written[memory._cdata][1] if memory is not None and memory._cdata in self._written else _CLEAN
 
     def _mark(self, outputs: Iterable[Any], modules: Tags, edge: Edge) -> None:
         for place, output in enumerate(outputs):
@@ -141,8 +146,10 @@ class Recorder(TorchFunctionMode):
         short = name.rpartition(".")[2].strip("_")
         outputs = [leaf for leaf in pytree.tree_leaves(result) if isinstance(leaf, torch.Tensor)]
         in_place = short in ("set", "setitem") or (short.startswith("i") and short[1:] in _ARITHMETIC)
+        written = [] if kwargs.get("out") is None else tensors_of(kwargs["out"])
         if in_place or (name.endswith("_") and not name.endswith("__")):
-            outputs += [leaf for leaf in leaves[:1] if isinstance(leaf, torch.Tensor)]
+            written += [leaf for leaf in leaves[:1] if isinstance(leaf, torch.Tensor)]
+        outputs += written
         if not outputs and short not in _READS and name.rpartition(".")[2] not in _READS:
             return  # a shape or a type
         tensors = tuple(
@@ -154,6 +161,9 @@ class Recorder(TorchFunctionMode):
         edge = (name, tensors, values)
         self._add(edge, () if short in _SIZES else tuple(_whole_numbers(leaves)), seen, f"{name} reads")
         self._mark(outputs, frozenset().union(*(each.modules for each in seen)), edge)
+        for tensor in written:
+            if (memory := _memory_of(tensor)) is not None:
+                self._written[memory._cdata] = memory, self._seen[tensor]
 
     def _add(self, edge: Edge, numbers: Numbers, seen: Iterable[Seen], what: str) -> None:
         modules = frozenset().union(*(each.modules for each in seen))
@@ -185,6 +195,14 @@ def _agree(known: Numbers, numbers: Numbers) -> bool:
 def _digest(edge: Edge, *place: int) -> str:
     """Return a name for a value by how it was computed, and its rank, the same in every process."""
     return blake2b(repr((edge, place)).encode(), digest_size=12).hexdigest()
+
+
+def _memory_of(leaf: Any) -> Any:
+    """Return the memory of a tensor; None for one that has none of its own, as within torch.vmap."""
+    try:
+        return leaf.untyped_storage() if isinstance(leaf, torch.Tensor) else None
+    except (NotImplementedError, RuntimeError):
+        return None
 
 
 def _is_size(leaf: torch.Tensor) -> bool:

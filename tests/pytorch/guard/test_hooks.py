@@ -105,6 +105,22 @@ def along(self: Paths, x: Tensor, axis: int = 3) -> Any:
     return self.bn(self.conv(x).flip(axis))
 
 
+def written_under_a_view(self: Paths, x: Tensor) -> Any:
+    y = self.conv(x)
+    space = x.new_zeros(y.shape)
+    view = space.view(-1)
+    space.copy_(y)
+    return view.sigmoid() if self.flag else self.bn(view.view_as(y))
+
+
+def written_as_out(self: Paths, x: Tensor) -> Any:
+    y = self.conv(x)
+    space = x.new_zeros(y.shape)
+    view = space.view(-1)
+    torch.mul(y, 1.0, out=space)
+    return view.sigmoid() if self.flag else self.bn(view.view_as(y))
+
+
 def kept_aside(self: Paths, x: Tensor) -> Any:
     y = self.conv(x)
     z = self.bn(y)
@@ -143,6 +159,8 @@ REFUSED = (
     Row("a value that the norm never had", skipped, (batch(2, 3, 8, 8),), {"bare": True}),
     Row("one more time around a loop", repeated, (batch(2, 3, 8, 8),), {"times": 2}),
     Row("an output in a dataclass", in_a_dataclass, (batch(2, 3, 8, 8),), {"raw": True}),
+    Row("a view of what is written in place", written_under_a_view, (batch(2, 3, 8, 8),), flag=True),
+    Row("a view of what is given as out", written_as_out, (batch(2, 3, 8, 8),), flag=True),
     Row("what the norm has read, behind the norm", kept_aside, (batch(2, 3, 8, 8),), flag=True),
     Row("another axis", along, (batch(2, 3, 8, 8),), {"axis": 1}),
 )
