@@ -102,10 +102,10 @@ class Recorder(TorchFunctionMode):
             self._add(("return", tuple(each.history for each in seen)), (), seen, "it returns")
 
     def _entering(self, name: str) -> Any:
-        def hook(module: torch.nn.Module, args: Any, kwargs: Any) -> None:
+        def hook(module: torch.nn.Module, *given: Any) -> None:
             if not self._here.active:
-                return
-            seen = [self._of(leaf) for leaf in tensors_of((args, kwargs))]
+                return  # torch may call it for another thread after its end, and without the keywords
+            seen = [self._of(leaf) for leaf in tensors_of(given)]
             edge = ("module", name, tuple(each.history for each in seen))
             self._inside.append(edge)
             if len(self._inside) == 1:  # what it reads must be what it was folded for, also where nothing differs
@@ -114,10 +114,11 @@ class Recorder(TorchFunctionMode):
         return hook
 
     def _leaving(self, name: str) -> Any:
-        def hook(module: torch.nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
+        def hook(module: torch.nn.Module, *given: Any) -> Any:
+            *read, output = given
             if not self._here.active:
                 return output
-            if any(output is leaf and self._of(leaf).history for leaf in tensors_of((args, kwargs))):
+            if any(output is leaf and self._of(leaf).history for leaf in tensors_of(read)):
                 output = torch.ops.aten.alias(output)  # a norm that is gone gives what it read, which still differs
             edge = self._inside.pop()
             self._mark(tensors_of(output), frozenset({name} & self.differing), edge)
