@@ -268,7 +268,7 @@ _add(
 )
 _add(
     "speechbrain.ResNet",
-    lambda lib: lib.ResNet(in_channels=20, channels=[8, 8, 16, 16], lin_neurons=8),
+    lambda lib: lib.ResNet(input_size=20, channels=[8, 8, 16, 16], lin_neurons=8),
     f"{_SPEECH}.ResNet",
     (2, 40, 20),
 )
