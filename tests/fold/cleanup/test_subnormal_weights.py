@@ -1,0 +1,51 @@
+"""Subnormal weights of convolutions become zero, and nothing else does; the results stay what they were."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from onnx import numpy_helper
+
+import normfold
+from tests.onnx_text import parse
+
+_TINY = "{1, 1e-40, 0, 2, -1e-42, 3, 1.2e-38, -1, 1e-44}"
+
+
+@pytest.mark.parametrize(
+    ("text", "flushed"),
+    [
+        pytest.param("<float[3,3,1,1] w = {}, float[3] b> {{ y = Conv(x, w, b) }}", 3, id="weight"),
+        pytest.param("<float[3,3,1,1] w = {}, float[3] b> {{ y = ConvTranspose(x, w, b) }}", 3, id="transposed"),
+        pytest.param(
+            "<float[3,3,1,1] k, float[9] l = {}, int64[1] i = {{3}}, float[3] w = {{1, 1e-40, 0}}>"
+            " {{ y = Conv(x, k, w) }}",
+            1,
+            id="bias",
+        ),
+        pytest.param("<float[3,3,1,1] w = {}> {{ c = Conv(x, w) y = Max(c, w) }}", 0, id="read elsewhere"),
+        pytest.param("<float[1,3,3,1] w = {}> {{ y = Mul(x, w) }}", 0, id="of a product"),
+    ],
+)
+def test_what_adds_nothing_is_zero(text: str, flushed: int) -> None:
+    model = parse(f"(float[3,3,3,3] x) => (float[3,3,3,3] y) {text.format(_TINY)}")
+    result = normfold.optimize(model)
+    before, after = (
+        {each.name: numpy_helper.to_array(each) for each in one.graph.initializer} for one in (model, result.model)
+    )
+    assert any("written as zero" in note for note in result.notes) is bool(flushed)
+    if "w" in after:
+        changed = before["w"] != after["w"]
+        assert changed.sum() == flushed
+        assert not after["w"][changed].any()
+        assert (np.abs(before["w"][changed]) < np.finfo(np.float32).tiny).all()
+    assert result.is_changed is bool(flushed) or "w" not in after
+    assert not normfold.optimize(result.model).is_changed
+
+
+def test_a_weight_that_the_caller_may_give_stays() -> None:
+    model = parse(
+        f"(float[N,3,3,3] x, float[3,3,1,1] w, float[3] b) => (float[N,3,3,3] y) <float[3,3,1,1] w = {_TINY}>"
+        " { y = Conv(x, w, b) }"
+    )
+    assert not normfold.optimize(model, keep_initializer_inputs=True).is_changed
