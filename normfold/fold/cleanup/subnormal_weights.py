@@ -1,7 +1,7 @@
 """Write weights too small for a normal float32 as zero: a product with one takes a processor up to 100 times as long.
 
 Weight decay leaves such channels dead behind a BatchNormalization. What they add is below 1.2e-38 times the input,
-which is nothing beside any normal number, and what devices that flush them to zero compute in any case.
+which changes no normal number, and what devices that flush them to zero compute in any case.
 Source: IEEE 754-2019, section 3.3.
 """
 
