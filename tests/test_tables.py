@@ -23,7 +23,7 @@ NEVER_REFUSED = {
 NO_DECOMPOSITION = {"SimplifiedLayerNormalization": "an operator of ONNX Runtime that onnx has no schema of"}
 _UNKNOWN = "no small model that ends in it was found"
 NEVER_GIVEN = {
-    **dict.fromkeys(("NF127", "NF131", "NF304"), _UNKNOWN),
+    **dict.fromkeys(("NF127", "NF131"), _UNKNOWN),
 }
 
 
