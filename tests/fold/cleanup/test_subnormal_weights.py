@@ -2,33 +2,43 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+import onnx
 import pytest
 from onnx import numpy_helper
 
 import normfold
 from tests.onnx_text import parse
 
-_TINY = "{1, 1e-40, 0, 2, -1e-42, 3, 1.2e-38, -1, 1e-44}"
+_TINY = np.array([1, 1e-40, 0, 2, -1e-42, 3, 1.2e-38, -1, 1e-44], np.float32)  # onnx 1.20 cannot read them as text
+
+
+def _with_tiny(text: str) -> onnx.ModelProto:
+    """Parse a model, and give its weight ``w`` tiny values, as many as it has."""
+    model = parse(text)
+    weight = next(each for each in model.graph.initializer if each.name == "w")
+    weight.CopyFrom(numpy_helper.from_array(_TINY[: math.prod(weight.dims)].reshape(weight.dims), "w"))
+    return model
 
 
 @pytest.mark.parametrize(
     ("text", "flushed"),
     [
-        pytest.param("<float[3,3,1,1] w = {}, float[3] b> {{ y = Conv(x, w, b) }}", 3, id="weight"),
-        pytest.param("<float[3,3,1,1] w = {}, float[3] b> {{ y = ConvTranspose(x, w, b) }}", 3, id="transposed"),
+        pytest.param("<float[3,3,1,1] w, float[3] b> { y = Conv(x, w, b) }", 3, id="weight"),
+        pytest.param("<float[3,3,1,1] w, float[3] b> { y = ConvTranspose(x, w, b) }", 3, id="transposed"),
         pytest.param(
-            "<float[3,3,1,1] k, float[9] l = {}, int64[1] i = {{3}}, float[3] w = {{1, 1e-40, 0}}>"
-            " {{ y = Conv(x, k, w) }}",
+            "<float[3,3,1,1] k, float[3] w> { y = Conv(x, k, w) }",
             1,
             id="bias",
         ),
-        pytest.param("<float[3,3,1,1] w = {}> {{ c = Conv(x, w) y = Max(c, w) }}", 0, id="read elsewhere"),
-        pytest.param("<float[1,3,3,1] w = {}> {{ y = Mul(x, w) }}", 0, id="of a product"),
+        pytest.param("<float[3,3,1,1] w> { c = Conv(x, w) y = Max(c, w) }", 0, id="read elsewhere"),
+        pytest.param("<float[1,3,3,1] w> { y = Mul(x, w) }", 0, id="of a product"),
     ],
 )
 def test_what_adds_nothing_is_zero(text: str, flushed: int) -> None:
-    model = parse(f"(float[3,3,3,3] x) => (float[3,3,3,3] y) {text.format(_TINY)}")
+    model = _with_tiny(f"(float[3,3,3,3] x) => (float[3,3,3,3] y) {text}")
     result = normfold.optimize(model)
     before, after = (
         {each.name: numpy_helper.to_array(each) for each in one.graph.initializer} for one in (model, result.model)
@@ -44,8 +54,8 @@ def test_what_adds_nothing_is_zero(text: str, flushed: int) -> None:
 
 
 def test_a_weight_that_the_caller_may_give_stays() -> None:
-    model = parse(
-        f"(float[N,3,3,3] x, float[3,3,1,1] w, float[3] b) => (float[N,3,3,3] y) <float[3,3,1,1] w = {_TINY}>"
-        " { y = Conv(x, w, b) }"
+    model = _with_tiny(
+        "(float[N,3,3,3] x, float[3,3,1,1] w, float[3] b) => (float[N,3,3,3] y)"
+        " <float[3,3,1,1] w = {1, 2, 3, 4, 5, 6, 7, 8, 9}> { y = Conv(x, w, b) }"
     )
     assert not normfold.optimize(model, keep_initializer_inputs=True).is_changed
