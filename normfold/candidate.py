@@ -229,7 +229,7 @@ class CandidateBuilder:
             *self.source.notes,
             *filter(None, [self.facts[0].note, _about_batchnorms(after.batchnorms - before.batchnorms)]),
             *([] if facts else [_CLEANUP_BREAKS]),
-            *([_FLUSHED.format(flushed)] if flushed else []),
+            *([_FLUSHED.format(flushed)] if flushed and is_changed else []),
         )
         candidate = Candidate(model, verdicts, notes, self.folds_constants, is_changed, self.undone)
         if is_changed:
