@@ -150,7 +150,7 @@ def _optimized(source: Source, options: Options, clock: StageClock, also: Furthe
         options,
         notes,
         seconds=clock.seconds,
-        is_changed=candidate.is_changed or bool(undone),
+        is_changed=candidate.is_changed or bool(undone) or source.is_edited,
     )
 
 

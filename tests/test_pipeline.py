@@ -122,6 +122,21 @@ def test_where_nothing_folds_the_rest_is_done_and_proven() -> None:
     assert normfold.optimize(parse(NEEDLESS), only=("batchnorm",)).is_copy
 
 
+LISTED = "(float[N,3] x, float[3] w) => (float[N,3] y) <float[3] w = {1, 2, 3}> { t = Sin(x) u = Add(t, w) y = Cos(u) }"
+
+
+@pytest.mark.parametrize("in_place", [False, True])
+def test_what_reading_put_right_is_written_and_no_copy(tmp_path: Path, in_place: bool) -> None:
+    """Where nothing folds too: the note said that the initializer is a constant now, and in place it was not."""
+    path = tmp_path / "m.onnx"
+    target = path if in_place else tmp_path / "out.onnx"
+    onnx.save(parse(LISTED), path)
+    result = normfold.optimize(path, target, in_place=in_place)
+    assert not result.report().is_copy
+    assert [value.name for value in onnx.load(target).graph.input] == ["x"]
+    assert normfold.optimize(target).is_copy
+
+
 def test_a_cleanup_that_cannot_be_proven_is_undone(monkeypatch: pytest.MonkeyPatch) -> None:
     unsure = Verification(Equivalence.INCONCLUSIVE)
     monkeypatch.setattr(pipeline, "prove", lambda *_: unsure)

@@ -51,8 +51,9 @@ class Source:
     ``proto`` holds everything but big weights that lie in files of ``folder``: in data files, or in the model's own
     where that is large. ``stamps`` has the names of these files, ``mappings`` those that are mapped. ``path`` is the
     file it was read from, if any, and ``content`` its bytes, so that an unchanged model can be written byte for byte.
-    ``notes`` say what is unusual about it; ``passes_checker`` is False where only ONNX Runtime accepts it. ``mode``
-    are the permissions of the file. ``proto`` is never edited; ``model()`` makes a copy to work on.
+    ``notes`` say what is unusual about it; ``passes_checker`` is False where only ONNX Runtime accepts it.
+    ``is_edited`` says that reading put something right, so that it is no longer what the file says. ``mode`` are the
+    permissions of the file. ``proto`` is never edited; ``model()`` makes a copy to work on.
     """
 
     name: str
@@ -64,6 +65,7 @@ class Source:
     mappings: Mappings = field(default_factory=Mappings)
     notes: tuple[str, ...] = ()
     passes_checker: bool = True
+    is_edited: bool = False
     mode: int | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -214,7 +216,7 @@ def in_eval_mode(source: Source) -> Source:
         return source
     note = f"{switched} BatchNormalization in training mode taken as inference, as --assume-eval asks"
     notes = (*source.notes, note)
-    return replace(source, proto=proto, content=None, notes=notes)
+    return replace(source, proto=proto, content=None, is_edited=True, notes=notes)
 
 
 def _rows_of_one_sample(graph: onnx.GraphProto) -> Iterator[str]:
@@ -260,7 +262,7 @@ def with_constant_initializers(source: Source, *, keep: bool = False, freeze: Co
     graph.input.extend(inputs)
     note = f"{len(gone)} initializers that were also inputs are constants now"
     note += "; --keep-initializer-inputs leaves them" if habit else ", as --freeze asks"
-    return replace(source, content=None, notes=(*source.notes, note))
+    return replace(source, content=None, is_edited=True, notes=(*source.notes, note))
 
 
 def _external_folder(model: ir.Model) -> Path | None:
@@ -298,7 +300,7 @@ def _checked(source: Source, assume_eval: bool) -> Source:
     source = replace(source, stamps=load_small(proto, str(source.folder or "")))
     repairs = _repaired(source, assume_eval)
     if repairs:
-        source = replace(source, content=None, notes=(*source.notes, *repairs))
+        source = replace(source, content=None, is_edited=True, notes=(*source.notes, *repairs))
     complaint = _checker_complaint(proto)
     if not complaint:
         return source

@@ -118,7 +118,8 @@ def _identity_of_body(body: onnx.GraphProto) -> tuple[object, ...]:
 def _types(model: LoadedModel, nodes: Collection[onnx.NodeProto]) -> dict[str, onnx.TypeProto]:
     """Return the types of what the operators make.
 
-    They are as declared, else what a reader asks for, else as of what they read, else numbers of any shape.
+    They are as declared, else what a reader asks for, else as of what they read, else numbers of any shape. What reads
+    a stored tensor first (QONNX Quant of a weight) gives one of its shape, where sizes are not declared.
     """
     known = dict(model.declared)
     if any(name not in known for node in nodes for name in node.output):
@@ -129,14 +130,31 @@ def _types(model: LoadedModel, nodes: Collection[onnx.NodeProto]) -> dict[str, o
             pass
     found: dict[str, onnx.TypeProto] = {value.name: value.type for value in model.inputs}
     found |= {name: value.type for name, value in known.items()}
+    stored = {tensor.name: _type_of(tensor) for tensor in model.skeleton.graph.initializer}
+    found = stored | found
     for node in nodes:
         bodies = list(subgraphs(node))
         like = found.get(node.input[0]) if node.input and not bodies else None
         found = (_made_by(node, bodies[0]) if bodies else _asked_for(model, node)) | found
         for name in node.output:
-            if name not in found:
+            if name in found and node.input and node.input[0] in stored:
+                found[name] = _with_sizes_of(found[name], stored[node.input[0]])
+            elif name not in found:
                 found[name] = like or helper.make_tensor_type_proto(TensorProto.FLOAT, None)
     return {name: found[name] for node in nodes for name in node.output if name}
+
+
+def _type_of(tensor: onnx.TensorProto) -> onnx.TypeProto:
+    return helper.make_tensor_type_proto(tensor.data_type, tensor.dims)
+
+
+def _with_sizes_of(declared: onnx.TypeProto, stored: onnx.TypeProto) -> onnx.TypeProto:
+    """Return the declared type with the shape of a tensor of the same rank, if it does not say every size itself."""
+    own, other = declared.tensor_type, stored.tensor_type
+    is_whole = all(size.HasField("dim_value") for size in own.shape.dim)
+    if not declared.HasField("tensor_type") or is_whole or len(own.shape.dim) != len(other.shape.dim):
+        return declared
+    return helper.make_tensor_type_proto(own.elem_type, [size.dim_value for size in other.shape.dim])
 
 
 def _asked_for(model: LoadedModel, node: onnx.NodeProto) -> dict[str, onnx.TypeProto]:

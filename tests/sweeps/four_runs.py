@@ -26,8 +26,7 @@ def disagreements(path: Path, folder: Path) -> Iterator[str]:
     result = normfold.optimize(path, output)
     for report in normfold.check(output):
         yield from (f"check: {problem}" for problem in report.problems)
-    is_copy = path.read_bytes() == output.read_bytes() or (result.verification is None and not result.changes)
-    if not is_copy and not (found := normfold.verify(path, output)):
+    if not result.is_copy and not (found := normfold.verify(path, output)):
         yield f"verify: {found.verdict.value}"
     again = normfold.optimize(output)
     yield from (f"optimize again: {change.finding.name}" for change in again.changes)

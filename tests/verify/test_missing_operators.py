@@ -106,6 +106,19 @@ def test_an_operator_that_is_another_one_is_not_cut() -> None:
     assert verify(raw, other).verdict is Equivalence.INCONCLUSIVE
 
 
+@pytest.mark.parametrize("declared", ["", ", float[A,B,C,D] q", ", float[M,2,5,3] q"])
+def test_what_reads_a_stored_tensor_makes_one_of_its_shape(declared: str) -> None:
+    """A weight behind QONNX Quant, whose sizes the exporter leaves open: no one size for all is a kernel of 5 by 3."""
+    raw = parse(f"""(float[N,2,8,8] x) => (float[N,4,H,W] y) <float[4,2,5,3] w, float[P,Q,R,S] a{declared}>
+        {{ a = Identity(x) q = Identity(w) y = Conv<kernel_shape=[5,3]>(a, q) }}""")
+    raw.opset_import.append(helper.make_opsetid("qonnx", 1))
+    for node in raw.graph.node[:2]:
+        node.op_type, node.domain = "Quant", "qonnx"
+    found = prove(raw, raw)
+    assert found
+    assert found.unproven_operators == ("Quant a", "Quant q")
+
+
 def test_strict_asks_for_every_operator() -> None:
     raw = with_plugins("q")
     assert prove(raw, raw, None, ProofOptions()).verdict is Equivalence.EQUIVALENT

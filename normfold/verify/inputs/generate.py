@@ -43,6 +43,8 @@ _EVERYWHERE = (
 )  # fmt: skip
 _LONG = (400, 1000, 1600, 3000, 16000, 80000)
 """Tried for lengths alone: frames and samples of sound."""
+_SAMPLED = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.INT16})
+"""What sound comes as; so many texts or tokens would only take time."""
 
 # Ranks tried for an input that declares none.
 _RANKS = (2, 4, 3, 1, 0)
@@ -130,10 +132,11 @@ class Feeder:
             yield from filter(self._is_a_recording, self._long(kinds))
 
     def _long(self, kinds: Mapping[str, str]) -> Iterator[dict[str, int]]:
-        for size in _LONG:
+        long = _LONG if any(_tensor(value).elem_type in _SAMPLED for value in self.inputs) else ()
+        for size in long:
             yield {name: size if kind == "length" else 1 for name, kind in kinds.items()}
         for free in kinds:  # one is a length that the model was made for, and the others are batches without a name
-            for size in (*_EVERYWHERE, *_LONG):
+            for size in (*_EVERYWHERE, *long):
                 yield dict.fromkeys(kinds, 1) | {free: size}
 
     def _is_a_recording(self, sizes: Mapping[str, int]) -> bool:
