@@ -106,15 +106,19 @@ def test_an_operator_that_is_another_one_is_not_cut() -> None:
     assert verify(raw, other).verdict is Equivalence.INCONCLUSIVE
 
 
-@pytest.mark.parametrize("declared", ["", ", float[A,B,C,D] q", ", float[M,2,5,3] q"])
-def test_what_reads_a_stored_tensor_makes_one_of_its_shape(declared: str) -> None:
+@pytest.mark.parametrize("sizes", [[None] * 4, [4, None, None, 3], ["M", "C", "H", "W"]])
+def test_what_reads_a_stored_tensor_makes_one_of_its_shape(sizes: list[int | str | None]) -> None:
     """A weight behind QONNX Quant, whose sizes the exporter leaves open: no one size for all is a kernel of 5 by 3."""
-    raw = parse(f"""(float[N,2,8,8] x) => (float[N,4,H,W] y) <float[4,2,5,3] w, float[P,Q,R,S] a{declared}>
-        {{ a = Identity(x) q = Identity(w) y = Conv<kernel_shape=[5,3]>(a, q) }}""")
-    raw.opset_import.append(helper.make_opsetid("qonnx", 1))
-    for node in raw.graph.node[:2]:
-        node.op_type, node.domain = "Quant", "qonnx"
-    found = prove(raw, raw)
+    head = "(float[N,2,8,8] x) => (float[N,4,H,W] y) <float[4,2,5,3] w>"
+    body = "{ a = Identity(x) q = Identity(w) c = Conv<kernel_shape=[5,3]>(a, q) "
+    one, other = parse(f"{head} {body} y = Relu(c) }}"), parse(f"{head} {body} r = Relu(c) y = Relu(r) }}")
+    for model in (one, other):
+        model.opset_import.append(helper.make_opsetid("qonnx", 1))
+        for name, declared in (("a", [None] * 4), ("q", sizes)):
+            model.graph.value_info.append(helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, declared))
+        for node in model.graph.node[:2]:
+            node.op_type, node.domain = "Quant", "qonnx"
+    found = prove(one, other)
     assert found
     assert found.unproven_operators == ("Quant a", "Quant q")
 
