@@ -69,7 +69,7 @@ def _forget_no_types(graphs: Sequence[onnx.GraphProto]) -> int:
 
 
 def _forget_wrong_ranks(graph: onnx.GraphProto) -> None:
-    """Forget the shape of an inner value whose rank the operator that makes or reads it contradicts.
+    """Forget the shape of an inner value that contradicts its constant, or in its rank what makes or reads it.
 
     Exporters write such shapes into the branches of merged decoders; a runtime infers its own.
     """
@@ -78,6 +78,12 @@ def _forget_wrong_ranks(graph: onnx.GraphProto) -> None:
     for name, kind in shapes.items():
         if kind.HasField("shape") and len(kind.shape.dim) == 1 and kind.shape.dim[0].HasField("dim_value"):
             lengths[name] = kind.shape.dim[0].dim_value
+    for name, sizes in _sizes_of_constants(graph) if shapes else ():
+        if name not in shapes or not shapes[name].HasField("shape"):
+            continue
+        said = [dim.dim_value if dim.HasField("dim_value") else None for dim in shapes[name].shape.dim]
+        if len(said) != len(sizes) or any(size not in (None, own) for size, own in zip(said, sizes, strict=True)):
+            shapes[name].ClearField("shape")
     for node in graph.node:
         ranks: dict[str, int] = {}
         if node.op_type == "Reshape" and len(node.input) > 1 and node.input[1] in lengths:
@@ -87,6 +93,19 @@ def _forget_wrong_ranks(graph: onnx.GraphProto) -> None:
         for name, rank in ranks.items() if is_standard(node) else ():
             if name in shapes and shapes[name].HasField("shape") and len(shapes[name].shape.dim) != rank:
                 shapes[name].ClearField("shape")
+
+
+def _sizes_of_constants(graph: onnx.GraphProto) -> Iterator[tuple[str, Sequence[int]]]:
+    """Yield the names of what a graph stores, with the sizes of the tensors."""
+    yield from ((tensor.name, tensor.dims) for tensor in graph.initializer)
+    for node in graph.node:
+        if node.op_type == "Constant" and is_standard(node) and node.output and node.attribute:
+            held = node.attribute[0]
+            if held.type == onnx.AttributeProto.TENSOR:
+                yield node.output[0], held.t.dims
+            elif not held.ref_attr_name and held.type != onnx.AttributeProto.SPARSE_TENSOR:
+                lists = len(held.floats) or len(held.ints) or len(held.strings)
+                yield node.output[0], [lists] if lists else []
 
 
 def _drop_without_outputs(holder: onnx.GraphProto | onnx.FunctionProto) -> int:

@@ -94,10 +94,8 @@ def _range(node: onnx.NodeProto, found: Mapping[str, Range], numbers: Mapping[st
         return (min(inputs[0][0], 0.0), max(inputs[0][1], 0.0)) if counts_zeros else inputs[0]
     if operator == "Clip" and inputs:
         low, high = (_bound(node, index, found, numbers) for index in (1, 2))
-        return (
-            max(inputs[0][0], -math.inf if low is None else low),
-            min(inputs[0][1], math.inf if high is None else high),
-        )
+        least, largest = (max(end, -math.inf if low is None else low) for end in inputs[0])
+        return min(least, math.inf if high is None else high), min(largest, math.inf if high is None else high)
     if operator == "Concat" and inputs:
         return min(low for low, _ in inputs), max(high for _, high in inputs)
     if operator in ("Max", "Min") and inputs:

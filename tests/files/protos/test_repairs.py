@@ -167,6 +167,19 @@ def test_a_rank_that_its_operators_contradict_is_forgotten(tmp_path: Path) -> No
     assert normfold.optimize(tmp_path / "m.onnx").verification
 
 
+def test_a_shape_that_its_constant_contradicts_is_forgotten() -> None:
+    """A mutant: what is said of a Constant is another shape, which ONNX Runtime does not look at."""
+    model = parse(
+        "(float[N,4,8] x) => (float[N,4,8] y) <float[4] stored = {1, 2, 3, 4}> { made = Constant <value_floats = [0.0, "
+        "0.0, 0.0, 0.0]> () y = InstanceNormalization (x, stored, made) }"
+    )
+    del model.graph.value_info[:]
+    for name in ("made", "stored"):
+        model.graph.value_info.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [1]))
+    assert not [value.name for value in read(model).proto.graph.value_info if value.type.tensor_type.HasField("shape")]
+    assert normfold.optimize(model).verification
+
+
 @pytest.mark.parametrize(
     ("body", "left"),
     [

@@ -33,13 +33,16 @@ CASES = {
         (1.0, 2.0),
     ),
     "Clip": ("y = Clip(x, one)", (1.0, math.inf)),
+    "Clip of what lies above its limit": ("s = Sigmoid(x) t = Add(s, two) y = Clip(t, , one)", (1.0, 1.0)),
+    "Clip of what lies below its limit": ("s = Sigmoid(x) y = Clip(s, two)", (2.0, 2.0)),
+    "Clip with limits that cross": ("y = Clip(x, two, one)", (1.0, 1.0)),
 }
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_a_value_lies_in_its_range(name: str) -> None:
     nodes, expected = CASES[name]
-    model = parse(f"(float[1,2,8,8] x) => (float[1,2,A,B] y) <float one = {{1.0}}> {{ {nodes} }}")
+    model = parse(f"(float[1,2,8,8] x) => (float[1,2,A,B] y) <float one = {{1.0}}, float two = {{2.0}}> {{ {nodes} }}")
     found = value_ranges(load(model)).get("y", ANY)
     assert found == expected
     x = np.random.default_rng(0).uniform(-9, 9, (1, 2, 8, 8)).astype(np.float32)
