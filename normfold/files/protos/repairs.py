@@ -100,11 +100,11 @@ def _sizes_of_constants(graph: onnx.GraphProto) -> Iterator[tuple[str, Sequence[
     yield from ((tensor.name, tensor.dims) for tensor in graph.initializer)
     for node in graph.node:
         if node.op_type == "Constant" and is_standard(node) and node.output and node.attribute:
-            held = node.attribute[0]
-            if held.type == onnx.AttributeProto.TENSOR:
-                yield node.output[0], held.t.dims
-            elif not held.ref_attr_name and held.type != onnx.AttributeProto.SPARSE_TENSOR:
-                lists = len(held.floats) or len(held.ints) or len(held.strings)
+            value = node.attribute[0]
+            if value.type == onnx.AttributeProto.TENSOR:
+                yield node.output[0], value.t.dims
+            elif not value.ref_attr_name and value.type != onnx.AttributeProto.SPARSE_TENSOR:
+                lists = len(value.floats) or len(value.ints) or len(value.strings)
                 yield node.output[0], [lists] if lists else []
 
 

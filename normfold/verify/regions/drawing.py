@@ -94,7 +94,7 @@ def draw(each: RegionInput, shape: tuple[int, ...] | None, rng: np.random.Genera
         low, high = each.bounds
         drawn = np.asarray(rng.standard_normal(shape, np.float64 if base.dtype == np.float64 else np.float32))
         if math.isfinite(low) and math.isfinite(high):
-            drawn = rng.uniform(low, high, shape)
+            drawn = rng.uniform(low / 2, high / 2, shape) * 2  # their difference may be infinite
         elif math.isfinite(low):
             drawn = np.maximum(np.abs(drawn) + low, low)
         elif math.isfinite(high):

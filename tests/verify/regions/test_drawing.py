@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+import normfold
 from normfold.verify.regions.drawing import LARGEST, decades, larger
+from tests.onnx_text import parse
 
 
 def test_inputs_that_share_a_batch_grow_by_one_factor() -> None:
@@ -22,6 +24,15 @@ def test_what_would_be_large_stays_as_it_is() -> None:
 def test_whole_numbers_have_no_channels_and_so_few_rows() -> None:
     assert larger({"i": (1, 2048)}, {"i": ("N", 2048)}, ("i",)) == {"i": (2, 2048)}
     assert larger({"i": (1, 2048)}, {"i": ("N", 2048)}, ()) == {"i": (16, 2048)}
+
+
+def test_a_range_may_be_wider_than_the_largest_number() -> None:
+    model = parse(
+        "(double[N,4] x) => (double[N,4] y) <double low = {-1.7e308}, double high = {1.7e308}, double[4] two = "
+        "{2, 2, 2, 2}, double[4] one = {1, 1, 1, 1}, double[4,4] w = {1, 2, 3, 4, 5, 6, 7, 8, 9, 1, 2, 3, 4, 5, 6, 7}> "
+        "{ c = Clip (x, low, high) h = MatMul (c, w) y = BatchNormalization (h, two, one, one, two) }"
+    )
+    assert normfold.optimize(model).verification
 
 
 def test_a_limit_is_reached_from_its_own_side() -> None:
