@@ -41,8 +41,8 @@ _SUMS = (
     " which takes 4.2 to 7.7 times as long on CPU"
 )
 _FLUSHED = (
-    "{:,} weights of convolutions that are below 1.2e-38 were written as zero: they add nothing, and processors take up"
-    " to 100 times as long for a product with one"
+    "{:,} weights of convolutions were written as zero: they are too small to change a sum, and processors take up to"
+    " 100 times as long for a product below 1.2e-38"
 )
 _LEAST_GROWTH = 1e-6  # stands for 0, which still lets FREE bytes pass
 

@@ -53,6 +53,31 @@ def test_what_adds_nothing_is_zero(text: str, flushed: int) -> None:
     assert not normfold.optimize(result.model).is_changed
 
 
+_SMALL = np.array([1, 1e-31, 1e-19, 1e-31, 1e-13, 0, 1e-11, 1e-31, 1e-33], np.float32)
+"""Three filters: the small one goes in the first, 2**64 times 1e-31 is 1.8e-12."""
+
+
+@pytest.mark.parametrize(
+    ("text", "gone"),
+    [
+        pytest.param("{ y = Conv(s, w) }", [1, 7, 8], id="next to a weight"),
+        pytest.param("{ y = Conv(s, w, b) }", [1, 3, 7, 8], id="next to a bias"),
+        pytest.param("{ y = Conv(x, w, b) }", [], id="what the user feeds"),
+        pytest.param("{ y = ConvTranspose(s, w, b) }", [], id="transposed"),
+        pytest.param("{ c = Conv(s, w, b) d = Conv(s, w) y = Max(c, d) }", [], id="of two"),
+    ],
+)
+def test_what_is_lost_in_a_sum_is_zero(text: str, gone: list[int]) -> None:
+    start = "<float[3,3,1,1] w, float[3] b = {0, 0.001, 0}> { s = Sin(x) "
+    model = parse(f"(float[3,3,3,3] x) => (float[3,3,3,3] y) {start} {text.removeprefix('{')}")
+    weight = next(each for each in model.graph.initializer if each.name == "w")
+    weight.CopyFrom(numpy_helper.from_array(_SMALL.reshape(3, 3, 1, 1), "w"))
+    result = normfold.optimize(model)
+    after = {each.name: numpy_helper.to_array(each).reshape(-1) for each in result.model.graph.initializer}
+    assert np.flatnonzero((after["w"] == 0) & (_SMALL != 0)).tolist() == gone
+    assert not normfold.optimize(result.model).is_changed
+
+
 def test_a_weight_that_the_caller_may_give_stays() -> None:
     model = _with_tiny(
         "(float[N,3,3,3] x, float[3,3,1,1] w, float[3] b) => (float[N,3,3,3] y)"
