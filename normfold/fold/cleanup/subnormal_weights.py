@@ -60,7 +60,7 @@ def _largest(weight: ir.Value, bits: Bits) -> Bits:
     data = node.inputs[0]
     if others or place != 1 or node.op_type != "Conv" or data is None or data.producer() is None:
         return np.zeros_like(bits)
-    largest = bits.reshape(len(bits), -1).max(axis=1)
+    largest: Bits = bits.reshape(len(bits), -1).max(axis=1)
     bias = node.inputs[2].const_value if len(node.inputs) > 2 and node.inputs[2] is not None else None
     if bias is not None:
         largest = np.maximum(largest, np.ascontiguousarray(bias.numpy()).view(np.uint32) & _MAGNITUDE)
