@@ -76,6 +76,20 @@ def require_rows_fit(
         raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail=f"row {int(np.argmax(lost))} would become subnormal")
 
 
+def require_no_faint_rows(largest: Array, node: ir.Node, before: Array, shift: Array) -> None:
+    """Refuse a scale that leaves most rows of a weight so small that their products with small values are subnormal.
+
+    Such products take a processor up to 100 times as long, and the tail of a Gelu is full of small values; behind the
+    sum the scale is one product a row. A row that is nothing against its shift does not count, as for
+    ``require_rows_fit``, nor one that came so.
+    """
+    faint = (largest > 0) & (largest < _FAINT) & (before >= _FAINT)
+    faint &= largest > float(np.finfo(np.float32).eps) * np.abs(shift)
+    if 2 * np.count_nonzero(faint) > faint.size:
+        detail = f"{np.count_nonzero(faint)} of {faint.size} rows would be below {_FAINT:.1g}, which is slow"
+        raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail=detail)
+
+
 def _require_in_range(largest: float, dtype: ir.DataType | None, node: ir.Node) -> None:
     """Refuse the largest magnitude of an array (not a number where an element is none) that its type cannot hold."""
     if not np.isfinite(largest):
@@ -83,6 +97,10 @@ def _require_in_range(largest: float, dtype: ir.DataType | None, node: ir.Node) 
     limits = float_range(dtype, node)
     if largest > limits.largest:
         raise Refusal(Reason.OUT_OF_RANGE, name_of(node), detail=f"|{largest:.3g}| is above {limits.largest:.3g}")
+
+
+_FAINT = 2.0**-60
+"""A float32 of this size times 2**-67, which a Gelu gives for -13, is subnormal."""
 
 
 @dataclass(frozen=True)

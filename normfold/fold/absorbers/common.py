@@ -11,7 +11,7 @@ from normfold.algebra.affine import Affine, Array
 from normfold.algebra.weight import Weight
 from normfold.findings.reason import Reason
 from normfold.fold.rule import Labels, require, require_varies_on
-from normfold.graph.editor import Rewrite, require_fits, require_rows_fit
+from normfold.graph.editor import Rewrite, require_fits, require_no_faint_rows, require_rows_fit
 from normfold.graph.reader import GraphReader
 
 Absorber = Callable[[GraphReader, ir.Node, Labels], Rewrite]
@@ -55,7 +55,7 @@ def fitted(
     """Return ``changed`` as it is, once every array is known to fit the type of the weight at ``index``.
 
     ``rows`` gives the largest magnitudes of the new weight by the channels that were scaled, none of which may lose
-    its digits; ``shift`` is the bias of these channels, where they are those of the output.
+    its digits; ``shift`` is what is added to these channels, where they are those of the output.
     """
     weight = node.inputs[index]
     if reader.is_quantized(weight):
@@ -64,7 +64,10 @@ def fitted(
     for array in changed.values():
         if isinstance(array, Weight):
             before = reader.weight(weight)
-            require_rows_fit(rows(array), dtype, node, rows(array if before is None else before), shift)
+            largest, before_it = rows(array), rows(array if before is None else before)
+            require_rows_fit(largest, dtype, node, before_it, shift)
+            if shift is not None:
+                require_no_faint_rows(largest, node, before_it, shift)
         else:
             require_fits(array, dtype, node)
     return changed

@@ -30,7 +30,9 @@ def gemm_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite
     scaled = weight_of(reader, node, side) * (affine.scale.T if flipped else affine.scale)
     changed: dict[int, Array | Weight] = {} if affine.has_no_scale else {side: scaled}
     own = other if flipped else axis
-    return _gemm(reader, node, side, changed, own, affine.scale * _added(reader, node) + affine.shift)
+    added = affine.scale * _added(reader, node) + affine.shift
+    in_sum = added.reshape(-1) if added.size == added.shape[axis] else np.zeros(())
+    return _gemm(reader, node, side, changed, own, added, in_sum)
 
 
 def _constant_side(reader: GraphReader, node: ir.Node) -> tuple[int, int]:
@@ -50,16 +52,25 @@ def _added(reader: GraphReader, node: ir.Node) -> Array:
 
 
 def _gemm(
-    reader: GraphReader, node: ir.Node, side: int, changed: dict[int, Array | Weight], own: int, added: Array
+    reader: GraphReader,
+    node: ir.Node,
+    side: int,
+    changed: dict[int, Array | Weight],
+    own: int,
+    added: Array,
+    in_sum: Array | None = None,
 ) -> Rewrite:
-    """Write the weight in ``changed``, ``own`` its axis that was scaled, and ``added`` in place of beta*C."""
+    """Write the weight in ``changed``, ``own`` its axis that was scaled, and ``added`` in place of beta*C.
+
+    ``in_sum`` is as for ``fitted``.
+    """
     attributes: dict[str, int | float] = {}
     bias, beta = bias_of(reader, node, 2), float(attribute(node, "beta", 1.0))
     if added.any() or bias is not None:
         added = added if bias is not None and bias.ndim == 2 else squeeze_leading(added)
         if bias is None or beta != 1.0 or not np.array_equal(bias, added):
             changed[2], attributes = added, {"beta": 1.0} if beta != 1.0 else {}
-    return Rewrite(node, inputs=fitted(reader, node, side, changed, along(own)), attributes=attributes)
+    return Rewrite(node, inputs=fitted(reader, node, side, changed, along(own), in_sum), attributes=attributes)
 
 
 def gemm_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
@@ -84,7 +95,7 @@ def matmul_backward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewri
             scale = np.expand_dims(scale, -1 if side == 0 else -2)  # a vector's own axis is not in the result
         changed[side] = weight * _scale_on_weight(node, scale, weight, side)
     rows = along(-1 if side == 1 else -2) if weight.ndim > 1 else Weight.largest
-    return _matmul(reader, node, side, changed, rows, affine.shift)
+    return _matmul(reader, node, side, changed, rows, affine.shift, np.zeros(()))
 
 
 def _scale_on_weight(node: ir.Node, scale: Array, weight: Weight, side: int) -> Array:
@@ -110,8 +121,10 @@ def _matmul(
     changed: dict[int, Array | Weight],
     rows: Callable[[Weight], Array],
     shift: Array,
+    in_sum: Array | None = None,
 ) -> Rewrite:
-    fitted(reader, node, side, changed, rows)
+    """Write the weight in ``changed`` and ``shift`` behind it; ``in_sum`` as for ``fitted``."""
+    fitted(reader, node, side, changed, rows, in_sum)
     if not shift.any():
         return Rewrite(node, inputs=changed)
     weight = node.inputs[side]

@@ -24,9 +24,11 @@ _LONGEST_TO_PART = 8  # operators in a row: each way to part them is a search
 _EXPLAINS_LITTLE = (Reason.GRAPH_INPUT, Reason.NO_CONSUMER, Reason.GRAPH_OUTPUT)
 
 
-def _explanation_order(obstacle: Obstacle) -> int:
-    """Return the order in which obstacles are named: being a bias explains most, a border of the graph least."""
-    return 0 if obstacle.reason is Reason.BIAS else 2 if obstacle.reason in _EXPLAINS_LITTLE else 1
+def _explanation_order(chain: AffineChain, obstacle: Obstacle) -> int:
+    """Return the order in which obstacles are named: being a bias explains a shift, a border of the graph little."""
+    if obstacle.reason is Reason.BIAS:
+        return 0 if chain.affine.has_no_scale else 2
+    return 2 if obstacle.reason in _EXPLAINS_LITTLE else 1
 
 
 def decide(
@@ -61,7 +63,7 @@ def decide(
         obstacles += tuple(_costs_more(reader, plan) for plan in plans if plan.direction != "merge")
         worth = [plan for plan in found if _is_worth_it(reader, plan)]
         obstacles = tuple(filter(None, map(objection, worth))) or obstacles
-        return None, tuple(sorted(obstacles, key=_explanation_order))
+        return None, tuple(sorted(obstacles, key=partial(_explanation_order, chain)))
     return min(
         worth, key=lambda plan: (-plan.operators_saved(reader), _norms_left(reader, plan), plan.weights_changed)
     ), ()

@@ -354,6 +354,11 @@ REFUSES = {
         "NF115 c, NF104 y",
         values={"w": (0.01, 1), "k": (0.001, 1)},
     ),
+    "most rows of weights would be faint": Refuses(
+        "(float[N,1,6,6] x) => (float[N,3,6,6] y) <float[3,1,1,1] w, float[3,1,1] k> { c = Conv(x, w) y = Mul(c, k) }",
+        "NF115 c, NF104 y",
+        values={"w": (1, 1, 1), "k": (1e-22, 1e-22, 1)},
+    ),
     "an output channel of a transposed conv that would become subnormal": Refuses(
         "(float16[N,1,6,6] x) => (float16[N,2,6,6] y) <float16[1,2,1,1] w, float16[2,1,1] k> "
         "{ c = ConvTranspose(x, w) y = Mul(c, k) }",

@@ -15,6 +15,17 @@ BACKWARD = {
         "{ c = Gemm<transB=1, alpha=0.5, beta=-2.0>(x, w, b) y = BatchNormalization(c, g, be, m, var) }",
         "Gemm",
     ),
+    "matmul of which one column of three is faint then": Folds(
+        "(float[N,2,2] x) => (float[N,2,3] y) <float[2,3] w, float[3] k> { c = MatMul(x, w) y = Mul(c, k) }",
+        "MatMul",
+        values={"w": (1, 1, 1, 1, 1, 1), "k": (1e-22, 1, 1)},
+    ),
+    "gemm of which most rows are faint then, next to their biases": Folds(
+        "(float[N,1] x) => (float[N,3] y) <float[3,1] w, float[3] b, float[3] k> "
+        "{ c = Gemm<transB=1>(x, w, b) y = Mul(c, k) }",
+        "Gemm",
+        values={"w": (1, 1, 1), "b": (1e10, 1e10, 1), "k": (1e-22, 1e-22, 1)},
+    ),
     "gemm transA": Folds(
         f"(float[4,3] x) => (float[3,8] y) <float[4,8] w, float[1,8] b, {BN8}> "
         "{ c = Gemm<transA=1>(x, w, b) y = BatchNormalization(c, g, be, m, var) }",
@@ -297,6 +308,23 @@ REFUSES = {
         "{ c = Gemm<transB=1>(x, w) y = Mul(c, k) }",
         "NF115 c, NF104 y",
         values={"w": (0.01, 1), "k": (0.001, 1)},
+    ),
+    "most columns would be faint": Refuses(
+        "(float[N,2,2] x) => (float[N,2,3] y) <float[2,3] w, float[3] k> { c = MatMul(x, w) y = Mul(c, k) }",
+        "NF115 c, NF104 y",
+        values={"w": (1, 1, 1, 1, 1, 1), "k": (1e-22, 1e-22, 1)},
+    ),
+    "most columns would be faint, and the bias is no reason for the scale": Refuses(
+        "(float[N,2,2] x) => (float[N,2,3] y) <float[2,3] w, float[3] b, float[3] k> "
+        "{ c = MatMul(x, w) d = Add(c, b) y = Mul(d, k) }",
+        "NF115 c, NF104 y, NF121 c",
+        values={"w": (1, 1, 1, 1, 1, 1), "b": (1, 2, 3), "k": (1e-22, 1e-22, 1)},
+    ),
+    "most rows of a transposed Gemm would be faint": Refuses(
+        "(float[N,1] x) => (float[N,3] y) <float[3,1] w, float[3] b, float[3] k> "
+        "{ c = Gemm<transB=1>(x, w, b) y = Mul(c, k) }",
+        "NF115 c, NF104 y",
+        values={"w": (1, 1, 1), "b": (1, 0, 1), "k": (1e-22, 1e-22, 1)},
     ),
     "a bias that would be infinite": Refuses(
         "(float[N,2] x) => (float[N,2] y) <float[2] t, float[2,2] w> { a = Add(x, t) y = MatMul(a, w) }",
