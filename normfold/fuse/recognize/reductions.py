@@ -16,6 +16,7 @@ from normfold.fuse.recognize.views import Sizes, count_of, sizes_of
 from normfold.graph.reader import GraphReader, attribute
 from normfold.operators.table import RESHAPES, is_standard
 
+LINEAR = ("Conv", "Einsum", "Gemm", "MatMul")
 Moment = Callable[[Region, Poly, tuple[int, ...], int], Poly | None]
 """What a reduction makes of a polynomial, over the axes of a view."""
 
@@ -36,16 +37,29 @@ class Reducer:
     squares: bool = False
 
 
+@dataclass(frozen=True)
+class Weights:
+    """What a linear operator that sums ``axes``, of the data or of its squares, multiplies each element by.
+
+    ``keeps``: the axes stay, with size 1, or ``repeats``: with their own size, filled with the sum.
+    """
+
+    axes: tuple[int, ...]
+    weight: float = 1.0
+    squares: bool = False
+    keeps: bool = False
+    repeats: bool = False
+
+
 def reduced_axes(reader: GraphReader, node: ir.Node, sizes: Sizes) -> tuple[int, ...] | None:
     """Return the axes that a reduction of a value of shape ``sizes`` takes, sorted and positive; None if not constant.
 
     None are reduced by what is no reduction there: a pool smaller than its input, axes that do not exist.
     """
     rank = len(sizes)
-    if node.op_type == "Einsum":
-        return _multiplied_by_itself(node, rank)
-    if node.op_type == "MatMul":
-        return (rank - 1,) if equal_weight(reader, node) is not None else _row_by_column(reader, node, rank)
+    if node.op_type in LINEAR:
+        weights = weights_of(reader, node, sizes)
+        return () if weights is None else weights.axes
     if node.op_type == "GlobalAveragePool":
         return tuple(range(2, rank))
     if node.op_type == "AveragePool":
@@ -61,50 +75,79 @@ def reduced_axes(reader: GraphReader, node: ir.Node, sizes: Sizes) -> tuple[int,
     return tuple(sorted({axis % rank for axis in given}))
 
 
-def _multiplied_by_itself(node: ir.Node, rank: int) -> tuple[int, ...]:
-    """Return the axes over which an Einsum sums the squares of one value, as in ``bsd,bsd->bs``; none of any other."""
-    terms, _, result = str(attribute(node, "equation")).replace(" ", "").partition("->")
-    first, _, second = terms.partition(",")
-    if first != second or len(set(node.inputs)) != 1:
-        return ()
+def weights_of(reader: GraphReader, node: ir.Node, sizes: Sizes) -> Weights | None:
+    """Read a linear operator as a sum of its first input, of shape ``sizes``; None where it is none."""
+    return (_contraction if node.op_type == "Einsum" else _product)(reader, node, sizes)
+
+
+def _contraction(reader: GraphReader, node: ir.Node, sizes: Sizes) -> Weights | None:
+    """Read an Einsum of one value, of its squares, or of either and constants: ``bsd,bsd->bs``, ``bsd,d->bs``."""
+    terms, arrow, result = str(attribute(node, "equation")).replace(" ", "").partition("->")
+    first, *others = terms.split(",")
     free = [letter for letter in ascii_letters if letter not in terms]
-    dots = "".join(free[: rank - len(first.replace("...", ""))])
+    dots = "".join(free[: len(sizes) - len(first.replace("...", ""))])
     letters, kept = first.replace("...", dots), result.replace("...", dots)
-    is_plain = len(letters) == rank == len(set(letters)) and kept == "".join(each for each in letters if each in kept)
-    return tuple(axis for axis, letter in enumerate(letters) if letter not in kept) if is_plain else ()
+    of, squares, weight = dict(zip(letters, sizes, strict=False)), False, 1.0
+    for term, value in zip(others, node.inputs[1:], strict=False):
+        number = None if value is None else repeated_number(reader, value)
+        if term == first and value is node.inputs[0] and not squares:
+            squares = True
+        elif number is not None and reader.shape(value) == tuple(map(of.get, term)):
+            weight *= number
+        else:
+            return None
+    is_plain = len(letters) == len(sizes) == len(of) and kept == "".join(each for each in letters if each in kept)
+    axes = tuple(axis for axis, letter in enumerate(letters) if letter not in kept)
+    return Weights(axes, weight, squares) if arrow and is_plain else None
 
 
-def equal_weight(reader: GraphReader, node: ir.Node) -> float | None:
-    """Return the one number that a MatMul multiplies everything by: a sum, for one column or as many as there are."""
-    weight = node.inputs[1]
+def _product(reader: GraphReader, node: ir.Node, sizes: Sizes) -> Weights | None:
+    """Read a MatMul, Gemm or Conv of 1x1 with equal weights, and a MatMul of rows by themselves."""
+    weight, axis = node.inputs[1], 1 if node.op_type == "Conv" else len(sizes) - 1
     shape = None if weight is None else sizes_of(reader, weight)
-    if weight is None or shape is None or len(shape) != 2 or shape[1] not in (1, shape[0]):
+    if weight is None or shape is None or any(each is not None for each in node.inputs[2:]):
         return None
-    return repeated_number(reader, weight)
+    if node.op_type == "Conv":
+        is_plain = attribute(node, "group", 1) == 1 and not any(attribute(node, "pads", ()))
+        is_plain = is_plain and all(each == 1 for each in (*shape[2:], *attribute(node, "strides", ())))
+        shape = (shape[1], shape[0]) if is_plain else ()
+    elif node.op_type == "Gemm":
+        shape = () if attribute(node, "transA", 0) else shape[:: -1 if attribute(node, "transB", 0) else 1]
+    is_sum = len(shape) == 1 or (len(shape) == 2 and shape[1] in (1, shape[0]))
+    number = repeated_number(reader, weight) if is_sum else None
+    if number is not None:
+        number *= attribute(node, "alpha", 1.0)
+        return Weights((axis,), number, keeps=len(shape) == 2, repeats=len(shape) == 2 and shape[1] != 1)
+    is_square = node.op_type == "MatMul" and _is_row_by_column(reader, node)
+    return Weights((axis,), squares=True, keeps=True) if is_square else None
 
 
-def weighted_sum(region: Region, node: ir.Node) -> RuleResult | tuple[RuleResult, ...]:
-    """Follow a MatMul: with equal weights a sum along the last axis, of rows by themselves one of squares."""
-    weight, found = equal_weight(region.reader, node), region.operand(node, 0)
-    if weight is None:
-        return moment_rule(sum_of_squares)(region, node)
-    if not isinstance(found, Tracked) or not region.is_whole(found) or found.poly.has_denominator:
+def weighted_sum(region: Region, node: ir.Node) -> RuleResult:
+    """Follow a linear operator that sums its input, or the squares of it."""
+    found = region.operand(node, 0)
+    if not isinstance(found, Tracked):
+        return found if isinstance(found, NearMiss) else None
+    own = tuple(1 if axis is None else region.size(found.view, axis) for axis in found.axes)
+    read = weights_of(region.reader, node, own)
+    if read is None or not region.is_whole(found) or found.poly.has_denominator or not found.poly.has_x:
         return None
-    axes = (len(found.axes) - 1,)
-    poly = total(region, found.poly, axes, found.view) if region.takes_moments(found.view, axes) else None
-    columns = region.reader.shape(node.inputs[1])
-    kept = (*found.axes[:-1], None) if columns is not None and columns[1] == 1 else found.axes
-    return None if poly is None else Tracked(poly.scaled(weight), found.view, kept)
+    if not region.takes_moments(found.view, read.axes):
+        detail = f"axes {list(read.axes)}"
+        return region.near_miss(Reason.AXES_DIFFER, node, detail) if found.poly.degree == 2 else None
+    poly = (sum_of_squares if read.squares else total)(region, found.poly, read.axes, found.view)
+    gone = () if read.repeats else read.axes
+    kept = tuple(None if p in gone else axis for p, axis in enumerate(found.axes) if read.keeps or p not in gone)
+    return None if poly is None else Tracked(poly.scaled(read.weight), found.view, kept)
 
 
-def _row_by_column(reader: GraphReader, node: ir.Node, rank: int) -> tuple[int, ...]:
-    """Return the last axis where a MatMul multiplies rows by the same data as columns; none of any other."""
+def _is_row_by_column(reader: GraphReader, node: ir.Node) -> bool:
+    """Say whether a MatMul multiplies rows by the same data as columns."""
     one, other = (None if each is None else sizes_of(reader, each) for each in node.inputs)
     if one is None or other is None or min(len(one), len(other)) < 2:
-        return ()
+        return False
     is_product = one[-2] == 1 == other[-1] and (*one[:-2], one[-1]) == other[:-1]
     row, column = (_in_same_order(reader, each) for each in node.inputs)
-    return (rank - 1,) if is_product and row is column else ()
+    return is_product and row is column
 
 
 def _in_same_order(reader: GraphReader, value: ir.Value | None) -> ir.Value | None:
@@ -134,7 +177,7 @@ def moment_rule(moment: Moment) -> NormRule:
         if axes is None:
             detail = "the axes are an input"
             return region.near_miss(Reason.DYNAMIC_AXES, node, detail) if found.poly.degree == 2 else None
-        keep = REDUCERS[node.op_type].is_pool or bool(attribute(node, "keepdims", node.op_type != "Einsum"))
+        keep = REDUCERS[node.op_type].is_pool or bool(attribute(node, "keepdims", 1))
         kept = tuple(None if p in axes else axis for p, axis in enumerate(found.axes) if keep or p not in axes)
         if partial is not None:
             return _reduced_further(region, node, partial, axes, kept)
@@ -231,8 +274,7 @@ REDUCERS: Mapping[str, Reducer] = {
     "AveragePool": Reducer(mean, is_pool=True),
     "ReduceSum": Reducer(total, sums=True),
     "ReduceSumSquare": Reducer(sum_of_squares, sums=True, squares=True),
-    "Einsum": Reducer(sum_of_squares, in_steps=False, sums=True, squares=True),
-    "MatMul": Reducer(sum_of_squares, in_steps=False, sums=True, squares=True),
+    **dict.fromkeys(LINEAR, Reducer(total, in_steps=False, sums=True)),
     "ReduceL2": Reducer(length, in_steps=False),
     "ReduceL1": Reducer(sum_of_magnitudes, in_steps=False),
 }

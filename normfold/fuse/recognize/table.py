@@ -25,7 +25,7 @@ from normfold.fuse.recognize.conditions import both, comparison, extreme, where
 from normfold.fuse.recognize.layout import expand, relayout, transpose
 from normfold.fuse.recognize.norm_operators import NORM_OPERATORS, batchnorm, norm
 from normfold.fuse.recognize.polynomial import Poly
-from normfold.fuse.recognize.reductions import REDUCERS, moment_rule, size, weighted_sum
+from normfold.fuse.recognize.reductions import LINEAR, REDUCERS, moment_rule, size, weighted_sum
 from normfold.fuse.recognize.region import NormRule
 from normfold.operators.table import COMPARISONS
 
@@ -51,7 +51,7 @@ RULES: Mapping[str, NormRule] = {
     "Mul": binary,
     "Div": binary,
     **{operator: moment_rule(reducer.moment) for operator, reducer in REDUCERS.items()},
-    "MatMul": weighted_sum,
+    **dict.fromkeys(LINEAR, weighted_sum),
     "Size": size,
     "Reshape": relayout,
     "Flatten": relayout,

@@ -30,7 +30,9 @@ DEVIATION = "m = ReduceMean<axes=[-1]>(x) d = Sub(x, m) p = Mul(d, d) v = Reduce
 NORM = f"{DEVIATION} w = Add(v, eps) s = Sqrt(w) n = Div(d, s)"
 OVER_SPACE = "m = ReduceMean<axes=[2,3]>(x) d = Sub(x, m) p = Mul(d, d)"
 END = "w = Add(v, eps) s = Sqrt(w) y = Div(d, s)"
-FUSED = "LayerNormalization LayerNormalization"
+FUSED, RMS = "LayerNormalization LayerNormalization", "RMSNormalization RMSNormalization"
+RMS_ACROSS = "RMSNormalization Transpose-RMSNormalization-Transpose"
+QUARTERS, HALVES, FOURTHS = "{0.25,0.25,0.25,0.25}", f"{{{','.join(['0.5'] * 16)}}}", f"{{{','.join(['0.25'] * 16)}}}"
 
 
 def of(graph: str, nodes: str, constants: str = "") -> str:
@@ -436,10 +438,83 @@ REDUCTIONS = {
         of(
             X34,
             f"k = MatMul(x, c) m = Unsqueeze(k, last) d = Sub(x, m) p = Mul(d, d) v = ReduceMean<axes=[-1]>(p) {END}",
-            "float[4] c = {0.25, 0.25, 0.25, 0.25}",
+            f"float[4] c = {QUARTERS}",
         ),
-        "RMSNormalization RMSNormalization",
-        5,
+        FUSED,
+        1,
+    ),
+    "sums as products with a matrix, of Gemm": Edge(
+        of(
+            "(float[N,4] x) => (float[N,4] y)",
+            f"m = Gemm<alpha=0.5>(x, c) d = Sub(x, m) p = Mul(d, d) v = Gemm<transB=1>(p, r) {END}",
+            f"float[4,4] c = {HALVES}, float[1,4] r = {QUARTERS}",
+        ),
+        FUSED,
+        1,
+    ),
+    "a Gemm of columns": Edge(
+        of(
+            "(float[4,4] x) => (float[4,4] y)",
+            f"m = Gemm<transA=1>(x, c) d = Sub(x, m) p = Mul(d, d) v = ReduceMean<axes=[-1]>(p) {END}",
+            f"float[4,4] c = {HALVES}",
+        ),
+        RMS,
+        4,
+    ),
+    "a sum and a bias": Edge(
+        of(
+            "(float[N,4] x) => (float[N,4] y)",
+            f"m = Gemm(x, c, half) d = Sub(x, m) p = Mul(d, d) v = ReduceMean<axes=[-1]>(p) {END}",
+            f"float[4,1] c = {QUARTERS}",
+        ),
+        RMS,
+        4,
+    ),
+    "sums as convolutions to one channel and to all": Edge(
+        of(
+            X4,
+            f"m = Conv<strides=[1,1]>(x, c) d = Sub(x, m) p = Mul(d, d) v = Conv<pads=[0,0,0,0]>(p, r) {END}",
+            f"float[4,4,1,1] c = {FOURTHS}, float[1,4,1,1] r = {QUARTERS}",
+        ),
+        "LayerNormalization Transpose-LayerNormalization-Transpose",
+        3,
+    ),
+    "a sum in groups": Edge(
+        of(
+            X4,
+            f"m = Conv<group=2>(x, c) d = Sub(x, m) p = Mul(d, d) v = ReduceMean<axes=[1]>(p) {END}",
+            "float[4,2,1,1] c = {0.25,0.25,0.25,0.25,0.25,0.25,0.25,0.25}",
+        ),
+        RMS_ACROSS,
+        6,
+    ),
+    "a sum of every other place": Edge(
+        of(
+            "(float[N,4,1,1] x) => (float[N,4,1,1] y)",
+            f"m = Conv<strides=[2,2]>(x, c) d = Sub(x, m) p = Mul(d, d) v = ReduceMean<axes=[1]>(p) {END}",
+            f"float[1,4,1,1] c = {QUARTERS}",
+        ),
+        RMS_ACROSS,
+        6,
+    ),
+    "a sum of a window": Edge(
+        of(
+            X4,
+            f"m = Conv<pads=[0,1,0,1]>(x, c) d = Sub(x, m) p = Mul(d, d) v = ReduceMean<axes=[1]>(p) {END}",
+            "float[1,4,1,3] c = {0.25,0.25,0.25,0.25,0.25,0.25,0.25,0.25,0.25,0.25,0.25,0.25}",
+        ),
+        RMS_ACROSS,
+        6,
+    ),
+    "sums as an Einsum, with and without weights": Edge(
+        of(
+            X34,
+            'k = Einsum<equation="btc->bt">(x) n = Unsqueeze(k, last) m = Mul(n, e) d = Sub(x, m)'
+            f'u = Einsum<equation="btc, btc, c -> bt">(d, d, c) v = Unsqueeze(u, last) {END}',
+            f"float e = {{0.25}}, float[4] c = {QUARTERS}",
+        ),
+        FUSED,
+        1,
     ),
     "a product of a mean": Edge(
         of(

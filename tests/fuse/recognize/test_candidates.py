@@ -274,6 +274,7 @@ def test_a_near_miss_stays_what_it_was(miss: Miss) -> None:
     assert_close(run_in_ort(result, feeds, names), run_in_ort(original, feeds, names), note="ONNX Runtime")
 
 
+TWELVE = f"{{{','.join(['1'] * 12)}}}"
 SILENT = {
     "squeeze and excite": "(float[N,4,5,5] x) => (float[N,4,5,5] y) <float[4,4,1,1] w>"
     "{ p = GlobalAveragePool(x) c = Conv(p, w) s = Sigmoid(c) y = Mul(x, s) }",
@@ -288,6 +289,19 @@ SILENT = {
     '{ e = Einsum<equation="bsd,bsd->sb">(x, x) w = Add(e, eps) s = Sqrt(w) u = Unsqueeze(s, last) y = Div(x, u) }',
     "an Einsum of two values": f"{X34} <{NUMBERS}, int64[1] last = {{-1}}>{{ z = Tanh(x)"
     'e = Einsum<equation="bsd,bsd->bs">(x, z) w = Add(e, eps) s = Sqrt(w) u = Unsqueeze(s, last) y = Div(x, u) }',
+    "an Einsum of a third power": f"{X34} <{NUMBERS}, int64[1] last = {{-1}}>{{"
+    'e = Einsum<equation="bsd,bsd,bsd->bs">(x, x, x) w = Add(e, eps) s = Sqrt(w) u = Unsqueeze(s, last)'
+    "y = Div(x, u) }",
+    "an Einsum of squares and weights that differ": f"{X34} <{NUMBERS}, int64[1] last = {{-1}}, float[4] c>{{"
+    'e = Einsum<equation="bsd,bsd,d->bs">(x, x, c) w = Add(e, eps) s = Sqrt(w) u = Unsqueeze(s, last)'
+    "y = Div(x, u) }",
+    "an Einsum over an axis that only the weights have": f"{X34} <{NUMBERS}, int64[1] last = {{-1}}, float[4,3] c ="
+    f'{TWELVE}>{{ e = Einsum<equation="bsd,bsd,de->bs">(x, x, c) w = Add(e, eps) s = Sqrt(w)'
+    "u = Unsqueeze(s, last) y = Div(x, u) }",
+    "an Einsum of more weights than data": "(float[N,3,1] x) => (float[N,3,1] y)"
+    f"<{NUMBERS}, int64[1] last = {{-1}}, float[12] c = {TWELVE}>{{"
+    'e = Einsum<equation="bsd,bsd,d->bs">(x, x, c) w = Add(e, eps) s = Sqrt(w) u = Unsqueeze(s, last)'
+    "y = Div(x, u) }",
     "a row times another as a column": f"(float[N,3,4] x) => (float[N,3,4] y) <{NUMBERS}, int64[1] row = {{2}},"
     "int64[1] last = {3}, int64[3] own = {0, 3, 4}>{ t = Transpose<perm=[0,2,1]>(x) z = Reshape(t, own)"
     "r = Unsqueeze(x, row) c = Unsqueeze(z, last) e = MatMul(r, c) u = Squeeze(e, last) w = Add(u, eps) s = Sqrt(w)"
