@@ -48,13 +48,14 @@ from normfold.fuse.recognize.surroundings import (
     maker_is,
     other_input,
 )
-from normfold.graph.reader import GraphReader
+from normfold.graph.reader import GraphReader, attribute
 from normfold.operators.table import is_standard
 
 _GATES = ("Sigmoid", "HardSigmoid", "Swish", "HardSwish", "Mish")
 _QUANTIZES = ("Round", "Floor")
 OF_THE_BATCH = "statistics of the batch"
 STANDARDIZATION = "standardization"
+ANY = "norm"
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,24 +235,30 @@ def _bounded(division: Division) -> _Match | None:
     is_centred = before_centring(division.reader, division.data) is not None
     if not division.has_root or not is_centred or not division.measures_its_data:
         return None
-    bounded = [maker(value) for each in division.parts if each.op_type in ("Max", "Clip") for value in each.inputs]
-    if not any(each is not None and is_root(division.reader, each) for each in bounded):
+    if not any(_bounds(division.reader, each) for each in division.parts):
         return None
     return STANDARDIZATION, Reason.CLIPPED, "the deviation is bounded from below"
 
 
+def _bounds(reader: GraphReader, node: ir.Node) -> bool:
+    """Say whether an operator is a bound from below by a number above 0: one of 0 changes no variance."""
+    bounds = [array for each in node.inputs[:2] if (array := reader.constant(each)) is not None]
+    is_above = attribute(node, "min", 0.0) > 0 or any(bool((array > 0).all()) for array in bounds)
+    return node.op_type in ("Max", "Clip") and is_above
+
+
 def _of_another_shape(division: Division) -> _Match | None:
-    """Match any other norm whose statistics, or a scale that was put into them, come in another shape."""
+    """Match any other norm: its statistics are several, or come in another shape, or a scale was put into them."""
     is_of_squares = any(measures_squares(division.reader, each) for each in division.sources)
     steps = {division.node.op_type, *(each.op_type for each in division.parts)}
     is_norm = division.has_root and is_of_squares and not steps.isdisjoint(("Div", "Reciprocal", "Pow"))
-    if not is_norm or steps.isdisjoint(("Gather", "Reshape")) or not division.measures_its_data:
+    if not is_norm or not division.measures_its_data:
         return None
-    return (
-        "norm",
-        Reason.NO_FORM,
-        "the statistics, or a scale that is part of them, come in another shape than that of the data",
-    )
+    if not steps.isdisjoint(("Gather", "Reshape")):
+        detail = "the statistics, or a scale that is part of them, come in another shape than that of the data"
+        return ANY, Reason.NO_FORM, detail
+    is_mixed = len(division.sources) > 1
+    return (ANY, Reason.MIXED_STATISTICS, "several statistics make what it is divided by") if is_mixed else None
 
 
 def _mixture_name(division: Division) -> tuple[str, str]:

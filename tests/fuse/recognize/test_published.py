@@ -63,6 +63,27 @@ ROWS = {
         "standardization",
         Reason.CLIPPED,
     ),
+    "a variance that is bounded from below, whose mean is written twice": Named(  # was "Div"
+        f"{X4} <float least = {{0.04}}> {{ m = ReduceMean<axes=[1, 2, 3]>(x) d = Sub(x, m) p = Mul(d, d)"
+        "v = ReduceMean<axes=[1, 2, 3]>(p) t = Clip(v, least) s = Sqrt(t) k = ReduceMean<axes=[1, 2, 3]>(x)"
+        "e = Sub(x, k) y = Div(e, s) }",
+        "standardization",
+        Reason.CLIPPED,
+    ),
+    "a variance that a bound of 0 does not change": Named(  # and that is not what is in the way
+        f"{X3} <float zero = {{0.0}}, float[6,1] e> {{ m = ReduceMean<axes=[-1]>(x) d = Sub(x, m) p = Mul(d, d)"
+        "v = ReduceMean<axes=[-1]>(p) t = Max(v, zero) w = Add(t, e) s = Sqrt(w) y = Div(d, s) }",
+        "Div",
+        Reason.EPSILON_VARIES,
+    ),
+    "LayerNorm by the means of two halves": Named(  # nothing was said of it
+        f"{X3} <{NUMBERS}> {{ a, b = Split<axis=-1>(x) i = ReduceMean<axes=[-1]>(a)"
+        "j = ReduceMean<axes=[-1]>(b) k = Add(i, j) m = Div(k, two) f = Mul(a, a) g = Mul(b, b)"
+        "q = ReduceMean<axes=[-1]>(f) r = ReduceMean<axes=[-1]>(g) h = Add(q, r) o = Div(h, two) c = Mul(m, m)"
+        "v = Sub(o, c) d = Sub(x, m) w = Add(v, eps) s = Sqrt(w) y = Div(d, s) }",
+        "norm",
+        Reason.MIXED_STATISTICS,
+    ),
     "BatchNorm of the batch whose size is measured, as Flax writes it": Named(
         f"{X4} <{NUMBERS}, float none = {{0.0}}, int64 area = {{25}}, int64[1] first = {{0}},"
         "int64[3] over = {0, 2, 3}> {"
