@@ -38,7 +38,7 @@ class Reducer:
 
 
 @dataclass(frozen=True)
-class Weights:
+class Summation:
     """What a linear operator that sums ``axes``, of the data or of its squares, multiplies each element by.
 
     ``keeps``: the axes stay, with size 1, or ``repeats``: with their own size, filled with the sum.
@@ -58,8 +58,8 @@ def reduced_axes(reader: GraphReader, node: ir.Node, sizes: Sizes) -> tuple[int,
     """
     rank = len(sizes)
     if node.op_type in LINEAR:
-        weights = weights_of(reader, node, sizes)
-        return () if weights is None else weights.axes
+        found = summation_of(reader, node, sizes)
+        return () if found is None else found.axes
     if node.op_type == "GlobalAveragePool":
         return tuple(range(2, rank))
     if node.op_type == "AveragePool":
@@ -75,12 +75,12 @@ def reduced_axes(reader: GraphReader, node: ir.Node, sizes: Sizes) -> tuple[int,
     return tuple(sorted({axis % rank for axis in given}))
 
 
-def weights_of(reader: GraphReader, node: ir.Node, sizes: Sizes) -> Weights | None:
+def summation_of(reader: GraphReader, node: ir.Node, sizes: Sizes) -> Summation | None:
     """Read a linear operator as a sum of its first input, of shape ``sizes``; None where it is none."""
     return (_contraction if node.op_type == "Einsum" else _product)(reader, node, sizes)
 
 
-def _contraction(reader: GraphReader, node: ir.Node, sizes: Sizes) -> Weights | None:
+def _contraction(reader: GraphReader, node: ir.Node, sizes: Sizes) -> Summation | None:
     """Read an Einsum of one value, of its squares, or of either and constants: ``bsd,bsd->bs``, ``bsd,d->bs``."""
     terms, arrow, result = str(attribute(node, "equation")).replace(" ", "").partition("->")
     first, *others = terms.split(",")
@@ -98,10 +98,10 @@ def _contraction(reader: GraphReader, node: ir.Node, sizes: Sizes) -> Weights | 
             return None
     is_plain = len(letters) == len(sizes) == len(of) and kept == "".join(each for each in letters if each in kept)
     axes = tuple(axis for axis, letter in enumerate(letters) if letter not in kept)
-    return Weights(axes, weight, squares) if arrow and is_plain else None
+    return Summation(axes, weight, squares) if arrow and is_plain else None
 
 
-def _product(reader: GraphReader, node: ir.Node, sizes: Sizes) -> Weights | None:
+def _product(reader: GraphReader, node: ir.Node, sizes: Sizes) -> Summation | None:
     """Read a MatMul, Gemm or Conv of 1x1 with equal weights, and a MatMul of rows by themselves."""
     weight, axis = node.inputs[1], 1 if node.op_type == "Conv" else len(sizes) - 1
     shape = None if weight is None else sizes_of(reader, weight)
@@ -117,9 +117,9 @@ def _product(reader: GraphReader, node: ir.Node, sizes: Sizes) -> Weights | None
     number = repeated_number(reader, weight) if is_sum else None
     if number is not None:
         number *= attribute(node, "alpha", 1.0)
-        return Weights((axis,), number, keeps=len(shape) == 2, repeats=len(shape) == 2 and shape[1] != 1)
+        return Summation((axis,), number, keeps=len(shape) == 2, repeats=len(shape) == 2 and shape[1] != 1)
     is_square = node.op_type == "MatMul" and _is_row_by_column(reader, node)
-    return Weights((axis,), squares=True, keeps=True) if is_square else None
+    return Summation((axis,), squares=True, keeps=True) if is_square else None
 
 
 def weighted_sum(region: Region, node: ir.Node) -> RuleResult:
@@ -128,7 +128,7 @@ def weighted_sum(region: Region, node: ir.Node) -> RuleResult:
     if not isinstance(found, Tracked):
         return found if isinstance(found, NearMiss) else None
     own = tuple(1 if axis is None else region.size(found.view, axis) for axis in found.axes)
-    read = weights_of(region.reader, node, own)
+    read = summation_of(region.reader, node, own)
     if read is None or not region.is_whole(found) or found.poly.has_denominator or not found.poly.has_x:
         return None
     if not region.takes_moments(found.view, read.axes):
