@@ -258,7 +258,11 @@ def _of_another_shape(division: Division) -> _Match | None:
         detail = "the statistics, or a scale that is part of them, come in another shape than that of the data"
         return ANY, Reason.NO_FORM, detail
     is_mixed = len(division.sources) > 1
-    return (ANY, Reason.MIXED_STATISTICS, "several statistics make what it is divided by") if is_mixed else None
+    return (
+        (ANY, Reason.MIXED_STATISTICS, "several statistics, or one of another, make what it is divided by")
+        if is_mixed
+        else None
+    )
 
 
 def _mixture_name(division: Division) -> tuple[str, str]:

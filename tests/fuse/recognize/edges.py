@@ -44,11 +44,10 @@ ARITHMETIC = {
     "Max of what is no variance": Edge(
         of(
             "(float[N,3,4] x, int64[1] z) => (float[N,3,4] y)",
-            "m = ReduceMean(x, last) d = Sub(x, m) p = Mul(d, d)"
-            "v = ReduceMean(p, z) w = Max(v, eps) s = Sqrt(w) y = Div(d, s)",
+            "p = Mul(x, x) v = ReduceMean(p, z) w = Max(v, eps) s = Sqrt(w) y = Div(x, s)",
         ),
         "Div NF203",
-        7,
+        5,
         opset=18,
     ),
     "Min of what is no variance": Edge(
@@ -266,7 +265,7 @@ LAYOUT = {
             "u = Unsqueeze(s, last) y = Div(d, u)",
             "int64[3] to = {1, 3, 4}",
         ),
-        "",
+        "norm NF223",
         10,
     ),
     "gamma, and then batch and channels together": Edge(
