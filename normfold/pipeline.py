@@ -171,7 +171,7 @@ def _prove_with_rollback(
     source: Source, options: Options, clock: StageClock, also: FurtherProof | None, stopwatch: Stopwatch | None
 ) -> RollbackResult[Candidate]:
     builder = CandidateBuilder(source, options, clock, stopwatch)
-    check_values(builder.facts[0].types, source.name)
+    check_values(builder.facts[0].types, builder.facts[0].computed, source.name)
 
     def build(excluded: frozenset[str]) -> ProofCandidate[Candidate]:
         candidate = builder.build(dict.fromkeys(excluded, _reason_to_undo(options)))

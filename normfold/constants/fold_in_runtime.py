@@ -19,14 +19,16 @@ import onnx_ir as ir
 from normfold.constants.materialize import Room
 from normfold.errors import CrashError
 from normfold.graph.editor import Editor, UniqueNames
-from normfold.graph.evaluators import EVALUATORS, LARGEST
+from normfold.graph.evaluators import EVALUATORS, LARGEST, work
 from normfold.graph.quantization import QUANTIZERS
 from normfold.graph.reader import GraphReader, attributes_of
 from normfold.native import isolated
 from normfold.native.ort_session import open_session
 from normfold.operators.table import RANDOM, is_standard
+from normfold.runtime.time_limit import Watch
 
 _SECOND_THOUGHTS = (*QUANTIZERS, "Constant", "Dropout")
+_LONGEST = 5.0  # seconds
 _KINDS = "fiub"  # numpy's letters for numbers and truth values
 
 
@@ -93,7 +95,10 @@ def _is_evaluable(reader: GraphReader, node: ir.Node) -> bool:
     if any(found.is_ref() or found.type in graphs for found in attributes_of(node)):
         return False
     is_small = all(prod(_sizes(value)) <= LARGEST for value in node.inputs if value is not None)
-    return is_small and all(_is_moderate(value) for value in node.outputs if value.name)
+    if not is_small or not all(_is_moderate(value) for value in node.outputs if value.name):
+        return False
+    shapes = [_sizes(value) for value in (*node.inputs[:1], *node.outputs) if value is not None]
+    return reader.may_make(node.outputs[0], work(node.op_type, shapes))
 
 
 def _is_moderate(value: ir.Value) -> bool:
@@ -132,9 +137,10 @@ def _run(model: ir.Model, part: _ConstantPart) -> Sequence[np.ndarray[Any, Any]]
 
 
 def outputs_of(model: bytes) -> Sequence[np.ndarray[Any, Any]]:
-    """Return the outputs of a model without inputs, or nothing if ONNX Runtime does not run it."""
+    """Return the outputs of a model without inputs, or nothing if ONNX Runtime does not run it in time."""
     try:
-        found: Sequence[np.ndarray[Any, Any]] = open_session(model).run(None, {})
+        with Watch(_LONGEST).run() as limited:
+            found: Sequence[np.ndarray[Any, Any]] = open_session(model).run(None, {}, limited.options)
     except Exception:  # noqa: BLE001  # the runtime raises a class of its own for each kind of failure
         return ()
     return found

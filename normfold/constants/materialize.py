@@ -13,8 +13,8 @@ import onnx_ir as ir
 from normfold.findings.rules import CONSTANT
 from normfold.graph.display_names import name_of
 from normfold.graph.editor import Editor, UniqueNames, bypass, stamp
-from normfold.graph.reader import FLOATS, GraphReader, graphs_of
-from normfold.graph.weight_bytes import FREE, stored_bytes, weight_bytes
+from normfold.graph.reader import FLOATS, GraphReader, graphs_of, stored_bytes
+from normfold.graph.weight_bytes import FREE, weight_bytes
 
 _LARGEST = 2**18  # bytes of one constant that is made of less than half as many
 _PART = 0.05  # of the weights of the model, which all of these together may take

@@ -15,7 +15,7 @@ def main() -> None:
         del sys.path[0]  # normfold's own modules must not answer to top-level names
     result = os.dup(1)
     os.dup2(2, 1)
-    _limit_memory(int(sys.argv[1]))
+    _limit(*map(int, sys.argv[1:]))
     sys.modules["torch"] = None  # type: ignore[assignment]  # onnxsim imports it for features not used here: 2 s
     import onnx
     import onnxsim
@@ -31,14 +31,16 @@ def main() -> None:
         stdout.write(folded.SerializeToString())
 
 
-def _limit_memory(limit: int) -> None:
+def _limit(memory: int, seconds: int) -> None:
+    """Bound the bytes that this process allocates and the time of the processor that it takes."""
     try:
         import resource
-    except ImportError:  # not on this platform; the time limit remains
+    except ImportError:  # not on this platform; the limit of the caller remains
         return
-    hard = resource.getrlimit(resource.RLIMIT_AS)[1]
-    if hard == resource.RLIM_INFINITY or hard > limit:
-        resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    for kind, limit in (resource.RLIMIT_DATA, memory), (resource.RLIMIT_CPU, seconds):
+        hard = resource.getrlimit(kind)[1]
+        if hard == resource.RLIM_INFINITY or hard > limit:
+            resource.setrlimit(kind, (limit, hard))
 
 
 if __name__ == "__main__":

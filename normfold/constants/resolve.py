@@ -28,7 +28,7 @@ from normfold.constants.shape_values import (
     shapes_of,
     stored_integers,
 )
-from normfold.graph.evaluators import EVALUATORS
+from normfold.graph.evaluators import EVALUATORS, Quota
 from normfold.graph.evaluators import evaluate as evaluate_node
 from normfold.graph.quantization import QUANTIZERS
 from normfold.operators.shape_inference import infer_shapes
@@ -36,6 +36,7 @@ from normfold.operators.table import is_standard
 
 FOLLOWED = ("If", "Loop")
 LARGEST = 2**18  # elements; a larger result of constants is left to the runtime
+MOST = 2**23  # elements of all such results
 _NUMPY: dict[int, type[np.generic]] = {
     onnx.TensorProto.FLOAT: np.float32,
     onnx.TensorProto.DOUBLE: np.float64,
@@ -55,6 +56,7 @@ class _Scope:
     shapes: MutableMapping[str, tuple[Dimension, ...]] = field(default_factory=dict)
     types: MutableMapping[str, onnx.TypeProto.Tensor] = field(default_factory=dict)
     tensors: MutableMapping[str, onnx.TensorProto] = field(default_factory=dict)
+    quota: Quota = field(default_factory=lambda: Quota(MOST))
 
     def inside(self, graph: onnx.GraphProto) -> _Scope:
         """Return what is known in a graph in this scope."""
@@ -64,7 +66,7 @@ class _Scope:
             add_result(values, node, shapes)
         types = {value.name: value.type.tensor_type for value in (*graph.value_info, *graph.output)}
         tensors = {tensor.name: tensor for tensor in graph.initializer}
-        return _Scope(values, shapes, _around(self.types, types), _around(self.tensors, tensors))
+        return _Scope(values, shapes, _around(self.types, types), _around(self.tensors, tensors), self.quota)
 
 
 def _around(outer: MutableMapping[str, _Known], inner: dict[str, _Known]) -> MutableMapping[str, _Known]:
@@ -79,9 +81,10 @@ def resolve(without_weights: onnx.ModelProto) -> tuple[onnx.ModelProto, dict[str
     """
     reshape_targets: dict[str, tuple[int, ...]] = {}
     model = given = without_declared_shapes(without_weights)
+    quota = Quota(MOST)
     for _ in range(ROUNDS):
         model = infer_shapes(model)
-        if _rewrite(model.graph, _Scope(), reshape_targets):
+        if _rewrite(model.graph, _Scope(quota=quota), reshape_targets):
             _forget_shapes(model.graph, given.graph)
         elif (learned := learn_loop_shapes(model)) is not None:
             model = learned
@@ -143,7 +146,7 @@ def _fold_constants(graph: onnx.GraphProto, scope: _Scope) -> bool:
             continue
         if not all(name in scope.tensors for name in node.input):
             continue
-        result = _computed(node, [scope.tensors[name] for name in node.input], scope.types.get(node.output[0]))
+        result = _computed(node, [scope.tensors[name] for name in node.input], scope)
         if result is not None:
             _become_constant(node, result)
             scope.tensors[node.output[0]] = node.attribute[0].t
@@ -151,15 +154,17 @@ def _fold_constants(graph: onnx.GraphProto, scope: _Scope) -> bool:
     return changed
 
 
-def _computed(
-    node: onnx.NodeProto, operands: Sequence[onnx.TensorProto], kind: onnx.TypeProto.Tensor | None
-) -> np.ndarray[Any, Any] | None:
+def _computed(node: onnx.NodeProto, operands: Sequence[onnx.TensorProto], scope: _Scope) -> np.ndarray[Any, Any] | None:
     """Return the result of an operator on constants in its own type; None where unknown, large, or failing."""
+    kind = scope.types.get(node.output[0])
     dtype = None if kind is None else _NUMPY.get(kind.elem_type)
     if kind is None or dtype is None or not kind.HasField("shape"):
         return None
     dims = [dimension(dim) for dim in kind.shape.dim]
-    if not all(isinstance(dim, int) for dim in dims) or prod(int(dim or 0) for dim in dims) > LARGEST:
+    if not all(isinstance(dim, int) for dim in dims):
+        return None
+    size = prod(int(dim or 0) for dim in dims)
+    if size > LARGEST or not scope.quota.take(size):
         return None
     arrays = [numpy_helper.to_array(operand) for operand in operands]
     wide = [array.astype(np.float64) if array.dtype.kind == "f" else array for array in arrays]

@@ -8,6 +8,7 @@ never take part (see ``skeleton``).
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Container, Iterator, Mapping
@@ -24,18 +25,19 @@ from normfold.constants.named_sizes import with_named_sizes
 from normfold.constants.resolve import bodies_with_paths, followed, path_inside, resolve
 from normfold.constants.shape_values import WHOLE, evaluate, named_targets, shapes_of
 from normfold.errors import CrashError
+from normfold.files.limits import MOST_COMPUTED
 from normfold.files.protos.repairs import drop_identities
 from normfold.files.protos.skeleton import skeleton
 from normfold.graph.editor import make_cast
-from normfold.graph.evaluators import EVALUATORS
+from normfold.graph.evaluators import EVALUATORS, work
 from normfold.graph.reader import GraphReader, attributes_of, bodies_of, is_read
 from normfold.native import isolated
 from normfold.operators.shape_inference import infer_shapes
 from normfold.operators.table import is_standard
 
 TIME_LIMIT = 120.0  # seconds
-LOOP_TIME_LIMIT = 5.0  # seconds for a model with a Loop, which may run 2^31 times over constants
-MEMORY_LIMIT = 4 * 2**30  # bytes of address space
+PROCESSOR_LIMIT = 4, 0.002  # seconds in all, and more for each operator: a Loop may run 2^31 times over constants
+MEMORY_LIMIT = 3 * 2**29  # bytes
 _HALF = (onnx.TensorProto.FLOAT16, onnx.TensorProto.BFLOAT16)
 _EXACT = (ir.DataType.FLOAT, ir.DataType.DOUBLE)
 _WORKER = Path(__file__).with_name("onnxsim_worker.py")
@@ -46,13 +48,15 @@ class InferredFacts:
     """What was found out about values by name: constants, shapes and types, and targets of Reshapes by their output.
 
     Types are known inside bodies as well, by the path of a value. They come as one message, because to pickle each
-    alone takes longer than to infer it. ``note`` says what did not work out.
+    alone takes longer than to infer it. ``note`` says what did not work out. ``computed`` are the elements that the
+    operators on constants make in every run, but for those on weights.
     """
 
     constants: dict[str, onnx.TensorProto] = field(default_factory=dict)
     typed: onnx.GraphProto = field(default_factory=onnx.GraphProto)
     reshape_targets: dict[str, tuple[int, ...]] = field(default_factory=dict)
     note: str = ""
+    computed: int = 0
 
     @cached_property
     def types(self) -> dict[str, onnx.TypeProto]:
@@ -77,7 +81,8 @@ def infer_facts(without_weights: onnx.ModelProto, fold: bool) -> InferredFacts:
         return InferredFacts(typed=_typed(model.graph), note=note)
     model, reshape_targets, note = _resolved(without_weights)
     constants = dict(_new_constants(without_weights, model, reshape_targets))
-    if not note and _has_something_to_fold(model):
+    computed = _elements_of_constants(model.graph)
+    if not note and computed <= MOST_COMPUTED and _has_something_to_fold(model):
         try:
             model = _run_onnxsim(model)
         except _Failed as error:
@@ -87,7 +92,19 @@ def infer_facts(without_weights: onnx.ModelProto, fold: bool) -> InferredFacts:
             reshape_targets |= more
             constants |= dict(_new_constants(without_weights, model, reshape_targets))
     constants |= _in_one_run(without_weights, constants)
-    return InferredFacts(constants, _typed(model.graph), reshape_targets, note)
+    return InferredFacts(constants, _typed(model.graph), reshape_targets, note, computed)
+
+
+def _elements_of_constants(graph: onnx.GraphProto) -> int:
+    """Return how many elements the operators on constants make, as far as sizes are known; of products also sum."""
+    sizes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in graph.value_info}
+    constant = {tensor.name for tensor in graph.initializer} | {""}
+    elements = 0
+    for node in graph.node:
+        if node.op_type != "Constant" and constant.issuperset(node.input):
+            constant.update(node.output)
+            elements += work(node.op_type, [sizes.get(name, [0]) for name in (*node.input[:1], *node.output)])
+    return elements
 
 
 def _resolved(
@@ -141,8 +158,8 @@ class _Failed(Exception):
 
 
 def _run_onnxsim(without_weights: onnx.ModelProto) -> onnx.ModelProto:
-    command = [sys.executable, str(_WORKER), str(MEMORY_LIMIT)]
-    limit = LOOP_TIME_LIMIT if any(node.op_type == "Loop" for node in without_weights.graph.node) else TIME_LIMIT
+    seconds = int(PROCESSOR_LIMIT[0] + PROCESSOR_LIMIT[1] * len(without_weights.graph.node))
+    command = [sys.executable, str(_WORKER), str(MEMORY_LIMIT), str(seconds)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     try:
         done = subprocess.run(
@@ -150,13 +167,15 @@ def _run_onnxsim(without_weights: onnx.ModelProto) -> onnx.ModelProto:
             input=without_weights.SerializeToString(),
             capture_output=True,
             env=environment,
-            timeout=limit,
+            timeout=TIME_LIMIT,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        raise _Failed(f"it took more than {limit:.0f} s") from error
+        raise _Failed(f"it took more than {TIME_LIMIT:.0f} s") from error
     except OSError as error:
         raise _Failed(str(error)) from error
+    if done.returncode == -getattr(signal, "SIGXCPU", 0):
+        raise _Failed(f"it took more than {seconds} s of the processor")
     if done.returncode:
         lines = done.stderr.decode(errors="replace").strip().splitlines()
         raise _Failed(lines[-1][:200] if lines else f"it ended with code {done.returncode}")

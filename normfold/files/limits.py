@@ -19,6 +19,9 @@ and each takes time in every pass."""
 MOST_OPERATORS = 1_000_000
 """Operators that a model may have when the calls of its functions are expanded, as every runtime does."""
 
+MOST_COMPUTED = 2**26
+"""Elements that operators on constants may make of them, weights apart, in each run and wherever they are computed."""
+
 LONGEST_NAME = 1_000_000
 """Bytes of a name or a text inside the graph."""
 
@@ -80,11 +83,17 @@ def _other_texts(proto: onnx.ModelProto) -> Iterator[str]:
             yield from (pair.key, pair.value)
 
 
-def check_values(types: Mapping[str, onnx.TypeProto], name: str) -> None:
-    """Raise SourceError if a single value of a model takes more than half of the free memory when the model runs.
+def check_values(types: Mapping[str, onnx.TypeProto], computed: int, name: str) -> None:
+    """Raise SourceError if a value of a model takes more than half of the free memory when the model runs.
 
-    ``types`` are the types of its values by name. A value with a symbolic size is no obstacle: the proof chooses sizes.
+    Nor may it make too much of small constants, ``computed`` elements, in each of many runs. ``types`` are the types of
+    its values by name. A value with a symbolic size is no obstacle: the proof chooses sizes.
     """
+    if computed > MOST_COMPUTED:
+        raise SourceError(
+            f"{name}: expected operators on constants that make at most {MOST_COMPUTED:.1e} elements in a run, got "
+            f"{computed:.1e}; --no-verify does not run the model"
+        )
     most = isolated.free_bytes() // 2
     for value, kind in types.items():
         sizes = [dim.dim_value for dim in kind.tensor_type.shape.dim if dim.HasField("dim_value")]

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -188,8 +189,24 @@ LARGEST = 2**24
 """Elements that a constant may have which is made from smaller ones; larger ones are left to the runtime."""
 
 
+_SUMMED = 64  # products that a processor sums in the time of one element elsewhere
+
+
 class TooLargeError(ValueError):
-    """A constant would have far more elements than what it is made from."""
+    """A constant would have far more elements than what it is made from, or all of a model together."""
+
+
+@dataclass
+class Quota:
+    """The elements that operators on constants may still make, so that a few bytes cannot ask for any amount."""
+
+    left: int
+
+    def take(self, elements: int) -> bool:
+        """Return whether that many may be made; then they are counted."""
+        fits = elements <= self.left
+        self.left -= elements if fits else 0
+        return fits
 
 
 def evaluate(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
@@ -198,14 +215,23 @@ def evaluate(node: ir.Node, operands: Sequence[Any]) -> npt.NDArray[Any]:
     Raises TooLargeError, before anything is allocated, for a result above LARGEST elements that is also larger than all
     different operands together, and what numpy raises for operands that do not fit each other.
     """
-    size = _elements(node, operands)
+    size = elements_of(node, operands)
     different = {id(operand): int(np.size(operand)) for operand in operands if operand is not None}
     if size > max(LARGEST, sum(different.values())):
         raise TooLargeError(f"{node.op_type} would make a constant of {size} elements")
     return EVALUATORS[node.op_type](node, operands)
 
 
-def _elements(node: ir.Node, operands: Sequence[Any]) -> int:
+def work(operator: str, shapes: Sequence[Sequence[int]]) -> int:
+    """Return how many elements an operator makes and goes through, given the shapes of its first input and its outputs.
+
+    A product takes longer for each element, by those that it sums.
+    """
+    elements = sum(map(math.prod, shapes))
+    return elements * max(1, shapes[0][-1] // _SUMMED) if operator == "MatMul" and shapes[0] else elements
+
+
+def elements_of(node: ir.Node, operands: Sequence[Any]) -> int:
     """Return how many elements the result has; for a type that never makes more than it reads, 0."""
     if node.op_type == "ConstantOfShape":
         return math.prod(int(size) for size in operands[0])

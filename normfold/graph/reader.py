@@ -14,9 +14,19 @@ import numpy.typing as npt
 import onnx_ir as ir
 
 from normfold.algebra.weight import Weight
+from normfold.files.limits import MOST_COMPUTED
 from normfold.findings.reason import Reason, Refusal
 from normfold.graph.display_names import display_name, name_of
-from normfold.graph.evaluators import EVALUATORS, constant_attribute, evaluate, jumps
+from normfold.graph.evaluators import (
+    EVALUATORS,
+    Quota,
+    TooLargeError,
+    constant_attribute,
+    elements_of,
+    evaluate,
+    jumps,
+    work,
+)
 from normfold.graph.node_order import NodeOrder
 from normfold.graph.quantization import QUANTIZERS, dequantized
 from normfold.operators import ml_operators
@@ -27,6 +37,9 @@ Dim = int | str | None
 FLOATS = frozenset({ir.DataType.FLOAT, ir.DataType.DOUBLE, ir.DataType.FLOAT16, ir.DataType.BFLOAT16})
 EXACT = "normfold.float64"
 _AS_STORED = "normfold.weight"  # a tensor and the Weight of it, which remembers its largest magnitudes
+_COUNTED = "normfold.counted"  # a value that was taken from the quota of its model
+_QUOTA = "normfold.quota"
+_FREE = 4096  # elements that are not counted
 _Evaluated = dict[tuple[ir.Value, bool], npt.NDArray[Any]]
 _NARROW = 8  # bits of integers that stand for a weight
 _MAX_CHAIN = 64  # longest chain of operators on constants that is evaluated to reach a weight
@@ -104,6 +117,7 @@ class GraphReader:
         self, model: ir.Model, graph: ir.Graph | ir.Function, path: str = "", *, may_add_batchnorm: bool = True
     ) -> None:
         self.graph = graph
+        self._model = model
         self._holder = _holder(graph)
         self.path = path
         self.may_add_batchnorm = may_add_batchnorm  # where there was none, as the fastest form of a scale and a shift
@@ -204,6 +218,19 @@ class GraphReader:
         except (ValueError, IndexError, TypeError, KeyError):  # an operator whose operands do not fit each other
             return None
 
+    def may_make(self, value: ir.Value, elements: int) -> bool:
+        """Return whether a constant may be computed: those of a model make a limited number of elements in all.
+
+        Each is counted once, however often it is computed.
+        """
+        if elements <= _FREE or value.meta.get(_COUNTED):
+            return True
+        if _QUOTA not in self._model.meta:
+            values = (value for _, graph in graphs_of(self._model) for value in stored_values(graph))
+            self._model.meta[_QUOTA] = Quota(MOST_COMPUTED + 16 * sum(map(stored_bytes, values)))
+        value.meta[_COUNTED] = self._model.meta[_QUOTA].take(elements)
+        return bool(value.meta[_COUNTED])
+
     def _evaluate(self, value: ir.Value, known: _Evaluated, as_run: bool = False) -> npt.NDArray[Any]:
         """In float64; ``as_run``, every result on the way is rounded to its own type, as the runtime does.
 
@@ -225,6 +252,9 @@ class GraphReader:
             return _widened(*constant_attribute(node))  # type: ignore[misc]  # not None: is_constant() was asked first
         rounds = as_run or jumps(node)
         operands = [None if operand is None else self._evaluate(operand, known, rounds) for operand in node.inputs]
+        shapes = [*(np.shape(each) for each in operands[:1] if each is not None), (elements_of(node, operands),)]
+        if not self.may_make(value, work(node.op_type, shapes)):
+            raise TooLargeError(f"the constants of the model take too long to compute at {node.op_type}")
         result = evaluate(node, operands)
         dtype = self._type_on_chain(value) if as_run and result.dtype == np.float64 else None
         return result if dtype not in FLOATS or dtype is None else result.astype(dtype.numpy()).astype(np.float64)
@@ -253,7 +283,8 @@ class GraphReader:
         node = value.producer()
         if node is not None and node.op_type == "DequantizeLinear":
             numbers, scale, zero = (*map(self.constant, node.inputs), None)[:3]
-            assert numbers is not None and scale is not None, "is_constant() was asked first"
+            if numbers is None or scale is None:  # too large to compute
+                return None
             return dequantized(numbers, scale, zero, attribute(node, "axis", 1), attribute(node, "block_size", 0))
         evaluated = self.constant(value)
         return None if evaluated is None else Weight(evaluated)
@@ -359,6 +390,22 @@ class GraphReader:
         # functions have no inferred types, but their constants have
         found = constant_attribute(node) if node is not None and node.op_type == "Constant" else None
         return None if found is None else found[1]
+
+
+def stored_bytes(value: ir.Value) -> int:
+    """Return the bytes of a constant that is an initializer or made by a Constant node; 0 for other values."""
+    if value.const_value is not None:
+        return value.const_value.nbytes
+    node = value.producer()
+    tensor = None if node is None or node.op_type != "Constant" else node.attributes.get("value")
+    return 0 if tensor is None or tensor.is_ref() else int(tensor.value.nbytes)  # as_tensor() checks a protocol
+
+
+def stored_values(graph: ir.Graph | ir.Function) -> Iterator[ir.Value]:
+    """Yield the initializers of a graph, and what its Constant nodes make."""
+    if isinstance(graph, ir.Graph):
+        yield from graph.initializers.values()
+    yield from (node.outputs[0] for node in graph if node.op_type == "Constant")
 
 
 def is_read(value: ir.Value) -> bool:

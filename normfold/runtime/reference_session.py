@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -17,7 +18,9 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
+from normfold.files.limits import MOST_COMPUTED
 from normfold.files.protos.tensors import is_external
+from normfold.graph.evaluators import Quota, TooLargeError
 from normfold.native.ort_session import first_line
 from normfold.operators.walk import every_node
 from normfold.runtime.loaded_model import LoadedModel
@@ -26,8 +29,8 @@ from normfold.runtime.session import FailureKind, ModelRunError, Runner, Value
 LARGEST_BYTES = 64 * 2**20
 """Weights of a model that is small enough for it."""
 
-LONGEST = 10.0
-"""Seconds for one run: what takes longer would take many minutes for a whole proof."""
+LONGEST = 4.0
+"""Seconds of the processor for one run: what takes longer would take many minutes for a whole proof."""
 
 
 def is_small_enough(model: LoadedModel) -> bool:
@@ -43,9 +46,11 @@ class ReferenceRunner(Runner):
 
     def __init__(self, loaded: LoadedModel, seconds: float = LONGEST) -> None:
         self._seconds = min(seconds, LONGEST)
+        self._allowance = Quota(MOST_COMPUTED)  # of one run that succeeds, or of all before that fail
         model = _whole(loaded)
         try:
-            self._evaluator: ReferenceEvaluator | None = ReferenceEvaluator(model, new_ops=_new_operators(model))
+            evaluator = _counting(self._allowance)
+            self._evaluator: ReferenceEvaluator | None = evaluator(model, new_ops=_new_operators(model))
         except Exception as error:  # it raises whatever an operator's constructor raises
             raise ModelRunError(
                 FailureKind.KERNEL, f"nor has onnx's reference evaluator: {first_line(error)}"
@@ -66,9 +71,27 @@ class ReferenceRunner(Runner):
                 values = self._evaluator.run(list(outputs), dict(feed))
         except OutOfTimeError as error:
             raise ModelRunError(FailureKind.TIME, f"more than {self._seconds:g} s") from error
+        except TooLargeError as error:
+            raise ModelRunError(FailureKind.MEMORY, "onnx's reference evaluator keeps every value") from error
         except Exception as error:  # it raises whatever an operator raises
             raise ModelRunError(FailureKind.RUN, f"in onnx's reference evaluator: {first_line(error)}") from error
+        self._allowance.left = MOST_COMPUTED
         return [_plain(value) for value in values]
+
+
+def _counting(quota: Quota) -> type[ReferenceEvaluator]:
+    """Return an evaluator that takes the elements that its operators make from ``quota``, in bodies too."""
+
+    class Counting(ReferenceEvaluator):
+        def _log(self, level: int, pattern: str, *named: Any) -> None:
+            """See what the evaluator says of each result: " + name: value"."""
+            if not pattern.startswith(" + "):
+                return
+            values = named[-1] if isinstance(named[-1], list) else named[-1:]
+            if not quota.take(sum(map(np.size, values))):
+                raise TooLargeError
+
+    return Counting
 
 
 class OutOfTimeError(BaseException):
@@ -83,10 +106,12 @@ def _interrupted_after(seconds: float) -> Iterator[None]:
     """
     over, lock = threading.Event(), threading.Lock()
     thread = ctypes.c_ulong(threading.get_ident())
+    ends = time.process_time() + seconds
 
     def interrupt() -> None:
-        if over.wait(seconds):
-            return
+        while time.process_time() < ends:  # on a busy machine a run takes longer
+            if over.wait(seconds / 8):
+                return
         with lock:
             if not over.is_set():
                 ctypes.pythonapi.PyThreadState_SetAsyncExc(thread, ctypes.py_object(OutOfTimeError))

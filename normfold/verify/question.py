@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,10 @@ from normfold.verify.numeric.rounding_noise import (
 )
 from normfold.verify.result import Comparison, Stage
 
+LOOP_SECONDS = 4.0
+"""The longest time for one run of a model with a Loop, but for what its weights need."""
+
+_BYTES_A_SECOND = 2e7  # of weights that are read in one of many turns
 _UNKNOWN_MEMORY = 8 * 2**30  # bytes, where the system does not say how much is free
 
 NOISE_DOMINATED = "the model itself turns rounding noise into errors of this size"
@@ -125,8 +130,9 @@ class Question:
 
     @cached_property
     def watch(self) -> Watch:
-        """What ends a run that takes too long."""
-        return Watch(self.options.seconds)
+        """What ends a run that takes too long. The turns of a Loop may be any number, so it gets less time."""
+        small = round(LOOP_SECONDS + self.original.weight_bytes / _BYTES_A_SECOND, 1)
+        return Watch(min(self.options.seconds, small if "Loop" in self.original.operators else math.inf))
 
     @cached_property
     def memory(self) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import normfold
+from normfold.graph import reader
 from tests.fold.rows import assert_sound, fold, operators
 from tests.onnx_text import assert_close, feeds_of, parse, run_in_ort
 
@@ -61,6 +62,13 @@ def test_what_is_stored(name: str) -> None:
 def test_what_is_left(name: str) -> None:
     text, left = LEFT[name]
     assert operators(fold(parse(text)).model) == left
+
+
+def test_what_takes_long_to_compute_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "(float[N,1] x) => (float[N,128] y) <float[128,128] t> { s = Softmax(t) m = MatMul(s, t) y = MatMul(x, m) }"
+    assert operators(fold(parse(text.replace("N,1]", "N,128]"))).model) == "MatMul"
+    monkeypatch.setattr(reader, "MOST_COMPUTED", -(10**9))
+    assert operators(fold(parse(text.replace("N,1]", "N,128]"))).model) == "Softmax MatMul MatMul"
 
 
 CONSTANTS = {

@@ -13,6 +13,7 @@ import pytest
 from onnx import numpy_helper
 
 from normfold import optimize
+from normfold.constants import resolve as resolve_module
 from normfold.constants import simplify as module
 from normfold.constants.resolve import resolve
 from normfold.constants.shape_values import Dimension, PartialInts, without_rest
@@ -20,6 +21,7 @@ from normfold.constants.simplify import InferredFacts, apply_facts, simplify
 from normfold.files.protos.convert import to_ir, to_proto
 from normfold.files.protos.skeleton import skeleton
 from normfold.fold.cleanup.tidy import tidy
+from tests.sweeps.hostile.cases import CASES
 
 
 def parse(text: str, **initializers: object) -> onnx.ModelProto:
@@ -240,6 +242,22 @@ def test_a_failing_onnxsim_is_a_note(script: str, words: str, tmp_path: Path, mo
     facts = simplify(model)
     assert words in facts.note
     assert [node.op_type for node in applied(model, facts).graph] == ["Sinh", "Mul"]
+
+
+def test_onnxsim_has_little_time_of_the_processor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PROCESSOR_LIMIT", (1, 0.0))
+    monkeypatch.setattr(module, "MOST_COMPUTED", 2**40)
+    facts = simplify(onnx.load(CASES["large_constants_of_the_runtime"](tmp_path)))
+    assert "more than 1 s of the processor" in facts.note
+
+
+def test_constants_that_are_computed_at_once_are_few_in_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "net (float[3] x) => (float[3] y) { a = Neg (v) b = Neg (a) c = Neg (b) y = Mul (x, c) }"
+    model = parse(text, v=np.ones(3, np.float32))
+    for most, left in (9, []), (8, ["Neg"]):
+        monkeypatch.setattr(resolve_module, "MOST", most)
+        done = [node.op_type for node in resolve(skeleton(model))[0].graph.node if node.op_type != "Constant"]
+        assert done == [*left, "Mul"]
 
 
 def test_onnxsim_does_not_start_for_a_model_without_constants(monkeypatch: pytest.MonkeyPatch) -> None:

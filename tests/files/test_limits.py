@@ -29,6 +29,10 @@ REFUSED = {
     "outer_products",
     "relus",
     "concatenated_constant",
+    "large_constants",
+    "large_products",
+    "large_constants_of_the_runtime",
+    "many_large_constants",
 }
 TAKEN = {"external_itself"}
 CRASHES = {"recursive_function"}  # ONNX Runtime 1.23 dies of it

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
+import onnx
 import pytest
 
-from normfold.verify import Equivalence, ProofOptions, Site, prove
+from normfold.runtime.loaded_model import load
+from normfold.verify import Equivalence, ProofOptions, Site, prove, question
 from tests.onnx_text import parse
+from tests.sweeps.hostile.cases import CASES
 
 
 def test_a_model_that_never_ends_is_stopped() -> None:
@@ -16,6 +21,17 @@ def test_a_model_that_never_ends_is_stopped() -> None:
     result = prove(model, model, (), ProofOptions(seconds=0.5))
     assert result.verdict is Equivalence.INCONCLUSIVE
     assert "takes too long" in str(result)
+
+
+def test_a_loop_has_little_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its turns may be 2^40; what has none has minutes."""
+    monkeypatch.setattr(question, "LOOP_SECONDS", 0.3)
+    model = onnx.load(CASES["endless_loop"](tmp_path))
+    result = prove(model, model, ())
+    assert result.verdict is Equivalence.INCONCLUSIVE
+    assert "takes too long: more than 0.3 s" in str(result)
+    plain = load(parse("(float[2] x) => (float[2] y) { y = Neg(x) }"))
+    assert question.Question.of(plain, plain, ProofOptions()).watch.seconds == ProofOptions().seconds
 
 
 @pytest.mark.parametrize("sites", [(), (Site("y", "fold"),)])

@@ -15,8 +15,8 @@ from normfold.findings.reason import Obstacle, Reason
 from normfold.fold.search.plan import FoldPlan
 from normfold.graph.display_names import display_name, name_of
 from normfold.graph.editor import OWN_ELEMENTS
-from normfold.graph.reader import GraphReader, input_at
-from normfold.graph.weight_bytes import FREE, stored_bytes, weight_bytes
+from normfold.graph.reader import GraphReader, input_at, stored_bytes
+from normfold.graph.weight_bytes import FREE, weight_bytes
 
 Use = tuple[ir.Node, int]
 Written = dict[tuple[ir.Value, int], list[Array | Weight]]  # by a weight that others read too, and the input

@@ -18,6 +18,8 @@ from normfold.verify.inputs.user_files import all_inputs
 from normfold.verify.numeric.distance import is_floating
 from normfold.verify.question import Question
 
+_LARGEST = 2**26  # bytes of one value, counted as half a byte an element
+
 Run = Callable[[Feed], dict[str, Value]]
 """What runs the original on a feed."""
 
@@ -52,14 +54,20 @@ def accepted_feeds(
 
 
 def _within_memory(model: LoadedModel, run: Run) -> Run:
-    """Return ``run``, which refuses a feed that would make a value larger than the free memory."""
+    """Return ``run``, which refuses a feed that would make a value larger than the free memory.
+
+    Where sizes are free, none is needed with which a value is far larger than all weights.
+    """
+    dims = (dim for value in model.inputs for dim in value.type.tensor_type.shape.dim)
+    has_free_sizes = not all(dim.HasField("dim_value") for dim in dims)
     largest_of = cache(partial(bytes_of_largest_value, model))  # proposals share shapes
 
     def limited(feed: Feed) -> dict[str, Value]:
         arrays = ((name, value) for name, value in feed.values.items() if isinstance(value, np.ndarray))
         largest = largest_of(frozenset((name, array.shape) for name, array in arrays))
         free = isolated.free_bytes()
-        if largest > free > 0:
+        chosen = min(free, _LARGEST + model.weight_bytes) if has_free_sizes else free
+        if largest > chosen > 0:
             raise ModelRunError(FailureKind.MEMORY, f"one value would have at least {largest:.1e} bytes")
         return run(feed)
 

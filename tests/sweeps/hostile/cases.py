@@ -369,6 +369,127 @@ def endless_loop_of_constants(folder: Path) -> Path:
     return save(model(nodes, [*parameters(), trips]), folder)
 
 
+def _loop(name: str, source: str, target: str, *more: onnx.NodeProto, gathered: Sequence[str] = ()) -> onnx.NodeProto:
+    """Return a Loop of ``trips`` turns over a value; what ``more`` makes in a turn is gathered, or the next state."""
+    names = [f"{each}_{name}" for each in ("i", "go", "state", "go_on", "next")]
+    number, go, state, go_on, following = names
+    turn = helper.make_graph(
+        [*more, helper.make_node("Identity", [go], [go_on]), helper.make_node("Sigmoid", [state], [following])],
+        "turn",
+        [
+            helper.make_tensor_value_info(number, TensorProto.INT64, []),
+            helper.make_tensor_value_info(go, TensorProto.BOOL, []),
+            _rows(state),
+        ],
+        [
+            helper.make_tensor_value_info(go_on, TensorProto.BOOL, []),
+            *map(_rows, (following, *gathered)),
+        ],
+    )
+    outputs = [target, *[f"{each}_all" for each in gathered]]
+    return helper.make_node("Loop", ["trips", "", source], outputs, name, body=turn)
+
+
+def _rows(name: str) -> onnx.ValueInfoProto:
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 4])
+
+
+def _of_a_loop(turns: int, loop: onnx.NodeProto) -> onnx.ModelProto:
+    """Return a norm that is folded, and a Loop behind."""
+    return model([*norm("x", "n"), loop], [*parameters(), numpy_helper.from_array(np.array(turns, np.int64), "trips")])
+
+
+@case
+def endless_loop(folder: Path) -> Path:
+    """A Loop of 2^40 turns over the input."""
+    return save(_of_a_loop(2**40, _loop("a", "n", "y")), folder)
+
+
+@case
+def endless_loop_that_gathers(folder: Path) -> Path:
+    """The same, which keeps a value of each turn."""
+    kept = helper.make_node("Neg", ["state_a"], ["kept"])
+    return save(_of_a_loop(2**40, _loop("a", "n", "y", kept, gathered=["kept"])), folder)
+
+
+@case
+def endless_loop_in_a_loop(folder: Path) -> Path:
+    """2^20 turns of 2^20 turns."""
+    return save(_of_a_loop(2**20, _loop("a", "n", "y", _loop("b", "state_a", "looped"))), folder)
+
+
+def _of_large_constants(steps: Callable[[int], list[onnx.NodeProto]], count: int, side: int = 2**12) -> onnx.ModelProto:
+    """Return a model that adds the largest element of each of some constants, squares that are made of one number."""
+    size = numpy_helper.from_array(np.array([side, side], np.int64), "size")
+    number = numpy_helper.from_array(np.array([0.5], np.float32), "s0")
+    nodes = []
+    for i in range(count):
+        nodes += [*steps(i), helper.make_node("ReduceMax", [f"c{i}"], [f"m{i}"], keepdims=0)]
+        nodes.append(helper.make_node("Add", [f"a{i - 1}" if i else "x", f"m{i}"], [f"a{i}"]))
+    return model([*nodes, *norm(f"a{count - 1}")], [*parameters(), size, number])
+
+
+def _row_of(*operators: str, reads: Sequence[str] = ()) -> Callable[[int], list[onnx.NodeProto]]:
+    """Return what makes a large constant, on which 40 operators work in a row; they also read ``reads``."""
+
+    def made(i: int) -> list[onnx.NodeProto]:
+        names = [f"l{i}", *[f"l{i}_{step}" for step in range(39)], f"c{i}"]
+        steps = zip(operators * 40, names, names[1:], strict=False)
+        row = [helper.make_node(operator, [source, *reads], [target]) for operator, source, target in steps]
+        return [helper.make_node("Expand", ["s0", "size"], [names[0]]), *row]
+
+    return made
+
+
+@case
+def large_constants(folder: Path) -> Path:
+    """A row of operators on a constant of 2^24 elements."""
+    return save(_of_large_constants(_row_of("Mul", reads=["s0"]), 1), folder)
+
+
+@case
+def large_products(folder: Path) -> Path:
+    """A row of products of matrices of 4096 by 4096 that are made of one number."""
+    return save(_of_large_constants(_row_of("MatMul", reads=["l0"]), 1), folder)
+
+
+@case
+def large_constants_of_the_runtime(folder: Path) -> Path:
+    """The same by operators that only a runtime computes."""
+    return save(_of_large_constants(_row_of("Sinh", "Atan"), 1), folder)
+
+
+def _of_one_number(i: int) -> list[onnx.NodeProto]:
+    expand = helper.make_node("Expand", ["s0", "size"], [f"e{i}"])
+    return [expand, helper.make_node("Mul", [f"e{i}", "s0"], [f"c{i}"])]
+
+
+@case
+def many_large_constants(folder: Path) -> Path:
+    """200 constants of 2^24 elements, each made of one number."""
+    return save(_of_large_constants(_of_one_number, 200), folder)
+
+
+@case
+def many_constants(folder: Path) -> Path:
+    """20,000 constants of 2^18 elements."""
+    return save(_of_large_constants(_of_one_number, 20_000, side=2**9), folder)
+
+
+@case
+def batches_that_never_fit(folder: Path) -> Path:
+    """A square of the batch in 20 operators, which no batch brings into the shape that is asked for.
+
+    Without a kernel of the runtime onnx's reference evaluator computes them, and keeps all.
+    """
+    nodes = [helper.make_node("Transpose", ["x"], ["t"]), helper.make_node("MatMul", ["x", "t"], ["c0"])]
+    nodes += [helper.make_node("Neg", [f"c{i}"], [f"c{i + 1}"]) for i in range(20)]
+    nodes += [helper.make_node("Det", ["square"], ["d"]), helper.make_node("Add", ["c20", "d"], ["e"])]
+    nodes += [helper.make_node("Reshape", ["e", "seven"], ["a"]), *norm("a")]
+    sizes = numpy_helper.from_array(np.array([7, 4], np.int64), "seven")
+    return save(model(nodes, [*parameters(), sizes, numpy_helper.from_array(np.eye(2), "square")]), folder)
+
+
 @case
 def exponential_functions(folder: Path) -> Path:
     """Functions that each call the one before twice: 2^40 operators when they are inlined."""

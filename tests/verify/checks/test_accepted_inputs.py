@@ -60,3 +60,17 @@ def test_a_size_that_doubles_at_every_operator_is_not_run() -> None:
     assert found.verdict is Equivalence.INCONCLUSIVE
     assert "one value would have at least" in " ".join(found.notes)
     assert bytes_of_largest_value(load(model), frozenset({("x", (3, 4))})) >= 3 * 4 * 2**39
+
+
+@pytest.mark.parametrize(("size", "runs"), [("N", False), ("40000", True)])
+def test_sizes_that_are_free_are_not_chosen_so_that_a_value_is_huge(size: str, runs: bool) -> None:
+    """A batch that is squared took all memory that was free; where the model asks for its size, it runs."""
+    model = load(parse(f"(float[{size},1] x) => (float[M] y) {{ t = Transpose(x) s = MatMul(x, t) y = Neg(s) }}"))
+    feed, ran = Feed({"x": np.ones((40000, 1), np.float32)}, ""), {"y": np.ones(1)}
+    limited = accepted_inputs._within_memory(model, lambda _: ran)
+    if runs:
+        assert limited(feed) is ran
+        return
+    with pytest.raises(ModelRunError) as caught:
+        limited(feed)
+    assert caught.value.kind is FailureKind.MEMORY
