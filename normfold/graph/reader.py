@@ -200,6 +200,11 @@ class GraphReader:
             waiting += operands
         return False
 
+    def is_dequantized(self, value: ir.Value | None) -> bool:
+        """Return whether DequantizeLinear itself makes a value of integers of 8 bits or fewer."""
+        node = None if value is None else value.producer()
+        return node is not None and node.op_type == "DequantizeLinear" and self._is_narrow(node.inputs[0])
+
     def _is_narrow(self, value: ir.Value | None) -> bool:
         """Return whether a value is of integers of few bits."""
         dtype = None if value is None else self.dtype(value)

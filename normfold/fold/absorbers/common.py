@@ -17,6 +17,8 @@ from normfold.graph.reader import GraphReader
 Absorber = Callable[[GraphReader, ir.Node, Labels], Rewrite]
 AbsorberTable = dict[str, Absorber]
 
+ROUNDS_ITS_INPUT = "ONNX Runtime rounds the input of such a product to 8 bits, and without the shift to coarser steps"
+
 
 def weight_of(reader: GraphReader, node: ir.Node, index: int) -> Weight:
     """Return the constant weight at ``index``; Refusal where it is computed at run time."""

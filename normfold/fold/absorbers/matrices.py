@@ -8,10 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import onnx_ir as ir
 
-from normfold.algebra.affine import Array, squeeze_leading
+from normfold.algebra.affine import Affine, Array, squeeze_leading
 from normfold.algebra.weight import Weight
 from normfold.findings.reason import Reason, Refusal
-from normfold.fold.absorbers.common import along, bias_of, fitted, single_label, weight_of
+from normfold.fold.absorbers.common import ROUNDS_ITS_INPUT, along, bias_of, fitted, single_label, weight_of
 from normfold.fold.carriers.gemm import summed_with
 from normfold.fold.einsum_equation import equation_of, on_letters
 from normfold.fold.rule import Labels, require, require_constant_on, require_varies_on
@@ -77,9 +77,16 @@ def gemm_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrite:
     """(s*x + t)*B = x*(s*B) + t*B along the axis that is summed; the same from the left."""
     side, _ = _constant_side(reader, node)
     affine = single_label(node, labels, 1 - side)
+    _require_whole_input(reader, node, affine)
     scaled, across, moved = summed_with(reader, node, side, affine)
     changed: dict[int, Array | Weight] = {} if affine.has_no_scale else {side: scaled}
     return _gemm(reader, node, side, changed, across, _added(reader, node) + moved)
+
+
+def _require_whole_input(reader: GraphReader, node: ir.Node, affine: Affine) -> None:
+    """Refuse to take a shift from the input of a product with integers, of which ONNX Runtime makes a MatMulNBits."""
+    rounds = reader.is_dequantized(node.inputs[1]) and not attribute(node, "transB", 0)
+    require(affine.has_no_shift or not rounds, Reason.QUANTIZED, node, ROUNDS_ITS_INPUT)
 
 
 # -- MatMul ------------------------------------------------------------------------------------------------------
@@ -155,6 +162,7 @@ def matmul_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrit
     side, _ = _constant_side(reader, node)
     affine = single_label(node, labels, 1 - side)
     weight = weight_of(reader, node, side)
+    _require_whole_input(reader, node, affine)
     summed = affine.rank - 1 if side == 1 or affine.rank == 1 else affine.rank - 2
     require_varies_on(affine, [summed], node, "the sum runs")
     across = 0 if weight.ndim == 1 else weight.ndim - 1 - side  # the axis of the weight that is summed

@@ -14,7 +14,7 @@ import onnx_ir as ir
 
 from normfold.algebra.affine import Array
 from normfold.findings.reason import Reason
-from normfold.fold.absorbers.common import bias_of, single_label
+from normfold.fold.absorbers.common import ROUNDS_ITS_INPUT, bias_of, single_label
 from normfold.fold.absorbers.quantized import Stored, rescaled
 from normfold.fold.rule import Labels, require, require_varies_on
 from normfold.graph.editor import Rewrite, require_fits
@@ -36,6 +36,7 @@ PRODUCTS = {
     "MatMulNBits": Product(2, 3, 5),
     "QGemm": Product(4, 5, None),
 }
+_INT8 = 4  # the accuracy_level of a MatMulNBits at which it rounds what it multiplies to 8 bits
 _ORDER = 4  # the input of a MatMulNBits that says which rows are in which block
 
 
@@ -64,6 +65,8 @@ def blocks_forward(reader: GraphReader, node: ir.Node, labels: Labels) -> Rewrit
     inputs: dict[int, Array] = {}
     if not affine.has_no_scale:
         inputs, _ = rescaled(reader, node, _stored(node, product), scale[None])
+    rounds = attribute(node, "accuracy_level", 0) == _INT8
+    require(affine.has_no_shift or not rounds, Reason.QUANTIZED, node, ROUNDS_ITS_INPUT)
     if affine.has_no_shift or product.bias is None:
         return Rewrite(node, inputs=inputs)
     moved = _matrix_of_blocks(reader, node) @ shift

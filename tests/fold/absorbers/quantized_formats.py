@@ -50,48 +50,48 @@ TO = " i = QuantizeLinear(a, s, z)"
 FROM = "c = DequantizeLinear(j, s, z)"
 FORMATS = {
     "int8, one scale, MatMul": Format(
-        "int8[4,3] q, float s = {0.02}", f" {DQ}(q, s) c = MatMul(a, w)", "folds NF121 folds NF125", values=SEVENS
+        "int8[4,3] q, float s = {0.02}", f" {DQ}(q, s) c = MatMul(a, w)", "folds NF121 folds NF120", values=SEVENS
     ),
     "int8, one scale and zero point, MatMul": Format(
         "int8[4,3] q, float s = {0.02}, int8 z = {3}",
         f" {DQ}(q, s, z) c = MatMul(a, w)",
-        "folds NF121 folds NF125",
+        "folds NF121 folds NF120",
         values=SEVENS,
     ),
     "int8, columns, MatMul": Format(
         f"int8[4,3] q, {S3}, int8[3] z = {{1, 0, -2}}",
         f" {DQ}<axis=1>(q, s, z) c = MatMul(a, w)",
-        "folds NF121 NF120 NF125",
+        "folds NF121 NF120 NF120",
         values=SEVENS,
     ),
     "int8, rows, MatMul": Format(
         "int8[4,3] q, float[4] s = {0.02, 0.1, 3, 1}",
         f" {DQ}<axis=0>(q, s) c = MatMul(a, w)",
-        "NF120 NF121 folds NF125",
+        "NF120 NF121 folds NF120",
         values=SEVENS,
     ),
     "uint8, columns, MatMul": Format(
         f"uint8[4,3] q, {S3}, uint8[3] z = {{1, 0, 200}}",
         f" {DQ}<axis=1>(q, s, z) c = MatMul(a, w)",
-        "folds NF121 NF120 NF125",
+        "folds NF121 NF120 NF120",
         values={"q": tuple(range(100, 112))},
     ),
     "int4, blocks of rows": Format(
         "int4[4,3] q, float[2,3] s = {0.1,0.2,0.3,0.4,0.5,0.6}",
         f" {DQ}<axis=0, block_size=2>(q, s) c = MatMul(a, w)",
-        "folds NF121 NF120 NF125",
+        "folds NF121 NF120 NF120",
         values=SEVENS,
     ),
     "uint4, blocks of rows with zero points": Format(
         "uint4[4,3] q, float[2,3] s = {0.1,0.2,0.3,0.4,0.5,0.6}, uint4[2,3] z",
         f" {DQ}<axis=0, block_size=2>(q, s, z) c = MatMul(a, w)",
-        "folds NF121 NF120 NF125",
+        "folds NF121 NF120 NF120",
         values={"q": tuple(range(12)), "z": (1, 2, 3, 4, 5, 6)},
     ),
     "int8, blocks of columns": Format(
         "int8[4,6] q, float[4,2] s = {0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8}",
         f" {DQ}<axis=1, block_size=3>(q, s) c = MatMul(a, w)",
-        "NF120 NF121 folds NF125",
+        "NF120 NF121 folds NF120",
         output="N,6,6",
         along=("4", "6"),
         values=ROWS,
@@ -123,12 +123,12 @@ FORMATS = {
     "int8, Q and DQ of floats": Format(
         f"float[4,3] w0, {S3}, int8[3] z = {{0, 1, -2}}",
         f" i = QuantizeLinear(w0, s, z) {DQ}(i, s, z) c = MatMul(a, w)",
-        "folds NF121 NF120 NF125",
+        "folds NF121 NF120 NF120",
     ),
     "int8, Gemm with bias": Format(
         "int8[4,3] q, float s = {0.02}, float[3] b",
         f" {DQ}(q, s) c = Gemm(a, w, b)",
-        "folds folds folds folds",
+        "folds folds folds NF120",
         input="N,4",
         output="N,3",
         values=SEVENS,
@@ -193,7 +193,7 @@ FORMATS = {
     "int8 in microsoft's domain": Format(
         "int8[4,3] q, float s = {0.02}, int8 z = {3}",
         f" w = {MS}DequantizeLinear(q, s, z) c = MatMul(a, w)",
-        "folds NF121 folds NF125",
+        "folds NF121 folds NF120",
         values=SEVENS,
     ),
     "Cast and Mul": Format(
@@ -266,6 +266,14 @@ FORMATS = {
         "uint8[3,2,8] q, float[6] k",
         f" c = {MS}MatMulNBits<K=32, N=3, bits=4, block_size=16>(a, q, k)",
         "folds folds NF120 folds",
+        input="N,6,32",
+        along=("32", "3"),
+        values={"q": tuple(range(100, 148))},
+    ),
+    "MatMulNBits, four bits, which rounds what it multiplies": Format(
+        "uint8[3,2,8] q, float[6] k",
+        f" c = {MS}MatMulNBits<K=32, N=3, bits=4, block_size=16, accuracy_level=4>(a, q, k)",
+        "folds folds NF120 NF120",
         input="N,6,32",
         along=("32", "3"),
         values={"q": tuple(range(100, 148))},
