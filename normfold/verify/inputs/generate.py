@@ -41,6 +41,8 @@ _SIZES = {
 _EVERYWHERE = (
     1, 2, 8, 16, 32, 64, 128, 224, 3, 4, 7, 14, 28, 56, 112, 12, 20, 24, 48, 96, 160, 192, 256, 299, 384, 512,
 )  # fmt: skip
+_PICTURES = (240, 320, 448, 288, 336, 480, 640, 416, 352, 518, 260, 300, 380, 331, 456, 528, 600)
+"""Tried for the sides of images alone: what networks with a table of positions were trained on."""
 _LONG = (400, 1000, 1600, 3000, 16000, 80000)
 """Tried for lengths alone: frames and samples of sound."""
 _SAMPLED = frozenset({TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.INT16})
@@ -128,7 +130,9 @@ class Feeder:
             yield {name: 1 if kind == "batch" else size for name, kind in kinds.items()}
         for size in (2, 4, 8):
             yield dict.fromkeys(kinds, size)
-        if "image" not in kinds.values():
+        if "image" in kinds.values():
+            yield from ({name: size if kind == "image" else 1 for name, kind in kinds.items()} for size in _PICTURES)
+        else:
             yield from filter(self._is_a_recording, self._long(kinds))
 
     def _long(self, kinds: Mapping[str, str]) -> Iterator[dict[str, int]]:

@@ -271,6 +271,13 @@ def test_a_length_is_found_next_to_batches_without_a_name() -> None:
     assert feeds[0].endswith("(N=1, T=512, M=1)")
 
 
+def test_the_one_size_of_an_image_is_found_that_its_positions_fit() -> None:
+    """A network for 240 pixels whose exporter left height and width free: 20 by 20 positions of 12 pixels each."""
+    text = """(float[N,3,H,W] x) => (float[N,400] y) <float[1,3,12,12] w, float[1,400] p, int64[2] s = {-1, 400}>
+        { c = Conv<strides=[12, 12]>(x, w) r = Reshape(c, s) y = Add(r, p) }"""
+    assert "H=240, W=240" in prove(parse(text), parse(text.replace("Add(r, p)", "Add(p, r)"))).feeds[0]
+
+
 @pytest.mark.parametrize(
     ("kind", "sizes", "longest"),
     [("float", "N,T", 80000), ("int16", "N,T", 80000), ("string", "N,T", 512), ("float", "N,3,32,32", 299)],
