@@ -415,12 +415,17 @@ def stored_values(graph: ir.Graph | ir.Function) -> Iterator[ir.Value]:
 
 def is_read(value: ir.Value) -> bool:
     """Return whether anything sees the value: an operator, or the caller of the graph."""
-    return bool(value.uses()) or value.is_graph_output()
+    return count_uses(value) > 0 or value.is_graph_output()
+
+
+def count_uses(value: ir.Value) -> int:
+    """Return how many inputs of operators read a value, without the copy of all that ``uses()`` makes."""
+    return len(value._uses)  # a weight may have 100,000 readers, each of which asks this
 
 
 def has_one_reader(value: ir.Value) -> bool:
     """Return whether one input of one operator is all that sees the value."""
-    return len(value.uses()) == 1 and not value.is_graph_output()
+    return count_uses(value) == 1 and not value.is_graph_output()
 
 
 def input_at(node: ir.Node, index: int) -> ir.Value | None:

@@ -46,10 +46,10 @@ class ReferenceRunner(Runner):
 
     def __init__(self, loaded: LoadedModel, seconds: float = LONGEST) -> None:
         self._seconds = min(seconds, LONGEST)
-        self._allowance = Quota(MOST_COMPUTED)  # of one run that succeeds, or of all before that fail
+        self._quota = Quota(MOST_COMPUTED)  # of one run that succeeds, or of all before that fail
         model = _whole(loaded)
         try:
-            evaluator = _counting(self._allowance)
+            evaluator = _counting(self._quota)
             self._evaluator: ReferenceEvaluator | None = evaluator(model, new_ops=_new_operators(model))
         except Exception as error:  # it raises whatever an operator's constructor raises
             raise ModelRunError(
@@ -75,7 +75,7 @@ class ReferenceRunner(Runner):
             raise ModelRunError(FailureKind.MEMORY, "onnx's reference evaluator keeps every value") from error
         except Exception as error:  # it raises whatever an operator raises
             raise ModelRunError(FailureKind.RUN, f"in onnx's reference evaluator: {first_line(error)}") from error
-        self._allowance.left = MOST_COMPUTED
+        self._quota.left = MOST_COMPUTED
         return [_plain(value) for value in values]
 
 

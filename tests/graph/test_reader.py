@@ -10,7 +10,7 @@ import normfold
 from normfold.files.protos.convert import to_ir, to_proto
 from normfold.findings.reason import Reason, Refusal
 from normfold.graph import reader as module
-from normfold.graph.reader import GraphReader
+from normfold.graph.reader import GraphReader, count_uses
 from tests.onnx_text import parse
 
 
@@ -69,3 +69,8 @@ def test_a_quantized_weight_that_is_too_large_to_compute_is_none(monkeypatch: py
     reader = GraphReader(model, model.graph)
     assert reader.weight(model.graph.node(1).outputs[0]) is None
     assert normfold.optimize(to_proto(model), verify=False)
+
+
+def test_uses_are_counted_with_each_input() -> None:
+    model = to_ir(parse("(float[N] x) => (float[N] y) { a = Add(x, x) y = Mul(a, x) }"))
+    assert [count_uses(value) for value in (*model.graph.inputs, *model.graph.outputs)] == [3, 0]

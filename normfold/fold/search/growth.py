@@ -15,7 +15,7 @@ from normfold.findings.reason import Obstacle, Reason
 from normfold.fold.search.plan import FoldPlan
 from normfold.graph.display_names import display_name, name_of
 from normfold.graph.editor import OWN_ELEMENTS
-from normfold.graph.reader import GraphReader, input_at, stored_bytes
+from normfold.graph.reader import GraphReader, count_uses, input_at, stored_bytes
 from normfold.graph.weight_bytes import FREE, weight_bytes
 
 Use = tuple[ir.Node, int]
@@ -72,7 +72,7 @@ class Budget:
             group.readers += 0 if node in group.plans else changed
             group.plans[node] = plan
             groups.append(group)
-            goes = goes or group.readers >= len(value.uses())
+            goes = goes or group.readers >= count_uses(value)
         found = {last: other for group in groups for last, other in group.plans.items()} if goes else {}
         return [other for last, other in found.items() if last is not node]
 
@@ -99,7 +99,7 @@ class Budget:
                 total -= 0 if previous is None else _freed(previous, changed, freed)
                 anchor = previous or input_at(rewrite.node, 1)  # of a new bias, the weight
                 is_shared = array.size > OWN_ELEMENTS
-                if is_shared and anchor is not None and (len(anchor.uses()) > 1 or (anchor, index) in self._written):
+                if is_shared and anchor is not None and (count_uses(anchor) > 1 or (anchor, index) in self._written):
                     known = written.setdefault((anchor, index), [])
                     if any(_are_equal(each, array) for each in (*known, *self._written.get((anchor, index), ()))):
                         continue
@@ -120,7 +120,9 @@ def _are_equal(one: Array | Weight, other: Array | Weight) -> bool:
 
 def _freed(value: ir.Value, changed: set[Use], freed: set[ir.Value]) -> int:
     """Return the bytes of stored constants that are unused once the inputs ``changed`` read others."""
-    if value in freed or value.is_graph_output() or any((use[0], use[1]) not in changed for use in value.uses()):
+    if value in freed or value.is_graph_output() or count_uses(value) > len(changed):
+        return 0
+    if any((use[0], use[1]) not in changed for use in value.uses()):
         return 0
     freed.add(value)
     stored, node = stored_bytes(value), value.producer()
@@ -138,7 +140,7 @@ def _copies(plan: FoldPlan) -> Counter[ir.Value]:
         for index in rewrite.inputs
         if index < len(rewrite.node.inputs) and (value := rewrite.node.inputs[index]) is not None
     )
-    return Counter({value: count for value, count in values.items() if len(value.uses()) > 1})
+    return Counter({value: count for value, count in values.items() if count_uses(value) > 1})
 
 
 def _largest_shared(plan: FoldPlan) -> Use | None:
@@ -149,6 +151,6 @@ def _largest_shared(plan: FoldPlan) -> Use | None:
         for rewrite in plan.rewrites
         for node in (rewrite.node,)
         for index, array in rewrite.inputs.items()
-        if index < len(node.inputs) and (value := node.inputs[index]) is not None and len(value.uses()) > 1
+        if index < len(node.inputs) and (value := node.inputs[index]) is not None and count_uses(value) > 1
     }
     return max((use for use in uses if use in sizes), key=sizes.__getitem__, default=None)
