@@ -31,7 +31,7 @@ from normfold.fuse.function_shapes import shapes_in_functions
 from normfold.fuse.opset import OpsetRaiseError, raise_opset
 from normfold.fuse.recognize.candidates import is_anchor, regions, takes_root_of_unknown_rank
 from normfold.fuse.recognize.norm_operators import NORM_OPERATORS
-from normfold.fuse.recognize.published import ANY, published_norms
+from normfold.fuse.recognize.published import ANY, BOUNDED, STANDARDIZATION, published_norms
 from normfold.fuse.recognize.region import Region, Tracked
 from normfold.fuse.recognize.surroundings import conditional_name
 from normfold.graph.display_names import name_of
@@ -359,8 +359,10 @@ class _GraphFuse:
     def _published(self) -> Iterator[Verdict]:
         """Yield a verdict for each norm of the literature that is no operator, by its name."""
         for found in published_norms(self.reader):
-            if found.node in self.covered or (found.name == ANY and found.node in self.near_misses):
-                continue  # a near miss says more
+            near = self.near_misses.get(found.node)
+            says_more = near is not None and near.reason is not found.reason
+            if found.node in self.covered or (says_more and found.name in (ANY, BOUNDED, STANDARDIZATION)):
+                continue
             site, name = found.node.outputs[0].name or "", name_of(found.node)
             finding = Finding(name, found.name, site, self.reader.path, found.detail, True)
             parts = tuple(name_of(node) for node in found.parts if node is not found.node)

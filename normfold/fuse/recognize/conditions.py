@@ -40,8 +40,10 @@ def comparison(region: Region, node: ir.Node) -> RuleResult:
         return Said(Saying.ALL_EQUAL)
     operands = [region.operand(node, index) for index in (0, 1)]
     of_data = [each for each in operands if isinstance(each, Tracked)]
-    is_alone = len(of_data) == 2 or region.number(node, 0 if operands[1] in of_data else 1) is not None
-    return Said(Saying.SOMETHING) if of_data and is_alone else None
+    number = region.number(node, 0 if operands[1] in of_data else 1)
+    if node.op_type == "Equal" and number == 0 and any(each.poly.is_positive() for each in of_data):
+        return Said(Saying.NEVER)
+    return Said(Saying.SOMETHING) if len(of_data) == 2 or (of_data and number is not None) else None
 
 
 def both(region: Region, node: ir.Node) -> RuleResult:
@@ -53,12 +55,13 @@ def both(region: Region, node: ir.Node) -> RuleResult:
 def where(region: Region, node: ir.Node) -> RuleResult:
     """Follow Where of a condition that never changes, or that gives 0 where the deviation from the mean is 0 anyway."""
     condition = node.inputs[0]
-    truth = None if condition is None else holds(region, condition)
+    is_never = region.said(node, 0) is Saying.NEVER
+    truth = False if is_never else None if condition is None else holds(region, condition)
     if truth is not None:
         found, other = region.operand(node, 1 if truth else 2), node.inputs[2 if truth else 1]
         if not isinstance(found, Tracked) or condition is None or other is None:
             return found if isinstance(found, NearMiss) else None
-        return found if region.keeps_size(node, found, condition, other) else None
+        return found if region.keeps_size(node, found, other, *(() if is_never else (condition,))) else None
     deviation = region.operand(node, 2)
     is_guard = region.said(node, 0) is Saying.ALL_EQUAL and region.number(node, 1) == 0
     return deviation if is_guard and isinstance(deviation, Tracked) and _is_deviation(deviation) else None

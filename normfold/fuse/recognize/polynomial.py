@@ -208,6 +208,14 @@ class Poly:
         single = self._as_power()
         return self.denominator() is not None or (single is not None and single[0] > 0)
 
+    def is_positive(self) -> bool:
+        """Say whether it is a variance or mean square with an epsilon, or a product of roots that are never zero."""
+        found, single = self.denominator(), self._as_power()
+        if found is not None:
+            return found[2].eps > 0
+        roots = () if single is None or single[0] <= 0 else single[1].denominators
+        return bool(roots) and all(each.eps + each.outer_eps + each.lower_bound > 0 for each, _ in roots)
+
     def at_least(self, low: float) -> Poly | None:
         """Return ``max(., low)`` where that is no change, or of the length of x: ``W`` or ``W^2`` without epsilon."""
         if low <= 0:

@@ -55,6 +55,7 @@ _GATES = ("Sigmoid", "HardSigmoid", "Swish", "HardSwish", "Mish")
 _QUANTIZES = ("Round", "Floor")
 OF_THE_BATCH = "statistics of the batch"
 STANDARDIZATION = "standardization"
+BOUNDED = "LpNormalization"
 ANY = "norm"
 
 
@@ -231,13 +232,14 @@ def _deviation_only(division: Division) -> _Match | None:
 
 
 def _bounded(division: Division) -> _Match | None:
-    """Match the standardization of images: data without its mean, over a deviation that is bounded from below."""
-    is_centred = before_centring(division.reader, division.data) is not None
-    if not division.has_root or not is_centred or not division.measures_its_data:
+    """Match a deviation, or a length over a free size, that is bounded from below: images, and torch's normalize."""
+    if not division.has_root or not division.measures_its_data or not division.kinds <= {*MEANS, *LENGTHS}:
         return None
     if not any(_bounds(division.reader, each) for each in division.parts):
         return None
-    return STANDARDIZATION, Reason.CLIPPED, "the deviation is bounded from below"
+    is_centred = before_centring(division.reader, division.data) is not None
+    name, what = (STANDARDIZATION, "deviation") if is_centred else (BOUNDED, "length")
+    return name, Reason.CLIPPED, f"the {what} is bounded from below"
 
 
 def _bounds(reader: GraphReader, node: ir.Node) -> bool:
@@ -257,7 +259,7 @@ def _of_another_shape(division: Division) -> _Match | None:
     if not steps.isdisjoint(("Gather", "Reshape")):
         detail = "the statistics, or a scale that is part of them, come in another shape than that of the data"
         return ANY, Reason.NO_FORM, detail
-    is_mixed = len(division.sources) > 1
+    is_mixed = len(division.sources) > 1 and division.kinds <= {*MEANS, *LENGTHS}
     return (
         (ANY, Reason.MIXED_STATISTICS, "several statistics, or one of another, make what it is divided by")
         if is_mixed

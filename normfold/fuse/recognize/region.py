@@ -10,7 +10,7 @@ import heapq
 from collections.abc import Callable, Container, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from functools import cached_property, wraps
+from functools import wraps
 
 import numpy as np
 import onnx_ir as ir
@@ -86,6 +86,7 @@ class Saying(Enum):
     LEAST = "the least entry"
     LARGEST = "the largest entry"
     ALL_EQUAL = "whether all entries are equal"
+    NEVER = "what never holds"
     SOMETHING = "something else"
 
 
@@ -278,10 +279,11 @@ class Region:
             axis for axis in self.whole(tracked.view) if axis is not None
         ]
 
-    @cached_property
+    @property
     def orders(self) -> tuple[tuple[int, ...], ...]:
-        """Return the orders of axes that the root is read in, behind a Transpose."""
-        perms = [attribute(node, "perm") for node in self._readers(self.root) if node.op_type == "Transpose"]
+        """Return the orders of axes that Transposes so far bring the root in, or what was made of it."""
+        nodes = (node for node in (*self._readers(self.root), *self.nodes) if node.op_type == "Transpose")
+        perms = (attribute(node, "perm") for node in nodes)
         return tuple(dict.fromkeys(tuple(int(axis) for axis in perm) for perm in perms if perm is not None))
 
     def rank(self, view: int) -> int:

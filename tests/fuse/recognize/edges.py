@@ -32,6 +32,7 @@ OVER_SPACE = "m = ReduceMean<axes=[2,3]>(x) d = Sub(x, m) p = Mul(d, d)"
 END = "w = Add(v, eps) s = Sqrt(w) y = Div(d, s)"
 FUSED, RMS = "LayerNormalization LayerNormalization", "RMSNormalization RMSNormalization"
 RMS_ACROSS = "RMSNormalization Transpose-RMSNormalization-Transpose"
+NONE = "float zero = {0.0}"
 QUARTERS, HALVES, FOURTHS = "{0.25,0.25,0.25,0.25}", f"{{{','.join(['0.5'] * 16)}}}", f"{{{','.join(['0.25'] * 16)}}}"
 
 
@@ -432,6 +433,51 @@ REDUCTIONS = {
         of(X34, f"m = ReduceMean<axes=[5]>(x) d = Sub(x, m) p = Mul(d, d) v = ReduceMean<axes=[5]>(p) {END}"),
         "ReduceMean NF112",
         7,
+    ),
+    "gamma of centred data that was transposed": Edge(
+        of(
+            X4,
+            f"{OVER_SPACE} v = ReduceMean<axes=[2,3]>(p) w = Add(v, eps) s = Sqrt(w)"
+            "r = Reshape(s, to) t = Transpose<perm=[0,2,3,1]>(d) n = Div(t, r)"
+            "k = Mul(n, g) y = Transpose<perm=[0,3,1,2]>(k)",
+            "float[4] g, int64[4] to = {-1, 1, 1, 4}",
+        ),
+        "InstanceNormalization InstanceNormalization",
+        1,
+    ),
+    "zero where a root with an epsilon is zero": Edge(
+        of(X34, f"{NORM} c = Equal(s, zero) y = Where(c, zero, n)", NONE),
+        FUSED,
+        1,
+    ),
+    "zero where a variance with an epsilon is zero": Edge(
+        of(X34, f"{NORM} c = Equal(zero, w) y = Where(c, zero, n)", NONE),
+        FUSED,
+        1,
+    ),
+    "zero where a bounded length is zero": Edge(
+        of(
+            X34,
+            "l = ReduceL2<axes=[-1]>(x) b = Max(l, eps) n = Div(x, b) c = Equal(b, zero) y = Where(c, zero, n)",
+            NONE,
+        ),
+        "LpNormalization ReduceL2-Max-Div",
+        3,
+    ),
+    "zero where a root may be zero": Edge(
+        of(X34, f"{DEVIATION} s = Sqrt(v) n = Div(d, s) c = Equal(s, zero) y = Where(c, zero, n)", NONE),
+        "LayerNormalization NF210",
+        8,
+    ),
+    "zero where a root has a size that it may have": Edge(
+        of(X34, f"{NORM} c = Equal(s, one) y = Where(c, zero, n)", NONE),
+        "LayerNormalization NF210",
+        9,
+    ),
+    "zero where a root is above zero": Edge(
+        of(X34, f"{NORM} c = Greater(s, zero) y = Where(c, zero, n)", NONE),
+        "LayerNormalization NF210",
+        9,
     ),
     "a sum as a product with a vector": Edge(
         of(

@@ -76,6 +76,18 @@ ROWS = {
         "Div",
         Reason.EPSILON_VARIES,
     ),
+    "a normalized product with the data, of a free size, times the data": Named(  # one norm, and an attention
+        "(float[N,T,8] x) => (float[N,T,8] y) <float low = {0.5}, float[8,1] c> { k = MatMul(x, c)"
+        "l = ReduceL2<axes=[1]>(k) m = Clip(l, low) a = Div(k, m) y = Mul(a, x) }",
+        "LpNormalization",  # was "Div"
+        Reason.CLIPPED,
+    ),
+    "a bounded length of axes that are an input": Named(  # which says more than the bound
+        "(float[N,T,8] x, int64[1] z) => (float[N,T,8] y) <float low = {0.5}> { p = Mul(x, x) q = ReduceSum(p, z)"
+        "l = Sqrt(q) m = Clip(l, low) y = Div(x, m) }",
+        "Div",
+        Reason.DYNAMIC_AXES,
+    ),
     "LayerNorm by the means of two halves": Named(  # nothing was said of it
         f"{X3} <{NUMBERS}> {{ a, b = Split<axis=-1>(x) i = ReduceMean<axes=[-1]>(a)"
         "j = ReduceMean<axes=[-1]>(b) k = Add(i, j) m = Div(k, two) f = Mul(a, a) g = Mul(b, b)"
