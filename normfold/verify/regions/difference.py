@@ -199,4 +199,4 @@ def digest_of(array: np.ndarray) -> bytes:
     if array.dtype == object:
         return repr(array.tolist()).encode()
     head = f"{array.dtype} {array.shape}".encode()
-    return hashlib.blake2b(_bytes(array).tobytes(), digest_size=16, person=b"", key=head[:64]).digest()
+    return hashlib.blake2b(_bytes(array).data, digest_size=16, person=b"", key=head[:64]).digest()
