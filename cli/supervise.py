@@ -18,7 +18,6 @@ import tempfile
 from collections.abc import Callable
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
-from normfold.errors import CrashError
 from normfold.native import isolated, ledger
 from normfold.native.ledger import Ledger, LedgerKind
 
@@ -178,7 +177,7 @@ def _explain(number: int, interrupted_by: int, entries: Ledger, complain: Callab
         return Exit.INCONCLUSIVE
     how = f"the process died{doing} ({isolated.describe_signal(number)})"
     source = entries.last(LedgerKind.SOURCE)
-    rejection = _runtime_rejection(source) if source else ""
+    rejection = _rejection(source)
     if rejection:
         complain(f"{source}: {how}, and ONNX Runtime does not load the model either: {rejection}")
         return Exit.INPUT
@@ -189,10 +188,9 @@ def _explain(number: int, interrupted_by: int, entries: Ledger, complain: Callab
     return Exit.INTERNAL
 
 
-def _runtime_rejection(path: str) -> str:
-    from normfold.files.source import runtime_rejection
+def _rejection(source: str) -> str:
+    if not source:
+        return ""
+    from normfold.files.source import rejection_by_runtime
 
-    try:
-        return isolated.call("loading it in ONNX Runtime", runtime_rejection, path)
-    except CrashError as error:
-        return str(error)
+    return rejection_by_runtime(source)

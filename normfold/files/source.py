@@ -33,7 +33,7 @@ from normfold.files.protos.skeleton import BIG_INTEGERS, skeleton
 from normfold.files.protos.tensors import Stamp, is_external, load_small, make_dense, stamp_of, tensors
 from normfold.files.protos.wire import Buffer, WireFormatError
 from normfold.native import isolated, ledger
-from normfold.native.ort_session import SessionError, first_line, open_session
+from normfold.native.ort_session import OptimizationLevel, SessionError, SessionOptions, first_line, open_session
 from normfold.operators.walk import inner_graphs, nodes_within
 
 _PACKED = frozenset(dtype for dtype in ir.DataType if dtype.name.endswith(("INT4", "INT2", "4E2M1")))
@@ -387,17 +387,28 @@ def rejection_of(source: Source) -> str:
     """Return why ONNX Runtime cannot load the model at all, or "" if it can. A crash is a reason."""
     as_read = source.path is not None and source.content is not None
     target = str(source.path) if as_read else source.proto.SerializeToString()
-    folder = None if source.folder is None else str(source.folder)
-    try:
-        return isolated.call("loading it in ONNX Runtime", runtime_rejection, target, folder)
-    except CrashError as error:
-        return str(error)
+    return rejection_by_runtime(target, None if source.folder is None else str(source.folder))
 
 
-def runtime_rejection(target: str | bytes, folder: str | None = None) -> str:
-    """Return the first line of why ONNX Runtime cannot load a path or bytes, or "" if it can."""
+def rejection_by_runtime(target: str | bytes, folder: str | None = None) -> str:
+    """Return the first line of why ONNX Runtime cannot load a path or bytes, or "" if it can.
+
+    Its own optimizations are asked too: they end the process for some models that it runs without them.
+    """
+    for level, how in ((OptimizationLevel.DISABLE_ALL, ""), (OptimizationLevel.DEFAULT, " at its default level")):
+        try:
+            found = isolated.call(f"loading it in ONNX Runtime{how}", runtime_rejection, target, folder, level)
+        except CrashError as error:
+            found = str(error)
+        if found:
+            return found
+    return ""
+
+
+def runtime_rejection(target: str | bytes, folder: str | None, level: OptimizationLevel) -> str:
+    """Return the first line of why ONNX Runtime cannot load a path or bytes at a level, or "" if it can."""
     try:
-        open_session(target, folder=folder)
+        open_session(target, SessionOptions(level), folder=folder)
     except SessionError as error:
         return str(error)
     return ""

@@ -14,8 +14,10 @@ import pytest
 from onnx import helper, numpy_helper
 
 import normfold
-from normfold.errors import SourceError, UsageError
-from normfold.files.source import Source, in_eval_mode, read, with_constant_initializers
+from normfold.errors import CrashError, SourceError, UsageError
+from normfold.files.source import Source, in_eval_mode, read, rejection_by_runtime, with_constant_initializers
+from normfold.native import isolated
+from normfold.native.ort_session import OptimizationLevel
 from tests.nets import conv_bn, nothing
 from tests.onnx_text import parse
 
@@ -335,3 +337,19 @@ def test_a_tensor_that_holds_its_numbers_in_the_field_of_another_type_is_refused
     tensor.double_data.extend(numbers)
     with pytest.raises(SourceError, match="holds no data"):
         read(model)
+
+
+@pytest.mark.parametrize("deadly", [OptimizationLevel.DISABLE_ALL, OptimizationLevel.DEFAULT])
+def test_a_model_that_ends_the_runtime_is_rejected_at_either_level(
+    deadly: OptimizationLevel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A trained model in float16 ended ONNX Runtime 1.32 in its own optimizer, and we asked for a report of it."""
+
+    def call(name: str, function: object, target: object, folder: object, level: OptimizationLevel) -> str:
+        if level is deadly:
+            raise CrashError(f"{name} ended its process (SIGSEGV)")
+        return ""
+
+    monkeypatch.setattr(isolated, "call", call)
+    where = " at its default level" if deadly is OptimizationLevel.DEFAULT else ""
+    assert rejection_by_runtime(b"") == f"loading it in ONNX Runtime{where} ended its process (SIGSEGV)"
