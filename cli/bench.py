@@ -87,7 +87,8 @@ def _lines(measured: Benchmark) -> Iterator[str]:
         yield _comparison(measured.ratios)
     yield from map(_line, measured.timings)
     rounds, threads = len(measured.timings[0].seconds), measured.threads
-    yield f"{rounds} rounds, {threads} thread{'s' * (threads != 1)}, inputs: {printable(measured.feed)}"
+    words = [f"{number} {unit}{'s' * (number != 1)}" for number, unit in ((rounds, "round"), (threads, "thread"))]
+    yield f"{', '.join(words)}, inputs: {printable(measured.feed)}"
 
 
 def _comparison(ratios: Sequence[float]) -> str:

@@ -23,19 +23,19 @@ def explain(names: tuple[str, ...], markdown: bool) -> Exit:
     from normfold.findings.explanations import reasons_table
     from normfold.findings.reason import Reason
     from normfold.findings.rules import RULES
+    from normfold.report.as_text import console_for, print_lines
 
+    console = console_for()
     if markdown:
         click.echo(reasons_table(), nl=False)
     elif not names:
-        from normfold.report.as_text import console_for, print_lines
-
         reasons = [f"{reason.code}  {reason.obstacle}" for reason in sorted(Reason, key=lambda each: each.code)]
         width = max(len(rule) for rule, _ in RULES)
         rules = [f"{rule:<{width}}  {text}" for rule, text in RULES]
-        print_lines([*reasons, "", "The rules, for --skip and --only:", *rules], console_for())
+        print_lines([*reasons, "", "The rules, for --skip and --only:", *rules], console)
     texts = [_explanation(name) for name in names]
     for paragraph in "\n\n".join(texts).split("\n\n") if texts else ():
-        click.echo(textwrap.fill(paragraph, 80) + "\n")
+        click.echo(textwrap.fill(paragraph, console.width, break_on_hyphens=False) + "\n")
     return Exit.DONE
 
 
@@ -55,5 +55,5 @@ def _explanation(name: str) -> str:
         known = [*(reason.code for reason in Reason), *rules]
         close = did_you_mean(name, known) or did_you_mean(name.upper(), known)
         raise click.UsageError(
-            f"expected a reason code or a rule, got {name!r}; {close}they are {', '.join(known)}"
+            f"expected a reason code or a rule, got {name!r}; {close}`normfold explain` lists them"
         ) from None

@@ -144,8 +144,8 @@ EXPLANATIONS: dict[Reason, Explanation] = {
     ),
     Reason.OUT_OF_RANGE: Explanation(
         "The folded weight, rounded to the type of the weight, would be infinite, or so small that it loses digits "
-        "as a subnormal number. The norm computes the same product later, where it fits. So it stays where most rows "
-        "would be below 1e-18: their products with the tail of a Gelu are subnormal, which is slow.",
+        "as a subnormal number. The norm computes the same product later, where it fits. It stays, "
+        "too, where most rows of the weight would be below 1e-18: products of these with small values are slow.",
         "a float16 Conv whose norm has a variance of 1e-10: the factor is 1e5, and the weights exceed 65504.",
         "Keep this part in float32, or fold before converting to float16.",
     ),
@@ -438,8 +438,8 @@ EXPLANATIONS: dict[Reason, Explanation] = {
         "writes the residual stream is linear or a table, so that its weights can lose their mean, and if every "
         "operator that reads the stream is a LayerNorm, which does not see the mean.",
         "a post-norm transformer such as BERT, where the LayerNorm itself writes the stream that is added to.",
-        "Leave out --center; the LayerNorm is one operator already. It is no default: seven whole networks "
-        "became up to 6 % faster or slower by it (ONNX Runtime 1.31, CPU, one thread, a busy machine).",
+        "Leave out --center; the LayerNorm is one operator already. It is no default, because whole networks "
+        "became up to 6 % faster or slower by it.",
     ),
     Reason.MIXED_STATISTICS: Explanation(
         "A norm operator divides by the root of one variance or mean square. Here several statistics are added before "

@@ -22,13 +22,13 @@ RULES: tuple[tuple[str, str], ...] = (
     ("pad", "let the convolutions and pools behind a Pad of zeros pad themselves"),
     (CONSTANT, "evaluate a norm of constants, as in weight standardization"),
     ("dead", "drop a bias that the norm behind it subtracts again"),
-    (NORM_AFFINE, "with --fold-norm-scale: gamma and beta of LayerNorm and RMSNorm into all MatMuls behind"),
+    (NORM_AFFINE, "carry gamma and beta of LayerNorm and RMSNorm into all MatMuls behind, with --fold-norm-scale"),
     ("layernorm", "write a decomposed LayerNorm in the form that the target runs best"),
     ("rmsnorm", "write a decomposed RMSNorm in the form that the target runs best"),
     ("instancenorm", "write a decomposed InstanceNorm in the form that the target runs best"),
     ("groupnorm", "write a GroupNorm, decomposed or not, in the form that the target runs best"),
-    ("gelu", "write a spelled Gelu in the form that the target executes as one operator"),
-    ("center", "with --center: LayerNorm into RMSNorm, the mean into the weights that write the residual stream"),
+    ("gelu", "write a Gelu of several operators in the form that the target executes as one"),
+    ("center", "write LayerNorm as RMSNorm, its mean into the weights before the residual stream, with --center"),
     ("lpnorm", "write a decomposed Lp normalization in the form that the target runs best"),
 )
 RULE_NAMES = tuple(name for name, _ in RULES)

@@ -29,6 +29,7 @@ from normfold.runtime.loaded_model import load
 from normfold.runtime.session import ModelRunError, OrtRunner, Runner, unsafe_reason
 from normfold.verify.inputs.generate import Feed, Feeder
 from normfold.verify.inputs.user_files import all_inputs
+from normfold.verify.interface import other_inputs
 
 _WORKER = Path(__file__).with_name("worker.py")
 _LOADS = 3
@@ -116,6 +117,9 @@ def legal_feed(models: Sequence[str], options: BenchOptions) -> Feed:
     """Return inputs with which all models run: the user's own, or the first legal ones made up from the first model."""
     loaded = {name: load(name) for name in models}
     first = loaded[models[0]]
+    for name, model in loaded.items():
+        if others := other_inputs(first, model):
+            raise BenchError(f"{name}: {others}")
     with ExitStack() as stack:
         runners: dict[str, Runner] = {}
         for name, model in loaded.items():
@@ -186,7 +190,7 @@ class _Worker:
 @contextmanager
 def _worker(model: str, feed: Path, threads: int) -> Iterator[_Worker]:
     command = [sys.executable, str(_WORKER), model, str(feed), str(threads), str(_LOADS)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "PYTHONIOENCODING": "utf-8"}
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=environment, text=True
     ) as process:

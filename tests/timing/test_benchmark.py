@@ -40,9 +40,9 @@ def test_the_memory_is_that_of_the_model_alone(tmp_path: Path) -> None:
 def test_the_command_with_one_model_and_inputs_of_the_user(run: Run, tmp_path: Path) -> None:
     path = save(conv_bn(), tmp_path / "a.onnx")
     np.savez(tmp_path / "in.npz", x=np.ones((1, 3, 8, 8), np.float32))
-    code, out, err = run("bench", path, "--rounds", 2, "--inputs", tmp_path / "in.npz")
+    code, out, err = run("bench", path, "--rounds", 1, "--inputs", tmp_path / "in.npz")
     assert (code, err) == (0, "")
-    assert "2 rounds, 1 thread, inputs: in.npz" in out
+    assert "1 round, 1 thread, inputs: in.npz" in out
     assert "ms a run" in out and "ms to load" in out and "MB of memory" in out
     assert "speed of A" not in out
 
@@ -60,7 +60,9 @@ def test_json(run: Run, tmp_path: Path) -> None:
     ("arguments", "expected", "words"),
     [
         (["none.onnx"], 3, "cannot be read"),
-        (["a.onnx", "other.onnx"], 4, "other.onnx: it fails while it runs"),
+        (["a.onnx", "other.onnx"], 4, "; no input fits both models"),
+        (["a.onnx", "words.onnx"], 4, "words.onnx: expected the input x as "),
+        (["a.onnx", "renamed.onnx"], 4, "renamed.onnx: expected the inputs x, got z; rename them"),
         (["a.onnx", "--inputs", "in.npz"], 2, "in.npz"),
         (["a.onnx", "--input", "z=1x3"], 2, "the inputs are x"),
         (["words.onnx"], 4, "no plain tensors"),
@@ -71,8 +73,8 @@ def test_what_cannot_be_timed(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     save(conv_bn(), tmp_path / "a.onnx")
-    for name, kind in (("other", "float[2, 3, 8, 8] x"), ("words", "string[2] x")):
-        text = f'<ir_version: 8, opset_import: ["" : 17]> n ({kind}) => (y) {{ y = Identity (x) }}'
+    for name, kind in (("other", "float[2, 3, 8, 8] x"), ("words", "string[2] x"), ("renamed", "float[1, 3, 8, 8] z")):
+        text = f'<ir_version: 8, opset_import: ["" : 17]> n ({kind}) => (y) {{ y = Identity ({kind[-1]}) }}'
         save(onnx.parser.parse_model(text), tmp_path / f"{name}.onnx")
     code, out, err = run("bench", *arguments)
     assert (code, out, len(err.splitlines())) == (expected, "", 1)
