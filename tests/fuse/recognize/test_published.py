@@ -76,10 +76,16 @@ ROWS = {
         "Div",
         Reason.EPSILON_VARIES,
     ),
-    "a normalized product with the data, of a free size, times the data": Named(  # one norm, and an attention
-        "(float[N,T,8] x) => (float[N,T,8] y) <float low = {0.5}, float[8,1] c> { k = MatMul(x, c)"
-        "l = ReduceL2<axes=[1]>(k) m = Clip(l, low) a = Div(k, m) y = Mul(a, x) }",
-        "LpNormalization",  # was "Div"
+    "torch's normalize over a free size": Named(  # was "Div"
+        "(float[N,T,8] x) => (float[N,T,8] y) <float low = {0.5}> { l = ReduceL2<axes=[1]>(x) m = Clip(l, low)"
+        "y = Div(x, m) }",
+        "LpNormalization",
+        Reason.CLIPPED,
+    ),
+    "a normalized product with the data, times the data": Named(  # one norm, and an attention
+        f"{X3} <float low = {{0.5}}, float[8,1] c> {{ k = MatMul(x, c) l = ReduceL2<axes=[1]>(k) m = Clip(l, low)"
+        "a = Div(k, m) y = Mul(a, x) }",
+        "LpNormalization",
         Reason.CLIPPED,
     ),
     "a bounded length of axes that are an input": Named(  # which says more than the bound
