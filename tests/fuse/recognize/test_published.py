@@ -83,10 +83,9 @@ ROWS = {
         Reason.CLIPPED,
     ),
     "a normalized product with the data, times the data": Named(  # one norm, and an attention
-        f"{X3} <float low = {{0.5}}, float[8,1] c> {{ k = MatMul(x, c) l = ReduceL2<axes=[1]>(k) m = Clip(l, low)"
-        "a = Div(k, m) y = Mul(a, x) }",
+        f"{X3} <float[8,1] c> {{ k = MatMul(x, c) l = ReduceL2<axes=[1]>(k) a = Div(k, l) y = Mul(a, x) }}",
         "LpNormalization",
-        Reason.CLIPPED,
+        Reason.COSTS_MORE,
     ),
     "a bounded length of axes that are an input": Named(  # which says more than the bound
         "(float[N,T,8] x, int64[1] z) => (float[N,T,8] y) <float low = {0.5}> { p = Mul(x, x) q = ReduceSum(p, z)"
