@@ -7,7 +7,8 @@ Dynamic Tanh https://arxiv.org/abs/2503.10622, CRMSNorm https://arxiv.org/abs/23
 https://arxiv.org/abs/1806.10779, virtual BatchNorm https://arxiv.org/abs/1606.03498, GDN
 https://arxiv.org/abs/1511.06281, cumulative LayerNorm https://arxiv.org/abs/1809.07454, local contrast and local
 response normalization https://papers.nips.cc/paper/4824, squash https://arxiv.org/abs/1710.09829, SimAM
-https://proceedings.mlr.press/v139/yang21o.html, the volume of EnCodec https://arxiv.org/abs/2210.13438.
+https://proceedings.mlr.press/v139/yang21o.html, the volume of EnCodec https://arxiv.org/abs/2210.13438, weight
+demodulation https://arxiv.org/abs/1912.04958.
 """
 
 from __future__ import annotations
@@ -149,6 +150,19 @@ def _gated(division: Division) -> _Match | None:
         return None
     detail = "a gated value is divided by the deviation of the value before its gate"
     return "EvoNorm", Reason.OTHER_NUMERATOR, detail
+
+
+def _demodulated(division: Division) -> _Match | None:
+    """Match StyleGAN2: a linear operator of scaled data, divided by the length that the scale gives its weights."""
+    linear = maker(division.data)
+    scaled = maker(linear.inputs[0]) if linear is not None and linear.op_type in MIXING else None
+    if not division.has_root or scaled is None or scaled.op_type != "Mul":
+        return None
+    scales = {before_layout(each) for each in scaled.inputs}
+    if not any(before_layout(measured(division.reader, each)) in scales for each in division.sources):
+        return None
+    detail = "what a linear operator makes of scaled data is divided by the length of its weights, scaled alike"
+    return "weight demodulation", Reason.OTHER_NUMERATOR, detail
 
 
 def _other_statistic(division: Division) -> _Match | None:
@@ -316,6 +330,7 @@ _MATCHERS: tuple[Callable[[Division], _Match | None], ...] = (
     _energy,
     _other_numerator,
     _gated,
+    _demodulated,
     _other_statistic,
     _of_the_batch,
     _mixed,

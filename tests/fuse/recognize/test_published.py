@@ -14,6 +14,13 @@ NUMBERS = "float two = {2.0}, float eps = {0.0009765625}"
 X3 = "(float[N,6,8] x) => (float[N,6,8] y)"
 X4 = "(float[N,8,5,5] x) => (float[N,8,5,5] y)"
 
+DEMODULATION = (
+    "(float[N,8,5,5] x, float[N,8] s, float[N,8] z) => (float[N,4,5,5] y) <float[4,8,1,1] w, float[8,4] p,"
+    "float eps = {0.5}, float one = {1.0}, int64[4] as = {-1, 8, 1, 1}, int64[4] to = {-1, 4, 1, 1}> {"
+    "t = Reshape(s, as) h = Mul(x, t) c = Conv(h, w) q = Mul(OF, OF) k = MatMul(q, p) v = Add(k, eps)"
+    "r = Sqrt(v) i = Div(one, r) j = Reshape(i, to) y = Mul(c, j) }"
+)
+
 
 @dataclass(frozen=True)
 class Named:
@@ -75,6 +82,11 @@ ROWS = {
         "v = ReduceMean<axes=[-1]>(p) t = Max(v, zero) w = Add(t, e) s = Sqrt(w) y = Div(d, s) }",
         "Div",
         Reason.EPSILON_VARIES,
+    ),
+    "weight demodulation of StyleGAN2": Named(  # nothing was said of it
+        DEMODULATION.replace("OF", "s"),
+        "weight demodulation",
+        Reason.OTHER_NUMERATOR,
     ),
     "torch's normalize over a free size": Named(  # was "Div"
         "(float[N,T,8] x) => (float[N,T,8] y) <float low = {0.5}> { l = ReduceL2<axes=[1]>(x) m = Clip(l, low)"
@@ -435,6 +447,10 @@ NOT_NAMED = {
     "data without its mean over the length of other data": "(float[N,6,8] x, float[N,6,8] z) => (float[N,6,8] y)"
     f"<{NUMBERS}> {{ k = ReduceMean<axes=[-1]>(x) d = Sub(x, k) p = Mul(z, z) m = ReduceMean<axes=[-1]>(p) r = Sqrt(m)"
     "t = Max(r, eps) y = Div(d, t) }",
+    "a convolution of scaled data over the length of other scales": DEMODULATION.replace("OF", "z"),
+    "a convolution over the length of weights under a scale": DEMODULATION.replace("OF", "s").replace(
+        "(h, w)", "(x, w)"
+    ),
     "lengths times their mean": f"{X4} {{ l = ReduceL2<axes=[2,3]>(x) m = ReduceMean<axes=[1]>(l) k = Mul(l, m)"
     "y = Mul(x, k) }",
     "a gated value over the deviation of other data": "(float[N,8,5,5] x, float[N,8,5,5] z) => (float[N,8,5,5] y)"

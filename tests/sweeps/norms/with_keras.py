@@ -184,7 +184,7 @@ def layers_of(keras: Any) -> dict[str, Any]:
 
 def _training(f: Any, layer: Any, x: Any) -> Any:
     f.layer(layer, x)
-    return f.made[-1](x, training=True)
+    return f.made[f.at[1] - 1](x, training=True)
 
 
 def main() -> int:
