@@ -161,7 +161,7 @@ def _demodulated(division: Division) -> _Match | None:
     scales = {before_layout(each) for each in scaled.inputs}
     if not any(before_layout(measured(division.reader, each)) in scales for each in division.sources):
         return None
-    detail = "what a linear operator makes of scaled data is divided by the length of its weights, scaled alike"
+    detail = "what a linear operator makes of scaled data is divided by the length of its scaled weights"
     return "weight demodulation", Reason.OTHER_NUMERATOR, detail
 
 
