@@ -193,7 +193,7 @@ function norms(report) {
     type: "button",
     onclick: () => { state.down = state.column === index && !state.down; state.column = index; refresh(); },
   }, title)));
-  const table = make("table", { id: "norms" }, make("colgroup", {}, ...COLUMNS.map(() => make("col"))), make("thead", {}, make("tr", {}, ...headers)), body);
+  const table = make("table", { id: "norms", class: report.rows.some((row) => row.error) ? "" : "unmeasured" }, make("colgroup", {}, ...COLUMNS.map(() => make("col"))), make("thead", {}, make("tr", {}, ...headers)), body);
   const box = section("Norms and constant affines", "click a row for its surroundings", filters(report, state, refresh, shown), make("div", { class: "scroll" }, table), more);
   reveal = (index) => {
     state.words = ""; state.reason = ""; state.outcomes = new Set(Object.keys(ORDER)); state.open.add(index);

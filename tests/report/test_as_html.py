@@ -296,6 +296,18 @@ def test_a_print_on_a4_has_every_row_with_its_reason(page: Page, screen: Screen)
     assert page.run("return getComputedStyle(document.querySelector('.filters')).display") == "none"
 
 
+@pytest.mark.parametrize(("width", "media"), [(1280, ""), (700, ""), (500, ""), (794, "print")])
+def test_no_word_reaches_into_the_next_column(page: Page, screen: Screen, width: int, media: str) -> None:
+    report = normfold.inspect(ROOT / "models" / "transformer.onnx").report()
+    assert report.settled_by_reason, "the widest word"
+    page.show([report])
+    screen(width, media=media)
+    wide = """return [...document.querySelectorAll('#norms tr.row td')].filter((cell) => [...cell.children].some((word) =>
+      word.getBoundingClientRect().right > cell.getBoundingClientRect().right)).map((cell) => cell.innerText)"""
+    assert page.run(wide) == []
+    assert not page.one("#norms td:nth-child(6)").is_displayed(), "nothing was measured"
+
+
 def test_a_print_keeps_each_chart_with_its_heading(page: Page, real: Report, screen: Screen) -> None:
     page.show([real])
     screen(794, media="print")
