@@ -302,8 +302,9 @@ def test_no_word_reaches_into_the_next_column(page: Page, screen: Screen, width:
     assert report.settled_by_reason, "the widest word"
     page.show([report])
     screen(width, media=media)
-    wide = """return [...document.querySelectorAll('#norms tr.row td')].filter((cell) => [...cell.children].some((word) =>
-      word.getBoundingClientRect().right > cell.getBoundingClientRect().right)).map((cell) => cell.innerText)"""
+    wide = """const end = (element) => element.getBoundingClientRect().right;
+        const cells = [...document.querySelectorAll('#norms tr.row td')];
+        return cells.filter((cell) => [...cell.children].some((e) => end(e) > end(cell))).map((c) => c.innerText)"""
     assert page.run(wide) == []
     assert not page.one("#norms td:nth-child(6)").is_displayed(), "nothing was measured"
 

@@ -182,4 +182,14 @@ def both_obstacles_are_named(place: Place) -> bool:
 
 def native_messages_stay_off_stdout(place: Place) -> bool:
     """What native code prints reaches neither stream; what kills it is one line."""
-    return place.passes("tests/cli/test_supervise.py")
+    end = place.script(
+        """
+        import os, normfold_cli, normfold.pipeline
+        def dies(*arguments, **options):
+            os.write(1, b"native words")
+            os.abort()
+        normfold.pipeline.optimize = dies
+        normfold_cli.main(["optimize", "models/residual.onnx", "--json"])
+        """
+    )
+    return end.code == 70 and end.is_one_line and place.passes("tests/cli/test_supervise.py")
