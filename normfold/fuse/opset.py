@@ -2,8 +2,8 @@
 
 The converter (https://onnx.ai/onnx/api/version_converter.html) loses or mistakes some things; each is put back or
 refused here: it drops node metadata and functions, takes values of one name in two bodies for one, keeps the per-group
-scales of GroupNormalization 18, takes a BatchNormalization in training mode for inference, and gives Upsample and
-Resize 10 other coordinates.
+scales of GroupNormalization 18, takes a BatchNormalization in training mode for inference, gives Upsample and Resize
+10 other coordinates, and makes float32 numbers of the attributes of Clip and Pad, whatever they are applied to.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ _CONVERTER_ERRORS = (version_converter.ConvertError, onnx.checker.ValidationErro
 _LARGE = 1024  # elements; smaller constants may be axes or shapes that the converter needs to see
 
 
+_NUMBERS = {"Clip": (1, 2), "Pad": (2,)}
+"""Inputs that were attributes, and are of the type of what the operator is applied to."""
+
 # Operators that got new types in operator set 22, and for it no kernel in ONNX Runtime (1.31, CPU).
 _NEW_TYPES = 22
 _WITHOUT_KERNEL = RANDOM | {"GlobalLpPool", "MaxRoiPool", "RoiAlign"}
@@ -51,6 +54,7 @@ def raise_opset(model: ir.Model, opset: int, newest_ir: int) -> None:
         scales = dict(_group_scales(model)) if present < 21 <= opset else {}
         converted = ir.from_proto(_converted(model, opset))
         _put_back(model, converted)
+        _give_types(converted)
         for name, scale in scales.items():
             _widen_scale(converted.graph, name, scale)
     for value in _named_values(converted):
@@ -244,6 +248,20 @@ def _restore(output: ir.Value, old: ir.Value | None) -> None:
     if was is not None and now is not None:
         now.metadata_props.update(was.metadata_props)
         now.doc_string = now.doc_string or was.doc_string
+
+
+def _give_types(converted: ir.Model) -> None:
+    """Give the numbers that were attributes, now each a Constant, the type of what their operator makes."""
+    for _, body in graphs_of(converted):
+        for node in body:
+            made = [node.inputs[at] for at in _NUMBERS.get(node.op_type, ()) if at < len(node.inputs)]
+            for constant in [value.producer() for value in made if value is not None]:
+                held = None if constant is None else constant.attributes.get("value")
+                wanted = node.outputs[0].dtype
+                if constant is not None and held is not None and wanted not in (None, held.as_tensor().dtype):
+                    with np.errstate(over="ignore"):  # the largest float32, where there was no limit, is infinite
+                        number = held.as_tensor().numpy().astype(wanted.numpy())
+                    constant.attributes["value"] = ir.AttrTensor("value", ir.Tensor(number, wanted))
 
 
 def _freeze_initializers(graph: ir.Graph) -> None:

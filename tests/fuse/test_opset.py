@@ -259,16 +259,27 @@ RAISED = (
     ("Transpose<perm=[0,2,3,1]>(x)", 7, 23),
     ("Gather<axis=1>(x, i)", 7, 23),
 )
+OTHER_TYPES = (
+    ("Clip<min=-0.5, max=0.5>(x)", "float16"),
+    ("Clip<max=0.5>(x)", "float16"),
+    ("Clip<min=0.5>(x)", "float16"),
+    ("Pad<pads=[0,0,1,1,0,0,1,1], value=2.0>(x)", "float16"),
+    ("Pad<pads=[0,0,1,1,0,0,1,1]>(x)", "double"),
+)
+"""The converter makes float32 numbers of attributes, which no runtime takes in other types."""
 
 
-@pytest.mark.parametrize(("operator", "present", "wanted"), RAISED)
-def test_a_raised_operator_computes_what_it_did(operator: str, present: int, wanted: int) -> None:
+@pytest.mark.parametrize(
+    ("operator", "present", "wanted", "kind"),
+    [*((*row, "float") for row in RAISED), *((operator, 7, 17, kind) for operator, kind in OTHER_TYPES)],
+)
+def test_a_raised_operator_computes_what_it_did(operator: str, present: int, wanted: int, kind: str) -> None:
     kinds = {"Unsqueeze": "a,b,c,d,e", "ReduceSum": "a,b,c", "ReduceMean": "a,b,c", "Flatten": "a,b"}
     sizes = kinds.get(operator.split("<")[0], "a,b,c,d")
-    weights = "float[3] g, float[3] b, float[3] var, int64[2] i = {0, 2}"
-    text = f"(float[2,3,4,5] x) => (float[{sizes}] y) <{weights}> {{ y = {operator} }}"
+    weights = f"{kind}[3] g, {kind}[3] b, {kind}[3] var, int64[2] i = {{0, 2}}"
+    text = f"({kind}[2,3,4,5] x) => ({kind}[{sizes}] y) <{weights}> {{ y = {operator} }}"
     original = parse(text, opset=present, ir_version=5)
     model = ir.from_proto(original)
     raise_opset(model, wanted, 11)
-    feeds = {"x": np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(np.float32)}
+    feeds = {"x": np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(np.float32 if kind == "float" else kind)}
     assert_close(run_or_skip(ir.to_proto(model), feeds, ["y"]), run_in_ort(original, feeds, ["y"]), note=operator)
