@@ -227,9 +227,15 @@ class _GraphFuse:
         return bool(anchor.inputs) and self.reader.is_constant(anchor.inputs[0])
 
     def _permitted(self, decision: NormPlan | Kept) -> NormPlan | Kept:
-        """Return the decision, or a refusal where the user asked to leave one of its norms."""
+        """Return the decision, or a refusal where one of its norms is to be left, for what was asked or found before.
+
+        What keeps a norm at an older operator set is that another one does not raise it.
+        """
         if isinstance(decision, Kept):
-            return decision
+            names = [finding_name(decision.region, decision.norms, index) for index in range(len(decision.norms))]
+            known = next((self.options.exclude[name] for name in names if name in self.options.exclude), None)
+            is_free = known is None or decision.reason is not Reason.NEEDS_OPSET
+            return decision if is_free else replace(decision, reason=known, detail="")
         for index in range(len(decision.norms)):
             name = finding_name(decision.region, decision.norms, index)
             reason = self.options.reason_to_leave(name, decision.form.rule)

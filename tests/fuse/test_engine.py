@@ -9,6 +9,7 @@ import pytest
 
 import normfold
 from normfold.findings.reason import Reason
+from normfold.findings.rules import Selection
 from normfold.findings.verdict import Outcome
 from normfold.fold.cleanup.tidy import tidy
 from normfold.fuse.engine import find_norms, fuse_norms
@@ -136,3 +137,12 @@ def test_what_a_norm_was_made_of_is_not_said_to_stay() -> None:
     result = normfold.optimize(model)
     assert len(result.fused) == 1
     assert not result.kept
+
+
+def test_a_norm_that_was_undone_says_so_at_the_old_operator_set_that_then_stays() -> None:
+    """It asked for "--opset auto", which was given: without it nothing raises the operator set of the model."""
+    text = f"(float[2,3,4] x) => (float[2,3,4] k) <float[4] g, float eps = {{0.001}}> {{ {BODY} }}"
+    (found,) = find_norms(ir.from_proto(parse(text, opset=13)))
+    model = ir.from_proto(parse(text, opset=13))
+    (verdict,) = fuse_norms(model, Selection(exclude={found.name: Reason.ROLLED_BACK}))
+    assert [obstacle.reason for obstacle in verdict.obstacles] == [Reason.ROLLED_BACK]
