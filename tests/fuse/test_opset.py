@@ -281,5 +281,6 @@ def test_a_raised_operator_computes_what_it_did(operator: str, present: int, wan
     original = parse(text, opset=present, ir_version=5)
     model = ir.from_proto(original)
     raise_opset(model, wanted, 11)
-    feeds = {"x": np.random.default_rng(0).standard_normal((2, 3, 4, 5)).astype(np.float32 if kind == "float" else kind)}
+    numbers = np.random.default_rng(0).standard_normal((2, 3, 4, 5))
+    feeds = {"x": numbers.astype(np.float32 if kind == "float" else kind)}
     assert_close(run_or_skip(ir.to_proto(model), feeds, ["y"]), run_in_ort(original, feeds, ["y"]), note=operator)
