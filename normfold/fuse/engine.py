@@ -234,8 +234,9 @@ class _GraphFuse:
         if isinstance(decision, Kept):
             names = [finding_name(decision.region, decision.norms, index) for index in range(len(decision.norms))]
             known = next((self.options.exclude[name] for name in names if name in self.options.exclude), None)
-            is_free = known is None or decision.reason is not Reason.NEEDS_OPSET
-            return decision if is_free else replace(decision, reason=known, detail="")
+            if known is None or decision.reason is not Reason.NEEDS_OPSET:
+                return decision
+            return replace(decision, reason=known, detail="")
         for index in range(len(decision.norms)):
             name = finding_name(decision.region, decision.norms, index)
             reason = self.options.reason_to_leave(name, decision.form.rule)
