@@ -256,11 +256,11 @@ def _give_types(converted: ir.Model) -> None:
         for node in body:
             made = [node.inputs[at] for at in _NUMBERS.get(node.op_type, ()) if at < len(node.inputs)]
             for constant in [value.producer() for value in made if value is not None]:
-                held = None if constant is None else constant.attributes.get("value")
+                stored = None if constant is None else constant.attributes.get("value")
                 wanted = node.outputs[0].dtype
-                if constant is not None and held is not None and wanted not in (None, held.as_tensor().dtype):
+                if constant is not None and stored is not None and wanted not in (None, stored.as_tensor().dtype):
                     with np.errstate(over="ignore"):  # the largest float32, where there was no limit, is infinite
-                        number = held.as_tensor().numpy().astype(wanted.numpy())
+                        number = stored.as_tensor().numpy().astype(wanted.numpy())
                     constant.attributes["value"] = ir.AttrTensor("value", ir.Tensor(number, wanted))
 
 
