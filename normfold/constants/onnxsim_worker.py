@@ -37,7 +37,12 @@ def _limit(memory: int, seconds: int) -> None:
         import resource
     except ImportError:  # not on this platform; the limit of the caller remains
         return
-    for kind, limit in (resource.RLIMIT_DATA, memory), (resource.RLIMIT_CPU, seconds):
+    limits = [(resource.RLIMIT_DATA, memory)]
+    if hasattr(os, "sched_setaffinity"):  # else idle threads, one for each processor, take time of theirs too
+        allowed = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {allowed[os.getpid() % len(allowed)]})
+        limits.append((resource.RLIMIT_CPU, seconds))
+    for kind, limit in limits:
         hard = resource.getrlimit(kind)[1]
         if hard == resource.RLIM_INFINITY or hard > limit:
             resource.setrlimit(kind, (limit, hard))
