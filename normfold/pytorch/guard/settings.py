@@ -47,7 +47,7 @@ class Settings:
         pieces = [vars(part)[name] for part in module.modules() for name in _PIECES]
         self._empty = [each for each in pieces if not each]  # most are, and stay so
         self._pieces = [each.values() for each in pieces if each]
-        self._last: tuple[list[Any], list[Any]] = [], []
+        self._last: tuple[list[Any], list[Any], list[int]] = [], [], []
         self._replaced = 0  # how often a piece was found to be another one than before
         self._numbers: dict[tuple[Any, ...], int] = {}
         self._number = -1
@@ -70,11 +70,15 @@ class Settings:
             *chain.from_iterable(self._iterables),
             *[read() for read in self._readers],
         ]
-        last_pieces, last_values = self._last
+        last_pieces, last_values, tensors = self._last
+        for place in tensors if len(values) == len(last_values) else ():
+            if isinstance(values[place], torch.Tensor):
+                values[place] = torch.Tensor
         same = _are_the_same(pieces, last_pieces)
         if not same or not _are_the_same(values, last_values):
-            # A tensor, which may be large, is not kept alive for this: its module is asked each time.
-            self._last = pieces, [None if isinstance(value, torch.Tensor) else value for value in values]
+            # Its class stands for a tensor, which may be large and is not kept alive for this.
+            values = [torch.Tensor if isinstance(value, torch.Tensor) else value for value in values]
+            self._last = pieces, values, [place for place, value in enumerate(values) if value is torch.Tensor]
             self._replaced += not same
             self._number = self._number_of(values)
         return self._number

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 from torch import nn
 
 from normfold.pytorch.guard.settings import Settings
@@ -30,6 +32,7 @@ CHANGES: dict[str, Callable[[Any], object]] = {
     "closure": changed_closure,
     "partial": lambda module: module.call.keywords.update(factor=3),
     "mode": lambda module: module.train(),
+    "a tensor that is gone": lambda module: setattr(module, "cache", None),
 }
 
 
@@ -46,7 +49,7 @@ def made() -> Any:
     module.mode, module.config, module.steps = "a", {"depth": 1}, [1, 2]
     module.space = SimpleNamespace(inner=SimpleNamespace(flag=False))
     module.function = lambda x: x + hidden
-    module.call = partial(max, factor=2)
+    module.call, module.cache = partial(max, factor=2), torch.ones(2)
     return module
 
 
@@ -67,6 +70,16 @@ def test_a_value_that_returns_has_its_number_again() -> None:
     module.mode = "b"
     assert settings.number() != before
     module.mode = "a"
+    assert settings.number() == before
+
+
+def test_a_tensor_costs_one_number_and_is_not_kept_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = made()
+    settings = Settings(module)
+    before, alive = settings.number(), weakref.ref(module.cache)
+    module.cache = torch.ones(3)
+    assert alive() is None
+    monkeypatch.delattr(Settings, "_number_of")  # what is as before is not numbered again
     assert settings.number() == before
 
 
