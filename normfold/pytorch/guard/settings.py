@@ -41,6 +41,8 @@ class Settings:
         self._named: list[tuple[Callable[[str], Any], Sequence[str]]] = []
         self._iterables: list[Iterable[Any]] = []
         self._readers: list[Callable[[], Any]] = []
+        self._buffers: list[Iterable[Any]] = []
+        self._shapes: dict[Any, str] = {}
         self._met: set[int] = set()
         self._kept: list[Any] = []  # so that no id is used twice
         self._own = [vars(part) for part in module.modules()]
@@ -55,6 +57,8 @@ class Settings:
         for part in module.modules():
             if not type(part).__module__.startswith("torch.nn."):
                 self._add_attributes(vars(part))
+                self._sized.append(part._buffers)
+                self._buffers.append(part._buffers.values())
                 for cls in type(part).__mro__:
                     if not cls.__module__.startswith(("torch.nn.", "builtins", "typing")) and self._is_new(cls):
                         self._add_attributes(vars(cls))
@@ -64,29 +68,40 @@ class Settings:
         pieces = [*map(dict.get, self._own, repeat("forward")), *chain.from_iterable(self._pieces)]
         if any(self._empty):
             pieces += chain.from_iterable(each.values() for each in self._empty)
-        values = [
+        given = [
             *map(len, self._sized),
             *chain.from_iterable([map(get, names) for get, names in self._named]),
             *chain.from_iterable(self._iterables),
             *[read() for read in self._readers],
+            *chain.from_iterable(self._buffers),
         ]
+        values = given.copy()
         last_pieces, last_values, tensors = self._last
         for place in tensors if len(values) == len(last_values) else ():
-            if isinstance(values[place], torch.Tensor):
-                values[place] = torch.Tensor
+            values[place] = self._stand_in(values[place])
         same = _are_the_same(pieces, last_pieces)
         if not same or not _are_the_same(values, last_values):
-            # Its class stands for a tensor, which may be large and is not kept alive for this.
-            values = [torch.Tensor if isinstance(value, torch.Tensor) else value for value in values]
-            self._last = pieces, values, [place for place, value in enumerate(values) if value is torch.Tensor]
+            tensors = [place for place, value in enumerate(given) if isinstance(value, torch.Tensor)]
+            values = [*map(self._stand_in, given)]
+            self._last = pieces, values, tensors
             self._replaced += not same
             self._number = self._number_of(values)
         return self._number
+
+    def _stand_in(self, value: Any) -> Any:
+        """Return the shape, as one text, for a tensor, which may be large and must not be kept alive."""
+        if not isinstance(value, torch.Tensor):
+            return value
+        shape = value.dim() if value.is_nested else value.shape
+        if shape not in self._shapes:
+            self._shapes[shape] = f"a tensor of {shape}"
+        return self._shapes[shape]
 
     def _number_of(self, values: list[Any]) -> int:
         plain = ((type(value), value) if type(value) in PLAIN else None for value in values)
         if len(self._numbers) >= _MOST_NUMBERS:
             self._numbers.clear()
+            self._shapes.clear()
         return self._numbers.setdefault((self._replaced, *plain), next(self._counter))
 
     def _is_new(self, thing: Any) -> bool:

@@ -33,6 +33,10 @@ CHANGES: dict[str, Callable[[Any], object]] = {
     "partial": lambda module: module.call.keywords.update(factor=3),
     "mode": lambda module: module.train(),
     "a tensor that is gone": lambda module: setattr(module, "cache", None),
+    "a tensor of another rank": lambda module: setattr(module, "cache", torch.ones(2, 1)),
+    "a buffer that is gone": lambda module: setattr(module, "mask", None),
+    "a buffer of another size": lambda module: setattr(module, "mask", torch.ones(4)),
+    "a new buffer": lambda module: module.register_buffer("other", None),
 }
 
 
@@ -50,6 +54,7 @@ def made() -> Any:
     module.space = SimpleNamespace(inner=SimpleNamespace(flag=False))
     module.function = lambda x: x + hidden
     module.call, module.cache = partial(max, factor=2), torch.ones(2)
+    module.register_buffer("mask", torch.ones(3))
     return module
 
 
@@ -77,7 +82,7 @@ def test_a_tensor_costs_one_number_and_is_not_kept_alive(monkeypatch: pytest.Mon
     module = made()
     settings = Settings(module)
     before, alive = settings.number(), weakref.ref(module.cache)
-    module.cache = torch.ones(3)
+    module.cache = torch.zeros(2)
     assert alive() is None
     monkeypatch.delattr(Settings, "_number_of")  # what is as before is not numbered again
     assert settings.number() == before
