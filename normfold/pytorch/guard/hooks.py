@@ -204,9 +204,8 @@ class GuardedMethod(OnModule):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the method; a call from outside of forward() is followed, which breaks a graph that is compiled."""
-        if self.guard.running.active:  # no property and no bound method, which cost as much as a small operation
-            own, module = self.own, self.module
-            return own(*args, **kwargs) if own else getattr(type(module), self.name)(module, *args, **kwargs)
+        if self.guard.running.active:
+            return self.method(*args, **kwargs)
         if torch.compiler.is_dynamo_compiling():
             if self.followed_while_compiling(*args, **kwargs):
                 self.guard.running.active = True
@@ -282,8 +281,7 @@ class PartOfForward(GuardedMethod):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Refuse a call from outside of forward() of the folded module."""
         if self.guard.running.active:
-            own, module = self.own, self.module
-            return own(*args, **kwargs) if own else getattr(type(module), self.name)(module, *args, **kwargs)
+            return self.method(*args, **kwargs)
         raise UsageError(
             f"{self.path} is a part of a fold, and is called outside of forward() of {self.guard.name}, where it gives "
             "something else than the original's; fold what calls it (such as a copy that torch.fx traced from the "
