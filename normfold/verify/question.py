@@ -130,9 +130,14 @@ class Question:
 
     @cached_property
     def watch(self) -> Watch:
-        """What ends a run that takes too long. The turns of a Loop may be any number, so it gets less time."""
+        """What ends a run that takes too long.
+
+        The turns of a Loop may be any number, so it gets less time, unless the user chose what it works on.
+        """
         small = round(LOOP_SECONDS + self.original.weight_bytes / _BYTES_A_SECOND, 1)
-        return Watch(min(self.options.seconds, small if "Loop" in self.original.operators else math.inf))
+        is_chosen = self.options.inputs or self.options.input_specs
+        is_short = "Loop" in self.original.operators and not is_chosen
+        return Watch(min(self.options.seconds, small if is_short else math.inf))
 
     @cached_property
     def memory(self) -> int:

@@ -2,7 +2,7 @@
 
     python olive_pass.py MODEL.onnx FOLDER
 
-writes ``FOLDER/MODEL.onnx``, folded and proven. Needs ``pip install olive-ai normfold``. In a workflow, run the pass
+writes ``FOLDER/MODEL.onnx``, folded and proven. Needs ``pip install olive-ai requests normfold``. In a workflow, run the pass
 before quantization: a folded norm no longer stands between a weight and its quantizer.
 """
 

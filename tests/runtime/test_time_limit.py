@@ -32,6 +32,8 @@ def test_a_loop_has_little_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert "takes too long: more than 0.3 s" in str(result)
     plain = load(parse("(float[2] x) => (float[2] y) { y = Neg(x) }"))
     assert question.Question.of(plain, plain, ProofOptions()).watch.seconds == ProofOptions().seconds
+    chosen = ProofOptions(input_specs=("x=2",))
+    assert question.Question.of(load(model), load(model), chosen).watch.seconds == chosen.seconds, "the user's choice"
 
 
 @pytest.mark.parametrize("sites", [(), (Site("y", "fold"),)])

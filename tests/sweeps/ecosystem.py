@@ -16,7 +16,7 @@ from pathlib import Path
 from tests.sweeps.versions import ROOT, new_environment
 
 PACKAGES = {
-    "olive": ["olive-ai"],
+    "olive": ["olive-ai", "requests"],  # which olive-ai 0.13 imports and does not ask for
     "optimum": ["optimum-onnx", "transformers<4.58"],
     "executorch": ["executorch", "onnxscript", "safetensors"],
 }
