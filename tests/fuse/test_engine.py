@@ -146,3 +146,16 @@ def test_a_norm_that_was_undone_says_so_at_the_old_operator_set_that_then_stays(
     model = ir.from_proto(parse(text, opset=13))
     (verdict,) = fuse_norms(model, Selection(exclude={found.name: Reason.ROLLED_BACK}))
     assert [obstacle.reason for obstacle in verdict.obstacles] == [Reason.ROLLED_BACK]
+
+
+@pytest.mark.parametrize("pool", ["AveragePool<kernel_shape=[2,2], strides=[2,2]>", "AveragePool<kernel_shape=[1,1]>"])
+@pytest.mark.parametrize("norm", ["k = LayerNormalization<axis=-1>(x, g)", BODY])
+def test_a_pool_smaller_than_its_input_is_no_part_of_the_norm_before_it(norm: str, pool: str) -> None:
+    """VOLO pools what it has normalized: the pool went into the norm, and the proof undid all eight of them."""
+    text = f"""(float[2,8,8,4] x) => (float[2,H,W,4] y) <float[4] g, float eps = {{0.001}}>
+        {{ {norm} t = Transpose<perm=[0,3,1,2]>(k) a = {pool}(t) y = Transpose<perm=[0,2,3,1]>(a) }}"""
+    model = ir.from_proto(parse(text))
+    fuse_norms(model)
+    tidy(model)
+    operators = [node.op_type for node in model.graph if node.op_type != "Constant"]
+    assert operators == ["LayerNormalization", "Transpose", "AveragePool", "Transpose"]

@@ -177,6 +177,8 @@ def moment_rule(moment: Moment) -> NormRule:
         if axes is None:
             detail = "the axes are an input"
             return region.near_miss(Reason.DYNAMIC_AXES, node, detail) if found.poly.degree == 2 else None
+        if not axes and not attribute(node, "noop_with_empty_axes", 0):
+            return None  # a pool smaller than its input changes the value, and is no mean of it
         keep = REDUCERS[node.op_type].is_pool or bool(attribute(node, "keepdims", 1))
         kept = tuple(None if p in axes else axis for p, axis in enumerate(found.axes) if keep or p not in axes)
         if partial is not None:
