@@ -2,8 +2,8 @@
 
     python olive_pass.py MODEL.onnx FOLDER
 
-writes ``FOLDER/MODEL.onnx``, folded and proven. Needs ``pip install olive-ai requests normfold``. In a workflow, run the pass
-before quantization: a folded norm no longer stands between a weight and its quantizer.
+writes ``FOLDER/MODEL.onnx``, folded and proven. Needs ``pip install olive-ai requests normfold``. In a workflow, run
+the pass before quantization: a folded norm no longer stands between a weight and its quantizer.
 """
 
 from __future__ import annotations
